@@ -1,0 +1,45 @@
+"""Descriptors: how a manifest or an index names other content (image-spec descriptor.md)."""
+
+from dataclasses import dataclass, field
+
+from image_syncer.oci import media_type
+from image_syncer.oci.digest import Digest
+from image_syncer.oci.platform import Platform
+
+_ATTESTATION = "attestation-manifest"
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_REFERENCE_DIGEST = "vnd.docker.reference.digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Names content by type, digest and size; *size* is in bytes, None only for the blobs of Docker schema 1."""
+
+    media_type: str
+    digest: Digest
+    size: int | None
+    platform: Platform | None = None
+    annotations: dict[str, str] = field(default_factory=dict[str, str], hash=False)
+    artifact_type: str = ""
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether this names a manifest or an index rather than a blob."""
+        return self.media_type in media_type.MANIFESTS
+
+    @property
+    def is_index(self) -> bool:
+        """Whether this names an index (a Docker manifest list included)."""
+        return self.media_type in media_type.INDEXES
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a layer that registries need not hold."""
+        return media_type.is_foreign(self.media_type)
+
+    @property
+    def attests(self) -> str | None:
+        """The digest (as written) of the image that this entry attests; None if it is no BuildKit attestation."""
+        if self.annotations.get(_REFERENCE_TYPE) != _ATTESTATION:
+            return None
+        return self.annotations.get(_REFERENCE_DIGEST)

@@ -1,0 +1,88 @@
+"""Digests: parsed before they enter a URL or a path, and checked while bytes flow."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from image_syncer.errors import ContentMismatch, InvalidReference
+
+_GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+# image-spec descriptor.md, "Registered algorithms": exact lengths, lower-case hex.
+_HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A content digest such as `sha256:<64 hex digits>` (image-spec descriptor.md, "Digests")."""
+
+    algorithm: str
+    encoded: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the digest that *text* names; `InvalidReference` for anything we could not verify."""
+        algorithm, _, encoded = text.partition(":")
+        length = _HEX_LENGTH.get(algorithm)
+        if length is None:
+            kind = "unsupported algorithm in" if _GRAMMAR.fullmatch(text) else "not"
+            raise InvalidReference(f"{text[:200]!r}: {kind} a digest; expected sha256:<64 hex digits>")
+        if not re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded):
+            raise InvalidReference(
+                f"{text[:200]!r}: not a digest; {algorithm} needs exactly {length} lower-case hex digits"
+            )
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, content: bytes, algorithm: str = "sha256") -> Self:
+        """Return the digest of *content*."""
+        return cls(algorithm, hashlib.new(algorithm, content).hexdigest())
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.encoded}"
+
+    @property
+    def short(self) -> str:
+        """The first 12 digits, for people."""
+        return self.encoded[:12]
+
+
+class Verifier:
+    """Counts and hashes bytes as they flow, and knows when they are not what was promised.
+
+    Call `update` with every chunk *before* passing it on: it raises `ContentMismatch` as soon as there are more than
+    *size_bytes*, and on the chunk that completes the size if the digest is wrong. So the last chunk of wrong content is
+    never handed out, and whoever receives it can not commit. Call `finish` at the end of the stream.
+    """
+
+    def __init__(self, digest: Digest, size_bytes: int | None, what: str) -> None:
+        self._digest = digest
+        self._size = size_bytes
+        self._what = what
+        self._hash = hashlib.new(digest.algorithm, usedforsecurity=False)
+        self.seen_bytes = 0
+        if size_bytes == 0:
+            self._check_digest()
+
+    def update(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Account for *chunk*; `ContentMismatch` if it proves the content wrong."""
+        self.seen_bytes += len(chunk)
+        if self._size is not None and self.seen_bytes > self._size:
+            raise ContentMismatch(f"{self._what}: more bytes than the {self._size} that were promised")
+        self._hash.update(chunk)
+        if self.seen_bytes == self._size:
+            self._check_digest()
+
+    def finish(self) -> None:
+        """Raise `ContentMismatch` if bytes are missing or, for an unknown size, if the digest is wrong."""
+        if self._size is None:
+            self._check_digest()
+        elif self.seen_bytes != self._size:
+            raise ContentMismatch(
+                f"{self._what}: ended after {self.seen_bytes} of {self._size} bytes",
+            )
+
+    def _check_digest(self) -> None:
+        found = Digest(self._digest.algorithm, self._hash.hexdigest())
+        if found != self._digest:
+            raise ContentMismatch(f"{self._what}: the bytes have digest {found}, not {self._digest}")

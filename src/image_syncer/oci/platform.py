@@ -1,0 +1,120 @@
+"""Platforms, and the filter that `--os`, `--arch` and `--platform` make."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from image_syncer.errors import InvalidReference
+
+# What a missing variant means (containerd's normalisation, followed by every builder).
+_IMPLIED_VARIANT = {"arm64": "v8", "arm": "v7"}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image runs on (image-spec image-index.md, "platform"); empty strings where unsaid."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os_version: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.os or "*", self.architecture or "*"]
+        return "/".join([*parts, self.variant] if self.variant else parts)
+
+
+@dataclass(frozen=True, slots=True)
+class OsPattern:
+    """One `--os` value: `linux`, or `windows:10.0.17763.1` (a version that begins so)."""
+
+    os: str
+    version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the pattern of `os` or `os:version`."""
+        name, _, version = text.strip().partition(":")
+        if not name:
+            raise InvalidReference(f"{text!r}: an os filter is os or os:version, such as linux")
+        return cls(name, version)
+
+    def matches(self, platform: Platform) -> bool:
+        """Whether *platform* passes; one that names no os always does."""
+        if not platform.os:
+            return True
+        if platform.os != self.os:
+            return False
+        return (
+            not self.version
+            or not platform.os_version
+            or platform.os_version == self.version
+            or platform.os_version.startswith(f"{self.version}.")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ArchPattern:
+    """One `--arch` value: `amd64`, `arm:v7`; without a variant it takes all variants."""
+
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the pattern of `arch` or `arch:variant`."""
+        name, _, variant = text.strip().partition(":")
+        if not name:
+            raise InvalidReference(f"{text!r}: an arch filter is arch or arch:variant, such as arm:v7")
+        return cls(name, variant)
+
+    def matches(self, platform: Platform) -> bool:
+        """Whether *platform* passes; one that names no architecture always does."""
+        if not platform.architecture:
+            return True
+        if platform.architecture != self.architecture:
+            return False
+        implied = _IMPLIED_VARIANT.get(self.architecture, "")
+        return not self.variant or self.variant == (platform.variant or implied)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformFilter:
+    """Which platforms to keep: any of *systems*, and any of *architectures*, and any of *pairs*; empty means all."""
+
+    systems: tuple[OsPattern, ...] = ()
+    architectures: tuple[ArchPattern, ...] = ()
+    pairs: tuple[tuple[OsPattern, ArchPattern], ...] = ()
+
+    @classmethod
+    def parse(
+        cls, systems: Iterable[str] = (), architectures: Iterable[str] = (), platforms: Iterable[str] = ()
+    ) -> Self:
+        """Return the filter of `--os`, `--arch` and `--platform` (`os/arch[/variant]`) values; empty items drop out."""
+        return cls(
+            tuple(OsPattern.parse(item) for item in systems if item.strip()),
+            tuple(ArchPattern.parse(item) for item in architectures if item.strip()),
+            tuple(_parse_pair(item) for item in platforms if item.strip()),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.systems or self.architectures or self.pairs)
+
+    def matches(self, platform: Platform) -> bool:
+        """Whether an image for *platform* is wanted. A field that the platform leaves out is never held against it."""
+        return (
+            (not self.systems or any(pattern.matches(platform) for pattern in self.systems))
+            and (not self.architectures or any(pattern.matches(platform) for pattern in self.architectures))
+            and (not self.pairs or any(os.matches(platform) and arch.matches(platform) for os, arch in self.pairs))
+        )
+
+
+def _parse_pair(text: str) -> tuple[OsPattern, ArchPattern]:
+    parts = text.strip().split("/")
+    match parts:
+        case [os, arch] if os and arch:
+            return OsPattern(os), ArchPattern(arch)
+        case [os, arch, variant] if os and arch and variant:
+            return OsPattern(os), ArchPattern(arch, variant)
+        case _:
+            raise InvalidReference(f"{text!r}: a platform is os/arch or os/arch/variant, such as linux/arm64")

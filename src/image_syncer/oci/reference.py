@@ -1,0 +1,138 @@
+"""Repositories and references: Docker Hub's shorthand is resolved once, here, and nowhere else."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+from image_syncer.errors import InvalidReference
+from image_syncer.oci.digest import Digest
+
+DOCKER_HUB: Final = "docker.io"
+_HUB_ALIASES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_NAME_LIMIT: Final = 255  # Many clients cap host + "/" + name (distribution-spec, "Pulling manifests").
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
+
+
+def is_tag(text: str) -> bool:
+    """Whether *text* is a tag by the grammar of the distribution-spec."""
+    return _TAG.fullmatch(text) is not None
+
+
+def looks_like_host(component: str) -> bool:
+    """Whether a first path component names a registry: it holds a dot or a colon, or is `localhost`."""
+    return "." in component or ":" in component or component == "localhost"
+
+
+def normalise_host(text: str) -> str:
+    """Return *text* as the one spelling of a registry: lower case, and every alias of Docker Hub as `docker.io`."""
+    host = text.lower()
+    if not _HOST.fullmatch(host):
+        raise InvalidReference(
+            f"{text!r}: not a registry; expected host or host:port, such as registry.example.com:5000"
+        )
+    return DOCKER_HUB if host in _HUB_ALIASES else host
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository at a registry: `docker.io` and `library/nginx`."""
+
+    registry: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the repository that *text* names; Docker Hub's short forms are filled in."""
+        first, slash, rest = text.partition("/")
+        if slash and looks_like_host(first):
+            registry, path = normalise_host(first), rest
+        else:
+            registry, path = DOCKER_HUB, text
+        if registry == DOCKER_HUB and "/" not in path:
+            path = f"library/{path}"
+        if not _PATH.fullmatch(path):
+            raise InvalidReference(f"{text!r}: {_why_not_path(path)}")
+        if len(registry) + 1 + len(path) > _NAME_LIMIT:
+            raise InvalidReference(f"{text!r}: longer than {_NAME_LIMIT} characters")
+        return cls(registry, path)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+    def tag(self, tag: str) -> "Reference":
+        """Return the reference to *tag* in this repository."""
+        return Reference(self, tag=tag)
+
+    def at(self, digest: Digest) -> "Reference":
+        """Return the reference to *digest* in this repository."""
+        return Reference(self, digest=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A tag or a digest in a repository; exactly one of *tag* and *digest* is set."""
+
+    repository: Repository
+    tag: str | None = None
+    digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tag is None) == (self.digest is None):
+            raise InvalidReference(f"{self.repository}: a reference is either a tag or a digest")
+        if self.tag is not None and not is_tag(self.tag):
+            raise InvalidReference(f"{self.tag[:200]!r}: not a tag; up to 128 letters, digits, '_', '.' and '-'")
+
+    @classmethod
+    def parse(cls, text: str, *, default_tag: str | None = "latest") -> Self:
+        """Return the reference that *text* names.
+
+        Without tag and digest it means *default_tag*; where that is None, `InvalidReference`. A tag together with a
+        digest is refused: which of the two is meant cannot be known.
+        """
+        name, tag, digest = split_reference(text)
+        if tag is not None and digest is not None:
+            raise InvalidReference(f"{text!r}: a tag and a digest together; keep one of them")
+        repository = Repository.parse(name)
+        if digest is not None:
+            return cls(repository, digest=Digest.parse(digest))
+        if tag is None and default_tag is None:
+            raise InvalidReference(f"{text!r}: a tag or a digest is missing")
+        return cls(repository, tag=tag if tag is not None else default_tag)
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.tag is not None else f"{self.repository}@{self.digest}"
+
+    @property
+    def identifier(self) -> str:
+        """The tag or digest as it stands in a manifest URL."""
+        return self.tag if self.tag is not None else str(self.digest)
+
+    def in_repository(self, repository: Repository) -> "Reference":
+        """Return the same tag or digest in another repository."""
+        return replace(self, repository=repository)
+
+
+def split_reference(text: str) -> tuple[str, str | None, str | None]:
+    """Split *text* into name, tag and digest as written (unchecked); None for what is not there.
+
+    The colon of a port is no tag: a tag has no slash behind it.
+    """
+    name, at, digest = text.partition("@")
+    head, colon, tag = name.rpartition(":")
+    if colon and "/" not in tag and not (head.startswith("[") and "]" not in head):
+        return head, tag, digest if at else None
+    return name, None, digest if at else None
+
+
+def _why_not_path(path: str) -> str:
+    if path != path.lower():
+        return "a repository name has no upper-case letters"
+    if not path or path.endswith("/") or path.startswith("/") or "//" in path:
+        return "a part of the repository name is empty"
+    return (
+        "not a repository name; lower-case letters and digits, joined by '.', '_', '__' or '-', in parts split by '/'"
+    )

@@ -1,0 +1,131 @@
+"""What happened: one result per selected image and target, and whoever wants to watch while it happens."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from image_syncer.errors import Side
+from image_syncer.oci import Digest
+from image_syncer.sync.plan import Copy
+
+
+class Outcome(StrEnum):
+    """How one copy ended. There is no fifth way."""
+
+    COPIED = "copied"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """Content of one copy in bytes: moved through us, mounted at the target, or there already."""
+
+    copied: int = 0
+    mounted: int = 0
+    existing: int = 0
+
+    def __add__(self, other: "Transferred") -> "Transferred":
+        return Transferred(self.copied + other.copied, self.mounted + other.mounted, self.existing + other.existing)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """The end of one copy.
+
+    *source* and *target* are references, or a rule's sides as written where not even the tags were known. *reason* is
+    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *seconds* is wall time.
+    *attempts* is 0 where nothing was tried (a dry run, an interrupted run).
+    """
+
+    rule: str
+    source: str
+    target: str
+    outcome: Outcome
+    source_digest: Digest | None = None
+    target_digest: Digest | None = None
+    reason: str | None = None
+    side: Side | None = None
+    step: str | None = None
+    remedy: str | None = None
+    transferred: Transferred = field(default_factory=Transferred)
+    seconds: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One execution of rules.
+
+    *requests* counts HTTP requests per side ("source", "target"), pings and tokens included.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    results: tuple[CopyResult, ...]
+    dry_run: bool = False
+    requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many copies ended how; every outcome is a key."""
+        counted = Counter(result.outcome for result in self.results)
+        return {outcome: counted[outcome] for outcome in Outcome}
+
+    @property
+    def transferred(self) -> Transferred:
+        """Bytes of all copies together."""
+        return sum((result.transferred for result in self.results), Transferred())
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything failed: then the exit code is 1."""
+        return any(result.outcome is Outcome.FAILED for result in self.results)
+
+
+class Observer(Protocol):
+    """Is told what happens while it happens. Calls are made on the event loop, must return at once and never raise."""
+
+    def selected(self, count: int) -> None:
+        """*count* more copies are known to be wanted."""
+        ...
+
+    def started(self, copy: Copy) -> None:
+        """Content of *copy* begins to move."""
+        ...
+
+    def found(self, size_bytes: int) -> None:
+        """*size_bytes* more have to be moved than was known before; negative where they need not be after all."""
+        ...
+
+    def moved(self, size_bytes: int) -> None:
+        """*size_bytes* have been moved; negative where they must be moved again."""
+        ...
+
+    def finished(self, result: CopyResult) -> None:
+        """One copy has its result; it may come again with a better one after a repetition."""
+        ...
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def selected(self, count: int) -> None:
+        """Ignore it."""
+
+    def started(self, copy: Copy) -> None:
+        """Ignore it."""
+
+    def found(self, size_bytes: int) -> None:
+        """Ignore it."""
+
+    def moved(self, size_bytes: int) -> None:
+        """Ignore it."""
+
+    def finished(self, result: CopyResult) -> None:
+        """Ignore it."""
