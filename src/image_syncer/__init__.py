@@ -1,0 +1,5 @@
+"""image-syncer keeps container images in step between registries.
+
+The Python API is provisional until 1.0: `open_app` gives a `Syncer` that copies, plans and synchronises with the same
+outcomes and errors as the command line.
+"""

@@ -1,1 +1,178 @@
-"""The composition root: the only place that builds objects, and the provisional Python API."""
+"""The composition root: the only place that builds objects, and the Python API (provisional until 1.0).
+
+async with open_app(Options(access=(...))) as syncer:
+    result = await syncer.sync(rules)
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random, SystemRandom
+
+from image_syncer.oci import Descriptor, Index, Manifest, Platform, PlatformFilter, RawManifest, Reference, Repository
+from image_syncer.oci import media_type as types
+from image_syncer.oci.manifest import platform_of_config
+from image_syncer.registry.client import Registries
+from image_syncer.registry.credentials import Keychain
+from image_syncer.registry.options import Access, Limits
+from image_syncer.sync.copier import Copier
+from image_syncer.sync.plan import Copy, Plan
+from image_syncer.sync.planner import Planner
+from image_syncer.sync.reader import ManifestReader
+from image_syncer.sync.result import Observer, RunResult, Silent
+from image_syncer.sync.rule import Rule
+from image_syncer.sync.run import Run, RunOptions
+from image_syncer.sync.work import Stop
+
+_SMALL_REQUESTS_PER_TRANSFER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run behaves, whatever its rules.
+
+    *proc* blobs move at once to each registry, and four small requests may run for each. Failed images that may succeed
+    yet are repeated *retries* times at the end. After a stop, running copies have *drain_seconds* to finish.
+    *environment* and *home* tell where proxies, certificates and docker's credentials are found; None means this
+    process's own.
+    """
+
+    access: tuple[Access, ...] = ()
+    proc: int = 5
+    retries: int = 2
+    drain_seconds: float = 10.0
+    environment: Mapping[str, str] | None = None
+    home: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a reference names: its manifest, its platforms, and the blobs of all of them together."""
+
+    reference: Reference
+    manifest: RawManifest
+    platforms: tuple[tuple[Platform, Descriptor], ...] = field(default=())
+    blobs: int = 0
+    size_bytes: int = 0
+
+
+class Syncer:
+    """Plans, copies and looks. Get one from `open_app`."""
+
+    def __init__(self, registries: Registries, options: Options, *, rng: Random) -> None:
+        self._registries = registries
+        self._options = options
+        self._rng = rng
+        self._width = max(1, options.proc) * _SMALL_REQUESTS_PER_TRANSFER
+
+    async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
+        """Return what *rules* lead to now, without changing anything."""
+        reader = ManifestReader(self._registries)
+        return await Planner(self._registries, reader, width=self._width).plan(rules, force=force)
+
+    async def sync(
+        self,
+        rules: Sequence[Rule],
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        observer: Observer | None = None,
+        stop: Stop | None = None,
+    ) -> RunResult:
+        """Bring every target up to date; failures are in the result, not raised.
+
+        A *dry_run* asks the registries and reports the outcomes that would be. *force* pushes what is unchanged too.
+        """
+        options = RunOptions(self._width, self._options.retries, force=force, dry_run=dry_run)
+        stop = stop or Stop(drain_seconds=self._options.drain_seconds)
+        return await self._run(options, observer, lambda run: run.execute(rules, stop=stop, rng=self._rng))
+
+    async def copy(
+        self,
+        source: Reference,
+        targets: Sequence[Reference],
+        *,
+        platforms: PlatformFilter | None = None,
+        force: bool = False,
+        observer: Observer | None = None,
+        stop: Stop | None = None,
+    ) -> RunResult:
+        """Copy one reference to *targets*; failures are in the result, not raised."""
+        options = RunOptions(self._width, self._options.retries, force=force)
+        stop = stop or Stop(drain_seconds=self._options.drain_seconds)
+        wanted = platforms or PlatformFilter()
+        copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
+        return await self._run(options, observer, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng))
+
+    def tags(self, repository: Repository) -> AsyncIterator[str]:
+        """Yield the tags of *repository* in its registry's order; `StoreError` where that cannot be done."""
+        return self._registries.source(repository).tags()
+
+    async def inspect(self, reference: Reference) -> Inspection:
+        """Return what *reference* names; reads manifests and configs, no layers."""
+        source = self._registries.source(reference.repository)
+        manifest = await source.manifest(reference.identifier)
+        reader = ManifestReader(self._registries)
+        images = [(entry, reader.read(reference.repository, str(entry.digest))) for entry in _images(manifest)]
+        platforms: list[tuple[Platform, Descriptor]] = []
+        blobs: dict[str, int] = {}
+        for entry, reading in images:
+            parsed = (await reading).parse()
+            if isinstance(parsed, Manifest):
+                blobs |= {str(blob.digest): blob.size or 0 for blob in parsed.blobs}
+                platforms.append((entry.platform or await _platform(reader, reference.repository, parsed), entry))
+        return Inspection(reference, manifest, tuple(platforms), len(blobs), sum(blobs.values()))
+
+    async def _run(
+        self, options: RunOptions, observer: Observer | None, execute: Callable[[Run], Awaitable[None]]
+    ) -> RunResult:
+        observer = observer or Silent()
+        reader = ManifestReader(self._registries)
+        planner = Planner(self._registries, reader, width=options.width)
+        copier = Copier(self._registries, reader, observer=observer)
+        run = Run(planner, copier, observer, options=options, clock=time.monotonic)
+        started_at = datetime.now(UTC)
+        before = dict(self._registries.requests)
+        await execute(run)
+        after = self._registries.requests
+        return RunResult(
+            started_at,
+            datetime.now(UTC),
+            run.results,
+            dry_run=options.dry_run,
+            requests={side: after[side] - before.get(side, 0) for side in after},
+            warnings=tuple(run.warnings),
+        )
+
+
+@asynccontextmanager
+async def open_app(options: Options | None = None) -> AsyncGenerator[Syncer]:
+    """Build everything for *options*, hand out the `Syncer`, and close every connection at the end."""
+    options = options or Options()
+    environment = os.environ if options.environment is None else options.environment
+    home = Path.home() if options.home is None else options.home
+    rng = SystemRandom()
+    transfers = max(1, options.proc)
+    limits = Limits(transfers=transfers, requests_per_host=max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER))
+    keychain = Keychain(options.access, environment=environment, home=home)
+    async with Registries(keychain, limits=limits, environment=environment, rng=rng) as registries:
+        yield Syncer(registries, options, rng=rng)
+
+
+def _images(manifest: RawManifest) -> list[Descriptor]:
+    """Return the images of an index, or the image itself."""
+    parsed = manifest.parse()
+    if isinstance(parsed, Index):
+        return [entry for entry in parsed.manifests if not entry.is_index]
+    return [manifest.descriptor]
+
+
+async def _platform(reader: ManifestReader, repository: Repository, manifest: Manifest) -> Platform:
+    config = manifest.config
+    if config is None or config.media_type not in types.IMAGE_CONFIGS:
+        return Platform()
+    return platform_of_config(await reader.read_config(repository, config))

@@ -32,13 +32,14 @@ class PlannedCopy:
 
     *source_digest* is what the source named when it was looked at. *target_digest* is what the target will name (or
     names) once it is done: another one only where a platform filter trims an index. Both None where nothing was found.
-    *reason* explains SKIP; *failure* explains FAIL.
+    *replaces* is what the target names now, None where it names nothing. *reason* explains SKIP, *failure* FAIL.
     """
 
     copy: Copy
     action: Action
     source_digest: Digest | None = None
     target_digest: Digest | None = None
+    replaces: Digest | None = None
     reason: str | None = None
     failure: CopyFailed | None = None
 

@@ -38,8 +38,8 @@ class CopyResult:
     """The end of one copy.
 
     *source* and *target* are references, or a rule's sides as written where not even the tags were known. *reason* is
-    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *seconds* is wall time.
-    *attempts* is 0 where nothing was tried (a dry run, an interrupted run).
+    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *seconds* is wall
+    time. *attempts* is 0 where nothing was tried (a dry run, an interrupted run).
     """
 
     rule: str

@@ -1,0 +1,215 @@
+"""From rules to a plan: which images are selected, and what is to be done about each. Reads, never writes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from image_syncer.errors import CopyFailed, Refused, StoreError
+from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
+from image_syncer.store import Stores
+from image_syncer.sync.once import Once
+from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
+from image_syncer.sync.reader import ManifestReader
+from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
+from image_syncer.sync.trim import trim
+from image_syncer.sync.work import Stop, work_off
+
+NO_PLATFORM = "no manifest fits the platform filter"
+
+
+@dataclass(slots=True)
+class Selected:
+    """What rules select, before anybody looked whether it is at its targets."""
+
+    copies: list[Copy] = field(default_factory=list[Copy])
+    failures: list[RuleFailure] = field(default_factory=list[RuleFailure])
+    warnings: list[str] = field(default_factory=list[str])
+    repeatable: list[Rule] = field(default_factory=list[Rule])
+    """Rules among the failures for which trying again can help."""
+    unlisted: list[Rule] = field(default_factory=list[Rule])
+    """Rules that a stop left untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the target shall name; *digest* None where the platform filter leaves nothing."""
+
+    source_digest: Digest
+    digest: Digest | None
+
+
+class Planner:
+    """Makes plans over *stores*; *width* is how many images it looks at at once."""
+
+    def __init__(self, stores: Stores, reader: ManifestReader, *, width: int) -> None:
+        self._stores = stores
+        self._reader = reader
+        self._width = width
+        self._listings: Once[Repository, list[str]] = Once(share_failures=True)
+
+    async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Stop | None = None) -> Plan:
+        """Return what *rules* lead to now. With *force* what is unchanged is copied again.
+
+        After a stop the plan holds what was decided so far.
+        """
+        selected = await self.select(rules, stop=stop)
+        decided = await self.decide(selected.copies, force=force, stop=stop)
+        return Plan(tuple(decided.values()), tuple(selected.failures), tuple(selected.warnings))
+
+    async def select(self, rules: Sequence[Rule], *, stop: Stop | None = None) -> Selected:
+        """List tags where a rule needs them; return every wanted (source, target) pair once, in the rules' order."""
+        per_rule: dict[int, list[Copy]] = {}
+        selected = Selected()
+
+        async def expand(numbered: tuple[int, Rule]) -> None:
+            number, rule = numbered
+            try:
+                tags = await self._tags(rule)
+                per_rule[number] = pair_up(rule, tags)
+            except CopyFailed as failure:
+                selected.failures += [
+                    RuleFailure(rule.name, rule.name, str(target), failure) for target in rule.targets
+                ]
+                if not failure.permanent:
+                    selected.repeatable.append(rule)
+                per_rule[number] = []
+                return
+            if not per_rule[number]:
+                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
+
+        await work_off(enumerate(rules), expand, width=self._width, stop=stop)
+        unique = _unique(copy for _, copies in sorted(per_rule.items()) for copy in copies)
+        selected.copies = unique.copies
+        selected.failures += unique.failures
+        selected.unlisted = [rule for number, rule in enumerate(rules) if number not in per_rule]
+        return selected
+
+    async def decide(
+        self, copies: Sequence[Copy], *, force: bool = False, stop: Stop | None = None
+    ) -> dict[Copy, PlannedCopy]:
+        """Look at both sides of each copy, a source once for all its targets; return the decisions in the same order.
+
+        After a stop some copies have none.
+        """
+        groups: dict[tuple[Reference, PlatformFilter], list[Copy]] = {}
+        for copy in copies:
+            groups.setdefault((copy.source, copy.platforms), []).append(copy)
+        decided: dict[Copy, PlannedCopy] = {}
+
+        async def decide_group(group: list[Copy]) -> None:
+            decided.update(await self._decide_group(group, force=force))
+
+        await work_off(groups.values(), decide_group, width=self._width, stop=stop)
+        return {copy: decided[copy] for copy in copies if copy in decided}
+
+    async def _tags(self, rule: Rule) -> list[str]:
+        if isinstance(rule.selection, TagNames | ByDigest):
+            return select_tags(rule.selection, ())
+
+        async def listing() -> list[str]:
+            return [tag async for tag in self._stores.source(rule.source).tags()]
+
+        try:
+            return select_tags(rule.selection, await self._listings.do(rule.source, listing))
+        except StoreError as error:
+            raise CopyFailed(error, side="source", step="list tags") from error
+
+    async def _decide_group(self, group: list[Copy], *, force: bool) -> dict[Copy, PlannedCopy]:
+        """Decide copies of one source; the source and the targets are asked at the same time."""
+        wanted: list[_Wanted | CopyFailed] = []
+        found: dict[Copy, Digest | CopyFailed | None] = {}
+
+        async def look(task: Copy | None) -> None:
+            if task is None:
+                wanted.append(await self._wanted_or_failure(group[0].source, group[0].platforms))
+            else:
+                found[task] = await self._found_or_failure(task.target)
+
+        await work_off([None, *group], look, width=len(group) + 1)
+        return {copy: _decision(copy, wanted[0], found[copy], force=force) for copy in group}
+
+    async def _wanted_or_failure(self, source: Reference, platforms: PlatformFilter) -> _Wanted | CopyFailed:
+        try:
+            return await self._wanted(source, platforms)
+        except CopyFailed as failure:
+            return failure
+
+    async def _wanted(self, source: Reference, platforms: PlatformFilter) -> _Wanted:
+        if not platforms:
+            descriptor = await self._reader.resolve(source.repository, source.identifier)
+            return _Wanted(descriptor.digest, descriptor.digest)
+        root = await self._reader.read(source.repository, source.identifier)
+        try:
+            trimmed = await trim(self._reader, source.repository, root, platforms)
+        except StoreError as error:
+            raise CopyFailed(error, side="source", step="read manifest") from error
+        return _Wanted(root.digest, trimmed.root.digest if trimmed else None)
+
+    async def _found_or_failure(self, target: Reference) -> Digest | CopyFailed | None:
+        try:
+            descriptor = await self._stores.target(target.repository).resolve(target.identifier)
+        except StoreError as error:
+            return CopyFailed(error, side="target", step="resolve")
+        return descriptor.digest if descriptor else None
+
+
+def pair_up(rule: Rule, tags: Sequence[str]) -> list[Copy]:
+    """Return the copies of the selected *tags* (or of the rule's digest) to each of the rule's targets.
+
+    `CopyFailed` where the number of target tags is not that of the selected ones: only the registry could tell.
+    """
+    if isinstance(rule.selection, ByDigest):
+        sources = [rule.source.at(rule.selection.digest)]
+    else:
+        sources = [rule.source.tag(tag) for tag in tags]
+    return [
+        Copy(rule.name, source, target, rule.platforms)
+        for ruled in rule.targets
+        for source, target in zip(sources, _targets(rule, ruled, sources), strict=True)
+    ]
+
+
+def _targets(rule: Rule, ruled: RuleTarget, sources: Sequence[Reference]) -> list[Reference]:
+    if not ruled.tags or not sources:
+        return [source.in_repository(ruled.repository) for source in sources]
+    if len(ruled.tags) != len(sources):
+        error = Refused(
+            f"{rule.name} selects {len(sources)} tags, but {ruled} names {len(ruled.tags)}",
+            remedy="name as many target tags as the source has, or none to keep them",
+        )
+        raise CopyFailed(error, side="source", step="list tags")
+    return [ruled.repository.tag(tag) for tag in ruled.tags]
+
+
+def _unique(copies: Iterable[Copy]) -> Selected:
+    """Drop repeated pairs; a second source for one target is a failure, since one tag cannot hold two images."""
+    by_target: dict[Reference, Copy] = {}
+    unique = Selected()
+    for copy in copies:
+        first = by_target.setdefault(copy.target, copy)
+        if first is copy:
+            unique.copies.append(copy)
+        elif (first.source, first.platforms) != (copy.source, copy.platforms):
+            error = Refused(
+                f"{copy.target}: rule {copy.rule!r} and rule {first.rule!r} both write it, from different sources",
+                remedy="give one of them another target",
+            )
+            failure = CopyFailed(error, side="target", step="select")
+            unique.failures.append(RuleFailure(copy.rule, str(copy.source), str(copy.target), failure))
+    return unique
+
+
+def _decision(
+    copy: Copy, wanted: _Wanted | CopyFailed, found: Digest | CopyFailed | None, *, force: bool
+) -> PlannedCopy:
+    """Decide one copy from what was found on both sides."""
+    if isinstance(wanted, CopyFailed):
+        return PlannedCopy(copy, Action.FAIL, failure=wanted)
+    if wanted.digest is None:
+        return PlannedCopy(copy, Action.SKIP, wanted.source_digest, reason=NO_PLATFORM)
+    if isinstance(found, CopyFailed):
+        return PlannedCopy(copy, Action.FAIL, wanted.source_digest, wanted.digest, failure=found)
+    if copy.target.digest is not None and copy.target.digest != wanted.digest:
+        # A trimmed index has a digest of its own: it can only be stored under that one.
+        copy = replace(copy, target=copy.target.repository.at(wanted.digest))
+    action = Action.UNCHANGED if found == wanted.digest and not force else Action.COPY
+    return PlannedCopy(copy, action, wanted.source_digest, wanted.digest, replaces=found)

@@ -1,0 +1,208 @@
+"""One execution of rules: select, decide, copy, repeat what failed, and one result for every selected image."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+
+from image_syncer.errors import CopyFailed
+from image_syncer.sync.copier import Copier
+from image_syncer.sync.plan import Action, Copy, PlannedCopy
+from image_syncer.sync.planner import Planner
+from image_syncer.sync.result import CopyResult, Observer, Outcome, Transferred
+from image_syncer.sync.rule import Rule
+from image_syncer.sync.work import Stop, work_off
+
+INTERRUPTED = "interrupted"
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How rules are executed: *width* images at once, failed ones repeated *retries* times at the end."""
+
+    width: int = 20
+    retries: int = 2
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class _Todo:
+    """What one round works on."""
+
+    rules: list[Rule] = field(default_factory=list[Rule])
+    copies: list[Copy] = field(default_factory=list[Copy])
+
+    def __bool__(self) -> bool:
+        return bool(self.rules or self.copies)
+
+
+class Run:
+    """Executes rules once and keeps the results. *clock* gives seconds that only grow."""
+
+    def __init__(
+        self, planner: Planner, copier: Copier, observer: Observer, *, options: RunOptions, clock: Callable[[], float]
+    ) -> None:
+        self._planner = planner
+        self._copier = copier
+        self._observer = observer
+        self._options = options
+        self._clock = clock
+        self._results: dict[tuple[str, str], CopyResult] = {}
+        self._rule_results: dict[tuple[str, str], CopyResult] = {}
+        self._repeat = _Todo()
+        self.warnings: list[str] = []
+
+    @property
+    def results(self) -> tuple[CopyResult, ...]:
+        """The results so far: one for each source and target."""
+        return (*self._results.values(), *self._rule_results.values())
+
+    async def execute(self, rules: Sequence[Rule], *, stop: Stop, rng: Random) -> None:
+        """Execute *rules*, then repeat what failed and may succeed yet. Returns early after a stop."""
+        await self._rounds(_Todo(rules=list(rules)), stop, rng)
+
+    async def execute_copies(self, copies: Sequence[Copy], *, stop: Stop, rng: Random) -> None:
+        """Do the same for copies that no rule has to select."""
+        self._observer.selected(len(copies))
+        await self._rounds(_Todo(copies=list(copies)), stop, rng)
+
+    async def _rounds(self, todo: _Todo, stop: Stop, rng: Random) -> None:
+        for attempt in range(1, self._options.retries + 2):
+            self._repeat = _Todo()
+            await self._round(todo, attempt, stop)
+            todo = self._repeat
+            if not todo or self._options.dry_run or attempt > self._options.retries:
+                return
+            await _pause(rng.uniform(0.5, min(_LONGEST_PAUSE_SECONDS, 2.0**attempt)), stop)
+            if stop.requested.is_set():
+                return
+
+    async def _round(self, todo: _Todo, attempt: int, stop: Stop) -> None:
+        copies = [*todo.copies, *await self._select(todo.rules, attempt, stop)]
+        decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
+        to_copy: list[PlannedCopy] = []
+        for planned in decided.values():
+            if planned.action is Action.COPY and not self._options.dry_run:
+                to_copy.append(planned)
+            else:
+                self._finish_undone(planned, attempt)
+        await self._copy_all(to_copy, attempt, stop)
+        self._interrupt(copy for copy in copies if copy not in decided)
+
+    async def _select(self, rules: Sequence[Rule], attempt: int, stop: Stop) -> list[Copy]:
+        """Select, and record what could not be selected."""
+        before = len(self._rule_results)
+        self._rule_results.clear()  # Only rules that had failed are selected again: each gets a new result.
+        selected = await self._planner.select(rules, stop=stop)
+        self._observer.selected(len(selected.copies) + len(selected.failures) - before)
+        self.warnings += selected.warnings
+        for failure in selected.failures:
+            result = _failed(failure.rule, (failure.source, failure.target), failure.failure, attempt)
+            self._record(self._rule_results, result)
+        for rule in selected.unlisted:
+            for target in rule.targets:
+                self._record(self._rule_results, _skipped(rule.name, rule.name, str(target), INTERRUPTED))
+        self._repeat.rules += selected.repeatable
+        return selected.copies
+
+    async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Stop) -> None:
+        done: set[Copy] = set()
+
+        async def copy_one(planned: PlannedCopy) -> None:
+            await self._copy_one(planned, attempt)
+            done.add(planned.copy)
+
+        await work_off(planned_copies, copy_one, width=self._options.width, stop=stop)
+        self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
+
+    async def _copy_one(self, planned: PlannedCopy, attempt: int) -> None:
+        copy = planned.copy
+        self._observer.started(copy)
+        started = self._clock()
+        try:
+            transferred = await self._copier.copy(planned, force=self._options.force)
+        except CopyFailed as failure:
+            if not failure.permanent:
+                self._repeat.copies.append(copy)
+            ends = str(copy.source), str(copy.target)
+            result = _failed(copy.rule, ends, failure, attempt, planned, self._clock() - started)
+        else:
+            result = _result(planned, Outcome.COPIED, transferred, self._clock() - started, attempt)
+        self._record(self._results, result)
+
+    def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
+        """Record a copy about which nothing has to be, or in a dry run would be, or can be done."""
+        copy = planned.copy
+        if planned.failure is not None:
+            if not planned.failure.permanent:
+                self._repeat.copies.append(copy)
+            ends = str(copy.source), str(copy.target)
+            self._record(self._results, _failed(copy.rule, ends, planned.failure, attempt, planned))
+            return
+        outcomes = {Action.SKIP: Outcome.SKIPPED, Action.UNCHANGED: Outcome.UNCHANGED, Action.COPY: Outcome.COPIED}
+        attempts = 0 if self._options.dry_run else attempt
+        self._record(self._results, _result(planned, outcomes[planned.action], Transferred(), 0.0, attempts))
+
+    def _interrupt(self, copies: Iterable[Copy]) -> None:
+        for copy in copies:
+            if (str(copy.source), str(copy.target)) in self._results:
+                continue  # It failed before; that it was not repeated is no better news.
+            self._record(self._results, _skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
+
+    def _record(self, results: dict[tuple[str, str], CopyResult], result: CopyResult) -> None:
+        results[result.source, result.target] = result
+        self._observer.finished(result)
+
+
+def _result(
+    planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seconds: float, attempts: int
+) -> CopyResult:
+    copy = planned.copy
+    return CopyResult(
+        copy.rule,
+        str(copy.source),
+        str(copy.target),
+        outcome,
+        planned.source_digest,
+        planned.target_digest,
+        planned.reason,
+        transferred=transferred,
+        seconds=seconds,
+        attempts=attempts,
+    )
+
+
+def _failed(
+    rule: str,
+    ends: tuple[str, str],
+    failure: CopyFailed,
+    attempt: int,
+    planned: PlannedCopy | None = None,
+    seconds: float = 0.0,
+) -> CopyResult:
+    return CopyResult(
+        rule,
+        *ends,
+        Outcome.FAILED,
+        source_digest=planned.source_digest if planned else None,
+        reason=failure.cause.message,
+        side=failure.side,
+        step=failure.step,
+        remedy=failure.remedy,
+        seconds=seconds,
+        attempts=attempt,
+    )
+
+
+def _skipped(rule: str, source: str, target: str, reason: str) -> CopyResult:
+    return CopyResult(rule, source, target, Outcome.SKIPPED, reason=reason, attempts=0)
+
+
+async def _pause(seconds: float, stop: Stop) -> None:
+    """Wait before a repetition, but not past a stop."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.requested.wait()

@@ -1,0 +1,146 @@
+"""Manifests: bytes are kept, documents that can be read in two ways are refused."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_syncer.errors import ImageSyncerError, ProtocolError, TooLarge
+from image_syncer.oci import Digest, Index, Manifest, RawManifest
+from image_syncer.oci import media_type as types
+
+CONFIG = {"mediaType": types.OCI_CONFIG, "digest": str(Digest.of(b"config")), "size": 6}
+LAYER = {"mediaType": types.OCI_LAYER_GZIP, "digest": str(Digest.of(b"layer")), "size": 5}
+IMAGE = {"schemaVersion": 2, "mediaType": types.OCI_MANIFEST, "config": CONFIG, "layers": [LAYER, LAYER]}
+
+
+def raw(document: Any, content_type: str = "") -> RawManifest:
+    """Return *document* as it could be served."""
+    return RawManifest.of(json.dumps(document, indent=3).encode(), content_type)
+
+
+def test_bytes_and_digest_are_those_that_were_read() -> None:
+    """Nothing is parsed and written again."""
+    content = b' {"schemaVersion":2,   "layers": [],\n"mediaType": "%s"}\n' % types.OCI_MANIFEST.encode()
+    manifest = RawManifest.of(content)
+    assert (manifest.content, manifest.digest) == (content, Digest.of(content))
+
+
+def test_an_image_names_each_blob_once() -> None:
+    """Config first, then layers; repeated layers are one blob."""
+    parsed = raw(IMAGE).parse()
+    assert isinstance(parsed, Manifest)
+    assert [str(blob.digest) for blob in parsed.blobs] == [CONFIG["digest"], LAYER["digest"]]
+
+
+def test_an_index_names_manifests_with_platforms() -> None:
+    """Variants and os.version are read."""
+    platform = {"os": "windows", "architecture": "arm", "variant": "v7", "os.version": "10.0"}
+    parsed = raw(
+        {"manifests": [{**CONFIG, "mediaType": types.OCI_MANIFEST, "platform": platform}]}, types.OCI_INDEX
+    ).parse()
+    assert isinstance(parsed, Index)
+    found = parsed.manifests[0].platform
+    assert found is not None
+    assert (found.os, found.variant, found.os_version) == ("windows", "v7", "10.0")
+
+
+def test_foreign_layers_are_no_blobs_to_copy() -> None:
+    """Registries need not hold them."""
+    foreign = {**LAYER, "mediaType": types.DOCKER_FOREIGN_LAYER, "urls": ["https://example.com/layer"]}
+    parsed = raw({**IMAGE, "layers": [foreign]}).parse()
+    assert isinstance(parsed, Manifest)
+    assert [str(blob.digest) for blob in parsed.blobs] == [CONFIG["digest"]]
+
+
+@pytest.mark.parametrize(
+    ("document", "content_type"),
+    [
+        ({**IMAGE, "manifests": []}, types.OCI_MANIFEST),
+        ({**IMAGE, "manifests": []}, types.OCI_INDEX),
+        (IMAGE, types.DOCKER_MANIFEST),
+        (IMAGE, types.OCI_INDEX),
+        ({**IMAGE, "mediaType": 7}, ""),
+        ({**IMAGE, "mediaType": "text/html"}, ""),
+        ({"manifests": [], "mediaType": types.OCI_MANIFEST}, ""),
+        ([IMAGE], types.OCI_MANIFEST),
+        ({}, "text/html"),
+        ("x", types.OCI_MANIFEST),
+    ],
+)
+def test_ambiguous_documents_are_refused(document: Any, content_type: str) -> None:
+    """Two readers could understand them differently (CVE-2021-41190)."""
+    with pytest.raises(ProtocolError):
+        raw(document, content_type)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "", "application/json; charset=utf-8"])
+def test_a_useless_content_type_gives_way_to_the_document(content_type: str) -> None:
+    """Some servers answer with text/plain."""
+    assert raw(IMAGE, content_type).media_type == types.OCI_MANIFEST
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"size": -1}, {"size": "6"}, {"size": True}, {"size": 1 << 60}, {"digest": "sha256:../../etc"}, {"digest": 5}],
+)
+def test_broken_descriptors_are_refused(broken: dict[str, Any]) -> None:
+    """Sizes and digests are checked before anything is asked for."""
+    with pytest.raises(ProtocolError):
+        raw({**IMAGE, "config": {**CONFIG, **broken}}).parse()
+
+
+def test_a_manifest_beyond_the_limit_is_refused() -> None:
+    """4 MiB is what registries must take."""
+    with pytest.raises(TooLarge):
+        RawManifest.of(b" " * (4 * 1024 * 1024 + 1))
+
+
+def test_deep_json_is_refused_without_a_traceback() -> None:
+    """A manifest made to exhaust the parser is an ordinary error."""
+    with pytest.raises(ProtocolError):
+        RawManifest.of(b"[" * 200_000)
+
+
+def test_signed_schema_1_has_the_digest_of_its_payload() -> None:
+    """The signatures were added to the text that was signed (distribution, manifest-v2-1)."""
+    payload = b'{\n   "schemaVersion": 1,\n   "fsLayers": [{"blobSum": "%s"}]\n}' % str(LAYER["digest"]).encode()
+    head, tail = payload[:-2], payload[-2:]
+    protected = json.dumps(
+        {"formatLength": len(head), "formatTail": base64.urlsafe_b64encode(tail).decode().rstrip("=")}
+    )
+    signature = {"protected": base64.urlsafe_b64encode(protected.encode()).decode().rstrip("=")}
+    content = head + b',\n   "signatures": ' + json.dumps([signature]).encode() + b"\n}"
+    manifest = RawManifest.of(content, types.DOCKER_SCHEMA1_SIGNED)
+    assert manifest.digest == Digest.of(payload)
+    parsed = manifest.parse()
+    assert isinstance(parsed, Manifest)
+    assert parsed.layers[0].size is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["manifests", "layers", "config", "mediaType", "digest", "size", "fsLayers", "signatures", "platform"]
+            ),
+            children,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from([*types.ACCEPT, "", "text/html"]))
+def test_any_json_is_parsed_or_refused(document: Any, content_type: str) -> None:
+    """Nothing but our own errors comes out of strangers' documents."""
+    try:
+        raw(document, content_type).parse()
+    except ImageSyncerError:
+        return

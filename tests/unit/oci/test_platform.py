@@ -1,0 +1,45 @@
+"""Platform filters, as `--os`, `--arch` and `--platform` mean them."""
+
+import pytest
+
+from image_syncer.errors import InvalidReference
+from image_syncer.oci import Platform, PlatformFilter
+
+
+@pytest.mark.parametrize(
+    ("systems", "architectures", "platform", "passes"),
+    [
+        (["linux"], [], Platform("linux", "amd64"), True),
+        (["linux"], [], Platform("windows", "amd64"), False),
+        (["linux"], ["arm64"], Platform("linux", "arm64", "v8"), True),
+        (["linux"], ["arm64:v8"], Platform("linux", "arm64"), True),
+        (["linux"], ["arm"], Platform("linux", "arm", "v6"), True),
+        (["linux"], ["arm:v7"], Platform("linux", "arm", "v6"), False),
+        (["linux"], ["arm:v7"], Platform("linux", "arm"), True),
+        (["linux"], ["amd64:v2"], Platform("linux", "amd64"), False),
+        ([], ["amd64", "arm64"], Platform("linux", "arm64"), True),
+        (["windows:10.0.17763"], [], Platform("windows", "amd64", os_version="10.0.17763.1999"), True),
+        (["windows:10.0.1"], [], Platform("windows", "amd64", os_version="10.0.17763.1999"), False),
+        (["linux"], ["amd64"], Platform("", "amd64"), True),
+        (["linux"], ["amd64"], Platform("linux", ""), True),
+        (["linux"], ["amd64"], Platform("unknown", "unknown"), False),
+        (["", " "], [""], Platform("plan9", "mips"), True),
+    ],
+)
+def test_os_and_arch_filters(systems: list[str], architectures: list[str], platform: Platform, passes: bool) -> None:  # noqa: FBT001 -- a table of expectations
+    """Each list must match; what a platform leaves out is never held against it; a filter without variant takes all."""
+    assert PlatformFilter.parse(systems, architectures).matches(platform) is passes
+
+
+def test_platform_pairs_belong_together() -> None:
+    """`--platform` does not mix the os of one value with the architecture of another."""
+    wanted = PlatformFilter.parse(platforms=["linux/arm64", "windows/amd64"])
+    assert wanted.matches(Platform("linux", "arm64", "v8"))
+    assert not wanted.matches(Platform("linux", "amd64"))
+
+
+@pytest.mark.parametrize("text", ["linux", "linux/", "a/b/c/d", "//"])
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    """The error names the text."""
+    with pytest.raises(InvalidReference, match="platform"):
+        PlatformFilter.parse(platforms=[text])
