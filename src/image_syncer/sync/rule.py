@@ -1,6 +1,7 @@
 """Rules: what was asked. Where it was written travels along, so that every message can point there."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -51,8 +52,10 @@ class TagPattern:
     def parse(cls, text: str) -> Self:
         """Return the pattern of *text* (without its slashes); `InvalidReference` where it is no regular expression."""
         try:
-            regex = re.compile(_POSIX_CLASS.sub(_translate_class, text), re.ASCII)
-        except (re.error, OverflowError, RecursionError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Python warns of what it may read in another way one day.
+                regex = re.compile(_POSIX_CLASS.sub(_translate_class, text), re.ASCII)
+        except (re.error, OverflowError, RecursionError, Warning) as error:
             raise InvalidReference(f"/{text}/: not a regular expression: {error}") from error
         return cls(text, regex)
 

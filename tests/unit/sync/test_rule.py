@@ -25,7 +25,7 @@ def test_a_pattern_is_found_anywhere_in_the_tag(pattern: str, selected: list[str
     assert select_tags(TagPattern.parse(pattern), TAGS) == selected
 
 
-@pytest.mark.parametrize("pattern", ["(", "[a", "*", r"\p{Greek}", "[[:^alpha:]]", "[[:nonsense:]]"])
+@pytest.mark.parametrize("pattern", ["(", "[a", "*", r"\p{Greek}", "[[:^alpha:]]", "[[:nonsense:]]", "[[x]"])
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
     """What Python would silently read in another way than Go is refused as well."""
     with pytest.raises(InvalidReference):

@@ -1,0 +1,130 @@
+"""Load configuration files. Nothing is contacted here; every fault is one `ConfigError` with file and line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from image_syncer.config.access import parse_access
+from image_syncer.config.document import read_document
+from image_syncer.config.environment import Substitution
+from image_syncer.config.model import Configuration
+from image_syncer.config.node import MapNode, Node, Scalar, describe, unknown_key
+from image_syncer.config.problems import Problems
+from image_syncer.config.rules import RuleFile, parse_rules
+from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Access
+from image_syncer.sync.rule import Rule
+
+_SEED_KEYS: Final = ("auth", "images")
+_DAEMON_KEYS: Final = frozenset({"app", "registry", "sync", "rabbitmq"})
+_EMPTY_RULES: Final = "write at least one rule: registry.example.com/team/app:v1: other.example.com/team/app"
+_EMPTY_ACCESS: Final = "leave the file out, or write {}, for anonymous access"
+_EMPTY_FILE: Final = "write auth: and images:, as in examples/config.yaml"
+_NO_ACCESS: Final = "no auth file is given: registries are asked anonymously, or with the logins that docker stored"
+_NO_RULES: Final = "no rules: nothing will be copied"
+
+
+def load_seed(
+    *, auth: Path | None, images: Path | None, platforms: PlatformFilter, environment: Mapping[str, str]
+) -> Configuration:
+    """Return what the two files of `--auth` and `--images` say; without *auth* everything is anonymous.
+
+    `UsageError` without *images*.
+    """
+    if images is None:
+        raise UsageError(
+            "no rules are given", remedy="name the rules with --images FILE, or rules and logins with --config FILE"
+        )
+    problems = Problems()
+    access: tuple[Access, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    if auth is not None:
+        with problems.at(str(auth)):
+            access = _auth_file(auth, environment, problems)
+    with problems.at(str(images)):
+        document = read_document(images, remedy_if_empty=_EMPTY_RULES)
+        rules = parse_rules(document, RuleFile(str(images), platforms, Substitution(environment)), problems)
+    problems.raise_found()
+    return _configuration(access, rules, warnings=() if auth is not None else (_NO_ACCESS,))
+
+
+def load_file(path: Path, *, platforms: PlatformFilter, environment: Mapping[str, str]) -> Configuration:
+    """Return what the one file of `--config` says; its top-level keys tell which dialect it is written in."""
+    file = str(path)
+    document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    lines = {entry.key.text.lower(): entry.key.line for entry in document.entries}
+    if "version" in lines:
+        raise _later("a native file (it has version:)", file, lines["version"])
+    if "images" in lines:
+        return _seed_file(document, file, platforms, environment)
+    daemon = _DAEMON_KEYS & lines.keys()
+    if daemon:
+        raise _later("a file of the daemon (sync.yaml)", file, min(lines[key] for key in daemon))
+    raise ConfigError(
+        "not a configuration that image-syncer knows",
+        file=file,
+        remedy="it has version: (native), or images: and auth: (one pass), or app:, registry:, sync: (daemon); "
+        "a file of rules alone goes to --images, one of logins alone to --auth",
+    )
+
+
+def _later(what: str, file: str, line: int) -> ConfigError:
+    return ConfigError(
+        f"{what}; native files, the daemon and serve come with a later version of image-syncer",
+        file=file,
+        line=line,
+        remedy="write images: and auth:, as in examples/config.yaml",
+    )
+
+
+def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[Access, ...]:
+    """Return the logins of the file of `--auth`."""
+    problems = Problems()
+    access = _auth_file(path, environment, problems)
+    problems.raise_found()
+    return access
+
+
+def _auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[Access, ...]:
+    document = read_document(path, remedy_if_empty=_EMPTY_ACCESS)
+    return parse_access(document, str(path), Substitution(environment), problems)
+
+
+def _seed_file(
+    document: MapNode, file: str, platforms: PlatformFilter, environment: Mapping[str, str]
+) -> Configuration:
+    problems = Problems()
+    sections = _sections(document, file, problems)
+    # The Go tool reads the logins of this file as they are, so passwords with a bare `$` are in use.
+    access = parse_access(sections["auth"], file, Substitution(environment, bare_names=False), problems)
+    rules = parse_rules(sections["images"], RuleFile(file, platforms, Substitution(environment)), problems)
+    problems.raise_found()
+    return _configuration(access, rules)
+
+
+def _sections(document: MapNode, file: str, problems: Problems) -> dict[str, MapNode]:
+    sections: dict[str, MapNode] = {}
+    for entry in document.entries:
+        with problems.at(file, entry.key.line):
+            name = entry.key.text.lower()
+            if name not in _SEED_KEYS:
+                raise unknown_key(entry.key, _SEED_KEYS)
+            if name in sections:
+                raise UsageError(f"{name} stands twice", remedy="keep one of them")
+            sections[name] = _section(name, entry.value)
+    return {name: sections.get(name, MapNode((), document.line)) for name in _SEED_KEYS}
+
+
+def _section(name: str, value: Node) -> MapNode:
+    if isinstance(value, MapNode):
+        return value
+    if name == "auth" and isinstance(value, Scalar) and value.kind == "null":
+        return MapNode((), value.line)
+    raise UsageError(f"{name}: expected a map, found {describe(value)}", remedy=_EMPTY_FILE)
+
+
+def _configuration(
+    access: tuple[Access, ...], rules: tuple[Rule, ...], warnings: tuple[str, ...] = ()
+) -> Configuration:
+    return Configuration(access, rules, warnings if rules else (*warnings, _NO_RULES))

@@ -1,0 +1,40 @@
+"""Gathers what is wrong with the files of one configuration, so that a reader corrects it in one go."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from image_syncer.errors import ConfigError, UsageError
+
+SHOWN: Final = 20
+"""How many problems are told; the others are counted."""
+
+
+class Problems:
+    """The errors found so far."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    @contextmanager
+    def at(self, file: str, line: int | None = None) -> Generator[None]:
+        """Note a `UsageError` of the block, at *file* and *line* unless it has a place, and go on behind the block."""
+        try:
+            yield
+        except ConfigError as error:
+            self._found.append(error)
+        except UsageError as error:
+            self._found.append(ConfigError(error.message, file=file, line=line, remedy=error.remedy))
+
+    def raise_found(self) -> None:
+        """Raise one `ConfigError` that holds all that was noted, one `file:line:` each; nothing if that is nothing."""
+        if not self._found:
+            return
+        first, *others = self._found
+        if not others:
+            raise first
+        where = first.file if first.line is None else f"{first.file}:{first.line}"
+        lines = [str(first).removeprefix(f"{where}: "), *map(str, others)]
+        if len(lines) > SHOWN:
+            lines[SHOWN - 1 :] = [f"and {len(lines) - SHOWN + 1} more problems"]
+        raise ConfigError("\n".join(lines), file=first.file, line=first.line)

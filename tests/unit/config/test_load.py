@@ -1,0 +1,159 @@
+"""Two files or one, which dialect it is, and several faults at once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from image_syncer.config.load import load_file, load_seed
+from image_syncer.config.model import Configuration
+from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Credential
+from image_syncer.sync.rule import Rule
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def told(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the one error that *load* ends in, without the directory."""
+    with pytest.raises(ConfigError) as error:
+        load()
+    return str(error.value).replace(f"{directory}/", "")
+
+
+def write(directory: Path, name: str, text: str | bytes) -> Path:
+    """Return the path of a new file."""
+    path = directory / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def rules(
+    directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "images.yaml"
+) -> list[Rule]:
+    """Return the rules of an images file that holds *text*."""
+    path = directory / name
+    path.write_text(text)
+    return list(load_seed(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
+
+
+def single(
+    directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "c.yaml"
+) -> Configuration:
+    """Return what a single file that holds *text* says."""
+    return load_file(write(directory, name, text), platforms=PlatformFilter(), environment=environment)
+
+
+SINGLE = "auth:\n  q.io: {username: u, password: p}\nimages:\n  q.io/a:v1: t.io/x\n"
+
+
+def test_both_files_make_one_configuration(tmp_path: Path) -> None:
+    """Logins, rules and the platform filter of the command line come together."""
+    platforms = PlatformFilter.parse(["linux"])
+    loaded = load_seed(
+        auth=write(tmp_path, "auth.json", '{"q.io": {"username": "u", "password": "p"}}'),
+        images=write(tmp_path, "images.yml", "a:v1: t.io/x"),
+        platforms=platforms,
+        environment={},
+    )
+    assert (loaded.access[0].credential, loaded.rules[0].platforms) == (Credential("u", "p"), platforms)
+    assert loaded.warnings == ()
+
+
+def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
+    """As the Go tool does: the run goes on anonymously."""
+    path = write(tmp_path, "images.yaml", "a:v1: t.io/x")
+    loaded = load_seed(auth=None, images=path, platforms=PlatformFilter(), environment={})
+    assert loaded.access == ()
+    assert "no auth file" in loaded.warnings[0]
+
+
+def test_without_rules_there_is_nothing_to_do() -> None:
+    """The Go tool refuses too, with a text that names no flag."""
+    with pytest.raises(UsageError, match="--images"):
+        load_seed(auth=None, images=None, platforms=PlatformFilter(), environment={})
+
+
+def test_an_empty_map_of_rules_is_a_warning(tmp_path: Path) -> None:
+    """A generated file may be empty on purpose, but a person should know."""
+    assert single(tmp_path, "images: {}").warnings == ("no rules: nothing will be copied",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", SINGLE),
+        ("c.json", '{"Auth": {"q.io": {"username": "u", "password": "p"}}, "IMAGES": {"q.io/a:v1": "t.io/x"}}'),
+    ],
+)
+def test_the_single_file_holds_both(tmp_path: Path, name: str, text: str) -> None:
+    """Sections as Go reads them: in JSON their names count in any case."""
+    loaded = single(tmp_path, text, name=name)
+    assert (loaded.access[0].credential, str(loaded.rules[0].targets[0])) == (Credential("u", "p"), "t.io/x")
+
+
+def test_logins_may_be_left_out_of_the_single_file(tmp_path: Path) -> None:
+    """An `auth:` with nothing behind it, or none at all, is anonymous."""
+    assert single(tmp_path, "auth:\nimages: {a: t.io/x}").access == single(tmp_path, "images: {a: t.io/x}").access == ()
+
+
+def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
+    """Passwords with a bare dollar worked there in the Go tool; targets take both forms everywhere."""
+    text = "auth:\n  q.io: {username: u$A, password: 'x$$${A}'}\nimages:\n  a: $A/x\n"
+    loaded = single(tmp_path, text.replace("$$$", "$$ $"), {"A": "t.io"})
+    assert loaded.access[0].credential == Credential("u$A", "x$$ t.io")
+    assert str(loaded.rules[0].targets[0]) == "t.io/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b\nversion: 1\nimages: {}", "c.yaml:2: a native file (it has version:); native files, the daemon"),
+        ("# c\nApp: {}\nSync: {}", "c.yaml:2: a file of the daemon (sync.yaml); native files, the daemon"),
+        ("rabbitMQ: {}", "c.yaml:1: a file of the daemon (sync.yaml)"),
+        ("nginx: t.io/x", "c.yaml: not a configuration that image-syncer knows (it has version: (native), or images:"),
+        ("{}", "c.yaml: not a configuration that image-syncer knows"),
+        ("", "c.yaml: the file is empty (write auth: and images:"),
+        ("images: {}\nauht: {}", "c.yaml:2: unknown key 'auht' (did you mean auth?)"),
+        ("images: {}\nImages: {}", "c.yaml:2: images stands twice"),
+        ("images: [a]", "c.yaml:1: images: expected a map, found a list"),
+        ("images:", "c.yaml:1: images: expected a map, found nothing"),
+        ("images: {}\nauth: hunter2", "c.yaml:2: auth: expected a map, found a text"),
+        (
+            "images: {}\nauth:\n q.io: {username: a, password: '${NO}'}",
+            "c.yaml:3: password: the environment variable NO",
+        ),
+    ],
+)
+def test_the_top_level_tells_the_dialect(tmp_path: Path, text: str, message: str) -> None:
+    """What is not read in this version is named, and a mistyped key is none of the dialects."""
+    assert told(tmp_path, lambda: single(tmp_path, text)).startswith(message)
+
+
+def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
+    """One go to correct them all: a line for each, the position of the first one in the error."""
+    auth = write(tmp_path, "auth.yaml", "q.io: 5\nw.io: 6\n")
+    images = write(tmp_path, "images.yaml", "a:v1: t.io/x\nb:v1: T\n")
+    with pytest.raises(ConfigError) as error:
+        load_seed(auth=auth, images=images, platforms=PlatformFilter(), environment={})
+    places = [line.partition(": ")[0] for line in str(error.value).splitlines()]
+    assert places == [f"{auth}:1", f"{auth}:2", f"{images}:2"]
+    assert (error.value.file, error.value.line) == (str(auth), 1)
+
+
+def test_a_missing_file_hides_no_fault_of_the_other(tmp_path: Path) -> None:
+    """Both lines are told."""
+    images = write(tmp_path, "images.yaml", "b:v1: T\n")
+    with pytest.raises(ConfigError) as error:
+        load_seed(auth=Path("gone.yaml"), images=images, platforms=PlatformFilter(), environment={})
+    first, second = str(error.value).splitlines()
+    assert first == "gone.yaml: no such file (check the path)"
+    assert second.startswith(f"{images}:1: ")
+
+
+def test_very_many_faults_are_counted(tmp_path: Path) -> None:
+    """Twenty lines are enough to see what is wrong."""
+    lines = told(tmp_path, lambda: rules(tmp_path, "".join(f"a{n}: T\n" for n in range(100)))).splitlines()
+    assert (len(lines), lines[-1]) == (20, "and 81 more problems")
