@@ -55,9 +55,10 @@ class Copier:
         self._stores = stores
         self._reader = reader
         self._observer = observer
-        # By target repository: a failure is everybody's, since all would do the very same.
+        # By target repository: the failure of a blob is everybody's, since all would do the very same.
         self._blobs: Once[tuple[Repository, Digest], None] = Once(share_failures=True)
-        self._manifests: Once[tuple[Repository, Digest], None] = Once(share_failures=True)
+        # That of a manifest may be one of its tag, which may not move.
+        self._manifests: Once[tuple[Repository, Digest], None] = Once(share_failures=False)
         # By target registry: which repository got the blob first. A failure there may be that repository's alone.
         self._placed: Once[tuple[str, Digest], Repository] = Once(share_failures=False)
 

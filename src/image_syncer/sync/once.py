@@ -35,7 +35,12 @@ class Once(Generic[Key, Value]):
             if running is None:
                 return await self._lead(key, work)
             await asyncio.wait([running])  # Not awaited itself: cancelling us must not cancel the leader's future.
-            if self._share_failures and not running.cancelled() and (failure := running.exception()):
+            if running.cancelled():
+                continue
+            failure = running.exception()
+            if failure is None:
+                return running.result()
+            if self._share_failures:
                 raise failure
         return self._done[key]
 

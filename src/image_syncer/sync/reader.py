@@ -5,6 +5,7 @@ from collections import OrderedDict
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, RawManifest, Repository
 from image_syncer.store import Stores
+from image_syncer.sync.once import Once
 
 _CACHE_BYTES = 16 * 1024 * 1024
 _CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
@@ -17,6 +18,7 @@ class ManifestReader:
         self._stores = stores
         self._kept: OrderedDict[tuple[Repository, str], RawManifest] = OrderedDict()
         self._kept_bytes = 0
+        self._reading: Once[tuple[Repository, str], RawManifest] = Once(share_failures=True)
 
     async def resolve(self, repository: Repository, identifier: str) -> Descriptor:
         """Return what *identifier* names at the source; `CopyFailed` at step "resolve"."""
@@ -27,9 +29,15 @@ class ManifestReader:
 
     async def read(self, repository: Repository, identifier: str) -> RawManifest:
         """Return the manifest at the tag or digest *identifier*; `CopyFailed` at step "read manifest"."""
-        kept = self._kept.get((repository, identifier))
-        if kept is not None:
-            return kept
+        key = (repository, identifier)
+        if key in self._kept:
+            return self._kept[key]
+        try:
+            return await self._reading.do(key, lambda: self._fetch(repository, identifier))
+        finally:
+            self._reading.forget(key)  # What is kept for longer is bounded by `_keep`.
+
+    async def _fetch(self, repository: Repository, identifier: str) -> RawManifest:
         try:
             manifest = await self._stores.source(repository).manifest(identifier)
         except StoreError as error:

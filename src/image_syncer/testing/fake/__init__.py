@@ -1,0 +1,1 @@
+"""The parts of `image_syncer.testing.FakeRegistry`: what it holds, and how it answers each kind of request."""

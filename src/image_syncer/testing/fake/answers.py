@@ -1,0 +1,57 @@
+"""Answers and refusals of the fake registry, and the record that goes with each request."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from image_syncer.testing.requests import Request, authorization_kind
+
+RECORD: Final = web.RequestKey("record", Request)
+
+
+class RegistryError(Exception):
+    """A request is refused with *status* and the error *code* of the specification."""
+
+    def __init__(self, status: int, code: str, message: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message or code)
+        self.status = status
+        self.code = code
+        self.headers = dict(headers or {})
+
+    def response(self) -> web.Response:
+        """Return the refusal as the specification writes it."""
+        body = {"errors": [{"code": self.code, "message": str(self), "detail": None}]}
+        return web.json_response(body, status=self.status, headers=self.headers)
+
+
+def new_record(request: web.Request) -> Request:
+    """Return the record of a request that has just begun, without its secrets."""
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    kind = authorization_kind(headers.pop("authorization", None))
+    headers.pop("cookie", None)
+    return Request(request.method, request.path, tuple(request.query.items()), authorization=kind, headers=headers)
+
+
+def empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer without a body."""
+    return web.Response(status=status, headers=headers)
+
+
+def document(
+    content: Any, media_type: str = "application/json", headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return *content* as JSON."""
+    return web.Response(body=json.dumps(content).encode(), content_type=media_type, headers=headers)
+
+
+async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
+    """Return the body of *request*, refusing one above *limit_bytes*."""
+    parts: list[bytes] = []
+    async for chunk in request.content.iter_any():
+        request[RECORD].bytes_in += len(chunk)
+        parts.append(chunk)
+        if request[RECORD].bytes_in > limit_bytes:
+            raise RegistryError(413, "SIZE_INVALID", f"more than {limit_bytes} bytes")
+    return b"".join(parts)

@@ -1,0 +1,76 @@
+"""Blobs: HEAD, GET with Range, DELETE (distribution-spec end-2, end-10)."""
+
+import re
+
+from aiohttp import web
+
+from image_syncer.errors import InvalidReference
+from image_syncer.oci import Digest
+from image_syncer.testing.fake.answers import RECORD, RegistryError, empty
+from image_syncer.testing.fake.storage import Storage
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+def parse_digest(text: str) -> Digest:
+    """Return the digest that *text* names, refusing anything else."""
+    try:
+        return Digest.parse(text)
+    except InvalidReference as error:
+        raise RegistryError(400, "DIGEST_INVALID", "not a digest that this registry knows") from error
+
+
+class BlobHandlers:
+    """Answers what concerns whole blobs."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Answer HEAD and GET, whole or from an offset."""
+        digest = self._held(request)
+        size = self._storage.size(digest)
+        start, end = _wanted(request.headers.get("Range"), size)
+        headers = {
+            "Docker-Content-Digest": str(digest),
+            "ETag": f'"{digest}"',
+            "Accept-Ranges": "bytes",
+            "Content-Length": str(end - start),
+        }
+        partial = "Range" in request.headers and size > 0
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        response.content_type = "application/octet-stream"
+        record = request[RECORD]
+        record.status = response.status
+        await response.prepare(request)
+        if request.method == "GET":
+            for chunk in self._storage.read(digest, start, end - start):
+                record.bytes_out += len(chunk)
+                await response.write(chunk)
+        await response.write_eof()
+        return response
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Answer DELETE: the blob can no longer be pulled from this repository."""
+        digest = self._held(request)
+        self._storage.repository(request.match_info["name"]).blobs.discard(digest)
+        return empty(202)
+
+    def _held(self, request: web.Request) -> Digest:
+        digest = parse_digest(request.match_info["digest"])
+        if not self._storage.holds(request.match_info["name"], digest):
+            raise RegistryError(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        return digest
+
+
+def _wanted(header: str | None, size: int) -> tuple[int, int]:
+    """Return start and end (exclusive) of the bytes that are asked for."""
+    match = _RANGE.fullmatch(header or "")
+    if match is None or size == 0:
+        return 0, size
+    start, end = int(match[1]), min(int(match[2] or size - 1) + 1, size)
+    if start >= end:
+        raise RegistryError(416, "RANGE_INVALID", "no such bytes", {"Content-Range": f"bytes */{size}"})
+    return start, end

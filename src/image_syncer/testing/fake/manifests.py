@@ -1,0 +1,119 @@
+"""Manifests: HEAD, GET, PUT with `?tag=`, DELETE (distribution-spec end-3, end-7, end-9)."""
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from image_syncer.errors import ProtocolError, TooLarge
+from image_syncer.oci import Digest, Index, RawManifest
+from image_syncer.oci import media_type as types
+from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
+from image_syncer.oci.reference import is_tag
+from image_syncer.testing.fake.answers import RegistryError, empty, read_limited
+from image_syncer.testing.fake.blobs import parse_digest
+from image_syncer.testing.fake.storage import FakeRepository, Storage
+
+
+class ManifestHandlers:
+    """Answers what concerns manifests. With *referrers*, a subject is acknowledged by OCI-Subject."""
+
+    def __init__(self, storage: Storage, *, referrers: bool = True) -> None:
+        self._storage = storage
+        self._referrers = referrers
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer HEAD and GET; a type that the Accept list leaves out is not found."""
+        digest, raw = self._find(request)
+        etag = f'"{digest}"'
+        if request.headers.get("If-None-Match") == etag:
+            return empty(304, {"ETag": etag})
+        if not _accepted(raw.media_type, request.headers.getall("Accept", [])):
+            raise RegistryError(404, "MANIFEST_UNKNOWN", f"found a manifest of type {raw.media_type}, not accepted")
+        headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "Content-Type": raw.media_type}
+        return web.Response(body=raw.content, headers=headers)
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Answer PUT: nothing changes unless all that the manifest names is here and its digest is right."""
+        name, identifier = request.match_info["name"], request.match_info["reference"]
+        raw = _parse(await read_limited(request, MANIFEST_LIMIT_BYTES), request.headers.get("Content-Type", ""))
+        digest = _digest_at(identifier, raw)
+        repository = self._storage.repositories.get(name, FakeRepository())
+        subject = _check_parts(repository, raw)
+        tags = request.query.getall("tag", []) if ":" in identifier else [identifier]
+        if not all(map(is_tag, tags)):
+            raise RegistryError(400, "TAG_INVALID", "not a tag")
+        repository = self._storage.repository(name)
+        repository.manifests[digest] = raw
+        repository.tags |= dict.fromkeys(tags, digest)
+        return self._created(name, digest, subject, tags if ":" in identifier else ())
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Answer DELETE: by tag the tag alone, by digest the manifest and all tags on it."""
+        digest, _ = self._find(request)
+        identifier = request.match_info["reference"]
+        repository = self._storage.repository(request.match_info["name"])
+        if ":" not in identifier:
+            del repository.tags[identifier]
+            return empty(202)
+        del repository.manifests[digest]
+        for tag in [tag for tag, named in repository.tags.items() if named == digest]:
+            del repository.tags[tag]
+        return empty(202)
+
+    def _find(self, request: web.Request) -> tuple[Digest, RawManifest]:
+        name, identifier = request.match_info["name"], request.match_info["reference"]
+        if ":" in identifier:
+            parse_digest(identifier)
+        repository = self._storage.repositories.get(name)
+        if repository is None:
+            raise RegistryError(404, "NAME_UNKNOWN", "repository name not known to registry")
+        found = repository.find(identifier)
+        if found is None:
+            raise RegistryError(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        return found
+
+    def _created(self, name: str, digest: Digest, subject: Digest | None, tags: Iterable[str]) -> web.Response:
+        response = empty(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": str(digest)})
+        if subject is not None and self._referrers:
+            response.headers["OCI-Subject"] = str(subject)
+        for tag in tags:
+            response.headers.add("OCI-Tag", tag)
+        return response
+
+
+def _parse(content: bytes, content_type: str) -> RawManifest:
+    if types.essence(content_type) not in types.MANIFESTS:
+        raise RegistryError(400, "MANIFEST_INVALID", "the Content-Type is no manifest type")
+    try:
+        raw = RawManifest.of(content, content_type)
+        raw.parse()
+    except (ProtocolError, TooLarge) as error:
+        raise RegistryError(400, "MANIFEST_INVALID", error.message) from error
+    return raw
+
+
+def _digest_at(identifier: str, raw: RawManifest) -> Digest:
+    """Return the digest to hold *raw* under, refusing an *identifier* that is another one."""
+    if ":" not in identifier:
+        return raw.digest
+    digest = parse_digest(identifier)
+    found = raw.digest if digest.algorithm == "sha256" else Digest.of(raw.content, digest.algorithm)
+    if found != digest:
+        raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+    return digest
+
+
+def _check_parts(repository: FakeRepository, raw: RawManifest) -> Digest | None:
+    """Refuse *raw* if something it names is missing; return its subject, which may be (distribution-spec)."""
+    parsed = raw.parse()
+    named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
+    held = repository.manifests if isinstance(parsed, Index) else repository.blobs
+    for part in named:
+        if part.digest not in held:
+            raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"unknown to the repository: {part.digest}")
+    return parsed.subject.digest if parsed.subject else None
+
+
+def _accepted(media_type: str, headers: list[str]) -> bool:
+    ranges = {types.essence(item) for header in headers for item in header.split(",")}
+    return not ranges or bool(ranges & {media_type, "*/*", "application/*"})

@@ -1,0 +1,138 @@
+"""What a fake registry holds: manifests in memory, blobs and uploads as files in a directory of its own."""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from image_syncer.oci import Digest, RawManifest
+from image_syncer.testing.content import Image
+
+_READ_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class FakeRepository:
+    """One repository: its manifests, which digest each tag names, and which blobs may be pulled here."""
+
+    manifests: dict[Digest, RawManifest] = field(default_factory=dict[Digest, RawManifest])
+    tags: dict[str, Digest] = field(default_factory=dict[str, Digest])
+    blobs: set[Digest] = field(default_factory=set[Digest])
+
+    def find(self, identifier: str) -> tuple[Digest, RawManifest] | None:
+        """Return the manifest at a tag or digest with the digest it is held under, None if there is none."""
+        digest = Digest.parse(identifier) if ":" in identifier else self.tags.get(identifier)
+        found = self.manifests.get(digest) if digest else None
+        return (digest, found) if digest and found else None
+
+
+class Upload:
+    """A blob on its way in: what has arrived lies in a file, hashed as it came."""
+
+    def __init__(self, repository: str, file: Path) -> None:
+        self.repository = repository
+        self.name = secrets.token_hex(16)
+        self.offset = 0
+        self.short = False
+        """Whether a chunk was below the minimum, which only the last one may be."""
+        self.closed = False
+        self._file = file / self.name
+        self._file.touch()
+        self._hash = hashlib.sha256()
+
+    def write(self, chunk: bytes) -> None:
+        """Append *chunk*."""
+        with self._file.open("ab") as out:
+            out.write(chunk)
+        self._hash.update(chunk)
+        self.offset += len(chunk)
+
+    def digest(self, algorithm: str) -> Digest:
+        """Return the digest of what has arrived."""
+        if algorithm == "sha256":
+            return Digest("sha256", self._hash.hexdigest())
+        with self._file.open("rb") as content:
+            return Digest(algorithm, hashlib.file_digest(content, algorithm).hexdigest())
+
+    def move(self, place: Path) -> None:
+        """Make what has arrived the content of *place*, in one step."""
+        self.closed = True
+        self._file.replace(place)
+
+    def discard(self) -> None:
+        """Forget what has arrived."""
+        self.closed = True
+        self._file.unlink(missing_ok=True)
+
+
+class Storage:
+    """All repositories of one fake registry, with blobs in *directory*."""
+
+    def __init__(self, directory: Path) -> None:
+        self._uploading = directory / "uploads"
+        self._holding = directory / "blobs"
+        self._uploading.mkdir()
+        self._holding.mkdir()
+        self.repositories: dict[str, FakeRepository] = {}
+        self.uploads: dict[str, Upload] = {}
+
+    def repository(self, name: str) -> FakeRepository:
+        """Return the repository *name*, made if it is new."""
+        return self.repositories.setdefault(name, FakeRepository())
+
+    def load(self, name: str, image: Image, tags: tuple[str, ...]) -> None:
+        """Hold *image* in the repository *name* under *tags*."""
+        repository = self.repository(name)
+        for blob in image.blobs.values():
+            if not self.place(blob.digest).exists():
+                self._keep(blob.digest, blob.chunks())
+            repository.blobs.add(blob.digest)
+        repository.manifests |= {raw.digest: raw for raw in image.manifests}
+        repository.tags |= dict.fromkeys(tags, image.digest)
+
+    def begin(self, name: str) -> Upload:
+        """Return a new upload into the repository *name*."""
+        upload = Upload(name, self._uploading)
+        self.uploads[upload.name] = upload
+        return upload
+
+    def commit(self, upload: Upload, digest: Digest) -> None:
+        """Make the whole *upload* the blob *digest*, which it was checked to be."""
+        upload.move(self.place(digest))
+        del self.uploads[upload.name]
+        self.repository(upload.repository).blobs.add(digest)
+
+    def cancel(self, upload: Upload) -> None:
+        """Drop *upload*."""
+        upload.discard()
+        self.uploads.pop(upload.name, None)
+
+    def holds(self, name: str, digest: Digest) -> bool:
+        """Whether the repository *name* holds the blob *digest*."""
+        repository = self.repositories.get(name)
+        return repository is not None and digest in repository.blobs
+
+    def size(self, digest: Digest) -> int:
+        """Return the size of a blob in bytes."""
+        return self.place(digest).stat().st_size
+
+    def read(self, digest: Digest, start: int, length: int) -> Iterator[bytes]:
+        """Yield *length* bytes of a blob from *start*."""
+        with self.place(digest).open("rb") as content:
+            content.seek(start)
+            while length > 0 and (chunk := content.read(min(_READ_BYTES, length))):
+                length -= len(chunk)
+                yield chunk
+
+    def plant(self, digest: Digest, content: bytes) -> None:
+        """Let the blob *digest* have other bytes from now on: a damaged disk, or a liar."""
+        self._keep(digest, iter((content,)))
+
+    def place(self, digest: Digest) -> Path:
+        """Return where the blob *digest* lies, if it does."""
+        return self._holding / f"{digest.algorithm}-{digest.encoded}"
+
+    def _keep(self, digest: Digest, chunks: Iterator[bytes]) -> None:
+        with self.place(digest).open("wb") as out:
+            out.writelines(chunks)

@@ -1,0 +1,52 @@
+"""A whole run over stores in memory."""
+
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.sync.copier import Copier
+from image_syncer.sync.planner import Planner
+from image_syncer.sync.reader import ManifestReader
+from image_syncer.sync.result import CopyResult, Silent
+from image_syncer.sync.rule import Rule, RuleTarget, Selection, TagNames
+from image_syncer.sync.run import Run, RunOptions
+from image_syncer.sync.work import Stop
+from image_syncer.testing.memory import MemoryStores
+
+SOURCE = Repository("source.test", "team/app")
+TARGET = Repository("target.test", "mirror/app")
+
+RunRules = Callable[..., Awaitable[dict[str, CopyResult]]]
+
+
+def rule(
+    selection: Selection | str,
+    *targets: Repository | RuleTarget,
+    source: Repository = SOURCE,
+    platforms: PlatformFilter | None = None,
+) -> Rule:
+    """Return a rule; a text selects that tag, and without targets it is TARGET."""
+    wanted = TagNames((selection,)) if isinstance(selection, str) else selection
+    ends = tuple(end if isinstance(end, RuleTarget) else RuleTarget(end) for end in targets or (TARGET,))
+    return Rule(f"{source}:{wanted}", source, wanted, ends, platforms or PlatformFilter(), "images.yaml:1")
+
+
+def runner(stores: MemoryStores) -> RunRules:
+    """Return a function that executes rules over *stores* and returns the results by target."""
+
+    async def execute(
+        *rules: Rule, options: RunOptions | None = None, stop: Stop | None = None
+    ) -> dict[str, CopyResult]:
+        reader = ManifestReader(stores)
+        done = Run(
+            Planner(stores, reader, width=8),
+            Copier(stores, reader, observer=Silent()),
+            Silent(),
+            options=options or RunOptions(retries=0),
+            clock=time.monotonic,
+        )
+        await done.execute(rules, stop=stop or Stop(), rng=Random(0))
+        return {result.target: result for result in done.results}
+
+    return execute
