@@ -1,1 +1,176 @@
-"""What we report: logs as events."""
+"""What we report: logs as events, in text or JSON."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Generator, Mapping, MutableMapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import structlog
+
+from image_syncer.errors import UsageError
+from image_syncer.sync.plan import Copy
+from image_syncer.sync.result import CopyResult, Outcome, RunResult
+
+_SECRET = re.compile(r"passw|token|authorization|secret|credential|cookie", re.IGNORECASE)
+_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x20\x7f-\U0010ffff]+")
+_DEPTH_LIMIT = 5
+
+Event = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Where logs go (*path* None: stderr), in which form, and how much: DEBUG, else INFO, else only WARNING."""
+
+    path: Path | None = None
+    as_json: bool = False
+    debug: bool = False
+    info: bool = True
+
+
+@contextmanager
+def logging_to(options: LogOptions) -> Generator[None]:
+    """Send the log where *options* say, inside the context; a file begins anew. `UsageError` if it cannot be opened."""
+    with ExitStack() as stack:
+        stream: TextIO | _Stderr = _Stderr()
+        if options.path is not None:
+            try:
+                stream = stack.enter_context(options.path.open("w", encoding="utf-8", buffering=1))
+            except OSError as error:
+                raise UsageError(f"--log {options.path}: cannot be written: {error.strerror}") from error
+        level = logging.DEBUG if options.debug else logging.INFO if options.info else logging.WARNING
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+                structlog.processors.format_exc_info,
+                mask_secrets,
+                as_json if options.as_json else as_text,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.WriteLoggerFactory(file=stream),  # pyright: ignore[reportArgumentType] - write and flush are all it needs
+            cache_logger_on_first_use=False,
+        )
+        stack.callback(structlog.reset_defaults)
+        yield
+
+
+class LogObserver:
+    """Logs how each copy ends (an `Observer`): one closing event for each copy, when it is settled.
+
+    A failure may yet be made good by a repetition, so it is logged as `copy.failed` when it happens and gets its
+    closing event from `ended`.
+    """
+
+    def __init__(self) -> None:
+        self._log: Any = structlog.get_logger()
+
+    def selected(self, count: int) -> None:
+        """Log that *count* more copies are wanted."""
+        self._log.debug("copies.selected", count=count)
+
+    def started(self, copy: Copy) -> None:
+        """Log that *copy* begins."""
+        self._log.debug("copy.started", rule=copy.rule, source=str(copy.source), target=str(copy.target))
+
+    def found(self, size_bytes: int) -> None:
+        """Ignore it."""
+
+    def moved(self, size_bytes: int) -> None:
+        """Ignore it."""
+
+    def finished(self, result: CopyResult) -> None:
+        """Log the end of one copy."""
+        if result.outcome is Outcome.FAILED:
+            self._log.warning("copy.failed", **_fields(result), attempts=result.attempts)
+        else:
+            self._log.info("copy.finished", **_fields(result))
+
+    def ended(self, result: RunResult) -> None:
+        """Log the copies that failed for good, and the end of the run."""
+        for image in result.results:
+            if image.outcome is Outcome.FAILED:
+                self._log.error("copy.finished", **_fields(image))
+        for warning in result.warnings:
+            self._log.warning("run.warned", warning=warning)
+        self._log.info(
+            "run.finished",
+            **{outcome.value: count for outcome, count in result.counts.items()},
+            bytes=result.transferred.copied,
+            seconds=round((result.finished_at - result.started_at).total_seconds(), 3),
+        )
+
+
+def mask_secrets(_logger: object, _method: str, event: Event) -> Event:
+    """Replace every value whose key sounds like a secret (a structlog processor): an accident must not be one."""
+    return {key: _masked(key, value, _DEPTH_LIMIT) for key, value in event.items()}
+
+
+def as_json(_logger: object, _method: str, event: Event) -> str:
+    """Return *event* as one line of JSON (a structlog renderer)."""
+    return json.dumps(_ordered(event), default=str)
+
+
+def as_text(_logger: object, _method: str, event: Event) -> str:
+    """Return *event* as one line of `time level event key=value ...` (a structlog renderer).
+
+    Values that hold anything but visible ASCII are quoted as JSON, so that nobody's text can forge a line.
+    """
+    ordered = _ordered(event)
+    head = [str(ordered.pop(key, "")) for key in ("time", "level")]
+    trace = ordered.pop("exception", None)
+    name = _value(ordered.pop("event", ""))
+    line = " ".join([*head, name, *(f"{key}={_value(value)}" for key, value in ordered.items())])
+    return f"{line}\n{trace}" if trace else line
+
+
+def _fields(result: CopyResult) -> Mapping[str, Any]:
+    return {
+        "rule": result.rule,
+        "source": result.source,
+        "target": result.target,
+        "outcome": result.outcome.value,
+        "bytes": result.transferred.copied,
+        "seconds": round(result.seconds, 3),
+        "reason": result.reason,
+    }
+
+
+def _masked(key: object, value: Any, depth: int) -> Any:
+    if isinstance(key, str) and _SECRET.search(key):
+        return "***"
+    if not depth:
+        return "..."
+    if isinstance(value, Mapping):
+        inner = cast("Mapping[object, Any]", value)
+        return {name: _masked(name, part, depth - 1) for name, part in inner.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(None, part, depth - 1) for part in cast("list[Any]", value)]
+    return value
+
+
+def _ordered(event: Event) -> dict[str, Any]:
+    """Return *event* with time, level and name in front."""
+    front = {key: event[key] for key in ("time", "level", "event") if key in event}
+    return front | dict(event)
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if not isinstance(value, str) or _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+class _Stderr:
+    """Writes to whatever stderr is at the moment: a progress bar puts itself in its place while it is drawn."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -106,7 +106,8 @@ class Planner:
             return select_tags(rule.selection, ())
 
         async def listing() -> list[str]:
-            return [tag async for tag in self._stores.source(rule.source).tags()]
+            # Not every registry lists in order (distribution 2.8 does not), and tags are renamed by their position.
+            return sorted([tag async for tag in self._stores.source(rule.source).tags()])
 
         try:
             return select_tags(rule.selection, await self._listings.do(rule.source, listing))

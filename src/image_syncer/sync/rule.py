@@ -103,7 +103,7 @@ class Rule:
 
 
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
-    """Return those of *tags* that *selection* wants, in the registry's order."""
+    """Return those of *tags* that *selection* wants, in their order."""
     match selection:
         case AllTags():
             return list(tags)

@@ -1,1 +1,25 @@
+"""The test kit: images of every kind, stores in memory, a registry in this process, and real servers.
 
+Nothing that we ship uses it. Who writes a plugin or changes a store runs the contract suite with it.
+"""
+
+from image_syncer.testing.accounts import ALL, PULL, Account, Accounts
+from image_syncer.testing.content import Blob, Image
+from image_syncer.testing.fake_registry import FakeRegistry, Profile
+from image_syncer.testing.memory import MemoryStore, MemoryStores
+from image_syncer.testing.requests import Request, RequestLog
+
+__all__ = [
+    "ALL",
+    "PULL",
+    "Account",
+    "Accounts",
+    "Blob",
+    "FakeRegistry",
+    "Image",
+    "MemoryStore",
+    "MemoryStores",
+    "Profile",
+    "Request",
+    "RequestLog",
+]

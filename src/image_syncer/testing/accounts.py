@@ -46,8 +46,8 @@ class Accounts:
     def allowed(self, name: str | None, repository: str) -> frozenset[str]:
         """Return the actions that *name* (None: anonymous) may take in *repository*."""
         rights = self.users[name].rights if name is not None else self.anonymous
-        fitting = (actions for pattern, actions in rights.items() if fnmatchcase(repository, pattern))
-        return frozenset().union(*fitting)
+        fitting = [actions for pattern, actions in rights.items() if fnmatchcase(repository, pattern)]
+        return frozenset(action for actions in fitting for action in actions)
 
 
 def parse_basic(header: str | None) -> tuple[str, str] | None:

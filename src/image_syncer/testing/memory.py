@@ -55,7 +55,7 @@ class MemoryStore:
         self.operations: list[Operation] = []
         self.source = MemorySource(self)
         self.target = MemoryTarget(self, family)
-        self.watch: Callable[[Operation], None] = lambda call: None
+        self.watch: Callable[[Operation], None] = lambda _: None
         self._troubles: list[_Trouble] = []
         for digest in fail_on:
             self.fail(None, digest, times=_FOR_EVER)
@@ -65,6 +65,11 @@ class MemoryStore:
         self.blobs |= image.blobs
         self.manifests |= {raw.digest: raw for raw in image.manifests}
         self.tags |= dict.fromkeys(tags, image.digest)
+
+    def plant(self, digest: Digest, content: bytes) -> None:
+        """Let the blob *digest*, if it is here, have other bytes from now on."""
+        if digest in self.blobs:
+            self.blobs[digest] = Blob.of(content)
 
     def fail(self, step: Step | None, about: object = None, error: StoreError | None = None, *, times: int = 1) -> None:
         """Let the next *times* calls at *step* about the tag or digest *about* raise *error*; None stands for any."""

@@ -131,13 +131,17 @@ _ACCESS = re.compile(
 
 
 def parse_access_log(lines: Iterable[str]) -> RequestLog:
-    """Return the requests of an access log; lines of other kinds are left out."""
+    """Return the requests of an access log; lines of other kinds are left out.
+
+    For a HEAD the log has the size of the body that was not sent: none is counted.
+    """
     log = RequestLog()
     for line in lines:
         if match := _ACCESS.match(line):
             uri = urlsplit(match["uri"])
             query = tuple(parse_qsl(uri.query, keep_blank_values=True))
-            log.append(Request(match["method"], uri.path, query, int(match["status"]), 0, int(match["out"])))
+            bytes_out = 0 if match["method"] == "HEAD" else int(match["out"])
+            log.append(Request(match["method"], uri.path, query, int(match["status"]), 0, bytes_out))
     return log
 
 

@@ -3,12 +3,23 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 
 from aiohttp import web
 
 from image_syncer.testing.accounts import Accounts, parse_basic
 
-_FORM_LIMIT_BYTES = 64 * 1024
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """What a registry must know of a token server: its *realm* (URL), and the *certificate* (PEM) of its key."""
+
+    name: ClassVar[str] = "image-syncer-test-tokens"
+    service: ClassVar[str] = "docker-registry"
+
+    realm: str
+    certificate: Path
 
 
 @dataclass(frozen=True, slots=True)

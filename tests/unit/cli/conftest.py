@@ -18,7 +18,8 @@ def result() -> Result:
     def build(name: str, outcome: Outcome = Outcome.COPIED, **more: object) -> CopyResult:
         known = {} if outcome is Outcome.FAILED else {"source_digest": DIGEST, "target_digest": DIGEST}
         source, target = f"docker.io/library/{name}", f"registry.example.com/mirror/{name}"
-        return CopyResult(name, source, target, outcome, **(known | more))  # pyright: ignore[reportArgumentType] - any field
+        fields = {"rule": name, "source": source, "target": target, "outcome": outcome, **known, **more}
+        return CopyResult(**fields)  # pyright: ignore[reportArgumentType] - any field
 
     return build
 

@@ -26,7 +26,7 @@ from image_syncer.oci import Platform, PlatformFilter
         (["", " "], [""], Platform("plan9", "mips"), True),
     ],
 )
-def test_os_and_arch_filters(systems: list[str], architectures: list[str], platform: Platform, passes: bool) -> None:  # noqa: FBT001 -- a table of expectations
+def test_os_and_arch_filters(systems: list[str], architectures: list[str], platform: Platform, passes: bool) -> None:
     """Each list must match; what a platform leaves out is never held against it; a filter without variant takes all."""
     assert PlatformFilter.parse(systems, architectures).matches(platform) is passes
 

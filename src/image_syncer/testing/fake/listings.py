@@ -72,10 +72,10 @@ class ListingHandlers:
 
 def _referrer(raw: RawManifest, subject: str) -> dict[str, Any] | None:
     """Return the entry for *raw* in the list of referrers of *subject*, None if it is none."""
-    content = raw.document
-    named: object = content.get("subject")
-    if not isinstance(named, dict) or named.get("digest") != subject:
+    named = raw.parse().subject
+    if named is None or str(named.digest) != subject:
         return None
+    content = raw.document
     config: dict[str, Any] = content.get("config") or {}
     entry: dict[str, Any] = {
         "mediaType": raw.media_type,

@@ -1,0 +1,128 @@
+# Shared by the scripts of this directory, which source it. It sets up all they need and says what it does.
+# After `set_up`: the working directory is the repository, `$UV` runs uv, and .venv holds the locked packages.
+# shellcheck shell=bash
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+TOOLS="$ROOT/.cache/tools"
+UV=""
+export UV_PYTHON_DOWNLOADS=never
+# uv brings certificates of its own; a company's CA is known to the system alone. (Older versions know the second name.)
+if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
+  export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-true}"
+fi
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+  say "error: $*"
+  exit 1
+}
+
+# Caches go below HOME. Where there is none to write to (a container, a service user) the repository serves.
+settle_home() {
+  if [ -z "${HOME:-}" ] || ! [ -d "$HOME" ] || ! [ -w "$HOME" ]; then
+    mkdir -p "$ROOT/.cache/home"
+    export HOME="$ROOT/.cache/home"
+  fi
+}
+
+find_python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  fail "no Python 3.11 or newer was found (on Debian 12 and later: apt-get install python3)"
+}
+
+# A version manager's stub may stand in PATH without an uv behind it: only an answer counts.
+is_new_uv() {
+  local version major minor
+  version="$("$1" --version 2>/dev/null)" || return 1
+  version="${version#uv }"
+  major="${version%%.*}"
+  minor="${version#*.}"
+  minor="${minor%%.*}"
+  [[ "$major" =~ ^[0-9]+$ && "$minor" =~ ^[0-9]+$ ]] || return 1
+  ((major > 0 || minor >= 8))
+}
+
+find_uv() {
+  local candidate
+  for candidate in uv "$TOOLS/venv/bin/uv" "$TOOLS/site/bin/uv"; do
+    if is_new_uv "$candidate"; then
+      UV="$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Into a directory of this repository, never into the system's Python.
+install_uv() {
+  local python
+  python="$(find_python)"
+  mkdir -p "$TOOLS"
+  say "uv: not found, installing it into .cache/tools"
+  if ! "$python" -c 'import ensurepip' 2>/dev/null && ! "$python" -m pip --version >/dev/null 2>&1; then
+    apt_install python3-venv || fail "$python has neither venv nor pip (on Debian: apt-get install python3-venv)"
+  fi
+  if "$python" -c 'import ensurepip' 2>/dev/null; then
+    "$python" -m venv "$TOOLS/venv"
+    "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+  else
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$TOOLS/site" 'uv>=0.8'
+  fi
+  find_uv || fail "uv was installed but does not run"
+}
+
+apt_install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  local log="$ROOT/.cache/apt.log" quiet_services=""
+  mkdir -p "$ROOT/.cache"
+  say "Debian packages: installing $*"
+  # A package that brings a service would start it at once: nobody asked for a registry on port 5000.
+  if [ -d /run/systemd/system ] && ! [ -e /usr/sbin/policy-rc.d ]; then
+    quiet_services=yes
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  local status=0
+  run_apt "$@" >"$log" 2>&1 || status=$?
+  if [ -n "$quiet_services" ]; then
+    rm -f /usr/sbin/policy-rc.d
+    trap - EXIT
+  fi
+  [ "$status" = 0 ] || say "Debian packages: that did not work; the reason is in .cache/apt.log"
+  return "$status"
+}
+
+run_apt() {
+  export DEBIAN_FRONTEND=noninteractive
+  timeout 120 apt-get update -qq || true # An old package list is often good enough.
+  timeout 300 apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# What the tests with real servers need. Without it they are skipped by name, so a failure here ends nothing.
+find_programs() {
+  local program missing=()
+  for program in docker-registry skopeo; do
+    command -v "$program" >/dev/null || missing+=("$program")
+  done
+  [ "${#missing[@]}" = 0 ] && return
+  apt_install "${missing[@]}" || true
+  for program in "${missing[@]}"; do
+    command -v "$program" >/dev/null || say "not available: $program (its tests are skipped; on Debian: apt-get install $program)"
+  done
+}
+
+set_up() {
+  cd "$ROOT"
+  settle_home
+  find_uv || install_uv
+  say "Python packages: into .venv, as uv.lock has them"
+  "$UV" sync --frozen --quiet || fail "the Python packages could not be installed; is there a network, and Python 3.11 or newer?"
+}

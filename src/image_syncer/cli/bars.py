@@ -1,0 +1,88 @@
+"""Progress on a terminal: one calm bar, and below it what is being copied right now. Gone when the run ends."""
+
+import sys
+from itertools import islice
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from image_syncer.cli.progress import Tally, remaining_seconds
+from image_syncer.cli.text import printable, size, whole_duration
+from image_syncer.sync.result import Outcome, RunResult
+
+_SHOWN = 5
+_BAR_COLUMNS = 24
+_WORTH_A_TIME_SECONDS = 3.0
+
+
+class Bars:
+    """Draws a tally on stderr (a `Display`); log lines that are written meanwhile appear above it."""
+
+    interval = 0.125
+
+    def __init__(self, tally: Tally, console: Console | None = None) -> None:
+        self._tally = tally
+        self._waiting = Spinner("dots", Text("Looking at the registries", style="dim"), style="cyan")
+        self._live = Live(
+            self._waiting,
+            console=console or Console(file=sys.stderr, highlight=False),
+            auto_refresh=False,  # `tick` does it, on the event loop: no thread of its own reads the tally.
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._live.start()
+
+    def tick(self) -> None:
+        """Draw how things stand."""
+        drawing = draw(self._tally, self._tally.sample()) if self._tally.total else self._waiting
+        self._live.update(drawing, refresh=True)
+
+    def close(self, _result: RunResult | None) -> None:
+        """Clear the bar and show the cursor again; how it ended stands in the result."""
+        self._live.stop()
+
+
+def draw(tally: Tally, rate: float) -> RenderableType:
+    """Return what is drawn for *tally*, while *rate* bytes move in a second."""
+    row = Table.grid(padding=(0, 2))
+    row.add_row(
+        ProgressBar(tally.total, tally.done, width=_BAR_COLUMNS, complete_style="cyan", finished_style="cyan"),
+        Text(f"{tally.done}/{tally.total} images"),
+        *(Text(text, style) for text, style in _notes(tally, rate) if text),
+    )
+    return Group(row, *_running(tally))
+
+
+def _notes(tally: Tally, rate: float) -> tuple[tuple[str, str], ...]:
+    """Return what stands beside the bar: bytes, time left, failures; empty where there is nothing to say."""
+    moved = f"{size(max(0, tally.moved_bytes))} of {size(tally.known_bytes)}, {size(rate)}/s"
+    left = remaining_seconds(tally, rate) if tally.elapsed >= _WORTH_A_TIME_SECONDS else None
+    failed = tally.counts[Outcome.FAILED]
+    return (
+        (moved if tally.known_bytes > 0 else "", "dim"),
+        (f"{whole_duration(left)} left" if left else "", "dim"),
+        (f"{failed} failed" if failed else "", "red"),
+    )
+
+
+def _running(tally: Tally) -> list[Text]:
+    now = tally.clock()
+    lines = [
+        Text.assemble(
+            ("  \u2022 ", "cyan"),
+            printable(source),
+            (" \u2192 ", "dim"),
+            printable(target),
+            (f"  {whole_duration(now - since)}", "dim"),
+        )
+        for (source, target), since in islice(tally.active.items(), _SHOWN)
+    ]
+    if len(tally.active) > _SHOWN:
+        lines.append(Text(f"    and {len(tally.active) - _SHOWN} more", style="dim"))
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return lines

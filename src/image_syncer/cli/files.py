@@ -1,0 +1,88 @@
+"""Files that we write for others: whole or not at all, and known to be writable before the work begins."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from image_syncer.errors import ImageSyncerError, UsageError
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise `UsageError`, naming *option*, if `write` could not write *path*; nothing is left behind."""
+    target = path.resolve()
+    try:
+        if not _in_place(target):
+            temporary, descriptor = _create_beside(target)
+            os.close(descriptor)
+            temporary.unlink()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be written: {_why(error)}") from error
+
+
+def write(path: Path, chunks: Iterable[str]) -> None:
+    """Replace *path* by the text of *chunks*: a reader sees the old content or the new one, never a part.
+
+    Pipes, devices and files whose directory takes no new ones are written in place, since nothing else is possible.
+    """
+    target = path.resolve()
+    try:
+        if _in_place(target):
+            with target.open("w", encoding="utf-8") as file:
+                file.writelines(chunks)
+        else:
+            _replace(target, chunks)
+    except OSError as error:
+        raise ImageSyncerError(f"{path}: cannot be written: {_why(error)}") from error
+
+
+def _in_place(target: Path) -> bool:
+    """Whether *target* can only be written where it is; `OSError` where not even that is possible."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(mode):
+        return True
+    with target.open("ab"):  # A file that was made read-only shall stay as it is, although a rename could replace it.
+        pass
+    return not os.access(target.parent, os.W_OK | os.X_OK)
+
+
+def _replace(target: Path, chunks: Iterable[str]) -> None:
+    temporary, descriptor = _create_beside(target)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            shutil.copyfile(temporary, target)  # A file that is mounted alone into a container cannot be replaced.
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _create_beside(target: Path) -> tuple[Path, int]:
+    """Create an empty file in the directory of *target*, with the rights that *target* has or would get."""
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with suppress(FileNotFoundError):
+        os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+    return temporary, descriptor
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "its directory does not exist"
+    return error.strerror or str(error)

@@ -1,0 +1,173 @@
+"""One pass over rules, or over one reference: the root command, `sync` and `copy`."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from image_syncer.app import Options, Syncer, open_app
+from image_syncer.cli import files
+from image_syncer.cli.configuration import load, pick, platforms
+from image_syncer.cli.console import complain, say, warn, write_result
+from image_syncer.cli.flags import Papers, Rules, Voice, Work
+from image_syncer.cli.output import closing, show, success_map
+from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, keep_ticking
+from image_syncer.cli.references import parse_source, parse_target
+from image_syncer.cli.report import report
+from image_syncer.cli.run import Signals, run
+from image_syncer.config.load import load_auth
+from image_syncer.sync.result import Observer, RunResult, Silent
+from image_syncer.sync.work import Stop
+from image_syncer.telemetry import LogObserver, LogOptions, logging_to
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done: *perform* does it, with what *options* say. *listed* names every copied image at the end."""
+
+    options: Options
+    perform: Callable[[Syncer, Observer, Stop], Awaitable[RunResult]]
+    warnings: Sequence[str] = ()
+    listed: bool = False
+    dry_run: bool = False
+
+
+def synchronise(rules: Rules, work: Work, papers: Papers, voice: Voice, names: Sequence[str] = ()) -> int:
+    """Carry out the rules (with *names*: only those) once and return the exit code."""
+    configuration = load(rules, platforms(work))
+    wanted = pick(configuration.rules, names)
+
+    def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
+        return syncer.sync(wanted, dry_run=rules.dry_run, force=work.force, observer=observer, stop=stop)
+
+    options = Options(access=configuration.access, proc=work.proc, retries=work.retries)
+    return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)
+
+
+def copy(ends: tuple[str, Sequence[str]], auth: Path | None, work: Work, papers: Papers, voice: Voice) -> int:
+    """Copy one reference, the first of *ends*, to the others and return the exit code."""
+    source = parse_source(ends[0])
+    targets = tuple(dict.fromkeys(parse_target(text, source) for text in ends[1]))
+    wanted = platforms(work)
+
+    def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
+        return syncer.copy(source, targets, platforms=wanted, force=work.force, observer=observer, stop=stop)
+
+    access = load_auth(auth, environment=os.environ) if auth else ()
+    options = Options(access=access, proc=work.proc, retries=work.retries)
+    return carry_out(Order(options, perform, listed=True), papers, voice)
+
+
+def carry_out(order: Order, papers: Papers, voice: Voice) -> int:
+    """Do what *order* says, tell about it as *papers* and *voice* want it, and return the exit code."""
+    for path, option in ((papers.report, "--report"), (papers.output_success_images, "--output-success-images")):
+        if path is not None:
+            files.check_writable(path, option)
+    context = {"dry_run": True} if order.dry_run else {}
+    with logging_to(log_options(voice)), bound_contextvars(**context):
+        warnings = [*order.warnings, *_format_warning(papers)]
+        _warn(warnings, voice)
+        log = LogObserver() if _log_wanted(voice) else None
+        result, interrupted = _run(order, voice, log or Silent())
+        if log is not None:
+            log.ended(result)
+        _warn(result.warnings, voice, logged=True)
+        try:
+            _write_papers(result, papers)
+        finally:
+            _show(result, order, voice)
+    return interrupted or int(result.failed)
+
+
+def log_options(voice: Voice) -> LogOptions:
+    """Return where and how to log; who did not ask for a log gets its warnings only."""
+    return LogOptions(voice.log, as_json=voice.log_format == "json", debug=voice.debug, info=_log_wanted(voice))
+
+
+def _run(order: Order, voice: Voice, log: Observer) -> tuple[RunResult, int | None]:
+    """Return the result, and the exit code of the signal that cut it short (None: nothing did)."""
+    tally = Tally(time.monotonic)
+    display = _display(voice, tally)
+    stop = Stop(drain_seconds=order.options.drain_seconds)
+
+    def ask_to_stop() -> None:
+        stop.requested.set()
+        _note_interruption(voice, stop)
+
+    signals = Signals(first=ask_to_stop, last=lambda: display.close(None))
+    try:
+        result = run(_watched(order, Several(tally, log), stop, display), signals)
+    except BaseException:
+        display.close(None)
+        raise
+    display.close(result)
+    return result, signals.exit_code
+
+
+async def _watched(order: Order, observer: Observer, stop: Stop, display: Display) -> RunResult:
+    async with open_app(order.options) as syncer, asyncio.TaskGroup() as group:
+        ticking = group.create_task(keep_ticking(display), name="progress")
+        try:
+            return await order.perform(syncer, observer, stop)
+        finally:
+            ticking.cancel()
+
+
+def _display(voice: Voice, tally: Tally) -> Display:
+    if voice.quiet or _stderr_is_json(voice):
+        return Nothing()
+    if voice.no_progress or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines(tally, say)
+    from image_syncer.cli.bars import Bars  # noqa: PLC0415 - Rich is needed on a terminal only
+
+    return Bars(tally)
+
+
+def _log_wanted(voice: Voice) -> bool:
+    return voice.log is not None or voice.log_format is not None or voice.debug
+
+
+def _stderr_is_json(voice: Voice) -> bool:
+    """Whether stderr belongs to a program that reads events, so that prose has no place there."""
+    return voice.log is None and voice.log_format == "json"
+
+
+def _warn(warnings: Sequence[str], voice: Voice, *, logged: bool = False) -> None:
+    for text in warnings:
+        if not voice.quiet and not _stderr_is_json(voice):
+            warn(text)
+        if not logged and (voice.log is not None or _stderr_is_json(voice)):
+            structlog.get_logger().warning("run.warned", warning=text)
+
+
+def _note_interruption(voice: Voice, stop: Stop) -> None:
+    if _log_wanted(voice):
+        structlog.get_logger().warning("run.stopping", drain_seconds=stop.drain_seconds)
+    if not voice.quiet and not _stderr_is_json(voice):
+        complain(f"stopping; what runs has {stop.drain_seconds:.0f} s to finish; a second signal stops at once")
+
+
+def _format_warning(papers: Papers) -> list[str]:
+    form = papers.output_images_format
+    return [] if form in {"yaml", "json"} else [f"--output-images-format {form}: neither yaml nor json; taken as yaml"]
+
+
+def _write_papers(result: RunResult, papers: Papers) -> None:
+    if papers.report is not None:
+        files.write(papers.report, report(result))
+    if papers.output_success_images is not None:
+        as_json = papers.output_images_format == "json"
+        files.write(papers.output_success_images, success_map(result, as_json=as_json))
+
+
+def _show(result: RunResult, order: Order, voice: Voice) -> None:
+    if voice.output == "json":
+        write_result(report(result))
+    else:
+        show(closing(result, listed=order.listed))

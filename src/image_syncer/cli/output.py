@@ -1,0 +1,161 @@
+"""The result of a run for people, and the map of copied images that the Go tool writes."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from image_syncer.cli.console import write_result
+from image_syncer.cli.text import duration, number, printable, size
+from image_syncer.sync.result import CopyResult, Outcome, RunResult
+
+_FAILED_SHOWN = 50
+_SKIPPED_SHOWN = 10
+_STYLES = {
+    Outcome.COPIED: "green",
+    Outcome.UNCHANGED: "dim",
+    Outcome.SKIPPED: "yellow",
+    Outcome.FAILED: "bold red",
+}
+_PLAIN_YAML = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*[A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text for people: parts of text with Rich styles ("" is plain), *indent* columns from the left."""
+
+    parts: tuple[tuple[str, str], ...] = ()
+    indent: int = 2
+
+    def __str__(self) -> str:
+        text = "".join(part for part, _ in self.parts)
+        return " " * self.indent + text if text else ""
+
+
+def closing(result: RunResult, *, listed: bool) -> Iterator[Line]:
+    """Yield what a run came to: counts, bytes, requests and time, then what failed and what was skipped, and why.
+
+    With *listed* each copied image is named as well, as always in a dry run.
+    """
+    yield Line()
+    if result.dry_run:
+        yield Line((("Dry run: this is what would be done.", "bold"),))
+        yield Line()
+    yield from _counts(result)
+    if listed or result.dry_run:
+        yield from _copied(result)
+    yield from _skipped(result)
+    yield from _failed(result)
+    yield Line()
+
+
+def show(lines: Iterator[Line]) -> None:
+    """Write *lines* to stdout: with colours and wrapped at the terminal's width, or plain where it is no terminal."""
+    if not sys.stdout.isatty():
+        write_result(f"{line}\n" for line in lines)
+        return
+    from rich.console import Console, Group  # noqa: PLC0415 - only a terminal needs it
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False)
+    group = Group(*(Padding(Text.assemble(*line.parts), (0, 0, 0, line.indent)) for line in lines))
+    with console.capture() as captured:
+        console.print(group)
+    write_result([captured.get()])
+
+
+def success_map(result: RunResult, *, as_json: bool) -> Iterator[str]:
+    """Yield the map of each source to the targets that it was copied to, as YAML or JSON; empty in a dry run."""
+    pushed: dict[str, list[str]] = {}
+    for image in result.results:
+        if image.outcome is Outcome.COPIED and not result.dry_run:
+            pushed.setdefault(image.source, []).append(image.target)
+    if as_json:
+        yield json.dumps(pushed, sort_keys=True) + "\n"
+        return
+    if not pushed:
+        yield "{}\n"
+    for source, targets in sorted(pushed.items()):
+        yield f"{_yaml(source)}:\n"
+        yield from (f"- {_yaml(target)}\n" for target in targets)
+
+
+def arrow(image: CopyResult) -> str:
+    """Return the two ends of a copy as one text, fit to be shown."""
+    return f"{printable(image.source)} \u2192 {printable(image.target)}"
+
+
+def _counts(result: RunResult) -> Iterator[Line]:
+    counts = result.counts
+    width = len(str(max(counts.values())))
+    transferred = result.transferred
+    moved = (
+        (size(transferred.copied), transferred.copied or counts[Outcome.COPIED]),
+        (f"{size(transferred.mounted)} mounted", transferred.mounted),
+        (f"{size(transferred.existing)} there already", transferred.existing),
+    )
+    amounts = "" if result.dry_run else ", ".join(text for text, wanted in moved if wanted)
+    for outcome, count in counts.items():
+        note = f"   {amounts}" if outcome is Outcome.COPIED and amounts else ""
+        style = _STYLES[outcome] if count else "dim"
+        yield Line(((f"{outcome.value:<9}  {count:>{width}}", style), (note, "dim")))
+    requests = f"{result.requests.get('source', 0)} at the source, {result.requests.get('target', 0)} at the target"
+    seconds = (result.finished_at - result.started_at).total_seconds()
+    yield Line()
+    yield Line(((f"{duration(seconds)}, requests: {requests}", "dim"),))
+
+
+def _copied(result: RunResult) -> Iterator[Line]:
+    images = [image for image in result.results if image.outcome is Outcome.COPIED]
+    if images:
+        yield from _heading("would be copied" if result.dry_run else "copied", Outcome.COPIED)
+    for image in images:
+        digest = f"  {image.target_digest}" if image.target_digest else ""
+        yield Line(((arrow(image), ""), (digest, "dim")), indent=4)
+
+
+def _skipped(result: RunResult) -> Iterator[Line]:
+    """Group by reason: an interrupted run skips very many for the same one."""
+    images = [image for image in result.results if image.outcome is Outcome.SKIPPED]
+    if images:
+        yield from _heading("skipped", Outcome.SKIPPED)
+    for reason, same in groupby(sorted(images, key=_reason), key=_reason):
+        group = list(same)
+        yield Line(((f"{reason}: {number(len(group), 'image')}", ""),), indent=4)
+        yield from (Line(((arrow(image), "dim"),), indent=6) for image in group[:_SKIPPED_SHOWN])
+        yield from _more(group, _SKIPPED_SHOWN, indent=6)
+
+
+def _failed(result: RunResult) -> Iterator[Line]:
+    images = [image for image in result.results if image.outcome is Outcome.FAILED]
+    if images:
+        yield from _heading("failed", Outcome.FAILED)
+    for image in images[:_FAILED_SHOWN]:
+        where = ": ".join(part for part in (image.side, image.step) if part)
+        yield Line(((arrow(image), ""),), indent=4)
+        yield Line(((f"{where}: " if where else "", "dim"), (_reason(image), "red")), indent=6)
+        if image.remedy:
+            yield Line((("\u2192 ", "dim"), (printable(image.remedy), "")), indent=6)
+    yield from _more(images, _FAILED_SHOWN, indent=4)
+
+
+def _heading(text: str, outcome: Outcome) -> Iterator[Line]:
+    yield Line()
+    yield Line(((text, _STYLES[outcome]),))
+
+
+def _more(images: Sequence[CopyResult], shown: int, *, indent: int) -> Iterator[Line]:
+    if len(images) > shown:
+        yield Line(((f"and {len(images) - shown} more; --report FILE names them all", "dim"),), indent=indent)
+
+
+def _reason(image: CopyResult) -> str:
+    return printable(image.reason or "for no known reason")
+
+
+def _yaml(text: str) -> str:
+    """Return *text* as a YAML scalar: plain as references nearly always can be, else in quotes."""
+    return text if _PLAIN_YAML.fullmatch(text) else json.dumps(text)

@@ -1,0 +1,79 @@
+"""Running a coroutine under signals: the first asks for an orderly end, the second is the end."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+Value = TypeVar("Value")
+
+_WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """Watches SIGINT and SIGTERM.
+
+    The first one calls *first*. The second ends the program where it stands, after *last* has put the terminal right.
+    """
+
+    def __init__(self, first: Callable[[], None], last: Callable[[], None]) -> None:
+        self._first = first
+        self._last = last
+        self._received: signal.Signals | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """128 + the number of the signal that came first; None if none came."""
+        return None if self._received is None else 128 + self._received
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch, while *loop* runs."""
+        for number in _WATCHED:
+            loop.add_signal_handler(number, self._ask, loop, number)
+
+    def _ask(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+        self._received = number
+        for watched in _WATCHED:
+            loop.remove_signal_handler(watched)
+            # Not the loop's: this one must also work while the loop is busy, and after it has closed.
+            signal.signal(watched, lambda again, _frame: self._end(again))
+        self._first()
+
+    def _end(self, number: int) -> NoReturn:
+        self._last()
+        os._exit(128 + number)
+
+
+def run(work: Coroutine[Any, Any, Value], signals: Signals) -> Value:
+    """Run *work* and return its value, watching *signals*, whose `first` must bring *work* to its end."""
+
+    async def watched() -> Value:
+        signals.watch(asyncio.get_running_loop())
+        return await work
+
+    return asyncio.run(watched())
+
+
+def run_unless_interrupted(work: Coroutine[Any, Any, Value]) -> Value:
+    """Run *work*, which changes nothing anywhere and can be dropped at any time: the first signal ends the command."""
+    running: list[asyncio.Task[Value]] = []
+
+    def drop() -> None:
+        for task in running:
+            task.cancel()
+
+    async def droppable() -> Value:
+        async with asyncio.TaskGroup() as group:
+            running.append(group.create_task(work, name="work"))
+        return running[0].result()
+
+    signals = Signals(first=drop, last=lambda: None)
+    try:
+        return run(droppable(), signals)
+    except asyncio.CancelledError:
+        if signals.exit_code is None:
+            raise
+        raise typer.Exit(signals.exit_code) from None

@@ -1,0 +1,52 @@
+"""Texts for people: foreign text made harmless, sizes, durations."""
+
+import re
+
+_SHOWN_LIMIT = 2_000
+# C0 and C1 control characters, marks that turn the writing direction, line separators, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def printable(text: str) -> str:
+    r"""Return *text* so that it cannot steer a terminal: what is no visible character stands as `\x1b` or `\u202e`.
+
+    Line breaks are escaped too, so that nobody else's text can pretend to be a line of ours. Cut at 2 000 characters.
+    """
+    cut = text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]} ..."
+    return _UNSAFE.sub(_escape, cut)
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes as people read it: `512 B`, `12.3 MiB`."""
+    if size_bytes < 1024:  # noqa: PLR2004 - the step between binary units
+        return f"{size_bytes:.0f} B"
+    power = 1
+    while size_bytes >= 1023.95 * 1024**power and power < len(_UNITS):  # What would be shown as 1024.0.
+        power += 1
+    return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people read it: `2.3 s`, `4 min 05 s`, `1 h 02 min`."""
+    return f"{seconds:.1f} s" if seconds < 59.95 else whole_duration(seconds)  # noqa: PLR2004 - shown as 60.0
+
+
+def whole_duration(seconds: float) -> str:
+    """Return the same without tenths of a second, for a text that changes while it is read: `2 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def number(count: int, noun: str) -> str:
+    """Return *count* with its noun: `1 image`, `7 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - two hex digits

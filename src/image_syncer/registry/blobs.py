@@ -1,0 +1,58 @@
+"""Blobs of one repository: looked for, read, and taken over from another repository; `push` writes them."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from image_syncer.errors import StoreError
+from image_syncer.oci import Descriptor, Repository
+from image_syncer.registry.endpoint import Conversation
+from image_syncer.registry.push import Sessions, session_of
+from image_syncer.store import Chunk, verified
+
+
+class Blobs:
+    """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
+
+    def __init__(self, conversation: Conversation, sessions: Sessions) -> None:
+        self._conversation = conversation
+        self._endpoint = conversation.endpoint
+        self._sessions = sessions
+
+    async def has(self, blob: Descriptor) -> bool:
+        """Whether the repository holds *blob*: one HEAD."""
+        call = self._conversation.call("HEAD", self._conversation.blob_path(blob), follow=True)
+        asked = self._conversation.asked_blob(blob)
+        return (await self._endpoint.call(call, asked, expect={200, 404})).status == HTTPStatus.OK
+
+    @asynccontextmanager
+    async def open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte 0, verified while it flows; reading is not retried, opening is."""
+        call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
+        asked = self._conversation.asked_blob(blob)
+        async with (
+            self._endpoint.download(call, asked) as response,
+            aclosing(verified(response.chunks(), blob, asked.what)) as chunks,
+        ):
+            yield chunks
+
+    async def mount(self, blob: Descriptor, origin: Repository) -> bool:
+        """Take *blob* over from *origin* at the same registry; False where that was not done, for any reason.
+
+        distribution-spec, "Mounting a blob from another repository". The session that a refusal opens is kept for the
+        push that follows.
+        """
+        query = urlencode({"mount": str(blob.digest), "from": origin.path})
+        call = self._conversation.call("POST", f"{self._conversation.path('blobs/uploads/')}?{query}")
+        call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"))
+        asked = self._conversation.asked_blob(blob, upload=True)
+        try:
+            answer = await self._endpoint.call(call, asked, expect={201, 202})
+            if answer.status == HTTPStatus.CREATED:
+                return answer.digest in {None, blob.digest}
+            self._sessions.keep(blob.digest, await session_of(self._conversation, answer, asked.what))
+        except StoreError:
+            return False  # A mount only saves work. What is really wrong shows in the push, which must do without it.
+        return False

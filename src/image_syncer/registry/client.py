@@ -1,0 +1,98 @@
+"""Every registry of a run: one connection pool, one host per registry and access, all requests counted."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from random import Random, SystemRandom
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from image_syncer.errors import Side
+from image_syncer.oci import Repository
+from image_syncer.registry.credentials import Keychain
+from image_syncer.registry.endpoint import Endpoint
+from image_syncer.registry.host import Host
+from image_syncer.registry.options import Access, Credential, Limits
+from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.registry.retry import Clock, Retrying, RetryPolicy
+from image_syncer.registry.throttle import Throttle
+from image_syncer.registry.transport import Transport
+
+
+class Registries:
+    """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
+
+    *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
+    first request to a repository.
+    """
+
+    def __init__(
+        self,
+        keychain: Keychain,
+        *,
+        environment: Mapping[str, str],
+        limits: Limits | None = None,
+        policy: RetryPolicy | None = None,
+        rng: Random | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._keychain = keychain
+        self._limits = limits or Limits()
+        self._clock = clock or Clock()
+        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock)
+        self._transport = Transport(self._limits, environment)
+        self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
+        self._sources: dict[Repository, RegistrySource] = {}
+        self._targets: dict[Repository, RegistryTarget] = {}
+        self._throttles: dict[str, Throttle] = {}
+        self._endpoints: dict[tuple[str, Credential | None, bool], Endpoint] = {}
+        self._known: dict[Repository, Endpoint] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    @property
+    def requests(self) -> Mapping[Side, int]:
+        """How many HTTP requests were sent for each side so far, pings and tokens included."""
+        return MappingProxyType(self._requests)
+
+    def source(self, repository: Repository) -> RegistrySource:
+        """Return *repository* to read from; the same object each time."""
+        if repository not in self._sources:
+            self._sources[repository] = RegistrySource(repository, self._connect)
+        return self._sources[repository]
+
+    def target(self, repository: Repository) -> RegistryTarget:
+        """Return *repository* to write to; the same object each time."""
+        if repository not in self._targets:
+            self._targets[repository] = RegistryTarget(repository, self._connect)
+        return self._targets[repository]
+
+    async def _connect(self, repository: Repository) -> Endpoint:
+        if repository not in self._known:
+            # One at a time per registry: finding credentials may start a helper program, which need not run twice.
+            async with self._locks.setdefault(repository.registry, asyncio.Lock()):
+                if repository not in self._known:
+                    access = await self._keychain.access_for(repository)
+                    self._known[repository] = self._endpoint(repository.registry, access)
+        return self._known[repository]
+
+    def _endpoint(self, registry: str, access: Access) -> Endpoint:
+        """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
+        key = (registry, access.credential, access.insecure)
+        if key not in self._endpoints:
+            if registry not in self._throttles:
+                self._throttles[registry] = Throttle(self._limits, self._clock)
+            host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
+            self._endpoints[key] = Endpoint(host, self._throttles[registry], self._retrying, self._limits)
+        return self._endpoints[key]
+
+    def _count(self, side: Side) -> None:
+        self._requests[side] += 1

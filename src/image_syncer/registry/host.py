@@ -1,0 +1,211 @@
+"""One registry: how it is reached, settled once, and every request to it with the right that it needs."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
+from image_syncer.oci.reference import DOCKER_HUB
+from image_syncer.registry.auth import Authenticator, Grant
+from image_syncer.registry.challenge import parse_challenges, preferred
+from image_syncer.registry.flight import SingleFlight
+from image_syncer.registry.options import Access
+from image_syncer.registry.responses import parse_retry_after
+from image_syncer.registry.retry import Clock
+from image_syncer.registry.tls import TlsPolicy
+from image_syncer.registry.transport import (
+    Body,
+    ConnectionRefused,
+    HandshakeBroken,
+    NotTls,
+    Request,
+    Response,
+    Transport,
+)
+from image_syncer.registry.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
+
+DOCKER_HUB_API: Final = "registry-1.docker.io"
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a registry.
+
+    *target* is a path that begins with `/v2/`, or a URL that `Host.resolve` returned. *side* is whom it is counted for.
+    *scopes* are what it needs, such as `repository:library/nginx:pull,push`. *follow*: redirects are followed, which
+    only GET and HEAD may ask for.
+    """
+
+    method: str
+    target: str = field(repr=False)
+    side: Side = "source"
+    scopes: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    body: bytes | Body | None = field(default=None, repr=False)
+    follow: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {shown(self.target)}"
+
+
+class Host:
+    """One registry under one access. *counter* is told the side of every request, pings and tokens included."""
+
+    def __init__(
+        self,
+        name: str,
+        access: Access | None,
+        transport: Transport,
+        *,
+        counter: Callable[[Side], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self._access = access or Access(name)
+        self._transport = transport
+        self._counter = counter
+        self._clock = clock or Clock()
+        self._api = DOCKER_HUB_API if name == DOCKER_HUB else name
+        self._insecure = self._access.insecure or is_loopback(host_of(self._api))
+        self._base: Origin | None = None
+        self._settling: SingleFlight[str, Origin] = SingleFlight()
+        self._auth = Authenticator(
+            name, self._access, self._send, token_bytes=transport.limits.token_bytes, clock=self._clock
+        )
+
+    def __repr__(self) -> str:
+        return f"Host({self.name!r})"
+
+    @asynccontextmanager
+    async def exchange(self, call: Call) -> AsyncGenerator[Response]:
+        """Send *call* and give the answer, whatever its status.
+
+        The first call finds out whether and how TLS is spoken, and what the registry wants to see. A refused token is
+        replaced once; a 401 or 403 after that is the answer. Raises `Unavailable`, `InsecureConnection`,
+        `Unauthorized`, `ProtocolError` and what the body of *call* raises.
+        """
+        async with AsyncExitStack() as stack:
+            yield await self._answer(call, stack)
+
+    async def resolve(self, base: str, location: str) -> str:
+        """Return what *location*, handed out in the answer from *base*, means (RFC 3986); its query is untouched.
+
+        `http://` with the registry's own host keeps https. Raises `ProtocolError` for what can not be asked.
+        """
+        return join(base, location)
+
+    async def _answer(self, call: Call, stack: AsyncExitStack) -> Response:
+        base = await self._settled(call.side)
+        url = _absolute(base, call.target)
+        own = origin_of(url) == base
+        grant = await self._auth.grant(call.scopes, call.side) if own else None
+        response = await self._follow(call, url, grant, stack)
+        if not own or origin_of(response.url) != base:
+            return response
+        challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
+        if not self._auth.is_worthwhile(response.status, challenge, grant):
+            return response
+        await stack.aclose()
+        if grant is not None and grant.is_token:
+            self._auth.drop(grant)
+            if challenge is None or challenge.scheme != "bearer":
+                await self._greet(base, call.side)  # Harbor: the right challenge comes only without Authorization.
+                challenge = None
+        self._auth.learn(challenge, response.url, call.scopes)
+        return await self._follow(call, url, await self._auth.grant(call.scopes, call.side), stack)
+
+    async def _follow(self, call: Call, url: str, grant: Grant | None, stack: AsyncExitStack) -> Response:
+        """Return the answer from *url*, or from where its redirects lead; *grant* goes to the first origin alone."""
+        origin = origin_of(url)
+        for _ in range(self._transport.limits.redirects + 1):
+            headers = dict(call.headers)
+            if grant is not None and origin_of(url) == origin:
+                headers["Authorization"] = grant.header
+            request = Request(call.method, url, headers, call.body)
+            response = await stack.enter_async_context(self._send(request, call.side))
+            location = response.headers.get("Location")
+            if not call.follow or response.status not in _REDIRECTS or location is None:
+                return response
+            await stack.aclose()
+            url = join(url, location)
+        raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
+
+    @asynccontextmanager
+    async def _send(self, request: Request, side: Side) -> AsyncGenerator[Response]:
+        counted = False
+        try:
+            async with self._transport.send(request, tls=self._policy(origin_of(request.url))) as response:
+                counted = True
+                self._counter(side)
+                yield response
+        except (InsecureConnection, HandshakeBroken, ConnectionRefused):
+            raise  # It got no further than the handshake: no registry has seen a request.
+        except BaseException:
+            if not counted:
+                self._counter(side)
+            raise
+
+    def _policy(self, origin: Origin) -> TlsPolicy:
+        """Return how TLS is judged at *origin*: other hosts are verified unless the registry is said to be insecure."""
+        if origin.host == host_of(self._api):
+            return TlsPolicy(self.name, self._insecure)
+        return TlsPolicy(str(origin), self._access.insecure or is_loopback(origin.host))
+
+    async def _settled(self, side: Side) -> Origin:
+        if self._base is None:
+            self._base = await self._settling.do("scheme", lambda: self._settle(side))
+        return self._base
+
+    async def _settle(self, side: Side) -> Origin:
+        """Find the scheme. Plain HTTP is for registries that may be insecure, and only where no TLS is spoken.
+
+        Nothing secret is sent before: the ping goes out bare.
+        """
+        secure = origin_of(f"https://{self._api}")
+        try:
+            await self._greet(secure, side)
+        except (NotTls, HandshakeBroken):
+            if not self._insecure:
+                raise
+        except ConnectionRefused:
+            if not self._insecure or has_port(self._api):
+                raise
+        else:
+            return secure
+        plain = origin_of(f"http://{self._api}")
+        await self._greet(plain, side)
+        return plain
+
+    async def _greet(self, base: Origin, side: Side) -> None:
+        """Ask `GET /v2/` without Authorization, and learn what the registry wants (distribution-spec, end-1)."""
+        request = Request("GET", _absolute(base, "/v2/"))
+        async with self._send(request, side) as response:
+            trouble = self._not_a_registry(response)
+            if trouble is not None:
+                raise trouble
+            challenges = parse_challenges(response.headers.all("WWW-Authenticate"))
+            self._auth.learn(preferred(challenges), request.url)
+
+    def _not_a_registry(self, response: Response) -> StoreError | None:
+        status = response.status
+        wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
+        match response.status:
+            case HTTPStatus.OK | HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                return None
+            case _ if status in _REDIRECTS:
+                return None
+            case HTTPStatus.NOT_FOUND:
+                return ProtocolError(f"{self.name}: not a registry (no /v2/ there)", status=status)
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                return RateLimited(f"{self.name}: too many requests", status=status, retry_after=wait)
+            case _ if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return Unavailable(f"{self.name}: answers {status} to GET /v2/", status=status, retry_after=wait)
+            case _:
+                return ProtocolError(f"{self.name}: not a registry (answers {status} to GET /v2/)", status=status)
+
+
+def _absolute(base: Origin, target: str) -> str:
+    return f"{base.scheme}://{base}{target}" if target.startswith("/") else target

@@ -1,0 +1,100 @@
+"""The tags of a repository, page by page (distribution-spec, "Listing Tags")."""
+
+import json
+import re
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, cast
+
+from image_syncer.errors import ProtocolError, Refused, TooLarge
+from image_syncer.oci.reference import is_tag
+from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.urls import origin_of
+
+_PAGE = 1_000  # The most that ECR takes.
+_SMALL_PAGE = 100
+
+# Quantifiers are possessive: headers come from strangers, and nothing here may go back and try again.
+_LINK = re.compile(r'<([^<>]*+)>((?:[^<>",]|"(?:[^"\\]|\\.)*+")*+)')
+_PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?+')
+
+
+async def list_tags(conversation: Conversation) -> AsyncGenerator[str]:
+    """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
+
+    Entries that are no tags are left out (Nexus lists null, Artifactory digests). Where pages go in circles, lead to
+    another host or exceed the limits, `StoreError`: a list that was cut off silently would lose images.
+    """
+    limits = conversation.endpoint.limits
+    seen: set[str] = set()
+    visited: set[str] = set()
+    answer = await _first_page(conversation)
+    while True:
+        for tag in _tags(answer, conversation):
+            if tag not in seen:
+                seen.add(tag)
+                yield tag
+        if len(seen) > limits.tags:
+            raise TooLarge(f"{conversation.repository}: more than {limits.tags} tags")
+        visited.add(answer.url)
+        following = await _following(answer, conversation)
+        if following is None:
+            return
+        if following in visited:
+            raise ProtocolError(f"{conversation.repository}: the pages of the tag list go in circles")
+        if len(visited) >= limits.tag_pages:
+            raise TooLarge(f"{conversation.repository}: more than {limits.tag_pages} pages of tags")
+        visited.add(following)
+        answer = await _page(conversation, following)
+
+
+def next_link(values: Iterable[str]) -> str | None:
+    """Return the target of the link with `rel="next"` in the Link headers *values* (RFC 8288), None without one."""
+    for value in values:
+        for link in _LINK.finditer(value):
+            parameters = ((name.lower(), quoted or bare) for name, quoted, bare in _PARAMETER.findall(link[2]))
+            relation = next((text for name, text in parameters if name == "rel"), "")
+            if "next" in relation.lower().split():
+                return link[1]
+    return None
+
+
+async def _first_page(conversation: Conversation) -> Answer:
+    path = conversation.path("tags/list")
+    try:
+        return await _page(conversation, f"{path}?n={_PAGE}")
+    except Refused as refusal:
+        if refusal.code != "PAGINATION_NUMBER_INVALID":
+            raise
+        return await _page(conversation, f"{path}?n={_SMALL_PAGE}")
+
+
+async def _page(conversation: Conversation, target: str) -> Answer:
+    endpoint = conversation.endpoint
+    asked = conversation.asked(f"tags of {conversation.repository}")
+    # Nothing is asked of the content type: ECR says text/plain.
+    call = conversation.call("GET", target)
+    return await endpoint.call(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
+
+
+async def _following(answer: Answer, conversation: Conversation) -> str | None:
+    """Return the URL of the page after *answer*; `ProtocolError` where it is not at the same registry."""
+    link = next_link(answer.headers.all("Link"))
+    if link is None:
+        return None
+    url = await conversation.endpoint.host.resolve(answer.url, link)
+    if origin_of(url) != origin_of(answer.url):
+        raise ProtocolError(f"{conversation.repository}: the next page of the tag list is at another host")
+    return url
+
+
+def _tags(answer: Answer, conversation: Conversation) -> list[str]:
+    try:
+        document: object = json.loads(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"{conversation.repository}: the tag list is not JSON") from error
+    tags: object = cast("dict[str, Any]", document).get("tags") if isinstance(document, dict) else 0
+    if tags is None:
+        return []
+    if not isinstance(tags, list):
+        raise ProtocolError(f"{conversation.repository}: the tag list is no list")
+    return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]

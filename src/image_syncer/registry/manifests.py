@@ -1,0 +1,113 @@
+"""Manifests of one repository: looked up, read and put (distribution-spec, "Pulling" and "Pushing manifests")."""
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+
+from image_syncer.errors import ContentMismatch, ProtocolError, StoreError, TagImmutable
+from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
+from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
+from image_syncer.registry.endpoint import Answer, Conversation
+
+_LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
+_ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
+_HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two: no HEAD here, a GET must do.
+_PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # 201 by the book; old Quay says 202, others vary.
+
+
+class Manifests:
+    """The manifests of one repository."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._endpoint = conversation.endpoint
+
+    async def head(self, identifier: str) -> Descriptor:
+        """Return what the tag or digest *identifier* names; `NotFound` if nothing.
+
+        One HEAD. Where its answer does not say type and digest the manifest is read and hashed.
+        """
+        reference = self._conversation.reference(identifier)
+        call = self._conversation.call("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
+        answer = await self._endpoint.call(call, self._conversation.asked(reference), expect=_HEAD_STATUSES)
+        described = _described(answer, reference)
+        return described if described is not None else (await self.get(identifier)).descriptor
+
+    async def get(self, identifier: str) -> RawManifest:
+        """Return the manifest at *identifier*; its bytes have the digest that was asked for or promised."""
+        reference = self._conversation.reference(identifier)
+        call = self._conversation.call("GET", self._path(reference), headers=_ACCEPT, follow=True)
+        asked = self._conversation.asked(reference)
+
+        async def read(_: int) -> RawManifest:
+            answer = await self._endpoint.once(call, asked, expect={200}, limit_bytes=MANIFEST_LIMIT_BYTES)
+            return _read(answer, reference)
+
+        return await self._endpoint.retrying.run(read)
+
+    async def put(self, manifest: RawManifest, identifier: str) -> None:
+        """Store the very bytes of *manifest* at *identifier*; `MissingContent`, `TagImmutable` and others."""
+        reference = self._conversation.reference(identifier)
+        headers = {"Content-Type": manifest.media_type}
+        call = self._conversation.call("PUT", self._path(reference), headers=headers, body=manifest.content)
+        asked = self._conversation.asked(reference, manifest=True)
+        try:
+            answer = await self._endpoint.call(call, asked, expect=_PUT_STATUSES)
+        except TagImmutable:
+            if await self._holds(manifest, identifier):
+                return  # An earlier try got through and its answer did not, or somebody else was faster.
+            raise
+        _check_stored(answer, manifest, reference)
+
+    async def _holds(self, manifest: RawManifest, identifier: str) -> bool:
+        with suppress(StoreError):  # The refusal that made us look says more than a failure to look.
+            return (await self.head(identifier)).digest == manifest.digest
+        return False
+
+    def _path(self, reference: Reference) -> str:
+        return self._conversation.path(f"manifests/{reference.identifier}")
+
+
+def _described(answer: Answer, reference: Reference) -> Descriptor | None:
+    """Return what a HEAD tells of *reference*, None where that is not enough."""
+    kind = media_type.essence(answer.headers.get("Content-Type") or "")
+    digest = answer.digest
+    if answer.status != HTTPStatus.OK or digest is None or kind not in media_type.MANIFESTS:
+        return None
+    wanted = reference.digest
+    if wanted is not None and wanted.algorithm == digest.algorithm and wanted != digest:
+        raise ContentMismatch(f"{reference}: the registry says that this has the digest {digest}")
+    length = answer.headers.get("Content-Length") or ""
+    return Descriptor(kind, wanted or digest, int(length) if _LENGTH.fullmatch(length) else None)
+
+
+def _read(answer: Answer, reference: Reference) -> RawManifest:
+    """Return the manifest in *answer*, checked against the digest asked for, or else the one in its header."""
+    content = answer.content
+    content_type = answer.headers.get("Content-Type") or ""
+    promised = reference.digest or answer.digest
+    found = Digest.of(content, promised.algorithm) if promised else None
+    try:
+        manifest = RawManifest.of(content, content_type, what=str(reference))
+    except ProtocolError as error:
+        if found != promised:
+            raise _mismatch(reference, found, promised) from error
+        raise
+    if promised is None:
+        return manifest
+    if promised not in {found, manifest.digest}:  # The latter: the digest of signed schema 1 leaves signatures out.
+        raise _mismatch(reference, found, promised)
+    return replace(manifest, digest=promised)
+
+
+def _check_stored(answer: Answer, manifest: RawManifest, reference: Reference) -> None:
+    stored = answer.digest
+    if stored is None or stored in {manifest.digest, Digest.of(manifest.content, stored.algorithm)}:
+        return
+    raise ContentMismatch(f"{reference}: pushed as {manifest.digest}, but the registry stored {stored}")
+
+
+def _mismatch(reference: Reference, found: Digest | None, promised: Digest | None) -> ContentMismatch:
+    return ContentMismatch(f"{reference}: the bytes have digest {found}, not {promised}")

@@ -1,0 +1,100 @@
+"""One repository in the role of a source or of a target (`store.Source`, `store.Target`)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from image_syncer.errors import NotFound, Side
+from image_syncer.oci import Descriptor, RawManifest, Repository
+from image_syncer.registry.blobs import Blobs
+from image_syncer.registry.endpoint import Conversation, Endpoint
+from image_syncer.registry.listing import list_tags
+from image_syncer.registry.manifests import Manifests
+from image_syncer.registry.push import Push, Sessions
+from image_syncer.store import Chunk, Opener
+
+Connect = Callable[[Repository], Awaitable[Endpoint]]
+"""Finds the registry of a repository under the access that holds for it; quick, once that is known."""
+
+
+class _RegistryRepository:
+    """What both roles share: every request is one conversation, begun when the access is known."""
+
+    def __init__(self, repository: Repository, side: Side, connect: Connect) -> None:
+        self._repository = repository
+        self._side: Side = side
+        self._connect = connect
+        self._sessions = Sessions()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._repository)!r})"
+
+    async def _conversation(self) -> Conversation:
+        return Conversation(await self._connect(self._repository), self._repository, self._side)
+
+    async def _manifests(self) -> Manifests:
+        return Manifests(await self._conversation())
+
+    async def _blobs(self) -> Blobs:
+        return Blobs(await self._conversation(), self._sessions)
+
+
+class RegistrySource(_RegistryRepository):
+    """A repository to read from; asks for the right to pull, and no other."""
+
+    def __init__(self, repository: Repository, connect: Connect) -> None:
+        super().__init__(repository, "source", connect)
+
+    async def resolve(self, identifier: str) -> Descriptor:
+        """Return what the tag or digest *identifier* names now, by a HEAD; `NotFound` if it names nothing."""
+        return await (await self._manifests()).head(identifier)
+
+    async def manifest(self, identifier: str) -> RawManifest:
+        """Return the manifest or index at *identifier*, verified; `NotFound`."""
+        return await (await self._manifests()).get(identifier)
+
+    @asynccontextmanager
+    async def open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte 0; size and digest are checked while bytes flow."""
+        async with (await self._blobs()).open(blob) as chunks:
+            yield chunks
+
+    async def tags(self) -> AsyncGenerator[str]:
+        """Yield every tag in the registry's order, one page at a time; `NotFound` without the repository."""
+        async for tag in list_tags(await self._conversation()):
+            yield tag
+
+
+class RegistryTarget(_RegistryRepository):
+    """A repository to write to; asks for the rights to pull and push from its first request on."""
+
+    def __init__(self, repository: Repository, connect: Connect) -> None:
+        super().__init__(repository, "target", connect)
+
+    async def resolve(self, identifier: str) -> Descriptor | None:
+        """Return what *identifier* names now; None if it, or the repository, is not there yet.
+
+        A 401 or 403 stays an error: from a registry that hides what is missing it can not be told from a lack of
+        rights, and then a push would fail as well, only later.
+        """
+        try:
+            return await (await self._manifests()).head(identifier)
+        except NotFound:
+            return None
+
+    async def has_blob(self, blob: Descriptor) -> bool:
+        """Whether the repository holds *blob*."""
+        return await (await self._blobs()).has(blob)
+
+    async def push_blob(self, blob: Descriptor, content: Opener) -> None:
+        """Store *blob*, reading *content* once per attempt; what *content* raises comes out unchanged."""
+        await Push(await self._conversation(), self._sessions, blob, content).run()
+
+    async def mount(self, blob: Descriptor, origin: Repository) -> bool:
+        """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""
+        if origin.registry != self._repository.registry:
+            return False
+        return await (await self._blobs()).mount(blob, origin)
+
+    async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
+        """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
+        await (await self._manifests()).put(manifest, identifier)

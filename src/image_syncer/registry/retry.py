@@ -1,0 +1,85 @@
+"""When to try again, and after how long. The decision is pure; `retry` acts on it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from random import Random
+from typing import TypeVar
+
+from image_syncer.errors import ContentMismatch, RateLimited, StoreError, Unavailable
+
+Result = TypeVar("Result")
+
+_REREADS = 1  # Bytes damaged on the way come right the second time; a source that lies never does.
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, handed in: *monotonic* seconds for waiting, *now* (aware UTC) for dates from servers, and *sleep*."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = _utc_now
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often one request or one blob transfer is tried, and how long is waited in between.
+
+    *attempts* counts the first one. The wait before attempt n + 1 is a random part ("full jitter") of
+    `min(longest_wait, first_wait * 2 ** (n - 1))`, or what the server asked for. *patience* bounds what is waited
+    for one operation as a whole. All in seconds.
+    """
+
+    attempts: int = 4
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    patience: float = 600.0
+
+    def wait_after(self, failure: StoreError, attempt: int, rng: Random) -> float | None:
+        """Return the seconds to wait after *failure* of attempt number *attempt* (from 1); None to give up."""
+        if not failure.retryable or attempt >= self.attempts:
+            return None
+        wished = wait_wished(failure)
+        if wished is not None:
+            return wished if wished <= self.patience else None
+        return rng.uniform(0, min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A policy with what it needs to act: chance and time."""
+
+    policy: RetryPolicy
+    rng: Random
+    clock: Clock
+
+    async def run(self, operation: Callable[[int], Awaitable[Result]]) -> Result:
+        """Return what *operation* returns, trying again as the policy says; its last failure is raised unchanged.
+
+        *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
+        """
+        waited, mismatches = 0.0, 0
+        for attempt in count(1):
+            try:
+                return await operation(attempt)
+            except StoreError as failure:
+                mismatches += isinstance(failure, ContentMismatch)
+                wait = self.policy.wait_after(failure, attempt, self.rng)
+                if wait is None or mismatches > _REREADS or waited + wait > self.policy.patience:
+                    raise
+            waited += wait
+            await self.clock.sleep(wait)
+        raise AssertionError("unreachable: the attempts have no end of their own")
+
+
+def wait_wished(failure: StoreError) -> float | None:
+    """Return the seconds that the server asked us to wait (Retry-After), None where it asked for nothing."""
+    return failure.retry_after if isinstance(failure, RateLimited | Unavailable) else None

@@ -1,0 +1,134 @@
+"""Whom we trust: one TLS context per set of certificates, with what docker's users have put into certs.d."""
+
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from image_syncer.errors import InsecureConnection
+
+_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_FILES_LIMIT: Final = 1_000  # Files that are read from one directory.
+# A name that is one component of a path: redirects come from strangers, and so do the hosts in them.
+_HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """How TLS is judged at *host* (`host` or `host:port`, as certs.d names it); *insecure* trusts every certificate."""
+
+    host: str
+    insecure: bool = False
+
+
+def certificate_directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the directories that hold a directory per registry, as docker and the containers tools have them."""
+    system = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+    home = environment.get("HOME")
+    return (*system, Path(home, ".config/containers/certs.d")) if home else system
+
+
+class TlsContexts:
+    """Builds and keeps the contexts. Hosts without certificates of their own share one, and so its connections."""
+
+    def __init__(self, environment: Mapping[str, str], directories: Sequence[Path]) -> None:
+        self._environment = environment
+        self._directories = directories
+        self._contexts: dict[tuple[bool, tuple[Path, ...]], ssl.SSLContext] = {}
+
+    def context(self, policy: TlsPolicy) -> ssl.SSLContext:
+        """Return the context for *policy*; `InsecureConnection` names a certificate file that can not be used."""
+        key = (policy.insecure, self._own_directories(policy.host))
+        if key not in self._contexts:
+            self._contexts[key] = self._build(policy, key[1])
+        return self._contexts[key]
+
+    def _own_directories(self, host: str) -> tuple[Path, ...]:
+        if not _HOST.fullmatch(host):
+            return ()
+        return tuple(own for directory in self._directories if (own := directory / host).is_dir())
+
+    def _build(self, policy: TlsPolicy, directories: tuple[Path, ...]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols(["http/1.1"])
+        if policy.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            _trust_system(context, self._environment)
+        for directory in directories:
+            _load_directory(context, directory, policy)
+        return context
+
+
+def _trust_system(context: ssl.SSLContext, environment: Mapping[str, str]) -> None:
+    """Trust what the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` each replace their half, as they do for Go."""
+    defaults = ssl.get_default_verify_paths()
+    if file := environment.get("SSL_CERT_FILE"):
+        _load_authorities(context, Path(file), "SSL_CERT_FILE")
+    else:
+        found = next((path for path in (defaults.openssl_cafile, *_BUNDLES) if Path(path).is_file()), None)
+        context.load_verify_locations(cafile=found) if found else None
+    if named := environment.get("SSL_CERT_DIR"):
+        for directory in filter(None, named.split(":")):
+            _load_every_authority(context, Path(directory))
+    elif Path(defaults.openssl_capath).is_dir():
+        context.load_verify_locations(capath=defaults.openssl_capath)
+
+
+def _load_every_authority(context: ssl.SSLContext, directory: Path) -> None:
+    for file in _files(directory, "*", "SSL_CERT_DIR"):
+        try:
+            context.load_verify_locations(cafile=file)
+        except (OSError, ssl.SSLError):
+            continue  # Such a directory also holds what is no certificate; Go and OpenSSL pass over that too.
+
+
+def _load_directory(context: ssl.SSLContext, directory: Path, policy: TlsPolicy) -> None:
+    if not policy.insecure:
+        for file in _files(directory, "*.crt", policy.host):
+            _load_authorities(context, file, policy.host)
+    for file in _files(directory, "*.cert", policy.host):
+        key = file.with_suffix(".key")
+        try:
+            context.load_cert_chain(file, key, password=_no_password)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise InsecureConnection(
+                f"{policy.host}: the client certificate {file} and its key {key.name} can not be used: {_why(error)}",
+                remedy="both must be readable PEM files, the key without a password",
+            ) from error
+
+
+def _load_authorities(context: ssl.SSLContext, file: Path, what: str) -> None:
+    try:
+        context.load_verify_locations(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise InsecureConnection(
+            f"{what}: the certificates in {file} can not be used: {_why(error)}",
+            remedy="it must be a readable file of certificates in PEM form",
+        ) from error
+
+
+def _files(directory: Path, pattern: str, what: str) -> list[Path]:
+    try:
+        return sorted(file for file in directory.glob(pattern) if file.is_file())[:_FILES_LIMIT]
+    except OSError as error:
+        raise InsecureConnection(f"{what}: the directory {directory} can not be read: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "not in PEM form"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _no_password() -> str:
+    """Answer OpenSSL, which would otherwise ask on the terminal and wait for ever."""
+    raise ValueError("the key is encrypted")

@@ -1,0 +1,125 @@
+"""What every source promises (`store.Source`)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from image_syncer.errors import ContentMismatch, NotFound
+from image_syncer.oci import Descriptor, Digest, RawManifest
+from image_syncer.oci import media_type as types
+from image_syncer.store import Source
+from image_syncer.testing import Blob
+from image_syncer.testing.content import ODD
+from image_syncer.testing.images import multi, single
+from support.places import Place
+
+NOWHERE = Digest.of(b"nobody pushed this")
+
+
+async def test_resolve_and_manifest_agree(place: Place) -> None:
+    """By tag and by digest, for index and image: the same type, digest and size, and the very bytes."""
+    image = multi("agree", style=ODD)
+    await place.push(image, "v1")
+    source = place.source()
+    wanted = {"v1": image.root} | {str(raw.digest): raw for raw in image.manifests}
+    for identifier, raw in wanted.items():
+        assert await source.manifest(identifier) == raw
+        assert await source.resolve(identifier) == raw.descriptor
+
+
+@pytest.mark.parametrize("path", ["app", "never/pushed"])
+@pytest.mark.parametrize("identifier", ["missing", str(NOWHERE)])
+async def test_a_manifest_that_is_missing_is_not_found(place: Place, path: str, identifier: str) -> None:
+    """With the repository there and without."""
+    await place.push(single("there"), "v1")
+    source = place.source(path)
+    askings: list[Callable[[str], Awaitable[Descriptor | RawManifest]]] = [source.resolve, source.manifest]
+    for ask in askings:
+        with pytest.raises(NotFound):
+            await ask(identifier)
+
+
+@pytest.mark.parametrize("path", ["app", "never/pushed"])
+async def test_a_blob_that_is_missing_is_not_found(place: Place, path: str) -> None:
+    """No byte of it is handed out."""
+    await place.push(single("there"), "v1")
+    with pytest.raises(NotFound):
+        await place.read(Descriptor(types.OCI_LAYER, NOWHERE, 18), path)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 1_000, 3_000_001])
+async def test_a_blob_is_read_as_often_as_wanted(place: Place, size_bytes: int) -> None:
+    """Each opening begins at byte 0."""
+    blob = Blob.generated("often", size_bytes)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    for _ in range(2):
+        assert await place.read(blob.descriptor) == blob.read()
+
+
+async def test_a_blob_without_a_known_size_is_read(place: Place) -> None:
+    """Docker schema 1 names no sizes."""
+    blob = Blob.generated("sizeless", 2_000)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    assert await place.read(Descriptor(types.DOCKER_LAYER, blob.digest, None)) == blob.read()
+
+
+@pytest.mark.parametrize(
+    ("kept_bytes", "tail"),
+    [
+        pytest.param(299_999, b"?", id="last byte"),
+        pytest.param(0, b"?" * 300_000, id="every byte"),
+        pytest.param(300_000, b"?", id="a byte more"),
+        pytest.param(299_999, b"", id="a byte less"),
+        pytest.param(0, b"", id="nothing"),
+    ],
+)
+async def test_wrong_content_is_never_handed_out_whole(place: Place, kept_bytes: int, tail: bytes) -> None:
+    """The last chunk is held back until size and digest are right."""
+    blob = Blob.generated("damaged", 300_000)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    place.plant(blob.digest, blob.read()[:kept_bytes] + tail)
+    received = bytearray()
+    with pytest.raises(ContentMismatch):
+        await _read_into(received, place.source(), blob.descriptor)
+    assert len(received) < 300_000
+
+
+async def _read_into(received: bytearray, source: Source, blob: Descriptor) -> None:
+    async with source.open(blob) as chunks:
+        async for chunk in chunks:
+            received += chunk
+
+
+async def test_a_reader_may_leave_early(place: Place) -> None:
+    """What was not read keeps nobody waiting."""
+    blob = Blob.generated("early", 5_000_000)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    async with place.source().open(blob.descriptor) as chunks:
+        async for chunk in chunks:
+            assert chunk
+            break
+    assert await place.read(blob.descriptor) == blob.read()
+
+
+async def test_many_readers_do_not_mix_their_bytes(place: Place) -> None:
+    """Buffers are reused, yet not shared."""
+    blobs = [Blob.generated(f"reader/{number}", 200_000) for number in range(12)]
+    for blob in blobs:
+        await place.target().push_blob(blob.descriptor, blob.open)
+    contents = await asyncio.gather(*(place.read(blob.descriptor) for blob in blobs))
+    assert contents == [blob.read() for blob in blobs]
+
+
+async def test_every_tag_is_listed_once(place: Place) -> None:
+    """However many pages they take, in whatever order the store has them."""
+    image = single("tagged", layers=())
+    names = [f"v{number:02}" for number in range(10)]
+    await place.push(image, *reversed(names))
+    assert sorted([tag async for tag in place.source().tags()]) == names
+
+
+async def test_tags_of_a_repository_that_is_not_there(place: Place) -> None:
+    """It is not found, which is something else than no tags."""
+    with pytest.raises(NotFound):
+        assert not [tag async for tag in place.source("never/pushed").tags()]

@@ -1,0 +1,217 @@
+"""What every target promises (`store.Target`)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from image_syncer.errors import ContentMismatch, MissingContent, Refused, Unavailable
+from image_syncer.oci import Digest, Repository
+from image_syncer.registry.options import Limits
+from image_syncer.store import Chunk, Opener
+from image_syncer.testing import Blob, Image
+from image_syncer.testing.images import multi, single
+from image_syncer.testing.kinds import mixed_index, twenty_kinds
+from support.places import Place
+
+SMALL = Blob.generated("small", 2_000)
+
+
+def content_of(*parts: bytes, failure: Exception | None = None) -> Opener:
+    """Return content in *parts*, which ends in *failure* if there is one."""
+
+    async def stream() -> AsyncGenerator[Chunk]:
+        for part in parts:
+            yield part
+        if failure is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        yield stream()
+
+    return opened
+
+
+async def test_a_pushed_graph_resolves(place: Place) -> None:
+    """An index of images of several kinds is there afterwards, byte for byte."""
+    await _push_and_compare(place, mixed_index("mixed"))
+
+
+@pytest.mark.parametrize("kind", twenty_kinds())
+async def test_every_kind_arrives(open_place: Place, kind: str) -> None:
+    """Whatever is in it: to where nobody asks for a login, since that has no bearing on content."""
+    await _push_and_compare(open_place, twenty_kinds()[kind])
+
+
+async def _push_and_compare(place: Place, image: Image) -> None:
+    await place.push(image, "v1")
+    assert await place.target().resolve("v1") == image.root.descriptor
+    for raw in image.manifests:
+        assert await place.source().manifest(str(raw.digest)) == raw
+    for blob in image.blobs.values():
+        assert await place.read(blob.descriptor) == blob.read()
+
+
+@pytest.mark.parametrize("identifier", ["missing", str(Digest.of(b"nobody pushed this"))])
+async def test_what_is_not_there_is_no_error(place: Place, identifier: str) -> None:
+    """Neither without the repository nor with it."""
+    assert await place.target().resolve(identifier) is None
+    assert not await place.target().has_blob(SMALL.descriptor)
+    await place.push(single("there"), "v1")
+    assert await place.target().resolve(identifier) is None
+    assert not await place.target().has_blob(SMALL.descriptor)
+
+
+async def test_a_push_may_be_repeated(place: Place) -> None:
+    """Twice the same is the same."""
+    image = multi("repeated")
+    for _ in range(2):
+        await place.push(image, "v1", "v2")
+    assert await place.target().resolve("v1") == await place.target().resolve("v2") == image.root.descriptor
+    assert all([await place.target().has_blob(blob.descriptor) for blob in image.blobs.values()])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param((b"?" * 2_000,), id="other bytes"),
+        pytest.param((SMALL.read()[:1_000], b"?" * 1_000), id="half of them"),
+        pytest.param((SMALL.read()[:-1],), id="a byte less"),
+        pytest.param((), id="nothing"),
+    ],
+)
+async def test_wrong_bytes_are_refused_and_leave_nothing(place: Place, parts: tuple[bytes, ...]) -> None:
+    """And the right ones are taken afterwards."""
+    target = place.target()
+    with pytest.raises(ContentMismatch):
+        await target.push_blob(SMALL.descriptor, content_of(*parts))
+    assert not await target.has_blob(SMALL.descriptor)
+    await target.push_blob(SMALL.descriptor, SMALL.open)
+    assert await place.read(SMALL.descriptor) == SMALL.read()
+
+
+@pytest.mark.parametrize("parts", [(SMALL.read(), b"?"), (SMALL.read() + b"?",)])
+async def test_bytes_beyond_the_promised_size_never_get_in(place: Place, parts: tuple[bytes, ...]) -> None:
+    """A target refuses such content, or has taken no more than was promised."""
+    with suppress(ContentMismatch):
+        await place.target().push_blob(SMALL.descriptor, content_of(*parts))
+        assert await place.read(SMALL.descriptor) == SMALL.read()
+    wrong = Blob.of(SMALL.read() + b"?")
+    assert not await place.target().has_blob(wrong.descriptor)
+
+
+async def test_a_source_that_fails_leaves_nothing(place: Place) -> None:
+    """Its error comes out as it is, and a new push succeeds."""
+    failure = Unavailable("the source is gone")
+    with pytest.raises(Unavailable) as caught:
+        await place.target().push_blob(SMALL.descriptor, content_of(SMALL.read()[:700], failure=failure))
+    assert caught.value is failure
+    assert not await place.target().has_blob(SMALL.descriptor)
+    await place.target().push_blob(SMALL.descriptor, SMALL.open)
+    assert await place.target().has_blob(SMALL.descriptor)
+
+
+@pytest.mark.parametrize("sent_bytes", [0, 700, 1_999])
+async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes: int) -> None:
+    """However far it came; and the next one succeeds."""
+    begun = asyncio.Event()
+
+    @asynccontextmanager
+    async def stuck() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        yield stream()
+
+    async def stream() -> AsyncGenerator[Chunk]:
+        yield SMALL.read()[:sent_bytes]
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        pushing = group.create_task(place.target().push_blob(SMALL.descriptor, stuck))
+        await begun.wait()
+        pushing.cancel()
+    assert not await place.target().has_blob(SMALL.descriptor)
+    await place.target().push_blob(SMALL.descriptor, SMALL.open)
+    assert await place.read(SMALL.descriptor) == SMALL.read()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, Limits().monolithic_bytes, Limits().monolithic_bytes + 1, 20_000_000])
+async def test_blobs_of_any_size_arrive(place: Place, size_bytes: int) -> None:
+    """Empty, tiny, and on both sides of what goes in one request."""
+    blob = Blob.generated("sized", size_bytes)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    assert await place.target().has_blob(blob.descriptor)
+    assert await place.read(blob.descriptor) == blob.read()
+
+
+async def test_twenty_pushes_of_one_blob_at_once(place: Place) -> None:
+    """They do not disturb each other."""
+    blob = Blob.generated("popular", 100_000)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(place.target().push_blob(blob.descriptor, blob.open))
+    assert await place.read(blob.descriptor) == blob.read()
+
+
+async def test_a_tag_moves(place: Place) -> None:
+    """It names the new manifest; the old one is still there by digest."""
+    first, second = single("first"), single("second")
+    await place.push(first, "latest")
+    await place.push(second, "latest")
+    assert await place.target().resolve("latest") == second.root.descriptor
+    assert await place.source().manifest(str(first.digest)) == first.root
+
+
+@pytest.mark.parametrize("image", [single("incomplete"), multi("incomplete")])
+async def test_a_manifest_without_its_parts_is_refused(place: Place, image: Image) -> None:
+    """MissingContent, and the tag does not appear."""
+    with pytest.raises(MissingContent):
+        await place.target().push_manifest(image.root, "v1")
+    assert await place.target().resolve("v1") is None
+
+
+async def test_a_manifest_missing_one_blob_is_refused(place: Place) -> None:
+    """One of three is enough, and what the tag named before stays."""
+    old, image = single("old"), single("new")
+    await place.push(old, "v1")
+    first, *_ = image.blobs.values()
+    await place.target().push_blob(first.descriptor, first.open)
+    with pytest.raises(MissingContent):
+        await place.target().push_manifest(image.root, "v1")
+    assert await place.target().resolve("v1") == old.root.descriptor
+
+
+async def test_a_manifest_at_a_digest_not_its_own_is_refused(place: Place) -> None:
+    """What stands at a digest has that digest."""
+    image, other = single("image"), single("other")
+    await place.push(image, "v1")
+    with pytest.raises((Refused, ContentMismatch)):
+        await place.target().push_manifest(image.root, str(other.digest))
+    assert await place.target().resolve(str(other.digest)) is None
+
+
+async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
+    """Without its content being sent."""
+    await place.target("origin").push_blob(SMALL.descriptor, SMALL.open)
+    assert await place.target("other").mount(SMALL.descriptor, place.repository("origin"))
+    assert await place.target("other").has_blob(SMALL.descriptor)
+    assert await place.read(SMALL.descriptor, "other") == SMALL.read()
+
+
+@pytest.mark.parametrize("origin", ["empty", "elsewhere"])
+async def test_a_mount_from_nowhere_is_no_mount(place: Place, origin: str) -> None:
+    """It says so, and a push goes through."""
+    named = place.repository("origin") if origin == "empty" else Repository("elsewhere.test", "origin")
+    assert not await place.target().mount(SMALL.descriptor, named)
+    assert not await place.target().has_blob(SMALL.descriptor)
+    await place.target().push_blob(SMALL.descriptor, SMALL.open)
+    assert await place.target().has_blob(SMALL.descriptor)
+
+
+async def test_repositories_do_not_see_each_others_content(place: Place) -> None:
+    """What was pushed to one is not in another."""
+    image = single("mine")
+    await place.push(image, "v1", path="mine")
+    assert await place.target("yours").resolve("v1") is None
+    assert not any([await place.target("yours").has_blob(blob.descriptor) for blob in image.blobs.values()])

@@ -1,0 +1,144 @@
+"""The registry client at work on test registries, with a time of its own, and faults on demand."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from aiohttp import web
+
+from image_syncer.registry.client import Registries
+from image_syncer.registry.credentials import Keychain
+from image_syncer.registry.options import Access, Limits
+from image_syncer.registry.retry import Clock, RetryPolicy
+from image_syncer.store import Chunk, Opener
+from image_syncer.testing import FakeRegistry
+from image_syncer.testing.fake_registry import Interceptor
+from image_syncer.testing.requests import Kind, kind_of
+
+QUICK = Limits(connect_seconds=5.0, stall_seconds=5.0)
+NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class FakeTime:
+    """A clock that moves only while somebody sleeps on it; *waits* are all sleeps, in seconds."""
+
+    waits: list[float] = field(default_factory=list[float])
+    seconds: float = 1000.0
+
+    @property
+    def clock(self) -> Clock:
+        """This time as a clock."""
+        return Clock(lambda: self.seconds, lambda: NOON + timedelta(seconds=self.seconds), self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass at once."""
+        self.waits.append(seconds)
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def client(
+    time: FakeTime | None = None,
+    *,
+    limits: Limits = QUICK,
+    policy: RetryPolicy | None = None,
+    access: Sequence[Access] = (),
+) -> AsyncGenerator[Registries]:
+    """Open a client that knows no login but *access*, and never really waits."""
+    keychain = Keychain(access, environment={}, home=Path("/nonexistent"))
+    clock = (time or FakeTime()).clock
+    async with Registries(
+        keychain, environment={}, limits=limits, policy=policy, rng=Random(1), clock=clock
+    ) as registries:
+        yield registries
+
+
+@dataclass(slots=True)
+class Fault:
+    """Answers the first *times* requests that fit, in the registry's place; *seen* counts those that it answered."""
+
+    status: int
+    method: str | None = None
+    kind: Kind | None = None
+    code: str = ""
+    times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    seen: int = 0
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer *request*, or leave it to the registry."""
+        fits = self.method in {None, request.method} and self.kind in {None, kind_of(request.path)}
+        if not fits or request.path == "/v2/" or self.seen >= self.times:
+            return None
+        self.seen += 1
+        await request.read()
+        body = self.body
+        if self.code:
+            body = json.dumps({"errors": [{"code": self.code, "message": self.code.lower()}]}).encode()
+        return web.Response(status=self.status, headers=dict(self.headers), body=body)
+
+
+def instead(
+    method: str, handler: Callable[[web.Request], web.StreamResponse], *, kind: Kind | None = None
+) -> Interceptor:
+    """Return an interceptor that answers every request of *method* (and *kind*) with *handler*."""
+
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
+        fits = request.method == method and kind in {None, kind_of(request.path)}
+        return handler(request) if fits else None
+
+    return intercept
+
+
+def lose_answer(fake: FakeRegistry, method: str, kind: Kind, times: int = 1) -> None:
+    """Let *fake* do what the next *times* requests of *method* want, and break the connection instead of answering."""
+    losing = times
+
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
+        nonlocal losing
+        if request.method != method or kind_of(request.path) != kind or not losing:
+            return None
+        losing -= 1
+        await request.match_info.handler(request)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    fake.intercept.append(intercept)
+
+
+def failing(failure: Exception, *, after: Sequence[bytes] = ()) -> Opener:
+    """Return content that yields *after* and then raises *failure*."""
+
+    async def chunks() -> AsyncGenerator[Chunk]:
+        for chunk in after:
+            yield chunk
+        raise failure
+
+    @asynccontextmanager
+    async def opener() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        yield chunks()
+
+    return opener
+
+
+def one_after_another(*contents: Opener) -> tuple[Opener, list[int]]:
+    """Return an opener that opens *contents* in turn, the last one for ever, and the list of what was opened."""
+    opened: list[int] = []
+
+    @asynccontextmanager
+    async def opener() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        number = min(len(opened), len(contents) - 1)
+        opened.append(number)
+        async with contents[number]() as chunks:
+            yield chunks
+
+    return opener, opened

@@ -1,0 +1,92 @@
+"""The places that the store contract holds for: stores in memory, our fake registry, and real ones."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from image_syncer.oci import Descriptor, Digest, Repository
+from image_syncer.registry.client import Registries
+from image_syncer.registry.credentials import Keychain
+from image_syncer.registry.options import Access, Credential, Limits
+from image_syncer.registry.retry import RetryPolicy
+from image_syncer.store import Source, Stores, Target
+from image_syncer.testing import Account, Accounts, Image, MemoryStores
+
+USER, PASSWORD = "alice", "correct: horse"
+ACCOUNTS = Accounts({USER: Account(PASSWORD)})
+
+_QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.05)
+_LIMITS = Limits(connect_seconds=10.0, stall_seconds=10.0, tags=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a test may read and write: repositories of *registry* whose paths begin with *prefix*, its alone.
+
+    *plant* gives a blob other bytes behind the store's back.
+    """
+
+    stores: Stores
+    registry: str
+    prefix: str
+    plant: Callable[[Digest, bytes], None] = field(repr=False)
+
+    def repository(self, path: str = "app") -> Repository:
+        """Return the full name of the repository *path*."""
+        return Repository(self.registry, f"{self.prefix}/{path}")
+
+    def source(self, path: str = "app") -> Source:
+        """Return the repository *path* to read from."""
+        return self.stores.source(self.repository(path))
+
+    def target(self, path: str = "app") -> Target:
+        """Return the repository *path* to write to."""
+        return self.stores.target(self.repository(path))
+
+    async def push(self, image: Image, *tags: str, path: str = "app") -> None:
+        """Push *image* with all its parts, under *tags*."""
+        target = self.target(path)
+        for blob in image.blobs.values():
+            await target.push_blob(blob.descriptor, blob.open)
+        for raw in image.manifests:
+            await target.push_manifest(raw, str(raw.digest))
+        for tag in tags:
+            await target.push_manifest(image.root, tag)
+
+    async def read(self, blob: Descriptor, path: str = "app") -> bytes:
+        """Return the content of *blob*."""
+        async with self.source(path).open(blob) as chunks:
+            return b"".join([bytes(chunk) async for chunk in chunks])
+
+
+def memory_place(prefix: str) -> Place:
+    """Return a place in memory."""
+    stores = MemoryStores()
+
+    def plant(digest: Digest, content: bytes) -> None:
+        for store in stores:
+            store.plant(digest, content)
+
+    return Place(stores, "memory.test", prefix, plant)
+
+
+@asynccontextmanager
+async def registry_place(
+    host: str,
+    plant: Callable[[Digest, bytes], None],
+    prefix: str,
+    *,
+    login: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Place]:
+    """Return a place at the registry *host*, by the client that we ship; plain HTTP unless *environment* is given."""
+    credential = Credential(USER, PASSWORD) if login else None
+    access = Access(host, credential, insecure=environment is None)
+    surroundings = dict(environment or {})
+    keychain = Keychain((access,), environment=surroundings, home=Path("/nonexistent"))
+    async with Registries(
+        keychain, environment=surroundings, limits=_LIMITS, policy=_QUICK, rng=Random(1)
+    ) as registries:
+        yield Place(registries, host, prefix, plant)

@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from image_syncer.testing.servers import DockerRegistry
+from image_syncer.testing.skopeo import Skopeo
+
+_TOOL = Path(__file__).parents[2] / "tools" / "bench.py"
+
+
+def _run(path: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, _TOOL, "--quick"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(home), "PATH": path, "TMPDIR": str(home), "COLUMNS": "120"},
+        timeout=100,
+    )
+
+
+def test_without_something_to_measure_against_the_benchmark_says_so(tmp_path: Path) -> None:
+    """No figures are better than figures without a comparison."""
+    result = _run(str(tmp_path), tmp_path)
+    assert result.returncode == 2
+    assert "not installed: docker-registry and skopeo" in result.stderr
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
+)
+def test_a_small_benchmark_measures_both_programs_and_leaves_nothing(tmp_path: Path) -> None:
+    """Every workload has a row for each program, with the requests that the registries counted."""
+    result = _run(os.environ.get("PATH", ""), tmp_path)
+    assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if "image-syncer  " in line]
+    assert [row[0] for row in rows] == ["unchanged", "shared", "one"]
+    assert rows[0][-3:-1] == ["12", "11"]

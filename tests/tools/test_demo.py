@@ -1,0 +1,63 @@
+"""The demo is what a new user sees first, so it runs here as it runs there."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from image_syncer.testing.servers import DockerRegistry
+from image_syncer.testing.skopeo import Skopeo
+
+_TOOL = Path(__file__).parents[2] / "tools" / "demo.py"
+
+
+def _environment(home: Path, path: str) -> dict[str, str]:
+    return {"HOME": str(home), "PATH": path, "TMPDIR": str(home), "NO_COLOR": "1"}
+
+
+def _run(home: Path, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, _TOOL],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(home, path),
+        timeout=100,
+        cwd=home,
+    )
+
+
+def test_without_other_programs_the_demo_uses_the_test_kit_and_says_so(tmp_path: Path) -> None:
+    """A machine without docker-registry and skopeo shows the same, and is told what is missing."""
+    result = _run(tmp_path, str(tmp_path))
+    assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
+    assert "docker-registry is not installed: a registry of the test kit takes its place" in result.stdout
+    assert "skopeo is not installed" in result.stdout
+    assert "What to try next:" in result.stdout
+
+
+@pytest.mark.real
+@pytest.mark.skipif(
+    not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
+)
+def test_between_real_registries_skopeo_finds_all_manifests_the_same(tmp_path: Path) -> None:
+    """The first run copies, the second asks one question per tag and side, and nothing is left on the machine."""
+    result = _run(tmp_path, os.environ.get("PATH", ""))
+    assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
+    assert "7 of 7 manifests are the same, byte for byte" in result.stdout
+    assert "beyond the budget" not in result.stdout
+
+
+def test_an_interrupted_demo_stops_and_removes_everything(tmp_path: Path) -> None:
+    """Ctrl-C leaves neither a process nor a file, also where a runner passes the signal on a second time."""
+    environment = _environment(tmp_path, str(tmp_path))
+    with subprocess.Popen([sys.executable, _TOOL], stdout=subprocess.PIPE, text=True, env=environment) as demo:
+        assert demo.stdout is not None
+        assert any(line.startswith("images.yaml") for line in demo.stdout)
+        demo.send_signal(signal.SIGINT)
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert (demo.returncode, list(tmp_path.iterdir())) == (130, [])

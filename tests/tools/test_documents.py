@@ -1,0 +1,58 @@
+"""What the documents say must stay true; here is what a program can check of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from image_syncer.cli.main import app
+from image_syncer.config.load import load_seed
+from image_syncer.oci import PlatformFilter
+
+_ROOT = Path(__file__).parents[2]
+_DOCUMENTS = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
+_READMES = ("README.md", "README-zh_CN.md")
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+_YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    """A link within the repository names a file that exists."""
+    links = _LINK.findall(document.read_text(encoding="utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", _READMES)
+def test_the_files_of_the_readme_can_be_loaded(name: str, tmp_path: Path) -> None:
+    """Who copies the two files of the first minute gets two rules and a login."""
+    auth, images = tmp_path / "auth.yaml", tmp_path / "images.yaml"
+    for path, text in zip((auth, images), _YAML.findall((_ROOT / name).read_text(encoding="utf-8")), strict=True):
+        path.write_text(text, encoding="utf-8")
+    loaded = load_seed(auth=auth, images=images, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"})
+    assert (len(loaded.rules), len(loaded.access), loaded.warnings) == (2, 1, ())
+
+
+def test_both_readmes_show_the_same_code() -> None:
+    """What is pasted into a terminal does not depend on the language."""
+    blocks = [
+        re.findall(r"```(?:yaml)?\n.*?```", (_ROOT / name).read_text(encoding="utf-8"), re.DOTALL) for name in _READMES
+    ]
+    assert blocks[0][:-1] == blocks[1][:-1]  # The last one explains the scripts, in words.
+
+
+def test_every_option_is_documented() -> None:
+    """`docs/reference/command-line.md` names each option that is not hidden."""
+    text = (_ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    command = get_command(app)
+    commands = [command, *getattr(command, "commands", {}).values()]
+    options = {
+        name
+        for one in commands
+        for option in one.params
+        if not getattr(option, "hidden", False)
+        for name in option.opts
+    }
+    named = {name for name in options if name.startswith("--")} - {"--show-completion"}
+    assert sorted(name for name in named if name not in text) == []

@@ -1,0 +1,132 @@
+"""Small servers on loopback, and clients that are closed again."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+
+from image_syncer.registry.options import Limits
+from image_syncer.registry.transport import Transport
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Serve = Callable[..., Awaitable[int]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Listen = Callable[..., Awaitable[int]]
+Open = Callable[..., Awaitable[Transport]]
+
+LIMITS = Limits(connect_seconds=5.0, stall_seconds=5.0)
+
+
+@pytest.fixture
+async def stack() -> AsyncGenerator[AsyncExitStack]:
+    """Whatever a test opens, closed after it."""
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A private CA."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """What a server at 127.0.0.1, localhost or registry.example shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    identity = authority.issue_cert("127.0.0.1", "localhost", "registry.example")
+    with identity.private_key_and_cert_chain_pem.tempfile() as file:
+        context.load_cert_chain(file)
+    return context
+
+
+@pytest.fixture
+def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    """The private CA's certificate."""
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+@pytest.fixture
+def serve(stack: AsyncExitStack) -> Serve:
+    """An HTTP server on demand; awaiting it with a handler (and a TLS context) gives the port."""
+
+    async def start(handler: Handler, tls: ssl.SSLContext | None = None) -> int:
+        runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.5)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        await site.start()
+        return runner.addresses[0][1]
+
+    return start
+
+
+@pytest.fixture
+def listen(stack: AsyncExitStack) -> Listen:
+    """A server of bare bytes on demand; a connection lasts as long as what talks on it."""
+
+    async def start(talk: Talk, tls: ssl.SSLContext | None = None) -> int:
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await talk(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass  # The client has gone, as many tests want it to.
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=tls)
+        stack.callback(server.close)
+        return server.sockets[0].getsockname()[1]
+
+    return start
+
+
+@pytest.fixture
+def open_transport(stack: AsyncExitStack) -> Open:
+    """A transport on demand, with limits and an environment."""
+
+    async def start(
+        limits: Limits = LIMITS, environment: Mapping[str, str] | None = None, certificates: tuple[Path, ...] = ()
+    ) -> Transport:
+        return await stack.enter_async_context(Transport(limits, environment or {}, certificates=certificates))
+
+    return start
+
+
+@pytest.fixture
+def tunnel(listen: Listen) -> Callable[[int], Awaitable[str]]:
+    """A proxy on demand that leads every CONNECT to one port; awaiting it gives its URL.
+
+    So tests reach hosts that are not this machine by their names.
+    """
+
+    async def start(port: int) -> str:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pipe(reader, inner_writer))
+                group.create_task(_pipe(inner_reader, writer))
+
+        return f"http://127.0.0.1:{await listen(talk)}"
+
+    return start
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    except ConnectionError:
+        pass  # One end has gone; the other follows.
+    finally:
+        writer.close()

@@ -1,0 +1,283 @@
+"""How a registry is reached: scheme, redirects, and where credentials go."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
+from image_syncer.registry.host import Call, Host
+from image_syncer.registry.options import Access, Credential, Limits
+from image_syncer.registry.transport import HandshakeBroken, Transport
+
+Serve = Callable[..., Awaitable[int]]
+Open = Callable[..., Awaitable[Transport]]
+Tunnel = Callable[[int], Awaitable[str]]
+
+LOGIN = Credential("user", "hunter2")
+
+
+class Server:
+    """A registry that wants a login by Basic, redirects `/v2/go...` to *location*, and remembers who came."""
+
+    def __init__(self, location: str = "", ping: int = 401) -> None:
+        self.location = location
+        self.ping = ping
+        self.seen: list[tuple[str, str]] = []
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Answer, and remember who asked."""
+        self.seen.append((request.raw_path, request.headers.get("Authorization", "")))
+        await asyncio.sleep(0.01)
+        if request.path == "/v2/":
+            headers = {"WWW-Authenticate": 'Basic realm="x"', "Retry-After": "5"}
+            return web.Response(status=self.ping, headers=headers)
+        if request.path.startswith("/v2/go"):
+            return web.Response(status=307, headers={"Location": self.location})
+        return web.Response(text=request.path)
+
+
+def host_at(transport: Transport, name: str, *, insecure: bool = False, credential: Credential | None = None) -> Host:
+    """Return a client of the registry *name*."""
+
+    def count(_: Side) -> None: ...
+
+    return Host(name, Access(name, credential, insecure), transport, counter=count)
+
+
+async def ask(host: Host, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
+    """Return status, address and content of one exchange."""
+    async with host.exchange(Call("GET", target, follow=follow)) as response:
+        return response.status, response.url, (await response.read(1000)).decode()
+
+
+async def test_a_loopback_registry_may_be_plain(serve: Serve, open_transport: Open) -> None:
+    """Docker's users expect localhost:5000 to work without being told; the scheme is found once, for all at once."""
+    server = Server()
+    host = host_at(await open_transport(), f"localhost:{await serve(server)}", credential=LOGIN)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(host)) for _ in range(10)]
+    assert {task.result()[0] for task in tasks} == {200}
+    assert [header for path, header in server.seen if path == "/v2/"] == [""]
+
+
+async def test_tls_comes_first_even_where_it_is_not_verified(
+    serve: Serve, open_transport: Open, server_tls: ssl.SSLContext
+) -> None:
+    """Loopback and insecure mean unverified TLS before they mean plain HTTP."""
+    _, url, _ = await ask(host_at(await open_transport(), f"127.0.0.1:{await serve(Server(), server_tls)}"))
+    assert url.startswith("https://")
+
+
+async def test_a_secure_registry_that_speaks_plain_http_is_refused_with_the_remedy(
+    serve: Serve, open_transport: Open, tunnel: Tunnel
+) -> None:
+    """Nothing is sent in the clear unless the user said so, and then it works."""
+    server = Server()
+    proxy = await tunnel(await serve(server))
+    transport = await open_transport(environment={"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy})
+    with pytest.raises(InsecureConnection, match=r"insecure: true for registry\.example"):
+        await ask(host_at(transport, "registry.example", credential=LOGIN))
+    assert server.seen == []
+
+
+async def test_a_secure_registry_is_verified(
+    serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
+) -> None:
+    """A certificate that nobody vouches for ends it; with the CA known, it works."""
+    environment = {"HTTPS_PROXY": await tunnel(await serve(Server(), server_tls))}
+    with pytest.raises(InsecureConnection, match=r"registry\.example: its certificate is not trusted"):
+        await ask(host_at(await open_transport(environment=environment), "registry.example"))
+    environment["SSL_CERT_FILE"] = str(authority_file)
+    assert (await ask(host_at(await open_transport(environment=environment), "registry.example")))[0] == 200
+
+
+async def test_docker_hub_has_an_address_of_its_own(
+    serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext
+) -> None:
+    """References say docker.io; the registry is elsewhere."""
+    environment = {"HTTPS_PROXY": await tunnel(await serve(Server(), server_tls))}
+    host = host_at(await open_transport(environment=environment), "docker.io", insecure=True)
+    assert (await ask(host))[1] == "https://registry-1.docker.io/v2/a/tags/list"
+    assert host.name == "docker.io"
+
+
+async def test_an_alert_never_leads_to_plain_http(listen: Serve, open_transport: Open) -> None:
+    """Who answers with an alert speaks TLS, and is not asked for less."""
+    connections: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.read(65536))
+        writer.write(bytes.fromhex("15030300020228"))
+
+    host = host_at(await open_transport(), f"127.0.0.1:{await listen(talk)}", insecure=True)
+    with pytest.raises(InsecureConnection):
+        await ask(host)
+    assert len(connections) == 1
+
+
+async def test_a_handshake_that_succeeded_never_leads_to_plain_http(
+    listen: Serve, open_transport: Open, server_tls: ssl.SSLContext
+) -> None:
+    """What goes wrong behind TLS goes wrong; it is not tried in the clear."""
+    connections: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        connections.append(await reader.readuntil(b"\r\n\r\n"))
+
+    host = host_at(await open_transport(), f"127.0.0.1:{await listen(talk, server_tls)}", insecure=True)
+    with pytest.raises(Unavailable):
+        await ask(host)
+    assert {head[:8] for head in connections} == {b"GET /v2/"}
+
+
+async def test_a_server_that_hangs_up_on_tls_is_asked_plainly(listen: Serve, open_transport: Open) -> None:
+    """Some plain servers just close the connection."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.read(65536)).startswith(b"GET "):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    host = host_at(await open_transport(), f"127.0.0.1:{await listen(talk)}")
+    assert (await ask(host))[2] == "ok"
+
+
+async def test_a_refused_port_is_not_asked_on_another(open_transport: Open, unused_tcp_port: int) -> None:
+    """A port that was named is the port."""
+    with pytest.raises(Unavailable, match=rf"127.0.0.1:{unused_tcp_port}: the connection is refused"):
+        await ask(host_at(await open_transport(), f"127.0.0.1:{unused_tcp_port}"))
+
+
+async def test_without_a_port_plain_http_is_looked_for_at_its_own(open_transport: Open) -> None:
+    """Nothing listens at 443: an insecure registry may be at 80."""
+    address = "127.77.66.55"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(talk, address, 80)
+    except OSError as error:
+        pytest.skip(f"port 80 is not to be had here: {error}")
+    async with server:
+        assert await ask(host_at(await open_transport(), address)) == (200, f"http://{address}/v2/a/tags/list", "ok")
+
+
+async def test_a_broken_handshake_of_a_secure_registry_may_heal(
+    listen: Serve, open_transport: Open, tunnel: Tunnel
+) -> None:
+    """A reset is worth another try, and no reason to call it insecure."""
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+
+    transport = await open_transport(environment={"HTTPS_PROXY": await tunnel(await listen(talk))})
+    with pytest.raises(HandshakeBroken):
+        await ask(host_at(transport, "registry.example"))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, ProtocolError), (400, ProtocolError), (429, RateLimited), (500, Unavailable)]
+)
+async def test_a_door_that_is_none_is_named(
+    serve: Serve, open_transport: Open, status: int, kind: type[StoreError]
+) -> None:
+    """A typing error in a registry's name is told from a registry in trouble; neither is remembered as settled."""
+    server = Server(ping=status)
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}")
+    with pytest.raises(kind, match=host.name) as raised:
+        await ask(host)
+    assert raised.value.status == status
+    server.ping = 200
+    assert (await ask(host))[0] == 200
+
+
+async def test_a_page_that_is_no_registry_says_so(serve: Serve, open_transport: Open) -> None:
+    """404 to /v2/ means that no registry is there."""
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(Server(ping=404))}")
+    with pytest.raises(ProtocolError, match=r"not a registry \(no /v2/ there\)"):
+        await ask(host)
+
+
+async def test_redirects_are_followed_without_credentials_for_others(serve: Serve, open_transport: Open) -> None:
+    """A storage service gets the request and its signed query, and no login."""
+    storage, server = Server(), Server()
+    server.location = f"http://127.0.0.1:{await serve(storage)}/blob?sig=a%2Fb"
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}", credential=LOGIN)
+    status, url, content = await ask(host, "/v2/go", follow=True)
+    assert (status, url, content) == (200, server.location, "/blob")
+    assert storage.seen == [("/blob?sig=a%2Fb", "")]
+    assert server.seen[-1][1].startswith("Basic ")
+
+
+async def test_a_redirect_within_the_registry_keeps_the_login(serve: Serve, open_transport: Open) -> None:
+    """The same scheme, host and port is the same registry."""
+    server = Server("/v2/a?x=1")
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}", credential=LOGIN)
+    assert (await ask(host, "/v2/go", follow=True))[2] == "/v2/a"
+    assert server.seen[-1][1].startswith("Basic ")
+
+
+async def test_a_redirect_is_an_answer_unless_it_is_to_be_followed(serve: Serve, open_transport: Open) -> None:
+    """Uploads decide themselves where they go."""
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(Server('/v2/a'))}")
+    assert (await ask(host, "/v2/go"))[0] == 307
+
+
+async def test_redirects_end(serve: Serve, open_transport: Open) -> None:
+    """A registry can not lead us in a circle."""
+    server = Server("/v2/go")
+    host = host_at(await open_transport(Limits(redirects=3)), f"127.0.0.1:{await serve(server)}")
+    with pytest.raises(ProtocolError, match="more than 3 redirects"):
+        await ask(host, "/v2/go", follow=True)
+    assert len(server.seen) == 1 + 4
+
+
+@pytest.mark.parametrize("location", ["http://other.example/x", "https://127.0.0.1/x", "https://169.254.169.254/x"])
+async def test_a_redirect_to_a_worse_place_is_refused(
+    serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, location: str
+) -> None:
+    """Neither from https to plain http, nor from outside into this machine or the cloud's metadata."""
+    transport = await open_transport(
+        environment={"HTTPS_PROXY": await tunnel(await serve(Server(location), server_tls))}
+    )
+    with pytest.raises(ProtocolError, match=r"registry\.example"):
+        await ask(host_at(transport, "registry.example", insecure=True), "/v2/go", follow=True)
+
+
+async def test_another_host_is_verified_by_its_own_name(
+    serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
+) -> None:
+    """A certificate for the registry is none for its storage."""
+    server = Server("https://storage.example/blob")
+    environment = {"HTTPS_PROXY": await tunnel(await serve(server, server_tls)), "SSL_CERT_FILE": str(authority_file)}
+    host = host_at(await open_transport(environment=environment), "registry.example")
+    with pytest.raises(InsecureConnection, match=r"storage.example: its certificate is not trusted"):
+        await ask(host, "/v2/go", follow=True)
+
+
+async def test_an_absolute_target_elsewhere_gets_no_login(serve: Serve, open_transport: Open) -> None:
+    """An upload's Location may lead to another host; our login does not go there."""
+    other, server = Server(), Server()
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}", credential=LOGIN)
+    await ask(host, f"http://127.0.0.1:{await serve(other)}/upload?_state=1")
+    assert other.seen == [("/upload?_state=1", "")]
+
+
+async def test_a_location_is_resolved_against_what_was_asked(open_transport: Open) -> None:
+    """Relative, absolute, and with the scheme that a proxy in front of the registry forgot."""
+    host = host_at(await open_transport(), "registry.example")
+    base = "https://registry.example/v2/a/blobs/uploads/"
+    assert await host.resolve(base, "7?_state=a%2Fb") == f"{base}7?_state=a%2Fb"
+    assert await host.resolve(base, "http://registry.example/x?y") == "https://registry.example/x?y"
+
+
+def test_a_call_shows_no_query() -> None:
+    """An upload's state and a signature are secrets."""
+    call = Call("PUT", "/v2/a?_state=SECRET", headers={"Authorization": "SECRET"}, body=b"SECRET")
+    assert "SECRET" not in repr(call) + str(call)

@@ -1,0 +1,178 @@
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_syncer.errors import NotFound, ProtocolError, StoreError, TooLarge
+from image_syncer.registry.listing import next_link
+from image_syncer.registry.options import Limits
+from image_syncer.testing import FakeRegistry, Profile
+from image_syncer.testing.images import single
+from support.clients import QUICK, Fault, client, instead
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeRegistry]:
+    """A registry that serves at most two tags per page; `app` has five."""
+    async with FakeRegistry(Profile(page_limit=2)) as registry:
+        registry.load("app", single("image"), "a", "b", "c", "d", "e")
+        yield registry
+
+
+async def tags(fake: FakeRegistry, limits: Limits = QUICK) -> list[str]:
+    """Return what our client lists in `app`."""
+    async with client(limits=limits) as registries:
+        return [tag async for tag in registries.source(fake.repository("app")).tags()]
+
+
+def page(
+    found: object, link: str = "", content_type: str = "application/json"
+) -> Callable[[web.Request], web.Response]:
+    """Return a handler that answers with one page."""
+    headers = {"Content-Type": content_type} | ({"Link": link} if link else {})
+    return lambda _: web.Response(body=json.dumps(found).encode(), headers=headers)
+
+
+async def test_all_pages_are_followed(fake: FakeRegistry) -> None:
+    """By their links, with the most that every registry takes asked for."""
+    assert await tags(fake) == ["a", "b", "c", "d", "e"]
+    listing = fake.requests.only(kind="tags")
+    assert len(listing) == 3
+    assert listing[0].query == (("n", "1000"),)
+
+
+async def test_one_page_is_one_request() -> None:
+    """There is nothing to ask twice."""
+    async with FakeRegistry() as fake:
+        fake.load("app", single("image"), "a", "b")
+        assert await tags(fake) == ["a", "b"]
+        assert fake.requests.count(kind="tags") == 1
+
+
+async def test_an_absolute_link_to_the_same_registry_is_fine(fake: FakeRegistry) -> None:
+    """Quay writes them; the query stays as it is."""
+    first = Fault(200, kind="tags", body=b'{"tags": ["x"]}')
+    first.headers = {"Link": f'<{fake.url}/v2/app/tags/list?n=2&last=c&orderby=%2f>; rel="next"'}
+    fake.intercept.append(first)
+    assert await tags(fake) == ["x", "d", "e"]
+
+
+@pytest.mark.parametrize("found", [None, []])
+async def test_no_tags_are_no_error(fake: FakeRegistry, found: list[str] | None) -> None:
+    """Distribution writes null."""
+    fake.intercept.append(instead("GET", page({"name": "app", "tags": found}), kind="tags"))
+    assert await tags(fake) == []
+
+
+async def test_entries_that_are_no_tags_are_left_out(fake: FakeRegistry) -> None:
+    """Nexus lists null, Artifactory digests, and some list a tag twice."""
+    found: list[object] = ["a", None, 3, "sha256:" + "0" * 64, "-x", "", "a/b", [], "b", "a", "x" * 129]
+    fake.intercept.append(instead("GET", page({"tags": found}), kind="tags"))
+    assert await tags(fake) == ["a", "b"]
+
+
+async def test_the_content_type_does_not_matter(fake: FakeRegistry) -> None:
+    """ECR says text/plain."""
+    fake.intercept.append(instead("GET", page({"tags": ["a"]}, content_type="text/plain"), kind="tags"))
+    assert await tags(fake) == ["a"]
+
+
+@pytest.mark.parametrize("found", [[], "x", {"tags": {}}, {"tags": "a"}])
+async def test_what_is_no_tag_list_is_an_error(fake: FakeRegistry, found: object) -> None:
+    """An empty list would look like a repository that was cleared."""
+    fake.intercept.append(instead("GET", page(found), kind="tags"))
+    with pytest.raises(ProtocolError):
+        await tags(fake)
+
+
+async def test_a_missing_repository_is_not_found(fake: FakeRegistry) -> None:
+    """The message names it."""
+    async with client() as registries:
+        with pytest.raises(NotFound, match=f"tags of {fake.host}/none: not found"):
+            await anext(registries.source(fake.repository("none")).tags())
+
+
+@pytest.mark.parametrize("link", ["http://127.0.0.2:5000/v2/app/tags/list", "//evil.example/x", "ftp://x/"])
+async def test_a_page_at_another_host_is_refused(fake: FakeRegistry, link: str) -> None:
+    """Credentials and trust end at the registry."""
+    fake.intercept.append(instead("GET", page({"tags": ["a"]}, f'<{link}>; rel="next"'), kind="tags"))
+    with pytest.raises(ProtocolError):
+        await tags(fake)
+
+
+async def test_pages_in_a_circle_end(fake: FakeRegistry) -> None:
+    """With an error, since nobody knows what is missing."""
+    fake.intercept.append(instead("GET", page({"tags": ["a"]}, '</v2/app/tags/list?last=a>; rel="next"'), kind="tags"))
+    with pytest.raises(ProtocolError, match="in circles"):
+        await tags(fake)
+    assert fake.requests.count(kind="tags") == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "what"), [(replace(QUICK, tag_pages=2), "2 pages"), (replace(QUICK, tags=3), "3 tags")]
+)
+async def test_a_list_without_end_ends_at_the_limits(fake: FakeRegistry, limits: Limits, what: str) -> None:
+    """The server controls the number of pages, we their bound."""
+    with pytest.raises(TooLarge, match=f"more than {what}"):
+        await tags(fake, limits)
+
+
+async def test_a_huge_page_is_not_read(fake: FakeRegistry) -> None:
+    """Bytes are bounded as well."""
+    with pytest.raises(TooLarge):
+        await tags(fake, replace(QUICK, tag_page_bytes=10))
+
+
+async def test_a_registry_that_wants_smaller_pages_gets_them(fake: FakeRegistry) -> None:
+    """Once."""
+    fake.intercept.append(Fault(400, kind="tags", code="PAGINATION_NUMBER_INVALID"))
+    assert await tags(fake) == ["a", "b", "c", "d", "e"]
+
+
+async def test_a_page_that_fails_is_asked_for_again(fake: FakeRegistry) -> None:
+    """A list does not begin anew for that."""
+    fake.intercept.append(Fault(503, kind="tags", times=2))
+    assert await tags(fake) == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        (['</a?n=1>; rel="next"'], "/a?n=1"),
+        (["</a>; rel=next"], "/a"),
+        (["</a>;REL = Next"], "/a"),
+        (['</a>; title="x; rel=next"'], None),
+        (['</a>; title="\\"; rel=next"'], None),
+        (['</a>; rel="prev next"'], "/a"),
+        (['</p>; rel="prev", </a,b>; rel="next"'], "/a,b"),
+        (['</p>; rel="prev"', '</a>; rel="next"'], "/a"),
+        (['</a>; rel="nextish"'], None),
+        (['</a>; rel=prev; rel="next"'], None),
+        (["</a>"], None),
+        (["/a; rel=next"], None),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_a_link_header_is_read_by_the_book(values: Sequence[str], target: str | None) -> None:
+    """RFC 8288: several links and parameters, quoted or not, in any case."""
+    assert next_link(values) == target
+
+
+@given(st.text(alphabet='<>;,"\\= relnxt/', max_size=8000))
+def test_no_link_header_takes_long(value: str) -> None:
+    """Whatever a registry sends, the parser ends (the test's own deadline says when)."""
+    found = next_link([value])
+    assert found is None or found in value
+
+
+async def test_an_error_in_the_middle_is_raised_not_swallowed(fake: FakeRegistry) -> None:
+    """Tags of the first page alone are no list."""
+    first = Fault(200, kind="tags", body=b'{"tags": ["a"]}', headers={"Link": '</v2/none/tags/list>; rel="next"'})
+    fake.intercept.append(first)
+    with pytest.raises(StoreError, match="not found"):
+        await tags(fake)

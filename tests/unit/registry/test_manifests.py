@@ -1,0 +1,224 @@
+import json
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import ContentMismatch, MissingContent, NotFound, ProtocolError, TagImmutable, TooLarge
+from image_syncer.oci import Digest, RawManifest, media_type
+from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.testing import FakeRegistry
+from image_syncer.testing.images import signed_schema1, single
+from support.clients import FakeTime, Fault, client, instead, lose_answer
+
+IMAGE = single("image")
+OTHER = single("other")
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeRegistry]:
+    """A registry with one image, `app:v1`."""
+    async with FakeRegistry() as registry:
+        registry.load("app", IMAGE, "v1")
+        yield registry
+
+
+@pytest.fixture
+async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
+    """The repository `app` to read from."""
+    async with client() as registries:
+        yield registries.source(fake.repository("app"))
+
+
+@pytest.fixture
+async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
+    """The repository `app` to write to."""
+    async with client() as registries:
+        yield registries.target(fake.repository("app"))
+
+
+def served(
+    content: bytes = IMAGE.root.content, headers: dict[str, str] | None = None
+) -> Callable[[web.Request], web.Response]:
+    """Return a handler that serves *content* as a manifest, with no headers but these."""
+    return lambda _: web.Response(body=content, headers={"Content-Type": IMAGE.root.media_type} | (headers or {}))
+
+
+async def test_a_tag_is_resolved_by_one_head(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Type, digest and size come from the headers; beside it there is only the first ping."""
+    assert await source.resolve("v1") == IMAGE.root.descriptor
+    assert [request.method for request in fake.requests.only(kind="manifest")] == ["HEAD"]
+    assert len(fake.requests) == 2
+
+
+async def test_everything_that_we_understand_is_accepted(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Else registries convert, or deny that there is anything."""
+    await source.resolve("v1")
+    await source.manifest("v1")
+    for request in fake.requests.only(kind="manifest"):
+        assert request.headers["accept"].split(", ") == list(media_type.ACCEPT)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Docker-Content-Digest": "sha256:short"},
+        {"Docker-Content-Digest": str(IMAGE.digest), "Content-Type": "text/plain"},
+    ],
+)
+async def test_a_head_that_says_too_little_is_followed_by_a_get(
+    fake: FakeRegistry, source: RegistrySource, headers: dict[str, str]
+) -> None:
+    """Without a digest or a known type the manifest itself is hashed."""
+    fake.intercept.append(instead("HEAD", served(headers=headers)))
+    assert await source.resolve("v1") == IMAGE.root.descriptor
+
+
+@pytest.mark.parametrize("status", [405, 501])
+async def test_a_registry_without_head_is_asked_by_get(fake: FakeRegistry, source: RegistrySource, status: int) -> None:
+    """Some have no HEAD at all."""
+    fake.intercept.append(Fault(status, "HEAD"))
+    assert await source.resolve("v1") == IMAGE.root.descriptor
+
+
+async def test_a_manifest_is_read_as_the_very_bytes(source: RegistrySource) -> None:
+    """By tag and by digest."""
+    assert await source.manifest("v1") == IMAGE.root
+    assert await source.manifest(str(IMAGE.digest)) == IMAGE.root
+
+
+async def test_what_is_not_there_is_not_found_by_its_full_name(fake: FakeRegistry, source: RegistrySource) -> None:
+    """The message names the reference and what the registry said."""
+    with pytest.raises(NotFound, match=rf"^{fake.host}/app:v9: not found; .* 404: MANIFEST_UNKNOWN"):
+        await source.manifest("v9")
+    with pytest.raises(NotFound, match=rf"^{fake.host}/app:v9: not found"):
+        await source.resolve("v9")
+
+
+async def test_bytes_that_are_not_the_digest_are_refused_after_a_second_look(
+    fake: FakeRegistry, source: RegistrySource
+) -> None:
+    """A liar is asked twice and believed never."""
+    fake.intercept.append(instead("GET", served(OTHER.root.content), kind="manifest"))
+    with pytest.raises(ContentMismatch, match=str(OTHER.digest)):
+        await source.manifest(str(IMAGE.digest))
+    assert fake.requests.count(method="GET", kind="manifest") == 2
+
+
+async def test_a_manifest_that_was_cut_is_read_again(fake: FakeRegistry, source: RegistrySource) -> None:
+    """What is no JSON any more is damage, since the digest says so too."""
+    headers = {"Docker-Content-Digest": str(IMAGE.digest)}
+    fake.intercept.append(Fault(200, "GET", "manifest", body=IMAGE.root.content[:-9], headers=headers))
+    assert await source.manifest("v1") == IMAGE.root
+
+
+async def test_a_tag_is_checked_against_the_digest_in_the_header(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Header and bytes must agree."""
+    fake.intercept.append(instead("GET", served(headers={"Docker-Content-Digest": str(OTHER.digest)}), kind="manifest"))
+    with pytest.raises(ContentMismatch, match="not sha256:"):
+        await source.manifest("v1")
+
+
+async def test_a_head_that_contradicts_the_digest_asked_for_is_refused(
+    fake: FakeRegistry, source: RegistrySource
+) -> None:
+    """A registry can not rename what is named by content."""
+    fake.intercept.append(instead("HEAD", served(headers={"Docker-Content-Digest": str(OTHER.digest)})))
+    with pytest.raises(ContentMismatch):
+        await source.resolve(str(IMAGE.digest))
+
+
+async def test_a_sha512_digest_is_checked_and_kept(fake: FakeRegistry, source: RegistrySource) -> None:
+    """What was asked for by another algorithm is verified by it, and bears it."""
+    wanted = Digest.of(IMAGE.root.content, "sha512")
+    fake.intercept.append(instead("GET", served(), kind="manifest"))
+    assert (await source.manifest(str(wanted))).digest == wanted
+
+
+async def test_signed_schema_1_is_checked_by_its_payload(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Its digest leaves the signatures out."""
+    signed = signed_schema1("old", "v1").root
+    headers = {"Content-Type": signed.media_type, "Docker-Content-Digest": str(signed.digest)}
+    fake.intercept.append(instead("GET", served(signed.content, headers), kind="manifest"))
+    assert await source.manifest("v1") == signed
+
+
+async def test_a_huge_manifest_is_not_read(fake: FakeRegistry, source: RegistrySource) -> None:
+    """4 MiB is the most."""
+    fake.intercept.append(instead("GET", served(b" " * (4 * 1024 * 1024 + 1)), kind="manifest"))
+    with pytest.raises(TooLarge):
+        await source.manifest("v1")
+
+
+async def test_a_page_of_html_is_no_manifest(fake: FakeRegistry, source: RegistrySource) -> None:
+    """A login page with status 200 is told as what it is."""
+    fake.intercept.append(instead("GET", served(b"<html>", {"Content-Type": "text/html"}), kind="manifest"))
+    with pytest.raises(ProtocolError, match="app:v1: not a manifest"):
+        await source.manifest("v1")
+
+
+async def test_a_manifest_is_put_as_it_is(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The same bytes, with the type of the document."""
+    await target.push_manifest(IMAGE.root, "v2")
+    assert fake.manifest("app", "v2") == IMAGE.root
+    put = fake.requests.only(method="PUT")[0]
+    assert put.headers["content-type"] == IMAGE.root.media_type
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+async def test_odd_ways_to_say_yes_are_taken(fake: FakeRegistry, target: RegistryTarget, status: int) -> None:
+    """Old Quay answers 202."""
+    fake.intercept.append(fault := Fault(status, "PUT"))
+    await target.push_manifest(IMAGE.root, "v2")
+    assert fault.seen == 1
+
+
+async def test_missing_content_is_told_apart(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """So that the copier can look again at what it believed to be there."""
+    with pytest.raises(MissingContent, match="MANIFEST_BLOB_UNKNOWN"):
+        await target.push_manifest(OTHER.root, "v2")
+
+
+async def test_a_put_whose_answer_was_lost_is_repeated(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The same bytes again do no harm."""
+    lose_answer(fake, "PUT", "manifest")
+    await target.push_manifest(IMAGE.root, "v2")
+    assert fake.requests.count(method="PUT") == 2
+
+
+async def test_a_registry_that_stores_something_else_is_caught(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Its answer names another digest."""
+    fake.intercept.append(Fault(201, "PUT", headers={"Docker-Content-Digest": str(OTHER.digest)}))
+    with pytest.raises(ContentMismatch, match=f"stored {OTHER.digest}"):
+        await target.push_manifest(IMAGE.root, "v2")
+
+
+async def test_an_immutable_tag_with_the_same_content_is_done(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The refusal does not matter where nothing would change."""
+    fake.intercept.append(Fault(412, "PUT", code="PRECONDITION", times=9))
+    await target.push_manifest(IMAGE.root, "v1")
+
+
+async def test_an_immutable_tag_with_other_content_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """And it is not tried again."""
+    fake.intercept.append(Fault(412, "PUT", code="PRECONDITION", times=9))
+    with pytest.raises(TagImmutable):
+        await target.push_manifest(OTHER.root, "v1")
+    assert fake.requests.count(method="PUT") == 1
+
+
+async def test_a_registry_that_throttles_is_given_its_time(fake: FakeRegistry) -> None:
+    """429 with Retry-After is waited out, then the work goes on."""
+    time = FakeTime()
+    fake.intercept.append(Fault(429, "HEAD", code="TOOMANYREQUESTS", headers={"Retry-After": "17"}))
+    async with client(time) as registries:
+        assert await registries.source(fake.repository("app")).resolve("v1") == IMAGE.root.descriptor
+    assert sum(time.waits) == 17
+
+
+async def test_an_index_without_media_type_keeps_its_bytes(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """OCI documents need not say what they are; nothing is added."""
+    raw = RawManifest.of(json.dumps({"schemaVersion": 2, "manifests": []}).encode())
+    await target.push_manifest(raw, "empty")
+    assert fake.manifest("app", "empty") == raw

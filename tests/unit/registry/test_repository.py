@@ -1,0 +1,111 @@
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from image_syncer.errors import Denied, NotFound, Unauthorized
+from image_syncer.oci import Repository
+from image_syncer.registry.client import Registries
+from image_syncer.registry.options import Access, Credential
+from image_syncer.store import Source, Stores, Target
+from image_syncer.testing import ALL, PULL, Account, Accounts, Blob, FakeRegistry, Profile
+from image_syncer.testing.images import single
+from support.clients import Fault, client
+
+IMAGE = single("image")
+BLOB = Blob.of(b"blob")
+ACCOUNTS = Accounts({"ann": Account("secret"), "bob": Account("secret", {"app": ALL, "base": PULL})})
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeRegistry]:
+    """A registry with a token server; `app:v1` is there."""
+    async with FakeRegistry(Profile(auth="bearer", accounts=ACCOUNTS)) as registry:
+        registry.load("app", IMAGE, "v1")
+        yield registry
+
+
+@pytest.fixture
+async def registries(fake: FakeRegistry) -> AsyncGenerator[Registries]:
+    """A client that is ann, who may do everything."""
+    async with client(access=[Access(fake.host, Credential("ann", "secret"))]) as opened:
+        yield opened
+
+
+def scopes(fake: FakeRegistry) -> list[str]:
+    """Return the scopes that tokens were asked for."""
+    queries = [request.query for request in fake.requests.only(kind="token")]
+    return [value for query in queries for name, value in query if name == "scope"]
+
+
+def test_both_roles_are_played(registries: Registries) -> None:
+    """The type checker proves it; this names the promise."""
+    stores: Stores = registries
+    repository = Repository("r.io", "app")
+    source: Source = stores.source(repository)
+    target: Target = stores.target(repository)
+    assert repr(source) == "RegistrySource('r.io/app')"
+    assert repr(target) == "RegistryTarget('r.io/app')"
+
+
+async def test_a_source_asks_for_the_right_to_pull_alone(fake: FakeRegistry, registries: Registries) -> None:
+    """Reading needs no more."""
+    await registries.source(fake.repository("app")).resolve("v1")
+    assert scopes(fake) == ["repository:app:pull"]
+
+
+async def test_a_target_asks_for_the_right_to_push_at_once(fake: FakeRegistry, registries: Registries) -> None:
+    """So one token does for everything."""
+    target = registries.target(fake.repository("app"))
+    await target.resolve("v1")
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    await target.push_manifest(IMAGE.root, "v2")
+    assert scopes(fake) == ["repository:app:pull,push"]
+
+
+async def test_a_mount_asks_for_the_right_to_read_its_origin(fake: FakeRegistry, registries: Registries) -> None:
+    """Both rights in one token."""
+    layer = next(iter(IMAGE.blobs.values()))
+    assert await registries.target(fake.repository("copy")).mount(layer.descriptor, fake.repository("app"))
+    assert sorted(" ".join(scopes(fake)).split()) == ["repository:app:pull", "repository:copy:pull,push"]
+    assert fake.requests.count(kind="token") == 1
+
+
+async def test_a_mount_without_the_right_to_read_its_origin_means_push(fake: FakeRegistry) -> None:
+    """Bob may not see `secret`, so his copy is uploaded."""
+    layer = next(iter(IMAGE.blobs.values()))
+    fake.load("secret", IMAGE)
+    async with client(access=[Access(fake.host, Credential("bob", "secret"))]) as registries:
+        target = registries.target(fake.repository("app"))
+        assert not await target.mount(layer.descriptor, fake.repository("secret"))
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+
+
+async def test_what_a_target_does_not_have_is_none(fake: FakeRegistry, registries: Registries) -> None:
+    """The tag or the whole repository; a source makes it an error."""
+    assert await registries.target(fake.repository("app")).resolve("v9") is None
+    assert await registries.target(fake.repository("new")).resolve("v1") is None
+    with pytest.raises(NotFound):
+        await registries.source(fake.repository("new")).resolve("v1")
+
+
+async def test_a_target_that_refuses_us_is_an_error(fake: FakeRegistry, registries: Registries) -> None:
+    """403 is no "not there yet"; the reader is told what to check."""
+    fake.intercept.append(Fault(403, "HEAD", times=9))
+    with pytest.raises(Denied, match=f"check what the account may do at {fake.host}"):
+        await registries.target(fake.repository("app")).resolve("v1")
+
+
+async def test_a_missing_right_to_push_names_the_repository(fake: FakeRegistry) -> None:
+    """Bob may only read `base`."""
+    async with client(access=[Access(fake.host, Credential("bob", "secret"))]) as registries:
+        with pytest.raises((Denied, Unauthorized), match="base") as caught:
+            await registries.target(fake.repository("base")).push_blob(BLOB.descriptor, BLOB.open)
+    assert "secret" not in str(caught.value)
+
+
+async def test_what_can_not_stand_in_a_url_is_never_asked_for(fake: FakeRegistry, registries: Registries) -> None:
+    """Identifiers are parsed before they become a path."""
+    for identifier in ("../../v2", "a b", "", "sha256:../x"):
+        with pytest.raises(ValueError, match="not a"):
+            await registries.source(fake.repository("app")).resolve(identifier)
+    assert len(fake.requests) == 0

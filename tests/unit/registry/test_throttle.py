@@ -1,0 +1,90 @@
+import asyncio
+
+import pytest
+
+from image_syncer.registry.options import Limits
+from image_syncer.registry.retry import Clock
+from image_syncer.registry.throttle import Throttle
+from support.clients import FakeTime
+
+ONE = Limits(requests_per_host=1, transfers=1)
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_no_more_than_the_limit_go_on_at_once() -> None:
+    """The second waits until the first is through."""
+    throttle, order = Throttle(ONE, FakeTime().clock), list[str]()
+    leave = asyncio.Event()
+
+    async def work(name: str) -> None:
+        async with throttle.request():
+            order.append(name)
+            await leave.wait()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work("first"))
+        group.create_task(work("second"))
+        await settle()
+        assert order == ["first"]
+        leave.set()
+    assert order == ["first", "second"]
+
+
+async def test_small_requests_pass_big_blobs() -> None:
+    """Uploads, downloads and requests have places of their own, so none of them waits for another kind."""
+    throttle = Throttle(ONE, FakeTime().clock)
+    async with asyncio.timeout(1), throttle.upload(), throttle.download(), throttle.request():
+        pass
+
+
+async def test_a_place_is_given_back_after_a_failure() -> None:
+    """An exception or a cancelled task does not cost a place for ever."""
+    throttle = Throttle(ONE, FakeTime().clock)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001), throttle.upload():
+                await asyncio.Event().wait()
+    async with asyncio.timeout(1), throttle.upload():
+        pass
+
+
+async def test_a_pause_holds_everything_back() -> None:
+    """After Retry-After nothing begins at this registry, whatever its kind."""
+    time = FakeTime()
+    throttle = Throttle(ONE, time.clock)
+    throttle.pause(30)
+    throttle.pause(10)  # A shorter one does not end it.
+    async with throttle.request():
+        assert time.waits == [30]
+
+
+async def test_who_stood_in_the_queue_when_the_pause_began_waits_without_a_place() -> None:
+    """The pause holds for them as well, and meanwhile the place is free."""
+    over, waiting = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waiting.append(seconds)
+        await over.wait()
+
+    throttle, seconds = Throttle(ONE, Clock(lambda: 100.0 if over.is_set() else 0.0, sleep=sleep)), 60
+    entered = asyncio.Event()
+
+    async def late() -> None:
+        async with throttle.request():
+            entered.set()
+
+    async with asyncio.TaskGroup() as group:
+        async with throttle.request():
+            group.create_task(late())
+            await settle()
+            throttle.pause(seconds)
+        await settle()
+        assert waiting == [60]
+        assert not entered.is_set()
+        over.set()
+    assert entered.is_set()

@@ -1,0 +1,79 @@
+"""What the demo and the benchmark share: running programs, and showing what happened."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_LONGEST_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one run of a program took: wall and CPU seconds, and the most memory that it held, in bytes."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def our_command() -> str:
+    """Return the path of the real command, as it is installed beside this Python."""
+    beside = Path(sys.executable).with_name("image-syncer")
+    found = str(beside) if beside.is_file() else shutil.which("image-syncer")
+    if found is None:
+        raise SystemExit("the command image-syncer is not installed here; run script/demo or script/bench")
+    return found
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Run *command*, its output thrown away, and return its cost; `SystemExit` with its last words if it fails."""
+    with tempfile.TemporaryDirectory() as directory:
+        result, output = Path(directory) / "cost.json", Path(directory) / "output"
+        wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("measured.py")), str(result)]
+        with output.open("wb") as sink:
+            subprocess.run(
+                [*wrapper, *command],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                timeout=_LONGEST_SECONDS,
+                check=True,
+            )
+        cost = json.loads(result.read_text(encoding="utf-8"))
+        if cost["code"] != 0:
+            words = output.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command)}: exit code {cost['code']}\n{words}")
+    return Cost(cost["seconds"], cost["cpu_seconds"], cost["peak_kib"] * 1024)
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return an environment in which nobody's logins and proxies are found."""
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM", "COLUMNS"}}
+    return {**kept, "HOME": str(home)}
+
+
+@contextmanager
+def stop_on_signals() -> Generator[None]:
+    """Let SIGTERM end the program as Ctrl-C does: in order, with everything stopped and removed."""
+    watched = (signal.SIGINT, signal.SIGTERM)
+
+    def leave(number: int, _frame: object) -> None:
+        for again in watched:  # Runners pass on what the terminal sent as well; tidying up must not be cut short by it.
+            signal.signal(again, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in watched}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""Puts test images into a registry, by the plainest means there are: one connection, one request after the other."""
+
+import hashlib
+import http.client
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from random import Random
+from typing import Self
+from urllib.parse import urlencode, urlsplit
+from zlib import compressobj
+
+from image_syncer.oci import Descriptor, Digest
+from image_syncer.oci import media_type as types
+from image_syncer.testing.content import Blob, Image
+
+_BLOCK_BYTES = 1024 * 1024
+_WAIT_SECONDS = 120.0
+
+
+class Seeder:
+    """Pushes images to the registry at *host*, which speaks plain HTTP and asks nobody who he is."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._connection = http.client.HTTPConnection(host, timeout=_WAIT_SECONDS)
+        self._there: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def push(self, repository: str, image: Image, tags: Sequence[str]) -> None:
+        """Push *image* with everything that it names, and give it *tags*."""
+        for blob in image.blobs.values():
+            self._push_blob(repository, blob)
+        for manifest in image.manifests:
+            names = tags if manifest is image.root else [str(manifest.digest)]
+            for name in names:
+                headers = {"Content-Type": manifest.descriptor.media_type}
+                self._ask("PUT", f"/v2/{repository}/manifests/{name}", manifest.content, headers)
+
+    def _push_blob(self, repository: str, blob: Blob) -> None:
+        key = repository, str(blob.digest)
+        if key in self._there:
+            return
+        location = self._ask("POST", f"/v2/{repository}/blobs/uploads/", b"", {})
+        parts = urlsplit(location)
+        query = "&".join(part for part in (parts.query, urlencode({"digest": str(blob.digest)})) if part)
+        headers = {"Content-Length": str(blob.size_bytes), "Content-Type": "application/octet-stream"}
+        self._ask("PUT", f"{parts.path}?{query}", blob.chunks(), headers)
+        self._there.add(key)
+
+    def _ask(self, method: str, path: str, body: bytes | Iterator[bytes], headers: Mapping[str, str]) -> str:
+        """Return where the answer points to (Location); a refusal ends the program, since nothing works without it."""
+        self._connection.request(method, path, body=body, headers=dict(headers))
+        response = self._connection.getresponse()
+        text = response.read()
+        if response.status not in {201, 202}:
+            raise SystemExit(f"{self._host}: {method} {path.partition('?')[0]}: {response.status} {text[:200]!r}")
+        return response.headers.get("Location", "")
+
+
+@lru_cache(maxsize=4096)
+def gzip_layer(seed: str, size_bytes: int) -> Blob:
+    """Return a layer that is a real gzip stream of about *size_bytes* random bytes, never held whole.
+
+    Real, because skopeo looks at the first bytes of a layer and compresses what is not compressed yet.
+    """
+    digest, length = hashlib.sha256(), 0
+    for chunk in _gzip(seed, size_bytes):
+        digest.update(chunk)
+        length += len(chunk)
+    descriptor = Descriptor(types.OCI_LAYER_GZIP, Digest("sha256", digest.hexdigest()), length)
+    return Blob(descriptor, lambda: _gzip(seed, size_bytes))
+
+
+def _gzip(seed: str, size_bytes: int) -> Iterator[bytes]:
+    random = Random(seed)  # noqa: S311 - content for tests, not keys
+    packer = compressobj(level=0, wbits=31)  # Random bytes do not get smaller; trying takes time.
+    for start in range(0, size_bytes, _BLOCK_BYTES):
+        yield packer.compress(random.randbytes(min(_BLOCK_BYTES, size_bytes - start)))
+    yield packer.flush()
