@@ -51,22 +51,23 @@ def draw(tally: Tally, rate: float) -> RenderableType:
     row = Table.grid(padding=(0, 2))
     row.add_row(
         ProgressBar(tally.total, tally.done, width=_BAR_COLUMNS, complete_style="cyan", finished_style="cyan"),
-        Text(f"{tally.done}/{tally.total} images"),
-        *(Text(text, style) for text, style in _notes(tally, rate) if text),
+        Text(f"{tally.done}/{tally.total} images", no_wrap=True),
+        _notes(tally, rate),
     )
     return Group(row, *_running(tally))
 
 
-def _notes(tally: Tally, rate: float) -> tuple[tuple[str, str], ...]:
-    """Return what stands beside the bar: bytes, time left, failures; empty where there is nothing to say."""
+def _notes(tally: Tally, rate: float) -> Text:
+    """Return what stands beside the bar: failures, time left, bytes; a narrow terminal cuts it at the end."""
     moved = f"{size(max(0, tally.moved_bytes))} of {size(tally.known_bytes)}, {size(rate)}/s"
     left = remaining_seconds(tally, rate) if tally.elapsed >= _WORTH_A_TIME_SECONDS else None
     failed = tally.counts[Outcome.FAILED]
-    return (
+    notes = (
+        (f"{failed} failed  " if failed else "", "red"),
+        (f"{whole_duration(left)} left  " if left else "", "dim"),
         (moved if tally.known_bytes > 0 else "", "dim"),
-        (f"{whole_duration(left)} left" if left else "", "dim"),
-        (f"{failed} failed" if failed else "", "red"),
     )
+    return Text.assemble(*notes, no_wrap=True, overflow="ellipsis")
 
 
 def _running(tally: Tally) -> list[Text]:

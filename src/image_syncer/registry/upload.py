@@ -8,7 +8,7 @@ from typing import Final, Self
 from image_syncer.errors import ContentMismatch
 from image_syncer.store import Chunk
 
-_PIECE_BYTES: Final = 512 * 1024  # One piece must pass within the stall time: 9 KiB/s at its default of 60 s.
+_PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 17 KiB/s at its default of 60 s.
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,9 @@ class Run:
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Stop) -> list[Copy]:
         """Select, and record what could not be selected."""
-        before = len(self._rule_results)
-        self._rule_results.clear()  # Only rules that had failed are selected again: each gets a new result.
+        # A rule that is selected again gets new results; those of other rules stay.
+        again = [(rule.name, str(target)) for rule in rules for target in rule.targets]
+        before = len([key for key in again if self._rule_results.pop(key, None)])
         selected = await self._planner.select(rules, stop=stop)
         self._observer.selected(len(selected.copies) + len(selected.failures) - before)
         self.warnings += selected.warnings

@@ -107,8 +107,10 @@ def multi(
 
 
 def nested(seed: str, depth: int = 2) -> Image:
-    """Return an index that holds an image and an index, which holds an image and an index, *depth* indexes in all."""
-    inner = multi(f"{seed}/{depth}") if depth <= 1 else nested(f"{seed}/{depth}", depth - 1)
+    """Return an index that holds an image and an index, which does the same, *depth* indexes one in another."""
+    if depth <= 1:
+        return multi(f"{seed}/{depth}")
+    inner = nested(f"{seed}/{depth}", depth - 1)
     return index([Entry(single(f"{seed}/own/{depth}"), LINUX_AMD64), Entry(inner)])
 
 

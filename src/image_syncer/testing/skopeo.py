@@ -53,8 +53,17 @@ class Skopeo:
             capture_output=True,
             check=False,
             timeout=_SECONDS,
-            env={"HOME": str(self.home), "PATH": os.environ.get("PATH", ""), "XDG_RUNTIME_DIR": str(self.home)},
+            env=self._environment(),
         )
         if done.returncode != 0:
             raise SkopeoFailed(done.stderr.decode(errors="replace").strip())
         return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "PATH": os.environ.get("PATH", ""),
+            "XDG_RUNTIME_DIR": str(self.home),
+            # Run by root, skopeo would keep its memory of blobs in /var/lib, shared by all tests that ever ran.
+            "_CONTAINERS_ROOTLESS_UID": "1000",
+        }

@@ -62,6 +62,7 @@ def test_it_counts_images_and_bytes_and_names_what_runs(tally: Tally, result: An
 def test_it_stays_small_however_much_runs(tally: Tally) -> None:
     """Five images are named, the others counted; no line is wider than the terminal."""
     tally.selected(500)
+    tally.found(500 * MIB)
     for number in range(40):
         start(tally, f"{'long-name-' * 20}{number}:1")
     lines = drawn(tally, width=60).splitlines()

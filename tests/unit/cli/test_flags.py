@@ -23,7 +23,7 @@ def run(*arguments: str) -> list[Any]:
 
     @app.command()
     @grouped
-    def command(target: str, group: Group, loud: bool = False) -> int:  # noqa: FBT001, FBT002 - Typer's way
+    def command(target: str, group: Group, loud: bool = False) -> int:  # noqa: FBT002 - Typer's way
         got.extend([target, group, loud])
         return 0
 

@@ -69,7 +69,7 @@ def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
         ("", "a.example", False),
     ],
 )
-def test_exceptions_are_read_as_go_reads_them(no_proxy: str, host: str, direct: bool) -> None:  # noqa: FBT001  # A table.
+def test_exceptions_are_read_as_go_reads_them(no_proxy: str, host: str, direct: bool) -> None:
     """Names with and without a dot in front, ports, addresses and networks."""
     environment = {**BOTH, "no_proxy": no_proxy}
     assert (proxy_for(f"https://{host}/", environment) is None) is direct

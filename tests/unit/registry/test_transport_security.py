@@ -128,8 +128,13 @@ async def test_a_missing_client_certificate_is_no_network_trouble(
 
     def refuse(listener: socket.socket) -> None:
         connection, _ = listener.accept()
-        with connection, suppress(ssl.SSLError):
-            server_tls.wrap_socket(connection, server_side=True).recv(100)
+        with server_tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as wrapped:
+            wrapped.settimeout(5)
+            with pytest.raises(ssl.SSLError):
+                wrapped.do_handshake()
+            with suppress(ConnectionError):
+                while socket.socket.recv(wrapped, 4096):  # To close over unread bytes would reset, and lose the alert.
+                    pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(5)

@@ -86,14 +86,14 @@ async def test_large_bytes_go_out_whole(serve: Serve, open_transport: Open) -> N
 
 async def test_a_reused_buffer_is_not_overtaken(serve: Serve, open_transport: Open) -> None:
     """A chunk is valid only until the next one is asked for, whatever the network still holds of it."""
-    buffer = bytearray(700_000)
+    buffer = bytearray(1_200_000)
 
     async def chunks() -> AsyncGenerator[Chunk]:
         for number in range(10):
             buffer[:] = bytes([number]) * len(buffer)
             yield memoryview(buffer)
 
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(chunks, 7_000_000))
+    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(chunks, 12_000_000))
     content = (await ask(await open_transport(), request))[2]
     assert content == b"".join(bytes([number]) * len(buffer) for number in range(10))
 

@@ -278,6 +278,16 @@ async def test_a_listing_that_fails_is_one_failure_per_target(stores: MemoryStor
     assert [(target, result.outcome) for target, result in repeated.items()] == [(f"{TARGET}:v1", Outcome.COPIED)]
 
 
+async def test_a_permanent_failure_survives_the_repetition_of_another(stores: MemoryStores, run: RunRules) -> None:
+    """What cannot succeed stays in the result, however often something else is tried again."""
+    stores.store(SOURCE).load(single("a"), "v1")
+    stores.store(TARGET).fail("push_manifest", "v1", Unavailable("busy"))
+    stores.store(OTHER).fail("tags", None, Denied("no"))
+    results = await run(rule("v1"), rule(AllTags(), ELSEWHERE, source=OTHER), options=RunOptions(retries=1))
+    outcomes = sorted(result.outcome for result in results.values())
+    assert outcomes == [Outcome.COPIED, Outcome.FAILED]
+
+
 async def test_a_manifest_without_its_parts_is_mended_once(stores: MemoryStores, run: RunRules) -> None:
     """The target said that it had a child, yet has not what it names: look again, without trusting it."""
     old, new = multi("old"), multi("new")

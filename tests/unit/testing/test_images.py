@@ -114,9 +114,9 @@ def test_indexes_nest_as_deep_as_asked() -> None:
 
 def test_images_share_layers() -> None:
     """The shared ones are the same blobs in all of them, the others are not."""
-    images = sharing("app", 3, shared=(100, 200), own=(300,))
-    common = set.intersection(*(set(image.blobs) for image in images))
-    assert sorted(images[0].blobs[digest].size_bytes for digest in common) == [100, 200]
+    first, second = sharing("app", 2, shared=(100, 200), own=(300,))
+    common = set(first.blobs) & set(second.blobs)
+    assert sorted(first.blobs[digest].size_bytes for digest in common) == [100, 200]
 
 
 def test_schema1_has_the_digest_of_its_payload() -> None:
