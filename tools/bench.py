@@ -21,6 +21,7 @@ from seeding import Seeder
 from workloads import FULL, QUICK, Ends, Job, Sizes, Workload, workloads
 
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+_QUIET_LOAD = 0.5
 
 
 class Bench:
@@ -87,7 +88,10 @@ def main() -> int:
     if missing:
         print(f"not installed: {' and '.join(missing)}; there is nothing to measure against", file=sys.stderr)
         return 2
+    load = os.getloadavg()[0]
     sizes, console = (QUICK if quick else FULL), Console(highlight=False, soft_wrap=True)
+    if load > _QUIET_LOAD:
+        console.print(f"the machine is busy (load average {load:.2f}): the figures will be off", style="yellow")
     with stop_on_signals(), ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-syncer-bench-")))
         source = stack.enter_context(DockerRegistry())
@@ -97,7 +101,7 @@ def main() -> int:
     console.print(table(rows))
     console.print(start.sentence())
     if not quick:
-        _PAGE.write_text(page(rows, start), encoding="utf-8")
+        _PAGE.write_text(page(rows, start, load), encoding="utf-8")
         console.print(f"written: {os.path.relpath(_PAGE)}")
     return 0
 

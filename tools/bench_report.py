@@ -99,15 +99,15 @@ def table(rows: Sequence[Measured]) -> Table:
     return shown
 
 
-def page(rows: Sequence[Measured], start: Start) -> str:
-    """Return docs/benchmarks.md."""
+def page(rows: Sequence[Measured], start: Start, load: float) -> str:
+    """Return docs/benchmarks.md; *load* is what the machine had to do before we began."""
     pairs = len(rows[0].ours.costs)
     lines = [
         "# Benchmarks",
         "",
         "Written by `script/bench`; do not edit.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}. {_machine()}.",
+        f"{datetime.now(UTC):%Y-%m-%d}. {_machine()}. Load average before the start: {load:.2f}.",
         "Both registries are `docker-registry` on loopback and share the machine with the program that is measured.",
         f"{pairs} pairs of runs, the two programs in turns; medians.",
         "Time and memory (the peak) are those of the whole process, its start included.",

@@ -15,6 +15,7 @@
     │   ├── ContentMismatch         bytes are not what their digest or size promised
     │   ├── ProtocolError           the answer breaks the specification
     │   ├── InsecureConnection      TLS cannot be trusted, or is not spoken where it must be
+    │   ├── UnknownHost             the registry's name does not exist
     │   ├── RateLimited             asked to slow down; may say how long                       (retryable)
     │   └── Unavailable             network trouble, time-out or a 5xx answer                  (retryable)
     └── CopyFailed                  one copy failed: side, step and the cause of it
@@ -44,6 +45,7 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unavailable",
+    "UnknownHost",
     "UsageError",
 ]
 
@@ -142,6 +144,10 @@ class ProtocolError(StoreError):
 
 class InsecureConnection(StoreError):
     """TLS cannot be trusted here, or is not spoken where it must be."""
+
+
+class UnknownHost(StoreError):
+    """The registry's name does not exist, so nobody can be asked."""
 
 
 class RateLimited(StoreError):

@@ -143,7 +143,8 @@ def _dispatch(words: list[str]) -> int:
     command, name = get_command(app), PROGRAM
     while words and isinstance(command, TyperGroup) and words[0] in command.commands:
         command, name, words = command.commands[words[0]], f"{PROGRAM} {words[0]}", words[1:]
-    return int(command.main(words, prog_name=name, standalone_mode=False) or 0)
+    # A command that is entered directly inherits no settings from the groups above it.
+    return int(command.main(words, prog_name=name, standalone_mode=False, **_SETTINGS) or 0)
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:
@@ -151,7 +152,9 @@ def _explain(error: BaseException, *, debug: bool) -> int:
     if debug:
         for line in "".join(traceback.format_exception(error)).splitlines():
             say(line)
-    error = _first(error)
+    from image_syncer.sync.work import first_of
+
+    error = first_of(error)
     match error:
         case typer.TyperException():
             command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
@@ -163,14 +166,6 @@ def _explain(error: BaseException, *, debug: bool) -> int:
         case _:  # Its text is nobody's promise: it may hold anything, a signed address for instance.
             complain(f"an unexpected {type(error).__name__} (please report it, with what --debug shows)")
             return _FAILURE
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the first error inside task groups, which wrap what happened in them."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    wrapped: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - any
-    return _first(wrapped[0])
 
 
 def _complain_in_lines(text: str) -> None:

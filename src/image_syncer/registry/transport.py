@@ -5,7 +5,6 @@ is re-encoded, decompressed, redirected, remembered as a cookie or read from net
 """
 
 import asyncio
-import errno
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +23,15 @@ from image_syncer.errors import InsecureConnection, ProtocolError, StoreError, T
 from image_syncer.registry.options import Limits
 from image_syncer.registry.proxy import proxy_for
 from image_syncer.registry.tls import TlsContexts, TlsPolicy, certificate_directories
+from image_syncer.registry.trouble import (
+    ConnectionRefused,
+    HandshakeBroken,
+    NotTls,
+    explain_connecting,
+    explain_resolving,
+    why,
+    words,
+)
 from image_syncer.registry.upload import Body, Upload, sliced
 from image_syncer.registry.urls import origin_of, shown
 from image_syncer.store import Chunk
@@ -37,22 +45,6 @@ _KEEP_ALIVE_SECONDS: Final = 30.0
 _DNS_SECONDS: Final = 60
 _LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
 _LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
-
-# What OpenSSL calls an answer that is no TLS. An alert is TLS, whatever it complains of.
-_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG"})
-_MAY_HEAL: Final = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "UNEXPECTED_EOF_WHILE_READING"})
-
-
-class NotTls(InsecureConnection):
-    """Something answers there, and it does not speak TLS."""
-
-
-class HandshakeBroken(Unavailable):
-    """The connection ended during the TLS handshake: trouble on the way, or a server that does not speak TLS."""
-
-
-class ConnectionRefused(Unavailable):
-    """Nothing listens there."""
 
 
 class Headers:
@@ -257,13 +249,13 @@ def _explain(error: Exception, host: str, tls: TlsPolicy, proxy: str | None, lim
     """Return what *error* means for our reader; nothing of its text, which may hold secrets, is taken over."""
     match error:
         case aiohttp.ClientProxyConnectionError():
-            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {_why(error.os_error)}")
+            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {why(error.os_error)}")
         case aiohttp.ClientHttpProxyError():
             return _proxy_refuses(error.status, host, proxy)
         case aiohttp.ClientConnectorDNSError():
-            return Unavailable(f"{host}: the name can not be resolved: {_why(error.os_error)}")
+            return explain_resolving(error.os_error, host)
         case aiohttp.ClientConnectorError():
-            return _explain_connecting(error, host, tls)
+            return explain_connecting(error.os_error, host, tls)
         case aiohttp.ConnectionTimeoutError():
             return Unavailable(f"{host}: no connection within {limits.connect_seconds:g} s")
         case TimeoutError():
@@ -274,41 +266,6 @@ def _explain(error: Exception, host: str, tls: TlsPolicy, proxy: str | None, lim
             return _explain_break(error, host)
 
 
-def _explain_connecting(error: aiohttp.ClientConnectorError, host: str, tls: TlsPolicy) -> StoreError:
-    cause = error.os_error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        trouble: StoreError = InsecureConnection(
-            f"{host}: its certificate is not trusted: {cause.verify_message or cause.reason}",
-            remedy=f"put its CA into /etc/docker/certs.d/{tls.host}/ca.crt or name it in SSL_CERT_FILE, "
-            f"or set insecure: true for {tls.host}",
-        )
-    elif isinstance(cause, ssl.SSLError):
-        trouble = _explain_handshake(cause, host, tls)
-    elif cause.errno == errno.ECONNREFUSED:
-        trouble = ConnectionRefused(f"{host}: the connection is refused; nothing listens there")
-    elif isinstance(cause, (ConnectionResetError, ConnectionAbortedError)):
-        trouble = HandshakeBroken(f"{host}: the connection was closed during the TLS handshake")
-    else:
-        trouble = Unavailable(f"{host}: no connection: {_why(cause)}")
-    trouble.__cause__ = cause
-    return trouble
-
-
-def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreError:
-    reason = cause.reason or "unknown"
-    if reason in _NOT_TLS:
-        return NotTls(
-            f"{host}: TLS is not spoken there",
-            remedy=f"if plain HTTP is meant, set insecure: true for {tls.host}",
-        )
-    if reason in _MAY_HEAL or isinstance(cause, ssl.SSLEOFError):
-        return HandshakeBroken(f"{host}: the TLS handshake broke off: {_words(reason)}")
-    return InsecureConnection(
-        f"{host}: the TLS handshake failed: {_words(reason)}",
-        remedy="the versions of TLS, or a client certificate that is asked for, do not fit",
-    )
-
-
 def _explain_break(error: Exception, host: str) -> StoreError:
     """Return what a break after the handshake means: under TLS 1.3 an alert may come as late as that."""
     causes = (error.__cause__, error.__context__)
@@ -317,7 +274,7 @@ def _explain_break(error: Exception, host: str) -> StoreError:
     )
     if alert is not None:
         return InsecureConnection(
-            f"{host}: the TLS connection was refused: {_words(alert.reason or '')}",
+            f"{host}: the TLS connection was refused: {words(alert.reason or '')}",
             remedy="a client certificate may be missing in certs.d",
         )
     return Unavailable(f"{host}: the connection broke off before an answer")
@@ -335,11 +292,3 @@ def _proxy_refuses(status: int, host: str, proxy: str | None) -> StoreError:
 
 def _proxy_host(proxy: str | None) -> str:
     return urlsplit(proxy or "").netloc.rpartition("@")[2]
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__
-
-
-def _words(reason: str) -> str:
-    return reason.lower().replace("_", " ")

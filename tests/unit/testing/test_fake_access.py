@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from image_syncer.testing import Account, Accounts, FakeRegistry, Profile
 from image_syncer.testing.accounts import PULL
+from image_syncer.testing.fake.access import SERVICE
 from image_syncer.testing.images import single
 from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from support.answers import code_of, copy_by_skopeo
@@ -36,34 +38,86 @@ async def test_basic_asks_for_a_password_and_minds_rights() -> None:
     assert "authorization" not in registry.requests[1].headers
 
 
-async def test_bearer_names_its_token_server_and_minds_scopes() -> None:
-    """The challenge leads to a token, by GET and by POST; it is good for what it was granted for."""
-    async with (
-        FakeRegistry(Profile(auth="bearer", accounts=ACCOUNTS)) as registry,
-        aiohttp.ClientSession() as http,
-    ):
+@pytest.fixture
+async def bearer() -> AsyncGenerator[FakeRegistry]:
+    """A registry that wants tokens, with the image `app:v1`."""
+    async with FakeRegistry(Profile("bearer", ACCOUNTS)) as registry:
         registry.load("app", single("app"), "v1")
-        url = f"{registry.url}/v2/app/tags/list"
-        async with http.get(url) as response:
-            challenge = response.headers["WWW-Authenticate"]
-        realm = f"{registry.url}/token"
-        scope = "repository:app:pull"
-        assert challenge == f'Bearer realm="{realm}",service="fake-registry",scope="{scope}"'
-        asked = {"service": "fake-registry", "scope": scope}
-        basic = {"Authorization": aiohttp.encode_basic_auth("alice", "pa:ss")}
-        async with http.get(realm, params=asked, headers=basic) as response:
-            tokens = [(await response.json())["token"]]
-        form = {"grant_type": "refresh_token", "refresh_token": "refresh-me", "client_id": "test"}
-        async with http.post(realm, data=asked | form) as response:
-            tokens.append((await response.json())["access_token"])
-        async with http.get(realm, params=asked) as response:
-            anonymous = (await response.json())["token"]
-        statuses: list[int] = []
-        for token in (*tokens, anonymous):
-            async with http.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
-                statuses.append(response.status)
-        assert statuses == [200, 200, 401]
-    assert registry.requests.count(kind="token") == 3
+        yield registry
+
+
+async def _token(registry: FakeRegistry, *scopes: str, user: str = "", password: str = "") -> str:
+    headers = {"Authorization": aiohttp.encode_basic_auth(user, password)} if user else {}
+    asked = [("service", SERVICE), *(("scope", scope) for scope in scopes)]
+    async with (
+        aiohttp.ClientSession(registry.url, raise_for_status=True) as http,
+        http.get("/token", params=asked, headers=headers) as response,
+    ):
+        return (await response.json())["token"]
+
+
+async def _ask(registry: FakeRegistry, token: str, path: str, method: str = "GET") -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        aiohttp.ClientSession(registry.url) as http,
+        http.request(method, path, headers=headers) as response,
+    ):
+        return response.status, response.headers.get("WWW-Authenticate", "")
+
+
+async def test_the_challenge_names_the_token_server_and_the_scope(bearer: FakeRegistry) -> None:
+    """What a client needs to go on."""
+    challenge = f'Bearer realm="{bearer.url}/token",service="{SERVICE}",scope="repository:app:pull"'
+    assert await _ask(bearer, "", "/v2/app/tags/list") == (401, challenge)
+
+
+async def test_a_token_is_good_for_what_was_granted(bearer: FakeRegistry) -> None:
+    """Users get what they asked for as far as they have the right, strangers nothing here."""
+    alice = await _token(bearer, "repository:app:pull", user="alice", password="pa:ss")
+    bob = await _token(bearer, "repository:app:pull", user="bob", password="word")
+    stranger = await _token(bearer, "repository:app:pull")
+    statuses = [(await _ask(bearer, token, "/v2/app/tags/list"))[0] for token in (alice, bob, stranger)]
+    assert statuses == [200, 401, 401]
+    status, challenge = await _ask(bearer, alice, "/v2/app/blobs/uploads/", "POST")
+    assert (status, 'error="insufficient_scope"' in challenge) == (401, True)
+    assert bearer.requests.count(kind="token") == 3
+
+
+async def test_a_mount_needs_the_right_to_pull_from_its_origin(bearer: FakeRegistry) -> None:
+    """As distribution has it (`handlers/app.go`)."""
+    path = f"/v2/other/blobs/uploads/?mount={next(iter(single('app').blobs))}&from=app"
+    scopes = ["repository:other:pull,push", "repository:app:pull"]
+    statuses: list[int] = []
+    for asked in (scopes[:1], scopes):
+        token = await _token(bearer, *asked, user="alice", password="pa:ss")
+        statuses.append((await _ask(bearer, token, path, "POST"))[0])
+    assert statuses == [401, 201]
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"grant_type": "password", "username": "alice", "password": "pa:ss"}, 200),
+        ({"grant_type": "password", "username": "alice", "password": "wrong"}, 401),
+        ({"grant_type": "refresh_token", "refresh_token": "refresh-me"}, 200),
+        ({"grant_type": "refresh_token", "refresh_token": ""}, 401),
+        ({"grant_type": "other"}, 401),
+    ],
+)
+async def test_tokens_are_had_by_post_too(bearer: FakeRegistry, form: dict[str, str], status: int) -> None:
+    """The OAuth2 flow, with a password or a refresh token."""
+    asked = {"service": SERVICE, "scope": "repository:app:pull", "client_id": "test"}
+    async with aiohttp.ClientSession(bearer.url) as http, http.post("/token", data=asked | form) as response:
+        assert response.status == status
+        if status == 200:
+            token = (await response.json())["access_token"]
+            assert (await _ask(bearer, token, "/v2/app/tags/list"))[0] == 200
+
+
+async def test_a_wrong_password_gets_no_token(bearer: FakeRegistry) -> None:
+    """Not even an anonymous one."""
+    with pytest.raises(aiohttp.ClientResponseError, match="401"):
+        await _token(bearer, user="alice", password="wrong")
 
 
 @pytest.mark.real
@@ -88,12 +142,16 @@ async def test_it_speaks_tls_where_it_is_given_a_certificate(private_ca: Path) -
             await http.get("/v2/")
 
 
-async def test_tokens_end() -> None:
+async def test_a_token_ends_with_its_time() -> None:
     """With a challenge that says why."""
-    async with FakeRegistry(Profile("bearer", ACCOUNTS)) as registry, aiohttp.ClientSession(registry.url) as http:
-        headers = {"Authorization": aiohttp.encode_basic_auth("alice", "pa:ss")}
-        async with http.get("/token", params={"service": "fake-registry"}, headers=headers) as response:
-            token = (await response.json())["token"]
-        registry.expire_tokens()
-        async with http.get("/v2/", headers={"Authorization": f"Bearer {token}"}) as response:
-            assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+    async with FakeRegistry(Profile("bearer", ACCOUNTS, token_seconds=-1)) as registry:
+        status, challenge = await _ask(registry, await _token(registry), "/v2/")
+    assert (status, 'error="invalid_token"' in challenge) == (401, True)
+
+
+async def test_all_tokens_can_be_made_worthless(bearer: FakeRegistry) -> None:
+    """As when a registry restarts with another key."""
+    token = await _token(bearer)
+    before = await _ask(bearer, token, "/v2/")
+    bearer.expire_tokens()
+    assert [before[0], (await _ask(bearer, token, "/v2/"))[0]] == [200, 401]

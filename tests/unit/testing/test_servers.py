@@ -50,6 +50,7 @@ async def test_a_docker_registry_refuses_newer_and_older_kinds(docker_registry: 
         assert response.status == 400
 
 
+@pytest.mark.usefixtures("docker_registry")
 def test_htpasswd_lets_those_in_who_know_their_password(skopeo: Skopeo) -> None:
     """And nobody else."""
     with DockerRegistry(DockerProfile(passwords={"alice": "secret"})) as registry, FakeRegistry.in_thread() as fake:
@@ -60,6 +61,7 @@ def test_htpasswd_lets_those_in_who_know_their_password(skopeo: Skopeo) -> None:
         Skopeo(skopeo.home, "alice:secret").copy(f"{fake.host}/app:v1", f"{registry.host}/app:v1")
 
 
+@pytest.mark.usefixtures("docker_registry")
 def test_tokens_carry_the_rights_of_each_user(skopeo: Skopeo) -> None:
     """docker-registry verifies what the token server signed; a user without the right to push is refused."""
     with (

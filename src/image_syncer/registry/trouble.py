@@ -1,0 +1,82 @@
+"""What goes wrong before a registry can answer: names, connections, TLS handshakes."""
+
+import errno
+import socket
+import ssl
+from typing import Final
+
+from image_syncer.errors import InsecureConnection, StoreError, Unavailable, UnknownHost
+from image_syncer.registry.tls import TlsPolicy
+
+# What OpenSSL calls an answer that is no TLS. An alert is TLS, whatever it complains of.
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG"})
+_NO_SUCH_NAME: Final = frozenset(
+    {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+)  # Final, unlike EAI_AGAIN.
+_MAY_HEAL: Final = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "UNEXPECTED_EOF_WHILE_READING"})
+
+
+class NotTls(InsecureConnection):
+    """Something answers there, and it does not speak TLS."""
+
+
+class HandshakeBroken(Unavailable):
+    """The connection ended during the TLS handshake: trouble on the way, or a server that does not speak TLS."""
+
+
+class ConnectionRefused(Unavailable):
+    """Nothing listens there."""
+
+
+def explain_resolving(cause: OSError, host: str) -> StoreError:
+    """Return what it means that the name *host* did not resolve: for good, or for now."""
+    if cause.errno in _NO_SUCH_NAME:
+        remedy = "check its spelling, and whether it is reached by a proxy (HTTPS_PROXY) or a private DNS"
+        return UnknownHost(f"{host}: there is no such registry: {why(cause)}", remedy=remedy)
+    return Unavailable(f"{host}: the name can not be resolved: {why(cause)}")
+
+
+def explain_connecting(cause: OSError, host: str, tls: TlsPolicy) -> StoreError:
+    """Return what it means that no connection to *host* came about."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        trouble: StoreError = InsecureConnection(
+            f"{host}: its certificate is not trusted: {cause.verify_message or cause.reason}",
+            remedy=f"put its CA into /etc/docker/certs.d/{tls.host}/ca.crt or name it in SSL_CERT_FILE, "
+            f"or set insecure: true for {tls.host}",
+        )
+    elif isinstance(cause, ssl.SSLError):
+        trouble = _explain_handshake(cause, host, tls)
+    elif cause.errno == errno.ECONNREFUSED:
+        remedy = f"check the address and the port of {tls.host}, and that it is running"
+        trouble = ConnectionRefused(f"{host}: the connection is refused; nothing listens there", remedy=remedy)
+    elif isinstance(cause, (ConnectionResetError, ConnectionAbortedError)):
+        trouble = HandshakeBroken(f"{host}: the connection was closed during the TLS handshake")
+    else:
+        trouble = Unavailable(f"{host}: no connection: {why(cause)}")
+    trouble.__cause__ = cause
+    return trouble
+
+
+def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreError:
+    reason = cause.reason or "unknown"
+    if reason in _NOT_TLS:
+        return NotTls(
+            f"{host}: TLS is not spoken there",
+            remedy=f"if plain HTTP is meant, set insecure: true for {tls.host}",
+        )
+    if reason in _MAY_HEAL or isinstance(cause, ssl.SSLEOFError):
+        return HandshakeBroken(f"{host}: the TLS handshake broke off: {words(reason)}")
+    return InsecureConnection(
+        f"{host}: the TLS handshake failed: {words(reason)}",
+        remedy="the versions of TLS, or a client certificate that is asked for, do not fit",
+    )
+
+
+def why(error: OSError) -> str:
+    """Return the system's words for *error*."""
+    return error.strerror or type(error).__name__
+
+
+def words(reason: str) -> str:
+    """Return an OpenSSL reason such as `WRONG_VERSION_NUMBER` as words."""
+    return reason.lower().replace("_", " ")
