@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -28,7 +28,7 @@ _REMOVED: Final = {
     "namespace": "write the whole target into the images file: nginx: registry.example.com/mirror/nginx",
 }
 
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _Auth = Annotated[Path | None, typer.Option("--auth", metavar="FILE", help="Logins of the registries.")]
 
 app = typer.Typer(name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_SETTINGS)
