@@ -16,8 +16,9 @@
     │   ├── ProtocolError           the answer breaks the specification
     │   ├── InsecureConnection      TLS cannot be trusted, or is not spoken where it must be
     │   ├── UnknownHost             the registry's name does not exist
-    │   ├── RateLimited             asked to slow down; may say how long                       (retryable)
-    │   └── Unavailable             network trouble, time-out or a 5xx answer                  (retryable)
+    │   └── Postponed               later it may work; may say when                            (retryable)
+    │       ├── RateLimited         asked to slow down
+    │       └── Unavailable         network trouble, time-out or a 5xx answer
     └── CopyFailed                  one copy failed: side, step and the cause of it
 
 A message says what happened to which reference; `remedy` says what the reader can do about it. Neither ever holds a
@@ -36,6 +37,7 @@ __all__ = [
     "InvalidReference",
     "MissingContent",
     "NotFound",
+    "Postponed",
     "ProtocolError",
     "RateLimited",
     "Refused",
@@ -150,8 +152,8 @@ class UnknownHost(StoreError):
     """The registry's name does not exist, so nobody can be asked."""
 
 
-class RateLimited(StoreError):
-    """The registry asks us to slow down; *retry_after* is its wish in seconds, None when it names none."""
+class Postponed(StoreError):
+    """Later it may work; *retry_after* is the server's wish in seconds, None when it names none."""
 
     retryable = True
 
@@ -168,25 +170,12 @@ class RateLimited(StoreError):
         self.retry_after = retry_after
 
 
-class Unavailable(StoreError):
-    """Network trouble, a time-out or a server error: trying again can help.
+class RateLimited(Postponed):
+    """The registry asks us to slow down."""
 
-    *retry_after* is the server's wish in seconds (a 503 may carry one), None when it names none.
-    """
 
-    retryable = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        status: int | None = None,
-        code: str | None = None,
-        remedy: str | None = None,
-    ) -> None:
-        super().__init__(message, status=status, code=code, remedy=remedy)
-        self.retry_after = retry_after
+class Unavailable(Postponed):
+    """Network trouble, a time-out or a server error."""
 
 
 class CopyFailed(ImageSyncerError):

@@ -1,5 +1,6 @@
 """What users of the Go tool suffer from, each shown to be absent (its defects A1 to A11, A14 to A16 and A19)."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Generator
@@ -198,6 +199,22 @@ async def test_a14_a_registry_that_never_answers_is_given_up(tmp_path: Path) -> 
             with pytest.raises(Exception, match=r"0\.5|answer|time") as error:
                 await registries.source(repository).resolve("v1")
             assert type(error.value).__module__ == "image_syncer.errors"
+
+
+async def test_a14_everything_is_closed_after_a_run(source: Peer, target: Peer, tmp_path: Path) -> None:
+    """No connection, file or task is left, also after a failure."""
+    source.push("app", multi("a"), "v1")
+    rules = {f"{source.host}/app:{tag}": f"{target.host}/app" for tag in ("v1", "missing")}
+    before = open_descriptors()
+    for _ in range(3):
+        assert (await sync_files(tmp_path, rules)).failed
+    assert open_descriptors() <= before
+    assert len(asyncio.all_tasks()) == 1
+
+
+def open_descriptors() -> int:
+    """Return how many files and sockets this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a15_overlapping_rules_copy_a_pair_once(

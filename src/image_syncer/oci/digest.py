@@ -85,4 +85,7 @@ class Verifier:
     def _check_digest(self) -> None:
         found = Digest(self._digest.algorithm, self._hash.hexdigest())
         if found != self._digest:
-            raise ContentMismatch(f"{self._what}: the bytes have digest {found}, not {self._digest}")
+            raise ContentMismatch(
+                f"{self._what}: the bytes have digest {found}, not {self._digest}",
+                remedy="damaged where they are kept, or on the way: if it happens again, push the image there anew",
+            )

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
-from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
+from image_syncer.errors import (
+    InsecureConnection,
+    ProtocolError,
+    RateLimited,
+    Side,
+    StoreError,
+    Unavailable,
+    UnknownHost,
+)
 from image_syncer.oci.reference import DOCKER_HUB
 from image_syncer.registry.auth import Authenticator, Grant
 from image_syncer.registry.challenge import parse_challenges, preferred
@@ -141,7 +149,7 @@ class Host:
                 counted = True
                 self._counter(side)
                 yield response
-        except (InsecureConnection, HandshakeBroken, ConnectionRefused):
+        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
             raise  # It got no further than the handshake: no registry has seen a request.
         except BaseException:
             if not counted:

@@ -34,7 +34,6 @@ class Limits:
     transfers: int = 5
     connect_seconds: float = 30.0
     stall_seconds: float = 60.0
-    monolithic_bytes: int = 8 * 1024 * 1024
     token_bytes: int = 1024 * 1024
     error_bytes: int = 64 * 1024
     tag_page_bytes: int = 16 * 1024 * 1024

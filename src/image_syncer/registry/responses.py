@@ -150,18 +150,26 @@ def _special(asked: Asked, refusal: Refusal, said: _Said) -> _Meaning | None:
 def _general(asked: Asked, status: int, said: _Said) -> _Meaning:
     match status:
         case HTTPStatus.UNAUTHORIZED:
-            remedy = f"check the user name and password of {asked.registry}, or that it may be read anonymously"
+            # Registries with tokens say so as well to a login that is right and lacks the right.
+            right = "push to" if asked.upload or asked.manifest else "read"
+            remedy = f"check the login of {asked.registry}, and that it may {right} this repository"
             return Unauthorized, "not authorised", remedy
         case HTTPStatus.FORBIDDEN:
             return Denied, "denied", f"check what the account may do at {asked.registry}, and its quota"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return TooLarge, "larger than the registry takes", "raise the limit of the registry or of a proxy before it"
         case _ if status == HTTPStatus.NOT_FOUND or said.names(_UNKNOWN_CODES):
-            return NotFound, "not found", None
+            return NotFound, "not found", _missing_remedy(asked)
         case _ if status < _CLIENT_ERRORS:
             return Refused, "not the answer that was expected", f"check the address {asked.registry}"
         case _:
             return Refused, "refused", None
+
+
+def _missing_remedy(asked: Asked) -> str:
+    if asked.upload or asked.manifest:
+        return f"create the repository or project at {asked.registry} first, or check the right to push there"
+    return "check the name and the tag; some registries answer so as well to whom they do not let in"
 
 
 def _elsewhere(asked: Asked, refusal: Refusal) -> _Meaning:

@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
-from image_syncer.errors import ContentMismatch, RateLimited, StoreError, Unavailable
+from image_syncer.errors import ContentMismatch, Postponed, StoreError
 
 Result = TypeVar("Result")
 
@@ -82,4 +82,4 @@ class Retrying:
 
 def wait_wished(failure: StoreError) -> float | None:
     """Return the seconds that the server asked us to wait (Retry-After), None where it asked for nothing."""
-    return failure.retry_after if isinstance(failure, RateLimited | Unavailable) else None
+    return failure.retry_after if isinstance(failure, Postponed) else None

@@ -148,7 +148,7 @@ def test_no_body_is_too_strange(content: bytes) -> None:
 
 def test_remedies_name_the_registry() -> None:
     """Who reads 401 or 403 learns where to look."""
-    assert "user name and password of r.io" in (meant(401).remedy or "")
+    assert "check the login of r.io" in (meant(401).remedy or "")
     assert "at r.io" in (meant(403).remedy or "")
 
 

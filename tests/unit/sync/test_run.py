@@ -343,6 +343,20 @@ async def test_a_stop_before_the_start_skips_everything_with_a_reason(stores: Me
     assert [(result.outcome, result.reason) for result in results.values()] == [(Outcome.SKIPPED, "interrupted")]
 
 
+async def test_a_stop_while_looking_skips_what_was_not_looked_at(stores: MemoryStores, run: RunRules) -> None:
+    """Selected but undecided images are in the report as well."""
+    stores.store(SOURCE).load(single("a"), *(f"v{number}" for number in range(30)))
+    stop = Stop()
+
+    def stop_at_the_first_look(call: Operation) -> None:
+        if call.step == "resolve":
+            stop.requested.set()
+
+    stores.store(SOURCE).watch = stop_at_the_first_look
+    results = await run(rule(AllTags()), stop=stop)
+    assert [result.reason for result in results.values()] == ["interrupted"] * 30
+
+
 async def test_a_stop_while_copying_drains_and_skips_the_rest(stores: MemoryStores, run: RunRules) -> None:
     """What runs is finished, what has not begun is `skipped: interrupted`."""
     stores.store(SOURCE).load(single("a"), *(f"v{number}" for number in range(30)))
