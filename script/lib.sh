@@ -110,8 +110,10 @@ run_apt() {
 find_programs() {
   local program missing=()
   for program in docker-registry skopeo; do
-    command -v "$program" >/dev/null || missing+=("$program")
+    command -v "$program" >/dev/null || compgen -G "/usr/lib/$program/*/bin/postgres" >/dev/null || missing+=("$program")
   done
+  # Debian keeps PostgreSQL's programs out of PATH.
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || missing+=(postgresql)
   [ "${#missing[@]}" = 0 ] && return
   apt_install "${missing[@]}" || true
   for program in "${missing[@]}"; do

@@ -71,10 +71,10 @@ def test_several_faults_have_a_line_each(cli: CommandLine) -> None:
 def test_the_daemons_file_says_what_it_is(cli: CommandLine) -> None:
     """It is found without arguments, and refused with the reason."""
     (cli.directory / "configs").mkdir()
-    cli.write("configs/sync.yaml", "app:\n  port: :8080\n")
+    cli.write("configs/sync.yaml", "app:\n  port: :8080\nauth: {username: u, password: p}\n")
     done = cli.run()
     assert done.returncode == 2
-    assert done.stderr.startswith("image-syncer: configs/sync.yaml:1: a file of the daemon")
+    assert done.stderr.startswith("image-syncer: this file is for the daemon")
 
 
 @pytest.mark.usefixtures("rules")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from image_syncer.cli.flags import Files, Voice, Work
 from image_syncer.cli.text import number
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
+from image_syncer.config.schema import json_schema
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.rule import Rule
@@ -26,7 +28,7 @@ def load(given: Files, wanted: PlatformFilter) -> Configuration:
         if given.auth is None and given.images is None:
             return configuration
         ignored = "--config is given: --auth and --images are ignored"
-        return Configuration(configuration.access, configuration.rules, (ignored, *configuration.warnings))
+        return replace(configuration, warnings=(ignored, *configuration.warnings))
     if given.auth is not None or given.images is not None:
         return load_seed(auth=given.auth, images=given.images, platforms=wanted, environment=environment)
     found = next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)
@@ -43,9 +45,16 @@ def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
     unknown = set(names) - {rule.name for rule in rules}
     if unknown:
         raise UsageError(
-            f"--rule {min(unknown)}: there is no such rule", remedy="a rule is named by its source, as it is written"
+            f"--rule {min(unknown)}: there is no such rule",
+            remedy="a rule is named by its name:, in the Go tool's files by its source as written",
         )
     return [rule for rule in rules if rule.name in names] if names else rules
+
+
+def schema() -> int:
+    """Write the JSON Schema of the native file to stdout."""
+    write_result([json.dumps(json_schema(), indent=2), "\n"])
+    return 0
 
 
 def platforms(work: Work) -> PlatformFilter:

@@ -49,7 +49,7 @@ def root(context: typer.Context, rules: Rules, work: Work, papers: Papers, voice
     if context.invoked_subcommand is None:
         from image_syncer.cli.one_shot import synchronise
 
-        return synchronise(rules, work, papers, voice)
+        return synchronise(rules, work, papers, voice, may_serve=True)
     misplaced = [option for group in (rules, work, papers, voice) for option in given(group)]
     if misplaced:
         command = context.invoked_subcommand
@@ -70,6 +70,23 @@ def sync(
     from image_syncer.cli.one_shot import synchronise
 
     return synchronise(rules, work, papers, voice, rule or ())
+
+
+@app.command()
+@grouped
+def serve(
+    voice: Voice,
+    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="The daemon's file.")] = None,
+    allow_open: Annotated[  # noqa: FBT002 - Typer's way
+        bool, typer.Option("--allow-open", help="Serve even where nothing guards the routes.")
+    ] = False,
+) -> int:
+    """Run for ever: take push notifications, keep schedules, copy what they ask for."""
+    import os
+
+    from image_syncer.cli.serve import serve as run_daemon
+
+    return run_daemon(config, voice, dict(os.environ), allow_open=allow_open)
 
 
 @app.command()
@@ -118,6 +135,16 @@ def validate(files: Files, voice: Voice) -> int:
     from image_syncer.cli import configuration
 
     return configuration.validate(files, voice)
+
+
+@config_app.command()
+@grouped
+def schema(voice: Voice) -> int:
+    """Write the JSON Schema of the native configuration file, for editors."""
+    del voice  # The options that every command has.
+    from image_syncer.cli import configuration
+
+    return configuration.schema()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

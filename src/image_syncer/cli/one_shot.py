@@ -38,9 +38,18 @@ class Order:
     dry_run: bool = False
 
 
-def synchronise(rules: Rules, work: Work, papers: Papers, voice: Voice, names: Sequence[str] = ()) -> int:
-    """Carry out the rules (with *names*: only those) once and return the exit code."""
+def synchronise(
+    rules: Rules, work: Work, papers: Papers, voice: Voice, names: Sequence[str] = (), *, may_serve: bool = False
+) -> int:
+    """Carry out the rules (with *names*: only those) once and return the exit code.
+
+    With *may_serve* the file decides whether it is for one pass or for the daemon.
+    """
     configuration = load(rules, platforms(work))
+    if may_serve and configuration.server is not None:
+        from image_syncer.cli.serve import serve  # noqa: PLC0415 - the daemon's libraries are needed for it alone
+
+        return serve(rules.config, voice, dict(os.environ), allow_open=False)
     wanted = pick(configuration.rules, names)
 
     def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:

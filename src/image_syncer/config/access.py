@@ -1,5 +1,9 @@
 """The Go tool's auth file: `registry` or `registry/namespace` to user name, password and `insecure`."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from image_syncer.config.document import read_document
 from image_syncer.config.environment import Substitution
 from image_syncer.config.node import Entry, MapNode, Node, Scalar, describe, shown, unknown_key
 from image_syncer.config.problems import Problems
@@ -12,6 +16,12 @@ _FIELDS = ("username", "password", "insecure")
 _TRUE = frozenset({"true", "yes", "on"})
 # The Go tool's mark for "the password is a Google service account in base64".
 _GOOGLE_USER = "_oauth2_"
+
+
+def read_access(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[Access, ...]:
+    """Return what the auth file at *path* allows; `ConfigError` where it is no such file at all."""
+    document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
+    return parse_access(document, str(path), Substitution(environment), problems)
 
 
 def parse_access(document: MapNode, file: str, substitution: Substitution, problems: Problems) -> tuple[Access, ...]:

@@ -1,13 +1,15 @@
-"""Load configuration files. Nothing is contacted here; every fault is one `ConfigError` with file and line."""
+"""Load configuration files of every dialect. Nothing is contacted here; faults are `ConfigError` with file and line."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.access import parse_access
+from image_syncer.config.access import parse_access, read_access
 from image_syncer.config.document import read_document
 from image_syncer.config.environment import Substitution
+from image_syncer.config.fork import parse_fork
 from image_syncer.config.model import Configuration
+from image_syncer.config.native import parse_native
 from image_syncer.config.node import MapNode, Node, Scalar, describe, unknown_key
 from image_syncer.config.problems import Problems
 from image_syncer.config.rules import RuleFile, parse_rules
@@ -19,7 +21,6 @@ from image_syncer.sync.rule import Rule
 _SEED_KEYS: Final = ("auth", "images")
 _DAEMON_KEYS: Final = frozenset({"app", "registry", "sync", "rabbitmq"})
 _EMPTY_RULES: Final = "write at least one rule: registry.example.com/team/app:v1: other.example.com/team/app"
-_EMPTY_ACCESS: Final = "leave the file out, or write {}, for anonymous access"
 _EMPTY_FILE: Final = "write auth: and images:, as in examples/config.yaml"
 _NO_ACCESS: Final = "no auth file is given: registries are asked anonymously, or with the logins that docker stored"
 _NO_RULES: Final = "no rules: nothing will be copied"
@@ -41,7 +42,7 @@ def load_seed(
     rules: tuple[Rule, ...] = ()
     if auth is not None:
         with problems.at(str(auth)):
-            access = _auth_file(auth, environment, problems)
+            access = read_access(auth, environment, problems)
     with problems.at(str(images)):
         document = read_document(images, remedy_if_empty=_EMPTY_RULES)
         rules = parse_rules(document, RuleFile(str(images), platforms, Substitution(environment)), problems)
@@ -49,18 +50,22 @@ def load_seed(
     return _configuration(access, rules, warnings=() if auth is not None else (_NO_ACCESS,))
 
 
-def load_file(path: Path, *, platforms: PlatformFilter, environment: Mapping[str, str]) -> Configuration:
-    """Return what the one file of `--config` says; its top-level keys tell which dialect it is written in."""
+def load_file(
+    path: Path, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool = False
+) -> Configuration:
+    """Return what the one file of `--config` says; its top-level keys tell which dialect it is written in.
+
+    With *allow_open* the fork's file may do without a login for its hook.
+    """
     file = str(path)
     document = read_document(path, remedy_if_empty=_EMPTY_FILE)
-    lines = {entry.key.text.lower(): entry.key.line for entry in document.entries}
-    if "version" in lines:
-        raise _later("a native file (it has version:)", file, lines["version"])
-    if "images" in lines:
+    keys = {entry.key.text.lower() for entry in document.entries}
+    if "version" in keys:
+        return parse_native(document, file, platforms=platforms, environment=environment)
+    if "images" in keys:
         return _seed_file(document, file, platforms, environment)
-    daemon = _DAEMON_KEYS & lines.keys()
-    if daemon:
-        raise _later("a file of the daemon (sync.yaml)", file, min(lines[key] for key in daemon))
+    if _DAEMON_KEYS & keys:
+        return parse_fork(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
     raise ConfigError(
         "not a configuration that image-syncer knows",
         file=file,
@@ -69,26 +74,12 @@ def load_file(path: Path, *, platforms: PlatformFilter, environment: Mapping[str
     )
 
 
-def _later(what: str, file: str, line: int) -> ConfigError:
-    return ConfigError(
-        f"{what}; native files, the daemon and serve come with a later version of image-syncer",
-        file=file,
-        line=line,
-        remedy="write images: and auth:, as in examples/config.yaml",
-    )
-
-
 def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[Access, ...]:
     """Return the logins of the file of `--auth`."""
     problems = Problems()
-    access = _auth_file(path, environment, problems)
+    access = read_access(path, environment, problems)
     problems.raise_found()
     return access
-
-
-def _auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[Access, ...]:
-    document = read_document(path, remedy_if_empty=_EMPTY_ACCESS)
-    return parse_access(document, str(path), Substitution(environment), problems)
 
 
 def _seed_file(

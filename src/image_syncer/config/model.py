@@ -1,15 +1,174 @@
 """What configuration files come down to, whatever their dialect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from image_syncer.registry.options import Access
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import Rule, Schedule
+
+HookKind = Literal[
+    "acr",
+    "alibaba",
+    "cloudevents",
+    "distribution",
+    "dockerhub",
+    "ecr",
+    "gitea",
+    "github",
+    "gitlab",
+    "harbor",
+    "huawei",
+    "jfrog",
+    "nexus",
+    "plain",
+    "pubsub",
+    "quay",
+    "tencent",
+    "zot",
+]
+"""Who notifies us: each kind has its own headers and body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user name and its password, as a caller sends them by HTTP Basic."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HmacSecret:
+    """The sender signs the body with *secret*; the kind of the hook says how."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderSecret:
+    """The sender puts *value*, word for word, into the header *name*."""
+
+    name: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSecret:
+    """The sender knows *secret* as a part of the address that it calls, since it can do nothing better."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """The sender shows a JWT that its issuer signed, made for *audience*, of the service account *email*."""
+
+    audience: str
+    email: str
+
+
+Proof = Login | HmacSecret | HeaderSecret | UrlSecret | TokenClaims
+"""How a sender shows that it is the one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """One source of notifications, at `/hooks/NAME`.
+
+    *registry* is the registry whose pushes it tells, None where the notification itself names it (`plain`). *proof*
+    None: everybody is believed, since the file says `allow_open`. *prefix* is the path before an image's name, which
+    `jfrog` and `nexus` do not tell; None for their usual one.
+    """
+
+    name: str
+    kind: HookKind
+    registry: str | None
+    proof: Proof | None
+    origin: str = ""
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the daemon listens, and whom it lets in. *host* empty means all addresses; a *port* of 0 any free one.
+
+    Without *login* and *tokens* everybody is let in: a file can say so only by `allow_open`, or on a loopback address.
+    """
+
+    host: str
+    port: int
+    login: Login | None = None
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    drain_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where what we remember is kept: a PostgreSQL *url*, or the directory *path*; both None for the usual place."""
+
+    url: str | None = field(default=None, repr=False)
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """A broker's queue that brings `{"Name", "Tag"}` messages.
+
+    *urls* are the addresses of one broker, tried in turn. *poison* says what becomes of a message that can not be
+    understood: rejected to the broker's dead-letter exchange, or logged and dropped.
+    """
+
+    name: str
+    kind: Literal["rabbitmq"]
+    urls: tuple[str, ...] = field(repr=False)
+    queue: str
+    prefetch: int = 16
+    poison: Literal["reject", "drop"] = "reject"
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSettings:
+    """What only the fork's `sync.yaml` has. Paths are relative to the working directory, as there.
+
+    Events wait for the next tick, every *interval_seconds*. *queue_file* is the fork's file of what waited when it was
+    stopped; *log_file* None means stderr. *transfers* and *retries* are its `--proc` and `--retries`.
+    """
+
+    interval_seconds: float
+    queue_file: str
+    log_file: str | None
+    transfers: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSchedule:
+    """When the rule *rule* is carried out."""
+
+    rule: str
+    schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How to reach registries, what to copy, and what a person should know about the files (*warnings*)."""
+    """How to reach registries, what to copy and when, and what a person should know about the files (*warnings*).
+
+    What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
+    """
 
     access: tuple[Access, ...]
     rules: tuple[Rule, ...]
     warnings: tuple[str, ...] = ()
+    hooks: tuple[HookSettings, ...] = ()
+    queues: tuple[QueueSettings, ...] = ()
+    server: ServerSettings | None = None
+    state: StateSettings = field(default_factory=StateSettings)
+    fork: ForkSettings | None = None
+
+    @property
+    def schedules(self) -> tuple[RuleSchedule, ...]:
+        """The rules that are carried out by the clock, in their order."""
+        return tuple(
+            RuleSchedule(rule.name, rule.triggers.schedule) for rule in self.rules if rule.triggers.schedule is not None
+        )

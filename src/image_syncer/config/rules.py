@@ -9,7 +9,7 @@ from image_syncer.config.problems import Problems
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference
-from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagNames, TagPattern
+from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagFilter, TagNames, TagPattern
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATTERN_MARK = ":/"
@@ -167,7 +167,7 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
             wanted = len(selection.names)
         case ByDigest():
             wanted = 1
-        case AllTags() | TagPattern():
+        case AllTags() | TagPattern() | TagFilter():
             return
     if target.tags and len(target.tags) != wanted:
         raise UsageError(

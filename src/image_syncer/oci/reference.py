@@ -52,6 +52,18 @@ class Repository:
             registry, path = normalise_host(first), rest
         else:
             registry, path = DOCKER_HUB, text
+        return cls._checked(registry, path, text)
+
+    @classmethod
+    def of(cls, registry: str, path: str) -> Self:
+        """Return the repository *path* at *registry*, which is one whatever it looks like (`harbor`, without a dot)."""
+        return cls._checked(normalise_host(registry), path, f"{registry}/{path}")
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+    @classmethod
+    def _checked(cls, registry: str, path: str, text: str) -> Self:
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
         if not _PATH.fullmatch(path):
@@ -59,9 +71,6 @@ class Repository:
         if len(registry) + 1 + len(path) > _NAME_LIMIT:
             raise InvalidReference(f"{text!r}: longer than {_NAME_LIMIT} characters")
         return cls(registry, path)
-
-    def __str__(self) -> str:
-        return f"{self.registry}/{self.path}"
 
     def tag(self, tag: str) -> "Reference":
         """Return the reference to *tag* in this repository."""

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from image_syncer.errors import CopyFailed, Refused, StoreError
+from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.store import Stores
 from image_syncer.sync.once import Once
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
 from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
@@ -14,6 +15,7 @@ from image_syncer.sync.trim import trim
 from image_syncer.sync.work import Stop, work_off
 
 NO_PLATFORM = "no manifest fits the platform filter"
+NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
 
 
 @dataclass(slots=True)
@@ -62,9 +64,14 @@ class Planner:
 
         async def expand(numbered: tuple[int, Rule]) -> None:
             number, rule = numbered
+            if isinstance(rule.source, SourcePattern):
+                per_rule[number] = []
+                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} {NEEDS_EVENT}")
+                return
             try:
-                tags = await self._tags(rule)
-                per_rule[number] = pair_up(rule, tags)
+                paired = pair_up(rule, await self._sources(rule, rule.source))
+                per_rule[number] = paired.copies
+                selected.failures += paired.failures
             except CopyFailed as failure:
                 selected.failures += [
                     RuleFailure(rule.name, rule.name, str(target), failure) for target in rule.targets
@@ -73,7 +80,7 @@ class Planner:
                     selected.repeatable.append(rule)
                 per_rule[number] = []
                 return
-            if not per_rule[number]:
+            if not paired.copies and not paired.failures:
                 selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
 
         await work_off(enumerate(rules), expand, width=self._width, stop=stop)
@@ -101,16 +108,19 @@ class Planner:
         await work_off(groups.values(), decide_group, width=self._width, stop=stop)
         return {copy: decided[copy] for copy in copies if copy in decided}
 
-    async def _tags(self, rule: Rule) -> list[str]:
-        if isinstance(rule.selection, TagNames | ByDigest):
-            return select_tags(rule.selection, ())
+    async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
+        if isinstance(rule.selection, ByDigest):
+            return [repository.at(rule.selection.digest)]
+        if isinstance(rule.selection, TagNames):
+            return [repository.tag(tag) for tag in rule.selection.names]
 
         async def listing() -> list[str]:
             # Not every registry lists in order (distribution 2.8 does not), and tags are renamed by their position.
-            return sorted([tag async for tag in self._stores.source(rule.source).tags()])
+            return sorted([tag async for tag in self._stores.source(repository).tags()])
 
         try:
-            return select_tags(rule.selection, await self._listings.do(rule.source, listing))
+            tags = select_tags(rule.selection, await self._listings.do(repository, listing))
+            return [repository.tag(tag) for tag in tags]
         except StoreError as error:
             raise CopyFailed(error, side="source", step="list tags") from error
 
@@ -153,20 +163,29 @@ class Planner:
         return descriptor.digest if descriptor else None
 
 
-def pair_up(rule: Rule, tags: Sequence[str]) -> list[Copy]:
-    """Return the copies of the selected *tags* (or of the rule's digest) to each of the rule's targets.
+def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
+    """Return the copies of the selected *sources* to each of the rule's targets.
 
-    `CopyFailed` where the number of target tags is not that of the selected ones: only the registry could tell.
+    What gives no name at a target is a failure of that image. `CopyFailed` where the number of target tags is not that
+    of the selected ones: only the registry could tell.
     """
-    if isinstance(rule.selection, ByDigest):
-        sources = [rule.source.at(rule.selection.digest)]
-    else:
-        sources = [rule.source.tag(tag) for tag in tags]
-    return [
-        Copy(rule.name, source, target, rule.platforms)
-        for ruled in rule.targets
-        for source, target in zip(sources, _targets(rule, ruled, sources), strict=True)
-    ]
+    paired = Selected()
+    for ruled in rule.targets:
+        if isinstance(ruled, TargetTemplate):
+            _fill_in(rule, ruled, sources, paired)
+            continue
+        for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
+            paired.copies.append(Copy(rule.name, source, target, rule.platforms))
+    return paired
+
+
+def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Selected) -> None:
+    for source in sources:
+        try:
+            paired.copies.append(Copy(rule.name, source, template.fill(source), rule.platforms))
+        except InvalidReference as error:
+            failure = CopyFailed(Refused(error.message, remedy=error.remedy), side="target", step="select")
+            paired.failures.append(RuleFailure(rule.name, str(source), str(template), failure))
 
 
 def _targets(rule: Rule, ruled: RuleTarget, sources: Sequence[Reference]) -> list[Reference]:

@@ -38,8 +38,9 @@ class CopyResult:
     """The end of one copy.
 
     *source* and *target* are references, or a rule's sides as written where not even the tags were known. *reason* is
-    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *seconds* is wall
-    time. *attempts* is 0 where nothing was tried (a dry run, an interrupted run).
+    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *repeatable* says
+    of a failed one that it may succeed yet. *seconds* is wall time. *attempts* is 0 where nothing was tried (a dry
+    run, an interrupted run).
     """
 
     rule: str
@@ -55,6 +56,7 @@ class CopyResult:
     transferred: Transferred = field(default_factory=Transferred)
     seconds: float = 0.0
     attempts: int = 1
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

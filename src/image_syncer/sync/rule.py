@@ -8,6 +8,7 @@ from typing import Self
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 
 # POSIX classes that Go's regexp knows and Python's re silently reads as something else.
 _POSIX_CLASSES = {
@@ -73,7 +74,36 @@ class ByDigest:
         return str(self.digest)
 
 
-Selection = AllTags | TagNames | TagPattern | ByDigest
+TagMatcher = str | TagGlob | TagPattern
+"""A tag by its name, or a pattern of tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagFilter:
+    """The tags that any of *include* wants (all, if there are none) and that none of *exclude* does.
+
+    A name in *include* is selected whether the registry lists it or not: that it is missing should be told.
+    """
+
+    include: tuple[TagMatcher, ...] = ()
+    exclude: tuple[TagMatcher, ...] = ()
+
+    def wants(self, tag: str) -> bool:
+        """Whether *tag* is one of those meant."""
+        return (not self.include or _fits(tag, self.include)) and not _fits(tag, self.exclude)
+
+    def select(self, tags: Sequence[str]) -> list[str]:
+        """Return those of *tags* that are wanted in their order, then the included names that are not among them."""
+        listed = set(tags)
+        missing = (one for one in self.include if isinstance(one, str) and one not in listed)
+        return [tag for tag in (*tags, *missing) if self.wants(tag)]
+
+    def __str__(self) -> str:
+        wanted = ",".join(map(str, self.include)) or "all tags"
+        return f"{wanted} but {','.join(map(str, self.exclude))}" if self.exclude else wanted
+
+
+Selection = AllTags | TagNames | TagPattern | TagFilter | ByDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +118,57 @@ class RuleTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Every:
+    """Again and again; up to *jitter_seconds* are added by chance, so that many rules do not start together."""
+
+    seconds: float
+    jitter_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """At the times of a cron *expression* in *timezone* (a name of the tz database)."""
+
+    expression: str
+    timezone: str = "UTC"
+    jitter_seconds: float = 0.0
+
+
+Schedule = Every | Cron
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """When a daemon carries out a rule. Without a schedule and *events* it does so only when it is asked to."""
+
+    schedule: Schedule | None = None
+    events: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Copy what *selection* selects in *source* to every target.
 
     *name* identifies the rule in reports; *origin* says where it was written (`images.yaml:3`), empty if nowhere.
+    A *source* that is a pattern is never listed: which repositories it means is known from events alone.
     """
 
     name: str
-    source: Repository
+    source: Repository | SourcePattern
     selection: Selection
-    targets: tuple[RuleTarget, ...]
+    targets: tuple[RuleTarget | TargetTemplate, ...]
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     origin: str = ""
+    triggers: Triggers = field(default_factory=Triggers)
+
+    def wants(self, repository: Repository, tag: str) -> bool:
+        """Whether *tag* of *repository* is selected, as far as that can be said without its registry."""
+        return self._has(repository) and wants_tag(self.selection, tag)
+
+    def _has(self, repository: Repository) -> bool:
+        if isinstance(self.source, SourcePattern):
+            return self.source.matches(repository)
+        return self.source == repository
 
 
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
@@ -111,8 +180,39 @@ def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
             return [tag for tag in tags if selection.regex.search(tag)]
         case TagNames():
             return list(selection.names)
+        case TagFilter():
+            return selection.select(tags)
         case ByDigest():
             return []
+
+
+def wants_tag(selection: Selection, tag: str) -> bool:
+    """Whether *selection* wants *tag*; one by digest wants no tag."""
+    match selection:
+        case AllTags():
+            return True
+        case TagPattern():
+            return selection.regex.search(tag) is not None
+        case TagNames():
+            return tag in selection.names
+        case TagFilter():
+            return selection.wants(tag)
+        case ByDigest():
+            return False
+
+
+def _fits(tag: str, matchers: Sequence[TagMatcher]) -> bool:
+    return any(_fits_one(tag, matcher) for matcher in matchers)
+
+
+def _fits_one(tag: str, matcher: TagMatcher) -> bool:
+    match matcher:
+        case str():
+            return tag == matcher
+        case TagGlob():
+            return matcher.regex.fullmatch(tag) is not None
+        case TagPattern():
+            return matcher.regex.search(tag) is not None
 
 
 def _translate_class(match: re.Match[str]) -> str:

@@ -195,6 +195,7 @@ def _failed(
         remedy=failure.remedy,
         seconds=seconds,
         attempts=attempt,
+        repeatable=not failure.permanent,
     )
 
 

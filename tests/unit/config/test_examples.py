@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.config.load import load_file, load_seed
+from image_syncer.config.model import ForkSettings, Login
 from image_syncer.oci import PlatformFilter
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -50,8 +51,33 @@ def test_both_syntaxes_say_the_same() -> None:
     assert [(rule.name, rule.targets) for rule in rules[0]] == [(rule.name, rule.targets) for rule in rules[1]]
 
 
+def test_the_native_file_loads() -> None:
+    """Rules by the clock and for events, hooks with their proofs, a queue, a server: without a warning."""
+    secrets = {"HARBOR_HOOK_SECRET": "c", "HUB_HOOK_SECRET": "0123456789abcdef" * 2, "GITHUB_HOOK_SECRET": "e"}
+    more = {"RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g", "API_TOKEN": "h"}
+    environment = {**ENVIRONMENT, **secrets, **more}
+    loaded = load_file(EXAMPLES / "native.yaml", platforms=PlatformFilter(), environment=environment)
+    assert [rule.name for rule in loaded.rules] == ["nginx", "payments", "team"]
+    assert [schedule.rule for schedule in loaded.schedules] == ["nginx", "payments"]
+    assert [hook.kind for hook in loaded.hooks] == ["harbor", "dockerhub", "github"]
+    assert loaded.server is not None
+    assert loaded.server.login == Login("operator", "g")
+    assert (len(loaded.access), len(loaded.queues), loaded.warnings) == (3, 1, ())
+
+
+def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every key, beside an auth file as its users have it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "auth.yaml").write_text((EXAMPLES / "auth.yaml").read_text())
+    environment = {**ENVIRONMENT, "RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g"}
+    loaded = load_file(EXAMPLES / "sync.yaml", platforms=PlatformFilter(), environment=environment)
+    assert [len(rule.targets) for rule in loaded.rules] == [2, 1]
+    assert loaded.fork == ForkSettings(600.0, "./images.json", "./app.log", transfers=5, retries=2)
+    assert (len(loaded.access), len(loaded.queues[0].urls), loaded.warnings) == (4, 2, ())
+
+
 def test_every_example_is_tested() -> None:
     """No example is added without a test that loads it."""
     stems = {"auth", "images", "config"}
-    configurations = {path.name for path in EXAMPLES.iterdir() if path.stem in stems}
-    assert configurations == {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
+    both = {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {"native.yaml", "sync.yaml"}

@@ -110,9 +110,9 @@ def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: b\nversion: 1\nimages: {}", "c.yaml:2: a native file (it has version:); native files, the daemon"),
-        ("# c\nApp: {}\nSync: {}", "c.yaml:2: a file of the daemon (sync.yaml); native files, the daemon"),
-        ("rabbitMQ: {}", "c.yaml:1: a file of the daemon (sync.yaml)"),
+        ("a: b\nversion: 1\nimages: {}", "c.yaml:1: unknown key 'a' (known here: version, registries, rules"),
+        ("# c\nApp: {}\nSynk: {}", "c.yaml:3: unknown key 'Synk' (did you mean sync?)"),
+        ("rabbitMQ: {}", "c.yaml:1: auth: no username and password"),
         ("nginx: t.io/x", "c.yaml: not a configuration that image-syncer knows (it has version: (native), or images:"),
         ("{}", "c.yaml: not a configuration that image-syncer knows"),
         ("", "c.yaml: the file is empty (write auth: and images:"),
@@ -128,7 +128,7 @@ def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
     ],
 )
 def test_the_top_level_tells_the_dialect(tmp_path: Path, text: str, message: str) -> None:
-    """What is not read in this version is named, and a mistyped key is none of the dialects."""
+    """A native file has a version, the fork's has its sections in any case, and a mistyped key is none of them."""
     assert told(tmp_path, lambda: single(tmp_path, text)).startswith(message)
 
 

@@ -1,0 +1,102 @@
+"""The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
+
+from collections.abc import Mapping
+
+from image_syncer.config.access import parse_prefix
+from image_syncer.config.environment import Substitution
+from image_syncer.config.model import Configuration, StateSettings
+from image_syncer.config.native_model import NativeFile, RegistrySection, StateSection
+from image_syncer.config.native_reader import Paper, Step
+from image_syncer.config.native_rules import parse_rule
+from image_syncer.config.native_server import parse_hook, parse_queue, parse_server
+from image_syncer.config.node import MapNode, shown
+from image_syncer.config.problems import Problems
+from image_syncer.errors import UsageError
+from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Access, Credential
+from image_syncer.sync.rule import Rule
+
+_NO_RULES = "no rules: nothing will be copied"
+_NO_SENDER = "events trigger rules here, but neither hooks: nor queues: says where they come from"
+
+
+def parse_native(
+    document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str]
+) -> Configuration:
+    """Return what the native file says; one `ConfigError` with all faults otherwise.
+
+    *platforms* of the command line, where there are any, take the place of those that the rules name.
+    """
+    paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
+    written = paper.read(NativeFile)
+    access = _access(written.registries, paper)
+    rules = _rules(written, paper, platforms)
+    hooks = [hook for name, section in written.hooks.items() if (hook := parse_hook(name, section, paper))]
+    queues = [queue for name, section in written.queues.items() if (queue := parse_queue(name, section, paper))]
+    server = parse_server(written.server, paper) if written.server else None
+    state = _state(written.state, paper) if written.state else StateSettings()
+    paper.problems.raise_found()
+    warnings = () if rules else (_NO_RULES,)
+    if any(rule.triggers.events for rule in rules) and not hooks and not queues:
+        warnings = (*warnings, _NO_SENDER)
+    return Configuration(access, rules, warnings, tuple(hooks), tuple(queues), server, state)
+
+
+def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> tuple[Access, ...]:
+    found: dict[str, Access] = {}
+    for key, section in registries.items():
+        with paper.at("registries", key):
+            access = _one_access(key, section or RegistrySection(), paper)
+            if found.setdefault(access.prefix, access) is not access:
+                line = found[access.prefix].origin.rpartition(":")[2]
+                raise UsageError(f"{shown(key)} means {access.prefix}, as line {line} does", remedy="keep one of them")
+    return tuple(found.values())
+
+
+def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
+    place: tuple[Step, ...] = ("registries", key)
+    prefix = parse_prefix(key)
+    if (section.username is None) != (section.password is None):
+        given, missing = ("username", "password") if section.username else ("password", "username")
+        raise UsageError(
+            f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
+        )
+    credential = None
+    if section.username is not None and section.password is not None:
+        username = paper.fill(section.username, *place, "username")
+        credential = Credential(username, paper.fill(section.password, *place, "password"))
+    return Access(prefix, credential, section.insecure, paper.origin(*place))
+
+
+def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tuple[Rule, ...]:
+    rules: dict[str, Rule] = {}
+    for number, section in enumerate(written.rules):
+        with paper.at("rules", number, "name"):
+            rule = parse_rule(section, number, paper, platforms)
+            first = rules.setdefault(rule.name, rule) if rule else None
+            if first is not rule:
+                line = first.origin.rpartition(":")[2] if first else ""
+                raise UsageError(
+                    f"rules[{number}].name: {shown(section.name)} is the name of the rule in line {line} too",
+                    remedy="give each rule its own name",
+                )
+    return tuple(rules.values())
+
+
+def _state(section: StateSection, paper: Paper) -> StateSettings:
+    url = path = None
+    with paper.at("state"):
+        if section.url is not None and section.path is not None:
+            raise UsageError("state: a url and a path together", remedy="keep one of them")
+    if section.url is not None:
+        with paper.at("state", "url"):
+            url = paper.fill(section.url, "state", "url")
+            if not url.startswith(("postgresql://", "postgres://")):
+                raise UsageError(
+                    "state.url: not a PostgreSQL address",
+                    remedy="postgresql://user@host/database; a directory is written as path:",
+                )
+    if section.path is not None:
+        with paper.at("state", "path"):
+            path = paper.fill(section.path, "state", "path")
+    return StateSettings(url, path)

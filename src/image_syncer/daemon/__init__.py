@@ -1,0 +1,1 @@
+"""The daemon: builds everything that runs for ever, and keeps it running until told to stop."""

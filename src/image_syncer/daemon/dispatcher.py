@@ -1,0 +1,97 @@
+"""From recorded events to jobs. Every step may be repeated: what was killed in between is simply done again."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from image_syncer.daemon.intake import Now, RuleBook
+from image_syncer.errors import ImageSyncerError
+from image_syncer.events.matching import match_push
+from image_syncer.jobs import CopyRequest, Jobs, JobsUnavailable
+from image_syncer.oci import Digest, Repository
+from image_syncer.state import Event, EventLog, StateUnavailable
+from image_syncer.sync.plan import Copy
+
+_BATCH: Final = 500
+_SWEEP_SECONDS: Final = 5.0
+_REST_SECONDS: Final = 2.0  # after the database did not answer
+
+
+class Dispatcher:
+    """Turns events that wait into jobs: at once, or (*tick_seconds*) all together at each tick, as the fork does."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        jobs: Jobs,
+        book: RuleBook,
+        arrived: asyncio.Event,
+        now: Now,
+        *,
+        tick_seconds: float | None,
+    ) -> None:
+        self._events = events
+        self._jobs = jobs
+        self._book = book
+        self._arrived = arrived
+        self._now = now
+        self._tick_seconds = tick_seconds
+        self._log: Any = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Dispatch for ever: what waits at the start is not left for later, unless the tick decides."""
+        while True:
+            if self._tick_seconds is not None:
+                await asyncio.sleep(self._tick_seconds)
+            try:
+                await self.dispatch()
+            except (StateUnavailable, JobsUnavailable) as error:
+                self._log.warning("events.postponed", error=str(error))
+                await asyncio.sleep(_REST_SECONDS)
+                continue
+            if self._tick_seconds is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SWEEP_SECONDS):
+                        await self._arrived.wait()
+                self._arrived.clear()
+
+    async def dispatch(self) -> int:
+        """Make jobs of every event that waits now, and return how many copies were asked for."""
+        asked = last = 0
+        while batch := await self._events.pending(_BATCH, after=last):
+            asked += await self._dispatch(batch)
+            last = batch[-1].id
+        return asked
+
+    async def _dispatch(self, batch: Sequence[Event]) -> int:
+        wanted = {event.id: self._copies(event) for event in batch}
+        matched = [event for event in batch if wanted[event.id]]
+        await self._events.assign(
+            {event.id: [(str(copy.source), str(copy.target)) for copy in wanted[event.id]] for event in matched}
+        )
+        requests = [_request(event, copy) for event in matched for copy in wanted[event.id]]
+        await self._jobs.request_copies(requests)
+        now = self._now()
+        await self._events.mark_dispatched([event.id for event in matched], now=now)
+        await self._events.mark_unmatched([event.id for event in batch if not wanted[event.id]], now=now)
+        self._log.info("events.dispatched", events=len(batch), matched=len(matched), copies=len(requests))
+        return len(requests)
+
+    def _copies(self, event: Event) -> tuple[Copy, ...]:
+        registry, _, path = event.repository.partition("/")
+        try:
+            matches = match_push(Repository.of(registry, path), event.tag, self._book.rules)
+        except ImageSyncerError as error:
+            self._log.warning("event.unusable", event=event.id, error=str(error))
+            return ()
+        for failure in matches.failures:
+            self._log.warning("event.failed", event=event.id, rule=failure.rule, error=str(failure.failure))
+        return matches.copies
+
+
+def _request(event: Event, copy: Copy) -> CopyRequest:
+    digest = None if event.digest is None else Digest.parse(event.digest)
+    return CopyRequest(copy.source, copy.target, priority=1, digest=digest, rule=copy.rule, event=str(event.id))

@@ -1,0 +1,16 @@
+"""Push notifications of every registry as values: what a request announces, and whether it is who it says. No I/O."""
+
+from image_syncer.events.dialects import DIALECTS, Dialect, dialect
+from image_syncer.events.event import Answer, Handshake, Malformed, Notification, Oversized, PushEvent
+
+__all__ = [
+    "DIALECTS",
+    "Answer",
+    "Dialect",
+    "Handshake",
+    "Malformed",
+    "Notification",
+    "Oversized",
+    "PushEvent",
+    "dialect",
+]

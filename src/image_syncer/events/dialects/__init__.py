@@ -1,0 +1,73 @@
+"""One module for each family of senders; each reads a request to a `Notification` or a `Handshake`, purely.
+
+A dialect takes the registry's host from our configuration, never from the body. It is given the headers with names in
+lower case (or a mapping that ignores case) and the raw body, and raises `Malformed` for what its sender cannot have
+sent.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+from image_syncer.errors import UsageError
+from image_syncer.events.dialects import (
+    alibaba,
+    azure,
+    cloudevents,
+    distribution,
+    dockerhub,
+    ecr,
+    gitea,
+    github,
+    harbor,
+    jfrog,
+    nexus,
+    plain,
+    pubsub,
+    quay,
+    zot,
+)
+from image_syncer.events.event import Answer
+
+Dialect = Callable[[str, Mapping[str, str], bytes], Answer]
+
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {
+        "acr": azure.read,
+        "alibaba": alibaba.read,
+        "cloudevents": cloudevents.read,
+        "distribution": distribution.read,
+        "dockerhub": dockerhub.read,
+        "ecr": ecr.read,
+        "gitea": gitea.read,
+        "github": github.read,
+        "gitlab": distribution.read,
+        "harbor": harbor.read,
+        "huawei": harbor.read,
+        "jfrog": jfrog.read,
+        "nexus": nexus.read,
+        "plain": plain.read,
+        "pubsub": pubsub.read,
+        "quay": quay.read,
+        "tencent": harbor.read,
+        "zot": zot.read,
+    }
+)
+"""The kinds of senders that a hook can be configured for."""
+
+_WITH_PREFIX: Final = MappingProxyType({"jfrog": jfrog.read, "nexus": nexus.read})
+
+
+def dialect(kind: str, *, prefix: str | None = None) -> Dialect:
+    """Return the dialect of *kind*; `UsageError` where there is none.
+
+    *prefix* is the path before an image's name, which only `jfrog` and `nexus` cannot know; None for their usual one.
+    """
+    if kind not in DIALECTS:
+        raise UsageError(f"{kind!r}: no kind of hook", remedy=f"one of {', '.join(DIALECTS)}")
+    if prefix is None:
+        return DIALECTS[kind]
+    if kind not in _WITH_PREFIX:
+        raise UsageError(f"a hook of the kind {kind!r} takes no prefix", remedy="only jfrog and nexus need one")
+    return partial(_WITH_PREFIX[kind], prefix=prefix)

@@ -1,0 +1,17 @@
+"""Webhooks of Alibaba Cloud Container Registry, personal and enterprise edition."""
+
+from collections.abc import Mapping
+
+from image_syncer.events.bounded import parse_object, required_text, text_at
+from image_syncer.events.event import Notification, ignored, one, push_event
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tag that was pushed."""
+    del headers
+    value = parse_object(body)
+    path = required_text(value, "repository", "repo_full_name")
+    tag = text_at(value, "push_data", "tag")
+    if not tag:
+        return ignored("a push without a tag")
+    return one(push_event(registry, path, tag, digest=text_at(value, "push_data", "digest")))

@@ -1,0 +1,56 @@
+"""CloudEvents from anybody: the known senders by their type, everyone else by the members that are usual for images."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from image_syncer.events.bounded import text_at
+from image_syncer.events.dialects import azure, ecr, harbor, zot
+from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
+from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.oci.reference import split_reference
+
+_KNOWN: Final[Mapping[str, Callable[[str, CloudEvent], Notification | PushEvent | str]]] = {
+    "Microsoft.ContainerRegistry.ImagePushed": azure.read_entry,
+    "com.amazon.ecr.image.push": ecr.read_event,
+    "harbor.artifact.pushed": harbor.read_entry,
+    "zotregistry.image.updated": zot.read_event,
+}
+_ABOUT_IMAGES: Final = ("container", "image")
+_NO_PUSH: Final = ("delete", "remove", "pull", "scan", "lint", "sign")
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tags that were pushed to this registry."""
+    return gather(entries(headers, body), lambda entry: _read_entry(registry, entry))
+
+
+def _read_entry(registry: str, entry: object) -> Notification | PushEvent | str:
+    event = event_of(entry)
+    if event is None:
+        raise Malformed("no CloudEvent: neither ce- headers nor specversion")
+    read_known = _KNOWN.get(event.type)
+    return read_known(registry, event) if read_known is not None else _read_generic(registry, event)
+
+
+def _read_generic(registry: str, event: CloudEvent) -> PushEvent | str:
+    kind, host = event.type.lower(), _first(event.data, "registryUrl", "registry")
+    if not any(word in kind for word in _ABOUT_IMAGES) or any(word in kind for word in _NO_PUSH):
+        return f"type {quoted(event.type)} is no push of an image"
+    if host and _bare(host) != registry.lower():
+        return f"it is about the registry {quoted(host)}"
+    named, named_tag, _ = split_reference(event.subject)
+    path = _first(event.data, "repositoryName", "repository") or named
+    tag = _first(event.data, "imageTag", "tag") or named_tag
+    if not path or not tag:
+        return "unrecognised: neither its data nor its subject names a repository and a tag"
+    digest = _first(event.data, "imageDigest", "digest")
+    return push_event(registry, path, tag, digest=digest, delivery=event.identity)
+
+
+def _first(data: object, *names: str) -> str:
+    return next((text for name in names if (text := text_at(data, name))), "")
+
+
+def _bare(host: str) -> str:
+    """Return the host of what may be written as a URL; compared only, never called."""
+    return host.lower().removeprefix("https://").removeprefix("http://").rstrip("/")

@@ -1,0 +1,38 @@
+"""Notifications of Distribution (`registry` 2 and 3) and of what is built on it, such as GitLab's registry.
+
+Distribution, docs/content/about/notifications.md: an envelope of events, sent again for ever and one after the other
+until it is accepted. So an entry that is nonsense is left out and never refuses its envelope.
+"""
+
+from collections.abc import Mapping
+
+from image_syncer.events.bounded import at, list_at, parse_object, text_at
+from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.oci.media_type import MANIFESTS, essence
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tagged manifests that an envelope says were pushed."""
+    del headers  # The media type of the envelope differs by version (v1, v2) and tells nothing that the body does not.
+    envelope = parse_object(body)
+    if at(envelope, "events") is None:
+        raise Malformed("events is missing")
+    return gather(list_at(envelope, "events"), lambda entry: _read_entry(registry, entry), refusing=False)
+
+
+def _read_entry(registry: str, entry: object) -> PushEvent | str:
+    action, media_type = text_at(entry, "action"), text_at(entry, "target", "mediaType")
+    if action != "push":
+        return f"action {quoted(action)} is no push"
+    if essence(media_type) not in MANIFESTS:
+        return f"{quoted(media_type)} is no manifest"
+    tag = text_at(entry, "target", "tag")
+    if not tag:
+        return "a manifest without a tag"
+    return push_event(
+        registry,
+        text_at(entry, "target", "repository"),
+        tag,
+        digest=text_at(entry, "target", "digest"),
+        delivery=text_at(entry, "id"),
+    )

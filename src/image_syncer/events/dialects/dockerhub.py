@@ -1,0 +1,15 @@
+"""Docker Hub's webhooks, sent for pushed tags alone."""
+
+from collections.abc import Mapping
+
+from image_syncer.events.bounded import parse_object, required_text, text_at
+from image_syncer.events.event import Notification, ignored, one, push_event
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tag that was pushed. `callback_url` is never called: it is a stranger's address."""
+    del headers
+    value = parse_object(body)
+    path = required_text(value, "repository", "repo_name")
+    tag = text_at(value, "push_data", "tag")
+    return one(push_event(registry, path, tag)) if tag else ignored("a push without a tag")

@@ -1,0 +1,75 @@
+"""CloudEvents 1.0 over HTTP in three modes: binary, structured and batched (CloudEvents HTTP binding, section 3)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+from urllib.parse import unquote
+
+from image_syncer.events.bounded import as_object, at, parse_base64, parse_json, text_at
+
+_ORIGIN_HEADER: Final = "webhook-request-origin"
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """One event: *data* is any JSON value, None where there is none; texts are empty where they are missing."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    data: object
+
+    @property
+    def identity(self) -> str:
+        """What tells a repetition: `source` and `id` together, empty where one is missing."""
+        return f"{self.source} {self.id}" if self.source and self.id else ""
+
+
+def is_binary(headers: Mapping[str, str]) -> bool:
+    """Whether the attributes are in headers and the body is the data alone."""
+    return "ce-type" in headers
+
+
+def is_structured(value: object) -> bool:
+    """Whether a JSON *value* is an event with its attributes inside."""
+    return isinstance(value, dict) and "specversion" in value
+
+
+def entries(headers: Mapping[str, str], body: bytes) -> list[object]:
+    """Return what a request in any mode holds, each entry to be read by `event_of` or by its sender's own shape."""
+    if is_binary(headers):
+        return [_from_headers(headers, body)]
+    value = parse_json(body)
+    return cast("list[object]", value) if isinstance(value, list) else [as_object(value, "the body")]
+
+
+def event_of(entry: object) -> CloudEvent | None:
+    """Return the event that *entry* is, None where it has another shape; `Malformed` where an attribute is no text."""
+    if isinstance(entry, CloudEvent):
+        return entry
+    if not is_structured(entry):
+        return None
+    encoded = text_at(entry, "data_base64")
+    data = parse_json(parse_base64(encoded)) if encoded else at(entry, "data")
+    kind, subject = text_at(entry, "type"), text_at(entry, "subject")
+    return CloudEvent(text_at(entry, "id"), text_at(entry, "source"), kind, subject, data)
+
+
+def answer_to_options(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by which an OPTIONS request gets our consent, empty where it asks for none.
+
+    CloudEvents HTTP 1.1 Web Hooks, section 4 (abuse protection). Azure Event Grid asks so before it sends CloudEvents.
+    """
+    origin = headers.get(_ORIGIN_HEADER, "")
+    if not _ORIGIN.fullmatch(origin):
+        return {}
+    return {"webhook-allowed-origin": origin, "webhook-allowed-rate": "*"}
+
+
+def _from_headers(headers: Mapping[str, str], body: bytes) -> CloudEvent:
+    # Section 3.1.3.2: values of attributes are percent-encoded in headers.
+    texts = [unquote(headers.get(f"ce-{name}", "")) for name in ("id", "source", "type", "subject")]
+    return CloudEvent(*texts, data=parse_json(body) if body.strip() else None)

@@ -1,0 +1,32 @@
+"""Package webhooks of Gitea and Forgejo."""
+
+from collections.abc import Mapping
+
+from image_syncer.events.bounded import parse_object, payload, required_text, text_at
+from image_syncer.events.event import Notification, ignored, one, push_event, quoted
+
+_PREFIXES = ("x-gitea", "x-forgejo")
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tag that was created (a tag that moves is created again)."""
+    kind = _header(headers, "event")
+    if kind != "package":
+        return ignored(f"event {quoted(kind)} is about no package")
+    value = parse_object(payload(headers, body))
+    action, package_type = text_at(value, "action"), text_at(value, "package", "type")
+    if action != "created":
+        return ignored(f"action {quoted(action)} is no push")
+    if package_type != "container":
+        return ignored(f"a package of type {quoted(package_type)}")
+    tag = required_text(value, "package", "version")
+    if ":" in tag:
+        return ignored("a manifest without a tag")
+    owner = text_at(value, "package", "owner", "login") or required_text(value, "package", "owner", "username")
+    # Owners may have upper-case letters, repositories may not: Gitea lowers them in the registry's paths.
+    path = f"{owner}/{required_text(value, 'package', 'name')}".lower()
+    return one(push_event(registry, path, tag, delivery=_header(headers, "delivery")))
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((headers[key] for prefix in _PREFIXES if (key := f"{prefix}-{name}") in headers), "")

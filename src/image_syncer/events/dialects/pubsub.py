@@ -1,0 +1,43 @@
+"""Google Artifact Registry and Container Registry, through a push subscription of Pub/Sub to the topic `gcr`.
+
+Whatever is not acknowledged is sent again until its retention ends, so what is wrong inside a proper envelope is
+ignored with its reason; only what Pub/Sub could not have sent is refused.
+"""
+
+from collections.abc import Mapping
+
+from image_syncer.events.bounded import as_object, at, parse_base64, parse_object, text_at
+from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.oci.reference import split_reference
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return the tag that was inserted."""
+    del headers
+    envelope = parse_object(body)
+    message = as_object(at(envelope, "message"), "message")
+    return gather([message], lambda entry: _read_message(registry, entry), refusing=False)
+
+
+def _read_message(registry: str, message: dict[str, object]) -> PushEvent | str:
+    value = parse_object(parse_base64(text_at(message, "data")))
+    action, name = text_at(value, "action"), text_at(value, "tag")
+    if action != "INSERT":
+        return f"action {quoted(action)} is no push"
+    if not name:
+        return "an image without a tag"
+    host, path, tag = _split(name)
+    if host.lower() != registry.lower():
+        return f"it is about the registry {quoted(host)}"
+    digest = split_reference(text_at(value, "digest"))[2] or ""
+    delivery = text_at(message, "messageId") or text_at(message, "message_id")
+    return push_event(registry, path, tag, digest=digest, delivery=delivery)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """Return host, path and tag of `host/path:tag`."""
+    reference, tag, digest = split_reference(name)
+    host, slash, path = reference.partition("/")
+    if not slash or tag is None or digest is not None:
+        raise Malformed(f"{quoted(name)} is not host/path:tag")
+    return host, path, tag

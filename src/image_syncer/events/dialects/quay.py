@@ -1,0 +1,31 @@
+"""Quay's notifications: the body has no type, so its members tell a push from everything else.
+
+quay/quay, notifications/notificationevent.py. Three refusals switch a notification off, and a user's own template can
+give it any shape: what is not recognised is ignored, never refused.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from image_syncer.events.bounded import parse_object, text_at
+from image_syncer.events.event import Notification, PushEvent, gather, ignored, push_event
+
+_OTHER_EVENTS = ("vulnerability", "message")
+
+
+def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Return one event for each updated tag."""
+    del headers
+    value = parse_object(body)
+    updated = value.get("updated_tags")
+    if updated is None or any(name in value for name in _OTHER_EVENTS):
+        return ignored("no event 'repo_push'")
+    if not isinstance(updated, (list, dict)):
+        return ignored("unrecognised: updated_tags is neither a list nor an object")
+    path = text_at(value, "repository") or f"{text_at(value, 'namespace')}/{text_at(value, 'name')}"
+    # The old form maps each tag to the id of its image; both iterate over tags.
+    return gather(list(cast("Iterable[object]", updated)), lambda tag: _read_tag(registry, path, tag), refusing=False)
+
+
+def _read_tag(registry: str, path: str, tag: object) -> PushEvent | str:
+    return push_event(registry, path, tag) if isinstance(tag, str) else "a tag that is no text"

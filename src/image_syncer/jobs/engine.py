@@ -1,0 +1,203 @@
+"""The durable queue: what is asked for is kept in a database until it is done, whoever dies meanwhile."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from procrastinate.connector import BaseAsyncConnector
+from procrastinate.exceptions import UniqueViolation
+
+from image_syncer.errors import UsageError
+from image_syncer.jobs.library_logs import forwarded
+from image_syncer.jobs.lock_file import worker_lock
+from image_syncer.jobs.manager import Jobkeeper
+from image_syncer.jobs.postgresql import postgres_connector, prepare
+from image_syncer.jobs.queries import QUERIES
+from image_syncer.jobs.requests import CopyRequest, rule_job
+from image_syncer.jobs.sqlite_connector import SqliteConnector
+from image_syncer.jobs.tasks import Handlers, Tries
+from image_syncer.jobs.trouble import reaching
+from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobStatus, JobStep, JobView, Replay, counts
+from image_syncer.jobs.worker import Supervisor, WorkerOptions
+from image_syncer.state.place import SqliteFile, parse_place
+
+_AT_ONCE: Final = 4  # requests of a batch on their way together
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How the store of jobs is reached.
+
+    *connections* bounds those to PostgreSQL. *busy* is how many seconds a query waits for one of them, or for what
+    another process does with the SQLite file. The end of a try waits up to *patience* seconds for a store that is down.
+    """
+
+    connections: int = 8
+    busy: float = 5.0
+    patience: float = 300.0
+
+
+class Jobs:
+    """The queue, for those who ask, those who look and those who work. Made by `open_jobs`.
+
+    Every method but `run_worker` raises `JobsUnavailable` where the store cannot be reached now; then nothing was
+    accepted for certain, and asking again is safe.
+    """
+
+    def __init__(self, keeper: Jobkeeper, place: str, file: Path | None) -> None:
+        self._keeper = keeper
+        self._place = place
+        self._file = file
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def worker_alive(self) -> bool:
+        """Whether a worker of this process is registered and takes jobs."""
+        return self._supervisor is not None and self._supervisor.alive
+
+    async def request_copy(self, request: CopyRequest) -> int | None:
+        """Queue one copy and return the id of its job; None where it joined a job for the same that waits.
+
+        A copy that runs already may have read the source before the push, so it is not joined: one more is queued. The
+        job that was joined has the newer digest and the higher of both priorities.
+        """
+        with reaching(self._place):
+            return await self._keeper.request(request.to_job())
+
+    async def request_copies(self, requests: Iterable[CopyRequest]) -> list[int | None]:
+        """Queue many copies, each by itself, and return what `request_copy` would, in their order.
+
+        After `JobsUnavailable` any part of them may have been queued; asking for all of them again is safe.
+        """
+        wanted = list(requests)
+        ids: list[int | None] = [None] * len(wanted)
+        todo = iter(enumerate(wanted))
+
+        async def some() -> None:
+            for index, request in todo:
+                ids[index] = await self._keeper.request(request.to_job())
+
+        with reaching(self._place):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(_AT_ONCE):
+                        group.create_task(some())
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        return ids
+
+    async def request_rule(self, rule: str, *, priority: int = 0, not_before: datetime | None = None) -> int | None:
+        """Queue a run of *rule* and return the id of its job; None where one waits already."""
+        with reaching(self._place):
+            return await self._keeper.request(rule_job(rule, priority, not_before))
+
+    async def set_limits(self, limits: Mapping[str, int]) -> None:
+        """From now on run at most so many copies at once, over the whole fleet, that read from or write to a registry.
+
+        Replaces all limits; a registry without one has none. What runs already goes on. A limit says nothing about
+        the locks, so at no time do two copies run to one target.
+        """
+        if any(limit < 1 for limit in limits.values()):
+            raise UsageError("jobs: a limit is at least 1")
+        with reaching(self._place):
+            await self._keeper.connector.execute_query_async(
+                QUERIES["replace_limits"], registries=list(limits), running=list(limits.values())
+            )
+
+    async def list(self, wanted: JobFilter | None = None) -> Sequence[JobView]:
+        """Return the jobs that match, newest first."""
+        with reaching(self._place):
+            rows = await self._keeper.connector.execute_query_all_async(
+                QUERIES["view_jobs"], **(wanted or JobFilter()).to_arguments()
+            )
+        return [JobView.of(row) for row in rows]
+
+    async def show(self, job_id: int) -> tuple[JobView, Sequence[JobStep]] | None:
+        """Return one job and its latest steps (at most 200), oldest first; None where there is no such job."""
+        with reaching(self._place):
+            rows = await self._keeper.connector.execute_query_all_async(
+                QUERIES["view_jobs"], **{**JobFilter(limit=1).to_arguments(), "job_id": job_id}
+            )
+            steps = await self._keeper.connector.execute_query_all_async(
+                QUERIES["view_steps"], job_id=job_id, limit=STEP_LIMIT
+            )
+        return (JobView.of(rows[0]), [JobStep(**step) for step in reversed(steps)]) if rows else None
+
+    async def counts(self) -> Mapping[JobStatus, int]:
+        """Return how many jobs stand where; also the way to find out whether the store answers."""
+        with reaching(self._place):
+            return counts(await self._keeper.connector.execute_query_all_async(QUERIES["count_jobs"]))
+
+    async def retry(self, job_id: int) -> Replay:
+        """Run a job again that ended without success, with all its tries before it; or one that waits, now."""
+        with reaching(self._place):
+            try:
+                rows = await self._keeper.connector.execute_query_all_async(QUERIES["replay_job"], job_id=job_id)
+            except UniqueViolation:
+                return Replay.MERGED
+        return Replay.QUEUED if rows else Replay.REFUSED
+
+    async def cancel(self, job_id: int) -> bool:
+        """End a job that waits; False where it does not wait."""
+        with reaching(self._place):
+            return await self._keeper.cancel_job_by_id_async(job_id)
+
+    async def abort(self, job_id: int) -> bool:
+        """End a job that waits or runs, for good; False where it has ended. What runs is told within a second or so."""
+        with reaching(self._place):
+            return await self._keeper.cancel_job_by_id_async(job_id, abort=True)
+
+    async def run_worker(
+        self, handlers: Handlers, options: WorkerOptions | None = None, *, stop: asyncio.Event, rng: Random
+    ) -> None:
+        """Work until *stop* is set, then drain; whatever happens to the store, this goes on.
+
+        Being cancelled drains as well. What could not end within the drain's deadline is back in the queue afterwards.
+        `UsageError` where another worker has the file of the embedded store.
+        """
+        chosen = options or WorkerOptions()
+        tries = Tries(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng)
+        supervisor = Supervisor(tries.app(), self._keeper, chosen)
+        with self._alone():
+            if self._file is not None:
+                with reaching(self._place):
+                    await supervisor.sweep()
+            self._supervisor = supervisor
+            try:
+                await supervisor.run(stop)
+            finally:
+                self._supervisor = None
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._file is None else worker_lock(self._file)
+
+
+@asynccontextmanager
+async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGenerator[Jobs]:
+    """Open the queue at *url*: `sqlite:////absolute/path`, `sqlite:///relative/path`, a path, or `postgresql://...`.
+
+    Makes what is missing there. `JobsUnavailable` where it cannot be reached now, `UsageError` where it never will.
+    """
+    chosen = options or StoreOptions()
+    place = parse_place(url)
+    connector: BaseAsyncConnector
+    if isinstance(place, SqliteFile):
+        name, file = f"jobs {place.path}", place.path
+        connector = SqliteConnector(place.path, patience=chosen.busy)
+    else:
+        name, file = f"jobs {place.name}", None
+        connector = postgres_connector(place.conninfo, chosen.connections, chosen.busy)
+    with forwarded():
+        try:
+            with reaching(name):
+                if not isinstance(place, SqliteFile):
+                    await prepare(place.conninfo, name)
+                await connector.open_async()
+            yield Jobs(Jobkeeper(connector, patience=chosen.patience), name, file)
+        finally:
+            await connector.close_async()

@@ -1,0 +1,169 @@
+"""Procrastinate's job manager, with the ends of tries, the limits of the fleet, and outages as we need them."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import structlog
+from procrastinate.connector import BaseConnector
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager, NotificationCallback
+
+from image_syncer.jobs.queries import QUERIES
+
+_PAUSE: Final = 0.5  # seconds between two tries to reach the store
+_JOINS: Final = 5
+
+Ended = Literal["todo", "succeeded", "failed", "aborted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a try ended, beside its status: the *error* to be shown (None: keep the last), and whether the try counts."""
+
+    error: str | None = None
+    counted: bool = True
+
+
+class Jobkeeper(JobManager):
+    """The one that writes jobs; Procrastinate's worker and our own code both go through it.
+
+    * A retry whose successor waits already ends the job as superseded (procrastinate #1446, #1543).
+    * A try is ended by whoever runs it, not by a worker that was taken for dead and wakes up again.
+    * An abort is final, also where the worker stops or dies before it could obey.
+    * An outage of the store ends neither the listening nor the heart beating, and the end of a try waits for the store
+      up to *patience* seconds. Then `gave_up` is set, since its job stays `doing` until this worker registers anew.
+    """
+
+    def __init__(self, connector: BaseConnector, *, patience: float) -> None:
+        super().__init__(connector)
+        self.gave_up: Final = asyncio.Event()
+        self._patience = patience
+        self._endings: dict[int, Ending] = {}
+        self._log: Any = structlog.get_logger()
+
+    async def request(self, job: Job) -> int | None:
+        """Queue *job* and return its id; None where it joined one that waits under the same queueing lock.
+
+        Whatever waits at that moment begins later, so it does what is asked here, with the newer arguments.
+        """
+        for _ in range(_JOINS):
+            try:
+                return (await self.defer_job_async(job)).id
+            except AlreadyEnqueued:
+                if await self._join(job):
+                    return None  # Else it has just begun: then one more is needed.
+        return None
+
+    def remember(self, job_id: int, ending: Ending) -> None:
+        """Keep how the running try of *job_id* ended until its status is written."""
+        self._endings[job_id] = ending
+
+    async def take_over(self, job: Job, *, status: Ended, error: str | None, counted: bool) -> None:
+        """End the try of a worker that is no more; nothing happens where somebody else has done so."""
+        self.remember(job.id or 0, Ending(error, counted))
+        await self._settle(job, status, None)
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """Return the next job that may run, now `doing`; None where there is none or the store cannot be reached."""
+        try:
+            rows = await self.connector.execute_query_all_async(
+                QUERIES["fetch_allowed_job"], queues=None if queues is None else list(queues), worker_id=worker_id
+            )
+        except ConnectorException as error:
+            self._log.warning("jobs.fetch_failed", error=_reason(error))
+            return None
+        # PostgreSQL's function returns a row of NULLs where it found nothing.
+        return Job.from_row(rows[0]) if rows and rows[0]["id"] is not None else None
+
+    async def retry_job(
+        self,
+        job: Job,
+        retry_at: datetime | None = None,
+        priority: int | None = None,  # noqa: ARG002 - Procrastinate's own signature; our strategy never sets it
+        queue: str | None = None,  # noqa: ARG002 - the same
+        lock: str | None = None,  # noqa: ARG002 - the same: a lock is the target's and never changes
+    ) -> None:
+        """Put *job* back, to run from *retry_at* on (None: at once)."""
+        await self._settle(job, "todo", retry_at)
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - Procrastinate's own signature; ended jobs are kept
+        """End *job* for good."""
+        ended: Mapping[Status, Ended] = {Status.SUCCEEDED: "succeeded", Status.ABORTED: "aborted"}
+        await self._settle(job, ended.get(status, "failed"), None)
+
+    async def update_heartbeat(self, worker_id: int) -> None:
+        """Say that this worker lives, even if others took it for dead meanwhile; in an outage the next beat says it."""
+        try:
+            await self.connector.execute_query_async(QUERIES["keep_heartbeat"], worker_id=worker_id)
+        except ConnectorException as error:
+            self._log.warning("jobs.heartbeat_failed", error=_reason(error))
+
+    async def listen_for_jobs(
+        self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
+    ) -> None:
+        """Listen until cancelled, through any outage."""
+        names = None if queues is None else list(queues)
+        while True:
+            try:
+                await super().listen_for_jobs(on_notification=on_notification, queues=names)
+            except ConnectorException as error:
+                self._log.warning("jobs.listening_failed", error=_reason(error))
+            await asyncio.sleep(_PAUSE)
+
+    async def _join(self, job: Job) -> bool:
+        rows = await self.connector.execute_query_all_async(
+            QUERIES["join_job"],
+            queueing_lock=job.queueing_lock,
+            args=job.task_kwargs,
+            priority=job.priority,
+            scheduled_at=job.scheduled_at,
+        )
+        return bool(rows)
+
+    async def _settle(self, job: Job, status: Ended, retry_at: datetime | None) -> None:
+        """Write the end of a try, however often the store fails within our patience."""
+        ending = self._endings.pop(job.id or 0, Ending())
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return await self._settle_once(job, status, retry_at, ending)
+            except ConnectorException as error:
+                if time.monotonic() > deadline:
+                    self.gave_up.set()
+                    raise
+                self._log.warning("job.end_not_written", job_id=job.id, status=status, error=_reason(error))
+            await asyncio.sleep(_PAUSE)
+
+    async def _settle_once(self, job: Job, status: Ended, retry_at: datetime | None, ending: Ending) -> None:
+        try:
+            found = await self._write(job, status, retry_at, ending)
+        except UniqueViolation:
+            found = await self._write(job, "superseded", None, ending)
+        if not found:
+            # Ours by a try to write that succeeded without our hearing of it, or another worker's by now.
+            self._log.warning("job.not_ours", job_id=job.id, status=status)
+
+    async def _write(
+        self, job: Job, status: Ended | Literal["superseded"], retry_at: datetime | None, ending: Ending
+    ) -> bool:
+        rows = await self.connector.execute_query_all_async(
+            QUERIES["settle_job"],
+            job_id=job.id,
+            status="failed" if status == "superseded" else status,
+            superseded=status == "superseded",
+            counted=int(ending.counted),
+            retry_at=retry_at,
+            worker_id=job.worker_id,
+            attempts=job.attempts,
+            error=ending.error,
+        )
+        return bool(rows)
+
+
+def _reason(error: ConnectorException) -> str:
+    return (str(error.__cause__ or error).splitlines() or ["no reason given"])[0][:200]

@@ -1,0 +1,147 @@
+"""The named queries that are ours, in PostgreSQL's dialect, beside Procrastinate's own.
+
+They go through the connector as Procrastinate's do, so that `sqlite_queries` can play both by name. Each is one
+statement and thus one transaction. Why Procrastinate's `fetch_job`, `finish_job` and `retry_job` are not used stands in
+docs/adr/0012-procrastinate-on-two-connectors.md.
+"""
+
+from types import MappingProxyType
+from typing import Final, LiteralString
+
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final[LiteralString] = """
+CREATE TABLE image_syncer_job_schema (version integer NOT NULL);
+INSERT INTO image_syncer_job_schema VALUES (1);
+
+CREATE TABLE image_syncer_job_limits (registry text PRIMARY KEY, running integer NOT NULL);
+
+CREATE TABLE image_syncer_job_notes (
+    job_id bigint PRIMARY KEY REFERENCES procrastinate_jobs (id) ON DELETE CASCADE,
+    error text, superseded boolean NOT NULL);
+
+CREATE VIEW image_syncer_job_views AS
+    SELECT j.id, j.task_name, j.priority, j.lock, j.args, j.attempts, j.scheduled_at, j.worker_id, j.abort_requested,
+        CASE WHEN j.status = 'failed' AND coalesce(n.superseded, false) THEN 'superseded' ELSE j.status::text END
+            AS status,
+        n.error,
+        (SELECT min(e.at) FROM procrastinate_events e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS created_at,
+        (SELECT max(e.at) FROM procrastinate_events e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS changed_at
+    FROM procrastinate_jobs j LEFT JOIN image_syncer_job_notes n ON n.job_id = j.id;
+
+CREATE FUNCTION image_syncer_wake_v1(queue varchar, job bigint) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_notify('procrastinate_queue_v1#' || queue,
+                     json_build_object('type', 'job_inserted', 'job_id', job)::text)
+$$;
+
+-- Limits of the fleet, and one runner for each lock, need one fetch at a time: all workers pass this gate, for about a
+-- millisecond each. In a volatile function each statement sees what was committed before it began, thus also what the
+-- gate has just let pass. The settings make the planner walk the index of waiting jobs in its order and stop at the first
+-- fit, whatever its statistics say: a queue grows from nothing to thousands faster than they follow (procrastinate #1242).
+CREATE FUNCTION image_syncer_fetch_job_v1(wanted_queues varchar[], fetching_worker bigint)
+    RETURNS procrastinate_jobs LANGUAGE plpgsql
+    SET lock_timeout TO '10s' SET enable_sort TO off SET enable_seqscan TO off SET enable_bitmapscan TO off AS $$
+DECLARE
+    full_registries text[];
+    found procrastinate_jobs;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1768776039, 1);
+    SELECT coalesce(array_agg(l.registry), '{}') INTO full_registries FROM image_syncer_job_limits l
+    WHERE l.running <= (SELECT count(*) FROM procrastinate_jobs d
+                        WHERE d.status = 'doing' AND d.args -> 'registries' ? l.registry);
+    UPDATE procrastinate_jobs SET status = 'doing', worker_id = fetching_worker
+    WHERE id = (
+        SELECT j.id FROM procrastinate_jobs j
+        WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= clock_timestamp())
+          AND (wanted_queues IS NULL OR j.queue_name = ANY (wanted_queues))
+          AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs d WHERE d.status = 'doing' AND d.lock = j.lock)
+          AND (NOT j.args ? 'registries' OR NOT j.args -> 'registries' ?| full_registries)
+        ORDER BY j.priority DESC, j.id LIMIT 1
+        FOR UPDATE OF j SKIP LOCKED)
+    RETURNING * INTO found;
+    RETURN found;
+END
+$$;
+"""
+
+QUERIES: Final = MappingProxyType[str, LiteralString](
+    {
+        "fetch_allowed_job": """
+            SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts,
+                   worker_id
+            FROM image_syncer_fetch_job_v1(%(queues)s::varchar[], %(worker_id)s::bigint)
+        """,
+        # The end of a try: nothing happens where it is no longer this try that runs. NULL as worker: it was pruned as
+        # stalled, but nobody has taken its job over yet.
+        "settle_job": """
+            WITH settled AS (
+                UPDATE procrastinate_jobs SET
+                    status = (CASE WHEN %(status)s::text = 'todo' AND abort_requested THEN 'aborted'
+                              ELSE %(status)s::text END)::procrastinate_job_status,
+                    attempts = attempts + %(counted)s::int,
+                    scheduled_at = CASE WHEN %(status)s::text = 'todo' THEN %(retry_at)s::timestamptz
+                                   ELSE scheduled_at END,
+                    worker_id = CASE WHEN %(status)s::text = 'todo' THEN NULL ELSE worker_id END,
+                    abort_requested = false
+                WHERE id = %(job_id)s::bigint AND status = 'doing' AND attempts = %(attempts)s::int
+                  AND (worker_id IS NULL OR worker_id = %(worker_id)s::bigint)
+                RETURNING id, queue_name, status
+            ), noted AS (
+                INSERT INTO image_syncer_job_notes (job_id, error, superseded)
+                SELECT id, %(error)s::text, %(superseded)s::boolean FROM settled
+                WHERE %(error)s::text IS NOT NULL OR %(superseded)s::boolean
+                ON CONFLICT (job_id) DO UPDATE SET
+                    error = coalesce(excluded.error, image_syncer_job_notes.error), superseded = excluded.superseded
+            )
+            SELECT status::text AS status, image_syncer_wake_v1(queue_name, id) FROM settled
+        """,
+        # A request that joins a waiting job: the newer arguments, the higher priority, the earlier start.
+        # A job that rests after a failure goes on resting: its registry may have asked for that.
+        "join_job": """
+            UPDATE procrastinate_jobs SET
+                args = %(args)s::jsonb, priority = greatest(priority, %(priority)s::int),
+                scheduled_at = CASE WHEN attempts > 0 THEN scheduled_at
+                               WHEN %(scheduled_at)s::timestamptz IS NULL THEN NULL
+                               ELSE least(scheduled_at, %(scheduled_at)s::timestamptz) END
+            WHERE queueing_lock = %(queueing_lock)s::text AND status = 'todo'
+            RETURNING id
+        """,
+        "replay_job": """
+            WITH replayed AS (
+                UPDATE procrastinate_jobs SET
+                    attempts = CASE WHEN status = 'todo' THEN attempts ELSE 0 END,
+                    status = 'todo', scheduled_at = NULL, worker_id = NULL, abort_requested = false
+                WHERE id = %(job_id)s::bigint AND status IN ('todo', 'failed', 'aborted', 'cancelled')
+                RETURNING id, queue_name
+            ), noted AS (
+                UPDATE image_syncer_job_notes SET superseded = false WHERE job_id IN (SELECT id FROM replayed)
+            )
+            SELECT id, image_syncer_wake_v1(queue_name, id) FROM replayed
+        """,
+        "keep_heartbeat": """
+            INSERT INTO procrastinate_workers (id, last_heartbeat) OVERRIDING SYSTEM VALUE
+            VALUES (%(worker_id)s::bigint, now()) ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
+        """,
+        "replace_limits": """
+            WITH gone AS (
+                DELETE FROM image_syncer_job_limits WHERE registry <> ALL (%(registries)s::text[])
+            )
+            INSERT INTO image_syncer_job_limits (registry, running)
+            SELECT * FROM unnest(%(registries)s::text[], %(running)s::int[])
+            ON CONFLICT (registry) DO UPDATE SET running = excluded.running
+        """,
+        "view_jobs": """
+            SELECT * FROM image_syncer_job_views
+            WHERE (%(job_id)s::bigint IS NULL OR id = %(job_id)s::bigint)
+              AND (%(before)s::bigint IS NULL OR id < %(before)s::bigint)
+              AND (%(kind)s::text IS NULL OR task_name = %(kind)s::text)
+              AND (%(lock)s::text IS NULL OR lock = %(lock)s::text)
+              AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s::text[]))
+            ORDER BY id DESC LIMIT %(limit)s::int
+        """,
+        "view_steps": """
+            SELECT type::text AS what, at AS happened_at FROM procrastinate_events
+            WHERE job_id = %(job_id)s::bigint AND type <> 'scheduled' ORDER BY id DESC LIMIT %(limit)s::int
+        """,
+        "count_jobs": "SELECT status, count(*) AS count FROM image_syncer_job_views GROUP BY status",
+    }
+)

@@ -1,0 +1,145 @@
+"""What can be asked for, and what a handler is given: values that survive the way through a database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Self
+
+from procrastinate.jobs import Job
+
+from image_syncer.errors import UsageError
+from image_syncer.oci import Digest, Reference, Repository
+from image_syncer.oci.reference import split_reference
+
+_NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes.
+REGISTRIES: Final = "registries"
+"""The argument that names the registries whose limits a job counts against."""
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    COPY = "copy"
+    RULE = "rule"
+
+    @property
+    def queue(self) -> str:
+        """The queue of such jobs. It names us, since PostgreSQL's channels are shared by a whole database."""
+        return f"image-syncer.{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """One copy that is wanted: *source* to *target*.
+
+    Of two waiting requests the higher *priority* is served first, then the older one. *digest* is what the event
+    announced (None: whatever the source has), *rule* who wants it, *event* the id of the event behind it. It does not
+    begin before the instant *not_before* (aware; None: at once).
+    """
+
+    source: Reference
+    target: Reference
+    priority: int = 0
+    digest: Digest | None = None
+    rule: str | None = None
+    event: str | None = None
+    not_before: datetime | None = None
+
+    def to_job(self) -> Job:
+        """Return the job for it. At most one waits for each (source, target), and at most one runs for each target."""
+        return Job(
+            queue=JobKind.COPY.queue,
+            task_name=JobKind.COPY.value,
+            queueing_lock=f"copy {self.source} {self.target}",
+            lock=target_lock(self.target),
+            priority=self.priority,
+            scheduled_at=self.not_before,
+            task_kwargs={
+                "source": str(self.source),
+                "target": str(self.target),
+                "digest": None if self.digest is None else str(self.digest),
+                "rule": None if self.rule is None else _checked(self.rule, "rule"),
+                "event": None if self.event is None else _checked(self.event, "event"),
+                REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """A copy to be made now, by a handler. *attempt* is 1 for the first."""
+
+    id: int
+    attempt: int
+    source: Reference
+    target: Reference
+    digest: Digest | None
+    rule: str | None
+    event: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return what *job* asks for."""
+        arguments = text_arguments(job.task_kwargs)
+        digest = arguments.get("digest")
+        return cls(
+            job.id or 0,
+            job.attempts + 1,
+            _reference(arguments["source"]),
+            _reference(arguments["target"]),
+            None if digest is None else Digest.parse(digest),
+            arguments.get("rule"),
+            arguments.get("event"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleJob:
+    """A rule to be run now, by a handler. *attempt* is 1 for the first."""
+
+    id: int
+    attempt: int
+    rule: str
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return what *job* asks for."""
+        return cls(job.id or 0, job.attempts + 1, text_arguments(job.task_kwargs)["rule"])
+
+
+def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
+    """Return a job that runs *rule*: one waits at most, and one runs at most."""
+    name = _checked(rule, "rule")
+    return Job(
+        queue=JobKind.RULE.queue,
+        task_name=JobKind.RULE.value,
+        queueing_lock=f"rule {name}",
+        lock=f"rule {name}",
+        priority=priority,
+        scheduled_at=not_before,
+        task_kwargs={"rule": name},
+    )
+
+
+def target_lock(target: Reference) -> str:
+    """Return the lock of all copies to *target*: the target alone, so that no reload and no limit can change it."""
+    return f"target {target}"
+
+
+def text_arguments(arguments: Mapping[str, object]) -> dict[str, str]:
+    """Return the texts among the stored *arguments* of a job."""
+    return {key: value for key, value in arguments.items() if isinstance(value, str)}
+
+
+def _reference(text: str) -> Reference:
+    """Return the reference that `str` wrote: its first part is always the registry, even without a dot."""
+    registry, _, rest = text.partition("/")
+    path, tag, digest = split_reference(rest)
+    return Reference(Repository.of(registry, path), tag=tag, digest=None if digest is None else Digest.parse(digest))
+
+
+def _checked(text: str, what: str) -> str:
+    if len(text) > _NAME_LIMIT or not text.isprintable():
+        raise UsageError(f"{what} {text[:80]!r}: longer than {_NAME_LIMIT} characters, or with control characters")
+    return text

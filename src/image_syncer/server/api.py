@@ -1,0 +1,127 @@
+"""`/api/v1`: what is wanted, what was done, what is being done, and the few things that one may ask for."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from image_syncer.server.backend import (
+    Backend,
+    EventFilter,
+    EventStatus,
+    EventView,
+    ImageView,
+    JobFilter,
+    JobStatus,
+    JobView,
+    Page,
+    RuleView,
+    RunView,
+    Slice,
+)
+from image_syncer.server.guard import Guard
+from image_syncer.server.replies import in_time
+from image_syncer.sync.result import Outcome
+
+T = TypeVar("T")
+
+_LARGEST_ID = 2**63 - 1
+Id = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
+Text = Annotated[str | None, Query(max_length=512)]
+
+
+async def _part(
+    before: Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="entries of one page")] = 50,
+) -> Slice:
+    return Slice(before, limit)
+
+
+Part = Annotated[Slice, Depends(_part)]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job that runs a rule; null where one waited for it already."""
+
+    job: int | None
+
+
+class Api:
+    """The routes of the API over *backend*; every answer of it is waited for *patience_seconds* at most."""
+
+    def __init__(self, backend: Backend, *, patience_seconds: float) -> None:
+        self._backend = backend
+        self._patience = patience_seconds
+
+    def router(self, guard: Guard) -> APIRouter:
+        """Return the routes; those with effects take requests of our own pages and of programs alone."""
+        router = APIRouter(prefix="/api/v1", dependencies=[Depends(guard.known)])
+        acting = APIRouter(dependencies=[Depends(guard.own_page)])
+        router.add_api_route("/rules", self.rules, tags=["rules"])
+        acting.add_api_route("/rules/{name:path}/run", self.run_rule, methods=["POST"], status_code=202, tags=["rules"])
+        router.add_api_route("/runs", self.runs, tags=["runs"])
+        router.add_api_route("/runs/{run}", self.run, tags=["runs"])
+        router.add_api_route("/runs/{run}/images", self.images, tags=["runs"])
+        router.add_api_route("/jobs", self.jobs, tags=["jobs"])
+        router.add_api_route("/jobs/{job}", self.job, tags=["jobs"])
+        acting.add_api_route("/jobs/{job}/retry", self.retry, methods=["POST"], tags=["jobs"])
+        acting.add_api_route("/jobs/{job}/cancel", self.cancel, methods=["POST"], tags=["jobs"])
+        router.add_api_route("/events", self.events, tags=["events"])
+        router.add_api_route("/events/{event}", self.event, tags=["events"])
+        router.include_router(acting)
+        return router
+
+    async def rules(self) -> list[RuleView]:
+        """List the rules that hold now, in the order of the configuration."""
+        return list(await self._ask(self._backend.rules.list()))
+
+    async def run_rule(self, name: Annotated[str, Path(max_length=512)]) -> Started:
+        """Run a rule now, beside its schedule."""
+        return Started(await self._ask(self._backend.rules.run(name)))
+
+    async def runs(self, part: Part, rule: Text = None) -> Page[RunView]:
+        """List runs, newest first."""
+        return await self._ask(self._backend.runs.list(rule, part))
+
+    async def run(self, run: Id) -> RunView:
+        """Show one run."""
+        return await self._ask(self._backend.runs.show(run))
+
+    async def images(self, run: Id, part: Part, outcome: Outcome | None = None) -> Page[ImageView]:
+        """List what became of each image of a run."""
+        return await self._ask(self._backend.runs.images(run, outcome, part))
+
+    async def jobs(
+        self, part: Part, status: JobStatus | None = None, kind: Text = None, rule: Text = None, target: Text = None
+    ) -> Page[JobView]:
+        """List jobs, newest first. Those that failed for good have the status `failed` and can be retried."""
+        wanted = JobFilter(status, kind, rule, target)
+        return await self._ask(self._backend.jobs.list(wanted, part))
+
+    async def job(self, job: Id) -> JobView:
+        """Show one job, with the error of its last attempt and the time of its next."""
+        return await self._ask(self._backend.jobs.show(job))
+
+    async def retry(self, job: Id) -> JobView:
+        """Let a job that is over run again; 409 where it is not over."""
+        return await self._ask(self._backend.jobs.retry(job))
+
+    async def cancel(self, job: Id) -> JobView:
+        """Withdraw a job that waits, stop one that runs; 409 where it is over."""
+        return await self._ask(self._backend.jobs.cancel(job))
+
+    async def events(
+        self, part: Part, status: EventStatus | None = None, source: Text = None, repository: Text = None
+    ) -> Page[EventView]:
+        """List events, newest first."""
+        wanted = EventFilter(status, source, repository)
+        return await self._ask(self._backend.events.list(wanted, part))
+
+    async def event(self, event: Id) -> EventView:
+        """Show one event and the copies that it led to."""
+        return await self._ask(self._backend.events.show(event))
+
+    async def _ask(self, answer: Awaitable[T]) -> T:
+        return await in_time(self._patience, answer)

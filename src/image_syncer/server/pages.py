@@ -1,0 +1,186 @@
+"""Pages for people: the dashboard and the description of the API. They need no scripts and nothing from elsewhere."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from image_syncer.server.backend import (
+    Backend,
+    BackendUnavailable,
+    EventFilter,
+    EventView,
+    JobFilter,
+    JobStatus,
+    JobView,
+    RuleView,
+    RunView,
+    Slice,
+)
+from image_syncer.server.guard import Guard
+from image_syncer.server.replies import in_time
+
+_SHOWN: Final = Slice(limit=15)
+_SHOWN_JOBS: Final = (JobStatus.RUNNING, JobStatus.WAITING, JobStatus.FAILED)
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP: Final = 1024
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+_DASH: Final = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the dashboard shows."""
+
+    problems: Sequence[str]
+    rules: Sequence[RuleView]
+    runs: Sequence[RunView]
+    counts: Mapping[JobStatus, int]
+    jobs: Mapping[JobStatus, Sequence[JobView]]
+    events: Sequence[EventView]
+
+
+class Pages:
+    """The pages over *backend*. *clock* gives seconds since the epoch."""
+
+    def __init__(
+        self, backend: Backend, *, clock: Callable[[], float], patience_seconds: float, base_path: str
+    ) -> None:
+        self._backend = backend
+        self._patience = patience_seconds
+        self._clock = clock
+        self._environment = _environment(base_path)
+        style = self._environment.get_template("style.css").render()
+        self._policy = _policy(style)
+
+    def router(self, guard: Guard) -> APIRouter:
+        """Return the routes, for known callers alone."""
+        router = APIRouter(include_in_schema=False, dependencies=[Depends(guard.known)])
+        router.add_api_route("/", self.dashboard, response_class=HTMLResponse)
+        router.add_api_route("/docs", self.docs, response_class=HTMLResponse)
+        router.add_api_route("/openapi.json", self.openapi, response_class=JSONResponse)
+        return router
+
+    async def dashboard(self) -> Response:
+        """Show what is wanted, what was done and what is being done; 503 with the reason where that is not known."""
+        try:
+            overview = await in_time(self._patience, self._overview())
+        except BackendUnavailable as error:
+            return self._page("unavailable.html", 503, reason=error.message)
+        return self._page("dashboard.html", 200, overview=overview, now=self._now())
+
+    async def docs(self, request: Request) -> Response:
+        """Describe every route, from the same source as `/openapi.json`."""
+        return self._page("docs.html", 200, document=_document(request))
+
+    async def openapi(self, request: Request) -> Response:
+        """Give the OpenAPI description."""
+        return JSONResponse(_document(request))
+
+    async def _overview(self) -> Overview:
+        backend = self._backend
+        jobs = {status: (await backend.jobs.list(JobFilter(status), _SHOWN)).items for status in _SHOWN_JOBS}
+        return Overview(
+            problems=await backend.health.problems(),
+            rules=await backend.rules.list(),
+            runs=(await backend.runs.list(None, _SHOWN)).items,
+            counts=await backend.jobs.counts(),
+            jobs=jobs,
+            events=(await backend.events.list(EventFilter(), _SHOWN)).items,
+        )
+
+    def _page(self, template: str, status: int, **values: Any) -> Response:
+        text = self._environment.get_template(template).render(**values)
+        return HTMLResponse(text, status, headers={"content-security-policy": self._policy})
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def size(count: int) -> str:
+    """Return *count* bytes as a person reads them."""
+    value = float(count)
+    for unit in _UNITS[:-1]:
+        if value < _STEP:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _STEP
+    return f"{value:.1f} {_UNITS[-1]}"
+
+
+def moment(instant: datetime | None, now: datetime) -> str:
+    """Return how far *instant* is from *now* as a person says it; a dash for None."""
+    if instant is None:
+        return _DASH
+    seconds = (instant - now).total_seconds()
+    amount = _amount(abs(seconds))
+    if amount == "0 s":
+        return "now"
+    return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+def lasted(started: datetime, finished: datetime | None) -> str:
+    """Return how long something took; a dash while it goes on."""
+    return _DASH if finished is None else _amount((finished - started).total_seconds())
+
+
+def shape(schema: Mapping[str, Any]) -> str:
+    """Return a JSON schema in a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(shape(inner) for inner in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {shape(schema.get('items', {}))}"
+    return str(schema.get("format") or schema.get("type", "any"))
+
+
+def prose(text: str) -> Markup:
+    """Return *text* with what stands between backticks as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
+
+
+def _amount(seconds: float) -> str:
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _environment(base_path: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("image_syncer.server", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cast("dict[str, Any]", environment.filters).update(
+        size=size, moment=moment, lasted=lasted, shape=shape, prose=prose
+    )
+    cast("dict[str, Any]", environment.globals)["base"] = base_path
+    return environment
+
+
+def _policy(style: str) -> str:
+    """Return the policy under which only our own style sheet applies (CSP level 3)."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _document(request: Request) -> dict[str, Any]:
+    application: FastAPI = request.app
+    return application.openapi()

@@ -1,0 +1,42 @@
+"""What we remember: events, schedules and runs, in a SQLite file or a PostgreSQL database."""
+
+from image_syncer.state.database import Database
+from image_syncer.state.due import Cron, Every, Schedule
+from image_syncer.state.errors import StateUnavailable, StateUnusable
+from image_syncer.state.events import CopyEnd, Event, EventCopy, EventFilter, EventLog, EventStatus, NewEvent
+from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
+from image_syncer.state.migrate import MIGRATION_LOCK
+from image_syncer.state.runs import NewRun, RunEnd, RunLog, RunRecord, Trigger
+from image_syncer.state.schedules import Due, Planned, ScheduleBook
+from image_syncer.state.state import State, open_state
+
+__all__ = [
+    "MIGRATION_LOCK",
+    "CopyEnd",
+    "Cron",
+    "Database",
+    "Due",
+    "Event",
+    "EventCopy",
+    "EventFilter",
+    "EventLog",
+    "EventStatus",
+    "Every",
+    "ForkQueue",
+    "Imported",
+    "NewEvent",
+    "NewRun",
+    "PendingImage",
+    "Planned",
+    "RunEnd",
+    "RunLog",
+    "RunRecord",
+    "Schedule",
+    "ScheduleBook",
+    "State",
+    "StateUnavailable",
+    "StateUnusable",
+    "Trigger",
+    "import_fork_queue",
+    "open_state",
+]

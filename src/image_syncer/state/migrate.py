@@ -1,0 +1,113 @@
+"""Bring the schema to this version at every start, once, however many processes start together."""
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, func, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from image_syncer.state.engines import LOCK_SECONDS, writing
+from image_syncer.state.errors import StateUnusable, explained, translated
+from image_syncer.state.place import Place, SqliteFile
+from image_syncer.state.tables import REVISIONS, VERSION_TABLE
+
+MIGRATION_LOCK: Final = 0x696D6167
+"""The advisory lock of PostgreSQL under which every schema of ours is migrated, held until the transaction ends."""
+
+_WAIT_SECONDS: Final = 60  # for the others' migration
+_MIGRATION_SECONDS: Final = 600
+_APPLICATION_ID: Final = 0x69735374
+_version: Final = Table(VERSION_TABLE, MetaData(), Column("version_num", Text, nullable=False))
+
+
+def prepare(engine: Engine, place: Place) -> None:
+    """Make or migrate the schema at *place*; `StateUnusable` where it is not ours or newer than we are."""
+    if isinstance(place, SqliteFile):
+        _make_file(place)
+        _use_wal(place)
+    try:
+        with engine.connect() as connection, writing(connection).begin():
+            # On SQLite the transaction itself is the lock.
+            if isinstance(place, SqliteFile):
+                _claim_file(connection, place)
+            else:
+                _take_lock(connection)
+            _migrate(connection, place)
+    except SQLAlchemyError as error:
+        raise translated(error, str(place)) from error
+
+
+def _take_lock(connection: Connection) -> None:
+    for name, seconds in (("lock_timeout", _WAIT_SECONDS), ("statement_timeout", _MIGRATION_SECONDS)):
+        connection.execute(select(func.set_config(name, f"{seconds}s", True)))  # noqa: FBT003 - local to the transaction
+    connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+
+
+def _migrate(connection: Connection, place: Place) -> None:
+    revision = _revision(connection)
+    if revision == REVISIONS[-1]:
+        return
+    if revision is not None and revision not in REVISIONS:
+        raise StateUnusable(
+            f"{place}: written by a newer image-syncer (schema {revision[:40]!r}, this one knows {REVISIONS[-1]!r})",
+            remedy="use that version or a later one, or another state",
+        )
+    # Slow to import, and needed after an upgrade only.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the schema's revision, None where there is none yet."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(select(_version.c.version_num)).scalar_one_or_none()
+
+
+def _make_file(place: SqliteFile) -> None:
+    """Make an empty file that only its owner may read, if there is none."""
+    try:
+        place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(place.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StateUnusable(
+            f"{place}: {error.strerror or 'cannot be opened'}", remedy="check the path and its permissions"
+        ) from error
+
+
+def _use_wal(place: SqliteFile) -> None:
+    """Switch the file to a write-ahead log, so that readers and the writer do not wait for each other.
+
+    SQLite does not wait by itself where several processes switch a new file at once.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            with closing(sqlite3.connect(place.path, timeout=LOCK_SECONDS)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError) or time.monotonic() > deadline:
+                raise explained(error, str(place)) from error
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _claim_file(connection: Connection, place: SqliteFile) -> None:
+    """Mark a new file as ours; `StateUnusable` where it is another program's."""
+    found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    if found == _APPLICATION_ID:
+        return
+    if found != 0 or inspect(connection).get_table_names():
+        raise StateUnusable(f"{place}: a database of another program", remedy="name another file")
+    connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -1,0 +1,74 @@
+"""Where the state is: a URL or path, checked and split, with a name for messages that holds no secret."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Never
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from image_syncer.errors import UsageError
+
+_HOSTS: Final = re.compile(r"[A-Za-z0-9._:,\[\]-]*|/[^@]*")
+_REMEDY: Final = "write sqlite:///relative/path, sqlite:////absolute/path, a path, or postgresql://user@host/database"
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """One file, for any number of processes of one machine. Not on a network file system: its locks do not hold."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"state {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDatabase:
+    """A database for a fleet; *conninfo* is libpq's URL and may hold a password."""
+
+    conninfo: str = field(repr=False)
+    name: str
+
+    def __str__(self) -> str:
+        return f"state {self.name}"
+
+
+Place = SqliteFile | PostgresDatabase
+
+
+def parse_place(url: str) -> Place:
+    """Return where *url* points to; `UsageError`, which never quotes *url*, where it makes no sense."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _file(url)
+    if scheme == "sqlite":
+        return _file(rest.removeprefix("/")) if rest.startswith("/") else _nonsense("a SQLite URL names no host")
+    if scheme in {"postgresql", "postgres"}:
+        return _postgres(url)
+    return _nonsense("the scheme is neither sqlite nor postgresql")
+
+
+def _file(path: str) -> SqliteFile:
+    if not path or path == ":memory:" or "\0" in path or "?" in path:
+        _nonsense("a file is needed")
+    return SqliteFile(Path(path).expanduser())
+
+
+def _postgres(url: str) -> PostgresDatabase:
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # libpq's own text may quote a piece of a password.
+        _nonsense("libpq cannot read the postgresql URL; special characters in a password are written as %XX")
+    host = str(parts.get("host") or parts.get("hostaddr") or "")
+    if not _HOSTS.fullmatch(host):
+        # An unescaped @ in a password makes its second half a part of the host, which messages name.
+        _nonsense("the postgresql URL names no host; special characters in a password are written as %XX")
+    host = host or "the local socket"
+    return PostgresDatabase(url, f"{parts.get('dbname') or 'the default database'} at {host}")
+
+
+def _nonsense(why: str) -> Never:
+    raise UsageError(f"state: {why}", remedy=_REMEDY)

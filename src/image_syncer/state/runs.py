@@ -1,0 +1,249 @@
+"""Runs and what they did to each image, for the dashboard and the API.
+
+Results are written while a run goes on, so what a killed run had done is there; such a run has no end.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
+
+from image_syncer.errors import Side
+from image_syncer.oci import Digest
+from image_syncer.state.database import Database
+from image_syncer.state.pages import chunks, page_size
+from image_syncer.state.tables import results, runs
+from image_syncer.sync.result import CopyResult, Outcome, Transferred
+
+_PRUNE_BATCH: Final = 20
+_WARNINGS_KEPT: Final = 20
+
+
+class Trigger(StrEnum):
+    """Why a run was made."""
+
+    REQUEST = "request"
+    SCHEDULE = "schedule"
+    EVENT = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that begins; *rules* are the names of what it executes."""
+
+    trigger: Trigger
+    rules: Sequence[str]
+    started_at: datetime
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run so far; *finished_at* None while it goes on, or where its process was killed."""
+
+    id: int
+    trigger: Trigger
+    rules: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None
+    counts: Mapping[Outcome, int]
+    transferred: Transferred
+    requests: Mapping[Side, int]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What is known at the end of a run: HTTP requests per side, and warnings (the first 20 are kept)."""
+
+    finished_at: datetime
+    requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
+    warnings: Sequence[str] = ()
+
+
+class RunLog:
+    """The runs in the state."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, run: NewRun) -> int:
+        """Return the identifier of a run that begins."""
+        statement = insert(runs).values(
+            trigger=run.trigger,
+            rules=", ".join(run.rules),
+            dry_run=run.dry_run,
+            started_at=run.started_at,
+            warnings="",
+            **dict.fromkeys(
+                ("copied", "unchanged", "skipped", "failed", "bytes_copied", "bytes_mounted", "bytes_existing"), 0
+            ),
+            source_requests=0,
+            target_requests=0,
+        )
+        return await self._database.write(
+            lambda connection: connection.execute(statement.returning(runs.c.id)).scalar_one()
+        )
+
+    async def add(self, run: int, done: Sequence[CopyResult]) -> None:
+        """Add results to a run and to its counts, in one transaction; nothing, if the run was removed meanwhile."""
+        if done:
+            await self._database.write(lambda connection: _add(connection, run, done))
+
+    async def finish(self, run: int, end: RunEnd) -> None:
+        """Note the end of a run."""
+        statement = (
+            update(runs)
+            .where(runs.c.id == run)
+            .values(
+                finished_at=end.finished_at,
+                source_requests=end.requests.get("source", 0),
+                target_requests=end.requests.get("target", 0),
+                warnings="\n".join(warning.replace("\n", " ") for warning in end.warnings[:_WARNINGS_KEPT]),
+            )
+        )
+        await self._database.write(lambda connection: connection.execute(statement))
+
+    async def get(self, run: int) -> RunRecord | None:
+        """Return a run, None where there is none (any more)."""
+        wanted = select(runs).where(runs.c.id == run)
+        row = await self._database.read(lambda connection: connection.execute(wanted).one_or_none())
+        return None if row is None else _run(row)
+
+    async def page(
+        self, *, trigger: Trigger | None = None, before: int | None = None, limit: int = 100
+    ) -> list[RunRecord]:
+        """Return up to *limit* runs, newest first; *before* is the last page's last identifier."""
+        wanted = select(runs).order_by(runs.c.id.desc()).limit(page_size(limit))
+        if trigger is not None:
+            wanted = wanted.where(runs.c.trigger == trigger)
+        if before is not None:
+            wanted = wanted.where(runs.c.id < before)
+        rows = await self._database.read(lambda connection: connection.execute(wanted).all())
+        return [_run(row) for row in rows]
+
+    async def results(
+        self, run: int, *, outcome: Outcome | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[list[CopyResult], int]:
+        """Return up to *limit* results of a run in their order, and where the next page goes on (as *after*)."""
+        wanted = select(results).where(results.c.run_id == run, results.c.id > after)
+        if outcome is not None:
+            wanted = wanted.where(results.c.outcome == outcome)
+        wanted = wanted.order_by(results.c.id).limit(page_size(limit))
+        rows = await self._database.read(lambda connection: connection.execute(wanted).all())
+        return [_result(row) for row in rows], rows[-1].id if rows else after
+
+    async def latest(self, target: str, *, limit: int = 10) -> list[CopyResult]:
+        """Return the last results for a target reference, newest first."""
+        wanted = select(results).where(results.c.target == target).order_by(results.c.id.desc()).limit(page_size(limit))
+        rows = await self._database.read(lambda connection: connection.execute(wanted).all())
+        return [_result(row) for row in rows]
+
+    async def prune(self, *, keep: int, older_than: datetime) -> int:
+        """Remove runs that began before *older_than* and, of the finished ones, all but the newest; return how many.
+
+        *keep* is how many of the newest are left.
+        """
+        removed = 0
+        while batch := await self._database.write(lambda connection: _prune(connection, keep, older_than)):
+            removed += batch
+        return removed
+
+
+def _add(connection: Connection, run: int, done: Sequence[CopyResult]) -> None:
+    counted = Counter(result.outcome for result in done)
+    moved = sum((result.transferred for result in done), Transferred())
+    present = connection.execute(
+        update(runs)
+        .where(runs.c.id == run)
+        .values(
+            **{outcome.value: runs.c[outcome.value] + counted[outcome] for outcome in Outcome},
+            bytes_copied=runs.c.bytes_copied + moved.copied,
+            bytes_mounted=runs.c.bytes_mounted + moved.mounted,
+            bytes_existing=runs.c.bytes_existing + moved.existing,
+        )
+    ).rowcount
+    for some in chunks(done) if present else ():
+        connection.execute(insert(results), [_values(run, result) for result in some])
+
+
+def _prune(connection: Connection, keep: int, older_than: datetime) -> int:
+    newest = select(runs.c.id).order_by(runs.c.id.desc()).offset(keep).limit(1).scalar_subquery()
+    surplus = (
+        select(runs.c.id)
+        .where(or_(runs.c.started_at < older_than, and_(runs.c.id <= newest, runs.c.finished_at.is_not(None))))
+        .order_by(runs.c.id)
+        .limit(_PRUNE_BATCH)
+    )
+    return connection.execute(delete(runs).where(runs.c.id.in_(surplus))).rowcount
+
+
+def _values(run: int, result: CopyResult) -> dict[str, object]:
+    return {
+        "run_id": run,
+        "rule": result.rule,
+        "source": result.source,
+        "target": result.target,
+        "source_digest": _text(result.source_digest),
+        "target_digest": _text(result.target_digest),
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "side": result.side,
+        "step": result.step,
+        "remedy": result.remedy,
+        "bytes_copied": result.transferred.copied,
+        "bytes_mounted": result.transferred.mounted,
+        "bytes_existing": result.transferred.existing,
+        "seconds": result.seconds,
+        "attempts": result.attempts,
+    }
+
+
+def _text(digest: Digest | None) -> str | None:
+    return None if digest is None else str(digest)
+
+
+def _digest(text: str | None) -> Digest | None:
+    return None if text is None else Digest.parse(text)
+
+
+def _transferred(row: Row[Any]) -> Transferred:
+    return Transferred(row.bytes_copied, row.bytes_mounted, row.bytes_existing)
+
+
+def _run(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        trigger=Trigger(row.trigger),
+        rules=row.rules,
+        dry_run=row.dry_run,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        counts={outcome: getattr(row, outcome.value) for outcome in Outcome},
+        transferred=_transferred(row),
+        requests={"source": row.source_requests, "target": row.target_requests},
+        warnings=tuple(row.warnings.splitlines()),
+    )
+
+
+def _result(row: Row[Any]) -> CopyResult:
+    return CopyResult(
+        rule=row.rule,
+        source=row.source,
+        target=row.target,
+        outcome=Outcome(row.outcome),
+        source_digest=_digest(row.source_digest),
+        target_digest=_digest(row.target_digest),
+        reason=row.reason,
+        side=row.side,
+        step=row.step,
+        remedy=row.remedy,
+        transferred=_transferred(row),
+        seconds=row.seconds,
+        attempts=row.attempts,
+    )

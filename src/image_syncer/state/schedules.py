@@ -1,0 +1,160 @@
+"""Schedules as rows, so that a fleet fires once and a stop between two ticks loses none.
+
+    plan (at every start and reload) ... claim -> create the job -> fired
+
+A claim is one conditional UPDATE, so of a whole fleet one process gets it. It is a lease: if its owner dies before the
+job exists, the rule is due again when the lease ends. Clocks of a fleet may differ by less than the lease.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from image_syncer.state.database import Database
+from image_syncer.state.due import Every, Schedule, delayed, first_after, from_text, next_after, to_text
+from image_syncer.state.tables import schedules
+
+CLAIM_SECONDS: Final = 60
+"""How long the owner of a claim has to create the job."""
+
+_CLAIM_LIMIT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A rule whose time has come and that is ours to start; *due_at* tells this claim from a later one."""
+
+    rule: str
+    planned_for: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule as operators see it; *last_run_at* None where it never ran."""
+
+    rule: str
+    schedule: Schedule
+    due_at: datetime
+    last_run_at: datetime | None
+
+
+class ScheduleBook:
+    """The schedules in the state."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def plan(self, wanted: Mapping[str, Schedule], *, now: datetime, rng: Random) -> None:
+        """Make the book hold exactly the rules of *wanted*.
+
+        A schedule that is already there as it is keeps its time: a restart moves nothing, and what fell due
+        meanwhile is due now, once. A changed one begins anew; an interval then counts from the last run.
+        """
+        await self._database.write(lambda connection: _plan(connection, wanted, now, rng))
+
+    async def claim(self, *, now: datetime) -> list[Due]:
+        """Return the rules that are due and that no other process has claimed, the longest overdue first."""
+        return await self._database.write(lambda connection: _claim(connection, now))
+
+    async def fired(self, due: Due, *, now: datetime, rng: Random) -> bool:
+        """Say that the job of *due* exists, and plan the next time; False where the schedule changed meanwhile."""
+        return await self._database.write(lambda connection: _fired(connection, due, now, rng))
+
+    async def next_due(self) -> datetime | None:
+        """Return when to look again, None where there is no schedule."""
+        first = select(schedules.c.due_at, schedules.c.claimed_until).order_by(schedules.c.due_at)
+
+        def look(connection: Connection) -> datetime | None:
+            times = [max(row.due_at, row.claimed_until or row.due_at) for row in connection.execute(first)]
+            return min(times, default=None)
+
+        return await self._database.read(look)
+
+    async def list(self) -> list[Planned]:
+        """Return every schedule in the order of the rules' names."""
+        wanted = select(schedules).order_by(schedules.c.rule)
+        return await self._database.read(
+            lambda connection: [
+                Planned(row.rule, from_text(row.schedule), row.due_at, row.last_run_at)
+                for row in connection.execute(wanted)
+            ]
+        )
+
+
+def _plan(connection: Connection, wanted: Mapping[str, Schedule], now: datetime, rng: Random) -> None:
+    present = {
+        row.rule: row for row in connection.execute(select(schedules).order_by(schedules.c.rule).with_for_update())
+    }
+    _remove(connection, present.keys() - wanted.keys())
+    for rule, schedule in sorted(wanted.items()):
+        row = present.get(rule)
+        if row is None or row.schedule != to_text(schedule):
+            _begin(connection, rule, schedule, _anew(schedule, row, now), rng)
+
+
+def _remove(connection: Connection, rules: Collection[str]) -> None:
+    for rule in sorted(rules):
+        connection.execute(delete(schedules).where(schedules.c.rule == rule))
+
+
+def _anew(schedule: Schedule, row: Row[Any] | None, now: datetime) -> datetime:
+    if isinstance(schedule, Every) and row is not None and row.last_run_at is not None:
+        return max(now, row.last_run_at + schedule.interval)
+    return first_after(schedule, now=now)
+
+
+def _begin(connection: Connection, rule: str, schedule: Schedule, planned_for: datetime, rng: Random) -> None:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    new = {
+        "schedule": to_text(schedule),
+        "planned_for": planned_for,
+        "due_at": delayed(schedule, planned_for, rng=rng),
+        "claimed_until": None,
+    }
+    statement = insert(schedules).values(rule=rule, **new)
+    # Of two processes that start together, the second finds the same schedule and leaves it as it is.
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[schedules.c.rule], set_=new, where=schedules.c.schedule != to_text(schedule)
+        )
+    )
+
+
+def _claim(connection: Connection, now: datetime) -> list[Due]:
+    free = and_(schedules.c.due_at <= now, or_(schedules.c.claimed_until.is_(None), schedules.c.claimed_until <= now))
+    candidates = select(schedules).where(free).order_by(schedules.c.due_at, schedules.c.rule).limit(_CLAIM_LIMIT)
+    return [
+        Due(row.rule, row.planned_for, row.due_at)
+        for row in connection.execute(candidates).all()
+        if connection.execute(
+            update(schedules)
+            .where(schedules.c.rule == row.rule, schedules.c.due_at == row.due_at, free)
+            .values(claimed_until=now + timedelta(seconds=CLAIM_SECONDS))
+        ).rowcount
+    ]
+
+
+def _fired(connection: Connection, due: Due, now: datetime, rng: Random) -> bool:
+    same = and_(schedules.c.rule == due.rule, schedules.c.due_at == due.due_at)
+    row = connection.execute(select(schedules).where(same).with_for_update()).one_or_none()
+    if row is None:
+        return False
+    schedule = from_text(row.schedule)
+    planned_for = next_after(schedule, planned_for=row.planned_for, now=now)
+    connection.execute(
+        update(schedules)
+        .where(same)
+        .values(
+            planned_for=planned_for,
+            due_at=delayed(schedule, planned_for, rng=rng),
+            claimed_until=None,
+            last_run_at=now,
+        )
+    )
+    return True

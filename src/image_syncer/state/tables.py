@@ -1,0 +1,167 @@
+"""The tables as this version knows them; `migrations` makes them, one revision after the other.
+
+Names begin with `image_syncer_`, since a PostgreSQL database may hold other things too.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISIONS: Final = ("0001",)
+"""Every revision of the schema that this version knows, oldest first."""
+
+VERSION_TABLE: Final = "image_syncer_version"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime as microseconds since 1970 in UTC: exact, and the same on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return what is stored."""
+        del dialect  # both databases keep the same number
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the instant in UTC."""
+        del dialect
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class Words(TypeDecorator[str]):
+    """A text of at most *limit* characters, made fit for both databases.
+
+    What senders and registries say may hold NUL, which PostgreSQL refuses, or half a surrogate pair, which has no
+    UTF-8. Neither may stop an event from being recorded; each becomes the replacement character.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return what is stored."""
+        del dialect  # what fits both fits each
+        if value is None:
+            return None
+        storable = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+        return storable if len(storable) <= self.limit else storable[: self.limit - 1] + "…"
+
+
+# SQLite counts upwards by itself only in a column that is INTEGER to the letter.
+_Id: Final = BigInteger().with_variant(Integer(), "sqlite")
+_WORD: Final = 40
+_REFERENCE: Final = 512
+_PROSE: Final = 2000
+
+metadata = MetaData()
+
+events = Table(
+    "image_syncer_events",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("source", Words(200), nullable=False),
+    Column("delivery", Words(200)),
+    # sha256 over source, delivery, repository and tag; NULL where nothing can be repeated, or not any more.
+    Column("repetition_key", Text, unique=True),
+    Column("repetitions", Integer, nullable=False),
+    Column("repository", Words(_REFERENCE), nullable=False),
+    Column("tag", Words(_REFERENCE), nullable=False),
+    Column("digest", Words(_REFERENCE)),
+    Column("received_at", Instant, nullable=False),
+    Column("status", Words(_WORD), nullable=False),
+    Column("decided_at", Instant),
+    Index("image_syncer_events_by_status", "status", "id"),
+    Index("image_syncer_events_by_repository", "repository", "id"),
+    Index("image_syncer_events_by_age", "received_at"),
+    # An identifier that was given once never comes back, even after its row was pruned.
+    sqlite_autoincrement=True,
+)
+
+event_copies = Table(
+    "image_syncer_event_copies",
+    metadata,
+    Column("event_id", _Id, ForeignKey(events.c.id, ondelete="CASCADE"), nullable=False),
+    Column("source", Words(_REFERENCE), nullable=False),
+    Column("target", Words(_REFERENCE), nullable=False),
+    Column("outcome", Words(_WORD)),
+    Column("reason", Words(_PROSE)),
+    Column("finished_at", Instant),
+    UniqueConstraint("event_id", "source", "target"),
+    Index("image_syncer_event_copies_by_pair", "source", "target"),
+)
+
+schedules = Table(
+    "image_syncer_schedules",
+    metadata,
+    Column("rule", Words(_REFERENCE), primary_key=True),
+    Column("schedule", Text, nullable=False),
+    Column("planned_for", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("claimed_until", Instant),
+    Column("last_run_at", Instant),
+    Index("image_syncer_schedules_by_due", "due_at"),
+)
+
+runs = Table(
+    "image_syncer_runs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("trigger", Words(_WORD), nullable=False),
+    Column("rules", Words(_PROSE), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    *(Column(name, Integer, nullable=False) for name in ("copied", "unchanged", "skipped", "failed")),
+    *(Column(name, BigInteger, nullable=False) for name in ("bytes_copied", "bytes_mounted", "bytes_existing")),
+    Column("source_requests", BigInteger, nullable=False),
+    Column("target_requests", BigInteger, nullable=False),
+    Column("warnings", Words(_PROSE), nullable=False),
+    Index("image_syncer_runs_by_start", "started_at"),
+    sqlite_autoincrement=True,
+)
+
+results = Table(
+    "image_syncer_results",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("run_id", _Id, ForeignKey(runs.c.id, ondelete="CASCADE"), nullable=False),
+    Column("rule", Words(_REFERENCE), nullable=False),
+    Column("source", Words(_REFERENCE), nullable=False),
+    Column("target", Words(_REFERENCE), nullable=False),
+    Column("source_digest", Words(_REFERENCE)),
+    Column("target_digest", Words(_REFERENCE)),
+    Column("outcome", Words(_WORD), nullable=False),
+    Column("reason", Words(_PROSE)),
+    Column("side", Words(_WORD)),
+    Column("step", Words(_REFERENCE)),
+    Column("remedy", Words(_PROSE)),
+    *(Column(name, BigInteger, nullable=False) for name in ("bytes_copied", "bytes_mounted", "bytes_existing")),
+    Column("seconds", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
+    Index("image_syncer_results_by_target", "target", "id"),
+)

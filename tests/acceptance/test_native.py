@@ -1,0 +1,64 @@
+"""The native file as its users run it: one pass, the check, and the schema."""
+
+import json
+
+from image_syncer.testing.fake_registry import FakeRegistry
+from image_syncer.testing.images import multi
+from support.command_line import CommandLine
+
+
+def native(source: FakeRegistry, target: FakeRegistry) -> str:
+    """Return a file with a rule to carry out and one that waits for events."""
+    return (
+        "version: 1\nregistries:\n"
+        f"  {source.host}: {{insecure: true}}\n  {target.host}: {{insecure: true}}\n"
+        f"rules:\n - name: app\n   source: {source.host}/team/app\n   tags: 'v*'\n   every: 10m\n"
+        f"   targets: '{target.host}/mirror/{{repository}}:{{tag}}-copy'\n"
+        f" - {{name: rest, source: {source.host}/**, targets: '{target.host}/{{repository}}', on: event}}\n"
+        "server: {}\n"
+    )
+
+
+def test_sync_carries_out_the_rules_of_a_native_file(
+    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """What the clock would do is done now; a rule for events says that there is nothing to do without one."""
+    source.load("team/app", multi("app"), "v1", "w1")
+    cli.write("n.yaml", native(source, target))
+    done = cli.run("sync", "-c", "n.yaml", "--report", "report.json")
+    assert done.returncode == 0
+    assert target.manifest("mirror/team/app", "v1-copy") == multi("app").manifests[-1]
+    assert "rest has a pattern as its source: there is nothing to do without an event" in done.stderr
+    report = json.loads(cli.read("report.json"))
+    assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
+
+
+def test_a_file_for_the_daemon_is_not_carried_out_by_the_way(
+    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """Exit code 2, with what to write instead; nobody is asked."""
+    cli.write("n.yaml", native(source, target))
+    done = cli.run("-c", "n.yaml")
+    assert (done.returncode, source.requests.count()) == (2, 0)
+    assert "this file is for the daemon" in done.stderr
+    cli.write("sync.yaml", "app: {}\nauth: {username: u, password: p}\n")
+    assert "this file is for the daemon" in cli.run("-c", "sync.yaml").stderr
+
+
+def test_a_native_file_is_checked(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
+    """Every fault has its line."""
+    text = native(source, target)
+    cli.write("n.yaml", text)
+    assert cli.run("config", "validate", "-c", "n.yaml").stdout == "valid: 2 rules, 2 logins\n"
+    cli.write("n.yaml", text.replace("every: 10m", "every: 10") + "hoks: {}\n")
+    done = cli.run("config", "validate", "-c", "n.yaml")
+    assert done.returncode == 2
+    assert "n.yaml:9: rules[0].every: expected a duration" in done.stderr
+    assert "n.yaml:13: unknown key 'hoks' (did you mean hooks?)" in done.stderr
+
+
+def test_the_schema_is_written_to_stdout(cli: CommandLine) -> None:
+    """For an editor, in JSON."""
+    done = cli.run("config", "schema")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["properties"].keys() >= {"version", "rules", "registries", "hooks"}

@@ -1,0 +1,87 @@
+"""From recorded events to jobs, over a real state and a real queue."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from image_syncer.daemon.dispatcher import Dispatcher
+from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.events import PushEvent
+from image_syncer.jobs import JobFilter, Jobs, open_jobs
+from image_syncer.oci import Repository
+from image_syncer.state import EventFilter, EventStatus, State, open_state
+from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
+
+APP = Repository("source.test", "team/app")
+RULE = Rule("app", APP, AllTags(), (RuleTarget(Repository("target.test", "app")),), triggers=Triggers(events=True))
+
+
+@dataclass
+class Bench:
+    """What an event passes through."""
+
+    state: State
+    jobs: Jobs
+    intake: Intake
+    dispatcher: Dispatcher
+
+
+def now() -> datetime:
+    """Return this instant."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def bench(folder: Path, *, tick_seconds: float | None = None) -> AsyncGenerator[Bench]:
+    """Open state and queue in *folder*."""
+    book, arrived = RuleBook((RULE,)), asyncio.Event()
+    async with open_state(str(folder / "state.db")) as state, open_jobs(str(folder / "jobs.db")) as jobs:
+        dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=tick_seconds)
+        yield Bench(state, jobs, Intake(state.events, book, arrived, now), dispatcher)
+
+
+async def test_an_event_is_a_row_before_it_is_answered_and_a_job_afterwards(tmp_path: Path) -> None:
+    """The answer names the rules; unmatched events are kept as such."""
+    async with bench(tmp_path) as it:
+        accepted = await it.intake.accept("hook", [PushEvent(APP, "v1"), PushEvent(Repository("x.test", "y"), "v1")])
+        assert [entry.rules for entry in accepted] == [("app",), ()]
+        assert await it.dispatcher.dispatch() == 1
+        (job,) = await it.jobs.list()
+        assert (job.args["source"], job.args["target"]) == ("source.test/team/app:v1", "target.test/app:v1")
+        assert len(await it.state.events.page(EventFilter(status=EventStatus.UNMATCHED))) == 1
+
+
+async def test_a_burst_of_pushes_is_one_job(tmp_path: Path) -> None:
+    """One pending copy per source and target, whatever the number of events."""
+    async with bench(tmp_path) as it:
+        await it.intake.accept("hook", [PushEvent(APP, "v1") for _ in range(20)])
+        await it.dispatcher.dispatch()
+        assert len(await it.jobs.list()) == 1
+
+
+async def test_dispatching_again_after_a_crash_in_between_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The job exists, the event is not marked: the second dispatch joins the job."""
+    async with bench(tmp_path) as it:
+        (entry,) = await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        (event,) = await it.state.events.pending()
+        await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the step that a crash repeats
+        await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the same
+        assert len(await it.jobs.list(JobFilter())) == 1
+        assert entry.event_id == event.id
+
+
+@pytest.mark.parametrize("tick_seconds", [None, 0.3])
+async def test_events_are_dispatched_at_once_or_at_the_tick(tick_seconds: float | None, tmp_path: Path) -> None:
+    """Without anybody asking."""
+    async with bench(tmp_path, tick_seconds=tick_seconds) as it, asyncio.TaskGroup() as group:
+        running = group.create_task(it.dispatcher.run())
+        await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        async with asyncio.timeout(10):
+            while not await it.jobs.list():  # noqa: ASYNC110 - the database has no event to wait for
+                await asyncio.sleep(0.02)
+        running.cancel()

@@ -1,0 +1,182 @@
+"""What is asked for waits once, runs once at a time for each target, and in the right order; in both stores."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from image_syncer.errors import UsageError
+from image_syncer.jobs import CopyJob, JobFilter, JobKind, Jobs, JobStatus, target_lock
+from image_syncer.oci import Digest, Reference, Repository
+from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
+
+
+async def test_a_request_joins_the_one_that_waits(jobs: Jobs) -> None:
+    """A burst of pushes of one tag makes one copy."""
+    first = await queued(jobs, wanted())
+    assert [await jobs.request_copy(wanted()) for _ in range(3)] == [None] * 3
+    assert [view.id for view in await jobs.list()] == [first]
+
+
+async def test_joining_brings_the_newer_digest_and_the_higher_priority(jobs: Jobs) -> None:
+    """The copy that is made is the one that was asked for last, and as urgent as the most urgent wish."""
+    job_id = await queued(jobs, replace(wanted(), digest=Digest.of(b"old"), priority=5))
+    await jobs.request_copy(replace(wanted(), digest=Digest.of(b"new"), priority=-1))
+    view = await seen(jobs, job_id)
+    assert (view.args["digest"], view.priority) == (str(Digest.of(b"new")), 5)
+
+
+async def test_a_push_during_its_own_copy_makes_exactly_one_more(jobs: Jobs) -> None:
+    """The running copy may have read the source before the push; three pushes need one more copy, not three."""
+    gate = asyncio.Event()
+    hands = Hands(lambda _job: _passed(gate))
+    async with working(jobs, hands):
+        await jobs.request_copy(wanted())
+        await eventually(lambda: hands.running)
+        answers = [await jobs.request_copy(wanted()) for _ in range(3)]
+        gate.set()
+        await eventually(lambda: len(hands.ended) == 2)
+    assert (answers[0] is not None, answers[1:], len(hands.begun)) == (True, [None, None], 2)
+    assert hands.overlaps == []
+
+
+async def test_two_sources_of_one_target_take_turns(jobs: Jobs) -> None:
+    """One tag has one writer at a time, wherever the images come from."""
+    hands = Hands(lambda _job: asyncio.sleep(0.05))
+    async with working(jobs, hands):
+        requests = [wanted(), replace(wanted(), source=Reference.parse("other.example/app:1"))] * 3
+        for request in requests:
+            await jobs.request_copy(request)
+        await eventually(lambda: {str(job.source) for job in hands.ended} == {str(r.source) for r in requests})
+    assert hands.overlaps == []
+
+
+async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: Jobs) -> None:
+    """A freed target wakes the worker: nobody waits for the next look into the queue."""
+    hands = Hands(lambda _job: asyncio.sleep(0.05))
+    for source in ("a.example", "b.example", "c.example"):
+        await jobs.request_copy(replace(wanted(), source=Reference.parse(f"{source}/app:1")))
+    async with working(jobs, hands, replace(QUICK, poll=30.0)):
+        await eventually(lambda: len(hands.ended) == 3, seconds=5)
+
+
+async def test_urgent_jobs_run_first_then_older_ones(jobs: Jobs) -> None:
+    """A push overtakes the bulk of a rule."""
+    for name, priority in (("bulk1:1", 0), ("bulk2:1", 0), ("push:1", 10)):
+        await jobs.request_copy(replace(wanted(name), priority=priority))
+    hands = Hands()
+    async with working(jobs, hands, replace(QUICK, concurrency=1)):
+        await eventually(lambda: len(hands.ended) == 3)
+    assert [job.source.repository.path for job in hands.begun] == ["push", "bulk1", "bulk2"]
+
+
+async def test_a_job_waits_for_its_time(jobs: Jobs) -> None:
+    """A copy may be asked for now and wanted later."""
+    due = datetime.now(UTC) + timedelta(seconds=1)
+    job_id = await queued(jobs, replace(wanted(), not_before=due))
+    view = await seen(jobs, job_id)
+    assert view.next_at is not None
+    assert abs(view.next_at - due) < timedelta(milliseconds=5)
+    hands = Hands()
+    async with working(jobs, hands):
+        await eventually(lambda: hands.ended)
+    assert datetime.now(UTC) >= due
+
+
+async def test_one_duplicate_among_a_hundred_spoils_nothing(jobs: Jobs) -> None:
+    """The members of a batch are asked for one by one, so the one that waits already costs the others nothing."""
+    await jobs.request_copy(wanted("app50:1"))
+    ids = await jobs.request_copies(wanted(f"app{number}:1") for number in range(100))
+    assert [number for number, job_id in enumerate(ids) if job_id is None] == [50]
+    assert (await jobs.counts())[JobStatus.WAITING] == 100
+
+
+async def test_a_handler_gets_what_was_asked_for(jobs: Jobs) -> None:
+    """References, digest, rule and event survive the database, even a registry without a dot in its name."""
+    source = Repository.of("harbor", "team/app").at(Digest.of(b"image"))
+    request = replace(wanted(), source=source, digest=Digest.of(b"image"), rule="all", event="17")
+    job_id = await queued(jobs, request)
+    hands = Hands()
+    async with working(jobs, hands):
+        await eventually(lambda: hands.ended)
+    assert hands.ended == [CopyJob(job_id, 1, source, request.target, Digest.of(b"image"), "all", "17")]
+
+
+async def test_a_rule_waits_once(jobs: Jobs) -> None:
+    """A rule that is due while its last run waits needs no second one."""
+    first = await jobs.request_rule("nightly")
+    assert (first is not None, await jobs.request_rule("nightly")) == (True, None)
+    hands = Hands()
+    async with working(jobs, hands):
+        await eventually(lambda: hands.rules)
+    assert [job.rule for job in hands.rules] == ["nightly"]
+
+
+async def test_names_that_no_database_takes_are_refused(jobs: Jobs) -> None:
+    """A NUL in a rule's name would make PostgreSQL refuse the job long after it was asked for."""
+    with pytest.raises(UsageError, match="control characters"):
+        await jobs.request_rule("bad\0name")
+
+
+async def test_a_limit_holds_for_the_source_and_the_target(jobs: Jobs) -> None:
+    """Never more copies at once than a registry may have, and other registries are not held up by it."""
+    await jobs.set_limits({"dst.example": 2, "src.example": 3})
+    gate = asyncio.Event()
+    hands = Hands(lambda _job: _passed(gate))
+    await jobs.request_copies(wanted(f"app{number}:1") for number in range(8))
+    await jobs.request_copies(wanted(f"app{number}:1", target="free.example") for number in range(4))
+    await jobs.request_copy(wanted("other:1", source="else.example", target="else.example"))
+    async with working(jobs, hands):
+        await eventually(lambda: len(hands.running) == 4)
+        targets = sorted(job.target.repository.registry for job in hands.running)
+        gate.set()
+        await eventually(lambda: len(hands.ended) == 13)
+    assert targets == ["dst.example", "dst.example", "else.example", "free.example"]
+    assert hands.most <= 4
+
+
+async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target(jobs: Jobs) -> None:
+    """What runs goes on; the next ones obey; and no target gets a second writer, since its lock is another thing."""
+    hands = Hands(lambda _job: asyncio.sleep(0.1))
+    sources = [f"src{number}.example/app:1" for number in range(4)]
+    for source in sources:
+        await jobs.request_copy(replace(wanted(), source=Reference.parse(source)))
+    await jobs.request_copies(wanted(f"app{number}:1") for number in range(8))
+    await jobs.set_limits({"dst.example": 1})
+    async with working(jobs, hands):
+        await eventually(lambda: len(hands.ended) == 2)
+        most_before = hands.most
+        await jobs.set_limits({"dst.example": 4})
+        await eventually(lambda: len(hands.ended) == 12)
+    assert (most_before, hands.most, hands.overlaps) == (1, 4, [])
+
+
+async def test_lists_have_pages_and_filters(jobs: Jobs) -> None:
+    """An operator finds a job by where it stands, by its target and by its kind, newest first."""
+    ids = [job_id for job_id in await jobs.request_copies(wanted(f"app{number}:1") for number in range(5)) if job_id]
+    rule_id = await jobs.request_rule("nightly")
+    await jobs.cancel(ids[0])
+    page = await jobs.list(JobFilter(kind=JobKind.COPY, limit=2))
+    rest = await jobs.list(JobFilter(kind=JobKind.COPY, before=page[-1].id))
+    assert [view.id for view in [*page, *rest]] == sorted(ids, reverse=True)
+    assert [view.id for view in await jobs.list(JobFilter(statuses=frozenset({JobStatus.CANCELLED})))] == [ids[0]]
+    assert [view.id for view in await jobs.list(JobFilter(kind=JobKind.RULE))] == [rule_id]
+    lock = target_lock(wanted("app3:1").target)
+    assert [view.args["target"] for view in await jobs.list(JobFilter(lock=lock))] == ["dst.example/app3:1"]
+
+
+async def test_a_job_shows_its_steps_and_times(jobs: Jobs) -> None:
+    """What happened to a job, and when, can be read afterwards."""
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands()):
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    shown = await jobs.show(job_id)
+    assert shown is not None
+    assert [step.what for step in shown[1]] == ["deferred", "started", "succeeded"]
+    assert datetime.now(UTC) - timedelta(minutes=1) < view.created_at <= view.changed_at <= datetime.now(UTC)
+    assert await jobs.show(job_id + 1) is None
+
+
+async def _passed(gate: asyncio.Event) -> None:
+    await gate.wait()

@@ -1,0 +1,45 @@
+"""When a job is tried again: decisions without a clock."""
+
+from random import Random
+
+import pytest
+
+from image_syncer.errors import CopyFailed, NotFound, RateLimited, Unavailable
+from image_syncer.jobs import JobRetryPolicy
+from image_syncer.jobs.retry import describe
+
+_POLICY = JobRetryPolicy(attempts=8, first_wait=10.0, longest_wait=100.0, patience=1000.0)
+
+
+@pytest.mark.parametrize(("attempt", "longest"), [(1, 10), (2, 20), (3, 40), (4, 80), (5, 100), (7, 100)])
+def test_the_rest_doubles_up_to_its_bound(attempt: int, longest: float) -> None:
+    """The second half of it is random, so that many jobs do not come back together."""
+    wait = _POLICY.wait_after(Unavailable("down"), attempt, Random(3))
+    assert wait is not None
+    assert longest / 2 <= wait <= longest
+
+
+def test_the_last_try_is_the_last() -> None:
+    """A job is tried as often as was said, the first time included."""
+    assert _POLICY.wait_after(Unavailable("down"), 7, Random(3)) is not None
+    assert _POLICY.wait_after(Unavailable("down"), 8, Random(3)) is None
+
+
+@pytest.mark.parametrize(("wish", "wait"), [(500.0, 500.0), (5000.0, 1000.0)])
+def test_the_registrys_wish_counts_within_our_patience(wish: float, wait: float) -> None:
+    """`Retry-After` is honoured, also of a failure inside a copy; nobody can send us to sleep for a year."""
+    failure = CopyFailed(RateLimited("slow down", retry_after=wish), side="target", step="push blob")
+    assert _POLICY.wait_after(failure, 1, Random(3)) == wait
+
+
+def test_what_cannot_help_is_not_repeated() -> None:
+    """docs/adr/0011 holds for jobs too; an error of unknown kind may pass."""
+    assert _POLICY.wait_after(NotFound("gone"), 1, Random(3)) is None
+    assert _POLICY.wait_after(ValueError("strange"), 1, Random(3)) is not None
+
+
+def test_a_description_is_one_bounded_line() -> None:
+    """A registry's text can neither forge lines nor break a database with a NUL, nor fill it."""
+    text = describe(Unavailable("a\r\nb\x00c" + "x" * 5000))
+    assert text.startswith("a b c")
+    assert len(text) == 2000

@@ -1,0 +1,144 @@
+"""What holds for one of the stores only: files and their owners, databases and theirs, and who plays which query."""
+
+import asyncio
+import re
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import procrastinate.sql
+import psycopg
+import pytest
+from procrastinate.exceptions import ConnectorException
+from procrastinate.schema import SchemaManager
+
+from image_syncer.errors import UsageError
+from image_syncer.jobs import JobsUnavailable, open_jobs
+from image_syncer.jobs.queries import QUERIES
+from image_syncer.jobs.sqlite_connector import SqliteConnector
+from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
+from jobs.cluster import Cluster
+from jobs.workbench import Hands, eventually, wanted, working
+
+
+def test_sqlite_plays_or_refuses_every_query_of_the_pinned_procrastinate() -> None:
+    """A release that asks for something new fails here, not in a daemon."""
+    ours = [*PLAIN, *WITH_STEPS, *REFUSED]
+    assert sorted(ours) == sorted([*procrastinate.sql.queries, *QUERIES])
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
+def test_sqlite_asks_for_no_argument_that_postgresql_does_not_get(name: str) -> None:
+    """Both texts of a query take the same arguments, so neither can break when the other changes."""
+    theirs = (procrastinate.sql.queries | dict(QUERIES))[name]
+    assert set(re.findall(r"[^:]:(\w+)", PLAIN[name])) - {"now"} <= set(re.findall(r"%\((\w+)\)s", theirs))
+
+
+async def test_a_refused_query_is_named(tmp_path: Path) -> None:
+    """Whoever uses more of Procrastinate than we play learns what is missing."""
+    connector = SqliteConnector(tmp_path / "jobs.db")
+    await connector.open_async()
+    with pytest.raises(ConnectorException, match="finish_job is not played on SQLite"):
+        await connector.execute_query_async(procrastinate.sql.queries["finish_job"], job_id=1)
+    await connector.close_async()
+
+
+async def test_a_file_has_one_worker(tmp_path: Path) -> None:
+    """A second one is told what to do; it does not give the first one's jobs away."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    async with open_jobs(url) as one, open_jobs(url) as two, working(one, Hands()):
+        await eventually(lambda: one.worker_alive)
+        with pytest.raises(UsageError, match="another worker holds"):
+            await two.run_worker(Hands().handlers(), stop=asyncio.Event(), rng=Random(1))
+
+
+async def test_others_may_ask_while_a_worker_has_the_file(tmp_path: Path) -> None:
+    """The command line and the hooks need no lock: what they ask for is found at the next look."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    hands = Hands()
+    async with open_jobs(url) as one, open_jobs(url) as two, working(one, hands):
+        await two.request_copy(wanted())
+        await eventually(lambda: hands.ended, seconds=3)
+
+
+async def test_the_file_is_synchronised_with_every_commit(tmp_path: Path) -> None:
+    """What was acknowledged survives a power cut; and only its owner may read it."""
+    async with open_jobs(f"sqlite:///{tmp_path}/new/jobs.db"):
+        with closing(sqlite3.connect(tmp_path / "new/jobs.db")) as other:
+            assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert stat.S_IMODE((tmp_path / "new/jobs.db").stat().st_mode) == 0o600
+
+
+async def test_the_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    """A wrong path must not fill somebody's database with our tables."""
+    with closing(sqlite3.connect(tmp_path / "theirs.db")) as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(UsageError, match="another program"):
+        async with open_jobs(f"sqlite:///{tmp_path}/theirs.db"):
+            pass
+
+
+async def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """A downgrade is refused before it can spoil anything."""
+    path = tmp_path / "jobs.db"
+    async with open_jobs(str(path)):
+        pass
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(UsageError, match="newer"):
+        async with open_jobs(str(path)):
+            pass
+
+
+async def test_a_damaged_file_is_trouble_with_a_name(tmp_path: Path) -> None:
+    """Not a traceback."""
+    (tmp_path / "jobs.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(JobsUnavailable, match="not a database"):
+        async with open_jobs(f"sqlite:///{tmp_path}/jobs.db"):
+            pass
+
+
+async def test_the_database_of_another_procrastinate_is_left_alone(cluster: Cluster) -> None:
+    """Its jobs are not ours to run."""
+    url = cluster.new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SchemaManager.get_schema())
+    with pytest.raises(UsageError, match="another program"):
+        async with open_jobs(url):
+            pass
+
+
+async def test_the_database_of_a_newer_version_is_left_alone(cluster: Cluster) -> None:
+    """A downgrade is refused before it can spoil anything."""
+    url = cluster.new_database()
+    async with open_jobs(url):
+        pass
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE image_syncer_job_schema SET version = 99")
+    with pytest.raises(UsageError, match="newer"):
+        async with open_jobs(url):
+            pass
+
+
+async def test_a_server_that_is_not_there_is_trouble_without_the_password() -> None:
+    """The message says where and why, and keeps the secret."""
+    with pytest.raises(JobsUnavailable) as trouble:
+        async with open_jobs("postgresql://someone:hunter2@127.0.0.1:1/jobs"):
+            pass
+    assert "127.0.0.1" in str(trouble.value)
+    assert "hunter2" not in str(trouble.value)
+
+
+async def test_postgresql_commits_each_statement_by_itself(cluster: Cluster) -> None:
+    """A worker that is paused between two round trips holds up nobody: no transaction of ours is ever left open."""
+    url = cluster.new_database()
+    async with open_jobs(url) as jobs, working(jobs, Hands()):
+        await eventually(lambda: jobs.worker_alive)
+        await jobs.request_copy(wanted())
+        with psycopg.connect(url, autocommit=True) as other:
+            states = other.execute(
+                "SELECT state FROM pg_stat_activity WHERE application_name = 'image-syncer jobs'"
+            ).fetchall()
+    assert {state for (state,) in states} <= {"idle", "active"}

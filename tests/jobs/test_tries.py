@@ -1,0 +1,228 @@
+"""How tries end: again after a rest, superseded, as a dead letter, or because an operator said so; in both stores."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from image_syncer.errors import CopyFailed, Denied
+from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay
+from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
+
+
+async def test_a_failure_that_may_pass_is_tried_again(jobs: Jobs) -> None:
+    """The job succeeds at its third try, and what went wrong before can still be read."""
+
+    async def act(job: CopyJob) -> None:
+        if job.attempt < 3:
+            raise busy()
+
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(act)):
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert (view.attempts, view.last_error) == (3, "dst.example/app: asked to slow down")
+
+
+async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:
+    """Where it waits, an operator sees until when and why."""
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(_fail), SLUGGISH):
+        view = await settled(jobs, job_id, lambda view: view.attempts == 1)
+    assert (view.status, view.last_error) == (JobStatus.WAITING, "dst.example/app: asked to slow down")
+    assert view.next_at is not None
+    assert 25 < (view.next_at - datetime.now(UTC)).total_seconds() <= 60
+
+
+async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: Jobs) -> None:
+    """The lock is for running jobs: who rests for ten minutes keeps nobody waiting."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_fail)
+    async with working(jobs, hands, SLUGGISH):
+        await settled(jobs, job_id, lambda view: view.attempts == 1)
+        other = await queued(jobs, replace(wanted(), source=wanted(source="other.example").source))
+        await settled(jobs, other, lambda view: view.attempts == 1)
+
+
+async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: Jobs) -> None:
+    """Nothing is lost: after three tries the job stays, and on request it has all its tries again."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_fail)
+    async with working(jobs, hands):
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.FAILED)
+        assert (view.attempts, len(hands.begun)) == (3, 3)
+        hands.act = _succeed
+        assert await jobs.retry(job_id) is Replay.QUEUED
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert view.attempts == 1
+
+
+async def test_a_permanent_failure_is_not_repeated(jobs: Jobs) -> None:
+    """A missing right does not come by asking again."""
+
+    async def act(_job: CopyJob) -> None:
+        raise CopyFailed(Denied("no right to push"), side="target", step="push blob")
+
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(act)):
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.FAILED)
+    assert (view.attempts, view.last_error) == (1, "target: push blob: no right to push")
+
+
+async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: Jobs) -> None:
+    """An error that is not ours may quote a token; operators read its kind, the log has the rest."""
+
+    async def act(_job: CopyJob) -> None:
+        raise ValueError("token=hunter2")
+
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(act), SLUGGISH):
+        view = await settled(jobs, job_id, lambda view: view.attempts == 1)
+    assert view.last_error == "unexpected ValueError; the log has the details"
+
+
+async def test_a_try_that_takes_too_long_is_ended(jobs: Jobs) -> None:
+    """A handler that hangs holds its target and its place for so long and no longer."""
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(_hang), replace(SLUGGISH, longest=0.2)):
+        view = await settled(jobs, job_id, lambda view: view.attempts == 1)
+    assert view.last_error == "it took longer than a job may"
+
+
+async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: Jobs) -> None:
+    """Its retry would be one copy too many; the target is free at once, and operators see why it was not repeated."""
+    gate = asyncio.Event()
+
+    async def act(job: CopyJob) -> None:
+        await gate.wait()
+        if job.id == first:
+            raise busy()
+
+    first = await queued(jobs, wanted())
+    hands = Hands(act)
+    async with working(jobs, hands):
+        await eventually(lambda: hands.running)
+        second = await queued(jobs, wanted())
+        gate.set()
+        await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
+    view = await seen(jobs, first)
+    assert (view.status, view.last_error) == (JobStatus.SUPERSEDED, "dst.example/app: asked to slow down")
+
+
+async def test_a_replay_joins_the_successor_that_waits(jobs: Jobs) -> None:
+    """Two jobs for the same never wait side by side."""
+    first = await queued(jobs, wanted())
+    await jobs.cancel(first)
+    second = await queued(jobs, wanted())
+    assert await jobs.retry(first) is Replay.MERGED
+    assert [(await seen(jobs, job_id)).status for job_id in (first, second)] == [JobStatus.CANCELLED, JobStatus.WAITING]
+
+
+async def test_a_retry_of_a_resting_job_means_now(jobs: Jobs) -> None:
+    """An operator who has mended the cause need not wait."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_fail)
+    async with working(jobs, hands, SLUGGISH):
+        await settled(jobs, job_id, lambda view: view.attempts == 1)
+        hands.act = _succeed
+        assert await jobs.retry(job_id) is Replay.QUEUED
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert (view.attempts, await jobs.retry(job_id)) == (2, Replay.REFUSED)
+
+
+async def test_a_waiting_job_can_be_cancelled(jobs: Jobs) -> None:
+    """It never begins, and the next request is a new one."""
+    job_id = await queued(jobs, wanted())
+    assert (await jobs.cancel(job_id), await jobs.cancel(job_id)) == (True, False)
+    second = await queued(jobs, wanted())
+    hands = Hands()
+    async with working(jobs, hands):
+        await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert [job.id for job in hands.begun] == [second]
+    assert (await seen(jobs, job_id)).status is JobStatus.CANCELLED
+
+
+async def test_the_abort_of_a_running_job_is_final(jobs: Jobs) -> None:
+    """It ends soon, is not repeated, and its target is free."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_hang)
+    async with working(jobs, hands):
+        await eventually(lambda: hands.running)
+        assert (await jobs.cancel(job_id), await jobs.abort(job_id)) == (False, True)
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.ABORTED, seconds=5)
+        hands.act = _succeed
+        second = await queued(jobs, wanted())
+        await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert len(hands.begun) == 2
+
+
+async def test_an_aborted_job_can_be_replayed(jobs: Jobs) -> None:
+    """Final means that nothing happens by itself."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_hang)
+    async with working(jobs, hands):
+        await eventually(lambda: hands.running)
+        await jobs.abort(job_id)
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.ABORTED)
+        hands.act = _succeed
+        assert await jobs.retry(job_id) is Replay.QUEUED
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+
+
+async def test_a_stop_lets_running_jobs_end(jobs: Jobs) -> None:
+    """Within the drain's deadline nothing is interrupted, and nothing new begins."""
+    hands = Hands(lambda _job: asyncio.sleep(0.3))
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, hands, QUICK):
+        await eventually(lambda: hands.running)
+    assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_stop_puts_back_what_does_not_end(jobs: Jobs) -> None:
+    """A restart in the middle of a long copy loses nothing and costs none of its tries."""
+    job_id = await queued(jobs, wanted())
+    for _ in range(4):
+        hands = Hands(_hang)
+        async with working(jobs, hands, HURRIED):
+            await eventually(lambda: hands.running)  # noqa: B023 - waited for within the same round
+        view = await seen(jobs, job_id)
+        assert (view.status, view.attempts) == (JobStatus.WAITING, 0)
+    async with working(jobs, Hands()):
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+
+
+async def test_a_cancelled_worker_drains_too(jobs: Jobs) -> None:
+    """Whoever brings the task tree down gets the same guarantee."""
+    job_id = await queued(jobs, wanted())
+    hands = Hands(_hang)
+    working_task = asyncio.create_task(_work_for_ever(jobs, hands))
+    await eventually(lambda: hands.running)
+    working_task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working_task
+    assert (await seen(jobs, job_id)).status is JobStatus.WAITING
+
+
+async def test_the_worker_says_whether_it_is_at_work(jobs: Jobs) -> None:
+    """Readiness can be asked for."""
+    assert not jobs.worker_alive
+    async with working(jobs, Hands()):
+        await eventually(lambda: jobs.worker_alive)
+    assert not jobs.worker_alive
+
+
+async def _fail(_job: CopyJob) -> None:
+    raise busy()
+
+
+async def _succeed(_job: CopyJob) -> None:
+    await asyncio.sleep(0)
+
+
+async def _work_for_ever(jobs: Jobs, hands: Hands) -> None:
+    await jobs.run_worker(hands.handlers(), HURRIED, stop=asyncio.Event(), rng=Random(7))
+
+
+async def _hang(_job: CopyJob) -> None:
+    await asyncio.sleep(60)

@@ -1,0 +1,198 @@
+"""The API, the pages and the metrics over a backend in which something has happened."""
+
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from image_syncer.server.pages import moment, shape, size
+from image_syncer.server.settings import ServerSettings
+from server.memory_backend import NOW, Running, filled, running
+
+
+@pytest.fixture
+async def site() -> AsyncGenerator[Running]:
+    """An open server."""
+    async with running(memory=filled()) as server:
+        yield server
+
+
+async def get(site: Running, path: str) -> Any:
+    """Return the JSON of a good answer."""
+    async with site.client.get(path) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def test_rules_are_listed(site: Running) -> None:
+    """In their order, with what is wanted and when."""
+    first, second = await get(site, "/api/v1/rules")
+    assert (first["name"], first["events"], first["schedule"]) == ("team", True, None)
+    assert (second["schedule"], second["next_at"]) == ("every 10 min", "2026-05-04T09:16:33Z")
+
+
+async def test_a_rule_is_run_on_request(site: Running) -> None:
+    """Its name may hold slashes; one that waits already is not doubled; one that is not there is 404."""
+    path = "/api/v1/rules/docker.io/library/nginx/run"
+    async with site.client.post(path) as response:
+        assert (response.status, await response.json()) == (202, {"job": 4})
+    async with site.client.post(path) as response:
+        assert (response.status, await response.json()) == (202, {"job": None})
+    assert await site.status("POST", "/api/v1/rules/nobody/run") == 404
+
+
+async def test_runs_and_their_images_are_shown(site: Running) -> None:
+    """Newest first, by rule, and the images by outcome."""
+    assert [run["id"] for run in (await get(site, "/api/v1/runs"))["items"]] == [2, 1]
+    assert [run["id"] for run in (await get(site, "/api/v1/runs?rule=team"))["items"]] == [2]
+    assert (await get(site, "/api/v1/runs/1"))["copied"] == 3
+    failed = await get(site, "/api/v1/runs/1/images?outcome=failed")
+    assert [image["source"] for image in failed["items"]] == ["docker.io/library/nginx:1.9"]
+
+
+async def test_jobs_are_listed_in_pages_and_by_filter(site: Running) -> None:
+    """`next` leads on until there is no more."""
+    page = await get(site, "/api/v1/jobs?limit=2")
+    assert ([job["id"] for job in page["items"]], page["next"]) == ([3, 2], 2)
+    page = await get(site, "/api/v1/jobs?limit=2&before=2")
+    assert ([job["id"] for job in page["items"]], page["next"]) == ([1], None)
+    [failed] = (await get(site, "/api/v1/jobs?status=failed&kind=copy"))["items"]
+    assert "507" in failed["error"]
+
+
+async def test_a_failed_job_is_retried_and_a_waiting_one_cancelled(site: Running) -> None:
+    """Each only in the state that it is for: 409 otherwise."""
+    assert await site.status("POST", "/api/v1/jobs/3/retry") == 409
+    assert await site.status("POST", "/api/v1/jobs/1/cancel") == 409
+    assert await site.status("POST", "/api/v1/jobs/1/retry") == 200
+    assert await site.status("POST", "/api/v1/jobs/3/cancel") == 200
+    assert [(await get(site, f"/api/v1/jobs/{job}"))["status"] for job in (1, 3)] == ["waiting", "cancelled"]
+
+
+async def test_events_are_listed_and_shown(site: Running) -> None:
+    """With the copies that they led to."""
+    assert [row["id"] for row in (await get(site, "/api/v1/events?status=unmatched"))["items"]] == [2]
+    assert (await get(site, "/api/v1/events/1"))["copies"][0]["outcome"] == "copied"
+
+
+@pytest.mark.parametrize("path", ["jobs/99", "runs/99", "runs/99/images", "events/99"])
+async def test_what_is_not_there_is_404(site: Running, path: str) -> None:
+    """In our own form."""
+    async with site.client.get(f"/api/v1/{path}") as response:
+        assert (response.status, await response.json()) == (404, {"error": "there is no 99"})
+
+
+@pytest.mark.parametrize(
+    "path", ["jobs?limit=0", "jobs?limit=501", "jobs?status=odd", "jobs/x", "jobs/0", "jobs/9223372036854775808"]
+)
+async def test_bad_parameters_are_422(site: Running, path: str) -> None:
+    """They never reach the backend, and the answer names the parameter."""
+    async with site.client.get(f"/api/v1/{path}") as response:
+        assert response.status == 422
+        assert re.search("limit|status|job", (await response.json())["error"])
+
+
+async def test_the_api_says_when_the_backend_is_down(site: Running) -> None:
+    """503 with Retry-After everywhere, never an empty list."""
+    site.memory.down = True
+    for path in ("rules", "runs", "jobs", "events", "jobs/1"):
+        async with site.client.get(f"/api/v1/{path}") as response:
+            assert (response.status, response.headers["retry-after"]) == (503, "7")
+
+
+async def test_the_dashboard_shows_what_goes_on(site: Running) -> None:
+    """Rules, runs, jobs and events on one page that needs nothing else."""
+    async with site.client.get("/") as response:
+        text, policy = await response.text(), response.headers["content-security-policy"]
+    assert response.status == 200
+    for shown in ("registry.example.com/team/**", "507 no space left", "700.0 MiB", "unmatched", "mirror.example.com"):
+        assert shown in text
+    assert not re.search(r"<script|https?://|<link|<img", text)
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+async def test_what_strangers_wrote_is_only_text(site: Running) -> None:
+    """An error text of a registry can not become a part of the page."""
+    job = site.memory.job_rows[0]
+    object.__setattr__(job, "error", "<script>alert(1)</script>")
+    async with site.client.get("/") as response:
+        text = await response.text()
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+
+
+async def test_an_empty_dashboard_says_so() -> None:
+    """Nothing has happened yet, and the page is whole."""
+    async with running() as site, site.client.get("/") as response:
+        assert "There are no rules." in await response.text()
+
+
+async def test_the_dashboard_says_when_the_backend_is_down(site: Running) -> None:
+    """503 with a page that tells it."""
+    site.memory.down = True
+    async with site.client.get("/") as response:
+        assert response.status == 503
+        assert "disk I/O error" in await response.text()
+
+
+@pytest.mark.parametrize("path", ["/", "/sync/"])
+async def test_pages_stand_behind_a_prefix(path: str) -> None:
+    """Whether the proxy takes its prefix away or not, and links lead through it."""
+    async with running(ServerSettings(base_path="/sync"), filled()) as site, site.client.get(path) as response:
+        assert response.status == 200
+        assert set(re.findall(r'href="(/[a-z]*)', await response.text())) == {"/sync"}
+
+
+async def test_the_description_names_every_route(site: Running) -> None:
+    """The page and the document tell the same."""
+    document = await get(site, "/openapi.json")
+    assert {"/api/v1/jobs/{job}/retry", "/hooks/{source}", "/healthz", "/metrics"} <= set(document["paths"])
+    async with site.client.get("/docs") as response:
+        text = await response.text()
+    assert all(path in text for path in document["paths"])
+    assert not re.search(r"<script|https?://", text)
+
+
+async def test_metrics_count_requests_events_and_jobs(site: Running) -> None:
+    """By route, source and status; the names begin with our own."""
+    await site.status("BREW", "/healthz")
+    await site.status("GET", "/api/v1/jobs/1")
+    async with site.client.get("/metrics") as response:
+        text = await response.text()
+    assert 'image_syncer_http_requests_total{method="GET",route="/api/v1/jobs/{job}",status="200"} 1.0' in text
+    assert 'image_syncer_http_requests_total{method="other",route="/healthz",status="405"} 1.0' in text
+    assert 'image_syncer_jobs{status="failed"} 1.0' in text
+    assert 'image_syncer_jobs{status="superseded"} 0.0' in text
+    assert not [line for line in text.splitlines() if not line.startswith(("#", "image_syncer_"))]
+
+
+async def test_metrics_show_no_old_numbers(site: Running) -> None:
+    """While the queue does not answer, that is what they say."""
+    await site.status("GET", "/metrics")
+    site.memory.down = True
+    async with site.client.get("/metrics") as response:
+        text = await response.text()
+    assert "image_syncer_backend_up 0.0" in text
+    assert "image_syncer_jobs{" not in text
+
+
+def test_numbers_are_told_as_people_read_them() -> None:
+    """Sizes in binary units, times from now."""
+    assert [size(n) for n in (0, 1023, 1024, 734_003_200, 2**50)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "700.0 MiB",
+        "1024.0 TiB",
+    ]
+    assert [moment(None, NOW), moment(NOW, NOW), moment(NOW.replace(hour=10), NOW)] == ["\N{EN DASH}", "now", "in 1 h"]
+    assert moment(NOW.replace(day=1), NOW) == "3 d ago"
+
+
+def test_schemas_are_told_in_a_few_words() -> None:
+    """Optional, list, reference and the rest."""
+    assert shape({"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Job"}}, {"type": "null"}]}) == (
+        "list of Job or null"
+    )
+    assert shape({}) == "any"

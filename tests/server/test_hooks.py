@@ -1,0 +1,307 @@
+"""Native hooks: verified as they came, understood, recorded, and only then answered."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncGenerator
+from io import BytesIO
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from image_syncer.events.signatures import Basic, Bearer, StaticHeader, UrlSecret, signed
+from image_syncer.events.tokens import GOOGLE_ISSUERS, Jwt
+from image_syncer.server.settings import HookSource, ServerSettings
+from server.memory_backend import MemoryBackend, Running, basic, running
+
+REGISTRY = "registry.example.com"
+SECRET = "a-secret-of-32-characters-0123456"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+SETTINGS = ServerSettings(
+    hooks={
+        "open": HookSource("distribution", REGISTRY),
+        "static": HookSource("distribution", REGISTRY, (StaticHeader(f"Bearer {SECRET}"),)),
+        "basic": HookSource("distribution", REGISTRY, (Basic("user", SECRET),)),
+        "bearer": HookSource("distribution", REGISTRY, (Bearer(SECRET),)),
+        "url": HookSource("distribution", REGISTRY, (UrlSecret(SECRET),)),
+        "rolling": HookSource("distribution", REGISTRY, (Bearer("new"), Bearer("old"))),
+        "github": HookSource("github", "ghcr.io", (signed("github", SECRET),)),
+        "nexus": HookSource("nexus", REGISTRY, (signed("nexus", SECRET),)),
+        "pubsub": HookSource("pubsub", "europe-docker.pkg.dev", (Jwt(GOOGLE_ISSUERS, "our-audience"),)),
+        "acr": HookSource("acr", "myreg.azurecr.io", (UrlSecret(SECRET),)),
+        "plain": HookSource("plain", None, (Bearer(SECRET),)),
+    },
+    body_seconds=0.5,
+    patience_seconds=1,
+)
+BEARER = {"authorization": f"Bearer {SECRET}"}
+
+
+@pytest.fixture
+async def site() -> AsyncGenerator[Running]:
+    """A server with a source for every way to show oneself."""
+    async with running(SETTINGS) as server:
+        yield server
+
+
+def envelope(tag: str = "1.4.2", action: str = "push", repository: str = "team/app") -> bytes:
+    """Return what a Distribution registry sends."""
+    target = {"mediaType": MANIFEST, "repository": repository, "tag": tag, "digest": f"sha256:{'3f' * 32}"}
+    return json.dumps({"events": [{"id": "e-1", "action": action, "target": target}]}).encode()
+
+
+async def test_accepted_means_recorded(site: Running) -> None:
+    """202 names the events, which are durable by then."""
+    async with site.client.post("/hooks/open", data=envelope()) as response:
+        answer = await response.json()
+    assert response.status == 202
+    assert answer["events"] == [{"id": 1, "reference": f"{REGISTRY}/team/app:1.4.2", "rules": ["team"]}]
+    assert [(row.source, row.tag) for row in site.memory.event_rows] == [("open", "1.4.2")]
+
+
+async def test_uninteresting_kinds_are_ignored_with_the_reason(site: Running) -> None:
+    """200, since a refusal would make senders repeat or stop."""
+    async with site.client.post("/hooks/open", data=envelope(action="pull")) as response:
+        answer = await response.json()
+    assert (response.status, answer["status"]) == (200, "ignored")
+    assert "pull" in answer["reason"]
+    assert not site.memory.event_rows
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"nonsense", 400),
+        (b"[]", 400),
+        (b"{}", 400),
+        (b'{"events": 1}', 400),
+        (b'{"events": NaN}', 400),
+        (b'{"events": ' + b"[" * 100_000, 400),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, 400),
+        (b" " * (1024 * 1024 + 1), 413),
+    ],
+)
+async def test_nonsense_is_refused(site: Running, body: bytes, status: int) -> None:
+    """What no sender sends is 400, deep nesting too, a body beyond the limit 413; nothing is left behind."""
+    assert await site.status("POST", "/hooks/open", data=BytesIO(body)) == status
+    assert not site.memory.event_rows
+
+
+async def test_a_body_of_unknown_length_is_counted_while_it_comes() -> None:
+    """What would be taken if it were shorter is refused at our limit, which is not the parser's."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield envelope()
+        for _ in range(10):
+            yield b" " * 100
+
+    for limit, status in ((1000, 413), (2000, 202)):
+        async with running(ServerSettings(hooks=SETTINGS.hooks, body_limit_bytes=limit)) as site:
+            assert await site.status("POST", "/hooks/open", data=pieces()) == status
+
+
+async def test_every_event_of_an_envelope_is_recorded(site: Running) -> None:
+    """One notification may tell of several tags, and leave some out."""
+    entries = [json.loads(envelope(tag))["events"][0] for tag in ("1", "2", "bad tag")]
+    async with site.client.post("/hooks/open", json={"events": entries}) as response:
+        answer = await response.json()
+    assert [event["id"] for event in answer["events"]] == [1, 2]
+    assert [row.tag for row in site.memory.event_rows] == ["1", "2"]
+    assert "bad tag" in answer["left_out"][0]
+
+
+async def test_a_slow_body_loses_its_turn(site: Running) -> None:
+    """A sender that drips is answered 408 in the end."""
+
+    async def drip() -> AsyncGenerator[bytes]:
+        yield b"{"
+        await asyncio.sleep(2)
+
+    assert await site.status("POST", "/hooks/open", data=drip()) == 408
+
+
+async def test_a_compressed_body_is_refused(site: Running) -> None:
+    """Nothing is unpacked: a few kilobytes could be gigabytes."""
+    headers = {"content-encoding": "gzip"}
+    assert await site.status("POST", "/hooks/open", data=b"x", headers=headers) == 415
+
+
+async def test_a_tag_with_control_characters_is_no_event(site: Running) -> None:
+    """It is left out and quoted, and nothing is recorded."""
+    async with site.client.post("/hooks/open", data=envelope(tag="a\x1b[31m")) as response:
+        assert response.status == 200
+        assert "\x1b" not in (await response.json())["reason"]
+
+
+async def test_an_unknown_source_is_404(site: Running) -> None:
+    """With and without a secret in the path."""
+    assert await site.status("POST", "/hooks/nobody", data=envelope()) == 404
+    assert await site.status("POST", "/hooks/nobody/secret", data=envelope()) == 404
+    assert await site.status("OPTIONS", "/hooks/nobody") == 404
+
+
+async def test_only_post_is_taken(site: Running) -> None:
+    """A page that is fetched has no effects."""
+    assert await site.status("GET", "/hooks/open") == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/hooks/static", {"headers": BEARER}),
+        ("/hooks/basic", {"headers": basic("user", SECRET)}),
+        ("/hooks/bearer", {"headers": BEARER}),
+        (f"/hooks/url/{SECRET}", {}),
+        (f"/hooks/url?secret={SECRET}", {}),
+        ("/hooks/rolling", {"headers": {"authorization": "Bearer new"}}),
+        ("/hooks/rolling", {"headers": {"authorization": "Bearer old"}}),
+    ],
+)
+async def test_the_right_proof_opens(site: Running, path: str, options: dict[str, Any]) -> None:
+    """Every way in which a sender of envelopes can show itself."""
+    assert await site.status("POST", path, data=envelope(), **options) == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/hooks/static", {}),
+        ("/hooks/static", {"headers": {"authorization": SECRET}}),
+        ("/hooks/basic", {"headers": basic("user", "wrong")}),
+        ("/hooks/bearer", {"headers": {"authorization": "Bearer wrong"}}),
+        ("/hooks/url", {}),
+        ("/hooks/url/wrong", {}),
+        ("/hooks/url?secret=wrong", {}),
+        ("/hooks/rolling", {"headers": {"authorization": "Bearer older"}}),
+        ("/hooks/github", {"headers": {"x-hub-signature-256": "sha256=00"}}),
+        ("/hooks/pubsub", {"headers": {"authorization": "Bearer a.b.c"}}),
+    ],
+)
+async def test_a_wrong_proof_is_401(site: Running, path: str, options: dict[str, Any]) -> None:
+    """It is refused before the body is understood: nonsense is 401 too. The answer does not repeat what was given."""
+    for body in (envelope(), b"nonsense"):
+        async with site.client.post(path, data=body, **options) as response:
+            assert response.status == 401
+            assert "wrong" not in response.headers.get("www-authenticate", "")
+            assert SECRET not in await response.text()
+    assert not site.memory.event_rows
+
+
+async def test_signatures_are_over_the_raw_body(site: Running) -> None:
+    """One changed byte, even a blank, and the signature does not fit."""
+    body = json.dumps({"repository": {}, "component": {"format": "docker"}, "action": "DELETED"}).encode()
+    headers = {"x-nexus-webhook-signature": hmac.new(SECRET.encode(), body, hashlib.sha1).hexdigest()}
+    assert await site.status("POST", "/hooks/nexus", data=body, headers=headers) in {200, 400}
+    assert await site.status("POST", "/hooks/nexus", data=body + b" ", headers=headers) == 401
+
+
+async def test_a_signed_ping_is_answered(site: Running) -> None:
+    """GitHub's first call after the hook is made."""
+    body = b'{"zen": "Keep it logically awesome."}'
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"x-hub-signature-256": f"sha256={signature}", "x-github-event": "ping"}
+    assert await site.status("POST", "/hooks/github", data=body, headers=headers) == 200
+
+
+async def test_a_signed_token_is_verified_with_the_issuers_keys() -> None:
+    """Pub/Sub's token passes with the key of its id, for our audience alone; the keys come from the key ring."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    numbers = json.loads(RSAAlgorithm.to_jwk(private.public_key())) | {"kid": "k1"}
+    memory = MemoryBackend(signing={"k1": jwt.PyJWK(numbers, "RS256")})
+    body = json.dumps({"message": {"data": "e30=", "messageId": "1"}, "subscription": "s"}).encode()
+    async with running(SETTINGS, memory) as site:
+        for audience, refused in (("our-audience", False), ("another", True)):
+            now = int(time.time())
+            claims = {"iss": GOOGLE_ISSUERS[0], "aud": audience, "iat": now, "exp": now + 300}
+            token = jwt.encode(claims, private, "RS256", headers={"kid": "k1"})
+            headers = {"authorization": f"Bearer {token}"}
+            assert (await site.status("POST", "/hooks/pubsub", data=body, headers=headers) == 401) is refused
+    assert memory.asked_keys == [(*GOOGLE_ISSUERS, "k1")] * 2
+
+
+async def test_event_grid_is_greeted(site: Running) -> None:
+    """Both handshakes are answered: the event of its own schema, and the OPTIONS request of CloudEvents."""
+    kind = "Microsoft.EventGrid.SubscriptionValidationEvent"
+    body = json.dumps([{"id": "1", "eventType": kind, "data": {"validationCode": "512d38b6"}}])
+    async with site.client.post(f"/hooks/acr/{SECRET}", data=body) as response:
+        assert (response.status, await response.json()) == (200, {"validationResponse": "512d38b6"})
+    headers = {"webhook-request-origin": "eventgrid.azure.net"}
+    async with site.client.options("/hooks/acr", headers=headers) as response:
+        assert (response.status, response.headers["webhook-allowed-origin"]) == (200, "eventgrid.azure.net")
+    assert await site.status("OPTIONS", "/hooks/acr") == 405
+
+
+async def test_a_handshake_needs_the_proof_too(site: Running) -> None:
+    """A stranger can not subscribe us to his topic."""
+    kind = "Microsoft.EventGrid.SubscriptionValidationEvent"
+    body = json.dumps([{"id": "1", "eventType": kind, "data": {"validationCode": "512d38b6"}}])
+    assert await site.status("POST", "/hooks/acr/wrong", data=body) == 401
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"name": "any.example.com/team/app", "tag": "1"}, 202),
+        ({}, 200),
+        ({"name": "a.example.com/b"}, 400),
+        ({"name": "a.example.com/b", "tag": "snapshot"}, 400),
+    ],
+)
+async def test_a_plain_source_names_its_registry_itself(site: Running, fields: dict[str, str], status: int) -> None:
+    """The fork's fields with a native source's statuses."""
+    assert await site.status("POST", "/hooks/plain", json=fields, headers=BEARER) == status
+
+
+async def test_nothing_is_accepted_while_the_store_is_down(site: Running) -> None:
+    """503 with the time to come again; afterwards the repetition is taken."""
+    site.memory.down = True
+    async with site.client.post("/hooks/open", data=envelope()) as response:
+        assert (response.status, response.headers["retry-after"]) == (503, "7")
+    site.memory.down = False
+    assert await site.status("POST", "/hooks/open", data=envelope()) == 202
+
+
+async def test_too_many_bodies_at_once_are_turned_away() -> None:
+    """What is held in memory is bounded; the sender is told to come again, and does so with success."""
+
+    async def drip() -> AsyncGenerator[bytes]:
+        yield b"{"
+        reading.set()
+        await turned_away.wait()
+        yield envelope()[1:]
+
+    reading, turned_away = asyncio.Event(), asyncio.Event()
+    async with running(ServerSettings(hooks=SETTINGS.hooks, bodies_at_once=1)) as site, asyncio.TaskGroup() as group:
+        first = group.create_task(site.status("POST", "/hooks/open", data=drip()))
+        await reading.wait()
+        assert await site.status("GET", "/healthz") == 200  # A whole exchange later the first body is being read.
+        async with site.client.post("/hooks/open", data=envelope()) as response:
+            assert (response.status, response.headers["retry-after"]) == (503, "1")
+        turned_away.set()
+        assert await first == 202
+        assert await site.status("POST", "/hooks/open", data=envelope()) == 202
+
+
+async def test_no_page_of_another_site_can_notify(site: Running) -> None:
+    """A browser that knows a source's login must not be made to use it."""
+    headers = basic("user", SECRET) | {"origin": "https://evil.example.com"}
+    assert await site.status("POST", "/hooks/basic", data=envelope(), headers=headers) == 403
+    assert not site.memory.event_rows
+
+
+async def test_a_slow_store_blocks_nobody_else(site: Running) -> None:
+    """While one call waits for the store, a probe is answered at once."""
+    site.memory.slow = 0.5
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(site.status("POST", "/hooks/open", data=envelope()))
+        began = time.monotonic()
+        assert await site.status("GET", "/healthz") == 200
+        assert time.monotonic() - began < 0.25
+        assert not waiting.done()
+    assert waiting.result() == 202

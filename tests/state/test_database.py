@@ -1,0 +1,312 @@
+"""Opening, migrating, sharing and losing the database."""
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import Generator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from image_syncer.errors import UsageError
+from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrations, open_state
+from image_syncer.state.database import WAITING_LIMIT
+from image_syncer.state.place import parse_place
+from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
+from support.postgres import PASSWORD, Postgres
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+EVENT = NewEvent("harbor", "harbor.test/team/app", "1")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a SQLite state will be."""
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def outage() -> Generator[Postgres]:
+    """A PostgreSQL server that may be stopped."""
+    if not Postgres.is_installed():
+        pytest.skip("postgresql is not installed")
+    with Postgres() as server:
+        yield server
+
+
+def execute(file: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements beside us and return what the last one says."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
+def cut(file: Path, *, keep: int) -> None:
+    """Leave only the first *keep* bytes of a file."""
+    file.write_bytes(file.read_bytes()[:keep])
+
+
+def move(file: Path) -> None:
+    """Take the file away under whoever has it open."""
+    file.rename(file.with_suffix(".away"))
+
+
+def test_the_known_revisions_are_those_of_the_migrations() -> None:
+    """Whoever adds a migration adds it to the list by which a newer database is told."""
+    script = ScriptDirectory(str(Path(migrations.__path__[0])))
+    assert tuple(found.revision for found in script.walk_revisions())[::-1] == REVISIONS
+
+
+async def test_the_migrations_make_the_tables_that_the_code_uses(state: State) -> None:
+    """On both databases; a column that only one of the two knows would be found by a user."""
+
+    def differences(connection: object) -> list[object]:
+        options = {"version_table": VERSION_TABLE, "compare_type": False}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))  # pyright: ignore[reportArgumentType] - a Connection
+
+    assert await state.database.read(differences) == []
+
+
+async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:
+    """The second start migrates nothing and loses nothing."""
+    for number in range(3):
+        async with open_state(state_url) as state:
+            assert await state.events.count_pending() == number
+            await state.events.record([EVENT], now=NOW)
+
+
+async def test_eight_that_start_together_make_one_schema(state_url: str) -> None:
+    """A fleet that is rolled out at once, or a daemon and the command line."""
+
+    async def start() -> None:
+        async with open_state(state_url) as state:
+            await state.events.record([EVENT], now=NOW)
+
+    await asyncio.gather(*(start() for _ in range(8)))
+    async with open_state(state_url) as state:
+        assert await state.events.count_pending() == 8
+
+
+async def test_the_file_is_durable_and_only_its_owners(file: Path) -> None:
+    """WAL with FULL: what was acknowledged survives the power; the directory is made."""
+    nested = file.parent / "deep" / "er" / "state.db"
+    async with open_state(str(nested)) as state:
+        settings = await state.database.read(
+            lambda connection: [
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            ]
+        )
+    assert settings == ["wal", 2, 1, 5000]
+    assert stat.S_IMODE(nested.stat().st_mode) == 0o600
+
+
+async def test_postgresql_commits_to_the_disk_whatever_its_default(postgres: Postgres) -> None:
+    """A server that acknowledges early would lose acknowledged events in a crash."""
+    url = postgres.new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+    try:
+        async with open_state(url) as state:
+            shown = await state.database.write(
+                lambda connection: [
+                    connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+                    for name in ("synchronous_commit", "statement_timeout", "lock_timeout")
+                ]
+            )
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
+    assert shown == ["on", "10s", "5s"]
+
+
+async def test_a_database_of_a_future_version_is_refused_and_left_alone(state_url: str) -> None:
+    """An older image-syncer must not write into what it does not understand."""
+    async with open_state(state_url) as state:
+        await state.database.write(
+            lambda connection: connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+        )
+    with pytest.raises(StateUnusable, match=r"newer image-syncer \(schema '9999', this one knows '0001'\)"):
+        async with open_state(state_url):
+            pass
+
+
+async def test_the_database_of_another_program_is_refused(file: Path) -> None:
+    """A wrong path does not put our tables into somebody's data."""
+    execute(file, "CREATE TABLE precious (x)")
+    with pytest.raises(StateUnusable, match="another program"):
+        async with open_state(str(file)):
+            pass
+    assert execute(file, "SELECT name FROM sqlite_master") == [("precious",)]
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(file: Path) -> None:
+    """A remedy is named, and nothing is overwritten."""
+    await asyncio.to_thread(file.write_bytes, b"version: 1\n" * 1000)
+    with pytest.raises(StateUnusable, match=r"damaged: file is not a database.*move it"):
+        async with open_state(str(file)):
+            pass
+    assert await asyncio.to_thread(file.read_bytes) == b"version: 1\n" * 1000
+
+
+@pytest.mark.parametrize("keep", [50, 1000, 4096, 20000, 40000])
+async def test_a_truncated_file_is_refused(file: Path, keep: int) -> None:
+    """After a full disk or a broken copy: one line and a remedy."""
+    async with open_state(str(file)) as state:
+        await state.events.record([EVENT] * 500, now=NOW)
+    await asyncio.to_thread(cut, file, keep=keep)
+    with pytest.raises(StateUnusable, match="the file is damaged"):
+        async with open_state(str(file)):
+            pass
+
+
+async def test_two_that_write_one_file_both_succeed(file: Path) -> None:
+    """The daemon and a one-shot run at the same time."""
+    async with open_state(str(file)) as daemon, open_state(str(file)) as command:
+        await asyncio.gather(*(one.events.record([EVENT], now=NOW) for one in (daemon, command) * 50))
+        assert await command.events.count_pending() == 100
+
+
+@pytest.mark.slow
+async def test_a_file_that_stays_locked_is_unavailable_in_bounded_time(file: Path) -> None:
+    """Nothing is accepted meanwhile, and afterwards it goes on by itself."""
+    async with open_state(str(file)) as state:
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(8):
+                with pytest.raises(StateUnavailable, match="database is locked") as failure:
+                    await state.events.record([EVENT], now=NOW)
+            assert failure.value.retryable
+            assert await state.events.count_pending() == 0
+            other.execute("COMMIT")
+        assert await state.events.record([EVENT], now=NOW)
+
+
+async def test_a_file_that_was_moved_away_accepts_nothing(file: Path) -> None:
+    """What is written to a file without a name is gone with the process."""
+    async with open_state(str(file)) as state:
+        await state.events.record([EVENT], now=NOW)
+        await asyncio.to_thread(move, file)
+        with pytest.raises(StateUnavailable, match="while in use"):
+            await state.events.record([EVENT], now=NOW)
+
+
+async def test_too_many_that_wait_are_refused_at_once(file: Path) -> None:
+    """A flood becomes 503, not a growing queue in memory."""
+    async with open_state(str(file)) as state:
+        calls = (state.events.record([EVENT], now=NOW) for _ in range(WAITING_LIMIT + 20))
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [one for one in done if isinstance(one, StateUnavailable)]
+        assert len(refused) == 20
+        assert await state.events.count_pending() == WAITING_LIMIT
+
+
+async def test_a_failure_in_a_transaction_leaves_nothing(state: State) -> None:
+    """All or nothing."""
+
+    def fail(connection: object) -> None:
+        del connection
+        raise UsageError("no")
+
+    with pytest.raises(UsageError):
+        await state.database.write(fail)
+    assert await state.events.record([EVENT], now=NOW)
+
+
+async def test_an_outage_of_the_server_is_survived(outage: Postgres) -> None:
+    """While it is away nothing is accepted; when it is back the same state goes on."""
+    async with open_state(outage.new_database()) as state:
+        await state.events.record([EVENT], now=NOW)
+        await asyncio.to_thread(outage.stop)
+        for _ in range(3):
+            with pytest.raises(StateUnavailable) as failure:
+                await state.events.record([EVENT], now=NOW)
+            assert PASSWORD not in repr(failure.value)
+        await asyncio.to_thread(outage.start)
+        await state.ping()
+        await state.events.record([EVENT], now=NOW)
+        assert await state.events.count_pending() == 2
+
+
+@pytest.mark.slow
+async def test_a_server_that_falls_silent_holds_nobody_up(outage: Postgres) -> None:
+    """Frozen, it keeps its connections and answers nothing: calls end in their time, and so does our stop."""
+    url = outage.new_database()
+    try:
+        async with asyncio.timeout(12), open_state(url, patience=1) as state:
+            await state.events.record([EVENT], now=NOW)
+            outage.freeze()
+            for _ in range(2):
+                with pytest.raises(StateUnavailable):
+                    await state.events.record([EVENT], now=NOW)
+    finally:
+        outage.thaw()
+    async with open_state(url) as state:
+        assert await state.events.count_pending() >= 1
+
+
+async def test_a_full_disk_accepts_nothing_and_breaks_nothing(file: Path) -> None:
+    """Once there is room again the same state goes on."""
+    async with open_state(str(file)) as state:
+        limit = "PRAGMA max_page_count = {}".format
+        await state.database.write(lambda connection: connection.exec_driver_sql(limit(1)).scalar_one())
+        with pytest.raises(StateUnavailable, match="full"):
+            await state.events.record([EVENT] * 5000, now=NOW)
+        await state.database.write(lambda connection: connection.exec_driver_sql(limit(10**6)).scalar_one())
+        assert len(await state.events.record([EVENT] * 5000, now=NOW)) == 5000
+        assert await state.events.count_pending() == 5000
+
+
+async def test_a_server_that_is_not_there_is_unavailable(outage: Postgres) -> None:
+    """At the start too, so that the service may try again."""
+    outage.stop()
+    with pytest.raises(StateUnavailable, match="refused"):
+        async with open_state(outage.url()):
+            pass
+
+
+async def test_a_database_that_does_not_exist_is_not_tried_again(postgres: Postgres) -> None:
+    """Waiting does not make one."""
+    with pytest.raises(StateUnusable, match="nowhere"):
+        async with open_state(postgres.url("nowhere")):
+            pass
+
+
+async def test_a_wrong_password_is_not_tried_again_and_not_told(postgres: Postgres) -> None:
+    """Exit 2 with the remedy; the message holds neither the right nor the wrong one."""
+    url = postgres.url().replace("owner:", "owner:s3cret")
+    with pytest.raises(StateUnusable) as failure:
+        async with open_state(url):
+            pass
+    assert "s3cret" not in str(failure.value)
+    assert "check user, password" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mysql://u:s3cret@h/d",
+        "sqlite://s3cret/x",
+        "sqlite:///:memory:",
+        "postgresql://u:s3@cret@h:x/d",
+        "postgresql://u:s3cret@h/d?x=y",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_without_quoting_it(url: str) -> None:
+    """It may hold a password."""
+    with pytest.raises(UsageError) as failure:
+        parse_place(url)
+    assert "cret" not in str(failure.value)
+
+
+def test_a_place_names_itself_without_its_password() -> None:
+    """For messages and logs."""
+    place = parse_place("postgresql://me:s3cret@db.test:5432/syncer?sslmode=require")
+    assert str(place) == "state syncer at db.test"
+    assert "s3cret" not in repr(place)

@@ -1,0 +1,143 @@
+"""Runs and their results: what the dashboard and the API show."""
+
+from datetime import UTC, datetime, timedelta
+
+from image_syncer.oci import Digest
+from image_syncer.state import NewRun, RunEnd, State, Trigger
+from image_syncer.sync.result import CopyResult, Outcome, Transferred
+
+NOW = datetime(2026, 5, 1, 12, 0, 0, 7, tzinfo=UTC)
+FAILED = CopyResult(
+    "app",
+    "a.test/app:2",
+    "b.test/app:2",
+    Outcome.FAILED,
+    reason="no\0such tag \ud800",
+    side="source",
+    step="resolve",
+    remedy="check the tag",
+    attempts=3,
+)
+
+
+def copied(tag: str) -> CopyResult:
+    """Return the result of an image that was copied."""
+    digest = Digest.of(tag.encode())
+    moved = Transferred(10, 20, 30)
+    return CopyResult(
+        "app", f"a.test/app:{tag}", f"b.test/app:{tag}", Outcome.COPIED, digest, digest, transferred=moved
+    )
+
+
+async def begin(state: State, number: int = 0, trigger: Trigger = Trigger.SCHEDULE) -> int:
+    """Return the identifier of a run that began *number* hours after the first."""
+    return await state.runs.begin(NewRun(trigger, ["app", "db"], NOW + timedelta(hours=number)))
+
+
+async def test_a_run_counts_what_was_added_so_far(state: State) -> None:
+    """A run that goes on, or was killed, shows what it had done."""
+    run = await begin(state)
+    await state.runs.add(run, [copied("1"), FAILED])
+    await state.runs.add(run, [copied("3")])
+    found = await state.runs.get(run)
+    assert found is not None
+    assert found.counts == {Outcome.COPIED: 2, Outcome.UNCHANGED: 0, Outcome.SKIPPED: 0, Outcome.FAILED: 1}
+    assert (found.transferred, found.finished_at, found.rules) == (Transferred(20, 40, 60), None, "app, db")
+
+
+async def test_a_finished_run_tells_its_requests_and_warnings(state: State) -> None:
+    """The end of a run is a time and what it cost."""
+    run = await begin(state)
+    end = RunEnd(NOW + timedelta(seconds=3), {"source": 9, "target": 14}, ["one\nline", "two"])
+    await state.runs.finish(run, end)
+    found = await state.runs.get(run)
+    assert found is not None
+    assert (found.finished_at, found.requests) == (end.finished_at, {"source": 9, "target": 14})
+    assert (found.started_at, found.warnings, found.dry_run) == (NOW, ("one line", "two"), False)
+
+
+async def test_results_come_back_as_they_were_added(state: State) -> None:
+    """Digests, bytes, attempts and reasons survive; characters that a database refuses do not stop them."""
+    run = await begin(state)
+    await state.runs.add(run, [copied("1"), FAILED])
+    first, second = (await state.runs.results(run))[0]
+    assert first == copied("1")
+    assert (second.reason, second.side, second.step, second.attempts) == (
+        "no\ufffdsuch tag \ufffd",
+        "source",
+        "resolve",
+        3,
+    )
+
+
+async def test_results_are_read_in_pages(state: State) -> None:
+    """A run of any size is read in bounded pieces, each result once."""
+    run = await begin(state)
+    await state.runs.add(run, [copied(str(n)) for n in range(1200)])
+    seen: list[str] = []
+    after = 0
+    while page := (await state.runs.results(run, after=after, limit=500)):
+        results, after = page
+        seen += [result.source for result in results]
+        if not results:
+            break
+    assert seen == [f"a.test/app:{n}" for n in range(1200)]
+
+
+async def test_failed_results_are_found_by_their_outcome(state: State) -> None:
+    """An operator looks at what failed."""
+    run, other = await begin(state), await begin(state, 1)
+    await state.runs.add(run, [copied("1"), FAILED])
+    await state.runs.add(other, [FAILED])
+    results, _ = await state.runs.results(run, outcome=Outcome.FAILED)
+    assert [result.source for result in results] == ["a.test/app:2"]
+
+
+async def test_the_history_of_a_target_is_newest_first(state: State) -> None:
+    """What happened to this image, over all runs."""
+    for number in range(3):
+        await state.runs.add(await begin(state, number), [copied("1"), FAILED])
+    assert await state.runs.latest("b.test/app:1", limit=2) == [copied("1")] * 2
+
+
+async def test_runs_are_listed_newest_first_in_pages_and_by_trigger(state: State) -> None:
+    """The dashboard's list."""
+    first, second = await begin(state), await begin(state, 1)
+    third = await begin(state, 2, Trigger.EVENT)
+    assert [run.id for run in await state.runs.page(limit=2)] == [third, second]
+    assert [run.id for run in await state.runs.page(before=second)] == [first]
+    assert [run.id for run in await state.runs.page(trigger=Trigger.EVENT)] == [third]
+
+
+async def test_pruning_keeps_the_newest(state: State) -> None:
+    """The table is bounded by count, and results go with their run."""
+    ids = [await begin(state, number) for number in range(30)]
+    await state.runs.add(ids[0], [copied("1")])
+    for run in ids:
+        await state.runs.finish(run, RunEnd(NOW))
+    assert await state.runs.prune(keep=5, older_than=NOW - timedelta(days=1)) == 25
+    assert [run.id for run in await state.runs.page()] == ids[:-6:-1]
+    assert await state.runs.results(ids[0]) == ([], 0)
+
+
+async def test_pruning_removes_what_is_old(state: State) -> None:
+    """The table is bounded by age too."""
+    old, new = await begin(state), await begin(state, 2)
+    assert await state.runs.prune(keep=100, older_than=NOW + timedelta(hours=1)) == 1
+    assert [run.id for run in await state.runs.page()] == [new]
+    assert await state.runs.get(old) is None
+
+
+async def test_results_of_a_run_that_was_removed_are_dropped(state: State) -> None:
+    """A long run whose row was pruned ends in peace, and leaves no orphans."""
+    await state.runs.add(999, [FAILED])
+    assert await state.runs.latest(FAILED.target) == []
+
+
+async def test_a_run_that_goes_on_is_not_pruned_by_count(state: State) -> None:
+    """However many short runs there were meanwhile."""
+    long = await begin(state)
+    for number in range(3):
+        await state.runs.finish(await begin(state, number), RunEnd(NOW))
+    assert await state.runs.prune(keep=1, older_than=NOW) == 2
+    assert await state.runs.get(long) is not None

@@ -1,0 +1,167 @@
+"""The native file: what is wrong is told with its line, all of it, and without a secret."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_syncer.config.json_text import parse_json
+from image_syncer.config.load import load_file
+from image_syncer.config.native import parse_native
+from image_syncer.config.native_model import HookSection, NativeFile, RuleSection, ServerSection
+from image_syncer.config.native_values import known_keys
+from image_syncer.config.node import MapNode
+from image_syncer.errors import ConfigError
+from image_syncer.oci import PlatformFilter
+
+
+def faults(directory: Path, text: str) -> list[str]:
+    """Return the lines of the error that a native file with *text* from its second line on ends in."""
+    path = directory / "n.yaml"
+    path.write_text(f"version: 1\n{text}")
+    with pytest.raises(ConfigError) as error:
+        load_file(path, platforms=PlatformFilter(), environment={"EMPTY": ""})
+    return str(error.value).replace(f"{path}:", "").splitlines()
+
+
+def rule(more: str, *, source: str = "q.io/a", targets: str = "t.io/x") -> str:
+    """Return the text of one rule, whose *more* stands in line 6."""
+    return f"rules:\n - name: one\n   source: {source}\n   targets: {targets}\n   {more}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rulez: []", "2: unknown key 'rulez' (did you mean rules?)"),
+        ("rules: {}", "2: rules: expected a list, found a map"),
+        ("registries:\n  q.io: [x]", "3: registries.q.io: expected a map, found a list"),
+        ("server: yes", "2: server: expected a map, found true or false"),
+        ("rules:\n - name: a\n   targets: t.io/x", "3: rules[0]: source is missing"),
+        (rule("evry: 5m"), "6: rules[0]: unknown key 'evry' (did you mean every?)"),
+        (rule("tags: [v1, yes]"), "6: rules[0].tags[1]: expected a text, found true or false (write it in quotes)"),
+        (rule("tags: []"), "6: rules[0].tags: an empty list"),
+        (rule("tags:\n    inclde: v1"), "7: rules[0].tags: unknown key 'inclde' (did you mean include?)"),
+        (rule("on: push"), "6: rules[0].on: 'push' is not known (known here: event)"),
+        (rule("every: 10"), "6: rules[0].every: expected a duration with its unit"),
+        ("hooks:\n  h:\n    kind: harbour", "4: hooks.h.kind: 'harbour' is not known (did you mean harbor?)"),
+        ("hooks:\n  h: {kind: [x]}", "3: hooks.h.kind: expected one of acr, alibaba,"),
+        ("hooks:\n  h:\n    kind: zot\n    heder: {value: hunter2}", "5: hooks.h: unknown key 'heder' (did you mean"),
+        ("hooks:\n  h:\n    kind: zot\n    secret: {a: hunter2}", "5: hooks.h.secret: expected a text, found a map"),
+        ("server: {allow_open: 'yes'}", "2: server.allow_open: expected true or false, without quotes"),
+        ("server: {auth: {tokens: [a, ~]}}", "2: server.auth.tokens[1]: expected a text, found nothing"),
+        ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: 0}}", "2: queues.q.prefetch: at least 1"),
+        ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: x}}", "2: queues.q.prefetch: expected a whole"),
+        ("rules: [{name: 'a b', source: q.io/a, targets: t.io/x}]", "2: rules[0].name: characters that have no place"),
+    ],
+)
+def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> None:
+    """Keys, types and bounds; the line is that of the key, or of the item in a list."""
+    (line,) = faults(tmp_path, text)
+    assert line.startswith(message)
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (rule("tags: [a b]"), "6: 'a b': not a tag, a glob with * and ?, or a /regular expression/"),
+        (rule("tags:\n    - v1\n    - /(/"), "8: /(/: not a regular expression"),
+        (rule("tags: {include: v1, exclude: v1}"), "6: tags: what is included is all excluded again"),
+        (rule("cron: 1 2"), "6: cron: '1 2' has not 5 fields"),
+        (rule("cron: 61 * * * *"), "6: cron: '61 * * * *': no cron expression"),
+        (rule("cron: R 0 * * *"), "6: cron: 'R 0 * * *': H and R have no fixed time"),
+        (rule("cron: 0 0 30 2 *"), "6: cron: '0 0 30 2 *': no cron expression, or one that never comes"),
+        (rule("{cron: 0 0 * * *}").replace("{", "").replace("}", "\n   timezone: Mars"), "6: timezone: 'Mars' is not"),
+        (rule("cron: 0 0 * * *\n   every: 1h"), "7: every and cron together"),
+        (rule("every: 5s"), "6: every: shorter than 10 s"),
+        (rule("every: 1m\n   jitter: 2m"), "6: jitter: longer than every"),
+        (rule("timezone: UTC"), "6: a timezone without cron"),
+        (rule("jitter: 1m"), "6: a jitter without every or cron"),
+        (rule("platforms: linux"), "6: 'linux': a platform is os/arch"),
+        (rule("on: event", source="team/**"), "4: 'team/**': a pattern names its registry"),
+        (rule("on: event", source="q.io/a**"), "4: 'q.io/a**': ** stands for whole parts"),
+        (rule("on: event", source="q.*.io/a"), "4: 'q.*.io': a registry is named, not matched"),
+        (rule("every: 1h", source="q.io/**"), "4: 'q.io/**': only events trigger a rule for a pattern"),
+        (rule("tags: v1", source="q.io/*"), "4: 'q.io/*': only events trigger a rule for a pattern"),
+        (rule("tags: v1", source="q.io/a:v1"), "4: 'q.io/a:v1': a source is a repository (what to take of it"),
+        (rule("tags: v1", source="docker://u:hunter2@q.io/a"), "4: a source that begins with docker://"),
+        (rule("tags: v1", source="u:hunter2@q.io/a"), "4: a source with an @"),
+        (rule("tags: v1", targets="\n    - t.io/x\n    - u:hunter2@t.io/x"), "7: a target with an @"),
+        (rule("tags: v1", targets="https://u:hunter2@t.io/x"), "5: a target that begins with https://"),
+        (rule("tags: v1", targets="team/x"), "5: 'team/x': a target names its registry"),
+        (rule("tags: v1", targets="'t.io/{repo}'"), "5: '{repo}' has no meaning there; {registry} and {repository}"),
+        (rule("tags: v1", targets="'t.io/x:{registry}'"), "5: '{registry}' has no meaning there; {tag} may stand"),
+        (rule("tags: v1", targets="'t.io/{registry}'", source="q.io:5000/a"), "5: 't.io/q.io:5000': not a repository"),
+        (rule("tags: v1", targets="'q.io/{repository}'"), "5: 'q.io/{repository}': the target is the source itself"),
+        (rule("tags: [v1, v2]", targets="t.io/x:new"), "5: 't.io/x:new': one tag for 2 images"),
+        (rule("tags: v1", targets="'${NO}/x'"), "5: rules[0].targets[0]: the environment variable NO is not set"),
+        ("registries: {q.io: {username: u}}", "2: registries.q.io: a username without a password"),
+        ("registries: {q: {insecure: true}}", "2: 'q': not a registry"),
+        ("registries:\n  docker.io:\n  index.docker.io:", "4: 'index.docker.io' means docker.io, as line 3 does"),
+        ("registries: {q.io: {username: u, password: '${EMPTY}'}}", "2: registries.q.io.password: empty, once"),
+        ("hooks: {H: {kind: quay, allow_open: true}}", "2: 'H': not a name for a hook"),
+        ("hooks: {h: {kind: quay}}", "2: hooks.h: no proof of who the sender is (give one of secret, header,"),
+        ("hooks: {h: {kind: harbor, allow_open: true}}", "2: hooks.h: registry is missing"),
+        ("hooks: {h: {kind: zot, registry: 'u:hunter2@q.io', allow_open: true}}", "2: hooks.h.registry: more than"),
+        ("hooks: {h: {kind: quay, prefix: a, allow_open: true}}", "2: hooks.h.prefix: quay tells whole names"),
+        ("hooks: {h: {kind: quay, secret: hunter2}}", "2: hooks.h.secret: quay signs nothing"),
+        ("hooks: {h: {kind: quay, url_secret: hunter2}}", "2: hooks.h.url_secret: at least 32"),
+        ("hooks: {h: {kind: quay, token: {audience: a, email: b}}}", "2: hooks.h.token: quay sends none"),
+        ("hooks: {h: {kind: github, secret: hunter2, allow_open: true}}", "2: hooks.h: more than one proof"),
+        ("server: {listen: ':80'}", "2: server: everybody who can reach it would be let in"),
+        ("server: {listen: ':99999'}", "2: ':99999': not an address to listen on"),
+        ("server: {auth: {basic: {username: 'a:b', password: hunter2}}}", "2: username: HTTP Basic takes no colon"),
+        ("state: {url: 'mysql://u:hunter2@h/d'}", "2: state.url: not a PostgreSQL address"),
+        ("state: {url: 'postgresql://h/d', path: /x}", "2: state: a url and a path together"),
+        ("queues: {q: {kind: rabbitmq, queue: q, urls: 'http://u:hunter2@h'}}", "2: urls: not the address of a broker"),
+    ],
+)
+def test_what_makes_no_sense(tmp_path: Path, text: str, message: str) -> None:
+    """References, patterns, times and secrets; one line for each, with what to do."""
+    (line,) = faults(tmp_path, text)
+    assert line.startswith(message)
+    assert "hunter2" not in line
+
+
+def test_all_faults_are_told_together(tmp_path: Path) -> None:
+    """One go to correct them: every rule, every hook, whatever of it is wrong."""
+    text = rule("tags: [a b]", source="q.io/A") + " - {name: two, source: q.io/b, targets: [t.io/X, t.io/y]}\n"
+    text += " - {name: two, source: q.io/b, targets: t.io/y}\n - {name: two, source: q.io/c, targets: t.io/y}\n"
+    places = [line.partition(": ")[0] for line in faults(tmp_path, text + "hooks: {h: {kind: quay}}\nstate: {url: x}")]
+    assert places == ["4", "6", "7", "9", "10", "11"]
+
+
+KEYS = sorted({key for part in (NativeFile, RuleSection, HookSection, ServerSection) for key in known_keys(part)})
+TEXTS = st.sampled_from([*KEYS, "q.io/a", "q.io/**", "t.io/{repository}", "v*", "/(/", "10m", "harbor", "${NO}", "@"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+RULES = st.lists(st.dictionaries(st.sampled_from(sorted(known_keys(RuleSection))), VALUES), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES), RULES)
+def test_any_file_is_understood_or_refused(content: dict[str, object], rules: list[dict[str, object]]) -> None:
+    """Whatever stands in it: a configuration, or faults that each have a line, and nothing else."""
+    document = parse_json(json.dumps({**content, "rules": rules, "version": 1}))
+    assert isinstance(document, MapNode)
+    try:
+        found = parse_native(document, "n.json", platforms=PlatformFilter(), environment={})
+    except ConfigError as error:
+        told = str(error).splitlines()
+    else:
+        told = [f"n.json:1: rule {rule.name}" for rule in found.rules]
+        assert len(told) == len(rules)
+    assert all(re.match(r"n\.json:1: |and \d+ more", line) for line in told)
+
+
+def test_versions_to_come_are_refused(tmp_path: Path) -> None:
+    """A file that a later version wrote is not half understood."""
+    path = tmp_path / "n.yaml"
+    path.write_text("version: 2\n")
+    with pytest.raises(ConfigError, match=r"n.yaml:1: version: this image-syncer reads version 1"):
+        load_file(path, platforms=PlatformFilter(), environment={})

@@ -1,0 +1,87 @@
+"""The schema that editors use says what the loader says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from image_syncer.config.model import HookKind
+from image_syncer.config.schema import json_schema
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "native.yaml"
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "null": type(None),
+}
+
+
+def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
+    """Whether *value* is as *schema* says; knows the words that ours is written in."""
+    if "$ref" in schema:
+        return fits(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+    if "anyOf" in schema:
+        return any(fits(value, one, root) for one in schema["anyOf"])
+    if value not in schema.get("enum", [value]) or schema.get("const", value) != value:
+        return False
+    if not isinstance(value, _TYPES[schema["type"]]):
+        return False
+    if schema["type"] == "object":
+        return fits_map(value, schema, root)
+    if schema["type"] == "array":
+        return len(value) >= schema.get("minItems", 0) and all(fits(item, schema["items"], root) for item in value)
+    return not isinstance(value, str) or re.search(schema.get("pattern", ""), value) is not None
+
+
+def fits_map(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]) -> bool:
+    """Whether the keys of *value* are known, none is missing, and what they hold fits."""
+    others = schema.get("additionalProperties", True)
+    known = schema.get("properties", {})
+    unknown = value.keys() - known.keys()
+    if not value.keys() >= set(schema.get("required", [])) or (unknown and others is False):
+        return False
+    return all(fits(item, known.get(key, others), root) for key, item in value.items())
+
+
+def example() -> dict[str, Any]:
+    """Return the example as plain data."""
+    parser: Any = YAML(typ="safe", pure=True)
+    return parser.load(EXAMPLE.read_text())
+
+
+def test_the_example_fits() -> None:
+    """What users copy is not underlined in their editor."""
+    schema = json_schema()
+    assert fits(example(), schema, schema)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"rulez": []},
+        {"version": 2},
+        {"rules": [{"name": "a", "source": "q.io/a"}]},
+        {"rules": [{"name": "a", "source": "q.io/a", "targets": "t.io/a", "evry": "1m"}]},
+        {"rules": [{"name": "a", "source": "q.io/a", "targets": "t.io/a", "every": "soon"}]},
+        {"rules": [{"name": "a", "source": "q.io/a", "targets": "t.io/a", "on": "push"}]},
+        {"rules": [{"name": "a", "source": "q.io/a", "targets": "t.io/a", "tags": {"inclde": "v1"}}]},
+        {"hooks": {"a": {"kind": "harbour"}}},
+        {"server": {"allow_open": "yes"}},
+        {"queues": {"a": {"kind": "rabbitmq", "queue": "q"}}},
+    ],
+)
+def test_what_the_loader_refuses_does_not_fit(more: dict[str, Any]) -> None:
+    """Unknown and missing keys, other types, other words."""
+    schema = json_schema()
+    assert not fits({**example(), **more}, schema, schema)
+
+
+def test_every_kind_of_hook_is_in_it() -> None:
+    """An editor offers them."""
+    kinds = json_schema()["$defs"]["HookSection"]["properties"]["kind"]["enum"]
+    assert kinds == list(HookKind.__args__) == sorted(kinds)
