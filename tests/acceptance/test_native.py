@@ -33,16 +33,15 @@ def test_sync_carries_out_the_rules_of_a_native_file(
     assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
 
 
-def test_a_file_for_the_daemon_is_not_carried_out_by_the_way(
+def test_what_the_daemon_cannot_serve_yet_is_said_before_anybody_is_asked(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """Exit code 2, with what to write instead; nobody is asked."""
-    cli.write("n.yaml", native(source, target))
+    """A queue would otherwise be ignored silently: exit code 2, with what to do."""
+    queue = "queues:\n  pushes: {kind: rabbitmq, urls: ['amqp://guest:guest@127.0.0.1:1/'], queue: images}\n"
+    cli.write("n.yaml", native(source, target) + queue)
     done = cli.run("-c", "n.yaml")
     assert (done.returncode, source.requests.count()) == (2, 0)
-    assert "this file is for the daemon" in done.stderr
-    cli.write("sync.yaml", "app: {}\nauth: {username: u, password: p}\n")
-    assert "this file is for the daemon" in cli.run("-c", "sync.yaml").stderr
+    assert "queues (RabbitMQ) come with a later version" in done.stderr
 
 
 def test_a_native_file_is_checked(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:

@@ -68,13 +68,13 @@ def test_several_faults_have_a_line_each(cli: CommandLine) -> None:
     assert second.startswith("  images.yaml:2: ")
 
 
-def test_the_daemons_file_says_what_it_is(cli: CommandLine) -> None:
-    """It is found without arguments, and refused with the reason."""
+def test_a_daemon_without_a_login_is_not_started(cli: CommandLine) -> None:
+    """The fork's file is found without arguments; its hook open to everybody must be wanted."""
     (cli.directory / "configs").mkdir()
-    cli.write("configs/sync.yaml", "app:\n  port: :8080\nauth: {username: u, password: p}\n")
+    cli.write("configs/sync.yaml", "app:\n  port: :8080\n")
     done = cli.run()
     assert done.returncode == 2
-    assert done.stderr.startswith("image-syncer: this file is for the daemon")
+    assert "auth" in done.stderr
 
 
 @pytest.mark.usefixtures("rules")

@@ -5,6 +5,7 @@ import re
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,11 +17,12 @@ from procrastinate.schema import SchemaManager
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs import JobsUnavailable, open_jobs
+from image_syncer.jobs.manager import Jobkeeper
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
 from jobs.cluster import Cluster
-from jobs.workbench import Hands, eventually, wanted, working
+from jobs.workbench import QUICK, Hands, eventually, wanted, working
 
 
 def test_sqlite_plays_or_refuses_every_query_of_the_pinned_procrastinate() -> None:
@@ -52,6 +54,20 @@ async def test_a_file_has_one_worker(tmp_path: Path) -> None:
         await eventually(lambda: one.worker_alive)
         with pytest.raises(UsageError, match="another worker holds"):
             await two.run_worker(Hands().handlers(), stop=asyncio.Event(), rng=Random(1))
+
+
+async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> None:
+    """Under the lock whatever runs belongs to a dead process, so it is given back at once."""
+    connector = SqliteConnector(tmp_path / "jobs.db")
+    async with open_jobs(str(tmp_path / "jobs.db")) as jobs:
+        await jobs.request_copy(wanted())
+        await connector.open_async()
+        keeper = Jobkeeper(connector, patience=1.0)
+        assert await keeper.fetch_job(None, await keeper.register_worker()) is not None
+        await connector.close_async()
+        hands = Hands()
+        async with working(jobs, hands, replace(QUICK, stalled=60.0)):
+            await eventually(lambda: hands.ended, seconds=3)
 
 
 async def test_others_may_ask_while_a_worker_has_the_file(tmp_path: Path) -> None:

@@ -59,14 +59,17 @@ async def test_what_was_accepted_survives_a_kill(url: str, jobs: Jobs) -> None:
     assert [job_id for job_id in accepted if await jobs.show(job_id) is None] == []
 
 
-async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(jobs: Jobs, keeper: Jobkeeper) -> None:
-    """A paused worker was taken for dead; what it then reports does not end the try of its successor."""
+@pytest.mark.parametrize("same_worker", [True, False])
+async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
+    jobs: Jobs, keeper: Jobkeeper, same_worker: bool
+) -> None:
+    """A paused worker was taken for dead; what it then reports ends no later try, be it another's or its own."""
     job_id = await queued(jobs, wanted())
-    slow = await keeper.fetch_job(None, await keeper.register_worker())
+    worker = await keeper.register_worker()
+    slow = await keeper.fetch_job(None, worker)
     assert slow is not None
-    await keeper.prune_stalled_workers(-1)
-    await keeper.take_over(slow, status="todo", error="gone", counted=True)
-    fresh = await keeper.fetch_job(None, await keeper.register_worker())
+    await keeper.take_over(slow, status="todo", error="gone", counted=same_worker)
+    fresh = await keeper.fetch_job(None, worker if same_worker else await keeper.register_worker())
     assert fresh is not None
     await keeper.finish_job(slow, Status.SUCCEEDED, delete_job=False)
     assert (await seen(jobs, job_id)).status is JobStatus.RUNNING

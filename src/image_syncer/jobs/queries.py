@@ -35,11 +35,13 @@ $$;
 
 -- Limits of the fleet, and one runner for each lock, need one fetch at a time: all workers pass this gate, for about a
 -- millisecond each. In a volatile function each statement sees what was committed before it began, thus also what the
--- gate has just let pass. The settings make the planner walk the index of waiting jobs in its order and stop at the first
--- fit, whatever its statistics say: a queue grows from nothing to thousands faster than they follow (procrastinate #1242).
+-- gate has just let pass. The settings make the planner walk the index of waiting jobs in its order and stop at the
+-- first fit, whatever its statistics say: a queue grows from nothing to thousands faster than they follow
+-- (procrastinate #1242). They make costs look huge, for which it would compile each fetch for 50 ms: hence no jit.
 CREATE FUNCTION image_syncer_fetch_job_v1(wanted_queues varchar[], fetching_worker bigint)
     RETURNS procrastinate_jobs LANGUAGE plpgsql
-    SET lock_timeout TO '10s' SET enable_sort TO off SET enable_seqscan TO off SET enable_bitmapscan TO off AS $$
+    SET lock_timeout TO '10s' SET jit TO off
+    SET enable_sort TO off SET enable_seqscan TO off SET enable_bitmapscan TO off AS $$
 DECLARE
     full_registries text[];
     found procrastinate_jobs;
