@@ -6,8 +6,8 @@ async with open_app(Options(access=(...))) as syncer:
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.work import Stop
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
+_BURST_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,15 @@ class Inspection:
     size_bytes: int = 0
 
 
+@dataclass(slots=True)
+class _Burst:
+    """Copies that run at the same time, and what they know together."""
+
+    copier: Copier
+    began: float
+    users: int = 0
+
+
 class Syncer:
     """Plans, copies and looks. Get one from `open_app`."""
 
@@ -68,6 +78,7 @@ class Syncer:
         self._options = options
         self._rng = rng
         self._width = max(1, options.proc) * _SMALL_REQUESTS_PER_TRANSFER
+        self._burst: _Burst | None = None
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return what *rules* lead to now, without changing anything."""
@@ -101,12 +112,21 @@ class Syncer:
         observer: Observer | None = None,
         stop: Stop | None = None,
     ) -> RunResult:
-        """Copy one reference to *targets*; failures are in the result, not raised."""
+        """Copy one reference to *targets*; failures are in the result, not raised.
+
+        Copies that run at the same time without an *observer* share what they know of the targets: a blob that one of
+        them has put into a registry is mounted by the others.
+        """
         options = RunOptions(self._width, self._options.retries, force=force)
         stop = stop or Stop(drain_seconds=self._options.drain_seconds)
         wanted = platforms or PlatformFilter()
         copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
-        return await self._run(options, observer, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng))
+        if observer is not None:
+            return await self._run(options, observer, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng))
+        with self._shared_copier() as copier:
+            return await self._run(
+                options, None, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng), copier
+            )
 
     def tags(self, repository: Repository) -> AsyncIterator[str]:
         """Yield the tags of *repository* in its registry's order; `StoreError` where that cannot be done."""
@@ -127,13 +147,35 @@ class Syncer:
                 platforms.append((entry.platform or await _platform(reader, reference.repository, parsed), entry))
         return Inspection(reference, manifest, tuple(platforms), len(blobs), sum(blobs.values()))
 
+    @contextmanager
+    def _shared_copier(self) -> Generator[Copier]:
+        """Hand out the copier of the copies that run now; what it knows is forgotten after the last, or when it is old.
+
+        A registry may lose what it had, so its knowledge is not kept for long.
+        """
+        burst, now = self._burst, time.monotonic()
+        if burst is None or now - burst.began > _BURST_SECONDS:
+            copier = Copier(self._registries, ManifestReader(self._registries), observer=Silent())
+            burst = self._burst = _Burst(copier, now)
+        burst.users += 1
+        try:
+            yield burst.copier
+        finally:
+            burst.users -= 1
+            if not burst.users and self._burst is burst:
+                self._burst = None
+
     async def _run(
-        self, options: RunOptions, observer: Observer | None, execute: Callable[[Run], Awaitable[None]]
+        self,
+        options: RunOptions,
+        observer: Observer | None,
+        execute: Callable[[Run], Awaitable[None]],
+        copier: Copier | None = None,
     ) -> RunResult:
         observer = observer or Silent()
         reader = ManifestReader(self._registries)
         planner = Planner(self._registries, reader, width=options.width)
-        copier = Copier(self._registries, reader, observer=observer)
+        copier = copier or Copier(self._registries, reader, observer=observer)
         run = Run(planner, copier, observer, options=options, clock=time.monotonic)
         started_at = datetime.now(UTC)
         before = dict(self._registries.requests)

@@ -7,7 +7,6 @@ import stat
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import procrastinate.sql
 import psycopg
@@ -47,13 +46,17 @@ async def test_a_refused_query_is_named(tmp_path: Path) -> None:
     await connector.close_async()
 
 
-async def test_a_file_has_one_worker(tmp_path: Path) -> None:
-    """A second one is told what to do; it does not give the first one's jobs away."""
+async def test_a_file_has_one_worker_and_the_next_begins_when_that_has_ended(tmp_path: Path) -> None:
+    """A restart may overlap: the new worker neither fails nor gives the old one's jobs away, it waits for its turn."""
     url = f"sqlite:///{tmp_path}/jobs.db"
-    async with open_jobs(url) as one, open_jobs(url) as two, working(one, Hands()):
-        await eventually(lambda: one.worker_alive)
-        with pytest.raises(UsageError, match="another worker holds"):
-            await two.run_worker(Hands().handlers(), stop=asyncio.Event(), rng=Random(1))
+    async with open_jobs(url) as one, open_jobs(url) as two:
+        async with working(one, Hands()):
+            await eventually(lambda: one.worker_alive)
+            async with working(two, Hands()):
+                await asyncio.sleep(0.5)
+                assert not two.worker_alive
+        async with working(two, Hands()):
+            await eventually(lambda: two.worker_alive)
 
 
 async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ def run_daemon(folder: Path, port: int, *arguments: str) -> Generator[subprocess
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        wait_for(lambda: answers(port), 20)
+        wait_for(lambda: answers(port) or process.poll() is not None, 20)
+        assert process.poll() is None, (process.stdout or sys.stdin).read()
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

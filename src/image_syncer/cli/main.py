@@ -91,6 +91,20 @@ def serve(
 
 @app.command()
 @grouped
+def worker(
+    voice: Voice,
+    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="The daemon's file.")] = None,
+) -> int:
+    """Run for ever: do the jobs of a fleet on PostgreSQL, without taking notifications."""
+    import os
+
+    from image_syncer.cli.serve import work as run_worker
+
+    return run_worker(config, voice, dict(os.environ))
+
+
+@app.command()
+@grouped
 def copy(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to read; without a tag it is latest.")],
     targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="What to write.")],

@@ -1,7 +1,11 @@
-"""The command `serve`: the daemon of a native file with `server:`, or of the fork's sync.yaml."""
+"""The commands `serve` and `worker`: the daemon of a native file with `server:`, or of the fork's sync.yaml."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -11,47 +15,79 @@ from image_syncer.cli.flags import Voice
 from image_syncer.cli.run import Signals, run
 from image_syncer.config.load import load_file
 from image_syncer.config.model import Configuration
-from image_syncer.daemon.serve import serve_for_ever
+from image_syncer.daemon.reload import ConfigurationFile
+from image_syncer.daemon.serve import Wishes, serve_for_ever, work_for_ever
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.server.settings import Listen
 from image_syncer.telemetry import LogOptions, logging_to
 
 
+@dataclass(frozen=True, slots=True)
+class _Daemon:
+    """A daemon to be run: its file, what that says now, and how it speaks."""
+
+    file: ConfigurationFile
+    configuration: Configuration
+    voice: Voice
+
+
 def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool) -> int:
     """Serve what *file* (None: the daemon's usual one) says until a signal comes; 0 after a clean end by SIGTERM."""
-    configuration = load_file(
-        file or _usual_file(), platforms=PlatformFilter(), environment=environment, allow_open=allow_open
-    )
-    for text in configuration.warnings:
-        warn(text)
-    log = voice.log
-    if log is None and configuration.fork is not None and configuration.fork.log_file is not None:
-        log = Path(configuration.fork.log_file)
-    with logging_to(LogOptions(log, as_json=voice.log_format == "json", debug=voice.debug, info=True)):
-        return _serve(configuration, voice, allow_open=allow_open)
-
-
-def _serve(configuration: Configuration, voice: Voice, *, allow_open: bool) -> int:
-    stop = asyncio.Event()
-
-    def ask_to_stop() -> None:
-        stop.set()
-        if not voice.quiet:
-            complain("stopping; what runs is finished or goes back into the queue; a second signal stops at once")
+    daemon = _prepare(file, voice, environment, allow_open=allow_open)
+    wishes = Wishes()
 
     def started(listen: Listen) -> None:
-        structlog.get_logger().info("daemon.started", listen=str(listen), rules=len(configuration.rules))
+        structlog.get_logger().info("daemon.started", listen=str(listen), rules=len(daemon.configuration.rules))
         if not voice.quiet:
             say(f"listening at http://{listen}")
 
-    signals = Signals(first=ask_to_stop, last=lambda: None)
-    run(serve_for_ever(configuration, stop=stop, started=started, allow_open=allow_open), signals)
-    return 0
+    served = serve_for_ever(daemon.file, daemon.configuration, wishes, started=started, allow_open=allow_open)
+    return _run(daemon, wishes, served)
 
 
-def _usual_file() -> Path:
+def work(file: Path | None, voice: Voice, environment: dict[str, str]) -> int:
+    """Do the jobs of the fleet of *file* until a signal comes; 0 after a clean end by SIGTERM."""
+    daemon = _prepare(file, voice, environment, allow_open=True)  # Nobody is let in here.
+    wishes = Wishes()
+    return _run(daemon, wishes, work_for_ever(daemon.file, daemon.configuration, wishes))
+
+
+def usual_file() -> Path:
+    """Return the daemon's usual file; `UsageError` where it is not there."""
     found = next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)
     if found is None:
         raise UsageError(f"no --config FILE, and no {DEFAULT_FILES[0]} here", remedy="image-syncer serve -c FILE")
     return found
+
+
+def _prepare(file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool) -> _Daemon:
+    path = file or usual_file()
+
+    def load() -> Configuration:
+        return load_file(path, platforms=PlatformFilter(), environment=environment, allow_open=allow_open)
+
+    configuration = load()
+    for text in configuration.warnings:
+        warn(text)
+    return _Daemon(ConfigurationFile(path, load), configuration, voice)
+
+
+def _run(daemon: _Daemon, wishes: Wishes, work: Coroutine[Any, Any, None]) -> int:
+    voice, fork = daemon.voice, daemon.configuration.fork
+    log = voice.log
+    if log is None and fork is not None and fork.log_file is not None:
+        log = Path(fork.log_file)
+
+    def ask_to_stop() -> None:
+        wishes.stop.set()
+        if not voice.quiet:
+            complain("stopping; what runs is finished or goes back into the queue; a second signal stops at once")
+
+    async def watched() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wishes.reload.set)
+        await work
+
+    with logging_to(LogOptions(log, as_json=voice.log_format == "json", debug=voice.debug, info=True)):
+        run(watched(), Signals(first=ask_to_stop, last=lambda: None))
+    return 0

@@ -49,9 +49,12 @@ def parse_fork(
     server = paper.attempt(lambda: _server(written, paper, allow_open=allow_open), "auth")
     queues = tuple(_queues(written.rabbitmq, paper))
     access, warnings = _access(written.sync.file_position.auth, environment, paper)
+    read = () if warnings else (written.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
     paper.problems.raise_found()
     warnings += () if rules else ("registry.reg has no entry: nothing will be copied",)
-    return Configuration(access, rules, warnings, queues=queues, server=server, fork=_settings(written.sync))
+    return Configuration(
+        access, rules, warnings, queues=queues, server=server, fork=_settings(written.sync), files=read
+    )
 
 
 def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, paper: Paper) -> tuple[Rule, ...]:

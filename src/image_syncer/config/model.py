@@ -1,5 +1,6 @@
 """What configuration files come down to, whatever their dialect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -155,6 +156,8 @@ class Configuration:
     """How to reach registries, what to copy and when, and what a person should know about the files (*warnings*).
 
     What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
+    *limits* bounds by registry how many copies run at once that read from it or write to it, over a whole fleet.
+    *files* are the others that were read for it.
     """
 
     access: tuple[Access, ...]
@@ -165,6 +168,8 @@ class Configuration:
     server: ServerSettings | None = None
     state: StateSettings = field(default_factory=StateSettings)
     fork: ForkSettings | None = None
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    files: tuple[str, ...] = ()
 
     @property
     def schedules(self) -> tuple[RuleSchedule, ...]:

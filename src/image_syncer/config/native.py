@@ -30,6 +30,7 @@ def parse_native(
     paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
     written = paper.read(NativeFile)
     access = _access(written.registries, paper)
+    limits = _limits(written.registries, paper)
     rules = _rules(written, paper, platforms)
     hooks = [hook for name, section in written.hooks.items() if (hook := parse_hook(name, section, paper))]
     queues = [queue for name, section in written.queues.items() if (queue := parse_queue(name, section, paper))]
@@ -39,7 +40,7 @@ def parse_native(
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
-    return Configuration(access, rules, warnings, tuple(hooks), tuple(queues), server, state)
+    return Configuration(access, rules, warnings, tuple(hooks), tuple(queues), server, state, limits=limits)
 
 
 def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> tuple[Access, ...]:
@@ -66,6 +67,23 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
         username = paper.fill(section.username, *place, "username")
         credential = Credential(username, paper.fill(section.password, *place, "password"))
     return Access(prefix, credential, section.insecure, paper.origin(*place))
+
+
+def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, int]:
+    """Return how many copies at once each registry takes, where that is said."""
+    limits: dict[str, int] = {}
+    for key, section in registries.items():
+        if section is None or section.limits.copies is None:
+            continue
+        with paper.at("registries", key, "limits"):
+            prefix = parse_prefix(key)
+            if "/" in prefix:
+                raise UsageError(
+                    f"registries.{key}.limits: a limit is a whole registry's",
+                    remedy=f"write it at {prefix.partition('/')[0]}",
+                )
+            limits[prefix] = section.limits.copies
+    return limits
 
 
 def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tuple[Rule, ...]:

@@ -19,6 +19,14 @@ class LoginSection(Section):
     password: Secret
 
 
+class LimitsSection(Section):
+    """How much of a registry is used."""
+
+    copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="At most so many copies at once that read from it or write to it, over a whole fleet."
+    )
+
+
 class RegistrySection(Section):
     """How to reach a registry, or a namespace of it."""
 
@@ -29,6 +37,7 @@ class RegistrySection(Section):
     insecure: Truth = Field(
         default=False, description="Do not verify TLS, and allow plain HTTP where no TLS is spoken."
     )
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="For the daemon; of whole registries.")
 
 
 class TagsSection(Section):

@@ -1,6 +1,7 @@
 """Rules by the clock: rows that are claimed once in a whole fleet become jobs."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from typing import Any, Final
@@ -25,6 +26,7 @@ class Clockwork:
         self._rules = rule_book
         self._now = now
         self._rng = rng
+        self._changed = asyncio.Event()
         self._log: Any = structlog.get_logger()
 
     async def plan(self) -> None:
@@ -35,17 +37,21 @@ class Clockwork:
             if rule.triggers.schedule is not None
         }
         await self._book.plan(wanted, now=self._now(), rng=self._rng)
+        self._changed.set()
 
     async def run(self) -> None:
         """Fire what is due, for ever; what fell due while nobody ran is fired once."""
         while True:
+            self._changed.clear()
             try:
                 await self._fire()
                 wait = await self._until_next()
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("schedules.postponed", error=str(error))
                 wait = _REST_SECONDS
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     async def _fire(self) -> None:
         for due in await self._book.claim(now=self._now()):

@@ -21,7 +21,10 @@ _REST_SECONDS: Final = 2.0  # after the database did not answer
 
 
 class Dispatcher:
-    """Turns events that wait into jobs: at once, or (*tick_seconds*) all together at each tick, as the fork does."""
+    """Turns events that wait into jobs: at once, or (*tick_seconds*) all together at each tick, as the fork does.
+
+    *tick_seconds* may be changed; that holds from the next tick on.
+    """
 
     def __init__(
         self,
@@ -38,21 +41,21 @@ class Dispatcher:
         self._book = book
         self._arrived = arrived
         self._now = now
-        self._tick_seconds = tick_seconds
+        self.tick_seconds = tick_seconds
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
         """Dispatch for ever: what waits at the start is not left for later, unless the tick decides."""
         while True:
-            if self._tick_seconds is not None:
-                await asyncio.sleep(self._tick_seconds)
+            if self.tick_seconds is not None:
+                await asyncio.sleep(self.tick_seconds)
             try:
                 await self.dispatch()
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("events.postponed", error=str(error))
                 await asyncio.sleep(_REST_SECONDS)
                 continue
-            if self._tick_seconds is None:
+            if self.tick_seconds is None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_SWEEP_SECONDS):
                         await self._arrived.wait()
@@ -94,4 +97,12 @@ class Dispatcher:
 
 def _request(event: Event, copy: Copy) -> CopyRequest:
     digest = None if event.digest is None else Digest.parse(event.digest)
-    return CopyRequest(copy.source, copy.target, priority=1, digest=digest, rule=copy.rule, event=str(event.id))
+    return CopyRequest(
+        copy.source,
+        copy.target,
+        priority=1,
+        digest=digest,
+        rule=copy.rule,
+        event=str(event.id),
+        platforms=copy.platforms,
+    )

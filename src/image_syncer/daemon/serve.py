@@ -1,156 +1,136 @@
 """Everything that runs for ever, in one task tree: the server, the dispatcher, the schedules and the worker."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-from platformdirs import user_state_path
 from prometheus_client import CollectorRegistry
 
-from image_syncer.app import Options, open_app
-from image_syncer.config.model import (
-    Configuration,
-    HeaderSecret,
-    HmacSecret,
-    HookSettings,
-    Login,
-    ServerSettings,
-    TokenClaims,
-    UrlSecret,
-)
+from image_syncer.config.model import Configuration, ServerSettings
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.intake import Intake, RuleBook
-from image_syncer.daemon.work import Work, chance
+from image_syncer.daemon.intake import Intake
+from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
+from image_syncer.daemon.reload import ConfigurationFile, Reloader
+from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
-from image_syncer.events import signatures
-from image_syncer.jobs import Handlers, JobRetryPolicy, WorkerOptions, open_jobs
-from image_syncer.server import settings as web
 from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
 from image_syncer.server.settings import Listen
-from image_syncer.state import import_fork_queue, open_state
-
-_STATE_PATIENCE_SECONDS: Final = 5.0
+from image_syncer.state import import_fork_queue
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where the state and the jobs are kept: URLs or paths."""
+class Wishes:
+    """What the operator wants: to end, or to have the configuration read again."""
 
-    state: str
-    jobs: str
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def serve_for_ever(
-    configuration: Configuration, *, stop: asyncio.Event, started: Callable[[Listen], None], allow_open: bool = False
+    file: ConfigurationFile,
+    configuration: Configuration,
+    wishes: Wishes,
+    *,
+    started: Callable[[Listen], None],
+    allow_open: bool = False,
 ) -> None:
-    """Serve what *configuration* says until *stop* is set, then drain.
+    """Serve what *configuration* (what *file* says now) says until a stop is wished for, then drain.
 
     *started* is told the address once requests are taken. `UsageError` where the configuration cannot be served.
     """
-    server, fork = configuration.server, configuration.fork
-    if server is None:
+    if configuration.server is None:
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
     if configuration.queues:
         raise UsageError("queues (RabbitMQ) come with a later version of image-syncer", remedy="leave them out")
-    places = _places(configuration)
-    book, arrived, rng = RuleBook(configuration.rules), asyncio.Event(), chance()
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
-        jobs = await stack.enter_async_context(open_jobs(places.jobs))
-        options = Options(configuration.access, retries=0)
-        if fork is not None:
-            options = Options(configuration.access, proc=fork.transfers, retries=0)
-            await import_fork_queue(Path(fork.queue_file), state.events, now=_now())
-        syncer = await stack.enter_async_context(open_app(options))
-        tick = None if fork is None else fork.interval_seconds
-        dispatcher = Dispatcher(state.events, jobs, book, arrived, _now, tick_seconds=tick)
-        clockwork = Clockwork(state.schedules, jobs, book, _now, rng=rng)
-        await clockwork.plan()
+        parts = await stack.enter_async_context(open_parts(configuration))
+        if configuration.fork is not None:
+            await import_fork_queue(Path(configuration.fork.queue_file), parts.state.events, now=now())
+        daemon = _Daemon(parts, configuration, configuration.server, allow_open=allow_open)
+        await daemon.clockwork.plan()
+        reloader = Reloader(file, configuration, daemon.change, asked=wishes.reload)
+        await _run(
+            serve(daemon.site, stop=wishes.stop, started=started),
+            worker=_worker(parts, configuration, wishes.stop),
+            background=(daemon.dispatcher.run(), daemon.clockwork.run(), reloader.run()),
+        )
+
+
+async def work_for_ever(file: ConfigurationFile, configuration: Configuration, wishes: Wishes) -> None:
+    """Do the jobs of a fleet until a stop is wished for, then drain; others take the notifications."""
+    if configuration.state.url is None:
+        raise UsageError(
+            "a worker shares the jobs of others, which only PostgreSQL can",
+            remedy="set state: url:, or use image-syncer serve alone",
+        )
+    async with open_parts(configuration) as parts:
+        reloader = Reloader(file, configuration, parts.change, asked=wishes.reload)
+        await _run(wishes.stop.wait(), worker=_worker(parts, configuration, wishes.stop), background=(reloader.run(),))
+
+
+class _Daemon:
+    """The parts of a process that serves."""
+
+    def __init__(self, parts: Parts, configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> None:
+        self._parts = parts
+        self._allow_open = allow_open
+        arrived = asyncio.Event()
+        state, jobs, book = parts.state, parts.jobs, parts.book
+        self.dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=_tick(configuration))
+        self.clockwork = Clockwork(state.schedules, jobs, book, now, rng=parts.rng)
         backend = Backend(
-            Intake(state.events, book, arrived, _now),
+            Intake(state.events, book, arrived, now),
             Events(state),
-            Rules(book, jobs, state, dispatcher),
+            Rules(book, jobs, state, self.dispatcher),
             Runs(state),
             Jobs(jobs),
             Health(state, jobs),
         )
-        site = _site(configuration, server, backend, allow_open=allow_open)
-        policy = JobRetryPolicy(attempts=1 + (fork.retries if fork else JobRetryPolicy().attempts - 1))
-        work = Work(syncer, state, book, _now, policy=policy)
-        worker = WorkerOptions(drain=server.drain_seconds, retry=policy)
-        async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(dispatcher.run(), name="dispatcher"),
-                group.create_task(clockwork.run(), name="schedules"),
-            ]
-            handlers = Handlers(work.copy, work.rule)
-            group.create_task(jobs.run_worker(handlers, worker, stop=stop, rng=rng), name="worker")
-            await serve(site, stop=stop, started=started)
-            for task in background:
-                task.cancel()
+        self.site = Site(
+            Listen(server.host, server.port),
+            web_settings(configuration, server, allow_open=allow_open),
+            backend,
+            metrics=Metrics(CollectorRegistry()),
+            clock=lambda: now().timestamp(),
+        )
+
+    async def change(self, configuration: Configuration) -> None:
+        """Let *configuration* hold from now on; `UsageError` where it cannot, and then nothing has changed."""
+        server = configuration.server
+        if server is None:
+            raise UsageError("this file has no server (any more)", remedy="add server: with listen:")
+        self.site.change(web_settings(configuration, server, allow_open=self._allow_open))
+        await self._parts.change(configuration)
+        self.dispatcher.tick_seconds = _tick(configuration)
+        await self.clockwork.plan()
 
 
-def _site(configuration: Configuration, server: ServerSettings, backend: Backend, *, allow_open: bool) -> Site:
-    return Site(
-        Listen(server.host, server.port),
-        web_settings(configuration, server, allow_open=allow_open),
-        backend,
-        metrics=Metrics(CollectorRegistry()),
-        clock=lambda: _now().timestamp(),
-    )
+def _tick(configuration: Configuration) -> float | None:
+    return None if configuration.fork is None else configuration.fork.interval_seconds
 
 
-def web_settings(configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> web.ServerSettings:
-    """Return what the routes have to know."""
-    login = None if server.login is None else signatures.Basic(server.login.username, server.login.password)
-    logins: tuple[web.Login, ...] = tuple(signatures.Bearer(token) for token in server.tokens)
-    return web.ServerSettings(
-        logins=(*logins, *((login,) if login else ())),
-        hooks={hook.name: _source(hook) for hook in configuration.hooks},
-        fork=None if configuration.fork is None else web.ForkHook(login),
-        allow_open=allow_open,
-    )
+def _worker(parts: Parts, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+    options = worker_options_of(configuration)
+    return parts.jobs.run_worker(handlers_of(parts, options.retry), options, stop=stop, rng=parts.rng)
 
 
-def _source(hook: HookSettings) -> web.HookSource:
-    return web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix)
-
-
-def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
-    match hook.proof:
-        case None:
-            return ()
-        case Login(username, password):
-            return (signatures.Basic(username, password),)
-        case HmacSecret(secret):
-            return (signatures.signed(hook.kind, secret),)
-        case HeaderSecret(name, value):
-            return (signatures.StaticHeader(value, name.lower()),)
-        case UrlSecret(secret):
-            return (signatures.UrlSecret(secret),)
-        case TokenClaims():
-            raise UsageError(
-                f"{hook.origin}: hooks that prove themselves by a token come with a later version",
-                remedy="use a secret in the URL",
-            )
-
-
-def _places(configuration: Configuration) -> Places:
-    where = configuration.state
-    if where.url is not None:
-        return Places(where.url, where.url)
-    directory = Path(where.path) if where.path is not None else user_state_path("image-syncer")
-    directory.mkdir(parents=True, exist_ok=True)
-    return Places(str(directory / "state.db"), str(directory / "jobs.db"))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+async def _run(
+    front: Coroutine[Any, Any, object],
+    *,
+    worker: Coroutine[Any, Any, None],
+    background: tuple[Coroutine[Any, Any, None], ...],
+) -> None:
+    """Run all of them until *front* and *worker* have ended; what is in the *background* ends with the front."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work, name="daemon: background") for work in background]
+        group.create_task(worker, name="daemon: worker")
+        await front
+        for task in tasks:
+            task.cancel()

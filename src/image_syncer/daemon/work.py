@@ -1,97 +1,128 @@
-"""What jobs do: one copy for an event, or a whole rule. Their ends are written down."""
+"""What jobs do: make one copy, or plan a rule and ask for its copies. Their ends are written down."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any, Final
 
 import structlog
 
-from image_syncer.app import Syncer
+from image_syncer.daemon.connections import Connections
 from image_syncer.daemon.intake import Now, RuleBook
+from image_syncer.daemon.spread import divide, named_tags
 from image_syncer.errors import ImageSyncerError
-from image_syncer.jobs import CopyJob, JobRetryPolicy, RuleJob
-from image_syncer.oci import PlatformFilter
-from image_syncer.state import CopyEnd, NewRun, RunEnd, State, Trigger
-from image_syncer.sync.result import CopyResult, Outcome, RunResult
+from image_syncer.jobs import CopyJob, CopyRequest, JobRetryPolicy, Jobs, RuleJob
+from image_syncer.state import CopyEnd, NewRun, RunEnd, RunPlan, State, Trigger
+from image_syncer.sync.plan import Copy
+from image_syncer.sync.result import CopyResult, RunResult
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
+_BATCH: Final = 100
 
 
-class CopyRefused(ImageSyncerError):
-    """The copy of a job failed and would fail again."""
-
-
-class CopyPostponed(ImageSyncerError):
-    """The copy of a job failed and may work later."""
+class RuleUnknown(ImageSyncerError):
+    """The configuration of this process has no such rule (any more); another process of the fleet may have it."""
 
     retryable = True
 
 
-class Work:
-    """The handlers of jobs over one `Syncer`; *policy* is the worker's, to know a last attempt."""
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What work needs: where its results go, who carries out what it asks for, and the rules."""
 
-    def __init__(self, syncer: Syncer, state: State, book: RuleBook, now: Now, *, policy: JobRetryPolicy) -> None:
-        self._syncer = syncer
-        self._state = state
-        self._book = book
-        self._now = now
-        self._policy = policy
+    connections: Connections
+    state: State
+    jobs: Jobs
+    book: RuleBook
+    now: Now
+    policy: JobRetryPolicy
+
+
+class Work:
+    """The handlers of jobs."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._state = desk.state
+        self._now = desk.now
         self._log: Any = structlog.get_logger()
 
     async def copy(self, job: CopyJob) -> None:
-        """Make one copy. A failure that may pass comes out for the queue to repeat."""
+        """Make one copy. A failure comes out as it is: the queue decides whether it is tried again."""
         began = self._now()
-        rule = self._book.find(job.rule)
-        result = await self._syncer.copy(
-            job.source, [job.target], platforms=rule.platforms if rule else PlatformFilter()
-        )
-        (entry,) = result.results
-        last = entry.outcome is not Outcome.FAILED or not entry.repeatable or job.attempt >= self._policy.attempts
-        await self._record(Trigger.EVENT, [job.rule or str(job.source)], result)
-        if last:
-            end = CopyEnd(str(job.source), str(job.target), began, self._now(), entry.outcome.value, entry.reason)
-            await self._state.events.settle(end)
-        if entry.outcome is Outcome.FAILED:
-            kind = CopyPostponed if entry.repeatable else CopyRefused
-            raise kind(f"{entry.side}: {entry.step}: {entry.reason}", remedy=entry.remedy)
+        async with self._desk.connections.current() as syncer:
+            made = await syncer.copy(job.source, [job.target], platforms=job.platforms)
+        (result,) = made.results
+        # A filter gives an image by digest another digest, yet who asked knows the copy by the names in the request.
+        names = str(job.source), str(job.target)
+        result = replace(result, rule=job.rule or result.rule, source=names[0], target=names[1], attempts=job.attempt)
+        failure = result.failure
+        if failure is None or self._desk.policy.is_last(failure, job.attempt):
+            await self._copy_ended(job, replace(made, results=(result,)), began)
+        if failure is not None:
+            raise failure
 
     async def rule(self, job: RuleJob) -> None:
-        """Execute one rule. Images that failed are in its run; the next time of the rule tries them again."""
-        rule = self._book.find(job.rule)
+        """Plan one rule, write down what is known by that, and ask for a job for each copy that is to be made."""
+        rule = self._desk.book.find(job.rule)
         if rule is None:
-            self._log.warning("rule.gone", rule=job.rule)
-            return
+            raise RuleUnknown(f"there is no rule {job.rule!r} in this configuration")
         began = self._now()
-        result = await self._syncer.sync([rule])
-        await self._record(Trigger.SCHEDULE, [rule.name], result)
-        unannounced = await self._unannounced(result.results, since=began)
+        await self._state.open_copies.end_lost_runs(rule.name, now=began)
+        run = await self._state.runs.begin(NewRun(Trigger.SCHEDULE, [rule.name], began))
+        async with self._desk.connections.current() as syncer:
+            plan = await syncer.plan([rule])
+        spread = divide(plan, attempt=job.attempt)
+        unannounced = await self._unannounced(spread.copies, since=began)
+        # What was found unchanged is also the end of copies that earlier runs still wait for.
+        await self._settle(spread.done, began)
+        found = RunPlan(spread.done, spread.copies, warnings=plan.warnings, unannounced=unannounced)
+        ended = await self._state.open_copies.plan(run, found, now=self._now())
         self._log.info(
-            "run.finished",
+            "run.planned",
+            run=run,
             rule=rule.name,
+            known=len(spread.done),
+            copies=len(spread.copies),
             unannounced=unannounced,
-            **{outcome.value: count for outcome, count in result.counts.items()},
         )
+        await self._ask_for(spread.copies)
+        if ended:
+            await self._tell_ended([run])
+        if spread.unlisted is not None:
+            raise spread.unlisted
 
-    async def _record(self, trigger: Trigger, rules: Sequence[str], result: RunResult) -> None:
-        run = await self._state.runs.begin(NewRun(trigger, rules, result.started_at))
-        await self._state.runs.add(run, result.results)
-        await self._state.runs.finish(run, RunEnd(result.finished_at, result.requests, result.warnings))
+    async def _ask_for(self, copies: Sequence[Copy]) -> None:
+        """Ask for all *copies*. A process that is killed in between plans again, and joins the jobs that wait."""
+        for start in range(0, len(copies), _BATCH):
+            await self._desk.jobs.request_copies(
+                CopyRequest(copy.source, copy.target, rule=copy.rule, platforms=copy.platforms)
+                for copy in copies[start : start + _BATCH]
+            )
 
-    async def _unannounced(self, results: Sequence[CopyResult], *, since: datetime) -> int:
-        """Return how many images were copied that no event of the last day had announced: hooks that are missing."""
-        named = (_name_and_tag(entry.source) for entry in results if entry.outcome is Outcome.COPIED)
-        tags = {pair for pair in named if pair is not None}
+    async def _copy_ended(self, job: CopyJob, made: RunResult, began: datetime) -> None:
+        (result,) = made.results
+        if job.event is not None:
+            run = await self._state.runs.begin(NewRun(Trigger.EVENT, [result.rule], made.started_at))
+            await self._state.runs.add(run, made.results)
+            await self._state.runs.finish(run, RunEnd(made.finished_at, warnings=made.warnings))
+        end = CopyEnd(result.source, result.target, began, self._now(), result.outcome.value, result.reason)
+        await self._state.events.settle(end)
+        await self._settle([result], began)
+
+    async def _settle(self, results: Sequence[CopyResult], began: datetime) -> None:
+        await self._tell_ended(await self._state.open_copies.settle(results, began_at=began, now=self._now()))
+
+    async def _tell_ended(self, runs: Sequence[int]) -> None:
+        for number in runs:
+            run = await self._state.runs.get(number)
+            if run is not None:
+                counts = {outcome.value: count for outcome, count in run.counts.items()}
+                self._log.info("run.finished", run=run.id, rule=run.rules, **counts)
+
+    async def _unannounced(self, copies: Sequence[Copy], *, since: datetime) -> int:
+        """Return how many images are to be copied that no event of the last day announced: hooks that are missing."""
+        tags = named_tags(copies)
         if not tags:
             return 0
         return len(tags - await self._state.events.announced(tags, since=since - _ANNOUNCED_WITHIN))
-
-
-def _name_and_tag(source: str) -> tuple[str, str] | None:
-    name, colon, tag = source.rpartition(":")
-    return (name, tag) if colon and "@" not in source else None
-
-
-def chance() -> Random:
-    """Return the daemon's random source."""
-    return Random()  # noqa: S311 - jitter, no secrets

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from image_syncer.jobs.lock_file import worker_lock
 from image_syncer.jobs.manager import Jobkeeper
 from image_syncer.jobs.postgresql import postgres_connector, prepare
 from image_syncer.jobs.queries import QUERIES
-from image_syncer.jobs.requests import CopyRequest, rule_job
+from image_syncer.jobs.requests import CopyRequest, copy_lock, rule_job
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.tasks import Handlers, Tries
 from image_syncer.jobs.trouble import reaching
@@ -96,6 +96,13 @@ class Jobs:
         with reaching(self._place):
             return await self._keeper.request(rule_job(rule, priority, not_before))
 
+    async def open_copies(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of the (source, target) *pairs* for which a job waits or runs."""
+        by_lock = {copy_lock(*pair): pair for pair in pairs}
+        with reaching(self._place):
+            rows = await self._keeper.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(by_lock))
+        return {by_lock[row["queueing_lock"]] for row in rows}
+
     async def set_limits(self, limits: Mapping[str, int]) -> None:
         """From now on run at most so many copies at once, over the whole fleet, that read from or write to a registry.
 
@@ -158,23 +165,27 @@ class Jobs:
         """Work until *stop* is set, then drain; whatever happens to the store, this goes on.
 
         Being cancelled drains as well. What could not end within the drain's deadline is back in the queue afterwards.
-        `UsageError` where another worker has the file of the embedded store.
+        The file of the embedded store has one worker at a time: this one begins when no other process works.
         """
         chosen = options or WorkerOptions()
         tries = Tries(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng)
         supervisor = Supervisor(tries.app(), self._keeper, chosen)
-        with self._alone():
-            if self._file is not None:
-                with reaching(self._place):
-                    await supervisor.sweep()
-            self._supervisor = supervisor
-            try:
-                await supervisor.run(stop)
-            finally:
-                self._supervisor = None
+        if self._file is None:
+            await self._supervised(supervisor, stop)
+            return
+        async with worker_lock(self._file, stop) as alone:
+            if not alone:
+                return
+            with reaching(self._place):
+                await supervisor.sweep()
+            await self._supervised(supervisor, stop)
 
-    def _alone(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._file is None else worker_lock(self._file)
+    async def _supervised(self, supervisor: Supervisor, stop: asyncio.Event) -> None:
+        self._supervisor = supervisor
+        try:
+            await supervisor.run(stop)
+        finally:
+            self._supervisor = None
 
 
 @asynccontextmanager

@@ -144,6 +144,10 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             SELECT type::text AS what, at AS happened_at FROM procrastinate_events
             WHERE job_id = %(job_id)s::bigint AND type <> 'scheduled' ORDER BY id DESC LIMIT %(limit)s::int
         """,
+        "open_locks": """
+            SELECT DISTINCT queueing_lock FROM procrastinate_jobs
+            WHERE status IN ('todo', 'doing') AND queueing_lock = ANY (%(locks)s::text[])
+        """,
         "count_jobs": "SELECT status, count(*) AS count FROM image_syncer_job_views GROUP BY status",
     }
 )

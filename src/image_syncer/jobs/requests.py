@@ -1,7 +1,8 @@
 """What can be asked for, and what a handler is given: values that survive the way through a database."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
@@ -9,12 +10,13 @@ from typing import Final, Self
 from procrastinate.jobs import Job
 
 from image_syncer.errors import UsageError
-from image_syncer.oci import Digest, Reference, Repository
+from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.reference import split_reference
 
 _NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes.
 REGISTRIES: Final = "registries"
 """The argument that names the registries whose limits a job counts against."""
+_PLATFORMS: Final = "platforms"
 
 
 class JobKind(StrEnum):
@@ -35,7 +37,8 @@ class CopyRequest:
 
     Of two waiting requests the higher *priority* is served first, then the older one. *digest* is what the event
     announced (None: whatever the source has), *rule* who wants it, *event* the id of the event behind it. It does not
-    begin before the instant *not_before* (aware; None: at once).
+    begin before the instant *not_before* (aware; None: at once). *platforms* travels along: the process that makes the
+    copy may have read its configuration earlier or later than the one that asked.
     """
 
     source: Reference
@@ -45,13 +48,14 @@ class CopyRequest:
     rule: str | None = None
     event: str | None = None
     not_before: datetime | None = None
+    platforms: PlatformFilter = field(default_factory=PlatformFilter)
 
     def to_job(self) -> Job:
         """Return the job for it. At most one waits for each (source, target), and at most one runs for each target."""
         return Job(
             queue=JobKind.COPY.queue,
             task_name=JobKind.COPY.value,
-            queueing_lock=f"copy {self.source} {self.target}",
+            queueing_lock=copy_lock(str(self.source), str(self.target)),
             lock=target_lock(self.target),
             priority=self.priority,
             scheduled_at=self.not_before,
@@ -61,6 +65,7 @@ class CopyRequest:
                 "digest": None if self.digest is None else str(self.digest),
                 "rule": None if self.rule is None else _checked(self.rule, "rule"),
                 "event": None if self.event is None else _checked(self.event, "event"),
+                _PLATFORMS: json.dumps(self.platforms.spell()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
             },
         )
@@ -77,6 +82,7 @@ class CopyJob:
     digest: Digest | None
     rule: str | None
     event: str | None
+    platforms: PlatformFilter = field(default_factory=PlatformFilter)
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -91,6 +97,7 @@ class CopyJob:
             None if digest is None else Digest.parse(digest),
             arguments.get("rule"),
             arguments.get("event"),
+            _platforms(arguments.get(_PLATFORMS)),
         )
 
 
@@ -122,6 +129,11 @@ def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
     )
 
 
+def copy_lock(source: str, target: str) -> str:
+    """Return the queueing lock of a copy: at most one of each waits."""
+    return f"copy {source} {target}"
+
+
 def target_lock(target: Reference) -> str:
     """Return the lock of all copies to *target*: the target alone, so that no reload and no limit can change it."""
     return f"target {target}"
@@ -130,6 +142,10 @@ def target_lock(target: Reference) -> str:
 def text_arguments(arguments: Mapping[str, object]) -> dict[str, str]:
     """Return the texts among the stored *arguments* of a job."""
     return {key: value for key, value in arguments.items() if isinstance(value, str)}
+
+
+def _platforms(spelled: str | None) -> PlatformFilter:
+    return PlatformFilter() if spelled is None else PlatformFilter.parse(*json.loads(spelled))
 
 
 def _reference(text: str) -> Reference:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from image_syncer.errors import CopyFailed, ImageSyncerError, RateLimited, Unavailable
+from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound, RateLimited, Unavailable, UnknownHost
 
 _ERROR_LIMIT: Final = 2000
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -20,24 +20,33 @@ class JobRetryPolicy:
 
     A job is tried *attempts* times in all, then it is a dead letter. The rest is *first_wait* seconds, doubled with
     each try up to *longest_wait*, of which the second half is random. A registry's `Retry-After` counts where it is
-    longer, up to *patience* seconds. A try that a stop of the worker interrupted does not count; one that took its
-    worker down with it does, so that such a job cannot go round for ever.
+    longer, up to *patience* seconds. What is missing at the source, as well as the source itself, may appear yet (a
+    push is announced before every replica has it), so that is tried *attempts_if_missing* times. A try that a stop of
+    the worker interrupted does not count; one that took its worker down with it does, so that such a job cannot go
+    round for ever.
     """
 
     attempts: int = 10
     first_wait: float = 5.0
     longest_wait: float = 600.0
     patience: float = 6 * 3600.0
+    attempts_if_missing: int = 4
 
     def wait_after(self, error: Exception, attempt: int, rng: Random) -> float | None:
         """Return the seconds to rest after *attempt* (the first is 1) ended with *error*, None where it was the last.
 
         What cannot help is not repeated (docs/adr/0011); an error that is not ours may be anything, so it is.
         """
-        if attempt >= self.attempts or is_permanent(error):
+        if self.is_last(error, attempt):
             return None
         wait = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 64))
         return max(rng.uniform(wait / 2, wait), min(_wish(error), self.patience))
+
+    def is_last(self, error: Exception, attempt: int) -> bool:
+        """Whether *attempt*, which ended with *error*, is the last."""
+        if _may_appear(error):
+            return attempt >= min(self.attempts, self.attempts_if_missing)
+        return attempt >= self.attempts or is_permanent(error)
 
 
 def is_permanent(error: Exception) -> bool:
@@ -57,6 +66,10 @@ def describe(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took longer than a job may"
     return f"unexpected {type(error).__name__}; the log has the details"
+
+
+def _may_appear(error: Exception) -> bool:
+    return isinstance(error, CopyFailed) and error.side == "source" and isinstance(error.cause, NotFound | UnknownHost)
 
 
 def _wish(error: Exception) -> float:

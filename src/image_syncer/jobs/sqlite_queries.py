@@ -117,6 +117,10 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
             SELECT id FROM jobs WHERE status = 'doing' AND abort_requested
               AND (:queue_name IS NULL OR queue_name = :queue_name)
         """,
+        "open_locks": """
+            SELECT DISTINCT queueing_lock FROM jobs
+            WHERE status IN ('todo', 'doing') AND queueing_lock IN (SELECT value FROM json_each(:locks))
+        """,
         "prune_stalled_workers": """
             DELETE FROM workers WHERE last_heartbeat < :now - :seconds_since_heartbeat RETURNING id AS worker_id
         """,

@@ -39,6 +39,9 @@ class OsPattern:
             raise InvalidReference(f"{text!r}: an os filter is os or os:version, such as linux")
         return cls(name, version)
 
+    def __str__(self) -> str:
+        return f"{self.os}:{self.version}" if self.version else self.os
+
     def matches(self, platform: Platform) -> bool:
         """Whether *platform* passes; one that names no os always does."""
         if not platform.os:
@@ -68,6 +71,9 @@ class ArchPattern:
             raise InvalidReference(f"{text!r}: an arch filter is arch or arch:variant, such as arm:v7")
         return cls(name, variant)
 
+    def __str__(self) -> str:
+        return f"{self.architecture}:{self.variant}" if self.variant else self.architecture
+
     def matches(self, platform: Platform) -> bool:
         """Whether *platform* passes; one that names no architecture always does."""
         if not platform.architecture:
@@ -96,6 +102,11 @@ class PlatformFilter:
             tuple(ArchPattern.parse(item) for item in architectures if item.strip()),
             tuple(_parse_pair(item) for item in platforms if item.strip()),
         )
+
+    def spell(self) -> tuple[list[str], list[str], list[str]]:
+        """Return what `parse` makes this filter of."""
+        pairs = ["/".join(filter(None, (str(os), arch.architecture, arch.variant))) for os, arch in self.pairs]
+        return [*map(str, self.systems)], [*map(str, self.architectures)], pairs
 
     def __bool__(self) -> bool:
         return bool(self.systems or self.architectures or self.pairs)

@@ -6,6 +6,7 @@ from image_syncer.state.errors import StateUnavailable, StateUnusable
 from image_syncer.state.events import CopyEnd, Event, EventCopy, EventFilter, EventLog, EventStatus, NewEvent
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
 from image_syncer.state.migrate import MIGRATION_LOCK
+from image_syncer.state.open_copies import OpenCopies, RunPlan
 from image_syncer.state.runs import NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
 from image_syncer.state.state import State, open_state
@@ -26,10 +27,12 @@ __all__ = [
     "Imported",
     "NewEvent",
     "NewRun",
+    "OpenCopies",
     "PendingImage",
     "Planned",
     "RunEnd",
     "RunLog",
+    "RunPlan",
     "RunRecord",
     "Schedule",
     "ScheduleBook",

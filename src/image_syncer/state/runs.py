@@ -43,7 +43,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run so far; *finished_at* None while it goes on, or where its process was killed."""
+    """A run so far; *finished_at* None while it goes on, or where its process was killed.
+
+    *unannounced* is how many images it had to copy that no event had told of; None where that was not asked.
+    """
 
     id: int
     trigger: Trigger
@@ -55,6 +58,7 @@ class RunRecord:
     transferred: Transferred
     requests: Mapping[Side, int]
     warnings: tuple[str, ...]
+    unannounced: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class RunLog:
     async def add(self, run: int, done: Sequence[CopyResult]) -> None:
         """Add results to a run and to its counts, in one transaction; nothing, if the run was removed meanwhile."""
         if done:
-            await self._database.write(lambda connection: _add(connection, run, done))
+            await self._database.write(lambda connection: add_results(connection, run, done))
 
     async def finish(self, run: int, end: RunEnd) -> None:
         """Note the end of a run."""
@@ -104,7 +108,7 @@ class RunLog:
                 finished_at=end.finished_at,
                 source_requests=end.requests.get("source", 0),
                 target_requests=end.requests.get("target", 0),
-                warnings="\n".join(warning.replace("\n", " ") for warning in end.warnings[:_WARNINGS_KEPT]),
+                warnings=one_line_each(end.warnings),
             )
         )
         await self._database.write(lambda connection: connection.execute(statement))
@@ -155,7 +159,15 @@ class RunLog:
         return removed
 
 
-def _add(connection: Connection, run: int, done: Sequence[CopyResult]) -> None:
+def one_line_each(warnings: Sequence[str]) -> str:
+    """Return *warnings* as they are kept: the first 20, a line each."""
+    return "\n".join(warning.replace("\n", " ") for warning in warnings[:_WARNINGS_KEPT])
+
+
+def add_results(connection: Connection, run: int, done: Sequence[CopyResult]) -> None:
+    """Add results to a run and to its counts; nothing, if the run was removed meanwhile."""
+    if not done:
+        return
     counted = Counter(result.outcome for result in done)
     moved = sum((result.transferred for result in done), Transferred())
     present = connection.execute(
@@ -228,6 +240,7 @@ def _run(row: Row[Any]) -> RunRecord:
         transferred=_transferred(row),
         requests={"source": row.source_requests, "target": row.target_requests},
         warnings=tuple(row.warnings.splitlines()),
+        unannounced=row.unannounced,
     )
 
 

@@ -11,6 +11,7 @@ from image_syncer.state.database import CALL_SECONDS, Database
 from image_syncer.state.engines import make_engine
 from image_syncer.state.events import EventLog
 from image_syncer.state.migrate import prepare
+from image_syncer.state.open_copies import OpenCopies
 from image_syncer.state.place import parse_place
 from image_syncer.state.runs import RunLog
 from image_syncer.state.schedules import ScheduleBook
@@ -23,6 +24,7 @@ class State:
     events: EventLog
     schedules: ScheduleBook
     runs: RunLog
+    open_copies: OpenCopies
     database: Database
 
     async def ping(self) -> None:
@@ -43,6 +45,6 @@ async def open_state(url: str, *, patience: float = CALL_SECONDS) -> AsyncGenera
     database = Database(engine, str(place), patience=patience)
     try:
         await asyncio.to_thread(prepare, engine, place)
-        yield State(EventLog(database), ScheduleBook(database), RunLog(database), database)
+        yield State(EventLog(database), ScheduleBook(database), RunLog(database), OpenCopies(database), database)
     finally:
         await database.close()

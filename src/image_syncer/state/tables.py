@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every revision of the schema that this version knows, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -140,6 +140,7 @@ runs = Table(
     Column("source_requests", BigInteger, nullable=False),
     Column("target_requests", BigInteger, nullable=False),
     Column("warnings", Words(_PROSE), nullable=False),
+    Column("unannounced", Integer),
     Index("image_syncer_runs_by_start", "started_at"),
     sqlite_autoincrement=True,
 )
@@ -164,4 +165,15 @@ results = Table(
     Column("attempts", Integer, nullable=False),
     Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
     Index("image_syncer_results_by_target", "target", "id"),
+)
+
+open_copies = Table(
+    "image_syncer_open_copies",
+    metadata,
+    Column("run_id", _Id, ForeignKey(runs.c.id, ondelete="CASCADE"), nullable=False),
+    Column("rule", Words(_REFERENCE), nullable=False),
+    Column("source", Words(_REFERENCE), nullable=False),
+    Column("target", Words(_REFERENCE), nullable=False),
+    UniqueConstraint("run_id", "source", "target"),
+    Index("image_syncer_open_copies_by_pair", "source", "target"),
 )

@@ -96,7 +96,18 @@ class Copier:
 
         await self._manifests.do((job.repository, root.digest), push)
         if not fresh:
+            await self._put_again(job, root, identifier)
+
+    async def _put_again(self, job: _Job, root: RawManifest, identifier: str) -> None:
+        """Give what is in the repository already one more identifier; all of it goes again where it has vanished."""
+        try:
             await self._put(job, root, identifier)
+        except CopyFailed as failure:
+            if not isinstance(failure.cause, MissingContent):
+                raise
+            self._forget_parts(job, root)
+            job.probe = False
+            await self._push_tree(job, root, identifier, depth=1)
 
     async def _push_tree(self, job: _Job, raw: RawManifest, identifier: str, *, depth: int) -> None:
         await self._push_parts(job, raw, depth)

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from image_syncer.errors import Side
+from image_syncer.errors import CopyFailed, Side
 from image_syncer.oci import Digest
 from image_syncer.sync.plan import Copy
 
@@ -38,9 +38,9 @@ class CopyResult:
     """The end of one copy.
 
     *source* and *target* are references, or a rule's sides as written where not even the tags were known. *reason* is
-    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *repeatable* says
-    of a failed one that it may succeed yet. *seconds* is wall time. *attempts* is 0 where nothing was tried (a dry
-    run, an interrupted run).
+    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *failure* is
+    the exception behind a failed one, None where the result comes from a record. *seconds* is wall time. *attempts* is
+    0 where nothing was tried (a dry run, an interrupted run).
     """
 
     rule: str
@@ -56,7 +56,7 @@ class CopyResult:
     transferred: Transferred = field(default_factory=Transferred)
     seconds: float = 0.0
     attempts: int = 1
-    repeatable: bool = False
+    failure: CopyFailed | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from random import Random
 
 from image_syncer.errors import CopyFailed
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.outcomes import of_copied, of_failed, of_rule_failure, of_skipped, of_undone
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.result import CopyResult, Observer, Outcome, Transferred
+from image_syncer.sync.result import CopyResult, Observer
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.work import Stop, work_off
 
@@ -101,11 +102,10 @@ class Run:
         self._observer.selected(len(selected.copies) + len(selected.failures) - before)
         self.warnings += selected.warnings
         for failure in selected.failures:
-            result = _failed(failure.rule, (failure.source, failure.target), failure.failure, attempt)
-            self._record(self._rule_results, result)
+            self._record(self._rule_results, of_rule_failure(failure, attempt))
         for rule in selected.unlisted:
             for target in rule.targets:
-                self._record(self._rule_results, _skipped(rule.name, rule.name, str(target), INTERRUPTED))
+                self._record(self._rule_results, of_skipped(rule.name, rule.name, str(target), INTERRUPTED))
         self._repeat.rules += selected.repeatable
         return selected.copies
 
@@ -128,79 +128,27 @@ class Run:
         except CopyFailed as failure:
             if not failure.permanent:
                 self._repeat.copies.append(copy)
-            ends = str(copy.source), str(copy.target)
-            result = _failed(copy.rule, ends, failure, attempt, planned, self._clock() - started)
+            result = of_failed(planned, failure, attempt=attempt, seconds=self._clock() - started)
         else:
-            result = _result(planned, Outcome.COPIED, transferred, self._clock() - started, attempt)
+            result = of_copied(planned, transferred, seconds=self._clock() - started, attempt=attempt)
         self._record(self._results, result)
 
     def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
         """Record a copy about which nothing has to be, or in a dry run would be, or can be done."""
-        copy = planned.copy
-        if planned.failure is not None:
-            if not planned.failure.permanent:
-                self._repeat.copies.append(copy)
-            ends = str(copy.source), str(copy.target)
-            self._record(self._results, _failed(copy.rule, ends, planned.failure, attempt, planned))
-            return
-        outcomes = {Action.SKIP: Outcome.SKIPPED, Action.UNCHANGED: Outcome.UNCHANGED, Action.COPY: Outcome.COPIED}
-        attempts = 0 if self._options.dry_run else attempt
-        self._record(self._results, _result(planned, outcomes[planned.action], Transferred(), 0.0, attempts))
+        if planned.failure is not None and not planned.failure.permanent:
+            self._repeat.copies.append(planned.copy)
+        tried = planned.failure is not None or not self._options.dry_run
+        self._record(self._results, of_undone(planned, attempt if tried else 0))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
             if (str(copy.source), str(copy.target)) in self._results:
                 continue  # It failed before; that it was not repeated is no better news.
-            self._record(self._results, _skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
+            self._record(self._results, of_skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
 
     def _record(self, results: dict[tuple[str, str], CopyResult], result: CopyResult) -> None:
         results[result.source, result.target] = result
         self._observer.finished(result)
-
-
-def _result(
-    planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seconds: float, attempts: int
-) -> CopyResult:
-    copy = planned.copy
-    return CopyResult(
-        copy.rule,
-        str(copy.source),
-        str(copy.target),
-        outcome,
-        planned.source_digest,
-        planned.target_digest,
-        planned.reason,
-        transferred=transferred,
-        seconds=seconds,
-        attempts=attempts,
-    )
-
-
-def _failed(
-    rule: str,
-    ends: tuple[str, str],
-    failure: CopyFailed,
-    attempt: int,
-    planned: PlannedCopy | None = None,
-    seconds: float = 0.0,
-) -> CopyResult:
-    return CopyResult(
-        rule,
-        *ends,
-        Outcome.FAILED,
-        source_digest=planned.source_digest if planned else None,
-        reason=failure.cause.message,
-        side=failure.side,
-        step=failure.step,
-        remedy=failure.remedy,
-        seconds=seconds,
-        attempts=attempt,
-        repeatable=not failure.permanent,
-    )
-
-
-def _skipped(rule: str, source: str, target: str, reason: str) -> CopyResult:
-    return CopyResult(rule, source, target, Outcome.SKIPPED, reason=reason, attempts=0)
 
 
 async def _pause(seconds: float, stop: Stop) -> None:

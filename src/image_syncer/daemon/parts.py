@@ -1,0 +1,98 @@
+"""What every process of the daemon has: the state, the jobs, the way to the registries, and the rules that hold now."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from platformdirs import user_state_path
+
+from image_syncer.app import Options
+from image_syncer.config.model import Configuration
+from image_syncer.daemon.connections import Connections, open_connections
+from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.work import Desk, Work
+from image_syncer.jobs import Handlers, JobRetryPolicy, Jobs, WorkerOptions, open_jobs
+from image_syncer.state import State, open_state
+
+_STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
+_DRAIN_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the state and the jobs are kept: URLs or paths."""
+
+    state: str
+    jobs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts, open."""
+
+    state: State
+    jobs: Jobs
+    connections: Connections
+    book: RuleBook
+    rng: Random
+
+    async def change(self, configuration: Configuration) -> None:
+        """Let *configuration* hold for all that begins from now on."""
+        await self.jobs.set_limits(configuration.limits)
+        await self.connections.change(options_of(configuration))
+        self.book.rules = configuration.rules
+
+
+@asynccontextmanager
+async def open_parts(configuration: Configuration) -> AsyncGenerator[Parts]:
+    """Open the parts that *configuration* wants."""
+    places = places_of(configuration)
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
+        jobs = await stack.enter_async_context(open_jobs(places.jobs))
+        connections = await stack.enter_async_context(open_connections(options_of(configuration)))
+        await jobs.set_limits(configuration.limits)
+        yield Parts(state, jobs, connections, RuleBook(configuration.rules), chance())
+
+
+def handlers_of(parts: Parts, policy: JobRetryPolicy) -> Handlers:
+    """Return what the worker does with jobs; *policy* is the worker's, to know a last attempt."""
+    work = Work(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, policy))
+    return Handlers(work.copy, work.rule)
+
+
+def worker_options_of(configuration: Configuration) -> WorkerOptions:
+    """Return how the worker works."""
+    fork, server = configuration.fork, configuration.server
+    policy = JobRetryPolicy() if fork is None else JobRetryPolicy(attempts=1 + fork.retries)
+    return WorkerOptions(drain=_DRAIN_SECONDS if server is None else server.drain_seconds, retry=policy)
+
+
+def options_of(configuration: Configuration) -> Options:
+    """Return how registries are talked to. Jobs are repeated by the queue, so copies are not."""
+    if configuration.fork is None:
+        return Options(configuration.access, retries=0)
+    return Options(configuration.access, proc=configuration.fork.transfers, retries=0)
+
+
+def places_of(configuration: Configuration) -> Places:
+    """Return where the state and the jobs of *configuration* are kept."""
+    where = configuration.state
+    if where.url is not None:
+        return Places(where.url, where.url)
+    directory = Path(where.path) if where.path is not None else user_state_path("image-syncer")
+    return Places(str(directory / "state.db"), str(directory / "jobs.db"))
+
+
+def now() -> datetime:
+    """Return the daemon's time."""
+    return datetime.now(UTC)
+
+
+def chance() -> Random:
+    """Return the daemon's random source."""
+    return Random()  # noqa: S311 - jitter, no secrets

@@ -1,0 +1,50 @@
+"""From the configuration to what the server has to know."""
+
+from image_syncer.config.model import (
+    Configuration,
+    HeaderSecret,
+    HmacSecret,
+    HookSettings,
+    Login,
+    ServerSettings,
+    TokenClaims,
+    UrlSecret,
+)
+from image_syncer.errors import UsageError
+from image_syncer.events import signatures
+from image_syncer.server import settings as web
+
+
+def web_settings(configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> web.ServerSettings:
+    """Return what the routes have to know."""
+    login = None if server.login is None else signatures.Basic(server.login.username, server.login.password)
+    logins: tuple[web.Login, ...] = tuple(signatures.Bearer(token) for token in server.tokens)
+    return web.ServerSettings(
+        logins=(*logins, *((login,) if login else ())),
+        hooks={hook.name: _source(hook) for hook in configuration.hooks},
+        fork=None if configuration.fork is None else web.ForkHook(login),
+        allow_open=allow_open,
+    )
+
+
+def _source(hook: HookSettings) -> web.HookSource:
+    return web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix)
+
+
+def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
+    match hook.proof:
+        case None:
+            return ()
+        case Login(username, password):
+            return (signatures.Basic(username, password),)
+        case HmacSecret(secret):
+            return (signatures.signed(hook.kind, secret),)
+        case HeaderSecret(name, value):
+            return (signatures.StaticHeader(value, name.lower()),)
+        case UrlSecret(secret):
+            return (signatures.UrlSecret(secret),)
+        case TokenClaims():
+            raise UsageError(
+                f"{hook.origin}: hooks that prove themselves by a token come with a later version",
+                remedy="use a secret in the URL",
+            )

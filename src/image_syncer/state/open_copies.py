@@ -1,0 +1,158 @@
+"""Copies that runs wait for: a run whose copies are spread over a fleet ends with the last of them, wherever that is.
+
+    begin -> plan (what is known already, what has to be copied) -> one job for each copy -> settle, by whoever did it
+
+A copy is known by its source and target alone, since one job may do it for several runs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
+
+from image_syncer.errors import Side
+from image_syncer.state.database import Database
+from image_syncer.state.pages import chunks, page_size
+from image_syncer.state.runs import add_results, one_line_each
+from image_syncer.state.tables import open_copies, runs
+from image_syncer.sync.plan import Copy
+from image_syncer.sync.result import CopyResult
+
+LOST_RUN: Final = "its process ended while it planned"
+
+Pair = tuple[str, str]
+"""Source and target of a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run found: results that are known already, and *copies* that are to be made.
+
+    *requests* is what finding it cost; *unannounced* is how many of the images no event had told of.
+    """
+
+    done: Sequence[CopyResult]
+    copies: Sequence[Copy]
+    requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
+    warnings: Sequence[str] = ()
+    unannounced: int = 0
+
+
+class OpenCopies:
+    """The copies in the state that runs wait for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def plan(self, run: int, plan: RunPlan, *, now: datetime) -> bool:
+        """Note what *run* found, in one transaction; return whether that was all of it, and the run has ended."""
+        return await self._database.write(lambda connection: _plan(connection, run, plan, now))
+
+    async def settle(self, results: Sequence[CopyResult], *, began_at: datetime, now: datetime) -> list[int]:
+        """Give *results* to the runs that wait for them, and return the runs that ended by that.
+
+        A result of a copy whose source was read after *began_at* counts for the runs that began before.
+        """
+        if not results:
+            return []
+        return await self._database.write(lambda connection: _settle(connection, results, began_at, now))
+
+    async def of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
+        """Return up to *limit* copies that *run* still waits for."""
+        wanted = select(open_copies.c.source, open_copies.c.target).where(open_copies.c.run_id == run)
+        return [_pair(row) for row in await self._rows(wanted.limit(page_size(limit)))]
+
+    async def older_than(self, until: datetime, *, limit: int = 500) -> list[Pair]:
+        """Return up to *limit* copies that runs from before *until* still wait for, the oldest first."""
+        waiting = select(open_copies.c.source, open_copies.c.target).join(runs, runs.c.id == open_copies.c.run_id)
+        wanted = waiting.where(runs.c.started_at < until).order_by(runs.c.id).limit(page_size(limit))
+        return list(dict.fromkeys(_pair(row) for row in await self._rows(wanted)))
+
+    async def end_lost_runs(self, rule: str, *, now: datetime) -> int:
+        """End the runs of *rule* that wait for nothing and never ended, since they were killed; return how many."""
+        lost = (
+            update(runs)
+            .where(runs.c.rules == rule, runs.c.finished_at.is_(None), ~_waiting().exists())
+            .values(finished_at=now, warnings=LOST_RUN)
+        )
+        return await self._database.write(lambda connection: connection.execute(lost).rowcount)
+
+    async def _rows(self, wanted: Any) -> Sequence[Row[Any]]:
+        return await self._database.read(lambda connection: connection.execute(wanted).all())
+
+
+def _plan(connection: Connection, run: int, plan: RunPlan, now: datetime) -> bool:
+    add_results(connection, run, plan.done)
+    rows = [
+        {"run_id": run, "rule": copy.rule, "source": str(copy.source), "target": str(copy.target)}
+        for copy in plan.copies
+    ]
+    for some in chunks(rows):
+        connection.execute(insert(open_copies), some)
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == run)
+        .values(
+            finished_at=None if rows else now,
+            source_requests=plan.requests.get("source", 0),
+            target_requests=plan.requests.get("target", 0),
+            warnings=one_line_each(plan.warnings),
+            unannounced=plan.unannounced,
+        )
+    )
+    return not rows
+
+
+def _settle(connection: Connection, results: Sequence[CopyResult], began_at: datetime, now: datetime) -> list[int]:
+    by_pair: dict[Pair, CopyResult] = {(result.source, result.target): result for result in results}
+    touched: dict[int, list[CopyResult]] = {}
+    for some in chunks(sorted(by_pair)):
+        for run, pair in _taken(connection, some, began_at):
+            touched.setdefault(run, []).append(by_pair[pair])
+    for run, done in sorted(touched.items()):
+        add_results(connection, run, done)
+    return _end(connection, touched, now)
+
+
+def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) -> list[tuple[int, Pair]]:
+    """Take *pairs* from the runs that wait for them.
+
+    The rows of the runs are locked first, in their order: of two processes that bring the last two copies of a run,
+    the second sees what the first did, and ends the run.
+    """
+    these = tuple_(open_copies.c.source, open_copies.c.target).in_(pairs)
+    waiting = select(open_copies.c.run_id).where(these)
+    locked = (
+        select(runs.c.id)
+        .where(runs.c.id.in_(waiting), runs.c.started_at <= began_at)
+        .order_by(runs.c.id)
+        .with_for_update()
+    )
+    ids = list(connection.execute(locked).scalars())
+    if not ids:
+        return []
+    gone = (
+        delete(open_copies)
+        .where(these, open_copies.c.run_id.in_(ids))
+        .returning(open_copies.c.run_id, open_copies.c.source, open_copies.c.target)
+    )
+    return [(row.run_id, _pair(row)) for row in connection.execute(gone)]
+
+
+def _end(connection: Connection, touched: Collection[int], now: datetime) -> list[int]:
+    """End those of the *touched* runs that wait for nothing more, and return them."""
+    ended: list[int] = []
+    for some in chunks(sorted(touched)):
+        of_these = update(runs).where(runs.c.id.in_(some), runs.c.finished_at.is_(None), ~_waiting().exists())
+        ended += connection.execute(of_these.values(finished_at=now).returning(runs.c.id)).scalars()
+    return ended
+
+
+def _waiting() -> Any:
+    return select(open_copies.c.run_id).where(open_copies.c.run_id == runs.c.id)
+
+
+def _pair(row: Any) -> Pair:
+    return row.source, row.target

@@ -1,0 +1,116 @@
+"""A changed configuration takes effect without a restart; over a real process and real registries."""
+
+import signal
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from image_syncer.testing.images import single
+from image_syncer.testing.servers import DockerRegistry, free_port
+from support.daemons import answers, run_daemon, wait_for
+from support.registry_http import Peer
+
+pytestmark = pytest.mark.real
+
+
+@dataclass
+class Running:
+    """A daemon whose file can be changed."""
+
+    process: Popen[bytes]
+    file: Path
+    port: int
+    source: Peer
+    target: Peer
+
+    def write(self, rules: str, more: str = "") -> None:
+        """Write the file anew."""
+        self.file.write_text(native(self.port, self.file.parent, rules, more))
+
+    def rule(self, name: str) -> str:
+        """Return a rule that copies the repository *name*."""
+        ends = f"source: '{self.source.host}/{name}', targets: '{self.target.host}/{name}'"
+        return f"  - {{name: {name}, {ends}, every: 1h}}"
+
+    def run(self, name: str) -> bool:
+        """Ask for a run of a rule, and return whether there is such a rule."""
+        request = Request(f"http://127.0.0.1:{self.port}/api/v1/rules/{name}/run", method="POST")
+        try:
+            with urlopen(request, timeout=10) as response:
+                return response.status == 202
+        except HTTPError as error:
+            error.close()
+            return error.code != 404
+
+    def said(self, event: str) -> bool:
+        """Whether the log has *event*."""
+        return event in (self.file.parent / "log").read_text()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Generator[Running]:
+    """A daemon with a rule for `one`."""
+    if not DockerRegistry.is_installed():
+        pytest.skip("docker-registry is not installed")
+    with DockerRegistry() as here, DockerRegistry() as there:
+        source, target, port, file = Peer(here.host), Peer(there.host), free_port(), tmp_path / "sync.yaml"
+        for name in ("one", "two"):
+            source.push(name, single(name), "v1")
+        rule = f"  - {{name: one, source: '{source.host}/one', targets: '{target.host}/one', every: 1h}}"
+        file.write_text(native(port, tmp_path, rule))
+        with run_daemon(tmp_path, port, "serve", "-c", "sync.yaml", "--log", "log") as process:
+            yield Running(process, file, port, source, target)
+
+
+def native(port: int, folder: Path, rules: str, more: str = "") -> str:
+    """Return a file that serves without a login, on loopback."""
+    server = f"server: {{listen: 127.0.0.1:{port}}}"
+    return f"version: 1\nrules:\n{rules}\n{server}\nstate: {{path: '{folder}/state'}}\n{more}"
+
+
+def test_a_changed_file_holds_within_seconds_and_a_bad_one_is_refused(daemon: Running) -> None:
+    """A new rule runs; a mistake is named with its line, and what held before goes on."""
+    daemon.write(f"{daemon.rule('one')}\n{daemon.rule('two')}")
+    wait_for(lambda: daemon.target.tags("two") == ["v1"], 15)
+    daemon.write(f"{daemon.rule('one')}\n  - {{name: bad, sauce: x}}")
+    wait_for(lambda: daemon.said("configuration.refused"), 10)
+    assert daemon.said("sync.yaml:4: rules[1]: unknown key 'sauce'")
+    daemon.source.push("two", single("after"), "v2")
+    assert daemon.run("two")
+    wait_for(lambda: daemon.target.tags("two") == ["v1", "v2"], 15)
+    assert answers(daemon.port)
+
+
+def test_a_hangup_reads_the_file_at_once(daemon: Running) -> None:
+    """Also an unchanged one; what can only change with a restart is said."""
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.said("configuration.reloaded"), 5)
+    other = native(daemon.port, daemon.file.parent / "elsewhere", daemon.rule("one"))
+    daemon.file.write_text(other)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.said("configuration.needs_restart"), 5)
+    assert daemon.said("state")
+
+
+def test_a_rule_that_is_gone_is_known_no_more(daemon: Running) -> None:
+    """Nor does it run."""
+    assert daemon.run("one")
+    daemon.write(daemon.rule("two"))
+    wait_for(lambda: daemon.run("two"), 10)
+    assert not daemon.run("one")
+
+
+def test_limits_of_a_changed_file_hold(daemon: Running) -> None:
+    """A registry that is limited still gets everything."""
+    limited = f"registries:\n  '{daemon.target.host}': {{limits: {{copies: 1}}}}\n"
+    daemon.write(daemon.rule("two"), limited)
+    wait_for(lambda: daemon.said("configuration.reloaded"), 10)
+    for number in range(5):
+        daemon.source.push("two", single(f"limited-{number}"), f"v{number + 2}")
+    assert daemon.run("two")
+    wait_for(lambda: len(daemon.target.tags("two")) == 6, 20)
