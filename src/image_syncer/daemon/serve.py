@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from platformdirs import user_state_path
 from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options, open_app
@@ -26,6 +24,7 @@ from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.daemon.places import Places
 from image_syncer.daemon.work import Work, chance
 from image_syncer.errors import UsageError
 from image_syncer.events import signatures
@@ -40,14 +39,6 @@ from image_syncer.state import import_fork_queue, open_state
 _STATE_PATIENCE_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the state and the jobs are kept: URLs or paths."""
-
-    state: str
-    jobs: str
-
-
 async def serve_for_ever(
     configuration: Configuration, *, stop: asyncio.Event, started: Callable[[Listen], None], allow_open: bool = False
 ) -> None:
@@ -60,7 +51,7 @@ async def serve_for_ever(
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
     if configuration.queues:
         raise UsageError("queues (RabbitMQ) come with a later version of image-syncer", remedy="leave them out")
-    places = _places(configuration)
+    places = Places.of(configuration)
     book, arrived, rng = RuleBook(configuration.rules), asyncio.Event(), chance()
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
@@ -141,15 +132,6 @@ def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
                 f"{hook.origin}: hooks that prove themselves by a token come with a later version",
                 remedy="use a secret in the URL",
             )
-
-
-def _places(configuration: Configuration) -> Places:
-    where = configuration.state
-    if where.url is not None:
-        return Places(where.url, where.url)
-    directory = Path(where.path) if where.path is not None else user_state_path("image-syncer")
-    directory.mkdir(parents=True, exist_ok=True)
-    return Places(str(directory / "state.db"), str(directory / "jobs.db"))
 
 
 def _now() -> datetime:
