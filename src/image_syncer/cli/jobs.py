@@ -28,7 +28,6 @@ Act = Callable[[Jobs, int], Awaitable[Answer]]
 
 _STORE: Final = StoreOptions(connections=1, make=False)
 _LARGEST: Final = 2**63 - 1  # the last id that a database knows
-_PAGE: Final = 1000  # failed jobs that are read at once
 _REPLAYED: Final = {Replay.QUEUED: Result.QUEUED, Replay.MERGED: Result.MERGED, Replay.REFUSED: Result.REFUSED}
 
 
@@ -118,20 +117,23 @@ async def _replay(jobs: Jobs, job: int) -> Answer:
 
 
 async def _replay_failed(jobs: Jobs) -> list[Answer]:
-    async with aclosing(_failed(jobs)) as ids:
+    async with aclosing(failed_jobs(jobs)) as ids:
         return [Answer(job, _REPLAYED[await jobs.retry(job)]) async for job in ids]
 
 
-async def _failed(jobs: Jobs) -> AsyncGenerator[int]:
-    """Yield the ids of all dead letters, from the newest on: one that fails again meanwhile does not come again."""
+async def failed_jobs(jobs: Jobs, page: int = 1000) -> AsyncGenerator[int]:
+    """Yield the ids of all dead letters, of which *page* are read at once.
+
+    From the newest on, so that one that stays or fails again meanwhile does not come again.
+    """
     before: int | None = None
     while True:
-        page = await jobs.list(JobFilter(statuses=frozenset({JobStatus.FAILED}), before=before, limit=_PAGE))
-        for view in page:
+        found = await jobs.list(JobFilter(statuses=frozenset({JobStatus.FAILED}), before=before, limit=page))
+        for view in found:
             yield view.id
-        if len(page) < _PAGE:
+        if len(found) < page:
             return
-        before = page[-1].id
+        before = found[-1].id
 
 
 async def _stop(jobs: Jobs, job: int) -> Answer:

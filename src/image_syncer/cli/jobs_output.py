@@ -16,6 +16,8 @@ from image_syncer.jobs import JobStatus, JobStep, JobView
 
 _ERROR_SHOWN: Final = 100  # characters in a listing; `jobs show` has all of it
 _ERROR_ROOM: Final = 30  # columns below which an error gets a line of its own
+_NARROWEST: Final = 20  # columns that are used even if the terminal has fewer
+_ARROW: Final = " \u2192 "
 _STEPS_KEPT: Final = 200
 _INDENT: Final = 2
 _HEADINGS: Final = ("id", "kind", "status", "attempts", "age", "next")
@@ -188,7 +190,7 @@ def _next(view: JobView, now: datetime) -> str:
 
 def _what(view: JobView) -> str:
     source, target, rule = (view.args.get(name) for name in ("source", "target", "rule"))
-    return printable(f"{source} \u2192 {target}" if source and target else rule or "")
+    return printable(f"{source}{_ARROW}{target}" if source and target else rule or "")
 
 
 def _error(view: JobView, room: int | None) -> str:
@@ -222,13 +224,13 @@ def _styled(cells: Sequence[str], widths: Sequence[int], view: JobView) -> tuple
 
 def _below(view: JobView, indent: int, width: int) -> Iterator[Line]:
     """Yield what a job does and its error; the target goes to a line of its own where both ends are too long."""
-    what, error = _what(view), _error(view, width - indent)
-    source, arrow, target = what.partition(" \u2192 ")
-    if arrow and len(what) > width - indent:
-        yield Line(((source, ""),), indent)
-        yield Line(((f"\u2192 {target}", ""),), indent)
-    else:
-        yield Line(((what, ""),), indent)
+    room = max(_NARROWEST, width - indent)
+    what, error = _what(view), _error(view, room)
+    source, arrow, target = what.partition(_ARROW)
+    parts = (source, f"{_ARROW.lstrip()}{target}") if arrow and len(what) > room else (what,)
+    for part in parts:
+        # Cut here: wrapped at a space, the arrow would stand alone.
+        yield from (Line(((part[begin : begin + room], ""),), indent) for begin in range(0, len(part), room))
     if error:
         yield Line(((error, "red"),), indent)
 
