@@ -172,12 +172,21 @@ async def test_all_dead_letters_are_retried_at_once(jobs: Jobs, cli: CommandLine
 
 async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: Jobs, cli: CommandLine) -> None:
     """Beside the worker that runs it, which holds the embedded store for itself; then it is over, and stays so."""
-    hands = Hands(lambda _job: asyncio.sleep(60))
+    answered = asyncio.Event()
+
+    async def linger(_job: CopyJob) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await answered.wait()
+
+    hands = Hands(linger)
     later = await queued(jobs, replace(wanted("other:1", source="src2.example"), priority=-1))
     running = await queued(jobs, wanted("other:1"))
     async with working(jobs, hands):
         await eventually(lambda: hands.running)
         done = await call(cli, "cancel", str(running), str(later))
+        answered.set()
         view = await settled(jobs, running, is_over)
     assert done.stdout.splitlines() == [f"job {running} runs, and is told to stop", f"job {later} is cancelled"]
     assert (done.returncode, view.status, hands.ended) == (0, JobStatus.ABORTED, [])
