@@ -1,7 +1,9 @@
 """What the documents say must stay true; here is what a program can check of it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -42,14 +44,19 @@ def test_both_readmes_show_the_same_code() -> None:
     assert blocks[0][:-1] == blocks[1][:-1]  # The last one explains the scripts, in words.
 
 
+def every_command(command: Any) -> Iterator[Any]:
+    """Yield *command* and all below it."""
+    yield command
+    for below in getattr(command, "commands", {}).values():
+        yield from every_command(below)
+
+
 def test_every_option_is_documented() -> None:
     """`docs/reference/command-line.md` names each option that is not hidden."""
     text = (_ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
-    command = get_command(app)
-    commands = [command, *getattr(command, "commands", {}).values()]
     options = {
         name
-        for one in commands
+        for one in every_command(get_command(app))
         for option in one.params
         if not getattr(option, "hidden", False)
         for name in option.opts

@@ -31,13 +31,21 @@ def load(given: Files, wanted: PlatformFilter) -> Configuration:
         return replace(configuration, warnings=(ignored, *configuration.warnings))
     if given.auth is not None or given.images is not None:
         return load_seed(auth=given.auth, images=given.images, platforms=wanted, environment=environment)
-    found = next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)
+    found = _found()
     if found is None:
         raise UsageError(
             f"nothing to do: no --images FILE, no --config FILE, and no {DEFAULT_FILES[0]} here",
             remedy="image-syncer --auth auth.yaml --images images.yaml, or image-syncer --help",
         )
     return load_file(found, platforms=wanted, environment=environment)
+
+
+def usual_file(command: str) -> Path:
+    """Return the daemon's usual file; `UsageError`, which shows *command* with a file, where there is none."""
+    found = _found()
+    if found is None:
+        raise UsageError(f"no --config FILE, and no {DEFAULT_FILES[0]} here", remedy=f"image-syncer {command} -c FILE")
+    return found
 
 
 def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
@@ -74,3 +82,7 @@ def validate(given: Files, voice: Voice) -> int:
     else:
         write_result([f"valid: {number(rules, 'rule')}, {number(logins, 'login')}\n"])
     return 0
+
+
+def _found() -> Path | None:
+    return next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from image_syncer.cli.console import PROGRAM, complain, open_streams, say
 from image_syncer.cli.flags import Files, Papers, Root, Rules, Voice, Work, given, grouped
+from image_syncer.cli.jobs_commands import jobs_app
 from image_syncer.errors import ImageSyncerError, UsageError
 
 _FAILURE: Final = 1
@@ -34,6 +35,7 @@ _Auth = Annotated[Path | None, typer.Option("--auth", metavar="FILE", help="Logi
 app = typer.Typer(name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_SETTINGS)
 config_app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_SETTINGS)
 app.add_typer(config_app, name="config", help="Look at configuration files.")
+app.add_typer(jobs_app, name="jobs", help="Look at the daemon's jobs, retry or cancel them.")
 
 
 @app.callback(invoke_without_command=True)
@@ -183,7 +185,7 @@ def _dispatch(words: list[str]) -> int:
     """
     command, name = get_command(app), PROGRAM
     while words and isinstance(command, TyperGroup) and words[0] in command.commands:
-        command, name, words = command.commands[words[0]], f"{PROGRAM} {words[0]}", words[1:]
+        command, name, words = command.commands[words[0]], f"{name} {words[0]}", words[1:]
     # A command that is entered directly inherits no settings from the groups above it.
     return int(command.main(words, prog_name=name, standalone_mode=False, **_SETTINGS) or 0)
 

@@ -26,8 +26,8 @@ def _head(result: RunResult) -> Mapping[str, Any]:
     transferred = result.transferred
     return {
         "version": VERSION,
-        "started_at": _instant(result.started_at),
-        "finished_at": _instant(result.finished_at),
+        "started_at": instant_text(result.started_at),
+        "finished_at": instant_text(result.finished_at),
         "dry_run": result.dry_run,
         "summary": {
             **{outcome.value: result.counts[outcome] for outcome in Outcome},
@@ -57,5 +57,6 @@ def _image(image: CopyResult) -> Mapping[str, Any]:
     }
 
 
-def _instant(instant: datetime) -> str:
+def instant_text(instant: datetime) -> str:
+    """Return an aware instant as all our JSON has it: in UTC, with milliseconds and a `Z`."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from image_syncer.cli.configuration import DEFAULT_FILES
+from image_syncer.cli.configuration import usual_file
 from image_syncer.cli.console import complain, say, warn
 from image_syncer.cli.flags import Voice
 from image_syncer.cli.run import Signals, run
@@ -17,7 +17,6 @@ from image_syncer.config.load import load_file
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.reload import ConfigurationFile
 from image_syncer.daemon.serve import Wishes, serve_for_ever, work_for_ever
-from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.server.settings import Listen
 from image_syncer.telemetry import LogOptions, logging_to
@@ -34,7 +33,7 @@ class _Daemon:
 
 def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool) -> int:
     """Serve what *file* (None: the daemon's usual one) says until a signal comes; 0 after a clean end by SIGTERM."""
-    daemon = _prepare(file, voice, environment, allow_open=allow_open)
+    daemon = _prepare("serve", file, voice, environment, allow_open=allow_open)
     wishes = Wishes()
 
     def started(listen: Listen) -> None:
@@ -48,21 +47,15 @@ def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow
 
 def work(file: Path | None, voice: Voice, environment: dict[str, str]) -> int:
     """Do the jobs of the fleet of *file* until a signal comes; 0 after a clean end by SIGTERM."""
-    daemon = _prepare(file, voice, environment, allow_open=True)  # Nobody is let in here.
+    daemon = _prepare("worker", file, voice, environment, allow_open=True)  # Nobody is let in here.
     wishes = Wishes()
     return _run(daemon, wishes, work_for_ever(daemon.file, daemon.configuration, wishes))
 
 
-def usual_file() -> Path:
-    """Return the daemon's usual file; `UsageError` where it is not there."""
-    found = next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)
-    if found is None:
-        raise UsageError(f"no --config FILE, and no {DEFAULT_FILES[0]} here", remedy="image-syncer serve -c FILE")
-    return found
-
-
-def _prepare(file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool) -> _Daemon:
-    path = file or usual_file()
+def _prepare(
+    command: str, file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool
+) -> _Daemon:
+    path = file or usual_file(command)
 
     def load() -> Configuration:
         return load_file(path, platforms=PlatformFilter(), environment=environment, allow_open=allow_open)

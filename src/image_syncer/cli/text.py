@@ -42,6 +42,15 @@ def whole_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def rough_duration(seconds: float) -> str:
+    """Return the same in its largest unit alone, for a column: `12 s`, `4 min`, `3 h`, `5 d`; never less than 0 s."""
+    whole = max(0, int(seconds))
+    for unit, length, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * 86400)):
+        if whole < limit:
+            return f"{whole // length} {unit}"
+    return f"{whole // 86400} d"
+
+
 def number(count: int, noun: str) -> str:
     """Return *count* with its noun: `1 image`, `7 images`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -4,30 +4,20 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Final
-
-from platformdirs import user_state_path
 
 from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.connections import Connections, open_connections
 from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.places import Places
 from image_syncer.daemon.work import Desk, Work
 from image_syncer.jobs import Handlers, JobRetryPolicy, Jobs, WorkerOptions, open_jobs
 from image_syncer.state import State, open_state
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
 _DRAIN_SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the state and the jobs are kept: URLs or paths."""
-
-    state: str
-    jobs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,7 @@ class Parts:
 @asynccontextmanager
 async def open_parts(configuration: Configuration) -> AsyncGenerator[Parts]:
     """Open the parts that *configuration* wants."""
-    places = places_of(configuration)
+    places = Places.of(configuration)
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
         jobs = await stack.enter_async_context(open_jobs(places.jobs))
@@ -77,15 +67,6 @@ def options_of(configuration: Configuration) -> Options:
     if configuration.fork is None:
         return Options(configuration.access, retries=0)
     return Options(configuration.access, proc=configuration.fork.transfers, retries=0)
-
-
-def places_of(configuration: Configuration) -> Places:
-    """Return where the state and the jobs of *configuration* are kept."""
-    where = configuration.state
-    if where.url is not None:
-        return Places(where.url, where.url)
-    directory = Path(where.path) if where.path is not None else user_state_path("image-syncer")
-    return Places(str(directory / "state.db"), str(directory / "jobs.db"))
 
 
 def now() -> datetime:

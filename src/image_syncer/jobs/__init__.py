@@ -4,7 +4,7 @@ from image_syncer.jobs.engine import Jobs, StoreOptions, open_jobs
 from image_syncer.jobs.requests import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
 from image_syncer.jobs.retry import JobRetryPolicy
 from image_syncer.jobs.tasks import Handlers
-from image_syncer.jobs.trouble import JobsUnavailable
+from image_syncer.jobs.trouble import JobsUnavailable, NoJobs
 from image_syncer.jobs.views import JobFilter, JobStatus, JobStep, JobView, Replay
 from image_syncer.jobs.worker import WorkerOptions
 
@@ -20,6 +20,7 @@ __all__ = [
     "JobView",
     "Jobs",
     "JobsUnavailable",
+    "NoJobs",
     "Replay",
     "RuleJob",
     "StoreOptions",

@@ -21,7 +21,7 @@ from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.requests import CopyRequest, copy_lock, rule_job
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.tasks import Handlers, Tries
-from image_syncer.jobs.trouble import reaching
+from image_syncer.jobs.trouble import NoJobs, reaching
 from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobStatus, JobStep, JobView, Replay, counts
 from image_syncer.jobs.worker import Supervisor, WorkerOptions
 from image_syncer.state.place import SqliteFile, parse_place
@@ -35,11 +35,13 @@ class StoreOptions:
 
     *connections* bounds those to PostgreSQL. *busy* is how many seconds a query waits for one of them, or for what
     another process does with the SQLite file. The end of a try waits up to *patience* seconds for a store that is down.
+    Without *make* nothing is created: who only looks leaves no traces.
     """
 
     connections: int = 8
     busy: float = 5.0
     patience: float = 300.0
+    make: bool = True
 
 
 class Jobs:
@@ -192,13 +194,16 @@ class Jobs:
 async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGenerator[Jobs]:
     """Open the queue at *url*: `sqlite:////absolute/path`, `sqlite:///relative/path`, a path, or `postgresql://...`.
 
-    Makes what is missing there. `JobsUnavailable` where it cannot be reached now, `UsageError` where it never will.
+    Makes what is missing there, unless the options say not to: then `NoJobs`. `JobsUnavailable` where it cannot be
+    reached now, `UsageError` where it never will.
     """
     chosen = options or StoreOptions()
     place = parse_place(url)
     connector: BaseAsyncConnector
     if isinstance(place, SqliteFile):
         name, file = f"jobs {place.path}", place.path
+        if not chosen.make:
+            _check_there(file, name)
         connector = SqliteConnector(place.path, patience=chosen.busy)
     else:
         name, file = f"jobs {place.name}", None
@@ -207,8 +212,19 @@ async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGener
         try:
             with reaching(name):
                 if not isinstance(place, SqliteFile):
-                    await prepare(place.conninfo, name)
+                    await prepare(place.conninfo, name, make=chosen.make)
                 await connector.open_async()
             yield Jobs(Jobkeeper(connector, patience=chosen.patience), name, file)
         finally:
             await connector.close_async()
+
+
+def _check_there(file: Path, name: str) -> None:
+    """Raise `NoJobs` where nobody has made *file* yet; an empty one is being made at this moment."""
+    try:
+        if file.stat().st_size == 0:
+            raise NoJobs(name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoJobs(name) from error
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}", remedy="check its permissions") from error

@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs.queries import SCHEMA, SCHEMA_VERSION
+from image_syncer.jobs.trouble import NoJobs
 from image_syncer.state import MIGRATION_LOCK
 
 _CONNECT_SECONDS: Final = 10
@@ -34,17 +35,23 @@ def postgres_connector(conninfo: str, connections: int, busy: float) -> PsycopgC
     )
 
 
-async def prepare(conninfo: str, place: str) -> None:
-    """Make the schemas, once, however many processes start together; `UsageError` where the database is not for us."""
+async def prepare(conninfo: str, place: str, *, make: bool) -> None:
+    """Make the schemas, once, however many processes start together; `UsageError` where the database is not for us.
+
+    `NoJobs` where they are missing and *make* is False.
+    """
     async with await psycopg.AsyncConnection.connect(_bounded(conninfo)) as connection:
-        await connection.execute("SELECT set_config('lock_timeout', '60s', true)")
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+        if make:
+            await connection.execute("SELECT set_config('lock_timeout', '60s', true)")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
         ours, theirs = await _found(connection)
         if ours is None and theirs:
             raise UsageError(
                 f"{place}: holds the jobs of another program that uses Procrastinate",
                 remedy="give image-syncer a database of its own, or a schema with ?options=-csearch_path%3Dname",
             )
+        if ours is None and not make:
+            raise NoJobs(place)
         if ours is None:
             await connection.execute(SchemaManager.get_schema())
             await connection.execute(SCHEMA)

@@ -15,6 +15,16 @@ class JobsUnavailable(ImageSyncerError):
     retryable = True
 
 
+class NoJobs(ImageSyncerError):
+    """There is no queue yet, and making one was not wanted."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"{place}: there are none yet",
+            remedy="the daemon makes this at its first start; is it the right file, directory and user?",
+        )
+
+
 @contextmanager
 def reaching(place: str) -> Generator[None]:
     """Turn trouble with the store at *place* (a name without secrets) into `JobsUnavailable`."""

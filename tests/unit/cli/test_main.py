@@ -8,7 +8,17 @@ from image_syncer.cli.main import _explain as main_explains  # pyright: ignore[r
 from image_syncer.cli.main import main
 from image_syncer.errors import NotFound
 
-HEAVY = ("aiohttp", "asyncio", "importlib.metadata", "pydantic", "rich", "ruamel", "structlog")
+HEAVY = (
+    "aiohttp",
+    "asyncio",
+    "importlib.metadata",
+    "procrastinate",
+    "psycopg",
+    "pydantic",
+    "rich",
+    "ruamel",
+    "structlog",
+)
 
 
 def modules_of(*arguments: str) -> set[str]:
@@ -20,7 +30,8 @@ def modules_of(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("sync", "--help"), ("copy", "-h"), ("config", "validate", "--help")]
+    "arguments",
+    [("--help",), ("sync", "--help"), ("copy", "-h"), ("config", "validate", "--help"), ("jobs", "list", "--help")],
 )
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     """So it answers at once; counted in modules, since time depends on the machine."""
@@ -28,6 +39,12 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert "image_syncer.cli.main" in imported
     assert imported.isdisjoint(HEAVY)
     assert not {name for name in imported if name.startswith(("image_syncer.app", "image_syncer.registry"))}
+
+
+def test_help_names_the_whole_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Groups included, so that the line can be typed as it stands."""
+    assert main(["jobs", "list", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: image-syncer jobs list [OPTIONS]\n")
 
 
 def test_the_version_imports_no_library() -> None:

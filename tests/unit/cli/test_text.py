@@ -1,6 +1,6 @@
 import pytest
 
-from image_syncer.cli.text import duration, number, printable, size
+from image_syncer.cli.text import duration, number, printable, rough_duration, size
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,15 @@ def test_sizes_beyond_the_last_unit_stay_in_it() -> None:
 def test_durations_are_shown_in_the_units_that_matter(seconds: float, shown: str) -> None:
     """Tenths of a second, then minutes and seconds, then hours and minutes."""
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (172_799, "47 h"), (172_800, "2 d")],
+)
+def test_a_rough_duration_has_one_unit(seconds: float, shown: str) -> None:
+    """A clock that went back makes nobody younger than nothing."""
+    assert rough_duration(seconds) == shown
 
 
 def test_a_noun_follows_its_number() -> None:

@@ -1,0 +1,268 @@
+"""`image-syncer jobs`: what an operator sees and does in the daemon's queue, in a SQLite file and in PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from image_syncer.errors import CopyFailed, Denied
+from image_syncer.jobs import CopyJob, CopyRequest, Jobs, JobStatus, JobView, open_jobs
+from image_syncer.oci import Digest
+from jobs.workbench import SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
+from support.command_line import CommandLine, Done
+from support.postgres import PASSWORD, Postgres
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Generator[Postgres]:
+    """A PostgreSQL server."""
+    if not Postgres.is_installed():
+        pytest.skip("postgresql is not installed")
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Return the section `state` of a daemon's file."""
+    if request.param == "sqlite":
+        return {"path": str(tmp_path / "kept")}
+    server: Postgres = request.getfixturevalue("postgres")
+    return {"url": server.new_database()}
+
+
+@pytest.fixture
+async def jobs(store: dict[str, str], cli: CommandLine) -> AsyncGenerator[Jobs]:
+    """Return the queue of the daemon whose file is d.yaml."""
+    cli.write("d.yaml", daemon(store))
+    async with open_jobs(store.get("url") or f"{store['path']}/jobs.db") as opened:
+        yield opened
+
+
+def daemon(state: dict[str, str]) -> str:
+    """Return a daemon's file."""
+    return f"version: 1\nserver: {{listen: '127.0.0.1:8080'}}\nrules: []\nstate: {json.dumps(state)}\n"
+
+
+async def call(cli: CommandLine, *arguments: str) -> Done:
+    """Run `image-syncer jobs` beside what else the test does."""
+    return await asyncio.to_thread(cli.run, "jobs", *arguments, "-c", "d.yaml")
+
+
+async def told(cli: CommandLine, *arguments: str) -> Any:
+    """Return what it says as JSON."""
+    return json.loads((await call(cli, *arguments, "--output", "json")).stdout)
+
+
+async def refuse(job: CopyJob) -> None:
+    """End a copy for good."""
+    raise CopyFailed(Denied(f"{job.target}: denied", remedy="ask for the right"), side="target", step="push blob")
+
+
+def is_over(view: JobView) -> bool:
+    """Whether nothing more will happen to it."""
+    return view.status not in {JobStatus.WAITING, JobStatus.RUNNING}
+
+
+async def failed(jobs: Jobs, *requests: CopyRequest) -> list[int]:
+    """Return dead letters."""
+    ids = [await queued(jobs, request) for request in requests]
+    async with working(jobs, Hands(refuse)):
+        for job in ids:
+            await settled(jobs, job, is_over)
+    return ids
+
+
+async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: Jobs, cli: CommandLine) -> None:
+    """One line each where nobody looks at a terminal, without colours; then how many there are of all."""
+    [dead] = await failed(jobs, wanted("app:1"))
+    waiting = await queued(jobs, wanted("app:2"))
+    rule = await jobs.request_rule("nightly")
+    done = await call(cli, "list")
+    lines = [line.split() for line in done.stdout.splitlines() if line]
+    assert (done.returncode, done.stderr, "\x1b" in done.stdout) == (0, "", False)
+    assert lines[0] == ["id", "kind", "status", "attempts", "age", "next", "what"]
+    assert [line[:4] for line in lines[1:4]] == [
+        [str(rule), "rule", "waiting", "0"],
+        [str(waiting), "copy", "waiting", "0"],
+        [str(dead), "copy", "failed", "1"],
+    ]
+    assert "src.example/app:1 → dst.example/app:1  target: push blob: dst.example/app:1: denied" in done.stdout
+    assert lines[4] == ["in", "all:", "2", "waiting,", "1", "failed"]
+
+
+async def test_a_listing_can_be_narrowed_and_continued(jobs: Jobs, cli: CommandLine) -> None:
+    """By status, by kind, and page by page; the last page says that it is the last."""
+    await failed(jobs, wanted("dead:1"))
+    ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(3)]
+    await jobs.request_rule("nightly")
+    await jobs.cancel(ids[0])
+    kinds = [job["kind"] for job in (await told(cli, "list", "--kind", "rule"))["jobs"]]
+    some = await told(cli, "list", "--status", "failed", "--status", "cancelled")
+    first = await told(cli, "list", "--kind", "copy", "--limit", "2")
+    second = await told(cli, "list", "--kind", "copy", "--limit", "3", "--before", str(first["next"]))
+    assert (kinds, [job["status"] for job in some["jobs"]]) == (["rule"], ["cancelled", "failed"])
+    assert [job["id"] for job in first["jobs"]] == [ids[2], ids[1]]
+    assert (second["jobs"][0]["id"], second["next"]) == (ids[0], None)
+    assert first["counts"] == {
+        "waiting": 3, "running": 0, "succeeded": 0, "failed": 1, "superseded": 0, "cancelled": 1,
+    }  # fmt: skip
+
+
+async def test_show_tells_all_that_is_known(jobs: Jobs, cli: CommandLine) -> None:
+    """What it does and for whom, what went wrong, when it is tried again, and its steps."""
+
+    async def rest(_job: CopyJob) -> None:
+        raise busy()
+
+    job = await queued(jobs, replace(wanted(), digest=Digest.of(b"x"), rule="all", event="17", priority=5))
+    async with working(jobs, Hands(rest), SLUGGISH):
+        await settled(jobs, job, lambda view: view.attempts)
+    shown, facts = (await call(cli, "show", str(job))).stdout, await told(cli, "show", str(job))
+    for text in ("src.example/app:1", "dst.example/app:1", str(Digest.of(b"x")), "all", "17", "asked to slow down"):
+        assert text in shown
+    assert "Z, in " in shown
+    assert shown.splitlines()[-4:-1] == [line for line in shown.splitlines() if line.startswith("    ")]
+    assert shown.rstrip().endswith("put back into the queue")
+    assert (facts["attempts"], facts["priority"], facts["rule"], facts["event"]) == (1, 5, "all", "17")
+    assert facts["next_at"] > facts["created_at"]
+    assert [step["what"] for step in facts["steps"]] == ["deferred", "started", "deferred_for_retry"]
+
+
+async def test_a_dead_letter_is_retried_and_what_cannot_be_says_why(jobs: Jobs, cli: CommandLine) -> None:
+    """Each job has its answer; one refusal makes the exit code 1 and hinders no other."""
+    again, joined = await failed(jobs, wanted("app:1"), wanted("app:2"))
+    await queued(jobs, wanted("app:2"))
+    fine = await queued(jobs, wanted("app:3"))
+    await jobs.cancel(await queued(jobs, wanted("app:4")))
+    async with working(jobs, Hands()):
+        await settled(jobs, fine, is_over)
+    await queued(jobs, wanted("app:2"))
+    done = await call(cli, "retry", "99", str(fine), str(again), str(joined), str(2**63))
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"job {again} is queued",
+        f"job {joined} is not needed: another one for the same waits",
+    ]
+    assert done.stderr.splitlines() == [
+        "image-syncer: there is no job 99",
+        f"image-syncer: job {fine} is succeeded: nothing to retry",
+        f"image-syncer: there is no job {2**63}",
+    ]
+    view = await seen(jobs, again)
+    assert (view.status, view.attempts) == (JobStatus.WAITING, 0)
+
+
+async def test_all_dead_letters_are_retried_at_once(jobs: Jobs, cli: CommandLine) -> None:
+    """And a second time there is none, which is no failure."""
+    ids = await failed(jobs, *(wanted(f"app:{number}") for number in range(3)))
+    await queued(jobs, wanted("app:0"))
+    done = await call(cli, "retry", "--failed")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0, "2 jobs queued again, 1 job not needed, since others for the same wait\n", "",
+    )  # fmt: skip
+    assert [(await seen(jobs, job)).status.value for job in ids] == ["failed", "waiting", "waiting"]
+    assert await told(cli, "retry", "--failed") == {"jobs": [{"id": ids[0], "result": "merged", "status": None}]}
+
+
+async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: Jobs, cli: CommandLine) -> None:
+    """Beside the worker that runs it, which holds the embedded store for itself; then it is over, and stays so."""
+    answered = asyncio.Event()
+
+    async def linger(_job: CopyJob) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await answered.wait()
+
+    hands = Hands(linger)
+    later = await queued(jobs, replace(wanted("other:1", source="src2.example"), priority=-1))
+    running = await queued(jobs, wanted("other:1"))
+    async with working(jobs, hands):
+        await eventually(lambda: hands.running)
+        done = await call(cli, "cancel", str(running), str(later))
+        answered.set()
+        view = await settled(jobs, running, is_over)
+    assert done.stdout.splitlines() == [f"job {running} runs, and is told to stop", f"job {later} is cancelled"]
+    assert (done.returncode, view.status, hands.ended) == (0, JobStatus.ABORTED, [])
+    again = await call(cli, "cancel", str(running), "--output", "json")
+    assert again.returncode == 1
+    assert json.loads(again.stdout)["jobs"] == [{"id": running, "result": "refused", "status": "cancelled"}]
+
+
+async def test_showing_what_does_not_exist_is_one_line(jobs: Jobs, cli: CommandLine) -> None:
+    """Exit code 1."""
+    done = await call(cli, "show", "7")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "image-syncer: there is no job 7\n")
+    assert (await call(cli, "list")).stdout == "\n  no jobs\n\n"
+
+
+async def test_looking_at_a_daemon_that_never_ran_makes_nothing(cli: CommandLine, store: dict[str, str]) -> None:
+    """No file, no directory, no table: who only looks leaves no traces."""
+    cli.write("d.yaml", daemon(store))
+    for arguments in (["list"], ["retry", "--failed"], ["cancel", "1"]):
+        done = await call(cli, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "there are none yet (the daemon makes this at its first start" in done.stderr
+        assert done.stderr.count("\n") == 1
+    if "url" in store:
+        with psycopg.connect(store["url"]) as connection:
+            count = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            assert connection.execute(count).fetchone() == (0,)
+    else:
+        assert [path.name for path in cli.directory.iterdir()] == ["d.yaml"]
+
+
+def test_a_database_that_is_down_is_one_line_without_its_password(cli: CommandLine) -> None:
+    """Exit code 1: it may work later."""
+    if not Postgres.is_installed():
+        pytest.skip("postgresql is not installed")
+    with Postgres() as server:
+        url = server.new_database()
+    cli.write("d.yaml", daemon({"url": url}))
+    done = cli.run("jobs", "list", "-c", "d.yaml")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "Connection refused" in done.stderr
+    assert "check that the database runs" in done.stderr
+    assert PASSWORD not in done.stderr
+    assert url.split("@")[0] not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list"], "no --config FILE, and no configs/sync.yaml here (image-syncer jobs list -c FILE)"),
+        (["list", "-c", "none.yaml"], "none.yaml: "),
+        (["list", "-c", "once.yaml"], "once.yaml: this file has no server, so it has no jobs"),
+        (["list", "--status", "doing"], "'--status'"),
+        (["list", "--limit", "0"], "'--limit'"),
+        (["show", "seven"], "(see image-syncer jobs show --help)"),
+        (["retry"], "no job is named (image-syncer jobs retry ID..., or image-syncer jobs retry --failed)"),
+        (["retry", "1", "--failed"], "jobs by id and --failed together"),
+        (["cancel"], "Missing argument 'ID' (see image-syncer jobs cancel --help)"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_2(cli: CommandLine, arguments: list[str], said: str) -> None:
+    """What is wrong and what to do; nothing on stdout."""
+    cli.write("once.yaml", "version: 1\nrules: [{name: a, source: src.example/a, targets: dst.example/a}]\n")
+    done = cli.run("jobs", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
+
+
+async def test_the_usual_file_of_the_fork_will_do_without_its_login(cli: CommandLine) -> None:
+    """Its jobs are where its daemon keeps them; whether hooks are guarded is not asked here."""
+    cli.write(
+        "configs/sync.yaml",
+        "registry: {reg: [{sourceName: src.example, namespace: t, destinationName: dst.example}]}\n",
+    )
+    async with open_jobs(str(cli.directory / ".local/state/image-syncer/jobs.db")) as jobs:
+        job = await queued(jobs, wanted())
+    done = await asyncio.to_thread(cli.run, "jobs", "show", str(job))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "dst.example/app:1" in done.stdout
