@@ -1,6 +1,7 @@
 """Everything that runs for ever, in one task tree: the server, the dispatcher, the schedules and the worker."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.daemon.keys import IssuerKeys, token_check
 from image_syncer.daemon.work import Work, chance
 from image_syncer.errors import UsageError
 from image_syncer.events import signatures
 from image_syncer.jobs import Handlers, JobRetryPolicy, WorkerOptions, open_jobs
+from image_syncer.registry.documents import Documents
 from image_syncer.server import settings as web
 from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
@@ -81,6 +84,7 @@ async def serve_for_ever(
             Runs(state),
             Jobs(jobs),
             Health(state, jobs),
+            IssuerKeys(await stack.enter_async_context(Documents(os.environ))),
         )
         site = _site(configuration, server, backend, allow_open=allow_open)
         policy = JobRetryPolicy(attempts=1 + (fork.retries if fork else JobRetryPolicy().attempts - 1))
@@ -136,11 +140,8 @@ def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
             return (signatures.StaticHeader(value, name.lower()),)
         case UrlSecret(secret):
             return (signatures.UrlSecret(secret),)
-        case TokenClaims():
-            raise UsageError(
-                f"{hook.origin}: hooks that prove themselves by a token come with a later version",
-                remedy="use a secret in the URL",
-            )
+        case TokenClaims() as claims:
+            return (token_check(claims),)
 
 
 def _places(configuration: Configuration) -> Places:
