@@ -14,7 +14,7 @@ import jwt
 from prometheus_client import CollectorRegistry
 
 from image_syncer.events import PushEvent
-from image_syncer.events.tokens import SigningKeys
+from image_syncer.events.tokens import Jwt, SigningKeys
 from image_syncer.server.backend import (
     Accepted,
     Backend,
@@ -28,6 +28,7 @@ from image_syncer.server.backend import (
     JobFilter,
     JobStatus,
     JobView,
+    KeyRing,
     Missing,
     Page,
     RuleView,
@@ -47,7 +48,10 @@ OVER = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, Jo
 
 @dataclass
 class MemoryBackend:
-    """All roles in one process. The one rule wants repositories that begin with *wanted*; *down* and *slow* disturb."""
+    """All roles in one process. The one rule wants repositories that begin with *wanted*; *down* and *slow* disturb.
+
+    Tokens are verified with the keys *signing*, or with those of *key_ring* where that is not None.
+    """
 
     wanted: str = "registry.example.com/team/"
     down: bool = False
@@ -59,14 +63,14 @@ class MemoryBackend:
     image_rows: list[ImageView] = field(default_factory=list[ImageView])
     job_rows: list[JobView] = field(default_factory=list[JobView])
     signing: SigningKeys = field(default_factory=dict[str, jwt.PyJWK])
+    key_ring: KeyRing | None = None
     asked_keys: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     started: int = 0
 
     def backend(self) -> Backend:
         """Return the roles."""
-        return Backend(
-            _Inbox(self), _Events(self), _Rules(self), _Runs(self), _Jobs(self), _Health(self), _KeyRing(self)
-        )
+        keys = self.key_ring or _KeyRing(self)
+        return Backend(_Inbox(self), _Events(self), _Rules(self), _Runs(self), _Jobs(self), _Health(self), keys)
 
     async def reach(self) -> None:
         """Be slow or unavailable, as the test wants it."""
@@ -193,9 +197,9 @@ class _KeyRing:
     def __init__(self, memory: MemoryBackend) -> None:
         self._memory = memory
 
-    async def keys_for(self, issuers: Sequence[str], key_id: str) -> SigningKeys:
+    async def keys_for(self, rules: Jwt, key_id: str) -> SigningKeys:
         await self._memory.reach()
-        self._memory.asked_keys.append((*issuers, key_id))
+        self._memory.asked_keys.append((*rules.issuers, key_id))
         return self._memory.signing
 
 

@@ -62,10 +62,15 @@ class UrlSecret:
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """The sender shows a JWT that its issuer signed, made for *audience*, of the service account *email*."""
+    """The sender shows a JWT that *issuer* signed, made for *audience*, and of the account *email* where not None.
+
+    *issuer* None is Google. *keys* is the address of the issuer's keys; None where it is known or can be asked for.
+    """
 
     audience: str
-    email: str
+    email: str | None = None
+    issuer: str | None = None
+    keys: str | None = None
 
 
 Proof = Login | HmacSecret | HeaderSecret | UrlSecret | TokenClaims

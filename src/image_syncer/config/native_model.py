@@ -84,8 +84,10 @@ class HeaderSection(Section):
 class TokenSection(Section):
     """What a signed token (JWT) must say."""
 
-    audience: Text
-    email: Text
+    audience: Text = Field(description="Whom the token must be for (aud).")
+    email: Text | None = Field(default=None, description="Whose it must be; acr alone can do without.")
+    issuer: Text | None = Field(default=None, description="Who must have made it (iss); pubsub: Google, if left out.")
+    keys: Text | None = Field(default=None, description="Where the issuer's JWK set is; asked of the issuer otherwise.")
 
 
 class HookSection(Section):

@@ -86,12 +86,13 @@ class Paper:
         try:
             filled = self.substitution.apply(text)
         except UsageError as error:
-            raise self._wrong(error.message, path, error.remedy) from None
+            raise self.fault(error.message, path, error.remedy) from None
         if not filled:
-            raise self._wrong("empty, once its variables are put in", path)
+            raise self.fault("empty, once its variables are put in", path)
         return filled
 
-    def _wrong(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
+    def fault(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
+        """Return the error that *message* is true of what stands at *path*."""
         return ConfigError(f"{written(path)}: {message}", file=self.file, line=self.line(*path), remedy=remedy)
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:

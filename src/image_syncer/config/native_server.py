@@ -14,11 +14,11 @@ from image_syncer.config.model import (
     Proof,
     QueueSettings,
     ServerSettings,
-    TokenClaims,
     UrlSecret,
 )
 from image_syncer.config.native_model import HookSection, LoginSection, QueueSection, ServerSection
 from image_syncer.config.native_reader import Paper, Step
+from image_syncer.config.native_token import parse_token
 from image_syncer.config.node import shown
 from image_syncer.errors import UsageError
 from image_syncer.oci import Repository
@@ -34,7 +34,6 @@ _BROKER_SCHEMES: Final = frozenset({"amqp", "amqps"})
 _KNOWN_REGISTRIES: Final[dict[HookKind, str]] = {"dockerhub": "docker.io", "github": "ghcr.io", "quay": "quay.io"}
 _SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "github", "jfrog", "nexus"})
 _WITH_PREFIX: Final[frozenset[HookKind]] = frozenset({"jfrog", "nexus"})
-_TOKEN_KINDS: Final[frozenset[HookKind]] = frozenset({"acr", "pubsub"})
 
 
 def parse_hook(name: str, section: HookSection, paper: Paper) -> HookSettings | None:
@@ -175,7 +174,7 @@ def _proofs(section: HookSection, paper: Paper, place: tuple[Step, ...]) -> list
     if section.url_secret is not None:
         found.append(UrlSecret(paper.fill(section.url_secret, *place, "url_secret")))
     if section.token is not None:
-        found.append(TokenClaims(section.token.audience, section.token.email))
+        found.append(parse_token(section.token, section.kind, (*place, "token"), paper))
     return found
 
 
@@ -186,8 +185,6 @@ def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
                 f"hooks.{name}.secret: {kind} signs nothing; {', '.join(sorted(_SIGNING))} do",
                 remedy="give a header, a login or a url_secret",
             )
-        case TokenClaims() if kind not in _TOKEN_KINDS:
-            raise UsageError(f"hooks.{name}.token: {kind} sends none; {', '.join(sorted(_TOKEN_KINDS))} do")
         case UrlSecret(secret):
             if len(secret) < _URL_SECRET_CHARACTERS or not _URL_SECRET.fullmatch(secret):
                 raise UsageError(

@@ -1,6 +1,7 @@
 """Everything that runs for ever, in one task tree: the server, the dispatcher, the schedules and the worker."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake
+from image_syncer.daemon.keys import IssuerKeys
 from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
 from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
+from image_syncer.registry.documents import Documents
 from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
@@ -53,7 +56,8 @@ async def serve_for_ever(
         parts = await stack.enter_async_context(open_parts(configuration))
         if configuration.fork is not None:
             await import_fork_queue(Path(configuration.fork.queue_file), parts.state.events, now=now())
-        daemon = _Daemon(parts, configuration, configuration.server, allow_open=allow_open)
+        keys = IssuerKeys(await stack.enter_async_context(Documents(os.environ)))
+        daemon = _Daemon(parts, keys, configuration, configuration.server, allow_open=allow_open)
         await daemon.clockwork.plan()
         reloader = Reloader(file, configuration, daemon.change, asked=wishes.reload)
         await _run(
@@ -92,6 +96,7 @@ class _Daemon:
             Runs(state),
             Jobs(jobs),
             Health(state, jobs),
+            keys,
         )
         self.site = Site(
             Listen(server.host, server.port),

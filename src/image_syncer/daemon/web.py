@@ -10,7 +10,7 @@ from image_syncer.config.model import (
     TokenClaims,
     UrlSecret,
 )
-from image_syncer.errors import UsageError
+from image_syncer.daemon.keys import token_check
 from image_syncer.events import signatures
 from image_syncer.server import settings as web
 
@@ -43,8 +43,5 @@ def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
             return (signatures.StaticHeader(value, name.lower()),)
         case UrlSecret(secret):
             return (signatures.UrlSecret(secret),)
-        case TokenClaims():
-            raise UsageError(
-                f"{hook.origin}: hooks that prove themselves by a token come with a later version",
-                remedy="use a secret in the URL",
-            )
+        case TokenClaims() as claims:
+            return (token_check(claims),)

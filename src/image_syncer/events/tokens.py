@@ -11,11 +11,12 @@ from typing import Any, Final
 import jwt
 
 from image_syncer.errors import UsageError
-from image_syncer.events.bounded import at, list_at, parse_json, parse_object, text_at
-from image_syncer.events.event import Malformed
+from image_syncer.events.bounded import at, list_at, parse_json, parse_object, required_text, text_at
+from image_syncer.events.event import Malformed, quoted
 
 ALGORITHM: Final = "RS256"  # What Google and Microsoft sign with; a token never chooses how it is verified.
 GOOGLE_ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
+GOOGLE_KEYS: Final = "https://www.googleapis.com/oauth2/v3/certs"
 _LEEWAY_SECONDS: Final = 60.0
 _TOKEN_LIMIT: Final = 8 * 1024
 _KEYS_LIMIT: Final = 64
@@ -26,11 +27,15 @@ SigningKeys = Mapping[str, jwt.PyJWK]
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """A token that one of *issuers* made for *audience*, and for the account *email* where that is not None."""
+    """A token that one of *issuers* made for *audience*, and for the account *email* where that is not None.
+
+    *keys* is the address of the issuers' JWK set; None: it is asked of the first of them (OpenID Connect Discovery).
+    """
 
     issuers: tuple[str, ...]
     audience: str
     email: str | None = None
+    keys: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.issuers and self.audience):
@@ -53,6 +58,20 @@ def parse_keys(body: bytes) -> SigningKeys:
         except (jwt.PyJWTError, ValueError) as error:
             raise Malformed("a key set with a broken key") from error
     return keys
+
+
+def discovery_address(issuer: str) -> str:
+    """Return where *issuer* describes itself (OpenID Connect Discovery 1.0, section 4)."""
+    return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+
+
+def parse_discovery(issuer: str, body: bytes) -> str:
+    """Return the address of the JWK set, from what *issuer* says of itself; `Malformed` where another says it."""
+    document = parse_object(body)
+    named = required_text(document, "issuer")
+    if named != issuer:
+        raise Malformed(f"the description of another issuer, {quoted(named)}")
+    return required_text(document, "jwks_uri")
 
 
 def key_id(token: str) -> str | None:

@@ -86,6 +86,12 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
+def is_tamper_proof(url: str) -> bool:
+    """Whether nobody on the way can change what *url* answers: https, or this very machine. `ProtocolError`."""
+    origin = origin_of(url)
+    return origin.scheme == "https" or is_loopback(origin.host)
+
+
 def is_confined(host: str) -> bool:
     """Whether *host* is an address that no stranger may send us to: this machine, its link, the cloud's metadata."""
     address = _address(host)

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
-from image_syncer.events.tokens import SigningKeys
+from image_syncer.events.tokens import Jwt, SigningKeys
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -277,8 +277,11 @@ class Health(Protocol):
 class KeyRing(Protocol):
     """The keys by which issuers sign tokens."""
 
-    async def keys_for(self, issuers: Sequence[str], key_id: str) -> SigningKeys:
-        """Return the keys of *issuers*, read anew where *key_id* is unknown, but not each time: strangers choose it."""
+    async def keys_for(self, rules: Jwt, key_id: str) -> SigningKeys:
+        """Return the keys of the issuers that *rules* trust.
+
+        They are read anew where *key_id* is unknown, but not each time: strangers choose it.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 The body is verified as it came, before anything of it is parsed. 202 means that the events are durable.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -104,15 +104,13 @@ class HookRoutes:
 
     async def _signing_keys(self, request: Request, source: HookSource) -> SigningKeys:
         """Return the keys that the request's token may be signed with; none where no token has to be verified."""
-        issuers: Sequence[str] = [
-            issuer for check in source.checks if isinstance(check, Jwt) for issuer in check.issuers
-        ]
-        kid = key_id(request.headers.get("authorization", "").partition(" ")[2].strip()) if issuers else None
-        if kid is None:
+        rules = next((check for check in source.checks if isinstance(check, Jwt)), None)
+        kid = key_id(request.headers.get("authorization", "").partition(" ")[2].strip())
+        if rules is None or kid is None:
             return {}
         if self._keys is None:
             raise BackendUnavailable("nobody can tell the keys that tokens are signed with")
-        return await in_time(self._patience, self._keys.keys_for(issuers, kid))
+        return await in_time(self._patience, self._keys.keys_for(rules, kid))
 
 
 def _read(source: HookSource, request: Request, body: bytes) -> Answer:

@@ -9,6 +9,7 @@ from image_syncer.errors import UsageError
 from image_syncer.events.bounded import BODY_LIMIT
 from image_syncer.events.dialects import dialect
 from image_syncer.events.signatures import Basic, Bearer, Check
+from image_syncer.events.tokens import Jwt
 
 FORK_SOURCE: Final = "images/sync/hook"
 """The source of events that came by the fork's hook. No configured hook can have this name: it holds slashes."""
@@ -57,6 +58,9 @@ class HookSource:
         dialect(self.kind, prefix=self.prefix)
         if self.registry is None and self.kind != "plain":
             raise UsageError(f"a hook of the kind {self.kind!r} needs its registry", remedy="name the registry's host")
+        if sum(isinstance(check, Jwt) for check in self.checks) > 1:
+            # The keys of one issuer must never pass for those of another.
+            raise UsageError("a hook takes the tokens of one issuer", remedy="make a hook for each issuer")
 
 
 @dataclass(frozen=True, slots=True)

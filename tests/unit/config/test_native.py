@@ -171,12 +171,26 @@ def test_a_pattern_is_a_source_for_events(tmp_path: Path) -> None:
         ("zot", "basic: {username: u, password: 5}", Login("u", "5")),
         ("quay", f"url_secret: {LONG_SECRET}", UrlSecret(LONG_SECRET)),
         ("pubsub", "token: {audience: a, email: e@x}", TokenClaims("a", "e@x")),
+        ("acr", "token: {audience: a, issuer: 'https://i/t/v2.0'}", TokenClaims("a", None, "https://i/t/v2.0")),
+        (
+            "pubsub",
+            "token: {audience: a, email: e@x, issuer: 'http://localhost:1', keys: 'https://k/?a=b'}",
+            TokenClaims("a", "e@x", "http://localhost:1", "https://k/?a=b"),
+        ),
         ("harbor", "allow_open: true", None),
     ],
 )
 def test_a_sender_proves_who_it_is(tmp_path: Path, kind: str, text: str, expected: Proof | None) -> None:
     """One proof for each hook; secrets may hold variables."""
     assert proof(tmp_path, kind, text.replace("${S}", "$${S}")) == expected
+
+
+def test_variables_work_in_what_a_token_must_say(tmp_path: Path) -> None:
+    """A tenant or an account differs from place to place."""
+    text = "token: {audience: '${A}', email: '${A}@x', issuer: 'https://i/${A}', keys: 'https://k/${A}'}"
+    text = f"hooks: {{h: {{kind: acr, registry: q.io, {text}}}}}"
+    found = native(tmp_path, text, {"A": "t"}).hooks[0].proof
+    assert found == TokenClaims("t", "t@x", "https://i/t", "https://k/t")
 
 
 def test_known_senders_need_no_registry(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def rule(more: str, *, source: str = "q.io/a", targets: str = "t.io/x") -> str:
     return f"rules:\n - name: one\n   source: {source}\n   targets: {targets}\n   {more}\n"
 
 
+def token(more: str, *, kind: str = "pubsub") -> str:
+    """Return the text of a hook whose token's *more* stands from line 6 on."""
+    return f"hooks:\n h:\n  kind: {kind}\n  token:\n   {more}\n  registry: q.io\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -110,6 +115,16 @@ def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> Non
         ("hooks: {h: {kind: quay, secret: hunter2}}", "2: hooks.h.secret: quay signs nothing"),
         ("hooks: {h: {kind: quay, url_secret: hunter2}}", "2: hooks.h.url_secret: at least 32"),
         ("hooks: {h: {kind: quay, token: {audience: a, email: b}}}", "2: hooks.h.token: quay sends none"),
+        (token("audience: a"), "5: hooks.h.token: email is missing (the service account of the push subscription)"),
+        (token("audience: a\n   email: e", kind="acr"), "5: hooks.h.token: issuer is missing (for Entra ID https://"),
+        (token("audience: '${NO}'\n   email: e"), "6: hooks.h.token.audience: the environment variable NO is not set"),
+        (token("audience: a\n   email: e\n   issuer: http://i.example.com"), "8: hooks.h.token.issuer: not an https"),
+        (token("audience: a\n   email: e\n   issuer: https://u:hunter2@i"), "8: hooks.h.token.issuer: not an https"),
+        (token("audience: a\n   email: e\n   issuer: https://i/?hunter2"), "8: hooks.h.token.issuer: not an https"),
+        (token("audience: a\n   email: e\n   issuer: accounts.google.com"), "8: hooks.h.token.issuer: not an https"),
+        (token("audience: a\n   email: e\n   keys: http://k.example.com/"), "8: hooks.h.token.keys: not an https"),
+        (token("audience: a\n   email: e\n   keys: 'https://k/ b'"), "8: hooks.h.token.keys: not an https address"),
+        (token("audience: a\n   email: e\n   keys: https://k:x/"), "8: hooks.h.token.keys: not an https address"),
         ("hooks: {h: {kind: github, secret: hunter2, allow_open: true}}", "2: hooks.h: more than one proof"),
         ("server: {listen: ':80'}", "2: server: everybody who can reach it would be let in"),
         ("server: {listen: ':99999'}", "2: ':99999': not an address to listen on"),

@@ -3,7 +3,16 @@
 import pytest
 
 from image_syncer.errors import ProtocolError
-from image_syncer.registry.urls import has_port, host_of, is_confined, is_loopback, join, origin_of, shown
+from image_syncer.registry.urls import (
+    has_port,
+    host_of,
+    is_confined,
+    is_loopback,
+    is_tamper_proof,
+    join,
+    origin_of,
+    shown,
+)
 
 BASE = "https://registry.example/v2/a/blobs/uploads/?from=x"
 
@@ -82,3 +91,19 @@ def test_names_are_taken_apart() -> None:
         False
     ] * 2
     assert [is_confined(host) for host in ("169.254.169.254", "fe80::1%eth0", "10.0.0.1")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://issuer.example/keys", True),
+        ("http://127.0.0.1:8080/keys", True),
+        ("http://[::1]:8080", True),
+        ("http://issuer.example/", False),
+        ("http://localhost.issuer.example/", False),
+        ("http://10.0.0.1/", False),
+    ],
+)
+def test_only_tls_and_this_machine_are_tamper_proof(url: str, expected: bool) -> None:
+    """Whoever changes keys on the way lets himself in."""
+    assert is_tamper_proof(url) is expected

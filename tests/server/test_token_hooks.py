@@ -1,0 +1,146 @@
+"""Tokens through HTTP, on both sides: a sender shows one, and its issuer is asked for the keys."""
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import jwt
+import pytest
+
+from image_syncer.config.model import HookKind
+from image_syncer.daemon.keys import IssuerKeys
+from image_syncer.errors import UsageError
+from image_syncer.events import DIALECTS
+from image_syncer.events.tokens import GOOGLE_ISSUERS, Jwt
+from image_syncer.registry.documents import Documents
+from image_syncer.server.settings import HookSource, ServerSettings
+from server.memory_backend import MemoryBackend, Running, running
+from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer, private_key
+from unit.events.payloads import EVENT_GRID, GAR, JFROG, NEXUS, SAMPLES, pubsub
+
+AUDIENCE, EMAIL = "https://sync.example.com/hooks/gar", "push@my-project.iam.gserviceaccount.com"
+ACCOUNT: dict[str, Any] = {"email": EMAIL, "email_verified": True}
+GAR_BODY = json.dumps(pubsub(GAR)).encode()
+DOWN_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A server with hooks that believe the tokens of *issuer*."""
+
+    site: Running
+    issuer: Issuer
+
+    async def push(self, headers: dict[str, str], path: str = "/hooks/gar", body: bytes = GAR_BODY) -> int:
+        """Return the status of a notification; whatever is refused has left nothing behind."""
+        before = len(self.site.memory.event_rows)
+        status = await self.site.status("POST", path, data=body, headers=headers)
+        assert (len(self.site.memory.event_rows) > before) is (status == 202)
+        return status
+
+
+@pytest.fixture
+async def desk() -> AsyncGenerator[Desk]:
+    """A hook for Pub/Sub's tokens and one for Entra ID's, which name no account."""
+    async with open_issuer() as issuer, Documents({}, seconds=0.5) as documents:
+        hooks = {
+            "gar": HookSource("pubsub", "europe-docker.pkg.dev", (Jwt((issuer.url,), AUDIENCE, EMAIL),)),
+            "acr": HookSource("acr", "myreg.azurecr.io", (Jwt((issuer.url,), "api://sync"),)),
+        }
+        memory = MemoryBackend(wanted="europe-docker.pkg.dev/", key_ring=IssuerKeys(documents))
+        async with running(ServerSettings(hooks=hooks, patience_seconds=2), memory) as site:
+            yield Desk(site, issuer)
+
+
+async def test_a_push_to_artifact_registry_is_accepted_with_its_token(desk: Desk) -> None:
+    """Pub/Sub's envelope becomes an event; the keys are asked for once."""
+    for _ in range(3):
+        assert await desk.push(desk.issuer.proof(AUDIENCE, **ACCOUNT)) == 202
+    row = desk.site.memory.event_rows[0]
+    assert (row.source, row.repository, row.tag) == ("gar", "europe-docker.pkg.dev/team/app", "1.4.2")
+    assert desk.issuer.asked == {DISCOVERY: 1, KEYS: 1}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "https://other.example.com"},
+        {"iss": "https://stranger.example.com"},
+        {"email": "stranger@other.iam.gserviceaccount.com"},
+        {"email_verified": False},
+        {"exp": 1_700_000_000},
+        {"exp": None},
+    ],
+)
+async def test_another_token_of_the_issuer_is_401(desk: Desk, claims: dict[str, Any]) -> None:
+    """For another audience or account, from another issuer, or expired: its signature alone opens nothing."""
+    assert await desk.push(desk.issuer.proof(AUDIENCE, **ACCOUNT | claims)) == 401
+
+
+async def test_a_token_that_nobody_signed_is_401_without_a_request(desk: Desk) -> None:
+    """No algorithm, an HMAC, no token at all: the issuer is not asked for their keys."""
+    claims = jwt.decode(desk.issuer.token(AUDIENCE, **ACCOUNT), options={"verify_signature": False})
+    secret = "a secret that everybody knows, long enough for the library"
+    for key, algorithm in (("", "none"), (secret, "HS256")):
+        text = jwt.encode(claims, key, algorithm, headers={"kid": "k1"})
+        assert await desk.push({"authorization": f"Bearer {text}"}) == 401
+    assert await desk.push({}) == 401
+    assert not desk.issuer.asked
+
+
+async def test_a_token_of_a_strangers_key_is_401(desk: Desk) -> None:
+    """Under a name of its own, and under that of a key of the issuer."""
+    assert await desk.push(desk.issuer.proof(AUDIENCE, kid="stranger", **ACCOUNT)) == 401
+    claims = jwt.decode(desk.issuer.token(AUDIENCE, **ACCOUNT), options={"verify_signature": False})
+    forged = jwt.encode(claims, private_key("stranger"), "RS256", headers={"kid": "k1"})
+    assert await desk.push({"authorization": f"Bearer {forged}"}) == 401
+
+
+async def test_while_the_issuer_is_down_the_sender_is_to_come_again(desk: Desk) -> None:
+    """503 with Retry-After, and nothing about the issuer in the answer; nothing was accepted."""
+    desk.issuer.status = 500
+    headers = desk.issuer.proof(AUDIENCE, **ACCOUNT)
+    async with desk.site.client.post("/hooks/gar", data=GAR_BODY, headers=headers) as response:
+        assert response.status == 503
+        assert 1 <= int(response.headers["retry-after"]) <= DOWN_SECONDS
+        assert desk.issuer.url not in await response.text()
+    assert not desk.site.memory.event_rows
+
+
+async def test_event_grid_shows_a_token_of_entra_id(desk: Desk) -> None:
+    """It names no account; the validation of a subscription needs the token too."""
+    headers = desk.issuer.proof("api://sync")
+    assert await desk.push(headers, "/hooks/acr", json.dumps([EVENT_GRID]).encode()) == 202
+    kind = "Microsoft.EventGrid.SubscriptionValidationEvent"
+    handshake = json.dumps([{"id": "1", "eventType": kind, "data": {"validationCode": "512d38b6"}}]).encode()
+    assert await desk.push(headers, "/hooks/acr", handshake) == 200
+    assert await desk.push(desk.issuer.proof("api://other"), "/hooks/acr", handshake) == 401
+
+
+def test_a_hook_takes_the_tokens_of_one_issuer() -> None:
+    """With two, the keys of one could sign for the other."""
+    with pytest.raises(UsageError, match="one issuer"):
+        HookSource("acr", "myreg.azurecr.io", (Jwt(GOOGLE_ISSUERS, "a"), Jwt(("https://i.example.com",), "a")))
+
+
+def test_every_kind_that_can_be_configured_has_its_dialect() -> None:
+    """And every dialect can be configured."""
+    assert set(get_args(HookKind)) == set(DIALECTS) == {sample.kind for sample in SAMPLES.values()} | {"plain"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "repository"),
+    [
+        ("jfrog", None, "docker-local/team/app"),
+        ("jfrog", "virtual", "virtual/team/app"),
+        ("nexus", None, "team/app"),
+        ("nexus", "docker/hosted", "docker/hosted/team/app"),
+    ],
+)
+async def test_the_prefix_of_a_hook_stands_before_the_image(kind: str, prefix: str | None, repository: str) -> None:
+    """These senders do not tell how the image is called at its registry."""
+    source = HookSource(kind, "registry.example.com", prefix=prefix)
+    async with running(ServerSettings(hooks={"h": source})) as site:
+        assert await site.status("POST", "/hooks/h", json=JFROG if kind == "jfrog" else NEXUS) == 202
+    assert [row.repository for row in site.memory.event_rows] == [f"registry.example.com/{repository}"]
