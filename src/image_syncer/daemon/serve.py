@@ -82,7 +82,15 @@ async def work_for_ever(file: ConfigurationFile, configuration: Configuration, w
 class _Daemon:
     """The parts of a process that serves."""
 
-    def __init__(self, parts: Parts, configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        keys: IssuerKeys,
+        configuration: Configuration,
+        server: ServerSettings,
+        *,
+        allow_open: bool,
+    ) -> None:
         self._parts = parts
         self._allow_open = allow_open
         arrived = asyncio.Event()
