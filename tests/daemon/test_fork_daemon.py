@@ -89,6 +89,9 @@ def test_the_status_codes_are_the_forks(registries: tuple[Peer, Peer, Peer], tmp
         assert ask(port, f"/images/sync/hook?name={source.host}/team/app")[0] == 400
         assert ask(port, "/images/sync/hook?name=only&tag=v1")[0] == 406
         assert ask(port, hook(source, "team/app", "1.0-SNAPSHOT"))[0] == 406
+        for unwanted in ("a%1B%5B31mred", "a%0Ab", "a%00b", "a" * 129, "%E2%80%AE"):
+            assert ask(port, hook(source, "team/app", unwanted))[0] == 406
+        assert ask(port, hook(source, "team/..", "v1"))[0] == 406
         status, body = ask(port, hook(source, "elsewhere/app", "v1"))
         assert (status, json.loads(body)["status"]) == (200, "unmatched")
         assert ask(port, "/nothing")[0] == 404

@@ -12,10 +12,11 @@ from pathlib import Path
 
 
 @contextmanager
-def run_daemon(folder: Path, port: int, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
-    """Run the daemon in *folder*; without arguments as the fork is started."""
+def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
+    """Run the daemon in *folder*; without arguments as the fork is started. *variables* join its environment."""
     command = [str(Path(sys.executable).parent / "image-syncer"), *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+    environment |= variables
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: answers(port) or process.poll() is not None, 20)

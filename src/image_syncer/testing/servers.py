@@ -48,13 +48,43 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Notifications:
+    """Whom a docker-registry tells of pushes, pulls and deletions: a POST to *url* with *headers*, one at a time.
+
+    What is not answered 2xx or 3xx within *timeout_seconds* is sent again at once, after *threshold* failures in a row
+    every *backoff_seconds*, and for ever; all that follow wait in the registry's memory.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    timeout_seconds: float = 5.0
+    threshold: int = 3
+    backoff_seconds: float = 0.2
+
+    def as_endpoint(self) -> dict[str, Any]:
+        """Return the entry in the registry's configuration (distribution, `notifications.endpoints`)."""
+        return {
+            "name": "test",
+            "url": self.url,
+            "headers": {name: [value] for name, value in self.headers.items()},
+            "timeout": _go_duration(self.timeout_seconds),
+            "threshold": self.threshold,
+            "backoff": _go_duration(self.backoff_seconds),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class DockerProfile:
-    """How a docker-registry is configured: with no login, with *passwords* (htpasswd), or with tokens of *issuer*."""
+    """How a docker-registry is configured: with no login, with *passwords* (htpasswd), or with tokens of *issuer*.
+
+    With *notifications* it tells somebody of what happens in it.
+    """
 
     passwords: Mapping[str, str] | None = field(default=None, repr=False)
     issuer: Issuer | None = None
     tls: TlsFiles | None = None
     schema1: bool = False
+    notifications: Notifications | None = None
 
 
 class DockerRegistry:
@@ -204,6 +234,7 @@ class DockerRegistry:
         http_section: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "one process, one test"}
         if self.profile.tls is not None:
             http_section["tls"] = {"certificate": str(self.profile.tls.certificate), "key": str(self.profile.tls.key)}
+        told = self.profile.notifications
         return {
             "version": "0.1",
             "log": {"level": "info"},
@@ -214,6 +245,7 @@ class DockerRegistry:
             },
             "http": http_section,
             "auth": self._auth_section(),
+            "notifications": {"endpoints": [] if told is None else [told.as_endpoint()]},
             "validation": {"manifests": {"urls": {"allow": ["^https://"]}}},
             "compatibility": {"schema1": {"enabled": self.profile.schema1}},
         }
@@ -235,6 +267,10 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _go_duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
 
 
 def _program() -> str | None:

@@ -1,0 +1,176 @@
+"""Debian's docker-registry notifies the daemon, skopeo pushes and judges: what arrives, what is ignored, what ends."""
+
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from image_syncer.testing import FakeRegistry, Image
+from image_syncer.testing.images import multi, single
+from image_syncer.testing.servers import DockerProfile, DockerRegistry, Notifications, free_port
+from image_syncer.testing.skopeo import Skopeo
+from support.daemons import wait_for
+from support.registry_http import Peer
+from support.sites import Site, native_file, run_site
+
+pytestmark = pytest.mark.real
+
+_MOST_MILLISECONDS = 200.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Two registries that notify a daemon, and somebody who pushes with skopeo."""
+
+    site: Site
+    one: DockerRegistry
+    other: DockerRegistry
+    fake: FakeRegistry
+    skopeo: Skopeo
+
+    def daemon(self, *rules: tuple[str, str]) -> AbstractContextManager[Site]:
+        """Run the daemon with *rules* as pairs of source and target."""
+        hooks = {name: _hook(name, registry.host) for name, registry in (("one", self.one), ("other", self.other))}
+        return run_site(self.site, native_file(self.site, hooks, rules))
+
+    def push(self, image: Image, to: DockerRegistry, name: str) -> str:
+        """Push *image* to *name* (`repository:tag`) of a registry, and return where it is."""
+        path, _, tag = name.partition(":")
+        self.fake.load(path, image, tag)
+        self.skopeo.copy(f"{self.fake.host}/{name}", f"{to.host}/{name}")
+        return f"{to.host}/{name}"
+
+    def hear_all(self, *registries: DockerRegistry) -> None:
+        """Return when everything that *registries* had to tell until now was told.
+
+        A registry tells one thing after the other, so the last push is heard of last.
+        """
+        for registry in registries:
+            repository = f"{registry.host}/sentinel/last"
+            heard = len(self.site.entries("events", repository=repository))
+            self.push(single("sentinel"), registry, f"sentinel/last:v{heard}")
+            wait_for(lambda known=heard, name=repository: len(self.site.entries("events", repository=name)) > known, 10)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events, without those of `hear_all`."""
+        return [event for event in self.site.entries("events") if "/sentinel/" not in event["repository"]]
+
+    def outcomes(self) -> list[str]:
+        """What became of each copy that an event led to, `None` while it is not over, sorted."""
+        return sorted(str(copy["outcome"]) for event in self.events() for copy in event["copies"])
+
+    def wait_for_outcomes(self, *wanted: str) -> None:
+        """Wait until exactly these copies are over."""
+        wait_for(lambda: self.outcomes() == sorted(wanted), 20)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, skopeo: Skopeo) -> Generator[Stage]:
+    """Registries that are told from the start where the daemon will be."""
+    if not DockerRegistry.is_installed():
+        pytest.skip("docker-registry is not installed")
+    site = Site(free_port(), tmp_path)
+    with (
+        DockerRegistry(_profile(site, "one")) as one,
+        DockerRegistry(_profile(site, "other")) as other,
+        FakeRegistry.in_thread() as fake,
+    ):
+        yield Stage(site, one, other, fake, skopeo)
+
+
+def test_what_is_pushed_arrives_byte_for_byte(stage: Stage) -> None:
+    """A single image and one of several platforms, of which only the tag is an event; each answer within 200 ms."""
+    with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/copies/{{repository}}")) as site:
+        for image, name in ((single("alone"), "team/app:v1"), (multi("many"), "team/deep/app:v2")):
+            source = stage.push(image, stage.one, name)
+            wait_for(lambda: "None" not in stage.outcomes() and bool(stage.outcomes()), 20)
+            target = f"{stage.other.host}/copies/{name}"
+            wait_for(lambda place=target: is_there(stage.other, place), 20)
+            assert stage.skopeo.raw(target) == stage.skopeo.raw(source) == image.root.content
+        stage.hear_all(stage.one)
+        assert [event["tag"] for event in stage.events() if event["source"] == "one"] == ["v1", "v2"]
+        assert slowest(site.hooks_answered()) < _MOST_MILLISECONDS
+
+
+def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
+    """Answered 200 with the reason in the log; no event, no job."""
+    with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/{{repository}}")) as site:
+        image = single("pulled")
+        source = stage.push(image, stage.one, "team/app:v1")
+        stage.wait_for_outcomes("copied")
+        before = len(site.hooks_answered())
+        stage.skopeo.raw(source)
+        Peer(stage.one.host).delete_manifest("team/app", image.digest)
+        stage.hear_all(stage.one)
+        answered = site.hooks_answered()[before:]
+        reasons = {line.get("reason") for line in answered if line["status"] == 200 and line["outcome"] == "ignored"}
+        assert {"action 'pull' is no push", "action 'delete' is no push"} <= reasons
+        assert {line["status"] for line in answered} == {200, 202}
+        assert len(stage.events()) == 2  # The push, and the copy at the other one.
+        assert len(site.entries("jobs")) == 1
+
+
+def test_what_is_pushed_while_the_daemon_is_down_is_not_lost(stage: Stage) -> None:
+    """The registry keeps what it has to tell, and delivers it once the daemon is back."""
+    rule = (f"{stage.one.host}/team/**", f"{stage.other.host}/{{repository}}")
+    with stage.daemon(rule):
+        stage.push(single("before"), stage.one, "team/app:before")
+        stage.wait_for_outcomes("copied")
+    images = {f"down-{number}": single(f"down-{number}") for number in range(3)}
+    for tag, image in images.items():
+        stage.push(image, stage.one, f"team/app:{tag}")
+    assert Peer(stage.other.host).tags("team/app") == ["before"]
+    with stage.daemon(rule):
+        wait_for(lambda: len(Peer(stage.other.host).tags("team/app")) == 4, 20)
+        for tag, image in images.items():
+            assert stage.skopeo.raw(f"{stage.other.host}/team/app:{tag}") == image.root.content
+        stage.wait_for_outcomes(*["copied"] * 4)
+
+
+def test_a_loop_ends_by_digest(stage: Stage) -> None:
+    """Two rules in both directions, both registries notify: each image is written once at the other, then it is over.
+
+    The daemon's own write is a push that is told of, too; its copy back finds the same digest and writes nothing.
+    """
+    there, back = f"{stage.one.host}/loop/**", f"{stage.other.host}/loop/**"
+    with stage.daemon(
+        (there, f"{stage.other.host}/{{repository}}"), (back, f"{stage.one.host}/{{repository}}")
+    ) as site:
+        stage.push(single("from one"), stage.one, "loop/app:v1")
+        stage.wait_for_outcomes("copied", "unchanged")
+        stage.push(single("from other"), stage.other, "loop/app:v2")
+        stage.wait_for_outcomes("copied", "copied", "unchanged", "unchanged")
+        # Again, over a tag that both have: the newer one wins at both.
+        last = single("from one again")
+        stage.push(last, stage.one, "loop/app:v2")
+        stage.wait_for_outcomes(*["copied"] * 3, *["unchanged"] * 3)
+        stage.hear_all(stage.one, stage.other)
+        assert len(site.entries("jobs")) == len(stage.events()) == 6
+        assert {job["status"] for job in site.entries("jobs")} == {"succeeded"}
+    # Three images are at both, and each manifest was put once at each: by skopeo at one, by the daemon at the other.
+    for registry in (stage.one, stage.other):
+        assert registry.read_requests().count(method="PUT", kind="manifest", repository="loop/app") == 3
+        assert stage.skopeo.raw(f"{registry.host}/loop/app:v2") == last.root.content
+
+
+def is_there(registry: DockerRegistry, reference: str) -> bool:
+    """Whether the registry has *reference* (`host/repository:tag`)."""
+    repository, _, tag = reference.removeprefix(f"{registry.host}/").partition(":")
+    return tag in Peer(registry.host).tags(repository)
+
+
+def slowest(answered: Sequence[dict[str, Any]]) -> float:
+    """Return how many milliseconds the slowest answer took; there is at least one."""
+    return max(line["ms"] for line in answered)
+
+
+def _profile(site: Site, name: str) -> DockerProfile:
+    url = f"http://127.0.0.1:{site.port}/hooks/{name}"
+    return DockerProfile(notifications=Notifications(url, {"Authorization": f"Bearer secret-of-{name}"}))
+
+
+def _hook(name: str, host: str) -> dict[str, object]:
+    return {"kind": "distribution", "registry": host, "header": {"value": f"Bearer secret-of-{name}"}}
