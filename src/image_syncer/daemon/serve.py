@@ -30,6 +30,7 @@ from image_syncer.daemon.work import Work, chance
 from image_syncer.errors import UsageError
 from image_syncer.events import signatures
 from image_syncer.jobs import Handlers, JobRetryPolicy, WorkerOptions, open_jobs
+from image_syncer.queues import check_installed, listen
 from image_syncer.server import settings as web
 from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
@@ -58,8 +59,7 @@ async def serve_for_ever(
     server, fork = configuration.server, configuration.fork
     if server is None:
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
-    if configuration.queues:
-        raise UsageError("queues (RabbitMQ) come with a later version of image-syncer", remedy="leave them out")
+    check_installed(configuration.queues)
     places = _places(configuration)
     book, arrived, rng = RuleBook(configuration.rules), asyncio.Event(), chance()
     async with AsyncExitStack() as stack:
@@ -74,8 +74,9 @@ async def serve_for_ever(
         dispatcher = Dispatcher(state.events, jobs, book, arrived, _now, tick_seconds=tick)
         clockwork = Clockwork(state.schedules, jobs, book, _now, rng=rng)
         await clockwork.plan()
+        intake = Intake(state.events, book, arrived, _now)
         backend = Backend(
-            Intake(state.events, book, arrived, _now),
+            intake,
             Events(state),
             Rules(book, jobs, state, dispatcher),
             Runs(state),
@@ -93,6 +94,8 @@ async def serve_for_ever(
             ]
             handlers = Handlers(work.copy, work.rule)
             group.create_task(jobs.run_worker(handlers, worker, stop=stop, rng=rng), name="worker")
+            for queue in configuration.queues:
+                group.create_task(listen(queue, intake, stop, rng), name=f"queue {queue.name}")
             await serve(site, stop=stop, started=started)
             for task in background:
                 task.cancel()
