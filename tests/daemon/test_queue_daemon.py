@@ -64,15 +64,18 @@ rabbitmq:
 """
     )
     log = tmp_path / "app.log"
-    with run_daemon(tmp_path, port):
+    with run_daemon(tmp_path, port) as process:
         wait_for(lambda: "queue.message_recorded" in log.read_text(), 20)
         ask(port, "/images/sync/do")
         wait_for(lambda: target.tags("team/app") == ["v1"], 20)
+        process.terminate()
+        printed = process.communicate(timeout=30)[0].decode()
     assert target.manifest("team/app", "v1") == image.root.content
     assert await left(rabbitmq, "fork") == 0
     said = log.read_text()
     assert "queue.unreachable" in said
-    assert not [secret for secret in ("hunter2", PASSWORD) if secret in said]
+    assert not [secret for secret in ("hunter2", PASSWORD) if secret in said + printed]
+    assert [line for line in printed.splitlines() if not line.startswith(("image-syncer: ", "listening at "))] == []
 
 
 async def test_a_message_of_a_native_file_is_copied_at_once(

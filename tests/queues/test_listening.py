@@ -1,10 +1,13 @@
 """Messages of a real RabbitMQ: recorded first, acknowledged then, and never lost in between."""
 
+import asyncio
+
 import pytest
 from aio_pika.abc import AbstractChannel
 
 from image_syncer.config.model import QueueSettings
-from queues.listening import Desk, listening, logged_as, until
+from image_syncer.state import open_state
+from queues.listening import Desk, listening, logged_as, make_desk, until
 from support.rabbitmq import READER, RabbitMQ, make_queue, publish, take, waiting
 
 pytestmark = pytest.mark.real
@@ -38,15 +41,19 @@ async def test_a_message_becomes_an_event_and_leaves_the_queue(
 async def test_a_message_is_acknowledged_only_once_it_is_durable(
     rabbitmq: RabbitMQ, channel: AbstractChannel, desk: Desk
 ) -> None:
-    """While the state cannot be written the message stays the broker's; later it is recorded."""
+    """While the state cannot be written all messages stay the broker's, and later they are recorded.
+
+    Meanwhile only as many as were asked for (prefetch) are ours.
+    """
     queue = await make_queue(channel)
-    await publish(channel, queue, message("v1"))
+    await publish(channel, queue, *(message(f"v{number}") for number in range(20)))
     with desk.locked():
-        async with listening(settings(rabbitmq, queue), desk.inbox) as logged:
+        async with listening(settings(rabbitmq, queue, prefetch=5), desk.inbox) as logged:
             await logged_as(logged, "queue.message_postponed", 2)
-        assert await waiting(channel, queue) == 1
+            assert await waiting(channel, queue) == 15
+        assert await waiting(channel, queue) == 20
     async with listening(settings(rabbitmq, queue), desk.inbox):
-        await until(lambda: has(desk, 1))
+        await until(lambda: has(desk, 20))
     assert await waiting(channel, queue) == 0
 
 
@@ -61,7 +68,23 @@ async def test_a_message_in_hand_is_recorded_when_the_state_is_back(
             await logged_as(logged, "queue.message_postponed")
         await until(lambda: has(desk, 2))
     assert list(dict.fromkeys(await desk.tags())) == ["v1", "v2"]
-    assert not [entry for entry in logged if entry.get("tried", 0) > 4]  # The rests grow: no hot loop.
+
+
+async def test_a_state_that_fails_at_once_is_not_asked_in_a_hot_loop(
+    rabbitmq: RabbitMQ, channel: AbstractChannel, desk: Desk
+) -> None:
+    """The rests between the tries grow, although each of these fails within a tenth of a second."""
+    queue = await make_queue(channel)
+    await publish(channel, queue, message("v1"))
+    async with open_state(str(desk.file), patience=0.05) as impatient:
+        hasty = make_desk(impatient, desk.file)
+        with desk.locked():
+            async with listening(settings(rabbitmq, queue), hasty.inbox) as logged:
+                await logged_as(logged, "queue.message_postponed")
+                await asyncio.sleep(2)
+    rests = [entry["seconds"] for entry in logged if entry["event"] == "queue.message_postponed"]
+    assert 2 <= len(rests) <= 5
+    assert rests == sorted(rests)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"Name": "r.io/app"}', message("a b"), b"[" * 99, b" " * 2**21])

@@ -66,10 +66,7 @@ class Session:
 
     async def next(self) -> Delivery | None:
         """Return what arrived first, None once the session has ended: what waits then goes back to the broker."""
-        if self.has_ended:
-            return None
-        delivery = await self._arrived.get()
-        return None if self.has_ended else delivery
+        return None if self.has_ended else await self._arrived.get()
 
     async def rest(self, seconds: float) -> None:
         """Wait *seconds*, or until the session ends."""
