@@ -84,7 +84,7 @@ apt_install() {
   mkdir -p "$ROOT/.cache"
   say "Debian packages: installing $*"
   # A package that brings a service would start it at once: nobody asked for a registry on port 5000.
-  if [ -d /run/systemd/system ] && ! [ -e /usr/sbin/policy-rc.d ]; then
+  if ! [ -e /usr/sbin/policy-rc.d ]; then
     quiet_services=yes
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod +x /usr/sbin/policy-rc.d
@@ -106,18 +106,25 @@ run_apt() {
   timeout 300 apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# Whether the Debian package $1 is here. Debian keeps the programs of some servers out of PATH.
+has_program() {
+  case "$1" in
+    postgresql) command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
+    rabbitmq-server) command -v rabbitmq-server >/dev/null || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
 # What the tests with real servers need. Without it they are skipped by name, so a failure here ends nothing.
 find_programs() {
   local program missing=()
-  for program in docker-registry skopeo; do
-    command -v "$program" >/dev/null || compgen -G "/usr/lib/$program/*/bin/postgres" >/dev/null || missing+=("$program")
+  for program in docker-registry skopeo postgresql rabbitmq-server; do
+    has_program "$program" || missing+=("$program")
   done
-  # Debian keeps PostgreSQL's programs out of PATH.
-  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || missing+=(postgresql)
   [ "${#missing[@]}" = 0 ] && return
   apt_install "${missing[@]}" || true
   for program in "${missing[@]}"; do
-    command -v "$program" >/dev/null || say "not available: $program (its tests are skipped; on Debian: apt-get install $program)"
+    has_program "$program" || say "not available: $program (its tests are skipped; on Debian: apt-get install $program)"
   done
 }
 

@@ -14,6 +14,7 @@ from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
 from image_syncer.testing.skopeo import Skopeo
 from image_syncer.testing.token_server import TokenServer
 from support.places import ACCOUNTS, PASSWORD, USER
+from support.rabbitmq import RabbitMQ
 
 
 @pytest.fixture
@@ -64,6 +65,15 @@ def private_ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def docker_tls(private_ca: Path) -> Generator[DockerRegistry]:
     """A docker-registry that speaks TLS with a certificate of the private CA."""
     yield from _run(DockerProfile(tls=TlsFiles(private_ca / "server.pem", private_ca / "server.key")))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(private_ca: Path) -> Generator[RabbitMQ]:
+    """A RabbitMQ node; who uses it takes queues of his own, and may restart it."""
+    if not RabbitMQ.is_installed():
+        pytest.skip("rabbitmq-server is not installed")
+    with RabbitMQ(private_ca) as node:
+        yield node
 
 
 @pytest.fixture

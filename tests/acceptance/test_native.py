@@ -33,15 +33,19 @@ def test_sync_carries_out_the_rules_of_a_native_file(
     assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
 
 
-def test_what_the_daemon_cannot_serve_yet_is_said_before_anybody_is_asked(
+def test_a_queue_without_its_extra_is_said_before_anything_is_opened(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """A queue would otherwise be ignored silently: exit code 2, with what to do."""
+    """Exit code 2, with the line in the file and the one to type; no state is made, and nobody is asked."""
+    cli.write("hidden/sitecustomize.py", "import sys\nsys.modules['faststream'] = None\n")  # As if not installed.
+    cli.environment["PYTHONPATH"] = str(cli.directory / "hidden")
     queue = "queues:\n  pushes: {kind: rabbitmq, urls: ['amqp://guest:guest@127.0.0.1:1/'], queue: images}\n"
-    cli.write("n.yaml", native(source, target) + queue)
+    cli.write("n.yaml", native(source, target) + queue + "state: {path: kept}\n")
     done = cli.run("-c", "n.yaml")
     assert (done.returncode, source.requests.count()) == (2, 0)
-    assert "queues (RabbitMQ) come with a later version" in done.stderr
+    assert "n.yaml:14: a queue of rabbitmq needs faststream, which is not installed" in done.stderr
+    assert "pip install 'image-syncer[queues]'" in done.stderr
+    assert not (cli.directory / "kept").exists()
 
 
 def test_a_native_file_is_checked(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:

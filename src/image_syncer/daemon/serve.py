@@ -16,10 +16,12 @@ from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake
 from image_syncer.daemon.keys import IssuerKeys
+from image_syncer.daemon.listeners import Listeners
 from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
 from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
+from image_syncer.queues import check_installed
 from image_syncer.registry.documents import Documents
 from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
@@ -50,19 +52,18 @@ async def serve_for_ever(
     """
     if configuration.server is None:
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
-    if configuration.queues:
-        raise UsageError("queues (RabbitMQ) come with a later version of image-syncer", remedy="leave them out")
+    check_installed(configuration.queues)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(configuration))
         if configuration.fork is not None:
             await import_fork_queue(Path(configuration.fork.queue_file), parts.state.events, now=now())
         keys = IssuerKeys(await stack.enter_async_context(Documents(os.environ)))
-        daemon = _Daemon(parts, keys, configuration, configuration.server, allow_open=allow_open)
+        daemon = _Daemon(parts, keys, configuration, configuration.server, stop=wishes.stop, allow_open=allow_open)
         await daemon.clockwork.plan()
         reloader = Reloader(file, configuration, daemon.change, asked=wishes.reload)
         await _run(
             serve(daemon.site, stop=wishes.stop, started=started),
-            worker=_worker(parts, configuration, wishes.stop),
+            workers=(_worker(parts, configuration, wishes.stop), daemon.listeners.run()),
             background=(daemon.dispatcher.run(), daemon.clockwork.run(), reloader.run()),
         )
 
@@ -76,7 +77,9 @@ async def work_for_ever(file: ConfigurationFile, configuration: Configuration, w
         )
     async with open_parts(configuration) as parts:
         reloader = Reloader(file, configuration, parts.change, asked=wishes.reload)
-        await _run(wishes.stop.wait(), worker=_worker(parts, configuration, wishes.stop), background=(reloader.run(),))
+        await _run(
+            wishes.stop.wait(), workers=(_worker(parts, configuration, wishes.stop),), background=(reloader.run(),)
+        )
 
 
 class _Daemon:
@@ -89,6 +92,7 @@ class _Daemon:
         configuration: Configuration,
         server: ServerSettings,
         *,
+        stop: asyncio.Event,
         allow_open: bool,
     ) -> None:
         self._parts = parts
@@ -97,8 +101,10 @@ class _Daemon:
         state, jobs, book = parts.state, parts.jobs, parts.book
         self.dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=_tick(configuration))
         self.clockwork = Clockwork(state.schedules, jobs, book, now, rng=parts.rng)
+        intake = Intake(state.events, book, arrived, now)
+        self.listeners = Listeners(configuration.queues, intake, stop, parts.rng)
         backend = Backend(
-            Intake(state.events, book, arrived, now),
+            intake,
             Events(state),
             Rules(book, jobs, state, self.dispatcher),
             Runs(state),
@@ -119,8 +125,10 @@ class _Daemon:
         server = configuration.server
         if server is None:
             raise UsageError("this file has no server (any more)", remedy="add server: with listen:")
+        check_installed(configuration.queues)
         self.site.change(web_settings(configuration, server, allow_open=self._allow_open))
         await self._parts.change(configuration)
+        self.listeners.change(configuration.queues)
         self.dispatcher.tick_seconds = _tick(configuration)
         await self.clockwork.plan()
 
@@ -137,13 +145,14 @@ def _worker(parts: Parts, configuration: Configuration, stop: asyncio.Event) -> 
 async def _run(
     front: Coroutine[Any, Any, object],
     *,
-    worker: Coroutine[Any, Any, None],
+    workers: tuple[Coroutine[Any, Any, None], ...],
     background: tuple[Coroutine[Any, Any, None], ...],
 ) -> None:
-    """Run all of them until *front* and *worker* have ended; what is in the *background* ends with the front."""
+    """Run all of them until *front* and the *workers* have ended; what is in the *background* ends with the front."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work, name="daemon: background") for work in background]
-        group.create_task(worker, name="daemon: worker")
+        for work in workers:
+            group.create_task(work, name="daemon: worker")
         await front
         for task in tasks:
             task.cancel()

@@ -29,11 +29,15 @@ _DONE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a call of the plain hook comes to: the fork's status, an event only with 200, and a reason without one."""
+    """What a call of the plain hook comes to: the fork's status, an event only with 200, and a reason without one.
+
+    *unwanted*: nothing is wrong with it, but its kind is never copied.
+    """
 
     status: Literal[200, 400, 406, 413]
     event: PushEvent | None
     reason: str | None
+    unwanted: bool = False
 
 
 def decide(query: bytes, headers: Mapping[str, str], body: bytes) -> Decision:
@@ -67,7 +71,7 @@ def judge(name: str, tag: str) -> Decision:
     if not slash:
         return Decision(406, None, f"{quoted(name)} is not host/namespace/repository")
     if tag.lower().startswith(_SNAPSHOT) or tag.lower().endswith(_SNAPSHOT):
-        return Decision(406, None, f"{quoted(tag)} is a snapshot")
+        return Decision(406, None, f"{quoted(tag)} is a snapshot", unwanted=True)
     try:
         return Decision(200, push_event(host, path, tag), None)
     except Malformed as error:

@@ -1,0 +1,73 @@
+"""A listener of the tests' own, between a real broker and a real state."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from image_syncer.config.model import QueueSettings
+from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.queues import listen
+from image_syncer.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where messages go: the state, and the inbox before it."""
+
+    state: State
+    inbox: Intake
+    file: Path
+
+    async def tags(self) -> list[str]:
+        """Return the tags of all recorded events, oldest first."""
+        return [event.tag for event in await self.state.events.pending(1000)]
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Let another process write to the state's file, so that nobody else can."""
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+
+def make_desk(state: State, file: Path) -> Desk:
+    """Return a desk in front of *state*, without rules: every event is recorded, whoever wants it."""
+    return Desk(state, Intake(state.events, RuleBook(()), asyncio.Event(), lambda: datetime.now(UTC)), file)
+
+
+@asynccontextmanager
+async def listening(settings: QueueSettings, inbox: Intake) -> AsyncGenerator[list[Any]]:
+    """Listen inside the block, and yield what is logged; at its end the listener has stopped within its bounds."""
+    stop = asyncio.Event()
+    with capture_logs() as logged:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(listen(settings, inbox, stop, Random(1)))
+            yield logged
+            stop.set()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait until *condition* holds, for at most *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def logged_as(logged: list[Any], event: str, count: int = 1) -> None:
+    """Wait until *event* was logged *count* times."""
+
+    async def is_there() -> bool:
+        return sum(entry["event"] == event for entry in logged) >= count
+
+    await until(is_there)
