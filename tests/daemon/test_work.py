@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -11,10 +12,12 @@ from aiohttp import web
 from image_syncer.app import Options
 from image_syncer.daemon.connections import open_connections
 from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.leftovers import Leftovers
 from image_syncer.daemon.parts import Parts, chance, handlers_of, now
 from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import PlatformFilter
-from image_syncer.state import NewEvent, RunRecord, Trigger, open_state
+from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
+from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget
 from image_syncer.testing.fake_registry import FakeRegistry, Interceptor
@@ -172,6 +175,29 @@ async def test_a_push_during_its_own_copy_wins(tmp_path: Path) -> None:
         await it.idle()
         async with it.parts.connections.current() as syncer:
             assert (await syncer.inspect(target)).manifest.digest == new.digest
+
+
+async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Path) -> None:
+    """Nobody waits for ever for what an operator took out of the queue; what is still to be made is left alone."""
+    async with bench(tmp_path) as it:
+        state, jobs = it.parts.state, it.parts.jobs
+        later = now() + timedelta(days=1)
+        copies = [
+            CopyRequest(it.source.repository("app").tag(tag), it.target.repository("copied").tag(tag), not_before=later)
+            for tag in ("gone", "kept")
+        ]
+        run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], now()))
+        plan = RunPlan([], [Copy("app", copy.source, copy.target) for copy in copies])
+        await state.open_copies.plan(run, plan, now=now())
+        gone, _ = await jobs.request_copies(copies)
+        assert gone is not None
+        assert await jobs.cancel(gone)
+        assert await Leftovers(state, jobs, now).settle() == 0
+        assert await Leftovers(state, jobs, lambda: now() + timedelta(hours=1)).settle() == 1
+        found = await state.runs.get(run)
+        assert found is not None
+        assert (found.counts[Outcome.SKIPPED], found.finished_at) == (1, None)
+        assert await state.open_copies.of_run(run) == [(str(copies[1].source), str(copies[1].target))]
 
 
 def failing(times: int) -> Interceptor:

@@ -112,7 +112,7 @@ async def test_copies_that_wait_for_long_are_found_the_oldest_first(state: State
     """Somebody can then ask what has become of their jobs."""
     await planned(state, "2", at=NOW)
     await planned(state, "1", "2", at=LATER)
-    assert await state.open_copies.older_than(LATER) == [("a.test/app:2", "b.test/app:2")]
+    assert await state.open_copies.older_than(LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
     assert len(await state.open_copies.older_than(LATER + timedelta(seconds=1))) == 2
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake
 from image_syncer.daemon.keys import IssuerKeys
+from image_syncer.daemon.leftovers import Leftovers
 from image_syncer.daemon.listeners import Listeners
 from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
@@ -64,7 +65,7 @@ async def serve_for_ever(
         await _run(
             serve(daemon.site, stop=wishes.stop, started=started),
             workers=(_worker(parts, configuration, wishes.stop), daemon.listeners.run()),
-            background=(daemon.dispatcher.run(), daemon.clockwork.run(), reloader.run()),
+            background=(*daemon.background(), reloader.run()),
         )
 
 
@@ -119,6 +120,11 @@ class _Daemon:
             metrics=Metrics(CollectorRegistry()),
             clock=lambda: now().timestamp(),
         )
+
+    def background(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what goes on beside the server and the worker."""
+        leftovers = Leftovers(self._parts.state, self._parts.jobs, now)
+        return self.dispatcher.run(), self.clockwork.run(), leftovers.run()
 
     async def change(self, configuration: Configuration) -> None:
         """Let *configuration* hold from now on; `UsageError` where it cannot, and then nothing has changed."""

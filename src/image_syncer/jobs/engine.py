@@ -18,7 +18,7 @@ from image_syncer.jobs.lock_file import worker_lock
 from image_syncer.jobs.manager import Jobkeeper
 from image_syncer.jobs.postgresql import postgres_connector, prepare
 from image_syncer.jobs.queries import QUERIES
-from image_syncer.jobs.requests import CopyRequest, copy_lock, rule_job
+from image_syncer.jobs.requests import CopyRequest, copy_lock, rule_job, rule_lock
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.tasks import Handlers, Tries
 from image_syncer.jobs.trouble import NoJobs, reaching
@@ -98,12 +98,20 @@ class Jobs:
         with reaching(self._place):
             return await self._keeper.request(rule_job(rule, priority, not_before))
 
-    async def open_copies(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    async def open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the (source, target) *pairs* for which a job waits or runs."""
         by_lock = {copy_lock(*pair): pair for pair in pairs}
+        return {by_lock[lock] for lock in await self._open_locks(by_lock)}
+
+    async def open_rules(self, names: Iterable[str]) -> set[str]:
+        """Return those of the rules *names* of which a run waits or is made."""
+        by_lock = {rule_lock(name): name for name in names}
+        return {by_lock[lock] for lock in await self._open_locks(by_lock)}
+
+    async def _open_locks(self, locks: Iterable[str]) -> list[str]:
         with reaching(self._place):
-            rows = await self._keeper.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(by_lock))
-        return {by_lock[row["queueing_lock"]] for row in rows}
+            rows = await self._keeper.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(locks))
+        return [row["queueing_lock"] for row in rows]
 
     async def set_limits(self, limits: Mapping[str, int]) -> None:
         """From now on run at most so many copies at once, over the whole fleet, that read from or write to a registry.

@@ -121,8 +121,8 @@ def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
     return Job(
         queue=JobKind.RULE.queue,
         task_name=JobKind.RULE.value,
-        queueing_lock=f"rule {name}",
-        lock=f"rule {name}",
+        queueing_lock=rule_lock(name),
+        lock=rule_lock(name),
         priority=priority,
         scheduled_at=not_before,
         task_kwargs={"rule": name},
@@ -132,6 +132,11 @@ def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
 def copy_lock(source: str, target: str) -> str:
     """Return the queueing lock of a copy: at most one of each waits."""
     return f"copy {source} {target}"
+
+
+def rule_lock(name: str) -> str:
+    """Return the lock, and the queueing lock, of the runs of a rule."""
+    return f"rule {name}"
 
 
 def target_lock(target: Reference) -> str:

@@ -162,6 +162,22 @@ class EventLog:
         """
         return await self._database.write(lambda connection: _settle(connection, end))
 
+    async def unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
+        """Return up to *limit* (source, target) copies without an outcome that old events led to, the oldest first."""
+        wanted = (
+            select(event_copies.c.source, event_copies.c.target)
+            .join(events, events.c.id == event_copies.c.event_id)
+            .where(
+                event_copies.c.outcome.is_(None),
+                events.c.status == EventStatus.DISPATCHED,
+                events.c.decided_at < decided_before,
+            )
+            .order_by(events.c.id)
+            .limit(page_size(limit))
+        )
+        rows = await self._database.read(lambda connection: connection.execute(wanted).all())
+        return list(dict.fromkeys((row.source, row.target) for row in rows))
+
     async def announced(self, tags: Collection[tuple[str, str]], *, since: datetime) -> set[tuple[str, str]]:
         """Return those of the (repository, tag) pairs that an event named since then: hooks that work miss none."""
         return await self._database.read(lambda connection: _announced(connection, tags, since))

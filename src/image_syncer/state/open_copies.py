@@ -64,11 +64,12 @@ class OpenCopies:
         wanted = select(open_copies.c.source, open_copies.c.target).where(open_copies.c.run_id == run)
         return [_pair(row) for row in await self._rows(wanted.limit(page_size(limit)))]
 
-    async def older_than(self, until: datetime, *, limit: int = 500) -> list[Pair]:
-        """Return up to *limit* copies that runs from before *until* still wait for, the oldest first."""
-        waiting = select(open_copies.c.source, open_copies.c.target).join(runs, runs.c.id == open_copies.c.run_id)
-        wanted = waiting.where(runs.c.started_at < until).order_by(runs.c.id).limit(page_size(limit))
-        return list(dict.fromkeys(_pair(row) for row in await self._rows(wanted)))
+    async def older_than(self, until: datetime, *, limit: int = 500) -> list[tuple[Pair, str]]:
+        """Return up to *limit* copies that runs from before *until* wait for, each with its rule, the oldest first."""
+        columns = select(open_copies.c.source, open_copies.c.target, open_copies.c.rule)
+        waiting = columns.join(runs, runs.c.id == open_copies.c.run_id).where(runs.c.started_at < until)
+        rows = await self._rows(waiting.order_by(runs.c.id).limit(page_size(limit)))
+        return list(dict.fromkeys((_pair(row), row.rule) for row in rows))
 
     async def end_lost_runs(self, rule: str, *, now: datetime) -> int:
         """End the runs of *rule* that wait for nothing and never ended, since they were killed; return how many."""
