@@ -48,15 +48,15 @@ class Leftovers:
         of_runs = await self._state.open_copies.older_than(until, limit=_BATCH)
         # A rule that is being planned has yet to ask for what it noted.
         planning = await self._jobs.open_rules({rule for _, rule in of_runs})
-        waiting = dict.fromkeys([*of_events, *(pair for pair, rule in of_runs if rule not in planning)])
+        waiting = dict.fromkeys(of_events, "") | {pair: rule for pair, rule in of_runs if rule not in planning}
         asked_for = await self._jobs.open_copies(waiting)
-        left = [pair for pair in waiting if pair not in asked_for]
-        for pair in left:
-            await self._end(pair)
+        left = {pair: rule for pair, rule in waiting.items() if pair not in asked_for}
+        for pair, rule in left.items():
+            await self._end(pair, rule)
         return len(left)
 
-    async def _end(self, pair: _Pair) -> None:
+    async def _end(self, pair: _Pair, rule: str) -> None:
         now = self._now()
         self._log.warning("copy.left_over", source=pair[0], target=pair[1], reason=REASON)
         await self._state.events.settle(CopyEnd(*pair, now - _PATIENCE, now, Outcome.SKIPPED.value, REASON))
-        await self._state.open_copies.settle([of_skipped("", *pair, REASON)], began_at=now - _PATIENCE, now=now)
+        await self._state.open_copies.settle([of_skipped(rule, *pair, REASON)], began_at=now - _PATIENCE, now=now)
