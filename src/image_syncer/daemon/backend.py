@@ -12,7 +12,7 @@ from image_syncer.jobs import JobStatus as QueueStatus
 from image_syncer.jobs import JobsUnavailable, Replay
 from image_syncer.jobs import JobView as QueueView
 from image_syncer.server import backend as api
-from image_syncer.state import Event, EventFilter, EventStatus, RunRecord, State, StateUnavailable
+from image_syncer.state import Event, EventFilter, EventStatus, RunRecord, State, StateUnavailable, Trigger
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.rule import Rule
 
@@ -76,7 +76,7 @@ class Rules:
         """Return the job that runs the rule now, None where one waits already; `Missing`."""
         if self._book.find(name) is None:
             raise api.Missing(f"there is no rule {name!r}")
-        return await _ask(self._jobs.request_rule(name))
+        return await _ask(self._jobs.request_rule(name, trigger=Trigger.REQUEST))
 
     async def run_waiting(self) -> int:
         """Make jobs of all events that wait for the tick, and return how many copies that were."""

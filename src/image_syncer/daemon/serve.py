@@ -26,6 +26,7 @@ from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.daemon.upkeep import Upkeep
 from image_syncer.daemon.work import Work, chance
 from image_syncer.errors import UsageError
 from image_syncer.events import signatures
@@ -71,9 +72,12 @@ async def serve_for_ever(
             await import_fork_queue(Path(fork.queue_file), state.events, now=_now())
         syncer = await stack.enter_async_context(open_app(options))
         tick = None if fork is None else fork.interval_seconds
+        if configuration.state.url is None:
+            await state.events.release_claims()  # Nobody else dispatches from our file.
         dispatcher = Dispatcher(state.events, jobs, book, arrived, _now, tick_seconds=tick)
         clockwork = Clockwork(state.schedules, jobs, book, _now, rng=rng)
         await clockwork.plan()
+        upkeep = Upkeep(state, _now, keep=configuration.state.keep)
         backend = Backend(
             Intake(state.events, book, arrived, _now),
             Events(state),
@@ -90,6 +94,7 @@ async def serve_for_ever(
             background = [
                 group.create_task(dispatcher.run(), name="dispatcher"),
                 group.create_task(clockwork.run(), name="schedules"),
+                group.create_task(upkeep.run(), name="upkeep"),
             ]
             handlers = Handlers(work.copy, work.rule)
             group.create_task(jobs.run_worker(handlers, worker, stop=stop, rng=rng), name="worker")

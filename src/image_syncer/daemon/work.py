@@ -64,7 +64,7 @@ class Work:
             return
         began = self._now()
         result = await self._syncer.sync([rule])
-        await self._record(Trigger.SCHEDULE, [rule.name], result)
+        await self._record(job.trigger, [rule.name], result)
         unannounced = await self._unannounced(result.results, since=began)
         self._log.info(
             "run.finished",

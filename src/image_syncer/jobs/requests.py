@@ -11,10 +11,13 @@ from procrastinate.jobs import Job
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, Reference, Repository
 from image_syncer.oci.reference import split_reference
+from image_syncer.state import Trigger
 
 _NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes.
 REGISTRIES: Final = "registries"
 """The argument that names the registries whose limits a job counts against."""
+
+_TRIGGER: Final = "trigger"
 
 
 class JobKind(StrEnum):
@@ -96,20 +99,25 @@ class CopyJob:
 
 @dataclass(frozen=True, slots=True)
 class RuleJob:
-    """A rule to be run now, by a handler. *attempt* is 1 for the first."""
+    """A rule to be run now, by a handler. *attempt* is 1 for the first; *trigger* says why."""
 
     id: int
     attempt: int
     rule: str
+    trigger: Trigger = Trigger.SCHEDULE
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return what *job* asks for."""
-        return cls(job.id or 0, job.attempts + 1, text_arguments(job.task_kwargs)["rule"])
+        arguments = text_arguments(job.task_kwargs)
+        return cls(job.id or 0, job.attempts + 1, arguments["rule"], _trigger(arguments))
 
 
-def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
-    """Return a job that runs *rule*: one waits at most, and one runs at most."""
+def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Trigger) -> Job:
+    """Return a job that runs *rule*: one waits at most, and one runs at most.
+
+    A schedule is not named: one that joins a job that somebody asked for does not change why that one runs.
+    """
     name = _checked(rule, "rule")
     return Job(
         queue=JobKind.RULE.queue,
@@ -118,7 +126,7 @@ def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
         lock=f"rule {name}",
         priority=priority,
         scheduled_at=not_before,
-        task_kwargs={"rule": name},
+        task_kwargs={"rule": name} if trigger is Trigger.SCHEDULE else {"rule": name, _TRIGGER: trigger.value},
     )
 
 
@@ -137,6 +145,11 @@ def _reference(text: str) -> Reference:
     registry, _, rest = text.partition("/")
     path, tag, digest = split_reference(rest)
     return Reference(Repository.of(registry, path), tag=tag, digest=None if digest is None else Digest.parse(digest))
+
+
+def _trigger(arguments: Mapping[str, str]) -> Trigger:
+    written = arguments.get(_TRIGGER)
+    return next((trigger for trigger in Trigger if trigger.value == written), Trigger.SCHEDULE)
 
 
 def _checked(text: str, what: str) -> str:
