@@ -1,6 +1,7 @@
 """The command `serve`: the daemon of a native file with `server:`, or of the fork's sync.yaml."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -25,11 +26,16 @@ def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow
     )
     for text in configuration.warnings:
         warn(text)
-    log = voice.log
-    if log is None and configuration.fork is not None and configuration.fork.log_file is not None:
-        log = Path(configuration.fork.log_file)
-    with logging_to(LogOptions(log, as_json=voice.log_format == "json", debug=voice.debug, info=True)):
+    with logging_to(_log_options(configuration, voice)):
         return _serve(configuration, voice, allow_open=allow_open)
+
+
+def _log_options(configuration: Configuration, voice: Voice) -> LogOptions:
+    """Return where the log goes: the fork's file grows from start to start, as it does there; `--log` begins anew."""
+    options = LogOptions(voice.log, as_json=voice.log_format == "json", debug=voice.debug)
+    if voice.log is None and configuration.fork is not None and configuration.fork.log_file is not None:
+        return replace(options, path=Path(configuration.fork.log_file), appended=True)
+    return options
 
 
 def _serve(configuration: Configuration, voice: Voice, *, allow_open: bool) -> int:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from image_syncer.app import Options
 from image_syncer.events import PushEvent
 from image_syncer.events.matching import match_push
 from image_syncer.server.backend import Accepted, BackendUnavailable
@@ -16,9 +17,10 @@ Now = Callable[[], datetime]
 
 @dataclass(slots=True)
 class RuleBook:
-    """The rules that hold now."""
+    """The rules that hold now, and how their registries are reached."""
 
     rules: tuple[Rule, ...]
+    options: Options = field(default_factory=Options)
 
     def find(self, name: str | None) -> Rule | None:
         """Return the rule *name*, None where there is none (any more)."""

@@ -70,6 +70,8 @@ async def serve_for_ever(
         if fork is not None:
             options = Options(configuration.access, proc=fork.transfers, retries=0)
             await import_fork_queue(Path(fork.queue_file), state.events, now=_now())
+        book.options = options
+        metrics = Metrics(CollectorRegistry())
         syncer = await stack.enter_async_context(open_app(options))
         tick = None if fork is None else fork.interval_seconds
         if configuration.state.url is None:
@@ -86,9 +88,9 @@ async def serve_for_ever(
             Jobs(jobs),
             Health(state, jobs),
         )
-        site = _site(configuration, server, backend, allow_open=allow_open)
+        site = _site(configuration, server, backend, metrics, allow_open=allow_open)
         policy = JobRetryPolicy(attempts=1 + (fork.retries if fork else JobRetryPolicy().attempts - 1))
-        work = Work(syncer, state, book, _now, policy=policy)
+        work = Work(syncer, state, book, _now, metrics, policy=policy)
         worker = WorkerOptions(drain=server.drain_seconds, retry=policy)
         async with asyncio.TaskGroup() as group:
             background = [
@@ -103,12 +105,14 @@ async def serve_for_ever(
                 task.cancel()
 
 
-def _site(configuration: Configuration, server: ServerSettings, backend: Backend, *, allow_open: bool) -> Site:
+def _site(
+    configuration: Configuration, server: ServerSettings, backend: Backend, metrics: Metrics, *, allow_open: bool
+) -> Site:
     return Site(
         Listen(server.host, server.port),
         web_settings(configuration, server, allow_open=allow_open),
         backend,
-        metrics=Metrics(CollectorRegistry()),
+        metrics=metrics,
         clock=lambda: _now().timestamp(),
     )
 

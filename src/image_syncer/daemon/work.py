@@ -1,6 +1,7 @@
 """What jobs do: one copy for an event, or a whole rule. Their ends are written down."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
@@ -12,7 +13,9 @@ from image_syncer.daemon.intake import Now, RuleBook
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs import CopyJob, JobRetryPolicy, RuleJob
 from image_syncer.oci import PlatformFilter
+from image_syncer.server.metrics import Metrics
 from image_syncer.state import CopyEnd, NewRun, RunEnd, State, Trigger
+from image_syncer.state.pages import chunks
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
@@ -31,11 +34,14 @@ class CopyPostponed(ImageSyncerError):
 class Work:
     """The handlers of jobs over one `Syncer`; *policy* is the worker's, to know a last attempt."""
 
-    def __init__(self, syncer: Syncer, state: State, book: RuleBook, now: Now, *, policy: JobRetryPolicy) -> None:
+    def __init__(
+        self, syncer: Syncer, state: State, book: RuleBook, now: Now, metrics: Metrics, *, policy: JobRetryPolicy
+    ) -> None:
         self._syncer = syncer
         self._state = state
         self._book = book
         self._now = now
+        self._metrics = metrics
         self._policy = policy
         self._log: Any = structlog.get_logger()
 
@@ -46,10 +52,11 @@ class Work:
         result = await self._syncer.copy(
             job.source, [job.target], platforms=rule.platforms if rule else PlatformFilter()
         )
-        (entry,) = result.results
+        entry = replace(result.results[0], rule=job.rule or str(job.source))
         last = entry.outcome is not Outcome.FAILED or not entry.repeatable or job.attempt >= self._policy.attempts
-        await self._record(Trigger.EVENT, [job.rule or str(job.source)], result)
+        await self._record(Trigger.EVENT, [entry.rule], replace(result, results=(entry,)))
         if last:
+            self._metrics.copied(entry)
             end = CopyEnd(str(job.source), str(job.target), began, self._now(), entry.outcome.value, entry.reason)
             await self._state.events.settle(end)
         if entry.outcome is Outcome.FAILED:
@@ -64,6 +71,8 @@ class Work:
             return
         began = self._now()
         result = await self._syncer.sync([rule])
+        for entry in result.results:
+            self._metrics.copied(entry)
         await self._record(job.trigger, [rule.name], result)
         unannounced = await self._unannounced(result.results, since=began)
         self._log.info(
@@ -75,7 +84,8 @@ class Work:
 
     async def _record(self, trigger: Trigger, rules: Sequence[str], result: RunResult) -> None:
         run = await self._state.runs.begin(NewRun(trigger, rules, result.started_at))
-        await self._state.runs.add(run, result.results)
+        for some in chunks(result.results):  # Who records events waits for one step at most.
+            await self._state.runs.add(run, some)
         await self._state.runs.finish(run, RunEnd(result.finished_at, result.requests, result.warnings))
 
     async def _unannounced(self, results: Sequence[CopyResult], *, since: datetime) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -64,7 +64,7 @@ class Pages:
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes, for known callers alone."""
-        router = APIRouter(include_in_schema=False, dependencies=[Depends(guard.known)])
+        router = APIRouter(include_in_schema=False, dependencies=guard.access)
         router.add_api_route("/", self.dashboard, response_class=HTMLResponse)
         router.add_api_route("/docs", self.docs, response_class=HTMLResponse)
         router.add_api_route("/openapi.json", self.openapi, response_class=JSONResponse)

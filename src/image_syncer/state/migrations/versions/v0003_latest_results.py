@@ -16,8 +16,6 @@ _LATEST = """
 
 def upgrade() -> None:
     """Add the mark, set it for what is there, and make it quick to find."""
-    op.add_column(
-        "image_syncer_results", sa.Column("latest", sa.Boolean, nullable=False, server_default=sa.false())
-    )
+    op.add_column("image_syncer_results", sa.Column("latest", sa.Boolean, nullable=False, server_default=sa.false()))
     op.execute(_LATEST)
     op.create_index("image_syncer_results_by_latest", "image_syncer_results", ["latest", "id"])
