@@ -230,6 +230,7 @@ class Running:
     site: Site
     listen: Listen
     stop: asyncio.Event
+    metrics: Metrics
 
     async def status(self, method: str, path: str, **options: object) -> int:
         """Return the status alone."""
@@ -255,7 +256,7 @@ async def running(
         url = f"http://{listen}"
         try:
             async with aiohttp.ClientSession(url) as client:
-                yield Running(url, client, memory, site, listen, stop)
+                yield Running(url, client, memory, site, listen, stop, metrics)
         finally:
             serving.cancel()  # A graceful stop takes 0.2 s, and has tests of its own.
 

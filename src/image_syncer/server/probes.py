@@ -12,6 +12,7 @@ from image_syncer.server.guard import Guard
 from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
 from image_syncer.server.replies import in_time, refusals
 
+_TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _PATIENCE_SECONDS: Final = 2.0  # Kubernetes asks a probe for its answer within 1 s by default, most others within 5 s.
 
 
@@ -32,14 +33,14 @@ class Probes:
             "/readyz",
             self.ready,
             response_class=PlainTextResponse,
-            responses={503: {"description": "Not ready", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+            responses={503: {"description": "Not ready", "content": _TEXT[200]["content"]}},
         )
         router.add_api_route(
             "/metrics",
             self.read_metrics,
-            response_class=PlainTextResponse,
+            response_class=Response,
             dependencies=guard.access,
-            responses=refusals(401),
+            responses=_TEXT | refusals(401),
         )
         return router
 
