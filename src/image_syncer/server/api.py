@@ -60,7 +60,11 @@ class Api:
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes; those with effects take requests of our own pages and of programs alone."""
         router = APIRouter(prefix="/api/v1", dependencies=guard.access, responses=refusals(401, 503))
-        acting = APIRouter(dependencies=[Depends(guard.own_page)], responses=refusals(403, 404, 422))
+        acting = APIRouter(
+            prefix="/api/v1",
+            dependencies=[*guard.access, Depends(guard.own_page)],
+            responses=refusals(401, 403, 404, 422, 503),
+        )
         one, many = refusals(404, 422), refusals(422)
         router.add_api_route("/rules", self.rules, tags=["rules"])
         acting.add_api_route("/rules/{name:path}/run", self.run_rule, methods=["POST"], status_code=202, tags=["rules"])
@@ -75,8 +79,13 @@ class Api:
             acting.add_api_route(f"/jobs/{{job}}/{name}", act, methods=["POST"], tags=["jobs"], responses=refusals(409))
         router.add_api_route("/events", self.events, tags=["events"], responses=many)
         router.add_api_route("/events/{event}", self.event, tags=["events"], responses=one)
-        router.include_router(acting)
-        return router
+        routes = APIRouter()
+        for part in (
+            router,
+            acting,
+        ):  # Side by side: a route inside of another router would be counted without its prefix.
+            routes.include_router(part)
+        return routes
 
     async def rules(self) -> list[RuleView]:
         """List the rules that hold now, in the order of the configuration."""
