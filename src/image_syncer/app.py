@@ -49,6 +49,12 @@ class Options:
     environment: Mapping[str, str] | None = None
     home: Path | None = None
 
+    @property
+    def limits(self) -> Limits:
+        """The bounds of every conversation with a registry that follow from *proc*."""
+        transfers = max(1, self.proc)
+        return Limits(transfers=transfers, requests_per_host=max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER))
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -198,10 +204,8 @@ async def open_app(options: Options | None = None) -> AsyncGenerator[Syncer]:
     environment = os.environ if options.environment is None else options.environment
     home = Path.home() if options.home is None else options.home
     rng = SystemRandom()
-    transfers = max(1, options.proc)
-    limits = Limits(transfers=transfers, requests_per_host=max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER))
     keychain = Keychain(options.access, environment=environment, home=home)
-    async with Registries(keychain, limits=limits, environment=environment, rng=rng) as registries:
+    async with Registries(keychain, limits=options.limits, environment=environment, rng=rng) as registries:
         yield Syncer(registries, options, rng=rng)
 
 

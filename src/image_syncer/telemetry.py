@@ -25,22 +25,28 @@ Event = MutableMapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Where logs go (*path* None: stderr), in which form, and how much: DEBUG, else INFO, else only WARNING."""
+    """Where logs go (*path* None: stderr), in which form, and how much: DEBUG, else INFO, else only WARNING.
+
+    A file begins anew, unless what is written is to be *appended* to it.
+    """
 
     path: Path | None = None
     as_json: bool = False
     debug: bool = False
     info: bool = True
+    appended: bool = False
 
 
 @contextmanager
 def logging_to(options: LogOptions) -> Generator[None]:
-    """Send the log where *options* say, inside the context; a file begins anew. `UsageError` if it cannot be opened."""
+    """Send the log where *options* say, inside the context. `UsageError` if it cannot be opened."""
     with ExitStack() as stack:
         stream: TextIO | _Stderr = _Stderr()
         if options.path is not None:
             try:
-                stream = stack.enter_context(options.path.open("w", encoding="utf-8", buffering=1))
+                stream = stack.enter_context(
+                    options.path.open("a" if options.appended else "w", encoding="utf-8", buffering=1)
+                )
             except OSError as error:
                 raise UsageError(f"--log {options.path}: cannot be written: {error.strerror}") from error
         level = logging.DEBUG if options.debug else logging.INFO if options.info else logging.WARNING

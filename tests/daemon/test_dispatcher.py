@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import Intake, RuleBook
@@ -15,6 +16,7 @@ from image_syncer.events import PushEvent
 from image_syncer.jobs import JobFilter, Jobs, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.state import EventFilter, EventStatus, State, open_state
+from image_syncer.state.events import CLAIM_SECONDS
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
 
 APP = Repository("source.test", "team/app")
@@ -73,6 +75,29 @@ async def test_dispatching_again_after_a_crash_in_between_loses_and_doubles_noth
         await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the same
         assert len(await it.jobs.list(JobFilter())) == 1
         assert entry.event_id == event.id
+
+
+async def test_two_dispatchers_share_the_events_of_a_fleet(tmp_path: Path) -> None:
+    """Each event is worked on by one of them, and none is left."""
+    async with bench(tmp_path) as it, bench(tmp_path) as other:
+        await it.intake.accept("hook", [PushEvent(APP, f"v{number}") for number in range(500)])
+        with structlog.testing.capture_logs() as logs:
+            asked = await asyncio.gather(it.dispatcher.dispatch(), other.dispatcher.dispatch())
+        assert sum(asked) == 500
+        assert sum(line["events"] for line in logs if line["event"] == "events.dispatched") == 500
+        assert await it.state.events.count_pending() == 0
+
+
+async def test_events_of_a_dispatcher_that_died_are_dispatched_later(tmp_path: Path) -> None:
+    """At first they are taken for being worked on."""
+    async with bench(tmp_path) as it:
+        await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        claimed = await it.state.events.claim(now=now() - timedelta(seconds=CLAIM_SECONDS - 1))
+        assert (len(claimed), await it.dispatcher.dispatch()) == (1, 0)
+        async with asyncio.timeout(10):
+            while not await it.dispatcher.dispatch():  # noqa: ASYNC110 - the claim ends by the clock
+                await asyncio.sleep(0.1)
+        assert len(await it.jobs.list()) == 1
 
 
 @pytest.mark.parametrize("tick_seconds", [None, 0.3])

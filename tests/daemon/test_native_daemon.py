@@ -11,6 +11,8 @@ from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import answers, run_daemon, wait_for
 from support.registry_http import Peer
 
+TOKEN = {"Authorization": "Bearer a-token-that-is-long-enough-for-everybody"}
+
 pytestmark = pytest.mark.real
 
 
@@ -32,6 +34,11 @@ def test_schedules_and_hooks_copy_and_the_api_tells(tmp_path: Path) -> None:
             wait_for(lambda: settled(port), 10)
             assert '"name": "team"' in api(port, "rules")
             assert '"trigger": "schedule"' in api(port, "runs")
+            start(port, "rules/base/run")
+            wait_for(lambda: '"trigger": "request"' in api(port, "runs"), 20)
+            assert f'"source": "{source.host}/team/deep/app:v2"' in api(port, "images?rule=team&outcome=copied")
+            assert f'"host": "{target.host}", "source": false, "target": true' in api(port, "registries")
+            assert '"schedule": "every 10s"' in api(port, "rules")
         assert target.manifest("mirror/team/deep/app", "v2") == image.root.content
         assert not answers(port)
 
@@ -66,10 +73,16 @@ def notify(port: int, repository: str, tag: str, digest: str) -> int:
 
 def api(port: int, what: str) -> str:
     """Return what the API says, in one form."""
-    headers = {"Authorization": "Bearer a-token-that-is-long-enough-for-everybody"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{what}", headers=headers)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{what}", headers=TOKEN)
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.dumps(json.loads(response.read()))
+
+
+def start(port: int, what: str) -> None:
+    """Ask the API for something."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{what}", b"", TOKEN)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status == 202
 
 
 def settled(port: int) -> bool:

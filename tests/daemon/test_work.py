@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options
 from image_syncer.daemon.connections import open_connections
@@ -16,6 +17,7 @@ from image_syncer.daemon.leftovers import Leftovers
 from image_syncer.daemon.parts import Parts, chance, handlers_of, now
 from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import PlatformFilter
+from image_syncer.server.metrics import Metrics
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
@@ -69,7 +71,7 @@ async def bench(folder: Path) -> AsyncGenerator[Bench]:
         open_connections(Options(retries=0)) as connections,
         asyncio.TaskGroup() as group,
     ):
-        parts = Parts(state, jobs, connections, RuleBook(()), chance())
+        parts = Parts(state, jobs, connections, RuleBook(()), Metrics(CollectorRegistry()), chance())
         group.create_task(jobs.run_worker(handlers_of(parts, POLICY), options, stop=stop, rng=parts.rng))
         yield Bench(parts, source, target)
         stop.set()

@@ -5,10 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from procrastinate.jobs import Job
+from procrastinate.types import JSONValue
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs import CopyJob, JobFilter, JobKind, Jobs, JobStatus, target_lock
+from image_syncer.jobs import CopyJob, JobFilter, JobKind, Jobs, JobStatus, RuleJob, target_lock
 from image_syncer.oci import Digest, Reference, Repository
+from image_syncer.state import Trigger
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
 
@@ -111,6 +114,32 @@ async def test_a_rule_waits_once(jobs: Jobs) -> None:
     async with working(jobs, hands):
         await eventually(lambda: hands.rules)
     assert [job.rule for job in hands.rules] == ["nightly"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([Trigger.SCHEDULE], Trigger.SCHEDULE),
+        ([Trigger.REQUEST], Trigger.REQUEST),
+        ([Trigger.SCHEDULE, Trigger.REQUEST], Trigger.REQUEST),
+        ([Trigger.REQUEST, Trigger.SCHEDULE], Trigger.REQUEST),
+    ],
+)
+async def test_a_rule_knows_why_it_runs(jobs: Jobs, asked: list[Trigger], told: Trigger) -> None:
+    """Where somebody asked for it that is why, whoever came first."""
+    for trigger in asked:
+        await jobs.request_rule("nightly", trigger=trigger)
+    hands = Hands()
+    async with working(jobs, hands):
+        await eventually(lambda: hands.rules)
+    assert [(job.rule, job.trigger) for job in hands.rules] == [("nightly", told)]
+
+
+@pytest.mark.parametrize("arguments", [{"rule": "nightly"}, {"rule": "nightly", "trigger": "of a later version"}])
+def test_a_rule_whose_trigger_is_not_known_runs_by_schedule(arguments: dict[str, JSONValue]) -> None:
+    """Jobs of other versions are jobs all the same."""
+    job = Job(id=1, queue="q", task_name="rule", lock=None, queueing_lock=None, worker_id=None, task_kwargs=arguments)
+    assert RuleJob.of(job) == RuleJob(1, 1, "nightly", Trigger.SCHEDULE)
 
 
 async def test_names_that_no_database_takes_are_refused(jobs: Jobs) -> None:

@@ -24,6 +24,7 @@ from image_syncer.server.backend import (
     EventFilter,
     EventStatus,
     EventView,
+    ImageFilter,
     ImageView,
     JobFilter,
     JobStatus,
@@ -31,9 +32,11 @@ from image_syncer.server.backend import (
     KeyRing,
     Missing,
     Page,
+    RegistryView,
     RuleView,
     RunView,
     Slice,
+    Tally,
 )
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
@@ -59,6 +62,7 @@ class MemoryBackend:
     dead_worker: bool = False
     event_rows: list[EventView] = field(default_factory=list[EventView])
     rule_rows: list[RuleView] = field(default_factory=list[RuleView])
+    registry_rows: list[RegistryView] = field(default_factory=list[RegistryView])
     run_rows: list[RunView] = field(default_factory=list[RunView])
     image_rows: list[ImageView] = field(default_factory=list[ImageView])
     job_rows: list[JobView] = field(default_factory=list[JobView])
@@ -110,6 +114,12 @@ class _Events:
         await self._memory.reach()
         return _found(self._memory.event_rows, event)
 
+    async def tally(self) -> Tally:
+        await self._memory.reach()
+        rows = self._memory.event_rows
+        waiting = [row.received_at for row in rows if row.status is EventStatus.RECEIVED]
+        return Tally(Counter((row.source, row.status) for row in rows), min(waiting, default=None))
+
 
 class _Rules:
     def __init__(self, memory: MemoryBackend) -> None:
@@ -134,6 +144,10 @@ class _Rules:
         self._memory.started += 1
         return sum(1 for event in self._memory.event_rows if event.status is EventStatus.RECEIVED)
 
+    async def registries(self) -> Sequence[RegistryView]:
+        await self._memory.reach()
+        return self._memory.registry_rows
+
 
 class _Runs:
     def __init__(self, memory: MemoryBackend) -> None:
@@ -150,6 +164,13 @@ class _Runs:
     async def images(self, run: int, outcome: Outcome | None, part: Slice) -> Page[ImageView]:
         await self.show(run)
         return _page([row for row in self._memory.image_rows if outcome in (None, row.outcome)], part)
+
+    async def latest(self, wanted: ImageFilter, part: Slice) -> Page[ImageView]:
+        await self._memory.reach()
+        pairs = ((wanted.rule, "rule"), (wanted.outcome, "outcome"))
+        named = wanted.repository
+        rows = [row for row in self._memory.image_rows if named in (None, *map(_name, (row.source, row.target)))]
+        return _page([row for row in rows if _fits(row, pairs)], part)
 
 
 class _Jobs:
@@ -213,6 +234,7 @@ class Running:
     site: Site
     listen: Listen
     stop: asyncio.Event
+    metrics: Metrics
 
     async def status(self, method: str, path: str, **options: object) -> int:
         """Return the status alone."""
@@ -238,7 +260,7 @@ async def running(
         url = f"http://{listen}"
         try:
             async with aiohttp.ClientSession(url) as client:
-                yield Running(url, client, memory, site, listen, stop)
+                yield Running(url, client, memory, site, listen, stop, metrics)
         finally:
             serving.cancel()  # A graceful stop takes 0.2 s, and has tests of its own.
 
@@ -263,6 +285,12 @@ def filled() -> MemoryBackend:
             events=False,
             schedule="every 10 min",
             next_at=NOW + timedelta(minutes=4),
+        ),
+    ]
+    memory.registry_rows += [
+        RegistryView("docker.io", source=True, target=False, logins=[], insecure=False, requests=40, transfers=5),
+        RegistryView(
+            "mirror.test", source=False, target=True, logins=["mirror.test"], insecure=False, requests=40, transfers=5
         ),
     ]
     memory.run_rows += [
@@ -301,6 +329,10 @@ def _found(rows: Sequence[T], number: int) -> T:
         if row.id == number:
             return row
     raise Missing(f"there is no {number}")
+
+
+def _name(reference: str) -> str:
+    return reference.rpartition(":")[0]
 
 
 def _fits(row: object, pairs: Sequence[tuple[object, str]]) -> bool:

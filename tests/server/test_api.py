@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from image_syncer.server.backend import EventStatus
 from image_syncer.server.pages import moment, shape, size
-from image_syncer.server.settings import ServerSettings
+from image_syncer.server.settings import HookSource, ServerSettings
+from image_syncer.sync.result import CopyResult, Outcome, Transferred
 from server.memory_backend import NOW, Running, filled, running
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -49,6 +55,23 @@ async def test_runs_and_their_images_are_shown(site: Running) -> None:
     assert (await get(site, "/api/v1/runs/1"))["copied"] == 3
     failed = await get(site, "/api/v1/runs/1/images?outcome=failed")
     assert [image["source"] for image in failed["items"]] == ["docker.io/library/nginx:1.9"]
+
+
+async def test_images_are_found_over_all_runs(site: Running) -> None:
+    """By rule, outcome and repository, in pages."""
+    page = await get(site, "/api/v1/images?limit=1&rule=nginx")
+    assert ([image["source"] for image in page["items"]], page["next"]) == (["docker.io/library/nginx:1.9"], 2)
+    found = await get(site, "/api/v1/images?outcome=copied&repository=mirror.example.com/hub/nginx")
+    assert [image["source"] for image in found["items"]] == ["docker.io/library/nginx:1.27"]
+    assert (await get(site, "/api/v1/images?repository=docker.io/library/ngin"))["items"] == []
+
+
+async def test_registries_are_listed_without_their_logins(site: Running) -> None:
+    """What they are for, whether a login is known, and how much is asked of them at once."""
+    hub, mirror = await get(site, "/api/v1/registries")
+    assert (hub["host"], hub["source"], hub["target"], hub["logins"]) == ("docker.io", True, False, [])
+    assert mirror["logins"] == ["mirror.test"]
+    assert set(hub) == {"host", "source", "target", "logins", "insecure", "requests", "transfers", "copies"}
 
 
 async def test_jobs_are_listed_in_pages_and_by_filter(site: Running) -> None:
@@ -96,7 +119,7 @@ async def test_bad_parameters_are_422(site: Running, path: str) -> None:
 async def test_the_api_says_when_the_backend_is_down(site: Running) -> None:
     """503 with Retry-After everywhere, never an empty list."""
     site.memory.down = True
-    for path in ("rules", "runs", "jobs", "events", "jobs/1"):
+    for path in ("rules", "runs", "jobs", "events", "jobs/1", "images", "registries"):
         async with site.client.get(f"/api/v1/{path}") as response:
             assert (response.status, response.headers["retry-after"]) == (503, "7")
 
@@ -164,6 +187,8 @@ async def test_metrics_count_requests_events_and_jobs(site: Running) -> None:
     assert 'image_syncer_http_requests_total{method="other",route="/healthz",status="405"} 1.0' in text
     assert 'image_syncer_jobs{status="failed"} 1.0' in text
     assert 'image_syncer_jobs{status="superseded"} 0.0' in text
+    assert 'image_syncer_remembered_events{source="images/sync/hook",status="unmatched"} 1.0' in text
+    assert "image_syncer_ready 1.0" in text
     assert not [line for line in text.splitlines() if not line.startswith(("#", "image_syncer_"))]
 
 
@@ -174,7 +199,54 @@ async def test_metrics_show_no_old_numbers(site: Running) -> None:
     async with site.client.get("/metrics") as response:
         text = await response.text()
     assert "image_syncer_backend_up 0.0" in text
-    assert "image_syncer_jobs{" not in text
+    assert "image_syncer_ready 0.0" in text
+    assert "image_syncer_oldest_waiting_event_seconds NaN" in text
+    assert not re.search("image_syncer_(jobs|remembered_events){", text)
+
+
+async def test_metrics_tell_how_long_the_oldest_event_waits(site: Running) -> None:
+    """Nothing waits: 0. Whoever looks at it sees a dispatcher that hangs, though all else is well."""
+    assert "image_syncer_oldest_waiting_event_seconds 0.0" in await metrics(site)
+    waiting = replace(site.memory.event_rows[0], status=EventStatus.RECEIVED, received_at=datetime.now(UTC) - HOUR)
+    site.memory.event_rows.append(waiting)
+    found = re.search(r"(?m)^image_syncer_oldest_waiting_event_seconds (\S+)", await metrics(site))
+    assert found is not None
+    assert 3600 <= float(found[1]) < 3660
+
+
+async def test_metrics_tell_that_the_worker_is_dead(site: Running) -> None:
+    """The databases answer, and still nothing is done."""
+    site.memory.dead_worker = True
+    text = await metrics(site)
+    assert "image_syncer_ready 0.0" in text
+    assert "image_syncer_backend_up 1.0" in text
+
+
+async def test_metrics_count_copies_by_their_outcome(site: Running) -> None:
+    """And the bytes that they moved."""
+    for outcome, moved in ((Outcome.COPIED, 700), (Outcome.COPIED, 20), (Outcome.FAILED, 3)):
+        site.metrics.copied(CopyResult("r", "a.test/a:1", "b.test/a:1", outcome, transferred=Transferred(moved)))
+    text = await metrics(site)
+    assert 'image_syncer_copies_total{outcome="copied"} 2.0' in text
+    assert 'image_syncer_copies_total{outcome="failed"} 1.0' in text
+    assert "image_syncer_copied_bytes_total 723.0" in text
+
+
+async def test_the_time_to_answer_a_hook_is_measured() -> None:
+    """One histogram for all hooks, whatever strangers write into the path, with a bound at the promised 200 ms."""
+    hooks = {"r": HookSource("distribution", "registry.example.com")}
+    async with running(ServerSettings(hooks=hooks)) as site:
+        for name in ("r", "nobody", "nobody-else"):
+            await site.status("POST", f"/hooks/{name}", data=b"{}")
+        text = await metrics(site)
+    assert 'image_syncer_http_request_seconds_count{route="/hooks/{source}"} 3.0' in text
+    assert 'image_syncer_http_request_seconds_bucket{le="0.2",route="/hooks/{source}"} 3.0' in text
+
+
+async def metrics(site: Running) -> str:
+    """Return the text of `/metrics`."""
+    async with site.client.get("/metrics") as response:
+        return await response.text()
 
 
 def test_numbers_are_told_as_people_read_them() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,7 @@ def _prepare(
 
 
 def _run(daemon: _Daemon, wishes: Wishes, work: Coroutine[Any, Any, None]) -> int:
-    voice, fork = daemon.voice, daemon.configuration.fork
-    log = voice.log
-    if log is None and fork is not None and fork.log_file is not None:
-        log = Path(fork.log_file)
+    voice = daemon.voice
 
     def ask_to_stop() -> None:
         wishes.stop.set()
@@ -81,6 +78,14 @@ def _run(daemon: _Daemon, wishes: Wishes, work: Coroutine[Any, Any, None]) -> in
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wishes.reload.set)
         await work
 
-    with logging_to(LogOptions(log, as_json=voice.log_format == "json", debug=voice.debug, info=True)):
+    with logging_to(_log_options(daemon.configuration, voice)):
         run(watched(), Signals(first=ask_to_stop, last=lambda: None))
     return 0
+
+
+def _log_options(configuration: Configuration, voice: Voice) -> LogOptions:
+    """Return where the log goes: the fork's file grows from start to start, as it does there; `--log` begins anew."""
+    options = LogOptions(voice.log, as_json=voice.log_format == "json", debug=voice.debug, info=True)
+    if voice.log is None and configuration.fork is not None and configuration.fork.log_file is not None:
+        return replace(options, path=Path(configuration.fork.log_file), appended=True)
+    return options

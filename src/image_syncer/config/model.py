@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 from image_syncer.registry.options import Access
@@ -110,10 +111,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where what we remember is kept: a PostgreSQL *url*, or the directory *path*; both None for the usual place."""
+    """Where what we remember is kept: a PostgreSQL *url*, or the directory *path*; both None for the usual place.
+
+    *keep* is how long events and runs are remembered after they are done.
+    """
 
     url: str | None = field(default=None, repr=False)
     path: str | None = None
+    keep: timedelta = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

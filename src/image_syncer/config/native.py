@@ -1,6 +1,7 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from image_syncer.config.access import parse_prefix
 from image_syncer.config.environment import Substitution
@@ -16,6 +17,7 @@ from image_syncer.oci import PlatformFilter
 from image_syncer.registry.options import Access, Credential
 from image_syncer.sync.rule import Rule
 
+_SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
 _NO_RULES = "no rules: nothing will be copied"
 _NO_SENDER = "events trigger rules here, but neither hooks: nor queues: says where they come from"
 
@@ -117,4 +119,7 @@ def _state(section: StateSection, paper: Paper) -> StateSettings:
     if section.path is not None:
         with paper.at("state", "path"):
             path = paper.fill(section.path, "state", "path")
-    return StateSettings(url, path)
+    with paper.at("state", "keep"):
+        if section.keep < _SHORTEST_MEMORY:
+            raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")
+    return StateSettings(url, path, section.keep)

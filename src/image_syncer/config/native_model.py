@@ -127,6 +127,9 @@ class StateSection(Section):
 
     url: Secret | None = Field(default=None, description="postgresql://user:${PASSWORD}@host/database")
     path: Text | None = Field(default=None, description="A directory, which is made if it does not exist.")
+    keep: Duration = Field(
+        default=timedelta(days=30), description="How long events and runs are remembered: 1d at least."
+    )
 
 
 class QueueSection(Section):

@@ -6,17 +6,20 @@ from typing import Final, TypeVar
 
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import JobFilter as QueueFilter
 from image_syncer.jobs import Jobs as Queue
 from image_syncer.jobs import JobStatus as QueueStatus
 from image_syncer.jobs import JobsUnavailable, Replay
 from image_syncer.jobs import JobView as QueueView
 from image_syncer.server import backend as api
-from image_syncer.state import Event, EventFilter, EventStatus, RunRecord, State, StateUnavailable
+from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter, RunRecord, State, StateUnavailable, Trigger
 from image_syncer.sync.result import CopyResult, Outcome
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import Cron, Rule, Schedule
 
 Value = TypeVar("Value")
+
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 _STATUSES: Final[Mapping[QueueStatus, api.JobStatus]] = {
     QueueStatus.WAITING: api.JobStatus.WAITING,
@@ -57,6 +60,12 @@ class Events:
             raise api.Missing(f"there is no event {event}")
         return _event(found)
 
+    async def tally(self) -> api.Tally:
+        """Return how many there are."""
+        found = await _ask(self._events.tally())
+        counts = {(source, api.EventStatus(status.value)): count for (source, status), count in found.counts.items()}
+        return api.Tally(counts, found.waiting_since)
+
 
 class Rules:
     """The rules that hold now (`server.backend.Rules`)."""
@@ -76,11 +85,15 @@ class Rules:
         """Return the job that runs the rule now, None where one waits already; `Missing`."""
         if self._book.find(name) is None:
             raise api.Missing(f"there is no rule {name!r}")
-        return await _ask(self._jobs.request_rule(name))
+        return await _ask(self._jobs.request_rule(name, trigger=Trigger.REQUEST))
 
     async def run_waiting(self) -> int:
         """Make jobs of all events that wait for the tick, and return how many copies that were."""
         return await _ask(self._dispatcher.dispatch())
+
+    async def registries(self) -> Sequence[api.RegistryView]:
+        """Return the registries that the configuration names, in the order of their hosts."""
+        return named_registries(self._book)
 
 
 class Runs:
@@ -108,6 +121,12 @@ class Runs:
         found, end = await _ask(self._runs.results(run, outcome=outcome, after=part.before or 0, limit=part.limit))
         shown = [_image(number, result) for number, result in enumerate(found, start=1)]
         return api.Page(shown, end if len(found) == part.limit else None)
+
+    async def latest(self, wanted: api.ImageFilter, part: api.Slice) -> api.Page[api.ImageView]:
+        """Return a part of all images, each with its last result."""
+        chosen = ImageFilter(wanted.rule, wanted.outcome, wanted.repository)
+        found = await _ask(self._runs.images(chosen, before=part.before, limit=part.limit))
+        return _page([_image(number, result) for number, result in found], part, [number for number, _ in found])
 
 
 class Jobs:
@@ -166,9 +185,9 @@ class Health:
     async def problems(self) -> Sequence[str]:
         """Return what stands against it."""
         found: list[str] = []
-        for check in (self._state.ping(), self._jobs.counts()):
+        for check in (self._state.ping, self._jobs.counts):
             try:
-                await check
+                await check()
             except (StateUnavailable, JobsUnavailable) as error:
                 found.append(error.message)
         if not self._jobs.worker_alive:
@@ -195,11 +214,22 @@ def _event(event: Event) -> api.EventView:
 
 
 def _rule(rule: Rule, next_at: datetime | None) -> api.RuleView:
-    schedule = None if rule.triggers.schedule is None else str(rule.triggers.schedule)
+    schedule = None if rule.triggers.schedule is None else _in_words(rule.triggers.schedule)
     targets = [str(target) for target in rule.targets]
     return api.RuleView(
         rule.name, str(rule.source), targets, str(rule.selection), rule.triggers.events, schedule, next_at
     )
+
+
+def _in_words(schedule: Schedule) -> str:
+    """Return a schedule as it is written in the file, with its time zone."""
+    if isinstance(schedule, Cron):
+        return f"cron {schedule.expression} {schedule.timezone}"
+    left, parts = round(schedule.seconds), list[str]()
+    for unit, seconds in _UNITS:
+        amount, left = divmod(left, seconds)
+        parts += [f"{amount}{unit}"] if amount else []
+    return f"every {''.join(parts)}"
 
 
 def _run(run: RunRecord) -> api.RunView:
@@ -215,6 +245,7 @@ def _run(run: RunRecord) -> api.RunView:
         run.counts[Outcome.FAILED],
         run.transferred.copied,
         run.warnings,
+        run.unannounced,
     )
 
 

@@ -15,7 +15,7 @@ from image_syncer.oci import Digest, Repository
 from image_syncer.state import Event, EventLog, StateUnavailable
 from image_syncer.sync.plan import Copy
 
-_BATCH: Final = 500
+_BATCH: Final = 200  # Worked through well within the time of a claim.
 _SWEEP_SECONDS: Final = 5.0
 _REST_SECONDS: Final = 2.0  # after the database did not answer
 
@@ -62,11 +62,13 @@ class Dispatcher:
                 self._arrived.clear()
 
     async def dispatch(self) -> int:
-        """Make jobs of every event that waits now, and return how many copies were asked for."""
-        asked = last = 0
-        while batch := await self._events.pending(_BATCH, after=last):
+        """Make jobs of every event that waits and that nobody else has claimed; return how many copies were asked for.
+
+        What is not worked through because a database does not answer is claimed again once the claim has ended.
+        """
+        asked = 0
+        while batch := await self._events.claim(_BATCH, now=self._now()):
             asked += await self._dispatch(batch)
-            last = batch[-1].id
         return asked
 
     async def _dispatch(self, batch: Sequence[Event]) -> int:

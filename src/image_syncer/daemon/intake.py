@@ -1,10 +1,11 @@
 """Where notifications arrive: written down first, answered then, worked on later."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from image_syncer.app import Options
 from image_syncer.events import PushEvent
 from image_syncer.events.matching import match_push
 from image_syncer.server.backend import Accepted, BackendUnavailable
@@ -16,9 +17,11 @@ Now = Callable[[], datetime]
 
 @dataclass(slots=True)
 class RuleBook:
-    """The rules that hold now."""
+    """The rules that hold now, how their registries are reached, and how many copies at once each of these takes."""
 
     rules: tuple[Rule, ...]
+    options: Options = field(default_factory=Options)
+    copy_limits: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def find(self, name: str | None) -> Rule | None:
         """Return the rule *name*, None where there is none (any more)."""

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.connections import Connections, open_connections
@@ -14,6 +16,7 @@ from image_syncer.daemon.intake import RuleBook
 from image_syncer.daemon.places import Places
 from image_syncer.daemon.work import Desk, Work
 from image_syncer.jobs import Handlers, JobRetryPolicy, Jobs, WorkerOptions, open_jobs
+from image_syncer.server.metrics import Metrics
 from image_syncer.state import State, open_state
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
@@ -28,13 +31,15 @@ class Parts:
     jobs: Jobs
     connections: Connections
     book: RuleBook
+    metrics: Metrics
     rng: Random
 
     async def change(self, configuration: Configuration) -> None:
         """Let *configuration* hold for all that begins from now on."""
         await self.jobs.set_limits(configuration.limits)
-        await self.connections.change(options_of(configuration))
-        self.book.rules = configuration.rules
+        options = options_of(configuration)
+        await self.connections.change(options)
+        self.book.rules, self.book.options, self.book.copy_limits = configuration.rules, options, configuration.limits
 
 
 @asynccontextmanager
@@ -44,14 +49,16 @@ async def open_parts(configuration: Configuration) -> AsyncGenerator[Parts]:
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
         jobs = await stack.enter_async_context(open_jobs(places.jobs))
-        connections = await stack.enter_async_context(open_connections(options_of(configuration)))
+        options = options_of(configuration)
+        connections = await stack.enter_async_context(open_connections(options))
         await jobs.set_limits(configuration.limits)
-        yield Parts(state, jobs, connections, RuleBook(configuration.rules), chance())
+        book = RuleBook(configuration.rules, options, configuration.limits)
+        yield Parts(state, jobs, connections, book, Metrics(CollectorRegistry()), chance())
 
 
 def handlers_of(parts: Parts, policy: JobRetryPolicy) -> Handlers:
     """Return what the worker does with jobs; *policy* is the worker's, to know a last attempt."""
-    work = Work(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, policy))
+    work = Work(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, parts.metrics, policy))
     return Handlers(work.copy, work.rule)
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from image_syncer.config.model import Configuration, ServerSettings
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
@@ -20,12 +18,12 @@ from image_syncer.daemon.leftovers import Leftovers
 from image_syncer.daemon.listeners import Listeners
 from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
+from image_syncer.daemon.upkeep import Upkeep
 from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
 from image_syncer.queues import check_installed
 from image_syncer.registry.documents import Documents
 from image_syncer.server.backend import Backend
-from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
 from image_syncer.server.settings import Listen
 from image_syncer.state import import_fork_queue
@@ -59,6 +57,8 @@ async def serve_for_ever(
         if configuration.fork is not None:
             await import_fork_queue(Path(configuration.fork.queue_file), parts.state.events, now=now())
         keys = IssuerKeys(await stack.enter_async_context(Documents(os.environ)))
+        if configuration.state.url is None:
+            await parts.state.events.release_claims()  # Nobody else dispatches from our file.
         daemon = _Daemon(parts, keys, configuration, configuration.server, stop=wishes.stop, allow_open=allow_open)
         await daemon.clockwork.plan()
         reloader = Reloader(file, configuration, daemon.change, asked=wishes.reload)
@@ -98,6 +98,7 @@ class _Daemon:
     ) -> None:
         self._parts = parts
         self._allow_open = allow_open
+        self._keep = configuration.state.keep
         arrived = asyncio.Event()
         state, jobs, book = parts.state, parts.jobs, parts.book
         self.dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=_tick(configuration))
@@ -117,14 +118,15 @@ class _Daemon:
             Listen(server.host, server.port),
             web_settings(configuration, server, allow_open=allow_open),
             backend,
-            metrics=Metrics(CollectorRegistry()),
+            metrics=parts.metrics,
             clock=lambda: now().timestamp(),
         )
 
     def background(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what goes on beside the server and the worker."""
         leftovers = Leftovers(self._parts.state, self._parts.jobs, now)
-        return self.dispatcher.run(), self.clockwork.run(), leftovers.run()
+        upkeep = Upkeep(self._parts.state, now, keep=self._keep)
+        return self.dispatcher.run(), self.clockwork.run(), leftovers.run(), upkeep.run()
 
     async def change(self, configuration: Configuration) -> None:
         """Let *configuration* hold from now on; `UsageError` where it cannot, and then nothing has changed."""

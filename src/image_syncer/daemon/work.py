@@ -12,6 +12,7 @@ from image_syncer.daemon.intake import Now, RuleBook
 from image_syncer.daemon.spread import divide, named_tags
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs import CopyJob, CopyRequest, JobRetryPolicy, Jobs, RuleJob
+from image_syncer.server.metrics import Metrics
 from image_syncer.state import CopyEnd, NewRun, RunEnd, RunPlan, State, Trigger
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, RunResult
@@ -35,6 +36,7 @@ class Desk:
     jobs: Jobs
     book: RuleBook
     now: Now
+    metrics: Metrics
     policy: JobRetryPolicy
 
 
@@ -69,10 +71,12 @@ class Work:
             raise RuleUnknown(f"there is no rule {job.rule!r} in this configuration")
         began = self._now()
         await self._state.open_copies.end_lost_runs(rule.name, now=began)
-        run = await self._state.runs.begin(NewRun(Trigger.SCHEDULE, [rule.name], began))
+        run = await self._state.runs.begin(NewRun(job.trigger, [rule.name], began))
         async with self._desk.connections.current() as syncer:
             plan = await syncer.plan([rule])
         spread = divide(plan, attempt=job.attempt)
+        for result in spread.done:
+            self._desk.metrics.copied(result)
         unannounced = await self._unannounced(spread.copies, since=began)
         # What was found unchanged is also the end of copies that earlier runs still wait for.
         await self._settle(spread.done, began)
@@ -102,6 +106,7 @@ class Work:
 
     async def _copy_ended(self, job: CopyJob, made: RunResult, began: datetime) -> None:
         (result,) = made.results
+        self._desk.metrics.copied(result)
         if job.event is not None:
             run = await self._state.runs.begin(NewRun(Trigger.EVENT, [result.rule], made.started_at))
             await self._state.runs.add(run, made.results)

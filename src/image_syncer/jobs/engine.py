@@ -24,6 +24,7 @@ from image_syncer.jobs.tasks import Handlers, Tries
 from image_syncer.jobs.trouble import NoJobs, reaching
 from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobStatus, JobStep, JobView, Replay, counts
 from image_syncer.jobs.worker import Supervisor, WorkerOptions
+from image_syncer.state import Trigger
 from image_syncer.state.place import SqliteFile, parse_place
 
 _AT_ONCE: Final = 4  # requests of a batch on their way together
@@ -93,10 +94,20 @@ class Jobs:
                 raise errors.exceptions[0] from None
         return ids
 
-    async def request_rule(self, rule: str, *, priority: int = 0, not_before: datetime | None = None) -> int | None:
-        """Queue a run of *rule* and return the id of its job; None where one waits already."""
+    async def request_rule(
+        self,
+        rule: str,
+        *,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        trigger: Trigger = Trigger.SCHEDULE,
+    ) -> int | None:
+        """Queue a run of *rule* and return the id of its job; None where one waits already.
+
+        *trigger* is recorded with the run. A job that waits is one by request as soon as any of those who asked is.
+        """
         with reaching(self._place):
-            return await self._keeper.request(rule_job(rule, priority, not_before))
+            return await self._keeper.request(rule_job(rule, priority, not_before, trigger))
 
     async def open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the (source, target) *pairs* for which a job waits or runs."""

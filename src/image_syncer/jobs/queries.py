@@ -96,11 +96,12 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             )
             SELECT status::text AS status, image_syncer_wake_v1(queue_name, id) FROM settled
         """,
-        # A request that joins a waiting job: the newer arguments, the higher priority, the earlier start.
+        # A request that joins a waiting job: the newer arguments (what it does not name stays), the higher priority,
+        # the earlier start.
         # A job that rests after a failure goes on resting: its registry may have asked for that.
         "join_job": """
             UPDATE procrastinate_jobs SET
-                args = %(args)s::jsonb, priority = greatest(priority, %(priority)s::int),
+                args = args || %(args)s::jsonb, priority = greatest(priority, %(priority)s::int),
                 scheduled_at = CASE WHEN attempts > 0 THEN scheduled_at
                                WHEN %(scheduled_at)s::timestamptz IS NULL THEN NULL
                                ELSE least(scheduled_at, %(scheduled_at)s::timestamptz) END

@@ -12,11 +12,14 @@ from procrastinate.jobs import Job
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.reference import split_reference
+from image_syncer.state import Trigger
 
 _NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes.
 REGISTRIES: Final = "registries"
 """The argument that names the registries whose limits a job counts against."""
 _PLATFORMS: Final = "platforms"
+
+_TRIGGER: Final = "trigger"
 
 
 class JobKind(StrEnum):
@@ -51,7 +54,10 @@ class CopyRequest:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
 
     def to_job(self) -> Job:
-        """Return the job for it. At most one waits for each (source, target), and at most one runs for each target."""
+        """Return the job for it. At most one waits for each (source, target), and at most one runs for each target.
+
+        No event is not named, so that a job which an event waits for stays one when a rule asks for the same.
+        """
         return Job(
             queue=JobKind.COPY.queue,
             task_name=JobKind.COPY.value,
@@ -64,7 +70,7 @@ class CopyRequest:
                 "target": str(self.target),
                 "digest": None if self.digest is None else str(self.digest),
                 "rule": None if self.rule is None else _checked(self.rule, "rule"),
-                "event": None if self.event is None else _checked(self.event, "event"),
+                **({} if self.event is None else {"event": _checked(self.event, "event")}),
                 _PLATFORMS: json.dumps(self.platforms.spell()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
             },
@@ -103,20 +109,25 @@ class CopyJob:
 
 @dataclass(frozen=True, slots=True)
 class RuleJob:
-    """A rule to be run now, by a handler. *attempt* is 1 for the first."""
+    """A rule to be run now, by a handler. *attempt* is 1 for the first; *trigger* says why."""
 
     id: int
     attempt: int
     rule: str
+    trigger: Trigger = Trigger.SCHEDULE
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return what *job* asks for."""
-        return cls(job.id or 0, job.attempts + 1, text_arguments(job.task_kwargs)["rule"])
+        arguments = text_arguments(job.task_kwargs)
+        return cls(job.id or 0, job.attempts + 1, arguments["rule"], _trigger(arguments))
 
 
-def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
-    """Return a job that runs *rule*: one waits at most, and one runs at most."""
+def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Trigger) -> Job:
+    """Return a job that runs *rule*: one waits at most, and one runs at most.
+
+    A schedule is not named: one that joins a job that somebody asked for does not change why that one runs.
+    """
     name = _checked(rule, "rule")
     return Job(
         queue=JobKind.RULE.queue,
@@ -125,7 +136,7 @@ def rule_job(rule: str, priority: int, not_before: datetime | None) -> Job:
         lock=rule_lock(name),
         priority=priority,
         scheduled_at=not_before,
-        task_kwargs={"rule": name},
+        task_kwargs={"rule": name} if trigger is Trigger.SCHEDULE else {"rule": name, _TRIGGER: trigger.value},
     )
 
 
@@ -158,6 +169,11 @@ def _reference(text: str) -> Reference:
     registry, _, rest = text.partition("/")
     path, tag, digest = split_reference(rest)
     return Reference(Repository.of(registry, path), tag=tag, digest=None if digest is None else Digest.parse(digest))
+
+
+def _trigger(arguments: Mapping[str, str]) -> Trigger:
+    written = arguments.get(_TRIGGER)
+    return next((trigger for trigger in Trigger if trigger.value == written), Trigger.SCHEDULE)
 
 
 def _checked(text: str, what: str) -> str:

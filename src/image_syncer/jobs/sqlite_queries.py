@@ -104,7 +104,7 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
             RETURNING *
         """,
         "join_job": """
-            UPDATE jobs SET args = :args, priority = max(priority, :priority),
+            UPDATE jobs SET args = json_patch(args, :args), priority = max(priority, :priority),
                 scheduled_at = CASE WHEN attempts > 0 THEN scheduled_at WHEN :scheduled_at IS NULL THEN NULL
                     ELSE min(scheduled_at, :scheduled_at) END
             WHERE queueing_lock = :queueing_lock AND status = 'todo' RETURNING id

@@ -11,17 +11,19 @@ from image_syncer.server.backend import (
     EventFilter,
     EventStatus,
     EventView,
+    ImageFilter,
     ImageView,
     JobFilter,
     JobStatus,
     JobView,
     Page,
+    RegistryView,
     RuleView,
     RunView,
     Slice,
 )
 from image_syncer.server.guard import Guard
-from image_syncer.server.replies import in_time
+from image_syncer.server.replies import in_time, refusals
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -57,21 +59,33 @@ class Api:
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes; those with effects take requests of our own pages and of programs alone."""
-        router = APIRouter(prefix="/api/v1", dependencies=[Depends(guard.known)])
-        acting = APIRouter(dependencies=[Depends(guard.own_page)])
+        router = APIRouter(prefix="/api/v1", dependencies=guard.access, responses=refusals(401, 503))
+        acting = APIRouter(
+            prefix="/api/v1",
+            dependencies=[*guard.access, Depends(guard.own_page)],
+            responses=refusals(401, 403, 404, 422, 503),
+        )
+        one, many = refusals(404, 422), refusals(422)
         router.add_api_route("/rules", self.rules, tags=["rules"])
         acting.add_api_route("/rules/{name:path}/run", self.run_rule, methods=["POST"], status_code=202, tags=["rules"])
-        router.add_api_route("/runs", self.runs, tags=["runs"])
-        router.add_api_route("/runs/{run}", self.run, tags=["runs"])
-        router.add_api_route("/runs/{run}/images", self.images, tags=["runs"])
-        router.add_api_route("/jobs", self.jobs, tags=["jobs"])
-        router.add_api_route("/jobs/{job}", self.job, tags=["jobs"])
-        acting.add_api_route("/jobs/{job}/retry", self.retry, methods=["POST"], tags=["jobs"])
-        acting.add_api_route("/jobs/{job}/cancel", self.cancel, methods=["POST"], tags=["jobs"])
-        router.add_api_route("/events", self.events, tags=["events"])
-        router.add_api_route("/events/{event}", self.event, tags=["events"])
-        router.include_router(acting)
-        return router
+        router.add_api_route("/registries", self.registries, tags=["rules"])
+        router.add_api_route("/runs", self.runs, tags=["runs"], responses=many)
+        router.add_api_route("/runs/{run}", self.run, tags=["runs"], responses=one)
+        router.add_api_route("/runs/{run}/images", self.images_of_run, tags=["runs"], responses=one)
+        router.add_api_route("/images", self.images, tags=["runs"], responses=many)
+        router.add_api_route("/jobs", self.jobs, tags=["jobs"], responses=many)
+        router.add_api_route("/jobs/{job}", self.job, tags=["jobs"], responses=one)
+        for name, act in (("retry", self.retry), ("cancel", self.cancel)):
+            acting.add_api_route(f"/jobs/{{job}}/{name}", act, methods=["POST"], tags=["jobs"], responses=refusals(409))
+        router.add_api_route("/events", self.events, tags=["events"], responses=many)
+        router.add_api_route("/events/{event}", self.event, tags=["events"], responses=one)
+        routes = APIRouter()
+        for part in (
+            router,
+            acting,
+        ):  # Side by side: a route inside of another router would be counted without its prefix.
+            routes.include_router(part)
+        return routes
 
     async def rules(self) -> list[RuleView]:
         """List the rules that hold now, in the order of the configuration."""
@@ -81,6 +95,10 @@ class Api:
         """Run a rule now, beside its schedule."""
         return Started(await self._ask(self._backend.rules.run(name)))
 
+    async def registries(self) -> list[RegistryView]:
+        """List the registries that the configuration names, and how they are reached. No login is shown."""
+        return list(await self._ask(self._backend.rules.registries()))
+
     async def runs(self, part: Part, rule: Text = None) -> Page[RunView]:
         """List runs, newest first."""
         return await self._ask(self._backend.runs.list(rule, part))
@@ -89,9 +107,18 @@ class Api:
         """Show one run."""
         return await self._ask(self._backend.runs.show(run))
 
-    async def images(self, run: Id, part: Part, outcome: Outcome | None = None) -> Page[ImageView]:
+    async def images_of_run(self, run: Id, part: Part, outcome: Outcome | None = None) -> Page[ImageView]:
         """List what became of each image of a run."""
         return await self._ask(self._backend.runs.images(run, outcome, part))
+
+    async def images(
+        self, part: Part, rule: Text = None, outcome: Outcome | None = None, repository: Text = None
+    ) -> Page[ImageView]:
+        """List all images with the last result of each, what was done last first.
+
+        An image is a source and a target of a rule; `repository` is that of either.
+        """
+        return await self._ask(self._backend.runs.latest(ImageFilter(rule, outcome, repository), part))
 
     async def jobs(
         self, part: Part, status: JobStatus | None = None, kind: Text = None, rule: Text = None, target: Text = None

@@ -15,7 +15,7 @@ from image_syncer.server.metrics import Metrics
 from image_syncer.server.pages import Pages
 from image_syncer.server.probes import Probes
 from image_syncer.server.reception import Reception
-from image_syncer.server.replies import DESCRIBED, add_failures
+from image_syncer.server.replies import add_failures
 from image_syncer.server.settings import ServerSettings
 from image_syncer.server.watch import Watch
 
@@ -35,7 +35,6 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=DESCRIBED,
     )
     guard = Guard(settings)
     patience = settings.patience_seconds
@@ -44,7 +43,7 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
         application.include_router(ForkRoutes(settings, reception, backend.rules).router(guard))
     application.include_router(HookRoutes(settings, reception, keys=backend.keys, clock=clock).router(guard))
     application.include_router(Api(backend, patience_seconds=patience).router(guard))
-    application.include_router(Probes(backend, metrics).router(guard))
+    application.include_router(Probes(backend, metrics, clock=clock).router(guard))
     pages = Pages(backend, clock=clock, patience_seconds=patience, base_path=settings.base_path)
     application.include_router(pages.router(guard))
     add_failures(application)

@@ -115,6 +115,14 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
+
+    counts: Mapping[tuple[str, EventStatus], int]
+    waiting_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class RuleView:
     """What was asked for, as it is written; *schedule* and *next_at* are None where a rule has no times."""
 
@@ -129,8 +137,30 @@ class RuleView:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryView:
+    """A registry that the configuration names: whether rules read from it (*source*) and write to it (*target*).
+
+    *logins* are the prefixes, the host or a namespace of it, for which the configuration has a login. *requests* and
+    *transfers* are how many small requests and how many blobs of a process are on their way at once, at most; *copies*
+    is how many copies of the whole fleet, None where that is not bounded.
+    """
+
+    host: str
+    source: bool
+    target: bool
+    logins: Sequence[str]
+    insecure: bool
+    requests: int
+    transfers: int
+    copies: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
-    """One execution of rules; *finished_at* None while it goes on. *trigger*: schedule, event, request or command."""
+    """One execution of rules; *finished_at* None while it goes on. *trigger*: schedule, event, request or command.
+
+    *unannounced* is how many images it had to copy that no event had told of; None where that was not asked.
+    """
 
     id: int
     trigger: str
@@ -143,6 +173,7 @@ class RunView:
     failed: int = 0
     bytes_copied: int = 0
     warnings: Sequence[str] = ()
+    unannounced: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +192,15 @@ class ImageView:
     bytes_copied: int = 0
     seconds: float = 0.0
     attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images; None means any. *repository* is that of the source or of the target."""
+
+    rule: str | None = None
+    outcome: Outcome | None = None
+    repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +249,10 @@ class Events(Protocol):
         """Return one, or raise `Missing`."""
         ...
 
+    async def tally(self) -> Tally:
+        """Return how many there are."""
+        ...
+
 
 class Rules(Protocol):
     """The rules that hold now."""
@@ -225,6 +269,10 @@ class Rules(Protocol):
         """Start what waits for its time, and return how many copies or events that were."""
         ...
 
+    async def registries(self) -> Sequence[RegistryView]:
+        """Return the registries that the configuration names, in the order of their hosts."""
+        ...
+
 
 class Runs(Protocol):
     """What was done."""
@@ -239,6 +287,10 @@ class Runs(Protocol):
 
     async def images(self, run: int, outcome: Outcome | None, part: Slice) -> Page[ImageView]:
         """Return a part of a run's images, or raise `Missing`."""
+        ...
+
+    async def latest(self, wanted: ImageFilter, part: Slice) -> Page[ImageView]:
+        """Return a part of all images, each with its last result."""
         ...
 
 

@@ -5,7 +5,7 @@ zxzixuanwang/image-syncer, web/route.go. What it answered without a body has one
 
 from typing import Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from image_syncer.events.dialects.plain import Decision, decide
@@ -13,7 +13,7 @@ from image_syncer.server.backend import Rules
 from image_syncer.server.bodies import BodyReader
 from image_syncer.server.guard import Guard
 from image_syncer.server.reception import Reception
-from image_syncer.server.replies import in_time
+from image_syncer.server.replies import in_time, refusals
 from image_syncer.server.settings import FORK_SOURCE, ServerSettings
 
 _PREFIX: Final = "/images/sync"
@@ -34,10 +34,15 @@ class ForkRoutes:
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes, guarded as the fork guards them: another method or path is refused before the login."""
-        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.own_page), Depends(guard.known_to_fork)])
+        router = APIRouter(tags=["hooks"], dependencies=guard.fork_access, responses=refusals(401, 403, 503))
         for method in ("GET", "POST"):
             router.add_api_route(
-                f"{_PREFIX}/hook", self.hook, methods=[method], response_class=JSONResponse, openapi_extra=_FIELDS
+                f"{_PREFIX}/hook",
+                self.hook,
+                methods=[method],
+                response_class=JSONResponse,
+                responses=refusals(400, 406) if method == "GET" else refusals(400, 406, 408, 413, 415),
+                openapi_extra=_FIELDS,
             )
             router.add_api_route(f"{_PREFIX}/do", self.do, methods=[method], response_class=JSONResponse)
         return router

@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
+from fastapi.openapi.models import HTTPBase
+from fastapi.params import Depends as Dependency
+from fastapi.security.base import SecurityBase
 
 from image_syncer.events.signatures import Basic, Bearer, Check, Delivery, verify
+from image_syncer.events.tokens import Jwt
 from image_syncer.server.settings import ServerSettings
 
 _CHALLENGES: Final[tuple[tuple[type[Check], str], ...]] = (
@@ -15,6 +19,28 @@ _CHALLENGES: Final[tuple[tuple[type[Check], str], ...]] = (
 )
 _FORK_REFUSAL: Final = "no auth or wrong pasword or wrong username"
 """The fork's text, letter by letter: somebody may look for it."""
+
+
+class Scheme(SecurityBase):
+    """A dependency by which the description of a route names a kind of login. It verifies nothing: `Guard` does."""
+
+    def __init__(self, name: str, description: str) -> None:
+        self.scheme_name = name
+        self.model = HTTPBase(scheme=name, description=description)
+
+    async def __call__(self) -> None:
+        """Let everybody pass."""
+
+
+_SCHEMES: Final[tuple[tuple[tuple[type[Check], ...], Scheme], ...]] = (
+    ((Basic,), Scheme("basic", "A configured user name and its password")),
+    ((Bearer, Jwt), Scheme("bearer", "A configured token; for a hook of Google Pub/Sub the token that it signs")),
+)
+
+
+def described(checks: Sequence[Check]) -> list[Dependency]:
+    """Return the dependencies by which a route's description says what *checks* ask for in `Authorization`."""
+    return [Depends(scheme) for kinds, scheme in _SCHEMES if any(isinstance(check, kinds) for check in checks)]
 
 
 class ForkRefusal(Exception):
@@ -28,6 +54,17 @@ class Guard:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
+
+    @property
+    def access(self) -> list[Dependency]:
+        """What stands before our own routes."""
+        return [Depends(self.known), *described(self._settings.logins)]
+
+    @property
+    def fork_access(self) -> list[Dependency]:
+        """What stands before the fork's routes."""
+        login = self._settings.fork.login if self._settings.fork is not None else None
+        return [Depends(self.own_page), Depends(self.known_to_fork), *described([login] if login is not None else [])]
 
     async def known(self, request: Request) -> None:
         """Refuse with 401 who does not show one of the logins; without any, everybody may pass."""

@@ -17,12 +17,17 @@ from image_syncer.events.signatures import Delivery, verify
 from image_syncer.events.tokens import Jwt, SigningKeys, key_id
 from image_syncer.server.backend import Accepted, BackendUnavailable, KeyRing
 from image_syncer.server.bodies import BodyReader
-from image_syncer.server.guard import Guard, challenge
+from image_syncer.server.guard import Guard, challenge, described
 from image_syncer.server.reception import Reception
-from image_syncer.server.replies import in_time
+from image_syncer.server.replies import in_time, refusals
 from image_syncer.server.settings import HookSource, ServerSettings
 
 _OK: Final = 200
+_RESPONSES: Final = {200: {"description": "Nothing in it is wanted, or a handshake"}} | refusals(
+    400, 401, 403, 404, 408, 413, 415, 422, 503
+)
+# Signatures, headers of their own and secrets in the URL are proofs too, and each source has its own.
+_OTHER_PROOFS: Final[dict[str, object]] = {"security": [{}]}
 
 
 class HookRoutes:
@@ -43,9 +48,18 @@ class HookRoutes:
 
         No sender is a browser, and a browser may know the login of a source that shows itself by one.
         """
-        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.own_page)])
+        checks = [check for source in self._sources.values() for check in source.checks]
+        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.own_page), *described(checks)])
         for path, receive in (("/hooks/{source}", self.receive), ("/hooks/{source}/{secret}", self.receive_secret)):
-            router.add_api_route(path, receive, methods=["POST"], status_code=202, response_class=JSONResponse)
+            router.add_api_route(
+                path,
+                receive,
+                methods=["POST"],
+                status_code=202,
+                response_class=JSONResponse,
+                responses=_RESPONSES,
+                openapi_extra=_OTHER_PROOFS,
+            )
             router.add_api_route(path, self.consent, methods=["OPTIONS"], include_in_schema=False)
         return router
 

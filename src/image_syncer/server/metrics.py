@@ -1,16 +1,29 @@
 """What Prometheus may read. Every label has few values: routes as they are declared, configured names, statuses."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from image_syncer.server.backend import JobStatus
+from image_syncer.server.backend import EventStatus, JobStatus
+from image_syncer.sync.result import CopyResult
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # A hook promises its answer within 200 ms, and senders give up after 0.5 to 1 s.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to be done: jobs by status, events by source and status, and how long the oldest has waited."""
+
+    jobs: Mapping[JobStatus, int]
+    events: Mapping[tuple[str, EventStatus], int]
+    waited_seconds: float
+    ready: bool
 
 
 class Metrics:
@@ -31,9 +44,20 @@ class Metrics:
             registry=registry,
         )
         self._events = Counter("image_syncer_events", "Events recorded.", ("source", "wanted"), registry=registry)
+        self._copies = Counter("image_syncer_copies", "Copies by how they ended.", ("outcome",), registry=registry)
+        self._bytes = Counter("image_syncer_copied_bytes", "Bytes that were moved by copies.", registry=registry)
         self._jobs = Gauge("image_syncer_jobs", "Jobs by status.", ("status",), registry=registry)
+        self._remembered = Gauge(
+            "image_syncer_remembered_events", "Events that are remembered.", ("source", "status"), registry=registry
+        )
+        self._waited = Gauge(
+            "image_syncer_oldest_waiting_event_seconds",
+            "How long the oldest event has waited for its jobs; 0 where none waits.",
+            registry=registry,
+        )
+        self._ready = Gauge("image_syncer_ready", "1 where /readyz would say ok.", registry=registry)
         self._up = Gauge(
-            "image_syncer_backend_up", "1 where the queue answered when this page was read.", registry=registry
+            "image_syncer_backend_up", "1 where the databases answered when this page was read.", registry=registry
         )
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -50,12 +74,24 @@ class Metrics:
         self._events.labels(source, "yes").inc(wanted)
         self._events.labels(source, "no").inc(unmatched)
 
-    def show_jobs(self, counts: Mapping[JobStatus, int] | None) -> None:
-        """Take over the numbers of jobs; None where the queue does not answer, so that no old number stands."""
-        self._up.set(counts is not None)
+    def copied(self, result: CopyResult) -> None:
+        """Count one copy that has ended for good."""
+        self._copies.labels(result.outcome.value).inc()
+        self._bytes.inc(result.transferred.copied)
+
+    def show(self, backlog: Backlog | None) -> None:
+        """Take over the numbers of *backlog*; None where a database does not answer, so that no old number stands."""
+        self._up.set(backlog is not None)
+        self._ready.set(backlog is not None and backlog.ready)
+        self._waited.set(math.nan if backlog is None else backlog.waited_seconds)
         self._jobs.clear()
-        for status in JobStatus if counts is not None else ():
-            self._jobs.labels(status.value).set((counts or {}).get(status, 0))
+        self._remembered.clear()
+        if backlog is None:
+            return
+        for status in JobStatus:
+            self._jobs.labels(status.value).set(backlog.jobs.get(status, 0))
+        for (source, event), count in sorted(backlog.events.items()):
+            self._remembered.labels(source, event.value).set(count)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -31,9 +32,11 @@ _SHOWN: Final = Slice(limit=15)
 _SHOWN_JOBS: Final = (JobStatus.RUNNING, JobStatus.WAITING, JobStatus.FAILED)
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
+_SHORT: Final = 10
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+_PAGE: Final = re.compile(r"^Page_(\w+)_$")
 _DASH: Final = "\N{EN DASH}"
 
 
@@ -64,7 +67,7 @@ class Pages:
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes, for known callers alone."""
-        router = APIRouter(include_in_schema=False, dependencies=[Depends(guard.known)])
+        router = APIRouter(include_in_schema=False, dependencies=guard.access)
         router.add_api_route("/", self.dashboard, response_class=HTMLResponse)
         router.add_api_route("/docs", self.docs, response_class=HTMLResponse)
         router.add_api_route("/openapi.json", self.openapi, response_class=JSONResponse)
@@ -129,13 +132,16 @@ def moment(instant: datetime | None, now: datetime) -> str:
 
 def lasted(started: datetime, finished: datetime | None) -> str:
     """Return how long something took; a dash while it goes on."""
-    return _DASH if finished is None else _amount((finished - started).total_seconds())
+    if finished is None:
+        return _DASH
+    seconds = (finished - started).total_seconds()
+    return f"{seconds:.1f} s" if seconds < _SHORT else _amount(seconds)
 
 
 def shape(schema: Mapping[str, Any]) -> str:
     """Return a JSON schema in a few words."""
     if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
+        return _PAGE.sub(r"page of \1", str(schema["$ref"]).rpartition("/")[2])
     if "anyOf" in schema:
         return " or ".join(shape(inner) for inner in schema["anyOf"])
     if schema.get("type") == "array":

@@ -1,34 +1,46 @@
 """`/healthz`, `/readyz` and `/metrics`: for machines that look after us."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from image_syncer.server.backend import Backend, BackendUnavailable
 from image_syncer.server.guard import Guard
-from image_syncer.server.metrics import CONTENT_TYPE, Metrics
-from image_syncer.server.replies import in_time
+from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
+from image_syncer.server.replies import in_time, refusals
 
-_PATIENCE_SECONDS = 2.0  # Kubernetes asks a probe for its answer within 1 s by default, most others within 5 s.
+_TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_PATIENCE_SECONDS: Final = 2.0  # Kubernetes asks a probe for its answer within 1 s by default, most others within 5 s.
 
 
 class Probes:
-    """The routes over *backend* and *metrics*."""
+    """The routes over *backend* and *metrics*. *clock* gives seconds since the epoch."""
 
-    def __init__(self, backend: Backend, metrics: Metrics) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics, *, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._metrics = metrics
+        self._clock = clock
         self._log: Any = structlog.get_logger()
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes. The first two are open, so they say nothing but ok or not."""
         router = APIRouter(tags=["operation"])
         router.add_api_route("/healthz", self.alive, response_class=PlainTextResponse)
-        router.add_api_route("/readyz", self.ready, response_class=PlainTextResponse)
         router.add_api_route(
-            "/metrics", self.read_metrics, response_class=PlainTextResponse, dependencies=[Depends(guard.known)]
+            "/readyz",
+            self.ready,
+            response_class=PlainTextResponse,
+            responses={503: {"description": "Not ready", "content": _TEXT[200]["content"]}},
+        )
+        router.add_api_route(
+            "/metrics",
+            self.read_metrics,
+            response_class=Response,
+            dependencies=guard.access,
+            responses=_TEXT | refusals(401),
         )
         return router
 
@@ -50,8 +62,15 @@ class Probes:
     async def read_metrics(self) -> Response:
         """Give the metrics in Prometheus' text format."""
         try:
-            counts = await in_time(_PATIENCE_SECONDS, self._backend.jobs.counts())
+            backlog = await in_time(_PATIENCE_SECONDS, self._backlog())
         except BackendUnavailable:
-            counts = None  # The metrics say so themselves: image_syncer_backend_up is 0.
-        self._metrics.show_jobs(counts)
+            backlog = None  # The metrics say so themselves: image_syncer_backend_up is 0.
+        self._metrics.show(backlog)
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def _backlog(self) -> Backlog:
+        jobs = await self._backend.jobs.counts()
+        tally = await self._backend.events.tally()
+        since = tally.waiting_since
+        waited = 0.0 if since is None else max(0.0, self._clock() - since.timestamp())
+        return Backlog(jobs, tally.counts, waited, ready=not await self._backend.health.problems())

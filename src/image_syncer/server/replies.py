@@ -26,11 +26,20 @@ class Problem:
     remedy: str | None = None
 
 
-DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
-    "4XX": {"model": Problem, "description": "Refused, with the reason"},
-    "503": {"model": Problem, "description": "Not now; `Retry-After` says when to come again"},
+_MEANINGS: Final[Mapping[int, str]] = {
+    400: "Not understood",
+    401: "A login or a proof is needed; `WWW-Authenticate` names the schemes",
+    403: "A page of another site",
+    404: "There is no such thing",
+    405: "Not with this method",
+    406: "Not what can be meant",
+    408: "The body took too long",
+    409: "Not in the state that this needs",
+    413: "The body is too big",
+    415: "The body is compressed",
+    422: "A parameter is wrong",
+    503: "Not now; `Retry-After` says when to come again",
 }
-"""How refusals stand in the description of every route."""
 
 _STATUSES: Final[tuple[tuple[type[ImageSyncerError], int], ...]] = (
     (Missing, 404),
@@ -40,6 +49,11 @@ _STATUSES: Final[tuple[tuple[type[ImageSyncerError], int], ...]] = (
     (BackendUnavailable, 503),
 )
 """The first that fits counts: `Oversized` is a `Malformed`."""
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how refusals with *statuses* stand in the description of a route."""
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
 async def in_time(seconds: float, answer: Awaitable[T]) -> T:

@@ -3,11 +3,11 @@
 from image_syncer.state.database import Database
 from image_syncer.state.due import Cron, Every, Schedule
 from image_syncer.state.errors import StateUnavailable, StateUnusable
-from image_syncer.state.events import CopyEnd, Event, EventCopy, EventFilter, EventLog, EventStatus, NewEvent
+from image_syncer.state.events import CopyEnd, Event, EventCopy, EventFilter, EventLog, EventStatus, NewEvent, Tally
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
 from image_syncer.state.migrate import MIGRATION_LOCK
 from image_syncer.state.open_copies import OpenCopies, RunPlan
-from image_syncer.state.runs import NewRun, RunEnd, RunLog, RunRecord, Trigger
+from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
 from image_syncer.state.state import State, open_state
 
@@ -24,6 +24,7 @@ __all__ = [
     "EventStatus",
     "Every",
     "ForkQueue",
+    "ImageFilter",
     "Imported",
     "NewEvent",
     "NewRun",
@@ -39,6 +40,7 @@ __all__ = [
     "State",
     "StateUnavailable",
     "StateUnusable",
+    "Tally",
     "Trigger",
     "import_fork_queue",
     "open_state",

@@ -3,9 +3,10 @@
 The promise is `record`: what it returned for is a committed row with the status `received`, whatever is killed. A
 dispatcher then goes, for as many events as it likes at once:
 
-    pending -> match against the rules -> assign -> create the jobs -> mark_dispatched (or mark_unmatched)
+    claim -> match against the rules -> assign -> create the jobs -> mark_dispatched (or mark_unmatched)
 
-It may be stopped between any two of these: the event is still `received`, and all of it may be done again. Rows are
+It may be stopped between any two of these: the event is still `received`, and once the claim has ended all of it may be
+done again. So of a whole fleet one dispatcher works on an event, and the death of that one only delays it. Rows are
 found by their status, never by "greater than the last identifier": PostgreSQL commits identifiers out of order.
 """
 
@@ -17,7 +18,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, case, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database
@@ -30,7 +31,11 @@ REPETITION_WINDOW: Final = timedelta(days=1)
 RECORD_LIMIT: Final = 10_000
 """The most events that one call records: a request body has its own, lower bound."""
 
+CLAIM_SECONDS: Final = 10.0
+"""How long a dispatcher has for what it claimed. Clocks of a fleet may differ by less; beyond it work is done twice."""
+
 _PRUNE_BATCH: Final = 1000
+_GROUP_LIMIT: Final = 1000
 
 
 class EventStatus(StrEnum):
@@ -85,6 +90,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
+
+    counts: Mapping[tuple[str, EventStatus], int]
+    waiting_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events to list; None means any."""
 
@@ -124,8 +137,25 @@ class EventLog:
             return []
         return await self._database.write(lambda connection: _record(connection, arrived, now))
 
+    async def claim(self, limit: int = 100, *, now: datetime, seconds: float = CLAIM_SECONDS) -> list[Event]:
+        """Return up to *limit* events that wait, oldest first, as the caller's own for *seconds* from *now*.
+
+        Nobody else gets them meanwhile. What is not decided by then is given to whoever claims next.
+        """
+        size = page_size(limit)
+        return await self._database.write(lambda connection: _claim(connection, size, now, timedelta(seconds=seconds)))
+
+    async def release_claims(self) -> int:
+        """Make every event that waits free to be claimed at once, and return how many were not.
+
+        For the start of the only dispatcher there is: what an earlier one had claimed need not be waited for.
+        """
+        claimed = events.c.status == EventStatus.RECEIVED, events.c.claimed_until.is_not(None)
+        statement = update(events).where(*claimed).values(claimed_until=None)
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
     async def pending(self, limit: int = 100, *, after: int = 0) -> list[Event]:
-        """Return up to *limit* events that wait for the dispatcher, oldest first, beyond the identifier *after*."""
+        """Return up to *limit* events that wait, claimed or not, oldest first, beyond the identifier *after*."""
         wanted = (
             select(events)
             .where(events.c.status == EventStatus.RECEIVED, events.c.id > after)
@@ -138,6 +168,10 @@ class EventLog:
         """Return how many events wait for the dispatcher."""
         counted = select(func.count()).select_from(events).where(events.c.status == EventStatus.RECEIVED)
         return await self._database.read(lambda connection: connection.execute(counted).scalar_one())
+
+    async def tally(self) -> Tally:
+        """Return how many events there are of which source and status, and since when the oldest waits."""
+        return await self._database.read(_tally)
 
     async def assign(self, copies: Mapping[int, Sequence[tuple[str, str]]]) -> None:
         """Note which (source, target) copies each waiting event leads to, before their jobs are created.
@@ -214,7 +248,7 @@ class EventLog:
                 connection.execute(
                     update(events)
                     .where(events.c.id.in_(some), events.c.status == EventStatus.RECEIVED)
-                    .values(status=status, decided_at=now)
+                    .values(status=status, decided_at=now, claimed_until=None)
                 ).rowcount
                 for some in chunks(sorted(set(ids)))
             )
@@ -266,6 +300,27 @@ def _repetition_key(event: NewEvent) -> str | None:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
+def _claim(connection: Connection, limit: int, now: datetime, length: timedelta) -> list[Event]:
+    unclaimed = or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
+    # What another dispatcher is claiming now is passed over; on SQLite only one of them writes anyway. As a WITH it is
+    # read once: a subquery PostgreSQL may read again for each row, and it would then find more than the limit.
+    free = (
+        select(events.c.id)
+        .where(events.c.status == EventStatus.RECEIVED, unclaimed)
+        .order_by(events.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("free")
+    )
+    statement = (
+        update(events)
+        .where(events.c.id.in_(select(free.c.id)))
+        .values(claimed_until=now + length)
+        .returning(*events.columns)
+    )
+    return sorted((_event(row) for row in connection.execute(statement)), key=lambda event: event.id)
+
+
 def _assign(connection: Connection, copies: Mapping[int, Sequence[tuple[str, str]]]) -> None:
     waiting: set[int] = set()
     for some in chunks(sorted(copies)):
@@ -302,6 +357,15 @@ def _announced(connection: Connection, tags: Collection[tuple[str, str]], since:
         known = named.where(events.c.repository.in_(some), events.c.received_at >= since)
         found.update((row.repository, row.tag) for row in connection.execute(known))
     return found.intersection(tags)
+
+
+def _tally(connection: Connection) -> Tally:
+    groups = select(events.c.source, events.c.status, func.count()).group_by(events.c.source, events.c.status)
+    oldest = select(func.min(events.c.received_at)).where(events.c.status == EventStatus.RECEIVED)
+    counts = {
+        (source, EventStatus(status)): count for source, status, count in connection.execute(groups.limit(_GROUP_LIMIT))
+    }
+    return Tally(counts, connection.execute(oldest).scalar_one())
 
 
 def _prune(connection: Connection, until: datetime) -> int:

@@ -47,7 +47,9 @@ class OpenCopies:
         self._database = database
 
     async def plan(self, run: int, plan: RunPlan, *, now: datetime) -> bool:
-        """Note what *run* found, in one transaction; return whether that was all of it, and the run has ended."""
+        """Note what *run* found, its copies in one transaction; return whether it has none, and so has ended."""
+        for some in chunks(plan.done):  # Who records events waits for one step at most.
+            await self._database.write(lambda connection, some=some: add_results(connection, run, some))
         return await self._database.write(lambda connection: _plan(connection, run, plan, now))
 
     async def settle(self, results: Sequence[CopyResult], *, began_at: datetime, now: datetime) -> list[int]:
@@ -55,9 +57,10 @@ class OpenCopies:
 
         A result of a copy whose source was read after *began_at* counts for the runs that began before.
         """
-        if not results:
-            return []
-        return await self._database.write(lambda connection: _settle(connection, results, began_at, now))
+        ended: list[int] = []
+        for some in chunks(results):
+            ended += await self._database.write(lambda connection, some=some: _settle(connection, some, began_at, now))
+        return ended
 
     async def of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
         """Return up to *limit* copies that *run* still waits for."""
@@ -85,7 +88,6 @@ class OpenCopies:
 
 
 def _plan(connection: Connection, run: int, plan: RunPlan, now: datetime) -> bool:
-    add_results(connection, run, plan.done)
     rows = [
         {"run_id": run, "rule": copy.rule, "source": str(copy.source), "target": str(copy.target)}
         for copy in plan.copies
@@ -109,9 +111,8 @@ def _plan(connection: Connection, run: int, plan: RunPlan, now: datetime) -> boo
 def _settle(connection: Connection, results: Sequence[CopyResult], began_at: datetime, now: datetime) -> list[int]:
     by_pair: dict[Pair, CopyResult] = {(result.source, result.target): result for result in results}
     touched: dict[int, list[CopyResult]] = {}
-    for some in chunks(sorted(by_pair)):
-        for run, pair in _taken(connection, some, began_at):
-            touched.setdefault(run, []).append(by_pair[pair])
+    for run, pair in _taken(connection, sorted(by_pair), began_at):
+        touched.setdefault(run, []).append(by_pair[pair])
     for run, done in sorted(touched.items()):
         add_results(connection, run, done)
     return _end(connection, touched, now)

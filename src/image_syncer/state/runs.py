@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from image_syncer.errors import Side
 from image_syncer.oci import Digest
@@ -19,7 +19,8 @@ from image_syncer.state.pages import chunks, page_size
 from image_syncer.state.tables import results, runs
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 
-_PRUNE_BATCH: Final = 20
+_PRUNE_RUNS: Final = 500
+_PRUNE_RESULTS: Final = 2000  # A run may have a hundred thousand, and who records events waits for each step.
 _WARNINGS_KEPT: Final = 20
 
 
@@ -68,6 +69,15 @@ class RunEnd:
     finished_at: datetime
     requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
     warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images to list; None means any. *repository* (`host/path`) is that of the source or of the target."""
+
+    rule: str | None = None
+    outcome: Outcome | None = None
+    repository: str | None = None
 
 
 class RunLog:
@@ -148,14 +158,33 @@ class RunLog:
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())
         return [_result(row) for row in rows]
 
-    async def prune(self, *, keep: int, older_than: datetime) -> int:
+    async def images(
+        self, wanted: ImageFilter | None = None, *, before: int | None = None, limit: int = 100
+    ) -> list[tuple[int, CopyResult]]:
+        """Return the last result of up to *limit* images with its identifier, what was done last first.
+
+        An image is a source and a target of a rule. *before* is the last page's last identifier.
+        """
+        statement = _images(wanted or ImageFilter()).order_by(results.c.id.desc()).limit(page_size(limit))
+        if before is not None:
+            statement = statement.where(results.c.id < before)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return [(row.id, _result(row)) for row in rows]
+
+    async def prune(self, *, keep: int, older_than: datetime, of_each: int = 0) -> int:
         """Remove runs that began before *older_than* and, of the finished ones, all but the newest; return how many.
 
-        *keep* is how many of the newest are left.
+        *keep* is how many of the newest are left. The newest *of_each* of the same rules stay, however old they are.
+        All of it is done in short steps: whoever else writes waits for one of them at most.
         """
         removed = 0
-        while batch := await self._database.write(lambda connection: _prune(connection, keep, older_than)):
-            removed += batch
+        while old := await self._database.read(lambda connection: _surplus(connection, keep, older_than, of_each)):
+            while await self._database.write(lambda connection, old=old: _prune_results(connection, old)):
+                pass
+            statement = delete(runs).where(runs.c.id.in_(old))
+            removed += await self._database.write(
+                lambda connection, statement=statement: connection.execute(statement).rowcount
+            )
         return removed
 
 
@@ -180,19 +209,64 @@ def add_results(connection: Connection, run: int, done: Sequence[CopyResult]) ->
             bytes_existing=runs.c.bytes_existing + moved.existing,
         )
     ).rowcount
-    for some in chunks(done) if present else ():
-        connection.execute(insert(results), [_values(run, result) for result in some])
+    last = {_image(result): number for number, result in enumerate(done)}
+    for some in chunks(list(enumerate(done))) if present else ():
+        connection.execute(
+            _NO_LONGER_LATEST,
+            [{"of_rule": result.rule, "of_source": result.source, "of_target": result.target} for _, result in some],
+        )
+        connection.execute(
+            insert(results),
+            [_values(run, result) | {"latest": last[_image(result)] == number} for number, result in some],
+        )
 
 
-def _prune(connection: Connection, keep: int, older_than: datetime) -> int:
-    newest = select(runs.c.id).order_by(runs.c.id.desc()).offset(keep).limit(1).scalar_subquery()
-    surplus = (
-        select(runs.c.id)
-        .where(or_(runs.c.started_at < older_than, and_(runs.c.id <= newest, runs.c.finished_at.is_not(None))))
-        .order_by(runs.c.id)
-        .limit(_PRUNE_BATCH)
+def _image(result: CopyResult) -> tuple[str, str, str]:
+    return result.rule, result.source, result.target
+
+
+# "is not false" and not "is true": or SQLite may look through everything that is the latest of its image.
+_NO_LONGER_LATEST: Final = (
+    update(results)
+    .where(
+        results.c.target == bindparam("of_target"),
+        results.c.source == bindparam("of_source"),
+        results.c.rule == bindparam("of_rule"),
+        results.c.latest.is_not(False),
     )
-    return connection.execute(delete(runs).where(runs.c.id.in_(surplus))).rowcount
+    .values(latest=False)
+)
+
+
+def _images(wanted: ImageFilter) -> Select[Any]:
+    statement = select(results).where(results.c.latest)
+    if wanted.rule is not None:
+        statement = statement.where(results.c.rule == wanted.rule)
+    if wanted.outcome is not None:
+        statement = statement.where(results.c.outcome == wanted.outcome)
+    if wanted.repository is not None:
+        named = (
+            column.startswith(f"{wanted.repository}{end}", autoescape=True)
+            for column in (results.c.source, results.c.target)
+            for end in ":@"
+        )
+        statement = statement.where(or_(*named))
+    return statement
+
+
+def _surplus(connection: Connection, keep: int, older_than: datetime, of_each: int) -> Sequence[int]:
+    rank = func.row_number().over(partition_by=runs.c.rules, order_by=runs.c.id.desc()).label("rank")
+    ranked = select(runs.c.id, runs.c.started_at, runs.c.finished_at, rank).subquery()
+    beyond = select(runs.c.id).order_by(runs.c.id.desc()).offset(keep).limit(1).scalar_subquery()
+    old = and_(ranked.c.started_at < older_than, ranked.c.rank > of_each)
+    many = and_(ranked.c.id <= beyond, ranked.c.finished_at.is_not(None))
+    wanted = select(ranked.c.id).where(or_(old, many)).order_by(ranked.c.id).limit(_PRUNE_RUNS)
+    return connection.execute(wanted).scalars().all()
+
+
+def _prune_results(connection: Connection, of_runs: Sequence[int]) -> int:
+    some = select(results.c.id).where(results.c.run_id.in_(of_runs)).limit(_PRUNE_RESULTS)
+    return connection.execute(delete(results).where(results.c.id.in_(some))).rowcount
 
 
 def _values(run: int, result: CopyResult) -> dict[str, object]:

@@ -20,9 +20,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision of the schema that this version knows, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -93,10 +94,13 @@ events = Table(
     Column("digest", Words(_REFERENCE)),
     Column("received_at", Instant, nullable=False),
     Column("status", Words(_WORD), nullable=False),
+    # Until then a dispatcher works on it; its death is known by the end of that time.
+    Column("claimed_until", Instant),
     Column("decided_at", Instant),
     Index("image_syncer_events_by_status", "status", "id"),
     Index("image_syncer_events_by_repository", "repository", "id"),
     Index("image_syncer_events_by_age", "received_at"),
+    Index("image_syncer_events_by_source", "source", "status"),
     # An identifier that was given once never comes back, even after its row was pruned.
     sqlite_autoincrement=True,
 )
@@ -163,8 +167,11 @@ results = Table(
     *(Column(name, BigInteger, nullable=False) for name in ("bytes_copied", "bytes_mounted", "bytes_existing")),
     Column("seconds", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
+    # Whether no later result is for the same rule, source and target.
+    Column("latest", Boolean, nullable=False, server_default=false()),
     Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
     Index("image_syncer_results_by_target", "target", "id"),
+    Index("image_syncer_results_by_latest", "latest", "id"),
 )
 
 open_copies = Table(

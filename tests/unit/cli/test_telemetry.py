@@ -31,6 +31,15 @@ def test_a_log_file_begins_anew_at_each_start(tmp_path: Path) -> None:
     assert event["time"].endswith("Z")
 
 
+def test_a_log_file_grows_where_that_is_wanted(tmp_path: Path) -> None:
+    """As the fork has it."""
+    path = tmp_path / "log"
+    for number in range(2):
+        with logging_to(LogOptions(path, as_json=True, appended=True)):
+            log().info("daemon.started", start=number)
+    assert [event["start"] for event in events(path)] == [0, 1]
+
+
 @pytest.mark.parametrize("key", ["password", "token", "Authorization", "client_secret", "registry_password"])
 def test_a_secret_cannot_be_logged_by_accident(tmp_path: Path, key: str) -> None:
     """Neither as a value nor inside of one, such as the headers of a request."""

@@ -228,6 +228,7 @@ def test_state_and_queues_are_values(tmp_path: Path) -> None:
     (queue,) = loaded.queues
     assert (queue.urls, queue.queue, queue.prefetch, queue.poison) == (("amqp://u:p@h/",), "i", 16, "reject")
     assert native(tmp_path, "state: {path: /var/lib/x}").state == StateSettings(path="/var/lib/x")
+    assert native(tmp_path, "state: {keep: 90d}").state.keep == timedelta(days=90)
 
 
 def test_no_secret_is_shown(tmp_path: Path) -> None:

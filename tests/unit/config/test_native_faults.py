@@ -130,6 +130,7 @@ def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> Non
         ("server: {listen: ':99999'}", "2: ':99999': not an address to listen on"),
         ("server: {auth: {basic: {username: 'a:b', password: hunter2}}}", "2: username: HTTP Basic takes no colon"),
         ("state: {url: 'mysql://u:hunter2@h/d'}", "2: state.url: not a PostgreSQL address"),
+        ("state: {keep: 23h}", "2: state.keep: shorter than a day"),
         ("state: {url: 'postgresql://h/d', path: /x}", "2: state: a url and a path together"),
         ("queues: {q: {kind: rabbitmq, queue: q, urls: 'http://u:hunter2@h'}}", "2: urls: not the address of a broker"),
     ],

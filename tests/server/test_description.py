@@ -1,0 +1,77 @@
+"""The OpenAPI description says what a route needs and how it refuses."""
+
+from typing import Any
+
+import pytest
+
+from image_syncer.events.signatures import Basic, Bearer, UrlSecret
+from image_syncer.server.settings import ForkHook, HookSource, ServerSettings
+from server.memory_backend import basic, running
+
+LOGINS = (Basic("admin", "pass"), Bearer("token"))
+ADMIN = basic("admin", "pass")
+EITHER: list[dict[str, list[str]]] = [{"basic": []}, {"bearer": []}]
+OPEN = ("/healthz", "/readyz")
+
+
+async def document(settings: ServerSettings) -> dict[str, Any]:
+    """Return the description of what *settings* serve."""
+    async with running(settings) as site, site.client.get("/openapi.json", headers=ADMIN) as response:
+        return await response.json()
+
+
+async def test_own_routes_name_the_logins_that_open_them() -> None:
+    """Basic or bearer on each but the probes, as schemes that tools understand."""
+    described = await document(ServerSettings(logins=LOGINS))
+    schemes = described["components"]["securitySchemes"]
+    assert {name: (scheme["type"], scheme["scheme"]) for name, scheme in schemes.items()} == {
+        "basic": ("http", "basic"),
+        "bearer": ("http", "bearer"),
+    }
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            expected = None if path in OPEN else EITHER
+            assert path.startswith("/hooks/") or operation.get("security") == expected, path
+
+
+async def test_only_logins_that_are_configured_are_named() -> None:
+    """A server that knows no tokens does not ask for one; an open one asks for nothing."""
+    described = await document(ServerSettings(logins=LOGINS[:1]))
+    assert described["paths"]["/api/v1/rules"]["get"]["security"] == [{"basic": []}]
+    described = await document(ServerSettings())
+    assert "security" not in described["paths"]["/api/v1/rules"]["get"]
+
+
+async def test_hooks_name_the_proofs_of_their_sources() -> None:
+    """What is no HTTP login is told by the empty requirement; the fork's hook has its own login."""
+    hooks = {
+        "harbor": HookSource("harbor", "harbor.test", (Basic("u", "p"),)),
+        "quay": HookSource("quay", "quay.io", (UrlSecret("s" * 32),)),
+    }
+    described = await document(ServerSettings(hooks=hooks, fork=ForkHook(Basic("user", "pass"))))
+    assert described["paths"]["/hooks/{source}"]["post"]["security"] == [{"basic": []}, {}]
+    assert described["paths"]["/images/sync/hook"]["get"]["security"] == [{"basic": []}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("get", "/api/v1/rules", {"200", "401", "503"}),
+        ("get", "/api/v1/images", {"200", "401", "422", "503"}),
+        ("get", "/api/v1/jobs/{job}", {"200", "401", "404", "422", "503"}),
+        ("post", "/api/v1/rules/{name}/run", {"202", "401", "403", "404", "422", "503"}),
+        ("post", "/api/v1/jobs/{job}/retry", {"200", "401", "403", "404", "409", "422", "503"}),
+        ("post", "/hooks/{source}", {"200", "202", "400", "401", "403", "404", "408", "413", "415", "422", "503"}),
+        ("get", "/images/sync/hook", {"200", "400", "401", "403", "406", "503"}),
+        ("get", "/readyz", {"200", "503"}),
+        ("get", "/metrics", {"200", "401"}),
+    ],
+)
+async def test_each_route_names_its_refusals(method: str, path: str, statuses: set[str]) -> None:
+    """With the body that they have."""
+    described = await document(ServerSettings(logins=LOGINS, fork=ForkHook(None)))
+    responses = described["paths"][path][method]["responses"]
+    assert set(responses) == statuses
+    for status, response in responses.items():
+        if status >= "400" and path != "/readyz":
+            assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
