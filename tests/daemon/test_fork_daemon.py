@@ -112,3 +112,13 @@ def test_an_accepted_event_survives_kill_9(registries: tuple[Peer, Peer, Peer], 
     with run_daemon(tmp_path, port):
         ask(port, "/images/sync/do")
         wait_for(lambda: len(first.tags("team/app")) == 5, 30)
+
+
+def test_the_log_file_grows_from_start_to_start(tmp_path: Path) -> None:
+    """As the fork's does: what happened before a restart can still be read."""
+    port = free_port()
+    write_files(tmp_path, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
+    for _ in range(2):
+        with run_daemon(tmp_path, port):
+            pass
+    assert (tmp_path / "app.log").read_text().count("daemon.started") == 2

@@ -181,9 +181,11 @@ async def test_metrics_count_requests_events_and_jobs(site: Running) -> None:
     """By route, source and status; the names begin with our own."""
     await site.status("BREW", "/healthz")
     await site.status("GET", "/api/v1/jobs/1")
+    await site.status("POST", "/api/v1/jobs/99/retry")
     async with site.client.get("/metrics") as response:
         text = await response.text()
     assert 'image_syncer_http_requests_total{method="GET",route="/api/v1/jobs/{job}",status="200"} 1.0' in text
+    assert 'image_syncer_http_requests_total{method="POST",route="/api/v1/jobs/{job}/retry",status="404"} 1.0' in text
     assert 'image_syncer_http_requests_total{method="other",route="/healthz",status="405"} 1.0' in text
     assert 'image_syncer_jobs{status="failed"} 1.0' in text
     assert 'image_syncer_jobs{status="superseded"} 0.0' in text

@@ -3,7 +3,8 @@
 from image_syncer.state.database import Database
 from image_syncer.state.due import Cron, Every, Schedule
 from image_syncer.state.errors import StateUnavailable, StateUnusable
-from image_syncer.state.events import CopyEnd, Event, EventCopy, EventFilter, EventLog, EventStatus, NewEvent, Tally
+from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
+from image_syncer.state.events import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
 from image_syncer.state.migrate import MIGRATION_LOCK
 from image_syncer.state.open_copies import OpenCopies, RunPlan

@@ -13,15 +13,14 @@ found by their status, never by "greater than the last identifier": PostgreSQL c
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database
+from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
 from image_syncer.state.pages import chunks, page_size
 from image_syncer.state.tables import event_copies, events
 
@@ -36,87 +35,6 @@ CLAIM_SECONDS: Final = 10.0
 
 _PRUNE_BATCH: Final = 1000
 _GROUP_LIMIT: Final = 1000
-
-
-class EventStatus(StrEnum):
-    """How far an event has come."""
-
-    RECEIVED = "received"
-    DISPATCHED = "dispatched"
-    UNMATCHED = "unmatched"
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """A push that we were told of.
-
-    *source* is the name of the hook, queue or import that told us. *repository* is `host/path`. *delivery* is the
-    sender's own identifier of its message, None where it has none; the same one again is the same event.
-    """
-
-    source: str
-    repository: str
-    tag: str
-    digest: str | None = None
-    delivery: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventCopy:
-    """One copy that an event asks for; *outcome* None until it is finished."""
-
-    source: str
-    target: str
-    outcome: str | None = None
-    reason: str | None = None
-    finished_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A recorded event; *repetitions* counts how often the sender delivered it again."""
-
-    id: int
-    source: str
-    repository: str
-    tag: str
-    digest: str | None
-    delivery: str | None
-    received_at: datetime
-    status: EventStatus
-    decided_at: datetime | None
-    repetitions: int
-    copies: tuple[EventCopy, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
-
-    counts: Mapping[tuple[str, EventStatus], int]
-    waiting_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events to list; None means any."""
-
-    status: EventStatus | None = None
-    source: str | None = None
-    repository: str | None = None
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CopyEnd:
-    """The end of a copy from *source* to *target* whose source was read after *began_at*."""
-
-    source: str
-    target: str
-    began_at: datetime
-    finished_at: datetime
-    outcome: str
-    reason: str | None = None
 
 
 class EventLog:
