@@ -49,11 +49,16 @@ def envelope(tag: str) -> bytes:
     return json.dumps(body).encode()
 
 
+def deep(body: bytes, levels: int) -> bytes:
+    """Return the notification *body* with a member that makes it so many levels deep."""
+    return b'{"more": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b", " + body[1:]
+
+
 BODIES: Final[dict[str, tuple[bytes, int]]] = {
     "a body of 2 MiB": (b" " * (2 * MEBIBYTE), 413),
     "a notification one byte too long": (harbor() + b" " * (MEBIBYTE + 1 - len(harbor())), 413),
     "more entries than are read": (harbor().replace(b'[{"tag"', b"[" + b'{"tag": "1"},' * 4096 + b'{"tag"'), 413),
-    "33 levels": (b'{"type":' * 33 + b"1" + b"}" * 33, 400),
+    "33 levels": (deep(harbor(), 33), 400),
     "half a million levels": (b"[" * 500_000, 400),
     "half a million levels behind an open string": (b'"' + b"[" * 500_000, 400),
     "a body that is empty": (b"", 400),
@@ -84,10 +89,10 @@ def test_what_no_sender_sends_is_refused(site: Site, body: bytes, status: int) -
 
 
 def test_the_right_notification_is_taken(site: Site) -> None:
-    """So what is refused here is refused for what is wrong with it; as large as allowed is allowed."""
-    for body in (envelope("right"), envelope("large").ljust(MEBIBYTE)):
+    """So what is refused here is refused for what is wrong with it; as large and as deep as allowed is allowed."""
+    for body in (envelope("right"), envelope("large").ljust(MEBIBYTE), deep(envelope("deep"), 32)):
         assert site.post("/hooks/registry", body, PROOF).status == 202
-    assert [event["tag"] for event in site.entries("events", source="registry")] == ["right", "large"]
+    assert [event["tag"] for event in site.entries("events", source="registry")] == ["right", "large", "deep"]
     assert {event["status"] for event in site.entries("events", source="registry")} <= {"received", "unmatched"}
 
 
