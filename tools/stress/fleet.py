@@ -1,0 +1,159 @@
+"""Two daemons over one PostgreSQL, one of them killed while its copies run: the other takes them over."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from image_syncer.testing.postgres import Postgres
+from image_syncer.testing.servers import DockerRegistry, free_port
+from stress.callers import Door, Senders
+from stress.daemon import LOGIN, Daemon, write_native_file
+from stress.report import Report, Say
+from stress.stock import Stock, copied_twice
+
+TAKEOVER_SECONDS: Final = 30.0
+"""What the fleet promises."""
+
+_PATIENCE_SECONDS: Final = 300.0
+_SENDERS: Final = 8
+_POLL_SECONDS: Final = 0.05
+_LAST_WORDS_SECONDS: Final = 1.0
+"""The database may still carry out what the dead had sent; nobody can be taken for dead so soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """*hooks* for distinct images, and a source that takes *delay* seconds for each answer."""
+
+    hooks: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What a daemon left behind: when (by the clock of the database) it died, and the *jobs* that it was running."""
+
+    at: datetime
+    jobs: Sequence[int]
+
+
+class Ledger:
+    """The queue as the database has it, since no process knows what another one does."""
+
+    def __init__(self, url: str) -> None:
+        self._connection: psycopg.Connection[Any] = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def workers(self) -> list[int]:
+        """Return all that are registered."""
+        return [row[0] for row in self._rows("SELECT id FROM procrastinate_workers")]
+
+    def running(self, workers: Sequence[int]) -> list[int]:
+        """Return the jobs that *workers* are doing."""
+        statement = "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ANY(%s)"
+        return [row[0] for row in self._rows(statement, list(workers))]
+
+    def now(self) -> datetime:
+        """Return the time at the database."""
+        return self._rows("SELECT clock_timestamp()")[0][0]
+
+    def started_again(self, death: Death) -> list[float]:
+        """Return after how many seconds the copy of each of its jobs was started by somebody else, where it was.
+
+        That is the job itself, or one for the same target that waited behind it: an event that was told again.
+        """
+        statement = """
+            SELECT extract(epoch FROM min(event.at) - %s)::float
+              FROM procrastinate_jobs mine
+              JOIN procrastinate_jobs heir ON heir.lock = mine.lock
+              JOIN procrastinate_events event ON event.job_id = heir.id
+             WHERE mine.id = ANY(%s) AND event.type = 'started' AND event.at > %s
+             GROUP BY mine.id
+        """
+        return [row[0] for row in self._rows(statement, death.at, list(death.jobs), death.at)]
+
+    def count_jobs(self) -> int:
+        """Return how many jobs there were in all."""
+        return self._rows("SELECT count(*) FROM procrastinate_jobs")[0][0]
+
+    def _rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement.encode(), arguments).fetchall()
+
+
+def run(options: FleetOptions, directory: Path, say: Say) -> Report:
+    """Do it, with a slow source in this process and a real registry as target, and return what came of it."""
+    with ExitStack() as stack:
+        stock = Stock(options.hooks)
+        source = stack.enter_context(stock.at_a_slow_registry(options.delay))
+        target = stack.enter_context(DockerRegistry())
+        url = stack.enter_context(Postgres()).new_database()
+        ports = [free_port(), free_port()]
+        first, second = (
+            stack.enter_context(
+                Daemon(directory, port, write_native_file(directory, port, source, target.host, {"url": url}))
+            )
+            for port in ports
+        )
+        first.start_and_wait()
+        ledger = Ledger(url)
+        stack.callback(ledger.close)
+        workers = ledger.workers()
+        second.start_and_wait()
+        door = Door(ports, "POST", LOGIN, lambda n: f"/hooks/stress?{stock.items[n].query(source)}")
+        senders = Senders(door, _PATIENCE_SECONDS)
+        began = time.monotonic()
+        with senders.at_work(_SENDERS):
+            senders.release(range(options.hooks))
+            death = _kill_in_the_middle(first, ledger, workers, senders)
+            say(f"killed with {len(death.jobs)} jobs running, {len(senders.acknowledged)} hooks acknowledged")
+        quiet = second.wait_until_quiet(_PATIENCE_SECONDS)
+        seconds = time.monotonic() - began
+        again, jobs = ledger.started_again(death), ledger.count_jobs()
+        dead = second.dead_letters()
+        lost = stock.missing(target.host, sorted(senders.acknowledged))
+        twice = copied_twice(stock.puts(target.read_requests(), senders.acknowledged))
+    figures = {
+        "hooks": options.hooks,
+        "acknowledged": len(senders.acknowledged),
+        "jobs made": jobs,
+        "jobs running at the kill": len(death.jobs),
+        "of these started by the other": len(again),
+        "takeover, first job, seconds": round(min(again, default=0.0), 2),
+        "takeover, last job, seconds": round(max(again, default=0.0), 2),
+        "lost": len(lost),
+        "copied twice": twice,
+        "dead letters": len(dead),
+        "seconds in all": round(seconds, 1),
+    }
+    left = len(death.jobs) - len(again)
+    broken = [
+        *([f"not acknowledged: {len(senders.given_up)}"] if senders.given_up else []),
+        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
+        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
+        *([f"{left} jobs of the dead were never started again"] if left else []),
+        *([] if max(again, default=0.0) <= TAKEOVER_SECONDS else [f"a takeover took more than {TAKEOVER_SECONDS} s"]),
+        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
+    ]
+    return Report("one of two daemons killed, on PostgreSQL", figures, broken)
+
+
+def _kill_in_the_middle(daemon: Daemon, ledger: Ledger, workers: Sequence[int], senders: Senders) -> Death:
+    """Kill *daemon* once half of the hooks are acknowledged and it runs jobs."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while senders.share < 0.5 or not ledger.running(workers):  # noqa: PLR2004 - half
+        if time.monotonic() > deadline:
+            raise SystemExit("the daemon that should be killed never ran a job")
+        time.sleep(_POLL_SECONDS)
+    at = ledger.now()
+    daemon.kill()
+    time.sleep(_LAST_WORDS_SECONDS)
+    return Death(at, ledger.running(workers))

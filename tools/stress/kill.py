@@ -1,0 +1,116 @@
+"""The daemon is killed at random moments of a stream of hooks: what was acknowledged must arrive all the same."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from image_syncer.testing.servers import DockerRegistry, free_port
+from stress.callers import Caller, Door, Senders
+from stress.daemon import LOGIN, Daemon, write_fork_file
+from stress.report import Report, Say
+from stress.stock import Stock, copied_twice
+
+_START_SHARE: Final = 0.25
+"""How many of the kills come while the daemon starts; a start is longer than what one wants to see of a life."""
+
+_START_SECONDS: Final = 2.0
+_LONGEST_START_SECONDS: Final = 60.0
+_BETWEEN_STARTS_SECONDS: Final = 0.1
+_PATIENCE_SECONDS: Final = 600.0
+_SENDERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class KillOptions:
+    """*hooks* for distinct images and *kills*, within *life* seconds after a start; *seed* decides the moments."""
+
+    hooks: int
+    kills: int
+    life: float
+    seed: int
+
+
+def run(options: KillOptions, directory: Path, say: Say) -> Report:
+    """Do it over SQLite, with a fork's file and two real registries, and return what came of it."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
+        stock = Stock(options.hooks)
+        stock.push(source.host)
+        say(f"{len(stock)} images are at the source ({time.monotonic() - began:.0f} s)")
+        port = free_port()
+        write_fork_file(directory, port, source.host, target.host)
+        daemon = stack.enter_context(Daemon(directory, port))
+        door = Door([port], "GET", LOGIN, lambda n: f"/images/sync/hook?{stock.items[n].query(source.host)}")
+        senders = Senders(door, _PATIENCE_SECONDS)
+        started = time.monotonic()
+        with senders.at_work(_SENDERS):
+            answering = _kill_often(daemon, senders, options, say)
+            daemon.start_and_wait()
+        heard = time.monotonic()
+        _start_what_waits(port)
+        quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
+        done = time.monotonic()
+        dead = daemon.dead_letters()
+        lost = stock.missing(target.host, sorted(senders.acknowledged))
+        twice = copied_twice(stock.puts(target.read_requests(), senders.acknowledged))
+    figures = {
+        "hooks": options.hooks,
+        "calls made": senders.calls,
+        "acknowledged": len(senders.acknowledged),
+        "kills (SIGKILL)": options.kills,
+        "of these while it answered": answering,
+        "lost": len(lost),
+        "copied twice": twice,
+        "dead letters": len(dead),
+        "seconds of the stream": round(heard - started, 1),
+        "seconds until all done, after the last start": round(done - heard, 1),
+    }
+    broken = [
+        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
+        *([f"{len(senders.given_up)} hooks were never acknowledged"] if senders.given_up else []),
+        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
+        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
+    ]
+    return Report(f"kill -9, seed {options.seed}", figures, broken)
+
+
+def _kill_often(daemon: Daemon, senders: Senders, options: KillOptions, say: Say) -> int:
+    """Give each life of the daemon its share of the hooks and an end; return how many ended while it answered."""
+    rng = Random(options.seed)  # noqa: S311 - moments that can be had again, no secrets
+    answering = 0
+    for number in range(options.kills):
+        daemon.start()
+        first, last = (part * options.hooks // options.kills for part in (number, number + 1))
+        senders.release(range(first, last))
+        if rng.random() < _START_SHARE:
+            time.sleep(rng.uniform(0, _START_SECONDS))
+        else:
+            answering += _live(daemon, rng.uniform(0, options.life))
+        daemon.kill()
+        if number % 10 == 9:  # noqa: PLR2004 - every tenth
+            say(f"{number + 1} kills, {len(senders.acknowledged)} hooks acknowledged")
+    return answering
+
+
+def _live(daemon: Daemon, seconds: float) -> bool:
+    """Ask all the time to start what waits, until *seconds* after the first answer; return whether there was one."""
+    caller = Caller(daemon.port, LOGIN)
+    end, answered = time.monotonic() + _LONGEST_START_SECONDS, False
+    try:
+        while time.monotonic() < end:
+            if caller.ask("GET", "/images/sync/do").acknowledged and not answered:
+                end, answered = time.monotonic() + seconds, True
+            time.sleep(max(0.0, min(_BETWEEN_STARTS_SECONDS, end - time.monotonic())))
+    finally:
+        caller.close()
+    return answered
+
+
+def _start_what_waits(port: int) -> None:
+    caller = Caller(port, LOGIN)
+    caller.ask("GET", "/images/sync/do")
+    caller.close()

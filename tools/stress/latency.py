@@ -1,0 +1,112 @@
+"""How long a caller of a hook waits while copies run, and what the daemon takes when nothing happens."""
+
+import os
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from image_syncer.testing.servers import DockerRegistry, free_port
+from stress.callers import Call, Door, SteadyStream
+from stress.daemon import LOGIN, Daemon, write_native_file
+from stress.report import Figure, Report, Say, percentile
+from stress.stock import Stock
+
+_PATIENCE_SECONDS: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyOptions:
+    """*rate* hooks a second for *seconds*, over so many distinct *images*; then *idle* seconds of nothing."""
+
+    rate: float
+    seconds: float
+    images: int
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used so far (CPU seconds), and holds and held at most (bytes)."""
+
+    cpu_seconds: float
+    resident_bytes: int
+    peak_bytes: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Usage":
+        """Read it from /proc."""
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])  # utime and stime, 14 and 15 of proc(5)
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+        )
+        held, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+        return cls(ticks / os.sysconf("SC_CLK_TCK"), held, peak)
+
+
+def run(options: LatencyOptions, directory: Path, say: Say) -> Report:
+    """Do it over SQLite with two real registries; the first round of images is copied, later ones are compared."""
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
+        stock = Stock(options.images)
+        stock.push(source.host)
+        say(f"{len(stock)} images are at the source")
+        port = free_port()
+        arguments = write_native_file(directory, port, source.host, target.host, {"path": f"{directory}/state"})
+        daemon = stack.enter_context(Daemon(directory, port, arguments))
+        daemon.start_and_wait()
+        began, before = time.monotonic(), Usage.of(daemon.pid)
+        door = Door([port], "POST", LOGIN, lambda n: f"/hooks/stress?{stock.items[n % len(stock)].query(source.host)}")
+        calls: list[Call] = []
+        with SteadyStream(door, options.rate, round(options.rate * options.seconds)).flowing(calls):
+            pass
+        load_seconds = time.monotonic() - began
+        after = Usage.of(daemon.pid)
+        say(f"{len(calls)} calls were made in {load_seconds:.0f} s")
+        quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
+        done = time.monotonic() - began - load_seconds
+        say("nothing is left to do; watching it idle")
+        idle = _idle(daemon.pid, options.idle)
+        resting = Usage.of(daemon.pid)
+        acknowledged = {call.number % len(stock) for call in calls if call.answer.acknowledged}
+        lost = stock.missing(target.host, sorted(acknowledged))
+        dead = daemon.dead_letters()
+    figures = {
+        "hooks per second": options.rate,
+        **_latencies(calls),
+        "seconds until all done, after the last call": round(done, 1),
+        "lost": len(lost),
+        "dead letters": len(dead),
+        "CPU under load, % of a core": round(100 * (after.cpu_seconds - before.cpu_seconds) / load_seconds, 1),
+        "CPU when idle, % of a core": round(idle, 2),
+        "resident when idle, MiB": round(resting.resident_bytes / 2**20, 1),
+        "resident at most, MiB": round(resting.peak_bytes / 2**20, 1),
+    }
+    broken = [
+        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
+        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
+        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
+    ]
+    return Report("latency of hooks while copies run", figures, broken)
+
+
+def _latencies(calls: list[Call]) -> dict[str, Figure]:
+    taken = sorted(call.seconds * 1000 for call in calls if call.answer.acknowledged)
+    others = Counter(call.answer.status for call in calls if not call.answer.acknowledged)
+    return {
+        "calls": len(calls),
+        "acknowledged": len(taken),
+        "others, by status (0: no answer)": ", ".join(f"{status}: {times}" for status, times in others.items()) or "0",
+        **{f"p{percent}, ms": round(percentile(taken, percent), 1) for percent in (50, 95, 99)},
+        "max, ms": round(taken[-1], 1) if taken else 0.0,
+    }
+
+
+def _idle(pid: int, seconds: float) -> float:
+    """Return the CPU that *pid* takes over *seconds*, in percent of a core."""
+    began, before = time.monotonic(), Usage.of(pid)
+    time.sleep(seconds)
+    return 100 * (Usage.of(pid).cpu_seconds - before.cpu_seconds) / (time.monotonic() - began)

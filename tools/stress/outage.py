@@ -1,0 +1,104 @@
+"""PostgreSQL is stopped in the middle of a stream of hooks: what callers hear, and whether all taken work is done."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from image_syncer.testing.postgres import Postgres
+from image_syncer.testing.servers import DockerRegistry, free_port
+from stress.callers import Answer, Call, Door, SteadyStream
+from stress.daemon import LOGIN, Daemon, write_native_file
+from stress.report import Figure, Report, Say
+from stress.stock import Stock
+
+_PATIENCE_SECONDS: Final = 300.0
+_UNAVAILABLE: Final = 503
+
+
+@dataclass(frozen=True, slots=True)
+class OutageOptions:
+    """*rate* hooks a second, for *margin* seconds before an outage of *seconds* and as long after it."""
+
+    rate: float
+    seconds: float
+    margin: float
+
+
+def run(options: OutageOptions, directory: Path, say: Say) -> Report:
+    """Do it with two real registries; nobody calls twice, so whatever arrives was acknowledged the first time."""
+    count = round(options.rate * (options.seconds + 2 * options.margin))
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
+        stock = Stock(count)
+        stock.push(source.host)
+        say(f"{len(stock)} images are at the source")
+        postgres = stack.enter_context(Postgres())
+        port = free_port()
+        url = {"url": postgres.new_database()}
+        daemon = Daemon(directory, port, write_native_file(directory, port, source.host, target.host, url))
+        stack.enter_context(daemon).start_and_wait()
+        pid = daemon.pid
+        door = Door([port], "POST", LOGIN, lambda n: f"/hooks/stress?{stock.items[n].query(source.host)}")
+        calls: list[Call] = []
+        with SteadyStream(door, options.rate, count).flowing(calls):
+            time.sleep(options.margin)
+            postgres.stop()
+            say("PostgreSQL is stopped")
+            time.sleep(options.seconds)
+            postgres.start()
+            back = time.monotonic()
+            say("PostgreSQL is back")
+            ready = _until_ready(daemon) - back
+        quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
+        done = time.monotonic() - back
+        survived = daemon.alive and daemon.pid == pid
+        dead = daemon.dead_letters()
+        acknowledged = sorted(call.number for call in calls if call.answer.acknowledged)
+        lost = stock.missing(target.host, acknowledged)
+    wrong = [call for call in calls if not _as_promised(call.answer)]
+    figures: dict[str, Figure] = {
+        "outage, seconds": options.seconds,
+        "calls": len(calls),
+        "acknowledged (202)": len(acknowledged),
+        "refused (503 with Retry-After)": sum(1 for call in calls if _refused(call.answer)),
+        "anything else, by status (0: no answer)": _by_status(wrong),
+        "slowest answer, seconds": round(max((call.seconds for call in calls), default=0.0), 2),
+        "lost": len(lost),
+        "dead letters": len(dead),
+        "ready again after PostgreSQL, seconds": round(ready, 1),
+        "all done after PostgreSQL is back, seconds": round(done, 1),
+        "the daemon survived": "yes" if survived else "no",
+    }
+    broken = [
+        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
+        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
+        *([] if survived else [f"the daemon ended: {daemon.last_words()}"]),
+        *([f"callers got other answers than 202 and 503 with Retry-After: {_by_status(wrong)}"] if wrong else []),
+        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
+    ]
+    return Report(f"PostgreSQL stopped for {options.seconds:.0f} s", figures, broken)
+
+
+def _until_ready(daemon: Daemon) -> float:
+    """Return when the daemon said again that it works, or gave up waiting for that."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline and daemon.alive and not daemon.ready():
+        time.sleep(0.1)
+    return time.monotonic()
+
+
+def _as_promised(answer: Answer) -> bool:
+    return answer.acknowledged or _refused(answer)
+
+
+def _refused(answer: Answer) -> bool:
+    return answer.status == _UNAVAILABLE and answer.retry_after.isdecimal()
+
+
+def _by_status(calls: Iterable[Call]) -> str:
+    counted = Counter(call.answer.status for call in calls)
+    return ", ".join(f"{status}: {times}" for status, times in sorted(counted.items())) or "0"

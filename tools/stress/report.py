@@ -1,0 +1,54 @@
+"""What a stress run comes to: figures, and the promises that were broken."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+Figure = int | float | str
+
+Say = Callable[[str], None]
+"""Tells a person how far a run has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The *figures* of one run, by name in their order, and its *broken* promises as sentences."""
+
+    title: str
+    figures: Mapping[str, Figure]
+    broken: Sequence[str] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every promise was kept, else 1."""
+        return 1 if self.broken else 0
+
+    def show(self, console: Console) -> None:
+        """Print the figures as a table, and what was broken below it."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(self.title)
+        table.add_column("", justify="right")
+        for name, figure in self.figures.items():
+            table.add_row(name, _text(figure))
+        console.print(table)
+        for promise in self.broken:
+            console.print(f"broken: {promise}", style="red")
+
+    def to_json(self) -> str:
+        """Return the same as JSON."""
+        return json.dumps({"title": self.title, "figures": dict(self.figures), "broken": list(self.broken)}, indent=1)
+
+
+def percentile(sorted_values: Sequence[float], percent: float) -> float:
+    """Return the value that *percent* of the values do not exceed (nearest rank); 0 of none."""
+    if not sorted_values:
+        return 0.0
+    rank = -(-len(sorted_values) * percent // 100)
+    return sorted_values[max(0, int(rank) - 1)]
+
+
+def _text(figure: Figure) -> str:
+    return f"{figure:.2f}" if isinstance(figure, float) else str(figure)
