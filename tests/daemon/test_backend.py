@@ -11,6 +11,7 @@ import pytest
 
 from image_syncer.app import Options
 from image_syncer.daemon.backend import Events, Health, Runs
+from image_syncer.daemon.intake import RuleBook
 from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import CopyJob, Handlers, Jobs, RuleJob, WorkerOptions, open_jobs
 from image_syncer.oci import Repository
@@ -96,7 +97,7 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
         Rule("two", SourcePattern.of("c.test", "**"), AllTags(), (TargetTemplate.of("d.test", "{repository}"),)),
     ]
     access = (Access("a.test", insecure=True), Access("c.test/team", Credential("alice", "hunter2")))
-    found = named_registries(rules, Options(access, proc=3))
+    found = named_registries(RuleBook(tuple(rules), Options(access, proc=3), {"c.test": 4}))
     assert [(view.host, view.source, view.target, view.logins, view.insecure) for view in found] == [
         ("a.test", False, False, [], True),
         ("b.test", True, False, [], False),
@@ -104,5 +105,6 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
         ("d.test", False, True, [], False),
     ]
     assert {view.transfers for view in found} == {3}
+    assert [view.copies for view in found] == [None, None, 4, None]
     assert "alice" not in repr(found)
     assert "hunter2" not in repr(found)
