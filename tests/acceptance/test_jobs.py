@@ -13,9 +13,9 @@ import pytest
 from image_syncer.errors import CopyFailed, Denied
 from image_syncer.jobs import CopyJob, CopyRequest, Jobs, JobStatus, JobView, open_jobs
 from image_syncer.oci import Digest
+from image_syncer.testing.postgres import PASSWORD, Postgres
 from jobs.workbench import SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 from support.command_line import CommandLine, Done
-from support.postgres import PASSWORD, Postgres
 
 
 @pytest.fixture(scope="module")

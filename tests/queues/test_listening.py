@@ -35,7 +35,7 @@ async def test_a_message_becomes_an_event_and_leaves_the_queue(
     first, second = await desk.state.events.pending()
     assert (first.source, first.repository, first.tag) == ("queues/pushes", "registry.example.com/team/app", "v1")
     assert (second.repository, second.tag) == ("localhost/app", "v2")
-    assert await waiting(channel, queue) == 0
+    await until(lambda: emptied(channel, queue))
 
 
 async def test_a_message_is_acknowledged_only_once_it_is_durable(
@@ -54,7 +54,7 @@ async def test_a_message_is_acknowledged_only_once_it_is_durable(
         assert await waiting(channel, queue) == 20
     async with listening(settings(rabbitmq, queue), desk.inbox):
         await until(lambda: has(desk, 20))
-    assert await waiting(channel, queue) == 0
+    await until(lambda: emptied(channel, queue))
 
 
 async def test_a_message_in_hand_is_recorded_when_the_state_is_back(
@@ -97,7 +97,7 @@ async def test_poison_goes_to_the_dead_letter_exchange(
     async with listening(settings(rabbitmq, queue), desk.inbox) as logged:
         await until(lambda: has(desk, 1))
     assert await take(channel, "graveyard") == body
-    assert await waiting(channel, queue) == 0
+    await until(lambda: emptied(channel, queue))
     [refused] = [entry for entry in logged if entry["event"] == "queue.message_refused"]
     assert refused["reason"]
     assert refused["queue"] == "pushes"
@@ -146,6 +146,11 @@ async def test_a_stop_in_the_middle_returns_what_was_not_taken(
     assert len(recorded) < 300
     assert recorded == tags[: len(recorded)]
     assert await waiting(channel, queue) == 300 - len(recorded)
+
+
+async def emptied(channel: AbstractChannel, queue: str) -> bool:
+    """Whether the broker has seen the acknowledgements of all messages."""
+    return await waiting(channel, queue) == 0
 
 
 async def has(desk: Desk, count: int) -> bool:
