@@ -14,6 +14,7 @@ QUICK = WorkerOptions(
     poll=0.1,
     drain=2.0,
     stalled=2.0,
+    deaths=5,
     retry=JobRetryPolicy(attempts=3, first_wait=0.05, longest_wait=0.05),
 )
 HURRIED = replace(QUICK, drain=0.05)

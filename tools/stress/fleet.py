@@ -16,6 +16,7 @@ from stress.callers import Door, Senders
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Report, Say
 from stress.stock import Stock, copied_twice
+from stress.verdict import judge
 
 TAKEOVER_SECONDS: Final = 30.0
 """What the fleet promises."""
@@ -118,8 +119,7 @@ def run(options: FleetOptions, directory: Path, say: Say) -> Report:
         quiet = second.wait_until_quiet(_PATIENCE_SECONDS)
         seconds = time.monotonic() - began
         again, jobs = ledger.started_again(death), ledger.count_jobs()
-        dead = second.dead_letters()
-        lost = stock.missing(target.host, sorted(senders.acknowledged))
+        verdict = judge(second, stock, target.host, senders.acknowledged, quiet=quiet)
         twice = copied_twice(stock.puts(target.read_requests(), senders.acknowledged))
     figures = {
         "hooks": options.hooks,
@@ -129,19 +129,16 @@ def run(options: FleetOptions, directory: Path, say: Say) -> Report:
         "of these started by the other": len(again),
         "takeover, first job, seconds": round(min(again, default=0.0), 2),
         "takeover, last job, seconds": round(max(again, default=0.0), 2),
-        "lost": len(lost),
+        **verdict.figures,
         "copied twice": twice,
-        "dead letters": len(dead),
         "seconds in all": round(seconds, 1),
     }
     left = len(death.jobs) - len(again)
     broken = [
+        *verdict.broken,
         *([f"not acknowledged: {len(senders.given_up)}"] if senders.given_up else []),
-        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
-        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
         *([f"{left} jobs of the dead were never started again"] if left else []),
         *([] if max(again, default=0.0) <= TAKEOVER_SECONDS else [f"a takeover took more than {TAKEOVER_SECONDS} s"]),
-        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
     ]
     return Report("one of two daemons killed, on PostgreSQL", figures, broken)
 

@@ -12,6 +12,7 @@ from stress.callers import Caller, Door, Senders
 from stress.daemon import LOGIN, Daemon, write_fork_file
 from stress.report import Report, Say
 from stress.stock import Stock, copied_twice
+from stress.verdict import judge
 
 _START_SHARE: Final = 0.25
 """How many of the kills come while the daemon starts; a start is longer than what one wants to see of a life."""
@@ -54,8 +55,7 @@ def run(options: KillOptions, directory: Path, say: Say) -> Report:
         _start_what_waits(port)
         quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
         done = time.monotonic()
-        dead = daemon.dead_letters()
-        lost = stock.missing(target.host, sorted(senders.acknowledged))
+        verdict = judge(daemon, stock, target.host, senders.acknowledged, quiet=quiet)
         twice = copied_twice(stock.puts(target.read_requests(), senders.acknowledged))
     figures = {
         "hooks": options.hooks,
@@ -63,17 +63,14 @@ def run(options: KillOptions, directory: Path, say: Say) -> Report:
         "acknowledged": len(senders.acknowledged),
         "kills (SIGKILL)": options.kills,
         "of these while it answered": answering,
-        "lost": len(lost),
+        **verdict.figures,
         "copied twice": twice,
-        "dead letters": len(dead),
         "seconds of the stream": round(heard - started, 1),
         "seconds until all done, after the last start": round(done - heard, 1),
     }
     broken = [
-        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
+        *verdict.broken,
         *([f"{len(senders.given_up)} hooks were never acknowledged"] if senders.given_up else []),
-        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
-        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
     ]
     return Report(f"kill -9, seed {options.seed}", figures, broken)
 

@@ -13,6 +13,7 @@ from stress.callers import Call, Door, SteadyStream
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Figure, Report, Say, percentile
 from stress.stock import Stock
+from stress.verdict import judge
 
 _PATIENCE_SECONDS: Final = 900.0
 
@@ -72,25 +73,18 @@ def run(options: LatencyOptions, directory: Path, say: Say) -> Report:
         idle = _idle(daemon.pid, options.idle)
         resting = Usage.of(daemon.pid)
         acknowledged = {call.number % len(stock) for call in calls if call.answer.acknowledged}
-        lost = stock.missing(target.host, sorted(acknowledged))
-        dead = daemon.dead_letters()
+        verdict = judge(daemon, stock, target.host, acknowledged, quiet=quiet)
     figures = {
         "hooks per second": options.rate,
         **_latencies(calls),
         "seconds until all done, after the last call": round(done, 1),
-        "lost": len(lost),
-        "dead letters": len(dead),
+        **verdict.figures,
         "CPU under load, % of a core": round(100 * (after.cpu_seconds - before.cpu_seconds) / load_seconds, 1),
         "CPU when idle, % of a core": round(idle, 2),
         "resident when idle, MiB": round(resting.resident_bytes / 2**20, 1),
         "resident at most, MiB": round(resting.peak_bytes / 2**20, 1),
     }
-    broken = [
-        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
-        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
-        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
-    ]
-    return Report("latency of hooks while copies run", figures, broken)
+    return Report("latency of hooks while copies run", figures, verdict.broken)
 
 
 def _latencies(calls: list[Call]) -> dict[str, Figure]:

@@ -14,6 +14,7 @@ from stress.callers import Answer, Call, Door, SteadyStream
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Figure, Report, Say
 from stress.stock import Stock
+from stress.verdict import judge
 
 _PATIENCE_SECONDS: Final = 300.0
 _UNAVAILABLE: Final = 503
@@ -56,9 +57,8 @@ def run(options: OutageOptions, directory: Path, say: Say) -> Report:
         quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
         done = time.monotonic() - back
         survived = daemon.alive and daemon.pid == pid
-        dead = daemon.dead_letters()
-        acknowledged = sorted(call.number for call in calls if call.answer.acknowledged)
-        lost = stock.missing(target.host, acknowledged)
+        acknowledged = [call.number for call in calls if call.answer.acknowledged]
+        verdict = judge(daemon, stock, target.host, acknowledged, quiet=quiet)
     wrong = [call for call in calls if not _as_promised(call.answer)]
     figures: dict[str, Figure] = {
         "outage, seconds": options.seconds,
@@ -67,18 +67,15 @@ def run(options: OutageOptions, directory: Path, say: Say) -> Report:
         "refused (503 with Retry-After)": sum(1 for call in calls if _refused(call.answer)),
         "anything else, by status (0: no answer)": _by_status(wrong),
         "slowest answer, seconds": round(max((call.seconds for call in calls), default=0.0), 2),
-        "lost": len(lost),
-        "dead letters": len(dead),
+        **verdict.figures,
         "ready again after PostgreSQL, seconds": round(ready, 1),
         "all done after PostgreSQL is back, seconds": round(done, 1),
         "the daemon survived": "yes" if survived else "no",
     }
     broken = [
-        *([f"{len(lost)} acknowledged images are not at the target: {stock.named(lost)}"] if lost else []),
-        *([] if quiet else [f"not all was done within {_PATIENCE_SECONDS:.0f} s"]),
+        *verdict.broken,
         *([] if survived else [f"the daemon ended: {daemon.last_words()}"]),
         *([f"callers got other answers than 202 and 503 with Retry-After: {_by_status(wrong)}"] if wrong else []),
-        *([f"{len(dead)} dead letters: {dead[0]}"] if dead else []),
     ]
     return Report(f"PostgreSQL stopped for {options.seconds:.0f} s", figures, broken)
 

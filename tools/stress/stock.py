@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import http.client
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,11 @@ class Item:
     repository: str
     tag: str
     image: Image
+
+    @property
+    def name(self) -> str:
+        """Its repository and tag."""
+        return f"{self.repository}:{self.tag}"
 
     @property
     def path(self) -> str:
@@ -83,10 +88,6 @@ class Stock:
             return [number for number in numbers if not _has(connection, self.items[number])]
         finally:
             connection.close()
-
-    def named(self, numbers: Sequence[int]) -> str:
-        """Return the names of the first of *numbers*."""
-        return ", ".join(f"{item.repository}:{item.tag}" for item in (self.items[number] for number in numbers[:5]))
 
     def puts(self, log: RequestLog, numbers: Collection[int]) -> Iterator[int]:
         """Yield how often the manifest of each of *numbers* was stored, as the target's *log* has it."""

@@ -27,14 +27,16 @@ class WorkerOptions:
     It runs up to *concurrency* jobs at once and looks for new ones at least every *poll* (what this process or, on
     PostgreSQL, any other asks for wakes it at once). When it stops, running jobs have *drain* to end; what still runs
     then goes back into the queue. A worker that was silent for *stalled* is taken for dead, and its jobs go to others
-    within a third of that more. A try takes at most *longest*. Jobs that went well, or that somebody ended, are
-    forgotten after *keep_hours*, dead letters after *keep_failed_hours*.
+    within a third of that more. The death of a worker makes a job a dead letter at its try number *deaths* at the
+    earliest: it is counted for all that ran there, whoever's fault it was. A try takes at most *longest*. Jobs that
+    went well, or that somebody ended, are forgotten after *keep_hours*, dead letters after *keep_failed_hours*.
     """
 
     concurrency: int = 16
     poll: float = 1.0
     drain: float = 30.0
     stalled: float = 15.0
+    deaths: int = 20
     longest: float = 24 * 3600.0
     keep_hours: int = 7 * 24
     keep_failed_hours: int = 30 * 24
@@ -138,7 +140,7 @@ class Supervisor:
             await self._take_over_one(job)
 
     async def _take_over_one(self, job: Job) -> None:
-        last = job.attempts + 1 >= self._options.retry.attempts
+        last = job.attempts + 1 >= max(self._options.deaths, self._options.retry.attempts)
         self._log.warning("job.taken_over", job_id=job.id, attempt=job.attempts + 1, last=last)
         error = "the worker ended in the middle of it"
         await self._keeper.take_over(job, status="failed" if last else "todo", error=error, counted=True)

@@ -1,0 +1,20 @@
+"""Two daemons over one PostgreSQL of which one is killed, by the tool that does it at full size."""
+
+import pytest
+
+from image_syncer.testing.postgres import Postgres
+from image_syncer.testing.servers import DockerRegistry
+from support.stress import stress
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def test_the_copies_of_a_killed_daemon_are_made_by_the_other_within_30_s() -> None:
+    """Hooks go to both; what the dead was at is started again, and nothing that either acknowledged is lost."""
+    if not (DockerRegistry.is_installed() and Postgres.is_installed()):
+        pytest.skip("docker-registry or postgresql is not installed")
+    figures, broken = stress("fleet", "--hooks", "100")
+    assert broken == []
+    assert (figures["acknowledged"], figures["lost"]) == (100, 0)
+    assert 0 < figures["jobs running at the kill"] == figures["of these started by the other"]
+    assert 0 < figures["takeover, last job, seconds"] <= 30

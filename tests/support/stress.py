@@ -1,0 +1,27 @@
+"""The stress tool as a process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+_TOOLS: Final = Path(__file__).parents[2] / "tools"
+_SECONDS: Final = 110
+
+
+def stress(*arguments: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the figures of a run, and the promises that it found broken; its words, where it does not end well."""
+    completed = subprocess.run(
+        [sys.executable, "-m", "stress", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(_TOOLS)},
+        timeout=_SECONDS,
+    )
+    assert completed.stdout, completed.stderr
+    report = json.loads(completed.stdout)
+    assert (completed.returncode == 0) == (not report["broken"]), report
+    return report["figures"], report["broken"]
