@@ -13,7 +13,7 @@ from image_syncer.daemon.spread import divide, named_tags
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs import CopyJob, CopyRequest, JobRetryPolicy, Jobs, RuleJob
 from image_syncer.server.metrics import Metrics
-from image_syncer.state import CopyEnd, NewRun, RunEnd, RunPlan, State, Trigger
+from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, State, Trigger
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, RunResult
 
@@ -107,13 +107,9 @@ class Work:
     async def _copy_ended(self, job: CopyJob, made: RunResult, began: datetime) -> None:
         (result,) = made.results
         self._desk.metrics.copied(result)
-        if job.event is not None:
-            run = await self._state.runs.begin(NewRun(Trigger.EVENT, [result.rule], made.started_at))
-            await self._state.runs.add(run, made.results)
-            await self._state.runs.finish(run, RunEnd(made.finished_at, warnings=made.warnings))
-        end = CopyEnd(result.source, result.target, began, self._now(), result.outcome.value, result.reason)
-        await self._state.events.settle(end)
-        await self._settle([result], began)
+        run = None if job.event is None else NewRun(Trigger.EVENT, [result.rule], made.started_at)
+        end = RunEnd(made.finished_at, warnings=made.warnings)
+        await self._tell_ended(await self._state.end_copy(EndedCopy(result, began, self._now(), run, end)))
 
     async def _settle(self, results: Sequence[CopyResult], began: datetime) -> None:
         await self._tell_ended(await self._state.open_copies.settle(results, began_at=began, now=self._now()))

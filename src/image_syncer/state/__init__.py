@@ -1,5 +1,6 @@
 """What we remember: events, schedules and runs, in a SQLite file or a PostgreSQL database."""
 
+from image_syncer.state.copy_end import EndedCopy
 from image_syncer.state.database import Database
 from image_syncer.state.due import Cron, Every, Schedule
 from image_syncer.state.errors import StateUnavailable, StateUnusable
@@ -18,6 +19,7 @@ __all__ = [
     "Cron",
     "Database",
     "Due",
+    "EndedCopy",
     "Event",
     "EventCopy",
     "EventFilter",

@@ -53,7 +53,7 @@ class EventLog:
             raise ValueError(f"at most {RECORD_LIMIT} events at once, not {len(arrived)}")
         if not arrived:
             return []
-        return await self._database.write(lambda connection: _record(connection, arrived, now))
+        return await self._database.write(lambda connection: _record(connection, arrived, now), shares=True)
 
     async def claim(self, limit: int = 100, *, now: datetime, seconds: float = CLAIM_SECONDS) -> list[Event]:
         """Return up to *limit* events that wait, oldest first, as the caller's own for *seconds* from *now*.
@@ -112,7 +112,7 @@ class EventLog:
 
         A copy covers the events that were received before it began: what it read is at least as new as their push.
         """
-        return await self._database.write(lambda connection: _settle(connection, end))
+        return await self._database.write(lambda connection: settle_copies(connection, end))
 
     async def unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
         """Return up to *limit* (source, target) copies without an outcome that old events led to, the oldest first."""
@@ -254,7 +254,8 @@ def _assign(connection: Connection, copies: Mapping[int, Sequence[tuple[str, str
         connection.execute(event_copies.insert(), rows)
 
 
-def _settle(connection: Connection, end: CopyEnd) -> int:
+def settle_copies(connection: Connection, end: CopyEnd) -> int:
+    """Give every event that *end* covers its outcome; return how many there were."""
     covered = select(events.c.id).where(events.c.id == event_copies.c.event_id, events.c.received_at <= end.began_at)
     return connection.execute(
         update(event_copies)

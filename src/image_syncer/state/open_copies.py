@@ -59,7 +59,9 @@ class OpenCopies:
         """
         ended: list[int] = []
         for some in chunks(results):
-            ended += await self._database.write(lambda connection, some=some: _settle(connection, some, began_at, now))
+            ended += await self._database.write(
+                lambda connection, some=some: settle_results(connection, some, began_at=began_at, now=now)
+            )
         return ended
 
     async def of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
@@ -108,7 +110,10 @@ def _plan(connection: Connection, run: int, plan: RunPlan, now: datetime) -> boo
     return not rows
 
 
-def _settle(connection: Connection, results: Sequence[CopyResult], began_at: datetime, now: datetime) -> list[int]:
+def settle_results(
+    connection: Connection, results: Sequence[CopyResult], *, began_at: datetime, now: datetime
+) -> list[int]:
+    """Give *results* to the runs that wait for them, and return the runs that ended by that."""
     by_pair: dict[Pair, CopyResult] = {(result.source, result.target): result for result in results}
     touched: dict[int, list[CopyResult]] = {}
     for run, pair in _taken(connection, sorted(by_pair), began_at):

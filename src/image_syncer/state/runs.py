@@ -88,21 +88,7 @@ class RunLog:
 
     async def begin(self, run: NewRun) -> int:
         """Return the identifier of a run that begins."""
-        statement = insert(runs).values(
-            trigger=run.trigger,
-            rules=", ".join(run.rules),
-            dry_run=run.dry_run,
-            started_at=run.started_at,
-            warnings="",
-            **dict.fromkeys(
-                ("copied", "unchanged", "skipped", "failed", "bytes_copied", "bytes_mounted", "bytes_existing"), 0
-            ),
-            source_requests=0,
-            target_requests=0,
-        )
-        return await self._database.write(
-            lambda connection: connection.execute(statement.returning(runs.c.id)).scalar_one()
-        )
+        return await self._database.write(lambda connection: begin_run(connection, run))
 
     async def add(self, run: int, done: Sequence[CopyResult]) -> None:
         """Add results to a run and to its counts, in one transaction; nothing, if the run was removed meanwhile."""
@@ -111,17 +97,7 @@ class RunLog:
 
     async def finish(self, run: int, end: RunEnd) -> None:
         """Note the end of a run."""
-        statement = (
-            update(runs)
-            .where(runs.c.id == run)
-            .values(
-                finished_at=end.finished_at,
-                source_requests=end.requests.get("source", 0),
-                target_requests=end.requests.get("target", 0),
-                warnings=one_line_each(end.warnings),
-            )
-        )
-        await self._database.write(lambda connection: connection.execute(statement))
+        await self._database.write(lambda connection: finish_run(connection, run, end))
 
     async def get(self, run: int) -> RunRecord | None:
         """Return a run, None where there is none (any more)."""
@@ -186,6 +162,37 @@ class RunLog:
                 lambda connection, statement=statement: connection.execute(statement).rowcount
             )
         return removed
+
+
+def begin_run(connection: Connection, run: NewRun) -> int:
+    """Return the identifier of a run that begins."""
+    statement = insert(runs).values(
+        trigger=run.trigger,
+        rules=", ".join(run.rules),
+        dry_run=run.dry_run,
+        started_at=run.started_at,
+        warnings="",
+        **dict.fromkeys(
+            ("copied", "unchanged", "skipped", "failed", "bytes_copied", "bytes_mounted", "bytes_existing"), 0
+        ),
+        source_requests=0,
+        target_requests=0,
+    )
+    return connection.execute(statement.returning(runs.c.id)).scalar_one()
+
+
+def finish_run(connection: Connection, run: int, end: RunEnd) -> None:
+    """Note the end of a run."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == run)
+        .values(
+            finished_at=end.finished_at,
+            source_requests=end.requests.get("source", 0),
+            target_requests=end.requests.get("target", 0),
+            warnings=one_line_each(end.warnings),
+        )
+    )
 
 
 def one_line_each(warnings: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from image_syncer.state.copy_end import EndedCopy, end_copy
 from image_syncer.state.database import CALL_SECONDS, Database
 from image_syncer.state.engines import make_engine
 from image_syncer.state.events import EventLog
@@ -26,6 +27,10 @@ class State:
     runs: RunLog
     open_copies: OpenCopies
     database: Database
+
+    async def end_copy(self, ended: EndedCopy) -> list[int]:
+        """Write down in one transaction that a copy has ended; return the runs of rules that ended by it."""
+        return await self.database.write(lambda connection: end_copy(connection, ended))
 
     async def ping(self) -> None:
         """Return if the database answers."""
