@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from image_syncer.errors import CopyFailed, NotFound, RateLimited, Unavailable
+from image_syncer.errors import CopyFailed, NotFound, RateLimited, Side, Unavailable
 from image_syncer.jobs import JobRetryPolicy
 from image_syncer.jobs.retry import describe
 
@@ -36,6 +36,14 @@ def test_what_cannot_help_is_not_repeated() -> None:
     """docs/adr/0011 holds for jobs too; an error of unknown kind may pass."""
     assert _POLICY.wait_after(NotFound("gone"), 1, Random(3)) is None
     assert _POLICY.wait_after(ValueError("strange"), 1, Random(3)) is not None
+
+
+@pytest.mark.parametrize(("side", "tries"), [("source", 4), ("target", 1)])
+def test_what_the_source_does_not_have_may_appear_yet(side: Side, tries: int) -> None:
+    """A push is announced before every replica has it; a target that lacks something will not get it by waiting."""
+    policy, error = JobRetryPolicy(), CopyFailed(NotFound("gone"), side=side, step="resolve")
+    waits = [policy.wait_after(error, attempt, Random(1)) for attempt in range(1, 6)]
+    assert [wait is None for wait in waits] == [attempt >= tries for attempt in range(1, 6)]
 
 
 def test_a_description_is_one_bounded_line() -> None:

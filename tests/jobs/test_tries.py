@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
+from structlog.contextvars import get_contextvars
 
 from image_syncer.errors import CopyFailed, Denied
 from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay
@@ -23,6 +24,19 @@ async def test_a_failure_that_may_pass_is_tried_again(jobs: Jobs) -> None:
     async with working(jobs, Hands(act)):
         view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
     assert (view.attempts, view.last_error) == (3, "dst.example/app: asked to slow down")
+
+
+async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: Jobs) -> None:
+    """So all that was said about one push can be found."""
+    seen_in_log: list[dict[str, object]] = []
+
+    async def act(_job: CopyJob) -> None:
+        seen_in_log.append(dict(get_contextvars()))
+
+    job_id = await queued(jobs, replace(wanted(), rule="nightly", event="17"))
+    async with working(jobs, Hands(act)):
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert seen_in_log == [{"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event": "17"}]
 
 
 async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:

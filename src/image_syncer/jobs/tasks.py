@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs.manager import Ending, Jobkeeper
-from image_syncer.jobs.requests import CopyJob, JobKind, RuleJob
+from image_syncer.jobs.requests import CopyJob, JobKind, RuleJob, text_arguments
 from image_syncer.jobs.retry import JobRetryPolicy, describe
 
 
@@ -31,6 +31,12 @@ class Handlers:
 
     copy: Callable[[CopyJob], Awaitable[None]]
     rule: Callable[[RuleJob], Awaitable[None]]
+
+
+def _behind(job: Job) -> dict[str, str]:
+    """Return which rule and which event are behind *job*, for its lines in the log."""
+    arguments = text_arguments(job.task_kwargs)
+    return {key: arguments[key] for key in ("rule", "event") if key in arguments}
 
 
 class _Failed(Exception):
@@ -82,7 +88,7 @@ class Tries:
     async def _try(self, context: JobContext, work: Callable[[], Awaitable[None]]) -> None:
         job = context.job
         began = time.monotonic()
-        with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1):
+        with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1, **_behind(job)):
             try:
                 async with asyncio.timeout(self._longest):
                     await work()

@@ -302,6 +302,20 @@ async def test_a_manifest_without_its_parts_is_mended_once(stores: MemoryStores,
     assert set(new.blobs) <= set(target.blobs)
 
 
+async def test_a_further_tag_of_what_has_vanished_meanwhile_brings_all_of_it_again(
+    stores: MemoryStores, run: RunRules
+) -> None:
+    """What was pushed a moment ago may be gone (a garbage collection): it is not taken for there for ever."""
+    image = single("twice")
+    stores.store(SOURCE).load(image, "v1", "v2")
+    target = stores.store(TARGET)
+    for tag in ("v1", "v2"):  # The second of them finds its manifest known; which that is does not matter.
+        target.fail("push_manifest", tag, MissingContent("names what is not there", code="MANIFEST_BLOB_UNKNOWN"))
+    results = await run(rule(AllTags()))
+    assert {result.outcome for result in results.values()} == {Outcome.COPIED}, results
+    assert set(target.tags) == {"v1", "v2"}
+
+
 async def test_a_dry_run_writes_nothing_and_tells_what_would_be(stores: MemoryStores, run: RunRules) -> None:
     """The outcomes are those that a real run would have."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
