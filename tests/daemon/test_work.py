@@ -104,13 +104,16 @@ async def test_a_pass_says_how_many_images_no_event_had_announced(tmp_path: Path
 
 
 async def test_copies_of_a_pass_share_what_they_know_of_the_target(tmp_path: Path) -> None:
-    """A layer that ten images share is read once, though each image is a job of its own."""
+    """A layer that ten images share is read once and mounted, though each image is a job and a repository of its own."""
     async with bench(tmp_path) as it:
         images = sharing("shared", 10, shared=(5000,), own=(100,))
+        copies: list[CopyRequest] = []
         for number, image in enumerate(images):
             it.source.load("app", image, f"v{number}")
-        (run,) = await it.carried_out(it.rule())
-        assert run.counts[Outcome.COPIED] == 10
+            target = it.target.repository(f"copied/{number}").tag("v1")
+            copies.append(CopyRequest(it.source.repository("app").tag(f"v{number}"), target))
+        await it.parts.jobs.request_copies(copies)
+        await it.idle()
         reads = it.source.requests.count(method="GET", kind="blob")
         assert reads == len({digest for image in images for digest in image.blobs})
 
@@ -132,9 +135,11 @@ async def test_a_failure_that_passes_is_tried_again_and_counts_once(tmp_path: Pa
     """The run waits for the last attempt."""
     async with bench(tmp_path) as it:
         it.source.load("app", single("flaky"), "v1")
-        it.target.intercept.append(failing(2))
+        it.target.intercept.append(failing(6))  # More than one try repeats by itself.
         (run,) = await it.carried_out(it.rule())
         assert (run.counts[Outcome.COPIED], run.counts[Outcome.FAILED]) == (1, 0)
+        (copy, _) = await it.parts.jobs.list()
+        assert copy.attempts > 1
 
 
 async def test_a_copy_that_never_works_ends_its_run_as_failed(tmp_path: Path) -> None:
@@ -173,6 +178,7 @@ async def test_a_push_during_its_own_copy_wins(tmp_path: Path) -> None:
         it.source.load("app", new, "v1")
         source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
         await it.parts.jobs.request_copy(CopyRequest(source, target, event="1"))
+        await asyncio.sleep(1)  # Time enough to overtake, were it allowed.
         go_on.set()
         await it.idle()
         async with it.parts.connections.current() as syncer:

@@ -124,20 +124,15 @@ def settle_results(
 
 
 def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) -> list[tuple[int, Pair]]:
-    """Take *pairs* from the runs that wait for them.
+    """Take *pairs* from the runs that wait for them: of two processes that bring the same, one gets it.
 
-    The rows of the runs are locked first, in their order: of two processes that bring the last two copies of a run,
-    the second sees what the first did, and ends the run.
+    Adding a result then locks the row of its run. So of two that bring the last two copies of a run, the second goes on
+    after the first, sees what that did, and ends the run.
     """
     these = tuple_(open_copies.c.source, open_copies.c.target).in_(pairs)
     waiting = select(open_copies.c.run_id).where(these)
-    locked = (
-        select(runs.c.id)
-        .where(runs.c.id.in_(waiting), runs.c.started_at <= began_at)
-        .order_by(runs.c.id)
-        .with_for_update()
-    )
-    ids = list(connection.execute(locked).scalars())
+    began = select(runs.c.id).where(runs.c.id.in_(waiting), runs.c.started_at <= began_at).order_by(runs.c.id)
+    ids = list(connection.execute(began).scalars())
     if not ids:
         return []
     gone = (
