@@ -104,7 +104,7 @@ async def test_a_pass_says_how_many_images_no_event_had_announced(tmp_path: Path
 
 
 async def test_copies_of_a_pass_share_what_they_know_of_the_target(tmp_path: Path) -> None:
-    """A layer that ten images share is read once and mounted, though each image is a job and a repository of its own."""
+    """A layer that ten images share is read once, though each image is a job and goes to a repository of its own."""
     async with bench(tmp_path) as it:
         images = sharing("shared", 10, shared=(5000,), own=(100,))
         copies: list[CopyRequest] = []

@@ -14,13 +14,20 @@ from pathlib import Path
 @contextmanager
 def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
     """Run the daemon in *folder*; without arguments as the fork is started. *variables* join its environment."""
+    with running(folder, *arguments, **variables) as process:
+        wait_for(lambda: answers(port) or process.poll() is not None, 20)
+        assert process.poll() is None, (process.stdout or sys.stdin).read()
+        yield process
+
+
+@contextmanager
+def running(folder: Path, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
+    """Run image-syncer in *folder* until the end of the context, then ask it to stop."""
     command = [str(Path(sys.executable).parent / "image-syncer"), *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     environment |= variables
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        wait_for(lambda: answers(port) or process.poll() is not None, 20)
-        assert process.poll() is None, (process.stdout or sys.stdin).read()
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

@@ -49,7 +49,13 @@ def work(file: Path | None, voice: Voice, environment: dict[str, str]) -> int:
     """Do the jobs of the fleet of *file* until a signal comes; 0 after a clean end by SIGTERM."""
     daemon = _prepare("worker", file, voice, environment, allow_open=True)  # Nobody is let in here.
     wishes = Wishes()
-    return _run(daemon, wishes, work_for_ever(daemon.file, daemon.configuration, wishes))
+
+    def started() -> None:
+        structlog.get_logger().info("worker.started", rules=len(daemon.configuration.rules))
+        if not voice.quiet:
+            say("at work")
+
+    return _run(daemon, wishes, work_for_ever(daemon.file, daemon.configuration, wishes, started=started))
 
 
 def _prepare(

@@ -69,8 +69,13 @@ async def serve_for_ever(
         )
 
 
-async def work_for_ever(file: ConfigurationFile, configuration: Configuration, wishes: Wishes) -> None:
-    """Do the jobs of a fleet until a stop is wished for, then drain; others take the notifications."""
+async def work_for_ever(
+    file: ConfigurationFile, configuration: Configuration, wishes: Wishes, *, started: Callable[[], None]
+) -> None:
+    """Do the jobs of a fleet until a stop is wished for, then drain; others take the notifications.
+
+    *started* is called once the databases are open. `UsageError` where they are not a fleet's.
+    """
     if configuration.state.url is None:
         raise UsageError(
             "a worker shares the jobs of others, which only PostgreSQL can",
@@ -78,6 +83,7 @@ async def work_for_ever(file: ConfigurationFile, configuration: Configuration, w
         )
     async with open_parts(configuration) as parts:
         reloader = Reloader(file, configuration, parts.change, asked=wishes.reload)
+        started()
         await _run(
             wishes.stop.wait(), workers=(_worker(parts, configuration, wishes.stop),), background=(reloader.run(),)
         )

@@ -1,0 +1,71 @@
+"""More hands for a fleet: workers that take no notifications."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from image_syncer.testing.images import single
+from image_syncer.testing.postgres import Postgres
+from image_syncer.testing.servers import DockerRegistry, free_port
+from support.daemons import run_daemon, running, wait_for
+from support.registry_http import Peer
+
+IMAGES = 40
+
+
+@pytest.mark.real
+def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path) -> None:
+    """A rule is planned once; its copies are made by whoever has a free hand."""
+    if not (DockerRegistry.is_installed() and Postgres.is_installed()):
+        pytest.skip("docker-registry or postgresql is not installed")
+    with DockerRegistry() as here, DockerRegistry() as there, Postgres() as database:
+        source, target, port = Peer(here.host), Peer(there.host), free_port()
+        for number in range(IMAGES):
+            source.push("app", single(f"image-{number}"), f"v{number}")
+        (tmp_path / "fleet.yaml").write_text(fleet(port, source, target, database.new_database()))
+        with (
+            run_daemon(tmp_path, port, "serve", "-c", "fleet.yaml", "--log", "serve.log"),
+            running(tmp_path, "worker", "-c", "fleet.yaml", "--log", "worker.log"),
+        ):
+            wait_for(lambda: "worker.started" in logs(tmp_path), 20)
+            request = Request(f"http://127.0.0.1:{port}/api/v1/rules/app/run", method="POST")
+            urlopen(request, timeout=10).close()
+            wait_for(lambda: len(target.tags("app")) == IMAGES, 30)
+            wait_for(lambda: "run.finished" in logs(tmp_path), 10)
+        assert [(tmp_path / f"{name}.log").read_text().count("job.finished") > 0 for name in ("serve", "worker")] == [
+            True,
+            True,
+        ]
+        assert logs(tmp_path).count("run.planned") == 1
+
+
+def test_a_worker_needs_postgresql(tmp_path: Path) -> None:
+    """SQLite has one worker, which the daemon has itself: that is said in one line, and nothing is made."""
+    file = tmp_path / "alone.yaml"
+    file.write_text(f"version: 1\nrules: []\nstate: {{path: {tmp_path}/state}}\n")
+    command = [str(Path(sys.executable).parent / "image-syncer"), "worker", "-c", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "a worker shares the jobs of others, which only PostgreSQL can" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def logs(folder: Path) -> str:
+    """Return what both wrote."""
+    return "".join(file.read_text() for file in folder.glob("*.log"))
+
+
+def fleet(port: int, source: Peer, target: Peer, database: str) -> str:
+    """Return a file for both."""
+    return f"""
+version: 1
+registries:
+  '{target.host}': {{limits: {{copies: 8}}}}
+rules:
+  - {{name: app, source: '{source.host}/app', targets: '{target.host}/app'}}
+server: {{listen: 127.0.0.1:{port}}}
+state: {{url: '{database}'}}
+"""
