@@ -36,7 +36,7 @@ async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: 
     job_id = await queued(jobs, replace(wanted(), rule="nightly", event="17"))
     async with working(jobs, Hands(act)):
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
-    assert seen_in_log == [{"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event": "17"}]
+    assert seen_in_log == [{"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event_id": "17"}]
 
 
 async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:

@@ -36,7 +36,8 @@ class Handlers:
 def _behind(job: Job) -> dict[str, str]:
     """Return which rule and which event are behind *job*, for its lines in the log."""
     arguments = text_arguments(job.task_kwargs)
-    return {key: arguments[key] for key in ("rule", "event") if key in arguments}
+    names = {"rule": "rule", "event": "event_id"}  # In the log `event` is what happened.
+    return {name: arguments[key] for key, name in names.items() if key in arguments}
 
 
 class _Failed(Exception):
