@@ -132,7 +132,7 @@ class SqliteConnector(BaseAsyncConnector):
                 f"jobs: {self.path} cannot be opened", remedy="check the path and its permissions"
             ) from error
         try:
-            self._prepare(database)
+            self._prepare_with_others(database)
         except sqlite3.Error as error:
             database.close()
             raise _translated(error) from error
@@ -141,11 +141,27 @@ class SqliteConnector(BaseAsyncConnector):
             raise
         self._database = database
 
+    def _prepare_with_others(self, database: sqlite3.Connection) -> None:
+        """Prepare the file, in turns with others that do: the switch to WAL is refused at once while one of them is."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._prepare(database)
+            except sqlite3.OperationalError:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+
     def _prepare(self, database: sqlite3.Connection) -> None:
+        # As one snapshot: another process may be making the tables at this very moment.
+        database.execute("BEGIN")
         [owner], [version] = (
             database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
         )
         strange = owner != APPLICATION_ID and (owner or database.execute("SELECT 1 FROM sqlite_master").fetchone())
+        database.execute("COMMIT")
         if strange or version > SCHEMA_VERSION:
             raise UsageError(
                 f"jobs: {self.path}: " + ("a database of another program" if strange else "of a newer image-syncer"),
