@@ -118,7 +118,7 @@ has_program() {
 # What the tests with real servers need. Without it they are skipped by name, so a failure here ends nothing.
 find_programs() {
   local program missing=()
-  for program in docker-registry skopeo postgresql rabbitmq-server; do
+  for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server; do
     has_program "$program" || missing+=("$program")
   done
   [ "${#missing[@]}" = 0 ] && return

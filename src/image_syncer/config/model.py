@@ -121,16 +121,21 @@ class StateSettings:
     keep: timedelta = timedelta(days=30)
 
 
+QueueKind = Literal["nats", "rabbitmq", "redis"]
+"""A message broker."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
     """A broker's queue that brings `{"Name", "Tag"}` messages.
 
-    *urls* are the addresses of one broker, tried in turn. *poison* says what becomes of a message that can not be
+    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS and `stream/group` of
+    Redis. *poison* says what becomes of a message that can not be
     understood: rejected to the broker's dead-letter exchange, or logged and dropped.
     """
 
     name: str
-    kind: Literal["rabbitmq"]
+    kind: QueueKind
     urls: tuple[str, ...] = field(repr=False)
     queue: str
     prefetch: int = 16

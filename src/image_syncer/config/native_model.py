@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from image_syncer.config.model import HookKind
+from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native_values import Duration, Section, Several, Text, Truth, as_list
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
@@ -135,13 +135,13 @@ class StateSection(Section):
 class QueueSection(Section):
     """A queue of a message broker."""
 
-    kind: Literal["rabbitmq"]
+    kind: QueueKind
     urls: Annotated[
         tuple[Secret, ...],
         BeforeValidator(as_list, json_schema_input_type=str | list[str]),
         Field(min_length=1, max_length=100),
-    ] = Field(description="amqp://user:${PASSWORD}@host:5672/vhost; several are tried in turn.")
-    queue: Text = Field(description="The queue, which must exist.")
+    ] = Field(description="amqp://user:${PASSWORD}@host:5672/vhost, nats:// or redis://; several are tried in turn.")
+    queue: Text = Field(description="What must exist: a queue, stream/consumer of NATS, stream/group of Redis.")
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 16
     poison: Literal["reject", "drop"] = Field(default="reject", description="What becomes of a message that is none.")
 

@@ -1,6 +1,7 @@
 """What the native file says about the daemon: hooks, queues, and the server."""
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from image_syncer.config.model import (
     HookSettings,
     Login,
     Proof,
+    QueueKind,
     QueueSettings,
     ServerSettings,
     UrlSecret,
@@ -29,7 +31,18 @@ _LISTEN: Final = re.compile(r"(?P<host>|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<
 _PORT_LIMIT: Final = 65535
 _URL_SECRET_CHARACTERS: Final = 32
 _URL_SECRET: Final = re.compile(r"[A-Za-z0-9._~-]+")
-_BROKER_SCHEMES: Final = frozenset({"amqp", "amqps"})
+_BROKER_SCHEMES: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "nats": ("nats", "tls"),
+    "rabbitmq": ("amqp", "amqps"),
+    "redis": ("redis", "rediss"),
+}
+_BROKER_EXAMPLES: Final[Mapping[QueueKind, str]] = {
+    "nats": "nats://user:password@host:4222",
+    "rabbitmq": "amqp://user:password@host:5672/vhost",
+    "redis": "redis://user:password@host:6379/0",
+}
+_REDIS_PATH: Final = re.compile(r"/?[0-9]{0,4}")
+_PARTED: Final[Mapping[QueueKind, str]] = {"nats": "stream/consumer", "redis": "stream/group"}
 
 _KNOWN_REGISTRIES: Final[dict[HookKind, str]] = {"dockerhub": "docker.io", "github": "ghcr.io", "quay": "quay.io"}
 _SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "github", "jfrog", "nexus"})
@@ -54,7 +67,14 @@ def parse_queue(name: str, section: QueueSection, paper: Paper) -> QueueSettings
 
     def make() -> QueueSettings:
         _check_name(name, "queue", "it is a name for logs")
-        urls = tuple(_broker(paper.fill(url, "queues", name, "urls", at)) for at, url in enumerate(section.urls))
+        urls = tuple(
+            _broker(section.kind, paper.fill(url, "queues", name, "urls", at)) for at, url in enumerate(section.urls)
+        )
+        parts = _PARTED.get(section.kind)
+        if parts is not None and not all(section.queue.rpartition("/")):
+            raise UsageError(
+                f"queues.{name}.queue: {shown(section.queue)}: not {parts}", remedy="both must exist there"
+            )
         origin = paper.origin("queues", name)
         return QueueSettings(name, section.kind, urls, section.queue, section.prefetch, section.poison, origin)
 
@@ -202,16 +222,17 @@ def _login(section: LoginSection, paper: Paper, *place: Step) -> Login:
     return Login(username, paper.fill(section.password, *place, "password"))
 
 
-def _broker(url: str) -> str:
+def _broker(kind: QueueKind, url: str) -> str:
     """Return *url*; `UsageError`, which does not show it, where it is no address of a broker."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in _BROKER_SCHEMES and bool(parts.hostname) and parts.port != 0
+        known = parts.scheme in _BROKER_SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
+        known = known and (kind != "redis" or _REDIS_PATH.fullmatch(parts.path) is not None)
     except ValueError:
         known = False
     if not known:
         raise UsageError(
             "urls: not the address of a broker",
-            remedy="amqp://user:password@host:5672/vhost; special characters of a password as %40",
+            remedy=f"{_BROKER_EXAMPLES[kind]}; special characters of a password as %40",
         )
     return url

@@ -7,12 +7,12 @@ delivered again, and an event that is recorded twice leads to one copy.
 import asyncio
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import structlog
 
-from image_syncer.config.model import QueueSettings
+from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.queues.backoff import Backoff
@@ -39,11 +39,19 @@ async def listen(settings: QueueSettings, inbox: Inbox, stop: asyncio.Event, rng
     await _Listener(settings, inbox, stop, rng).run()
 
 
-def _opener(kind: Literal["rabbitmq"]) -> OpenSession:
+def _opener(kind: QueueKind) -> OpenSession:
     """Return how to open a session with a broker of that *kind*: the place for another one."""
     match kind:
+        case "nats":
+            from image_syncer.queues.nats import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
+
+            return open_session
+        case "redis":
+            from image_syncer.queues.redis import open_session  # noqa: PLC0415 - the same
+
+            return open_session
         case "rabbitmq":
-            from image_syncer.queues.rabbitmq import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
+            from image_syncer.queues.rabbitmq import open_session  # noqa: PLC0415 - the same
 
             return open_session
 

@@ -57,6 +57,17 @@ def token(more: str, *, kind: str = "pubsub") -> str:
         ("hooks:\n  h:\n    kind: zot\n    secret: {a: hunter2}", "5: hooks.h.secret: expected a text, found a map"),
         ("server: {allow_open: 'yes'}", "2: server.allow_open: expected true or false, without quotes"),
         ("server: {auth: {tokens: [a, ~]}}", "2: server.auth.tokens[1]: expected a text, found nothing"),
+        ("queues: {q: {kind: kafka, urls: a, queue: q}}", "2: queues.q.kind: 'kafka' is not known"),
+        ("queues: {q: {kind: nats, urls: 'nats://h:1', queue: q}}", "2: queues.q.queue: 'q': not stream/consumer"),
+        ("queues: {q: {kind: redis, urls: 'redis://h:1', queue: q/}}", "2: queues.q.queue: 'q/': not stream/group"),
+        (
+            "queues: {q: {kind: redis, urls: 'amqp://h:1', queue: q/g}}",
+            "2: urls: not the address of a broker (redis://",
+        ),
+        (
+            "queues: {q: {kind: redis, urls: 'redis://h/x', queue: q/g}}",
+            "2: urls: not the address of a broker (redis://",
+        ),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: 0}}", "2: queues.q.prefetch: at least 1"),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: x}}", "2: queues.q.prefetch: expected a whole"),
         ("rules: [{name: 'a b', source: q.io/a, targets: t.io/x}]", "2: rules[0].name: characters that have no place"),

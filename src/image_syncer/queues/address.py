@@ -1,0 +1,30 @@
+"""The address of a broker in its parts, for clients that read addresses in ways of their own."""
+
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address that the configuration has checked. *user* and *password* are None where it has no login."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    user: str | None
+    password: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str, *, port: int) -> Self:
+        """Return the parts of *url*, with the usual *port* where it names none."""
+        parts = urlsplit(url)
+        user, password = (None if text is None else unquote(text) or None for text in (parts.username, parts.password))
+        return cls(parts.scheme, parts.hostname or "", parts.port or port, parts.path.strip("/"), user, password)
+
+    @property
+    def without_login(self) -> str:
+        """The address alone."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"

@@ -1,0 +1,244 @@
+"""NATS JetStream and Redis streams, over real servers: what holds for RabbitMQ holds for them."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
+from nats.js.client import JetStreamContext
+from redis.asyncio import Redis
+
+from image_syncer.config.model import QueueKind, QueueSettings
+from queues.listening import Desk, listening, logged_as, until
+from support.brokers import PASSWORD, Nats, RedisServer, Server
+
+
+class Stream(Protocol):
+    """A stream with its consumer or group, as an operator makes and looks at it."""
+
+    kind: QueueKind
+    queue: str
+
+    async def publish(self, *bodies: bytes) -> None:
+        """Add messages."""
+        ...
+
+    async def unsettled(self) -> int:
+        """Return how many messages nobody has acknowledged."""
+        ...
+
+
+class NatsStream:
+    """A stream `images` with the consumer `mirror`."""
+
+    kind: QueueKind = "nats"
+    queue = "images/mirror"
+
+    def __init__(self, client: Client) -> None:
+        self._jetstream: Any = JetStreamContext(client)
+
+    async def make(self) -> None:
+        """Make both."""
+        await self._jetstream.add_stream(name="images", subjects=["images"])
+        await self._jetstream.add_consumer("images", ConsumerConfig(durable_name="mirror", ack_wait=5))
+
+    async def publish(self, *bodies: bytes) -> None:
+        """Add messages."""
+        for body in bodies:
+            await self._jetstream.publish("images", body)
+
+    async def unsettled(self) -> int:
+        """Return how many messages nobody has acknowledged."""
+        info = await self._jetstream.consumer_info("images", "mirror")
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+class RedisStream:
+    """A stream `images` with the group `mirror`."""
+
+    kind: QueueKind = "redis"
+    queue = "images/mirror"
+
+    def __init__(self, client: Redis) -> None:
+        self.client: Any = client
+
+    async def make(self) -> None:
+        """Make both."""
+        await self.client.xgroup_create("images", "mirror", id="0", mkstream=True)
+
+    async def publish(self, *bodies: bytes) -> None:
+        """Add messages."""
+        for body in bodies:
+            await self.client.xadd("images", {"data": body})
+
+    async def unsettled(self) -> int:
+        """Return how many messages nobody has acknowledged."""
+        [group] = await self.client.xinfo_groups("images")
+        return int(group["pending"]) + int(group["lag"] or 0)
+
+    async def dead(self) -> list[bytes]:
+        """Return what was refused."""
+        return [fields[b"data"] for _, fields in await self.client.xrange("images.dead")]
+
+
+@asynccontextmanager
+async def opened(server: Server) -> AsyncGenerator[NatsStream | RedisStream]:
+    """Connect as an operator."""
+    if isinstance(server, Nats):
+        client = Client()
+        address = f"nats://127.0.0.1:{server.port}"
+        await client.connect(address, user="syncer", password=PASSWORD, allow_reconnect=False)
+        yield NatsStream(client)
+        await client.close()
+        return
+    async with Redis(host="127.0.0.1", port=server.port, password=PASSWORD) as redis:
+        yield RedisStream(redis)
+
+
+@pytest.fixture(params=[Nats, RedisServer], ids=["nats", "redis"])
+def server(request: pytest.FixtureRequest) -> Generator[Server]:
+    """A server of the test's own."""
+    kind: type[Server] = request.param
+    if not kind.is_installed():
+        pytest.skip(f"{kind.program} is not installed")
+    with kind() as started:
+        yield started
+
+
+@pytest.fixture
+async def stream(server: Server) -> AsyncGenerator[NatsStream | RedisStream]:
+    """A stream that is there."""
+    async with opened(server) as made:
+        await made.make()
+        yield made
+
+
+def settings(server: Server, stream: Stream, **changes: Any) -> QueueSettings:
+    """Return a queue that is *stream*."""
+    wanted: dict[str, Any] = {"urls": (server.url,), "queue": stream.queue, "prefetch": 5} | changes
+    return QueueSettings("pushes", stream.kind, **wanted)
+
+
+def message(tag: str) -> bytes:
+    """Return a push."""
+    return json.dumps({"Name": "registry.example.com/team/app", "Tag": tag}).encode()
+
+
+async def has(desk: Desk, count: int) -> bool:
+    """Whether *count* events are recorded, each counted once."""
+    return len(set(await desk.tags())) >= count
+
+
+async def test_messages_become_events_and_are_acknowledged(server: Server, stream: Stream, desk: Desk) -> None:
+    """More of them than one handful, in their order, and none remains."""
+    await stream.publish(*(message(f"v{number}") for number in range(12)))
+    async with listening(settings(server, stream), desk.inbox):
+        await until(lambda: has(desk, 12))
+        await until(lambda: is_settled(stream))
+    assert await desk.tags() == [f"v{number}" for number in range(12)]
+
+
+async def test_nothing_is_acknowledged_before_it_is_durable(server: Server, stream: Stream, desk: Desk) -> None:
+    """While the state cannot be written all of them stay the broker's."""
+    await stream.publish(message("v1"), message("v2"))
+    with desk.locked():
+        async with listening(settings(server, stream), desk.inbox) as logged:
+            await logged_as(logged, "queue.message_postponed")
+            assert await stream.unsettled() == 2
+
+
+async def test_poison_does_not_come_back(server: Server, stream: Stream, desk: Desk) -> None:
+    """Rejected, with the reason in the log; what is behind it is taken. Redis keeps it in a stream beside."""
+    await stream.publish(b"{", message("v1"))
+    async with listening(settings(server, stream), desk.inbox) as logged:
+        await until(lambda: has(desk, 1))
+        await until(lambda: is_settled(stream))
+    assert [entry["poison"] for entry in logged if entry["event"] == "queue.message_refused"] == ["reject"]
+    if isinstance(stream, RedisStream):
+        assert await stream.dead() == [b"{"]
+
+
+async def test_poison_is_dropped_where_the_file_says_so(server: Server, stream: Stream, desk: Desk) -> None:
+    """Nothing is left of it."""
+    await stream.publish(b"{", message("v1"))
+    async with listening(settings(server, stream, poison="drop"), desk.inbox):
+        await until(lambda: has(desk, 1))
+        await until(lambda: is_settled(stream))
+    if isinstance(stream, RedisStream):
+        assert await stream.dead() == []
+
+
+async def test_nothing_is_lost_when_the_server_is_killed_and_comes_back(
+    server: Server, stream: Stream, desk: Desk
+) -> None:
+    """What it had before, and what is added afterwards; nobody restarts us."""
+    await stream.publish(*(message(f"v{number}") for number in range(40)))
+    async with listening(settings(server, stream), desk.inbox) as logged:
+        await until(lambda: has(desk, 5))
+        server.kill()
+        await logged_as(logged, "queue.lost")
+        server.start()
+        async with opened(server) as again:
+            await again.publish(message("later"))
+            await until(lambda: has(desk, 41))
+            await until(lambda: is_settled(again))
+
+
+async def test_what_is_missing_is_said_and_never_made(server: Server, stream: Stream, desk: Desk) -> None:
+    """A typo makes no stream."""
+    async with listening(settings(server, stream, queue="imagse/mirror"), desk.inbox) as logged:
+        await logged_as(logged, "queue.unreachable")
+    [error, *_] = [entry["error"] for entry in logged if entry["event"] == "queue.unreachable"]
+    assert error == "the stream or its consumer does not exist; neither is ever made here".replace(
+        "consumer", "consumer" if stream.kind == "nats" else "group"
+    )
+
+
+async def test_the_next_address_is_used_and_no_login_is_told(server: Server, stream: Stream, desk: Desk) -> None:
+    """The first address is dead, the second has a wrong login."""
+    wrong = server.url.replace(PASSWORD.replace("@", "%40"), "hunter2")
+    dead = server.url.replace(str(server.port), "1")
+    await stream.publish(message("v1"))
+    async with listening(settings(server, stream, urls=(dead, wrong, server.url)), desk.inbox) as logged:
+        await until(lambda: has(desk, 1))
+    assert [entry["event"] for entry in logged].count("queue.unreachable") >= 2
+    assert not any(secret in str(logged) for secret in ("hunter2", PASSWORD, PASSWORD.replace("@", "%40")))
+
+
+async def test_an_entry_of_plain_fields_is_a_message(desk: Desk) -> None:
+    """`XADD images * Name ... Tag ...`, as one types it."""
+    if not RedisServer.is_installed():
+        pytest.skip("redis-server is not installed")
+    with RedisServer() as server:
+        async with opened(server) as stream:
+            await stream.make()
+            assert isinstance(stream, RedisStream)
+            await stream.client.xadd("images", {"Name": "registry.example.com/app", "Tag": "v1"})
+            async with listening(settings(server, stream), desk.inbox):
+                await until(lambda: has(desk, 1))
+
+
+async def test_what_another_consumer_left_is_taken_over(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its consumer may be dead: after a while its entries are anybody's."""
+    if not RedisServer.is_installed():
+        pytest.skip("redis-server is not installed")
+    monkeypatch.setattr("image_syncer.queues.redis._ABANDONED_SECONDS", 0.5)
+    with RedisServer() as server:
+        async with opened(server) as stream:
+            await stream.make()
+            assert isinstance(stream, RedisStream)
+            await stream.publish(message("v1"))
+            await stream.client.xreadgroup("mirror", "somebody", {"images": ">"})
+            await asyncio.sleep(0.6)
+            async with listening(settings(server, stream), desk.inbox):
+                await until(lambda: has(desk, 1))
+                await until(lambda: is_settled(stream))
+
+
+async def is_settled(stream: Stream) -> bool:
+    """Whether everything is acknowledged."""
+    return await stream.unsettled() == 0
