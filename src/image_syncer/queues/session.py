@@ -1,7 +1,7 @@
 """The seam between our loop and a broker: what arrives over one connection, until that ends.
 
 Another broker is a function like `rabbitmq.open_session`: it connects, hands each message to `Session.deliver`, and
-tells the end by `Session.end`. FastStream's brokers share the three ways to settle a message.
+tells the end by `Session.end`.
 """
 
 import asyncio
