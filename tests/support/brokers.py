@@ -28,7 +28,12 @@ class Server:
     @classmethod
     def is_installed(cls) -> bool:
         """Whether there is one on this machine."""
-        return shutil.which(cls.program) is not None
+        return cls.path() is not None
+
+    @classmethod
+    def path(cls) -> str | None:
+        """Where it is; Debian keeps some servers out of an ordinary user's PATH."""
+        return shutil.which(cls.program) or shutil.which(cls.program, path="/usr/sbin")
 
     def __enter__(self) -> Self:
         self.start()
@@ -51,7 +56,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        command = [self.program, *self.arguments(Path(self._directory.name))]
+        command = [self.path() or self.program, *self.arguments(Path(self._directory.name))]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         while True:
