@@ -33,6 +33,8 @@ def test_schedules_and_hooks_copy_and_the_api_tells(tmp_path: Path) -> None:
             wait_for(lambda: target.tags("mirror/team/deep/app") == ["v2"], 20)
             wait_for(lambda: settled(port), 10)
             assert '"name": "team"' in api(port, "rules")
+            base, team = json.loads(api(port, "rules"))
+            assert (base["last_run_at"] is None, team["last_run_at"]) == (False, None)
             assert '"trigger": "schedule"' in api(port, "runs")
             start(port, "rules/base/run")
             wait_for(lambda: '"trigger": "request"' in api(port, "runs"), 20)

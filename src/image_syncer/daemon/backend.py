@@ -1,7 +1,6 @@
 """What the server asks of us, answered from the state, the jobs and the rules."""
 
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import datetime
 from typing import Final, TypeVar
 
 from image_syncer.daemon.dispatcher import Dispatcher
@@ -13,7 +12,17 @@ from image_syncer.jobs import JobStatus as QueueStatus
 from image_syncer.jobs import JobsUnavailable, Replay
 from image_syncer.jobs import JobView as QueueView
 from image_syncer.server import backend as api
-from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter, RunRecord, State, StateUnavailable, Trigger
+from image_syncer.state import (
+    Event,
+    EventFilter,
+    EventStatus,
+    ImageFilter,
+    Planned,
+    RunRecord,
+    State,
+    StateUnavailable,
+    Trigger,
+)
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.rule import Cron, Rule, Schedule
 
@@ -77,9 +86,9 @@ class Rules:
         self._dispatcher = dispatcher
 
     async def list(self) -> Sequence[api.RuleView]:
-        """Return all of them with their next times."""
+        """Return all of them with their last and next times."""
         planned = {entry.rule: entry for entry in await _ask(self._state.schedules.list())}
-        return [_rule(rule, planned[rule.name].due_at if rule.name in planned else None) for rule in self._book.rules]
+        return [_rule(rule, planned.get(rule.name)) for rule in self._book.rules]
 
     async def run(self, name: str) -> int | None:
         """Return the job that runs the rule now, None where one waits already; `Missing`."""
@@ -213,11 +222,18 @@ def _event(event: Event) -> api.EventView:
     )
 
 
-def _rule(rule: Rule, next_at: datetime | None) -> api.RuleView:
+def _rule(rule: Rule, planned: Planned | None) -> api.RuleView:
     schedule = None if rule.triggers.schedule is None else _in_words(rule.triggers.schedule)
     targets = [str(target) for target in rule.targets]
     return api.RuleView(
-        rule.name, str(rule.source), targets, str(rule.selection), rule.triggers.events, schedule, next_at
+        rule.name,
+        str(rule.source),
+        targets,
+        str(rule.selection),
+        rule.triggers.events,
+        schedule,
+        None if planned is None else planned.due_at,
+        None if planned is None else planned.last_run_at,
     )
 
 

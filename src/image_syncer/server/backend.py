@@ -124,7 +124,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """What was asked for, as it is written; *schedule* and *next_at* are None where a rule has no times."""
+    """What was asked for, as it is written; *schedule* and *next_at* are None where a rule has no times.
+
+    *last_run_at* is when its last time came, None where none did yet.
+    """
 
     name: str
     source: str
@@ -133,7 +136,7 @@ class RuleView:
     events: bool
     schedule: str | None = None
     next_at: datetime | None = None
-    last_run: int | None = None
+    last_run_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
