@@ -39,21 +39,21 @@ class NatsStream:
     queue = "images/mirror"
 
     def __init__(self, client: Client) -> None:
-        self._jetstream: Any = JetStreamContext(client)
+        self.jetstream: Any = JetStreamContext(client)
 
     async def make(self) -> None:
         """Make both."""
-        await self._jetstream.add_stream(name="images", subjects=["images"])
-        await self._jetstream.add_consumer("images", ConsumerConfig(durable_name="mirror", ack_wait=5))
+        await self.jetstream.add_stream(name="images", subjects=["images"])
+        await self.jetstream.add_consumer("images", ConsumerConfig(durable_name="mirror", ack_wait=5))
 
     async def publish(self, *bodies: bytes) -> None:
         """Add messages."""
         for body in bodies:
-            await self._jetstream.publish("images", body)
+            await self.jetstream.publish("images", body)
 
     async def unsettled(self) -> int:
         """Return how many messages nobody has acknowledged."""
-        info = await self._jetstream.consumer_info("images", "mirror")
+        info = await self.jetstream.consumer_info("images", "mirror")
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.config.model import (
     HeaderSecret,
@@ -228,8 +228,13 @@ def _broker(kind: QueueKind, url: str) -> str:
         parts = urlsplit(url)
         known = parts.scheme in _BROKER_SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
         known = known and (kind != "redis" or _REDIS_PATH.fullmatch(parts.path) is not None)
+        asked = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
     except ValueError:
-        known = False
+        known, asked = False, set[str]()
+    if known and kind != "rabbitmq" and asked - {"cafile"}:
+        raise UsageError(
+            f"urls: {shown(min(asked - {'cafile'}))} means nothing at {kind}", remedy="?cafile= alone does"
+        )
     if not known:
         raise UsageError(
             "urls: not the address of a broker",

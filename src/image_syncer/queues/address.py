@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address that the configuration has checked. *user* and *password* are None where it has no login."""
+    """An address that the configuration has checked. *user* and *password* are None where it has no login.
+
+    *cafile* names the certificates that are trusted, None for those of the system.
+    """
 
     scheme: str
     host: str
@@ -15,13 +18,17 @@ class Address:
     path: str
     user: str | None
     password: str | None = field(repr=False)
+    cafile: str | None = None
 
     @classmethod
     def parse(cls, url: str, *, port: int) -> Self:
         """Return the parts of *url*, with the usual *port* where it names none."""
         parts = urlsplit(url)
         user, password = (None if text is None else unquote(text) or None for text in (parts.username, parts.password))
-        return cls(parts.scheme, parts.hostname or "", parts.port or port, parts.path.strip("/"), user, password)
+        (cafile,) = parse_qs(parts.query).get("cafile", [None])[:1]
+        return cls(
+            parts.scheme, parts.hostname or "", parts.port or port, parts.path.strip("/"), user, password, cafile
+        )
 
     @property
     def without_login(self) -> str:

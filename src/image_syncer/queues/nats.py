@@ -7,12 +7,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from socket import gaierror
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
@@ -33,6 +35,10 @@ _PHRASES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (gaierror, "its name does not exist"),
     (ssl.SSLCertVerificationError, "its certificate cannot be trusted"),
     (ssl.SSLError, "TLS is not spoken there"),
+    (FileNotFoundError, "the file of its CA does not exist"),
+)
+_UNFIT: Final = (
+    "the consumer is none that is pulled and takes an acknowledgement of each message (--pull --ack explicit)"
 )
 
 
@@ -67,6 +73,32 @@ class NatsDelivery:
         self._hand.put_down()
 
 
+class _Tls(ssl.SSLContext):
+    """What we trust. It knows whether it was used: the client goes on in the clear where the server asks for no TLS."""
+
+    used = False
+
+    def wrap_bio(self, *args: Any, **keywords: Any) -> ssl.SSLObject:
+        """Begin a handshake."""
+        self.used = True
+        return super().wrap_bio(*args, **keywords)
+
+
+@dataclass(frozen=True, slots=True)
+class _Consumer:
+    """The durable consumer *name* of *stream*."""
+
+    jetstream: JetStreamContext
+    stream: str
+    name: str
+
+    async def check(self) -> None:
+        """Return if it is there and fit: under any other policy a message is gone before its event is durable."""
+        config = (await self.jetstream.consumer_info(self.stream, self.name)).config
+        if config.ack_policy != AckPolicy.EXPLICIT or config.deliver_subject is not None:
+            raise BrokerTrouble(_UNFIT)
+
+
 @asynccontextmanager
 async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Session]:
     """Connect to *url* and take messages from the consumer; `BrokerTrouble` if that fails."""
@@ -78,37 +110,63 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
     async def ignore(_error: Exception) -> None:
         """Say nothing: what follows from it is told where it is met."""
 
+    async with _translated(_ANSWER_SECONDS):
+        security = _security(address)
     try:
         async with _translated(2 * _CONNECT_SECONDS):
             await client.connect(
                 address.without_login,
-                user=address.user,
-                password=address.password,
+                **security,
                 name="image-syncer",
                 allow_reconnect=False,
                 connect_timeout=_CONNECT_SECONDS,
                 closed_cb=lost,
                 error_cb=ignore,
             )
-            subscription = await _subscription(client, settings.queue)
+            stream, _, name = settings.queue.rpartition("/")
+            consumer = _Consumer(JetStreamContext(client, timeout=_ANSWER_SECONDS), stream, name)
+            await consumer.check()
+            subscription = await consumer.jetstream.pull_subscribe_bind(name, stream)
         async with asyncio.TaskGroup() as group:
-            pump = group.create_task(_pump(subscription, session, settings.prefetch))
+            pump = group.create_task(_pump(consumer, subscription, session, settings.prefetch))
             yield session
             pump.cancel()
+        await _return_leftovers(session)
     finally:
         with suppress(NatsError, OSError, TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await client.close()
 
 
-async def _subscription(client: Client, queue: str) -> JetStreamContext.PullSubscription:
-    stream, _, consumer = queue.rpartition("/")
-    jetstream = JetStreamContext(client, timeout=_ANSWER_SECONDS)
-    await jetstream.consumer_info(stream, consumer)
-    return await jetstream.pull_subscribe_bind(consumer, stream)
+def _security(address: Address) -> dict[str, Any]:
+    """Return the login and what is trusted. The login is told once TLS is there, if the address asks for that."""
+    tls = _Tls(ssl.PROTOCOL_TLS_CLIENT)
+    if address.cafile is None:
+        tls.load_default_certs()
+    else:
+        tls.load_verify_locations(address.cafile)
+
+    def guarded(secret: str) -> str:
+        if address.scheme == "tls" and not tls.used:
+            raise ssl.SSLError
+        return secret
+
+    user, password = address.user, address.password
+    if user is not None and password is None:
+        return {"tls": tls, "token": lambda: guarded(user)}  # NATS writes a token in the place of a user.
+    return {"tls": tls, "user": user, "password": None if password is None else lambda: guarded(password)}
 
 
-async def _pump(subscription: JetStreamContext.PullSubscription, session: Session, count: int) -> None:
+async def _return_leftovers(session: Session) -> None:
+    """Give back what waited behind the last message, which would else come again only after the `ack_wait`."""
+    with suppress(BrokerTrouble):  # It comes again anyhow, after the `ack_wait`.
+        for delivery in session.leftovers() if session.reason is None else ():
+            await delivery.give_back()
+
+
+async def _pump(
+    consumer: _Consumer, subscription: JetStreamContext.PullSubscription, session: Session, count: int
+) -> None:
     hand = Hand()
     while not session.has_ended:
         await hand.empty()
@@ -116,12 +174,20 @@ async def _pump(subscription: JetStreamContext.PullSubscription, session: Sessio
         try:
             messages = await subscription.fetch(count, timeout=_FETCH_SECONDS)
         except TimeoutError:
-            continue  # There was none.
+            await _look_after(consumer, session)  # There was none: it may also be gone, of which nobody tells us.
         except (NatsError, OSError) as error:
             session.end(_phrase(error))
         hand.take(len(messages))
         for message in messages:
             session.deliver(NatsDelivery(message, hand))
+
+
+async def _look_after(consumer: _Consumer, session: Session) -> None:
+    try:
+        async with _translated(_ANSWER_SECONDS):
+            await consumer.check()
+    except BrokerTrouble as error:
+        session.end(str(error))
 
 
 @asynccontextmanager

@@ -26,6 +26,9 @@ _ANSWER_SECONDS: Final = 5.0
 _BLOCK_SECONDS: Final = 2.0
 _ABANDONED_SECONDS: Final = 60.0
 _DATA: Final = b"data"
+_ENVELOPE: Final = b"__data__"
+_ENVELOPE_MAGIC: Final = b"\x89BIN\r\n\x1a\n"
+_ENVELOPE_START: Final = slice(14, 18)
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 
@@ -55,9 +58,11 @@ class RedisDelivery:
 
     @property
     def body(self) -> bytes:
-        """What it says: its field `data`, or else all of its fields as one JSON object."""
+        """What it says: its field `data`, what FastStream puts around one, or all of its fields as one JSON object."""
         if _DATA in self._fields:
             return self._fields[_DATA]
+        if _ENVELOPE in self._fields:
+            return _unwrapped(self._fields[_ENVELOPE])
         fields = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in self._fields.items()}
         return json.dumps(fields).encode()
 
@@ -93,6 +98,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
         username=address.user,
         password=address.password,
         ssl=address.scheme == "rediss",
+        ssl_ca_certs=address.cafile,
         socket_connect_timeout=_CONNECT_SECONDS,
         socket_timeout=_BLOCK_SECONDS + _ANSWER_SECONDS,
         socket_keepalive=True,
@@ -147,6 +153,13 @@ async def _read(client: Redis, group: _Group, count: int, after: bytes) -> Seque
     return found[0][1] if found else ()
 
 
+def _unwrapped(envelope: bytes) -> bytes:
+    """Return the body in FastStream's binary *envelope*, which says where that begins; anything else as it is."""
+    if not envelope.startswith(_ENVELOPE_MAGIC):
+        return envelope
+    return envelope[int.from_bytes(envelope[_ENVELOPE_START], "big") :]
+
+
 async def _without_the_gone(client: Redis, group: _Group, entries: Sequence[Entry]) -> Sequence[Entry]:
     """Settle the entries that were trimmed off the stream while somebody had them, and return the others."""
     gone = [number for number, fields in entries if not fields]
@@ -173,6 +186,8 @@ def _phrase(error: BaseException) -> str:
             return "the login may not read the stream"
         case ResponseError() if "NOGROUP" in str(error):
             return "the stream or its group does not exist; neither is ever made here"
+        case ResponseError() if "WRONGTYPE" in str(error):
+            return "what has the name of the stream is none"
         case TimeoutError() | RedisTimeoutError():
             return "no answer in time"
         case _:

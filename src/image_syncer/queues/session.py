@@ -5,7 +5,7 @@ tells the end by `Session.end`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -67,6 +67,11 @@ class Session:
     async def next(self) -> Delivery | None:
         """Return what arrived first, None once the session has ended: what waits then goes back to the broker."""
         return None if self.has_ended else await self._arrived.get()
+
+    def leftovers(self) -> Sequence[Delivery]:
+        """Return what has arrived and was not taken, and forget it."""
+        waiting = (self._arrived.get_nowait() for _ in range(self._arrived.qsize()))
+        return [delivery for delivery in waiting if delivery is not None]
 
     async def rest(self, seconds: float) -> None:
         """Wait *seconds*, or until the session ends."""

@@ -68,6 +68,10 @@ def token(more: str, *, kind: str = "pubsub") -> str:
             "queues: {q: {kind: redis, urls: 'redis://h/x', queue: q/g}}",
             "2: urls: not the address of a broker (redis://",
         ),
+        (
+            "queues: {q: {kind: nats, urls: 'tls://h?ca=x', queue: q/g}}",
+            "2: urls: 'ca' means nothing at nats (?cafile= alone does)",
+        ),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: 0}}", "2: queues.q.prefetch: at least 1"),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: x}}", "2: queues.q.prefetch: expected a whole"),
         ("rules: [{name: 'a b', source: q.io/a, targets: t.io/x}]", "2: rules[0].name: characters that have no place"),
