@@ -24,6 +24,7 @@ _PORT: Final = 6379
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 5.0
 _BLOCK_SECONDS: Final = 2.0
+_DEAD_LETTERS: Final = 10_000  # About; the oldest go, since poison is a stranger's and has no end.
 _ABANDONED_SECONDS: Final = 60.0
 _DATA: Final = b"data"
 _ENVELOPE: Final = b"__data__"
@@ -79,7 +80,9 @@ class RedisDelivery:
     async def reject(self) -> None:
         """Settle it: it is moved to the stream of the same name that ends in `.dead`."""
         async with _translated(_ANSWER_SECONDS):
-            await self._client.xadd(self._group.dead_letters, cast("dict[Any, Any]", dict(self._fields)))
+            await self._client.xadd(
+                self._group.dead_letters, cast("dict[Any, Any]", dict(self._fields)), maxlen=_DEAD_LETTERS
+            )
             await self._client.xack(self._group.stream, self._group.name, self._id)
         self._hand.put_down()
 
