@@ -15,12 +15,12 @@ from image_syncer.server import backend as api
 from image_syncer.state import (
     Event,
     EventFilter,
-    EventStatus,
     ImageFilter,
     Planned,
     RunRecord,
     State,
     StateUnavailable,
+    Tally,
     Trigger,
 )
 from image_syncer.sync.result import CopyResult, Outcome
@@ -57,8 +57,7 @@ class Events:
 
     async def list(self, wanted: api.EventFilter, part: api.Slice) -> api.Page[api.EventView]:
         """Return a part of those that are *wanted*, newest first."""
-        status = None if wanted.status is None else EventStatus(wanted.status.value)
-        chosen = EventFilter(status=status, source=wanted.source, repository=wanted.repository)
+        chosen = EventFilter(status=wanted.status, source=wanted.source, repository=wanted.repository)
         found = await _ask(self._events.page(chosen, before=part.before, limit=part.limit))
         return _page([_event(event) for event in found], part, [event.id for event in found])
 
@@ -69,11 +68,9 @@ class Events:
             raise api.Missing(f"there is no event {event}")
         return _event(found)
 
-    async def tally(self) -> api.Tally:
+    async def tally(self) -> Tally:
         """Return how many there are."""
-        found = await _ask(self._events.tally())
-        counts = {(source, api.EventStatus(status.value)): count for (source, status), count in found.counts.items()}
-        return api.Tally(counts, found.waiting_since)
+        return await _ask(self._events.tally())
 
 
 class Rules:
@@ -216,9 +213,9 @@ def _event(event: Event) -> api.EventView:
         event.tag,
         event.digest,
         event.received_at,
-        api.EventStatus(event.status.value),
+        event.status,
         event.repetitions,
-        [api.EventCopy(copy.source, copy.target, copy.outcome, copy.reason, copy.finished_at) for copy in event.copies],
+        event.copies,
     )
 
 

@@ -72,9 +72,14 @@ async def _converse(process: Process, server: str) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+    """Leave neither the process nor its pipes behind.
+
+    The pipes first: what the helper started itself may hold the other ends open, and until they are closed Python 3.11
+    does not say that the helper has ended. There is no public way to them.
+    """
+    transport = cast("asyncio.SubprocessTransport", process._transport)  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+    transport.close()  # Kills what still runs.
+    await process.wait()
 
 
 def _parse(output: bytes, program: str, server: str) -> Credential:

@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.events.tokens import Jwt, SigningKeys
+from image_syncer.state import EventCopy, EventStatus, Tally
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -34,14 +35,6 @@ class Missing(ImageSyncerError):
 
 class Conflict(ImageSyncerError):
     """The thing is there, and is not in the state that the request needs."""
-
-
-class EventStatus(StrEnum):
-    """How far an event has come."""
-
-    RECEIVED = "received"
-    DISPATCHED = "dispatched"
-    UNMATCHED = "unmatched"
 
 
 class JobStatus(StrEnum):
@@ -80,17 +73,6 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class EventCopy:
-    """One copy that an event led to; *outcome* None until it is finished."""
-
-    source: str
-    target: str
-    outcome: str | None = None
-    reason: str | None = None
-    finished_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class EventView:
     """A push that we were told of; *repetitions* counts how often it was delivered again."""
 
@@ -112,14 +94,6 @@ class EventFilter:
     status: EventStatus | None = None
     source: str | None = None
     repository: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
-
-    counts: Mapping[tuple[str, EventStatus], int]
-    waiting_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
