@@ -3,11 +3,12 @@
 Every implementation passes the contract suite in `tests/contract`. All methods raise `errors.StoreError`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
-from image_syncer.oci import Descriptor, RawManifest, Repository, Verifier
+from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository, Verifier
 
 Chunk = bytes | bytearray | memoryview
 """A piece of content; valid only until the next one is asked for, since buffers are reused."""
@@ -73,6 +74,64 @@ class Stores(Protocol):
 
     def target(self, repository: Repository) -> Target:
         """Return *repository* to write to."""
+        ...
+
+
+class Knowledge(Protocol):
+    """Where blobs are believed to be: which repository of a target registry got one last.
+
+    It may be wrong, old or empty, which costs requests and nothing else; so no method raises.
+    """
+
+    async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
+        """Return a repository of *registry* for each of *blobs* that is known there; others are left out."""
+        ...
+
+    def placed(self, repository: Repository, blob: Descriptor) -> None:
+        """Note that *repository* holds *blob*: it was pushed, mounted or found there."""
+        ...
+
+    def lost(self, repository: Repository, digest: Digest) -> None:
+        """Note that *repository* does not hold *digest* after all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """That *target* named *target_digest* a moment ago, which is what *source_digest* makes under *platforms*.
+
+    *written*: because we put it there, not because we found it so.
+    """
+
+    rule: str
+    source: Reference
+    source_digest: Digest
+    platforms: PlatformFilter
+    target: Reference
+    target_digest: Digest
+    written: bool
+
+
+class History(Protocol):
+    """What earlier runs found and wrote. Like `Knowledge` it may be wrong or empty, and no method raises."""
+
+    async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
+        """Return the digest of what *platforms* leave of the index or image *source*; None where it is not known."""
+        ...
+
+    def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
+        """Note that *platforms* leave *trimmed* of *source*."""
+        ...
+
+    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+        """Return what the tags and digests of the target *repository* named when we last looked or wrote.
+
+        Only what was confirmed within the last *seconds*.
+        """
+        ...
+
+    def confirm(self, copies: Sequence[Confirmed]) -> None:
+        """Note what *copies* say, as of now."""
         ...
 
 

@@ -1,0 +1,28 @@
+"""The roles of everything that holds images or remembers something about them."""
+
+from image_syncer.store.memory import MemoryHistory, MemoryKnowledge
+from image_syncer.store.roles import (
+    Chunk,
+    Confirmed,
+    History,
+    Knowledge,
+    Opener,
+    Source,
+    Stores,
+    Target,
+    verified,
+)
+
+__all__ = [
+    "Chunk",
+    "Confirmed",
+    "History",
+    "Knowledge",
+    "MemoryHistory",
+    "MemoryKnowledge",
+    "Opener",
+    "Source",
+    "Stores",
+    "Target",
+    "verified",
+]

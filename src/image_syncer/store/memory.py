@@ -1,0 +1,73 @@
+"""Knowledge and history of one process: what `--state none` uses."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
+from image_syncer.store.roles import Confirmed
+
+_LIMIT = 50_000
+
+
+class MemoryKnowledge:
+    """`Knowledge` that ends with the process; the oldest of 50 000 blobs are forgotten."""
+
+    def __init__(self) -> None:
+        self._holders: OrderedDict[tuple[str, Digest], Repository] = OrderedDict()
+
+    async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
+        """Return a repository of *registry* for each of *blobs* that is known there."""
+        found = {digest: self._holders.get((registry, digest)) for digest in blobs}
+        return {digest: repository for digest, repository in found.items() if repository is not None}
+
+    def placed(self, repository: Repository, blob: Descriptor) -> None:
+        """Note that *repository* holds *blob*."""
+        key = repository.registry, blob.digest
+        self._holders[key] = repository
+        self._holders.move_to_end(key)
+        if len(self._holders) > _LIMIT:
+            self._holders.popitem(last=False)
+
+    def lost(self, repository: Repository, digest: Digest) -> None:
+        """Note that *repository* does not hold *digest* after all."""
+        key = repository.registry, digest
+        if self._holders.get(key) == repository:
+            del self._holders[key]
+
+
+class MemoryHistory:
+    """`History` that ends with the process; the oldest of 50 000 entries of each kind are forgotten."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._trimmed: OrderedDict[tuple[Digest, PlatformFilter], Digest] = OrderedDict()
+        self._confirmed: OrderedDict[tuple[Repository, str], tuple[Digest, float]] = OrderedDict()
+
+    async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
+        """Return the digest of what *platforms* leave of *source*; None where it is not known."""
+        return self._trimmed.get((source, platforms))
+
+    def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
+        """Note that *platforms* leave *trimmed* of *source*."""
+        self._trimmed[source, platforms] = trimmed
+        if len(self._trimmed) > _LIMIT:
+            self._trimmed.popitem(last=False)
+
+    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+        """Return what the tags and digests of *repository* named within the last *seconds*."""
+        since = self._clock() - seconds
+        return {
+            identifier: digest
+            for (known, identifier), (digest, at) in self._confirmed.items()
+            if known == repository and at >= since
+        }
+
+    def confirm(self, copies: Sequence[Confirmed]) -> None:
+        """Note what *copies* say, as of now."""
+        for copy in copies:
+            key = copy.target.repository, copy.target.identifier
+            self._confirmed[key] = copy.target_digest, self._clock()
+            self._confirmed.move_to_end(key)
+            if len(self._confirmed) > _LIMIT:
+                self._confirmed.popitem(last=False)
