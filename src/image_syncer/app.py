@@ -19,6 +19,7 @@ from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.client import Registries
 from image_syncer.registry.credentials import Keychain
 from image_syncer.registry.options import Access, Limits
+from image_syncer.store import MemoryKnowledge
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
@@ -85,6 +86,7 @@ class Syncer:
         self._rng = rng
         self._width = max(1, options.proc) * _SMALL_REQUESTS_PER_TRANSFER
         self._burst: _Burst | None = None
+        self._knowledge = MemoryKnowledge()
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return what *rules* lead to now, without changing anything."""
@@ -161,7 +163,7 @@ class Syncer:
         """
         burst, now = self._burst, time.monotonic()
         if burst is None or now - burst.began > _BURST_SECONDS:
-            copier = Copier(self._registries, ManifestReader(self._registries), observer=Silent())
+            copier = self._copier(ManifestReader(self._registries), Silent())
             burst = self._burst = _Burst(copier, now)
         burst.users += 1
         try:
@@ -170,6 +172,10 @@ class Syncer:
             burst.users -= 1
             if not burst.users and self._burst is burst:
                 self._burst = None
+
+    def _copier(self, reader: ManifestReader, observer: Observer) -> Copier:
+        transfers = self._options.limits.transfers
+        return Copier(self._registries, reader, observer=observer, knowledge=self._knowledge, transfers=transfers)
 
     async def _run(
         self,
@@ -181,7 +187,7 @@ class Syncer:
         observer = observer or Silent()
         reader = ManifestReader(self._registries)
         planner = Planner(self._registries, reader, width=options.width)
-        copier = copier or Copier(self._registries, reader, observer=observer)
+        copier = copier or self._copier(reader, observer)
         run = Run(planner, copier, observer, options=options, clock=time.monotonic)
         started_at = datetime.now(UTC)
         before = dict(self._registries.requests)

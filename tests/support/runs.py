@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.store import Knowledge, MemoryKnowledge
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.planner import Planner
 from image_syncer.sync.reader import ManifestReader
@@ -32,8 +33,11 @@ def rule(
     return Rule(f"{source}:{wanted}", source, wanted, ends, platforms or PlatformFilter(), "images.yaml:1")
 
 
-def runner(stores: MemoryStores) -> RunRules:
-    """Return a function that executes rules over *stores* and returns the results by target."""
+def runner(stores: MemoryStores, knowledge: Knowledge | None = None) -> RunRules:
+    """Return a function that executes rules over *stores* and returns the results by target.
+
+    Without *knowledge* no execution knows anything of the ones before.
+    """
 
     async def execute(
         *rules: Rule, options: RunOptions | None = None, stop: Stop | None = None
@@ -41,7 +45,7 @@ def runner(stores: MemoryStores) -> RunRules:
         reader = ManifestReader(stores)
         done = Run(
             Planner(stores, reader, width=8),
-            Copier(stores, reader, observer=Silent()),
+            Copier(stores, reader, observer=Silent(), knowledge=knowledge or MemoryKnowledge(), transfers=5),
             Silent(),
             options=options or RunOptions(retries=0),
             clock=time.monotonic,

@@ -1,18 +1,19 @@
 """The graph copy: blobs, then child manifests, then the index, then the tag, and everything once.
 
-Nothing a puller can see changes before all that it needs is there. What was done is known for the whole run: a blob
-goes to each target registry once, is mounted into its other repositories, and a manifest that is already in a
-repository costs one request for a further tag.
+Nothing a puller can see changes before all that it needs is there. An image goes to all its targets in step, so that
+what they lack is read once for all of them; a target that fails drops out, and the others go on. What was done is known
+for the whole run: a manifest that is already in a repository costs one request for a further tag.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
-from image_syncer.errors import CopyFailed, MissingContent, StoreError, TooLarge
+from image_syncer.errors import CopyFailed, MissingContent, StoreError
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.store import Chunk, Source, Stores, Target
-from image_syncer.sync.once import Once
+from image_syncer.store import Knowledge, Stores
+from image_syncer.sync.claims import Claims
+from image_syncer.sync.content import Content
+from image_syncer.sync.goal import Goal, Image, alive
+from image_syncer.sync.placement import Placement
 from image_syncer.sync.plan import PlannedCopy
 from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.result import Observer, Transferred
@@ -20,247 +21,249 @@ from image_syncer.sync.trim import check_depth, trim
 from image_syncer.sync.work import work_off
 
 _PARTS_AT_ONCE = 16
-_NODES_LIMIT = 20_000
+_TAGS_AT_ONCE = 8
+_LOOKS = 2  # How often what a target says it lacks is looked for again: for the image, and for a further tag of it.
 
+_Key = tuple[Repository, Digest]
 
-@dataclass(slots=True)
-class _Job:
-    """One copy while it runs: its ends, what a filter rewrote, and what it has moved."""
-
-    origin: Repository
-    source: Source
-    repository: Repository
-    target: Target
-    rewritten: dict[Digest, RawManifest]
-    probe: bool
-    """Whether child manifests may be there already, so that asking for them can save their blobs."""
-    transferred: Transferred = field(default_factory=Transferred)
-    nodes: int = 0
-
-    def count(self, **amount: int) -> None:
-        self.transferred += Transferred(**amount)
-
-    def visit(self, raw: RawManifest) -> None:
-        """Bound the whole tree, since indexes multiply."""
-        self.nodes += 1
-        if self.nodes > _NODES_LIMIT:
-            error = TooLarge(f"{raw.digest}: more than {_NODES_LIMIT} manifests in one image")
-            raise CopyFailed(error, side="source", step="read manifest")
+Finished = Callable[[PlannedCopy, Transferred | CopyFailed], None]
+"""Is told how each copy ended, once."""
 
 
 class Copier:
     """Copies images between *stores*; one object serves a whole run and remembers what it has placed where."""
 
-    def __init__(self, stores: Stores, reader: ManifestReader, *, observer: Observer) -> None:
+    def __init__(
+        self, stores: Stores, reader: ManifestReader, *, observer: Observer, knowledge: Knowledge, transfers: int
+    ) -> None:
         self._stores = stores
         self._reader = reader
-        self._observer = observer
-        # By target repository: the failure of a blob is everybody's, since all would do the very same.
-        self._blobs: Once[tuple[Repository, Digest], None] = Once(share_failures=True)
+        self._placement = Placement(knowledge, observer, transfers=transfers)
+        # The failure of a blob is everybody's, since all would do the very same.
+        self._blobs: Claims[_Key] = Claims(share_failures=True)
         # That of a manifest may be one of its tag, which may not move.
-        self._manifests: Once[tuple[Repository, Digest], None] = Once(share_failures=False)
-        # By target registry: which repository got the blob first. A failure there may be that repository's alone.
-        self._placed: Once[tuple[str, Digest], Repository] = Once(share_failures=False)
+        self._manifests: Claims[_Key] = Claims(share_failures=False)
 
-    async def copy(self, planned: PlannedCopy, *, force: bool = False) -> Transferred:
-        """Carry out one planned copy and return what it moved; `CopyFailed` otherwise, and then no tag has changed."""
+    async def copy(self, copies: Sequence[PlannedCopy], finished: Finished, *, force: bool = False) -> None:
+        """Carry out planned copies of one source image, which may go to many targets, and tell how each ended.
+
+        Of a copy that failed no tag has changed.
+        """
+        goals = self._goals(copies, force=force)
+        try:
+            await self._copy_image(copies[0], list(goals.values()))
+        except CopyFailed as failure:
+            _fail_all(goals.values(), failure)
+        except StoreError as error:  # All I/O names its side; what is left is a manifest that cannot be parsed.
+            failure = CopyFailed(error, side="source", step="read manifest")
+            failure.__cause__ = error
+            _fail_all(goals.values(), failure)
+        for planned in copies:
+            goal = goals[planned.copy.target.repository]
+            name = planned.copy.target.identifier
+            failure = goal.refused.get(name, goal.failure)
+            if failure is not None and name not in goal.named:
+                finished(planned, failure)
+                continue
+            # What was moved is told with the first name that it got there.
+            moved, goal.transferred = goal.transferred, Transferred()
+            finished(planned, moved)
+
+    def _goals(self, copies: Sequence[PlannedCopy], *, force: bool) -> dict[Repository, Goal]:
+        """Return what is to be reached at each target repository."""
+        goals: dict[Repository, Goal] = {}
+        for planned in copies:
+            target = planned.copy.target
+            probe = planned.replaces is not None and not force
+            goal = goals.get(target.repository)
+            if goal is None:
+                store = self._stores.target(target.repository)
+                goals[target.repository] = Goal(target.repository, store, [target.identifier], probe)
+            else:
+                goal.identifiers.append(target.identifier)
+                goal.probe |= probe
+        return goals
+
+    async def _copy_image(self, planned: PlannedCopy, goals: Sequence[Goal]) -> None:
         copy = planned.copy
         if planned.source_digest is None:
             raise ValueError(f"{copy.source}: a plan without a digest cannot be carried out")
-        root = await self._reader.read(copy.source.repository, str(planned.source_digest))
-        try:
-            trimmed = await trim(self._reader, copy.source.repository, root, copy.platforms)
-            if trimmed is None:
-                raise ValueError(f"{copy.source}: planned, yet nothing is left of it")
-            job = _Job(
-                copy.source.repository,
-                self._stores.source(copy.source.repository),
-                copy.target.repository,
-                self._stores.target(copy.target.repository),
-                dict(trimmed.rewritten),
-                probe=planned.replaces is not None and not force,
-            )
-            await self._push_root(job, trimmed.root, copy.target.identifier)
-        except StoreError as error:  # All I/O names its side; what is left is a manifest that cannot be parsed.
-            raise CopyFailed(error, side="source", step="read manifest") from error
-        return job.transferred
+        origin = copy.source.repository
+        root = await self._reader.read(origin, str(planned.source_digest))
+        trimmed = await trim(self._reader, origin, root, copy.platforms)
+        if trimmed is None:
+            raise ValueError(f"{copy.source}: planned, yet nothing is left of it")
+        image = Image(origin, self._stores.source(origin), dict(trimmed.rewritten), trimmed.root.digest)
+        own = await self._together(goals, image.root, lambda mine: self._push_tree(image, trimmed.root, mine, depth=1))
+        there = [goal for goal in alive(goals) if goal not in own]
+        await work_off(there, lambda goal: self._put_again(image, trimmed.root, goal), width=len(there))
 
-    async def _push_root(self, job: _Job, root: RawManifest, identifier: str) -> None:
-        """Put *root* and all it names into the target; only the identifier is new where another copy has done that."""
-        fresh = False
+    async def _put_again(self, image: Image, root: RawManifest, goal: Goal) -> None:
+        """Give what another copy has put into the repository its names; all of it goes again where it has vanished."""
+        if await self._put(image, root, goal) is not None:
+            self._forget_parts(root, goal)
+            await self._push_tree(image, root, [goal], depth=1)
 
-        async def push() -> None:
-            nonlocal fresh
-            await self._push_tree(job, root, identifier, depth=1)
-            fresh = True
+    async def _together(
+        self, goals: Sequence[Goal], digest: Digest, push: Callable[[Sequence[Goal]], Awaitable[None]]
+    ) -> Collection[Goal]:
+        """Let *push* put the manifest *digest* into those targets where nobody else does; return which those were."""
+        by_key = {(goal.repository, digest): goal for goal in alive(goals)}
 
-        await self._manifests.do((job.repository, root.digest), push)
-        if not fresh:
-            await self._put_again(job, root, identifier)
+        async def work(keys: Sequence[_Key]) -> Mapping[_Key, Exception]:
+            mine = [by_key[key] for key in keys]
+            await push(mine)
+            return {key: failure for key in keys if (failure := by_key[key].failure) is not None}
 
-    async def _put_again(self, job: _Job, root: RawManifest, identifier: str) -> None:
-        """Give what is in the repository already one more identifier; all of it goes again where it has vanished."""
-        try:
-            await self._put(job, root, identifier)
-        except CopyFailed as failure:
-            if not isinstance(failure.cause, MissingContent):
-                raise
-            self._forget_parts(job, root)
-            job.probe = False
-            await self._push_tree(job, root, identifier, depth=1)
+        seen = await self._manifests.see_to(by_key, work)
+        return {by_key[key] for key in seen.own}
 
-    async def _push_tree(self, job: _Job, raw: RawManifest, identifier: str, *, depth: int) -> None:
-        await self._push_parts(job, raw, depth)
-        try:
-            await self._put(job, raw, identifier)
-        except CopyFailed as failure:
-            if not isinstance(failure.cause, MissingContent):
-                raise
-            # The target said that it had something, or we remembered so, and it has not: an interrupted push or a
-            # garbage collection can do that. Look once more, without trusting what we knew.
-            self._forget_parts(job, raw)
-            job.probe = False
-            await self._push_parts(job, raw, depth)
-            await self._put(job, raw, identifier)
+    async def _push_tree(self, image: Image, raw: RawManifest, goals: Sequence[Goal], *, depth: int) -> None:
+        """Put *raw* into the targets, after everything that it names."""
+        await self._push_parts(image, raw, goals, depth)
 
-    async def _push_parts(self, job: _Job, raw: RawManifest, depth: int) -> None:
-        """Put everything into the target that *raw* names."""
-        job.visit(raw)
+        async def put(goal: Goal) -> None:
+            for _ in range(_LOOKS):
+                if await self._put(image, raw, goal) is None:
+                    return
+                # The target said that it had something, or we remembered so, and it has not: an interrupted push or a
+                # garbage collection can do that. Look once more, without trusting what we knew.
+                self._forget_parts(raw, goal)
+                await self._push_parts(image, raw, [goal], depth)
+                if goal.failure is not None:
+                    return
+            goal.failure = await self._put(image, raw, goal) or goal.failure
+
+        left = alive(goals)
+        await work_off(left, put, width=len(left))
+
+    async def _push_parts(self, image: Image, raw: RawManifest, goals: Sequence[Goal], depth: int) -> None:
+        """Put everything into the targets that *raw* names."""
+        image.visit(raw)
         match raw.parse():
             case Index(manifests):
                 check_depth(depth, raw)
                 children = {entry.digest: entry for entry in manifests}.values()
-                await work_off(children, lambda entry: self._child(job, entry, depth + 1), width=_PARTS_AT_ONCE)
+                await work_off(
+                    children, lambda entry: self._child(image, entry, goals, depth + 1), width=_PARTS_AT_ONCE
+                )
             case Manifest() as manifest:
-                await work_off(manifest.blobs, lambda blob: self._blob(job, blob), width=_PARTS_AT_ONCE)
+                await self._placement.expect(manifest.blobs, alive(goals))
+                await work_off(manifest.blobs, lambda blob: self._blob(image, blob, goals), width=_PARTS_AT_ONCE)
 
-    def _forget_parts(self, job: _Job, raw: RawManifest) -> None:
+    def _forget_parts(self, raw: RawManifest, goal: Goal) -> None:
+        goal.probe = False
         match raw.parse():
             case Index(manifests):
                 for entry in manifests:
-                    self._manifests.forget((job.repository, entry.digest))
+                    self._manifests.forget((goal.repository, entry.digest))
             case Manifest() as manifest:
                 for blob in manifest.blobs:
-                    self._blobs.forget((job.repository, blob.digest))
-                    self._placed.forget((job.repository.registry, blob.digest))
+                    self._blobs.forget((goal.repository, blob.digest))
+                    self._placement.forget(goal.repository, blob.digest)
 
-    async def _child(self, job: _Job, entry: Descriptor, depth: int) -> None:
-        """Put the child manifest *entry* into the target, by digest."""
+    async def _child(self, image: Image, entry: Descriptor, goals: Sequence[Goal], depth: int) -> None:
+        """Put the child manifest *entry* into the targets, by digest."""
 
-        async def push() -> None:
-            if job.probe and await self._is_there(job, entry):
-                return
-            raw = job.rewritten.get(entry.digest) or await self._reader.read(job.origin, str(entry.digest))
-            await self._push_tree(job, raw, str(entry.digest), depth=depth)
+        async def push(mine: Sequence[Goal]) -> None:
+            lacking: list[Goal] = []
 
-        await self._manifests.do((job.repository, entry.digest), push)
+            async def probe(goal: Goal) -> None:
+                if not (goal.probe and await self._is_there(goal, entry)):
+                    lacking.append(goal)
 
-    async def _is_there(self, job: _Job, entry: Descriptor) -> bool:
+            await work_off(mine, probe, width=len(mine))
+            if alive(lacking):
+                raw = image.rewritten.get(entry.digest) or await self._reader.read(image.origin, str(entry.digest))
+                await self._push_tree(image, raw, alive(lacking), depth=depth)
+
+        await self._together(goals, entry.digest, push)
+
+    async def _is_there(self, goal: Goal, entry: Descriptor) -> bool:
         try:
-            found = await job.target.resolve(str(entry.digest))
+            found = await goal.target.resolve(str(entry.digest))
         except StoreError as error:
-            raise CopyFailed(error, side="target", step="resolve") from error
+            goal.failure = _at_target(error, "resolve")
+            return False
         return found is not None
 
-    async def _put(self, job: _Job, raw: RawManifest, identifier: str) -> None:
+    async def _put(self, image: Image, raw: RawManifest, goal: Goal) -> CopyFailed | None:
+        """Put *raw* by digest, or the image itself under all its names; failures are noted at *goal*.
+
+        Returned is only the failure that content was missing: then nothing has changed.
+        """
+        if raw.digest != image.root:
+            failure = await self._put_at(raw, goal, str(raw.digest))
+            return _unless_missing(goal, failure)
+        left, failure = goal.unnamed, None
+        while left:
+            failure = await self._put_at(raw, goal, left[0])
+            if failure is None:
+                break
+            if isinstance(failure.cause, MissingContent):
+                return failure
+            goal.refused[left[0]] = failure  # It may be this tag alone that must not move, or a moment's trouble.
+            left = goal.unnamed if goal.is_worth_trying else []
+        if not goal.named:
+            goal.failure = failure
+            return None
+        return await self._put_further(raw, goal)
+
+    async def _put_further(self, raw: RawManifest, goal: Goal) -> CopyFailed | None:
+        """Give what the target holds by now its other names."""
+        missing: list[CopyFailed] = []
+
+        async def put(name: str) -> None:
+            failure = await self._put_at(raw, goal, name)
+            if failure is not None and isinstance(failure.cause, MissingContent):
+                missing.append(failure)
+            elif failure is not None:
+                goal.refused[name] = failure
+
+        await work_off(goal.unnamed, put, width=_TAGS_AT_ONCE)
+        return missing[0] if missing else None
+
+    async def _put_at(self, raw: RawManifest, goal: Goal, identifier: str) -> CopyFailed | None:
         try:
-            await job.target.push_manifest(raw, identifier)
+            await goal.target.push_manifest(raw, identifier)
         except StoreError as error:
-            raise CopyFailed(error, side="target", step="push manifest") from error
+            return _at_target(error, "push manifest")
+        if identifier in goal.identifiers:
+            goal.named.add(identifier)
+        return None
 
-    async def _blob(self, job: _Job, blob: Descriptor) -> None:
-        """Make sure that the target repository holds *blob*."""
-        fresh = False
+    async def _blob(self, image: Image, blob: Descriptor, goals: Sequence[Goal]) -> None:
+        """Make sure that the target repositories hold *blob*."""
+        by_key = {(goal.repository, blob.digest): goal for goal in alive(goals)}
+        content = Content(blob, image.origin, image.source, self._reader)
 
-        async def place() -> None:
-            nonlocal fresh
-            fresh = True
-            await self._place(job, blob)
+        async def place(keys: Sequence[_Key]) -> Mapping[_Key, Exception]:
+            failures = await self._placement.place(content, [by_key[key] for key in keys])
+            return {key: failures[by_key[key]] for key in keys if by_key[key] in failures}
 
-        await self._blobs.do((job.repository, blob.digest), place)
-        if not fresh:
-            job.count(existing=blob.size or 0)
-
-    async def _place(self, job: _Job, blob: Descriptor) -> None:
-        """Upload *blob* if this registry sees it for the first time in this run, mount it otherwise."""
-        led = False
-
-        async def lead() -> Repository:
-            nonlocal led
-            led = True
-            await self._upload(job, blob)
-            return job.repository
-
-        holder = await self._placed.do((job.repository.registry, blob.digest), lead)
-        if led:
-            return
-        if holder != job.repository and await self._mounted(job, blob, holder):
-            job.count(mounted=blob.size or 0)
-            return
-        await self._upload(job, blob)
-
-    async def _mounted(self, job: _Job, blob: Descriptor, holder: Repository) -> bool:
-        try:
-            return await job.target.mount(blob, holder)
-        except StoreError as error:
-            raise CopyFailed(error, side="target", step="mount blob") from error
-
-    async def _upload(self, job: _Job, blob: Descriptor) -> None:
-        reading = _Reading(job.source, blob, self._observer)
-        try:
-            if await job.target.has_blob(blob):
-                job.count(existing=blob.size or 0)
-                return
-            reading.announce()
-            await job.target.push_blob(blob, reading.open)
-        except StoreError as error:
-            reading.take_back()
-            if error is reading.failure:
-                raise CopyFailed(error, side="source", step="read blob") from error
-            raise CopyFailed(error, side="target", step="push blob") from error
-        job.count(copied=reading.read_bytes)
+        seen = await self._blobs.see_to(by_key, place)
+        for key, goal in by_key.items():
+            failure = seen.failures.get(key)
+            if isinstance(failure, CopyFailed):
+                goal.failure = failure
+            elif key not in seen.own:
+                goal.count(existing=blob.size or 0)
 
 
-class _Reading:
-    """A source blob as content to push: tells the observer what moves, and remembers whether reading is what failed."""
+def _fail_all(goals: Iterable[Goal], failure: CopyFailed) -> None:
+    for goal in alive(goals):
+        goal.failure = failure
 
-    def __init__(self, source: Source, blob: Descriptor, observer: Observer) -> None:
-        self._source = source
-        self._blob = blob
-        self._observer = observer
-        self.failure: StoreError | None = None
-        self.read_bytes = 0
-        self._announced_bytes = 0
 
-    def announce(self) -> None:
-        """Tell the observer that this blob has to be moved."""
-        self._announced_bytes = self._blob.size or 0
-        self._observer.found(self._announced_bytes)
+def _at_target(error: StoreError, step: str) -> CopyFailed:
+    failure = CopyFailed(error, side="target", step=step)
+    failure.__cause__ = error
+    return failure
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open the blob from byte 0 (an `Opener`)."""
-        self._observer.moved(-self.read_bytes)
-        self.read_bytes = 0
-        async with AsyncExitStack() as stack:
-            try:
-                chunks = await stack.enter_async_context(self._source.open(self._blob))
-            except StoreError as error:
-                self.failure = error
-                raise
-            yield self._watched(chunks)
 
-    async def _watched(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk]:
-        try:
-            async for chunk in chunks:
-                self.read_bytes += len(chunk)
-                self._observer.moved(len(chunk))
-                yield chunk
-        except StoreError as error:
-            self.failure = error
-            raise
-
-    def take_back(self) -> None:
-        """Tell the observer that nothing of this blob was moved, nor will be now."""
-        self._observer.moved(-self.read_bytes)
-        self._observer.found(-self._announced_bytes)
+def _unless_missing(goal: Goal, failure: CopyFailed | None) -> CopyFailed | None:
+    """Return *failure* if it is that content was missing; another one ends *goal*."""
+    if failure is not None and isinstance(failure.cause, MissingContent):
+        return failure
+    goal.failure = failure
+    return None

@@ -8,10 +8,11 @@ from random import Random
 
 from image_syncer.errors import CopyFailed
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.order import by_image, in_turns
 from image_syncer.sync.outcomes import of_copied, of_failed, of_rule_failure, of_skipped, of_undone
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.result import CopyResult, Observer
+from image_syncer.sync.result import CopyResult, Observer, Transferred
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.work import Stop, work_off
 
@@ -112,25 +113,30 @@ class Run:
     async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Stop) -> None:
         done: set[Copy] = set()
 
-        async def copy_one(planned: PlannedCopy) -> None:
-            await self._copy_one(planned, attempt)
-            done.add(planned.copy)
+        async def copy_image(copies: Sequence[PlannedCopy]) -> None:
+            started = self._clock()
+            for planned in copies:
+                self._observer.started(planned.copy)
 
-        await work_off(planned_copies, copy_one, width=self._options.width, stop=stop)
+            def finished(planned: PlannedCopy, how: Transferred | CopyFailed) -> None:
+                self._finish(planned, how, attempt, self._clock() - started)
+                done.add(planned.copy)
+
+            await self._copier.copy(copies, finished, force=self._options.force)
+
+        images = by_image(planned_copies)
+        await work_off(
+            in_turns(images, lambda copies: copies[0].copy.rule), copy_image, width=self._options.width, stop=stop
+        )
         self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
 
-    async def _copy_one(self, planned: PlannedCopy, attempt: int) -> None:
-        copy = planned.copy
-        self._observer.started(copy)
-        started = self._clock()
-        try:
-            transferred = await self._copier.copy(planned, force=self._options.force)
-        except CopyFailed as failure:
-            if not failure.permanent:
-                self._repeat.copies.append(copy)
-            result = of_failed(planned, failure, attempt=attempt, seconds=self._clock() - started)
+    def _finish(self, planned: PlannedCopy, how: Transferred | CopyFailed, attempt: int, seconds: float) -> None:
+        if isinstance(how, CopyFailed):
+            if not how.permanent:
+                self._repeat.copies.append(planned.copy)
+            result = of_failed(planned, how, attempt=attempt, seconds=seconds)
         else:
-            result = of_copied(planned, transferred, seconds=self._clock() - started, attempt=attempt)
+            result = of_copied(planned, how, seconds=seconds, attempt=attempt)
         self._record(self._results, result)
 
     def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:

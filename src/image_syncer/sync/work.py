@@ -25,6 +25,10 @@ async def work_off(
     which items were done is for *work* to record.
     """
     queue = iter(items)
+    if width <= 1 and stop is None:
+        for item in queue:
+            await work(item)
+        return
 
     async def worker() -> None:
         for item in queue:

@@ -373,7 +373,8 @@ async def test_a_stop_while_looking_skips_what_was_not_looked_at(stores: MemoryS
 
 async def test_a_stop_while_copying_drains_and_skips_the_rest(stores: MemoryStores, run: RunRules) -> None:
     """What runs is finished, what has not begun is `skipped: interrupted`."""
-    stores.store(SOURCE).load(single("a"), *(f"v{number}" for number in range(30)))
+    for number in range(30):
+        stores.store(SOURCE).load(single(f"a{number}"), f"v{number}")
     stop = Stop(drain_seconds=5)
     target = stores.store(TARGET)
 
