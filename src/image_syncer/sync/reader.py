@@ -24,9 +24,9 @@ class ManifestReader:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._manifests: Shelf[tuple[Repository, str], RawManifest] = Shelf(_CACHE_BYTES)
+        self._manifests: Shelf[str, RawManifest] = Shelf(_CACHE_BYTES)  # By digest alone: it says what the bytes are.
         self._blobs: Shelf[Digest, bytes] = Shelf(_CACHE_BYTES)
-        self._reading: Once[tuple[Repository, str], RawManifest] = Once(share_failures=True)
+        self._reading: Once[str, RawManifest] = Once(share_failures=False)
         self._reading_blobs: Once[Digest, bytes] = Once(share_failures=False)
 
     async def resolve(self, repository: Repository, identifier: str) -> Descriptor:
@@ -38,10 +38,10 @@ class ManifestReader:
 
     async def read(self, repository: Repository, identifier: str) -> RawManifest:
         """Return the manifest at the tag or digest *identifier*; `CopyFailed` at step "read manifest"."""
-        key = (repository, identifier)
-        kept = self._manifests.find(key)
+        kept = self._manifests.find(identifier)
         if kept is not None:
             return kept
+        key = identifier if ":" in identifier else str(repository.tag(identifier))
         try:
             return await self._reading.do(key, lambda: self._fetch(repository, identifier))
         finally:
@@ -70,7 +70,7 @@ class ManifestReader:
             manifest = await self._stores.source(repository).manifest(identifier)
         except StoreError as error:
             raise CopyFailed(error, side="source", step="read manifest") from error
-        self._manifests.keep((repository, str(manifest.digest)), manifest, len(manifest.content))
+        self._manifests.keep(str(manifest.digest), manifest, len(manifest.content))
         return manifest
 
     async def _fetch_blob(self, repository: Repository, blob: Descriptor) -> bytes:

@@ -1,0 +1,149 @@
+"""What a run asks of real registries, counted in their access logs: the table in docs/explanation/requests.md.
+
+`pytest -s tests/integration/test_budgets.py` prints it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from image_syncer.testing.images import Image, files_layer, multi, single
+from image_syncer.testing.servers import DockerRegistry
+from support.registry_http import Peer
+from support.syncs import sync_files
+
+MIB = 1024 * 1024
+FREE = ("ping", "token", "tags")
+
+SHARED = files_layer({"shared": b"shared"})
+
+
+def asked(registry: DockerRegistry) -> list[str]:
+    """Return what *registry* was asked since the last question, as `METHOD kind`; pings and tag lists left out."""
+    log = registry.read_requests()
+    registry.forget_requests()
+    return sorted(f"{request.method} {request.kind}" for request in log if request.kind not in FREE)
+
+
+def tell(line: str, source: list[str], target: list[str]) -> None:
+    """Print a line of the table."""
+    sides = (
+        ", ".join(f"{side.count(what)} {what}" for what in dict.fromkeys(side)) or "-" for side in (source, target)
+    )
+    print(f"\n| {line} | {' | '.join(sides)} |")  # noqa: T201 - this is the table
+
+
+def blob(seed: str, size_bytes: int) -> Image:
+    """Return an image of one layer."""
+    return single(seed, layers=(size_bytes,))
+
+
+async def test_a_no_op_costs_a_head_per_tag_and_side(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """Beside them a ping on each side, and the list of tags at the source."""
+    for number in range(20):
+        Peer(source_registry.host).push("app", blob(f"a{number}", 1000), f"v{number}")
+    rules = {f"{source_registry.host}/app": f"{target_registry.host}/app"}
+    await sync_files(tmp_path, rules)
+    source_registry.forget_requests()
+    target_registry.forget_requests()
+    result = await sync_files(tmp_path, rules)
+    assert {entry.outcome for entry in result.results} == {"unchanged"}
+    logs = source_registry.read_requests(), target_registry.read_requests()
+    assert [(log.count(kind="ping"), log.count(kind="tags")) for log in logs] == [(1, 1), (1, 0)]
+    source, target = asked(source_registry), asked(target_registry)
+    tell("no-op, 20 tags", source, target)
+    assert source == target == ["HEAD manifest"] * 20
+
+
+@pytest.mark.parametrize("size", [1000, 9 * MIB])
+async def test_a_blob_that_is_nowhere_yet(
+    size: int, source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """One GET at the source; a HEAD, a POST and a PUT at the target. The image is a config and a layer."""
+    Peer(source_registry.host).push("app", blob("a", size), "v1")
+    asked(source_registry)
+    await sync_files(tmp_path, {f"{source_registry.host}/app:v1": f"{target_registry.host}/app"})
+    source, target = asked(source_registry), asked(target_registry)
+    tell(f"new image of a config and a layer of {size} bytes", source, target)
+    assert source == ["GET blob"] * 2 + ["GET manifest", "HEAD manifest"]
+    assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 2 + ["PUT manifest"] + ["PUT upload"] * 2
+
+
+async def test_a_blob_that_the_registry_has_elsewhere_is_mounted(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """One POST, and nothing at the source."""
+    image = blob("a", 1000)
+    for name in ("one", "two", "three"):
+        Peer(source_registry.host).push(name, image, "v1")
+    asked(source_registry)
+    rules = {f"{source_registry.host}/{name}:v1": f"{target_registry.host}/{name}" for name in ("one", "two", "three")}
+    result = await sync_files(tmp_path, rules)
+    source, target = asked(source_registry), asked(target_registry)
+    tell("the same image in 3 repositories", source, target)
+    assert (source.count("GET blob"), source.count("GET manifest")) == (2, 1)
+    assert (target.count("HEAD blob"), target.count("PUT upload"), target.count("POST upload")) == (2, 2, 2 + 4)
+    assert sorted(entry.transferred.mounted for entry in result.results) == [0, image.size_bytes, image.size_bytes]
+
+
+async def test_a_registry_that_mounts_is_not_asked_for_blobs(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """From the first mount on the POST that begins an upload tells as well whether the blob is there."""
+    names = [f"app{number:02}" for number in range(12)]
+    for name in names:
+        Peer(source_registry.host).push(name, single(name, layers=(SHARED, 500)), "v1")
+    asked(source_registry)
+    await sync_files(
+        tmp_path, {f"{source_registry.host}/{name}:v1": f"{target_registry.host}/{name}" for name in names}, proc=1
+    )
+    target = asked(target_registry)
+    tell("12 images in 12 repositories, one layer shared", asked(source_registry), target)
+    own, mounts = 2 * 12 + 1, 11
+    assert target.count("PUT upload") == own
+    assert target.count("POST upload") == own + mounts
+    assert target.count("HEAD blob") <= own / 2
+
+    await sync_files(
+        tmp_path,
+        {f"{source_registry.host}/{name}:v1": f"{target_registry.host}/{name}" for name in names},
+        proc=1,
+        force=True,
+    )
+    again = asked(target_registry)
+    assert again.count("PUT upload") == 0
+
+
+async def test_k_targets_cost_the_source_what_one_does(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """Requests and bytes at the source are those of one target; a registry is a target by itself."""
+    Peer(source_registry.host).push("app", single("a", layers=(1000, 3 * MIB)), "v1")
+    asked(source_registry)
+    with DockerRegistry() as second, DockerRegistry() as third:
+        targets = [f"{registry.host}/app:v1" for registry in (target_registry, second, third)]
+        result = await sync_files(tmp_path, {f"{source_registry.host}/app:v1": targets})
+        read = source_registry.read_requests()
+        source, target = asked(source_registry), asked(target_registry)
+        assert asked(second) == asked(third) == target
+    tell("one image to 3 registries (one of them shown)", source, target)
+    assert {entry.outcome for entry in result.results} == {"copied"}
+    assert source == ["GET blob"] * 3 + ["GET manifest", "HEAD manifest"]
+    assert 3 * MIB < read.bytes_out < 3 * MIB + 20_000
+
+
+async def test_further_tags_of_one_manifest_cost_one_request_each(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """The manifest is read once, and pushed once; nothing is asked again for its blobs or its children."""
+    image = multi("a")
+    Peer(source_registry.host).push("app", image, "v1", "v1.2", "latest")
+    asked(source_registry)
+    await sync_files(tmp_path, {f"{source_registry.host}/app": f"{target_registry.host}/app"})
+    source, target = asked(source_registry), asked(target_registry)
+    tell("3 tags of one index of 3 images", source, target)
+    assert (source.count("HEAD manifest"), source.count("GET manifest")) == (3, len(image.manifests))
+    assert target.count("PUT manifest") == len(image.manifests) + 2
+    assert target.count("PUT upload") == len(image.blobs)
