@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any, cast
 
-from image_syncer.errors import ProtocolError, Refused, TooLarge
+from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLarge
+from image_syncer.oci import Digest
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import Answer, Conversation
 from image_syncer.registry.urls import origin_of
@@ -18,9 +19,10 @@ _LINK = re.compile(r'<([^<>]*+)>((?:[^<>",]|"(?:[^"\\]|\\.)*+")*+)')
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?+')
 
 
-async def list_tags(conversation: Conversation) -> AsyncGenerator[str]:
+async def list_tags(conversation: Conversation, told: dict[str, Digest]) -> AsyncGenerator[str]:
     """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
 
+    Google's registries say in the same answer what each tag names: that is added to *told* before its tag is yielded.
     Entries that are no tags are left out (Nexus lists null, Artifactory digests). Where pages go in circles, lead to
     another host or exceed the limits, `StoreError`: a list that was cut off silently would lose images.
     """
@@ -29,7 +31,9 @@ async def list_tags(conversation: Conversation) -> AsyncGenerator[str]:
     visited: set[str] = set()
     answer = await _first_page(conversation)
     while True:
-        for tag in _tags(answer, conversation):
+        document = _document(answer, conversation)
+        told.update(_digests(document))
+        for tag in _tags(document, conversation):
             if tag not in seen:
                 seen.add(tag)
                 yield tag
@@ -87,14 +91,36 @@ async def _following(answer: Answer, conversation: Conversation) -> str | None:
     return url
 
 
-def _tags(answer: Answer, conversation: Conversation) -> list[str]:
+def _document(answer: Answer, conversation: Conversation) -> dict[str, Any]:
     try:
         document: object = json.loads(answer.content)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{conversation.repository}: the tag list is not JSON") from error
-    tags: object = cast("dict[str, Any]", document).get("tags") if isinstance(document, dict) else 0
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {"tags": 0}
+
+
+def _tags(document: dict[str, Any], conversation: Conversation) -> list[str]:
+    tags: object = document.get("tags")
     if tags is None:
         return []
     if not isinstance(tags, list):
         raise ProtocolError(f"{conversation.repository}: the tag list is no list")
     return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]
+
+
+def _digests(document: dict[str, Any]) -> Iterator[tuple[str, Digest]]:
+    """Yield what tags name by the member `manifest` (digest: its tags), where that is no nonsense."""
+    entries: object = document.get("manifest")
+    if not isinstance(entries, dict):
+        return
+    for text, entry in cast("dict[str, object]", entries).items():
+        tags: object = cast("dict[str, Any]", entry).get("tag") if isinstance(entry, dict) else None
+        if not isinstance(tags, list):
+            continue
+        try:
+            digest = Digest.parse(text)
+        except InvalidReference:
+            continue
+        for tag in cast("list[object]", tags):
+            if isinstance(tag, str):
+                yield tag, digest

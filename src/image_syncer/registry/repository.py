@@ -1,10 +1,10 @@
 """One repository in the role of a source or of a target (`store.Source`, `store.Target`)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from image_syncer.errors import NotFound, Side
-from image_syncer.oci import Descriptor, RawManifest, Repository
+from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.registry.blobs import Blobs
 from image_syncer.registry.endpoint import Conversation, Endpoint
 from image_syncer.registry.listing import list_tags
@@ -43,6 +43,7 @@ class RegistrySource(_RegistryRepository):
 
     def __init__(self, repository: Repository, connect: Connect) -> None:
         super().__init__(repository, "source", connect)
+        self._listed: dict[str, Digest] = {}
 
     async def resolve(self, identifier: str) -> Descriptor:
         """Return what the tag or digest *identifier* names now, by a HEAD; `NotFound` if it names nothing."""
@@ -60,8 +61,12 @@ class RegistrySource(_RegistryRepository):
 
     async def tags(self) -> AsyncGenerator[str]:
         """Yield every tag in the registry's order, one page at a time; `NotFound` without the repository."""
-        async for tag in list_tags(await self._conversation()):
+        async for tag in list_tags(await self._conversation(), self._listed):
             yield tag
+
+    def listed(self) -> Mapping[str, Digest]:
+        """Return what the listing of `tags` has said that tags name; most registries say nothing."""
+        return self._listed
 
 
 class RegistryTarget(_RegistryRepository):

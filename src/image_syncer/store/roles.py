@@ -40,6 +40,13 @@ class Source(Protocol):
         """Yield every tag in the store's order, one page at a time; `NotFound` where the repository is not there."""
         ...
 
+    def listed(self) -> Mapping[str, Digest]:
+        """Return what the listing of `tags` has said that tags name, empty where it says nothing.
+
+        It may be a little old, so it is good for finding that nothing has changed, and for nothing else.
+        """
+        ...
+
 
 class Target(Protocol):
     """Where images are written: one repository. Every push may be repeated without harm."""

@@ -43,6 +43,7 @@ class Profile:
 
     With *tls*, a server's context, it speaks HTTPS. *page_limit* bounds the entries of a listing, *chunk_min_bytes* is
     announced and enforced for chunks, tokens live for *token_seconds*. Without *referrers* it is a registry of 1.0.
+    With *listed_digests* its tag lists say what tags name (Google's do).
     """
 
     auth: Auth = "none"
@@ -51,6 +52,7 @@ class Profile:
     page_limit: int = 1000
     chunk_min_bytes: int = 0
     referrers: bool = True
+    listed_digests: bool = False
     token_seconds: float = 300
 
 
@@ -140,7 +142,7 @@ class FakeRegistry:
         manifests = ManifestHandlers(storage, referrers=self.profile.referrers)
         blobs = BlobHandlers(storage)
         uploads = UploadHandlers(storage, chunk_min_bytes=self.profile.chunk_min_bytes)
-        listings = ListingHandlers(storage, page_limit=self.profile.page_limit)
+        listings = ListingHandlers(storage, page_limit=self.profile.page_limit, digests=self.profile.listed_digests)
         manifest, blob = "/v2/{name:.+}/manifests/{reference}", "/v2/{name:.+}/blobs/{digest}"
         upload = "/v2/{name:.+}/blobs/uploads/"
         session = upload + "{upload}"

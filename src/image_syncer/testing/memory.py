@@ -1,7 +1,7 @@
 """Stores in memory: correct, checking all that a good registry checks, and failing when told to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -39,6 +39,7 @@ class MemoryStore:
 
     What it holds (*manifests*, *tags*, *blobs*) may be looked at and changed by tests; *operations* has every call in
     order, and *watch* is told of each. Everything that is about one of the digests in *fail_on* raises `Unavailable`.
+    With *tells* its listings say what tags name.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class MemoryStore:
         self.repository = repository or Repository("memory.test", "app")
         self.manifests: dict[Digest, RawManifest] = {}
         self.tags: dict[str, Digest] = {}
+        self.tells = False
         self.blobs: dict[Digest, Blob] = {}
         self.operations: list[Operation] = []
         self.source = MemorySource(self)
@@ -126,6 +128,10 @@ class MemorySource:
             raise NotFound(f"{self._store.repository}: not there", status=404, code="NAME_UNKNOWN")
         for tag in sorted(self._store.tags):
             yield tag
+
+    def listed(self) -> Mapping[str, Digest]:
+        """Return what tags name, where the store's *tells* is set: ."""
+        return dict(self._store.tags) if self._store.tells else {}
 
     def _find(self, identifier: str) -> RawManifest:
         found = self._store.find(identifier)

@@ -176,3 +176,38 @@ async def test_an_error_in_the_middle_is_raised_not_swallowed(fake: FakeRegistry
     fake.intercept.append(first)
     with pytest.raises(StoreError, match="not found"):
         await tags(fake)
+
+
+async def test_what_a_listing_says_of_digests_is_kept() -> None:
+    """Google's registries name the digest of every tag in the same answer; most say nothing."""
+    for tells in (True, False):
+        async with (
+            FakeRegistry(Profile(page_limit=2, listed_digests=tells)) as fake,
+            client(limits=QUICK) as registries,
+        ):
+            fake.load("app", single("one"), "a", "b", "c")
+            source = registries.source(fake.repository("app"))
+            assert source.listed() == {}
+            assert [tag async for tag in source.tags()] == ["a", "b", "c"]
+            assert source.listed() == (dict.fromkeys(["a", "b", "c"], single("one").digest) if tells else {})
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "x",
+        7,
+        [],
+        {"sha256:short": {"tag": ["a"]}},
+        {str(single("x").digest): 7},
+        {str(single("x").digest): {"tag": [7]}},
+    ],
+)
+async def test_nonsense_about_digests_is_no_digest(fake: FakeRegistry, manifest: object) -> None:
+    """The tags are there nevertheless."""
+    body = json.dumps({"tags": ["a"], "manifest": manifest}).encode()
+    fake.intercept.append(Fault(200, kind="tags", body=body))
+    async with client(limits=QUICK) as registries:
+        source = registries.source(fake.repository("app"))
+        assert [tag async for tag in source.tags()] == ["a"]
+        assert source.listed() == {}

@@ -14,10 +14,11 @@ from image_syncer.testing.fake.storage import Storage
 
 
 class ListingHandlers:
-    """Answers listings with at most *page_limit* entries each."""
+    """Answers listings with at most *page_limit* entries each; with *digests* tags say what they name."""
 
-    def __init__(self, storage: Storage, *, page_limit: int = 1000) -> None:
+    def __init__(self, storage: Storage, *, page_limit: int = 1000, digests: bool = False) -> None:
         self._storage = storage
+        self._digests = digests
         self._page_limit = page_limit
 
     async def tags(self, request: web.Request) -> web.Response:
@@ -27,7 +28,12 @@ class ListingHandlers:
         if repository is None:
             raise RegistryError(404, "NAME_UNKNOWN", "repository name not known to registry")
         page, headers = self._page(request, sorted(repository.tags))
-        return document({"name": name, "tags": page}, headers=headers)
+        manifests: dict[str, Any] = {}
+        for tag in page if self._digests else ():
+            entry = manifests.setdefault(str(repository.tags[tag]), {"tag": [], "timeUploadedMs": "1700000000000"})
+            entry["tag"].append(tag)
+        more: dict[str, Any] = {"child": [], "manifest": manifests} if self._digests else {}
+        return document({"name": name, "tags": page, **more}, headers=headers)
 
     async def catalog(self, request: web.Request) -> web.Response:
         """Answer GET /v2/_catalog."""
