@@ -51,7 +51,7 @@ class Bench:
 async def bench() -> AsyncGenerator[Bench]:
     """An issuer with the key k1 that nobody has asked yet."""
     clock = Clock()
-    async with open_issuer() as issuer, Documents({}, seconds=0.5) as documents:
+    async with open_issuer() as issuer, Documents({}, seconds=10.0) as documents:
         yield Bench(issuer, IssuerKeys(documents, clock), clock)
 
 

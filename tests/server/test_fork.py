@@ -15,7 +15,7 @@ HOOK = "/images/sync/hook"
 DO = "/images/sync/do"
 GOOD = f"{HOOK}?name=registry.example.com/team/app&tag=1.4.2"
 LOGIN = basic("user", "pass")
-SETTINGS = ServerSettings(logins=(Basic("admin", "other"),), fork=ForkHook(Basic("user", "pass")), patience_seconds=0.5)
+SETTINGS = ServerSettings(logins=(Basic("admin", "other"),), fork=ForkHook(Basic("user", "pass")), patience_seconds=2.0)
 
 
 @pytest.fixture

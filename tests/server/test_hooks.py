@@ -36,7 +36,7 @@ SETTINGS = ServerSettings(
         "acr": HookSource("acr", "myreg.azurecr.io", (UrlSecret(SECRET),)),
         "plain": HookSource("plain", None, (Bearer(SECRET),)),
     },
-    body_seconds=0.5,
+    body_seconds=1.5,
     patience_seconds=1,
 )
 BEARER = {"authorization": f"Bearer {SECRET}"}
@@ -121,7 +121,7 @@ async def test_a_slow_body_loses_its_turn(site: Running) -> None:
 
     async def drip() -> AsyncGenerator[bytes]:
         yield b"{"
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
 
     assert await site.status("POST", "/hooks/open", data=drip()) == 408
 

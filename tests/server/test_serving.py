@@ -119,7 +119,7 @@ async def test_a_busy_connection_stays_open() -> None:
     """Short requests with short pauses: the patience begins anew with each of them."""
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(serve(build(), stop=stop, started=address.set_result, head_seconds=0.4))
+        group.create_task(serve(build(), stop=stop, started=address.set_result, head_seconds=1.0))
         listen = await address
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
         for _ in range(10):

@@ -43,7 +43,7 @@ class Desk:
 @pytest.fixture
 async def desk() -> AsyncGenerator[Desk]:
     """A hook for Pub/Sub's tokens and one for Entra ID's, which name no account."""
-    async with open_issuer() as issuer, Documents({}, seconds=0.5) as documents:
+    async with open_issuer() as issuer, Documents({}, seconds=10.0) as documents:
         hooks = {
             "gar": HookSource("pubsub", "europe-docker.pkg.dev", (Jwt((issuer.url,), AUDIENCE, EMAIL),)),
             "acr": HookSource("acr", "myreg.azurecr.io", (Jwt((issuer.url,), "api://sync"),)),

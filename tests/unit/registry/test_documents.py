@@ -18,7 +18,7 @@ Tunnel = Callable[[int], Awaitable[str]]
 @pytest.fixture
 async def documents(stack: AsyncExitStack) -> Documents:
     """A reader without proxies that soon loses its patience."""
-    return await stack.enter_async_context(Documents({}, seconds=0.5))
+    return await stack.enter_async_context(Documents({}, seconds=2.0))
 
 
 async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> str:
@@ -70,12 +70,12 @@ async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: Documents
     async def drip(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        for _ in range(50):
+        for _ in range(100):
             await response.write(b" ")
             await asyncio.sleep(0.05)
         return response
 
-    with pytest.raises(Unavailable, match=r"within 0\.5 s"):
+    with pytest.raises(Unavailable, match=r"within 2 s"):
         await documents.get(f"http://127.0.0.1:{await serve(drip)}/?key=hidden", 1000)
 
 
