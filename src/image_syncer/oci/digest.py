@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,7 +32,7 @@ class Digest:
             raise InvalidReference(
                 f"{text[:200]!r}: not a digest; {algorithm} needs exactly {length} lower-case hex digits"
             )
-        return cls(algorithm, encoded)
+        return cls(sys.intern(algorithm), encoded)
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Self:

@@ -2,7 +2,7 @@
 
 from image_syncer.errors import CopyFailed
 from image_syncer.sync.plan import Action, PlannedCopy, RuleFailure
-from image_syncer.sync.result import CopyResult, Outcome, Transferred
+from image_syncer.sync.result import NOTHING, CopyResult, Outcome, Transferred
 
 _WITHOUT_COPYING = {
     Action.COPY: Outcome.COPIED,  # In a dry run alone: what would be.
@@ -20,7 +20,7 @@ def of_undone(planned: PlannedCopy, attempt: int) -> CopyResult:
     """Return the result of a copy about which nothing has to be, or in a dry run would be, or can be done."""
     if planned.failure is not None:
         return of_failed(planned, planned.failure, attempt=attempt)
-    return _of(planned, _WITHOUT_COPYING[planned.action], Transferred(), 0.0, attempt)
+    return _of(planned, _WITHOUT_COPYING[planned.action], NOTHING, 0.0, attempt)
 
 
 def of_failed(planned: PlannedCopy, failure: CopyFailed, *, attempt: int, seconds: float = 0.0) -> CopyResult:

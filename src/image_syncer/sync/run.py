@@ -1,6 +1,7 @@
 """One execution of rules: select, decide, copy, repeat what failed, and one result for every selected image."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from image_syncer.sync.work import Stop, work_off
 
 INTERRUPTED = "interrupted"
 _LONGEST_PAUSE_SECONDS = 30.0
+_DECIDED_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Run:
         self._observer = observer
         self._options = options
         self._clock = clock
-        self._results: dict[tuple[str, str], CopyResult] = {}
+        self._results: dict[str, CopyResult] = {}  # By target, which has one source.
         self._rule_results: dict[tuple[str, str], CopyResult] = {}
         self._repeat = _Todo()
         self.warnings: list[str] = []
@@ -83,7 +85,17 @@ class Run:
                 return
 
     async def _round(self, todo: _Todo, attempt: int, stop: Stop) -> None:
-        copies = [*todo.copies, *await self._select(todo.rules, attempt, stop)]
+        selected = deque([*todo.copies, *await self._select(todo.rules, attempt, stop)])
+        todo.copies.clear()
+        to_copy: list[PlannedCopy] = []
+        while selected:
+            # By parts, so that of 100 000 images at most one part is known in every detail.
+            part = [selected.popleft() for _ in range(min(_DECIDED_AT_ONCE, len(selected)))]
+            to_copy += await self._decide(part, attempt, stop)
+        await self._copy_all(to_copy, attempt, stop)
+
+    async def _decide(self, copies: Sequence[Copy], attempt: int, stop: Stop) -> list[PlannedCopy]:
+        """Return what of *copies* has to be copied; the others get their results."""
         decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
         to_copy: list[PlannedCopy] = []
         for planned in decided.values():
@@ -91,8 +103,8 @@ class Run:
                 to_copy.append(planned)
             else:
                 self._finish_undone(planned, attempt)
-        await self._copy_all(to_copy, attempt, stop)
         self._interrupt(copy for copy in copies if copy not in decided)
+        return to_copy
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Stop) -> list[Copy]:
         """Select, and record what could not be selected."""
@@ -103,10 +115,10 @@ class Run:
         self._observer.selected(len(selected.copies) + len(selected.failures) - before)
         self.warnings += selected.warnings
         for failure in selected.failures:
-            self._record(self._rule_results, of_rule_failure(failure, attempt))
+            self._record_rule(of_rule_failure(failure, attempt))
         for rule in selected.unlisted:
             for target in rule.targets:
-                self._record(self._rule_results, of_skipped(rule.name, rule.name, str(target), INTERRUPTED))
+                self._record_rule(of_skipped(rule.name, rule.name, str(target), INTERRUPTED))
         self._repeat.rules += selected.repeatable
         return selected.copies
 
@@ -137,23 +149,27 @@ class Run:
             result = of_failed(planned, how, attempt=attempt, seconds=seconds)
         else:
             result = of_copied(planned, how, seconds=seconds, attempt=attempt)
-        self._record(self._results, result)
+        self._record(result)
 
     def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
         """Record a copy about which nothing has to be, or in a dry run would be, or can be done."""
         if planned.failure is not None and not planned.failure.permanent:
             self._repeat.copies.append(planned.copy)
         tried = planned.failure is not None or not self._options.dry_run
-        self._record(self._results, of_undone(planned, attempt if tried else 0))
+        self._record(of_undone(planned, attempt if tried else 0))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
-            if (str(copy.source), str(copy.target)) in self._results:
+            if str(copy.target) in self._results:
                 continue  # It failed before; that it was not repeated is no better news.
-            self._record(self._results, of_skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
+            self._record(of_skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
 
-    def _record(self, results: dict[tuple[str, str], CopyResult], result: CopyResult) -> None:
-        results[result.source, result.target] = result
+    def _record(self, result: CopyResult) -> None:
+        self._results[result.target] = result
+        self._observer.finished(result)
+
+    def _record_rule(self, result: CopyResult) -> None:
+        self._rule_results[result.source, result.target] = result
         self._observer.finished(result)
 
 
