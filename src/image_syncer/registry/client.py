@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -23,7 +23,7 @@ class Registries:
     """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
 
     *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
-    first request to a repository.
+    first request to a repository. *waiting* is told when a registry makes us wait, and for how many seconds.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Registries:
         self._clock = clock or Clock()
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock)
         self._transport = Transport(self._limits, environment)
+        self.waiting: Callable[[str, float], None] = lambda _registry, _seconds: None
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
@@ -89,10 +90,18 @@ class Registries:
         key = (registry, access.credential, access.insecure)
         if key not in self._endpoints:
             if registry not in self._throttles:
-                self._throttles[registry] = Throttle(self._limits, self._clock)
+                self._throttles[registry] = self._throttle(registry)
             host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
             self._endpoints[key] = Endpoint(host, self._throttles[registry], self._retrying, self._limits)
         return self._endpoints[key]
+
+    def _throttle(self, registry: str) -> Throttle:
+        return Throttle(
+            self._limits.of(registry),
+            self._clock,
+            patience=self._retrying.policy.patience,
+            waiting=lambda seconds: self.waiting(registry, seconds),
+        )
 
     def _count(self, side: Side) -> None:
         self._requests[side] += 1

@@ -17,6 +17,7 @@ from support.clients import QUICK, Fault, client, failing, instead, lose_answer,
 
 BLOB = Blob.generated("layer", 300_000)
 SMALL = Blob.of(b"small")
+BIG = Blob.generated("big", 1_500_000)
 GONE = Unavailable("the source is gone")
 
 
@@ -158,15 +159,18 @@ async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget) 
     assert len(opened) == 2
 
 
-async def test_a_source_that_can_not_be_opened_is_not_tried_here(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Whoever opens it has retries of his own; they must not multiply. The session is given back."""
+@pytest.mark.parametrize(("blob", "asked"), [(BLOB, []), (BIG, ["POST", "DELETE"])])
+async def test_a_source_that_can_not_be_opened_is_not_tried_here(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob, asked: list[str]
+) -> None:
+    """Whoever opens it has retries of his own; they must not multiply. A session is given back."""
     async with client() as others:
         missing = others.source(fake.repository("none"))
         fake.intercept.append(fault := Fault(503, "GET", "blob", times=99))
         with pytest.raises(Unavailable):
-            await target.push_blob(BLOB.descriptor, lambda: missing.open(BLOB.descriptor))
+            await target.push_blob(blob.descriptor, lambda: missing.open(blob.descriptor))
     assert fault.seen == 4
-    assert uploads(fake) == ["POST", "DELETE"]
+    assert uploads(fake) == asked
     assert fake.unfinished_uploads == 0
 
 
