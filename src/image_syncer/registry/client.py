@@ -76,6 +76,17 @@ class Registries:
             self._targets[repository] = RegistryTarget(repository, self._connect)
         return self._targets[repository]
 
+    def throttle(self, registry: str) -> Throttle:
+        """Return the places of *registry*; the same object each time."""
+        if registry not in self._throttles:
+            self._throttles[registry] = Throttle(
+                self._limits.of(registry),
+                self._clock,
+                patience=self._retrying.policy.patience,
+                waiting=lambda seconds: self.waiting(registry, seconds),
+            )
+        return self._throttles[registry]
+
     async def _connect(self, repository: Repository) -> Endpoint:
         if repository not in self._known:
             # One at a time per registry: finding credentials may start a helper program, which need not run twice.
@@ -89,19 +100,9 @@ class Registries:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
         key = (registry, access.credential, access.insecure)
         if key not in self._endpoints:
-            if registry not in self._throttles:
-                self._throttles[registry] = self._throttle(registry)
             host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
-            self._endpoints[key] = Endpoint(host, self._throttles[registry], self._retrying, self._limits)
+            self._endpoints[key] = Endpoint(host, self.throttle(registry), self._retrying, self._limits)
         return self._endpoints[key]
-
-    def _throttle(self, registry: str) -> Throttle:
-        return Throttle(
-            self._limits.of(registry),
-            self._clock,
-            patience=self._retrying.policy.patience,
-            waiting=lambda seconds: self.waiting(registry, seconds),
-        )
 
     def _count(self, side: Side) -> None:
         self._requests[side] += 1

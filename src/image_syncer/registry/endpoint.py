@@ -1,5 +1,6 @@
 """One registry with everything that a request to it needs: its places, its pauses, retries, and what refusals mean."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Endpoint:
         self.retrying = retrying
         self.limits = limits
         self.quirks = Quirks.of(host.name)
+        self.probing = asyncio.Lock()
 
     async def call(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
         """Return the answer to *call*, which must be safe to repeat: it is retried as the policy says.
