@@ -129,32 +129,35 @@ async def test_content_of_another_size_is_never_committed(
     assert not fake.content("app").blobs
 
 
+@pytest.mark.parametrize("blob", [BLOB, BIG])
 @pytest.mark.parametrize("failure", [NotFound("no such blob"), ZeroDivisionError(), Denied("no")])
 async def test_what_the_content_raises_comes_out_unchanged(
-    fake: FakeRegistry, target: RegistryTarget, failure: Exception
+    fake: FakeRegistry, target: RegistryTarget, failure: Exception, blob: Blob
 ) -> None:
     """The copier tells by the very object which side failed."""
     with pytest.raises(type(failure)) as caught:
-        await target.push_blob(BLOB.descriptor, failing(failure, after=[b"some"]))
+        await target.push_blob(blob.descriptor, failing(failure, after=[b"some"]))
     assert caught.value is failure
     assert not fake.content("app").blobs
 
 
-async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+@pytest.mark.parametrize("blob", [BLOB, BIG])
+async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target: RegistryTarget, blob: Blob) -> None:
     """A fresh opener, a fresh session, and no look at the target, which is not to blame."""
-    opener, opened = one_after_another(failing(GONE, after=[b"some"]), BLOB.open)
-    await target.push_blob(BLOB.descriptor, opener)
+    opener, opened = one_after_another(failing(GONE, after=[b"some"]), blob.open)
+    await target.push_blob(blob.descriptor, opener)
     assert opened == [0, 1]
     assert fake.requests.count(method="HEAD") == 0
     assert fake.unfinished_uploads == 0
 
 
-async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget) -> None:
+@pytest.mark.parametrize("blob", [BLOB, BIG])
+async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget, blob: Blob) -> None:
     """Damage heals at the second reading; a lie does not get our bandwidth."""
     wrong = ContentMismatch("wrong")
     opener, opened = one_after_another(failing(wrong, after=[b"some"]))
     with pytest.raises(ContentMismatch) as caught:
-        await target.push_blob(BLOB.descriptor, opener)
+        await target.push_blob(blob.descriptor, opener)
     assert caught.value is wrong
     assert len(opened) == 2
 
