@@ -24,7 +24,7 @@ class Places:
 
     async def take(self) -> None:
         """Take a place, after all who asked before. Who is cancelled while waiting holds none."""
-        if not self._queue and self._used < self._count:
+        if self._used < self._count:  # Then nobody waits: what comes back is given out at once.
             self._used += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -37,7 +37,6 @@ class Places:
             else:
                 with suppress(ValueError):  # It has been passed over already.
                     self._queue.remove(turn)
-                self._give_out()
             raise
 
     def give_back(self) -> None:

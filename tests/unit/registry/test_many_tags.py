@@ -76,13 +76,20 @@ async def test_a_refusal_of_the_request_means_no(fake: FakeRegistry, target: Reg
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "asked"), [(429, RateLimited, 3), (500, Unavailable, 2), (503, Unavailable, 2), (403, Denied, 1)]
+    ("status", "code", "kind", "asked"),
+    [
+        (429, "", RateLimited, 3),
+        (400, "TOOMANYREQUESTS", RateLimited, 3),
+        (500, "", Unavailable, 2),
+        (503, "", Unavailable, 2),
+        (403, "", Denied, 1),
+    ],
 )
 async def test_trouble_of_another_kind_is_raised_and_teaches_nothing(
-    fake: FakeRegistry, target: RegistryTarget, status: int, kind: type[StoreError], asked: int
+    fake: FakeRegistry, target: RegistryTarget, status: int, code: str, kind: type[StoreError], asked: int
 ) -> None:
     """When it is over, the registry turns out to be able."""
-    fake.intercept.append(fault := Fault(status, "PUT", times=asked))
+    fake.intercept.append(fault := Fault(status, "PUT", code=code, times=asked))
     with pytest.raises(kind):
         await target.push_tags(IMAGE.root, THREE)
     assert fault.seen == asked

@@ -119,6 +119,14 @@ async def test_wrong_content_is_uploaded_once_more_and_no_oftener(fake: FakeRegi
     assert not fake.content("app").blobs
 
 
+async def test_wrong_content_is_read_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """What was damaged on its way to us is not sent a second time."""
+    opener, opened = one_after_another(Blob.of(b"smalL").open, SMALL.open)
+    await target.push_blob(SMALL.descriptor, opener)
+    assert opened == [0, 1]
+    assert SMALL.digest in fake.content("app").blobs
+
+
 @pytest.mark.parametrize("content", [Blob.of(b"smal"), Blob.of(b"small and more")])
 async def test_content_of_another_size_is_never_committed(
     fake: FakeRegistry, target: RegistryTarget, content: Blob

@@ -143,7 +143,7 @@ async def test_who_has_to_wait_is_told() -> None:
 
 
 async def test_a_slow_source_holds_no_place_at_the_target() -> None:
-    """While one content can not be opened, another goes through the only place; then the first one does, too."""
+    """As long as one content can not be opened, others go through the only place; then the first one does, too."""
     ready, began = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -153,17 +153,19 @@ async def test_a_slow_source_holds_no_place_at_the_target() -> None:
         async with BIG.open() as chunks:
             yield chunks
 
-    other = Blob.generated("other", 1_200_000)
+    others = [Blob.generated(f"other {number}", 1_200_000) for number in range(2)]
     limits = replace(QUICK, transfers=1, opening_seconds=0.05)
     async with FakeRegistry() as fake, client(limits=limits) as registries, asyncio.timeout(10):
         target = registries.target(fake.repository("copy"))
         async with asyncio.TaskGroup() as group:
             group.create_task(target.push_blob(BIG.descriptor, slow))
             await began.wait()
-            await target.push_blob(other.descriptor, other.open)
-            assert set(fake.content("copy").blobs) == {other.digest}
+            for other in others:
+                await target.push_blob(other.descriptor, other.open)
+                await asyncio.sleep(6 * limits.opening_seconds)
+            assert set(fake.content("copy").blobs) == {other.digest for other in others}
             ready.set()
-        assert set(fake.content("copy").blobs) == {BIG.digest, other.digest}
+        assert BIG.digest in fake.content("copy").blobs
         assert fake.unfinished_uploads == 0
 
 
