@@ -18,7 +18,7 @@ from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.client import Registries
 from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Access, Limits
+from image_syncer.registry.options import Access, Ceiling, Limits
 from image_syncer.store import MemoryKnowledge
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.plan import Copy, Plan
@@ -37,10 +37,10 @@ _BURST_SECONDS = 300.0
 class Options:
     """How a run behaves, whatever its rules.
 
-    *proc* blobs move at once to each registry, and four small requests may run for each. Failed images that may succeed
-    yet are repeated *retries* times at the end. After a stop, running copies have *drain_seconds* to finish.
-    *environment* and *home* tell where proxies, certificates and docker's credentials are found; None means this
-    process's own.
+    *proc* blobs move at once to each registry, and four small requests may run for each; *ceilings* say it otherwise
+    for single registries, by host. Failed images that may succeed yet are repeated *retries* times at the end. After a
+    stop, running copies have *drain_seconds* to finish. *environment* and *home* tell where proxies, certificates and
+    docker's credentials are found; None means this process's own.
     """
 
     access: tuple[Access, ...] = ()
@@ -49,12 +49,14 @@ class Options:
     drain_seconds: float = 10.0
     environment: Mapping[str, str] | None = None
     home: Path | None = None
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
 
     @property
     def limits(self) -> Limits:
-        """The bounds of every conversation with a registry that follow from *proc*."""
+        """The bounds of every conversation with a registry that follow from *proc* and *ceilings*."""
         transfers = max(1, self.proc)
-        return Limits(transfers=transfers, requests_per_host=max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER))
+        requests = max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER)
+        return Limits(transfers=transfers, requests_per_host=requests, ceilings=self.ceilings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +206,21 @@ class Syncer:
 
 
 @asynccontextmanager
-async def open_app(options: Options | None = None) -> AsyncGenerator[Syncer]:
-    """Build everything for *options*, hand out the `Syncer`, and close every connection at the end."""
+async def open_app(
+    options: Options | None = None, *, waiting: Callable[[str, float], None] | None = None
+) -> AsyncGenerator[Syncer]:
+    """Build everything for *options*, hand out the `Syncer`, and close every connection at the end.
+
+    *waiting* is told when a registry makes us wait, and for how many seconds; None: nobody is.
+    """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
     home = Path.home() if options.home is None else options.home
     rng = SystemRandom()
     keychain = Keychain(options.access, environment=environment, home=home)
     async with Registries(keychain, limits=options.limits, environment=environment, rng=rng) as registries:
+        if waiting is not None:
+            registries.waiting = waiting
         yield Syncer(registries, options, rng=rng)
 
 

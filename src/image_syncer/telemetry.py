@@ -113,6 +113,11 @@ class LogObserver:
         )
 
 
+def log_waiting(registry: str, seconds: float) -> None:
+    """Log that *registry* makes us wait."""
+    structlog.get_logger().info("registry.waiting", registry=registry, seconds=round(seconds, 1))
+
+
 def mask_secrets(_logger: object, _method: str, event: Event) -> Event:
     """Replace every value whose key sounds like a secret (a structlog processor): an accident must not be one."""
     return {key: _masked(key, value, _DEPTH_LIMIT) for key, value in event.items()}

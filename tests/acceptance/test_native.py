@@ -1,6 +1,9 @@
 """The native file as its users run it: one pass, the check, and the schema."""
 
+import asyncio
 import json
+
+from aiohttp import web
 
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import multi
@@ -31,6 +34,31 @@ def test_sync_carries_out_the_rules_of_a_native_file(
     assert "rest has a pattern as its source: there is nothing to do without an event" in done.stderr
     report = json.loads(cli.read("report.json"))
     assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
+
+
+def test_the_limits_of_a_registry_hold_for_one_pass(
+    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """With one request at a time, the registry never sees two."""
+    inside = [0, 0]
+
+    async def watch(request: web.Request) -> web.StreamResponse | None:
+        inside[0] += 1
+        inside[1] = max(inside)
+        try:
+            await asyncio.sleep(0.01)
+            return await request.match_info.handler(request)
+        finally:
+            inside[0] -= 1
+
+    target.intercept.append(watch)
+    source.load("team/app", multi("app"), "v1", "v2")
+    text = native(source, target).replace(
+        f"{target.host}: {{insecure: true}}", f"{target.host}: {{limits: {{transfers: 1, requests: 1}}}}"
+    )
+    cli.write("n.yaml", text)
+    assert cli.run("sync", "-c", "n.yaml").returncode == 0
+    assert inside == [0, 1]
 
 
 def test_a_queue_without_its_extra_is_said_before_anything_is_opened(

@@ -250,3 +250,31 @@ def read_terminal(descriptor: int) -> bytes:
         if error.errno != errno.EIO:
             raise
         return b""
+
+
+def refuse_one_upload(target: FakeRegistry, seconds: int) -> None:
+    """Let *target* refuse the first upload, and ask for *seconds* of quiet."""
+    refusals = iter([web.Response(status=429, headers={"Retry-After": str(seconds)})])
+
+    async def intercept(request: web.Request) -> web.Response | None:
+        return next(refusals, None) if request.method == "POST" else None
+
+    target.intercept.append(intercept)
+
+
+@pytest.mark.usefixtures("rules")
+def test_who_waits_is_told_for_what(cli: CommandLine, target: FakeRegistry) -> None:
+    """One line that names the registry and the seconds, in the log as well; the run fails nothing."""
+    refuse_one_upload(target, 3)
+    done = cli.run(*FILES, "--log", "log.txt", "--retries", "0")
+    assert done.returncode == 0
+    assert done.stderr.splitlines().count(f"{target.host}: asked to wait, next request in 3 s") == 1
+    assert f"registry.waiting registry={target.host} seconds=3.0" in cli.read("log.txt")
+
+
+@pytest.mark.usefixtures("rules")
+def test_quiet_means_quiet_while_a_registry_makes_us_wait(cli: CommandLine, target: FakeRegistry) -> None:
+    """Nothing on stderr."""
+    refuse_one_upload(target, 2)
+    done = cli.run(*FILES, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -190,6 +190,28 @@ async def test_a_manifest_at_a_digest_not_its_own_is_refused(place: Place) -> No
     assert await place.target().resolve(str(other.digest)) is None
 
 
+async def test_tags_that_are_confirmed_name_the_manifest(place: Place) -> None:
+    """As many as the store confirms, perhaps none; one by one they are all there then."""
+    image, tags = single("image"), [f"v{number}" for number in range(5)]
+    await place.push(image, path="app")
+    for _ in range(2):  # The first request may be a try; what it shows holds for the second.
+        confirmed = await place.target().push_tags(image.root, tags)
+        assert confirmed <= set(tags)
+        for tag in confirmed:
+            assert await place.target().resolve(tag) == image.root.descriptor
+    for tag in tags:
+        await place.target().push_manifest(image.root, tag)
+    assert {tag async for tag in place.source().tags()} == set(tags)
+
+
+async def test_no_tags_are_confirmed_as_none(place: Place) -> None:
+    """And nothing is changed."""
+    image = single("image")
+    await place.push(image, "v1")
+    assert await place.target().push_tags(image.root, []) == frozenset()
+    assert [tag async for tag in place.source().tags()] == ["v1"]
+
+
 async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
     """Without its content being sent."""
     await place.target("origin").push_blob(SMALL.descriptor, SMALL.open)

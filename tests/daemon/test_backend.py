@@ -10,12 +10,14 @@ from random import Random
 import pytest
 
 from image_syncer.app import Options
+from image_syncer.config.model import Configuration
 from image_syncer.daemon.backend import Events, Health, Runs
 from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.parts import options_of
 from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import CopyJob, Handlers, Jobs, RuleJob, WorkerOptions, open_jobs
 from image_syncer.oci import Repository
-from image_syncer.registry.options import Access, Credential
+from image_syncer.registry.options import Access, Ceiling, Credential
 from image_syncer.server.backend import BackendUnavailable, EventStatus, ImageFilter, Slice
 from image_syncer.state import NewEvent, NewRun, State, Trigger, open_state
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
@@ -97,14 +99,21 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
         Rule("two", SourcePattern.of("c.test", "**"), AllTags(), (TargetTemplate.of("d.test", "{repository}"),)),
     ]
     access = (Access("a.test", insecure=True), Access("c.test/team", Credential("alice", "hunter2")))
-    found = named_registries(RuleBook(tuple(rules), Options(access, proc=3), {"c.test": 4}))
+    options = Options(access, proc=3, ceilings={"d.test": Ceiling(transfers=2, requests=7)})
+    found = named_registries(RuleBook(tuple(rules), options, {"c.test": 4}))
     assert [(view.host, view.source, view.target, view.logins, view.insecure) for view in found] == [
         ("a.test", False, False, [], True),
         ("b.test", True, False, [], False),
         ("c.test", True, True, ["c.test/team"], False),
         ("d.test", False, True, [], False),
     ]
-    assert {view.transfers for view in found} == {3}
+    assert [(view.transfers, view.requests) for view in found] == [(3, 24), (3, 24), (3, 24), (2, 7)]
     assert [view.copies for view in found] == [None, None, 4, None]
     assert "alice" not in repr(found)
     assert "hunter2" not in repr(found)
+
+
+def test_the_ceilings_of_the_file_hold_in_the_daemon() -> None:
+    """Whichever dialect it is."""
+    ceilings = {"a.test": Ceiling(transfers=2)}
+    assert options_of(Configuration((), (), ceilings=ceilings)).ceilings == ceilings

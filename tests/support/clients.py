@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,7 +47,7 @@ class FakeTime:
 
 @asynccontextmanager
 async def client(
-    time: FakeTime | None = None,
+    time: FakeTime | Clock | None = None,
     *,
     limits: Limits = QUICK,
     policy: RetryPolicy | None = None,
@@ -53,7 +55,7 @@ async def client(
 ) -> AsyncGenerator[Registries]:
     """Open a client that knows no login but *access*, and never really waits."""
     keychain = Keychain(access, environment={}, home=Path("/nonexistent"))
-    clock = (time or FakeTime()).clock
+    clock = time if isinstance(time, Clock) else (time or FakeTime()).clock
     async with Registries(
         keychain, environment={}, limits=limits, policy=policy, rng=Random(1), clock=clock
     ) as registries:
@@ -142,3 +144,41 @@ def one_after_another(*contents: Opener) -> tuple[Opener, list[int]]:
             yield chunks
 
     return opener, opened
+
+
+def fast_time(factor: float = 20.0) -> Clock:
+    """Return a clock that really runs, *factor* times as fast."""
+    return Clock(lambda: time.monotonic() * factor, sleep=lambda seconds: asyncio.sleep(seconds / factor))
+
+
+@dataclass(slots=True)
+class Crowded:
+    """Lets *limit* requests into a registry at once, each for *seconds*, and refuses the others with *status*.
+
+    *seen* counts by status, *most* is how many were inside at once.
+    """
+
+    limit: int
+    status: int = 429
+    seconds: float = 0.005
+    seen: Counter[int] = field(default_factory=Counter[int])
+    inside: int = 0
+    most: int = 0
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer *request* as the registry would, or refuse it."""
+        if request.path == "/v2/":
+            return None
+        if self.inside >= self.limit:
+            await request.read()
+            self.seen[self.status] += 1
+            return web.Response(status=self.status)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await asyncio.sleep(self.seconds)
+            response = await request.match_info.handler(request)
+        finally:
+            self.inside -= 1
+        self.seen[response.status] += 1
+        return response

@@ -24,7 +24,10 @@ from image_syncer.cli.run import Signals, run
 from image_syncer.config.load import load_auth
 from image_syncer.sync.result import Observer, RunResult, Silent
 from image_syncer.sync.work import Stop
-from image_syncer.telemetry import LogObserver, LogOptions, logging_to
+from image_syncer.telemetry import LogObserver, LogOptions, log_waiting, logging_to
+
+Waiting = Callable[[str, float], None]
+"""Is told which registry makes us wait, and for how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,9 @@ def synchronise(
     def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
         return syncer.sync(wanted, dry_run=rules.dry_run, force=work.force, observer=observer, stop=stop)
 
-    options = Options(access=configuration.access, proc=work.proc, retries=work.retries)
+    options = Options(
+        access=configuration.access, proc=work.proc, retries=work.retries, ceilings=configuration.ceilings
+    )
     return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)
 
 
@@ -111,7 +116,7 @@ def _run(order: Order, voice: Voice, log: Observer) -> tuple[RunResult, int | No
 
     signals = Signals(first=ask_to_stop, last=lambda: display.close(None))
     try:
-        result = run(_watched(order, Several(tally, log), stop, display), signals)
+        result = run(_watched(order, Several(tally, log), stop, display, _told(voice)), signals)
     except BaseException:
         display.close(None)
         raise
@@ -119,13 +124,25 @@ def _run(order: Order, voice: Voice, log: Observer) -> tuple[RunResult, int | No
     return result, signals.exit_code
 
 
-async def _watched(order: Order, observer: Observer, stop: Stop, display: Display) -> RunResult:
-    async with open_app(order.options) as syncer, asyncio.TaskGroup() as group:
+async def _watched(order: Order, observer: Observer, stop: Stop, display: Display, waiting: Waiting) -> RunResult:
+    async with open_app(order.options, waiting=waiting) as syncer, asyncio.TaskGroup() as group:
         ticking = group.create_task(keep_ticking(display), name="progress")
         try:
             return await order.perform(syncer, observer, stop)
         finally:
             ticking.cancel()
+
+
+def _told(voice: Voice) -> Waiting:
+    """Return who is told that a registry makes us wait: the log where there is one, and whoever looks at stderr."""
+
+    def tell(registry: str, seconds: float) -> None:
+        if _log_wanted(voice):
+            log_waiting(registry, seconds)
+        if not voice.quiet and not _stderr_is_json(voice):
+            say(f"{registry}: asked to wait, next request in {seconds:.0f} s")
+
+    return tell
 
 
 def _display(voice: Voice, tally: Tally) -> Display:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from image_syncer.registry.options import Access
+from image_syncer.registry.options import Access, Ceiling
 from image_syncer.sync.rule import Rule, Schedule
 
 HookKind = Literal[
@@ -172,6 +172,7 @@ class Configuration:
 
     What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
     *limits* bounds by registry how many copies run at once that read from it or write to it, over a whole fleet.
+    *ceilings* bounds by registry how much one process asks of it at once.
     *files* are the others that were read for it.
     """
 
@@ -184,6 +185,7 @@ class Configuration:
     state: StateSettings = field(default_factory=StateSettings)
     fork: ForkSettings | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
     files: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ from datetime import timedelta
 from image_syncer.config.access import parse_prefix
 from image_syncer.config.environment import Substitution
 from image_syncer.config.model import Configuration, StateSettings
-from image_syncer.config.native_model import NativeFile, RegistrySection, StateSection
+from image_syncer.config.native_model import LimitsSection, NativeFile, RegistrySection, StateSection
 from image_syncer.config.native_reader import Paper, Step
 from image_syncer.config.native_rules import parse_rule
 from image_syncer.config.native_server import parse_hook, parse_queue, parse_server
@@ -14,7 +14,7 @@ from image_syncer.config.node import MapNode, shown
 from image_syncer.config.problems import Problems
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Access, Credential
+from image_syncer.registry.options import Access, Ceiling, Credential
 from image_syncer.sync.rule import Rule
 
 _SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
@@ -42,7 +42,17 @@ def parse_native(
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
-    return Configuration(access, rules, warnings, tuple(hooks), tuple(queues), server, state, limits=limits)
+    return Configuration(
+        access,
+        rules,
+        warnings,
+        tuple(hooks),
+        tuple(queues),
+        server,
+        state,
+        limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
+        ceilings={host: Ceiling(limit.transfers, limit.requests) for host, limit in limits.items()},
+    )
 
 
 def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> tuple[Access, ...]:
@@ -71,11 +81,11 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
     return Access(prefix, credential, section.insecure, paper.origin(*place))
 
 
-def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, int]:
-    """Return how many copies at once each registry takes, where that is said."""
-    limits: dict[str, int] = {}
+def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, LimitsSection]:
+    """Return how much of each registry is used, where that is said."""
+    limits: dict[str, LimitsSection] = {}
     for key, section in registries.items():
-        if section is None or section.limits.copies is None:
+        if section is None or section.limits == LimitsSection():
             continue
         with paper.at("registries", key, "limits"):
             prefix = parse_prefix(key)
@@ -84,7 +94,7 @@ def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> M
                     f"registries.{key}.limits: a limit is a whole registry's",
                     remedy=f"write it at {prefix.partition('/')[0]}",
                 )
-            limits[prefix] = section.limits.copies
+            limits[prefix] = section.limits
     return limits
 
 

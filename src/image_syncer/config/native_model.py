@@ -23,7 +23,14 @@ class LimitsSection(Section):
     """How much of a registry is used."""
 
     copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="At most so many copies at once that read from it or write to it, over a whole fleet."
+        default=None,
+        description="For the daemon: so many copies at once that read from it or write to it, over a whole fleet.",
+    )
+    transfers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="So many blobs at once to it and from it, by one process; --proc otherwise."
+    )
+    requests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="So many small requests at once, by one process; eight for each transfer otherwise."
     )
 
 
@@ -37,7 +44,9 @@ class RegistrySection(Section):
     insecure: Truth = Field(
         default=False, description="Do not verify TLS, and allow plain HTTP where no TLS is spoken."
     )
-    limits: LimitsSection = Field(default_factory=LimitsSection, description="For the daemon; of whole registries.")
+    limits: LimitsSection = Field(
+        default_factory=LimitsSection, description="How much of it is used at most; of whole registries."
+    )
 
 
 class TagsSection(Section):

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from image_syncer.app import Options, Syncer, open_app
+from image_syncer.telemetry import log_waiting
 
 
 @dataclass(slots=True)
@@ -64,5 +65,5 @@ async def open_connections(options: Options) -> AsyncGenerator[Connections]:
 
 async def _open(options: Options) -> _Generation:
     async with AsyncExitStack() as stack:
-        syncer = await stack.enter_async_context(open_app(options))
+        syncer = await stack.enter_async_context(open_app(options, waiting=log_waiting))
         return _Generation(syncer, stack.pop_all())

@@ -1,15 +1,19 @@
 """Blobs of one repository: looked for, read, and taken over from another repository; `push` writes them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from image_syncer.errors import StoreError
+from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository
 from image_syncer.registry.endpoint import Conversation
+from image_syncer.registry.host import Call
 from image_syncer.registry.push import Sessions, session_of
+from image_syncer.registry.responses import Asked
+from image_syncer.registry.throttle import SMALL_BLOB_BYTES, is_small
+from image_syncer.registry.upload import sliced
 from image_syncer.store import Chunk, verified
 
 
@@ -29,14 +33,27 @@ class Blobs:
 
     @asynccontextmanager
     async def open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte 0, verified while it flows; reading is not retried, opening is."""
+        """Open *blob* for one read from byte 0, verified while it flows.
+
+        Opening is retried, reading is not. A small blob has been read when it is open, and holds no place any more.
+        """
         call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
         asked = self._conversation.asked_blob(blob)
-        async with (
-            self._endpoint.download(call, asked) as response,
-            aclosing(verified(response.chunks(), blob, asked.what)) as chunks,
-        ):
-            yield chunks
+        async with AsyncExitStack() as stack:
+            if is_small(blob.size):
+                chunks = await self._read(call, asked)
+            else:
+                chunks = (await stack.enter_async_context(self._endpoint.download(call, asked))).chunks()
+            yield await stack.enter_async_context(aclosing(verified(chunks, blob, asked.what)))
+
+    async def _read(self, call: Call, asked: Asked) -> AsyncGenerator[Chunk]:
+        try:
+            answer = await self._endpoint.call(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
+        except TooLarge as error:
+            raise ContentMismatch(
+                f"{asked.what}: the registry sends more than its size", status=error.status
+            ) from error
+        return sliced(answer.content).chunks()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Take *blob* over from *origin* at the same registry; False where that was not done, for any reason.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -23,7 +23,7 @@ class Registries:
     """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
 
     *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
-    first request to a repository.
+    first request to a repository. *waiting* is told when a registry makes us wait, and for how many seconds.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Registries:
         self._clock = clock or Clock()
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock)
         self._transport = Transport(self._limits, environment)
+        self.waiting: Callable[[str, float], None] = lambda _registry, _seconds: None
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
@@ -75,6 +76,17 @@ class Registries:
             self._targets[repository] = RegistryTarget(repository, self._connect)
         return self._targets[repository]
 
+    def throttle(self, registry: str) -> Throttle:
+        """Return the places of *registry*; the same object each time."""
+        if registry not in self._throttles:
+            self._throttles[registry] = Throttle(
+                self._limits.of(registry),
+                self._clock,
+                patience=self._retrying.policy.patience,
+                waiting=lambda seconds: self.waiting(registry, seconds),
+            )
+        return self._throttles[registry]
+
     async def _connect(self, repository: Repository) -> Endpoint:
         if repository not in self._known:
             # One at a time per registry: finding credentials may start a helper program, which need not run twice.
@@ -88,10 +100,8 @@ class Registries:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
         key = (registry, access.credential, access.insecure)
         if key not in self._endpoints:
-            if registry not in self._throttles:
-                self._throttles[registry] = Throttle(self._limits, self._clock)
             host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
-            self._endpoints[key] = Endpoint(host, self._throttles[registry], self._retrying, self._limits)
+            self._endpoints[key] = Endpoint(host, self.throttle(registry), self._retrying, self._limits)
         return self._endpoints[key]
 
     def _count(self, side: Side) -> None:

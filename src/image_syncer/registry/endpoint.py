@@ -1,5 +1,6 @@
 """One registry with everything that a request to it needs: its places, its pauses, retries, and what refusals mean."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -7,18 +8,19 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from image_syncer.errors import InvalidReference, Side, StoreError
+from image_syncer.errors import InvalidReference, Postponed, RateLimited, Side, StoreError, Unavailable
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
 from image_syncer.registry.host import Call, Host
 from image_syncer.registry.options import Limits
 from image_syncer.registry.quirks import Quirks
 from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
-from image_syncer.registry.retry import Retrying, wait_wished
-from image_syncer.registry.throttle import Throttle
+from image_syncer.registry.retry import Retrying
+from image_syncer.registry.throttle import Operation, Throttle
 from image_syncer.registry.transport import Body, Headers, Response
 from image_syncer.registry.urls import origin_of
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
+_CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no answer at all.
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -49,6 +51,7 @@ class Endpoint:
         self.retrying = retrying
         self.limits = limits
         self.quirks = Quirks.of(host.name)
+        self.probing = asyncio.Lock()
 
     async def call(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
         """Return the answer to *call*, which must be safe to repeat: it is retried as the policy says.
@@ -60,14 +63,11 @@ class Endpoint:
     async def once(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
         """Return the answer to *call*, tried once, in a request's place."""
         async with self.throttle.request():
-            return await self.send(call, asked, expect=expect, limit_bytes=limit_bytes)
+            return await self._read(call, asked, expect, limit_bytes, "request")
 
-    async def send(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
-        """Return the answer to *call*, tried once, by whoever holds a place already."""
-        async with self._exchange(call, asked, expect) as response:
-            wanted = limit_bytes is not None
-            content = await response.read(limit_bytes) if wanted else await self._beginning(response)
-            return Answer(response.status, response.headers, response.url, content if wanted else b"")
+    async def send(self, call: Call, asked: Asked, *, expect: Container[int]) -> Answer:
+        """Return the answer to *call*, tried once, by whoever holds an upload's place; of its content nothing."""
+        return await self._read(call, asked, expect, None, "upload")
 
     @asynccontextmanager
     async def download(self, call: Call, asked: Asked) -> AsyncGenerator[Response]:
@@ -76,23 +76,38 @@ class Endpoint:
         async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.throttle.download())
-                response = await stack.enter_async_context(self._exchange(call, asked, {200}))
+                response = await stack.enter_async_context(self._exchange(call, asked, {200}, "download"))
                 return response, stack.pop_all()
 
         response, stack = await self.retrying.run(attempt)
         async with stack:
             yield response
 
+    async def _read(
+        self, call: Call, asked: Asked, expect: Container[int], limit_bytes: int | None, operation: Operation
+    ) -> Answer:
+        async with self._exchange(call, asked, expect, operation) as response:
+            wanted = limit_bytes is not None
+            content = await response.read(limit_bytes) if wanted else await self._beginning(response)
+            return Answer(response.status, response.headers, response.url, content if wanted else b"")
+
     @asynccontextmanager
-    async def _exchange(self, call: Call, asked: Asked, expect: Container[int]) -> AsyncGenerator[Response]:
+    async def _exchange(
+        self, call: Call, asked: Asked, expect: Container[int], operation: Operation
+    ) -> AsyncGenerator[Response]:
+        began = self.retrying.clock.monotonic()
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(self.host.exchange(call))
-                if response.status not in expect:
-                    raise await self._refused(response, asked)
             except StoreError as error:
-                self._heed(error)
-                raise
+                if isinstance(call.body, Body):
+                    raise  # It may be the body's own failure, which says nothing about this registry.
+                raise self._heeded(error, operation, began) from error.__cause__
+            # How long an answer takes to a request with a body depends on the line as well.
+            latency = self.retrying.clock.monotonic() - began if call.body is None else None
+            if response.status not in expect:
+                raise self._heeded(await self._refused(response, asked), operation, began)
+            self.throttle.succeeded(operation, began, latency if operation == "request" else None)
             yield response
 
     async def _refused(self, response: Response, asked: Asked) -> StoreError:
@@ -102,11 +117,23 @@ class Endpoint:
         )
         return failure(asked, refusal)
 
-    def _heed(self, error: StoreError) -> None:
-        """Pause everything at this registry for as long as it asked, if that is a time that we would wait."""
-        wished = wait_wished(error)
-        if wished is not None and wished <= self.retrying.policy.patience:
-            self.throttle.pause(wished)
+    def _heeded(self, error: StoreError, operation: Operation, began: float) -> StoreError:
+        """Return *error* after letting it slow down and pause everything at this registry, as far as it asks for that.
+
+        Who was asked to slow down and not told for how long gets told by us.
+        """
+        if _is_congestion(error):
+            self.throttle.congested(operation, began)
+        elif error.status is not None:
+            self.throttle.succeeded(operation, began)
+        if isinstance(error, RateLimited):
+            wait = self.throttle.back_off(began, error.retry_after)
+            return RateLimited(
+                error.message, retry_after=wait, status=error.status, code=error.code, remedy=error.remedy
+            )
+        if isinstance(error, Postponed) and (error.retry_after or 0.0) <= self.retrying.policy.patience:
+            self.throttle.pause(error.retry_after or 0.0)
+        return error
 
     async def _beginning(self, response: Response) -> bytes:
         """Return the first bytes of a content that nothing depends on."""
@@ -172,6 +199,11 @@ class Conversation:
     def asked_blob(self, blob: Descriptor, *, upload: bool = False) -> Asked:
         """Return what a request about *blob* is about."""
         return self.asked(self.repository.at(blob.digest), upload=upload)
+
+
+def _is_congestion(error: StoreError) -> bool:
+    """Whether *error* says that the registry is busy, and not that something is wrong with one request."""
+    return isinstance(error, RateLimited) or (isinstance(error, Unavailable) and error.status in _CONGESTED)
 
 
 def _other_host(registry: str, url: str) -> str:

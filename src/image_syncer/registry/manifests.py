@@ -1,12 +1,13 @@
 """Manifests of one repository: looked up, read and put (distribution-spec, "Pulling" and "Pushing manifests")."""
 
 import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from image_syncer.errors import ContentMismatch, ProtocolError, StoreError, TagImmutable
+from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, StoreError, TagImmutable
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import Answer, Conversation
@@ -15,6 +16,12 @@ _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
 _HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two: no HEAD here, a GET must do.
 _PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # 201 by the book; old Quay says 202, others vary.
+_NO_QUERY: Final = frozenset(
+    {400, 404, 405, 414, 431, 501}
+)  # What a registry may say to a query that it does not know.
+_TAGS: Final = 100
+_TAGS_BYTES: Final = 4096
+_FEW_TAGS: Final = 2  # So few are not worth trying whether a registry takes them at once.
 
 
 class Manifests:
@@ -61,6 +68,48 @@ class Manifests:
             raise
         _check_stored(answer, manifest, reference)
 
+    async def put_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Give *manifest*, which is here, as many of *tags* as one PUT can; return those that the registry confirmed.
+
+        distribution-spec, end-7b. Whether a registry can do that shows at the first PUT of at least three tags. After
+        a no, and where nothing is known and *tags* are few, nothing is asked.
+        """
+        quirks, fitting = self._endpoint.quirks, _fitting(tags)
+        if quirks.many_tags is None and len(fitting) > _FEW_TAGS:
+            async with self._endpoint.probing:  # Those who come meanwhile wait for what we learn.
+                if quirks.many_tags is None:
+                    return await self._put_at_once(manifest, fitting)
+        if quirks.many_tags and len(fitting) >= _FEW_TAGS:
+            return await self._put_at_once(manifest, fitting)
+        return frozenset()
+
+    async def _put_at_once(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Put *manifest* with *tags*, and learn whether the registry can do that.
+
+        What may be about one of the tags or about the manifest leads to none confirmed: each tag alone will show it.
+        Trouble that has nothing to do with the way (too many requests, a server's errors, a lack of rights) is raised.
+        """
+        reference = self._conversation.reference(str(manifest.digest))
+        target = (
+            f"{self._path(reference)}?{'&'.join(f'tag={self._conversation.reference(tag).identifier}' for tag in tags)}"
+        )
+        headers = {"Content-Type": manifest.media_type}
+        call = self._conversation.call("PUT", target, headers=headers, body=manifest.content)
+        asked, quirks = self._conversation.asked(reference, manifest=True), self._endpoint.quirks
+        try:
+            answer = await self._endpoint.call(call, asked, expect=_PUT_STATUSES)
+        except (TagImmutable, MissingContent):
+            return frozenset()
+        except StoreError as error:
+            if error.retryable or error.status not in _NO_QUERY:
+                raise
+            quirks.many_tags = bool(quirks.many_tags)  # Who could do it before has another reason now.
+            return frozenset()
+        _check_stored(answer, manifest, reference)
+        confirmed = _confirmed(answer, tags)
+        quirks.many_tags = bool(quirks.many_tags or confirmed)
+        return confirmed
+
     async def _holds(self, manifest: RawManifest, identifier: str) -> bool:
         with suppress(StoreError):  # The refusal that made us look says more than a failure to look.
             return (await self.head(identifier)).digest == manifest.digest
@@ -100,6 +149,23 @@ def _read(answer: Answer, reference: Reference) -> RawManifest:
     if promised not in {found, manifest.digest}:  # The latter: the digest of signed schema 1 leaves signatures out.
         raise _mismatch(reference, found, promised)
     return replace(manifest, digest=promised)
+
+
+def _fitting(tags: Sequence[str]) -> list[str]:
+    """Return the first of *tags*, each once, that fit into one request."""
+    fitting, room = list[str](), _TAGS_BYTES
+    for tag in dict.fromkeys(tags):
+        room -= len(f"&tag={tag}")
+        if len(fitting) == _TAGS or room < 0:
+            break
+        fitting.append(tag)
+    return fitting
+
+
+def _confirmed(answer: Answer, tags: Iterable[str]) -> frozenset[str]:
+    """Return those of *tags* that *answer* names in OCI-Tag, whose values may share a line."""
+    said = {tag.strip() for line in answer.headers.all("OCI-Tag") for tag in line.split(",")}
+    return frozenset(said.intersection(tags)) if answer.status == HTTPStatus.CREATED else frozenset()
 
 
 def _check_stored(answer: Answer, manifest: RawManifest, reference: Reference) -> None:

@@ -1,6 +1,8 @@
 """What a user configures about registries, as the registry client wants it. Knows nothing of files."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,20 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """How many blobs and how many small requests one registry gets at once at most; None: as many as any other."""
+
+    transfers: int | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of every conversation with a registry; durations in seconds, sizes in bytes."""
+    """Bounds of every conversation with a registry; durations in seconds, sizes in bytes.
+
+    *ceilings* are those of single registries, by host. A source that has not begun to answer after *opening_seconds*
+    holds no place at the target any longer.
+    """
 
     requests_per_host: int = 32
     transfers: int = 5
@@ -40,3 +54,14 @@ class Limits:
     tag_pages: int = 1_000
     tags: int = 200_000
     redirects: int = 5
+    opening_seconds: float = 10.0
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
+
+    def of(self, registry: str) -> Self:
+        """Return the limits that hold for *registry*."""
+        ceiling = self.ceilings.get(registry, Ceiling())
+        return replace(
+            self,
+            transfers=self.transfers if ceiling.transfers is None else ceiling.transfers,
+            requests_per_host=self.requests_per_host if ceiling.requests is None else ceiling.requests,
+        )

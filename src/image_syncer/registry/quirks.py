@@ -12,9 +12,13 @@ _PATCH_HOSTS: Final = (
 
 @dataclass(slots=True)
 class Quirks:
-    """How one registry wants to be spoken to. *patches*: blobs go in a PATCH; otherwise in the closing PUT."""
+    """How one registry wants to be spoken to. *patches*: blobs go in a PATCH; otherwise in the closing PUT.
+
+    *many_tags*: one PUT of a manifest gives it several tags; None as long as nobody has tried.
+    """
 
     patches: bool = False
+    many_tags: bool | None = None
 
     @classmethod
     def of(cls, registry: str) -> Self:

@@ -1,6 +1,6 @@
 """One repository in the role of a source or of a target (`store.Source`, `store.Target`)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from image_syncer.errors import NotFound, Side
@@ -103,3 +103,7 @@ class RegistryTarget(_RegistryRepository):
     async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
         """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
         await (await self._manifests()).put(manifest, identifier)
+
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Give *manifest* as many of *tags* as one request can; return those that the registry confirmed."""
+        return await (await self._manifests()).put_tags(manifest, tags)

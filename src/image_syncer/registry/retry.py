@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
-from image_syncer.errors import ContentMismatch, Postponed, StoreError
+from image_syncer.errors import ContentMismatch, Postponed, RateLimited, StoreError
 
 Result = TypeVar("Result")
 
@@ -36,6 +36,8 @@ class RetryPolicy:
     *attempts* counts the first one. The wait before attempt n + 1 is a random part ("full jitter") of
     `min(longest_wait, first_wait * 2 ** (n - 1))`, or what the server asked for. *patience* bounds what is waited
     for one operation as a whole. All in seconds.
+
+    Being asked to slow down is no failed attempt: it is waited for until the patience is over.
     """
 
     attempts: int = 4
@@ -44,10 +46,13 @@ class RetryPolicy:
     patience: float = 600.0
 
     def wait_after(self, failure: StoreError, attempt: int, rng: Random) -> float | None:
-        """Return the seconds to wait after *failure* of attempt number *attempt* (from 1); None to give up."""
-        if not failure.retryable or attempt >= self.attempts:
-            return None
+        """Return the seconds to wait after *failure* of attempt number *attempt* (from 1); None to give up.
+
+        Attempts that ended with being asked to slow down are not counted.
+        """
         wished = wait_wished(failure)
+        if not failure.retryable or (attempt >= self.attempts and not is_throttled(failure)):
+            return None
         if wished is not None:
             return wished if wished <= self.patience else None
         return rng.uniform(0, min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)))
@@ -66,18 +71,24 @@ class Retrying:
 
         *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
         """
-        waited, mismatches = 0.0, 0
+        waited, mismatches, throttled = 0.0, 0, 0
         for attempt in count(1):
             try:
                 return await operation(attempt)
             except StoreError as failure:
                 mismatches += isinstance(failure, ContentMismatch)
-                wait = self.policy.wait_after(failure, attempt, self.rng)
+                throttled += is_throttled(failure)
+                wait = self.policy.wait_after(failure, max(1, attempt - throttled), self.rng)
                 if wait is None or mismatches > _REREADS or waited + wait > self.policy.patience:
                     raise
             waited += wait
             await self.clock.sleep(wait)
         raise AssertionError("unreachable: the attempts have no end of their own")
+
+
+def is_throttled(failure: StoreError) -> bool:
+    """Whether *failure* is the registry's wish to slow down, with a time that makes it worth waiting."""
+    return isinstance(failure, RateLimited) and bool(failure.retry_after)
 
 
 def wait_wished(failure: StoreError) -> float | None:

@@ -2,6 +2,7 @@
 
 from image_syncer.store.memory import MemoryHistory, MemoryKnowledge
 from image_syncer.store.roles import (
+    BlobTarget,
     Chunk,
     Confirmed,
     History,
@@ -14,6 +15,7 @@ from image_syncer.store.roles import (
 )
 
 __all__ = [
+    "BlobTarget",
     "Chunk",
     "Confirmed",
     "History",

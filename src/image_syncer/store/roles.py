@@ -48,12 +48,8 @@ class Source(Protocol):
         ...
 
 
-class Target(Protocol):
-    """Where images are written: one repository. Every push may be repeated without harm."""
-
-    async def resolve(self, identifier: str) -> Descriptor | None:
-        """Return what *identifier* names now, None if it (or the repository) is not there yet."""
-        ...
+class BlobTarget(Protocol):
+    """Where blobs are written: one repository. Every push may be repeated without harm."""
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*."""
@@ -67,8 +63,24 @@ class Target(Protocol):
         """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""
         ...
 
+
+class Target(BlobTarget, Protocol):
+    """Where images are written: one repository, blobs first."""
+
+    async def resolve(self, identifier: str) -> Descriptor | None:
+        """Return what *identifier* names now, None if it (or the repository) is not there yet."""
+        ...
+
     async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
         """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
+        ...
+
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Give *manifest*, which the repository holds, as many of *tags* as one request can; return which got it.
+
+        Empty where the store takes one tag at a time, which `push_manifest` does. Only what the store confirms is
+        returned; the others may or may not name it.
+        """
         ...
 
 

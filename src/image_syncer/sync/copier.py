@@ -6,6 +6,7 @@ for the whole run: a manifest that is already in a repository costs one request 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from image_syncer.errors import CopyFailed, MissingContent, StoreError
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
@@ -22,6 +23,7 @@ from image_syncer.sync.work import work_off
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8
+_MANY_TAGS = 3  # For fewer it is not worth finding out whether the target takes several at a time.
 _LOOKS = 2  # How often what a target says it lacks is looked for again: for the image, and for a further tag of it.
 
 _Key = tuple[Repository, Digest]
@@ -210,8 +212,9 @@ class Copier:
         return await self._put_further(raw, goal)
 
     async def _put_further(self, raw: RawManifest, goal: Goal) -> CopyFailed | None:
-        """Give what the target holds by now its other names."""
+        """Give what the target holds by now its other names: by one request, where it takes them so."""
         missing: list[CopyFailed] = []
+        await self._put_many(raw, goal)
 
         async def put(name: str) -> None:
             failure = await self._put_at(raw, goal, name)
@@ -222,6 +225,13 @@ class Copier:
 
         await work_off(goal.unnamed, put, width=_TAGS_AT_ONCE)
         return missing[0] if missing else None
+
+    async def _put_many(self, raw: RawManifest, goal: Goal) -> None:
+        tags = [name for name in goal.unnamed if ":" not in name]
+        if len(tags) < _MANY_TAGS:
+            return
+        with suppress(StoreError):  # One by one they tell what is wrong with which.
+            goal.named |= await goal.target.push_tags(raw, tags)
 
     async def _put_at(self, raw: RawManifest, goal: Goal, identifier: str) -> CopyFailed | None:
         try:

@@ -24,7 +24,7 @@ from image_syncer.testing.fake.access import AccessControl, Auth
 from image_syncer.testing.fake.answers import RECORD, RegistryError, empty, new_record
 from image_syncer.testing.fake.blobs import BlobHandlers
 from image_syncer.testing.fake.listings import ListingHandlers
-from image_syncer.testing.fake.manifests import ManifestHandlers
+from image_syncer.testing.fake.manifests import ManifestHandlers, ManyTags
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.uploads import UploadHandlers
 from image_syncer.testing.requests import RequestLog
@@ -44,6 +44,8 @@ class Profile:
     With *tls*, a server's context, it speaks HTTPS. *page_limit* bounds the entries of a listing, *chunk_min_bytes* is
     announced and enforced for chunks, tokens live for *token_seconds*. Without *referrers* it is a registry of 1.0.
     With *listed_digests* its tag lists say what tags name (Google's do).
+    *many_tags* is what it makes of several tags with one manifest (end-7b): it sets them and says so, overlooks them,
+    or refuses the request.
     """
 
     auth: Auth = "none"
@@ -53,6 +55,7 @@ class Profile:
     chunk_min_bytes: int = 0
     referrers: bool = True
     listed_digests: bool = False
+    many_tags: ManyTags = "confirms"
     token_seconds: float = 300
 
 
@@ -139,7 +142,7 @@ class FakeRegistry:
 
     def _application(self, storage: Storage) -> web.Application:
         application = web.Application(middlewares=[self._answer])
-        manifests = ManifestHandlers(storage, referrers=self.profile.referrers)
+        manifests = ManifestHandlers(storage, referrers=self.profile.referrers, many_tags=self.profile.many_tags)
         blobs = BlobHandlers(storage)
         uploads = UploadHandlers(storage, chunk_min_bytes=self.profile.chunk_min_bytes)
         listings = ListingHandlers(storage, page_limit=self.profile.page_limit, digests=self.profile.listed_digests)

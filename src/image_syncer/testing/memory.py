@@ -1,7 +1,7 @@
 """Stores in memory: correct, checking all that a good registry checks, and failing when told to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -11,7 +11,7 @@ from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository
 from image_syncer.store import Chunk, Opener, verified
 from image_syncer.testing.content import Blob, Image
 
-Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest"]
+Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest", "push_tags"]
 _FOR_EVER: Final = 1 << 30
 
 
@@ -38,7 +38,8 @@ class MemoryStore:
     """One repository in memory; *source* and *target* are the two roles that it plays.
 
     What it holds (*manifests*, *tags*, *blobs*) may be looked at and changed by tests; *operations* has every call in
-    order, and *watch* is told of each. Everything that is about one of the digests in *fail_on* raises `Unavailable`.
+    order, and *watch* is told of each. With *many_tags* one push may name several tags. Everything that is about one of
+    the digests in *fail_on* raises `Unavailable`.
     With *tells* its listings say what tags name.
     """
 
@@ -57,6 +58,7 @@ class MemoryStore:
         self.operations: list[Operation] = []
         self.source = MemorySource(self)
         self.target = MemoryTarget(self, family)
+        self.many_tags = False
         self.watch: Callable[[Operation], None] = lambda _: None
         self._troubles: list[_Trouble] = []
         for digest in fail_on:
@@ -198,6 +200,18 @@ class MemoryTarget:
         self._store.manifests[manifest.digest] = manifest
         if ":" not in identifier:
             self._store.tags[identifier] = manifest.digest
+
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Let *tags* name *manifest*, which is here, if *many_tags* is set; none otherwise."""
+        if not self._store.many_tags:
+            return frozenset()
+        await self._store.note("push_tags", ",".join(tags))
+        if manifest.digest not in self._store.manifests:
+            raise NotFound(
+                f"{self._store.repository}: {manifest.digest}: not there", status=404, code="MANIFEST_UNKNOWN"
+            )
+        self._store.tags |= dict.fromkeys(tags, manifest.digest)
+        return frozenset(tags)
 
 
 class MemoryStores:

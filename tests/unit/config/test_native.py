@@ -24,7 +24,7 @@ from image_syncer.config.native_rules import parse_matcher
 from image_syncer.config.native_server import is_loopback, parse_listen
 from image_syncer.config.native_values import parse_duration
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.registry.options import Credential
+from image_syncer.registry.options import Ceiling, Credential
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.rule import AllTags, Cron, Every, Rule, Selection, TagFilter, TagNames, TagPattern, Triggers
 
@@ -274,3 +274,18 @@ def test_an_address_to_listen_on(text: str, address: tuple[str, int], loopback: 
     """Go's form; only addresses of this machine alone are loopback."""
     assert parse_listen(text) == address
     assert is_loopback(address[0]) is loopback
+
+
+def test_the_limits_of_a_registry_are_of_two_kinds(tmp_path: Path) -> None:
+    """Copies are for the fleet's queue; transfers and requests are what one process has on its way."""
+    found = native(
+        tmp_path,
+        """
+registries:
+  a.io: {limits: {copies: 4, transfers: 2, requests: 8}}
+  index.docker.io: {limits: {transfers: 3}}
+  b.io: {limits: {}}
+""",
+    )
+    assert found.limits == {"a.io": 4}
+    assert found.ceilings == {"a.io": Ceiling(2, 8), "docker.io": Ceiling(transfers=3)}

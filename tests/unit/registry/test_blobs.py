@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
@@ -10,15 +11,16 @@ from image_syncer.registry.options import Access, Credential
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
-from support.clients import QUICK, FakeTime, Fault, client, instead
+from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer
 
 BLOB = Blob.generated("layer", 300_000)
-IMAGE = single("image", layers=[BLOB])
+BIG = Blob.generated("big", 1_500_000)
+IMAGE = single("image", layers=[BLOB, BIG])
 
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeRegistry]:
-    """A registry whose repository `app` holds one blob of 300 kB."""
+    """A registry whose repository `app` holds one small blob and one that streams."""
     async with FakeRegistry() as registry:
         registry.load("app", IMAGE)
         yield registry
@@ -44,9 +46,9 @@ async def read(source: RegistrySource, blob: Descriptor = BLOB.descriptor) -> by
         return b"".join([bytes(chunk) async for chunk in chunks])
 
 
-async def drain(source: RegistrySource, received: bytearray) -> None:
-    """Read the blob into *received*."""
-    async with source.open(BLOB.descriptor) as chunks:
+async def drain(source: RegistrySource, blob: Blob, received: bytearray) -> None:
+    """Read *blob* into *received*."""
+    async with source.open(blob.descriptor) as chunks:
         async for chunk in chunks:
             received += chunk
 
@@ -84,12 +86,27 @@ async def test_a_blob_without_a_known_size_is_read_too(source: RegistrySource) -
 
 
 async def test_wrong_bytes_are_never_complete(fake: FakeRegistry, source: RegistrySource) -> None:
-    """The last chunk of a lie is withheld."""
-    fake.plant(BLOB.digest, BLOB.read()[:-1] + b"?")
-    received = bytearray()
-    with pytest.raises(ContentMismatch, match=f"app@{BLOB.digest}"):
-        await drain(source, received)
-    assert 0 < len(received) < BLOB.size_bytes
+    """The last chunk of a lie is withheld, and of a small one there is no other."""
+    for blob in (BLOB, BIG):
+        fake.plant(blob.digest, blob.read()[:-1] + b"?")
+        received = bytearray()
+        with pytest.raises(ContentMismatch, match=f"app@{blob.digest}"):
+            await drain(source, blob, received)
+        assert (len(received) > 0) is (blob is BIG)
+        assert len(received) < blob.size_bytes
+
+
+async def test_a_small_blob_that_is_too_big_is_no_content(fake: FakeRegistry, source: RegistrySource) -> None:
+    """What should be small and is not is not kept in memory either."""
+    fake.plant(BLOB.digest, bytes(1_500_000))
+    with pytest.raises(ContentMismatch, match="more than its size"):
+        await read(source)
+
+
+async def test_a_small_blob_that_breaks_off_is_read_again(fake: FakeRegistry, source: RegistrySource) -> None:
+    """It is one small request, and those are repeated."""
+    lose_answer(fake, "GET", "blob")
+    assert await read(source) == BLOB.read()
 
 
 async def test_a_missing_blob_is_not_found(source: RegistrySource) -> None:
@@ -143,9 +160,20 @@ async def test_a_read_holds_one_place(fake: FakeRegistry) -> None:
     async with client(limits=replace(QUICK, transfers=1)) as registries:
         source = registries.source(fake.repository("app"))
         for _ in range(2):
-            async with source.open(BLOB.descriptor) as chunks:
+            async with source.open(BIG.descriptor) as chunks:
                 await anext(chunks)  # The rest is not wanted.
-        assert await read(source) == BLOB.read()
+        assert await read(source, BIG.descriptor) == BIG.read()
+
+
+async def test_small_blobs_pass_big_ones(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """While the one transfer that is allowed goes on, small ones are read and pushed."""
+    async with client(limits=replace(QUICK, transfers=1)) as registries, asyncio.timeout(5):
+        source, other = (registries.source(fake.repository("app")), registries.target(fake.repository("copy")))
+        async with source.open(BIG.descriptor) as chunks:
+            await anext(chunks)
+            assert await read(source) == BLOB.read()
+            await other.push_blob(BLOB.descriptor, BLOB.open)
+    assert await target.has_blob(BLOB.descriptor)
 
 
 async def test_a_blob_is_mounted_by_one_post(fake: FakeRegistry, target: RegistryTarget) -> None:

@@ -17,6 +17,7 @@ from support.clients import QUICK, Fault, client, failing, instead, lose_answer,
 
 BLOB = Blob.generated("layer", 300_000)
 SMALL = Blob.of(b"small")
+BIG = Blob.generated("big", 1_500_000)
 GONE = Unavailable("the source is gone")
 
 
@@ -118,6 +119,14 @@ async def test_wrong_content_is_uploaded_once_more_and_no_oftener(fake: FakeRegi
     assert not fake.content("app").blobs
 
 
+async def test_wrong_content_is_read_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """What was damaged on its way to us is not sent a second time."""
+    opener, opened = one_after_another(Blob.of(b"smalL").open, SMALL.open)
+    await target.push_blob(SMALL.descriptor, opener)
+    assert opened == [0, 1]
+    assert SMALL.digest in fake.content("app").blobs
+
+
 @pytest.mark.parametrize("content", [Blob.of(b"smal"), Blob.of(b"small and more")])
 async def test_content_of_another_size_is_never_committed(
     fake: FakeRegistry, target: RegistryTarget, content: Blob
@@ -128,45 +137,51 @@ async def test_content_of_another_size_is_never_committed(
     assert not fake.content("app").blobs
 
 
+@pytest.mark.parametrize("blob", [BLOB, BIG])
 @pytest.mark.parametrize("failure", [NotFound("no such blob"), ZeroDivisionError(), Denied("no")])
 async def test_what_the_content_raises_comes_out_unchanged(
-    fake: FakeRegistry, target: RegistryTarget, failure: Exception
+    fake: FakeRegistry, target: RegistryTarget, failure: Exception, blob: Blob
 ) -> None:
     """The copier tells by the very object which side failed."""
     with pytest.raises(type(failure)) as caught:
-        await target.push_blob(BLOB.descriptor, failing(failure, after=[b"some"]))
+        await target.push_blob(blob.descriptor, failing(failure, after=[b"some"]))
     assert caught.value is failure
     assert not fake.content("app").blobs
 
 
-async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+@pytest.mark.parametrize("blob", [BLOB, BIG])
+async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target: RegistryTarget, blob: Blob) -> None:
     """A fresh opener, a fresh session, and no look at the target, which is not to blame."""
-    opener, opened = one_after_another(failing(GONE, after=[b"some"]), BLOB.open)
-    await target.push_blob(BLOB.descriptor, opener)
+    opener, opened = one_after_another(failing(GONE, after=[b"some"]), blob.open)
+    await target.push_blob(blob.descriptor, opener)
     assert opened == [0, 1]
     assert fake.requests.count(method="HEAD") == 0
     assert fake.unfinished_uploads == 0
 
 
-async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget) -> None:
+@pytest.mark.parametrize("blob", [BLOB, BIG])
+async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget, blob: Blob) -> None:
     """Damage heals at the second reading; a lie does not get our bandwidth."""
     wrong = ContentMismatch("wrong")
     opener, opened = one_after_another(failing(wrong, after=[b"some"]))
     with pytest.raises(ContentMismatch) as caught:
-        await target.push_blob(BLOB.descriptor, opener)
+        await target.push_blob(blob.descriptor, opener)
     assert caught.value is wrong
     assert len(opened) == 2
 
 
-async def test_a_source_that_can_not_be_opened_is_not_tried_here(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Whoever opens it has retries of his own; they must not multiply. The session is given back."""
+@pytest.mark.parametrize(("blob", "asked"), [(BLOB, []), (BIG, ["POST", "DELETE"])])
+async def test_a_source_that_can_not_be_opened_is_not_tried_here(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob, asked: list[str]
+) -> None:
+    """Whoever opens it has retries of his own; they must not multiply. A session is given back."""
     async with client() as others:
         missing = others.source(fake.repository("none"))
         fake.intercept.append(fault := Fault(503, "GET", "blob", times=99))
         with pytest.raises(Unavailable):
-            await target.push_blob(BLOB.descriptor, lambda: missing.open(BLOB.descriptor))
+            await target.push_blob(blob.descriptor, lambda: missing.open(blob.descriptor))
     assert fault.seen == 4
-    assert uploads(fake) == ["POST", "DELETE"]
+    assert uploads(fake) == asked
     assert fake.unfinished_uploads == 0
 
 

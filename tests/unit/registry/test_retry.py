@@ -83,3 +83,17 @@ async def test_all_waits_together_stay_within_our_patience() -> None:
     with pytest.raises(RateLimited):
         await failures(time, RetryPolicy(patience=100), slow, slow, slow)
     assert time.waits == [40, 40]
+
+
+async def test_being_asked_to_slow_down_is_no_failed_attempt() -> None:
+    """It is waited for until the patience is over, and other failures have their attempts beside it."""
+    time, slow = FakeTime(), RateLimited("slow", retry_after=1)
+    assert await failures(time, RetryPolicy(attempts=2), *[slow] * 9, GONE, *[slow] * 9) == list(range(1, 21))
+    with pytest.raises(Unavailable):
+        await failures(time, RetryPolicy(attempts=2), slow, GONE, slow, GONE)
+
+
+async def test_a_refusal_that_names_no_time_is_a_failed_attempt() -> None:
+    """Nobody would know how long to go on."""
+    with pytest.raises(RateLimited):
+        await failures(FakeTime(), RetryPolicy(attempts=2), *[RateLimited("slow")] * 2)

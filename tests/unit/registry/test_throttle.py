@@ -88,3 +88,34 @@ async def test_who_stood_in_the_queue_when_the_pause_began_waits_without_a_place
         assert not entered.is_set()
         over.set()
     assert entered.is_set()
+
+
+def test_a_pause_is_told_once() -> None:
+    """However many requests were refused; a later pause is another one, and a moment is none."""
+    time, told = FakeTime(), list[float]()
+    throttle = Throttle(ONE, time.clock, waiting=told.append)
+    for seconds in (1.5, 14.0, 14.0, 20.0):
+        throttle.pause(seconds)
+    time.seconds += 21
+    throttle.pause(3.0)
+    assert told == [14.0, 3.0]
+
+
+async def test_a_small_blob_holds_no_transfer_s_place() -> None:
+    """Nor a request's while it waits: those are for its requests. Their number is bounded all the same."""
+    throttle = Throttle(Limits(requests_per_host=2, transfers=1), FakeTime().clock)
+    async with asyncio.timeout(1), throttle.upload(), throttle.upload(1024), throttle.request(), throttle.request():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), throttle.upload(1024):
+                pass
+
+
+async def test_fewer_places_are_given_out_after_refusals() -> None:
+    """Of the operation that was refused; the others keep theirs."""
+    throttle = Throttle(Limits(requests_per_host=4, transfers=4), FakeTime().clock)
+    throttle.congested("upload", 999.0)
+    assert [throttle.width(operation) for operation in ("request", "upload", "download")] == [4, 2, 4]
+    async with asyncio.timeout(1), throttle.upload(), throttle.upload():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), throttle.upload():
+                pass

@@ -2,11 +2,11 @@
 
 import pytest
 
-from image_syncer.errors import Denied, Unavailable
+from image_syncer.errors import Denied, TagImmutable, Unavailable
 from image_syncer.oci import Repository
 from image_syncer.store import MemoryKnowledge
 from image_syncer.sync.result import Outcome
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import AllTags, Rule
 from image_syncer.sync.run import RunOptions
 from image_syncer.testing.images import Image, sharing, single
 from image_syncer.testing.memory import MemoryStores
@@ -126,3 +126,30 @@ async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> 
     result = (await runner(stores, knowledge)(rule("v1", TARGET)))[f"{TARGET}:v1"]
     assert (result.outcome, result.transferred.existing) == (Outcome.COPIED, image().size_bytes)
     assert stores.store(TARGET).count("push_blob") == 0
+
+
+@pytest.mark.parametrize(("many", "requests"), [(True, 2), (False, 6)])
+async def test_many_tags_go_by_one_request_where_that_is_taken(many: bool, requests: int, stores: MemoryStores) -> None:
+    """Of six tags on one manifest the first goes with it, the others together, or one by one."""
+    tags = [f"v{number}" for number in range(6)]
+    stores.store(SOURCE).load(image(), *tags)
+    target = stores.store(TARGET)
+    target.many_tags = many
+    results = await runner(stores)(rule(AllTags(), TARGET))
+    assert {result.outcome for result in results.values()} == {Outcome.COPIED}
+    assert target.tags == dict.fromkeys(tags, image().digest)
+    counted = target.count("push_manifest") + many * target.count("push_tags")
+    assert counted == requests
+
+
+async def test_a_tag_that_may_not_move_takes_no_other_with_it(stores: MemoryStores) -> None:
+    """Also where many are given at once."""
+    tags = [f"v{number}" for number in range(6)]
+    stores.store(SOURCE).load(image(), *tags)
+    target = stores.store(TARGET)
+    target.many_tags = True
+    target.fail("push_tags", None, TagImmutable("v3 is fixed"))
+    target.fail("push_manifest", "v3", TagImmutable("v3 is fixed"))
+    results = await runner(stores)(rule(AllTags(), TARGET))
+    failed = [name for name, result in results.items() if result.outcome is Outcome.FAILED]
+    assert failed == [f"{TARGET}:v3"]

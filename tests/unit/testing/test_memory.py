@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.errors import Denied, Unavailable
+from image_syncer.errors import Denied, NotFound, Unavailable
 from image_syncer.testing import MemoryStore, MemoryStores
 from image_syncer.testing.images import single
 from image_syncer.testing.memory import Operation
@@ -50,3 +50,17 @@ async def test_stores_are_one_per_repository() -> None:
     store.load(single("app"), "v1")
     assert await stores.target(store.repository).resolve("v1") == single("app").root.descriptor
     assert stores.count("resolve") == 1
+
+
+async def test_many_tags_at_once_are_taken_where_that_is_set() -> None:
+    """And counted as one call; a manifest that is not there gets none."""
+    store, image = MemoryStore(), single("app")
+    store.load(image)
+    assert await store.target.push_tags(image.root, ["a", "b"]) == frozenset()
+    assert not store.operations
+    store.many_tags = True
+    assert await store.target.push_tags(image.root, ["a", "b"]) == {"a", "b"}
+    assert store.tags == {"a": image.digest, "b": image.digest}
+    assert store.operations == [Operation("push_tags", "a,b")]
+    with pytest.raises(NotFound):
+        await store.target.push_tags(single("other").root, ["a"])

@@ -1,6 +1,7 @@
 """Manifests: HEAD, GET, PUT with `?tag=`, DELETE (distribution-spec end-3, end-7, end-9)."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from aiohttp import web
 
@@ -13,11 +14,14 @@ from image_syncer.testing.fake.answers import RegistryError, empty, read_limited
 from image_syncer.testing.fake.blobs import parse_digest
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 
+ManyTags = Literal["confirms", "ignores", "refuses"]
+
 
 class ManifestHandlers:
     """Answers what concerns manifests. With *referrers*, a subject is acknowledged by OCI-Subject."""
 
-    def __init__(self, storage: Storage, *, referrers: bool = True) -> None:
+    def __init__(self, storage: Storage, *, referrers: bool = True, many_tags: ManyTags = "confirms") -> None:
+        self._many_tags = many_tags
         self._storage = storage
         self._referrers = referrers
 
@@ -39,7 +43,7 @@ class ManifestHandlers:
         digest = _digest_at(identifier, raw)
         repository = self._storage.repositories.get(name, FakeRepository())
         subject = _check_parts(repository, raw)
-        tags = request.query.getall("tag", []) if ":" in identifier else [identifier]
+        tags = self._tags_beside(request) if ":" in identifier else [identifier]
         if not all(map(is_tag, tags)):
             raise RegistryError(400, "TAG_INVALID", "not a tag")
         repository = self._storage.repository(name)
@@ -59,6 +63,12 @@ class ManifestHandlers:
         for tag in [tag for tag, named in repository.tags.items() if named == digest]:
             del repository.tags[tag]
         return empty(202)
+
+    def _tags_beside(self, request: web.Request) -> list[str]:
+        tags = request.query.getall("tag", [])
+        if tags and self._many_tags == "refuses":
+            raise RegistryError(400, "UNSUPPORTED", "no such parameter")
+        return tags if self._many_tags == "confirms" else []
 
     def _find(self, request: web.Request) -> tuple[Digest, RawManifest]:
         name, identifier = request.match_info["name"], request.match_info["reference"]

@@ -1,0 +1,223 @@
+"""Whole runs against a registry that throttles, in the product's own hands but for the clock, which runs faster."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from image_syncer.app import Options, Syncer
+from image_syncer.errors import RateLimited
+from image_syncer.registry.client import Registries
+from image_syncer.registry.options import Ceiling, Limits
+from image_syncer.registry.retry import RetryPolicy
+from image_syncer.store import Chunk
+from image_syncer.sync.result import Outcome
+from image_syncer.testing import Blob, FakeRegistry
+from image_syncer.testing.images import single
+from support.clients import QUICK, Crowded, FakeTime, Fault, client, fast_time
+from support.runs import rule
+
+BIG = Blob.generated("big", 1_500_000)
+LIMITS = replace(Options().limits, connect_seconds=5.0, stall_seconds=5.0)
+
+
+@asynccontextmanager
+async def registries_at(limits: Limits = LIMITS) -> AsyncGenerator[Registries]:
+    """A client that retries whole images never, so that what a registry refuses would fail."""
+    async with client(fast_time(), limits=limits) as registries:
+        yield registries
+
+
+async def mirror(registries: Registries, fake: FakeRegistry, count: int) -> list[Outcome]:
+    """Copy *count* repositories inside *fake* and return how that ended."""
+    for number in range(count):
+        fake.load(f"app{number}", single(f"seed {number}", layers=(700, 900, 1100)), "v1")
+    rules = [
+        rule("v1", fake.repository(f"copy{number}"), source=fake.repository(f"app{number}")) for number in range(count)
+    ]
+    result = await Syncer(registries, Options(retries=0), rng=Random(1)).sync(rules)
+    return [image.outcome for image in result.results]
+
+
+@pytest.mark.parametrize(("limit", "refusals"), [(4, 60), (12, 60)])
+async def test_a_registry_that_takes_few_at_once_fails_nothing(limit: int, refusals: int) -> None:
+    """Every image arrives, the places settle near what is taken, and refusals stay few."""
+    async with FakeRegistry() as fake, registries_at() as registries:
+        fake.intercept.append(crowd := Crowded(limit))
+        outcomes = await mirror(registries, fake, 40)
+        width = registries.throttle(fake.host).width("request")
+    print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, width {width}")  # noqa: T201 - the figure that the test is about
+    assert outcomes == [Outcome.COPIED] * 40
+    assert width <= limit + 2
+    assert crowd.seen[429] <= refusals
+
+
+async def test_a_burst_of_503_slows_down_and_fails_nothing() -> None:
+    """Three at a time in the middle of a run are retried, and the places come back."""
+    async with FakeRegistry() as fake, registries_at() as registries:
+        fake.intercept.append(Fault(503, "HEAD", "blob", times=3))
+        fake.intercept.append(Fault(503, "PUT", "upload", times=3))
+        assert await mirror(registries, fake, 10) == [Outcome.COPIED] * 10
+        assert registries.throttle(fake.host).width("request") >= LIMITS.requests_per_host // 4
+
+
+async def test_a_busy_loop_takes_no_place() -> None:
+    """Many requests on few cores are slow for our own reasons."""
+    async with FakeRegistry() as fake, registries_at() as registries:
+        fake.intercept.append(Crowded(1000, seconds=0.05))
+        assert await mirror(registries, fake, 20) == [Outcome.COPIED] * 20
+        assert registries.throttle(fake.host).width("request") == LIMITS.requests_per_host
+
+
+@pytest.mark.parametrize("places", [1, 2])
+async def test_more_pushes_than_places_never_wait_in_a_circle(places: int) -> None:
+    """One registry is source and target at once; small blobs and big ones, all at the same time."""
+    blobs = [Blob.generated(f"small {number}", 1000 + number) for number in range(12)]
+    blobs += [Blob.generated(f"big {number}", 1_100_000 + number) for number in range(6)]
+    limits = replace(QUICK, transfers=places, requests_per_host=places)
+    async with FakeRegistry() as fake, client(limits=limits) as registries:
+        fake.load("app", single("all", layers=blobs))
+        source, target = registries.source(fake.repository("app")), registries.target(fake.repository("copy"))
+
+        async def push(blob: Blob) -> None:
+            await target.push_blob(blob.descriptor, lambda: source.open(blob.descriptor))
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for blob in blobs:
+                group.create_task(push(blob))
+        assert {blob.digest for blob in blobs} <= set(fake.content("copy").blobs)
+
+
+async def test_refusals_without_a_time_are_waited_out() -> None:
+    """Ten in a row, far more than attempts: pauses of 1, 2, 4 ... s, shared by all requests to this registry."""
+    time = FakeTime()
+    async with FakeRegistry() as fake, client(time) as registries:
+        fake.load("app", single("image"), "v1")
+        fake.intercept.append(fault := Fault(429, "HEAD", times=10))
+        await registries.source(fake.repository("app")).resolve("v1")
+    assert fault.seen == 10
+    assert time.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+async def test_the_patience_with_a_registry_that_refuses_everything_has_an_end() -> None:
+    """Of all requests together: the next one fails at once, with the registry's own words."""
+    time = FakeTime()
+    async with FakeRegistry() as fake, client(time, policy=RetryPolicy(attempts=1)) as registries:
+        fake.intercept.append(Fault(429, "GET", times=999, code="TOOMANYREQUESTS"))
+        source = registries.source(fake.repository("app"))
+        with pytest.raises(RateLimited, match=r"too many requests; .* 429: TOOMANYREQUESTS"):
+            await source.manifest("v1")
+        assert 540 <= sum(time.waits) <= 660
+        waits = len(time.waits)
+        with pytest.raises(RateLimited):
+            await source.manifest("v2")
+        assert len(time.waits) <= waits + 1
+
+
+async def test_a_refusal_that_asks_for_no_time_at_all_is_no_endless_loop() -> None:
+    """Retry-After: 0 is waited for like none."""
+    time = FakeTime()
+    async with FakeRegistry() as fake, client(time) as registries:
+        fake.load("app", single("image"), "v1")
+        fake.intercept.append(Fault(429, "HEAD", times=5, headers={"Retry-After": "0"}))
+        await registries.source(fake.repository("app")).resolve("v1")
+    assert time.waits == [1, 2, 4, 8, 16]
+
+
+async def test_who_has_to_wait_is_told() -> None:
+    """By registry and seconds; what is over in a moment is not worth a line."""
+    told, time = list[tuple[str, float]](), FakeTime()
+    async with FakeRegistry() as fake, client(time) as registries:
+        registries.waiting = lambda registry, seconds: told.append((registry, seconds))
+        fake.load("app", single("image"), "v1")
+        fake.intercept.append(Fault(429, "HEAD", headers={"Retry-After": "14"}))
+        fake.intercept.append(Fault(429, "GET", times=1))
+        source = registries.source(fake.repository("app"))
+        await source.resolve("v1")
+        await source.manifest("v1")
+    assert told == [(fake.host, 14.0)]
+
+
+async def test_a_slow_source_holds_no_place_at_the_target() -> None:
+    """As long as one content can not be opened, others go through the only place; then the first one does, too."""
+    ready, began = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        began.set()
+        await ready.wait()
+        async with BIG.open() as chunks:
+            yield chunks
+
+    others = [Blob.generated(f"other {number}", 1_200_000) for number in range(2)]
+    limits = replace(QUICK, transfers=1, opening_seconds=0.05)
+    async with FakeRegistry() as fake, client(limits=limits) as registries, asyncio.timeout(10):
+        target = registries.target(fake.repository("copy"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(target.push_blob(BIG.descriptor, slow))
+            await began.wait()
+            for other in others:
+                await target.push_blob(other.descriptor, other.open)
+                await asyncio.sleep(6 * limits.opening_seconds)
+            assert set(fake.content("copy").blobs) == {other.digest for other in others}
+            ready.set()
+        assert BIG.digest in fake.content("copy").blobs
+        assert fake.unfinished_uploads == 0
+
+
+async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
+    """A content that breaks off with a wish to wait pauses its own registry alone."""
+
+    @asynccontextmanager
+    async def tired() -> AsyncGenerator[AsyncIterator[Chunk]]:
+        async def chunks() -> AsyncGenerator[Chunk]:
+            yield b"some"
+            raise RateLimited("the source is tired", retry_after=500, status=429)
+
+        yield chunks()
+
+    time = FakeTime()
+    async with FakeRegistry() as fake, client(time, policy=RetryPolicy(patience=100)) as registries:
+        with pytest.raises(RateLimited, match="tired"):
+            await registries.target(fake.repository("copy")).push_blob(BIG.descriptor, tired)
+        assert registries.throttle(fake.host).width("upload") == QUICK.transfers
+    assert time.waits == []
+
+
+async def test_the_ceilings_of_a_registry_are_its_own() -> None:
+    """What is written for one host holds there and nowhere else."""
+    limits = replace(QUICK, ceilings={"a.example": Ceiling(transfers=2), "b.example": Ceiling(2, 3)})
+    async with client(limits=limits) as registries:
+        widths = [
+            (registries.throttle(host).width("upload"), registries.throttle(host).width("request"))
+            for host in ("a.example", "b.example", "c.example")
+        ]
+    assert widths == [(2, 32), (2, 3), (5, 32)]
+
+
+async def test_one_blob_at_a_time_is_what_a_ceiling_of_one_means() -> None:
+    """At the registry itself, whatever waits."""
+    busy = [0, 0]
+
+    async def watch(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "PUT":
+            return None
+        busy[0] += 1
+        busy[1] = max(busy)
+        try:
+            return await request.match_info.handler(request)
+        finally:
+            busy[0] -= 1
+
+    async with FakeRegistry() as fake:
+        fake.intercept.append(watch)
+        async with client(limits=replace(QUICK, ceilings={fake.host: Ceiling(transfers=1)})) as registries:
+            target = registries.target(fake.repository("copy"))
+            async with asyncio.TaskGroup() as group:
+                for blob in (Blob.generated(f"big {number}", 1_200_000) for number in range(4)):
+                    group.create_task(target.push_blob(blob.descriptor, blob.open))
+    assert busy == [0, 1]
