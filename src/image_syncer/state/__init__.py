@@ -7,7 +7,8 @@ from image_syncer.state.errors import StateUnavailable, StateUnusable
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
 from image_syncer.state.events import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
-from image_syncer.state.migrate import MIGRATION_LOCK
+from image_syncer.state.knowledge import StateArchive, open_archive
+from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
 from image_syncer.state.open_copies import OpenCopies, RunPlan
 from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
@@ -41,10 +42,13 @@ __all__ = [
     "Schedule",
     "ScheduleBook",
     "State",
+    "StateArchive",
     "StateUnavailable",
     "StateUnusable",
     "Tally",
     "Trigger",
     "import_fork_queue",
+    "open_archive",
     "open_state",
+    "refuse_foreign",
 ]

@@ -1,6 +1,7 @@
 """The roles of everything that holds images or remembers something about them."""
 
-from image_syncer.store.memory import MemoryHistory, MemoryKnowledge
+from image_syncer.store.memory import MemoryHistory, MemoryKnowledge, MemoryUploads
+from image_syncer.store.remembered import Memories, process_memories
 from image_syncer.store.roles import (
     Chunk,
     Confirmed,
@@ -10,6 +11,8 @@ from image_syncer.store.roles import (
     Source,
     Stores,
     Target,
+    Unfinished,
+    UploadJournal,
     verified,
 )
 
@@ -18,11 +21,16 @@ __all__ = [
     "Confirmed",
     "History",
     "Knowledge",
+    "Memories",
     "MemoryHistory",
     "MemoryKnowledge",
+    "MemoryUploads",
     "Opener",
     "Source",
     "Stores",
     "Target",
+    "Unfinished",
+    "UploadJournal",
+    "process_memories",
     "verified",
 ]
