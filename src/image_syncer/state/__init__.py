@@ -10,6 +10,7 @@ from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, imp
 from image_syncer.state.knowledge import StateArchive, open_archive
 from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
 from image_syncer.state.open_copies import OpenCopies, RunPlan
+from image_syncer.state.place import SqliteFile, parse_place
 from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
 from image_syncer.state.state import State, open_state
@@ -41,6 +42,7 @@ __all__ = [
     "RunRecord",
     "Schedule",
     "ScheduleBook",
+    "SqliteFile",
     "State",
     "StateArchive",
     "StateUnavailable",
@@ -50,5 +52,6 @@ __all__ = [
     "import_fork_queue",
     "open_archive",
     "open_state",
+    "parse_place",
     "refuse_foreign",
 ]
