@@ -2,33 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from datetime import timedelta
 
 import pytest
 
-from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.state import open_archive
+from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.store import Confirmed, Memories, Unfinished, process_memories
-from image_syncer.store.archive import Shelf
 from image_syncer.store.remembered import run_memories
 from image_syncer.testing.postgres import Postgres
+from state.hints import HERE, blob, digest, shelf
 
-KEEP = timedelta(days=30)
-HERE = Repository("target.test", "mirror/app")
 THERE = Repository("target.test", "mirror/other")
 ELSEWHERE = Repository("elsewhere.test:5000", "app")
 ARM, AMD = PlatformFilter.parse([], ["arm64"]), PlatformFilter.parse([], ["amd64"])
 SOURCE = Repository("source.test", "app")
-
-
-def digest(text: str) -> Digest:
-    """Return a digest by name."""
-    return Digest.of(text.encode())
-
-
-def blob(text: str) -> Descriptor:
-    """Return a blob by name."""
-    return Descriptor("application/octet-stream", digest(text), len(text))
 
 
 def confirmed(tag: str, content: str, *, rule: str = "app", written: bool = False) -> Confirmed:
@@ -61,8 +47,7 @@ class Runs:
         await self.close()
         if not self._place:
             return self._memory
-        shelf = Shelf(lambda: open_archive(self._place, keep=KEEP), lambda: False)
-        return await self._stack.enter_async_context(run_memories(shelf))
+        return await self._stack.enter_async_context(run_memories(shelf(self._place)))
 
     async def close(self) -> None:
         """End the run."""
