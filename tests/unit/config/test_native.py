@@ -274,3 +274,19 @@ def test_an_address_to_listen_on(text: str, address: tuple[str, int], loopback: 
     """Go's form; only addresses of this machine alone are loopback."""
     assert parse_listen(text) == address
     assert is_loopback(address[0]) is loopback
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "seconds"),
+    [
+        ("", "", None),
+        ("defaults: {recheck_targets: 24h}\n", "", 86400.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 90s", 90.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 0s", None),
+        ("defaults:\n", "recheck_targets: 1h", 3600.0),
+    ],
+)
+def test_how_often_targets_are_asked(tmp_path: Path, defaults: str, own: str, seconds: float | None) -> None:
+    """Every time, unless the file says otherwise for all rules or for this one."""
+    text = f"{defaults}rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {own}\n"
+    assert native(tmp_path, text).rules[0].recheck_seconds == seconds
