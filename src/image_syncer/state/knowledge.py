@@ -28,7 +28,7 @@ MOST_BLOBS: Final = 1_000_000
 _PATIENCE_SECONDS: Final = 10.0  # A run waits no longer for what it can do without.
 _SKEW: Final = timedelta(minutes=1)  # The clocks of those who share a state differ by less.
 _STEP: Final = 500
-_MOST_STEPS: Final = 200  # The rest goes next time.
+_MOST_STEPS: Final = 100  # The rest goes next time.
 
 
 @asynccontextmanager
