@@ -67,6 +67,16 @@ async def test_processes_that_write_at_the_same_time_all_succeed(state_url: str)
         assert await count(state, blobs) == 2 * 200 + 10
 
 
+async def test_those_who_write_the_same_rows_crosswise_do_not_lock_each_other_out(state_url: str) -> None:
+    """PostgreSQL would end one of them."""
+    notes = [BlobNote(HERE, digest(str(number))) for number in range(1000)]
+    async with open_state(state_url) as one, open_state(state_url) as other:
+        forth, back = StateArchive(one.database, keep=KEEP), StateArchive(other.database, keep=KEEP)
+        for _ in range(5):
+            await asyncio.gather(forth.write(notes, tidy=False), back.write(notes[::-1], tidy=False))
+        assert await count(one, blobs) == 1000
+
+
 async def test_what_nobody_saw_for_long_goes(state: State) -> None:
     """Blobs after 90 days, the rest after what is kept of runs; what is seen again stays."""
     clock = Clock()
