@@ -4,12 +4,13 @@ async with open_app(Options(access=(...))) as syncer:
     result = await syncer.sync(rules)
 """
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -19,7 +20,9 @@ from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.client import Registries
 from image_syncer.registry.credentials import Keychain
 from image_syncer.registry.options import Access, Ceiling, Limits
-from image_syncer.store import MemoryKnowledge
+from image_syncer.store import Memories, process_memories
+from image_syncer.store.archive import Archive, Shelf
+from image_syncer.store.remembered import run_memories
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
@@ -40,7 +43,9 @@ class Options:
     *proc* blobs move at once to each registry, and four small requests may run for each; *ceilings* say it otherwise
     for single registries, by host. Failed images that may succeed yet are repeated *retries* times at the end. After a
     stop, running copies have *drain_seconds* to finish. *environment* and *home* tell where proxies, certificates and
-    docker's credentials are found; None means this process's own.
+    docker's credentials are found; None means this process's own. *state* is a file or a URL (which may hold a
+    password) of what runs tell each other, opened when it is first needed; None: they tell nothing. What was not
+    confirmed for *keep* is forgotten there.
     """
 
     access: tuple[Access, ...] = ()
@@ -50,6 +55,8 @@ class Options:
     environment: Mapping[str, str] | None = None
     home: Path | None = None
     ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
+    state: str | None = field(default=None, repr=False)
+    keep: timedelta = timedelta(days=30)
 
     @property
     def limits(self) -> Limits:
@@ -82,18 +89,20 @@ class _Burst:
 class Syncer:
     """Plans, copies and looks. Get one from `open_app`."""
 
-    def __init__(self, registries: Registries, options: Options, *, rng: Random) -> None:
+    def __init__(self, registries: Registries, options: Options, memories: Memories, *, rng: Random) -> None:
         self._registries = registries
         self._options = options
+        self._memories = memories
         self._rng = rng
         self._width = max(1, options.proc) * _SMALL_REQUESTS_PER_TRANSFER
         self._burst: _Burst | None = None
-        self._knowledge = MemoryKnowledge()
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return what *rules* lead to now, without changing anything."""
         reader = ManifestReader(self._registries)
-        return await Planner(self._registries, reader, width=self._width).plan(rules, force=force)
+        planner = Planner(self._registries, reader, width=self._width, history=self._memories.history)
+        plan = await planner.plan(rules, force=force)
+        return replace(plan, warnings=(*plan.warnings, *await self._memories.settle()))
 
     async def sync(
         self,
@@ -177,7 +186,9 @@ class Syncer:
 
     def _copier(self, reader: ManifestReader, observer: Observer) -> Copier:
         transfers = self._options.limits.transfers
-        return Copier(self._registries, reader, observer=observer, knowledge=self._knowledge, transfers=transfers)
+        return Copier(
+            self._registries, reader, observer=observer, knowledge=self._memories.knowledge, transfers=transfers
+        )
 
     async def _run(
         self,
@@ -188,12 +199,13 @@ class Syncer:
     ) -> RunResult:
         observer = observer or Silent()
         reader = ManifestReader(self._registries)
-        planner = Planner(self._registries, reader, width=options.width)
+        planner = Planner(self._registries, reader, width=options.width, history=self._memories.history)
         copier = copier or self._copier(reader, observer)
         run = Run(planner, copier, observer, options=options, clock=time.monotonic)
         started_at = datetime.now(UTC)
         before = dict(self._registries.requests)
         await execute(run)
+        troubles = await self._memories.settle()
         after = self._registries.requests
         return RunResult(
             started_at,
@@ -201,27 +213,57 @@ class Syncer:
             run.results,
             dry_run=options.dry_run,
             requests={side: after[side] - before.get(side, 0) for side in after},
-            warnings=tuple(run.warnings),
+            warnings=(*run.warnings, *troubles),
         )
 
 
 @asynccontextmanager
 async def open_app(
-    options: Options | None = None, *, waiting: Callable[[str, float], None] | None = None
+    options: Options | None = None,
+    memories: Memories | None = None,
+    *,
+    waiting: Callable[[str, float], None] | None = None,
 ) -> AsyncGenerator[Syncer]:
     """Build everything for *options*, hand out the `Syncer`, and close every connection at the end.
 
-    *waiting* is told when a registry makes us wait, and for how many seconds; None: nobody is.
+    *memories* take the place of those in the state of *options*. *waiting* is told when a registry makes us wait, and
+    for how many seconds; None: nobody is.
     """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
     home = Path.home() if options.home is None else options.home
     rng = SystemRandom()
     keychain = Keychain(options.access, environment=environment, home=home)
-    async with Registries(keychain, limits=options.limits, environment=environment, rng=rng) as registries:
+    async with AsyncExitStack() as stack:
+        registries = Registries(keychain, limits=options.limits, environment=environment, rng=rng)
+        await stack.enter_async_context(registries)
         if waiting is not None:
             registries.waiting = waiting
-        yield Syncer(registries, options, rng=rng)
+        if memories is None and options.state is not None:
+            memories = await stack.enter_async_context(run_memories(_shelf(options.state, options.keep)))
+        yield Syncer(registries, options, memories or process_memories(), rng=rng)
+
+
+def _shelf(state: str, keep: timedelta) -> Shelf:
+    """Return the archive in *state*, of which nothing is imported before it is opened."""
+
+    def is_new() -> bool:
+        return "://" not in state and not Path(state).expanduser().exists()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Archive]:
+        open_archive = await asyncio.to_thread(_archive_opener)
+        async with open_archive(state, keep=keep) as archive:
+            yield archive
+
+    return Shelf(opened, is_new)
+
+
+def _archive_opener() -> Callable[..., AbstractAsyncContextManager[Archive]]:
+    # Hundreds of milliseconds, which a run that needs no history does not pay.
+    from image_syncer.state import open_archive  # noqa: PLC0415
+
+    return open_archive
 
 
 def _images(manifest: RawManifest) -> list[Descriptor]:

@@ -53,6 +53,9 @@ class Work:
         list[str], typer.Option(metavar="OS/ARCH[/VARIANT]", help="Copy these platforms only; repeatable.")
     ] = field(default_factory=list[str])
     force: Annotated[bool, typer.Option("--force", help="Push manifests also where nothing has changed.")] = False
+    state: Annotated[
+        str | None, typer.Option(metavar="FILE|URL|none", help="Where runs tell each other what they found.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, k
 from image_syncer.cli.references import parse_source, parse_target
 from image_syncer.cli.report import report
 from image_syncer.cli.run import Signals, run
+from image_syncer.cli.state import wanted_state
 from image_syncer.config.load import load_auth
+from image_syncer.config.model import Configuration
 from image_syncer.sync.result import Observer, RunResult, Silent
 from image_syncer.sync.work import Stop
 from image_syncer.telemetry import LogObserver, LogOptions, log_waiting, logging_to
@@ -54,12 +56,18 @@ def synchronise(
 
         return serve(rules.config, voice, dict(os.environ), allow_open=False)
     wanted = pick(configuration.rules, names)
+    state = wanted_state(work.state, configuration)
 
     def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
         return syncer.sync(wanted, dry_run=rules.dry_run, force=work.force, observer=observer, stop=stop)
 
     options = Options(
-        access=configuration.access, proc=work.proc, retries=work.retries, ceilings=configuration.ceilings
+        access=configuration.access,
+        proc=work.proc,
+        retries=work.retries,
+        state=state,
+        keep=configuration.state.keep,
+        ceilings=configuration.ceilings,
     )
     return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)
 
@@ -74,7 +82,8 @@ def copy(ends: tuple[str, Sequence[str]], auth: Path | None, work: Work, papers:
         return syncer.copy(source, targets, platforms=wanted, force=work.force, observer=observer, stop=stop)
 
     access = load_auth(auth, environment=os.environ) if auth else ()
-    options = Options(access=access, proc=work.proc, retries=work.retries)
+    state = wanted_state(work.state, Configuration(access, ()))
+    options = Options(access=access, proc=work.proc, retries=work.retries, state=state)
     return carry_out(Order(options, perform, listed=True), papers, voice)
 
 

@@ -6,7 +6,14 @@ from datetime import timedelta
 from image_syncer.config.access import parse_prefix
 from image_syncer.config.environment import Substitution
 from image_syncer.config.model import Configuration, StateSettings
-from image_syncer.config.native_model import LimitsSection, NativeFile, RegistrySection, StateSection
+from image_syncer.config.native_model import (
+    DefaultsSection,
+    LimitsSection,
+    NativeFile,
+    RegistrySection,
+    RuleSection,
+    StateSection,
+)
 from image_syncer.config.native_reader import Paper, Step
 from image_syncer.config.native_rules import parse_rule
 from image_syncer.config.native_server import parse_hook, parse_queue, parse_server
@@ -102,7 +109,7 @@ def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tupl
     rules: dict[str, Rule] = {}
     for number, section in enumerate(written.rules):
         with paper.at("rules", number, "name"):
-            rule = parse_rule(section, number, paper, platforms)
+            rule = parse_rule(_with_defaults(section, written.defaults), number, paper, platforms)
             first = rules.setdefault(rule.name, rule) if rule else None
             if first is not rule:
                 line = first.origin.rpartition(":")[2] if first else ""
@@ -111,6 +118,12 @@ def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tupl
                     remedy="give each rule its own name",
                 )
     return tuple(rules.values())
+
+
+def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
+    """Return *section* with what the file says of all rules, where it says nothing itself."""
+    unsaid = {key: value for key, value in defaults if getattr(section, key) is None}
+    return section.model_copy(update=unsaid)
 
 
 def _state(section: StateSection, paper: Paper) -> StateSettings:

@@ -1,7 +1,7 @@
 """The native file as it is written: keys, types and bounds. What the values mean is decided in `native`."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field, SecretStr
 
@@ -10,6 +10,7 @@ from image_syncer.config.native_values import Duration, Section, Several, Text, 
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 Trigger = Literal["event"]
+_RECHECK: Final = "Do not ask a target again that was found right so long ago at most; 0s: always ask."
 
 
 class LoginSection(Section):
@@ -81,6 +82,13 @@ class RuleSection(Section):
         tuple[Trigger, ...],
         BeforeValidator(as_list, json_schema_input_type=Trigger | list[Trigger]),
     ] = Field(default=(), description="event: a push that a hook or a queue tells of.")
+    recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
+
+
+class DefaultsSection(Section):
+    """What holds for every rule that does not say it itself."""
+
+    recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
 
 
 class HeaderSection(Section):
@@ -170,6 +178,7 @@ class NativeFile(Section):
         description="registry, or registry/namespace: how to reach what lies there.",
     )
     rules: tuple[RuleSection, ...] = ()
+    defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="For all rules.")
     hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])
     server: ServerSection | None = None
     state: StateSection | None = None

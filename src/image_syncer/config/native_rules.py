@@ -54,7 +54,16 @@ def parse_rule(section: RuleSection, number: int, paper: Paper, platforms: Platf
     targets = _targets(section, (source, selection or AllTags()), place, paper)
     if selection is None or own is None or triggers is None or targets is None:
         return None
-    return Rule(section.name, source, selection, targets, platforms or own, paper.origin(*place), triggers)
+    return Rule(
+        section.name,
+        source,
+        selection,
+        targets,
+        platforms or own,
+        paper.origin(*place),
+        triggers,
+        recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
+    )
 
 
 def parse_source(text: str) -> Repository | SourcePattern:

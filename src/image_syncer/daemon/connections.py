@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from image_syncer.app import Options, Syncer, open_app
+from image_syncer.store import Memories
 from image_syncer.telemetry import log_waiting
 
 
@@ -25,8 +26,9 @@ class _Generation:
 class Connections:
     """Hands out the syncer of the options that hold now. Made by `open_connections`."""
 
-    def __init__(self, first: _Generation) -> None:
+    def __init__(self, first: _Generation, memories: Memories | None) -> None:
         self._current = first
+        self._memories = memories
 
     @asynccontextmanager
     async def current(self) -> AsyncGenerator[Syncer]:
@@ -41,7 +43,7 @@ class Connections:
 
     async def change(self, options: Options) -> None:
         """Let *options* hold for all that begins from now on. The old connections close with their last user."""
-        old, self._current = self._current, await _open(options)
+        old, self._current = self._current, await _open(options, self._memories)
         await self._retire(old)
 
     async def close(self) -> None:
@@ -54,16 +56,19 @@ class Connections:
 
 
 @asynccontextmanager
-async def open_connections(options: Options) -> AsyncGenerator[Connections]:
-    """Open the way to the registries."""
-    connections = Connections(await _open(options))
+async def open_connections(options: Options, memories: Memories | None = None) -> AsyncGenerator[Connections]:
+    """Open the way to the registries.
+
+    What is known of them is kept in *memories*, whatever changes; None: for as long as the options hold.
+    """
+    connections = Connections(await _open(options, memories), memories)
     try:
         yield connections
     finally:
         await connections.close()
 
 
-async def _open(options: Options) -> _Generation:
+async def _open(options: Options, memories: Memories | None) -> _Generation:
     async with AsyncExitStack() as stack:
-        syncer = await stack.enter_async_context(open_app(options, waiting=log_waiting))
+        syncer = await stack.enter_async_context(open_app(options, memories, waiting=log_waiting))
         return _Generation(syncer, stack.pop_all())

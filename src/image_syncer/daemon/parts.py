@@ -1,12 +1,13 @@
 """What every process of the daemon has: the state, the jobs, the way to the registries, and the rules that hold now."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options
@@ -17,10 +18,14 @@ from image_syncer.daemon.places import Places
 from image_syncer.daemon.work import Desk, Work
 from image_syncer.jobs import Handlers, JobRetryPolicy, Jobs, WorkerOptions, open_jobs
 from image_syncer.server.metrics import Metrics
-from image_syncer.state import State, open_state
+from image_syncer.state import State, StateArchive, open_state
+from image_syncer.store import Memories
+from image_syncer.store.archive import Shelf
+from image_syncer.store.remembered import daemon_memories
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
 _DRAIN_SECONDS: Final = 30.0
+_REST_SECONDS: Final = 60.0  # How long copies ask the registries alone after the state did not answer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,21 @@ async def open_parts(configuration: Configuration) -> AsyncGenerator[Parts]:
         state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
         jobs = await stack.enter_async_context(open_jobs(places.jobs))
         options = options_of(configuration)
-        connections = await stack.enter_async_context(open_connections(options))
+        archive = StateArchive(state.database, keep=configuration.state.keep)
+        memories = await stack.enter_async_context(_memories(archive))
+        connections = await stack.enter_async_context(open_connections(options, memories))
         await jobs.set_limits(configuration.limits)
         book = RuleBook(configuration.rules, options, configuration.limits)
         yield Parts(state, jobs, connections, book, Metrics(CollectorRegistry()), chance())
+
+
+def _memories(archive: StateArchive) -> AbstractAsyncContextManager[Memories]:
+    """Return what copies tell each other, kept in the state that is open anyway."""
+
+    def warn(text: str) -> None:
+        structlog.get_logger().warning("state.not_consulted", error=text)
+
+    return daemon_memories(Shelf(lambda: nullcontext(archive), lambda: False), warn, rest_seconds=_REST_SECONDS)
 
 
 def handlers_of(parts: Parts, policy: JobRetryPolicy) -> Handlers:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 from image_syncer.daemon.intake import Now
-from image_syncer.state import State, StateUnavailable
+from image_syncer.state import State, StateArchive, StateUnavailable
 
 _FIRST_SECONDS: Final = 60.0  # A start has better things to do.
 _EVERY_SECONDS: Final = 3600.0
@@ -20,7 +20,9 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class Upkeep:
-    """Removes decided events and runs that are older than *keep*; *pause* waits for so many seconds.
+    """Removes decided events and runs that are older than *keep*, and hints of which there is too much.
+
+    *pause* waits for so many seconds.
 
     The newest 10 runs of each rule stay however old they are, and of all runs the newest 100 000 at most. Any number of
     processes may do this on one database.
@@ -28,6 +30,7 @@ class Upkeep:
 
     def __init__(self, state: State, now: Now, *, keep: timedelta, pause: Pause = asyncio.sleep) -> None:
         self._state = state
+        self._archive = StateArchive(state.database, keep=keep, now=now)
         self._now = now
         self._keep = keep
         self._pause = pause
@@ -52,5 +55,6 @@ class Upkeep:
         until = now - self._keep
         events = await self._state.events.prune(older_than=until, now=now)
         runs = await self._state.runs.prune(keep=_MOST_RUNS, older_than=until, of_each=_RUNS_OF_EACH_RULE)
-        if events or runs:
-            self._log.info("state.pruned", events=events, runs=runs)
+        hints = await self._archive.prune()
+        if events or runs or hints:
+            self._log.info("state.pruned", events=events, runs=runs, hints=hints)

@@ -7,8 +7,10 @@ from image_syncer.state.errors import StateUnavailable, StateUnusable
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
 from image_syncer.state.events import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
-from image_syncer.state.migrate import MIGRATION_LOCK
+from image_syncer.state.knowledge import StateArchive, open_archive
+from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
 from image_syncer.state.open_copies import OpenCopies, RunPlan
+from image_syncer.state.place import SqliteFile, parse_place
 from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
 from image_syncer.state.state import State, open_state
@@ -40,11 +42,16 @@ __all__ = [
     "RunRecord",
     "Schedule",
     "ScheduleBook",
+    "SqliteFile",
     "State",
+    "StateArchive",
     "StateUnavailable",
     "StateUnusable",
     "Tally",
     "Trigger",
     "import_fork_queue",
+    "open_archive",
     "open_state",
+    "parse_place",
+    "refuse_foreign",
 ]

@@ -20,7 +20,9 @@ MIGRATION_LOCK: Final = 0x696D6167
 
 _WAIT_SECONDS: Final = 60  # for the others' migration
 _MIGRATION_SECONDS: Final = 600
-_APPLICATION_ID: Final = 0x69735374
+APPLICATION_ID: Final = 0x69735374
+"""Stands in the head of every SQLite file of ours."""
+
 _version: Final = Table(VERSION_TABLE, MetaData(), Column("version_num", Text, nullable=False))
 
 
@@ -39,6 +41,21 @@ def prepare(engine: Engine, place: Place) -> None:
             _migrate(connection, place)
     except SQLAlchemyError as error:
         raise translated(error, str(place)) from error
+
+
+def refuse_foreign(place: SqliteFile) -> None:
+    """Raise `StateUnusable` where the file is another program's database.
+
+    What is none at all passes, since it may be a damaged state.
+    """
+    try:
+        with closing(sqlite3.connect(place.path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
+            (found,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        return
+    if found != APPLICATION_ID and (found or tables):
+        raise _foreign(place)
 
 
 def _take_lock(connection: Connection) -> None:
@@ -106,8 +123,12 @@ def _use_wal(place: SqliteFile) -> None:
 def _claim_file(connection: Connection, place: SqliteFile) -> None:
     """Mark a new file as ours; `StateUnusable` where it is another program's."""
     found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-    if found == _APPLICATION_ID:
+    if found == APPLICATION_ID:
         return
     if found != 0 or inspect(connection).get_table_names():
-        raise StateUnusable(f"{place}: a database of another program", remedy="name another file")
-    connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+        raise _foreign(place)
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _foreign(place: SqliteFile) -> StateUnusable:
+    return StateUnusable(f"{place}: a database of another program", remedy="name another file")

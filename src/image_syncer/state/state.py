@@ -46,7 +46,7 @@ async def open_state(url: str, *, patience: float = CALL_SECONDS) -> AsyncGenera
     or of a newer version; `StateUnavailable` for a server that does not answer.
     """
     place = parse_place(url)
-    engine = make_engine(place)
+    engine = await asyncio.to_thread(make_engine, place)  # It imports a driver.
     database = Database(engine, str(place), patience=patience)
     try:
         await asyncio.to_thread(prepare, engine, place)

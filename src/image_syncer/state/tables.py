@@ -23,7 +23,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Every revision of the schema that this version knows, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -183,4 +183,60 @@ open_copies = Table(
     Column("target", Words(_REFERENCE), nullable=False),
     UniqueConstraint("run_id", "source", "target"),
     Index("image_syncer_open_copies_by_pair", "source", "target"),
+)
+
+# What follows is knowledge, not record: it may be wrong, and losing it costs requests alone.
+
+blobs = Table(
+    "image_syncer_blobs",
+    metadata,
+    Column("registry", Words(_REFERENCE), primary_key=True),
+    Column("digest", Words(_REFERENCE), primary_key=True),
+    Column("repository", Words(_REFERENCE), nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("seen_at", Instant, nullable=False),
+    Index("image_syncer_blobs_by_age", "seen_at"),
+)
+
+copies = Table(
+    "image_syncer_copies",
+    metadata,
+    Column("rule", Words(_REFERENCE), primary_key=True),
+    # The target in its two parts, since a run asks for all of a repository at once.
+    Column("repository", Words(_REFERENCE), primary_key=True),
+    Column("identifier", Words(_REFERENCE), primary_key=True),
+    Column("source", Words(_REFERENCE), nullable=False),
+    Column("source_digest", Words(_REFERENCE), nullable=False),
+    Column("platforms", Text, nullable=False),
+    Column("target_digest", Words(_REFERENCE), nullable=False),
+    Column("confirmed_at", Instant, nullable=False),
+    # When we put that digest there; NULL where we only found it so.
+    Column("written_at", Instant),
+    Column("first_seen_at", Instant, nullable=False),
+    Index("image_syncer_copies_by_repository", "repository", "confirmed_at"),
+    Index("image_syncer_copies_by_age", "confirmed_at"),
+)
+
+trimmed = Table(
+    "image_syncer_trimmed",
+    metadata,
+    Column("source_digest", Words(_REFERENCE), primary_key=True),
+    Column("platforms", Text, primary_key=True),
+    Column("digest", Words(_REFERENCE), nullable=False),
+    # The rules by which it was trimmed: by others it is another digest.
+    Column("trim_version", Integer, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Index("image_syncer_trimmed_by_age", "seen_at"),
+)
+
+uploads = Table(
+    "image_syncer_uploads",
+    metadata,
+    Column("registry", Words(_REFERENCE), primary_key=True),
+    Column("repository", Words(_REFERENCE), primary_key=True),
+    Column("digest", Words(_REFERENCE), primary_key=True),
+    Column("location", Text, nullable=False),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index("image_syncer_uploads_by_age", "updated_at"),
 )

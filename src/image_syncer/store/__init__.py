@@ -1,6 +1,7 @@
 """The roles of everything that holds images or remembers something about them."""
 
-from image_syncer.store.memory import MemoryHistory, MemoryKnowledge
+from image_syncer.store.memory import MemoryHistory, MemoryKnowledge, MemoryUploads
+from image_syncer.store.remembered import Memories, process_memories
 from image_syncer.store.roles import (
     BlobTarget,
     Chunk,
@@ -11,6 +12,8 @@ from image_syncer.store.roles import (
     Source,
     Stores,
     Target,
+    Unfinished,
+    UploadJournal,
     verified,
 )
 
@@ -20,11 +23,16 @@ __all__ = [
     "Confirmed",
     "History",
     "Knowledge",
+    "Memories",
     "MemoryHistory",
     "MemoryKnowledge",
+    "MemoryUploads",
     "Opener",
     "Source",
     "Stores",
     "Target",
+    "Unfinished",
+    "UploadJournal",
+    "process_memories",
     "verified",
 ]

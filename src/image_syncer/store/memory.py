@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.store.roles import Confirmed
+from image_syncer.store.roles import Confirmed, Unfinished
 
 _LIMIT = 50_000
 
@@ -23,11 +23,19 @@ class MemoryKnowledge:
 
     def placed(self, repository: Repository, blob: Descriptor) -> None:
         """Note that *repository* holds *blob*."""
-        key = repository.registry, blob.digest
+        self.hold(repository, blob.digest)
+
+    def hold(self, repository: Repository, digest: Digest) -> None:
+        """Note that *repository* holds the blob *digest*."""
+        key = repository.registry, digest
         self._holders[key] = repository
         self._holders.move_to_end(key)
         if len(self._holders) > _LIMIT:
             self._holders.popitem(last=False)
+
+    def knows(self, registry: str, digest: Digest) -> bool:
+        """Whether a repository of *registry* is known for *digest*."""
+        return (registry, digest) in self._holders
 
     def lost(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* does not hold *digest* after all."""
@@ -71,3 +79,25 @@ class MemoryHistory:
             self._confirmed.move_to_end(key)
             if len(self._confirmed) > _LIMIT:
                 self._confirmed.popitem(last=False)
+
+
+class MemoryUploads:
+    """`UploadJournal` that ends with the process; the oldest of 50 000 uploads are forgotten."""
+
+    def __init__(self) -> None:
+        self._unfinished: OrderedDict[tuple[Repository, Digest], Unfinished] = OrderedDict()
+
+    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+        """Note how far the upload of *digest* to *repository* has come."""
+        self._unfinished[repository, digest] = unfinished
+        self._unfinished.move_to_end((repository, digest))
+        if len(self._unfinished) > _LIMIT:
+            self._unfinished.popitem(last=False)
+
+    async def find(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload of *digest* to *repository* that can be gone on with; None where there is none."""
+        return self._unfinished.get((repository, digest))
+
+    def forget(self, repository: Repository, digest: Digest) -> None:
+        """Note that there is nothing to go on with."""
+        self._unfinished.pop((repository, digest), None)

@@ -5,7 +5,7 @@ Every implementation passes the contract suite in `tests/contract`. All methods 
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository, Verifier
@@ -151,6 +151,30 @@ class History(Protocol):
 
     def confirm(self, copies: Sequence[Confirmed]) -> None:
         """Note what *copies* say, as of now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload that was begun: its *location*, and how many bytes the registry had of it."""
+
+    location: str = field(repr=False)  # Whoever has it may write there.
+    offset_bytes: int
+
+
+class UploadJournal(Protocol):
+    """Uploads that did not end. Like `Knowledge` it may be wrong or empty, and no method raises."""
+
+    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+        """Note how far the upload of the blob *digest* to *repository* has come."""
+        ...
+
+    async def find(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload of *digest* to *repository* that can be gone on with; None where there is none."""
+        ...
+
+    def forget(self, repository: Repository, digest: Digest) -> None:
+        """Note that there is nothing to go on with: the upload has ended, or the registry does not know it."""
         ...
 
 

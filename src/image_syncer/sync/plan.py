@@ -18,12 +18,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One source reference to one target reference, as a rule selected it."""
+    """One source reference to one target reference, as a rule selected it.
+
+    A target that is known to have named the wanted digest within *recheck_seconds* is not asked; None: it always is.
+    """
 
     rule: str
     source: Reference
     target: Reference
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
+    recheck_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

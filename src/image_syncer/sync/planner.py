@@ -1,20 +1,19 @@
 """From rules to a plan: which images are selected, and what is to be done about each. Reads, never writes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError
-from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
-from image_syncer.store import Stores
+from image_syncer.oci import PlatformFilter, Reference, Repository
+from image_syncer.store import History, MemoryHistory, Stores
+from image_syncer.sync.decider import Decider
 from image_syncer.sync.once import Once
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
-from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
+from image_syncer.sync.plan import Copy, Plan, PlannedCopy, RuleFailure
 from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
-from image_syncer.sync.trim import trim
 from image_syncer.sync.work import Stop, work_off
 
-NO_PLATFORM = "no manifest fits the platform filter"
 NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
 
 
@@ -31,21 +30,16 @@ class Selected:
     """Rules that a stop left untouched."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the target shall name; *digest* None where the platform filter leaves nothing."""
-
-    source_digest: Digest
-    digest: Digest | None
-
-
 class Planner:
-    """Makes plans over *stores*; *width* is how many images it looks at at once."""
+    """Makes plans over *stores*; *width* is how many images it looks at at once.
 
-    def __init__(self, stores: Stores, reader: ManifestReader, *, width: int) -> None:
+    What earlier runs wrote into *history* spares it questions; None: there were none.
+    """
+
+    def __init__(self, stores: Stores, reader: ManifestReader, *, width: int, history: History | None = None) -> None:
         self._stores = stores
-        self._reader = reader
         self._width = width
+        self._decider = Decider(stores, reader, history or MemoryHistory())
         self._listings: Once[Repository, list[str]] = Once(share_failures=True)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Stop | None = None) -> Plan:
@@ -103,10 +97,14 @@ class Planner:
         decided: dict[Copy, PlannedCopy] = {}
 
         async def decide_group(group: list[Copy]) -> None:
-            decided.update(await self._decide_group(group, force=force))
+            decided.update(await self._decider.decide(group, force=force))
 
         await work_off(groups.values(), decide_group, width=self._width, stop=stop)
         return {copy: decided[copy] for copy in copies if copy in decided}
+
+    def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
+        """Note for later runs that the targets of *planned* name what was planned; *written*: since we put it there."""
+        self._decider.confirm(planned, written=written)
 
     async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
         if isinstance(rule.selection, ByDigest):
@@ -124,44 +122,6 @@ class Planner:
         except StoreError as error:
             raise CopyFailed(error, side="source", step="list tags") from error
 
-    async def _decide_group(self, group: list[Copy], *, force: bool) -> dict[Copy, PlannedCopy]:
-        """Decide copies of one source; the source and the targets are asked at the same time."""
-        wanted: list[_Wanted | CopyFailed] = []
-        found: dict[Copy, Digest | CopyFailed | None] = {}
-
-        async def look(task: Copy | None) -> None:
-            if task is None:
-                wanted.append(await self._wanted_or_failure(group[0].source, group[0].platforms))
-            else:
-                found[task] = await self._found_or_failure(task.target)
-
-        await work_off([None, *group], look, width=len(group) + 1)
-        return {copy: _decision(copy, wanted[0], found[copy], force=force) for copy in group}
-
-    async def _wanted_or_failure(self, source: Reference, platforms: PlatformFilter) -> _Wanted | CopyFailed:
-        try:
-            return await self._wanted(source, platforms)
-        except CopyFailed as failure:
-            return failure
-
-    async def _wanted(self, source: Reference, platforms: PlatformFilter) -> _Wanted:
-        if not platforms:
-            descriptor = await self._reader.resolve(source.repository, source.identifier)
-            return _Wanted(descriptor.digest, descriptor.digest)
-        root = await self._reader.read(source.repository, source.identifier)
-        try:
-            trimmed = await trim(self._reader, source.repository, root, platforms)
-        except StoreError as error:
-            raise CopyFailed(error, side="source", step="read manifest") from error
-        return _Wanted(root.digest, trimmed.root.digest if trimmed else None)
-
-    async def _found_or_failure(self, target: Reference) -> Digest | CopyFailed | None:
-        try:
-            descriptor = await self._stores.target(target.repository).resolve(target.identifier)
-        except StoreError as error:
-            return CopyFailed(error, side="target", step="resolve")
-        return descriptor.digest if descriptor else None
-
 
 def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
     """Return the copies of the selected *sources* to each of the rule's targets.
@@ -175,14 +135,14 @@ def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
             _fill_in(rule, ruled, sources, paired)
             continue
         for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
-            paired.copies.append(Copy(rule.name, source, target, rule.platforms))
+            paired.copies.append(Copy(rule.name, source, target, rule.platforms, rule.recheck_seconds))
     return paired
 
 
 def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Selected) -> None:
     for source in sources:
         try:
-            paired.copies.append(Copy(rule.name, source, template.fill(source), rule.platforms))
+            paired.copies.append(Copy(rule.name, source, template.fill(source), rule.platforms, rule.recheck_seconds))
         except InvalidReference as error:
             failure = CopyFailed(Refused(error.message, remedy=error.remedy), side="target", step="select")
             paired.failures.append(RuleFailure(rule.name, str(source), str(template), failure))
@@ -216,20 +176,3 @@ def _unique(copies: Iterable[Copy]) -> Selected:
             failure = CopyFailed(error, side="target", step="select")
             unique.failures.append(RuleFailure(copy.rule, str(copy.source), str(copy.target), failure))
     return unique
-
-
-def _decision(
-    copy: Copy, wanted: _Wanted | CopyFailed, found: Digest | CopyFailed | None, *, force: bool
-) -> PlannedCopy:
-    """Decide one copy from what was found on both sides."""
-    if isinstance(wanted, CopyFailed):
-        return PlannedCopy(copy, Action.FAIL, failure=wanted)
-    if wanted.digest is None:
-        return PlannedCopy(copy, Action.SKIP, wanted.source_digest, reason=NO_PLATFORM)
-    if isinstance(found, CopyFailed):
-        return PlannedCopy(copy, Action.FAIL, wanted.source_digest, wanted.digest, failure=found)
-    if copy.target.digest is not None and copy.target.digest != wanted.digest:
-        # A trimmed index has a digest of its own: it can only be stored under that one.
-        copy = replace(copy, target=copy.target.repository.at(wanted.digest))
-    action = Action.UNCHANGED if found == wanted.digest and not force else Action.COPY
-    return PlannedCopy(copy, action, wanted.source_digest, wanted.digest, replaces=found)

@@ -151,6 +151,7 @@ class Rule:
 
     *name* identifies the rule in reports; *origin* says where it was written (`images.yaml:3`), empty if nowhere.
     A *source* that is a pattern is never listed: which repositories it means is known from events alone.
+    *recheck_seconds* is how long a target that was found right is not asked again; None: each run asks it.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Rule:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     origin: str = ""
     triggers: Triggers = field(default_factory=Triggers)
+    recheck_seconds: float | None = None
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether *tag* of *repository* is selected, as far as that can be said without its registry."""

@@ -148,6 +148,7 @@ class Run:
                 self._repeat.copies.append(planned.copy)
             result = of_failed(planned, how, attempt=attempt, seconds=seconds)
         else:
+            self._planner.confirm([planned], written=True)
             result = of_copied(planned, how, seconds=seconds, attempt=attempt)
         self._record(result)
 

@@ -15,6 +15,9 @@ from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.sync.reader import ManifestReader
 
+VERSION = 1
+"""Counts whenever the same filter on the same index comes to give another digest: what is remembered is void then."""
+
 DEPTH_LIMIT = 4
 """How deep indexes may be nested; nothing that builders make goes beyond 2."""
 

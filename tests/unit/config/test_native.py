@@ -289,3 +289,19 @@ registries:
     )
     assert found.limits == {"a.io": 4}
     assert found.ceilings == {"a.io": Ceiling(2, 8), "docker.io": Ceiling(transfers=3)}
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "seconds"),
+    [
+        ("", "", None),
+        ("defaults: {recheck_targets: 24h}\n", "", 86400.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 90s", 90.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 0s", None),
+        ("defaults:\n", "recheck_targets: 1h", 3600.0),
+    ],
+)
+def test_how_often_targets_are_asked(tmp_path: Path, defaults: str, own: str, seconds: float | None) -> None:
+    """Every time, unless the file says otherwise for all rules or for this one."""
+    text = f"{defaults}rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {own}\n"
+    assert native(tmp_path, text).rules[0].recheck_seconds == seconds

@@ -14,7 +14,7 @@ from image_syncer.errors import RateLimited
 from image_syncer.registry.client import Registries
 from image_syncer.registry.options import Ceiling, Limits
 from image_syncer.registry.retry import RetryPolicy
-from image_syncer.store import Chunk
+from image_syncer.store import Chunk, process_memories
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
@@ -39,7 +39,7 @@ async def mirror(registries: Registries, fake: FakeRegistry, count: int) -> list
     rules = [
         rule("v1", fake.repository(f"copy{number}"), source=fake.repository(f"app{number}")) for number in range(count)
     ]
-    result = await Syncer(registries, Options(retries=0), rng=Random(1)).sync(rules)
+    result = await Syncer(registries, Options(retries=0), process_memories(), rng=Random(1)).sync(rules)
     return [image.outcome for image in result.results]
 
 

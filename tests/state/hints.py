@@ -1,0 +1,42 @@
+"""Short names for what runs tell each other; as a program, a run that notes blobs: `python -m state.hints`."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from image_syncer.oci import Descriptor, Digest, Repository
+from image_syncer.state import open_archive
+from image_syncer.store.archive import Shelf
+from image_syncer.store.remembered import run_memories
+
+KEEP = timedelta(days=30)
+HERE = Repository("target.test", "mirror/app")
+
+
+def digest(text: str) -> Digest:
+    """Return a digest by name."""
+    return Digest.of(text.encode())
+
+
+def blob(text: str) -> Descriptor:
+    """Return a blob by name."""
+    return Descriptor("application/octet-stream", digest(text), len(text))
+
+
+def shelf(place: str, *, is_new: bool = False) -> Shelf:
+    """Return the archive in the state at *place*."""
+    return Shelf(lambda: open_archive(place, keep=KEEP), lambda: is_new)
+
+
+async def _note(place: str, name: str, rounds: int) -> None:
+    """Note a blob of our own and one that others note too, write both, and do it again."""
+    async with run_memories(shelf(place)) as memories:
+        for number in range(rounds):
+            memories.knowledge.placed(HERE, blob(f"{name}-{number}"))
+            memories.knowledge.placed(Repository("target.test", name), blob(f"all-{number % 10}"))
+            if warnings := await memories.settle():
+                sys.exit("\n".join(warnings))
+
+
+if __name__ == "__main__":
+    asyncio.run(_note(sys.argv[1], sys.argv[2], int(sys.argv[3])))

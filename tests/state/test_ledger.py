@@ -1,0 +1,266 @@
+"""Trouble with the state ends no run: it is told once, and everything goes on as without a state."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from image_syncer.errors import UsageError
+from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.state import State, StateArchive, StateUnavailable, open_state
+from image_syncer.store import Memories
+from image_syncer.store.archive import Archive, BlobNote, Shelf, TrimKey
+from image_syncer.store.ledger import MOST_NOTES, Ledger
+from image_syncer.store.remembered import RememberedHistory, RememberedKnowledge, daemon_memories, run_memories
+from state.hints import HERE, KEEP, blob, digest, shelf
+
+ARM = PlatformFilter.parse([], ["arm64"])
+Harm = Callable[[Path, State], Awaitable[None]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a SQLite state will be."""
+    return tmp_path / "state.db"
+
+
+def rows(file: Path) -> int:
+    """Return how many blobs are written."""
+    if not file.exists():
+        return 0
+    with closing(sqlite3.connect(file)) as connection:
+        try:
+            return connection.execute("SELECT count(*) FROM image_syncer_blobs").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0  # Not made yet, or this moment.
+
+
+def over(state: State) -> Shelf:
+    """Return the archive in a state that is open already."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Archive]:
+        yield StateArchive(state.database, keep=KEEP)
+
+    return Shelf(opened, lambda: False)
+
+
+async def execute(state: State, statement: str) -> None:
+    """Execute *statement* on the connection that writes."""
+
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    await state.database.write(work)
+
+
+async def deleted(file: Path, state: State) -> None:
+    """Take the file away."""
+    del state
+    await asyncio.to_thread(file.unlink)
+
+
+async def replaced(file: Path, state: State) -> None:
+    """Put another file in its place."""
+    await deleted(file, state)
+    await asyncio.to_thread(file.touch)
+
+
+async def full(file: Path, state: State) -> None:
+    """Leave no room for one more page."""
+    del file
+    await execute(state, "PRAGMA max_page_count = 1")
+
+
+async def read_only(file: Path, state: State) -> None:
+    """Let nobody write any more."""
+    del file
+    await execute(state, "PRAGMA query_only = ON")
+
+
+async def without_tables(file: Path, state: State) -> None:
+    """Take the table away."""
+    del file
+    await execute(state, "DROP TABLE image_syncer_blobs")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (deleted, "while in use"),
+        (replaced, "replaced by another file"),
+        (full, "full"),
+        (read_only, "readonly"),
+        (without_tables, "no such table"),
+    ],
+)
+async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, said: str, file: Path) -> None:
+    """What was found before and after it is known until the end of the run."""
+    async with open_state(str(file)) as state, run_memories(over(state)) as memories:
+        memories.knowledge.placed(HERE, blob("before"))
+        assert await memories.settle() == ()
+        await harm(file, state)
+        for number in range(500):  # More than what room there is in the last page.
+            memories.knowledge.placed(HERE, blob(f"after-{number}"))
+        (warning,) = await memories.settle()
+        assert f"state {file}: " in warning
+        assert said in warning
+        assert "which costs requests alone" in warning
+        memories.knowledge.placed(HERE, blob("later"))
+        assert await memories.settle() == ()
+        asked = [digest(name) for name in ("before", "after-0", "after-499", "later", "never")]
+        assert list(await memories.knowledge.holders("target.test", asked)) == asked[:-1]
+
+
+@pytest.mark.slow
+async def test_a_file_that_stays_locked_is_told_in_bounded_time(file: Path) -> None:
+    """Somebody else's long transaction holds a run up once, not for each blob."""
+    async with open_state(str(file)) as state, run_memories(over(state)) as memories:
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(8):
+                for name in ("a", "b", "c"):
+                    memories.knowledge.placed(HERE, blob(name))
+                    said = await memories.settle()
+                    assert bool(said) == (name == "a")
+
+
+async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
+    """Nor for a question to a state that is not there yet; the first note makes it."""
+    async with run_memories(shelf(str(file), is_new=True)) as memories:
+        assert await memories.knowledge.holders("target.test", [digest("a")]) == {}
+        assert await memories.history.trimmed(digest("a"), ARM) is None
+        assert await memories.history.confirmed(HERE, 60) == {}
+        assert await memories.uploads.find(HERE, digest("a")) is None
+        assert await memories.settle() == ()
+        assert not await asyncio.to_thread(file.exists)
+        memories.knowledge.placed(HERE, blob("a"))
+        assert await memories.settle() == ()
+        assert rows(file) == 1
+
+
+async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
+    """What a killed run found is not lost."""
+    async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
+        memories.knowledge.placed(HERE, blob("a"))
+        while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
+            await asyncio.sleep(0.05)
+
+
+async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:
+    """A slow disk costs the oldest notes, not memory."""
+    ledger = Ledger(shelf(str(file)), pytest.fail)
+    for number in range(MOST_NOTES + 10):
+        ledger.note(BlobNote(HERE, digest(str(number))))
+    assert rows(file) == 0
+    await ledger.close()
+    assert rows(file) == MOST_NOTES
+
+
+async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
+    """And what it had noted is written."""
+
+    async def work(memories: Memories) -> None:
+        memories.knowledge.placed(HERE, blob("a"))
+        raise UsageError("no")
+
+    with pytest.raises(UsageError, match="no"):
+        async with run_memories(shelf(str(file))) as memories:
+            await work(memories)
+    assert rows(file) == 1
+
+
+class Counting(StateArchive):
+    """Counts questions, and lets them wait for *gate*."""
+
+    asked: list[Collection[object]]
+    gate: asyncio.Event
+
+    @classmethod
+    def of(cls, state: State) -> "Counting":
+        """Return one whose gate is open."""
+        made = cls(state.database, keep=KEEP)
+        made.asked, made.gate = [], asyncio.Event()
+        made.gate.set()
+        return made
+
+    async def reached(self, number: int) -> None:
+        """Return once so many questions were asked."""
+        async with asyncio.timeout(10):
+            while len(self.asked) < number:  # noqa: ASYNC110 - the archive is the real one and tells nobody
+                await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Archive]:
+        """Be the archive."""
+        yield self
+
+    async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
+        """Count, and answer."""
+        self.asked.append(list(digests))
+        return await super().holders(registry, digests)
+
+    async def trimmed(self, keys: Collection[TrimKey]) -> Mapping[TrimKey, Digest]:
+        """Count, wait, and answer."""
+        self.asked.append(list(keys))
+        await self.gate.wait()
+        return await super().trimmed(keys)
+
+
+async def test_the_same_is_not_asked_twice(file: Path) -> None:
+    """Blobs of one question are one query, and a registry without rows is asked about once."""
+    async with open_state(str(file)) as state:
+        archive = Counting.of(state)
+        knowledge = RememberedKnowledge(Ledger(Shelf(archive.opened, lambda: False), pytest.fail))
+        for name in ("a", "b"):
+            assert await knowledge.holders("strange.test", [digest(name)]) == {}
+        assert archive.asked == [[digest("a")]]
+        await archive.write([BlobNote(HERE, digest("a"))], tidy=False)
+        for _ in range(3):
+            found = await knowledge.holders("target.test", [digest("a"), digest("b"), digest("c")])
+            assert found == {digest("a"): HERE}
+        assert archive.asked[1:] == [[digest("a"), digest("b"), digest("c")]]
+
+
+async def test_questions_that_come_together_are_one_query(file: Path) -> None:
+    """Also where the one who asked for all is cancelled."""
+    async with open_state(str(file)) as state:
+        archive = Counting.of(state)
+        history = RememberedHistory(Ledger(Shelf(archive.opened, lambda: False), pytest.fail))
+        archive.gate.clear()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(history.trimmed(digest(str(number)), ARM)) for number in range(20)]
+            await archive.reached(1)
+            tasks[0].cancel()
+            await archive.reached(2)
+            tasks[1].cancel()  # It asked for all the others too.
+            await archive.reached(3)
+            archive.gate.set()
+        assert [task.cancelled() for task in tasks] == [True] * 2 + [False] * 18
+        assert [len(keys) for keys in archive.asked] == [1, 20, 20]
+
+
+async def test_a_daemon_asks_again_after_a_rest(file: Path) -> None:
+    """An outage of its database is told each time, and does not make it forgetful for ever."""
+    said: list[str] = []
+    away = True
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Archive]:
+        if away:
+            raise StateUnavailable("state: away")
+        async with open_state(str(file)) as state:
+            yield StateArchive(state.database, keep=KEEP)
+
+    async with daemon_memories(Shelf(opened, lambda: False), said.append, rest_seconds=0.2) as memories:
+        for _ in range(3):
+            assert await memories.history.confirmed(HERE, 60) == {}
+        assert len(said) == 1
+        away = False
+        await asyncio.sleep(0.25)
+        memories.knowledge.placed(HERE, blob("a"))
+    assert (len(said), rows(file)) == (1, 1)
