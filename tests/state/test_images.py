@@ -82,7 +82,7 @@ async def test_an_older_state_learns_which_results_are_the_last(state_url: str) 
 def back_to_the_first_schema(connection: Connection) -> None:
     """Undo what later revisions did."""
     for statement in (
-        "DROP TABLE image_syncer_open_copies",
+        *(f"DROP TABLE image_syncer_{table}" for table in ("blobs", "copies", "trimmed", "uploads", "open_copies")),
         "ALTER TABLE image_syncer_runs DROP COLUMN unannounced",
         "DROP INDEX image_syncer_results_by_latest",
         "ALTER TABLE image_syncer_results DROP COLUMN latest",
