@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import Image, files_layer, multi, single
 from image_syncer.testing.servers import DockerRegistry
 from support.registry_http import Peer
@@ -147,3 +148,28 @@ async def test_further_tags_of_one_manifest_cost_one_request_each(
     assert (source.count("HEAD manifest"), source.count("GET manifest")) == (3, len(image.manifests))
     assert target.count("PUT manifest") == len(image.manifests) + 2
     assert target.count("PUT upload") == len(image.blobs)
+
+
+async def test_a_listing_that_says_what_tags_name_spares_the_heads(
+    target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """Google's registries do: then the source costs the pages of its list, whatever the number of tags."""
+    with FakeRegistry.in_thread(Profile(listed_digests=True, page_limit=10)) as fake:
+        for number in range(20):
+            fake.load("app", blob(f"a{number}", 1000), f"v{number}")
+        rules = {f"{fake.host}/app": f"{target_registry.host}/app"}
+        await sync_files(tmp_path, rules)
+        fake.requests.clear()
+        asked(target_registry)
+        result = await sync_files(tmp_path, rules)
+        source = sorted(f"{request.method} {request.kind}" for request in fake.requests if request.kind != "ping")
+        target = asked(target_registry)
+        tell("no-op, 20 tags in a list of 2 pages that says digests", source, target)
+        assert {entry.outcome for entry in result.results} == {"unchanged"}
+        assert (source, target) == (["GET tags"] * 2, ["HEAD manifest"] * 20)
+
+        fake.load("app", blob("moved", 1000), "v7")
+        fake.requests.clear()
+        result = await sync_files(tmp_path, rules)
+        assert sorted(entry.outcome for entry in result.results).count("copied") == 1
+        assert fake.requests.count(kind="manifest", method="HEAD") == 1
