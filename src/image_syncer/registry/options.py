@@ -40,3 +40,8 @@ class Limits:
     tag_pages: int = 1_000
     tags: int = 200_000
     redirects: int = 5
+
+    @property
+    def patience_seconds(self) -> float:
+        """The longest that a request without a streaming body may take to its answer, beside the finer time-outs."""
+        return 2 * (self.connect_seconds + self.stall_seconds)
