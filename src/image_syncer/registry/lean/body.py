@@ -141,7 +141,7 @@ class Chunked:
         end = found.find(b"\n")
         taken = len(found) if end < 0 else end + 1
         self._line += found[:taken]
-        if len(self._line) > _LINE_BYTES:
+        if len(self._line) > _LINE_BYTES or (self._after_chunk and not b"\r\n".startswith(self._line)):
             raise BrokenBody
         if end >= 0:
             line = bytes(self._line)

@@ -19,10 +19,10 @@ _FAR: Final = (16, 4)
 def choose(waiting: Sequence[int | None], round_trip: float | None) -> int | None:
     """Return the index of the connection to take; one beyond the last means a further one, None that all are full.
 
-    *waiting* is the number of unanswered requests on each, None for one that is blocked. *round_trip* in seconds, None
-    while it is not known. A connection without work is taken first, then a further one is opened, then the one with the
-    least work is taken. Near origins get few connections with many requests on each: that costs both sides the fewest
-    system calls.
+    *waiting* is the number of unanswered requests on each, None for one that is blocked. *round_trip* in seconds is the
+    shortest that was measured, since a longer one may have stood in a queue; None while there is none. A connection
+    without work is taken first, then a further one is opened, then the one with the least work is taken. Near origins
+    get few connections with many requests on each: that costs both sides the fewest system calls.
     """
     far = round_trip is not None and round_trip > FAR_SECONDS
     connections, depth = _FAR if far else _NEAR
@@ -33,8 +33,3 @@ def choose(waiting: Sequence[int | None], round_trip: float | None) -> int | Non
     if len(waiting) < (_FAR[0] if None in waiting else connections):
         return len(waiting)
     return None if least is None else least[1]
-
-
-def smoothed(round_trip: float | None, measured: float) -> float:
-    """Return what is believed of the round trip after one more was *measured*, in seconds."""
-    return measured if round_trip is None else round_trip + (measured - round_trip) / 4

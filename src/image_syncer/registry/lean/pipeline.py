@@ -15,7 +15,7 @@ from image_syncer.registry.flight import SingleFlight
 from image_syncer.registry.lean.connection import Connection
 from image_syncer.registry.lean.exchange import INFORMATIONAL
 from image_syncer.registry.lean.head import Head, NotHttp, take_head
-from image_syncer.registry.lean.lanes import BLOCKED_SECONDS, TRUSTED_ANSWERS, choose, smoothed
+from image_syncer.registry.lean.lanes import BLOCKED_SECONDS, TRUSTED_ANSWERS, choose
 from image_syncer.registry.lean.pool import IDLE_SECONDS
 from image_syncer.registry.options import Limits
 
@@ -210,7 +210,7 @@ class Pipeline:
 
     def measured(self, seconds: float) -> None:
         """Take note of how long an answer took."""
-        self._round_trip = smoothed(self._round_trip, seconds)
+        self._round_trip = seconds if self._round_trip is None else min(self._round_trip, seconds)
 
     def ended(self, lane: Lane, *, broken: bool) -> None:
         """Take *lane* out. Where it left requests unanswered that soon, the origin is not pipelined any more."""
