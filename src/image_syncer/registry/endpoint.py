@@ -64,10 +64,14 @@ class Endpoint:
 
     async def send(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
         """Return the answer to *call*, tried once, by whoever holds a place already."""
-        async with self._exchange(call, asked, expect) as response:
-            wanted = limit_bytes is not None
-            content = await response.read(limit_bytes) if wanted else await self._beginning(response)
-            return Answer(response.status, response.headers, response.url, content if wanted else b"")
+        async with AsyncExitStack() as stack:
+            response = await self._open(call, asked, expect, stack)
+            content = b""
+            if limit_bytes is not None:
+                content = await response.read(limit_bytes)
+            elif call.method != "HEAD":
+                await self._beginning(response)  # Of no interest, but then the connection serves again.
+            return Answer(response.status, response.headers, response.url, content)
 
     @asynccontextmanager
     async def download(self, call: Call, asked: Asked) -> AsyncGenerator[Response]:
@@ -76,24 +80,23 @@ class Endpoint:
         async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.throttle.download())
-                response = await stack.enter_async_context(self._exchange(call, asked, {200}))
+                response = await self._open(call, asked, {200}, stack)
                 return response, stack.pop_all()
 
         response, stack = await self.retrying.run(attempt)
         async with stack:
             yield response
 
-    @asynccontextmanager
-    async def _exchange(self, call: Call, asked: Asked, expect: Container[int]) -> AsyncGenerator[Response]:
-        async with AsyncExitStack() as stack:
-            try:
-                response = await stack.enter_async_context(self.host.exchange(call))
-                if response.status not in expect:
-                    raise await self._refused(response, asked)
-            except StoreError as error:
-                self._heed(error)
-                raise
-            yield response
+    async def _open(self, call: Call, asked: Asked, expect: Container[int], stack: AsyncExitStack) -> Response:
+        """Return the answer to *call*, held by *stack*."""
+        try:
+            response = await stack.enter_async_context(self.host.exchange(call))
+            if response.status not in expect:
+                raise await self._refused(response, asked)
+        except StoreError as error:
+            self._heed(error)
+            raise
+        return response
 
     async def _refused(self, response: Response, asked: Asked) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
