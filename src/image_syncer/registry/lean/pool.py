@@ -16,7 +16,7 @@ Key = tuple[Origin, SSLContext | None]
 
 IDLE_SECONDS: Final = 30.0
 _IDLE_CONNECTIONS: Final = 64
-_BUFFER_BYTES: Final = 256 * 1024
+_BUFFER_BYTES: Final = 512 * 1024
 _BUFFERS_KEPT: Final = 4
 
 
@@ -95,7 +95,7 @@ class Buffers:
 
     @contextmanager
     def lent(self) -> Generator[memoryview]:
-        """Lend a buffer of 256 KiB; what is in it means nothing, and nobody may look into it afterwards."""
+        """Lend a buffer of 512 KiB; what is in it means nothing, and nobody may look into it afterwards."""
         buffer = self._free.pop() if self._free else memoryview(bytearray(_BUFFER_BYTES))
         try:
             yield buffer
