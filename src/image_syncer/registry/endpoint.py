@@ -76,7 +76,7 @@ class Endpoint:
         async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.throttle.download())
-                response = await stack.enter_async_context(self._exchange(call, asked, {200}, "download"))
+                response = await self._open(call, asked, {200}, "download", stack)
                 return response, stack.pop_all()
 
         response, stack = await self.retrying.run(attempt)
@@ -86,29 +86,32 @@ class Endpoint:
     async def _read(
         self, call: Call, asked: Asked, expect: Container[int], limit_bytes: int | None, operation: Operation
     ) -> Answer:
-        async with self._exchange(call, asked, expect, operation) as response:
-            wanted = limit_bytes is not None
-            content = await response.read(limit_bytes) if wanted else await self._beginning(response)
-            return Answer(response.status, response.headers, response.url, content if wanted else b"")
-
-    @asynccontextmanager
-    async def _exchange(
-        self, call: Call, asked: Asked, expect: Container[int], operation: Operation
-    ) -> AsyncGenerator[Response]:
-        began = self.retrying.clock.monotonic()
         async with AsyncExitStack() as stack:
-            try:
-                response = await stack.enter_async_context(self.host.exchange(call))
-            except StoreError as error:
-                if isinstance(call.body, Body):
-                    raise  # It may be the body's own failure, which says nothing about this registry.
-                raise self._heeded(error, operation, began) from error.__cause__
-            # How long an answer takes to a request with a body depends on the line as well.
-            latency = self.retrying.clock.monotonic() - began if call.body is None else None
-            if response.status not in expect:
-                raise self._heeded(await self._refused(response, asked), operation, began)
-            self.throttle.succeeded(operation, began, latency if operation == "request" else None)
-            yield response
+            response = await self._open(call, asked, expect, operation, stack)
+            content = b""
+            if limit_bytes is not None:
+                content = await response.read(limit_bytes)
+            elif call.method != "HEAD":
+                await self._beginning(response)  # Of no interest, but then the connection serves again.
+            return Answer(response.status, response.headers, response.url, content)
+
+    async def _open(
+        self, call: Call, asked: Asked, expect: Container[int], operation: Operation, stack: AsyncExitStack
+    ) -> Response:
+        """Return the answer to *call*, held by *stack*."""
+        began = self.retrying.clock.monotonic()
+        try:
+            response = await stack.enter_async_context(self.host.exchange(call))
+        except StoreError as error:
+            if isinstance(call.body, Body):
+                raise  # It may be the body's own failure, which says nothing about this registry.
+            raise self._heeded(error, operation, began) from error.__cause__
+        # How long an answer takes to a request with a body depends on the line as well.
+        latency = self.retrying.clock.monotonic() - began if call.body is None else None
+        if response.status not in expect:
+            raise self._heeded(await self._refused(response, asked), operation, began)
+        self.throttle.succeeded(operation, began, latency if operation == "request" else None)
+        return response
 
     async def _refused(self, response: Response, asked: Asked) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)

@@ -1,9 +1,11 @@
 """One registry: how it is reached, settled once, and every request to it with the right that it needs."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
+from types import TracebackType
 from typing import Final
 
 from image_syncer.errors import (
@@ -141,20 +143,9 @@ class Host:
             url = join(url, location)
         raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
 
-    @asynccontextmanager
-    async def _send(self, request: Request, side: Side) -> AsyncGenerator[Response]:
-        counted = False
-        try:
-            async with self._transport.send(request, tls=self._policy(origin_of(request.url))) as response:
-                counted = True
-                self._counter(side)
-                yield response
-        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
-            raise  # It got no further than the handshake: no registry has seen a request.
-        except BaseException:
-            if not counted:
-                self._counter(side)
-            raise
+    def _send(self, request: Request, side: Side) -> AbstractAsyncContextManager[Response]:
+        sending = self._transport.send(request, tls=self._policy(origin_of(request.url)))
+        return _Counted(sending, partial(self._counter, side))
 
     def _policy(self, origin: Origin) -> TlsPolicy:
         """Return how TLS is judged at *origin*: other hosts are verified unless the registry is said to be insecure."""
@@ -213,6 +204,32 @@ class Host:
                 return Unavailable(f"{self.name}: answers {status} to GET /v2/", status=status, retry_after=wait)
             case _:
                 return ProtocolError(f"{self.name}: not a registry (answers {status} to GET /v2/)", status=status)
+
+
+class _Counted:
+    """A request that is counted once it may have reached a registry; a class, since every HEAD passes through it."""
+
+    __slots__ = ("_count", "_sending")
+
+    def __init__(self, sending: AbstractAsyncContextManager[Response], count: Callable[[], None]) -> None:
+        self._sending = sending
+        self._count = count
+
+    async def __aenter__(self) -> Response:
+        try:
+            response = await self._sending.__aenter__()
+        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
+            raise  # It got no further than the handshake: no registry has seen a request.
+        except BaseException:
+            self._count()
+            raise
+        self._count()
+        return response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._sending.__aexit__(kind, error, trace)
 
 
 def _absolute(base: Origin, target: str) -> str:

@@ -65,3 +65,8 @@ class Limits:
             transfers=self.transfers if ceiling.transfers is None else ceiling.transfers,
             requests_per_host=self.requests_per_host if ceiling.requests is None else ceiling.requests,
         )
+
+    @property
+    def patience_seconds(self) -> float:
+        """The longest that a request without a streaming body may take to its answer, beside the finer time-outs."""
+        return 2 * (self.connect_seconds + self.stall_seconds)

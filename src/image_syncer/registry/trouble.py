@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+from collections.abc import Iterable
 from typing import Final
 
 from image_syncer.errors import InsecureConnection, StoreError, Unavailable, UnknownHost
@@ -70,6 +71,19 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
         f"{host}: the TLS handshake failed: {words(reason)}",
         remedy="the versions of TLS, or a client certificate that is asked for, do not fit",
     )
+
+
+def explain_break(causes: Iterable[BaseException | None], host: str) -> StoreError:
+    """Return what a break after the handshake means: under TLS 1.3 an alert may come as late as that."""
+    alert = next(
+        (cause for cause in causes if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")), None
+    )
+    if alert is not None:
+        return InsecureConnection(
+            f"{host}: the TLS connection was refused: {words(alert.reason or '')}",
+            remedy="a client certificate may be missing in certs.d",
+        )
+    return Unavailable(f"{host}: the connection broke off before an answer")
 
 
 def why(error: OSError) -> str:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Self
 
 from image_syncer.errors import ContentMismatch
 from image_syncer.store import Chunk
 
-_PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 17 KiB/s at its default of 60 s.
+PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 17 KiB/s at its default of 60 s.
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,26 @@ class Body:
     length: int | None
 
 
+async def announced(body: Body) -> AsyncGenerator[Chunk]:
+    """Yield the chunks of *body*, none of them empty; `ContentMismatch` where they are not as long as it announces."""
+    sent_bytes = 0
+    async with aclosing(body.chunks()) as chunks:
+        async for chunk in chunks:
+            sent_bytes += len(chunk)
+            if body.length is not None and sent_bytes > body.length:
+                raise ContentMismatch(f"a body is longer than its {body.length} bytes")
+            if chunk:
+                yield chunk
+    if body.length is not None and sent_bytes != body.length:
+        raise ContentMismatch(f"a body ended after {sent_bytes} of its {body.length} bytes")
+
+
 def sliced(content: bytes) -> Body:
     """Return *content* as a body of pieces, so that a stall is seen while it goes out."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
-        for start in range(0, len(content), _PIECE_BYTES):
-            yield content[start : start + _PIECE_BYTES]
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
 
     return Body(chunks, len(content))
 
@@ -39,14 +54,13 @@ class Upload:
 
     def __init__(self, body: Body, stall_seconds: float) -> None:
         self.failure: Exception | None = None
-        self._chunks = body.chunks()
+        self._chunks = announced(body)
         self.length = body.length
         self._stall_seconds = stall_seconds
         self._watch: asyncio.Timeout | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._rest = memoryview(b"")
-        self._sent = 0
 
     def watch(self, watch: asyncio.Timeout | None) -> None:
         """Move the deadline of *watch* from now on; None: the answer has begun, which needs no watching here."""
@@ -75,8 +89,8 @@ class Upload:
 
     async def _next_piece(self) -> bytes:
         if self._rest:
-            piece = bytes(self._rest[:_PIECE_BYTES])
-            self._rest = self._rest[_PIECE_BYTES:]
+            piece = bytes(self._rest[:PIECE_BYTES])
+            self._rest = self._rest[PIECE_BYTES:]
         else:
             piece = await self._next_chunk()
         self._allow(self._stall_seconds)
@@ -85,26 +99,16 @@ class Upload:
     async def _next_chunk(self) -> bytes:
         self._allow(None)
         async for chunk in self._chunks:
-            if not chunk:
-                continue
-            self._account(len(chunk))
             # The library may keep what it writes, while a chunk is valid only until the next: so anything but bytes
             # is copied.
-            if len(chunk) <= _PIECE_BYTES:
+            if len(chunk) <= PIECE_BYTES:
                 return chunk if isinstance(chunk, bytes) else bytes(chunk)
             view = memoryview(chunk)
-            self._rest = view[_PIECE_BYTES:]
-            return bytes(view[:_PIECE_BYTES])
-        if self.length is not None and self._sent != self.length:
-            raise ContentMismatch(f"a body ended after {self._sent} of its {self.length} bytes")
+            self._rest = view[PIECE_BYTES:]
+            return bytes(view[:PIECE_BYTES])
         # The last piece has to pass, then the library's own read time-out watches the answer.
         self._allow(2 * self._stall_seconds)
         raise StopAsyncIteration
-
-    def _account(self, size_bytes: int) -> None:
-        self._sent += size_bytes
-        if self.length is not None and self._sent > self.length:
-            raise ContentMismatch(f"a body is longer than its {self.length} bytes")
 
     def _allow(self, seconds: float | None) -> None:
         if self._watch is not None and not self._watch.expired():

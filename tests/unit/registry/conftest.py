@@ -89,13 +89,20 @@ def listen(stack: AsyncExitStack) -> Listen:
 
 
 @pytest.fixture
-def open_transport(stack: AsyncExitStack) -> Open:
+def lean() -> bool:
+    """Whether the lean path serves; tests of what both paths promise are given both values."""
+    return True
+
+
+@pytest.fixture
+def open_transport(stack: AsyncExitStack, lean: bool) -> Open:
     """A transport on demand, with limits and an environment."""
 
     async def start(
         limits: Limits = LIMITS, environment: Mapping[str, str] | None = None, certificates: tuple[Path, ...] = ()
     ) -> Transport:
-        return await stack.enter_async_context(Transport(limits, environment or {}, certificates=certificates))
+        transport = Transport(limits, environment or {}, certificates=certificates, lean=lean)
+        return await stack.enter_async_context(transport)
 
     return start
 

@@ -1,0 +1,192 @@
+"""The path by aiohttp: through proxies, and for bodies of unknown length. Imported when the first of these comes.
+
+The only shipped module that knows the HTTP library (docs/adr/0003-http-library.md). Its pitfalls are met here: nothing
+is re-encoded, decompressed, redirected, remembered as a cookie or read from netrc behind our back.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from ssl import SSLContext
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
+from image_syncer.registry.messages import Headers, Request, Response, own_headers
+from image_syncer.registry.options import Limits
+from image_syncer.registry.tls import TlsPolicy
+from image_syncer.registry.trouble import explain_break, explain_connecting, explain_resolving, why
+from image_syncer.registry.upload import Body, Upload, sliced
+from image_syncer.registry.urls import origin_of
+from image_syncer.store import Chunk
+
+_READ_BUFFER_BYTES: Final = 256 * 1024
+_HEAD_BYTES: Final = 32 * 1024  # Signed addresses of storage services and challenges outgrow the library's 8 KiB.
+_SMALL_BODY_BYTES: Final = 64 * 1024  # Goes out with the head, in one piece.
+_KEEP_ALIVE_SECONDS: Final = 30.0
+_DNS_SECONDS: Final = 60
+_LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
+_LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
+
+
+class _Answer(Response):
+    """An answer that aiohttp reads."""
+
+    def __init__(self, raw: aiohttp.ClientResponse, request: Request, stall_seconds: float) -> None:
+        super().__init__(request, raw.status, Headers(raw.headers.items()), raw.content_length)
+        self._raw = raw
+        self._stall_seconds = stall_seconds
+
+    async def chunks(self) -> AsyncGenerator[Chunk]:
+        """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
+        try:
+            async for chunk in self._raw.content.iter_any():
+                yield chunk
+        except TimeoutError:
+            reason = f"the answer stalled for {self._stall_seconds:g} s"
+        except (aiohttp.ClientError, OSError):
+            reason = "the answer broke off"
+        else:
+            return
+        # Outside of the handlers, so that the library's error, which holds the whole URL, is no part of the story.
+        raise Unavailable(f"{self._request}: {reason}", status=self.status)
+
+
+class AiohttpPath:
+    """Every connection that aiohttp holds; to be closed."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._session = _open_session(limits)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def send(
+        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None
+    ) -> AsyncGenerator[Response]:
+        """Send *request* and give its answer, as `Transport.send` promises; through *proxy* unless that is None.
+
+        *context* is None for plain HTTP.
+        """
+        upload = _upload(request.body, self._limits.stall_seconds)
+        try:
+            raw = await self._ask(request, tls, context, proxy, upload)
+            try:
+                yield _Answer(raw, request, self._limits.stall_seconds)
+                await _read_leftovers(raw)
+            finally:
+                raw.close()
+        finally:
+            if upload is not None:
+                await upload.close()
+
+    async def _ask(
+        self, request: Request, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, upload: Upload | None
+    ) -> aiohttp.ClientResponse:
+        headers = dict(request.headers)
+        if upload is not None and upload.length is not None:
+            headers["Content-Length"] = str(upload.length)
+        try:
+            async with asyncio.timeout(None if upload else self._limits.patience_seconds) as watch:
+                if upload is not None:
+                    upload.watch(watch)
+                return await self._session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=headers,
+                    data=upload or request.body,
+                    skip_auto_headers=("Content-Type",) if request.body is None else (),
+                    allow_redirects=False,
+                    proxy=proxy,
+                    ssl=context or True,
+                )
+        except (aiohttp.ClientError, OSError) as error:
+            host = str(origin_of(request.url))
+            trouble = (upload.failure if upload else None) or _explain(error, host, tls, proxy, self._limits)
+        finally:
+            if upload is not None:
+                upload.watch(None)
+        raise trouble  # Outside of the handler: the library's error holds the whole URL and even our credentials.
+
+
+def _open_session(limits: Limits) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=own_headers(),
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            connect=limits.connect_seconds,
+            sock_connect=limits.connect_seconds,
+            sock_read=limits.stall_seconds,
+            ceil_threshold=max(limits.connect_seconds, limits.stall_seconds),  # Time-outs are not rounded.
+        ),
+        auto_decompress=False,
+        requote_redirect_url=False,
+        trust_env=False,
+        read_bufsize=_READ_BUFFER_BYTES,
+        max_line_size=_HEAD_BYTES,
+        max_field_size=_HEAD_BYTES,
+    )
+
+
+def _upload(body: bytes | Body | None, stall_seconds: float) -> Upload | None:
+    """Return how *body* streams; None for one that goes out with its head."""
+    if body is None or (isinstance(body, bytes) and len(body) <= _SMALL_BODY_BYTES):
+        return None
+    return Upload(sliced(body) if isinstance(body, bytes) else body, stall_seconds)
+
+
+async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
+    """Read the rest of a small body that nobody wanted, since only then its connection can serve again."""
+    if raw.connection is None or (raw.content_length or 0) > _LEFTOVER_BYTES:
+        return
+    try:
+        async with asyncio.timeout(_LEFTOVER_SECONDS):
+            size_bytes = 0
+            while size_bytes <= _LEFTOVER_BYTES and (chunk := await raw.content.readany()):
+                size_bytes += len(chunk)
+    except (aiohttp.ClientError, OSError):
+        return  # The answer is known already; all that is lost is the connection.
+
+
+def _explain(error: Exception, host: str, tls: TlsPolicy, proxy: str | None, limits: Limits) -> StoreError:
+    """Return what *error* means for our reader; nothing of its text, which may hold secrets, is taken over."""
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {why(error.os_error)}")
+        case aiohttp.ClientHttpProxyError():
+            return _proxy_refuses(error.status, host, proxy)
+        case aiohttp.ClientConnectorDNSError():
+            return explain_resolving(error.os_error, host)
+        case aiohttp.ClientConnectorError():
+            return explain_connecting(error.os_error, host, tls)
+        case aiohttp.ConnectionTimeoutError():
+            return Unavailable(f"{host}: no connection within {limits.connect_seconds:g} s")
+        case TimeoutError():
+            return Unavailable(f"{host}: nothing was sent or received for {limits.stall_seconds:g} s")
+        case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
+            return ProtocolError(f"{host}: the answer is not HTTP")
+        case _:
+            return explain_break((error.__cause__, error.__context__), host)
+
+
+def _proxy_refuses(status: int, host: str, proxy: str | None) -> StoreError:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return Unauthorized(
+            f"{host}: the proxy {_proxy_host(proxy)} does not accept our credentials",
+            status=status,
+            remedy="write user and password into HTTPS_PROXY: http://user:password@proxy:port",
+        )
+    return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} answers {status} to CONNECT", status=status)
+
+
+def _proxy_host(proxy: str | None) -> str:
+    return urlsplit(proxy or "").netloc.rpartition("@")[2]
