@@ -48,8 +48,7 @@ class Program:
     @property
     def names(self) -> Sequence[str]:
         """Return what can be named."""
-        return [*(row.name for row in self.rows), _WIDTH = 200  # Tables take what they need; a row that is cut off says nothing.
-_GROWTH, _PLAN]
+        return [*(row.name for row in self.rows), _GROWTH, _PLAN]
 
 
 _QUICK = Program(quick_rows(), (10, 100), 100, QUICK.pairs)

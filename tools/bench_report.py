@@ -58,7 +58,7 @@ def page(results: Results) -> str:
         "",
         *_markdown(growth.COLUMNS, (row.row() for row in results.grown), names=1),
         "",
-        "Both registries of this table are small servers with nothing but tags, in memory: filling real ones takes long.",
+        "Both registries of this table are servers of nothing but tags, in memory: filling real ones takes long.",
         "",
         f"{results.start.sentence()}.",
         "",
