@@ -1,6 +1,7 @@
 """Measure image-syncer beside skopeo, alternately and on the same registries, and write docs/benchmarks.md.
 
-Called by script/bench. `--quick` does a small version of everything and writes nothing.
+Called by script/bench. `--full` adds what takes long, `--only NAME` measures single rows, and `--quick` does a small
+version of everything; the last two write nothing.
 """
 
 import argparse
@@ -10,100 +11,107 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from bench_report import Measured, Start, Statistics, page, table
-from image_syncer.testing.servers import DockerRegistry
+from bench_figures import Measured, Start
+from bench_report import Results, growth_table, page, table
+from bench_runner import run_workload
+from growth import Grown, grow
 from lab import clean_environment, measure, our_command, stop_on_signals
-from seeding import Seeder
-from workloads import FULL, QUICK, Ends, Job, Sizes, Workload, workloads
+from workloads import NEAR, QUICK, Workload, default_rows, further_rows, quick_rows
 
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _QUIET_LOAD = 0.5
+_WIDTH = 200  # Tables take what they need; a row that is cut off says nothing.
+_GROWTH, _PLAN = "growth", "plan"
 
 
-class Bench:
-    """Runs workloads in *directory*, reading from one registry that all of them share."""
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What one call measures; *counts* are tags with nothing to copy, *planned* tags to plan for (0: none)."""
 
-    def __init__(self, directory: Path, source: DockerRegistry, sizes: Sizes, console: Console) -> None:
-        self._directory = directory
-        self._source = source
-        self._sizes = sizes
-        self._console = console
-        self._environment = clean_environment(directory)
+    rows: Sequence[Workload]
+    counts: Sequence[int]
+    planned: int
+    pairs: int
+    written: bool = False
 
-    def run(self, workload: Workload) -> Measured:
-        """Fill the source, then run both programs in turns; the order is A B, A B."""
-        self._console.print(f"{workload.name}: {workload.about}")
-        with Seeder(self._source.host) as seeder:
-            workload.seed(seeder)
-        ours, theirs = Statistics(), Statistics()
-        with ExitStack() as stack:
-            kept = None if workload.fresh else self._filled_target(stack, workload)
-            for number in range(self._sizes.pairs):
-                self._measure(workload.ours, ours, kept)
-                self._measure(workload.theirs, theirs, kept)
-                self._console.print(
-                    f"  pair {number + 1}: {ours.seconds[-1]:.2f} s, skopeo {theirs.seconds[-1]:.2f} s", style="dim"
-                )
-        return Measured(workload.name, workload.about, workload.wanted, ours, theirs)
+    def only(self, names: Sequence[str]) -> "Program":
+        """Return the part that *names* name, which nobody writes down."""
+        counts = self.counts if _GROWTH in names else ()
+        rows = [row for row in self.rows if row.name in names]
+        return Program(rows, counts, self.planned if _PLAN in names else 0, self.pairs)
 
-    def start_up(self) -> Start:
-        """Measure how long `--help` takes, beside a Python that does nothing."""
-        costs: dict[str, list[float]] = {"help": [], "pass": []}
-        commands = {"help": [our_command(), "--help"], "pass": [sys.executable, "-c", "pass"]}
-        for _ in range(max(3, self._sizes.pairs)):
-            for name, command in commands.items():
-                costs[name].append(measure(command, self._environment).seconds)
-        return Start(tuple(costs["help"]), tuple(costs["pass"]))
+    @property
+    def names(self) -> Sequence[str]:
+        """Return what can be named."""
+        return [*(row.name for row in self.rows), _GROWTH, _PLAN]
 
-    def _filled_target(self, stack: ExitStack, workload: Workload) -> DockerRegistry:
-        target = stack.enter_context(DockerRegistry())
-        measure(workload.ours(self._ends(target)), self._environment)
-        return target
 
-    def _measure(self, job: Job, statistics: Statistics, kept: DockerRegistry | None) -> None:
-        """Run one program once, into *kept* or into a registry with nothing in it."""
-        with ExitStack() as stack:
-            target = kept or stack.enter_context(DockerRegistry())
-            command = job(self._ends(target))
-            before = len(self._source.read_requests()), len(target.read_requests())
-            cost = measure(command, self._environment)
-            after = len(self._source.read_requests()), len(target.read_requests())
-            asked = after[0] - before[0], after[1] - before[1]
-        statistics.add(cost, asked)
-
-    def _ends(self, target: DockerRegistry) -> Ends:
-        return Ends(self._source.host, target.host, self._directory)
+_QUICK = Program(quick_rows(), (10, 100), 100, QUICK.pairs)
+_DEFAULT = Program(default_rows(), (100, 1_000), 0, NEAR.pairs, written=True)
+_FULL = Program([*default_rows(), *further_rows()], (100, 1_000, 10_000, 100_000), 100_000, NEAR.pairs, written=True)
 
 
 def main() -> int:
-    """Measure everything, show it, and write the page unless it is a smoke test; 2 where a program is missing."""
-    parser = argparse.ArgumentParser(description="Measure image-syncer beside skopeo.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
-    quick: bool = parser.parse_args().quick
-    missing = [program for program in ("docker-registry", "skopeo") if shutil.which(program) is None]
+    """Measure, show it, and write the page where it is whole; 2 where a program is missing."""
+    program = _chosen()
+    missing = [name for name in ("docker-registry", "skopeo") if shutil.which(name) is None]
     if missing:
         print(f"not installed: {' and '.join(missing)}; there is nothing to measure against", file=sys.stderr)
         return 2
-    load = os.getloadavg()[0]
-    sizes, console = (QUICK if quick else FULL), Console(highlight=False, soft_wrap=True)
+    load, console = os.getloadavg()[0], Console(highlight=False, soft_wrap=True, width=_WIDTH)
     if load > _QUIET_LOAD:
         console.print(f"the machine is busy (load average {load:.2f}): the figures will be off", style="yellow")
     with stop_on_signals(), ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-syncer-bench-")))
-        source = stack.enter_context(DockerRegistry())
-        bench = Bench(directory, source, sizes, console)
-        rows: Sequence[Measured] = [bench.run(workload) for workload in workloads(sizes)]
-        start = bench.start_up()
-    console.print(table(rows))
+        rows = [run_workload(row, directory, program.pairs, console.print) for row in program.rows]
+        grown = list(grow(program.counts, program.planned, directory, console.print))
+        start = _start_up(directory, max(3, program.pairs))
+    _show(console, rows, grown)
     console.print(start.sentence())
-    if not quick:
-        _PAGE.write_text(page(rows, start, load), encoding="utf-8")
+    if program.written:
+        _PAGE.write_text(page(Results(rows, grown, start, load)), encoding="utf-8")
         console.print(f"written: {os.path.relpath(_PAGE)}")
     return 0
+
+
+def _chosen() -> Program:
+    parser = argparse.ArgumentParser(prog="script/bench", description="Measure image-syncer beside skopeo.")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
+    size.add_argument("--full", action="store_true", help="10 000 and 100 000 tags too, and all sizes from far away")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        choices=_FULL.names,
+        help=f"only this row, of all sizes; repeatable; writes nothing: {', '.join(_FULL.names)}",
+    )
+    arguments = parser.parse_args()
+    if arguments.only:
+        return (_QUICK if arguments.quick else _FULL).only(arguments.only)
+    return _QUICK if arguments.quick else _FULL if arguments.full else _DEFAULT
+
+
+def _start_up(directory: Path, runs: int) -> Start:
+    """Measure how long `--help` takes, beside a Python that does nothing."""
+    costs: dict[str, list[float]] = {"help": [], "pass": []}
+    commands = {"help": [our_command(), "--help"], "pass": [sys.executable, "-c", "pass"]}
+    for _ in range(runs):
+        for name, command in commands.items():
+            costs[name].append(measure(command, clean_environment(directory)).seconds)
+    return Start(tuple(costs["help"]), tuple(costs["pass"]))
+
+
+def _show(console: Console, rows: Sequence[Measured], grown: Sequence[Grown]) -> None:
+    if rows:
+        console.print(table(rows))
+    if grown:
+        console.print(growth_table(grown))
 
 
 if __name__ == "__main__":

@@ -1,128 +1,110 @@
-"""What the benchmark found, as a table for the terminal and as docs/benchmarks.md."""
+"""The benchmark's figures as tables for the terminal and as docs/benchmarks.md."""
 
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 from rich.table import Table
 
-from lab import Cost
+import bench_figures
+import growth
+from bench_figures import Measured, Start
+from growth import Grown
+from image_syncer.testing.slow_line import FAR
 
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """The runs of one program: seconds, CPU seconds, peak bytes, and requests at source and target."""
+class Results:
+    """Everything that was measured; *load* is what the machine had to do before we began."""
 
-    costs: list[Cost] = field(default_factory=list[Cost])
-    asked: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-
-    def add(self, cost: Cost, asked: tuple[int, int]) -> None:
-        """Note one run."""
-        self.costs.append(cost)
-        self.asked.append(asked)
-
-    @property
-    def seconds(self) -> Sequence[float]:
-        """Wall seconds of every run, in order."""
-        return [cost.seconds for cost in self.costs]
-
-    def row(self) -> Sequence[str]:
-        """Return the medians as texts: wall and CPU seconds, peak MiB, requests at both sides."""
-        cpu = f"{median(cost.cpu_seconds for cost in self.costs):.2f}"
-        peak = f"{median(cost.peak_bytes for cost in self.costs) / _MIB:.0f}"
-        source, target = (median(counts) for counts in zip(*self.asked, strict=True))
-        return (f"{median(self.seconds):.2f}", cpu, peak, f"{source:.0f}", f"{target:.0f}")
-
-    def spread(self) -> str:
-        """Return the fastest and the slowest run."""
-        return f"{min(self.seconds):.2f} to {max(self.seconds):.2f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One workload with the runs of both programs."""
-
-    name: str
-    about: str
-    wanted: float
-    ours: Statistics
-    theirs: Statistics
-
-    @property
-    def ratio(self) -> float:
-        """How many times as fast as skopeo we are, by the medians of the wall time."""
-        return median(self.theirs.seconds) / median(self.ours.seconds)
-
-    def rows(self) -> Iterator[Sequence[str]]:
-        """Yield a row for each program."""
-        yield (self.name, "image-syncer", *self.ours.row(), f"{self.ratio:.2f}")
-        yield ("", "skopeo", *self.theirs.row(), "1")
-
-    def sentence(self) -> str:
-        """Say what was copied, how far the runs lie apart, and what ratio we want."""
-        spreads = f"image-syncer {self.ours.spread()} s, skopeo {self.theirs.spread()} s"
-        return f"**{self.name}**: {self.about}. Runs: {spreads}. Wanted ratio: {self.wanted:.1f}."
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Wall seconds of `image-syncer --help` and of a Python that does nothing."""
-
-    ours: Sequence[float]
-    bare: Sequence[float]
-
-    def sentence(self) -> str:
-        """Return the medians in words."""
-        ours, bare = median(self.ours), median(self.bare)
-        return f"image-syncer --help: {ours:.2f} s; python3 -c pass: {bare:.2f} s (medians of {len(self.ours)} runs)"
-
-
-_COLUMNS = ("workload", "program", "wall s", "CPU s", "MiB", "source", "target", "ratio")
+    rows: Sequence[Measured]
+    grown: Sequence[Grown]
+    start: Start
+    load: float
 
 
 def table(rows: Sequence[Measured]) -> Table:
     """Return the results for a terminal."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(_COLUMNS):
-        shown.add_column(column, justify="left" if number < 2 else "right")  # noqa: PLR2004 - the two names
-    for row in rows:
-        for cells in row.rows():
-            shown.add_row(*cells)
-    return shown
+    return _table(bench_figures.COLUMNS, (cells for row in rows for cells in row.rows()), names=2)
 
 
-def page(rows: Sequence[Measured], start: Start, load: float) -> str:
-    """Return docs/benchmarks.md; *load* is what the machine had to do before we began."""
-    pairs = len(rows[0].ours.costs)
+def growth_table(grown: Sequence[Grown]) -> Table:
+    """Return what it costs as the work grows for a terminal."""
+    return _table(growth.COLUMNS, (row.row() for row in grown), names=1)
+
+
+def page(results: Results) -> str:
+    """Return docs/benchmarks.md."""
     lines = [
         "# Benchmarks",
         "",
         "Written by `script/bench`; do not edit.",
+        "`script/bench --full` measures more: 10 000 and 100 000 tags, and every size from far away.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}. {_machine()}. Load average before the start: {load:.2f}.",
-        "Both registries are `docker-registry` on loopback and share the machine with the program that is measured.",
-        f"{pairs} pairs of runs, the two programs in turns; medians.",
-        "Time and memory (the peak) are those of the whole process, its start included.",
-        "Under source and target stand the requests that the registries counted.",
-        "The ratio is skopeo's wall time divided by ours. Loopback has no latency, so it favours who asks one by one.",
+        f"{datetime.now(UTC):%Y-%m-%d}. {_machine()}. Load average before the start: {results.load:.2f}.",
         "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * 2}{'---:|' * (len(_COLUMNS) - 2)}",
-        *(f"| {' | '.join(cells)} |" for row in rows for cells in row.rows()),
+        *_markdown(bench_figures.COLUMNS, (cells for row in results.rows for cells in row.rows()), names=2),
         "",
-        *(f"* {row.sentence()}" for row in rows),
+        *(f"* {row.sentence()}" for row in results.rows),
         "",
-        f"{start.sentence()}.",
+        "## As the work grows",
+        "",
+        *_markdown(growth.COLUMNS, (row.row() for row in results.grown), names=1),
+        "",
+        "Both registries of this table are servers of nothing but tags, in memory: filling real ones takes long.",
+        "",
+        f"{results.start.sentence()}.",
+        "",
+        "## How it is measured",
+        "",
+        *_method(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _method() -> Iterator[str]:
+    rate = f"{FAR.bytes_per_second / _MIB:.0f} MiB/s"
+    yield "* All registries are `docker-registry` on loopback, with their cache of blobs in memory, and share the"
+    yield "  machine with the program that is measured. Loopback has no latency, so it favours who asks one by one."
+    yield f"* `far-`: a relay before each registry adds {1000 * FAR.latency_seconds:.0f} ms to a round trip, half of it"
+    yield f"  each way, and lets each connection have {rate} in each direction. A new connection costs a round trip."
+    yield "* The two programs run in turns: five pairs, but one where a run takes more than 20 s. Figures are medians,"
+    yield "  the peak is the highest. Time and memory are those of the whole process, its start included."
+    yield "* Each run into empty targets has a home directory of its own, so nothing is known from earlier runs; runs"
+    yield "  that find nothing to copy keep theirs."
+    yield "* All runs into empty targets must leave the same number of tags, and with TLS both programs must refuse the"
+    yield "  registries without the CA; else nothing is written."
+    yield "* Requests are counted in the access logs of the registries."
+    yield "* Bytes are what a relay carried in both directions: bodies, headers, and TLS where there is any. From far"
+    yield "  away it is the slow line itself; near, it is one more run over a relay that adds nothing but counts, and"
+    yield "  whose time counts for nothing."
+    yield "* Ratio is skopeo's wall time divided by that of the row. Extrapolated: skopeo did a part of the job, and"
+    yield "  its figures but the peak were multiplied."
+    yield "* Floor: a bare client that sends the same HEAD requests, many on the way over four connections to each"
+    yield "  registry, and does nothing else. It shows how much of the time is that of the registries."
+    yield "* skopeo knows one target, so with three it runs three times in a row."
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="left" if number < names else "right", no_wrap=True)
+    for cells in rows:
+        shown.add_row(*cells)
+    return shown
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * names}{'---:|' * (len(columns) - names)}"
+    yield from (f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _machine() -> str:

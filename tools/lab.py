@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from image_syncer.testing.skopeo import skopeo_environment
+
 _LONGEST_SECONDS = 1800.0
 
 
@@ -34,7 +36,10 @@ def our_command() -> str:
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run *command*, its output thrown away, and return its cost; `SystemExit` with its last words if it fails."""
+    """Run *command*, its output thrown away, and return its cost; `SystemExit` with its last words if it fails.
+
+    What it starts itself counts too: CPU seconds of all, the peak of the largest.
+    """
     with tempfile.TemporaryDirectory() as directory:
         result, output = Path(directory) / "cost.json", Path(directory) / "output"
         wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("measured.py")), str(result)]
@@ -55,10 +60,18 @@ def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     return Cost(cost["seconds"], cost["cpu_seconds"], cost["peak_kib"] * 1024)
 
 
+def refuses(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Return whether *command* ends with an error."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=dict(environment), timeout=120, check=False
+    )
+    return done.returncode != 0
+
+
 def clean_environment(home: Path) -> dict[str, str]:
-    """Return an environment in which nobody's logins and proxies are found."""
+    """Return an environment in which nobody's logins and proxies are found; only *home* is written to."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM", "COLUMNS"}}
-    return {**kept, "HOME": str(home)}
+    return {**kept, **skopeo_environment(home)}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from random import Random
@@ -18,11 +19,15 @@ _WAIT_SECONDS = 120.0
 
 
 class Seeder:
-    """Pushes images to the registry at *host*, which speaks plain HTTP and asks nobody who he is."""
+    """Pushes images to the registry at *host*, which asks nobody who he is; with *tls* it speaks HTTPS."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
-        self._connection = http.client.HTTPConnection(host, timeout=_WAIT_SECONDS)
+        self._connection = (
+            http.client.HTTPConnection(host, timeout=_WAIT_SECONDS)
+            if tls is None
+            else http.client.HTTPSConnection(host, timeout=_WAIT_SECONDS, context=tls)
+        )
         self._there: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +36,19 @@ def test_without_something_to_measure_against_the_benchmark_says_so(tmp_path: Pa
     not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
 )
 def test_a_small_benchmark_measures_both_programs_and_leaves_nothing(tmp_path: Path) -> None:
-    """Every workload has a row for each program, with the requests that the registries counted."""
+    """Every workload has a row for each program, with requests and bytes; far away has its floor too."""
     result = _run(os.environ.get("PATH", ""), tmp_path)
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
-    rows = [line.split() for line in result.stdout.splitlines() if "image-syncer  " in line]
-    assert [row[0] for row in rows] == ["unchanged", "shared", "one"]
-    assert rows[0][-3:-1] == ["12", "11"]
+    cells = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()]
+    ours = {row[0]: row[2:] for row in cells if row[1:2] == ["image-syncer"]}
+    assert list(ours) == ["unchanged", "shared", "big", "big-tls", "fan-out", "far-unchanged", "far-big"]
+    assert ours["unchanged"][3:5] == ["12", "11"]
+    assert all(float(size.split()[0]) > 0 for row in ours.values() for size in row[5:7])
+    assert [row[0] for row in cells if row[0].startswith("skopeo") and len(row) > 5] == [
+        *["skopeo"] * 5,
+        "skopeo, extrapolated from 5 tags",
+        "skopeo",
+    ]
+    assert len([row for row in cells if row[0] == "floor"]) == 2
+    grown = {(row[0], row[1]): row[6:8] for row in cells if row[0] in {"unchanged", "plan (--dry-run)"}}
+    assert grown["unchanged", "100"] == grown["plan (--dry-run)", "100"] == ["102", "101"]

@@ -77,7 +77,8 @@ class Notifications:
 class DockerProfile:
     """How a docker-registry is configured: with no login, with *passwords* (htpasswd), or with tokens of *issuer*.
 
-    With *notifications* it tells somebody of what happens in it.
+    With *notifications* it tells somebody of what happens in it. With *cache* it keeps what it knows of blobs in
+    memory, as in production; it then goes on speaking of blobs that were deleted from its storage behind its back.
     """
 
     passwords: Mapping[str, str] | None = field(default=None, repr=False)
@@ -85,6 +86,7 @@ class DockerProfile:
     tls: TlsFiles | None = None
     schema1: bool = False
     notifications: Notifications | None = None
+    cache: bool = False
 
 
 class DockerRegistry:
@@ -242,6 +244,7 @@ class DockerRegistry:
                 "filesystem": {"rootdirectory": str(self.storage)},
                 "delete": {"enabled": True},
                 "maintenance": {"uploadpurging": {"enabled": False}},
+                **({"cache": {"blobdescriptor": "inmemory"}} if self.profile.cache else {}),
             },
             "http": http_section,
             "auth": self._auth_section(),

@@ -53,17 +53,19 @@ class Skopeo:
             capture_output=True,
             check=False,
             timeout=_SECONDS,
-            env=self._environment(),
+            env=skopeo_environment(self.home),
         )
         if done.returncode != 0:
             raise SkopeoFailed(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
-    def _environment(self) -> dict[str, str]:
-        return {
-            "HOME": str(self.home),
-            "PATH": os.environ.get("PATH", ""),
-            "XDG_RUNTIME_DIR": str(self.home),
-            # Run by root, skopeo would keep its memory of blobs in /var/lib, shared by all tests that ever ran.
-            "_CONTAINERS_ROOTLESS_UID": "1000",
-        }
+
+def skopeo_environment(home: Path) -> dict[str, str]:
+    """Return an environment in which skopeo finds nobody's logins, and remembers things below *home* alone."""
+    return {
+        "HOME": str(home),
+        "PATH": os.environ.get("PATH", ""),
+        "XDG_RUNTIME_DIR": str(home),
+        # Run by root, skopeo would keep its memory of blobs in /var/lib, shared by all runs that ever were.
+        "_CONTAINERS_ROOTLESS_UID": "1000",
+    }

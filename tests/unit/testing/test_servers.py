@@ -1,5 +1,6 @@
 """The servers that tests start are real, count what they are asked, and go away."""
 
+import shutil
 import ssl
 from pathlib import Path
 
@@ -87,6 +88,21 @@ async def test_tls_has_the_certificate_of_the_private_ca(docker_tls: DockerRegis
             assert response.status == 200
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await http.get("/v2/")
+
+
+@pytest.mark.usefixtures("docker_registry")
+@pytest.mark.parametrize(("cache", "status"), [(True, 200), (False, 404)])
+async def test_a_registry_with_a_cache_asks_its_disk_once(skopeo: Skopeo, *, cache: bool, status: int) -> None:
+    """What it has told of a blob it tells again, though the blob has gone meanwhile."""
+    image = single("cached")
+    blob = next(iter(image.blobs))
+    with DockerRegistry(DockerProfile(cache=cache)) as registry, FakeRegistry.in_thread() as fake:
+        fake.load("app", image, "v1")
+        skopeo.copy(f"{fake.host}/app:v1", f"{registry.host}/app:v1")
+        shutil.rmtree(registry.storage / f"docker/registry/v2/blobs/sha256/{blob.encoded[:2]}/{blob.encoded}")
+        url = f"http://{registry.host}/v2/app/blobs/{blob}"
+        async with aiohttp.ClientSession() as http, http.head(url) as response:
+            assert response.status == status
 
 
 def test_htpasswd_lines_hold_no_password() -> None:

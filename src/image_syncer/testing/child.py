@@ -1,0 +1,64 @@
+"""A helper process that answers questions: what it says comes as one JSON object a line, and it ends with its parent.
+
+It says one object when it is ready, and one for each line on its standard input; at the end of that it ends itself.
+"""
+
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_ANSWER_SECONDS = 10.0
+
+
+class Child:
+    """Runs the Python file *program* with *arguments*; *ready* is what it said first.
+
+    It gets the standard library alone, so that it starts at once and stays small.
+    """
+
+    def __init__(self, program: Path, arguments: Sequence[str]) -> None:
+        self._name = program.name
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(program), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        try:
+            self.ready = self._read()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def ask(self) -> dict[str, Any]:
+        """Return what it has to say now; `RuntimeError` if it has ended or says nothing for 10 s."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
+        return self._read()
+
+    def stop(self) -> None:
+        """Let it end, and kill it if it does not."""
+        with self._process as process:
+            try:
+                process.communicate(timeout=_ANSWER_SECONDS)  # Closes its standard input first.
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _read(self) -> dict[str, Any]:
+        """Return the next line; it says one at a time, so none is left behind it."""
+        said = self._process.stdout
+        if said is None or not select.select([said], [], [], _ANSWER_SECONDS)[0]:
+            raise RuntimeError(f"{self._name} said nothing within {_ANSWER_SECONDS} s")
+        text = said.readline()
+        if not text:
+            raise RuntimeError(f"{self._name} has ended")
+        return json.loads(text)

@@ -1,0 +1,187 @@
+"""A TCP relay that behaves like a line of some length: latency, a rate per connection, bytes in order and unchanged.
+
+python relay.py HOST PORT LATENCY_SECONDS BYTES_PER_SECOND     (0: no limit)
+
+A process of its own, without imports from outside the standard library, so that it starts at once and what it needs
+is not in the way of what is measured. It writes its port and then, at each line on its standard input, what it has
+carried so far, all as JSON. It ends when its standard input does, and so with whoever started it.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+from collections import deque
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+_CHUNK_BYTES = 64 * 1024
+_UNLIMITED_BYTES = 4 * 1024 * 1024
+_KERNEL_BYTES = 256 * 1024
+_SLACK_SECONDS = 0.02
+_CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What lies in between: *latency_seconds* are those of a round trip, half of it each way; 0 adds nothing.
+
+    *bytes_per_second* bounds each connection, in each direction by itself; 0 stands for no limit.
+    """
+
+    latency_seconds: float = 0.0
+    bytes_per_second: float = 0.0
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is on the way at most, in one direction of one connection: beyond it the sender has to wait."""
+        on_the_way = self.bytes_per_second * (self.latency_seconds / 2 + _SLACK_SECONDS)
+        return round(on_the_way) + _CHUNK_BYTES if self.bytes_per_second else _UNLIMITED_BYTES
+
+
+@dataclass(slots=True)
+class Carried:
+    """What went over a line: bytes of both directions, whatever they are (headers, TLS), and connections."""
+
+    to_server: int = 0
+    to_client: int = 0
+    connections: int = 0
+
+
+class Direction:
+    """One direction of one connection. Nothing is read before *opens_at*, a time of the loop."""
+
+    def __init__(self, line: Line, incoming: socket.socket, outgoing: socket.socket, opens_at: float) -> None:
+        self.delivered = 0
+        self._line = line
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._opens_at = opens_at
+        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._held = 0
+        self._changed = asyncio.Event()
+
+    async def read(self) -> None:
+        """Take in what comes, as long as there is room, and note when it has arrived at the other end."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._opens_at - loop.time())
+        free_at = 0.0
+        rate, one_way = self._line.bytes_per_second, self._line.latency_seconds / 2
+        while True:
+            while self._held >= self._line.held_bytes:
+                await self._change()
+            data = await loop.sock_recv(self._incoming, _CHUNK_BYTES)
+            free_at = max(free_at, loop.time()) + (len(data) / rate if rate else 0.0)
+            self._waiting.append((free_at + one_way, data))
+            self._held += len(data)
+            self._changed.set()
+            if not data:
+                return
+
+    async def write(self) -> None:
+        """Hand on what has arrived, in order; at its end the other side hears of the end."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._waiting:
+                await self._change()
+            due, data = self._waiting.popleft()
+            if (early := due - loop.time()) > 0:
+                await asyncio.sleep(early)
+            if not data:
+                self._outgoing.shutdown(socket.SHUT_WR)
+                return
+            await loop.sock_sendall(self._outgoing, data)
+            self.delivered += len(data)
+            self._held -= len(data)
+            self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+class Relay:
+    """Accepts connections and carries each to *server* over a line of its own; *carried* counts."""
+
+    def __init__(self, server: tuple[str, int], line: Line) -> None:
+        self._server = server
+        self._line = line
+        self._ended = Carried()
+        self._open: set[tuple[Direction, Direction]] = set()
+
+    @property
+    def carried(self) -> Carried:
+        """What was delivered so far."""
+        to_server = self._ended.to_server + sum(up.delivered for up, _ in self._open)
+        to_client = self._ended.to_client + sum(down.delivered for _, down in self._open)
+        return Carried(to_server, to_client, self._ended.connections + len(self._open))
+
+    async def accept(self, listening: socket.socket) -> None:
+        """Carry what comes until cancelled; more connections than a bound wait to be accepted."""
+        loop = asyncio.get_running_loop()
+        free = asyncio.Semaphore(_CONNECTIONS)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await free.acquire()
+                client, _ = await loop.sock_accept(listening)
+                task = group.create_task(self._carry(client))
+                task.add_done_callback(lambda _: free.release())
+
+    async def _carry(self, client: socket.socket) -> None:
+        """Serve one connection; an end that breaks it off, or is not there, breaks it off for the other one."""
+        # The system has taken the connection already. On a real line its maker waits for a round trip before the
+        # first byte, so the first byte waits here.
+        opens_at = asyncio.get_running_loop().time() + self._line.latency_seconds
+        with closing(client), closing(_socket()) as server:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            both = Direction(self._line, client, server, opens_at), Direction(self._line, server, client, opens_at)
+            self._open.add(both)
+            try:
+                await asyncio.get_running_loop().sock_connect(server, self._server)
+                async with asyncio.TaskGroup() as group:
+                    for work in (both[0].read, both[0].write, both[1].read, both[1].write):
+                        group.create_task(work())
+            except* OSError:
+                pass  # Closing tells the one that is left.
+            finally:
+                self._open.discard(both)
+                self._ended.to_server += both[0].delivered
+                self._ended.to_client += both[1].delivered
+                self._ended.connections += 1
+
+
+def _socket() -> socket.socket:
+    """Return a socket whose buffers in the kernel are small beside a line, so that the line sets the pace."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        made.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.settimeout(0)
+    return made
+
+
+async def _serve(server: tuple[str, int], line: Line) -> None:
+    with closing(_socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(_CONNECTIONS)
+        _say({"port": listening.getsockname()[1]})
+        relay = Relay(server, line)
+        questions = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(questions), sys.stdin.buffer
+        )
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(relay.accept(listening))
+            while await questions.readline():
+                _say(asdict(relay.carried))
+            accepting.cancel()
+
+
+def _say(document: dict[str, int]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    HOST, PORT, LATENCY, RATE = sys.argv[1:]
+    asyncio.run(_serve((HOST, int(PORT)), Line(float(LATENCY), float(RATE))))

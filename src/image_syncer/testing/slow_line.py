@@ -1,0 +1,58 @@
+"""A server behind a line of some length: how a registry looks from far away, and how many bytes went there.
+
+with SlowLine(registry.host, FAR) as line:
+    ...  # talk to line.host
+    assert line.carried().to_client < 1_000_000
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from image_syncer.testing.child import Child
+from image_syncer.testing.relay import Carried, Line
+
+__all__ = ["FAR", "Carried", "Line", "SlowLine"]
+
+FAR: Final = Line(latency_seconds=0.05, bytes_per_second=20 * 1024 * 1024)
+"""Another region: 50 ms for a round trip, and 20 MiB/s for a connection."""
+
+
+class SlowLine:
+    """A relay to the server at *host* (`127.0.0.1:port`), in a process of its own; a context manager."""
+
+    def __init__(self, host: str, line: Line) -> None:
+        self._server = host
+        self._line = line
+        self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        name, _, port = self._server.rpartition(":")
+        line = str(self._line.latency_seconds), str(self._line.bytes_per_second)
+        self._child = Child(Path(__file__).with_name("relay.py"), [name, port, *line])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.stop()
+
+    @property
+    def host(self) -> str:
+        """Where the near end of the line is: `127.0.0.1:port`."""
+        return f"127.0.0.1:{self._running.ready['port']}"
+
+    @property
+    def pid(self) -> int:
+        """The process of the relay."""
+        return self._running.pid
+
+    def carried(self) -> Carried:
+        """Return what went over the line so far."""
+        return Carried(**self._running.ask())
+
+    @property
+    def _running(self) -> Child:
+        if self._child is None:
+            raise RuntimeError("a SlowLine is used as a context manager")
+        return self._child

@@ -1,0 +1,189 @@
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from image_syncer.testing.servers import free_port
+from image_syncer.testing.slow_line import FAR, Carried, Line, SlowLine
+
+MIB = 1024 * 1024
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say back what comes, to its end."""
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read to the end, then say how much it was."""
+    total = 0
+    while data := await reader.read(65536):
+        total += len(data)
+    writer.write(str(total).encode())
+
+
+@asynccontextmanager
+async def behind(line: Line, talk: Talk) -> AsyncGenerator[SlowLine]:
+    """A line to a server that does *talk* with everybody."""
+    talks: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.current_task())
+        async with closed(writer):
+            await talk(reader, writer)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        with SlowLine(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", line) as slow:
+            yield slow
+        await asyncio.wait([task for task in talks if task], timeout=5)
+
+
+@asynccontextmanager
+async def closed(writer: asyncio.StreamWriter) -> AsyncGenerator[None]:
+    """Close *writer* at the end, whatever the other end has done to it."""
+    try:
+        yield
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def connected(line: SlowLine) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection over *line*."""
+    name, _, port = line.host.partition(":")
+    reader, writer = await asyncio.open_connection(name, int(port))
+    async with closed(writer):
+        yield reader, writer
+
+
+async def send(line: SlowLine, content: bytes) -> bytes:
+    """Send *content* and its end over a connection of its own; returns all that comes back."""
+    async with connected(line) as (reader, writer):
+        writer.write(content)
+        writer.write_eof()
+        return await reader.read()
+
+
+async def test_a_round_trip_takes_the_latency_and_a_new_connection_takes_one_more() -> None:
+    """Who opens many connections pays for them, as over a real line."""
+    seconds: list[float] = []
+    async with behind(FAR, echo) as line:
+        started = time.perf_counter()
+        async with connected(line) as (reader, writer):
+            for _ in range(2):
+                writer.write(b"x")
+                assert await reader.readexactly(1) == b"x"
+                seconds.append(time.perf_counter() - started)
+                started = time.perf_counter()
+    assert 0.1 <= seconds[0] < 0.5
+    assert 0.05 <= seconds[1] < 0.25
+
+
+async def test_questions_that_are_sent_together_wait_for_one_round_trip() -> None:
+    """Latency is no bound on how much is on the way: pipelining pays."""
+    async with behind(FAR, echo) as line, connected(line) as (reader, writer):
+        started = time.perf_counter()
+        for number in range(200):
+            writer.write(number.to_bytes(2, "big"))
+            await asyncio.sleep(0)
+        await reader.readexactly(400)
+        assert time.perf_counter() - started < 0.6
+
+
+async def test_a_connection_has_its_rate() -> None:
+    """8 MiB take what they take at 20 MiB/s, not much less and not much more."""
+    async with behind(FAR, count) as line:
+        started = time.perf_counter()
+        assert await send(line, bytes(8 * MIB)) == str(8 * MIB).encode()
+        seconds = time.perf_counter() - started
+    assert 0.4 <= seconds < 1.5
+
+
+async def test_ten_connections_have_their_rate_each() -> None:
+    """The relay itself is no bottleneck: ten connections carry ten times as much in about the same time."""
+    async with behind(FAR, count) as line, asyncio.TaskGroup() as group:
+        started = time.perf_counter()
+        sent = [group.create_task(send(line, bytes(8 * MIB))) for _ in range(10)]
+        assert {await task for task in sent} == {str(8 * MIB).encode()}
+        assert 0.4 <= time.perf_counter() - started < 4
+
+
+@pytest.mark.parametrize("line", [Line(), FAR], ids=["plain", "far"])
+async def test_bytes_are_unchanged_and_counted_both_ways(line: Line) -> None:
+    """What arrives is what was sent, in its order, and the relay says how much it was."""
+    content = os.urandom(3 * MIB)
+    async with behind(line, echo) as slow:
+        assert await send(slow, content) == content
+        assert await asyncio.to_thread(slow.carried) == Carried(3 * MIB, 3 * MIB, 1)
+
+
+async def test_who_does_not_read_stops_the_sender() -> None:
+    """Memory stays bounded: the sender waits, as it would with nothing in between."""
+    waiting = asyncio.Event()
+
+    async def deaf(*_: object) -> None:
+        await waiting.wait()
+
+    line_to_deaf = behind(Line(latency_seconds=0.01, bytes_per_second=100 * MIB), deaf)
+    async with line_to_deaf as line, connected(line) as (_, writer):
+        writer.write(bytes(64 * MIB))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await writer.drain()
+        held = int(_status(line.pid, "VmHWM").split()[0]) * 1024
+        waiting.set()
+        writer.transport.abort()
+    assert held < 40 * MIB
+
+
+async def test_a_server_that_breaks_off_is_heard_of() -> None:
+    """A reset at one end ends the connection at the other, and the relay goes on with the next."""
+    talks: list[int] = []
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(len(await reader.read(1)))
+        writer.transport.abort()
+
+    async with behind(FAR, rude) as line:
+        for _ in range(2):
+            assert await _until_over(line) == b""
+    assert talks == [1, 1]
+
+
+async def test_a_server_that_is_not_there_ends_the_connection() -> None:
+    """Nobody waits for a server that does not listen."""
+    with SlowLine(f"127.0.0.1:{free_port()}", FAR) as line:
+        assert await _until_over(line) == b""
+
+
+def test_the_relay_ends_with_who_started_it() -> None:
+    """No process is left behind, and its port refuses."""
+    with SlowLine("127.0.0.1:9", Line()) as line:
+        pid, port = line.pid, int(line.host.partition(":")[2])
+    assert not Path(f"/proc/{pid}").exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+async def _until_over(line: SlowLine) -> bytes:
+    async with asyncio.timeout(5), connected(line) as (reader, writer):
+        writer.write(b"x")
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+def _status(pid: int, name: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return dict(line.split(":", 1) for line in lines)[name]

@@ -1,0 +1,127 @@
+"""What the benchmark found: runs, their medians, and the ratio of two programs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from lab import Cost
+
+_MIB = 1024 * 1024
+COLUMNS = (
+    *("workload", "program", "wall s", "CPU s", "peak MiB"),
+    *("requests: source", "target", "bytes: source", "target", "ratio", "wanted"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: its cost, and at source and targets the requests that were answered and the bytes that went over."""
+
+    cost: Cost
+    asked: tuple[int, int]
+    moved: tuple[int, int]
+
+    def times(self, factor: float) -> "Run":
+        """Return a run of *factor* times as much, as far as that can be told; the peak stays."""
+        seconds, cpu_seconds = self.cost.seconds * factor, self.cost.cpu_seconds * factor
+        asked, moved = (tuple(round(count * factor) for count in counts) for counts in (self.asked, self.moved))
+        cost = replace(self.cost, seconds=seconds, cpu_seconds=cpu_seconds)
+        return Run(cost, (asked[0], asked[1]), (moved[0], moved[1]))
+
+
+@dataclass(slots=True)
+class Statistics:
+    """The timed runs of one program; *counted* is a further one whose bytes were counted, if they do it not."""
+
+    runs: list[Run] = field(default_factory=list[Run])
+    counted: Run | None = None
+
+    def times(self, factor: float) -> "Statistics":
+        """Return the statistics of *factor* times as much."""
+        counted = None if self.counted is None else self.counted.times(factor)
+        return Statistics([run.times(factor) for run in self.runs], counted)
+
+    @property
+    def seconds(self) -> Sequence[float]:
+        """Wall seconds of every run, in order."""
+        return [run.cost.seconds for run in self.runs]
+
+    @property
+    def peak_bytes(self) -> float:
+        """The most memory that any run held."""
+        return max(run.cost.peak_bytes for run in self.runs)
+
+    def row(self) -> Sequence[str]:
+        """Return texts: wall and CPU seconds (medians), peak MiB, requests and bytes at both sides (medians)."""
+        cpu = f"{median(run.cost.cpu_seconds for run in self.runs):.2f}"
+        moving = self.runs if self.counted is None else [self.counted]
+        asked = [median(run.asked[side] for run in self.runs) for side in (0, 1)]
+        moved = [median(run.moved[side] for run in moving) for side in (0, 1)]
+        peak = f"{self.peak_bytes / _MIB:.0f}"
+        return (f"{median(self.seconds):.2f}", cpu, peak, *(f"{n:.0f}" for n in asked), *map(size_text, moved))
+
+    def spread(self) -> str:
+        """Return the fastest and the slowest run."""
+        return f"{min(self.seconds):.2f} to {max(self.seconds):.2f} s" if len(self.runs) > 1 else "one run"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One workload with the runs of both programs.
+
+    *sample* names the part from which skopeo's figures were extrapolated, empty if it did all. *floor* is the time
+    of a bare client.
+    """
+
+    name: str
+    about: str
+    wanted: float
+    ours: Statistics
+    theirs: Statistics
+    sample: str = ""
+    floor: Statistics | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as skopeo we are, by the medians of the wall time."""
+        return median(self.theirs.seconds) / median(self.ours.seconds)
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield a row for each program, as `COLUMNS` has them."""
+        theirs = f"skopeo, extrapolated from {self.sample}" if self.sample else "skopeo"
+        yield (self.name, "image-syncer", *self.ours.row(), f"{self.ratio:.2f}", f"{self.wanted:.1f}")
+        yield ("", theirs, *self.theirs.row(), "1", "")
+        if self.floor is not None:
+            *figures, _, _ = self.floor.row()
+            yield ("", "floor", *figures, "", "", f"{self.floor_ratio:.2f}", "")
+
+    @property
+    def floor_ratio(self) -> float:
+        """What the ratio would be if our work cost no time at all; 0 where there is no floor."""
+        return median(self.theirs.seconds) / median(self.floor.seconds) if self.floor else 0.0
+
+    def sentence(self) -> str:
+        """Say what was copied, and how far the runs lie apart."""
+        return f"**{self.name}**: {self.about}. image-syncer: {self.ours.spread()}; skopeo: {self.theirs.spread()}."
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Wall seconds of `image-syncer --help` and of a Python that does nothing."""
+
+    ours: Sequence[float]
+    bare: Sequence[float]
+
+    def sentence(self) -> str:
+        """Return the medians in words."""
+        ours, bare = median(self.ours), median(self.bare)
+        return f"image-syncer --help: {ours:.2f} s; python3 -c pass: {bare:.2f} s (medians of {len(self.ours)} runs)"
+
+
+def size_text(count: float) -> str:
+    """Return bytes in the unit that leaves a readable number."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:  # noqa: PLR2004 - the step from unit to unit
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
