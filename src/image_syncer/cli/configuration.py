@@ -12,7 +12,6 @@ from image_syncer.cli.flags import Files, Voice, Work
 from image_syncer.cli.text import number
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
-from image_syncer.config.schema import json_schema
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.rule import Rule
@@ -61,6 +60,8 @@ def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
 
 def schema() -> int:
     """Write the JSON Schema of the native file to stdout."""
+    from image_syncer.config.schema import json_schema  # noqa: PLC0415 - pydantic is slow to import
+
     write_result([json.dumps(json_schema(), indent=2), "\n"])
     return 0
 

@@ -7,9 +7,7 @@ from typing import Final
 from image_syncer.config.access import parse_access, read_access
 from image_syncer.config.document import read_document
 from image_syncer.config.environment import Substitution
-from image_syncer.config.fork import parse_fork
 from image_syncer.config.model import Configuration
-from image_syncer.config.native import parse_native
 from image_syncer.config.node import MapNode, Node, Scalar, describe, unknown_key
 from image_syncer.config.problems import Problems
 from image_syncer.config.rules import RuleFile, parse_rules
@@ -61,10 +59,14 @@ def load_file(
     document = read_document(path, remedy_if_empty=_EMPTY_FILE)
     keys = {entry.key.text.lower() for entry in document.entries}
     if "version" in keys:
+        from image_syncer.config.native import parse_native  # noqa: PLC0415 - pydantic is slow to import
+
         return parse_native(document, file, platforms=platforms, environment=environment)
     if "images" in keys:
         return _seed_file(document, file, platforms, environment)
     if _DAEMON_KEYS & keys:
+        from image_syncer.config.fork import parse_fork  # noqa: PLC0415 - as above
+
         return parse_fork(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
     raise ConfigError(
         "not a configuration that image-syncer knows",

@@ -15,12 +15,12 @@ Value = TypeVar("Value")
 SMALL_BYTES = 256 * 1024
 """A blob of this size at most is read into memory, and kept for the next who needs it."""
 
-_CACHE_BYTES = 16 * 1024 * 1024
+_CACHE_BYTES = 8 * 1024 * 1024
 _CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 class ManifestReader:
-    """Reads manifests and small blobs from sources; the latest ones are kept, at most 16 MiB of either."""
+    """Reads manifests and small blobs from sources; the latest ones are kept, at most 8 MiB of either."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores

@@ -52,7 +52,7 @@ async def test_a_registry_that_takes_few_at_once_fails_nothing(limit: int, refus
         width = registries.throttle(fake.host).width("request")
     print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, width {width}")  # noqa: T201 - the figure that the test is about
     assert outcomes == [Outcome.COPIED] * 40
-    assert width <= limit + 2
+    assert width <= 2 * limit  # It probes beyond now and then.
     assert crowd.seen[429] <= refusals
 
 
