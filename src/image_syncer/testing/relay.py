@@ -1,6 +1,8 @@
 """A TCP relay that behaves like a line of some length: latency, a rate per connection, bytes in order and unchanged.
 
-python relay.py HOST PORT LATENCY_SECONDS BYTES_PER_SECOND     (0: no limit)
+python relay.py HOST PORT LATENCY_SECONDS BYTES_PER_SECOND [TO_SERVER_BYTES TO_CLIENT_BYTES]     (0: no limit)
+
+With the last two it is a bad line, which cuts every connection once so many bytes went over it in that direction.
 
 A process of its own, without imports from outside the standard library, so that it starts at once and what it needs
 is not in the way of what is measured. It writes its port and then, at each line on its standard input, what it has
@@ -8,9 +10,12 @@ carried so far, all as JSON. It ends when its standard input does, and so with w
 """
 
 import asyncio
+import fcntl
 import json
 import socket
+import struct
 import sys
+import termios
 from collections import deque
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,6 +25,9 @@ _UNLIMITED_BYTES = 4 * 1024 * 1024
 _KERNEL_BYTES = 256 * 1024
 _SLACK_SECONDS = 0.02
 _CONNECTIONS = 256
+_LAST_BYTES_SECONDS = 2.0
+_LAST_BYTES_POLL_SECONDS = 0.001
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +35,13 @@ class Line:
     """What lies in between: *latency_seconds* are those of a round trip, half of it each way; 0 adds nothing.
 
     *bytes_per_second* bounds each connection, in each direction by itself; 0 stands for no limit.
+    A connection is cut, for both ends, once *to_server_bytes* or *to_client_bytes* were delivered; None: never.
     """
 
     latency_seconds: float = 0.0
     bytes_per_second: float = 0.0
+    to_server_bytes: int | None = None
+    to_client_bytes: int | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -41,22 +52,32 @@ class Line:
 
 @dataclass(slots=True)
 class Carried:
-    """What went over a line: bytes of both directions, whatever they are (headers, TLS), and connections."""
+    """What went over a line: bytes of both directions, whatever they are (headers, TLS), connections, cuts of them."""
 
     to_server: int = 0
     to_client: int = 0
     connections: int = 0
+    cuts: int = 0
+
+
+class LineCut(Exception):
+    """A direction has delivered all that its line lets through."""
 
 
 class Direction:
-    """One direction of one connection. Nothing is read before *opens_at*, a time of the loop."""
+    """One direction of one connection, which delivers *most* bytes, None for all.
 
-    def __init__(self, line: Line, incoming: socket.socket, outgoing: socket.socket, opens_at: float) -> None:
+    Nothing is read before *opens_at*, a time of the loop.
+    """
+
+    def __init__(self, line: Line, most: int | None, incoming: socket.socket, outgoing: socket.socket) -> None:
         self.delivered = 0
+        self.opens_at = 0.0
         self._line = line
+        self._most = most
+        self._taken = 0
         self._incoming = incoming
         self._outgoing = outgoing
-        self._opens_at = opens_at
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._held = 0
         self._changed = asyncio.Event()
@@ -64,13 +85,14 @@ class Direction:
     async def read(self) -> None:
         """Take in what comes, as long as there is room, and note when it has arrived at the other end."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._opens_at - loop.time())
+        await asyncio.sleep(self.opens_at - loop.time())
         free_at = 0.0
         rate, one_way = self._line.bytes_per_second, self._line.latency_seconds / 2
-        while True:
+        while self._most is None or self._taken < self._most:
             while self._held >= self._line.held_bytes:
                 await self._change()
-            data = await loop.sock_recv(self._incoming, _CHUNK_BYTES)
+            data = await loop.sock_recv(self._incoming, self._next_bytes)
+            self._taken += len(data)
             free_at = max(free_at, loop.time()) + (len(data) / rate if rate else 0.0)
             self._waiting.append((free_at + one_way, data))
             self._held += len(data)
@@ -79,7 +101,7 @@ class Direction:
                 return
 
     async def write(self) -> None:
-        """Hand on what has arrived, in order; at its end the other side hears of the end."""
+        """Hand on what has arrived, in order; at its end the other side hears of the end. `LineCut` after the most."""
         loop = asyncio.get_running_loop()
         while True:
             while not self._waiting:
@@ -94,6 +116,20 @@ class Direction:
             self.delivered += len(data)
             self._held -= len(data)
             self._changed.set()
+            if self.delivered == self._most:
+                await self._arrive()
+                raise LineCut
+
+    @property
+    def _next_bytes(self) -> int:
+        return _CHUNK_BYTES if self._most is None else min(_CHUNK_BYTES, self._most - self._taken)
+
+    async def _arrive(self) -> None:
+        """Wait until the system at the other end has all: a reset throws away what is still to be sent."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LAST_BYTES_SECONDS
+        while _unsent_bytes(self._outgoing) and loop.time() < deadline:  # noqa: ASYNC110 - the system sets no event
+            await asyncio.sleep(_LAST_BYTES_POLL_SECONDS)
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -114,7 +150,7 @@ class Relay:
         """What was delivered so far."""
         to_server = self._ended.to_server + sum(up.delivered for up, _ in self._open)
         to_client = self._ended.to_client + sum(down.delivered for _, down in self._open)
-        return Carried(to_server, to_client, self._ended.connections + len(self._open))
+        return Carried(to_server, to_client, self._ended.connections + len(self._open), self._ended.cuts)
 
     async def accept(self, listening: socket.socket) -> None:
         """Carry what comes until cancelled; more connections than a bound wait to be accepted."""
@@ -129,25 +165,34 @@ class Relay:
 
     async def _carry(self, client: socket.socket) -> None:
         """Serve one connection; an end that breaks it off, or is not there, breaks it off for the other one."""
-        # The system has taken the connection already. On a real line its maker waits for a round trip before the
-        # first byte, so the first byte waits here.
-        opens_at = asyncio.get_running_loop().time() + self._line.latency_seconds
         with closing(client), closing(_socket()) as server:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            both = Direction(self._line, client, server, opens_at), Direction(self._line, server, client, opens_at)
-            self._open.add(both)
+            up = Direction(self._line, self._line.to_server_bytes, client, server)
+            down = Direction(self._line, self._line.to_client_bytes, server, client)
+            self._open.add((up, down))
             try:
-                await asyncio.get_running_loop().sock_connect(server, self._server)
-                async with asyncio.TaskGroup() as group:
-                    for work in (both[0].read, both[0].write, both[1].read, both[1].write):
-                        group.create_task(work())
+                await self._talk(server, up, down)
+            except* LineCut:
+                self._ended.cuts += 1
+                for end in (client, server):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             except* OSError:
                 pass  # Closing tells the one that is left.
             finally:
-                self._open.discard(both)
-                self._ended.to_server += both[0].delivered
-                self._ended.to_client += both[1].delivered
+                self._open.discard((up, down))
+                self._ended.to_server += up.delivered
+                self._ended.to_client += down.delivered
                 self._ended.connections += 1
+
+    async def _talk(self, server: socket.socket, up: Direction, down: Direction) -> None:
+        loop = asyncio.get_running_loop()
+        # The system has taken the connection already. On a real line its maker waits for a round trip before the
+        # first byte, so the first byte waits here.
+        up.opens_at = down.opens_at = loop.time() + self._line.latency_seconds
+        await loop.sock_connect(server, self._server)
+        async with asyncio.TaskGroup() as group:
+            for work in (up.read, up.write, down.read, down.write):
+                group.create_task(work())
 
 
 def _socket() -> socket.socket:
@@ -158,6 +203,11 @@ def _socket() -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.settimeout(0)
     return made
+
+
+def _unsent_bytes(outgoing: socket.socket) -> int:
+    """Return how much the system has taken of us and the other end has not acknowledged."""
+    return struct.unpack("i", fcntl.ioctl(outgoing, termios.TIOCOUTQ, bytes(4)))[0]
 
 
 async def _serve(server: tuple[str, int], line: Line) -> None:
@@ -183,5 +233,5 @@ def _say(document: dict[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    HOST, PORT, LATENCY, RATE = sys.argv[1:]
-    asyncio.run(_serve((HOST, int(PORT)), Line(float(LATENCY), float(RATE))))
+    HOST, PORT, LATENCY, RATE, *CUTS = sys.argv[1:]
+    asyncio.run(_serve((HOST, int(PORT)), Line(float(LATENCY), float(RATE), *(int(CUT) or None for CUT in CUTS))))

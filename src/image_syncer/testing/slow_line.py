@@ -28,8 +28,9 @@ class SlowLine:
 
     def __enter__(self) -> Self:
         name, _, port = self._server.rpartition(":")
-        line = str(self._line.latency_seconds), str(self._line.bytes_per_second)
-        self._child = Child(Path(__file__).with_name("relay.py"), [name, port, *line])
+        line = self._line
+        figures = line.latency_seconds, line.bytes_per_second, line.to_server_bytes or 0, line.to_client_bytes or 0
+        self._child = Child(Path(__file__).with_name("relay.py"), [name, port, *map(str, figures)])
         return self
 
     def __exit__(

@@ -1,0 +1,30 @@
+"""A server behind a line that cuts every connection after so many bytes, and counts what went over it.
+
+with CutLine(registry.host, to_client_bytes=64 * MIB, to_server_bytes=64 * MIB) as line:
+    ...  # talk to line.host
+    assert line.carried().cuts == 16
+"""
+
+from typing import Final
+
+from image_syncer.testing.relay import Carried, Line
+from image_syncer.testing.slow_line import SlowLine
+
+__all__ = ["Carried", "CutLine", "Line"]
+
+_PLAIN: Final = Line()
+
+
+class CutLine(SlowLine):
+    """A relay to the server at *host* (`127.0.0.1:port`), in a process of its own; a context manager.
+
+    Once *to_server_bytes* or *to_client_bytes* of one connection were delivered, both its ends get a TCP reset;
+    None for a direction that is never cut. *line* adds latency and a rate.
+    """
+
+    def __init__(
+        self, host: str, *, to_server_bytes: int | None = None, to_client_bytes: int | None = None, line: Line = _PLAIN
+    ) -> None:
+        if any(most is not None and most < 1 for most in (to_server_bytes, to_client_bytes)):
+            raise ValueError("a line that lets nothing through is no line: cut after 1 byte or more")
+        super().__init__(host, Line(line.latency_seconds, line.bytes_per_second, to_server_bytes, to_client_bytes))
