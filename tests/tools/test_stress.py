@@ -1,6 +1,7 @@
 """What the stress tool says of its figures, and of bad input, without a server."""
 
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 _TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -58,6 +60,17 @@ def test_a_broken_promise_is_an_exit_code(module: Callable[[str], Any]) -> None:
     assert report.exit_code == 1
     assert json.loads(report.to_json())["broken"] == ["1 acknowledged image is not at the target"]
     assert module("report").Report("kill", {"lost": 0}).exit_code == 0
+
+
+def test_rows_are_shown_and_told_to_programs(module: Callable[[str], Any]) -> None:
+    """A figure that one row alone has is empty in the others."""
+    rows = [{"minute": 1, "note": "warm"}, {"minute": 2}]
+    report = module("report").Report("soak", {"syncs": 9}, rows=rows)
+    assert json.loads(report.to_json())["rows"] == rows
+    text = io.StringIO()
+    report.show(Console(file=text, width=80))
+    shown = [line.split() for line in text.getvalue().splitlines()]
+    assert shown[-3:] == [["minute", "note"], ["1", "warm"], ["2"]]
 
 
 def test_percentiles_are_values_that_were_measured(module: Callable[[str], Any]) -> None:

@@ -4,8 +4,10 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,14 +17,55 @@ from lab import stop_on_signals
 from stress import fleet, kill, latency, outage
 from stress.report import Report, Say
 
-_WITH_POSTGRES = frozenset({"fleet", "outage"})
 _LARGEST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing to try: *run* does it with the *options* that are made of *defaults*, or of what was given instead."""
+
+    about: str
+    run: Callable[[Any, Path, Say], Report]
+    options: Callable[..., Any]
+    defaults: Mapping[str, int | float]
+    postgres: bool = False
+
+
+_COMMANDS: Mapping[str, Command] = {
+    "kill": Command(
+        "the daemon gets kill -9 at random moments",
+        kill.run,
+        kill.KillOptions,
+        {"hooks": 2000, "kills": 100, "life": 2.0, "seed": 1},
+    ),
+    "fleet": Command(
+        "one of two daemons on PostgreSQL is killed",
+        fleet.run,
+        fleet.FleetOptions,
+        {"hooks": 400, "delay": 0.2},
+        postgres=True,
+    ),
+    "latency": Command(
+        "a steady stream of hooks, then nothing",
+        latency.run,
+        latency.LatencyOptions,
+        {"rate": 200.0, "seconds": 60.0, "images": 2000, "idle": 30.0},
+    ),
+    "outage": Command(
+        "PostgreSQL is stopped for a while",
+        outage.run,
+        outage.OutageOptions,
+        {"rate": 10.0, "seconds": 60.0, "margin": 10.0},
+        postgres=True,
+    ),
+}
 
 
 def main() -> int:
     """Run what was asked for and show its figures; 1 where a promise was broken, 2 where a program is missing."""
     arguments = _parser().parse_args()
-    missing = _missing(arguments.command)
+    command = _COMMANDS[arguments.command]
+    missing = _missing(command)
     if missing:
         print(f"not installed: {' and '.join(missing)}; there is nothing to try it with", file=sys.stderr)
         return 2
@@ -30,7 +73,8 @@ def main() -> int:
     logging.getLogger("aiohttp.server").addHandler(logging.NullHandler())
     console, progress = (Console(stderr=error, highlight=False, soft_wrap=True) for error in (False, True))
     with stop_on_signals(), tempfile.TemporaryDirectory(prefix="image-syncer-stress-") as directory:
-        report = _run(arguments, Path(directory), lambda text: progress.print(text, style="dim"))
+        options = command.options(**{name: getattr(arguments, name) for name in command.defaults})
+        report = command.run(options, Path(directory), lambda text: progress.print(text, style="dim"))
     if arguments.json:
         print(report.to_json())
     else:
@@ -38,41 +82,22 @@ def main() -> int:
     return report.exit_code
 
 
-def _run(given: argparse.Namespace, directory: Path, say: Say) -> Report:
-    match given.command:
-        case "kill":
-            return kill.run(kill.KillOptions(given.hooks, given.kills, given.life, given.seed), directory, say)
-        case "fleet":
-            return fleet.run(fleet.FleetOptions(given.hooks, given.delay), directory, say)
-        case "latency":
-            options = latency.LatencyOptions(given.rate, given.seconds, given.images, given.idle)
-            return latency.run(options, directory, say)
-        case _:
-            return outage.run(outage.OutageOptions(given.rate, given.seconds, given.margin), directory, say)
-
-
-def _missing(command: str) -> Sequence[str]:
+def _missing(command: Command) -> Sequence[str]:
     there = {"docker-registry": DockerRegistry.is_installed()}
-    if command in _WITH_POSTGRES:
+    if command.postgres:
         there["postgresql"] = Postgres.is_installed()
     return [program for program, installed in there.items() if not installed]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="script/stress", description="Try what the daemon promises, on loopback.")
+    parser = argparse.ArgumentParser(prog="script/stress", description="Try what we promise, on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
-    options = {
-        "kill": ("kill -9 at random moments", {"hooks": 2000, "kills": 100, "life": 2.0, "seed": 1}),
-        "fleet": ("one of two daemons on PostgreSQL is killed", {"hooks": 400, "delay": 0.2}),
-        "latency": ("a steady stream, then nothing", {"rate": 200.0, "seconds": 60.0, "images": 2000, "idle": 30.0}),
-        "outage": ("PostgreSQL is stopped for a while", {"rate": 10.0, "seconds": 60.0, "margin": 10.0}),
-    }
-    for name, (about, defaults) in options.items():
-        command = commands.add_parser(name, help=about, description=about)
-        command.add_argument("--json", action="store_true", help="print the figures as JSON")
-        for option, default in defaults.items():
+    for name, command in _COMMANDS.items():
+        options = commands.add_parser(name, help=command.about, description=command.about)
+        options.add_argument("--json", action="store_true", help="print the figures as JSON")
+        for option, default in command.defaults.items():
             kind = _whole if isinstance(default, int) else _positive
-            command.add_argument(f"--{option}", type=kind, default=default, help=f"{default} unless given")
+            options.add_argument(f"--{option}", type=kind, default=default, help=f"{default} unless given")
     return parser
 
 

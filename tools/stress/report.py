@@ -15,11 +15,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The *figures* of one run, by name in their order, and its *broken* promises as sentences."""
+    """The *figures* of one run, by name in their order, and its *broken* promises as sentences.
+
+    *rows* are further figures, several times the same: one row for a minute, or for a pair of registries.
+    """
 
     title: str
     figures: Mapping[str, Figure]
     broken: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Figure]] = ()
 
     @property
     def exit_code(self) -> int:
@@ -34,12 +38,27 @@ class Report:
         for name, figure in self.figures.items():
             table.add_row(name, _text(figure))
         console.print(table)
+        if self.rows:
+            console.print(self._rows_table())
         for promise in self.broken:
             console.print(f"broken: {promise}", style="red")
 
     def to_json(self) -> str:
         """Return the same as JSON."""
-        return json.dumps({"title": self.title, "figures": dict(self.figures), "broken": list(self.broken)}, indent=1)
+        rows = {"rows": [dict(row) for row in self.rows]} if self.rows else {}
+        return json.dumps(
+            {"title": self.title, "figures": dict(self.figures), **rows, "broken": list(self.broken)}, indent=1
+        )
+
+    def _rows_table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        for name in names:
+            words = any(isinstance(row.get(name), str) for row in self.rows)
+            table.add_column(name, justify="left" if words else "right")
+        for row in self.rows:
+            table.add_row(*(_text(row.get(name, "")) for name in names))
+        return table
 
 
 def percentile(sorted_values: Sequence[float], percent: float) -> float:
