@@ -27,7 +27,8 @@ def content_of(*parts: bytes, failure: Exception | None = None) -> Opener:
             raise failure
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def opened(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        assert start == 0
         yield stream()
 
     return opened
@@ -118,7 +119,8 @@ async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes:
     begun = asyncio.Event()
 
     @asynccontextmanager
-    async def stuck() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def stuck(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        assert start == 0
         yield stream()
 
     async def stream() -> AsyncGenerator[Chunk]:

@@ -126,7 +126,8 @@ def failing(failure: Exception, *, after: Sequence[bytes] = ()) -> Opener:
         raise failure
 
     @asynccontextmanager
-    async def opener() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def opener(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        assert start == 0
         yield chunks()
 
     return opener
@@ -137,10 +138,10 @@ def one_after_another(*contents: Opener) -> tuple[Opener, list[int]]:
     opened: list[int] = []
 
     @asynccontextmanager
-    async def opener() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def opener(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         number = min(len(opened), len(contents) - 1)
         opened.append(number)
-        async with contents[number]() as chunks:
+        async with contents[number](start) as chunks:
             yield chunks
 
     return opener, opened

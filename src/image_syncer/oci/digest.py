@@ -1,5 +1,6 @@
 """Digests: parsed before they enter a URL or a path, and checked while bytes flow."""
 
+import copy
 import hashlib
 import re
 import sys
@@ -54,23 +55,32 @@ class Verifier:
     Call `update` with every chunk *before* passing it on: it raises `ContentMismatch` as soon as there are more than
     *size_bytes*, and on the chunk that completes the size if the digest is wrong. So the last chunk of wrong content is
     never handed out, and whoever receives it can not commit. Call `finish` at the end of the stream.
+
+    With *start* it sees the bytes from there on, and since it knows nothing of those before, their number alone counts.
     """
 
-    def __init__(self, digest: Digest, size_bytes: int | None, what: str) -> None:
+    def __init__(self, digest: Digest, size_bytes: int | None, what: str, *, start: int = 0) -> None:
         self._digest = digest
         self._size = size_bytes
         self._what = what
-        self._hash = hashlib.new(digest.algorithm, usedforsecurity=False)
-        self.seen_bytes = 0
+        self._hash = None if start else hashlib.new(digest.algorithm, usedforsecurity=False)
+        self.seen_bytes = start
         if size_bytes == 0:
             self._check_digest()
+
+    def copy(self) -> Self:
+        """Return another one that has seen the same, and can go on from here by itself."""
+        twin = copy.copy(self)
+        twin._hash = None if self._hash is None else self._hash.copy()  # noqa: SLF001 - one of our own
+        return twin
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Account for *chunk*; `ContentMismatch` if it proves the content wrong."""
         self.seen_bytes += len(chunk)
         if self._size is not None and self.seen_bytes > self._size:
             raise ContentMismatch(f"{self._what}: more bytes than the {self._size} that were promised")
-        self._hash.update(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
         if self.seen_bytes == self._size:
             self._check_digest()
 
@@ -84,6 +94,8 @@ class Verifier:
             )
 
     def _check_digest(self) -> None:
+        if self._hash is None:
+            return
         found = Digest(self._digest.algorithm, self._hash.hexdigest())
         if found != self._digest:
             raise ContentMismatch(

@@ -7,23 +7,25 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from image_syncer.errors import ContentMismatch, StoreError, TooLarge
-from image_syncer.oci import Descriptor, Repository
+from image_syncer.oci import Descriptor, Repository, Verifier
+from image_syncer.registry.download import Download
 from image_syncer.registry.endpoint import Conversation
-from image_syncer.registry.host import Call
 from image_syncer.registry.push import Sessions, session_of
 from image_syncer.registry.responses import Asked
 from image_syncer.registry.throttle import SMALL_BLOB_BYTES, is_small
 from image_syncer.registry.upload import sliced
-from image_syncer.store import Chunk, verified
+from image_syncer.store import Chunk, Trails, skipped, verified
+from image_syncer.store.verified import Trail
 
 
 class Blobs:
-    """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
+    """The blobs of one repository. A refused mount leaves its upload session in *sessions*; *trails* outlive reads."""
 
-    def __init__(self, conversation: Conversation, sessions: Sessions) -> None:
+    def __init__(self, conversation: Conversation, sessions: Sessions, trails: Trails) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
         self._sessions = sessions
+        self._trails = trails
 
     async def has(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*: one HEAD."""
@@ -32,21 +34,40 @@ class Blobs:
         return (await self._endpoint.call(call, asked, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
-    async def open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte 0, verified while it flows.
+    async def open(self, blob: Descriptor, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte *start*, verified while it flows.
 
-        Opening is retried, reading is not. A small blob has been read when it is open, and holds no place any more.
+        Opening is retried; a read that breaks off goes on as `Download` says. A small blob has been read when it is
+        open, and holds no place any more.
         """
-        call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
         asked = self._conversation.asked_blob(blob)
+        small = is_small(blob.size)
+        verifier, trail = self._trails.begin(blob, 0 if small else start, asked.what)
+        begin = verifier.seen_bytes
         async with AsyncExitStack() as stack:
-            if is_small(blob.size):
-                chunks = await self._read(call, asked)
+            if small:
+                chunks = await self._read(blob, asked)
             else:
-                chunks = (await stack.enter_async_context(self._endpoint.download(call, asked))).chunks()
-            yield await stack.enter_async_context(aclosing(verified(chunks, blob, asked.what)))
+                download = Download(self._conversation, blob, begin)
+                chunks = (await stack.enter_async_context(download)).chunks()
+            checked = await stack.enter_async_context(aclosing(self._checked(chunks, blob, verifier, trail)))
+            if start > begin:
+                checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
+            yield checked
 
-    async def _read(self, call: Call, asked: Asked) -> AsyncGenerator[Chunk]:
+    async def _checked(
+        self, chunks: AsyncGenerator[Chunk], blob: Descriptor, verifier: Verifier, trail: Trail
+    ) -> AsyncGenerator[Chunk]:
+        try:
+            async with aclosing(verified(chunks, verifier, trail)) as checked:
+                async for chunk in checked:
+                    yield chunk
+        except ContentMismatch:
+            self._trails.forget(blob.digest)  # Nobody knows which of the bytes are wrong.
+            raise
+
+    async def _read(self, blob: Descriptor, asked: Asked) -> AsyncGenerator[Chunk]:
+        call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
         try:
             answer = await self._endpoint.call(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
         except TooLarge as error:

@@ -70,13 +70,13 @@ class Endpoint:
         return await self._read(call, asked, expect, None, "upload")
 
     @asynccontextmanager
-    async def download(self, call: Call, asked: Asked) -> AsyncGenerator[Response]:
+    async def download(self, call: Call, asked: Asked, *, expect: Container[int]) -> AsyncGenerator[Response]:
         """Open the answer to *call* for streaming, in a download's place; opening is retried, reading is not."""
 
         async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.throttle.download())
-                response = await self._open(call, asked, {200}, "download", stack)
+                response = await self._open(call, asked, expect, "download", stack)
                 return response, stack.pop_all()
 
         response, stack = await self.retrying.run(attempt)

@@ -67,6 +67,11 @@ class Response(ABC):
     def __repr__(self) -> str:
         return f"Response({self.status}, {self._request})"
 
+    @property
+    def announced(self) -> int | None:
+        """How many bytes the body has by its head; None where that does not say."""
+        return self._announced
+
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body; `TooLarge` where it has more than *limit_bytes*, `Unavailable` where it breaks off."""
         if self._request.method == "HEAD":

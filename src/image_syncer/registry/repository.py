@@ -10,7 +10,7 @@ from image_syncer.registry.endpoint import Conversation, Endpoint
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests
 from image_syncer.registry.push import Push, Sessions
-from image_syncer.store import Chunk, Opener
+from image_syncer.store import Chunk, Opener, Trails
 
 Connect = Callable[[Repository], Awaitable[Endpoint]]
 """Finds the registry of a repository under the access that holds for it; quick, once that is known."""
@@ -24,6 +24,7 @@ class _RegistryRepository:
         self._side: Side = side
         self._connect = connect
         self._sessions = Sessions()
+        self._trails = Trails()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
@@ -35,7 +36,7 @@ class _RegistryRepository:
         return Manifests(await self._conversation())
 
     async def _blobs(self) -> Blobs:
-        return Blobs(await self._conversation(), self._sessions)
+        return Blobs(await self._conversation(), self._sessions, self._trails)
 
 
 class RegistrySource(_RegistryRepository):
@@ -54,9 +55,9 @@ class RegistrySource(_RegistryRepository):
         return await (await self._manifests()).get(identifier)
 
     @asynccontextmanager
-    async def open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte 0; size and digest are checked while bytes flow."""
-        async with (await self._blobs()).open(blob) as chunks:
+    async def open(self, blob: Descriptor, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte *start*; size and digest are checked while bytes flow."""
+        async with (await self._blobs()).open(blob, start) as chunks:
             yield chunks
 
     async def tags(self) -> AsyncGenerator[str]:

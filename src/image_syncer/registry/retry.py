@@ -71,19 +71,40 @@ class Retrying:
 
         *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
         """
-        waited, mismatches, throttled = 0.0, 0, 0
+        tries = Tries(self)
         for attempt in count(1):
             try:
                 return await operation(attempt)
             except StoreError as failure:
-                mismatches += isinstance(failure, ContentMismatch)
-                throttled += is_throttled(failure)
-                wait = self.policy.wait_after(failure, max(1, attempt - throttled), self.rng)
-                if wait is None or mismatches > _REREADS or waited + wait > self.policy.patience:
-                    raise
-            waited += wait
-            await self.clock.sleep(wait)
+                await tries.rest(failure)
         raise AssertionError("unreachable: the attempts have no end of their own")
+
+
+class Tries:
+    """The attempts at one operation so far. For what `Retrying.run` can not hold, such as a stream that goes on."""
+
+    def __init__(self, retrying: Retrying) -> None:
+        self._retrying = retrying
+        self._failed = 0
+        self._mismatches = 0
+        self._waited = 0.0
+
+    async def rest(self, failure: StoreError, *, advanced: bool = False) -> None:
+        """Wait for the next attempt after *failure*, or raise it unchanged.
+
+        *advanced*: the attempt got further than those before, so patience begins anew.
+        """
+        if advanced:
+            self._failed, self._waited = 0, 0.0
+        else:
+            self._failed += not is_throttled(failure)
+        self._mismatches += isinstance(failure, ContentMismatch)
+        policy = self._retrying.policy
+        wait = policy.wait_after(failure, max(1, self._failed), self._retrying.rng)
+        if wait is None or self._mismatches > _REREADS or self._waited + wait > policy.patience:
+            raise failure
+        self._waited += wait
+        await self._retrying.clock.sleep(wait)
 
 
 def is_throttled(failure: StoreError) -> bool:

@@ -14,8 +14,8 @@ from image_syncer.store.roles import (
     Target,
     Unfinished,
     UploadJournal,
-    verified,
 )
+from image_syncer.store.verified import Trails, skipped, verified
 
 __all__ = [
     "BlobTarget",
@@ -31,8 +31,10 @@ __all__ = [
     "Source",
     "Stores",
     "Target",
+    "Trails",
     "Unfinished",
     "UploadJournal",
     "process_memories",
+    "skipped",
     "verified",
 ]

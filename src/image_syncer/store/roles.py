@@ -3,18 +3,23 @@
 Every implementation passes the contract suite in `tests/contract`. All methods raise `errors.StoreError`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository, Verifier
+from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository
 
 Chunk = bytes | bytearray | memoryview
 """A piece of content; valid only until the next one is asked for, since buffers are reused."""
 
-Opener = Callable[[], AbstractAsyncContextManager[AsyncIterator[Chunk]]]
-"""Content that can be read again from byte 0 each time it is opened, whenever a push must be repeated."""
+
+class Opener(Protocol):
+    """Content that can be read again each time it is opened: whenever a push must be repeated, or go on."""
+
+    def __call__(self, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Open it for one read from byte *start*."""
+        ...
 
 
 class Source(Protocol):
@@ -28,11 +33,12 @@ class Source(Protocol):
         """Return the manifest or index at *identifier*, verified against the digest if that is one; `NotFound`."""
         ...
 
-    def open(self, blob: Descriptor) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte 0.
+    def open(self, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte *start*; a read that breaks off goes on by itself, as long as it can.
 
         Size and digest are checked while bytes flow: the last chunk is handed out only when all are right, otherwise
-        `ContentMismatch`. A *size* of None is tolerated (Docker schema 1).
+        `ContentMismatch`. The digest of a read from the middle can be checked only where this process has read what
+        is before; otherwise the size alone. A *size* of None is tolerated (Docker schema 1).
         """
         ...
 
@@ -56,7 +62,10 @@ class BlobTarget(Protocol):
         ...
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
-        """Store *blob*, reading *content* once per attempt; wrong bytes are never committed (`ContentMismatch`)."""
+        """Store *blob*; wrong bytes are never committed (`ContentMismatch`).
+
+        *content* is opened once per attempt, from where the attempt before left off if that can be.
+        """
         ...
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
@@ -176,16 +185,3 @@ class UploadJournal(Protocol):
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that there is nothing to go on with: the upload has ended, or the registry does not know it."""
         ...
-
-
-async def verified(chunks: AsyncGenerator[Chunk], blob: Descriptor, what: str) -> AsyncGenerator[Chunk]:
-    """Pass *chunks* on as the content of *blob*, holding the last one back until size and digest are right.
-
-    Raises `ContentMismatch`, whose text begins with *what*. Closes *chunks* in every case.
-    """
-    verifier = Verifier(blob.digest, blob.size, what)
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            verifier.update(chunk)
-            yield chunk
-        verifier.finish()

@@ -30,7 +30,7 @@ class SharedRead:
     """The content that *content* opens, for *readers* who are numbered from 0, each of whom opens it with `open`.
 
     `pump` does the reading, and must run in a task beside them. Where the source failed, those who open again share the
-    next read; who opens again for reasons of his own, or after he has fallen behind, reads alone.
+    next read; who opens again for reasons of his own, in the middle, or after he has fallen behind, reads alone.
     """
 
     def __init__(self, content: Opener, readers: int, *, pace: Pace | None = None) -> None:
@@ -41,8 +41,13 @@ class SharedRead:
         self._asked = asyncio.Event()
 
     @asynccontextmanager
-    async def open(self, reader: int) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open the content from byte 0 for *reader*."""
+    async def open(self, reader: int, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open the content from byte *start* for *reader*."""
+        if start:
+            self.close(reader)  # What he wants is gone by, or far ahead.
+            async with self._content(start) as chunks:
+                yield chunks
+            return
         if self._stream is None or self._stream.failed:
             self._stream = _Stream(self._members, self._pace)
             self._asked.set()

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, Repository
@@ -249,7 +250,7 @@ class Placement:
         async def push(numbered: tuple[int, Goal]) -> None:
             number, goal = numbered
             try:
-                await self._push(shipment, goal, lambda: shared.open(number))
+                await self._push(shipment, goal, partial(shared.open, number))
             finally:
                 shared.close(number)
 
@@ -273,5 +274,6 @@ class Placement:
             failure.__cause__ = error
             shipment.failures[goal] = failure
         else:
-            goal.count(copied=upload.read_bytes)
+            upload.succeed()
+            goal.count(copied=upload.moved_bytes)
             shipment.arrived.add(goal)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from image_syncer.oci import Descriptor, Digest, RawManifest
 from image_syncer.oci import media_type as types
-from image_syncer.store import Chunk
+from image_syncer.store import Chunk, skipped
 
 _BLOCK_BYTES: Final = 1024 * 1024
 
@@ -49,9 +49,9 @@ class Blob:
         return self.descriptor.size or 0
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open the content from byte 0 (an `Opener`)."""
-        async with aclosing(self._stream()) as stream:
+    async def open(self, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open the content from byte *start* (an `Opener`)."""
+        async with aclosing(skipped(self._stream(), start)) as stream:
             yield stream
 
     def read(self) -> bytes:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from image_syncer.errors import MissingContent, NotFound, Refused, StoreError, Unavailable
-from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository
-from image_syncer.store import Chunk, Opener, verified
+from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
+from image_syncer.store import Chunk, Opener, skipped, verified
 from image_syncer.testing.content import Blob, Image
 
 Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest", "push_tags"]
@@ -119,9 +119,9 @@ class MemorySource:
         await self._store.note("manifest", identifier)
         return self._find(identifier)
 
-    def open(self, blob: Descriptor) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        """Open *blob*; `NotFound`, and `ContentMismatch` while it is read."""
-        return self._open(blob)
+    def open(self, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Open *blob* from *start*; `NotFound`, and `ContentMismatch` while it is read."""
+        return self._open(blob, start)
 
     async def tags(self) -> AsyncIterator[str]:
         """Yield every tag; `NotFound` where nothing was ever pushed."""
@@ -142,13 +142,17 @@ class MemorySource:
         return found
 
     @asynccontextmanager
-    async def _open(self, blob: Descriptor) -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def _open(self, blob: Descriptor, start: int) -> AsyncGenerator[AsyncIterator[Chunk]]:
         await self._store.note("open", str(blob.digest))
         what = f"{self._store.repository}: {blob.digest}"
         held = self._store.blobs.get(blob.digest)
         if held is None:
             raise NotFound(f"{what}: not there", status=404, code="BLOB_UNKNOWN")
-        async with held.open() as chunks, aclosing(verified(_each(chunks), blob, what)) as checked:
+        verifier = Verifier(blob.digest, blob.size, what)
+        async with (
+            held.open() as chunks,
+            aclosing(skipped(verified(_each(chunks), verifier), start)) as checked,
+        ):
             yield checked
 
 
@@ -174,7 +178,8 @@ class MemoryTarget:
         """Keep *blob* once all its bytes were right; `ContentMismatch`."""
         await self._store.note("push_blob", str(blob.digest))
         what = f"{self._store.repository}: {blob.digest}"
-        async with content() as chunks, aclosing(verified(_each(chunks), blob, what)) as checked:
+        verifier = Verifier(blob.digest, blob.size, what)
+        async with content() as chunks, aclosing(verified(_each(chunks), verifier)) as checked:
             whole = b"".join([bytes(chunk) async for chunk in checked])
         self._store.blobs[blob.digest] = Blob.of(whole, blob.media_type, algorithm=blob.digest.algorithm)
 

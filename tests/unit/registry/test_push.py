@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -179,7 +180,7 @@ async def test_a_source_that_can_not_be_opened_is_not_tried_here(
         missing = others.source(fake.repository("none"))
         fake.intercept.append(fault := Fault(503, "GET", "blob", times=99))
         with pytest.raises(Unavailable):
-            await target.push_blob(blob.descriptor, lambda: missing.open(blob.descriptor))
+            await target.push_blob(blob.descriptor, partial(missing.open, blob.descriptor))
     assert fault.seen == 4
     assert uploads(fake) == asked
     assert fake.unfinished_uploads == 0
@@ -277,7 +278,7 @@ async def test_a_token_that_ends_in_mid_push_costs_a_second_reading() -> None:
             source = registries.source(origin.repository("app"))
             target = registries.target(fake.repository("app"))
             async with asyncio.timeout(20):
-                await target.push_blob(BLOB.descriptor, lambda: source.open(BLOB.descriptor))
+                await target.push_blob(BLOB.descriptor, partial(source.open, BLOB.descriptor))
         assert BLOB.digest in fake.content("app").blobs
         assert fake.requests.count(method="PUT", status=401) == 1
 
@@ -292,7 +293,7 @@ async def test_pushes_both_ways_at_once_do_not_wait_for_each_other() -> None:
         async def copy(blob: Blob, origin: FakeRegistry, to: FakeRegistry, name: str) -> None:
             source = registries.source(origin.repository("app"))
             await registries.target(to.repository(name)).push_blob(
-                blob.descriptor, lambda: source.open(blob.descriptor)
+                blob.descriptor, partial(source.open, blob.descriptor)
             )
 
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -84,7 +85,7 @@ async def test_more_pushes_than_places_never_wait_in_a_circle(places: int) -> No
         source, target = registries.source(fake.repository("app")), registries.target(fake.repository("copy"))
 
         async def push(blob: Blob) -> None:
-            await target.push_blob(blob.descriptor, lambda: source.open(blob.descriptor))
+            await target.push_blob(blob.descriptor, partial(source.open, blob.descriptor))
 
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for blob in blobs:
@@ -147,10 +148,10 @@ async def test_a_slow_source_holds_no_place_at_the_target() -> None:
     ready, began = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def slow() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def slow(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         began.set()
         await ready.wait()
-        async with BIG.open() as chunks:
+        async with BIG.open(start) as chunks:
             yield chunks
 
     others = [Blob.generated(f"other {number}", 1_200_000) for number in range(2)]
@@ -173,7 +174,9 @@ async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
     """A content that breaks off with a wish to wait pauses its own registry alone."""
 
     @asynccontextmanager
-    async def tired() -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def tired(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        assert start == 0
+
         async def chunks() -> AsyncGenerator[Chunk]:
             yield b"some"
             raise RateLimited("the source is tired", retry_after=500, status=429)

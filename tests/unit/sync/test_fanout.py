@@ -24,17 +24,17 @@ class Tap:
         self.drawn = 0
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open it from its beginning."""
+    async def open(self, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open it from the chunk number *start*."""
         self.opened += 1
         self.open_now += 1
         try:
-            yield self._flow(self._breaks.pop(0) if self._breaks else None)
+            yield self._flow(start, self._breaks.pop(0) if self._breaks else None)
         finally:
             self.open_now -= 1
 
-    async def _flow(self, break_at: int | None) -> AsyncGenerator[Chunk]:
-        for number in range(self._chunks):
+    async def _flow(self, start: int, break_at: int | None) -> AsyncGenerator[Chunk]:
+        for number in range(start, self._chunks):
             await asyncio.sleep(0)
             if number == break_at:
                 raise Unavailable("the source broke off")
@@ -42,10 +42,12 @@ class Tap:
             yield number.to_bytes(4, "big") + CHUNK[4:]
 
 
-async def drink(shared: SharedRead, reader: int, *, pause: float = 0.0, limit: int = 1 << 30) -> list[int]:
+async def drink(
+    shared: SharedRead, reader: int, start: int = 0, *, pause: float = 0.0, limit: int = 1 << 30
+) -> list[int]:
     """Read everything (or *limit* chunks) and return the numbers of the chunks."""
     got = list[int]()
-    async with shared.open(reader) as chunks:
+    async with shared.open(reader, start) as chunks:
         async for chunk in chunks:
             got.append(int.from_bytes(chunk[:4], "big"))
             if len(got) >= limit:
@@ -147,3 +149,22 @@ async def test_when_nobody_is_left_the_read_ends() -> None:
         await drink(shared, 0, limit=2)
         await asyncio.sleep(0.05)
         assert (tap.open_now, tap.drawn < 20) == (0, True)
+
+
+async def test_who_goes_on_in_the_middle_reads_alone() -> None:
+    """The others go on with the read that they share, and wait for him no more."""
+    tap = Tap(50)
+    async with pumping(tap, 2) as shared:
+        other = asyncio.ensure_future(drink(shared, 0))
+        assert len(await drink(shared, 1, limit=30)) == 30
+        assert await drink(shared, 1, 28) == list(range(28, 50))
+        assert await other == list(range(50))
+    assert (tap.opened, tap.drawn) == (2, 72)
+
+
+async def test_who_begins_in_the_middle_is_not_waited_for() -> None:
+    """An earlier process had sent the rest for him."""
+    tap = Tap(50)
+    async with pumping(tap, 2) as shared:
+        assert await drink(shared, 1, 40) == list(range(40, 50))
+        assert await drink(shared, 0) == list(range(50))
