@@ -3,10 +3,12 @@
 Nothing that we ship uses it. Who writes a plugin or changes a store runs the contract suite with it.
 """
 
+from image_syncer.testing import faults, profiles
 from image_syncer.testing.accounts import ALL, PULL, Account, Accounts
 from image_syncer.testing.content import Blob, Image
-from image_syncer.testing.fake_registry import FakeRegistry, Profile
+from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.memory import MemoryStore, MemoryStores
+from image_syncer.testing.profile import Profile
 from image_syncer.testing.requests import Request, RequestLog
 
 __all__ = [
@@ -22,4 +24,6 @@ __all__ = [
     "Profile",
     "Request",
     "RequestLog",
+    "faults",
+    "profiles",
 ]

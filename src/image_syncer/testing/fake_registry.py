@@ -6,11 +6,10 @@ async with FakeRegistry() as registry:
     assert registry.requests.count(method="GET", kind="blob") == 3
 """
 
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
@@ -18,15 +17,17 @@ from typing import Final, Self
 from aiohttp import web
 
 from image_syncer.oci import Digest, RawManifest, Repository
-from image_syncer.testing.accounts import Accounts
 from image_syncer.testing.content import Image
-from image_syncer.testing.fake.access import AccessControl, Auth
+from image_syncer.testing.fake.access import AccessControl
 from image_syncer.testing.fake.answers import RECORD, RegistryError, empty, new_record
 from image_syncer.testing.fake.blobs import BlobHandlers
+from image_syncer.testing.fake.exchange import FAULTS, deliver
 from image_syncer.testing.fake.listings import ListingHandlers
-from image_syncer.testing.fake.manifests import ManifestHandlers, ManyTags
+from image_syncer.testing.fake.manifests import ManifestHandlers
+from image_syncer.testing.fake.script import Script
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.uploads import UploadHandlers
+from image_syncer.testing.profile import Profile
 from image_syncer.testing.requests import RequestLog
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
@@ -37,37 +38,17 @@ Interceptor = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 _VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How a fake registry behaves, as long as it behaves.
-
-    With *tls*, a server's context, it speaks HTTPS. *page_limit* bounds the entries of a listing, *chunk_min_bytes* is
-    announced and enforced for chunks, tokens live for *token_seconds*. Without *referrers* it is a registry of 1.0.
-    With *listed_digests* its tag lists say what tags name (Google's do).
-    *many_tags* is what it makes of several tags with one manifest (end-7b): it sets them and says so, overlooks them,
-    or refuses the request.
-    """
-
-    auth: Auth = "none"
-    accounts: Accounts = field(default_factory=Accounts)
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
-    page_limit: int = 1000
-    chunk_min_bytes: int = 0
-    referrers: bool = True
-    listed_digests: bool = False
-    many_tags: ManyTags = "confirms"
-    token_seconds: float = 300
-
-
 class FakeRegistry:
     """An OCI 1.1 registry on a free port of the loopback interface; use it as an async context manager.
 
-    *requests* has every request from its first byte on. Functions in *intercept* may answer in its place.
+    *requests* has every request from its first byte on. *faults* is the script of what goes wrong, and *rng* decides
+    about those that have a chance. Functions in *intercept* may answer in its place.
     """
 
-    def __init__(self, profile: Profile | None = None) -> None:
+    def __init__(self, profile: Profile | None = None, *, rng: Random | None = None) -> None:
         self.profile = profile or Profile()
         self.requests = RequestLog()
+        self.faults = Script(rng)
         self.intercept: list[Interceptor] = []
         self._stack = AsyncExitStack()
         self._storage: Storage | None = None
@@ -75,9 +56,9 @@ class FakeRegistry:
         self._host = ""
 
     @classmethod
-    def in_thread(cls, profile: Profile | None = None) -> AbstractContextManager[Self]:
+    def in_thread(cls, profile: Profile | None = None, *, rng: Random | None = None) -> AbstractContextManager[Self]:
         """Return a registry to use with a plain `with`; it runs in a thread of its own."""
-        return open_in_thread(cls(profile))
+        return open_in_thread(cls(profile, rng=rng))
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -181,18 +162,17 @@ class FakeRegistry:
         """Note the request, let it be answered, and note the answer before a byte of it is sent."""
         record = request[RECORD] = new_record(request)
         self.requests.append(record)
+        request[FAULTS] = self.faults.for_request(record)
         try:
             response = await self._decide(request, handler)
         except RegistryError as error:
             response = error.response()
         except web.HTTPException as error:
             response = RegistryError(error.status, "UNSUPPORTED", error.reason).response()
-        if not response.prepared:
-            response.headers.update(_VERSION)
-            record.status = response.status
-            if isinstance(response, web.Response) and isinstance(response.body, bytes) and request.method != "HEAD":
-                record.bytes_out = len(response.body)
-        return response
+        if response.prepared or request.transport is None or request.transport.is_closing():
+            return response
+        response.headers.update(_VERSION)
+        return await deliver(request, response)
 
     async def _decide(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -200,8 +180,14 @@ class FakeRegistry:
         for interceptor in self.intercept:
             if (response := await interceptor(request)) is not None:
                 return response
+        for fault in request[FAULTS]:
+            if (response := await fault.meet(request)) is not None:
+                return response
         if request.path != "/token":
             self._access.check(request)
+        for fault in request[FAULTS]:
+            if (response := fault.replace(request)) is not None:
+                return response
         return await handler(request)
 
 

@@ -46,12 +46,7 @@ def document(
     return web.Response(body=json.dumps(content).encode(), content_type=media_type, headers=headers)
 
 
-async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
-    """Return the body of *request*, refusing one above *limit_bytes*."""
-    parts: list[bytes] = []
+async def read_away(request: web.Request) -> None:
+    """Read the body of *request* and forget it, so that whoever sends it gets to the answer."""
     async for chunk in request.content.iter_any():
         request[RECORD].bytes_in += len(chunk)
-        parts.append(chunk)
-        if request[RECORD].bytes_in > limit_bytes:
-            raise RegistryError(413, "SIZE_INVALID", f"more than {limit_bytes} bytes")
-    return b"".join(parts)

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest
-from image_syncer.testing.fake.answers import RECORD, RegistryError, empty
+from image_syncer.testing.fake.answers import RegistryError, empty
+from image_syncer.testing.fake.exchange import Streamed
 from image_syncer.testing.fake.storage import Storage
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -40,17 +41,8 @@ class BlobHandlers:
         partial = "Range" in request.headers and size > 0
         if partial:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
-        response.content_type = "application/octet-stream"
-        record = request[RECORD]
-        record.status = response.status
-        await response.prepare(request)
-        if request.method == "GET":
-            for chunk in self._storage.read(digest, start, end - start):
-                record.bytes_out += len(chunk)
-                await response.write(chunk)
-        await response.write_eof()
-        return response
+        headers["Content-Type"] = "application/octet-stream"
+        return Streamed(self._storage.read(digest, start, end - start), 206 if partial else 200, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: the blob can no longer be pulled from this repository."""

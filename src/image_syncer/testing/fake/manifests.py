@@ -10,8 +10,9 @@ from image_syncer.oci import Digest, Index, RawManifest
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.oci.reference import is_tag
-from image_syncer.testing.fake.answers import RegistryError, empty, read_limited
+from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
+from image_syncer.testing.fake.exchange import read_limited
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 
 ManyTags = Literal["confirms", "ignores", "refuses"]

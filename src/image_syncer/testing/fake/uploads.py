@@ -1,12 +1,14 @@
 """Uploads: POST, PATCH, PUT, GET, DELETE and mount (distribution-spec end-4 to end-6, end-11, end-13, end-14)."""
 
 import re
+from contextlib import aclosing
 
 from aiohttp import ClientError, web
 
 from image_syncer.oci import Digest
-from image_syncer.testing.fake.answers import RECORD, RegistryError, empty
+from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
+from image_syncer.testing.fake.exchange import received
 from image_syncer.testing.fake.storage import Storage, Upload
 
 _CONTENT_RANGE = re.compile(r"(\d+)-(\d+)")
@@ -92,13 +94,12 @@ class UploadHandlers:
 
     async def _receive(self, request: web.Request, upload: Upload) -> None:
         """Keep what arrives; if the connection breaks, what was received stays for a later chunk to continue."""
-        record = request[RECORD]
         try:
-            async for chunk in request.content.iter_any():
-                if upload.closed:
-                    raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "the upload was given up meanwhile")
-                upload.write(chunk)
-                record.bytes_in += len(chunk)
+            async with aclosing(received(request)) as chunks:
+                async for chunk in chunks:
+                    if upload.closed:
+                        raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "the upload was given up meanwhile")
+                    upload.write(chunk)
         except (ClientError, OSError) as error:
             raise RegistryError(400, "BLOB_UPLOAD_INVALID", "the connection broke") from error
 
