@@ -85,7 +85,7 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
     if section.username is not None and section.password is not None:
         username = paper.fill(section.username, *place, "username")
         credential = Credential(username, paper.fill(section.password, *place, "password"))
-    return Access(prefix, credential, section.insecure, paper.origin(*place))
+    return Access(prefix, credential, section.insecure, paper.origin(*place), section.private_network)
 
 
 def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, LimitsSection]:

@@ -45,6 +45,11 @@ class RegistrySection(Section):
     insecure: Truth = Field(
         default=False, description="Do not verify TLS, and allow plain HTTP where no TLS is spoken."
     )
+    private_network: Truth | None = Field(
+        default=None,
+        description="May its storage or its token server have private addresses (10.0.0.0/8, ...)? Left out: where it "
+        "has one itself, or names a host whose certificate is verified.",
+    )
     limits: LimitsSection = Field(
         default_factory=LimitsSection, description="How much of it is used at most; of whole registries."
     )

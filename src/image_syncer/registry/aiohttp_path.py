@@ -5,17 +5,22 @@ is re-encoded, decompressed, redirected, remembered as a cookie or read from net
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
+from image_syncer.registry.addresses import ANYWHERE, Reach
+from image_syncer.registry.lean.resolve import Resolver
 from image_syncer.registry.messages import Headers, Request, Response, own_headers
 from image_syncer.registry.options import Limits
 from image_syncer.registry.tls import TlsPolicy
@@ -56,20 +61,48 @@ class _Answer(Response):
         raise Unavailable(f"{self._request}: {reason}", status=self.status)
 
 
-class AiohttpPath:
-    """Every connection that aiohttp holds; to be closed."""
+class _Within(AbstractResolver):
+    """Looks names up for one session, and lets nothing pass that is out of *reach*."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, resolver: Resolver, reach: Reach) -> None:
+        self._resolver = resolver
+        self._reach = reach
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of *host*; `ProtocolError` where one of them is out of reach."""
+        found: list[ResolveResult] = []
+        for kind, address in await self._resolver.addresses(host, port):
+            self._reach.check(str(address[0]), host)
+            if family in {socket.AF_UNSPEC, kind}:
+                found.append(
+                    ResolveResult(
+                        hostname=host, host=str(address[0]), port=port, family=kind, proto=socket.IPPROTO_TCP, flags=0
+                    )
+                )
+        return found
+
+    async def close(self) -> None:
+        """Leave the resolver to its owner."""
+
+
+class AiohttpPath:
+    """Every connection that aiohttp holds; to be closed. Sessions, and so connections, are kept by reach."""
+
+    def __init__(self, limits: Limits, resolver: Resolver) -> None:
         self._limits = limits
-        self._session = _open_session(limits)
+        self._resolver = resolver
+        self._sessions: dict[Reach, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     @asynccontextmanager
     async def send(
-        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None
+        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
     ) -> AsyncGenerator[Response]:
         """Send *request* and give its answer, as `Transport.send` promises; through *proxy* unless that is None.
 
@@ -77,7 +110,7 @@ class AiohttpPath:
         """
         upload = _upload(request.body, self._limits.stall_seconds)
         try:
-            raw = await self._ask(request, tls, context, proxy, upload)
+            raw = await self._ask(request, _Way(tls, context, proxy, reach), upload)
             try:
                 yield _Answer(raw, request, self._limits.stall_seconds)
                 await _read_leftovers(raw)
@@ -87,38 +120,57 @@ class AiohttpPath:
             if upload is not None:
                 await upload.close()
 
-    async def _ask(
-        self, request: Request, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, upload: Upload | None
-    ) -> aiohttp.ClientResponse:
+    async def _ask(self, request: Request, way: "_Way", upload: Upload | None) -> aiohttp.ClientResponse:
         headers = dict(request.headers)
         if upload is not None and upload.length is not None:
             headers["Content-Length"] = str(upload.length)
+        session = self._session(request.url, way)
         try:
             async with asyncio.timeout(None if upload else self._limits.patience_seconds) as watch:
                 if upload is not None:
                     upload.watch(watch)
-                return await self._session.request(
+                return await session.request(
                     request.method,
                     URL(request.url, encoded=True),
                     headers=headers,
                     data=upload or request.body,
                     skip_auto_headers=("Content-Type",) if request.body is None else (),
                     allow_redirects=False,
-                    proxy=proxy,
-                    ssl=context or True,
+                    proxy=way.proxy,
+                    ssl=way.context or True,
                 )
         except (aiohttp.ClientError, OSError) as error:
             host = str(origin_of(request.url))
-            trouble = (upload.failure if upload else None) or _explain(error, host, tls, proxy, self._limits)
+            trouble = (upload.failure if upload else None) or _explain(error, host, way, self._limits)
         finally:
             if upload is not None:
                 upload.watch(None)
         raise trouble  # Outside of the handler: the library's error holds the whole URL and even our credentials.
 
+    def _session(self, url: str, way: "_Way") -> aiohttp.ClientSession:
+        """Return the session for *way*; a proxy may be anywhere, and digits are never looked up."""
+        reach = ANYWHERE if way.proxy is not None else way.reach
+        reach.check_host(origin_of(url).host)
+        if reach not in self._sessions:
+            self._sessions[reach] = _open_session(self._limits, _Within(self._resolver, reach))
+        return self._sessions[reach]
 
-def _open_session(limits: Limits) -> aiohttp.ClientSession:
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a request goes: what its TLS must show (*context* None: none), and by which *proxy* (None: directly)."""
+
+    tls: TlsPolicy
+    context: SSLContext | None
+    proxy: str | None
+    reach: Reach
+
+
+def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, resolver=resolver
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=own_headers(),
         timeout=aiohttp.ClientTimeout(
@@ -157,8 +209,9 @@ async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
         return  # The answer is known already; all that is lost is the connection.
 
 
-def _explain(error: Exception, host: str, tls: TlsPolicy, proxy: str | None, limits: Limits) -> StoreError:
+def _explain(error: Exception, host: str, way: _Way, limits: Limits) -> StoreError:
     """Return what *error* means for our reader; nothing of its text, which may hold secrets, is taken over."""
+    proxy = way.proxy
     match error:
         case aiohttp.ClientProxyConnectionError():
             return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {why(error.os_error)}")
@@ -167,7 +220,7 @@ def _explain(error: Exception, host: str, tls: TlsPolicy, proxy: str | None, lim
         case aiohttp.ClientConnectorDNSError():
             return explain_resolving(error.os_error, host)
         case aiohttp.ClientConnectorError():
-            return explain_connecting(error.os_error, host, tls)
+            return explain_connecting(error.os_error, host, way.tls)
         case aiohttp.ConnectionTimeoutError():
             return Unavailable(f"{host}: no connection within {limits.connect_seconds:g} s")
         case TimeoutError():

@@ -46,7 +46,7 @@ class Registries:
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
         self._throttles: dict[str, Throttle] = {}
-        self._endpoints: dict[tuple[str, Credential | None, bool], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Credential | None, bool, bool | None], Endpoint] = {}
         self._known: dict[Repository, Endpoint] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -98,7 +98,7 @@ class Registries:
 
     def _endpoint(self, registry: str, access: Access) -> Endpoint:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
-        key = (registry, access.credential, access.insecure)
+        key = (registry, access.credential, access.insecure, access.private_network)
         if key not in self._endpoints:
             host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
             self._endpoints[key] = Endpoint(host, self.throttle(registry), self._retrying, self._limits)

@@ -18,6 +18,7 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.oci.reference import DOCKER_HUB
+from image_syncer.registry.addresses import ANYWHERE, OWN, Reach, Zone, reach_from, zone_of_host
 from image_syncer.registry.auth import Authenticator, Grant
 from image_syncer.registry.challenge import parse_challenges, preferred
 from image_syncer.registry.flight import SingleFlight
@@ -80,6 +81,10 @@ class Host:
         self._clock = clock or Clock()
         self._api = DOCKER_HUB_API if name == DOCKER_HUB else name
         self._insecure = self._access.insecure or is_loopback(host_of(self._api))
+        self._own_host = host_of(self._api).lower()
+        # Who was named by address was meant; what a name leads to is found out before the first request.
+        self._own_reach = OWN if zone_of_host(self._own_host) is None else ANYWHERE
+        self._zone = Zone.PUBLIC
         self._base: Origin | None = None
         self._settling: SingleFlight[str, Origin] = SingleFlight()
         self._auth = Authenticator(
@@ -144,12 +149,21 @@ class Host:
         raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
 
     def _send(self, request: Request, side: Side) -> AbstractAsyncContextManager[Response]:
-        sending = self._transport.send(request, tls=self._policy(origin_of(request.url)))
+        origin = origin_of(request.url)
+        policy = self._policy(origin)
+        sending = self._transport.send(request, tls=policy, reach=self._reach(origin, policy))
         return _Counted(sending, partial(self._counter, side))
+
+    def _reach(self, origin: Origin, policy: TlsPolicy) -> Reach:
+        """Return which addresses *origin* may have; other hosts than the registry's own are named by itself."""
+        if origin.host == self._own_host:
+            return self._own_reach
+        verified = origin.scheme == "https" and not policy.insecure
+        return reach_from(self._zone, verified=verified, private=self._access.private_network)
 
     def _policy(self, origin: Origin) -> TlsPolicy:
         """Return how TLS is judged at *origin*: other hosts are verified unless the registry is said to be insecure."""
-        if origin.host == host_of(self._api):
+        if origin.host == self._own_host:
             return TlsPolicy(self.name, self._insecure)
         return TlsPolicy(str(origin), self._access.insecure or is_loopback(origin.host))
 
@@ -164,6 +178,7 @@ class Host:
         Nothing secret is sent before: the ping goes out bare.
         """
         secure = origin_of(f"https://{self._api}")
+        self._zone = await self._transport.zone(f"https://{self._api}")
         try:
             await self._greet(secure, side)
         except (NotTls, HandshakeBroken):

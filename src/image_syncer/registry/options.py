@@ -19,13 +19,16 @@ class Access:
     """How to reach what lies under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub's aliases resolved.
 
     *credential* None means anonymous. *insecure* skips the verification of TLS and allows plain HTTP where no TLS is
-    spoken. *origin* says where this was written (`auth.yaml:3`), for messages.
+    spoken. *private_network* says whether it may lead us (to its storage, its token server) to addresses in a private
+    network: None as is the rule (`addresses.reach_from`). *origin* says where this was written (`auth.yaml:3`), for
+    messages.
     """
 
     prefix: str
     credential: Credential | None = None
     insecure: bool = False
     origin: str = ""
+    private_network: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from image_syncer.registry.addresses import ANYWHERE, Reach, Zone, zone_of_host
 from image_syncer.registry.lean.answer import Answer
-from image_syncer.registry.lean.dial import CheckAddress
+from image_syncer.registry.lean.dial import Dialer
 from image_syncer.registry.lean.path import LeanPath
+from image_syncer.registry.lean.resolve import Resolver
 from image_syncer.registry.messages import Headers, Request, Response
 from image_syncer.registry.options import Limits
 from image_syncer.registry.proxy import proxy_for
@@ -32,9 +34,9 @@ class _Library(Protocol):
     """The path by an HTTP library."""
 
     def send(
-        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None
+        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
     ) -> AbstractAsyncContextManager[Response]:
-        """Send *request*, through *proxy* unless that is None."""
+        """Send *request*, through *proxy* unless that is None, to an address within *reach*."""
         ...
 
     async def close(self) -> None:
@@ -46,8 +48,7 @@ class Transport:
     """Every connection of the process, as an async context manager. Proxies come from *environment*.
 
     *certificates* are the directories with a directory per host (certs.d); None means those of docker and containers.
-    *check* is told every address before it is connected to, and forbids it by raising `StoreError`; a proxy's are its
-    own affair. *lean* False takes the library's path for everything.
+    *lean* False takes the library's path for everything.
     """
 
     def __init__(
@@ -56,21 +57,21 @@ class Transport:
         environment: Mapping[str, str],
         *,
         certificates: Sequence[Path] | None = None,
-        check: CheckAddress | None = None,
         lean: bool = True,
     ) -> None:
         self.limits = limits
         self._environment = environment
         directories = certificate_directories(environment) if certificates is None else certificates
         self._contexts = TlsContexts(environment, directories)
-        self._check = check
+        self._resolver = Resolver()
+        self._dialer = Dialer(limits.connect_seconds, self._resolver)
         self._is_lean = lean
         self._proxies: dict[Origin, str | None] = {}
         self._lean: LeanPath | None = None
         self._library: _Library | None = None
 
     async def __aenter__(self) -> Self:
-        self._lean = LeanPath(self.limits, self._check)
+        self._lean = LeanPath(self.limits, self._dialer)
         return self
 
     async def __aexit__(
@@ -83,22 +84,38 @@ class Transport:
         if library is not None:
             await library.close()
 
-    def send(self, request: Request, *, tls: TlsPolicy) -> AbstractAsyncContextManager[Response]:
+    def send(
+        self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE
+    ) -> AbstractAsyncContextManager[Response]:
         """Send *request* and give its answer, whatever its status; it may come while the body still goes out.
 
-        Raises `Unavailable` for network trouble and stalls, `InsecureConnection` for TLS that can not be trusted,
-        `ProtocolError` for what can not be sent or is no answer, and exactly what the request's body raised, where that
-        was the trouble.
+        Every address is within *reach*, or `ProtocolError`; where a proxy looks the name up, that is the proxy's
+        affair, and only what stands in the URL is judged. Raises `Unavailable` for network trouble and stalls,
+        `InsecureConnection` for TLS that can not be trusted, `ProtocolError` for what can not be sent or is no answer,
+        and exactly what the request's body raised, where that was the trouble.
         """
         if self._lean is None:
             raise RuntimeError("the transport is not open")
         origin = origin_of(request.url)
         context = self._contexts.context(tls) if origin.scheme == "https" else None
         proxy = self._proxy(origin, request.url)
+        if proxy is not None and reach is not ANYWHERE:
+            reach.check_host(origin.host)
         streams = isinstance(request.body, Body) and request.body.length is None
         if self._is_lean and proxy is None and not streams:
-            return _Sending(self._lean, request, origin, tls, context)
-        return self._by_library().send(request, tls=tls, context=context, proxy=proxy)
+            return _Sending(self._lean, (request, origin, tls, context, reach))
+        return self._by_library().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
+
+    async def zone(self, url: str) -> Zone:
+        """Return where the host of *url* lies: by its addresses, or by its text alone where a proxy looks it up.
+
+        Raises as `send` does.
+        """
+        origin = origin_of(url)
+        named = zone_of_host(origin.host)
+        if named is not None:
+            return named
+        return Zone.PUBLIC if self._proxy(origin, url) is not None else await self._dialer.zone(origin)
 
     def _proxy(self, origin: Origin, url: str) -> str | None:
         if origin not in self._proxies:
@@ -112,7 +129,7 @@ class Transport:
             # It costs 0.2 s of CPU, and few need it.
             from image_syncer.registry.aiohttp_path import AiohttpPath  # noqa: PLC0415 - see above
 
-            self._library = AiohttpPath(self.limits)
+            self._library = AiohttpPath(self.limits, self._resolver)
         return self._library
 
 
@@ -121,11 +138,9 @@ class _Sending:
 
     __slots__ = ("_answer", "_arguments", "_path")
 
-    def __init__(
-        self, path: LeanPath, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None
-    ) -> None:
+    def __init__(self, path: LeanPath, arguments: tuple[Request, Origin, TlsPolicy, SSLContext | None, Reach]) -> None:
         self._path = path
-        self._arguments = (request, origin, tls, context)
+        self._arguments = arguments
         self._answer: Answer | None = None
 
     async def __aenter__(self) -> Response:

@@ -1,6 +1,5 @@
 """URLs that registries hand out: taken apart, joined and judged. Nothing here does I/O or re-encodes a byte."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,14 +7,15 @@ from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from image_syncer.errors import ProtocolError
+from image_syncer.registry.addresses import Zone, literal, zone_of_host
 
 _PORTS: Final = {"https": 443, "http": 80}
 _URL_LIMIT: Final = 16 * 1024
 _BEGINNING: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
-_AWS_METADATA_V6: Final = ipaddress.ip_address("fd00:ec2::254")
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Anything else than letters, digits and what joins them is read by one program so and by the next one otherwise.
+_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?")
+_CONFINED: Final = frozenset({Zone.LOOPBACK, Zone.LINK_LOCAL, Zone.UNUSABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ def _origin(beginning: str) -> Origin:
         raise ProtocolError(f"{shown(beginning)}: not an http or https address")
     if parts.username is not None or parts.password is not None:
         raise ProtocolError(f"{shown(beginning)}: an address with credentials in it")
+    if not (_is_ipv6(parts.hostname) if "[" in parts.netloc else _NAME.fullmatch(parts.hostname)):
+        raise ProtocolError(f"{shown(beginning)}: an address with an impossible host")
     try:
         port = parts.port
     except ValueError as error:
@@ -82,8 +84,7 @@ def join(base: str, location: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether *host* (without port; IPv6 with or without brackets) is this very machine, by its name alone."""
-    address = _address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
+    return host.lower() == "localhost" or (literal(host) is not None and zone_of_host(host) is Zone.LOOPBACK)
 
 
 def is_tamper_proof(url: str) -> bool:
@@ -94,10 +95,7 @@ def is_tamper_proof(url: str) -> bool:
 
 def is_confined(host: str) -> bool:
     """Whether *host* is an address that no stranger may send us to: this machine, its link, the cloud's metadata."""
-    address = _address(host)
-    if address is None:
-        return is_loopback(host)
-    return address.is_loopback or address.is_link_local or address.is_unspecified or address == _AWS_METADATA_V6
+    return zone_of_host(host) in _CONFINED
 
 
 def host_of(name: str) -> str:
@@ -133,10 +131,5 @@ def _split(url: str) -> SplitResult:
         raise ProtocolError(f"{shown(url)}: not an address") from error
 
 
-def _address(host: str) -> IpAddress | None:
-    try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+def _is_ipv6(host: str) -> bool:
+    return ":" in host and "%" not in host and literal(host) is not None

@@ -67,12 +67,16 @@ def test_the_smallest_file_has_nothing_to_do(tmp_path: Path) -> None:
 
 def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
     """Keys are those of the auth file; only braces are a variable, and a number counts as it is written."""
-    text = "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n  q.io/team/:\n    insecure: true\n"
+    text = (
+        "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n"
+        "  q.io/team/:\n    insecure: true\n    private_network: false\n"
+    )
     first, second = native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n  e.io:\n", {"P": "$x"}).access[
         :2
     ]
     assert (first.prefix, first.credential, first.insecure) == ("docker.io", Credential("robot$x", "$x"), False)
     assert (second.prefix, second.credential, second.insecure) == ("q.io/team", None, True)
+    assert (first.private_network, second.private_network) == (None, False)
     assert (first.origin, second.origin) == (f"{tmp_path}/n.yaml:3", f"{tmp_path}/n.yaml:4")
     assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).access[2].credential == (
         Credential("007", "1.20")

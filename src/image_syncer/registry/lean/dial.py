@@ -2,39 +2,27 @@
 
 import asyncio
 import socket
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from ssl import SSLContext
 from typing import Final
 
 from image_syncer.errors import Unavailable
-from image_syncer.registry.flight import SingleFlight
+from image_syncer.registry.addresses import Reach, Zone, literal, most_public, zone_of
 from image_syncer.registry.lean.connection import Connection
+from image_syncer.registry.lean.resolve import Address, Resolver, SocketAddress
 from image_syncer.registry.tls import TlsPolicy
 from image_syncer.registry.trouble import explain_connecting, explain_resolving
 from image_syncer.registry.urls import Origin
 
-CheckAddress = Callable[[str], None]
-"""Is told every address (as digits) before it is connected to, and raises `StoreError` to forbid it."""
-
-_DNS_SECONDS: Final = 60.0
-_NAMES_KEPT: Final = 512
-_ADDRESSES: Final = 16
 _HEAD_START_SECONDS: Final = 0.25  # Of each address before the next (RFC 8305, "Happy Eyeballs").
-
-_SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
-_Address = tuple[int, _SocketAddress]  # The family, and what `connect` takes.
 
 
 class Dialer:
     """Opens connections; each takes *connect_seconds* at most, from the name to the end of the TLS handshake."""
 
-    def __init__(self, connect_seconds: float, check: CheckAddress | None = None) -> None:
+    def __init__(self, connect_seconds: float, resolver: Resolver) -> None:
         self._connect_seconds = connect_seconds
-        self._check = check
-        self._known: OrderedDict[tuple[str, int], tuple[float, Sequence[_Address]]] = OrderedDict()
-        self._looking: SingleFlight[tuple[str, int], Sequence[_Address]] = SingleFlight()
+        self._resolver = resolver
         self._open: set[Connection] = set()
 
     def close(self) -> None:
@@ -42,14 +30,17 @@ class Dialer:
         for connection in tuple(self._open):
             connection.close()
 
-    async def dial(self, origin: Origin, tls: TlsPolicy, context: SSLContext | None) -> Connection:
+    async def dial(self, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: Reach) -> Connection:
         """Return a new connection to *origin*, with TLS if there is a *context*.
 
-        Raises `UnknownHost`, `Unavailable` and `InsecureConnection`, and what the check of addresses raises.
+        Raises `UnknownHost`, `Unavailable` and `InsecureConnection`, and `ProtocolError` where one of the addresses is
+        out of *reach*: what was judged is what is connected to, whatever a name server says a moment later.
         """
         try:
             async with asyncio.timeout(self._connect_seconds) as watch:
-                addresses = await self._addresses(origin)
+                addresses = await self._resolver.addresses(origin.host, origin.port)
+                for _, address in addresses:
+                    reach.check(str(address[0]), origin.host)
                 connected = await _connect(addresses)
                 until = watch.when() or 0.0
                 return await self._secured(connected, origin, context, until)
@@ -60,7 +51,7 @@ class Dialer:
         except socket.gaierror as error:
             raise explain_resolving(error, str(origin)) from error
         except OSError as error:
-            self._known.pop((origin.host, origin.port), None)  # The name may have moved.
+            self._resolver.forget(origin.host, origin.port)  # The name may have moved.
             raise explain_connecting(error, str(origin), tls) from error
 
     async def _secured(
@@ -84,41 +75,20 @@ class Dialer:
             raise
         return connection
 
-    async def _addresses(self, origin: Origin) -> Sequence[_Address]:
-        key = (origin.host, origin.port)
-        now = asyncio.get_running_loop().time()
-        expires, addresses = self._known.get(key, (0.0, ()))
-        if expires <= now:
-            addresses = await self._looking.do(key, lambda: _look_up(*key))
-            self._known[key] = (now + _DNS_SECONDS, addresses)
-            self._known.move_to_end(key)
-            if len(self._known) > _NAMES_KEPT:
-                self._known.popitem(last=False)
-        if self._check is not None:
-            for _, address in addresses:
-                self._check(str(address[0]))
-        return addresses
+    async def zone(self, origin: Origin) -> Zone:
+        """Return where *origin* lies; raises as `dial` does."""
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                addresses = await self._resolver.addresses(origin.host, origin.port)
+        except TimeoutError:
+            raise Unavailable(f"{origin}: its name was not resolved within {self._connect_seconds:g} s") from None
+        except socket.gaierror as error:
+            raise explain_resolving(error, str(origin)) from error
+        found = [literal(str(address[0])) for _, address in addresses]
+        return most_public({zone_of(address) for address in found if address is not None})
 
 
-async def _look_up(host: str, port: int) -> Sequence[_Address]:
-    """Return the addresses of *host*; digits are taken as they are, names are looked up in a thread."""
-    loop = asyncio.get_running_loop()
-    try:
-        with suppress(socket.gaierror):
-            return _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except UnicodeError as error:  # A label that is too long, or empty.
-        raise socket.gaierror(socket.EAI_NONAME, "it can not be a name") from error
-    return _distinct(found)
-
-
-def _distinct(
-    found: Sequence[tuple[int, int, int, str, _SocketAddress]],
-) -> list[_Address]:
-    return list(dict.fromkeys((entry[0], entry[4]) for entry in found))[:_ADDRESSES]
-
-
-async def _connect(addresses: Sequence[_Address]) -> socket.socket:
+async def _connect(addresses: Sequence[Address]) -> socket.socket:
     """Return a socket that is connected to one of *addresses*: the first that answers, each with a head start."""
     if len(addresses) == 1:
         return await _attempt(*addresses[0])
@@ -145,7 +115,7 @@ class _Race:
         self.winner: socket.socket | None = None
         self._failure: OSError | None = None
 
-    async def run(self, address: _Address) -> None:
+    async def run(self, address: Address) -> None:
         """Try *address*; a failure is only noted."""
         try:
             connected = await _attempt(*address)
@@ -172,7 +142,7 @@ class _Race:
         return self.winner
 
 
-async def _attempt(family: int, address: _SocketAddress) -> socket.socket:
+async def _attempt(family: int, address: SocketAddress) -> socket.socket:
     connected = socket.socket(family, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)  # noqa: FBT003 - the name is the library's

@@ -5,9 +5,10 @@ from ssl import SSLContext
 from typing import Final
 
 from image_syncer.errors import StoreError, Unavailable
+from image_syncer.registry.addresses import Reach
 from image_syncer.registry.lean.answer import Answer, Held, Streamed
 from image_syncer.registry.lean.connection import Connection, scratch
-from image_syncer.registry.lean.dial import CheckAddress, Dialer
+from image_syncer.registry.lean.dial import Dialer
 from image_syncer.registry.lean.exchange import Exchange, Message, Stale
 from image_syncer.registry.lean.head import request_head
 from image_syncer.registry.lean.pipeline import Pipeline
@@ -23,11 +24,11 @@ _PIPELINES: Final = 1_000  # Origins that are remembered.
 
 
 class LeanPath:
-    """Every connection of ours; to be closed. *check* is told each address before it is connected to."""
+    """Every connection of ours; to be closed."""
 
-    def __init__(self, limits: Limits, check: CheckAddress | None = None) -> None:
+    def __init__(self, limits: Limits, dialer: Dialer) -> None:
         self._limits = limits
-        self._dialer = Dialer(limits.connect_seconds, check)
+        self._dialer = dialer
         self._pool = Pool()
         self._buffers = Buffers()
         self._scratch = scratch()
@@ -42,13 +43,15 @@ class LeanPath:
         self._pool.close()
         self._dialer.close()
 
-    async def ask(self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None) -> Answer:
+    async def ask(
+        self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: Reach
+    ) -> Answer:
         """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
 
         Raises as `Transport.send` does.
         """
         head = self._head(request, origin)
-        key = (origin, context)
+        key = (origin, context, reach)
         if request.method == "HEAD" and request.body is None:
             answer = await self._pipeline(key).ask(head, lambda: self._connect(key, tls))
             if answer is not None:
@@ -61,7 +64,7 @@ class LeanPath:
             except Stale:
                 if request.method not in _REPEATABLE or isinstance(request.body, Body):
                     raise self._broke_off(origin) from None
-        connection = await self._dialer.dial(origin, tls, context)
+        connection = await self._dialer.dial(origin, tls, context, reach)
         return await self._exchange(connection, key, request, message)
 
     async def _exchange(self, connection: Connection, key: Key, request: Request, message: Message) -> Answer:
@@ -91,7 +94,7 @@ class LeanPath:
         return pipeline
 
     async def _connect(self, key: Key, tls: TlsPolicy) -> Connection:
-        return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1])
+        return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1], key[2])
 
     @staticmethod
     def _broke_off(origin: Origin) -> StoreError:

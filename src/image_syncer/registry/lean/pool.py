@@ -8,11 +8,15 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final
 
+from image_syncer.registry.addresses import Reach
 from image_syncer.registry.lean.connection import Connection
 from image_syncer.registry.urls import Origin
 
-Key = tuple[Origin, SSLContext | None]
-"""Whom a connection leads to, and how it was judged; contexts are kept as long as the transport."""
+Key = tuple[Origin, SSLContext | None, Reach]
+"""Whom a connection leads to, and how it and its address were judged; contexts are kept as long as the transport.
+
+So an open connection needs no second look: whoever gets it would have been led there just the same.
+"""
 
 IDLE_SECONDS: Final = 30.0
 _IDLE_CONNECTIONS: Final = 64

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from image_syncer.errors import InsecureConnection, Unavailable, UnknownHost
+from image_syncer.errors import ProtocolError, Unavailable, UnknownHost
+from image_syncer.registry.addresses import ANYWHERE, Zone, reach_from
 from image_syncer.registry.lean.dial import Dialer
+from image_syncer.registry.lean.resolve import Resolver
 from image_syncer.registry.options import Limits
 from image_syncer.registry.tls import TlsPolicy
 from image_syncer.registry.transport import Request, Transport
@@ -47,14 +49,14 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 async def test_a_name_that_is_none_is_unknown(name: str) -> None:
     """Trying again does not help, and the message names it."""
     with pytest.raises(UnknownHost, match="there is no such registry"):
-        await Dialer(5.0).dial(Origin("http", name, 80), VERIFY, None)
+        await Dialer(5.0, Resolver()).dial(Origin("http", name, 80), VERIFY, None, ANYWHERE)
 
 
 async def test_every_address_is_tried(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that refuses does not hide the other."""
     resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
-    dialer, port = Dialer(5.0), await listen(hold)
-    connection = await dialer.dial(Origin("http", "registry.example", port), VERIFY, None)
+    dialer, port = Dialer(5.0, Resolver()), await listen(hold)
+    connection = await dialer.dial(Origin("http", "registry.example", port), VERIFY, None, ANYWHERE)
     assert not connection.is_closed
     dialer.close()
     assert connection.is_closed
@@ -70,42 +72,85 @@ async def test_an_address_that_is_silent_delays_the_next_by_little(
             filler.setblocking(False)  # noqa: FBT003 - the library's name
             filler.connect_ex(("127.0.0.2", port))
         resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
-        dialer = Dialer(5.0)
+        dialer = Dialer(5.0, Resolver())
         async with asyncio.timeout(2):
-            await dialer.dial(Origin("http", "registry.example", port), VERIFY, None)
+            await dialer.dial(Origin("http", "registry.example", port), VERIFY, None, ANYWHERE)
         dialer.close()
 
 
 async def test_a_name_is_looked_up_once_a_minute(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten connections at once need one answer."""
     asked = resolving(monkeypatch, "127.0.0.1")
-    dialer, origin = Dialer(5.0), Origin("http", "registry.example", await listen(hold))
+    dialer, origin = Dialer(5.0, Resolver()), Origin("http", "registry.example", await listen(hold))
     async with asyncio.TaskGroup() as group:
         for _ in range(10):
-            group.create_task(dialer.dial(origin, VERIFY, None))
-    await dialer.dial(origin, VERIFY, None)
+            group.create_task(dialer.dial(origin, VERIFY, None, ANYWHERE))
+    await dialer.dial(origin, VERIFY, None, ANYWHERE)
     dialer.close()
     assert asked == ["registry.example"]
 
 
-async def test_an_address_can_be_forbidden(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is judged as digits, after the name was looked up and before anything is sent there."""
-    resolving(monkeypatch, "127.0.0.1")
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])
+async def test_an_address_is_judged_after_its_name_was_looked_up(
+    listen: Serve, monkeypatch: pytest.MonkeyPatch, lean: bool
+) -> None:
+    """Whatever a name looks like, what it leads to counts, and one bad address among good ones is enough."""
+    resolving(monkeypatch, "192.0.2.1", "127.0.0.1")
     connections: list[int] = []
 
     async def talk(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         connections.append(1)
 
-    def refuse(address: str) -> None:
-        raise InsecureConnection(f"{address} is refused")
-
-    url = f"http://registry.example:{await listen(talk)}/"
-    async with Transport(QUICK, {}, certificates=(), check=refuse) as transport:
+    url = f"http://storage.example:{await listen(talk)}/"
+    reach = reach_from(Zone.PUBLIC, verified=False, private=None)
+    async with Transport(QUICK, {}, certificates=(), lean=lean) as transport:
         for method in ("GET", "HEAD"):
-            with pytest.raises(InsecureConnection, match=r"127\.0\.0\.1 is refused"):
-                async with transport.send(Request(method, url), tls=VERIFY):
+            with pytest.raises(ProtocolError, match=r"storage.example \(127\.0\.0\.1\): an address of this machine"):
+                async with transport.send(Request(method, url), tls=VERIFY, reach=reach):
                     pass
     assert not connections
+
+
+async def test_an_open_connection_is_not_lent_to_whom_may_not_go_there(
+    listen: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool must not be the way around the judgement of addresses."""
+    resolving(monkeypatch, "127.0.0.1")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    request = Request("GET", f"http://registry.example:{await listen(talk)}/")
+    async with Transport(QUICK, {}, certificates=()) as transport:
+        async with transport.send(request, tls=VERIFY) as response:
+            assert await response.read(10) == b""
+        with pytest.raises(ProtocolError, match="an address of this machine"):
+            async with transport.send(request, tls=VERIFY, reach=reach_from(Zone.PRIVATE, verified=True, private=True)):
+                pass
+
+
+async def test_a_name_lies_where_its_most_public_address_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has a public address beside a private one may not lead us inside."""
+    resolving(monkeypatch, "10.0.0.1", "192.0.2.1")
+    async with Transport(QUICK, {}, certificates=()) as transport:
+        assert await transport.zone("https://registry.example/v2/") is Zone.PUBLIC
+        assert await transport.zone("https://10.1.1.1/v2/") is Zone.PRIVATE
+        with pytest.raises(UnknownHost):
+            await transport.zone("https://no.such.name.invalid/")
+
+
+async def test_who_is_reached_through_a_proxy_is_judged_by_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy looks the name up; digits need no looking up."""
+    asked = resolving(monkeypatch, "10.0.0.1")
+    reach = reach_from(Zone.PUBLIC, verified=True, private=None)
+    async with Transport(QUICK, {"HTTPS_PROXY": "http://127.0.0.1:9"}, certificates=()) as transport:
+        assert await transport.zone("https://registry.example/") is Zone.PUBLIC
+        for host in ("169.254.169.254", "2130706434", "10.0.0.1", "[::ffff:10.0.0.1]", "x.localhost"):
+            with pytest.raises(ProtocolError, match="where this registry may not lead us"):
+                async with transport.send(Request("GET", f"https://{host}/"), tls=VERIFY, reach=reach):
+                    pass
+    assert not asked
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
