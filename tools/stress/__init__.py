@@ -1,1 +1,1 @@
-"""The daemon under stress: killed, without its database, in a fleet, under load. `script/stress` runs it."""
+"""Daemons and one-shot runs under stress: killed, cut off, under load. `script/stress` runs it."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from image_syncer.testing.postgres import Postgres
 from image_syncer.testing.servers import DockerRegistry
 from lab import stop_on_signals
-from stress import fleet, kill, latency, outage
+from stress import crash, fleet, kill, latency, outage
 from stress.report import Report, Say
 
 _LARGEST = 100_000
@@ -57,6 +57,12 @@ _COMMANDS: Mapping[str, Command] = {
         outage.OutageOptions,
         {"rate": 10.0, "seconds": 60.0, "margin": 10.0},
         postgres=True,
+    ),
+    "crash": Command(
+        "a one-shot run gets kill -9 at random moments, while somebody pulls from its target",
+        crash.run,
+        crash.CrashOptions,
+        {"kills": 100, "images": 48, "seed": 1},
     ),
 }
 
