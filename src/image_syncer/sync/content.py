@@ -64,7 +64,7 @@ class Upload:
         self._first = start if self._first is None else min(self._first, start)
         async with AsyncExitStack() as stack:
             try:
-                chunks = await stack.enter_async_context(self._content())
+                chunks = await stack.enter_async_context(self._content(start))
             except StoreError as error:
                 self.failure = error
                 raise
