@@ -27,6 +27,8 @@ secret: texts are built from references, never from URLs with queries.
 
 from typing import ClassVar, Literal
 
+from image_syncer.text import printable
+
 __all__ = [
     "ConfigError",
     "ContentMismatch",
@@ -89,6 +91,8 @@ class InvalidReference(UsageError, ValueError):
 class StoreError(ImageSyncerError):
     """A registry or layout did not do what was asked of it.
 
+    Its texts are often a stranger's: they are made harmless here, so that nobody further on has to think of it.
+
     *status* is the HTTP status where there was one, *code* the registry's own error code (such as
     `MANIFEST_UNKNOWN`), both None where the failure came before an answer.
     """
@@ -101,9 +105,9 @@ class StoreError(ImageSyncerError):
         code: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(printable(message), remedy=None if remedy is None else printable(remedy))
         self.status = status
-        self.code = code
+        self.code = None if code is None else printable(code)
 
 
 class NotFound(StoreError):

@@ -15,6 +15,7 @@ import structlog
 from image_syncer.errors import UsageError
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
+from image_syncer.text import printable
 
 _SECRET = re.compile(r"passw|token|authorization|secret|credential|cookie", re.IGNORECASE)
 _PLAIN = re.compile(r"[^\s\"'=\\\x00-\x20\x7f-\U0010ffff]+")
@@ -138,7 +139,7 @@ def as_text(_logger: object, _method: str, event: Event) -> str:
     trace = ordered.pop("exception", None)
     name = _value(ordered.pop("event", ""))
     line = " ".join([*head, name, *(f"{key}={_value(value)}" for key, value in ordered.items())])
-    return f"{line}\n{trace}" if trace else line
+    return "\n".join([line, *map(printable, str(trace).splitlines())]) if trace else line
 
 
 def _fields(result: CopyResult) -> Mapping[str, Any]:

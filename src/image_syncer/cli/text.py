@@ -1,20 +1,12 @@
-"""Texts for people: foreign text made harmless, sizes, durations."""
+"""Texts for people: sizes, durations, and foreign text made harmless (`image_syncer.text`)."""
 
-import re
+from typing import Final
 
-_SHOWN_LIMIT = 2_000
-# C0 and C1 control characters, marks that turn the writing direction, line separators, lone surrogates.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+from image_syncer.text import printable
 
+__all__ = ["duration", "number", "printable", "rough_duration", "size", "whole_duration"]
 
-def printable(text: str) -> str:
-    r"""Return *text* so that it cannot steer a terminal: what is no visible character stands as `\x1b` or `\u202e`.
-
-    Line breaks are escaped too, so that nobody else's text can pretend to be a line of ours. Cut at 2 000 characters.
-    """
-    cut = text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]} ..."
-    return _UNSAFE.sub(_escape, cut)
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(size_bytes: float) -> str:
@@ -54,8 +46,3 @@ def rough_duration(seconds: float) -> str:
 def number(count: int, noun: str) -> str:
     """Return *count* with its noun: `1 image`, `7 images`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - two hex digits

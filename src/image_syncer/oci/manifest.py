@@ -6,23 +6,30 @@ differently are refused (CVE-2021-41190).
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from image_syncer.errors import InvalidReference, ProtocolError, TooLarge
 from image_syncer.oci import media_type
 from image_syncer.oci.descriptor import Descriptor
 from image_syncer.oci.digest import Digest
+from image_syncer.oci.document import JsonObject, parse_object, refuse_lookalikes
 from image_syncer.oci.platform import Platform
 
 MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """What registries must take (distribution-spec, "Pushing manifests") and the most that we read."""
 
-_CHILDREN_LIMIT = 10_000
-_SIZE_LIMIT = 1 << 50
+PARTS_LIMIT: Final = 10_000
+"""How many layers a manifest, or entries an index may name."""
 
-JsonObject = dict[str, Any]
+SIZE_LIMIT_BYTES: Final = 1 << 50
+"""What a descriptor may promise at most."""
+
+_NAMES: Final = {
+    name.lower(): name
+    for name in ("mediaType", "config", "layers", "manifests", "subject", "blobs", "fsLayers", "signatures")
+}
+_DESCRIPTOR_NAMES: Final = {name.lower(): name for name in ("mediaType", "digest", "size", "platform", "annotations")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,8 @@ class RawManifest:
         """
         if len(content) > MANIFEST_LIMIT_BYTES:
             raise TooLarge(f"{what}: larger than {MANIFEST_LIMIT_BYTES // 1024**2} MiB")
-        document = _load(content, what)
+        document = parse_object(content, f"{what}: not a manifest")
+        refuse_lookalikes(document, _NAMES, what)
         kind = _kind(document, media_type.essence(content_type), what)
         digest = _schema1_digest(content, document, what) if kind in media_type.SCHEMA1 else Digest.of(content)
         return cls(kind, digest, content)
@@ -55,7 +63,7 @@ class RawManifest:
     @property
     def document(self) -> JsonObject:
         """The parsed JSON, anew at each call."""
-        return _load(self.content, str(self.digest))
+        return parse_object(self.content, str(self.digest))
 
     def parse(self) -> "Manifest | Index":
         """Return what this names; `ProtocolError` where a descriptor in it is broken."""
@@ -96,20 +104,9 @@ class Index:
 def platform_of_config(content: bytes) -> Platform:
     """Return the platform that an image config names; empty fields where it is silent or no JSON at all."""
     try:
-        document: object = json.loads(content)
-    except (ValueError, RecursionError):
+        return _platform(parse_object(content, "config"))
+    except (ProtocolError, TooLarge):
         return Platform()
-    return _platform(cast("JsonObject", document)) if isinstance(document, dict) else Platform()
-
-
-def _load(content: bytes, what: str) -> JsonObject:
-    try:
-        document: object = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"{what}: not a manifest: not JSON") from error
-    if not isinstance(document, dict):
-        raise ProtocolError(f"{what}: not a manifest: no JSON object")
-    return cast("JsonObject", document)
 
 
 def _kind(document: JsonObject, served_as: str, what: str) -> str:
@@ -147,8 +144,8 @@ def _descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
     if not isinstance(value, list):
         raise ProtocolError(f"{what}: a list of descriptors is no list")
     entries = cast("list[object]", value)
-    if len(entries) > _CHILDREN_LIMIT:
-        raise TooLarge(f"{what}: names more than {_CHILDREN_LIMIT} parts")
+    if len(entries) > PARTS_LIMIT:
+        raise TooLarge(f"{what}: names more than {PARTS_LIMIT} parts")
     return tuple(_descriptor(entry, what) for entry in entries)
 
 
@@ -160,8 +157,9 @@ def _descriptor(value: object, what: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ProtocolError(f"{what}: a descriptor is no JSON object")
     entry = cast("JsonObject", value)
+    refuse_lookalikes(entry, _DESCRIPTOR_NAMES, what)
     size = entry.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _SIZE_LIMIT:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_LIMIT_BYTES:
         raise ProtocolError(f"{what}: a descriptor without a usable size")
     platform: object = entry.get("platform")
     annotations: object = entry.get("annotations")
@@ -203,7 +201,7 @@ def _texts(document: JsonObject) -> dict[str, str]:
 def _schema1_layers(document: JsonObject, what: str) -> tuple[Descriptor, ...]:
     """Return the layers of a schema 1 manifest, lowest first; their sizes are nowhere written."""
     layers: object = document.get("fsLayers")
-    if not isinstance(layers, list) or len(cast("list[object]", layers)) > _CHILDREN_LIMIT:
+    if not isinstance(layers, list) or len(cast("list[object]", layers)) > PARTS_LIMIT:
         raise ProtocolError(f"{what}: a schema 1 manifest without usable fsLayers")
     sums = [
         _text(cast("JsonObject", layer), "blobSum")
@@ -219,12 +217,13 @@ def _schema1_digest(content: bytes, document: JsonObject, what: str) -> Digest:
     if not signatures:
         return Digest.of(content)
     try:
-        protected = json.loads(_base64url(signatures[0]["protected"]))
+        protected = parse_object(_base64url(signatures[0]["protected"]), what)
         length, tail = protected["formatLength"], _base64url(protected["formatTail"])
-        payload = memoryview(content)[: int(length)]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error) as error:
         raise ProtocolError(f"{what}: a schema 1 manifest with a broken signature block") from error
-    return Digest.of(bytes(payload) + tail)
+    if not isinstance(length, int) or not 0 <= length <= len(content):
+        raise ProtocolError(f"{what}: a schema 1 manifest whose signature is for other bytes")
+    return Digest.of(content[:length] + tail)
 
 
 def _base64url(text: str) -> bytes:

@@ -1,17 +1,17 @@
 """Being let in: answers to challenges, and the tokens that they lead to (distribution auth/token.md and oauth.md)."""
 
 import base64
-import json
 import math
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlencode, urljoin
 
 from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreError, Unauthorized, Unavailable
+from image_syncer.oci.document import parse_object
 from image_syncer.registry.challenge import Challenge, merge_scopes
 from image_syncer.registry.flight import SingleFlight
 from image_syncer.registry.options import Access, Credential
@@ -176,14 +176,11 @@ class Authenticator:
         if response.status != HTTPStatus.OK:
             raise self._refusal(response)
         content = await response.read(self._token_bytes)
-        try:
-            document: object = json.loads(content)
-        except (ValueError, RecursionError):
-            document = None
-        answer = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+        where = f"{self._registry}: its token server {_host(response)}"
+        answer = parse_object(content, f"{where} gives no usable token")
         text: object = answer.get("token") or answer.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
-            raise ProtocolError(f"{self._registry}: its token server {_host(response)} gives no usable token")
+            raise ProtocolError(f"{where} gives no usable token")
         return _Token(text, self._clock.monotonic() + lifetime(answer.get("expires_in")) - _EARLY_SECONDS)
 
     def _refusal(self, response: Response) -> StoreError:

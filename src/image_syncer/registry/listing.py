@@ -1,12 +1,12 @@
 """The tags of a repository, page by page (distribution-spec, "Listing Tags")."""
 
-import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any, cast
 
 from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLarge
 from image_syncer.oci import Digest
+from image_syncer.oci.document import JsonObject, parse_object
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import Answer, Conversation
 from image_syncer.registry.urls import origin_of
@@ -91,15 +91,12 @@ async def _following(answer: Answer, conversation: Conversation) -> str | None:
     return url
 
 
-def _document(answer: Answer, conversation: Conversation) -> dict[str, Any]:
-    try:
-        document: object = json.loads(answer.content)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"{conversation.repository}: the tag list is not JSON") from error
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {"tags": 0}
+def _document(answer: Answer, conversation: Conversation) -> JsonObject:
+    what = f"{conversation.repository}: the tag list"
+    return parse_object(answer.content, what, values=conversation.endpoint.limits.tag_page_values)
 
 
-def _tags(document: dict[str, Any], conversation: Conversation) -> list[str]:
+def _tags(document: JsonObject, conversation: Conversation) -> list[str]:
     tags: object = document.get("tags")
     if tags is None:
         return []
@@ -108,7 +105,7 @@ def _tags(document: dict[str, Any], conversation: Conversation) -> list[str]:
     return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]
 
 
-def _digests(document: dict[str, Any]) -> Iterator[tuple[str, Digest]]:
+def _digests(document: JsonObject) -> Iterator[tuple[str, Digest]]:
     """Yield what tags name by the member `manifest` (digest: its tags), where that is no nonsense."""
     entries: object = document.get("manifest")
     if not isinstance(entries, dict):

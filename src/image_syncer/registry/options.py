@@ -54,6 +54,7 @@ class Limits:
     token_bytes: int = 1024 * 1024
     error_bytes: int = 64 * 1024
     tag_page_bytes: int = 16 * 1024 * 1024
+    tag_page_values: int = 1_000_000
     tag_pages: int = 1_000
     tags: int = 200_000
     redirects: int = 5

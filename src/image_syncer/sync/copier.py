@@ -8,7 +8,7 @@ for the whole run: a manifest that is already in a repository costs one request 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from image_syncer.errors import CopyFailed, MissingContent, StoreError
+from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.store import Knowledge, Stores
 from image_syncer.sync.claims import Claims
@@ -176,10 +176,18 @@ class Copier:
 
             await work_off(mine, probe, width=len(mine))
             if alive(lacking):
-                raw = image.rewritten.get(entry.digest) or await self._reader.read(image.origin, str(entry.digest))
+                raw = image.rewritten.get(entry.digest) or await self._read_child(image, entry)
                 await self._push_tree(image, raw, alive(lacking), depth=depth)
 
         await self._together(goals, entry.digest, push)
+
+    async def _read_child(self, image: Image, entry: Descriptor) -> RawManifest:
+        """Return the child manifest that *entry* names; one of another size is refused, as every puller does."""
+        raw = await self._reader.read(image.origin, str(entry.digest))
+        if entry.size not in {None, len(raw.content)}:
+            lie = ProtocolError(f"{entry.digest}: its index says {entry.size} bytes, it has {len(raw.content)}")
+            raise CopyFailed(lie, side="source", step="read manifest")
+        return raw
 
     async def _is_there(self, goal: Goal, entry: Descriptor) -> bool:
         try:

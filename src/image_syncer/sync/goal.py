@@ -8,7 +8,8 @@ from image_syncer.oci import Digest, RawManifest, Repository
 from image_syncer.store import Source, Target
 from image_syncer.sync.result import Transferred
 
-_NODES_LIMIT = 20_000
+NODES_LIMIT = 20_000
+"""How many manifests and indexes an image may have."""
 _TROUBLES = 2
 
 
@@ -58,8 +59,8 @@ class Image:
     def visit(self, raw: RawManifest) -> None:
         """Bound the whole tree, since indexes multiply."""
         self.nodes += 1
-        if self.nodes > _NODES_LIMIT:
-            error = TooLarge(f"{raw.digest}: more than {_NODES_LIMIT} manifests in one image")
+        if self.nodes > NODES_LIMIT:
+            error = TooLarge(f"{raw.digest}: more than {NODES_LIMIT} manifests in one image")
             raise CopyFailed(error, side="source", step="read manifest")
 
 

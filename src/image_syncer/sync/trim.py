@@ -22,6 +22,10 @@ DEPTH_LIMIT = 4
 """How deep indexes may be nested; nothing that builders make goes beyond 2."""
 
 
+NESTED_LIMIT = 1_000
+"""How many indexes within an image a platform filter reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trimmed:
     """What a filter leaves of an image: the root to push, and by digest the nested indexes that were rewritten."""
@@ -48,12 +52,21 @@ async def trim(
     return None if left is None else Trimmed(left, rewritten)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Trimming:
     reader: ManifestReader
     repository: Repository
     wanted: PlatformFilter
     rewritten: dict[Digest, RawManifest]
+    nested: int = 0  # Indexes read so far.
+
+    async def read(self, entry: Descriptor) -> RawManifest:
+        """Return the nested index *entry*; their number has a limit, since they multiply."""
+        self.nested += 1
+        if self.nested > NESTED_LIMIT:
+            error = TooLarge(f"{entry.digest}: more than {NESTED_LIMIT} indexes within one image")
+            raise CopyFailed(error, side="source", step="read manifest")
+        return await self.reader.read(self.repository, str(entry.digest))
 
 
 async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, depth: int) -> RawManifest | None:
@@ -61,7 +74,7 @@ async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, de
     nested: dict[Digest, RawManifest | None] = {}
     for entry in index.manifests:
         if entry.is_index and entry.digest not in nested and _entry_passes(entry, trimming.wanted):
-            child = await trimming.reader.read(trimming.repository, str(entry.digest))
+            child = await trimming.read(entry)
             parsed = child.parse()
             left = await _trim_index(trimming, child, parsed, depth=depth + 1) if isinstance(parsed, Index) else child
             nested[entry.digest] = left

@@ -12,6 +12,9 @@ from image_syncer.cli.text import duration, number, printable, rough_duration, s
         ("abc\u202ecba", "abc\\u202ecba"),
         ("\x9b31m", "\\x9b31m"),
         ("\udc80", "\\udc80"),
+        ("a\u2028b\xa0c", "a\\u2028b\\xa0c"),
+        ("pay\u200dload\u00ad\ufeff", "pay\\u200dload\\xad\\ufeff"),
+        ("tag\U000e0041", "tag\\U000e0041"),
     ],
 )
 def test_foreign_text_cannot_steer_a_terminal(text: str, shown: str) -> None:

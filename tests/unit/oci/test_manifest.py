@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from image_syncer.errors import ImageSyncerError, ProtocolError, TooLarge
 from image_syncer.oci import Digest, Index, Manifest, RawManifest
 from image_syncer.oci import media_type as types
+from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES, PARTS_LIMIT, SIZE_LIMIT_BYTES
 
 CONFIG = {"mediaType": types.OCI_CONFIG, "digest": str(Digest.of(b"config")), "size": 6}
 LAYER = {"mediaType": types.OCI_LAYER_GZIP, "digest": str(Digest.of(b"layer")), "size": 5}
@@ -94,14 +95,52 @@ def test_broken_descriptors_are_refused(broken: dict[str, Any]) -> None:
 
 
 def test_a_manifest_beyond_the_limit_is_refused() -> None:
-    """4 MiB is what registries must take."""
-    with pytest.raises(TooLarge):
-        RawManifest.of(b" " * (4 * 1024 * 1024 + 1))
+    """4 MiB is what registries must take; that many pass."""
+    content = json.dumps(IMAGE).encode()
+    assert RawManifest.of(content + b" " * (MANIFEST_LIMIT_BYTES - len(content))).media_type == types.OCI_MANIFEST
+    with pytest.raises(TooLarge, match="larger than 4 MiB"):
+        RawManifest.of(content + b" " * (MANIFEST_LIMIT_BYTES + 1 - len(content)))
+
+
+@pytest.mark.parametrize(("key", "kind"), [("layers", types.OCI_MANIFEST), ("manifests", types.OCI_INDEX)])
+def test_the_parts_of_a_document_are_counted(key: str, kind: str) -> None:
+    """Ten thousand layers or entries pass, one more does not."""
+    entry = {"mediaType": types.OCI_MANIFEST, "digest": LAYER["digest"], "size": 1}
+    assert raw({key: [entry] * PARTS_LIMIT}, kind).parse()
+    with pytest.raises(TooLarge, match=f"names more than {PARTS_LIMIT} parts"):
+        raw({key: [entry] * (PARTS_LIMIT + 1)}, kind).parse()
+
+
+def test_what_a_descriptor_promises_has_a_limit() -> None:
+    """A petabyte is believed."""
+    assert raw({**IMAGE, "config": {**CONFIG, "size": SIZE_LIMIT_BYTES}}).parse()
+    with pytest.raises(ProtocolError, match="without a usable size"):
+        raw({**IMAGE, "config": {**CONFIG, "size": SIZE_LIMIT_BYTES + 1}}).parse()
+
+
+def test_keys_that_readers_could_take_for_each_other_are_refused() -> None:
+    """Twice, or only in another case: Go takes the last of them, we would take another."""
+    twice = json.dumps(IMAGE)[:-1] + ', "layers": []}'
+    with pytest.raises(ProtocolError, match="a key that stands twice"):
+        RawManifest.of(twice.encode(), types.OCI_MANIFEST)
+    with pytest.raises(ProtocolError, match="a key 'Layers'"):
+        raw({**IMAGE, "Layers": []}, types.OCI_MANIFEST)
+    with pytest.raises(ProtocolError, match="a key 'Digest'"):
+        raw({**IMAGE, "config": {**CONFIG, "Digest": LAYER["digest"]}}).parse()
+
+
+@pytest.mark.parametrize("length", ["1e999", "-1", "99999", "null", '"5"', "[]"])
+def test_a_signature_for_other_bytes_is_refused(length: str) -> None:
+    """What was signed is a beginning of the document."""
+    inner = base64.urlsafe_b64encode(b'{"formatLength": %s, "formatTail": "fQ"}' % length.encode()).decode()
+    document = {"schemaVersion": 1, "fsLayers": [], "signatures": [{"protected": inner}]}
+    with pytest.raises(ProtocolError, match="whose signature is for other bytes"):
+        raw(document)
 
 
 def test_deep_json_is_refused_without_a_traceback() -> None:
     """A manifest made to exhaust the parser is an ordinary error."""
-    with pytest.raises(ProtocolError):
+    with pytest.raises(TooLarge, match="nested deeper than 64 levels"):
         RawManifest.of(b"[" * 200_000)
 
 
