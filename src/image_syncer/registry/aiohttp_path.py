@@ -20,8 +20,9 @@ from yarl import URL
 
 from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
 from image_syncer.registry.addresses import ANYWHERE, Reach
+from image_syncer.registry.lean.head import FIELDS_LIMIT, HEAD_BYTES
 from image_syncer.registry.lean.resolve import Resolver
-from image_syncer.registry.messages import Headers, Request, Response, own_headers
+from image_syncer.registry.messages import Flow, Headers, Request, Response, own_headers
 from image_syncer.registry.options import Limits
 from image_syncer.registry.tls import TlsPolicy
 from image_syncer.registry.trouble import explain_break, explain_connecting, explain_resolving, why
@@ -30,7 +31,6 @@ from image_syncer.registry.urls import origin_of
 from image_syncer.store import Chunk
 
 _READ_BUFFER_BYTES: Final = 256 * 1024
-_HEAD_BYTES: Final = 32 * 1024  # Signed addresses of storage services and challenges outgrow the library's 8 KiB.
 _SMALL_BODY_BYTES: Final = 64 * 1024  # Goes out with the head, in one piece.
 _KEEP_ALIVE_SECONDS: Final = 30.0
 _DNS_SECONDS: Final = 60
@@ -48,8 +48,15 @@ class _Answer(Response):
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
+        flow, loop = Flow(self._stall_seconds), asyncio.get_running_loop()
         try:
-            async for chunk in self._raw.content.iter_any():
+            while True:
+                began = loop.time()
+                async with asyncio.timeout(flow.left):
+                    chunk = await self._raw.content.readany()
+                if not chunk:
+                    break
+                flow.came(len(chunk), loop.time() - began)
                 yield chunk
         except TimeoutError:
             reason = f"the answer stalled for {self._stall_seconds:g} s"
@@ -184,8 +191,9 @@ def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientS
         requote_redirect_url=False,
         trust_env=False,
         read_bufsize=_READ_BUFFER_BYTES,
-        max_line_size=_HEAD_BYTES,
-        max_field_size=_HEAD_BYTES,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+        max_headers=FIELDS_LIMIT,
     )
 
 

@@ -14,6 +14,7 @@ from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreE
 from image_syncer.oci.document import parse_object
 from image_syncer.registry.challenge import Challenge, merge_scopes
 from image_syncer.registry.flight import SingleFlight
+from image_syncer.registry.messages import compressed
 from image_syncer.registry.options import Access, Credential
 from image_syncer.registry.responses import parse_retry_after
 from image_syncer.registry.retry import Clock
@@ -177,7 +178,10 @@ class Authenticator:
             raise self._refusal(response)
         content = await response.read(self._token_bytes)
         where = f"{self._registry}: its token server {_host(response)}"
-        answer = parse_object(content, f"{where} gives no usable token")
+        try:
+            answer = parse_object(content, f"{where} gives no usable token")
+        except ProtocolError as error:
+            raise compressed(response.headers, where) or error from error.__cause__
         text: object = answer.get("token") or answer.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise ProtocolError(f"{where} gives no usable token")

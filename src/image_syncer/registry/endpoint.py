@@ -142,12 +142,12 @@ class Endpoint:
         """Return the first bytes of a content that nothing depends on."""
         content = bytearray()
         try:
-            async with aclosing(response.chunks()) as chunks:
+            async with asyncio.timeout(self.limits.error_seconds), aclosing(response.chunks()) as chunks:
                 async for chunk in chunks:
                     content += chunk
                     if len(content) >= self.limits.error_bytes:
                         break
-        except StoreError:
+        except (StoreError, TimeoutError):
             pass  # The status has been told; what is missing are words about it.
         return bytes(content[: self.limits.error_bytes])
 

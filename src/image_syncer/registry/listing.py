@@ -9,6 +9,7 @@ from image_syncer.oci import Digest
 from image_syncer.oci.document import JsonObject, parse_object
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.messages import compressed
 from image_syncer.registry.urls import origin_of
 
 _PAGE = 1_000  # The most that ECR takes.
@@ -93,7 +94,10 @@ async def _following(answer: Answer, conversation: Conversation) -> str | None:
 
 def _document(answer: Answer, conversation: Conversation) -> JsonObject:
     what = f"{conversation.repository}: the tag list"
-    return parse_object(answer.content, what, values=conversation.endpoint.limits.tag_page_values)
+    try:
+        return parse_object(answer.content, what, values=conversation.endpoint.limits.tag_page_values)
+    except ProtocolError as error:
+        raise compressed(answer.headers, what) or error from error.__cause__
 
 
 def _tags(document: JsonObject, conversation: Conversation) -> list[str]:

@@ -11,6 +11,7 @@ from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, 
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.messages import compressed
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
@@ -141,6 +142,8 @@ def _read(answer: Answer, reference: Reference) -> RawManifest:
     try:
         manifest = RawManifest.of(content, content_type, what=str(reference))
     except ProtocolError as error:
+        if (trouble := compressed(answer.headers, reference)) is not None:
+            raise trouble from error
         if found != promised:
             raise _mismatch(reference, found, promised) from error
         raise

@@ -1,15 +1,23 @@
 """Requests and answers as everything above the transport sees them, whichever path carries them."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Final
 
-from image_syncer.errors import TooLarge
+from image_syncer.errors import ProtocolError, TooLarge, Unavailable
 from image_syncer.registry.upload import Body
 from image_syncer.registry.urls import shown
 from image_syncer.store import Chunk
+
+DOCUMENT_SECONDS: Final = 600.0
+"""How long a whole body may take that is read at once: a manifest, a list, a token, a small blob."""
+
+PROGRESS_BYTES: Final = 4 * 1024
+"""How much of a body has to come within the stall time; less is a stall as well."""
 
 
 def own_headers() -> dict[str, str]:
@@ -33,6 +41,11 @@ class Headers:
     def all(self, name: str) -> list[str]:
         """Return every value of *name*, one per header line, in order."""
         return list(self._values.get(name.lower(), ()))
+
+    @property
+    def coding(self) -> str:
+        """How the body was compressed although we asked for its very bytes; empty where it was not."""
+        return "" if (said := (self.get("Content-Encoding") or "").strip().lower()) == "identity" else said
 
     def __repr__(self) -> str:
         return f"Headers({', '.join(sorted(self._values))})"  # Names alone: values hold challenges and signed URLs.
@@ -73,20 +86,62 @@ class Response(ABC):
         return self._announced
 
     async def read(self, limit_bytes: int) -> bytes:
-        """Return the whole body; `TooLarge` where it has more than *limit_bytes*, `Unavailable` where it breaks off."""
-        if self._request.method == "HEAD":
+        """Return the whole body; `TooLarge` where it has more than *limit_bytes*.
+
+        `Unavailable` where it breaks off, or takes longer than ten minutes.
+        """
+        if self._request.method == "HEAD" or self._announced == 0:
             return b""
-        content = bytearray()
         if (self._announced or 0) <= limit_bytes:
-            async with aclosing(self.chunks()) as chunks:
-                async for chunk in chunks:
-                    content += chunk
-                    if len(content) > limit_bytes:
-                        break
-                else:
-                    return bytes(content)
+            try:
+                async with asyncio.timeout(DOCUMENT_SECONDS):
+                    content = await self._read(limit_bytes)
+            except TimeoutError:
+                reason = f"no whole answer within {DOCUMENT_SECONDS:g} s"
+                raise Unavailable(f"{self._request}: {reason}", status=self.status) from None
+            if len(content) <= limit_bytes:
+                return bytes(content)
         raise TooLarge(f"{self._request}: the answer has more than {limit_bytes} bytes", status=self.status)
+
+    async def _read(self, limit_bytes: int) -> bytearray:
+        """Return the body, or as much of it as is more than *limit_bytes*."""
+        content = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                content += chunk
+                if len(content) > limit_bytes:
+                    break
+        return content
 
     @abstractmethod
     def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
+
+
+class Flow:
+    """Watches that a body keeps coming, within *seconds* of waiting; time in which nobody waits does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = self.left = seconds
+        self._came = 0
+
+    def came(self, size_bytes: int, seconds: float) -> None:
+        """Note that after *seconds* of waiting so many bytes came; `left` is how long the next may take."""
+        self._came += size_bytes
+        self.left -= seconds
+        if self._came >= PROGRESS_BYTES:
+            self._came = 0
+            self.left = self._seconds
+
+
+def compressed(headers: Headers, what: object) -> ProtocolError | None:
+    """Return what is wrong with an answer to *what* that makes no sense, where it was compressed; None where not.
+
+    Nothing is ever unpacked: a few kilobytes could be gigabytes, and digests are of the bytes as they are stored.
+    """
+    if not headers.coding:
+        return None
+    return ProtocolError(
+        f"{what}: the answer is compressed ({headers.coding[:40]}), which was not asked for",
+        remedy="a proxy on the way may do that; it must leave answers as they are",
+    )

@@ -53,6 +53,7 @@ class Limits:
     stall_seconds: float = 60.0
     token_bytes: int = 1024 * 1024
     error_bytes: int = 64 * 1024
+    error_seconds: float = 10.0
     tag_page_bytes: int = 16 * 1024 * 1024
     tag_page_values: int = 1_000_000
     tag_pages: int = 1_000

@@ -57,6 +57,7 @@ class TlsContexts:
 
     def _build(self, policy: TlsPolicy, directories: tuple[Path, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # The system may ask for more.
         context.set_alpn_protocols(["http/1.1"])
         if policy.insecure:
             context.check_hostname = False

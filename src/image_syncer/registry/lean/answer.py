@@ -11,7 +11,7 @@ from image_syncer.registry.lean.body import BrokenBody, framing_of
 from image_syncer.registry.lean.connection import Connection
 from image_syncer.registry.lean.head import Head
 from image_syncer.registry.lean.pool import Buffers, Key, Pool
-from image_syncer.registry.messages import Request, Response
+from image_syncer.registry.messages import Flow, Request, Response
 from image_syncer.store import Chunk
 
 _LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
@@ -51,6 +51,7 @@ class Streamed(Answer):
         super().__init__(request, head)
         self._held = held
         self._stall_seconds = stall_seconds
+        self._flow = Flow(stall_seconds)
         self._loop = asyncio.get_running_loop()
         self._framing = framing_of(head, request.method)
         self._is_settled = False
@@ -97,7 +98,9 @@ class Streamed(Answer):
     async def _receive(self, buffer: memoryview) -> list[memoryview]:
         """Return what of the body comes next, in *buffer*."""
         wanted = buffer[: self._framing.wanted(len(buffer))]
-        count = await self._held.connection.receive(wanted, self._loop.time() + self._stall_seconds)
+        began = self._loop.time()
+        count = await self._held.connection.receive(wanted, began + self._flow.left)
+        self._flow.came(count, self._loop.time() - began)
         if not count:
             self._framing.close()
         return self._framing.feed(wanted[:count])

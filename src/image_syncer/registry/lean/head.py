@@ -15,7 +15,7 @@ from image_syncer.registry.messages import Headers
 from image_syncer.registry.urls import Origin
 
 HEAD_BYTES: Final = 32 * 1024  # Signed addresses of storage services and challenges are long.
-_FIELDS: Final = 256  # An answer to many tags names each of them in a field of its own.
+FIELDS_LIMIT: Final = 256  # An answer to many tags names each of them in a field of its own.
 _END: Final = b"\r\n\r\n"
 _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _FIELD: Final = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n", re.MULTILINE)
@@ -99,7 +99,7 @@ def take_head(received: bytearray) -> Head | None:
 def _parsed(text: str) -> Head:
     status = _STATUS.match(text)
     lines = text.count("\n")
-    if status is None or lines > _FIELDS + 1 or text.count("\r") != lines or text.count("\r\n") != lines:
+    if status is None or lines > FIELDS_LIMIT + 1 or text.count("\r") != lines or text.count("\r\n") != lines:
         raise NotHttp
     fields = _FIELD.findall(text, status.end())
     if len(fields) != lines - 1:

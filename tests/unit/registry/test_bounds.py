@@ -1,0 +1,162 @@
+"""What a server may cost us at most: each bound from both of its sides, on both paths."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from image_syncer.errors import ImageSyncerError, ProtocolError, TooLarge, Unavailable
+from image_syncer.registry import messages
+from image_syncer.registry.lean.exchange import INFORMATIONAL
+from image_syncer.registry.lean.head import FIELDS_LIMIT, HEAD_BYTES
+from image_syncer.registry.messages import PROGRESS_BYTES, Flow, Headers
+from image_syncer.registry.options import Limits
+from image_syncer.registry.tls import TlsContexts, TlsPolicy
+from image_syncer.registry.transport import Request, Transport
+
+Listen = Callable[..., Awaitable[int]]
+Open = Callable[..., Awaitable[Transport]]
+Answering = Callable[..., Awaitable[str]]
+
+VERIFY = TlsPolicy("127.0.0.1")
+BOTH = pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])
+IMPATIENT = Limits(connect_seconds=5.0, stall_seconds=0.4)
+
+
+@pytest.fixture
+def answering(listen: Listen) -> Answering:
+    """A server on demand that answers every request with the same pieces, *pause* seconds apart; gives its URL."""
+
+    async def start(*pieces: bytes, pause: float = 0.0) -> str:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+
+        return f"http://127.0.0.1:{await listen(talk)}/"
+
+    return start
+
+
+async def get(transport: Transport, url: str, limit_bytes: int = 1024 * 1024) -> bytes:
+    """Return the whole body at *url*."""
+    async with transport.send(Request("GET", url), tls=VERIFY) as response:
+        return await response.read(limit_bytes)
+
+
+def head(*fields: bytes, length: int = 2) -> bytes:
+    """Return the head of an answer with *fields*."""
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s\r\n" % one for one in fields) + b"Content-Length: %d\r\n\r\n" % length
+
+
+def padded(total: int) -> bytes:
+    """Return a head of just *total* bytes, its end included."""
+    return head(b"X-Long: " + b"x" * (total - len(head(b"X-Long: "))))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("fits", "over"),
+    [
+        (padded(HEAD_BYTES), padded(HEAD_BYTES * 3)),
+        (head(*[b"X-Many: y"] * (FIELDS_LIMIT - 1)), head(*[b"X-Many: y"] * (FIELDS_LIMIT + 1))),
+    ],
+    ids=["size", "fields"],
+)
+async def test_heads_are_bounded(answering: Answering, open_transport: Open, fits: bytes, over: bytes) -> None:
+    """In size and in the number of fields."""
+    assert await get(await open_transport(), await answering(fits + b"ok")) == b"ok"
+    with pytest.raises(ImageSyncerError) as raised:
+        await get(await open_transport(), await answering(over + b"ok"))
+    assert isinstance(raised.value, ProtocolError)
+
+
+async def test_the_size_of_a_head_is_exact(answering: Answering, open_transport: Open) -> None:
+    """On our own path to the byte."""
+    with pytest.raises(ProtocolError, match="the answer is not HTTP"):
+        await get(await open_transport(), await answering(padded(HEAD_BYTES + 5) + b"ok"))
+
+
+async def test_informational_answers_are_counted(answering: Answering, open_transport: Open) -> None:
+    """So many, and no more."""
+    early = b"HTTP/1.1 103 Early\r\n\r\n"
+    assert await get(await open_transport(), await answering(early * INFORMATIONAL + head() + b"ok")) == b"ok"
+    with pytest.raises(ProtocolError, match="the answer is not HTTP"):
+        await get(await open_transport(), await answering(early * (INFORMATIONAL + 1) + head() + b"ok"))
+
+
+@BOTH
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_body_that_is_read_whole_is_bounded(answering: Answering, open_transport: Open, told: bool) -> None:
+    """Just fitting is read, one byte more is refused, whether its length is told or not."""
+
+    def frame(length: int) -> bytes:
+        return head(length=length) if told else b"HTTP/1.1 200 OK\r\n\r\n"
+
+    assert await get(await open_transport(), await answering(frame(9) + b"123456789"), 9) == b"123456789"
+    with pytest.raises(TooLarge, match="more than 9 bytes"):
+        await get(await open_transport(), await answering(frame(10) + b"1234567890"), 9)
+
+
+@BOTH
+async def test_an_endless_body_ends_at_the_limit(answering: Answering, open_transport: Open) -> None:
+    """Chunk by chunk, for ever."""
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    url = await answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 1000)
+    with pytest.raises(TooLarge, match="more than 65536 bytes"):
+        await get(await open_transport(), url, 65536)
+
+
+@BOTH
+async def test_a_drip_is_a_stall(answering: Answering, open_transport: Open) -> None:
+    """A byte now and then keeps nobody waiting for ever."""
+    url = await answering(head(length=1000), *[b"x"] * 200, pause=0.05)
+    with pytest.raises(Unavailable, match=r"the answer stalled for 0\.4 s"):
+        async with asyncio.timeout(8):
+            await get(await open_transport(limits=IMPATIENT), url)
+
+
+@BOTH
+async def test_what_keeps_coming_is_no_drip(answering: Answering, open_transport: Open) -> None:
+    """Four KiB within the stall time are progress, however long the whole takes."""
+    pieces = [b"x" * PROGRESS_BYTES] * 8
+    url = await answering(head(length=8 * PROGRESS_BYTES), *pieces, pause=0.1)
+    assert len(await get(await open_transport(limits=IMPATIENT), url)) == 8 * PROGRESS_BYTES
+
+
+@BOTH
+async def test_a_document_has_its_time(
+    answering: Answering, open_transport: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However steadily it comes."""
+    monkeypatch.setattr(messages, "DOCUMENT_SECONDS", 0.3)
+    url = await answering(head(length=100 * PROGRESS_BYTES), *[b"x" * PROGRESS_BYTES] * 100, pause=0.05)
+    with pytest.raises(Unavailable, match=r"no whole answer within 0\.3 s"):
+        await get(await open_transport(), url)
+
+
+def test_only_waiting_counts_against_a_flow() -> None:
+    """Progress fills the time up again; who reads slowly himself loses nothing."""
+    flow = Flow(60)
+    flow.came(PROGRESS_BYTES - 1, 50)
+    assert flow.left == 10
+    flow.came(1, 5)
+    assert flow.left == 60
+
+
+@pytest.mark.parametrize(
+    ("values", "coding"), [((), ""), (("identity",), ""), ((" GZIP ",), "gzip"), (("br", "gzip"), "br")]
+)
+def test_a_coding_is_noticed(values: Sequence[str], coding: str) -> None:
+    """Identity is none."""
+    assert Headers(("Content-Encoding", value) for value in values).coding == coding
+
+
+def test_tls_before_1_2_is_not_spoken() -> None:
+    """Whatever the system allows; and more where it asks for more."""
+    for insecure in (False, True):
+        context = TlsContexts({}, ()).context(TlsPolicy("registry.example", insecure))
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
