@@ -1,10 +1,10 @@
-"""NATS JetStream and Redis streams, over real servers: what holds for RabbitMQ holds for them."""
+"""NATS JetStream, Redis streams and Kafka, over servers: what holds for RabbitMQ holds for them."""
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 from nats.aio.client import Client
@@ -15,6 +15,13 @@ from redis.asyncio import Redis
 from image_syncer.config.model import QueueKind, QueueSettings
 from queues.listening import Desk, listening, logged_as, until
 from support.brokers import PASSWORD, Nats, RedisServer, Server
+from support.kafka import Kafka, KafkaTopic, MockKafka
+
+MISSING: Final[dict[str, str]] = {
+    "nats": "the stream or its consumer does not exist; neither is ever made here",
+    "redis": "the stream or its group does not exist; neither is ever made here",
+    "kafka": "the topic does not exist; it is never made here",
+}
 
 
 class Stream(Protocol):
@@ -86,8 +93,11 @@ class RedisStream:
 
 
 @asynccontextmanager
-async def opened(server: Server) -> AsyncGenerator[NatsStream | RedisStream]:
+async def opened(server: Server) -> AsyncGenerator[NatsStream | RedisStream | KafkaTopic]:
     """Connect as an operator."""
+    if isinstance(server, Kafka | MockKafka):
+        yield KafkaTopic(server)
+        return
     if isinstance(server, Nats):
         client = Client()
         address = f"nats://127.0.0.1:{server.port}"
@@ -99,7 +109,7 @@ async def opened(server: Server) -> AsyncGenerator[NatsStream | RedisStream]:
         yield RedisStream(redis)
 
 
-@pytest.fixture(params=[Nats, RedisServer], ids=["nats", "redis"])
+@pytest.fixture(params=[Nats, RedisServer, MockKafka, Kafka], ids=["nats", "redis", "librdkafka", "kafka"])
 def server(request: pytest.FixtureRequest) -> Generator[Server]:
     """A server of the test's own."""
     kind: type[Server] = request.param
@@ -110,7 +120,7 @@ def server(request: pytest.FixtureRequest) -> Generator[Server]:
 
 
 @pytest.fixture
-async def stream(server: Server) -> AsyncGenerator[NatsStream | RedisStream]:
+async def stream(server: Server) -> AsyncGenerator[NatsStream | RedisStream | KafkaTopic]:
     """A stream that is there."""
     async with opened(server) as made:
         await made.make()
@@ -152,13 +162,13 @@ async def test_nothing_is_acknowledged_before_it_is_durable(server: Server, stre
 
 
 async def test_poison_does_not_come_back(server: Server, stream: Stream, desk: Desk) -> None:
-    """Rejected, with the reason in the log; what is behind it is taken. Redis keeps it in a stream beside."""
+    """Rejected, with the reason in the log; what is behind it is taken. Redis and Kafka keep it in a stream beside."""
     await stream.publish(b"{", message("v1"))
     async with listening(settings(server, stream), desk.inbox) as logged:
         await until(lambda: has(desk, 1))
         await until(lambda: is_settled(stream))
     assert [entry["poison"] for entry in logged if entry["event"] == "queue.message_refused"] == ["reject"]
-    if isinstance(stream, RedisStream):
+    if isinstance(stream, RedisStream | KafkaTopic):
         assert await stream.dead() == [b"{"]
 
 
@@ -168,7 +178,7 @@ async def test_poison_is_dropped_where_the_file_says_so(server: Server, stream: 
     async with listening(settings(server, stream, poison="drop"), desk.inbox):
         await until(lambda: has(desk, 1))
         await until(lambda: is_settled(stream))
-    if isinstance(stream, RedisStream):
+    if isinstance(stream, RedisStream | KafkaTopic):
         assert await stream.dead() == []
 
 
@@ -176,6 +186,8 @@ async def test_nothing_is_lost_when_the_server_is_killed_and_comes_back(
     server: Server, stream: Stream, desk: Desk
 ) -> None:
     """What it had before, and what is added afterwards; nobody restarts us."""
+    if isinstance(server, MockKafka):
+        pytest.skip("the broker in librdkafka keeps its records in memory")
     await stream.publish(*(message(f"v{number}") for number in range(40)))
     async with listening(settings(server, stream), desk.inbox) as logged:
         await until(lambda: has(desk, 5))
@@ -193,13 +205,13 @@ async def test_what_is_missing_is_said_and_never_made(server: Server, stream: St
     async with listening(settings(server, stream, queue="imagse/mirror"), desk.inbox) as logged:
         await logged_as(logged, "queue.unreachable")
     [error, *_] = [entry["error"] for entry in logged if entry["event"] == "queue.unreachable"]
-    assert error == "the stream or its consumer does not exist; neither is ever made here".replace(
-        "consumer", "consumer" if stream.kind == "nats" else "group"
-    )
+    assert error == MISSING[stream.kind]
 
 
 async def test_the_next_address_is_used_and_no_login_is_told(server: Server, stream: Stream, desk: Desk) -> None:
     """The first address is dead, the second has a wrong login."""
+    if isinstance(server, MockKafka):
+        pytest.skip("the broker in librdkafka asks for no login")
     wrong = server.url.replace(PASSWORD.replace("@", "%40"), "hunter2")
     dead = server.url.replace(str(server.port), "1")
     await stream.publish(message("v1"))

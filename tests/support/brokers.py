@@ -12,7 +12,7 @@ from typing import Self
 from image_syncer.testing.servers import free_port
 
 PASSWORD = "p@ss-word"
-_START_SECONDS = 15.0
+_START_SECONDS = 30.0  # Kafka is slow, and so is a busy machine.
 
 
 class Server:

@@ -121,7 +121,7 @@ class StateSettings:
     keep: timedelta = timedelta(days=30)
 
 
-QueueKind = Literal["nats", "rabbitmq", "redis"]
+QueueKind = Literal["kafka", "nats", "rabbitmq", "redis"]
 """A message broker."""
 
 
@@ -129,9 +129,9 @@ QueueKind = Literal["nats", "rabbitmq", "redis"]
 class QueueSettings:
     """A broker's queue that brings `{"Name", "Tag"}` messages.
 
-    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS and `stream/group` of
-    Redis. *poison* says what becomes of a message that can not be
-    understood: rejected to the broker's dead-letter exchange, or logged and dropped.
+    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS, `stream/group` of Redis
+    and `topic/group` of Kafka. *poison* says what becomes of a message that can not be understood: rejected to where
+    the broker keeps dead letters, or logged and dropped.
     """
 
     name: str

@@ -32,17 +32,25 @@ _PORT_LIMIT: Final = 65535
 _URL_SECRET_CHARACTERS: Final = 32
 _URL_SECRET: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _BROKER_SCHEMES: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "kafka": ("kafka", "kafkas"),
     "nats": ("nats", "tls"),
     "rabbitmq": ("amqp", "amqps"),
     "redis": ("redis", "rediss"),
 }
 _BROKER_EXAMPLES: Final[Mapping[QueueKind, str]] = {
+    "kafka": "kafka://user:password@host:9092",
     "nats": "nats://user:password@host:4222",
     "rabbitmq": "amqp://user:password@host:5672/vhost",
     "redis": "redis://user:password@host:6379/0",
 }
 _REDIS_PATH: Final = re.compile(r"/?[0-9]{0,4}")
-_PARTED: Final[Mapping[QueueKind, str]] = {"nats": "stream/consumer", "redis": "stream/group"}
+_PARTED: Final[Mapping[QueueKind, str]] = {"kafka": "topic/group", "nats": "stream/consumer", "redis": "stream/group"}
+_OPTIONS: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "kafka": ("cafile", "sasl"),
+    "nats": ("cafile",),
+    "redis": ("cafile",),
+}
+_SASL: Final = ("plain", "scram-sha-256", "scram-sha-512")
 
 _KNOWN_REGISTRIES: Final[dict[HookKind, str]] = {"dockerhub": "docker.io", "github": "ghcr.io", "quay": "quay.io"}
 _SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "github", "jfrog", "nexus"})
@@ -228,16 +236,26 @@ def _broker(kind: QueueKind, url: str) -> str:
         parts = urlsplit(url)
         known = parts.scheme in _BROKER_SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
         known = known and (kind != "redis" or _REDIS_PATH.fullmatch(parts.path) is not None)
-        asked = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError:
-        known, asked = False, set[str]()
-    if known and kind != "rabbitmq" and asked - {"cafile"}:
-        raise UsageError(
-            f"urls: {shown(min(asked - {'cafile'}))} means nothing at {kind}", remedy="?cafile= alone does"
-        )
+        known, options = False, dict[str, str]()
+    if known and kind in _OPTIONS:
+        _check_options(kind, options)
     if not known:
         raise UsageError(
             "urls: not the address of a broker",
             remedy=f"{_BROKER_EXAMPLES[kind]}; special characters of a password as %40",
         )
     return url
+
+
+def _check_options(kind: QueueKind, options: Mapping[str, str]) -> None:
+    """Raise `UsageError` where an address asks for what a broker of that *kind* does not know."""
+    unknown = options.keys() - set(_OPTIONS[kind])
+    if unknown:
+        known = " and ".join(f"?{option}=" for option in _OPTIONS[kind])
+        raise UsageError(f"urls: {shown(min(unknown))} means nothing at {kind}", remedy=f"{known} alone")
+    if options.get("sasl", _SASL[0]) not in _SASL:
+        raise UsageError(
+            f"urls: {shown(options['sasl'])} is no way to log in here", remedy=f"sasl={' or '.join(_SASL)}"
+        )

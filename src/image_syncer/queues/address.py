@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 class Address:
     """An address that the configuration has checked. *user* and *password* are None where it has no login.
 
-    *cafile* names the certificates that are trusted, None for those of the system.
+    *cafile* names the certificates that are trusted, None for those of the system; *sasl* how a login is told, None
+    where it is not said.
     """
 
     scheme: str
@@ -19,15 +20,23 @@ class Address:
     user: str | None
     password: str | None = field(repr=False)
     cafile: str | None = None
+    sasl: str | None = None
 
     @classmethod
     def parse(cls, url: str, *, port: int) -> Self:
         """Return the parts of *url*, with the usual *port* where it names none."""
         parts = urlsplit(url)
         user, password = (None if text is None else unquote(text) or None for text in (parts.username, parts.password))
-        (cafile,) = parse_qs(parts.query).get("cafile", [None])[:1]
+        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         return cls(
-            parts.scheme, parts.hostname or "", parts.port or port, parts.path.strip("/"), user, password, cafile
+            parts.scheme,
+            parts.hostname or "",
+            parts.port or port,
+            parts.path.strip("/"),
+            user,
+            password,
+            asked.get("cafile"),
+            asked.get("sasl"),
         )
 
     @property

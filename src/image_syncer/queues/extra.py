@@ -8,6 +8,7 @@ from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import UsageError
 
 _NEEDED: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "kafka": ("aiokafka",),
     "nats": ("nats",),
     "rabbitmq": ("faststream", "aio_pika"),
     "redis": ("redis",),

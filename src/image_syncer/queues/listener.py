@@ -42,6 +42,10 @@ async def listen(settings: QueueSettings, inbox: Inbox, stop: asyncio.Event, rng
 def _opener(kind: QueueKind) -> OpenSession:
     """Return how to open a session with a broker of that *kind*: the place for another one."""
     match kind:
+        case "kafka":
+            from image_syncer.queues.kafka import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
+
+            return open_session
         case "nats":
             from image_syncer.queues.nats import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
 

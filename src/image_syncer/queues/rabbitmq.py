@@ -5,11 +5,10 @@ lost is closed, and our own loop goes on to the next address.
 """
 
 import asyncio
-import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from socket import gaierror
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 
 from image_syncer.config.model import QueueSettings
+from image_syncer.queues.quiet import quiet
 from image_syncer.queues.session import BrokerTrouble, Session
 
 _CONNECT_SECONDS: Final = 5.0
@@ -93,7 +93,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
         apply_types=False,
         logger=None,
     )
-    with _quiet():
+    with quiet(*_LOGGERS):
         async with _translated(2 * _CONNECT_SECONDS):
             connection = await broker.connect()
         try:
@@ -155,16 +155,3 @@ def _phrase(error: BaseException | None) -> str:
     if known is None and isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return known or f"the connection failed ({type(error).__name__})"
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keep what the libraries log off stderr: what matters has events of ours, and theirs name addresses."""
-    handlers = {name: logging.NullHandler() for name in _LOGGERS}
-    for name, handler in handlers.items():
-        logging.getLogger(name).addHandler(handler)
-    try:
-        yield
-    finally:
-        for name, handler in handlers.items():
-            logging.getLogger(name).removeHandler(handler)

@@ -62,7 +62,19 @@ def token(more: str, *, kind: str = "pubsub") -> str:
         ("hooks:\n  h:\n    kind: zot\n    secret: {a: hunter2}", "5: hooks.h.secret: expected a text, found a map"),
         ("server: {allow_open: 'yes'}", "2: server.allow_open: expected true or false, without quotes"),
         ("server: {auth: {tokens: [a, ~]}}", "2: server.auth.tokens[1]: expected a text, found nothing"),
-        ("queues: {q: {kind: kafka, urls: a, queue: q}}", "2: queues.q.kind: 'kafka' is not known"),
+        (
+            "queues: {q: {kind: kafak, urls: a, queue: q}}",
+            "2: queues.q.kind: 'kafak' is not known (did you mean kafka?)",
+        ),
+        ("queues: {q: {kind: kafka, urls: 'kafka://h:1', queue: q}}", "2: queues.q.queue: 'q': not topic/group"),
+        (
+            "queues: {q: {kind: kafka, urls: 'kafka://h?acks=0', queue: q/g}}",
+            "2: urls: 'acks' means nothing at kafka (?cafile= and ?sasl= alone)",
+        ),
+        (
+            "queues: {q: {kind: kafka, urls: 'kafka://u:hunter2@h?sasl=gssapi', queue: q/g}}",
+            "2: urls: 'gssapi' is no way to log in here (sasl=plain or scram-sha-256 or scram-sha-512)",
+        ),
         ("queues: {q: {kind: nats, urls: 'nats://h:1', queue: q}}", "2: queues.q.queue: 'q': not stream/consumer"),
         ("queues: {q: {kind: redis, urls: 'redis://h:1', queue: q/}}", "2: queues.q.queue: 'q/': not stream/group"),
         (
@@ -75,7 +87,7 @@ def token(more: str, *, kind: str = "pubsub") -> str:
         ),
         (
             "queues: {q: {kind: nats, urls: 'tls://h?ca=x', queue: q/g}}",
-            "2: urls: 'ca' means nothing at nats (?cafile= alone does)",
+            "2: urls: 'ca' means nothing at nats (?cafile= alone)",
         ),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: 0}}", "2: queues.q.prefetch: at least 1"),
         ("queues: {q: {kind: rabbitmq, urls: a, queue: q, prefetch: x}}", "2: queues.q.prefetch: expected a whole"),

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from image_syncer.config.model import QueueSettings
+from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import UsageError
 from image_syncer.queues import check_installed
 
@@ -29,7 +31,7 @@ def test_without_a_queue_the_extra_is_not_missed(monkeypatch: pytest.MonkeyPatch
 
 def test_the_extra_is_there_for_the_tests() -> None:
     """Else the tests of queues would be worth nothing."""
-    check_installed([QUEUE])
+    check_installed([replace(QUEUE, kind=kind) for kind in get_args(QueueKind)])
 
 
 def test_the_daemon_starts_without_importing_a_brokers_library() -> None:
@@ -38,4 +40,4 @@ def test_the_daemon_starts_without_importing_a_brokers_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = {name.partition(".")[0] for name in done.stdout.splitlines()}
     assert "image_syncer" in names
-    assert names.isdisjoint({"faststream", "aio_pika", "aiormq", "pamqp"})
+    assert names.isdisjoint({"faststream", "aio_pika", "aiormq", "pamqp", "aiokafka", "nats", "redis"})
