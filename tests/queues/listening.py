@@ -56,6 +56,11 @@ async def listening(settings: QueueSettings, inbox: Intake) -> AsyncGenerator[li
             stop.set()
 
 
+async def has(desk: Desk, count: int) -> bool:
+    """Whether *count* events are recorded, each counted once."""
+    return len(set(await desk.tags())) >= count
+
+
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     """Wait until *condition* holds, for at most *seconds*."""
     deadline = time.monotonic() + seconds

@@ -14,8 +14,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from image_syncer.config.model import QueueSettings
-from queues.listening import Desk, listening, logged_as, until
-from queues.test_streams import has, is_settled, message, settings
+from queues.listening import Desk, has, listening, logged_as, until
+from queues.test_streams import is_settled, message, settings
 from support.kafka import KafkaTopic, MockKafka
 
 

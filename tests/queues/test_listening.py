@@ -7,7 +7,7 @@ from aio_pika.abc import AbstractChannel
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.state import open_state
-from queues.listening import Desk, listening, logged_as, make_desk, until
+from queues.listening import Desk, has, listening, logged_as, make_desk, until
 from support.rabbitmq import READER, RabbitMQ, make_queue, publish, take, waiting
 
 pytestmark = pytest.mark.real
@@ -151,8 +151,3 @@ async def test_a_stop_in_the_middle_returns_what_was_not_taken(
 async def emptied(channel: AbstractChannel, queue: str) -> bool:
     """Whether the broker has seen the acknowledgements of all messages."""
     return await waiting(channel, queue) == 0
-
-
-async def has(desk: Desk, count: int) -> bool:
-    """Whether *count* events are recorded."""
-    return len(await desk.tags()) >= count

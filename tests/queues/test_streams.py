@@ -13,7 +13,7 @@ from nats.js.client import JetStreamContext
 from redis.asyncio import Redis
 
 from image_syncer.config.model import QueueKind, QueueSettings
-from queues.listening import Desk, listening, logged_as, until
+from queues.listening import Desk, has, listening, logged_as, until
 from support.brokers import PASSWORD, Nats, RedisServer, Server
 from support.kafka import Kafka, KafkaTopic, MockKafka
 
@@ -136,11 +136,6 @@ def settings(server: Server, stream: Stream, **changes: Any) -> QueueSettings:
 def message(tag: str) -> bytes:
     """Return a push."""
     return json.dumps({"Name": "registry.example.com/team/app", "Tag": tag}).encode()
-
-
-async def has(desk: Desk, count: int) -> bool:
-    """Whether *count* events are recorded, each counted once."""
-    return len(set(await desk.tags())) >= count
 
 
 async def test_messages_become_events_and_are_acknowledged(server: Server, stream: Stream, desk: Desk) -> None:

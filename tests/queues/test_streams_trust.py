@@ -11,8 +11,8 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from image_syncer.config.model import QueueSettings
-from queues.listening import Desk, listening, logged_as, until
-from queues.test_streams import NatsStream, RedisStream, has, is_settled, message, opened, settings
+from queues.listening import Desk, has, listening, logged_as, until
+from queues.test_streams import NatsStream, RedisStream, is_settled, message, opened, settings
 from support.brokers import PASSWORD, Nats, RedisServer
 
 _LOGIN = f"syncer:{PASSWORD.replace('@', '%40')}"
