@@ -99,13 +99,25 @@ class LogObserver:
         else:
             self._log.info("copy.finished", **_fields(result))
 
+    def warned(self, text: str) -> None:
+        """Log what the user should know."""
+        self._log.warning("run.warned", warning=text)
+
+    def waiting(self, registry: str, seconds: float) -> None:
+        """Log that *registry* makes us wait."""
+        log_waiting(registry, seconds)
+
+    def stopping(self, drain_seconds: float) -> None:
+        """Log that the run is asked to stop."""
+        self._log.warning("run.stopping", drain_seconds=drain_seconds)
+
     def ended(self, result: RunResult) -> None:
         """Log the copies that failed for good, and the end of the run."""
         for image in result.results:
             if image.outcome is Outcome.FAILED:
                 self._log.error("copy.finished", **_fields(image))
         for warning in result.warnings:
-            self._log.warning("run.warned", warning=warning)
+            self.warned(warning)
         self._log.info(
             "run.finished",
             **{outcome.value: count for outcome, count in result.counts.items()},

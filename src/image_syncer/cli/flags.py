@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from image_syncer import __version__
 from image_syncer.cli.console import PROGRAM, write_result
 
 _REMOVED = typer.Option(hidden=True)
@@ -89,9 +90,7 @@ class Voice:
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's way
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - slow, and needed for this alone
-
-        write_result([f"{PROGRAM} {version(PROGRAM)}\n"])
+        write_result([f"{PROGRAM} {__version__}\n"])
         raise typer.Exit
 
 

@@ -13,7 +13,7 @@ from image_syncer.cli.configuration import usual_file
 from image_syncer.cli.console import complain, write_result
 from image_syncer.cli.flags import Voice
 from image_syncer.cli.jobs_output import Answer, Result
-from image_syncer.cli.one_shot import log_options
+from image_syncer.cli.log import logging_for
 from image_syncer.cli.output import show
 from image_syncer.cli.run import run_unless_interrupted
 from image_syncer.config.load import load_file
@@ -21,7 +21,6 @@ from image_syncer.daemon.places import Places
 from image_syncer.errors import ImageSyncerError, UsageError
 from image_syncer.jobs import JobFilter, Jobs, JobStatus, JobStep, JobView, Replay, StoreOptions, open_jobs
 from image_syncer.oci import PlatformFilter
-from image_syncer.telemetry import logging_to
 
 Value = TypeVar("Value")
 Act = Callable[[Jobs, int], Awaitable[Answer]]
@@ -169,7 +168,7 @@ def _with_jobs(
         async with open_jobs(Places.of(configuration).jobs, _STORE) as jobs:
             return await work(jobs)
 
-    with logging_to(log_options(voice)):
+    with logging_for(voice):
         return run_unless_interrupted(opened())
 
 

@@ -9,21 +9,20 @@ from typing import Any
 from image_syncer.app import Inspection, Options, open_app
 from image_syncer.cli.console import write_bytes, write_result
 from image_syncer.cli.flags import Voice
-from image_syncer.cli.one_shot import log_options
+from image_syncer.cli.log import run_log
 from image_syncer.cli.output import Line, show
 from image_syncer.cli.references import parse_repository, parse_source
 from image_syncer.cli.run import run_unless_interrupted
 from image_syncer.cli.text import number, printable, size
 from image_syncer.config.load import load_auth
 from image_syncer.oci import Descriptor, Platform, Repository
-from image_syncer.telemetry import logging_to
 
 
 def tags(repository: str, auth: Path | None, voice: Voice) -> int:
     """Write the tags of *repository* to stdout, one a line, or as a JSON list."""
     wanted = parse_repository(repository)
     options = _options(auth)
-    with logging_to(log_options(voice)):
+    with run_log(voice, {}):
         run_unless_interrupted(_tags(wanted, options, as_json=voice.output == "json"))
     return 0
 
@@ -37,7 +36,7 @@ def inspect(reference: str, auth: Path | None, voice: Voice, *, raw: bool) -> in
         async with open_app(options) as syncer:
             return await syncer.inspect(wanted)
 
-    with logging_to(log_options(voice)):
+    with run_log(voice, {}):
         found = run_unless_interrupted(look())
     if raw:
         write_bytes(found.manifest.content)

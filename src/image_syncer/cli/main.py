@@ -18,6 +18,7 @@ from typer.main import get_command
 from image_syncer.cli.console import PROGRAM, complain, open_streams, say
 from image_syncer.cli.flags import Files, Papers, Root, Rules, Voice, Work, given, grouped
 from image_syncer.cli.jobs_commands import jobs_app
+from image_syncer.cli.values import spare
 from image_syncer.errors import ImageSyncerError, UsageError
 
 _FAILURE: Final = 1
@@ -186,6 +187,7 @@ def _dispatch(words: list[str]) -> int:
     command, name = get_command(app), PROGRAM
     while words and isinstance(command, TyperGroup) and words[0] in command.commands:
         command, name, words = command.commands[words[0]], f"{name} {words[0]}", words[1:]
+    spare(command)
     # A command that is entered directly inherits no settings from the groups above it.
     return int(command.main(words, prog_name=name, standalone_mode=False, **_SETTINGS) or 0)
 

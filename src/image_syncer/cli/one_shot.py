@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-from structlog.contextvars import bound_contextvars
-
 from image_syncer.app import Options, Syncer, open_app
 from image_syncer.cli import files
 from image_syncer.cli.configuration import load, pick, platforms
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.flags import Papers, Rules, Voice, Work
+from image_syncer.cli.log import RunLog, run_log, stderr_is_json
 from image_syncer.cli.output import closing, show, success_map
 from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, keep_ticking
 from image_syncer.cli.references import parse_source, parse_target
@@ -24,9 +22,8 @@ from image_syncer.cli.run import Signals, run
 from image_syncer.cli.state import wanted_state
 from image_syncer.config.load import load_auth
 from image_syncer.config.model import Configuration
-from image_syncer.sync.result import Observer, RunResult, Silent
+from image_syncer.sync.result import Observer, RunResult
 from image_syncer.sync.work import Stop
-from image_syncer.telemetry import LogObserver, LogOptions, log_waiting, logging_to
 
 Waiting = Callable[[str, float], None]
 """Is told which registry makes us wait, and for how many seconds."""
@@ -92,15 +89,11 @@ def carry_out(order: Order, papers: Papers, voice: Voice) -> int:
     for path, option in ((papers.report, "--report"), (papers.output_success_images, "--output-success-images")):
         if path is not None:
             files.check_writable(path, option)
-    context = {"dry_run": True} if order.dry_run else {}
-    with logging_to(log_options(voice)), bound_contextvars(**context):
-        warnings = [*order.warnings, *_format_warning(papers)]
-        _warn(warnings, voice)
-        log = LogObserver() if _log_wanted(voice) else None
-        result, interrupted = _run(order, voice, log or Silent())
-        if log is not None:
-            log.ended(result)
-        _warn(result.warnings, voice, logged=True)
+    with run_log(voice, {"dry_run": True} if order.dry_run else {}) as log:
+        _warn([*order.warnings, *_format_warning(papers)], voice, log)
+        result, interrupted = _run(order, voice, log)
+        log.ended(result)
+        _warn(result.warnings, voice)
         try:
             _write_papers(result, papers)
         finally:
@@ -108,12 +101,7 @@ def carry_out(order: Order, papers: Papers, voice: Voice) -> int:
     return interrupted or int(result.failed)
 
 
-def log_options(voice: Voice) -> LogOptions:
-    """Return where and how to log; who did not ask for a log gets its warnings only."""
-    return LogOptions(voice.log, as_json=voice.log_format == "json", debug=voice.debug, info=_log_wanted(voice))
-
-
-def _run(order: Order, voice: Voice, log: Observer) -> tuple[RunResult, int | None]:
+def _run(order: Order, voice: Voice, log: RunLog) -> tuple[RunResult, int | None]:
     """Return the result, and the exit code of the signal that cut it short (None: nothing did)."""
     tally = Tally(time.monotonic)
     display = _display(voice, tally)
@@ -121,11 +109,11 @@ def _run(order: Order, voice: Voice, log: Observer) -> tuple[RunResult, int | No
 
     def ask_to_stop() -> None:
         stop.requested.set()
-        _note_interruption(voice, stop)
+        _note_interruption(voice, log, stop)
 
     signals = Signals(first=ask_to_stop, last=lambda: display.close(None))
     try:
-        result = run(_watched(order, Several(tally, log), stop, display, _told(voice)), signals)
+        result = run(_watched(order, Several(tally, log), stop, display, _told(voice, log)), signals)
     except BaseException:
         display.close(None)
         raise
@@ -142,20 +130,19 @@ async def _watched(order: Order, observer: Observer, stop: Stop, display: Displa
             ticking.cancel()
 
 
-def _told(voice: Voice) -> Waiting:
-    """Return who is told that a registry makes us wait: the log where there is one, and whoever looks at stderr."""
+def _told(voice: Voice, log: RunLog) -> Waiting:
+    """Return who is told that a registry makes us wait: the *log*, and whoever looks at stderr."""
 
     def tell(registry: str, seconds: float) -> None:
-        if _log_wanted(voice):
-            log_waiting(registry, seconds)
-        if not voice.quiet and not _stderr_is_json(voice):
+        log.waiting(registry, seconds)
+        if not voice.quiet and not stderr_is_json(voice):
             say(f"{registry}: asked to wait, next request in {seconds:.0f} s")
 
     return tell
 
 
 def _display(voice: Voice, tally: Tally) -> Display:
-    if voice.quiet or _stderr_is_json(voice):
+    if voice.quiet or stderr_is_json(voice):
         return Nothing()
     if voice.no_progress or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return Lines(tally, say)
@@ -164,27 +151,18 @@ def _display(voice: Voice, tally: Tally) -> Display:
     return Bars(tally)
 
 
-def _log_wanted(voice: Voice) -> bool:
-    return voice.log is not None or voice.log_format is not None or voice.debug
-
-
-def _stderr_is_json(voice: Voice) -> bool:
-    """Whether stderr belongs to a program that reads events, so that prose has no place there."""
-    return voice.log is None and voice.log_format == "json"
-
-
-def _warn(warnings: Sequence[str], voice: Voice, *, logged: bool = False) -> None:
+def _warn(warnings: Sequence[str], voice: Voice, log: RunLog | None = None) -> None:
+    """Say *warnings*, and log them too where the log is not what people look at anyway."""
     for text in warnings:
-        if not voice.quiet and not _stderr_is_json(voice):
+        if not voice.quiet and not stderr_is_json(voice):
             warn(text)
-        if not logged and (voice.log is not None or _stderr_is_json(voice)):
-            structlog.get_logger().warning("run.warned", warning=text)
+        if log is not None and (voice.log is not None or stderr_is_json(voice)):
+            log.warned(text)
 
 
-def _note_interruption(voice: Voice, stop: Stop) -> None:
-    if _log_wanted(voice):
-        structlog.get_logger().warning("run.stopping", drain_seconds=stop.drain_seconds)
-    if not voice.quiet and not _stderr_is_json(voice):
+def _note_interruption(voice: Voice, log: RunLog, stop: Stop) -> None:
+    log.stopping(stop.drain_seconds)
+    if not voice.quiet and not stderr_is_json(voice):
         complain(f"stopping; what runs has {stop.drain_seconds:.0f} s to finish; a second signal stops at once")
 
 

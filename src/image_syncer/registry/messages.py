@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Final
 
+from image_syncer import __version__
 from image_syncer.errors import ProtocolError, TooLarge, Unavailable
 from image_syncer.registry.upload import Body
 from image_syncer.registry.urls import shown
@@ -22,7 +22,7 @@ PROGRESS_BYTES: Final = 4 * 1024
 
 def own_headers() -> dict[str, str]:
     """Return what every request says of us: who asks, and that bytes are wanted as they are stored."""
-    return {"User-Agent": f"image-syncer/{version('image-syncer')}", "Accept-Encoding": "identity"}
+    return {"User-Agent": f"image-syncer/{__version__}", "Accept-Encoding": "identity"}
 
 
 class Headers:

@@ -1,11 +1,11 @@
 """The application: every route, with its guard, from settings and a backend."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from image_syncer import __version__
 from image_syncer.server.api import Api
 from image_syncer.server.backend import Backend
 from image_syncer.server.fork import ForkRoutes
@@ -28,7 +28,7 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
     """
     application = FastAPI(
         title="image-syncer",
-        version=version("image-syncer"),
+        version=__version__,
         summary="Keeps container images in step between registries",
         servers=[{"url": settings.base_path}] if settings.base_path else None,
         openapi_url=None,  # Our own route gives it, behind the login.
