@@ -1,21 +1,21 @@
 """The stores that the contract is tested with."""
 
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from image_syncer.testing import FakeRegistry, Profile
+from image_syncer.testing import FakeRegistry, profiles
 from image_syncer.testing.servers import DockerRegistry
 from support.places import ACCOUNTS, Place, memory_place, registry_place
 
-FAKES = {
-    "fake": Profile(page_limit=3),
-    "fake-basic": Profile(auth="basic", accounts=ACCOUNTS),
-    "fake-bearer": Profile(auth="bearer", accounts=ACCOUNTS),
-}
+BARE = replace(profiles.OCI, name="bare", head="no digest", referrers=False, ranges=False, null_tags=True)
+BASIC = replace(profiles.OCI, name="basic", login="basic")
+FAKES = {profile.name: profile for profile in (*profiles.ALL, profiles.MONOLITHIC, BARE, BASIC)}
 DOCKERS = {
     "docker": "docker_registry",
     "docker-htpasswd": "docker_htpasswd",
@@ -25,33 +25,65 @@ DOCKERS = {
 REAL = [pytest.param(name, marks=pytest.mark.real) for name in DOCKERS]
 
 
-@pytest.fixture(params=["memory", *FAKES, *REAL])
-async def place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
+_WRONG = "test_wrong_bytes_are_refused_and_leave_nothing"
+_EARLY = "a blob that the registry has made early of wrong bytes is taken for a lost upload"
+_NO_PATCH = "a wrong content is tried by PATCH as well, and the refusal of that hides what was wrong"
+NOT_YET = {
+    f"{_WRONG}[{name}-{content}]": reason
+    for name, reason in {"ecr": _EARLY, "monolithic": _NO_PATCH}.items()
+    for content in ("other bytes", "half of them")
+}
+"""What our client does not do yet, by test."""
+
+
+@pytest.hookimpl
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect what is known to fail to fail: who mends it takes it from the list."""
+    for item in items:
+        if item.name in NOT_YET:
+            item.add_marker(pytest.mark.xfail(reason=NOT_YET[item.name], strict=True))
+
+
+@pytest.fixture(params=["memory", "fake", *FAKES, *REAL])
+async def place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
     """Every store in turn; what other tests left there has other names."""
-    async with _open(request) as place:
+    async with _open(request, fakes) as place:
         yield place
 
 
 @pytest.fixture(params=["memory", "fake", REAL[0]])
-async def open_place(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
+async def open_place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
     """The stores that want no login."""
-    async with _open(request) as place:
+    async with _open(request, fakes) as place:
         yield place
 
 
+@pytest.fixture(scope="session")
+def fakes() -> Generator[Callable[[str], FakeRegistry]]:
+    """One fake registry for each profile that is asked for, all with pages of three; "fake" wants no login."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(name: str) -> FakeRegistry:
+            profile = profiles.OCI if name == "fake" else FAKES[name].guarded(ACCOUNTS)
+            quota = replace(profile.quota, pulls=1_000_000) if profile.quota else None
+            limit = 3 if not profile.page_limit_refused else profile.page_limit
+            return stack.enter_context(FakeRegistry.in_thread(replace(profile, quota=quota, page_limit=limit)))
+
+        yield started
+
+
 @asynccontextmanager
-async def _open(request: pytest.FixtureRequest) -> AsyncGenerator[Place]:
+async def _open(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
     name: str = request.param
     prefix = f"contract/{uuid.uuid4().hex}"
     if name == "memory":
         yield memory_place(prefix)
-    elif name in FAKES:
-        login = FAKES[name].auth != "none"
-        async with (
-            FakeRegistry(FAKES[name]) as fake,
-            registry_place(fake.host, fake.plant, prefix, login=login) as place,
-        ):
-            yield place
+    elif name not in DOCKERS:
+        fake = fakes(name)
+        login = fake.profile.auth != "none"
+        async with registry_place(fake.host, fake.plant, prefix, login=login) as place:
+            yield replace(place, profile=fake.profile)
     else:
         docker: DockerRegistry = request.getfixturevalue(DOCKERS[name])
         login = docker.profile.passwords is not None or docker.profile.issuer is not None

@@ -36,7 +36,7 @@ def content_of(*parts: bytes, failure: Exception | None = None) -> Opener:
 
 async def test_a_pushed_graph_resolves(place: Place) -> None:
     """An index of images of several kinds is there afterwards, byte for byte."""
-    await _push_and_compare(place, mixed_index("mixed"))
+    await _push_and_compare(place, mixed_index("mixed") if place.profile.docker_types else multi("mixed"))
 
 
 @pytest.mark.parametrize("kind", twenty_kinds())
@@ -215,9 +215,12 @@ async def test_no_tags_are_confirmed_as_none(place: Place) -> None:
 
 
 async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
-    """Without its content being sent."""
+    """Without its content being sent, unless the registry never does; then a push goes through."""
     await place.target("origin").push_blob(SMALL.descriptor, SMALL.open)
-    assert await place.target("other").mount(SMALL.descriptor, place.repository("origin"))
+    mounted = await place.target("other").mount(SMALL.descriptor, place.repository("origin"))
+    assert mounted is (place.profile.mount != "never")
+    if not mounted:
+        await place.target("other").push_blob(SMALL.descriptor, SMALL.open)
     assert await place.target("other").has_blob(SMALL.descriptor)
     assert await place.read(SMALL.descriptor, "other") == SMALL.read()
 
@@ -225,11 +228,12 @@ async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
 @pytest.mark.parametrize("origin", ["empty", "elsewhere"])
 async def test_a_mount_from_nowhere_is_no_mount(place: Place, origin: str) -> None:
     """It says so, and a push goes through."""
+    blob = Blob.generated(place.prefix, 2_000)  # Some registries take a blob from wherever they have it.
     named = place.repository("origin") if origin == "empty" else Repository("elsewhere.test", "origin")
-    assert not await place.target().mount(SMALL.descriptor, named)
-    assert not await place.target().has_blob(SMALL.descriptor)
-    await place.target().push_blob(SMALL.descriptor, SMALL.open)
-    assert await place.target().has_blob(SMALL.descriptor)
+    assert not await place.target().mount(blob.descriptor, named)
+    assert not await place.target().has_blob(blob.descriptor)
+    await place.target().push_blob(blob.descriptor, blob.open)
+    assert await place.target().has_blob(blob.descriptor)
 
 
 async def test_repositories_do_not_see_each_others_content(place: Place) -> None:

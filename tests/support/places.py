@@ -12,7 +12,7 @@ from image_syncer.registry.credentials import Keychain
 from image_syncer.registry.options import Access, Credential, Limits
 from image_syncer.registry.retry import RetryPolicy
 from image_syncer.store import Source, Stores, Target
-from image_syncer.testing import Account, Accounts, Image, MemoryStores
+from image_syncer.testing import Account, Accounts, Image, MemoryStores, Profile, profiles
 
 USER, PASSWORD = "alice", "correct: horse"
 ACCOUNTS = Accounts({USER: Account(PASSWORD)})
@@ -25,13 +25,15 @@ _LIMITS = Limits(connect_seconds=10.0, stall_seconds=10.0, tags=10_000)
 class Place:
     """Where a test may read and write: repositories of *registry* whose paths begin with *prefix*, its alone.
 
-    *plant* gives a blob other bytes behind the store's back.
+    *plant* gives a blob other bytes behind the store's back. *profile* has the habits that are no
+    secret: what no registry of its kind does, a test does not ask for.
     """
 
     stores: Stores
     registry: str
     prefix: str
     plant: Callable[[Digest, bytes], None] = field(repr=False)
+    profile: Profile = profiles.OCI
 
     def repository(self, path: str = "app") -> Repository:
         """Return the full name of the repository *path*."""

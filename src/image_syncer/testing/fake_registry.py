@@ -6,7 +6,6 @@ async with FakeRegistry() as registry:
     assert registry.requests.count(method="GET", kind="blob") == 3
 """
 
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -18,22 +17,21 @@ from aiohttp import web
 
 from image_syncer.oci import Digest, RawManifest, Repository
 from image_syncer.testing.content import Image
-from image_syncer.testing.fake.access import AccessControl
-from image_syncer.testing.fake.answers import RECORD, RegistryError, empty, new_record
+from image_syncer.testing.fake.access import ACCOUNT, AccessControl
+from image_syncer.testing.fake.answers import EXTRA, empty
 from image_syncer.testing.fake.blobs import BlobHandlers
-from image_syncer.testing.fake.exchange import FAULTS, deliver
+from image_syncer.testing.fake.elsewhere import Storehouse
+from image_syncer.testing.fake.front import Front, Interceptor
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
+from image_syncer.testing.fake.quota import PullQuota
 from image_syncer.testing.fake.script import Script
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.uploads import UploadHandlers
 from image_syncer.testing.profile import Profile
-from image_syncer.testing.requests import RequestLog
+from image_syncer.testing.requests import RequestLog, kind_of
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
-
-Interceptor = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""Sees a request before anything else does; what it returns is the answer, None lets the request go on."""
 
 _VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
@@ -52,7 +50,10 @@ class FakeRegistry:
         self.intercept: list[Interceptor] = []
         self._stack = AsyncExitStack()
         self._storage: Storage | None = None
-        self._access = AccessControl(self.profile.auth, self.profile.accounts, token_seconds=self.profile.token_seconds)
+        self._access = AccessControl(self.profile)
+        self._quota = PullQuota(self.profile.quota) if self.profile.quota else None
+        self._elsewhere: Storehouse | None = None
+        self._rng = rng
         self._host = ""
 
     @classmethod
@@ -64,6 +65,9 @@ class FakeRegistry:
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(TemporaryDirectory(prefix="fake-registry-"))
             self._storage = Storage(Path(directory))
+            if self.profile.blobs_elsewhere:
+                self._elsewhere = Storehouse(self._storage, self.profile, Script(self._rng))
+                await stack.enter_async_context(self._elsewhere.open())
             application = self._application(self._storage)
             port = await stack.enter_async_context(serve(application, self.profile.tls))
             self._host = f"127.0.0.1:{port}"
@@ -115,6 +119,18 @@ class FakeRegistry:
         """Make every token that was handed out worthless."""
         self._access.expire_tokens()
 
+    def turn_quota(self) -> None:
+        """Let a new window of the quota begin for everybody."""
+        if self._quota is not None:
+            self._quota.turn()
+
+    @property
+    def elsewhere(self) -> Storehouse:
+        """The other server, which has the blobs of a registry whose profile says so."""
+        if self._elsewhere is None:
+            raise RuntimeError("this registry's profile keeps no blobs elsewhere")
+        return self._elsewhere
+
     @property
     def _held(self) -> Storage:
         if self._storage is None:
@@ -122,11 +138,12 @@ class FakeRegistry:
         return self._storage
 
     def _application(self, storage: Storage) -> web.Application:
-        application = web.Application(middlewares=[self._answer])
-        manifests = ManifestHandlers(storage, referrers=self.profile.referrers, many_tags=self.profile.many_tags)
-        blobs = BlobHandlers(storage)
-        uploads = UploadHandlers(storage, chunk_min_bytes=self.profile.chunk_min_bytes)
-        listings = ListingHandlers(storage, page_limit=self.profile.page_limit, digests=self.profile.listed_digests)
+        front = Front(self.requests, self.faults, self._admit, _VERSION)
+        application = web.Application(middlewares=[front.answer])
+        manifests = ManifestHandlers(storage, self.profile)
+        blobs = BlobHandlers(storage, self.profile, self._elsewhere.url if self._elsewhere else None)
+        uploads = UploadHandlers(storage, self.profile)
+        listings = ListingHandlers(storage, self.profile)
         manifest, blob = "/v2/{name:.+}/manifests/{reference}", "/v2/{name:.+}/blobs/{digest}"
         upload = "/v2/{name:.+}/blobs/uploads/"
         session = upload + "{upload}"
@@ -150,45 +167,19 @@ class FakeRegistry:
         if self.profile.referrers:
             application.router.add_get("/v2/{name:.+}/referrers/{digest}", listings.referrers)
         if self.profile.auth == "bearer":
-            application.add_routes(
-                [web.get("/token", self._access.tokens.get), web.post("/token", self._access.tokens.post)]
-            )
+            path, tokens = self.profile.token_path, self._access.tokens
+            application.add_routes([web.get(path, tokens.get), web.post(path, tokens.post)])
         return application
 
-    @web.middleware
-    async def _answer(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Note the request, let it be answered, and note the answer before a byte of it is sent."""
-        record = request[RECORD] = new_record(request)
-        self.requests.append(record)
-        request[FAULTS] = self.faults.for_request(record)
-        try:
-            response = await self._decide(request, handler)
-        except RegistryError as error:
-            response = error.response()
-        except web.HTTPException as error:
-            response = RegistryError(error.status, "UNSUPPORTED", error.reason).response()
-        if response.prepared or request.transport is None or request.transport.is_closing():
-            return response
-        response.headers.update(_VERSION)
-        return await deliver(request, response)
-
-    async def _decide(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         for interceptor in self.intercept:
             if (response := await interceptor(request)) is not None:
                 return response
-        for fault in request[FAULTS]:
-            if (response := await fault.meet(request)) is not None:
-                return response
-        if request.path != "/token":
+        if request.path != self.profile.token_path:
             self._access.check(request)
-        for fault in request[FAULTS]:
-            if (response := fault.replace(request)) is not None:
-                return response
-        return await handler(request)
+        if self._quota is not None and request.method in {"GET", "HEAD"} and kind_of(request.path) == "manifest":
+            request[EXTRA] = self._quota.admit(request, request[ACCOUNT])
+        return None
 
 
 async def _ping(request: web.Request) -> web.Response:

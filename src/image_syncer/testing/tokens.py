@@ -36,15 +36,25 @@ class Grant:
 
 
 class TokenService:
-    """Answers token requests for *accounts*; *mint* turns a grant and its lifetime in seconds into a token."""
+    """Answers token requests for *accounts*; *mint* turns a grant and its lifetime in seconds into a token.
+
+    Without *life_told* an answer says nothing of that lifetime.
+    """
 
     def __init__(
-        self, accounts: Accounts, service: str, mint: Callable[[Grant, float], str], *, token_seconds: float = 300
+        self,
+        accounts: Accounts,
+        service: str,
+        mint: Callable[[Grant, float], str],
+        *,
+        token_seconds: float = 300,
+        life_told: bool = True,
     ) -> None:
         self.accounts = accounts
         self._service = service
         self._mint = mint
         self._token_seconds = token_seconds
+        self._life_told = life_told
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer `GET ?service=&scope=`: Basic credentials, or none for an anonymous token."""
@@ -102,8 +112,10 @@ class TokenService:
 
     def _answer(self, name: str | None, scopes: Iterable[str], key: str, extra: Mapping[str, str]) -> web.Response:
         token = self._mint(self.grant(name, scopes), self._token_seconds)
-        issued_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        body = {key: token, "expires_in": int(self._token_seconds), "issued_at": issued_at}
+        body: dict[str, str | int] = {key: token}
+        if self._life_told:
+            body["expires_in"] = int(self._token_seconds)
+            body["issued_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return web.json_response(body | {name: value for name, value in extra.items() if value})
 
 

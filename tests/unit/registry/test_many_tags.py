@@ -10,8 +10,8 @@ from image_syncer.errors import Denied, InvalidReference, RateLimited, StoreErro
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.registry.retry import RetryPolicy
 from image_syncer.testing import FakeRegistry, Profile
-from image_syncer.testing.fake.manifests import ManyTags
 from image_syncer.testing.images import single
+from image_syncer.testing.profile import ManyTags
 from support.clients import Fault, client, instead
 
 IMAGE = single("image")

@@ -2,60 +2,76 @@
 
 import secrets
 import time
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
-from image_syncer.testing.accounts import Accounts, parse_basic
+from image_syncer.testing.accounts import parse_basic
 from image_syncer.testing.fake.answers import RegistryError
+from image_syncer.testing.profile import Profile
 from image_syncer.testing.requests import kind_of
 from image_syncer.testing.tokens import Grant, TokenService
 
-Auth = Literal["none", "basic", "bearer"]
-
 SERVICE = "fake-registry"
+ACCOUNT: Final = web.RequestKey[str | None]("account")
+_BASIC = 'Basic realm="fake registry"'
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 
 
 class AccessControl:
-    """Decides about every request to `/v2/`; *tokens* answers at `/token`."""
+    """Decides about every request to `/v2/`; *tokens* answers where the profile's token server is."""
 
-    def __init__(self, auth: Auth, accounts: Accounts, *, token_seconds: float) -> None:
-        self._auth: Auth = auth
-        self._accounts = accounts
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._accounts = profile.accounts
         self._granted: dict[str, tuple[Grant, float]] = {}
-        self.tokens = TokenService(accounts, SERVICE, self._mint, token_seconds=token_seconds)
+        self.tokens = TokenService(
+            profile.accounts,
+            SERVICE,
+            self._mint,
+            token_seconds=profile.token_seconds,
+            life_told=profile.token_life_told,
+        )
 
     def check(self, request: web.Request) -> None:
-        """Refuse *request* with a challenge, or with DENIED, unless its credentials allow it."""
-        match self._auth:
+        """Refuse *request* with a challenge, or with DENIED, unless its credentials allow it; note whose they are."""
+        match self._profile.auth:
             case "none":
-                return
+                request[ACCOUNT] = None
             case "basic":
-                self._check_basic(request)
+                request[ACCOUNT] = self._check_basic(request)
             case "bearer":
-                self._check_bearer(request)
+                basic = self._profile.basic_too and parse_basic(request.headers.get("Authorization")) is not None
+                request[ACCOUNT] = self._check_basic(request) if basic else self._check_bearer(request)
 
-    def _check_basic(self, request: web.Request) -> None:
+    def _check_basic(self, request: web.Request) -> str:
         credentials = parse_basic(request.headers.get("Authorization"))
         if credentials is None or not self._accounts.knows(*credentials):
-            challenge = {"WWW-Authenticate": 'Basic realm="fake registry"'}
-            raise RegistryError(401, "UNAUTHORIZED", "authentication required", challenge)
+            raise _unauthorized(_BASIC)
         for resource, actions in _needed(request).items():
             kind, _, repository = resource.partition(":")
             if kind == "repository" and not actions <= self._accounts.allowed(credentials[0], repository):
                 raise RegistryError(403, "DENIED", "requested access to the resource is denied")
+        return credentials[0]
 
-    def _check_bearer(self, request: web.Request) -> None:
+    def _check_bearer(self, request: web.Request) -> str | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         needed = _needed(request)
         grant, expires_at = self._granted.get(token if scheme.lower() == "bearer" else "", (None, 0.0))
-        if grant is None:
-            raise _challenge(request, needed, "invalid_token" if token else "")
-        if expires_at < time.monotonic():
-            raise _challenge(request, needed, "invalid_token")
+        if grant is None or expires_at < time.monotonic():
+            raise self._challenge(request, needed, "invalid_token" if token else "")
         if not all(grant.allows(resource, action) for resource, actions in needed.items() for action in actions):
-            raise _challenge(request, needed, "insufficient_scope")
+            raise self._challenge(request, needed, "insufficient_scope")
+        return grant.subject
+
+    def _challenge(self, request: web.Request, needed: Mapping[str, frozenset[str]], error: str) -> RegistryError:
+        if error == "invalid_token" and self._profile.basic_too:
+            return _unauthorized(_BASIC)  # Harbor challenges for a token only where there is no Authorization.
+        scopes = " ".join(f"{resource}:{','.join(sorted(actions))}" for resource, actions in needed.items())
+        realm = f"{request.scheme}://{request.host}{self._profile.token_path}"
+        fields = {"realm": realm, "service": SERVICE, "scope": scopes, "error": error}
+        return _unauthorized("Bearer " + ",".join(f'{key}="{value}"' for key, value in fields.items() if value))
 
     def expire_tokens(self) -> None:
         """Make every token that was handed out worthless."""
@@ -82,8 +98,5 @@ def _needed(request: web.Request) -> dict[str, frozenset[str]]:
     return needed
 
 
-def _challenge(request: web.Request, needed: dict[str, frozenset[str]], error: str) -> RegistryError:
-    scopes = " ".join(f"{resource}:{','.join(sorted(actions))}" for resource, actions in needed.items())
-    fields = {"realm": f"{request.scheme}://{request.host}/token", "service": SERVICE, "scope": scopes, "error": error}
-    parts = ",".join(f'{key}="{value}"' for key, value in fields.items() if value)
-    return RegistryError(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": f"Bearer {parts}"})
+def _unauthorized(challenge: str) -> RegistryError:
+    return RegistryError(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})

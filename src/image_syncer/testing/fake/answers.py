@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiohttp import web
 
+from image_syncer.testing.profile import Refusal
 from image_syncer.testing.requests import Request, authorization_kind
 
 RECORD: Final = web.RequestKey("record", Request)
+EXTRA: Final = web.RequestKey[Mapping[str, str]]("extra", Mapping)
+"""Headers that the answer will have beside its own."""
 
 
 class RegistryError(Exception):
@@ -19,6 +22,11 @@ class RegistryError(Exception):
         self.status = status
         self.code = code
         self.headers = dict(headers or {})
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Self:
+        """Return *refusal* to raise."""
+        return cls(refusal.status, refusal.code, refusal.message)
 
     def response(self) -> web.Response:
         """Return the refusal as the specification writes it."""

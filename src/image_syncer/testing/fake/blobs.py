@@ -1,6 +1,7 @@
 """Blobs: HEAD, GET with Range, DELETE (distribution-spec end-2, end-10)."""
 
 import re
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -9,6 +10,7 @@ from image_syncer.oci import Digest
 from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.exchange import Streamed
 from image_syncer.testing.fake.storage import Storage
+from image_syncer.testing.profile import Profile
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -22,23 +24,28 @@ def parse_digest(text: str) -> Digest:
 
 
 class BlobHandlers:
-    """Answers what concerns whole blobs."""
+    """Answers what concerns whole blobs; *elsewhere* returns the URL that a GET of a path leads to, if it does."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, profile: Profile, elsewhere: Callable[[str], str] | None = None) -> None:
         self._storage = storage
+        self._profile = profile
+        self._elsewhere = elsewhere
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer HEAD and GET, whole or from an offset."""
         digest = self._held(request)
+        if self._elsewhere is not None and request.method == "GET":
+            return empty(307, {"Location": self._elsewhere(request.path)})
         size = self._storage.size(digest)
-        start, end = _wanted(request.headers.get("Range"), size)
+        wanted = request.headers.get("Range") if self._profile.ranges else None
+        start, end = _wanted(wanted, size)
         headers = {
             "Docker-Content-Digest": str(digest),
             "ETag": f'"{digest}"',
-            "Accept-Ranges": "bytes",
+            "Accept-Ranges": "bytes" if self._profile.ranges else "none",
             "Content-Length": str(end - start),
         }
-        partial = "Range" in request.headers and size > 0
+        partial = wanted is not None and size > 0
         if partial:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers["Content-Type"] = "application/octet-stream"
@@ -46,6 +53,8 @@ class BlobHandlers:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: the blob can no longer be pulled from this repository."""
+        if self._profile.deletes == "nothing":
+            raise RegistryError.of(self._profile.undeletable)
         digest = self._held(request)
         self._storage.repository(request.match_info["name"]).blobs.discard(digest)
         return empty(202)

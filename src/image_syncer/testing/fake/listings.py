@@ -1,6 +1,7 @@
 """Listings: tags, referrers and the catalog, page by page (distribution-spec end-8, end-12; distribution's catalog)."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,33 +11,42 @@ from image_syncer.oci import RawManifest
 from image_syncer.oci import media_type as types
 from image_syncer.testing.fake.answers import RegistryError, document
 from image_syncer.testing.fake.blobs import parse_digest
-from image_syncer.testing.fake.storage import Storage
+from image_syncer.testing.fake.storage import FakeRepository, Storage
+from image_syncer.testing.profile import Profile, Refusal
+
+_UNKNOWN = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
 
 
 class ListingHandlers:
-    """Answers listings with at most *page_limit* entries each; with *digests* tags say what they name."""
+    """Answers listings, page by page as the profile has it."""
 
-    def __init__(self, storage: Storage, *, page_limit: int = 1000, digests: bool = False) -> None:
+    def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
-        self._digests = digests
-        self._page_limit = page_limit
+        self._profile = profile
+        self._tokens: dict[str, str] = {}
 
     async def tags(self, request: web.Request) -> web.Response:
         """Answer GET tags/list, in lexical order."""
         name = request.match_info["name"]
         repository = self._storage.repositories.get(name)
         if repository is None:
-            raise RegistryError(404, "NAME_UNKNOWN", "repository name not known to registry")
-        page, headers = self._page(request, sorted(repository.tags))
-        manifests: dict[str, Any] = {}
-        for tag in page if self._digests else ():
-            entry = manifests.setdefault(str(repository.tags[tag]), {"tag": [], "timeUploadedMs": "1700000000000"})
-            entry["tag"].append(tag)
-        more: dict[str, Any] = {"child": [], "manifest": manifests} if self._digests else {}
-        return document({"name": name, "tags": page, **more}, headers=headers)
+            raise RegistryError.of(self._profile.unknown or _UNKNOWN)
+        page, headers = self._page(request, self._entries(repository))
+        tags = None if self._profile.null_tags and not page else page
+        more: dict[str, Any] = (
+            {"child": [], "manifest": _named(repository, page)} if self._profile.listed_digests else {}
+        )
+        return document({"name": name, "tags": tags, **more}, self._profile.listing_type, headers)
+
+    def _entries(self, repository: FakeRepository) -> list[str]:
+        tagged = set(repository.tags.values())
+        digests = repository.manifests if self._profile.digests_among_tags else ()
+        return sorted([*repository.tags, *(str(digest) for digest in digests if digest not in tagged)])
 
     async def catalog(self, request: web.Request) -> web.Response:
         """Answer GET /v2/_catalog."""
+        if not self._profile.catalog:
+            raise RegistryError(404, "UNSUPPORTED", "there is no catalog")
         page, headers = self._page(request, sorted(self._storage.repositories))
         return document({"repositories": page}, headers=headers)
 
@@ -57,23 +67,55 @@ class ListingHandlers:
         return document(index, types.OCI_INDEX, headers)
 
     def _page(self, request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """Return the entries after `last`, at most `n`, and a Link (relative) if there are more."""
-        last = request.query.get("last", "")
+        """Return the entries after where the page begins, and a Link if there are more."""
         limit = self._limit(request.query.get("n"))
+        if limit is None:
+            return list(entries), {}
+        last = self._last(request, entries)
         rest = [entry for entry in entries if entry > last]
         page = rest[:limit]
-        if not page or len(page) == len(rest):
+        if not page or len(page) == len(rest) or self._profile.link == "absent":
             return page, {}
-        query = {key: value for key, value in request.query.items() if key != "last"}
-        link = f'<{request.path}?{urlencode(query | {"last": page[-1]})}>; rel="next"'
-        return page, {"Link": link}
+        return page, {"Link": f'<{self._link(request, page[-1])}>; rel="next"'}
 
-    def _limit(self, text: str | None) -> int:
+    def _last(self, request: web.Request, entries: Sequence[str]) -> str:
+        """Return the entry behind which the page begins, empty for the first page."""
+        if self._profile.cursor == "token":
+            return self._tokens.get(request.query.get("next_page", ""), "")
+        last = request.query.get("last", "")
+        if last and last not in entries and self._profile.cursor == "existing":
+            raise RegistryError(404, "NAME_UNKNOWN", "no such last entry")
+        return last
+
+    def _link(self, request: web.Request, last: str) -> str:
+        query = {key: value for key, value in request.query.items() if key not in {"last", "next_page"}}
+        if self._profile.cursor == "token":
+            token = secrets.token_urlsafe(8)
+            self._tokens[token] = last
+            query["next_page"] = token
+        else:
+            query["last"] = last
+        origin = f"{request.scheme}://{request.host}" if self._profile.link == "absolute" else ""
+        return f"{origin}{request.path}?{urlencode(query | dict(self._profile.link_query))}"
+
+    def _limit(self, text: str | None) -> int | None:
+        """Return the most entries of a page, None for all at once."""
+        if self._profile.pages == "never" or (self._profile.pages == "asked" and text is None):
+            return None
         if text is None:
-            return self._page_limit
-        if not text.isdecimal():
+            return self._profile.page_limit
+        if not text.isdecimal() or (self._profile.page_limit_refused and int(text) > self._profile.page_limit):
             raise RegistryError(400, "PAGINATION_NUMBER_INVALID", "n is no number of entries")
-        return min(int(text), self._page_limit)
+        return min(int(text), self._profile.page_limit)
+
+
+def _named(repository: FakeRepository, tags: Iterable[str]) -> dict[str, Any]:
+    """Return what *tags* name, as Google's registries say it."""
+    manifests: dict[str, Any] = {}
+    for tag in tags:
+        entry = manifests.setdefault(str(repository.tags[tag]), {"tag": [], "timeUploadedMs": "1700000000000"})
+        entry["tag"].append(tag)
+    return manifests
 
 
 def _referrer(raw: RawManifest, subject: str) -> dict[str, Any] | None:

@@ -1,33 +1,35 @@
 """Manifests: HEAD, GET, PUT with `?tag=`, DELETE (distribution-spec end-3, end-7, end-9)."""
 
 from collections.abc import Iterable
-from typing import Literal
+from fnmatch import fnmatchcase
 
 from aiohttp import web
 
 from image_syncer.errors import ProtocolError, TooLarge
 from image_syncer.oci import Digest, Index, RawManifest
 from image_syncer.oci import media_type as types
-from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.oci.reference import is_tag
 from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
 from image_syncer.testing.fake.exchange import read_limited
 from image_syncer.testing.fake.storage import FakeRepository, Storage
+from image_syncer.testing.profile import Profile, Refusal
 
-ManyTags = Literal["confirms", "ignores", "refuses"]
+_DOCKER_TYPES = frozenset({types.DOCKER_LIST, types.DOCKER_MANIFEST, *types.SCHEMA1})
+_UNTYPED = Refusal(400, "UNSUPPORTED", "Invalid parameter: Invalid JSON syntax")
 
 
 class ManifestHandlers:
-    """Answers what concerns manifests. With *referrers*, a subject is acknowledged by OCI-Subject."""
+    """Answers what concerns manifests."""
 
-    def __init__(self, storage: Storage, *, referrers: bool = True, many_tags: ManyTags = "confirms") -> None:
-        self._many_tags = many_tags
+    def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
-        self._referrers = referrers
+        self._profile = profile
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer HEAD and GET; a type that the Accept list leaves out is not found."""
+        if request.method == "HEAD" and self._profile.head == "refused":
+            raise RegistryError(405, "UNSUPPORTED", "no HEAD here")
         digest, raw = self._find(request)
         etag = f'"{digest}"'
         if request.headers.get("If-None-Match") == etag:
@@ -35,18 +37,22 @@ class ManifestHandlers:
         if not _accepted(raw.media_type, request.headers.getall("Accept", [])):
             raise RegistryError(404, "MANIFEST_UNKNOWN", f"found a manifest of type {raw.media_type}, not accepted")
         headers = {"Docker-Content-Digest": str(digest), "ETag": etag, "Content-Type": raw.media_type}
+        if request.method == "HEAD" and self._profile.head == "no digest":
+            del headers["Docker-Content-Digest"]
         return web.Response(body=raw.content, headers=headers)
 
     async def put(self, request: web.Request) -> web.Response:
         """Answer PUT: nothing changes unless all that the manifest names is here and its digest is right."""
         name, identifier = request.match_info["name"], request.match_info["reference"]
-        raw = _parse(await read_limited(request, MANIFEST_LIMIT_BYTES), request.headers.get("Content-Type", ""))
+        content = await read_limited(request, self._profile.manifest_limit_bytes)
+        self._check_project(name)
+        raw = _parse(content, request.headers.get("Content-Type", ""))
+        self._check_type(raw)
         digest = _digest_at(identifier, raw)
         repository = self._storage.repositories.get(name, FakeRepository())
-        subject = _check_parts(repository, raw)
+        subject = self._check_parts(repository, raw)
         tags = self._tags_beside(request) if ":" in identifier else [identifier]
-        if not all(map(is_tag, tags)):
-            raise RegistryError(400, "TAG_INVALID", "not a tag")
+        self._check_tags(repository, tags, digest)
         repository = self._storage.repository(name)
         repository.manifests[digest] = raw
         repository.tags |= dict.fromkeys(tags, digest)
@@ -54,8 +60,10 @@ class ManifestHandlers:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: by tag the tag alone, by digest the manifest and all tags on it."""
-        digest, _ = self._find(request)
         identifier = request.match_info["reference"]
+        if self._profile.deletes == "nothing" or (self._profile.deletes == "digests" and ":" not in identifier):
+            raise RegistryError.of(self._profile.undeletable)
+        digest, _ = self._find(request)
         repository = self._storage.repository(request.match_info["name"])
         if ":" not in identifier:
             del repository.tags[identifier]
@@ -67,25 +75,56 @@ class ManifestHandlers:
 
     def _tags_beside(self, request: web.Request) -> list[str]:
         tags = request.query.getall("tag", [])
-        if tags and self._many_tags == "refuses":
+        if tags and self._profile.many_tags == "refuses":
             raise RegistryError(400, "UNSUPPORTED", "no such parameter")
-        return tags if self._many_tags == "confirms" else []
+        return tags if self._profile.many_tags == "confirms" else []
+
+    def _check_project(self, name: str) -> None:
+        if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
+            raise RegistryError.of(self._profile.missing_project)
+
+    def _check_type(self, raw: RawManifest) -> None:
+        if raw.media_type in _DOCKER_TYPES and not self._profile.docker_types:
+            raise RegistryError(415, "MANIFEST_INVALID", "this type of manifest is not supported")
+        if self._profile.media_type_required and "mediaType" not in raw.document:
+            raise RegistryError.of(_UNTYPED)
+
+    def _check_tags(self, repository: FakeRepository, tags: Iterable[str], digest: Digest) -> None:
+        if not all(map(is_tag, tags)):
+            raise RegistryError(400, "TAG_INVALID", "not a tag")
+        for tag in tags:
+            fixed = self._profile.immutable_tags and fnmatchcase(tag, self._profile.immutable_tags)
+            if fixed and repository.tags.get(tag, digest) != digest:
+                raise RegistryError.of(self._profile.immutable)
+
+    def _check_parts(self, repository: FakeRepository, raw: RawManifest) -> Digest | None:
+        """Refuse *raw* if something it names is missing; return its subject, which may be (distribution-spec)."""
+        parsed = raw.parse()
+        named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
+        held = repository.manifests if isinstance(parsed, Index) else repository.blobs
+        for part in () if self._profile.sparse_index and isinstance(parsed, Index) else named:
+            if part.digest not in held:
+                message = f"unknown to the repository: {part.digest}"
+                raise RegistryError(self._profile.missing_part, "MANIFEST_BLOB_UNKNOWN", message)
+        return parsed.subject.digest if parsed.subject else None
 
     def _find(self, request: web.Request) -> tuple[Digest, RawManifest]:
         name, identifier = request.match_info["name"], request.match_info["reference"]
         if ":" in identifier:
             parse_digest(identifier)
         repository = self._storage.repositories.get(name)
+        found = repository.find(identifier) if repository else None
+        if found is not None:
+            return found
+        if self._profile.unknown is not None:
+            raise RegistryError.of(self._profile.unknown)
         if repository is None:
             raise RegistryError(404, "NAME_UNKNOWN", "repository name not known to registry")
-        found = repository.find(identifier)
-        if found is None:
-            raise RegistryError(404, "MANIFEST_UNKNOWN", "manifest unknown")
-        return found
+        raise RegistryError(404, "MANIFEST_UNKNOWN", "manifest unknown")
 
     def _created(self, name: str, digest: Digest, subject: Digest | None, tags: Iterable[str]) -> web.Response:
         response = empty(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": str(digest)})
-        if subject is not None and self._referrers:
+        if subject is not None and self._profile.referrers:
             response.headers["OCI-Subject"] = str(subject)
         for tag in tags:
             response.headers.add("OCI-Tag", tag)
@@ -112,17 +151,6 @@ def _digest_at(identifier: str, raw: RawManifest) -> Digest:
     if found != digest:
         raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     return digest
-
-
-def _check_parts(repository: FakeRepository, raw: RawManifest) -> Digest | None:
-    """Refuse *raw* if something it names is missing; return its subject, which may be (distribution-spec)."""
-    parsed = raw.parse()
-    named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
-    held = repository.manifests if isinstance(parsed, Index) else repository.blobs
-    for part in named:
-        if part.digest not in held:
-            raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"unknown to the repository: {part.digest}")
-    return parsed.subject.digest if parsed.subject else None
 
 
 def _accepted(media_type: str, headers: list[str]) -> bool:

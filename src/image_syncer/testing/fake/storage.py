@@ -36,6 +36,7 @@ class Upload:
         self.offset = 0
         self.short = False
         """Whether a chunk was below the minimum, which only the last one may be."""
+        self.patches = 0
         self.closed = False
         self._file = file / self.name
         self._file.touch()

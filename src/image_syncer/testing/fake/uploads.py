@@ -1,64 +1,85 @@
 """Uploads: POST, PATCH, PUT, GET, DELETE and mount (distribution-spec end-4 to end-6, end-11, end-13, end-14)."""
 
+import hmac
 import re
+import secrets
 from contextlib import aclosing
+from fnmatch import fnmatchcase
 
 from aiohttp import ClientError, web
 
 from image_syncer.oci import Digest
-from image_syncer.testing.fake.answers import RegistryError, empty
+from image_syncer.testing.fake.answers import RegistryError, empty, read_away
 from image_syncer.testing.fake.blobs import parse_digest
 from image_syncer.testing.fake.exchange import received
 from image_syncer.testing.fake.storage import Storage, Upload
+from image_syncer.testing.profile import Profile
 
 _CONTENT_RANGE = re.compile(r"(\d+)-(\d+)")
 
 
 class UploadHandlers:
-    """Answers what concerns blobs on their way in. Chunks but the last have at least *chunk_min_bytes*."""
+    """Answers what concerns blobs on their way in."""
 
-    def __init__(self, storage: Storage, *, chunk_min_bytes: int = 0) -> None:
+    def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
-        self._chunk_min_bytes = chunk_min_bytes
+        self._profile = profile
+        self._key = secrets.token_bytes(16)
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer POST: a mount, a whole blob at once, or a new session."""
         name = request.match_info["name"]
+        if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
+            raise RegistryError.of(self._profile.missing_project)
         if "mount" in request.query:
             digest = parse_digest(request.query["mount"])
             if self._mount(name, digest, request.query.get("from")):
                 return _created(name, digest)
+            if self._profile.mount_refusal is not None:
+                raise RegistryError.of(self._profile.mount_refusal)
+        elif "from" in request.query and self._profile.mount == "everywhere":
+            raise RegistryError(405, "UNSUPPORTED", "from without mount")  # zot.
         upload = self._storage.begin(name)
         if "digest" in request.query:
             digest = parse_digest(request.query["digest"])
             await self._receive(request, upload)
             return self._commit(upload, digest)
-        headers = {"OCI-Chunk-Min-Length": str(self._chunk_min_bytes)} if self._chunk_min_bytes else {}
-        return empty(202, _progress(upload) | headers)
+        headers = self._progress(request, upload)
+        if self._profile.chunk_min_bytes and self._profile.chunk_min_told:
+            headers["OCI-Chunk-Min-Length"] = str(self._profile.chunk_min_bytes)
+        return empty(202, headers)
 
     async def patch(self, request: web.Request) -> web.Response:
         """Answer PATCH: one chunk, in order."""
         upload = self._upload(request)
-        self._check_order(request, upload)
-        if upload.short:
-            raise RegistryError(400, "SIZE_INVALID", "a chunk before this one was below OCI-Chunk-Min-Length")
-        before = upload.offset
-        await self._receive(request, upload)
-        upload.short = upload.offset - before < self._chunk_min_bytes
-        return empty(202, _progress(upload))
+        try:
+            await self._check_chunk(request, upload)
+            before, upload.patches = upload.offset, upload.patches + 1
+            await self._receive(request, upload)
+        except RegistryError:
+            if self._profile.errors_end_uploads:
+                self._storage.cancel(upload)
+            raise
+        upload.short = upload.offset - before < self._profile.chunk_min_bytes
+        if self._profile.commits_early and (upload.short or "Content-Range" not in request.headers):
+            return self._commit(upload, upload.digest("sha256"))
+        return empty(202, self._progress(request, upload))
 
     async def put(self, request: web.Request) -> web.Response:
         """Answer PUT: perhaps the last chunk or the whole blob, and the digest of everything."""
         upload = self._upload(request)
         digest = parse_digest(request.query.get("digest", ""))
-        if request.body_exists:
+        if not self._profile.closing_content:
+            await read_away(request)
+        elif request.body_exists:
             self._check_order(request, upload)
             await self._receive(request, upload)
         return self._commit(upload, digest)
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer GET: how far the upload has come."""
-        return empty(204, _progress(self._upload(request)))
+        headers = self._progress(request, self._upload(request))
+        return empty(204, headers | {"Range": f"{self._profile.range_unit}{headers['Range']}"})
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: the upload is given up."""
@@ -66,8 +87,17 @@ class UploadHandlers:
         return empty(204)
 
     def _mount(self, name: str, digest: Digest, origin: str | None) -> bool:
-        """Take *digest* over from *origin*, or from anywhere if none is named."""
-        origins = [origin] if origin is not None else list(self._storage.repositories)
+        """Take *digest* over from where the profile looks for it."""
+        origins = [origin] if origin is not None else []
+        match self._profile.mount:
+            case "never":
+                return False
+            case "everywhere":
+                origins = list(self._storage.repositories)
+            case "any" if origin is None:
+                origins = list(self._storage.repositories)
+            case _:
+                pass
         if not any(self._storage.holds(candidate, digest) for candidate in origins):
             return False
         self._storage.repository(name).blobs.add(digest)
@@ -77,20 +107,36 @@ class UploadHandlers:
         upload = self._storage.uploads.get(request.match_info["upload"])
         if upload is None or upload.repository != request.match_info["name"]:
             raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+        if self._profile.strict_state and self._is_stale(request, upload):
+            raise RegistryError(404, "BLOB_UPLOAD_INVALID", "blob upload invalid")
         return upload
+
+    async def _check_chunk(self, request: web.Request, upload: Upload) -> None:
+        """Refuse a chunk that the profile takes no more, or not of that size."""
+        allowed = {"many": None, "one": 1, "none": 0}[self._profile.patches]
+        limit, length = self._profile.chunk_max_bytes, request.content_length or 0
+        if allowed is not None and upload.patches >= allowed:
+            await read_away(request)
+            raise RegistryError(405, "UNSUPPORTED", "the blob must come whole")
+        if limit is not None and "Content-Range" in request.headers and length > limit:
+            await read_away(request)
+            raise RegistryError(413, "SIZE_INVALID", f"a chunk has at most {limit} bytes")
+        self._check_order(request, upload)
+        if upload.short:
+            raise RegistryError(400, "SIZE_INVALID", "a chunk before this one was below the minimum")
 
     def _check_order(self, request: web.Request, upload: Upload) -> None:
         """Refuse a chunk that does not begin where the last one ended, and a Location that is no longer the newest."""
-        stale = request.query.get("_state") != str(upload.offset)
+        stale = self._is_stale(request, upload)
         header = request.headers.get("Content-Range")
         if header is not None:
             match = _CONTENT_RANGE.fullmatch(header)
             length = request.content_length
             if match is None or (length is not None and int(match[2]) - int(match[1]) + 1 != length):
                 raise RegistryError(400, "SIZE_INVALID", "Content-Range and Content-Length do not agree")
-            stale = stale or int(match[1]) != upload.offset
+            stale = stale or (self._profile.order_checked and int(match[1]) != upload.offset)
         if stale:
-            raise RegistryError(416, "RANGE_INVALID", "not the next chunk", _progress(upload))
+            raise RegistryError(416, "RANGE_INVALID", "not the next chunk", self._progress(request, upload))
 
     async def _receive(self, request: web.Request, upload: Upload) -> None:
         """Keep what arrives; if the connection breaks, what was received stays for a later chunk to continue."""
@@ -110,14 +156,25 @@ class UploadHandlers:
         self._storage.commit(upload, digest)
         return _created(upload.repository, digest)
 
+    def _progress(self, request: web.Request, upload: Upload) -> dict[str, str]:
+        """Return where and from which byte an upload goes on; 0-0 stands for an empty one, as in distribution."""
+        headers = {"Range": f"0-{max(0, upload.offset - 1)}", "Docker-Upload-UUID": upload.name}
+        location = f"/v2/{upload.repository}/blobs/uploads/{upload.name}?_state={self._state(upload)}"
+        match self._profile.location:
+            case "relative":
+                headers["Location"] = location
+            case "absolute":
+                headers["Location"] = f"{request.scheme}://{request.host}{location}"
+            case "none":
+                pass
+        return headers
 
-def _progress(upload: Upload) -> dict[str, str]:
-    """Return where and from which byte an upload goes on; 0-0 stands for an empty one, as in distribution."""
-    return {
-        "Location": f"/v2/{upload.repository}/blobs/uploads/{upload.name}?_state={upload.offset}",
-        "Range": f"0-{max(0, upload.offset - 1)}",
-        "Docker-Upload-UUID": upload.name,
-    }
+    def _is_stale(self, request: web.Request, upload: Upload) -> bool:
+        return self._profile.location != "none" and request.query.get("_state") != self._state(upload)
+
+    def _state(self, upload: Upload) -> str:
+        """Return what stands for *upload* with all that has arrived: nobody else can make it up."""
+        return hmac.digest(self._key, f"{upload.name} {upload.offset}".encode(), "sha256").hex()[:24]
 
 
 def _created(name: str, digest: Digest) -> web.Response:
