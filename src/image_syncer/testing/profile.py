@@ -80,7 +80,10 @@ class Profile:
     """Patterns of the repositories that there are, or that a push makes."""
     missing_project: Refusal = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
     unknown: Refusal | None = None
-    """What is said of every repository or manifest that is not there, where that is not 404 and the usual code."""
+    """What is said of every manifest that is not there; None: MANIFEST_UNKNOWN, and NAME_UNKNOWN without its
+    repository."""
+    unknown_repository: Refusal = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+    """What is said to those who want its tags."""
     immutable_tags: str = ""
     """A pattern of tags that are set once; empty: none."""
     immutable: Refusal = Refusal(409, "TAG_IMMUTABLE", "the tag is immutable")
@@ -116,6 +119,8 @@ class Profile:
     a cut within a chunk, or an answer that was lost, loses the upload."""
     errors_end_uploads: bool = False
     """Whether a PATCH that fails takes the whole upload with it."""
+    mismatch_ends_upload: bool = True
+    """Whether a closing PUT with another digest than that of the content does."""
     location: Literal["relative", "absolute", "none"] = "relative"
     """How it says where an upload goes on; none: by Docker-Upload-UUID alone."""
     range_unit: str = ""
@@ -139,6 +144,8 @@ class Profile:
     """What else stands in that link."""
     cursor: Literal["last", "existing", "token"] = "last"
     """How a page begins: behind `last`, behind a `last` that exists (404 otherwise), or by a token of the link."""
+    sorted_tags: bool = True
+    """Whether tags come in lexical order; else in the order of their first push."""
     null_tags: bool = False
     """Whether a list without tags is null."""
     digests_among_tags: bool = False

@@ -17,6 +17,8 @@ OCI: Final = Profile()
 
 DISTRIBUTION_2_8: Final = Profile(
     name="distribution-2.8",
+    # Seen at docker-registry 2.8 of Debian (our tests compare the two), but for what names a source.
+    unknown=Refusal(404, "MANIFEST_UNKNOWN", "manifest unknown"),
     referrers=False,
     many_tags="ignores",  # The query is not looked at (2.8.3 `handlers/manifests.go`).
     missing_part=400,  # `errcode/register.go`.
@@ -25,9 +27,11 @@ DISTRIBUTION_2_8: Final = Profile(
     # offset never fits again: GET and PATCH answer 404 BLOB_UPLOAD_INVALID. A wrong Content-Range is appended.
     strict_state=True,
     order_checked=False,
+    mismatch_ends_upload=False,
     location="absolute",
     mount="named",  # `handlers/blobupload.go` takes a mount with both parameters.
     pages="never",  # 2.8.3 `handlers/tags.go` ignores n and last.
+    sorted_tags=False,
 )
 """distribution 2.8, which is docker-registry, and many products within."""
 
@@ -106,7 +110,8 @@ HARBOR: Final = Profile(
     name="harbor",
     basic_too=True,  # harbor `middleware/v2auth/auth.go`.
     many_tags="ignores",
-    unknown=Refusal(404, "NOT_FOUND", "not found"),  # Not NAME_UNKNOWN or MANIFEST_UNKNOWN.
+    unknown=Refusal(404, "NOT_FOUND", "artifact not found"),  # Not NAME_UNKNOWN or MANIFEST_UNKNOWN.
+    unknown_repository=Refusal(404, "NOT_FOUND", "repository not found"),
     missing_project=Refusal(404, "NOT_FOUND", "project not found"),
     immutable=Refusal(412, "PRECONDITION", "Failed to process request: the tag is configured as immutable."),
     missing_part=400,
@@ -114,6 +119,7 @@ HARBOR: Final = Profile(
     undeletable=Refusal(400, "UNSUPPORTED", "deleting by tag is not supported"),
     strict_state=True,  # UNVERIFIED: it is built on distribution 2.8, whose sessions are lost so.
     order_checked=False,  # UNVERIFIED, as well.
+    mismatch_ends_upload=False,  # UNVERIFIED, as well.
     mount="named",
     pages="asked",  # harbor `registry/util/util.go`.
 )

@@ -12,9 +12,7 @@ from image_syncer.oci import media_type as types
 from image_syncer.testing.fake.answers import RegistryError, document
 from image_syncer.testing.fake.blobs import parse_digest
 from image_syncer.testing.fake.storage import FakeRepository, Storage
-from image_syncer.testing.profile import Profile, Refusal
-
-_UNKNOWN = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+from image_syncer.testing.profile import Profile
 
 
 class ListingHandlers:
@@ -30,7 +28,7 @@ class ListingHandlers:
         name = request.match_info["name"]
         repository = self._storage.repositories.get(name)
         if repository is None:
-            raise RegistryError.of(self._profile.unknown or _UNKNOWN)
+            raise RegistryError.of(self._profile.unknown_repository)
         page, headers = self._page(request, self._entries(repository))
         tags = None if self._profile.null_tags and not page else page
         more: dict[str, Any] = (
@@ -41,7 +39,8 @@ class ListingHandlers:
     def _entries(self, repository: FakeRepository) -> list[str]:
         tagged = set(repository.tags.values())
         digests = repository.manifests if self._profile.digests_among_tags else ()
-        return sorted([*repository.tags, *(str(digest) for digest in digests if digest not in tagged)])
+        entries = [*repository.tags, *(str(digest) for digest in digests if digest not in tagged)]
+        return sorted(entries) if self._profile.sorted_tags else entries
 
     async def catalog(self, request: web.Request) -> web.Response:
         """Answer GET /v2/_catalog."""

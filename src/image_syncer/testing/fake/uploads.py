@@ -151,7 +151,8 @@ class UploadHandlers:
 
     def _commit(self, upload: Upload, digest: Digest) -> web.Response:
         if upload.digest(digest.algorithm) != digest:
-            self._storage.cancel(upload)
+            if self._profile.mismatch_ends_upload:
+                self._storage.cancel(upload)
             raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         self._storage.commit(upload, digest)
         return _created(upload.repository, digest)

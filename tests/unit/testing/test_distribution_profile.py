@@ -1,0 +1,188 @@
+"""The profile of distribution 2.8 does what docker-registry does: both are asked the same and answer the same."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from image_syncer.testing import Blob, FakeRegistry, profiles
+from image_syncer.testing.images import multi, single
+from image_syncer.testing.servers import DockerRegistry
+from support.registry_http import Peer
+
+CONTENT = Blob.generated("habits", 3_000).read()
+Seen = tuple[object, ...]
+
+
+class Client:
+    """Asks one registry; each answer is what can be compared: status, error code, and headers that were asked for."""
+
+    def __init__(self, http: aiohttp.ClientSession, host: str) -> None:
+        self.http = http
+        self.host = host
+
+    async def ask(self, method: str, path: str, *wanted: str, data: bytes | None = None, **headers: str) -> Seen:
+        """Return status, code and the headers *wanted*."""
+        names = {"content_range": "Content-Range", "content_type": "Content-Type"}
+        url = URL(path if path.startswith("http") else f"http://{self.host}{path}", encoded=True)
+        sent = {names[name]: value for name, value in headers.items()}
+        async with self.http.request(method, url, data=data, headers=sent) as response:
+            text = await response.read()
+            said = response.status >= 400 and response.content_type == "application/json" and text
+            code = json.loads(text)["errors"][0]["code"] if said else ""
+            return (response.status, code, *(response.headers.get(name) for name in wanted))
+
+    async def begin(self) -> str:
+        """Open an upload and return its Location, which is a whole URL."""
+        status, _, location = await self.ask("POST", "/v2/habits/app/blobs/uploads/", "Location")
+        assert status == 202
+        return str(location)
+
+    async def chunk(self, location: str, size: int = 1_000) -> str:
+        """Send a chunk and return the next Location."""
+        status, _, after = await self.ask("PATCH", location, "Location", data=CONTENT[:size])
+        assert status == 202
+        return str(after)
+
+    async def cut(self, location: str, sent_bytes: int) -> None:
+        """Promise a chunk, send *sent_bytes* of it and go away."""
+        url = urlsplit(location)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        head = f"PATCH {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 2000\r\n\r\n"
+        writer.write(head.encode() + CONTENT[:sent_bytes])
+        await writer.drain()
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
+async def client(request: pytest.FixtureRequest) -> AsyncGenerator[Client]:
+    """A client of either, each with the same content."""
+    async with aiohttp.ClientSession() as http, FakeRegistry(profiles.DISTRIBUTION_2_8) as fake:
+        host = fake.host
+        if request.param == "real":
+            docker: DockerRegistry = request.getfixturevalue("docker_registry")
+            host = docker.host
+        await asyncio.to_thread(Peer(host).push, "habits/app", single("habits"), "a", "b", "c")
+        yield Client(http, host)
+
+
+async def _whole_upload(client: Client) -> list[Seen]:
+    location = await client.chunk(await client.begin())
+    told = await client.ask("GET", location, "Range")
+    digest = Blob.of(CONTENT[:1_000]).digest
+    closed = await client.ask("PUT", f"{location}&digest={digest}", "Docker-Content-Digest")
+    return [told, closed]
+
+
+async def _empty_upload(client: Client) -> list[Seen]:
+    return [await client.ask("GET", await client.begin(), "Range")]
+
+
+async def _stale_location(client: Client) -> list[Seen]:
+    first = await client.begin()
+    await client.chunk(first)
+    return [await client.ask("GET", first), await client.ask("PATCH", first, data=CONTENT[:10])]
+
+
+async def _cut_within(client: Client) -> list[Seen]:
+    location = await client.chunk(await client.begin())
+    await client.cut(location, 500)
+    return [await client.ask("GET", location), await client.ask("PATCH", location, data=CONTENT[:10])]
+
+
+async def _cut_before(client: Client) -> list[Seen]:
+    location = await client.chunk(await client.begin())
+    await client.cut(location, 0)
+    return [await client.ask("GET", location, "Range")]
+
+
+async def _wrong_range(client: Client) -> list[Seen]:
+    location = await client.chunk(await client.begin())
+    chunk = CONTENT[:500]
+    return [await client.ask("PATCH", location, "Range", data=chunk, content_range="7-506")]
+
+
+async def _wrong_digest(client: Client) -> list[Seen]:
+    location = await client.chunk(await client.begin())
+    wrong = await client.ask("PUT", f"{location}&digest={Blob.of(b'?').digest}")
+    return [wrong, await client.ask("GET", location)]
+
+
+async def _mounts(client: Client) -> list[Seen]:
+    digest = next(iter(single("habits").blobs))
+    path = f"/v2/habits/other/blobs/uploads/?mount={digest}"
+    missing = Blob.of(b"nobody has this").digest
+    return [
+        await client.ask("POST", path),
+        await client.ask("POST", f"{path}&from=habits/none"),
+        await client.ask("POST", f"/v2/habits/other/blobs/uploads/?mount={missing}&from=habits/app"),
+        await client.ask("POST", f"{path}&from=habits/app", "Docker-Content-Digest"),
+    ]
+
+
+async def _many_tags(client: Client) -> list[Seen]:
+    root = single("habits").root
+    path = f"/v2/habits/app/manifests/{root.digest}?tag=x&tag=y"
+    put = await client.ask("PUT", path, "OCI-Tag", data=root.content, content_type=root.media_type)
+    return [put, await client.ask("HEAD", "/v2/habits/app/manifests/x")]
+
+
+async def _missing_parts(client: Client) -> list[Seen]:
+    roots = [single("incomplete").root, multi("incomplete").root]
+    return [
+        await client.ask("PUT", "/v2/habits/app/manifests/z", data=root.content, content_type=root.media_type)
+        for root in roots
+    ]
+
+
+async def _referrers(client: Client) -> list[Seen]:
+    return [(await client.ask("GET", f"/v2/habits/app/referrers/{single('habits').digest}"))[:1]]
+
+
+async def _absent(client: Client) -> list[Seen]:
+    paths = ["app/manifests/no", "none/manifests/no", "none/tags/list", f"app/blobs/{Blob.of(b'?').digest}"]
+    return [await client.ask("GET", f"/v2/habits/{path}") for path in paths]
+
+
+TAKEN = (202, "")
+LOST = (404, "BLOB_UPLOAD_INVALID")
+HABITS: dict[Callable[[Client], Awaitable[list[Seen]]], list[Seen]] = {
+    _whole_upload: [(204, "", "0-999"), (201, "", str(Blob.of(CONTENT[:1_000]).digest))],
+    _empty_upload: [(204, "", "0-0")],
+    _stale_location: [LOST, LOST],
+    _cut_within: [LOST, LOST],
+    _cut_before: [(204, "", "0-999")],
+    _wrong_range: [(202, "", "0-1499")],
+    _wrong_digest: [(400, "DIGEST_INVALID"), (204, "")],
+    _mounts: [TAKEN, TAKEN, TAKEN, (201, "", str(next(iter(single("habits").blobs))))],
+    _many_tags: [(201, "", None), (404, "")],
+    _missing_parts: [(400, "MANIFEST_BLOB_UNKNOWN"), (400, "MANIFEST_BLOB_UNKNOWN")],
+    _referrers: [(404,)],
+    _absent: [
+        (404, "MANIFEST_UNKNOWN"),
+        (404, "MANIFEST_UNKNOWN"),  # Without the repository as well.
+        (404, "NAME_UNKNOWN"),
+        (404, "BLOB_UNKNOWN"),
+    ],
+}
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.__name__.strip("_"))
+async def test_a_habit_is_that_of_the_real_one(
+    client: Client, habit: Callable[[Client], Awaitable[list[Seen]]]
+) -> None:
+    """What our profile says, docker-registry of Debian was seen to say."""
+    assert await habit(client) == HABITS[habit]
+
+
+async def test_the_whole_list_comes_whatever_is_asked(client: Client) -> None:
+    """`n` and `last` are not looked at, and there is no Link; nor is there an order."""
+    async with client.http.get(f"http://{client.host}/v2/habits/app/tags/list?n=1&last=b") as response:
+        assert sorted((await response.json(content_type=None))["tags"]) == ["a", "b", "c"]
+        assert "Link" not in response.headers
