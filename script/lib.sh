@@ -118,11 +118,12 @@ has_program() {
 # What the tests with real servers need. Without it they are skipped by name, so a failure here ends nothing.
 find_programs() {
   local program missing=()
-  for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server; do
+  for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server chromium; do
     has_program "$program" || missing+=("$program")
   done
   [ "${#missing[@]}" = 0 ] && return
-  apt_install "${missing[@]}" || true
+  # One that a distribution does not have must not cost the others.
+  apt_install "${missing[@]}" || for program in "${missing[@]}"; do apt_install "$program" || true; done
   for program in "${missing[@]}"; do
     has_program "$program" || say "not available: $program (its tests are skipped; on Debian: apt-get install $program)"
   done

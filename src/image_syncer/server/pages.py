@@ -1,10 +1,9 @@
-"""Pages for people: the dashboard and the description of the API. They need no scripts and nothing from elsewhere."""
+"""Pages for people: the dashboard and the description of the API. They need nothing from elsewhere."""
 
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -13,23 +12,12 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from image_syncer.server.backend import (
-    Backend,
-    BackendUnavailable,
-    EventFilter,
-    EventView,
-    JobFilter,
-    JobStatus,
-    JobView,
-    RuleView,
-    RunView,
-    Slice,
-)
+from image_syncer.server.backend import Backend, BackendUnavailable
 from image_syncer.server.guard import Guard
+from image_syncer.server.overview import look_over
 from image_syncer.server.replies import in_time
 
-_SHOWN: Final = Slice(limit=15)
-_SHOWN_JOBS: Final = (JobStatus.RUNNING, JobStatus.WAITING, JobStatus.FAILED)
+_REFRESH_SECONDS: Final = 15.0
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
 _SHORT: Final = 10
@@ -38,18 +26,6 @@ _HOUR: Final = 3600
 _DAY: Final = 86400
 _PAGE: Final = re.compile(r"^Page_(\w+)_$")
 _DASH: Final = "\N{EN DASH}"
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What the dashboard shows."""
-
-    problems: Sequence[str]
-    rules: Sequence[RuleView]
-    runs: Sequence[RunView]
-    counts: Mapping[JobStatus, int]
-    jobs: Mapping[JobStatus, Sequence[JobView]]
-    events: Sequence[EventView]
 
 
 class Pages:
@@ -62,8 +38,8 @@ class Pages:
         self._patience = patience_seconds
         self._clock = clock
         self._environment = _environment(base_path)
-        style = self._environment.get_template("style.css").render()
-        self._policy = _policy(style)
+        style, script = (self._environment.get_template(name).render() for name in ("style.css", "refresh.js"))
+        self._policy = _policy(style, script)
 
     def router(self, guard: Guard) -> APIRouter:
         """Return the routes, for known callers alone."""
@@ -76,7 +52,7 @@ class Pages:
     async def dashboard(self) -> Response:
         """Show what is wanted, what was done and what is being done; 503 with the reason where that is not known."""
         try:
-            overview = await in_time(self._patience, self._overview())
+            overview = await in_time(self._patience, look_over(self._backend))
         except BackendUnavailable as error:
             return self._page("unavailable.html", 503, reason=error.message)
         return self._page("dashboard.html", 200, overview=overview, now=self._now())
@@ -88,18 +64,6 @@ class Pages:
     async def openapi(self, request: Request) -> Response:
         """Give the OpenAPI description."""
         return JSONResponse(_document(request))
-
-    async def _overview(self) -> Overview:
-        backend = self._backend
-        jobs = {status: (await backend.jobs.list(JobFilter(status), _SHOWN)).items for status in _SHOWN_JOBS}
-        return Overview(
-            problems=await backend.health.problems(),
-            rules=await backend.rules.list(),
-            runs=(await backend.runs.list(None, _SHOWN)).items,
-            counts=await backend.jobs.counts(),
-            jobs=jobs,
-            events=(await backend.events.list(EventFilter(), _SHOWN)).items,
-        )
 
     def _page(self, template: str, status: int, **values: Any) -> Response:
         text = self._environment.get_template(template).render(**values)
@@ -175,16 +139,18 @@ def _environment(base_path: str) -> Environment:
     cast("dict[str, Any]", environment.filters).update(
         size=size, moment=moment, lasted=lasted, shape=shape, prose=prose
     )
-    cast("dict[str, Any]", environment.globals)["base"] = base_path
+    cast("dict[str, Any]", environment.globals).update(base=base_path, refresh_seconds=_REFRESH_SECONDS)
     return environment
 
 
-def _policy(style: str) -> str:
-    """Return the policy under which only our own style sheet applies (CSP level 3)."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    )
+def _policy(style: str, script: str) -> str:
+    """Return the policy under which only our own style sheet and our own script apply (CSP level 3)."""
+    applied = f"style-src {_fingerprint(style)}; script-src {_fingerprint(script)}; connect-src 'self'"
+    return f"default-src 'none'; {applied}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+def _fingerprint(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _document(request: Request) -> dict[str, Any]:
