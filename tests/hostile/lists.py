@@ -1,0 +1,135 @@
+"""Tag lists, words and HTTP that were made to hurt."""
+
+import gzip
+import json
+
+from aiohttp import web
+
+from hostile.behaviour import Gets, Table
+from hostile.content import serve_manifest
+from hostile.street import Outcome, Street
+from image_syncer.testing import faults
+from image_syncer.testing.images import single
+
+LISTS = Table("Tag lists")
+WORDS = Table("Words")
+LISTING = Gets(step="list tags")
+
+
+def listing(reason: str) -> Gets:
+    """Return what a tag list gets."""
+    return Gets(step="list tags", reason=reason)
+
+
+def serve_tags(street: Street, body: bytes, **headers: str) -> None:
+    """Let the source answer every page with *body*; the rule asks for all tags."""
+    street.tag = ""
+    street.source.load("app", single("a"), "v1")
+
+    async def reply(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers=headers)
+
+    street.answer(street.source, reply, kind="tags")
+
+
+TAGS = b'{"name":"app","tags":["v1"]}'
+
+
+@LISTS.add("a next page that is the same page", listing("the pages of the tag list go in circles"))
+def looping_pages(street: Street) -> None:
+    """For ever."""
+    serve_tags(street, TAGS, Link='</v2/app/tags/list?n=1000>; rel="next"')
+
+
+@LISTS.add("always another page", listing("more than 1000 pages of tags"))
+def endless_pages(street: Street) -> None:
+    """Each with an address of its own."""
+    street.tag = ""
+    street.source.load("app", single("a"), "v1")
+
+    async def reply(request: web.Request) -> web.Response:
+        link = f'</v2/app/tags/list?n=1&last={len(street.source.requests)}>; rel="next"'
+        return web.Response(body=TAGS, headers={"Link": link})
+
+    street.answer(street.source, reply, kind="tags")
+
+
+@LISTS.add("a next page at another host", listing("the next page of the tag list is at another host"))
+def page_elsewhere(street: Street) -> None:
+    """It would be asked with our token."""
+    serve_tags(street, TAGS, Link=f'<{street.elsewhere.url}/v2/app/tags/list?last=x>; rel="next"')
+
+
+@LISTS.add("a page of more than 16 MiB", listing("the answer has more than 16777216 bytes"))
+def huge_page(street: Street) -> None:
+    """One byte too much."""
+    serve_tags(street, TAGS + b" " * (16 * 1024 * 1024 + 1 - len(TAGS)))
+
+
+@LISTS.add("a page with five million values", listing("a document with more than 1000000 values"))
+def many_values(street: Street) -> None:
+    """Of three bytes each."""
+    serve_tags(street, b'{"tags":["v1"],"x":[' + b"[]," * 5_000_000 + b"0]}")
+
+
+@LISTS.add("more than 200 000 tags", listing("more than 200000 tags"))
+def many_tags(street: Street) -> None:
+    """In one page."""
+    serve_tags(street, json.dumps({"tags": [f"v{number}" for number in range(200_001)]}).encode())
+
+
+@LISTS.add("a list that is a bomb of gzip", listing(r"the tag list: the answer is compressed \(gzip\)"))
+def compressed_list(street: Street) -> None:
+    """A thousand times as large."""
+    serve_tags(street, gzip.compress(b" " * 50_000_000), **{"Content-Encoding": "gzip"})
+
+
+@LISTS.add("tags with control characters, paths and texts without end", Gets("copied", None, None))
+def wicked_tags(street: Street) -> None:
+    """What is no tag is none, and the others are copied."""
+    tags: list[object] = ["v1", "\x1b[2J", "../../etc/passwd", "a b", "x" * 129, "v1\n", "", None, {}, ["v1"]]
+    serve_tags(street, json.dumps({"tags": tags}).encode())
+
+
+def _harmless(_: Street, outcome: Outcome) -> None:
+    """Nothing that steers a terminal has come through."""
+    for character in "\x1b\x07\x9b\u202e\ufeff":
+        assert character not in outcome.written
+    assert len(outcome.image["reason"]) < 2500
+
+
+@WORDS.add(
+    "control and direction characters in an error",
+    Gets(step="resolve", reason="denied; .* answered 403"),
+    after=_harmless,
+)
+def steering_words(street: Street) -> None:
+    """Which would clear the screen, set its title, and turn the text around."""
+    text = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\ufeff all is well\r\nimage-syncer: all is well"
+    body = json.dumps({"errors": [{"code": "DENIED\x1b[2J", "message": text}]}, ensure_ascii=False)
+    street.load(single("a"))
+    street.source.faults.add(faults.answer(405), method="HEAD", kind="manifest")
+    street.source.faults.add(faults.answer(403, body=body), method="GET", kind="manifest")
+
+
+@WORDS.add(
+    "an error of many megabytes",
+    Gets(step="resolve", reason="not available; .* answered 503: x"),
+    after=_harmless,
+)
+def endless_words(street: Street) -> None:
+    """Of which 64 KiB are read."""
+    street.load(single("a"))
+    street.source.faults.add(faults.answer(405), method="HEAD", kind="manifest")
+    street.source.faults.add(faults.answer(503, body="x" * 20_000_000), method="GET", kind="manifest")
+
+
+@WORDS.add(
+    "control characters in a media type",
+    Gets(step="resolve", reason="not a manifest type that we know"),
+    after=_harmless,
+)
+def steering_type(street: Street) -> None:
+    """A message names what was found."""
+    body = json.dumps({"mediaType": "\x1b[2J\u202e\x9b", "schemaVersion": 2, "layers": []}).encode()
+    serve_manifest(street, body, "text/plain")

@@ -1,0 +1,165 @@
+"""Where hostile behaviours are tried: a source, a target and somebody else, and the command line between them."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from image_syncer.cli.main import main
+from image_syncer.testing import FakeRegistry, Image, Request
+from image_syncer.testing.threads import open_in_thread
+
+SOURCE, TARGET, ELSEWHERE = "source.example", "target.example", "elsewhere.example"
+LOGIN: Final = ("robot", "a-password-for-nobody-else")
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to: its exit code, its report's one image, and all that it wrote."""
+
+    code: int
+    image: Mapping[str, Any]
+    written: str
+
+
+@dataclass
+class Street:
+    """A *source* that holds images, an empty *target*, and somebody *elsewhere*; all of them on this machine.
+
+    With a *tunnel* they have names (`source.example`) and public addresses, as far as a client can see: it reaches them
+    through a proxy, which notes in *asked* whom it was asked for.
+    """
+
+    folder: Path
+    source: FakeRegistry
+    target: FakeRegistry
+    elsewhere: FakeRegistry
+    opened: ExitStack
+    tunnel: "Tunnel | None" = None
+    login: tuple[str, str] | None = None
+    tag: str = "v1"
+    source_host: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+
+    def address(self, registry: FakeRegistry) -> str:
+        """Return the name of *registry* for the client."""
+        if self.tunnel is None:
+            return registry.host
+        named = {id(self.source): SOURCE, id(self.target): TARGET, id(self.elsewhere): ELSEWHERE}
+        return named[id(registry)]
+
+    def url(self, registry: FakeRegistry) -> str:
+        """Return the same with its scheme."""
+        return f"{'http' if self.tunnel is None else 'https'}://{self.address(registry)}"
+
+    def load(self, image: Image) -> Image:
+        """Let the source hold *image* under the tag that is copied."""
+        self.source.load("app", image, self.tag)
+        return image
+
+    def answer(self, registry: FakeRegistry, reply: Reply, **which: str) -> None:
+        """Let *reply* answer requests to *registry* of a method and a kind; None from it lets a request pass."""
+
+        async def intercept(request: web.Request) -> web.StreamResponse | None:
+            asked = Request(request.method, request.path)
+            fits = which.get("method") in {None, asked.method} and which.get("kind") in {None, asked.kind}
+            return await reply(request) if fits else None
+
+        registry.intercept.append(intercept)
+
+    def run(self) -> Outcome:
+        """Copy the one tag by the command line, in this process."""
+        source = self.source_host or self.address(self.source)
+        rules = self.folder / "images.json"
+        rules.write_text(
+            json.dumps({f"{source}/app{f':{self.tag}' if self.tag else ''}": f"{self.address(self.target)}/copy"})
+        )
+        auth = self.folder / "auth.json"
+        user, password = self.login or ("", "")
+        entry = {"username": user, "password": password} if user else {}
+        auth.write_text(json.dumps({source: entry, self.address(self.target): entry}))
+        report, log = self.folder / "report.json", self.folder / "log"
+        files = ["--auth", str(auth), "--images", str(rules), "--report", str(report), "--log", str(log)]
+        code = main(["sync", *files, "--debug", "--retries", "0", "--state", "none", *self.arguments])
+        written = report.read_text() + log.read_text()
+        return Outcome(code, json.loads(report.read_text())["images"][0], written)
+
+
+class Tunnel:
+    """An HTTP proxy that leads a CONNECT for a known name to a port of this machine, and refuses all others."""
+
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self._ports = dict(ports)
+        self.asked: list[str] = []
+        self.port = 0
+
+    @classmethod
+    def in_thread(cls, ports: Mapping[str, int]) -> "AbstractContextManager[Tunnel]":
+        """Return a tunnel to use with a plain `with`."""
+        return open_in_thread(cls(ports).served())
+
+    @asynccontextmanager
+    async def served(self) -> AsyncGenerator["Tunnel"]:
+        """Serve, inside the context."""
+        async with serving(self._talk) as self.port:
+            yield self
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked = head.split(b" ")[1].decode()
+        self.asked.append(asked)
+        port = self._ports.get(asked.rpartition(":")[0])
+        if port is None:
+            writer.write(b"HTTP/1.1 502 Nobody\r\n\r\n")
+            return
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pipe(reader, inner_writer))
+            group.create_task(_pipe(inner_reader, writer))
+
+
+@asynccontextmanager
+async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+    """Let *talk* have every connection to a port of this machine; gives the port."""
+    connections: set[asyncio.Task[None] | None] = set()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
+        try:
+            await talk(reader, writer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # The client has gone, as most of these have reason to.
+        finally:
+            connections.discard(asyncio.current_task())
+            writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in connections:
+            if task is not None:
+                task.cancel()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    except ConnectionError:
+        pass  # One end has gone; the other follows.
+    finally:
+        writer.close()
