@@ -19,7 +19,9 @@ from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.client import Registries
 from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Access, Ceiling, Limits
+from image_syncer.registry.options import Access, Ceiling, Limits, Timeouts
+from image_syncer.registry.retry import RetryPolicy
+from image_syncer.registry.watch import Watcher
 from image_syncer.store import Memories, process_memories
 from image_syncer.store.archive import Archive, Shelf
 from image_syncer.store.remembered import run_memories
@@ -30,10 +32,11 @@ from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.result import Observer, RunResult, Silent
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
-from image_syncer.sync.work import Stop
+from image_syncer.sync.work import Stop, alongside
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
 _BURST_SECONDS = 300.0
+_LAST_NOTES_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Options:
     stop, running copies have *drain_seconds* to finish. *environment* and *home* tell where proxies, certificates and
     docker's credentials are found; None means this process's own. *state* is a file or a URL (which may hold a
     password) of what runs tell each other, opened when it is first needed; None: they tell nothing. What was not
-    confirmed for *keep* is forgotten there.
+    confirmed for *keep* is forgotten there. *postpones*: a used-up quota is not waited for, since whoever asked has a
+    queue to come back from.
     """
 
     access: tuple[Access, ...] = ()
@@ -57,13 +61,27 @@ class Options:
     ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
     state: str | None = field(default=None, repr=False)
     keep: timedelta = timedelta(days=30)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    postpones: bool = False
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How requests are repeated, and for how long registries are waited for."""
+        policy = RetryPolicy.patient(self.timeouts.patience)
+        return replace(policy, quota_patience=0.0) if self.postpones else policy
 
     @property
     def limits(self) -> Limits:
         """The bounds of every conversation with a registry that follow from *proc* and *ceilings*."""
         transfers = max(1, self.proc)
         requests = max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER)
-        return Limits(transfers=transfers, requests_per_host=requests, ceilings=self.ceilings)
+        return Limits(
+            transfers=transfers,
+            requests_per_host=requests,
+            connect_seconds=self.timeouts.connect,
+            stall_seconds=self.timeouts.stall,
+            ceilings=self.ceilings,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,14 @@ class Inspection:
     platforms: tuple[tuple[Platform, Descriptor], ...] = field(default=())
     blobs: int = 0
     size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a run is to do, and the wish to end it early."""
+
+    stop: Stop
+    execute: Callable[[Run, Stop], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -117,9 +143,9 @@ class Syncer:
 
         A *dry_run* asks the registries and reports the outcomes that would be. *force* pushes what is unchanged too.
         """
-        options = RunOptions(self._width, self._options.retries, force=force, dry_run=dry_run)
-        stop = stop or Stop(drain_seconds=self._options.drain_seconds)
-        return await self._run(options, observer, lambda run: run.execute(rules, stop=stop, rng=self._rng))
+        options = self._run_options(force=force, dry_run=dry_run)
+        order = _Order(stop or self._stop(), lambda run, stop: run.execute(rules, stop=stop, rng=self._rng))
+        return await self._run(options, observer, order)
 
     async def copy(
         self,
@@ -136,16 +162,14 @@ class Syncer:
         Copies that run at the same time without an *observer* share what they know of the targets: a blob that one of
         them has put into a registry is mounted by the others.
         """
-        options = RunOptions(self._width, self._options.retries, force=force)
-        stop = stop or Stop(drain_seconds=self._options.drain_seconds)
+        options = self._run_options(force=force)
         wanted = platforms or PlatformFilter()
         copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
+        order = _Order(stop or self._stop(), lambda run, stop: run.execute_copies(copies, stop=stop, rng=self._rng))
         if observer is not None:
-            return await self._run(options, observer, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng))
+            return await self._run(options, observer, order)
         with self._shared_copier() as copier:
-            return await self._run(
-                options, None, lambda run: run.execute_copies(copies, stop=stop, rng=self._rng), copier
-            )
+            return await self._run(options, None, order, copier)
 
     def tags(self, repository: Repository) -> AsyncIterator[str]:
         """Yield the tags of *repository* in its registry's order; `StoreError` where that cannot be done."""
@@ -184,6 +208,45 @@ class Syncer:
             if not burst.users and self._burst is burst:
                 self._burst = None
 
+    def _stop(self) -> Stop:
+        return Stop(drain_seconds=self._options.drain_seconds)
+
+    def _run_options(self, *, force: bool, dry_run: bool = False) -> RunOptions:
+        timeouts = self._options.timeouts
+        return RunOptions(
+            self._width, self._options.retries, force=force, dry_run=dry_run, image_seconds=timeouts.image
+        )
+
+    @asynccontextmanager
+    async def _without_waits_after(self, stop: Stop) -> AsyncGenerator[None]:
+        """Within the context, end all waits for registries once *stop* is requested: nobody knows how long they are."""
+
+        async def end_waits() -> None:
+            await stop.requested.wait()
+            self._registries.end_waits()
+
+        async with alongside(end_waits()):
+            try:
+                yield
+            finally:
+                self._registries.resume_waits()
+
+    async def _settle(self, stop: Stop) -> Sequence[str]:
+        """Write down what is only noted and return what people should know; in some seconds, where we must end now."""
+        limit = asyncio.timeout(None)
+
+        async def hurry() -> None:
+            await stop.at_once.wait()
+            limit.reschedule(asyncio.get_running_loop().time() + _LAST_NOTES_SECONDS)
+
+        try:
+            async with alongside(hurry()), limit:
+                return await self._memories.settle()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return ("there was no time to note in the state what was found; the next run asks the registries again",)
+
     def _copier(self, reader: ManifestReader, observer: Observer) -> Copier:
         transfers = self._options.limits.transfers
         return Copier(
@@ -194,7 +257,7 @@ class Syncer:
         self,
         options: RunOptions,
         observer: Observer | None,
-        execute: Callable[[Run], Awaitable[None]],
+        order: _Order,
         copier: Copier | None = None,
     ) -> RunResult:
         observer = observer or Silent()
@@ -204,8 +267,9 @@ class Syncer:
         run = Run(planner, copier, observer, options=options, clock=time.monotonic)
         started_at = datetime.now(UTC)
         before = dict(self._registries.requests)
-        await execute(run)
-        troubles = await self._memories.settle()
+        async with self._without_waits_after(order.stop):
+            await order.execute(run, order.stop)
+        troubles = await self._settle(order.stop)
         after = self._registries.requests
         return RunResult(
             started_at,
@@ -222,12 +286,12 @@ async def open_app(
     options: Options | None = None,
     memories: Memories | None = None,
     *,
-    waiting: Callable[[str, float], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> AsyncGenerator[Syncer]:
     """Build everything for *options*, hand out the `Syncer`, and close every connection at the end.
 
-    *memories* take the place of those in the state of *options*. *waiting* is told when a registry makes us wait, and
-    for how many seconds; None: nobody is.
+    *memories* take the place of those in the state of *options*. *watcher* is told when a registry makes us wait; None:
+    nobody is.
     """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
@@ -235,10 +299,12 @@ async def open_app(
     rng = SystemRandom()
     keychain = Keychain(options.access, environment=environment, home=home)
     async with AsyncExitStack() as stack:
-        registries = Registries(keychain, limits=options.limits, environment=environment, rng=rng)
+        registries = Registries(
+            keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
+        )
+        if watcher is not None:
+            registries.watcher = watcher
         await stack.enter_async_context(registries)
-        if waiting is not None:
-            registries.waiting = waiting
         if memories is None and options.state is not None:
             memories = await stack.enter_async_context(run_memories(_shelf(options.state, options.keep)))
         yield Syncer(registries, options, memories or process_memories(), rng=rng)

@@ -16,9 +16,13 @@
     │   ├── ProtocolError           the answer breaks the specification
     │   ├── InsecureConnection      TLS cannot be trusted, or is not spoken where it must be
     │   ├── UnknownHost             the registry's name does not exist
+    │   ├── Unexpected              a mistake of ours, met with one image
+    │   ├── Interrupted             we were told to stop while we waited for it
     │   └── Postponed               later it may work; may say when                            (retryable)
     │       ├── RateLimited         asked to slow down
+    │       │   └── QuotaUsedUp     nothing is left of a quota, and its window turns too late for us
     │       └── Unavailable         network trouble, time-out or a 5xx answer
+    │           └── RegistryDown    nothing gets through for so long that it is not asked any more
     └── CopyFailed                  one copy failed: side, step and the cause of it
 
 A message says what happened to which reference; `remedy` says what the reader can do about it. Neither ever holds a
@@ -36,19 +40,23 @@ __all__ = [
     "Denied",
     "ImageSyncerError",
     "InsecureConnection",
+    "Interrupted",
     "InvalidReference",
     "MissingContent",
     "NotFound",
     "Postponed",
     "ProtocolError",
+    "QuotaUsedUp",
     "RateLimited",
     "Refused",
+    "RegistryDown",
     "Side",
     "StoreError",
     "TagImmutable",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
+    "Unexpected",
     "UnknownHost",
     "UsageError",
 ]
@@ -156,8 +164,25 @@ class UnknownHost(StoreError):
     """The registry's name does not exist, so nobody can be asked."""
 
 
+class Unexpected(StoreError):
+    """A mistake of ours, met with one image, which must not be the end of all others; `__cause__` is what it was."""
+
+    def __init__(self, cause: Exception) -> None:
+        # Its own text is nobody's promise: it may hold anything, a signed address for instance.
+        super().__init__(f"an unexpected {type(cause).__name__}", remedy="please report it, with what --debug shows")
+        self.__cause__ = cause
+
+
+class Interrupted(StoreError):
+    """We were told to stop while we waited for a registry; nothing is wrong with what was asked of it."""
+
+
 class Postponed(StoreError):
-    """Later it may work; *retry_after* is the server's wish in seconds, None when it names none."""
+    """Later it may work; *retry_after* is the server's wish in seconds, None when it names none.
+
+    *held*: the registry as a whole is waited for. Who tries again may do so at once, and is held back at the registry's
+    door until that is worth it.
+    """
 
     retryable = True
 
@@ -166,36 +191,57 @@ class Postponed(StoreError):
         message: str,
         *,
         retry_after: float | None = None,
+        held: bool = False,
         status: int | None = None,
         code: str | None = None,
         remedy: str | None = None,
     ) -> None:
         super().__init__(message, status=status, code=code, remedy=remedy)
         self.retry_after = retry_after
+        self.held = held
 
 
 class RateLimited(Postponed):
     """The registry asks us to slow down."""
 
 
+class QuotaUsedUp(RateLimited):
+    """Nothing is left of a quota, and it is longer until its window can turn than we want to wait: *retry_after*.
+
+    Nobody was asked: it is known from an earlier answer.
+    """
+
+
 class Unavailable(Postponed):
     """Network trouble, a time-out or a server error."""
 
 
-class CopyFailed(ImageSyncerError):
-    """One copy failed: on which *side*, at which *step*, and why (*cause*).
+class RegistryDown(Unavailable):
+    """Nothing has got through to the registry for so long that it is not asked any more, but by a probe now and then.
 
-    Steps are words a reader can place: "list tags", "resolve", "read manifest", "read blob", "push blob",
-    "push manifest".
+    The message ends with the last real failure, whose status, code and remedy are its own.
     """
 
-    def __init__(self, cause: StoreError, *, side: Side, step: str) -> None:
-        super().__init__(f"{side}: {step}: {cause.message}", remedy=cause.remedy)
+
+class CopyFailed(ImageSyncerError):
+    """One copy failed: on which *side* (None: it is not one of them), at which *step*, and why (*cause*).
+
+    Steps are words a reader can place: "list tags", "resolve", "read manifest", "read blob", "push blob",
+    "push manifest"; "copy" is all of them together.
+    """
+
+    def __init__(self, cause: StoreError, *, side: Side | None, step: str) -> None:
+        super().__init__(": ".join(filter(None, (side, step, cause.message))), remedy=cause.remedy)
         self.cause = cause
-        self.side: Side = side
+        self.side: Side | None = side
         self.step = step
 
     @property
     def permanent(self) -> bool:
         """True where trying again cannot help."""
         return not self.cause.retryable
+
+    @property
+    def interrupted(self) -> bool:
+        """True where nothing failed: we were told to stop."""
+        return isinstance(self.cause, Interrupted)

@@ -12,7 +12,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-from image_syncer.errors import UsageError
+from image_syncer.errors import Unexpected, UsageError
+from image_syncer.registry.watch import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 from image_syncer.text import printable
@@ -68,15 +69,31 @@ def logging_to(options: LogOptions) -> Generator[None]:
         yield
 
 
-class LogObserver:
-    """Logs how each copy ends (an `Observer`): one closing event for each copy, when it is settled.
+class LogWatcher:
+    """Logs how registries make us wait (a `Watcher`)."""
+
+    def __init__(self) -> None:
+        self._log: Any = structlog.get_logger()
+
+    def waiting(self, wait: Wait) -> None:
+        """Log that a registry makes us wait, for how long and why."""
+        self._log.info("registry.waiting", registry=wait.registry, seconds=round(wait.seconds, 1), reason=wait.reason)
+
+    def going_on(self, registry: str) -> None:
+        """Log that *registry* is asked again, sooner than was told."""
+        self._log.info("registry.going_on", registry=registry)
+
+    def login(self, registry: str, user: str) -> None:
+        """Log who *registry* is asked as from now on."""
+        self._log.debug("registry.login", registry=registry, user=user or None)
+
+
+class LogObserver(LogWatcher):
+    """Logs how each copy ends as well (an `Observer`): one closing event for each copy, when it is settled.
 
     A failure may yet be made good by a repetition, so it is logged as `copy.failed` when it happens and gets its
     closing event from `ended`.
     """
-
-    def __init__(self) -> None:
-        self._log: Any = structlog.get_logger()
 
     def selected(self, count: int) -> None:
         """Log that *count* more copies are wanted."""
@@ -96,16 +113,14 @@ class LogObserver:
         """Log the end of one copy."""
         if result.outcome is Outcome.FAILED:
             self._log.warning("copy.failed", **_fields(result), attempts=result.attempts)
+            if result.failure is not None and isinstance(result.failure.cause, Unexpected):
+                self._log.debug("copy.mistaken", target=result.target, exc_info=result.failure.cause.__cause__)
         else:
             self._log.info("copy.finished", **_fields(result))
 
     def warned(self, text: str) -> None:
         """Log what the user should know."""
         self._log.warning("run.warned", warning=text)
-
-    def waiting(self, registry: str, seconds: float) -> None:
-        """Log that *registry* makes us wait."""
-        log_waiting(registry, seconds)
 
     def stopping(self, drain_seconds: float) -> None:
         """Log that the run is asked to stop."""
@@ -124,11 +139,6 @@ class LogObserver:
             bytes=result.transferred.copied,
             seconds=round((result.finished_at - result.started_at).total_seconds(), 3),
         )
-
-
-def log_waiting(registry: str, seconds: float) -> None:
-    """Log that *registry* makes us wait."""
-    structlog.get_logger().info("registry.waiting", registry=registry, seconds=round(seconds, 1))
 
 
 def mask_secrets(_logger: object, _method: str, event: Event) -> Event:

@@ -172,8 +172,8 @@ def test_an_interrupted_run_drains_reports_and_can_be_run_again(
 
 
 @pytest.mark.usefixtures("rules")
-def test_a_second_signal_stops_at_once(cli: CommandLine, target: FakeRegistry) -> None:
-    """No drain is waited for, and the old report stays."""
+def test_a_second_signal_stops_at_once_and_the_report_is_written(cli: CommandLine, target: FakeRegistry) -> None:
+    """No drain is waited for; what was not finished is named, and the next run copies it."""
     cli.write("report.json", "of yesterday")
     stall_uploads(target)
     process = cli.start(*FILES, "--report", "report.json")
@@ -182,8 +182,12 @@ def test_a_second_signal_stops_at_once(cli: CommandLine, target: FakeRegistry) -
     assert process.stderr is not None
     assert any("stopping" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 130
-    assert cli.read("report.json") == "of yesterday"
+    assert process.wait(timeout=30) == 130
+    report = json.loads(cli.read("report.json"))
+    assert (report["summary"]["copied"], report["summary"]["skipped"]) == (1, 5)
+    assert {image["reason"] for image in report["images"]} == {None, "interrupted"}
+    target.intercept.clear()
+    assert json.loads(cli.run(*FILES, "--output", "json").stdout)["summary"]["copied"] == 5
 
 
 def test_looking_stops_at_the_first_signal(cli: CommandLine, source: FakeRegistry) -> None:

@@ -17,6 +17,7 @@ from image_syncer.registry.client import Registries
 from image_syncer.registry.credentials import Keychain
 from image_syncer.registry.options import Access, Limits
 from image_syncer.registry.retry import Clock, RetryPolicy
+from image_syncer.registry.watch import Unwatched, Wait
 from image_syncer.store import Chunk, Opener
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.fake_registry import Interceptor
@@ -43,6 +44,27 @@ class FakeTime:
         self.waits.append(seconds)
         self.seconds += seconds
         await asyncio.sleep(0)
+
+
+@dataclass(slots=True)
+class Told(Unwatched):
+    """A watcher that keeps what it is told."""
+
+    waits: list[Wait] = field(default_factory=list[Wait])
+    going: list[str] = field(default_factory=list[str])
+    logins: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    def waiting(self, wait: Wait) -> None:
+        """Keep it."""
+        self.waits.append(wait)
+
+    def going_on(self, registry: str) -> None:
+        """Keep it."""
+        self.going.append(registry)
+
+    def login(self, registry: str, user: str) -> None:
+        """Keep it."""
+        self.logins.append((registry, user))
 
 
 @asynccontextmanager

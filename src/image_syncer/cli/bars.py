@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from image_syncer.cli.progress import Tally, remaining_seconds
+from image_syncer.cli.progress import Tally, Waits, remaining_seconds
 from image_syncer.cli.text import printable, size, whole_duration
 from image_syncer.sync.result import Outcome, RunResult
 
@@ -24,8 +24,9 @@ class Bars:
 
     interval = 0.125
 
-    def __init__(self, tally: Tally, console: Console | None = None) -> None:
+    def __init__(self, tally: Tally, waits: Waits, console: Console | None = None) -> None:
         self._tally = tally
+        self._waits = waits
         self._waiting = Spinner("dots", Text("Looking at the registries", style="dim"), style="cyan")
         self._live = Live(
             self._waiting,
@@ -39,7 +40,7 @@ class Bars:
     def tick(self) -> None:
         """Draw how things stand."""
         drawing = draw(self._tally, self._tally.sample()) if self._tally.total else self._waiting
-        self._live.update(drawing, refresh=True)
+        self._live.update(Group(drawing, *_waiting(self._waits)), refresh=True)
 
     def close(self, _result: RunResult | None) -> None:
         """Clear the bar and show the cursor again; how it ended stands in the result."""
@@ -68,6 +69,14 @@ def _notes(tally: Tally, rate: float) -> Text:
         (moved if tally.known_bytes > 0 else "", "dim"),
     )
     return Text.assemble(*notes, no_wrap=True, overflow="ellipsis")
+
+
+def _waiting(waits: Waits) -> list[Text]:
+    """Return a line for each registry that makes us wait."""
+    lines = [Text.assemble(("  \u2026 ", "yellow"), (printable(line), "yellow")) for line in waits.lines()]
+    for line in lines[:_SHOWN]:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return lines[:_SHOWN]
 
 
 def _running(tally: Tally) -> list[Text]:

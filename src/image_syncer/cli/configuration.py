@@ -14,6 +14,7 @@ from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Timeouts
 from image_syncer.sync.rule import Rule
 
 DEFAULT_FILES: Final = ("configs/sync.yaml", "configs/sync.yml", "configs/sync.json")
@@ -69,6 +70,33 @@ def schema() -> int:
 def platforms(work: Work) -> PlatformFilter:
     """Return the platform filter of `--os`, `--arch` and `--platform`."""
     return PlatformFilter.parse(work.os, work.arch, work.platform)
+
+
+def timeouts(work: Work, written: Timeouts) -> Timeouts:
+    """Return how long is waited for what: as the options of *work* say, else as it is *written* in the file."""
+    patience = _seconds(work.patience, "--patience", least=0.0)
+    stall = _seconds(work.stall_timeout, "--stall-timeout", least=1.0)
+    image = _seconds(work.image_timeout, "--image-timeout", least=1.0)
+    return replace(
+        written,
+        patience=written.patience if patience is None else patience,
+        stall=written.stall if stall is None else stall,
+        image=written.image if image is None else image,
+    )
+
+
+def _seconds(text: str | None, option: str, *, least: float) -> float | None:
+    if text is None:
+        return None
+    from image_syncer.config.native_values import parse_duration  # noqa: PLC0415 - pydantic is slow to import
+
+    try:
+        seconds = parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", remedy=f"{option} 10m") from error
+    if seconds < least:
+        raise UsageError(f"{option}: shorter than a second")
+    return seconds
 
 
 def validate(given: Files, voice: Voice) -> int:

@@ -44,6 +44,15 @@ class Work:
     retries: Annotated[
         int, typer.Option("--retries", "-r", min=0, max=100, metavar="N", help="Repetitions of what failed.")
     ] = 2
+    patience: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long a registry may make us wait: 10m if not said.")
+    ] = None
+    stall_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="A transfer without a byte for so long is broken off: 60s.")
+    ] = None
+    image_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="What one image may take; no limit if not said.")
+    ] = None
     os: Annotated[list[str], typer.Option(metavar="OS[:VERSION]", help="Copy these systems only; repeatable.")] = field(
         default_factory=list[str]
     )

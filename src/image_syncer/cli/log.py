@@ -7,18 +7,15 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from image_syncer.cli.flags import Voice
+from image_syncer.registry.watch import Unwatched, Watcher
 from image_syncer.sync.result import Observer, RunResult, Silent
 
 
-class RunLog(Observer, Protocol):
-    """What is logged of a run: what an observer is told, and what else happens to it."""
+class RunLog(Observer, Watcher, Protocol):
+    """What is logged of a run: what an observer and a watcher are told, and what else happens to it."""
 
     def warned(self, text: str) -> None:
         """The user should know *text*."""
-        ...
-
-    def waiting(self, registry: str, seconds: float) -> None:
-        """*registry* makes us wait."""
         ...
 
     def stopping(self, drain_seconds: float) -> None:
@@ -30,13 +27,10 @@ class RunLog(Observer, Protocol):
         ...
 
 
-class NoLog(Silent):
+class NoLog(Silent, Unwatched):
     """Where nobody wants a log."""
 
     def warned(self, text: str) -> None:
-        """Ignore it."""
-
-    def waiting(self, registry: str, seconds: float) -> None:
         """Ignore it."""
 
     def stopping(self, drain_seconds: float) -> None:

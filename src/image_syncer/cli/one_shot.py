@@ -10,23 +10,22 @@ from pathlib import Path
 
 from image_syncer.app import Options, Syncer, open_app
 from image_syncer.cli import files
-from image_syncer.cli.configuration import load, pick, platforms
+from image_syncer.cli.configuration import load, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.flags import Papers, Rules, Voice, Work
 from image_syncer.cli.log import RunLog, run_log, stderr_is_json
 from image_syncer.cli.output import closing, show, success_map
-from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, keep_ticking
+from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, Waits, Watchers, keep_ticking
 from image_syncer.cli.references import parse_source, parse_target
 from image_syncer.cli.report import report
 from image_syncer.cli.run import Signals, run
 from image_syncer.cli.state import wanted_state
 from image_syncer.config.load import load_auth
 from image_syncer.config.model import Configuration
+from image_syncer.errors import ImageSyncerError
+from image_syncer.registry.options import Timeouts
 from image_syncer.sync.result import Observer, RunResult
 from image_syncer.sync.work import Stop
-
-Waiting = Callable[[str, float], None]
-"""Is told which registry makes us wait, and for how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ def synchronise(
         state=state,
         keep=configuration.state.keep,
         ceilings=configuration.ceilings,
+        timeouts=timeouts(work, configuration.timeouts),
     )
     return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)
 
@@ -80,7 +80,9 @@ def copy(ends: tuple[str, Sequence[str]], auth: Path | None, work: Work, papers:
 
     access = load_auth(auth, environment=os.environ) if auth else ()
     state = wanted_state(work.state, Configuration(access, ()))
-    options = Options(access=access, proc=work.proc, retries=work.retries, state=state)
+    options = Options(
+        access=access, proc=work.proc, retries=work.retries, state=state, timeouts=timeouts(work, Timeouts())
+    )
     return carry_out(Order(options, perform, listed=True), papers, voice)
 
 
@@ -91,64 +93,58 @@ def carry_out(order: Order, papers: Papers, voice: Voice) -> int:
             files.check_writable(path, option)
     with run_log(voice, {"dry_run": True} if order.dry_run else {}) as log:
         _warn([*order.warnings, *_format_warning(papers)], voice, log)
-        result, interrupted = _run(order, voice, log)
+        result, interrupted, trouble = _run(order, papers, voice, log)
         log.ended(result)
         _warn(result.warnings, voice)
-        try:
-            _write_papers(result, papers)
-        finally:
-            _show(result, order, voice)
+        _show(result, order, voice)
+        if trouble is not None:
+            raise trouble
     return interrupted or int(result.failed)
 
 
-def _run(order: Order, voice: Voice, log: RunLog) -> tuple[RunResult, int | None]:
-    """Return the result, and the exit code of the signal that cut it short (None: nothing did)."""
+def _run(
+    order: Order, papers: Papers, voice: Voice, log: RunLog
+) -> tuple[RunResult, int | None, ImageSyncerError | None]:
+    """Return the result, the exit code of the signal that cut it short, and why a paper could not be written."""
     tally = Tally(time.monotonic)
-    display = _display(voice, tally)
+    display, waits = _display(voice, tally)
     stop = Stop(drain_seconds=order.options.drain_seconds)
 
     def ask_to_stop() -> None:
         stop.requested.set()
         _note_interruption(voice, log, stop)
 
-    signals = Signals(first=ask_to_stop, last=lambda: display.close(None))
+    signals = Signals(first=ask_to_stop, second=stop.at_once.set, last=lambda: display.close(None))
+
+    async def work() -> tuple[RunResult, ImageSyncerError | None]:
+        async with open_app(order.options, watcher=Watchers(waits, log)) as syncer, asyncio.TaskGroup() as group:
+            ticking = group.create_task(keep_ticking(display), name="progress")
+            try:
+                result = await order.perform(syncer, Several(tally, log), stop)
+            finally:
+                ticking.cancel()
+            return result, _papers_trouble(result, papers)  # First of all: closing down may take its time.
+
     try:
-        result = run(_watched(order, Several(tally, log), stop, display, _told(voice, log)), signals)
+        result, trouble = run(work(), signals)
     except BaseException:
         display.close(None)
         raise
     display.close(result)
-    return result, signals.exit_code
+    return result, signals.exit_code, trouble
 
 
-async def _watched(order: Order, observer: Observer, stop: Stop, display: Display, waiting: Waiting) -> RunResult:
-    async with open_app(order.options, waiting=waiting) as syncer, asyncio.TaskGroup() as group:
-        ticking = group.create_task(keep_ticking(display), name="progress")
-        try:
-            return await order.perform(syncer, observer, stop)
-        finally:
-            ticking.cancel()
-
-
-def _told(voice: Voice, log: RunLog) -> Waiting:
-    """Return who is told that a registry makes us wait: the *log*, and whoever looks at stderr."""
-
-    def tell(registry: str, seconds: float) -> None:
-        log.waiting(registry, seconds)
-        if not voice.quiet and not stderr_is_json(voice):
-            say(f"{registry}: asked to wait, next request in {seconds:.0f} s")
-
-    return tell
-
-
-def _display(voice: Voice, tally: Tally) -> Display:
+def _display(voice: Voice, tally: Tally) -> tuple[Display, Waits]:
+    """Return what shows how things stand, and what knows who makes us wait."""
     if voice.quiet or stderr_is_json(voice):
-        return Nothing()
+        return Nothing(), Waits(time.monotonic)
     if voice.no_progress or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return Lines(tally, say)
+        waits = Waits(time.monotonic, say)
+        return Lines(tally, waits, say), waits
     from image_syncer.cli.bars import Bars  # noqa: PLC0415 - Rich is needed on a terminal only
 
-    return Bars(tally)
+    waits = Waits(time.monotonic)
+    return Bars(tally, waits), waits
 
 
 def _warn(warnings: Sequence[str], voice: Voice, log: RunLog | None = None) -> None:
@@ -169,6 +165,15 @@ def _note_interruption(voice: Voice, log: RunLog, stop: Stop) -> None:
 def _format_warning(papers: Papers) -> list[str]:
     form = papers.output_images_format
     return [] if form in {"yaml", "json"} else [f"--output-images-format {form}: neither yaml nor json; taken as yaml"]
+
+
+def _papers_trouble(result: RunResult, papers: Papers) -> ImageSyncerError | None:
+    """Write the papers about *result* and return why one could not be written, None where all were."""
+    try:
+        _write_papers(result, papers)
+    except ImageSyncerError as error:
+        return error
+    return None
 
 
 def _write_papers(result: RunResult, papers: Papers) -> None:

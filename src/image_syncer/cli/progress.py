@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from image_syncer.cli.text import size
+from image_syncer.cli.text import size, whole_duration
+from image_syncer.registry.watch import Wait, Watcher
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Observer, Outcome, RunResult
 
@@ -99,6 +100,60 @@ class Tally:
         return max(0.0, (self.moved_bytes - first_bytes) / max(now - first_time, 0.001))
 
 
+class Waits:
+    """Which registries make us wait now, until when and why (a `Watcher`). *say* gets a line when a wait begins."""
+
+    def __init__(self, clock: Callable[[], float], say: Callable[[str], None] = lambda _: None) -> None:
+        self._clock = clock
+        self._say = say
+        self._waits: dict[str, tuple[float, str]] = {}
+
+    def waiting(self, wait: Wait) -> None:
+        """Note that a registry makes us wait."""
+        self._waits[wait.registry] = self._clock() + wait.seconds, wait.reason
+        self._say(_wait_line(wait.registry, wait.reason, wait.seconds))
+
+    def going_on(self, registry: str) -> None:
+        """Note that *registry* is asked again."""
+        if self._waits.pop(registry, None) is not None:
+            self._say(f"{registry}: answers again")
+
+    def login(self, registry: str, user: str) -> None:
+        """Ignore it."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each registry that makes us wait at this moment, with what is left of it."""
+        now = self._clock()
+        self._waits = {registry: wait for registry, wait in self._waits.items() if wait[0] > now}
+        return [_wait_line(registry, reason, until - now) for registry, (until, reason) in self._waits.items()]
+
+
+def _wait_line(registry: str, reason: str, seconds: float) -> str:
+    return f"{registry}: {reason}, next request in {whole_duration(seconds)}"
+
+
+class Watchers:
+    """Tells several watchers the same (a `Watcher`)."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def waiting(self, wait: Wait) -> None:
+        """Pass it on."""
+        for watcher in self._watchers:
+            watcher.waiting(wait)
+
+    def going_on(self, registry: str) -> None:
+        """Pass it on."""
+        for watcher in self._watchers:
+            watcher.going_on(registry)
+
+    def login(self, registry: str, user: str) -> None:
+        """Pass it on."""
+        for watcher in self._watchers:
+            watcher.login(registry, user)
+
+
 def remaining_seconds(tally: Tally, rate: float) -> float | None:
     """Return how long the rest will take, None while nobody can tell.
 
@@ -152,8 +207,9 @@ class Lines:
 
     interval = 0.5
 
-    def __init__(self, tally: Tally, say: Callable[[str], None]) -> None:
+    def __init__(self, tally: Tally, waits: Waits, say: Callable[[str], None]) -> None:
         self._tally = tally
+        self._waits = waits
         self._say = say
         self._said_at = 0.0
         self._said: tuple[int, int, int] = (0, 0, 0)
@@ -168,6 +224,8 @@ class Lines:
         if state != self._said or quiet_for >= _SIGN_OF_LIFE_SECONDS:
             self._said, self._said_at = state, self._tally.elapsed
             self._say(progress_line(self._tally))
+            for line in self._waits.lines():
+                self._say(line)
 
     def close(self, result: RunResult | None) -> None:
         """Say how it ended."""

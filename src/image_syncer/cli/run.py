@@ -1,26 +1,33 @@
-"""Running a coroutine under signals: the first asks for an orderly end, the second is the end."""
+"""Running a coroutine under signals: the first asks for an orderly end, the second for one at once."""
 
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import typer
 
 Value = TypeVar("Value")
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
+_LAST_SECONDS: Final = 10.0  # Within them a second signal ends the program, whatever it is busy with.
 
 
 class Signals:
     """Watches SIGINT and SIGTERM.
 
-    The first one calls *first*. The second ends the program where it stands, after *last* has put the terminal right.
+    The first one calls *first*, which begins an orderly end. The second calls *second*, which must end the work at
+    once; who can not do that in time is ended where he stands, and so is everybody by a third one, after *last* has put
+    the terminal right. Without *second* the second is the end.
     """
 
-    def __init__(self, first: Callable[[], None], last: Callable[[], None]) -> None:
+    def __init__(
+        self, first: Callable[[], None], last: Callable[[], None], second: Callable[[], None] | None = None
+    ) -> None:
         self._first = first
+        self._second = second
         self._last = last
         self._received: signal.Signals | None = None
 
@@ -39,8 +46,18 @@ class Signals:
         for watched in _WATCHED:
             loop.remove_signal_handler(watched)
             # Not the loop's: this one must also work while the loop is busy, and after it has closed.
-            signal.signal(watched, lambda again, _frame: self._end(again))
+            signal.signal(watched, lambda again, _frame: self._ask_again(loop, again))
         self._first()
+
+    def _ask_again(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        second, self._second = self._second, None
+        if second is None:
+            self._end(number)
+        watchdog = threading.Timer(_LAST_SECONDS, self._end, [number])
+        watchdog.daemon = True
+        watchdog.start()
+        if not loop.is_closed():  # Otherwise the work is done, and what came of it is being written.
+            loop.call_soon_threadsafe(second)
 
     def _end(self, number: int) -> NoReturn:
         self._last()

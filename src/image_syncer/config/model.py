@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from image_syncer.registry.options import Access, Ceiling
+from image_syncer.registry.options import Access, Ceiling, Timeouts
 from image_syncer.sync.rule import Rule, Schedule
 
 HookKind = Literal[
@@ -173,7 +173,7 @@ class Configuration:
     What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
     *limits* bounds by registry how many copies run at once that read from it or write to it, over a whole fleet.
     *ceilings* bounds by registry how much one process asks of it at once.
-    *files* are the others that were read for it.
+    *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
 
     access: tuple[Access, ...]
@@ -187,6 +187,7 @@ class Configuration:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
     files: tuple[str, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     @property
     def schedules(self) -> tuple[RuleSchedule, ...]:

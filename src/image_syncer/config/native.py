@@ -13,6 +13,7 @@ from image_syncer.config.native_model import (
     RegistrySection,
     RuleSection,
     StateSection,
+    TimeoutsSection,
 )
 from image_syncer.config.native_reader import Paper, Step
 from image_syncer.config.native_rules import parse_rule
@@ -21,10 +22,11 @@ from image_syncer.config.node import MapNode, shown
 from image_syncer.config.problems import Problems
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Access, Ceiling, Credential
+from image_syncer.registry.options import Access, Ceiling, Credential, Timeouts
 from image_syncer.sync.rule import Rule
 
 _SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
+_SHORTEST_TIMEOUT = timedelta(seconds=1)
 _NO_RULES = "no rules: nothing will be copied"
 _NO_SENDER = "events trigger rules here, but neither hooks: nor queues: says where they come from"
 
@@ -45,6 +47,7 @@ def parse_native(
     queues = [queue for name, section in written.queues.items() if (queue := parse_queue(name, section, paper))]
     server = parse_server(written.server, paper) if written.server else None
     state = _state(written.state, paper) if written.state else StateSettings()
+    timeouts = _timeouts(written.timeouts, paper)
     paper.problems.raise_found()
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
@@ -59,6 +62,7 @@ def parse_native(
         state,
         limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
         ceilings={host: Ceiling(limit.transfers, limit.requests) for host, limit in limits.items()},
+        timeouts=timeouts,
     )
 
 
@@ -124,6 +128,18 @@ def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSecti
     """Return *section* with what the file says of all rules, where it says nothing itself."""
     unsaid = {key: value for key, value in defaults if getattr(section, key) is None}
     return section.model_copy(update=unsaid)
+
+
+def _timeouts(section: TimeoutsSection, paper: Paper) -> Timeouts:
+    for key in ("connect", "stall", "image"):
+        value: timedelta | None = getattr(section, key)
+        with paper.at("timeouts", key):
+            if value is not None and value < _SHORTEST_TIMEOUT:
+                raise UsageError(f"timeouts.{key}: shorter than a second")
+    image = None if section.image is None else section.image.total_seconds()
+    return Timeouts(
+        section.connect.total_seconds(), section.stall.total_seconds(), image, section.patience.total_seconds()
+    )
 
 
 def _state(section: StateSection, paper: Paper) -> StateSettings:

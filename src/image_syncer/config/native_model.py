@@ -96,6 +96,18 @@ class DefaultsSection(Section):
     recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
 
 
+class TimeoutsSection(Section):
+    """How long is waited for what; 1s at least, but for the patience, which may be none (0s)."""
+
+    connect: Duration = Field(default=timedelta(seconds=30), description="Until a connection is there.")
+    stall: Duration = Field(default=timedelta(seconds=60), description="Without a byte sent or received.")
+    image: Duration | None = Field(default=None, description="What one image may take as a whole; left out, no limit.")
+    patience: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long a registry may make us wait that throttles, has no quota left, or has gone away.",
+    )
+
+
 class HeaderSection(Section):
     """A header that the sender adds, word for word."""
 
@@ -188,6 +200,7 @@ class NativeFile(Section):
     )
     rules: tuple[RuleSection, ...] = ()
     defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="For all rules.")
+    timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="How long is waited for what.")
     hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])
     server: ServerSection | None = None
     state: StateSection | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from image_syncer.app import Options, Syncer, open_app
 from image_syncer.store import Memories
-from image_syncer.telemetry import log_waiting
+from image_syncer.telemetry import LogWatcher
 
 
 @dataclass(slots=True)
@@ -70,5 +70,5 @@ async def open_connections(options: Options, memories: Memories | None = None) -
 
 async def _open(options: Options, memories: Memories | None) -> _Generation:
     async with AsyncExitStack() as stack:
-        syncer = await stack.enter_async_context(open_app(options, memories, waiting=log_waiting))
+        syncer = await stack.enter_async_context(open_app(options, memories, watcher=LogWatcher()))
         return _Generation(syncer, stack.pop_all())

@@ -88,8 +88,14 @@ def worker_options_of(configuration: Configuration) -> WorkerOptions:
 def options_of(configuration: Configuration) -> Options:
     """Return how registries are talked to. Jobs are repeated by the queue, so copies are not."""
     if configuration.fork is None:
-        return Options(configuration.access, retries=0, ceilings=configuration.ceilings)
-    return Options(configuration.access, proc=configuration.fork.transfers, retries=0)
+        return Options(
+            configuration.access,
+            retries=0,
+            ceilings=configuration.ceilings,
+            timeouts=configuration.timeouts,
+            postpones=True,
+        )
+    return Options(configuration.access, proc=configuration.fork.transfers, retries=0, postpones=True)
 
 
 def now() -> datetime:

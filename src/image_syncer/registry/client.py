@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -14,16 +14,18 @@ from image_syncer.registry.endpoint import Endpoint
 from image_syncer.registry.host import Host
 from image_syncer.registry.options import Access, Credential, Limits
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.registry.rests import Rests
 from image_syncer.registry.retry import Clock, Retrying, RetryPolicy
 from image_syncer.registry.throttle import Throttle
 from image_syncer.registry.transport import Transport
+from image_syncer.registry.watch import Unwatched, Watcher
 
 
 class Registries:
     """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
 
     *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
-    first request to a repository. *waiting* is told when a registry makes us wait, and for how many seconds.
+    first request to a repository. *watcher* is told when a registry makes us wait.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Registries:
         self._keychain = keychain
         self._limits = limits or Limits()
         self._clock = clock or Clock()
-        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock)
+        self._rests = Rests(self._clock.sleep)
+        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._rests.rest)
         self._transport = Transport(self._limits, environment)
-        self.waiting: Callable[[str, float], None] = lambda _registry, _seconds: None
+        self.watcher: Watcher = Unwatched()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
@@ -80,12 +83,22 @@ class Registries:
         """Return the places of *registry*; the same object each time."""
         if registry not in self._throttles:
             self._throttles[registry] = Throttle(
+                registry,
                 self._limits.of(registry),
                 self._clock,
-                patience=self._retrying.policy.patience,
-                waiting=lambda seconds: self.waiting(registry, seconds),
+                policy=self._retrying.policy,
+                rests=self._rests,
+                watcher=self.watcher,
             )
         return self._throttles[registry]
+
+    def end_waits(self) -> None:
+        """End every wait for a registry with `Interrupted`, now and until `resume_waits`: we are told to stop."""
+        self._rests.stop()
+
+    def resume_waits(self) -> None:
+        """Let registries be waited for again."""
+        self._rests.resume()
 
     async def _connect(self, repository: Repository) -> Endpoint:
         if repository not in self._known:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
@@ -16,7 +17,7 @@ from image_syncer.registry.quirks import Quirks
 from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
 from image_syncer.registry.retry import Retrying
 from image_syncer.registry.throttle import Operation, Throttle
-from image_syncer.registry.transport import Body, Headers, Response
+from image_syncer.registry.transport import Body, ConnectionRefused, HandshakeBroken, Headers, Response
 from image_syncer.registry.urls import origin_of
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
@@ -103,7 +104,7 @@ class Endpoint:
         try:
             response = await stack.enter_async_context(self.host.exchange(call))
         except StoreError as error:
-            if isinstance(call.body, Body):
+            if isinstance(call.body, Body) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # It may be the body's own failure, which says nothing about this registry.
             raise self._heeded(error, operation, began) from error.__cause__
         # How long an answer takes to a request with a body depends on the line as well.
@@ -125,7 +126,9 @@ class Endpoint:
 
         Who was asked to slow down and not told for how long gets told by us.
         """
-        if _is_congestion(error):
+        if isinstance(error, Unavailable) and is_outage(error):
+            error.held = self.throttle.failed(operation, began, error, congested=error.status in _CONGESTED)
+        elif isinstance(error, RateLimited) or error.status == HTTPStatus.REQUEST_TIMEOUT:
             self.throttle.congested(operation, began)
         elif error.status is not None:
             self.throttle.succeeded(operation, began)
@@ -204,9 +207,9 @@ class Conversation:
         return self.asked(self.repository.at(blob.digest), upload=upload)
 
 
-def _is_congestion(error: StoreError) -> bool:
-    """Whether *error* says that the registry is busy, and not that something is wrong with one request."""
-    return isinstance(error, RateLimited) or (isinstance(error, Unavailable) and error.status in _CONGESTED)
+def is_outage(error: Unavailable) -> bool:
+    """Whether *error* is what a registry that is down looks like, and not what may be about one request alone."""
+    return error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _other_host(registry: str, url: str) -> str:

@@ -40,6 +40,21 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long is waited for what, in seconds.
+
+    *connect* and *stall* (nothing sent or received) bound every request. *image* is what one image may take as a whole,
+    None: as long as it takes. *patience* is how long a registry may make us wait that throttles or whose quota is used
+    up, or that has gone away.
+    """
+
+    connect: float = 30.0
+    stall: float = 60.0
+    image: float | None = None
+    patience: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of every conversation with a registry; durations in seconds, sizes in bytes.
 

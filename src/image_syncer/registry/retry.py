@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from random import Random
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from image_syncer.errors import ContentMismatch, Postponed, RateLimited, StoreError
+from image_syncer.errors import (
+    ContentMismatch,
+    Postponed,
+    QuotaUsedUp,
+    RateLimited,
+    RegistryDown,
+    StoreError,
+)
 
 Result = TypeVar("Result")
 
@@ -37,19 +44,39 @@ class RetryPolicy:
     `min(longest_wait, first_wait * 2 ** (n - 1))`, or what the server asked for. *patience* bounds what is waited
     for one operation as a whole. All in seconds.
 
-    Being asked to slow down is no failed attempt: it is waited for until the patience is over.
+    Being asked to slow down is no failed attempt: it is waited for until the patience is over. Nor is a failure while
+    the registry as a whole is waited for: a used-up quota for *quota_patience*, one that is down for *outage_patience*,
+    one that has never answered for *absent_patience*.
     """
 
     attempts: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
     patience: float = 600.0
+    quota_patience: float = 600.0
+    outage_patience: float = 60.0
+    absent_patience: float = 10.0
+
+    @classmethod
+    def patient(cls, seconds: float) -> Self:
+        """Return the policy of who has *seconds* for a registry that makes him wait, whatever the reason."""
+        usual = cls()
+        return cls(
+            patience=seconds,
+            quota_patience=seconds,
+            outage_patience=min(seconds, usual.outage_patience),
+            absent_patience=min(seconds, usual.absent_patience),
+        )
 
     def wait_after(self, failure: StoreError, attempt: int, rng: Random) -> float | None:
         """Return the seconds to wait after *failure* of attempt number *attempt* (from 1); None to give up.
 
         Attempts that ended with being asked to slow down are not counted.
         """
+        if isinstance(failure, QuotaUsedUp | RegistryDown):
+            return None  # It has been waited for.
+        if is_held(failure):
+            return 0.0
         wished = wait_wished(failure)
         if not failure.retryable or (attempt >= self.attempts and not is_throttled(failure)):
             return None
@@ -60,11 +87,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A policy with what it needs to act: chance and time."""
+    """A policy with what it needs to act: chance and time. *rest* waits where that is not the clock's own sleep."""
 
     policy: RetryPolicy
     rng: Random
     clock: Clock
+    rest: Callable[[float], Awaitable[None]] | None = None
 
     async def run(self, operation: Callable[[int], Awaitable[Result]]) -> Result:
         """Return what *operation* returns, trying again as the policy says; its last failure is raised unchanged.
@@ -104,12 +132,17 @@ class Tries:
         if wait is None or self._mismatches > _REREADS or self._waited + wait > policy.patience:
             raise failure
         self._waited += wait
-        await self._retrying.clock.sleep(wait)
+        await (self._retrying.rest or self._retrying.clock.sleep)(wait)
 
 
 def is_throttled(failure: StoreError) -> bool:
     """Whether *failure* is the registry's wish to slow down, with a time that makes it worth waiting."""
-    return isinstance(failure, RateLimited) and bool(failure.retry_after)
+    return is_held(failure) or (isinstance(failure, RateLimited) and bool(failure.retry_after))
+
+
+def is_held(failure: StoreError) -> bool:
+    """Whether the registry as a whole is waited for, so that who tries again is held back at its door."""
+    return isinstance(failure, Postponed) and failure.held
 
 
 def wait_wished(failure: StoreError) -> float | None:

@@ -12,14 +12,18 @@ A small blob is read whole and sent whole, each in a request's place that is giv
 ones, and nobody waits for any place while holding one of kind 3.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Literal
 
+from image_syncer.errors import StoreError
+from image_syncer.registry.breaker import Breaker
 from image_syncer.registry.options import Limits
 from image_syncer.registry.pace import Backoff, Ended, Pace
 from image_syncer.registry.places import Places
-from image_syncer.registry.retry import Clock
+from image_syncer.registry.rests import Rests
+from image_syncer.registry.retry import Clock, RetryPolicy
+from image_syncer.registry.watch import ASKED_TO_WAIT, Unwatched, Wait, Watcher
 
 SMALL_BLOB_BYTES: Final = 1024 * 1024
 """A blob of at most so many bytes is moved by small requests."""
@@ -36,23 +40,28 @@ def is_small(size_bytes: int | None) -> bool:
 
 
 class Throttle:
-    """The places of one registry. A wait for the next try holds none of them.
+    """The places of *registry*. A wait for the next try holds none of them.
 
-    Their number follows the registry's answers, up to *limits*. *patience* is in seconds: a registry that has let
-    nothing through for so long is not waited for. *waiting* is told the seconds of every pause that people notice.
+    Their number follows the registry's answers, up to *limits*. How long a registry is waited for that has let nothing
+    through is what *policy* says; *watcher* is told of every wait that people notice.
     """
 
     def __init__(
         self,
+        registry: str,
         limits: Limits,
         clock: Clock,
         *,
-        patience: float = 600.0,
-        waiting: Callable[[float], None] = lambda _: None,
+        policy: RetryPolicy | None = None,
+        rests: Rests | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
+        policy = policy or RetryPolicy()
+        self._registry = registry
         self._clock = clock
-        self._patience = patience
-        self._waiting = waiting
+        self._patience = policy.patience
+        self._rests = rests or Rests(clock.sleep)
+        self._watcher = watcher or Unwatched()
         self._lanes: dict[Operation, _Lane] = {
             "request": _Lane(limits.requests_per_host),
             "upload": _Lane(limits.transfers),
@@ -60,20 +69,23 @@ class Throttle:
         }
         self._small = Places(min(_SMALL_BLOBS, limits.requests_per_host // 2))
         self._backoff = Backoff()
+        self._breaker = Breaker(policy.outage_patience, policy.absent_patience)
+        self._probe: object | None = None
         self._paused_until = float("-inf")
         self._told_until = float("-inf")
 
     def request(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for one small request."""
-        return self._place(self._lanes["request"].places)
+        return self._place(self._lanes["request"].places, asks=True)
 
     def upload(self, size_bytes: int | None = None) -> AbstractAsyncContextManager[None]:
         """Hold a place for one attempt to push a blob of *size_bytes*; None where nobody knows."""
-        return self._place(self._small if is_small(size_bytes) else self._lanes["upload"].places)
+        places = self._small if is_small(size_bytes) else self._lanes["upload"].places
+        return self._place(places, asks=False)  # Its requests stop at the door one by one.
 
     def download(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for one read of a blob that is not small."""
-        return self._place(self._lanes["download"].places)
+        return self._place(self._lanes["download"].places, asks=True)
 
     def width(self, operation: Operation) -> int:
         """Return how many of *operation* may go on at once now."""
@@ -81,19 +93,35 @@ class Throttle:
 
     def pause(self, seconds: float) -> None:
         """Begin nothing more here for *seconds*; a longer pause that is already on stays."""
-        now = self._clock.monotonic()
-        self._paused_until = max(self._paused_until, now + seconds)
-        if seconds >= _TOLD_SECONDS and now >= self._told_until:
-            self._told_until = self._paused_until
-            self._waiting(seconds)
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+        self._tell(seconds, ASKED_TO_WAIT)
 
     def succeeded(self, operation: Operation, began: float, latency: float | None = None) -> None:
         """Learn from a request that *began* then and was answered; *latency* as in `Ended`."""
         self._backoff = self._backoff.after_success(began)
+        self._is_there()
         self._learn(operation, Ended(began, latency=latency))
 
+    def failed(self, operation: Operation, began: float, failure: StoreError, *, congested: bool) -> bool:
+        """Learn from a request that *began* then and got no answer, or one that nothing can be done with.
+
+        *congested*: fewer at once may do better. Return whether everybody waits for this registry now.
+        """
+        clock = self._clock
+        wait, self._breaker = (
+            self._breaker.wait,
+            self._breaker.after_failure(began, clock.monotonic(), clock.now(), failure),
+        )
+        if self._breaker.wait > wait:
+            if not self._breaker.is_given_up(clock.monotonic()) and self._breaker.outage is not None:
+                self._tell(self._breaker.wait, self._breaker.outage.words())
+            self._rests.wake(self)
+        self._learn(operation, Ended(began, congested=congested))
+        return self._breaker.is_open
+
     def congested(self, operation: Operation, began: float) -> None:
-        """Learn from a request that *began* then and that the registry could not serve now."""
+        """Learn from a request that *began* then and that the registry would not serve now."""
+        self._is_there()
         self._learn(operation, Ended(began, congested=True))
 
     def back_off(self, began: float, wish: float | None) -> float | None:
@@ -108,25 +136,62 @@ class Throttle:
         self.pause(backoff.paused_at + backoff.step - now)
         return max(0.0, self._pause_left())
 
+    def _is_there(self) -> None:
+        """Note that the registry has answered."""
+        was_open, self._breaker = self._breaker.is_open, self._breaker.after_success()
+        if was_open:
+            self._told_until = float("-inf")
+            self._watcher.going_on(self._registry)
+            self._rests.wake(self)
+
     def _learn(self, operation: Operation, end: Ended) -> None:
         self._lanes[operation].learn(end, self._clock.monotonic())
 
+    def _tell(self, seconds: float, reason: str) -> None:
+        now = self._clock.monotonic()
+        if seconds >= _TOLD_SECONDS and now >= self._told_until:
+            self._told_until = now + seconds
+            self._watcher.waiting(Wait(self._registry, seconds, reason))
+
     @asynccontextmanager
-    async def _place(self, places: Places) -> AsyncGenerator[None]:
+    async def _place(self, places: Places, *, asks: bool) -> AsyncGenerator[None]:
+        """Hold one of *places*, once the door is open. With *asks* its holder makes one request, which may probe."""
         while True:
-            await self._pause_over()
+            while (seconds := self._hold(asks=asks)) > 0:
+                await self._rests.rest(seconds, self)
             await places.take()
-            if self._pause_left() <= 0:
+            if self._hold(asks=asks) <= 0:
                 break
-            places.give_back()  # The pause began while we stood in the queue: wait for its end without a place.
+            places.give_back()  # The door was shut while we stood in the queue: wait for it without a place.
+        probe = self._begin_probe() if asks and self._breaker.is_open else None
         try:
             yield
         finally:
             places.give_back()
+            if probe is not None:
+                self._end_probe(probe)
 
-    async def _pause_over(self) -> None:
-        while (left := self._pause_left()) > 0:
-            await self._clock.sleep(left)
+    def _hold(self, *, asks: bool) -> float:
+        """Return for how many seconds nothing may begin; `RegistryDown` where it is not worth waiting for that."""
+        left = self._pause_left()
+        if left > 0 or not self._breaker.is_open:
+            return left
+        now = self._clock.monotonic()
+        left = self._breaker.hold(now)
+        if left is None:
+            raise self._breaker.down(self._registry, now)
+        return left if asks else 0.0
+
+    def _begin_probe(self) -> object:
+        self._probe = object()
+        self._breaker = self._breaker.probed(running=True)
+        return self._probe
+
+    def _end_probe(self, probe: object) -> None:
+        """Let another one probe where *probe* ended without telling anything: it was cancelled, for instance."""
+        if probe is self._probe and self._breaker.probing:
+            self._breaker = self._breaker.probed(running=False)
+            self._rests.wake(self)
 
     def _pause_left(self) -> float:
         return self._paused_until - self._clock.monotonic()

@@ -5,10 +5,11 @@ what they lack is read once for all of them; a target that fails drops out, and 
 for the whole run: a manifest that is already in a repository costs one request for a further tag.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError
+from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.store import Knowledge, Stores
 from image_syncer.sync.claims import Claims
@@ -46,14 +47,22 @@ class Copier:
         # That of a manifest may be one of its tag, which may not move.
         self._manifests: Claims[_Key] = Claims(share_failures=False)
 
-    async def copy(self, copies: Sequence[PlannedCopy], finished: Finished, *, force: bool = False) -> None:
+    async def copy(
+        self, copies: Sequence[PlannedCopy], finished: Finished, *, force: bool = False, seconds: float | None = None
+    ) -> None:
         """Carry out planned copies of one source image, which may go to many targets, and tell how each ended.
 
-        Of a copy that failed no tag has changed.
+        Of a copy that failed no tag has changed. What is not done within *seconds* (None: no limit) has failed.
         """
         goals = self._goals(copies, force=force)
+        limit = asyncio.timeout(seconds)
         try:
-            await self._copy_image(copies[0], list(goals.values()))
+            async with limit:
+                await self._copy_image(copies[0], list(goals.values()))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            _fail_all(goals.values(), _too_slow(copies[0], seconds))
         except CopyFailed as failure:
             _fail_all(goals.values(), failure)
         except StoreError as error:  # All I/O names its side; what is left is a manifest that cannot be parsed.
@@ -271,6 +280,14 @@ class Copier:
 def _fail_all(goals: Iterable[Goal], failure: CopyFailed) -> None:
     for goal in alive(goals):
         goal.failure = failure
+
+
+def _too_slow(planned: PlannedCopy, seconds: float | None) -> CopyFailed:
+    error = Unavailable(
+        f"{planned.copy.source}: not copied within the {seconds or 0:g} s that one image may take",
+        remedy="give it more time with --image-timeout, or timeouts.image of the file",
+    )
+    return CopyFailed(error, side=None, step="copy")
 
 
 def _at_target(error: StoreError, step: str) -> CopyFailed:

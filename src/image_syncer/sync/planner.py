@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError
+from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.store import History, MemoryHistory, Stores
 from image_syncer.sync.decider import Decider
 from image_syncer.sync.once import Once
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
-from image_syncer.sync.plan import Copy, Plan, PlannedCopy, RuleFailure
+from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
 from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
 from image_syncer.sync.work import Stop, work_off
@@ -97,7 +97,11 @@ class Planner:
         decided: dict[Copy, PlannedCopy] = {}
 
         async def decide_group(group: list[Copy]) -> None:
-            decided.update(await self._decider.decide(group, force=force))
+            try:
+                decided.update(await self._decider.decide(group, force=force))
+            except Exception as error:  # noqa: BLE001 - a mistake of ours with one image must not end the others
+                failure = CopyFailed(Unexpected(error), side=None, step="resolve")
+                decided.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
 
         await work_off(groups.values(), decide_group, width=self._width, stop=stop)
         return {copy: decided[copy] for copy in copies if copy in decided}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from image_syncer.errors import CopyFailed
+from image_syncer.errors import CopyFailed, Unexpected
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.order import by_image, in_turns
 from image_syncer.sync.outcomes import of_copied, of_failed, of_rule_failure, of_skipped, of_undone
@@ -24,12 +24,16 @@ _DECIDED_AT_ONCE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How rules are executed: *width* images at once, failed ones repeated *retries* times at the end."""
+    """How rules are executed: *width* images at once, failed ones repeated *retries* times at the end.
+
+    An image that takes longer than *image_seconds* fails; None: it takes as long as it takes.
+    """
 
     width: int = 20
     retries: int = 2
     force: bool = False
     dry_run: bool = False
+    image_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -98,12 +102,15 @@ class Run:
         """Return what of *copies* has to be copied; the others get their results."""
         decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
         to_copy: list[PlannedCopy] = []
-        for planned in decided.values():
+        interrupted: list[Copy] = []
+        for copy, planned in decided.items():
             if planned.action is Action.COPY and not self._options.dry_run:
                 to_copy.append(planned)
+            elif planned.failure is not None and planned.failure.interrupted:
+                interrupted.append(copy)
             else:
                 self._finish_undone(planned, attempt)
-        self._interrupt(copy for copy in copies if copy not in decided)
+        self._interrupt([*interrupted, *(copy for copy in copies if copy not in decided)])
         return to_copy
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Stop) -> list[Copy]:
@@ -115,7 +122,10 @@ class Run:
         self._observer.selected(len(selected.copies) + len(selected.failures) - before)
         self.warnings += selected.warnings
         for failure in selected.failures:
-            self._record_rule(of_rule_failure(failure, attempt))
+            if failure.failure.interrupted:
+                self._record_rule(of_skipped(failure.rule, failure.source, failure.target, INTERRUPTED))
+            else:
+                self._record_rule(of_rule_failure(failure, attempt))
         for rule in selected.unlisted:
             for target in rule.targets:
                 self._record_rule(of_skipped(rule.name, rule.name, str(target), INTERRUPTED))
@@ -131,10 +141,19 @@ class Run:
                 self._observer.started(planned.copy)
 
             def finished(planned: PlannedCopy, how: Transferred | CopyFailed) -> None:
+                if isinstance(how, CopyFailed) and how.interrupted:
+                    return
                 self._finish(planned, how, attempt, self._clock() - started)
                 done.add(planned.copy)
 
-            await self._copier.copy(copies, finished, force=self._options.force)
+            options = self._options
+            try:
+                await self._copier.copy(copies, finished, force=options.force, seconds=options.image_seconds)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours with one image must not end the others
+                failure = CopyFailed(Unexpected(error), side=None, step="copy")
+                for planned in copies:
+                    if planned.copy not in done:
+                        finished(planned, failure)
 
         images = by_image(planned_copies)
         await work_off(

@@ -1,19 +1,24 @@
 """Working off many things with a few workers, and stopping in an orderly way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A wish to end early. Once *requested* is set nothing new is begun; what runs has *drain_seconds* to finish."""
+    """A wish to end early. Once *requested* is set nothing new is begun; what runs has *drain_seconds* to finish.
+
+    *at_once* takes that time away.
+    """
 
     requested: asyncio.Event = field(default_factory=asyncio.Event)
     drain_seconds: float = 10.0
+    at_once: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def work_off(
@@ -54,8 +59,24 @@ def first_of(error: BaseException) -> BaseException:
     return first_of(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
 
 
+@asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run *work* in a task as long as the context lasts. An exception comes out alone, not as a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as group_error:
+        raise first_of(cast("BaseException", group_error)) from None
+
+
 async def _cancel_when_due(stop: Stop, workers: list[asyncio.Task[None]]) -> None:
     await stop.requested.wait()
-    await asyncio.sleep(stop.drain_seconds)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(stop.drain_seconds):
+            await stop.at_once.wait()
     for task in workers:
         task.cancel()

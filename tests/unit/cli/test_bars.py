@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from image_syncer.cli.bars import Bars, draw
-from image_syncer.cli.progress import Tally
+from image_syncer.cli.progress import Tally, Waits
 from image_syncer.oci import Reference
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
@@ -37,7 +37,7 @@ def tally() -> Tally:
 def test_at_first_it_says_what_it_waits_for(tally: Tally) -> None:
     """Before the tags are known there is nothing to count."""
     screen = io.StringIO()
-    bars = Bars(tally, Console(file=screen, width=60, force_terminal=True, color_system=None))
+    bars = Bars(tally, Waits(tally.clock), Console(file=screen, width=60, force_terminal=True, color_system=None))
     bars.tick()
     bars.close(None)
     assert "Looking at the registries" in screen.getvalue()
@@ -74,7 +74,7 @@ def test_it_stays_small_however_much_runs(tally: Tally) -> None:
 def test_it_leaves_the_terminal_as_it_was() -> None:
     """The cursor is shown again, also when it is closed twice."""
     screen = io.StringIO()
-    bars = Bars(Tally(lambda: 0.0), Console(file=screen, width=60, force_terminal=True))
+    bars = Bars(Tally(lambda: 0.0), Waits(lambda: 0.0), Console(file=screen, width=60, force_terminal=True))
     bars.tick()
     bars.close(None)
     bars.close(None)

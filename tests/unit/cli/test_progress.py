@@ -9,6 +9,7 @@ from image_syncer.cli.progress import (
     Nothing,
     Several,
     Tally,
+    Waits,
     final_line,
     keep_ticking,
     progress_line,
@@ -145,7 +146,7 @@ def test_nothing_remains_when_all_is_done(tally: Tally, result: Any) -> None:
 def test_lines_come_at_most_every_two_seconds_and_only_with_news(tally: Tally, clock: Clock, result: Any) -> None:
     """A log is not flooded; a run that is stuck gives a sign of life every minute."""
     said: list[str] = []
-    lines = Lines(tally, said.append)
+    lines = Lines(tally, Waits(tally.clock), said.append)
     tally.selected(3)
     for step in range(4 * 30):
         if step == 10:
@@ -161,7 +162,7 @@ def test_lines_come_at_most_every_two_seconds_and_only_with_news(tally: Tally, c
 def test_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None:
     """An hour makes some 150 lines, not 1 800."""
     said: list[str] = []
-    lines = Lines(tally, said.append)
+    lines = Lines(tally, Waits(tally.clock), said.append)
     tally.selected(3)
     for _ in range(2 * 3600):
         tally.moved(1)
@@ -175,14 +176,14 @@ def test_lines_end_with_the_final_ones(tally: Tally, ran: Any, result: Any) -> N
     said: list[str] = []
     tally.selected(1)
     tally.finished(result("a:1"))
-    Lines(tally, said.append).close(ran(result("a:1")))
+    Lines(tally, Waits(tally.clock), said.append).close(ran(result("a:1")))
     assert [line.split(" ", 2)[0] for line in said] == ["Now", "Synchronization"]
 
 
 def test_lines_of_a_run_without_a_result_claim_no_end(tally: Tally) -> None:
     """A crash is not "finished, 0 tasks failed"."""
     said: list[str] = []
-    Lines(tally, said.append).close(None)
+    Lines(tally, Waits(tally.clock), said.append).close(None)
     assert said == []
 
 

@@ -1,6 +1,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +39,44 @@ def test_the_first_signal_asks_and_the_work_ends_by_itself(number: int, code: in
 
     assert run(work(), signals) == "drained"
     assert signals.exit_code == code
+
+
+def test_the_second_signal_ends_the_work_which_still_has_a_result() -> None:
+    """So a report can be written of it."""
+    at_once = asyncio.Event()
+    signals = Signals(first=lambda: send(signal.SIGTERM), second=at_once.set, last=lambda: None)
+
+    async def work() -> str:
+        send(signal.SIGINT)
+        async with asyncio.timeout(5):
+            await at_once.wait()
+        return "cut short"
+
+    assert run(work(), signals) == "cut short"
+    assert signals.exit_code == 130
+
+
+STUBBORN = """
+import os, signal, sys, time
+from image_syncer.cli import run
+run._LAST_SECONDS = 0.3
+signals = run.Signals(first=lambda: None, second=lambda: None, last=lambda: print("last words", flush=True))
+async def work():
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await __import__("asyncio").sleep(0.05)
+    time.sleep(30)  # The loop itself is stuck.
+run.run(work(), signals)
+"""
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_who_can_not_end_is_ended(times: int) -> None:
+    """By a third signal, or some seconds after the second; the terminal is put right before."""
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN, str(times)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "last words\n", "")
 
 
 def test_without_a_signal_there_is_no_exit_code() -> None:

@@ -15,11 +15,12 @@ from image_syncer.errors import RateLimited
 from image_syncer.registry.client import Registries
 from image_syncer.registry.options import Ceiling, Limits
 from image_syncer.registry.retry import RetryPolicy
+from image_syncer.registry.watch import Wait
 from image_syncer.store import Chunk, process_memories
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
-from support.clients import QUICK, Crowded, FakeTime, Fault, client, fast_time
+from support.clients import QUICK, Crowded, FakeTime, Fault, Told, client, fast_time
 from support.runs import rule
 
 BIG = Blob.generated("big", 1_500_000)
@@ -131,16 +132,16 @@ async def test_a_refusal_that_asks_for_no_time_at_all_is_no_endless_loop() -> No
 
 async def test_who_has_to_wait_is_told() -> None:
     """By registry and seconds; what is over in a moment is not worth a line."""
-    told, time = list[tuple[str, float]](), FakeTime()
+    told, time = Told(), FakeTime()
     async with FakeRegistry() as fake, client(time) as registries:
-        registries.waiting = lambda registry, seconds: told.append((registry, seconds))
+        registries.watcher = told
         fake.load("app", single("image"), "v1")
         fake.intercept.append(Fault(429, "HEAD", headers={"Retry-After": "14"}))
         fake.intercept.append(Fault(429, "GET", times=1))
         source = registries.source(fake.repository("app"))
         await source.resolve("v1")
         await source.manifest("v1")
-    assert told == [(fake.host, 14.0)]
+    assert told.waits == [Wait(fake.host, 14.0, "asked to wait")]
 
 
 async def test_a_slow_source_holds_no_place_at_the_target() -> None:

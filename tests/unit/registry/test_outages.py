@@ -1,0 +1,183 @@
+"""Registries that are down: asked little, waited for as long as that is worth it, and no trouble to others."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from image_syncer.app import Options, Syncer
+from image_syncer.errors import Interrupted, RegistryDown, Unavailable
+from image_syncer.oci import Repository
+from image_syncer.registry.client import Registries
+from image_syncer.registry.retry import RetryPolicy
+from image_syncer.store import process_memories
+from image_syncer.sync.result import CopyResult, Outcome
+from image_syncer.sync.work import Stop
+from image_syncer.testing import FakeRegistry
+from image_syncer.testing.images import single
+from support.clients import Told, client, fast_time
+from support.runs import rule
+
+NOBODY = "127.0.0.1:1"
+
+
+class Outage:
+    """Breaks every connection to a registry while it is on (an interceptor); *asked* counts them."""
+
+    def __init__(self, status: int | None = None) -> None:
+        self.on = True
+        self.asked = 0
+        self.status = status
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        """Break off, or answer with the status."""
+        if not self.on:
+            return None
+        self.asked += 1
+        if self.status is None and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=self.status or 500)
+
+
+@asynccontextmanager
+async def syncer_at(
+    *, factor: float = 50.0, retries: int = 1, told: Told | None = None
+) -> AsyncGenerator[tuple[Syncer, Registries]]:
+    """A syncer whose clock runs faster."""
+    async with client(fast_time(factor), limits=Options().limits, policy=RetryPolicy()) as registries:
+        registries.watcher = told or Told()
+        yield Syncer(registries, Options(retries=retries), process_memories(), rng=Random(1)), registries
+
+
+async def mirror(
+    syncer: Syncer, fake: FakeRegistry, count: int, *targets: str, stop: Stop | None = None
+) -> list[CopyResult]:
+    """Copy *count* tags of *fake* to the repository `copy` at each of the hosts *targets*."""
+    for number in range(count):
+        fake.load("app", single(f"seed {number}", layers=(700, 900)), f"v{number}")
+    ends = [Repository(host, "copy") for host in targets]
+    rules = [rule(f"v{number}", *ends, source=fake.repository("app")) for number in range(count)]
+    return list((await syncer.sync(rules, stop=stop)).results)
+
+
+@pytest.mark.parametrize("status", [None, 503, 500])
+async def test_a_dead_target_is_asked_little_and_the_others_are_served(status: int | None) -> None:
+    """1 000 images: a bounded number of requests, no layer is read for nothing, and the other target is complete."""
+    async with FakeRegistry() as fake, FakeRegistry() as dead, FakeRegistry() as fine, syncer_at() as (syncer, _):
+        dead.intercept.append(outage := Outage(status))
+        began = time.monotonic()
+        results = await mirror(syncer, fake, 1000, dead.host, fine.host)
+        seconds = time.monotonic() - began
+        reads = fake.requests.count(method="GET", kind="blob")
+    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    print(f"status {status}: {outage.asked} requests to the dead one, {seconds:.1f} s")  # noqa: T201 - the figure that the test is about
+    assert (len(failed), len(results)) == (1000, 2000)
+    assert outage.asked <= 80  # What was on its way at first, and then a probe now and then.
+    assert {(result.side, result.step) for result in failed} == {("target", "resolve")}
+    assert reads == 3000  # For the target that is fine.
+    assert all(f"{dead.host}: down since " in (result.reason or "") for result in failed)
+
+
+async def test_nothing_is_read_for_a_target_that_is_down() -> None:
+    """Where it is the only one."""
+    async with FakeRegistry() as fake, syncer_at() as (syncer, _):
+        results = await mirror(syncer, fake, 100, NOBODY)
+        assert fake.requests.count(method="GET") == 1  # The ping.
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    (reason,) = {result.reason for result in results}
+    assert reason is not None
+    assert reason.startswith(f"{NOBODY}: down since ")
+    assert reason.endswith("; nothing listens there")
+    assert results[0].remedy == f"check the address and the port of {NOBODY}, and that it is running"
+
+
+async def test_a_registry_that_comes_back_in_time_fails_nothing() -> None:
+    """Not one image, although none is repeated at the end; and who watches is told of both."""
+    told = Told()
+    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(retries=0, told=told) as (syncer, _):
+        await mirror(syncer, fake, 1, target.host)  # It has answered before.
+        target.intercept.append(outage := Outage())
+
+        async def come_back() -> None:
+            await asyncio.sleep(0.5)  # Of the client's time: 25 s.
+            outage.on = False
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(come_back())
+            results = await mirror(syncer, fake, 50, target.host)
+    assert {result.outcome for result in results} == {Outcome.COPIED, Outcome.UNCHANGED}
+    assert outage.asked <= 80
+    assert told.waits
+    assert all("down since" in wait.reason for wait in told.waits)
+    assert told.going == [target.host]
+
+
+async def test_a_stop_ends_the_wait_for_a_registry() -> None:
+    """At once, and what waited is skipped: nothing is known to be wrong with it."""
+    stop, told = Stop(drain_seconds=60), Told()
+    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(factor=1, told=told) as (syncer, _):
+        await mirror(syncer, fake, 1, target.host)
+        target.intercept.append(Outage())
+
+        async def stop_when_waiting() -> None:
+            while not told.waits:  # noqa: ASYNC110 - what is waited for is a note
+                await asyncio.sleep(0.01)
+            stop.requested.set()
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(stop_when_waiting())
+            results = await mirror(syncer, fake, 20, target.host, stop=stop)
+    assert len(results) == 20
+    assert {(result.outcome, result.reason) for result in results} == {(Outcome.SKIPPED, "interrupted")}
+
+
+async def test_who_is_given_up_fails_at_once_and_is_found_again() -> None:
+    """After the patience nobody waits; a registry that is there again serves whoever comes next."""
+    async with FakeRegistry() as fake, syncer_at() as (_, registries):
+        fake.load("app", single("image"), "v1")
+        fake.intercept.append(outage := Outage())
+        source = registries.source(fake.repository("app"))
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await source.resolve("v1")
+        asked = outage.asked
+        with pytest.raises(RegistryDown):
+            await source.resolve("v1")
+        assert outage.asked <= asked + 1
+        outage.on = False
+        await asyncio.sleep(8 / 50)
+        assert (await source.resolve("v1")).digest == single("image").digest
+
+
+async def test_a_cancelled_probe_leaves_the_door_to_another() -> None:
+    """Nobody waits for who has gone."""
+    async with FakeRegistry() as fake, syncer_at() as (_, registries):
+        fake.load("app", single("image"), "v1")
+        throttle = registries.throttle(fake.host)
+        for moment in range(5):
+            throttle.failed("request", float(moment), Unavailable("gone"), congested=False)
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), throttle.request():
+                await asyncio.Event().wait()
+        async with asyncio.timeout(1):
+            await registries.source(fake.repository("app")).resolve("v1")
+
+
+async def test_a_wait_that_is_stopped_says_so() -> None:
+    """Whatever is tried afterwards needs no wait, or is interrupted as well, until waits are allowed again."""
+    async with FakeRegistry() as fake, client(fast_time()) as registries:
+        fake.load("app", single("image"), "v1")
+        source = registries.source(fake.repository("app"))
+        await source.resolve("v1")
+        registries.throttle(fake.host).pause(50)
+        registries.end_waits()
+        with pytest.raises(Interrupted):
+            await source.resolve("v1")
+        registries.resume_waits()
+        async with asyncio.timeout(30):
+            await source.resolve("v1")
