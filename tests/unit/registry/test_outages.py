@@ -66,7 +66,7 @@ async def mirror(
 
 @pytest.mark.parametrize(("status", "images"), [(None, 1000), (503, 200), (500, 200)])
 async def test_a_dead_target_is_asked_little_and_the_others_are_served(status: int | None, images: int) -> None:
-    """1 000 images and 200: a bounded number of requests, no layer is read for nothing, and the other target is complete."""
+    """A bounded number of requests for 1 000 images, no layer is read for nothing, and the other target is complete."""
     async with FakeRegistry() as fake, FakeRegistry() as dead, FakeRegistry() as fine, syncer_at() as (syncer, _):
         dead.intercept.append(outage := Outage(status))
         began = time.monotonic()
