@@ -14,7 +14,7 @@ from rich.console import Console
 from image_syncer.testing.postgres import Postgres
 from image_syncer.testing.servers import DockerRegistry
 from lab import stop_on_signals
-from stress import crash, fleet, kill, latency, outage
+from stress import crash, cut, fleet, kill, latency, outage, soak
 from stress.report import Report, Say
 
 _LARGEST = 100_000
@@ -27,7 +27,7 @@ class Command:
     about: str
     run: Callable[[Any, Path, Say], Report]
     options: Callable[..., Any]
-    defaults: Mapping[str, int | float]
+    defaults: Mapping[str, int | float | str]
     postgres: bool = False
 
 
@@ -58,11 +58,23 @@ _COMMANDS: Mapping[str, Command] = {
         {"rate": 10.0, "seconds": 60.0, "margin": 10.0},
         postgres=True,
     ),
+    "cut": Command(
+        "one big blob over lines that cut every connection, and with a kill -9 in its middle",
+        cut.run,
+        cut.CutOptions,
+        {"size": 1024, "profile_size": 256, "cut": 64, "kills": 3, "seed": 1, "only": ""},
+    ),
     "crash": Command(
         "a one-shot run gets kill -9 at random moments, while somebody pulls from its target",
         crash.run,
         crash.CrashOptions,
         {"kills": 100, "images": 48, "seed": 1},
+    ),
+    "soak": Command(
+        "repeated syncs over faults for a long time, while the content changes",
+        soak.run,
+        soak.SoakOptions,
+        {"seconds": 900.0, "faults": 0.05, "seed": 1},
     ),
 }
 
@@ -102,8 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         options = commands.add_parser(name, help=command.about, description=command.about)
         options.add_argument("--json", action="store_true", help="print the figures as JSON")
         for option, default in command.defaults.items():
-            kind = _whole if isinstance(default, int) else _positive
-            options.add_argument(f"--{option}", type=kind, default=default, help=f"{default} unless given")
+            told = f"{default or 'all'} unless given"
+            options.add_argument(
+                f"--{option.replace('_', '-')}", type=_KINDS[type(default)], default=default, help=told
+            )
     return parser
 
 
@@ -119,6 +133,9 @@ def _positive(text: str) -> float:
     if not 0 < number <= _LARGEST:
         raise argparse.ArgumentTypeError(f"more than 0 and at most {_LARGEST}, not {text}")
     return number
+
+
+_KINDS: Mapping[type, Callable[[str], int | float | str]] = {int: _whole, float: _positive, str: str}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 _ACCEPT = ", ".join(
     f"application/vnd.{kind}+json"
@@ -154,7 +155,14 @@ class Puller:
 
     def _ask(self, path: str) -> http.client.HTTPResponse:
         self._connection.request("GET", path, headers={"Accept": _ACCEPT})
-        return self._connection.getresponse()
+        response = self._connection.getresponse()
+        if response.status != http.client.TEMPORARY_REDIRECT:
+            return response
+        response.read()
+        url = urlsplit(response.headers["Location"])
+        elsewhere = http.client.HTTPConnection(url.netloc, timeout=_WAIT_SECONDS)
+        elsewhere.request("GET", f"{url.path}?{url.query}", headers={"Connection": "close"})
+        return elsewhere.getresponse()
 
 
 def _pull_for_ever(puller: Puller) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+_WIDE = 180
+"""Rows are cut into pieces by nobody: who looks at them in a narrow terminal scrolls."""
+
 Figure = int | float | str
 
 Say = Callable[[str], None]
@@ -39,7 +42,7 @@ class Report:
             table.add_row(name, _text(figure))
         console.print(table)
         if self.rows:
-            console.print(self._rows_table())
+            Console(file=console.file, width=max(console.width, _WIDE), soft_wrap=True).print(self._rows_table())
         for promise in self.broken:
             console.print(f"broken: {promise}", style="red")
 

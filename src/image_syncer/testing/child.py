@@ -11,25 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_START_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 
 
 class Child:
     """Runs the Python file *program* with *arguments*; *ready* is what it said first.
 
-    It gets the standard library alone, so that it starts at once and stays small.
+    When *bare* it gets the standard library alone, so that it starts at once and stays small.
     """
 
-    def __init__(self, program: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, program: Path, arguments: Sequence[str], *, bare: bool = True) -> None:
         self._name = program.name
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(program), *arguments],
+            [sys.executable, *(("-I", "-S") if bare else ()), str(program), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
         )
         try:
-            self.ready = self._read()
+            self.ready = self._read(_START_SECONDS)
         except BaseException:
             self.stop()
             raise
@@ -39,11 +40,11 @@ class Child:
         """Its process."""
         return self._process.pid
 
-    def ask(self) -> dict[str, Any]:
-        """Return what it has to say now; `RuntimeError` if it has ended or says nothing for 10 s."""
+    def ask(self, question: str = "") -> dict[str, Any]:
+        """Return what it has to say now to *question*; `RuntimeError` if it has ended or says nothing for 10 s."""
         if self._process.stdin is not None:
-            self._process.stdin.write(b"\n")
-        return self._read()
+            self._process.stdin.write(f"{question}\n".encode())
+        return self._read(_ANSWER_SECONDS)
 
     def stop(self) -> None:
         """Let it end, and kill it if it does not."""
@@ -53,11 +54,11 @@ class Child:
             except subprocess.TimeoutExpired:
                 process.kill()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, seconds: float) -> dict[str, Any]:
         """Return the next line; it says one at a time, so none is left behind it."""
         said = self._process.stdout
-        if said is None or not select.select([said], [], [], _ANSWER_SECONDS)[0]:
-            raise RuntimeError(f"{self._name} said nothing within {_ANSWER_SECONDS} s")
+        if said is None or not select.select([said], [], [], seconds)[0]:
+            raise RuntimeError(f"{self._name} said nothing within {seconds} s")
         text = said.readline()
         if not text:
             raise RuntimeError(f"{self._name} has ended")

@@ -37,6 +37,11 @@ class Skopeo:
         options = ["--tls-verify=false", *(["--creds", self.credentials] if self.credentials else [])]
         return self._run("inspect", "--raw", *options, f"docker://{reference}")
 
+    def pull(self, reference: str, directory: Path) -> None:
+        """Pull *reference* with all that belongs to it into *directory*, which it makes; every digest is compared."""
+        options = ["--all", "--src-tls-verify=false", *(["--src-creds", self.credentials] if self.credentials else [])]
+        self._run("copy", *options, f"docker://{reference}", f"dir:{directory}")
+
     def copy(self, source: str, target: str) -> None:
         """Copy *source* to *target* with all that belongs to it, digests unchanged."""
         options = ["--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]

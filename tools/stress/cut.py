@@ -1,0 +1,275 @@
+"""One big blob over lines that cut every connection, and the same with a kill -9: what was sent, beside its size."""
+
+import subprocess
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from image_syncer.testing.cut_line import CutLine
+from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
+from lab import clean_environment, our_command
+from stress.cut_ends import (
+    NAME,
+    REAL,
+    REPOSITORY,
+    TAG,
+    Running,
+    big_image,
+    in_one_piece,
+    profile_names,
+    registry,
+    survives,
+)
+from stress.puller import Incomplete, Puller
+from stress.report import Figure, Report, Say
+
+_MIB: Final = 1024 * 1024
+_PATIENCE_SECONDS: Final = 900.0
+_POLL_SECONDS: Final = 0.02
+_EARLIEST: Final = 0.05
+_LATEST: Final = 0.95
+
+SURVIVING: Final = 1.10
+"""What may be sent of a blob, beside its size, where a session survives a cut."""
+
+SURVIVING_KILLED: Final = 1.15
+LOST_CUTS: Final = 1.1
+"""Where a session is lost with its connection: so many times the cut length beyond the size."""
+
+LOST_KILLED: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """An image of *size* MiB, *profile_size* where one end is a FakeRegistry; lines that cut after *cut* MiB.
+
+    Then *kills* more copies that get kill -9 in their middle, at moments that *seed* decides, and are run again.
+    *only* names the ends to try beside docker-registry, with commas between them; empty: all. Where a blob has to go
+    over one connection whole, it is three quarters of *cut*: a longer one could never arrive.
+    """
+
+    size: int
+    profile_size: int
+    cut: int
+    kills: int
+    seed: int
+    only: str
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield source and target of every copy: real registries, and each profile at either side of one."""
+        wanted = [name.strip() for name in self.only.split(",")] if self.only else [REAL, *profile_names()]
+        for name in wanted:
+            yield from [(REAL, REAL)] if name == REAL else [(name, REAL), (REAL, name)]
+
+    def size_bytes(self, source: str, target: str) -> int:
+        """Return how large the blob is that goes from *source* to *target*."""
+        if in_one_piece(source, target):
+            return self.cut * _MIB * 3 // 4
+        return (self.size if source == target == REAL else self.profile_size) * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be sent at most, beside the size: in one run, and in a killed one and its rerun together."""
+
+    once: float
+    killed: float
+
+    @classmethod
+    def of(cls, target: str, size_bytes: int, cut_bytes: int) -> "Bounds":
+        """Return those of a copy to *target*."""
+        if survives(target):
+            return cls(SURVIVING, SURVIVING_KILLED)
+        return cls(1 + LOST_CUTS * cut_bytes / size_bytes, LOST_KILLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What all runs of one copy sent over its lines, beside the size of its blob; *failure*: why not all is well."""
+
+    read: float
+    written: float
+    cuts: int
+    seconds: float
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A copy of the big image over lines, with a *home* for what runs remember; *direct* is the target itself.
+
+    *storage* is the line to the server that the source leads to for its blobs, if it does.
+    """
+
+    source: CutLine
+    storage: CutLine | None
+    target: CutLine
+    direct: str
+    size_bytes: int
+    home: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a run."""
+        arguments = [
+            "copy",
+            "--quiet",
+            "--state",
+            "state.db",
+            f"{self.source.host}/{NAME}",
+            f"{self.target.host}/{NAME}",
+        ]
+        with (self.home / "output").open("wb") as output:
+            return subprocess.Popen(
+                [our_command(), *arguments],
+                cwd=self.home,
+                env=clean_environment(self.home),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def kill_at(self, share: float) -> bool:
+        """Start a run and kill it once *share* of the bytes have gone to the target; False where it ended before."""
+        process = self.start()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self.target.carried().to_server >= share * self.size_bytes:
+                process.kill()
+                break
+            time.sleep(_POLL_SECONDS)
+        process.kill()
+        return process.wait() < 0
+
+    def finish(self) -> Sent:
+        """Let a run end, look at what the target has, and return what all runs have sent."""
+        began = time.monotonic()
+        process = self.start()
+        try:
+            code = process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        seconds = time.monotonic() - began
+        carried = [line.carried() for line in (self.target, self.source, self.storage) if line is not None]
+        read, written = sum(each.to_client for each in carried[1:]), carried[0].to_server
+        cuts, failure = sum(each.cuts for each in carried), self._failure(code)
+        return Sent(read / self.size_bytes, written / self.size_bytes, cuts, seconds, failure)
+
+    def _failure(self, code: int) -> str:
+        if code != 0:
+            words = (self.home / "output").read_text(encoding="utf-8", errors="replace").strip()
+            return f"exit code {code}: {words.splitlines()[-1].strip() if words else 'without a word'}"
+        return _damage(self.direct, str(big_image(self.size_bytes).digest), self.home)
+
+
+def run(options: CutOptions, directory: Path, say: Say) -> Report:
+    """Copy the image between all pairs, and return the figures of each."""
+    began, rows, broken = time.monotonic(), list[dict[str, Figure]](), list[str]()
+    rng = Random(options.seed)  # noqa: S311 - moments that can be had again, no secrets
+    for number, (source, target) in enumerate(options.pairs()):
+        shares = [rng.uniform(_EARLIEST, _LATEST) for _ in range(options.kills)]
+        pair = Pair(source, target, options.size_bytes(source, target), options.cut * _MIB)
+        once, killed = pair.measure(shares, directory / str(number))
+        rows.append(pair.row(once, killed))
+        broken += pair.broken(once, killed)
+        say("  ".join(str(figure) for figure in rows[-1].values()))
+    figures: dict[str, Figure] = {
+        "lines cut after, MiB": options.cut,
+        "kills for each pair": options.kills,
+        "seconds in all": round(time.monotonic() - began, 1),
+    }
+    return Report(f"one blob over lines that cut, seed {options.seed}", figures, broken, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Copies from one registry to another."""
+
+    source: str
+    target: str
+    size_bytes: int
+    cut_bytes: int
+
+    def measure(self, shares: Sequence[float], directory: Path) -> tuple[Sent, list[Sent]]:
+        """Copy once, and once for each of *shares* with a kill when that much has gone to the target."""
+        with registry(self.source, self.size_bytes) as source:
+            with self._way(source, directory / "once") as way:
+                once = way.finish()
+            killed: list[Sent] = []
+            for number, share in enumerate(shares):
+                with self._way(source, directory / f"killed-{number}") as way:
+                    way.kill_at(share)
+                    killed.append(way.finish())
+        return once, killed
+
+    def row(self, once: Sent, killed: Sequence[Sent]) -> dict[str, Figure]:
+        """Return what to show."""
+        bounds = self.bounds
+        return {
+            "from": self.source,
+            "to": self.target,
+            "MiB": self.size_bytes // _MIB,
+            "cuts": once.cuts,
+            "read": round(once.read, 3),
+            "sent": round(once.written, 3),
+            "at most": round(bounds.once, 3),
+            "killed: read": round(max((sent.read for sent in killed), default=0.0), 3),
+            "killed: sent": round(max((sent.written for sent in killed), default=0.0), 3),
+            "killed: at most": bounds.killed,
+            "seconds": round(once.seconds, 1),
+            "whole": "no" if any(sent.failure for sent in (once, *killed)) else "yes",
+        }
+
+    def broken(self, once: Sent, killed: Sequence[Sent]) -> Iterator[str]:
+        """Yield the promises that were broken."""
+        bounds, name = self.bounds, f"{self.source} to {self.target}"
+        for what, most, sent in (("", bounds.once, once), *((", killed", bounds.killed, each) for each in killed)):
+            if sent.failure:
+                yield f"{name}{what}: {sent.failure}"
+            elif max(sent.read, sent.written) > most:
+                yield f"{name}{what}: {sent.read:.3f} read, {sent.written:.3f} sent; at most {most:.3f} times the size"
+
+    @property
+    def bounds(self) -> Bounds:
+        """What may be sent."""
+        return Bounds.of(self.target, self.size_bytes, self.cut_bytes)
+
+    @contextmanager
+    def _way(self, source: Running, home: Path) -> Generator[Way]:
+        """Set up an empty target, and a line to each server."""
+        home.mkdir(parents=True)
+
+        def line(host: str) -> CutLine:
+            return stack.enter_context(CutLine(host, to_server_bytes=self.cut_bytes, to_client_bytes=self.cut_bytes))
+
+        with ExitStack() as stack:
+            target = stack.enter_context(registry(self.target))
+            storage = line(source.storage) if source.storage else None
+            if storage is not None:
+                source.lead_to(storage.host)
+            yield Way(line(source.host), storage, line(target.host), target.host, self.size_bytes, home)
+
+
+def _damage(host: str, digest: str, home: Path) -> str:
+    """Return what is wrong with the image at *host*, as we pull it and as skopeo does; empty: nothing."""
+    puller = Puller(host)
+    try:
+        found = puller.pull(REPOSITORY, TAG)
+    except Incomplete as error:
+        return f"not whole at the target: {error}"
+    finally:
+        puller.close()
+    if found != digest:
+        return f"the target has {found}, not {digest}"
+    if Skopeo.is_installed():
+        with TemporaryDirectory(dir=home) as pulled:
+            try:
+                Skopeo(home).pull(f"{host}/{NAME}", Path(pulled))
+            except SkopeoFailed as error:
+                return f"skopeo cannot pull it: {error}"
+    return ""

@@ -1,0 +1,85 @@
+"""The registries at both ends of `cut`, and the image that goes from one to the other."""
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from image_syncer.testing import profiles
+from image_syncer.testing.child import Child
+from image_syncer.testing.content import Blob, Image
+from image_syncer.testing.images import single
+from image_syncer.testing.profile import Profile
+from image_syncer.testing.servers import DockerRegistry
+from seeding import Seeder
+from stress.fakes import fake_registry
+
+REAL: Final = "docker-registry"
+REPOSITORY: Final = "team/big"
+TAG: Final = "v1"
+NAME: Final = f"{REPOSITORY}:{TAG}"
+
+
+def profile_of(name: str) -> Profile:
+    """Return the profile of that name; `KeyError` if there is none."""
+    return _profiles()[name]
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles that a FakeRegistry can have."""
+    return list(_profiles())
+
+
+@cache
+def big_image(size_bytes: int) -> Image:
+    """Return an image of one blob of *size_bytes*, beside its config."""
+    return single("cut", layers=[Blob.generated("cut", size_bytes)])
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A registry that runs at *host*; where it leads to another server for its blobs, *storage* is that one."""
+
+    host: str
+    storage: str = ""
+    process: Child | None = None
+
+    def lead_to(self, storage: str) -> None:
+        """Lead to *storage* for the blobs from now on: a line to its own."""
+        if self.process is not None:
+            self.process.ask(f"storage {storage}")
+
+
+@contextmanager
+def registry(name: str, holding: int = 0) -> Generator[Running]:
+    """Run the registry *name*: a docker-registry, or a FakeRegistry of that profile.
+
+    It has the big image of *holding* bytes, or nothing where that is 0.
+    """
+    with ExitStack() as stack:
+        if name != REAL:
+            process = stack.enter_context(fake_registry(name, holding=holding))
+            yield Running(process.ready["host"], process.ready["storage"], process)
+            return
+        host = stack.enter_context(DockerRegistry()).host
+        if holding:
+            stack.enter_context(Seeder(host)).push(REPOSITORY, big_image(holding), [TAG])
+        yield Running(host)
+
+
+def survives(target: str) -> bool:
+    """Whether an upload to *target* goes on after its connection was cut in the middle of a chunk."""
+    habits = _profiles().get(target)
+    return habits is not None and not habits.strict_state and not habits.errors_end_uploads
+
+
+def in_one_piece(source: str, target: str) -> bool:
+    """Whether a blob has to go over one connection whole: it cannot be read from its middle, or not sent in chunks."""
+    reading, writing = _profiles().get(source), _profiles().get(target)
+    return (reading is not None and not reading.ranges) or (writing is not None and writing.patches != "many")
+
+
+@cache
+def _profiles() -> Mapping[str, Profile]:
+    return {profile.name: profile for profile in (*profiles.ALL, profiles.MONOLITHIC)}
