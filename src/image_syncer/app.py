@@ -307,7 +307,9 @@ async def open_app(
         await stack.enter_async_context(registries)
         if memories is None and options.state is not None:
             memories = await stack.enter_async_context(run_memories(_shelf(options.state, options.keep)))
-        yield Syncer(registries, options, memories or process_memories(), rng=rng)
+        memories = memories or process_memories()
+        registries.journal = memories.uploads
+        yield Syncer(registries, options, memories, rng=rng)
 
 
 def _shelf(state: str, keep: timedelta) -> Shelf:

@@ -182,9 +182,9 @@ async def test_a_signed_location_stays_in_its_process(tmp_path: Path) -> None:
         await memories.settle()
         memories.uploads.note(HERE, digest("a"), Unfinished(SIGNED, 2))
         await memories.settle()
-        assert await memories.uploads.find(HERE, digest("a")) == Unfinished(SIGNED, 2)
+        assert await memories.uploads.take(HERE, digest("a")) == Unfinished(SIGNED, 2)
     async with run_memories(shelf(str(file))) as memories:
-        assert await memories.uploads.find(HERE, digest("a")) is None
+        assert await memories.uploads.take(HERE, digest("a")) is None
     written = await asyncio.to_thread(lambda: [path.read_bytes() for path in tmp_path.iterdir()])
     assert not any(b"s3cret" in content for content in written)
     assert "s3cret" not in repr(Unfinished(SIGNED, 2))

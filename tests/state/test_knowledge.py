@@ -155,10 +155,10 @@ async def test_an_upload_that_did_not_end_is_found(runs: Runs) -> None:
     first.uploads.note(HERE, digest("a"), Unfinished("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
     first.uploads.note(HERE, digest("a"), Unfinished("/v2/mirror/app/blobs/uploads/1?_state=y", 10))
     second = await runs.next()
-    begun = await second.uploads.find(HERE, digest("a"))
+    begun = await second.uploads.take(HERE, digest("a"))
     assert begun == Unfinished("/v2/mirror/app/blobs/uploads/1?_state=y", 10)
-    assert await second.uploads.find(THERE, digest("a")) is None
+    assert await second.uploads.take(THERE, digest("a")) is None
     second.uploads.forget(HERE, digest("a"))
-    assert await second.uploads.find(HERE, digest("a")) is None
+    assert await second.uploads.take(HERE, digest("a")) is None
     third = await runs.next()
-    assert await third.uploads.find(HERE, digest("a")) is None
+    assert await third.uploads.take(HERE, digest("a")) is None

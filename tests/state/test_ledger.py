@@ -135,7 +135,7 @@ async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
         assert await memories.knowledge.holders("target.test", [digest("a")]) == {}
         assert await memories.history.trimmed(digest("a"), ARM) is None
         assert await memories.history.confirmed(HERE, 60) == {}
-        assert await memories.uploads.find(HERE, digest("a")) is None
+        assert await memories.uploads.take(HERE, digest("a")) is None
         assert await memories.settle() == ()
         assert not await asyncio.to_thread(file.exists)
         memories.knowledge.placed(HERE, blob("a"))

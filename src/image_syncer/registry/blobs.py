@@ -10,8 +10,8 @@ from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.download import Download
 from image_syncer.registry.endpoint import Conversation
-from image_syncer.registry.push import Sessions, session_of
 from image_syncer.registry.responses import Asked
+from image_syncer.registry.session import Sessions, session_of
 from image_syncer.registry.throttle import SMALL_BLOB_BYTES, is_small
 from image_syncer.registry.upload import sliced
 from image_syncer.store import Chunk, Trails, skipped, verified

@@ -19,13 +19,15 @@ from image_syncer.registry.retry import Clock, Retrying, RetryPolicy
 from image_syncer.registry.throttle import Throttle
 from image_syncer.registry.transport import Transport
 from image_syncer.registry.watch import Unwatched, Watcher
+from image_syncer.store import MemoryUploads, UploadJournal
 
 
 class Registries:
     """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
 
     *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
-    first request to a repository. *watcher* is told when a registry makes us wait.
+    first request to a repository. *watcher* is told when a registry makes us wait, and *journal* of uploads that have
+    begun; who wants to hear of them sets them before there are any.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Registries:
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._rests.rest)
         self._transport = Transport(self._limits, environment)
         self.watcher: Watcher = Unwatched()
+        self.journal: UploadJournal = MemoryUploads()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
@@ -76,7 +79,7 @@ class Registries:
     def target(self, repository: Repository) -> RegistryTarget:
         """Return *repository* to write to; the same object each time."""
         if repository not in self._targets:
-            self._targets[repository] = RegistryTarget(repository, self._connect)
+            self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
         return self._targets[repository]
 
     def throttle(self, registry: str) -> Throttle:

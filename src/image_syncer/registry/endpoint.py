@@ -51,7 +51,7 @@ class Endpoint:
         self.throttle = throttle
         self.retrying = retrying
         self.limits = limits
-        self.quirks = Quirks.of(host.name)
+        self.quirks = Quirks.of(host.name, limits.chunk_bytes)
         self.probing = asyncio.Lock()
 
     async def call(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:

@@ -58,8 +58,9 @@ class Timeouts:
 class Limits:
     """Bounds of every conversation with a registry; durations in seconds, sizes in bytes.
 
-    *ceilings* are those of single registries, by host. A source that has not begun to answer after *opening_seconds*
-    holds no place at the target any longer.
+    *ceilings* are those of single registries, by host. *chunk_bytes* of a big blob go with one request at first, and
+    so far apart are the places from which its upload can go on. A source that has not begun to answer after
+    *opening_seconds* holds no place at the target any longer.
     """
 
     requests_per_host: int = 32
@@ -75,6 +76,7 @@ class Limits:
     tags: int = 200_000
     redirects: int = 5
     opening_seconds: float = 10.0
+    chunk_bytes: int = 32 * 1024 * 1024
     ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
 
     def of(self, registry: str) -> Self:

@@ -1,100 +1,100 @@
-"""Pushing a blob: sessions, the ways that content can take, and starting over (distribution-spec, "Pushing blobs").
+"""Pushing a blob: the ways that content can take, and going on after a break (distribution-spec, "Pushing blobs").
 
 POST opens a session. The content goes with the closing PUT, which takes one request less and is 14 % faster than the
-other way: with a PATCH of its own before an empty PUT. That is for registries that want it (`Quirks`). Each answer's
-Location replaces the last; the digest is appended to it.
+other way: with a PATCH of its own before an empty PUT. What is larger than a chunk goes in PATCHes before that, each of
+which is a checkpoint. Each answer's Location replaces the last; the digest is appended to it.
+
+After a break the registry is asked how much it has, and the content is opened from there. A session that it has lost
+begins again, with smaller chunks on connections of their own (distribution 2.8 loses it with any body that breaks off).
 
 A small blob is read whole before the target is asked for anything, and goes out in small requests. A big one streams
 through an upload's place. In both cases a source that keeps us waiting is waited for without the place.
 """
 
-import asyncio
-import re
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Container
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import Container
+from contextlib import nullcontext
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
-from image_syncer.errors import ContentMismatch, ProtocolError, Refused, StoreError, Unavailable
-from image_syncer.oci import Descriptor, Digest
+from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.oci import Descriptor
+from image_syncer.registry.download import GAIN_BYTES
 from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.feed import Feed, NotOpenYet
 from image_syncer.registry.host import Call
-from image_syncer.registry.throttle import SMALL_BLOB_BYTES, is_small
-from image_syncer.registry.transport import Body
-from image_syncer.registry.urls import is_confined, is_loopback, origin_of
-from image_syncer.store import Chunk, Opener
+from image_syncer.registry.open_upload import OpenUpload
+from image_syncer.registry.session import Session, held_bytes, with_digest
+from image_syncer.registry.throttle import is_small
+from image_syncer.registry.ways import Part, Ways
+from image_syncer.store import Opener
 
-_SESSIONS_LIMIT: Final = 64
-_CANCEL_SECONDS: Final = 5.0
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9._=~-]{1,256}")
-_RANGE = re.compile(r"(?:bytes[ =])?0-([0-9]{1,18})")
-_OCTETS: Final = {"Content-Type": "application/octet-stream"}
+_STEPS: Final = 16  # So often one attempt may find another way, or be told another offset than was expected.
 _CLOSED: Final = frozenset({201, 204})
 _UNSURE: Final = frozenset({200, 202})  # Taken, by the look of it; only the blob itself proves it.
-# Refusals of a PUT that may mean the way, not the content: those registries may take a PATCH.
-_OTHER_WAY: Final = frozenset({400, 405, 411, 415, 501})
+_PATCHED: Final = frozenset({200, 201, 202, 204, 416})
 
 
-class Sessions:
-    """Upload sessions that are open and unused, by the blob that they were opened for; the oldest are forgotten."""
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """The part that was on its way when the line broke, and how many bytes of it were handed out."""
 
-    def __init__(self) -> None:
-        self._locations: OrderedDict[Digest, str] = OrderedDict()
-
-    def keep(self, digest: Digest, location: str) -> None:
-        """Keep the session at *location* for *digest*."""
-        self._locations[digest] = location
-        if len(self._locations) > _SESSIONS_LIMIT:
-            self._locations.popitem(last=False)
-
-    def take(self, digest: Digest) -> str | None:
-        """Return the session that waits for *digest* and forget it; None if there is none."""
-        return self._locations.pop(digest, None)
+    part: Part
+    sent: int
 
 
 class Push:
-    """One blob on its way into one repository."""
+    """One blob on its way into one repository, through *upload*."""
 
-    def __init__(self, conversation: Conversation, sessions: Sessions, blob: Descriptor, content: Opener) -> None:
+    def __init__(self, conversation: Conversation, upload: OpenUpload, blob: Descriptor, content: Opener) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
-        self._sessions = sessions
+        self._upload = upload
         self._blob = blob
         self._small = is_small(blob.size)
-        self._feed = _Feed(content)
+        self._feed = Feed(content)
         self._asked = conversation.asked_blob(blob, upload=True)
-        self._look_first = False
-        self._switched = False
+        self._ways = Ways(self._endpoint.quirks, blob.size, self._now)
+        self._part: Part | None = None
+        self._broken: _Broken | None = None
+        self._stuck_at: int | None = None
+        self._furthest = 0
+        self._advanced = False
 
     async def run(self) -> None:
-        """Store the blob, reading the content from its beginning once per attempt.
+        """Store the blob, reading the content once per attempt, from where the registry has it.
 
         What the content raises comes out unchanged. A content that can not even be opened is not tried again here:
         whoever opens it has tried. Bytes are not hashed once more: sources do that, and so does the registry, whose
         DIGEST_INVALID is a `ContentMismatch`.
         """
-        unopened = await self._endpoint.retrying.run(self._attempt)
+        try:
+            await self._upload.take_over()
+            unopened = await self._endpoint.retrying.run(self._attempt, advanced=self._has_advanced)
+        finally:
+            self._upload.leave()
         if unopened is not None:
             raise unopened
 
+    def _has_advanced(self) -> bool:
+        """Whether we got further since this was asked last."""
+        advanced, self._advanced = self._advanced, False
+        return advanced
+
     async def _attempt(self, _: int) -> StoreError | None:
         """Try once; return why the content could not be opened, None where the blob is there now."""
-        if self._look_first and await self._is_there():
+        if self._part is not None and self._part.closes and await self._is_there():
+            self._upload.drop()
             return None  # The last attempt got through, and its answer did not.
+        self._part = None
         try:
             await self._store()
         except StoreError as error:
-            ours = error is not self._feed.failure
-            if not ours and not self._feed.opened:
-                return error
-            self._look_first = ours
-            self._switched |= ours and isinstance(error, ContentMismatch)  # A body may have been taken for empty.
-            raise
+            return await self._after_failure(error)
         finally:
             self._feed.forget()
-        self._endpoint.quirks.patches |= self._switched
+        self._ways.succeeded()
+        self._upload.drop()
         return None
 
     async def _store(self) -> None:
@@ -105,72 +105,117 @@ class Push:
             try:
                 async with self._endpoint.throttle.upload(self._blob.size):
                     return await self._place()
-            except _NotOpenYet:
-                await self._feed.wait_for()
+            except NotOpenYet:
+                await self._feed.wait_for(0 if self._upload.session is None else self._upload.session.offset_bytes)
         raise AssertionError("unreachable: the last time waits for as long as it takes")
 
     async def _place(self) -> None:
+        """Send the content, changing the way where the registry does not take it so."""
         if self._small:
             await self._feed.load(self._asked.what)
-        patch = self._endpoint.quirks.patches or self._switched or self._blob.size is None
-        location = self._sessions.take(self._blob.digest) or await self._start()
-        try:
-            answer = await self._send_content(location, patch=patch)
-        except Refused as refusal:
-            if patch or refusal is self._feed.failure or refusal.status not in _OTHER_WAY:
-                raise
-            answer = await self._send_content(await self._start(), patch=True)
-            self._switched = True
-        await self._check_stored(answer)
+        for _ in range(_STEPS):
+            session = await self._ready()
+            try:
+                return await self._check_stored(await self._send_content(session))
+            except Refused as refusal:
+                if refusal is self._feed.failure or self._part is None or not self._ways.changed(refusal, self._part):
+                    raise
+                if not self._goes_on:
+                    self._upload.drop()
+        raise Unavailable(f"{self._asked.what}: the registry took it in none of {_STEPS} ways")
 
-    async def _start(self) -> str:
-        """Open a session and return its Location."""
-        call = self._conversation.call("POST", self._conversation.path("blobs/uploads/"))
-        answer = await self._endpoint.once(call, self._asked, expect={202})
-        return await session_of(self._conversation, answer, self._asked.what)
+    async def _ready(self) -> Session:
+        """Return the session to send to: the one that we have, with what the registry has of it, or a new one."""
+        session = self._upload.session
+        if session is not None and not session.sure:
+            session = await self._upload.ask(self._ways.headers())
+            self._learn(session)
+        self._broken = None
+        return session or await self._upload.begin(self._ways.headers())
 
-    async def _send_content(self, location: str, *, patch: bool) -> Answer:
-        """Send the content to the session at *location* and return the last answer; or raise what the content did."""
+    def _learn(self, session: Session | None) -> None:
+        """Learn from what was left after a break: *session*, or None where it was lost."""
+        if session is not None and session.offset_bytes >= self._furthest + GAIN_BYTES:
+            self._furthest = session.offset_bytes
+            self._advanced = True
+            return
+        broken = self._broken
+        if broken is None:
+            return
+        again, self._stuck_at = self._stuck_at, broken.part.start
+        if session is None or (again == broken.part.start and broken.sent >= GAIN_BYTES):
+            self._advanced |= self._ways.broke(broken.part, broken.sent)
+
+    async def _send_content(self, session: Session) -> Answer:
+        """Send what is missing in *session* and return the last answer; or raise what the content did."""
         feed = self._feed
+        is_complete = session.offset_bytes > 0 and session.offset_bytes == self._blob.size
         try:
-            async with feed.open():
-                answer = await (self._patch(location) if patch else self._close(location, self._body))
-        except _NotOpenYet:
-            self._sessions.keep(self._blob.digest, location)
-            raise
+            async with nullcontext() if is_complete else feed.open(session.offset_bytes):
+                answer = await self._transfer(session)
         except StoreError:
             if feed.failure is None:
                 raise
         else:
             if feed.failure is None:
                 return answer
-        await self._cancel(location)
         raise feed.failure  # Whatever the registry made of it: a content that broke off was the trouble.
 
-    async def _patch(self, location: str) -> Answer:
-        call = self._conversation.call("PATCH", location, headers=_OCTETS, body=self._body)
-        answer = await self._send(call, expect={202, 201, 204, 200})
-        if answer.status == HTTPStatus.CREATED and await self._is_there():
-            return answer  # ECR commits early and then refuses the PUT.
-        _check_range(answer, self._blob, self._asked.what)
-        if answer.headers.get("Location"):
-            location = await session_of(self._conversation, answer, self._asked.what)
-        return await self._close(location, b"")
+    async def _transfer(self, session: Session) -> Answer:
+        """Send PATCHes until what is left, if anything, goes with the closing PUT."""
+        surprises = 0
+        while surprises < _STEPS:
+            self._part = part = self._ways.next_part(session)
+            if part.closes:
+                return await self._close(session, part)
+            answer = await self._patch(session, part)
+            if answer.status == HTTPStatus.CREATED and (await self._is_there() or answer.digest is not None):
+                return answer  # ECR commits early, whatever it has got, and then refuses the PUT.
+            end = self._feed.at
+            session = self._upload.stand(await self._upload.moved(session, answer, self._held(part, answer)))
+            surprises += session.offset_bytes != end
+        raise Unavailable(f"{self._asked.what}: the registry keeps losing what it has got")
 
-    async def _close(self, location: str, body: bytes | Body) -> Answer:
-        url = with_digest(location, self._blob.digest)
-        call = self._conversation.call("PUT", url, headers=_OCTETS, body=body)
+    async def _patch(self, session: Session, part: Part) -> Answer:
+        self._upload.doubt()
+        began = self._now()
+        body = self._feed.body(part.start, part.length, last=part.is_last)
+        call = self._conversation.call("PATCH", session.location, headers=self._ways.headers(part), body=body)
+        answer = await self._send(call, expect=_PATCHED)
+        self._ways.passed(part, self._now() - began)
+        return answer
+
+    def _held(self, part: Part, answer: Answer) -> int:
+        """Return how much the registry has after *answer* to the PATCH with *part*; it may be less than was sent."""
+        end, held = self._feed.at, held_bytes(answer)
+        out_of_order = answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if held is None and out_of_order:
+            raise Unavailable(f"{self._asked.what}: the upload was lost", status=answer.status)
+        if held is None or held == end:
+            return end
+        if held > end or not self._goes_on or (held <= part.start and not out_of_order):
+            size = end if self._blob.size is None else self._blob.size
+            raise Unavailable(f"{self._asked.what}: the registry got {held} of {size} bytes", status=answer.status)
+        return held
+
+    async def _close(self, session: Session, part: Part) -> Answer:
+        self._upload.doubt()
+        is_sent = part.start > 0 and not part.length
+        body = b"" if is_sent else self._feed.body(part.start, part.length, last=True)
+        url = with_digest(session.location, self._blob.digest)
+        call = self._conversation.call("PUT", url, headers=self._ways.headers(part), body=body)
         return await self._send(call, expect=_CLOSED | _UNSURE)
 
     async def _send(self, call: Call, *, expect: Container[int]) -> Answer:
         """Send *call* in the upload's place that we hold, or in a request's place where the blob is small."""
-        if self._small:
-            return await self._endpoint.once(call, self._asked, expect=expect)
-        return await self._endpoint.send(call, self._asked, expect=expect)
-
-    @property
-    def _body(self) -> Body:
-        return Body(self._feed.chunks, self._blob.size)
+        send = self._endpoint.once if self._small else self._endpoint.send
+        try:
+            return await send(call, self._asked, expect=expect)
+        except NotFound as error:
+            if not self._goes_on or error.code == "NAME_UNKNOWN":
+                raise
+            # It knew the session a moment ago, so that is what it does not find.
+            raise Unavailable(error.message, status=error.status, code=error.code) from error
 
     async def _check_stored(self, answer: Answer) -> None:
         stored, wanted = answer.digest, self._blob.digest
@@ -185,124 +230,31 @@ class Push:
         answer = await self._endpoint.once(call, self._conversation.asked_blob(self._blob), expect={200, 404})
         return answer.status == HTTPStatus.OK
 
-    async def _cancel(self, location: str) -> None:
-        """Give the session back. A courtesy: many registries want another right for it, and all tidy up themselves."""
-        call = self._conversation.call("DELETE", location)
-        with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._send(call, expect={204, 202, 200})
+    async def _after_failure(self, error: StoreError) -> StoreError:
+        """Return *error* if the content could not be opened, raise it otherwise; keep the session if it is of use."""
+        feed, part = self._feed, self._part
+        ours = error is not feed.failure
+        mismatch = isinstance(error, ContentMismatch)
+        is_over = mismatch or not self._goes_on
+        if not ours:
+            self._part = None  # The target is not to blame, so nobody looks there what became of it.
+            if is_over:
+                await self._upload.cancel()
+            if not feed.opened:
+                return error
+            raise error
+        if is_over:
+            self._upload.drop()
+        if mismatch and part is not None and part.is_whole:
+            self._ways.doubt()
+        elif part is not None and isinstance(error, Unavailable) and error.status is None:
+            self._broken = _Broken(part, feed.at - part.start)
+        raise error
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the upload can be gone on with after a break."""
+        return self._upload.is_lasting and self._ways.chunks
 
-class _NotOpenYet(Exception):
-    """The content could not be opened within the time that a place may be held for it."""
-
-
-class _Feed:
-    """The content as a request's body, which may have to be sent anew within one exchange (after a 401).
-
-    *failure* is what the content raised, None while it behaves; *opened* whether it could be opened at all.
-    *opening_seconds* is how long opening may take, None for as long as it wants.
-    """
-
-    def __init__(self, content: Opener) -> None:
-        self._content = content
-        self._held = AsyncExitStack()
-        self._ready: AsyncIterator[Chunk] | None = None
-        self._whole: bytes | None = None
-        self.failure: Exception | None = None
-        self.opened = False
-        self.opening_seconds: float | None = None
-
-    async def load(self, what: str) -> None:
-        """Read the whole content of a small blob, so that its source is done with."""
-        whole = bytearray()
-        async with self._held:
-            self._ready = await self._reopen()
-            async with aclosing(self.chunks()) as chunks:
-                async for chunk in chunks:
-                    whole += chunk
-                    if len(whole) > SMALL_BLOB_BYTES:
-                        self.failure = ContentMismatch(f"{what}: the source sends more than its size")
-                        raise self.failure
-        self._whole = bytes(whole)
-
-    def forget(self) -> None:
-        """Drop what was loaded: the next attempt reads anew."""
-        self._whole = None
-
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[None]:
-        """Open the content before anything is sent, so that a source that is not there costs the target nothing."""
-        async with self._held:
-            if self._whole is None:
-                self._ready = await self._reopen()
-            self.opening_seconds = None
-            yield
-
-    async def wait_for(self) -> None:
-        """Wait until the content can be opened, and close it again; raises what opening it does."""
-        self.opening_seconds = None
-        async with self._held:
-            await self._reopen()
-
-    async def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield the content from its first byte, whenever this is called."""
-        if self._whole is not None:
-            yield self._whole
-            return
-        stream, self._ready = self._ready, None
-        try:
-            async for chunk in stream or await self._reopen():
-                yield chunk
-        except Exception as error:
-            self.failure = error
-            raise
-
-    async def _reopen(self) -> AsyncIterator[Chunk]:
-        await self._held.aclose()  # First, since the old stream holds a place that the new one may need.
-        self.failure, self.opened = None, False
-        watch = asyncio.timeout(self.opening_seconds)
-        try:
-            async with watch:
-                stream = await self._held.enter_async_context(self._content())
-        except Exception as error:
-            if isinstance(error, TimeoutError) and watch.expired():
-                raise _NotOpenYet from error
-            self.failure = error
-            raise
-        self.opened = True
-        return stream
-
-
-async def session_of(conversation: Conversation, answer: Answer, what: str) -> str:
-    """Return the URL of the upload session that *answer* names; `ProtocolError` where it names none that is usable.
-
-    Without a Location the session's id makes one. Another host is fine (it gets no credentials), unless a registry
-    elsewhere sends us to this machine or its link.
-    """
-    location = answer.headers.get("Location")
-    upload_id = answer.headers.get("Docker-Upload-UUID") or ""
-    if not location and _UPLOAD_ID.fullmatch(upload_id):
-        location = conversation.path(f"blobs/uploads/{upload_id}")
-    if not location:
-        raise ProtocolError(f"{what}: the registry opened an upload and did not say where", status=answer.status)
-    url = await conversation.endpoint.host.resolve(answer.url, location)
-    here, there = origin_of(answer.url), origin_of(url)
-    neighbours = there.host == here.host or (is_loopback(here.host) and is_loopback(there.host))
-    if not neighbours and is_confined(there.host):
-        raise ProtocolError(f"{what}: the registry wants the upload at {there}; refused", status=answer.status)
-    return url
-
-
-def with_digest(location: str, digest: Digest) -> str:
-    """Return *location* with *digest* in its query; what is there stays as it is, since it may be signed."""
-    separator = "?" if "?" not in location else "" if location.endswith(("?", "&")) else "&"
-    return f"{location}{separator}digest={quote(str(digest), safe='')}"
-
-
-def _check_range(answer: Answer, blob: Descriptor, what: str) -> None:
-    """Raise `Unavailable` where the registry holds less (or more) than was sent; `0-0` means nothing or one byte."""
-    match = _RANGE.fullmatch((answer.headers.get("Range") or "").strip())
-    end = int(match[1]) if match else 0
-    if end and blob.size is not None and end + 1 != blob.size:
-        raise Unavailable(f"{what}: the registry got {end + 1} of {blob.size} bytes", status=answer.status)
+    def _now(self) -> float:
+        return self._endpoint.retrying.clock.monotonic()

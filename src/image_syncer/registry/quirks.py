@@ -1,27 +1,25 @@
-"""What single vendors want, as data: a table of host patterns, and what was learnt from a registry's answers."""
+"""What single registries want: what is known of them (`habits`), and what was learnt from their answers."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Final, Self
+from typing import Self
 
-_PATCH_HOSTS: Final = (
-    "*.jfrog.io",  # Artifactory takes no content with the closing PUT (RTFACT-19344).
-)
-"""Registries, by host name without a port, that take the content of a blob in a PATCH alone."""
+from image_syncer.registry.checkpoints import ChunkSize
+from image_syncer.registry.habits import Habits, habits_of
 
 
 @dataclass(slots=True)
 class Quirks:
-    """How one registry wants to be spoken to. *patches*: blobs go in a PATCH; otherwise in the closing PUT.
+    """How one registry wants to be spoken to.
 
-    *many_tags*: one PUT of a manifest gives it several tags; None as long as nobody has tried.
+    *habits* are how it takes content, *chunk* how much with one request. *many_tags*: one PUT of a manifest gives it
+    several tags; None as long as nobody has tried.
     """
 
-    patches: bool = False
+    habits: Habits
+    chunk: ChunkSize
     many_tags: bool | None = None
 
     @classmethod
-    def of(cls, registry: str) -> Self:
-        """Return what is known of *registry* (`host` or `host:port`) before the first word with it."""
-        host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
-        return cls(patches=any(fnmatchcase(host.lower(), pattern) for pattern in _PATCH_HOSTS))
+    def of(cls, registry: str, chunk_bytes: int) -> Self:
+        """Return what is known of *registry* before the first word with it; chunks have *chunk_bytes* at first."""
+        return cls(habits_of(registry), ChunkSize.of(chunk_bytes))

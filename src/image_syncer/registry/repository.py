@@ -9,8 +9,10 @@ from image_syncer.registry.blobs import Blobs
 from image_syncer.registry.endpoint import Conversation, Endpoint
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests
-from image_syncer.registry.push import Push, Sessions
-from image_syncer.store import Chunk, Opener, Trails
+from image_syncer.registry.open_upload import OpenUpload
+from image_syncer.registry.push import Push
+from image_syncer.registry.session import Sessions
+from image_syncer.store import Chunk, Opener, Trails, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[Endpoint]]
 """Finds the registry of a repository under the access that holds for it; quick, once that is known."""
@@ -71,10 +73,14 @@ class RegistrySource(_RegistryRepository):
 
 
 class RegistryTarget(_RegistryRepository):
-    """A repository to write to; asks for the rights to pull and push from its first request on."""
+    """A repository to write to; asks for the rights to pull and push from its first request on.
 
-    def __init__(self, repository: Repository, connect: Connect) -> None:
+    Uploads that end before their time are noted in *journal*, and gone on with from there.
+    """
+
+    def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
         super().__init__(repository, "target", connect)
+        self._journal = journal
 
     async def resolve(self, identifier: str) -> Descriptor | None:
         """Return what *identifier* names now; None if it, or the repository, is not there yet.
@@ -93,7 +99,9 @@ class RegistryTarget(_RegistryRepository):
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; what *content* raises comes out unchanged."""
-        await Push(await self._conversation(), self._sessions, blob, content).run()
+        conversation = await self._conversation()
+        upload = OpenUpload(conversation, self._sessions, self._journal, blob)
+        await Push(conversation, upload, blob, content).run()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""

@@ -94,17 +94,20 @@ class Retrying:
     clock: Clock
     rest: Callable[[float], Awaitable[None]] | None = None
 
-    async def run(self, operation: Callable[[int], Awaitable[Result]]) -> Result:
+    async def run(
+        self, operation: Callable[[int], Awaitable[Result]], *, advanced: Callable[[], bool] = lambda: False
+    ) -> Result:
         """Return what *operation* returns, trying again as the policy says; its last failure is raised unchanged.
 
         *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
+        *advanced* is asked after each failure whether there was progress, with which patience begins anew.
         """
         tries = Tries(self)
         for attempt in count(1):
             try:
                 return await operation(attempt)
             except StoreError as failure:
-                await tries.rest(failure)
+                await tries.rest(failure, advanced=advanced())
         raise AssertionError("unreachable: the attempts have no end of their own")
 
 

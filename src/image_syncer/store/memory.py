@@ -94,9 +94,9 @@ class MemoryUploads:
         if len(self._unfinished) > _LIMIT:
             self._unfinished.popitem(last=False)
 
-    async def find(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload of *digest* to *repository* that can be gone on with; None where there is none."""
-        return self._unfinished.get((repository, digest))
+    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload of *digest* to *repository* that was begun, and forget it; None without one."""
+        return self._unfinished.pop((repository, digest), None)
 
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that there is nothing to go on with."""

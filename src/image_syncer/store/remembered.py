@@ -174,9 +174,9 @@ class RememberedUploads:
         self._absent.discard((repository, digest))
         self._ledger.note(UploadNote(repository, digest, unfinished if may_be_kept(unfinished) else None))
 
-    async def find(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload of *digest* to *repository* that can be gone on with; None where there is none."""
-        known = await self._own.find(repository, digest)
+    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one."""
+        known = await self._own.take(repository, digest)
         if known is not None or (repository, digest) in self._absent:
             return known
         return await self._ledger.ask(lambda archive: archive.unfinished(repository, digest), otherwise=None)

@@ -178,8 +178,8 @@ class UploadJournal(Protocol):
         """Note how far the upload of the blob *digest* to *repository* has come."""
         ...
 
-    async def find(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload of *digest* to *repository* that can be gone on with; None where there is none."""
+    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one."""
         ...
 
     def forget(self, repository: Repository, digest: Digest) -> None:

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from image_syncer.errors import ContentMismatch, Denied, NotFound, ProtocolError, StoreError, Unauthorized, Unavailable
 from image_syncer.oci import Digest
+from image_syncer.registry.habits import habits_of
 from image_syncer.registry.options import Access, Credential
-from image_syncer.registry.push import Sessions, with_digest
-from image_syncer.registry.quirks import Quirks
 from image_syncer.registry.repository import RegistryTarget
+from image_syncer.registry.session import Session, Sessions, with_digest
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
@@ -63,7 +63,7 @@ async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, targ
 )
 def test_registries_that_want_a_patch_are_known(registry: str, patches: object) -> None:
     """Artifactory's cloud is one."""
-    assert Quirks.of(registry).patches is patches
+    assert habits_of(registry).patches is patches
 
 
 async def test_a_registry_that_refuses_the_put_gets_a_patch_from_then_on(
@@ -343,9 +343,9 @@ def test_unused_sessions_are_bounded_and_used_once() -> None:
     sessions = Sessions()
     digests = [Digest.of(str(number).encode()) for number in range(100)]
     for digest in digests:
-        sessions.keep(digest, f"/{digest}")
+        sessions.keep(digest, Session(f"/{digest}"))
     assert sessions.take(digests[0]) is None
-    assert sessions.take(digests[99]) == f"/{digests[99]}"
+    assert sessions.take(digests[99]) == Session(f"/{digests[99]}")
     assert sessions.take(digests[99]) is None
 
 

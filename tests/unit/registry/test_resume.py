@@ -1,0 +1,328 @@
+"""Uploads of big blobs: checkpoints, and going on after a break."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import ContentMismatch, TooLarge, Unavailable
+from image_syncer.registry.client import Registries
+from image_syncer.registry.repository import RegistryTarget
+from image_syncer.store import Chunk, MemoryUploads, Unfinished
+from image_syncer.testing import Blob, FakeRegistry, faults
+from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
+
+MIB = 1024 * 1024
+BLOB = Blob.generated("big", 24 * MIB)
+LIMITS = replace(QUICK, chunk_bytes=8 * MIB)
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeRegistry]:
+    """An empty registry, in which sessions survive a break."""
+    async with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+async def registries() -> AsyncGenerator[Registries]:
+    """A client with chunks of 8 MiB."""
+    async with client(limits=LIMITS) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def target(fake: FakeRegistry, registries: Registries) -> RegistryTarget:
+    """The repository `app` to write to."""
+    return registries.target(fake.repository("app"))
+
+
+def uploads(fake: FakeRegistry) -> list[str]:
+    """Return the methods of the requests that were about uploads."""
+    return [request.method for request in fake.requests.only(kind="upload")]
+
+
+def sent(fake: FakeRegistry) -> int:
+    """Return how many bytes of uploads have arrived."""
+    return fake.requests.only(kind="upload").bytes_in
+
+
+async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Each says which bytes it has; they grow as long as they are quick."""
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake) == ["POST", "PATCH", "PUT"]
+    ranges = [request.headers.get("content-range") for request in fake.requests.only(kind="upload")]
+    assert ranges == [None, f"0-{8 * MIB - 1}", f"{8 * MIB}-{24 * MIB - 1}"]
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_an_upload_goes_on_from_what_the_registry_has(
+    fake: FakeRegistry, target: RegistryTarget, method: str
+) -> None:
+    """It is asked for that once, and nothing is sent twice."""
+    fake.faults.add(faults.cut(after_bytes=3 * MIB), method=method, times=1)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake).count("POST") == 1
+    assert uploads(fake).count("GET") == 1
+    assert sent(fake) == BLOB.size_bytes
+
+
+async def test_a_line_that_breaks_all_the_time_is_no_obstacle(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """As long as each attempt gets further, and however small that is beside a chunk."""
+    fake.faults.add(faults.cut(after_bytes=MIB), kind="upload", method="PATCH")
+    fake.faults.add(faults.cut(after_bytes=MIB), kind="upload", method="PUT")
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake).count("POST") == 1
+    assert sent(fake) == BLOB.size_bytes
+
+
+async def test_a_line_that_breaks_without_progress_is_given_up(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """After four attempts, as everywhere."""
+    fake.faults.add(faults.cut(after_bytes=100), method="PATCH")
+    with pytest.raises(Unavailable):
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake).count("PATCH") == 4
+
+
+async def test_content_is_opened_where_it_goes_on(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The source is not read from its beginning again."""
+    fake.faults.add(faults.cut(after_bytes=3 * MIB), method="PATCH", times=1)
+    starts = list[int]()
+
+    def opened(start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        starts.append(start)
+        return BLOB.open(start)
+
+    await target.push_blob(BLOB.descriptor, opened)
+    assert starts == [0, 3 * MIB]
+
+
+async def test_a_blob_that_is_not_big_begins_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Up to 8 MiB it is not worth the question."""
+    blob = Blob.generated("medium", 8 * MIB)
+    fake.faults.add(faults.cut(after_bytes=3 * MIB), method="PUT", times=1)
+    await target.push_blob(blob.descriptor, blob.open)
+    assert uploads(fake) == ["POST", "PUT", "POST", "PUT"]
+    assert fake.requests.count(method="HEAD", kind="blob") == 1
+
+
+async def test_a_session_that_is_lost_begins_anew_with_smaller_chunks_on_fresh_connections(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """So it goes with distribution 2.8: what broke in the body is gone, with all before it."""
+    fake.faults.add(faults.cut(after_bytes=4 * MIB), method="PATCH", times=1)
+    fake.intercept.append(Fault(404, "GET", "upload", code="BLOB_UPLOAD_INVALID", times=99))
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake)[:4] == ["POST", "PATCH", "GET", "POST"]
+    later = list(fake.requests.only(kind="upload"))[4:]
+    assert max(request.bytes_in for request in later) <= 2 * MIB
+    assert {request.headers["connection"] for request in later} == {"close"}
+    assert sent(fake) == 4 * MIB + BLOB.size_bytes
+
+
+async def test_sessions_that_are_always_lost_are_given_up(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Smaller chunks are tried as far down as makes sense, then it is enough."""
+    fake.faults.add(faults.cut(after_bytes=MIB // 2), method="PATCH")
+    fake.intercept.append(Fault(404, "GET", "upload", code="BLOB_UPLOAD_INVALID", times=99))
+    with pytest.raises(Unavailable):
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert 4 <= uploads(fake).count("PATCH") <= 8
+
+
+async def test_a_registry_that_keeps_whole_chunks_alone_gets_smaller_ones(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """Two breaks at the same place: so large a chunk never gets through."""
+    lost = list[int]()
+
+    async def lose_part(request: web.Request) -> web.StreamResponse | None:
+        if request.method not in {"PATCH", "PUT"} or (request.content_length or 0) <= 5 * MIB:
+            return None
+        await request.content.readexactly(5 * MIB)
+        lost.append(5 * MIB)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    fake.intercept.append(lose_part)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake).count("POST") == 1
+    assert len(lost) == 2
+
+
+async def test_the_answer_to_the_last_put_may_be_lost(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The blob is looked for, and that is all."""
+    lose_answer(fake, "PUT", "upload")
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake) == ["POST", "PATCH", "PUT"]
+    assert fake.requests.count(method="HEAD", kind="blob") == 1
+    assert sent(fake) == BLOB.size_bytes
+
+
+async def test_the_answer_to_a_chunk_may_be_lost(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The registry has it, and says so when it is asked."""
+    fake.faults.add(faults.lost(), method="PATCH", times=1)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake) == ["POST", "PATCH", "GET", "PATCH", "PUT"]
+    assert sent(fake) == BLOB.size_bytes
+
+
+async def test_a_chunk_that_is_too_large_is_halved(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Until it passes, and that is remembered."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        if request.method in {"PATCH", "PUT"} and (request.content_length or 0) > 3 * MIB:
+            return web.Response(status=413)
+        return None
+
+    fake.intercept.append(refuse)
+    other = Blob.generated("other", 9 * MIB)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    refused = fake.requests.count(kind="upload", status=413)
+    await target.push_blob(other.descriptor, other.open)
+    assert {BLOB.digest, other.digest} <= fake.content("app").blobs
+    assert fake.requests.count(kind="upload", status=413) == refused == 2
+
+
+async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A proxy that lets through next to nothing; the remedy is in the text."""
+    fake.intercept.append(Fault(413, "PATCH", times=99))
+    fake.intercept.append(Fault(413, "PUT", times=99))
+    with pytest.raises(TooLarge, match="raise the limit"):
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+
+
+@pytest.mark.parametrize("status", [400, 405, 415, 501])
+async def test_a_registry_that_takes_no_chunks_gets_the_whole(
+    fake: FakeRegistry, target: RegistryTarget, status: int
+) -> None:
+    """The second blob goes so at once."""
+    fake.faults.add(faults.answer(status, code="UNSUPPORTED"), method="PATCH")
+    other = Blob.generated("other", 9 * MIB)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    await target.push_blob(other.descriptor, other.open)
+    assert uploads(fake) == ["POST", "PATCH", "POST", "PUT", "POST", "PUT"]
+
+
+async def test_a_range_that_is_out_of_order_is_set_right(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """416 says where to go on, and where that is."""
+    seen = list[str]()
+
+    async def disorder(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "PATCH" or seen:
+            return None
+        seen.append(request.path)
+        headers = {"Location": f"{request.path}?_state=0", "Range": "0-0"}
+        return web.Response(status=416, headers=headers)
+
+    fake.intercept.append(disorder)
+    with_range = Fault(416, "PUT", headers={}, times=1)
+    fake.intercept.append(with_range)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+
+
+async def test_a_chunk_of_which_little_has_arrived_is_sent_again_from_there(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """202 with a Range below what was sent; where that was a lie, 416 says so."""
+    fake.faults.add(faults.headers({"Range": f"0-{2 * MIB - 1}"}), method="PATCH", times=1)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake).count("GET") == 0
+
+
+async def test_a_source_that_breaks_for_good_costs_the_target_nothing_twice(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """The session is kept, and the content opened where it goes on."""
+    half = list(BLOB.chunks())[:12]
+    opener, opened = one_after_another(failing(Unavailable("gone"), after=half), BLOB.open)
+    await target.push_blob(BLOB.descriptor, opener)
+    assert opened[:2] == [0, 1]
+    assert uploads(fake).count("POST") == 1
+    assert BLOB.digest in fake.content("app").blobs
+    assert sent(fake) <= BLOB.size_bytes + MIB
+
+
+async def test_content_that_is_wrong_is_never_gone_on_with(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Nobody knows which of its bytes are: a new session, from the beginning."""
+    half = list(BLOB.chunks())[:12]
+    opener, _ = one_after_another(failing(ContentMismatch("wrong"), after=half), BLOB.open)
+    await target.push_blob(BLOB.descriptor, opener)
+    assert uploads(fake).count("POST") == 2
+    assert uploads(fake).count("DELETE") == 1
+    assert fake.unfinished_uploads == 0
+
+
+async def test_the_next_push_goes_on_with_what_is_in_the_journal(fake: FakeRegistry) -> None:
+    """As a process does that begins where another was killed; and nothing stays in the journal."""
+    journal = MemoryUploads()
+    fake.faults.add(faults.cut(after_bytes=0), method="PUT")
+    async with client(limits=LIMITS) as first:
+        first.journal = journal
+        with pytest.raises(Unavailable):
+            await first.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+    fake.faults.clear()
+    async with client(limits=LIMITS) as second:
+        second.journal = journal
+        await second.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake).count("POST") == 1
+    assert sent(fake) == BLOB.size_bytes
+    assert await journal.take(fake.repository("app"), BLOB.digest) is None
+
+
+@pytest.mark.parametrize("location", ["/v2/app/blobs/uploads/none", "http://127.0.0.1:1/gone"])
+async def test_a_note_that_is_stale_costs_one_request(
+    fake: FakeRegistry, registries: Registries, location: str
+) -> None:
+    """The registry does not know it: it is forgotten."""
+    journal = registries.journal
+    url = location if "//" in location else f"{fake.url}{location}"
+    journal.note(fake.repository("app"), BLOB.digest, Unfinished(url, 8 * MIB))
+    await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake)[-3:] == ["POST", "PATCH", "PUT"]
+    assert uploads(fake).count("GET") <= 1
+    assert await journal.take(fake.repository("app"), BLOB.digest) is None
+
+
+async def test_what_another_process_sent_wrong_is_sent_once_more(fake: FakeRegistry, registries: Registries) -> None:
+    """The registry's own check finds it, and a fresh start heals it."""
+    async with client(limits=LIMITS) as others:
+        others.journal = registries.journal
+        zeros = failing(Unavailable("killed"), after=[bytes(MIB)] * 10)
+        with pytest.raises(AssertionError):  # It can not be opened in the middle.
+            await others.target(fake.repository("app")).push_blob(BLOB.descriptor, zeros)
+    assert fake.unfinished_uploads == 1
+    fake.requests.clear()
+    await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake).count("POST") == 1
+    assert uploads(fake)[0] == "GET"
+
+
+async def test_two_pushes_of_one_blob_do_not_share_a_session(fake: FakeRegistry, registries: Registries) -> None:
+    """The journal is for one of them; the other has a session of its own."""
+    target = registries.target(fake.repository("app"))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(target.push_blob(BLOB.descriptor, BLOB.open))
+    assert uploads(fake).count("POST") == 3
+    assert uploads(fake).count("GET") == 0
+
+
+async def test_small_blobs_are_not_noted(fake: FakeRegistry, registries: Registries) -> None:
+    """It would cost more than it saves."""
+    blob = Blob.generated("medium", 8 * MIB)
+    fake.faults.add(faults.answer(503), method="PUT")
+    with pytest.raises(Unavailable):
+        await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
+    assert await registries.journal.take(fake.repository("app"), blob.digest) is None
