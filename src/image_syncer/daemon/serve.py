@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from image_syncer.config.model import Configuration, ServerSettings
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.clockwork import Clockwork
@@ -26,7 +28,7 @@ from image_syncer.registry.documents import Documents
 from image_syncer.server.backend import Backend
 from image_syncer.server.serving import Site, serve
 from image_syncer.server.settings import Listen
-from image_syncer.state import import_fork_queue
+from image_syncer.state import EventLog, import_fork_queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ async def serve_for_ever(
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(configuration))
         if configuration.fork is not None:
-            await import_fork_queue(Path(configuration.fork.queue_file), parts.state.events, now=now())
+            await _take_over(Path(configuration.fork.queue_file), parts.state.events)
         keys = IssuerKeys(await stack.enter_async_context(Documents(os.environ)))
         if configuration.state.url is None:
             await parts.state.events.release_claims()  # Nobody else dispatches from our file.
@@ -145,6 +147,17 @@ class _Daemon:
         self.listeners.change(configuration.queues)
         self.dispatcher.tick_seconds = _tick(configuration)
         await self.clockwork.plan()
+
+
+async def _take_over(queue: Path, events: EventLog) -> None:
+    """Record what waits in the fork's file, and say what became of it."""
+    imported = await import_fork_queue(queue, events, now=now())
+    if imported is None:
+        return
+    log: Any = structlog.get_logger()
+    log.info("fork_queue.imported", file=str(queue), entries=len(imported.queue.images), kept_as=str(imported.kept_as))
+    for entry in imported.queue.rejected:
+        log.warning("fork_queue.entry_refused", entry=entry)
 
 
 def _tick(configuration: Configuration) -> float | None:

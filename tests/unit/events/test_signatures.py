@@ -181,3 +181,27 @@ def test_digests_are_of_the_named_algorithm() -> None:
     expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     headers = {"x-gitea-signature": expected}
     assert problem(signed("gitea", "Jefe"), headers, body=b"what do ya want for nothing?") is None
+
+
+@pytest.mark.parametrize(("check", "headers"), RIGHT)
+def test_secrets_are_compared_in_constant_time(
+    check: Check, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Always as hashes of one length, however much or little of a guess is right."""
+    lengths: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+
+    def spy(given: bytes, expected: bytes) -> bool:
+        lengths.append((len(given), len(expected)))
+        return compare(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    [(name, right)] = headers.items()
+    seen: list[int] = []
+    for guess in (right, right[:-4], "x" * 3000):
+        before = len(lengths)
+        problem(check, {name: guess})
+        seen.append(len(lengths) - before)
+    assert set(lengths) == {(32, 32)}
+    assert seen[0] >= 1
+    assert seen[0] == seen[1]
