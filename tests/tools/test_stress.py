@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from image_syncer.testing import FakeRegistry
+
 _TOOLS = Path(__file__).parents[2] / "tools"
 
 
@@ -84,3 +86,30 @@ def test_percentiles_are_values_that_were_measured(module: Callable[[str], Any])
 def test_what_is_stored_again_is_counted_beyond_one_for_each_image(module: Callable[[str], Any]) -> None:
     """Images that were never stored do not make up for it."""
     assert module("stock").copied_twice([1, 3, 0, 2]) == 3
+
+
+def test_a_storm_sees_what_did_not_arrive(module: Callable[[str], Any]) -> None:
+    """A tag that names something else, a manifest that is missing, a blob with another byte."""
+    images = module("storm_set").storm_images(10, docker=True)
+    wrong_at = module("storm").wrong_at
+    with FakeRegistry.in_thread() as registry:
+        for (path, tag), image in images.items():
+            registry.load(path, image, tag)
+        assert list(wrong_at(registry, images)) == []
+        registry.content("storm/app0").tags["v0"] = images["storm/app0", "v1"].digest
+        del registry.content("storm/app0").manifests[images["storm/app0", "v2"].digest]
+        blob = next(iter(images["storm/app1", "v7"].blobs.values()))
+        registry.plant(blob.digest, blob.read()[:-1] + b"?")
+        found = "\n".join(wrong_at(registry, images))
+    assert [f"{name} " in found for name in ("storm/app0:v0", "storm/app0:v1", "storm/app0:v2", "storm/app1:v7")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_storm_meets_every_pair_of_habits(module: Callable[[str], Any]) -> None:
+    """Each profile is a source and a target in turn, and none its own counterpart."""
+    pairs = [module("storm").pair_of(seed) for seed in range(1, 111)]
+    assert len({(source.name, target.name) for source, target in pairs}) == 110

@@ -14,7 +14,7 @@ from rich.console import Console
 from image_syncer.testing.postgres import Postgres
 from image_syncer.testing.servers import DockerRegistry
 from lab import stop_on_signals
-from stress import crash, cut, fleet, kill, latency, outage, soak
+from stress import crash, cut, fleet, kill, latency, outage, soak, storm
 from stress.report import Report, Say
 
 _LARGEST = 100_000
@@ -29,6 +29,7 @@ class Command:
     options: Callable[..., Any]
     defaults: Mapping[str, int | float | str]
     postgres: bool = False
+    registry: bool = True
 
 
 _COMMANDS: Mapping[str, Command] = {
@@ -76,6 +77,13 @@ _COMMANDS: Mapping[str, Command] = {
         soak.SoakOptions,
         {"seconds": 900.0, "faults": 0.05, "seed": 1},
     ),
+    "storm": Command(
+        "registries at both ends fail at random while a one-shot run copies",
+        storm.run,
+        storm.StormOptions,
+        {"images": 200, "percent": 5.0, "runs": 20, "seed": 1},
+        registry=False,
+    ),
 }
 
 
@@ -101,7 +109,7 @@ def main() -> int:
 
 
 def _missing(command: Command) -> Sequence[str]:
-    there = {"docker-registry": DockerRegistry.is_installed()}
+    there = {"docker-registry": not command.registry or DockerRegistry.is_installed()}
     if command.postgres:
         there["postgresql"] = Postgres.is_installed()
     return [program for program, installed in there.items() if not installed]

@@ -101,6 +101,11 @@ class FakeRegistry:
         """Let the blob *digest* have other bytes from now on: a damaged disk, or a liar."""
         self._held.plant(digest, content)
 
+    def blob(self, digest: Digest) -> bytes | None:
+        """Return the bytes that it has for the blob *digest*, None if it has none."""
+        place = self._held.place(digest)
+        return place.read_bytes() if place.exists() else None
+
     def content(self, path: str) -> FakeRepository:
         """Return what the repository *path* holds now, to look at and to change; empty if it was never pushed to."""
         return self._held.repositories.get(path, FakeRepository())
@@ -126,7 +131,7 @@ class FakeRegistry:
 
     @property
     def elsewhere(self) -> Storehouse:
-        """The other server, which has the blobs of a registry whose profile says so."""
+        """The other server, which has the blobs of a registry whose profile says so; `RuntimeError` without one."""
         if self._elsewhere is None:
             raise RuntimeError("this registry's profile keeps no blobs elsewhere")
         return self._elsewhere

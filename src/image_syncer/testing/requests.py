@@ -26,7 +26,8 @@ class Request:
     """One request as its server saw it; it is noted when it begins, so *status* is 0 until there is an answer.
 
     *bytes_in* and *bytes_out* count bodies alone. A log of docker-registry knows neither *bytes_in* nor
-    *authorization*: 0 and empty there. *repository* is empty where the path names none.
+    *authorization*: 0 and empty there. *repository* is empty where the path names none. *broken* says that a
+    fault has reset the connection.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Request:
     bytes_out: int = 0
     authorization: Authorization = ""
     headers: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    broken: bool = False
 
     @property
     def kind(self) -> Kind:

@@ -99,7 +99,7 @@ async def test_an_answer_is_cut(registry: FakeRegistry, http: aiohttp.ClientSess
     async with http.get(PATH) as response:
         with pytest.raises(aiohttp.ClientError):
             await response.content.readexactly(after_bytes + 1)
-    assert registry.requests.bytes_out == after_bytes
+    assert (registry.requests.bytes_out, registry.requests[-1].broken) == (after_bytes, True)
     assert await _status(http) == 200
 
 
@@ -127,6 +127,7 @@ async def test_a_body_shorter_than_the_cut_passes(registry: FakeRegistry, http: 
     assert await _status(http) == 200
     async with http.post(f"/v2/app/blobs/uploads/?digest={BLOB.digest}", data=CONTENT) as response:
         assert response.status == 201
+    assert [fired.request.broken for fired in registry.faults.fired] == [False, False]
 
 
 async def test_an_answer_is_lost(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:

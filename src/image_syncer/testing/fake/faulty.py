@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDict
 
-from image_syncer.testing.fake.answers import RegistryError, read_away
+from image_syncer.testing.fake.answers import RECORD, RegistryError, read_away
 
 _CODES = {
     401: "UNAUTHORIZED",
@@ -235,6 +235,7 @@ def _is_sending(request: web.Request) -> bool:
 
 def break_off(request: web.Request) -> Broken:
     """Reset the connection of *request* at once (RST, not an orderly end); return what to raise."""
+    request[RECORD].broken = True
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         if connection is not None:
