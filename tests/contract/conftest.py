@@ -25,25 +25,6 @@ DOCKERS = {
 REAL = [pytest.param(name, marks=pytest.mark.real) for name in DOCKERS]
 
 
-_WRONG = "test_wrong_bytes_are_refused_and_leave_nothing"
-_EARLY = "a blob that the registry has made early of wrong bytes is taken for a lost upload"
-_NO_PATCH = "a wrong content is tried by PATCH as well, and the refusal of that hides what was wrong"
-NOT_YET = {
-    f"{_WRONG}[{name}-{content}]": reason
-    for name, reason in {"ecr": _EARLY, "monolithic": _NO_PATCH}.items()
-    for content in ("other bytes", "half of them")
-}
-"""What our client does not do yet, by test."""
-
-
-@pytest.hookimpl
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect what is known to fail to fail: who mends it takes it from the list."""
-    for item in items:
-        if item.name in NOT_YET:
-            item.add_marker(pytest.mark.xfail(reason=NOT_YET[item.name], strict=True))
-
-
 @pytest.fixture(params=["memory", "fake", *FAKES, *REAL])
 async def place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
     """Every store in turn; what other tests left there has other names."""
