@@ -16,11 +16,16 @@ _PARSERS: Final = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
 
 def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
     """Return the map that the file at *path* holds; `ConfigError` in every other case."""
-    file = str(path)
-    parse = _PARSERS.get(path.suffix.lower())
-    if parse is None:
-        raise ConfigError("cannot tell YAML from JSON", file=file, remedy="the name must end in .yaml, .yml or .json")
-    text = _decode(_read(path), file)
+    if path.suffix.lower() not in _PARSERS:
+        remedy = "the name must end in .yaml, .yml or .json"
+        raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
+    return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty)
+
+
+def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNode:
+    """Return the map in *content*, which a file has or could have; `ConfigError` in every other case."""
+    file, parse = str(path), _PARSERS[path.suffix.lower()]
+    text = _decode(content, file)
     try:
         node = parse(text)
     except Malformed as error:

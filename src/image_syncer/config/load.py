@@ -55,8 +55,14 @@ def load_file(
 
     With *allow_open* the fork's file may do without a login for its hook.
     """
-    file = str(path)
     document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    return load_document(document, str(path), platforms=platforms, environment=environment, allow_open=allow_open)
+
+
+def load_document(
+    document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool = False
+) -> Configuration:
+    """Return what *document*, that of *file*, says; as `load_file` does."""
     keys = {entry.key.text.lower() for entry in document.entries}
     if "version" in keys:
         from image_syncer.config.native import parse_native  # noqa: PLC0415 - pydantic is slow to import
