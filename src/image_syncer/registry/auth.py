@@ -219,7 +219,9 @@ class Authenticator:
 
 def lifetime(expires_in: object) -> float:
     """Return how long a token lives, in seconds: 60 where *expires_in* is absent, less or no number; at most a day."""
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not math.isfinite(expires_in):
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
+        return _SHORTEST_SECONDS
+    if isinstance(expires_in, float) and not math.isfinite(expires_in):
         return _SHORTEST_SECONDS
     return float(min(max(expires_in, _SHORTEST_SECONDS), _LONGEST_SECONDS))
 
@@ -245,12 +247,12 @@ def _refresh_request(key: _Key, identity_token: str) -> Request:
         "scope": " ".join(key.scopes),
         "refresh_token": identity_token,
     }
-    form = urlencode({name: value for name, value in fields.items() if value})
+    form = urlencode({name: value for name, value in fields.items() if value}, errors="surrogateescape")
     return Request("POST", key.realm, {"Content-Type": "application/x-www-form-urlencoded"}, form.encode())
 
 
 def _with_query(url: str, fields: list[tuple[str, str]]) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields, safe=':,/')}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields, safe=':,/', errors='surrogateescape')}"
 
 
 def _basic(credential: Credential) -> str:

@@ -67,8 +67,9 @@ def join(base: str, location: str) -> str:
         raise ProtocolError(
             f"{shown(base)}: it hands out an address with characters that no address has, or a huge one"
         )
-    ascii_only = quote(location, safe="".join(map(chr, range(0x21, 0x7F))))
     try:
+        # A byte that is no UTF-8 goes back as the byte that it was: heads are read with surrogates for those.
+        ascii_only = quote(location, safe="".join(map(chr, range(0x21, 0x7F))), errors="surrogateescape")
         target = urljoin(base, ascii_only).partition("#")[0]
     except ValueError as error:
         raise ProtocolError(f"{shown(base)}: it hands out an address that can not be read") from error

@@ -177,7 +177,7 @@ async def test_other_scopes_are_other_tokens(connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     ("expires_in", "seconds"),
-    [(None, 60), (10, 60), (0, 60), (-5, 60), (300, 300), ("300", 60), (True, 60), (1e400, 60), (10**9, 86400)],
+    [(None, 60), (10, 60), (0, 60), (-5, 60), (300, 300), ("300", 60), (True, 60), (1e400, 60), (10**400, 86400)],
 )
 def test_a_life_is_read_with_suspicion(expires_in: object, seconds: float) -> None:
     """auth/token.md: nothing, or less than 60, is 60; nonsense too, and nothing lasts for ever."""

@@ -29,6 +29,7 @@ BASE = "https://registry.example/v2/a/blobs/uploads/?from=x"
         ("http://registry.example:443/v2/x", "https://registry.example/v2/x"),
         ("http://registry.example?y=1", "https://registry.example?y=1"),
         ("/v2/ä", "https://registry.example/v2/%C3%A4"),
+        ("/v2/\udcff", "https://registry.example/v2/%FF"),
     ],
 )
 def test_a_location_is_joined_and_not_rewritten(location: str, expected: str) -> None:
