@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Table, delete, func, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, delete, func, select, tuple_, update
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.state.database import Database
+from image_syncer.state.holder import is_gone, this_process
 from image_syncer.state.note_rows import filter_text, write_notes
 from image_syncer.state.pages import chunks
 from image_syncer.state.state import open_state
@@ -26,6 +27,7 @@ KEEP_BLOBS: Final = timedelta(days=90)
 MOST_BLOBS: Final = 1_000_000
 
 _PATIENCE_SECONDS: Final = 10.0  # A run waits no longer for what it can do without.
+_QUIET: Final = timedelta(minutes=1)  # Chunks take less, so who works on an upload has written of it since.
 _SKEW: Final = timedelta(minutes=1)  # The clocks of those who share a state differ by less.
 _STEP: Final = 500
 _MOST_STEPS: Final = 100  # The rest goes next time.
@@ -39,14 +41,23 @@ async def open_archive(url: str, *, keep: timedelta) -> AsyncGenerator["StateArc
 
 
 class StateArchive:
-    """The archive in *database*. What nobody confirmed for *keep* is forgotten, blobs after 90 days."""
+    """The archive in *database*. What nobody confirmed for *keep* is forgotten, blobs after 90 days.
+
+    *holder* is who works on uploads; None: this process.
+    """
 
     def __init__(
-        self, database: Database, *, keep: timedelta, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        database: Database,
+        *,
+        keep: timedelta,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        holder: str | None = None,
     ) -> None:
         self._database = database
         self._keep = keep
         self._now = now
+        self._holder = this_process() if holder is None else holder
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
         """Return a repository of *registry* for each of *digests* that is known; None where none of its blobs is."""
@@ -67,21 +78,28 @@ class StateArchive:
         rows = await self._database.read(lambda connection: connection.execute(latest_last).all())
         return {row.identifier: Digest.parse(row.target_digest) for row in rows}
 
-    async def unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload that was begun, None where there is none."""
-        wanted = select(uploads.c.location, uploads.c.offset_bytes).where(
-            uploads.c.registry == repository.registry,
-            uploads.c.repository == repository.path,
-            uploads.c.digest == str(digest),
-        )
-        row = await self._database.read(lambda connection: connection.execute(wanted).one_or_none())
-        return None if row is None else Unfinished(row.location, row.offset_bytes)
+    async def take_unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload that was begun and that nobody works on, which is this process's then; None without one.
+
+        Somebody does who still lives, or who has written of it within the last minute where nobody can tell.
+        """
+        row = await self._database.read(lambda connection: _upload(connection, repository, digest))
+        now = self._now()
+        if row is None or not self._is_free(row.holder, now - row.updated_at):
+            return None
+        same = _is_upload(repository, digest), uploads.c.holder == row.holder, uploads.c.updated_at == row.updated_at
+        taking = update(uploads).where(*same).values(holder=self._holder, updated_at=now)
+        taken = await self._database.write(lambda connection: connection.execute(taking).rowcount)
+        return Unfinished(row.location, row.offset_bytes) if taken else None
+
+    def _is_free(self, holder: str, age: timedelta) -> bool:
+        return (holder and holder == self._holder) or is_gone(holder) or age > _QUIET
 
     async def write(self, notes: Sequence[Note], *, tidy: bool) -> None:
         """Keep *notes* in one transaction. With *tidy*, forget what is old afterwards, in short steps."""
         if notes:
             now = self._now()
-            await self._database.write(lambda connection: write_notes(connection, notes, now))
+            await self._database.write(lambda connection: write_notes(connection, notes, now, self._holder))
         if tidy:
             await self.prune()
 
@@ -133,6 +151,18 @@ def _holders(connection: Connection, registry: str, digests: Sequence[Digest]) -
     if found or connection.execute(select(blobs.c.digest).where(blobs.c.registry == registry).limit(1)).first():
         return found
     return None
+
+
+def _is_upload(repository: Repository, digest: Digest) -> ColumnElement[bool]:
+    return and_(
+        uploads.c.registry == repository.registry,
+        uploads.c.repository == repository.path,
+        uploads.c.digest == str(digest),
+    )
+
+
+def _upload(connection: Connection, repository: Repository, digest: Digest) -> Row[Any] | None:
+    return connection.execute(select(uploads).where(_is_upload(repository, digest))).one_or_none()
 
 
 def _trimmed(connection: Connection, keys: Collection[TrimKey]) -> dict[TrimKey, Digest]:

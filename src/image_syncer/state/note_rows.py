@@ -27,14 +27,14 @@ def filter_text(platforms: PlatformFilter) -> str:
     return text if len(text) <= _SPELLED_LIMIT else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def write_notes(connection: Connection, notes: Sequence[Note], now: datetime) -> None:
-    """Write *notes*, of which at most one is about each thing, as of *now*."""
+def write_notes(connection: Connection, notes: Sequence[Note], now: datetime, holder: str = "") -> None:
+    """Write *notes*, of which at most one is about each thing, as of *now*; uploads are *holder*'s."""
     of_blobs = [note for note in notes if isinstance(note, BlobNote)]
     of_uploads = [note for note in notes if isinstance(note, UploadNote)]
     _keep(connection, blobs, [_blob(note, now) for note in of_blobs if note.held])
     _keep(connection, copies, [_copy(note, now) for note in notes if isinstance(note, Confirmed)])
     _keep(connection, trimmed, [_trim(note, now) for note in notes if isinstance(note, TrimNote)])
-    _keep(connection, uploads, [_upload(note, note.unfinished, now) for note in of_uploads if note.unfinished])
+    _keep(connection, uploads, [_upload(note, note.unfinished, now, holder) for note in of_uploads if note.unfinished])
     _remove(connection, blobs, [_blob_key(note) for note in of_blobs if not note.held])
     _remove(connection, uploads, [_upload_key(note) for note in of_uploads if not note.unfinished])
 
@@ -109,6 +109,6 @@ def _upload_key(note: UploadNote) -> Row:
     return {"registry": repository.registry, "repository": repository.path, "digest": str(note.digest)}
 
 
-def _upload(note: UploadNote, begun: Unfinished, now: datetime) -> Row:
-    at = {"location": begun.location, "offset_bytes": begun.offset_bytes, "updated_at": now}
+def _upload(note: UploadNote, begun: Unfinished, now: datetime, holder: str) -> Row:
+    at = {"location": begun.location, "offset_bytes": begun.offset_bytes, "updated_at": now, "holder": holder}
     return _upload_key(note) | at

@@ -23,7 +23,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision of the schema that this version knows, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -238,5 +238,6 @@ uploads = Table(
     Column("location", Text, nullable=False),
     Column("offset_bytes", BigInteger, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("holder", Text, nullable=False, server_default=""),
     Index("image_syncer_uploads_by_age", "updated_at"),
 )

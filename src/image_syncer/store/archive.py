@@ -66,8 +66,8 @@ class Archive(Protocol):
         """Return by tag or digest what the target *repository* named, confirmed within the last *seconds*."""
         ...
 
-    async def unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload that was begun, None where there is none."""
+    async def take_unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Return the upload that was begun and that nobody works on, which is this process's then; None without one."""
         ...
 
     async def write(self, notes: Sequence[Note], *, tidy: bool) -> None:

@@ -179,7 +179,7 @@ class RememberedUploads:
         known = await self._own.take(repository, digest)
         if known is not None or (repository, digest) in self._absent:
             return known
-        return await self._ledger.ask(lambda archive: archive.unfinished(repository, digest), otherwise=None)
+        return await self._ledger.ask(lambda archive: archive.take_unfinished(repository, digest), otherwise=None)
 
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that there is nothing to go on with."""
