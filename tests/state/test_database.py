@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from image_syncer.errors import UsageError
-from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrations, open_state
+from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrate, migrations, open_state
 from image_syncer.state.lanes import WAITING_LIMIT
 from image_syncer.state.place import parse_place
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
@@ -70,6 +70,32 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(state: State) -
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))  # pyright: ignore[reportArgumentType] - a Connection
 
     assert await state.database.read(differences) == []
+
+
+async def test_a_new_file_is_as_the_migrations_would_make_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new one is made at once, which is quicker; later versions go on from either."""
+    async with open_state(str(file)):
+        pass
+    migrated = file.with_name("migrated.db")
+    monkeypatch.setattr(migrate, "_make_new", vars(migrate)["_upgrade"])
+    async with open_state(str(migrated)):
+        pass
+    assert shape(file) == shape(migrated)
+    assert len(shape(file)) > len(metadata.tables)  # Indexes, and the table of the version.
+
+
+def shape(file: Path) -> dict[str, object]:
+    """Return every table and index of *file* with all that SQLite knows of it, in no order of columns."""
+    found: dict[str, object] = {}
+    everything = "SELECT type, name, sql LIKE '%AUTOINCREMENT%' FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+    for kind, name, counts_up in execute(file, everything):
+        pragmas = ("table_info", "foreign_key_list", "index_list") if kind == "table" else ("index_xinfo",)
+        # The first column of each answer is a number that follows the order of the columns.
+        found[f"{kind} {name}"] = (
+            counts_up,
+            [sorted(str(row[1:]) for row in execute(file, f"PRAGMA {pragma}('{name}')")) for pragma in pragmas],
+        )
+    return found
 
 
 async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:

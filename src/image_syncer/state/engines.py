@@ -5,13 +5,15 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from image_syncer.state.errors import StateUnavailable
 from image_syncer.state.place import Place, PostgresDatabase, SqliteFile
+
+if TYPE_CHECKING:
+    import psycopg  # It takes 0.1 s of CPU to import, and a file needs none of it.
 
 POOL_SIZE: Final = 2  # One thread writes, one reads.
 LOCK_SECONDS: Final = 5
@@ -55,25 +57,31 @@ class Lines:
 
     def __init__(self, engine: Engine) -> None:
         self._open: dict[int, psycopg.Connection[Any]] = {}
-        event.listen(engine, "connect", self._opened)
-        event.listen(engine, "close", self._closed)
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", self._opened)
+            event.listen(engine, "close", self._closed)
 
     def cut(self) -> None:
         """End every connection: who waits for an answer gets an error, and the next call a new connection."""
+        if not self._open:
+            return
+        import psycopg  # noqa: PLC0415 - as above
+
         for connection in list(self._open.values()):
             # Closed in the meantime, or by the server: then nobody waits on it.
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
-    def _opened(self, connection: object, _record: object) -> None:
-        if isinstance(connection, psycopg.Connection):
-            self._open[id(cast("object", connection))] = connection
+    def _opened(self, connection: "psycopg.Connection[Any]", _record: object) -> None:
+        self._open[id(connection)] = connection
 
     def _closed(self, connection: object, _record: object) -> None:
         self._open.pop(id(connection), None)
 
 
 def _postgres(place: PostgresDatabase) -> Engine:
+    import psycopg  # noqa: PLC0415 - as above
+
     def connect() -> psycopg.Connection:
         return psycopg.connect(
             place.conninfo,

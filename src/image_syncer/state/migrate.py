@@ -7,13 +7,25 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, func, inspect, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from image_syncer.state.engines import LOCK_SECONDS, writing
 from image_syncer.state.errors import StateUnusable, explained, translated
 from image_syncer.state.place import Place, SqliteFile
-from image_syncer.state.tables import REVISIONS, VERSION_TABLE
+from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
 
 MIGRATION_LOCK: Final = 0x696D6167
 """The advisory lock of PostgreSQL under which every schema of ours is migrated, held until the transaction ends."""
@@ -23,7 +35,12 @@ _MIGRATION_SECONDS: Final = 600
 APPLICATION_ID: Final = 0x69735374
 """Stands in the head of every SQLite file of ours."""
 
-_version: Final = Table(VERSION_TABLE, MetaData(), Column("version_num", Text, nullable=False))
+_version: Final = Table(  # As Alembic makes it.
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
 
 
 def prepare(engine: Engine, place: Place) -> None:
@@ -73,7 +90,14 @@ def _migrate(connection: Connection, place: Place) -> None:
             f"{place}: written by a newer image-syncer (schema {revision[:40]!r}, this one knows {REVISIONS[-1]!r})",
             remedy="use that version or a later one, or another state",
         )
-    # Slow to import, and needed after an upgrade only.
+    if revision is None and isinstance(place, SqliteFile):
+        _make_new(connection)
+    else:
+        _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    # Slow to import, and in a file needed after an upgrade only.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -82,6 +106,13 @@ def _migrate(connection: Connection, place: Place) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _make_new(connection: Connection) -> None:
+    """Make the tables of this version at once, as all migrations together would, in a tenth of the time."""
+    metadata.create_all(connection, checkfirst=False)
+    _version.create(connection)
+    connection.execute(insert(_version).values(version_num=REVISIONS[-1]))
 
 
 def _revision(connection: Connection) -> str | None:
