@@ -19,6 +19,7 @@ from rich.console import Console
 from bench_figures import Measured, Start
 from bench_report import Results, growth_table, page, table
 from bench_runner import run_workload
+from bench_site import storage_parent
 from growth import Grown, grow
 from lab import clean_environment, measure, our_command, stop_on_signals
 from workloads import NEAR, QUICK, Workload, default_rows, further_rows, quick_rows
@@ -67,7 +68,8 @@ def main() -> int:
     if load > _QUIET_LOAD:
         console.print(f"the machine is busy (load average {load:.2f}): the figures will be off", style="yellow")
     with stop_on_signals(), ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-syncer-bench-")))
+        temporary = tempfile.TemporaryDirectory(prefix="image-syncer-bench-", dir=storage_parent())
+        directory = Path(stack.enter_context(temporary))
         rows = [run_workload(row, directory, program.pairs, console.print) for row in program.rows]
         grown = list(grow(program.counts, program.planned, directory, console.print))
         start = _start_up(directory, max(3, program.pairs))

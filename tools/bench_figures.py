@@ -1,5 +1,6 @@
 """What the benchmark found: runs, their medians, and the ratio of two programs."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -8,30 +9,34 @@ from lab import Cost
 
 _MIB = 1024 * 1024
 COLUMNS = (
-    *("workload", "program", "wall s", "CPU s", "peak MiB"),
+    *("workload", "program", "wall s", "CPU s", "peak MiB", "registries CPU s"),
     *("requests: source", "target", "bytes: source", "target", "ratio", "wanted"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: its cost, and at source and targets the requests that were answered and the bytes that went over."""
+    """One run: its cost, and at source and targets the requests that were answered and the bytes that went over.
+
+    Both are 0 where nobody counted. *served_seconds* is the CPU time of all registries.
+    """
 
     cost: Cost
     asked: tuple[int, int]
     moved: tuple[int, int]
+    served_seconds: float
 
     def times(self, factor: float) -> "Run":
         """Return a run of *factor* times as much, as far as that can be told; the peak stays."""
         seconds, cpu_seconds = self.cost.seconds * factor, self.cost.cpu_seconds * factor
         asked, moved = (tuple(round(count * factor) for count in counts) for counts in (self.asked, self.moved))
         cost = replace(self.cost, seconds=seconds, cpu_seconds=cpu_seconds)
-        return Run(cost, (asked[0], asked[1]), (moved[0], moved[1]))
+        return Run(cost, (asked[0], asked[1]), (moved[0], moved[1]), self.served_seconds * factor)
 
 
 @dataclass(slots=True)
 class Statistics:
-    """The timed runs of one program; *counted* is a further one whose bytes were counted, if they do it not."""
+    """The timed runs of one program; *counted* is a further one that was counted, if they were not."""
 
     runs: list[Run] = field(default_factory=list[Run])
     counted: Run | None = None
@@ -52,13 +57,14 @@ class Statistics:
         return max(run.cost.peak_bytes for run in self.runs)
 
     def row(self) -> Sequence[str]:
-        """Return texts: wall and CPU seconds (medians), peak MiB, requests and bytes at both sides (medians)."""
+        """Return texts: wall and CPU seconds, peak MiB, the registries' CPU, requests and bytes at both sides."""
         cpu = f"{median(run.cost.cpu_seconds for run in self.runs):.2f}"
         moving = self.runs if self.counted is None else [self.counted]
-        asked = [median(run.asked[side] for run in self.runs) for side in (0, 1)]
+        asked = [median(run.asked[side] for run in moving) for side in (0, 1)]
         moved = [median(run.moved[side] for run in moving) for side in (0, 1)]
         peak = f"{self.peak_bytes / _MIB:.0f}"
-        return (f"{median(self.seconds):.2f}", cpu, peak, *(f"{n:.0f}" for n in asked), *map(size_text, moved))
+        served = f"{median(run.served_seconds for run in self.runs):.2f}"
+        return (f"{median(self.seconds):.2f}", cpu, peak, served, *(f"{n:.0f}" for n in asked), *map(size_text, moved))
 
     def spread(self) -> str:
         """Return the fastest and the slowest run."""
@@ -92,13 +98,26 @@ class Measured:
         yield (self.name, "image-syncer", *self.ours.row(), f"{self.ratio:.2f}", f"{self.wanted:.1f}")
         yield ("", theirs, *self.theirs.row(), "1", "")
         if self.floor is not None:
-            *figures, _, _ = self.floor.row()
-            yield ("", "floor", *figures, "", "", f"{self.floor_ratio:.2f}", "")
+            *figures, _, _, _, _ = self.floor.row()
+            yield ("", "floor", *figures, "", "", "", "", f"{self.floor_ratio:.2f}", "")
 
     @property
     def floor_ratio(self) -> float:
         """What the ratio would be if our work cost no time at all; 0 where there is no floor."""
         return median(self.theirs.seconds) / median(self.floor.seconds) if self.floor else 0.0
+
+    def shortfall(self) -> str | None:
+        """Say how far the machine lets anybody come, where we are slower than wanted; None where we are not."""
+        if self.ratio >= self.wanted:
+            return None
+        text = f"**{self.name}**: {self.ratio:.2f} instead of {self.wanted:.1f}."
+        if self.floor is None:
+            return text
+        cores, served = os.cpu_count() or 1, median(run.served_seconds for run in self.floor.runs)
+        return (
+            f"{text} The floor reaches {self.floor_ratio:.2f} without looking, hashing or remembering anything: "
+            f"its registries need {served:.2f} s of CPU, which on {cores} cores is {served / cores:.2f} s at best."
+        )
 
     def sentence(self) -> str:
         """Say what was copied, and how far the runs lie apart."""

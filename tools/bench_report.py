@@ -14,6 +14,7 @@ from rich.table import Table
 import bench_figures
 import growth
 from bench_figures import Measured, Start
+from bench_site import storage_parent
 from growth import Grown
 from image_syncer.testing.slow_line import FAR
 
@@ -54,6 +55,7 @@ def page(results: Results) -> str:
         "",
         *(f"* {row.sentence()}" for row in results.rows),
         "",
+        *_shortfalls(results.rows),
         "## As the work grows",
         "",
         *_markdown(growth.COLUMNS, (row.row() for row in results.grown), names=1),
@@ -69,27 +71,38 @@ def page(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _shortfalls(rows: Sequence[Measured]) -> Iterator[str]:
+    found = [text for row in rows if (text := row.shortfall()) is not None]
+    if found:
+        yield from ("## Slower than wanted", "", *(f"* {text}" for text in found), "")
+
+
 def _method() -> Iterator[str]:
     rate = f"{FAR.bytes_per_second / _MIB:.0f} MiB/s"
-    yield "* All registries are `docker-registry` on loopback, with their cache of blobs in memory, and share the"
-    yield "  machine with the program that is measured. Loopback has no latency, so it favours who asks one by one."
-    yield f"* `far-`: a relay before each registry adds {1000 * FAR.latency_seconds:.0f} ms to a round trip, half of it"
-    yield f"  each way, and lets each connection have {rate} in each direction. A new connection costs a round trip."
-    yield "* The two programs run in turns: five pairs, but one where a run takes more than 20 s. Figures are medians,"
-    yield "  the peak is the highest. Time and memory are those of the whole process, its start included."
-    yield "* Each run into empty targets has a home directory of its own, so nothing is known from earlier runs; runs"
-    yield "  that find nothing to copy keep theirs."
-    yield "* All runs into empty targets must leave the same number of tags, and with TLS both programs must refuse the"
-    yield "  registries without the CA; else nothing is written."
-    yield "* Requests are counted in the access logs of the registries."
-    yield "* Bytes are what a relay carried in both directions: bodies, headers, and TLS where there is any. From far"
-    yield "  away it is the slow line itself; near, it is one more run over a relay that adds nothing but counts, and"
-    yield "  whose time counts for nothing."
-    yield "* Ratio is skopeo's wall time divided by that of the row. Extrapolated: skopeo did a part of the job, and"
-    yield "  its figures but the peak were multiplied."
-    yield "* Floor: a bare client that sends the same HEAD requests, many on the way over four connections to each"
-    yield "  registry, and does nothing else. It shows how much of the time is that of the registries."
-    yield "* skopeo knows one target, so with three it runs three times in a row."
+    where = "in memory (tmpfs)" if storage_parent() else "on disk"
+    yield f"""\
+* All registries are `docker-registry` on loopback, their storage {where}, their cache of blobs in memory, and share the
+  machine with the program that is measured. Loopback has no latency, so it favours who asks one by one. In timed runs
+  near by they log errors alone and keep no access log.
+* `far-`: a relay before each registry adds {1000 * FAR.latency_seconds:.0f} ms to a round trip, half of it each way,
+  and lets each connection have {rate} in each direction. A new connection costs a round trip.
+* The two programs run in turns: five pairs, but one where a run takes more than 20 s. Figures are medians, the peak is
+  the highest. Time and memory are those of the whole process, its start included.
+* Registries CPU is the CPU time of all registries together, while the program ran.
+* Each run into empty targets has a home directory of its own, so nothing is known from earlier runs; runs that find
+  nothing to copy keep theirs.
+* All runs into empty targets must leave the same number of tags, and with TLS both programs must refuse the registries
+  without the CA; else nothing is written.
+* Requests are counted in the access logs of the registries; bytes are what a relay carried in both directions: bodies,
+  headers, and TLS where there is any. From far away that is the timed run itself; near, it is one more run, with
+  registries that keep a log, over a relay that only counts, and whose time counts for nothing.
+* Ratio is skopeo's wall time divided by that of the row. Extrapolated: skopeo did a part of the job, and its figures
+  but the peak were multiplied.
+* Floor: a bare client that does nothing but what no client can leave out. It sends the same HEAD requests, many on the
+  way over four connections to each registry; or it reads each blob once, eight at a time, sends it to all targets,
+  mounts it elsewhere and puts the manifests. It looks, hashes and remembers nothing. So it shows how much of the time
+  is that of the registries, and what ratio would be left if our work cost nothing.
+* skopeo knows one target, so with three it runs three times in a row."""
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> Table:

@@ -1,14 +1,16 @@
 """Runs a workload: both programs in turns, on the same registries, each with a home that knows nothing of the other."""
 
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from bench_figures import Measured, Run, Statistics
-from bench_site import PrivateCa, Site, open_site, open_sites
+from bench_site import Ground, PrivateCa, Site
 from image_syncer.testing.slow_line import FAR, Line
 from lab import clean_environment, measure, refuses
 from seeding import Seeder
@@ -16,6 +18,7 @@ from workloads import Ends, Job, Workload
 
 _LONG_SECONDS = 20.0
 _FLOOR_RUNS = 3
+_CARGO = "cargo.json"
 
 Program = Literal["ours", "theirs"]
 Say = Callable[[str], None]
@@ -27,11 +30,12 @@ def run_workload(workload: Workload, directory: Path, pairs: int, say: Say) -> M
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
         ca = PrivateCa.create(place) if workload.tls else None
-        [near] = stack.enter_context(open_sites(1, None, ca))
-        with Seeder(near.registry.host, None if ca is None else ca.trust()) as seeder:
+        ground = Ground(place, ca, FAR if workload.far else None)
+        [source] = stack.enter_context(ground.open(1))
+        with Seeder(source.registry.host, None if ca is None else ca.trust()) as seeder:
             workload.seed(seeder)
-        line = FAR if workload.far else None
-        bout = Bout(workload, place, open_site(stack, near.registry, line), line, ca)
+        (place / _CARGO).write_text(json.dumps(seeder.cargo.as_json()), encoding="utf-8")
+        bout = Bout(workload, ground, source)
         if ca is not None:
             bout.check_tls()
         if not workload.fresh:
@@ -50,7 +54,7 @@ def _measure_all(bout: "Bout", pairs: int, say: Say) -> Measured:
             break
     if not workload.far:
         ours.counted, theirs.counted = bout.counted("ours"), bout.counted("theirs")
-    floor = Statistics([bout.floor() for _ in range(_FLOOR_RUNS)]) if workload.tags else None
+    floor = Statistics([bout.floor() for _ in range(_FLOOR_RUNS)]) if workload.has_floor else None
     return Measured(
         workload.name,
         workload.about,
@@ -63,27 +67,24 @@ def _measure_all(bout: "Bout", pairs: int, say: Say) -> Measured:
 
 
 class Bout:
-    """One *workload* in its *directory*, read from *source*; near where *line* is None."""
+    """One *workload*, read from *source*, into targets on the same *ground*."""
 
-    def __init__(
-        self, workload: Workload, directory: Path, source: Site, line: Line | None, ca: PrivateCa | None
-    ) -> None:
+    def __init__(self, workload: Workload, ground: Ground, source: Site) -> None:
         self.workload = workload
-        self._directory = directory
+        self._ground = ground
+        self._directory = ground.directory
         self._source = source
-        self._line = line
-        self._ca = ca
         self._kept: Sequence[Site] = ()
         self._tags: int | None = None
 
     def fill(self, stack: ExitStack) -> None:
         """Open targets that stay, and let a run that is not measured copy everything into them."""
-        self._kept = stack.enter_context(open_sites(self.workload.targets, self._line, self._ca))
+        self._kept = stack.enter_context(self._ground.open(self.workload.targets))
         measure(self.workload.ours(self._ends(self._source, self._kept)), self._environment(self._home("ours")))
 
     def check_tls(self) -> None:
         """Let both programs refuse these registries where they do not know the CA; `SystemExit` if one does not."""
-        with open_sites(self.workload.targets, self._line, self._ca) as targets:
+        with self._ground.open(self.workload.targets) as targets:
             ends = self._ends(self._source, targets)
             for program in self._jobs:
                 if not refuses(self._jobs[program](ends), clean_environment(self._new_home())):
@@ -91,29 +92,37 @@ class Bout:
 
     def run(self, program: Program) -> Run:
         """Run *program* once, into the targets that stay or into empty ones."""
-        return self._run(program, self._source, self._kept, self._line)
+        return self._run(program, self._ground, self._source, self._kept)
 
     def counted(self, program: Program) -> Run:
-        """Run *program* once more over lines that add nothing but count the bytes; its time counts for nothing."""
+        """Run *program* once more, where requests are logged and bytes counted; its time counts for nothing."""
+        ground = replace(self._ground, line=Line())
         with ExitStack() as stack:
-            source = open_site(stack, self._source.registry, Line())
-            kept = [open_site(stack, site.registry, Line()) for site in self._kept]
-            return self._run(program, source, kept, Line())
+            [source] = stack.enter_context(ground.beside([self._source]))
+            kept = stack.enter_context(ground.beside(self._kept))
+            return self._run(program, ground, source, kept)
 
     def floor(self) -> Run:
-        """Ask for the same manifests by a client that does nothing else."""
-        hosts = [self._source.host, *(site.host for site in self._kept)]
-        program = str(Path(__file__).with_name("floor.py"))
-        command = [sys.executable, "-I", "-S", program, "bench/many", str(self.workload.tags), *hosts]
-        return self._measure(command, clean_environment(self._directory), self._source, self._kept)
+        """Let a client do the same that does nothing else: ask for the same manifests, or send the same bytes."""
+        with ExitStack() as stack:
+            targets = self._kept or stack.enter_context(self._ground.open(self.workload.targets))
+            if self.workload.tags:
+                program, arguments = "floor.py", ["bench/many", str(self.workload.tags)]
+            else:
+                program, arguments = "blob_floor.py", [str(self._directory / _CARGO)]
+            hosts = [self._source.host, *(site.host for site in targets)]
+            command = [sys.executable, "-I", "-S", str(Path(__file__).with_name(program)), *arguments, *hosts]
+            run = self._measure(command, self._environment(self._directory), self._source, targets)
+            self._check_tags("floor", sum(site.tags() for site in targets))
+        return run
 
     @property
     def _jobs(self) -> Mapping[Program, Job]:
         return {"ours": self.workload.ours, "theirs": self.workload.theirs}
 
-    def _run(self, program: Program, source: Site, kept: Sequence[Site], line: Line | None) -> Run:
+    def _run(self, program: Program, ground: Ground, source: Site, kept: Sequence[Site]) -> Run:
         with ExitStack() as stack:
-            targets = kept or stack.enter_context(open_sites(self.workload.targets, line, self._ca))
+            targets = kept or stack.enter_context(ground.open(self.workload.targets))
             home = self._home(program) if kept else self._new_home()
             command = self._jobs[program](self._ends(source, targets))
             run = self._measure(command, self._environment(home), source, targets)
@@ -121,23 +130,26 @@ class Bout:
         return run
 
     def _measure(self, command: Sequence[str], environment: Mapping[str, str], source: Site, to: Sequence[Site]) -> Run:
-        before = _counts(source, to)
+        before, served = _counts(source, to), _served(source, to)
         cost = measure(command, environment)
-        after = _counts(source, to)
-        asked_source, asked_target, moved_source, moved_target = (b - a for a, b in zip(before, after, strict=True))
-        return Run(cost, (asked_source, asked_target), (moved_source, moved_target))
+        served = _served(source, to) - served
+        asked_source, asked_target, moved_source, moved_target = (
+            b - a for a, b in zip(before, _counts(source, to), strict=True)
+        )
+        return Run(cost, (asked_source, asked_target), (moved_source, moved_target), served)
 
-    def _check_tags(self, program: Program, tags: int) -> None:
+    def _check_tags(self, program: str, tags: int) -> None:
         """Figures compare only where the same was done: `SystemExit` unless every run leaves the same tags."""
         self._tags = tags if self._tags is None else self._tags
         if tags != self._tags or not tags:
             raise SystemExit(f"{self.workload.name}: {program} left {tags} tags, before it were {self._tags}")
 
     def _ends(self, source: Site, targets: Sequence[Site]) -> Ends:
-        return Ends(source.host, [site.host for site in targets], self._directory, self._ca is not None)
+        return Ends(source.host, [site.host for site in targets], self._directory, self._ground.ca is not None)
 
     def _environment(self, home: Path) -> dict[str, str]:
-        trusted = {} if self._ca is None else {"SSL_CERT_FILE": str(self._ca.authority)}
+        ca = self._ground.ca
+        trusted = {} if ca is None else {"SSL_CERT_FILE": str(ca.authority)}
         return clean_environment(home) | trusted
 
     def _home(self, program: Program) -> Path:
@@ -153,3 +165,8 @@ def _counts(source: Site, targets: Sequence[Site]) -> tuple[int, int, int, int]:
     """Return requests and bytes so far, of the source and of all targets together."""
     asked, moved = sum(site.requests() for site in targets), sum(site.moved_bytes() for site in targets)
     return source.requests(), asked, source.moved_bytes(), moved
+
+
+def _served(source: Site, targets: Sequence[Site]) -> float:
+    """Return the CPU seconds of all registries so far."""
+    return sum(site.cpu_seconds() for site in (source, *targets))

@@ -4,9 +4,10 @@ import hashlib
 import http.client
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 from zlib import compressobj
 
@@ -16,6 +17,29 @@ from image_syncer.testing.content import Blob, Image
 
 _BLOCK_BYTES = 1024 * 1024
 _WAIT_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class Cargo:
+    """What was pushed, as somebody has to move it who does no more than that: arguments of `blob_floor.Sender`."""
+
+    blobs: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    mounts: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    manifests: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    _first: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add_blob(self, repository: str, blob: Blob) -> None:
+        """Note a blob: the first repository gets it sent, the others take it over."""
+        digest = str(blob.digest)
+        first = self._first.setdefault(digest, repository)
+        if first == repository:
+            self.blobs.append((repository, digest, blob.size_bytes))
+        else:
+            self.mounts.append((repository, digest, first))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `blob_floor.py` reads."""
+        return {"blobs": self.blobs, "mounts": self.mounts, "manifests": self.manifests}
 
 
 class Seeder:
@@ -29,6 +53,7 @@ class Seeder:
             else http.client.HTTPSConnection(host, timeout=_WAIT_SECONDS, context=tls)
         )
         self._there: set[tuple[str, str]] = set()
+        self.cargo = Cargo()
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +70,7 @@ class Seeder:
             for name in names:
                 headers = {"Content-Type": manifest.descriptor.media_type}
                 self._ask("PUT", f"/v2/{repository}/manifests/{name}", manifest.content, headers)
+                self.cargo.manifests.append((repository, name, manifest.descriptor.media_type))
 
     def _push_blob(self, repository: str, blob: Blob) -> None:
         key = repository, str(blob.digest)
@@ -56,6 +82,7 @@ class Seeder:
         headers = {"Content-Length": str(blob.size_bytes), "Content-Type": "application/octet-stream"}
         self._ask("PUT", f"{parts.path}?{query}", blob.chunks(), headers)
         self._there.add(key)
+        self.cargo.add_blob(repository, blob)
 
     def _ask(self, method: str, path: str, body: bytes | Iterator[bytes], headers: Mapping[str, str]) -> str:
         """Return where the answer points to (Location); a refusal ends the program, since nothing works without it."""

@@ -36,7 +36,7 @@ class Workload:
     *ours* and *theirs* are the same job for both programs. *wanted* is the ratio to skopeo that we want
     to reach. With *fresh* each run gets empty targets, otherwise ones that hold everything already.
     *far* puts a slow line before each registry, *tls* a certificate of a private CA into it. *parts* says that skopeo
-    does one part in so many of the job, which *sample* names. *tags* is how many the floor asks for, 0 for no floor.
+    does one part in so many of the job, which *sample* names. *tags* is how many the floor asks for; 0: it sends blobs.
     """
 
     name: str
@@ -52,6 +52,11 @@ class Workload:
     parts: float = 1.0
     sample: str = ""
     tags: int = 0
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether a bare client shows what is the least: with blobs from far away it would take cleverness."""
+        return bool(self.tags) or not self.far
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,9 @@ class Notifications:
 class DockerProfile:
     """How a docker-registry is configured: with no login, with *passwords* (htpasswd), or with tokens of *issuer*.
 
-    With *notifications* it tells somebody of what happens in it. With *cache* it keeps what it knows of blobs in
-    memory, as in production; it then goes on speaking of blobs that were deleted from its storage behind its back.
+    *quiet*: it logs errors alone, so its requests cannot be read. With *notifications* it tells somebody of what
+    happens in it. With *cache* it keeps what it knows of blobs in memory, as in production; it then goes on speaking of
+    blobs that were deleted from its storage behind its back.
     """
 
     passwords: Mapping[str, str] | None = field(default=None, repr=False)
@@ -87,13 +88,22 @@ class DockerProfile:
     schema1: bool = False
     notifications: Notifications | None = None
     cache: bool = False
+    quiet: bool = False
 
 
 class DockerRegistry:
-    """A docker-registry of its own, its storage in a temporary directory; a context manager."""
+    """A docker-registry of its own, its storage in a temporary directory; a context manager.
 
-    def __init__(self, profile: DockerProfile | None = None) -> None:
+    *parent* is where that directory is made, None for the usual place. With *storage* it serves what lies there, beside
+    whoever does so already.
+    """
+
+    def __init__(
+        self, profile: DockerProfile | None = None, *, parent: Path | None = None, storage: Path | None = None
+    ) -> None:
         self.profile = profile or DockerProfile()
+        self._parent = parent
+        self._storage = storage
         self.host = ""
         self._stack = ExitStack()
         self._directory = Path()
@@ -108,7 +118,7 @@ class DockerRegistry:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            directory = stack.enter_context(TemporaryDirectory(prefix="docker-registry-"))
+            directory = stack.enter_context(TemporaryDirectory(prefix="docker-registry-", dir=self._parent))
             self._directory = Path(directory)
             stack.callback(self._stop)
             self._start()
@@ -130,7 +140,7 @@ class DockerRegistry:
     @property
     def storage(self) -> Path:
         """The directory that its files lie in."""
-        return self._directory / "storage"
+        return self._storage or self._directory / "storage"
 
     def repository(self, path: str) -> Repository:
         """Return the name of the repository *path* at this registry."""
@@ -147,6 +157,8 @@ class DockerRegistry:
         The log is written behind the answers, so the registry is asked one marked question first, and its line is
         waited for. Such questions are left out.
         """
+        if self.profile.quiet:
+            raise RuntimeError("a quiet registry keeps no access log")
         mark = str(next(self._marks))
         self._ping(f"/v2/?{_MARK}={mark}")
         deadline = time.monotonic() + _LOG_SECONDS
@@ -239,7 +251,7 @@ class DockerRegistry:
         told = self.profile.notifications
         return {
             "version": "0.1",
-            "log": {"level": "info"},
+            "log": {"level": "error", "accesslog": {"disabled": True}} if self.profile.quiet else {"level": "info"},
             "storage": {
                 "filesystem": {"rootdirectory": str(self.storage)},
                 "delete": {"enabled": True},
