@@ -1,8 +1,9 @@
 """Blobs of one repository: looked for, read, and taken over from another repository; `push` writes them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -15,17 +16,15 @@ from image_syncer.registry.session import Sessions, session_of
 from image_syncer.registry.throttle import SMALL_BLOB_BYTES, is_small
 from image_syncer.registry.upload import sliced
 from image_syncer.store import Chunk, Trails, skipped, verified
-from image_syncer.store.verified import Trail
 
 
 class Blobs:
-    """The blobs of one repository. A refused mount leaves its upload session in *sessions*; *trails* outlive reads."""
+    """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
 
-    def __init__(self, conversation: Conversation, sessions: Sessions, trails: Trails) -> None:
+    def __init__(self, conversation: Conversation, sessions: Sessions) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
         self._sessions = sessions
-        self._trails = trails
 
     async def has(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*: one HEAD."""
@@ -34,15 +33,17 @@ class Blobs:
         return (await self._endpoint.call(call, asked, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
-    async def open(self, blob: Descriptor, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte *start*, verified while it flows.
+    async def open(self, blob: Descriptor, trails: Trails, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """Open *blob* for one read from byte *start*, verified while it flows; the read of a big one leaves its trail.
 
         Opening is retried; a read that breaks off goes on as `Download` says. A small blob has been read when it is
         open, and holds no place any more.
         """
         asked = self._conversation.asked_blob(blob)
         small = is_small(blob.size)
-        verifier, trail = self._trails.begin(blob, 0 if small else start, asked.what)
+        verifier, trail = Verifier(blob.digest, blob.size, asked.what), None
+        if not small:
+            verifier, trail = trails.begin(self._conversation.repository, blob, start, asked.what)
         begin = verifier.seen_bytes
         async with AsyncExitStack() as stack:
             if small:
@@ -50,21 +51,11 @@ class Blobs:
             else:
                 download = Download(self._conversation, blob, begin)
                 chunks = (await stack.enter_async_context(download)).chunks()
-            checked = await stack.enter_async_context(aclosing(self._checked(chunks, blob, verifier, trail)))
+            forget = partial(trails.forget, self._conversation.repository, blob.digest)
+            checked = await stack.enter_async_context(aclosing(_checked(verified(chunks, verifier, trail), forget)))
             if start > begin:
                 checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
             yield checked
-
-    async def _checked(
-        self, chunks: AsyncGenerator[Chunk], blob: Descriptor, verifier: Verifier, trail: Trail
-    ) -> AsyncGenerator[Chunk]:
-        try:
-            async with aclosing(verified(chunks, verifier, trail)) as checked:
-                async for chunk in checked:
-                    yield chunk
-        except ContentMismatch:
-            self._trails.forget(blob.digest)  # Nobody knows which of the bytes are wrong.
-            raise
 
     async def _read(self, blob: Descriptor, asked: Asked) -> AsyncGenerator[Chunk]:
         call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
@@ -94,3 +85,14 @@ class Blobs:
         except StoreError:
             return False  # A mount only saves work. What is really wrong shows in the push, which must do without it.
         return False
+
+
+async def _checked(chunks: AsyncGenerator[Chunk], forget: Callable[[], None]) -> AsyncGenerator[Chunk]:
+    """Pass *chunks* on, and *forget* what was read where they are found wrong: nobody knows which of the bytes are."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    except ContentMismatch:
+        forget()
+        raise

@@ -19,7 +19,7 @@ from image_syncer.registry.retry import Clock, Retrying, RetryPolicy
 from image_syncer.registry.throttle import Throttle
 from image_syncer.registry.transport import Transport
 from image_syncer.registry.watch import Unwatched, Watcher
-from image_syncer.store import MemoryUploads, UploadJournal
+from image_syncer.store import MemoryUploads, Trails, UploadJournal
 
 
 class Registries:
@@ -49,6 +49,7 @@ class Registries:
         self.watcher: Watcher = Unwatched()
         self.journal: UploadJournal = MemoryUploads()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
+        self._trails = Trails()
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
         self._throttles: dict[str, Throttle] = {}
@@ -73,7 +74,7 @@ class Registries:
     def source(self, repository: Repository) -> RegistrySource:
         """Return *repository* to read from; the same object each time."""
         if repository not in self._sources:
-            self._sources[repository] = RegistrySource(repository, self._connect)
+            self._sources[repository] = RegistrySource(repository, self._connect, self._trails)
         return self._sources[repository]
 
     def target(self, repository: Repository) -> RegistryTarget:

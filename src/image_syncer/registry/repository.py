@@ -26,7 +26,6 @@ class _RegistryRepository:
         self._side: Side = side
         self._connect = connect
         self._sessions = Sessions()
-        self._trails = Trails()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
@@ -38,14 +37,15 @@ class _RegistryRepository:
         return Manifests(await self._conversation())
 
     async def _blobs(self) -> Blobs:
-        return Blobs(await self._conversation(), self._sessions, self._trails)
+        return Blobs(await self._conversation(), self._sessions)
 
 
 class RegistrySource(_RegistryRepository):
-    """A repository to read from; asks for the right to pull, and no other."""
+    """A repository to read from; asks for the right to pull, and no other. Its reads leave their *trails*."""
 
-    def __init__(self, repository: Repository, connect: Connect) -> None:
+    def __init__(self, repository: Repository, connect: Connect, trails: Trails) -> None:
         super().__init__(repository, "source", connect)
+        self._trails = trails
         self._listed: dict[str, Digest] = {}
 
     async def resolve(self, identifier: str) -> Descriptor:
@@ -59,7 +59,7 @@ class RegistrySource(_RegistryRepository):
     @asynccontextmanager
     async def open(self, blob: Descriptor, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """Open *blob* for one read from byte *start*; size and digest are checked while bytes flow."""
-        async with (await self._blobs()).open(blob, start) as chunks:
+        async with (await self._blobs()).open(blob, self._trails, start) as chunks:
             yield chunks
 
     async def tags(self) -> AsyncGenerator[str]:

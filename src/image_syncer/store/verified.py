@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from image_syncer.oci import Descriptor, Digest, Verifier
+from image_syncer.oci import Descriptor, Digest, Repository, Verifier
 from image_syncer.store.roles import Chunk
 
 _BLOBS: Final = 64
@@ -41,25 +41,26 @@ class Trail:
 
 
 class Trails:
-    """The trails of the blobs of one source that were read last."""
+    """The trails of the blobs that were read last, at most 64 over all sources: one of a big blob has 100 KiB."""
 
     def __init__(self) -> None:
-        self._trails: OrderedDict[Digest, Trail] = OrderedDict()
+        self._trails: OrderedDict[tuple[Repository, Digest], Trail] = OrderedDict()
 
-    def begin(self, blob: Descriptor, start: int, what: str) -> tuple[Verifier, Trail]:
+    def begin(self, source: Repository, blob: Descriptor, start: int, what: str) -> tuple[Verifier, Trail]:
         """Return what checks a read of *blob*, to begin where the verifier stands: at *start* or closely before.
 
-        Where this process has not read what is before *start*, the verifier knows nothing of it.
+        Where this process has not read what is before *start* in *source*, the verifier knows nothing of it.
         """
-        trail = self._trails.setdefault(blob.digest, Trail())
-        self._trails.move_to_end(blob.digest)
+        key = source, blob.digest
+        trail = self._trails.setdefault(key, Trail())
+        self._trails.move_to_end(key)
         if len(self._trails) > _BLOBS:
             self._trails.popitem(last=False)
         return (trail.before(start) if start else None) or Verifier(blob.digest, blob.size, what, start=start), trail
 
-    def forget(self, digest: Digest) -> None:
-        """Believe no longer what was read of *digest*: it was not what it should be."""
-        self._trails.pop(digest, None)
+    def forget(self, source: Repository, digest: Digest) -> None:
+        """Believe no longer what was read of *digest* in *source*: it was not what it should be."""
+        self._trails.pop((source, digest), None)
 
 
 async def verified(

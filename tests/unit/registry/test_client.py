@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from image_syncer.errors import ContentMismatch, MissingContent, NotFound, Unaut
 from image_syncer.oci import RawManifest, Repository
 from image_syncer.registry.client import Registries
 from image_syncer.registry.options import Access, Credential
+from image_syncer.store.verified import Trail
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import multi, single
 from support.clients import FakeTime, Fault, client
@@ -190,3 +192,15 @@ async def test_a_refused_mount_goes_on_as_an_upload_at_a_real_registry(real: Reg
     raw = RawManifest.of(b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}')
     await target.push_manifest(raw, "empty")
     assert await target.resolve("empty") == raw.descriptor
+
+
+async def test_what_reads_leave_behind_is_bounded_over_all_repositories(fake: FakeRegistry) -> None:
+    """A mirror of a thousand repositories has no more of it than one of a hundred; small blobs leave nothing."""
+    image = single("large", layers=(2_000_000, 1000))
+    async with client() as registries:
+        for number in range(70):
+            fake.load(f"app{number}", image, "v1")
+            for blob in image.blobs.values():
+                async with registries.source(fake.repository(f"app{number}")).open(blob.descriptor) as chunks:
+                    assert sum([len(chunk) async for chunk in chunks]) == blob.size_bytes
+        assert sum(isinstance(each, Trail) for each in gc.get_objects()) == 64

@@ -7,10 +7,11 @@ from contextlib import aclosing
 import pytest
 
 from image_syncer.errors import ContentMismatch
-from image_syncer.oci import Descriptor, Digest
+from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.store import Chunk, Trails, skipped, verified
 
+HERE = Repository("source.test", "app")
 STEP = 64 * 1024
 CONTENT = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() * 2048 for number in range(160))  # 10 MiB.
 BLOB = Descriptor(types.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
@@ -24,7 +25,7 @@ async def chunks(content: bytes) -> AsyncGenerator[Chunk]:
 
 async def read(trails: Trails, start: int, end: int, content: bytes = CONTENT) -> tuple[int, bytes]:
     """Read *content* from *start* to *end* and return from where it was read, and what."""
-    verifier, trail = trails.begin(BLOB, start, "blob")
+    verifier, trail = trails.begin(HERE, BLOB, start, "blob")
     begin, got = verifier.seen_bytes, bytearray()
     async with aclosing(verified(chunks(content[begin:]), verifier, trail)) as checked:
         async for chunk in checked:
@@ -67,7 +68,7 @@ async def test_what_was_wrong_is_forgotten() -> None:
     """The next read from the middle does not build on it."""
     trails = Trails()
     await read(trails, 0, 5_000_000)
-    trails.forget(BLOB.digest)
+    trails.forget(HERE, BLOB.digest)
     assert (await read(trails, 4_999_999, len(CONTENT)))[0] == 4_999_999
 
 
@@ -83,7 +84,7 @@ async def test_few_blobs_are_remembered() -> None:
     trails = Trails()
     await read(trails, 0, 5_000_000)
     for number in range(64):
-        trails.begin(Descriptor(types.OCI_LAYER, Digest.of(bytes([number])), 1), 0, "other")
+        trails.begin(HERE, Descriptor(types.OCI_LAYER, Digest.of(bytes([number])), 1), 0, "other")
     assert (await read(trails, 5_000_000, len(CONTENT)))[0] == 5_000_000
 
 
@@ -91,3 +92,13 @@ async def test_few_blobs_are_remembered() -> None:
 async def test_bytes_are_skipped_exactly(count: int) -> None:
     """Across chunks, and within one."""
     assert b"".join([bytes(chunk) async for chunk in skipped(chunks(CONTENT), count)]) == CONTENT[count:]
+
+
+async def test_what_was_read_elsewhere_proves_nothing_here() -> None:
+    """Another repository may have sent other bytes before the break."""
+    trails = Trails()
+    await read(trails, 0, 5_000_000)
+    there = trails.begin(Repository("other.test", "app"), BLOB, 5_000_000, "blob")[0]
+    here = trails.begin(HERE, BLOB, 5_000_000, "blob")[0]
+    assert there.seen_bytes == 5_000_000
+    assert here.seen_bytes < 5_000_000
