@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.state import State, StateArchive, StateUnavailable, open_state
-from image_syncer.store import Memories
+from image_syncer.store import Memories, Unfinished
 from image_syncer.store.archive import Archive, BlobNote, Shelf, TrimKey
 from image_syncer.store.ledger import MOST_NOTES, Ledger
 from image_syncer.store.remembered import RememberedHistory, RememberedKnowledge, daemon_memories, run_memories
@@ -147,6 +147,19 @@ async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
     """What a killed run found is not lost."""
     async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.knowledge.placed(HERE, blob("a"))
+        while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
+            await asyncio.sleep(0.05)
+
+
+async def test_how_far_an_upload_has_come_is_written_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the second that other notes wait for company, much of a big blob moves; a kill would lose it."""
+    monkeypatch.setattr("image_syncer.store.ledger.GATHER_SECONDS", 3600)
+    async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
+        memories.knowledge.placed(HERE, blob("a"))
+        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 0))
+        await asyncio.sleep(0.1)
+        assert not await asyncio.to_thread(file.exists)
+        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 1))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
 

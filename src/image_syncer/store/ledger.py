@@ -53,7 +53,10 @@ class Ledger:
         self._pressing = asyncio.Event()
 
     def note(self, note: Note) -> None:
-        """Have *note* written soon; it takes the place of one about the same thing."""
+        """Have *note* written soon; it takes the place of one about the same thing.
+
+        How far an upload has come is written at once: whoever is killed next has moved much by then.
+        """
         if self._rests:
             return
         key = _thing(note)
@@ -62,7 +65,7 @@ class Ledger:
         if len(self._notes) > MOST_NOTES:
             del self._notes[next(iter(self._notes))]
         self._noted.set()
-        if len(self._notes) >= _PRESSING:
+        if len(self._notes) >= _PRESSING or _is_progress(note):
             self._pressing.set()
 
     async def ask(self, question: Callable[[Archive], Awaitable[T]], *, otherwise: T) -> T:
@@ -124,6 +127,11 @@ class Ledger:
         if not self._rests:
             self._rests_until = self._clock() + self._rest_seconds
             self._warn(_explained(error))
+
+
+def _is_progress(note: Note) -> bool:
+    """Whether *note* says that an upload has got anywhere."""
+    return isinstance(note, UploadNote) and note.unfinished is not None and note.unfinished.offset_bytes > 0
 
 
 def _thing(note: Note) -> Hashable:
