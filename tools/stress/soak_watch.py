@@ -54,9 +54,10 @@ class Margin:
         return last <= first * (1 + self.share) + self.more
 
 
+# A descriptor is a connection, mostly, and how many are open follows from how much is going on.
 MARGINS: Final[Mapping[str, Margin]] = {
     "MiB": Margin(0.05, 4),
-    "fds": Margin(0, 4),
+    "fds": Margin(0.25, 8),
     "threads": Margin(0, 2),
     "tasks": Margin(0, 2),
 }
