@@ -1,7 +1,11 @@
 """A FakeRegistry fails as its script says, and counts it."""
 
 import asyncio
+import socket
+import ssl
 import time
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from threading import Thread
 from urllib.error import HTTPError
@@ -101,6 +105,40 @@ async def test_an_answer_is_cut(registry: FakeRegistry, http: aiohttp.ClientSess
             await response.content.readexactly(after_bytes + 1)
     assert (registry.requests.bytes_out, registry.requests[-1].broken) == (after_bytes, True)
     assert await _status(http) == 200
+
+
+async def test_an_answer_over_tls_is_cut(private_ca: Path) -> None:
+    """At the same byte of the body, however that is wrapped."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(private_ca / "server.pem", private_ca / "server.key")
+    trust = ssl.create_default_context(cafile=private_ca / "ca.pem")
+    async with FakeRegistry(Profile(tls=server)) as registry, aiohttp.ClientSession(registry.url) as http:
+        registry.load("app", IMAGE)
+        registry.faults.add(faults.cut(5_000), kind="blob")
+        async with http.get(PATH, ssl=trust) as response:
+            with pytest.raises(aiohttp.ClientError):
+                await response.content.readexactly(5_001)
+    assert (registry.requests.bytes_out, registry.requests[-1].broken) == (5_000, True)
+
+
+async def test_what_was_sent_before_a_cut_arrives(registry: FakeRegistry) -> None:
+    """All of it, then the reset: who counts bytes gets the same number each time."""
+    big = Blob.generated("big", 3_000_000)
+    registry.load("app", single("big", layers=[big]))
+    registry.faults.add(faults.cut(2_000_001))
+
+    def read() -> bytes:
+        host, _, port = registry.host.partition(":")
+        with socket.create_connection((host, int(port)), 20) as connection:
+            connection.sendall(f"GET /v2/app/blobs/{big.digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            received = bytearray()
+            with suppress(ConnectionResetError):
+                while chunk := connection.recv(65_536):
+                    received += chunk
+            return bytes(received)
+
+    body = (await asyncio.to_thread(read)).partition(b"\r\n\r\n")[2]
+    assert (len(body), big.read().startswith(body)) == (2_000_001, True)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
