@@ -13,8 +13,12 @@ def printable(text: str) -> str:
     but the blank, and halves of characters. Line breaks are escaped too, so that nobody else's text can pretend to be
     a line of ours. Cut at 2 000 characters.
     """
-    cut = text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]} ..."
-    return cut if cut.isprintable() else "".join(map(_shown, cut))
+    return visible(text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]} ...")
+
+
+def visible(text: str) -> str:
+    """Return *text* made harmless as `printable` does, and whole."""
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def _shown(character: str) -> str:

@@ -149,6 +149,23 @@ def altered_after_a_break(street: Street) -> None:
     street.source.faults.add(faults.altered(1000), method="GET", kind="blob", after=1)
 
 
+@CONTENT.add(
+    "after a break, another range than was asked for",
+    Gets(step="read blob", reason=r"asked for the bytes from \d+ on, the registry sends others"),
+)
+def another_range(street: Street) -> None:
+    """With the status of the right one."""
+    street.load(single("a", layers=(BIG,)))
+
+    async def reply(request: web.Request) -> web.Response | None:
+        if "Range" not in request.headers:
+            return None
+        return web.Response(status=206, body=b"x", headers={"Content-Range": f"bytes 0-0/{BIG}"})
+
+    street.source.faults.add(faults.cut(1024 * 1024), method="GET", kind="blob")
+    street.answer(street.source, reply, method="GET", kind="blob")
+
+
 @CONTENT.add("an index that names a wrong size for a child", Gets(reason=r"its index says \d+ bytes, it has "))
 def wrong_child_size(street: Street) -> None:
     """The digest is right; every puller would refuse it."""

@@ -91,6 +91,18 @@ def keeps_nothing(street: Street) -> None:
     street.answer(street.target, swallow, method="PUT", kind="upload")
 
 
+@TARGETS.add("it says that the tag is the right image already", Gets("unchanged", None, None))
+def right_already(street: Street) -> None:
+    """Nobody can tell without reading it all back; it only cheats its own users."""
+    root = street.load(single("a")).root
+    headers = {"Docker-Content-Digest": str(root.digest), "Content-Type": root.media_type, "Content-Length": "1"}
+
+    async def agree(_: web.Request) -> web.Response:
+        return web.Response(headers=headers)
+
+    street.answer(street.target, agree, method="HEAD", kind="manifest")
+
+
 @TARGETS.add("it says that it holds everything, and takes every manifest", Gets("copied", None, None))
 def holds_nothing(street: Street) -> None:
     """Nobody can tell without reading it all back; it only cheats its own users."""

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from image_syncer.cli.text import printable
 from image_syncer.errors import ImageSyncerError
+from image_syncer.text import visible
 
 PROGRAM = "image-syncer"
 
@@ -39,7 +40,10 @@ def write_result(chunks: Iterable[str]) -> bool:
 
 
 def write_bytes(content: bytes) -> None:
-    """Write *content* to stdout as it is."""
+    """Write *content* to stdout as it is; on a terminal without what could steer that."""
+    if sys.stdout.isatty():
+        write_result(f"{visible(line)}\n" for line in content.decode("utf-8", "backslashreplace").splitlines())
+        return
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)

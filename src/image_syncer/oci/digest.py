@@ -5,7 +5,7 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from image_syncer.errors import ContentMismatch, InvalidReference
 
@@ -49,6 +49,10 @@ class Digest:
         return self.encoded[:12]
 
 
+UNSIZED_LIMIT_BYTES: Final = 64 * 1024**3
+"""How much is read of content whose size nobody has told: the blobs of Docker schema 1."""
+
+
 class Verifier:
     """Counts and hashes bytes as they flow, and knows when they are not what was promised.
 
@@ -77,8 +81,9 @@ class Verifier:
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Account for *chunk*; `ContentMismatch` if it proves the content wrong."""
         self.seen_bytes += len(chunk)
-        if self._size is not None and self.seen_bytes > self._size:
-            raise ContentMismatch(f"{self._what}: more bytes than the {self._size} that were promised")
+        limit = UNSIZED_LIMIT_BYTES if self._size is None else self._size
+        if self.seen_bytes > limit:
+            raise ContentMismatch(f"{self._what}: more bytes than the {limit} that were promised")
         if self._hash is not None:
             self._hash.update(chunk)
         if self.seen_bytes == self._size:

@@ -4,6 +4,7 @@ import pytest
 
 from image_syncer.errors import ContentMismatch
 from image_syncer.oci import Digest, Verifier
+from image_syncer.oci import digest as digests
 
 
 def test_right_content_passes() -> None:
@@ -48,3 +49,13 @@ def test_an_unknown_size_is_checked_at_the_end() -> None:
     verifier.update(b"abX")
     with pytest.raises(ContentMismatch):
         verifier.finish()
+
+
+def test_content_of_unknown_size_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just so many pass; an endless stream ends."""
+    monkeypatch.setattr(digests, "UNSIZED_LIMIT_BYTES", 5)
+    verifier = Verifier(Digest.of(b"12345"), None, "blob")
+    verifier.update(b"12345")
+    verifier.finish()
+    with pytest.raises(ContentMismatch, match="more bytes than the 5 "):
+        verifier.update(b"6")
