@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from image_syncer.errors import CopyFailed, NotFound, RateLimited, Side, Unavailable
+from image_syncer.errors import CopyFailed, NotFound, QuotaUsedUp, RateLimited, Side, Unavailable
 from image_syncer.jobs import JobRetryPolicy
 from image_syncer.jobs.retry import describe
 
@@ -30,6 +30,15 @@ def test_the_registrys_wish_counts_within_our_patience(wish: float, wait: float)
     """`Retry-After` is honoured, also of a failure inside a copy; nobody can send us to sleep for a year."""
     failure = CopyFailed(RateLimited("slow down", retry_after=wish), side="target", step="push blob")
     assert _POLICY.wait_after(failure, 1, Random(3)) == wait
+
+
+def test_a_used_up_quota_costs_no_try() -> None:
+    """Nobody was asked: the job rests until the window can turn, however often that was, and not all at one moment."""
+    failure = CopyFailed(QuotaUsedUp("used up", retry_after=900), side="source", step="read manifest")
+    policy = JobRetryPolicy(attempts=2)
+    waits = [policy.wait_after(failure, attempt, Random(attempt)) for attempt in range(1, 50)]
+    assert all(wait is not None and 900 <= wait <= 990 for wait in waits)
+    assert not policy.is_last(failure, 50)
 
 
 def test_what_cannot_help_is_not_repeated() -> None:

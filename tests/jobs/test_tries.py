@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from structlog.contextvars import get_contextvars
 
-from image_syncer.errors import CopyFailed, Denied
+from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp
 from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
@@ -47,6 +47,22 @@ async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:
     assert (view.status, view.last_error) == (JobStatus.WAITING, "dst.example/app: asked to slow down")
     assert view.next_at is not None
     assert 25 < (view.next_at - datetime.now(UTC)).total_seconds() <= 60
+
+
+async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: Jobs) -> None:
+    """An operator sees why it waits, and until when."""
+
+    async def act(_job: CopyJob) -> None:
+        error = QuotaUsedUp("docker.io: quota used up (100 per 6 h)", retry_after=900)
+        raise CopyFailed(error, side="source", step="read manifest")
+
+    job_id = await queued(jobs, wanted())
+    async with working(jobs, Hands(act)):
+        view = await settled(jobs, job_id, lambda view: view.last_error is not None)
+    assert (view.status, view.attempts) == (JobStatus.WAITING, 0)
+    assert view.last_error == "source: read manifest: docker.io: quota used up (100 per 6 h)"
+    assert view.next_at is not None
+    assert 850 < (view.next_at - datetime.now(UTC)).total_seconds() <= 990
 
 
 async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: Jobs) -> None:

@@ -1,6 +1,7 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from image_syncer.config.access import parse_prefix
@@ -15,7 +16,7 @@ from image_syncer.config.native_model import (
     StateSection,
     TimeoutsSection,
 )
-from image_syncer.config.native_reader import Paper, Step
+from image_syncer.config.native_reader import Paper, Step, written
 from image_syncer.config.native_rules import parse_rule
 from image_syncer.config.native_server import parse_hook, parse_queue, parse_server
 from image_syncer.config.node import MapNode, shown
@@ -85,11 +86,31 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
         raise UsageError(
             f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
         )
-    credential = None
-    if section.username is not None and section.password is not None:
-        username = paper.fill(section.username, *place, "username")
-        credential = Credential(username, paper.fill(section.password, *place, "password"))
-    return Access(prefix, credential, section.insecure, paper.origin(*place), section.private_network)
+    access = Access(prefix, None, section.insecure, paper.origin(*place), section.private_network)
+    if section.logins:
+        return _with_logins(access, key, section, paper)
+    if section.username is None or section.password is None:
+        return access
+    username = paper.fill(section.username, *place, "username")
+    return replace(access, credential=Credential(username, paper.fill(section.password, *place, "password")))
+
+
+def _with_logins(access: Access, key: str, section: RegistrySection, paper: Paper) -> Access:
+    """Return *access* with the first of the logins, and the others behind it."""
+    if section.username is not None:
+        raise UsageError(
+            f"registries.{key}: a username beside logins", remedy="make it the first of the logins, or leave them out"
+        )
+    found: dict[str, Access] = {}
+    for number, login in enumerate(section.logins):
+        place: tuple[Step, ...] = ("registries", key, "logins", number)
+        username = paper.fill(login.username, *place, "username")
+        credential = Credential(username, paper.fill(login.password, *place, "password"))
+        if username in found:
+            raise UsageError(f"{written(place)}: {shown(username)} stands twice", remedy="keep one of them")
+        found[username] = replace(access, credential=credential, origin=paper.origin(*place))
+    first, *others = found.values()
+    return replace(first, further=tuple(others))
 
 
 def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, LimitsSection]:

@@ -42,6 +42,9 @@ class RegistrySection(Section):
     password: Secret | None = Field(
         default=None, description="Password or token; write ${NAME} to take it from a variable."
     )
+    logins: Annotated[tuple[LoginSection, ...], Field(max_length=100)] = Field(
+        default=(), description="Several logins, used in turn where one is refused or its quota is used up."
+    )
     insecure: Truth = Field(
         default=False, description="Do not verify TLS, and allow plain HTTP where no TLS is spoken."
     )

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound, RateLimited, Unavailable, UnknownHost
+from image_syncer.errors import (
+    CopyFailed,
+    ImageSyncerError,
+    NotFound,
+    QuotaUsedUp,
+    RateLimited,
+    Unavailable,
+    UnknownHost,
+)
 
 _ERROR_LIMIT: Final = 2000
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -20,10 +28,11 @@ class JobRetryPolicy:
 
     A job is tried *attempts* times in all, then it is a dead letter. The rest is *first_wait* seconds, doubled with
     each try up to *longest_wait*, of which the second half is random. A registry's `Retry-After` counts where it is
-    longer, up to *patience* seconds. What is missing at the source, as well as the source itself, may appear yet (a
-    push is announced before every replica has it), so that is tried *attempts_if_missing* times. A try that a stop of
-    the worker interrupted does not count; one that took its worker down with it does, so that such a job cannot go
-    round for ever.
+    longer, up to *patience* seconds. A copy that is not even asked for, since a quota is known to be used up, is no
+    try: it rests until the quota's window can turn, and a little longer by chance. What is missing at the source, as
+    well as the source itself, may appear yet (a push is announced before every replica has it), so that is tried
+    *attempts_if_missing* times. A try that a stop of the worker interrupted does not count; one that took its worker
+    down with it does, so that such a job cannot go round for ever.
     """
 
     attempts: int = 10
@@ -39,14 +48,23 @@ class JobRetryPolicy:
         """
         if self.is_last(error, attempt):
             return None
+        if not is_counted(error):
+            return min(_wish(error), self.patience) * rng.uniform(1.0, 1.1)
         wait = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 64))
         return max(rng.uniform(wait / 2, wait), min(_wish(error), self.patience))
 
     def is_last(self, error: Exception, attempt: int) -> bool:
         """Whether *attempt*, which ended with *error*, is the last."""
+        if not is_counted(error):
+            return False
         if _may_appear(error):
             return attempt >= min(self.attempts, self.attempts_if_missing)
         return attempt >= self.attempts or is_permanent(error)
+
+
+def is_counted(error: Exception) -> bool:
+    """Whether a try that ended with *error* is one: nobody was asked where it is known that a quota is used up."""
+    return not (isinstance(error, CopyFailed) and isinstance(error.cause, QuotaUsedUp))
 
 
 def is_permanent(error: Exception) -> bool:

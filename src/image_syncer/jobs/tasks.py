@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs.manager import Ending, Jobkeeper
 from image_syncer.jobs.requests import CopyJob, JobKind, RuleJob, text_arguments
-from image_syncer.jobs.retry import JobRetryPolicy, describe
+from image_syncer.jobs.retry import JobRetryPolicy, describe, is_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Tries:
     def _failed(self, job: Job, error: Exception) -> _Failed:
         wait = self._policy.wait_after(error, job.attempts + 1, self._rng)
         text = describe(error)
-        self._keeper.remember(job.id or 0, Ending(text))
+        self._keeper.remember(job.id or 0, Ending(text, counted=is_counted(error)))
         strange = not isinstance(error, ImageSyncerError | TimeoutError)
         fields: dict[str, Any] = {"exc_info": error} if strange else {}
         if wait is None:

@@ -11,6 +11,7 @@ from image_syncer.errors import Side
 from image_syncer.oci import Repository
 from image_syncer.registry.credentials import Keychain
 from image_syncer.registry.endpoint import Endpoint
+from image_syncer.registry.entries import Entries, Entry, Reception
 from image_syncer.registry.host import Host
 from image_syncer.registry.options import Access, Credential, Limits
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
@@ -53,7 +54,8 @@ class Registries:
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
         self._throttles: dict[str, Throttle] = {}
-        self._endpoints: dict[tuple[str, Credential | None, bool, bool | None], Endpoint] = {}
+        self._entries: dict[tuple[str, Credential | None, bool, bool | None], Entry] = {}
+        self._endpoints: dict[tuple[Entry, ...], Endpoint] = {}
         self._known: dict[Repository, Endpoint] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -115,11 +117,22 @@ class Registries:
 
     def _endpoint(self, registry: str, access: Access) -> Endpoint:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
-        key = (registry, access.credential, access.insecure, access.private_network)
-        if key not in self._endpoints:
+        entries = tuple(self._entry(registry, one) for one in (access, *access.further))
+        if entries not in self._endpoints:
+            reception = Reception(self._clock, self._rests, self.watcher, self._retrying.policy.quota_patience)
+            self._endpoints[entries] = Endpoint(
+                Entries(registry, entries, reception), self.throttle(registry), self._retrying, self._limits
+            )
+        return self._endpoints[entries]
+
+    def _entry(self, registry: str, access: Access) -> Entry:
+        """Return the one entry to *registry* with the login of *access*, which has one quota."""
+        credential = access.credential
+        key = (registry, credential, access.insecure, access.private_network)
+        if key not in self._entries:
             host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
-            self._endpoints[key] = Endpoint(host, self.throttle(registry), self._retrying, self._limits)
-        return self._endpoints[key]
+            self._entries[key] = Entry(host, "" if credential is None else credential.username or "<token>")
+        return self._entries[key]
 
     def _count(self, side: Side) -> None:
         self._requests[side] += 1

@@ -9,11 +9,22 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from image_syncer.errors import InvalidReference, Postponed, RateLimited, Side, StoreError, Unavailable
+from image_syncer.errors import (
+    Denied,
+    InvalidReference,
+    Postponed,
+    RateLimited,
+    Side,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+)
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
-from image_syncer.registry.host import Call, Host
+from image_syncer.registry.entries import Entries, Entry
+from image_syncer.registry.host import Call
 from image_syncer.registry.options import Limits
 from image_syncer.registry.quirks import Quirks
+from image_syncer.registry.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
 from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
 from image_syncer.registry.retry import Retrying
 from image_syncer.registry.throttle import Operation, Throttle
@@ -46,8 +57,9 @@ class Answer:
 class Endpoint:
     """One registry under one access. Every method says with *expect* which statuses are fine; others are raised."""
 
-    def __init__(self, host: Host, throttle: Throttle, retrying: Retrying, limits: Limits) -> None:
-        self.host = host
+    def __init__(self, entries: Entries, throttle: Throttle, retrying: Retrying, limits: Limits) -> None:
+        self.entries = entries
+        self.host = host = entries.first.host
         self.throttle = throttle
         self.retrying = retrying
         self.limits = limits
@@ -62,33 +74,63 @@ class Endpoint:
         return await self.retrying.run(lambda _: self.once(call, asked, expect=expect, limit_bytes=limit_bytes))
 
     async def once(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
-        """Return the answer to *call*, tried once, in a request's place."""
-        async with self.throttle.request():
-            return await self._read(call, asked, expect, limit_bytes, "request")
+        """Return the answer to *call*, tried once with each login that is needed, in a request's place."""
+        counted = call.is_counted
+        while True:
+            entry = self.entries.ready(call) or await self.entries.wait(call)
+            entry.counted += counted
+            try:
+                async with self.throttle.request():
+                    return await self._read(entry, call, asked, expect, limit_bytes)
+            except (Unauthorized, Denied) as refusal:
+                if not self.entries.refused(entry, call, refusal):
+                    raise
+            finally:
+                if counted:
+                    entry.counted -= 1
+                    self.entries.left()
 
     async def send(self, call: Call, asked: Asked, *, expect: Container[int]) -> Answer:
         """Return the answer to *call*, tried once, by whoever holds an upload's place; of its content nothing."""
-        return await self._read(call, asked, expect, None, "upload")
+        while True:
+            entry = self.entries.ready(call) or await self.entries.wait(call)
+            try:
+                return await self._read(entry, call, asked, expect, None, "upload")
+            except (Unauthorized, Denied) as refusal:
+                if not self.entries.refused(entry, call, refusal):
+                    raise
 
     @asynccontextmanager
     async def download(self, call: Call, asked: Asked, *, expect: Container[int]) -> AsyncGenerator[Response]:
         """Open the answer to *call* for streaming, in a download's place; opening is retried, reading is not."""
 
         async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(self.throttle.download())
-                response = await self._open(call, asked, expect, "download", stack)
-                return response, stack.pop_all()
+            entry = self.entries.ready(call) or await self.entries.wait(call)
+            try:
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(self.throttle.download())
+                    response = await self._open(entry, call, asked, expect, "download", stack)
+                    return response, stack.pop_all()
+            except (Unauthorized, Denied) as refusal:
+                if not self.entries.refused(entry, call, refusal):
+                    raise
+            return await attempt(0)
 
         response, stack = await self.retrying.run(attempt)
         async with stack:
             yield response
 
     async def _read(
-        self, call: Call, asked: Asked, expect: Container[int], limit_bytes: int | None, operation: Operation
+        self,
+        entry: Entry,
+        call: Call,
+        asked: Asked,
+        expect: Container[int],
+        limit_bytes: int | None,
+        operation: Operation = "request",
     ) -> Answer:
         async with AsyncExitStack() as stack:
-            response = await self._open(call, asked, expect, operation, stack)
+            response = await self._open(entry, call, asked, expect, operation, stack)
             content = b""
             if limit_bytes is not None:
                 content = await response.read(limit_bytes)
@@ -97,20 +139,32 @@ class Endpoint:
             return Answer(response.status, response.headers, response.url, content)
 
     async def _open(
-        self, call: Call, asked: Asked, expect: Container[int], operation: Operation, stack: AsyncExitStack
+        self,
+        entry: Entry,
+        call: Call,
+        asked: Asked,
+        expect: Container[int],
+        operation: Operation,
+        stack: AsyncExitStack,
     ) -> Response:
-        """Return the answer to *call*, held by *stack*."""
+        """Return the answer to *call* with the login of *entry*, held by *stack*."""
         began = self.retrying.clock.monotonic()
         try:
-            response = await stack.enter_async_context(self.host.exchange(call))
+            response = await stack.enter_async_context(entry.host.exchange(call))
         except StoreError as error:
             if isinstance(call.body, Body) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # It may be the body's own failure, which says nothing about this registry.
             raise self._heeded(error, operation, began) from error.__cause__
         # How long an answer takes to a request with a body depends on the line as well.
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
+        quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
         if response.status not in expect:
-            raise self._heeded(await self._refused(response, asked), operation, began)
+            error = await self._refused(response, asked)
+            if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
+                raise self._exhausted(error, entry, quota, response)
+            raise self._heeded(error, operation, began)
+        if quota is not None:
+            self.entries.told(entry, quota, began, counted=call.is_counted)
         self.throttle.succeeded(operation, began, latency if operation == "request" else None)
         return response
 
@@ -120,6 +174,15 @@ class Endpoint:
             response.status, await self._beginning(response), retry_after, _other_host(self.host.name, response.url)
         )
         return failure(asked, refusal)
+
+    def _exhausted(self, error: RateLimited, entry: Entry, quota: Quota, response: Response) -> RateLimited:
+        """Return *error*, a refusal because nothing is left of a *quota*: who tries again waits at the entries."""
+        longest = LONGEST_WINDOW_SECONDS
+        self.entries.exhausted(
+            entry, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
+        )
+        error.held = True
+        return error
 
     def _heeded(self, error: StoreError, operation: Operation, began: float) -> StoreError:
         """Return *error* after letting it slow down and pause everything at this registry, as far as it asks for that.

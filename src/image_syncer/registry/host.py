@@ -58,6 +58,16 @@ class Call:
     body: bytes | Body | None = field(default=None, repr=False)
     follow: bool = False
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether registries with a quota count it: they call it a pull when a manifest is read."""
+        return self.method == "GET" and self.is_about_manifest
+
+    @property
+    def is_about_manifest(self) -> bool:
+        """Whether its answer may tell what is left of a quota."""
+        return "/manifests/" in self.target
+
     def __str__(self) -> str:
         return f"{self.method} {shown(self.target)}"
 

@@ -21,7 +21,7 @@ class Access:
     *credential* None means anonymous. *insecure* skips the verification of TLS and allows plain HTTP where no TLS is
     spoken. *private_network* says whether it may lead us (to its storage, its token server) to addresses in a private
     network: None as is the rule (`addresses.reach_from`). *origin* says where this was written (`auth.yaml:3`), for
-    messages.
+    messages. *further* are the same with other logins, for when this one is refused or its quota is used up.
     """
 
     prefix: str
@@ -29,6 +29,7 @@ class Access:
     insecure: bool = False
     origin: str = ""
     private_network: bool | None = None
+    further: tuple["Access", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

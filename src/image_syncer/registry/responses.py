@@ -112,8 +112,10 @@ def failure(asked: Asked, refusal: Refusal) -> StoreError:
     return kind(_message(asked, refusal, said, condition), status=status, code=said.code, remedy=remedy)
 
 
-def parse_retry_after(value: str | None, now: Callable[[], datetime]) -> float | None:
-    """Return the seconds that a Retry-After header asks for, at most 600; None without a usable one.
+def parse_retry_after(
+    value: str | None, now: Callable[[], datetime], *, longest: float = LONGEST_RETRY_AFTER
+) -> float | None:
+    """Return the seconds that a Retry-After header asks for, at most *longest*; None without a usable one.
 
     RFC 9110, 10.2.3: a number of seconds or a date.
     """
@@ -121,14 +123,14 @@ def parse_retry_after(value: str | None, now: Callable[[], datetime]) -> float |
         return None
     text = value.strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text), LONGEST_RETRY_AFTER)
+        return min(float(text), longest)
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:  # "-0000" names no zone; HTTP dates are always UTC.
         date = date.replace(tzinfo=UTC)
-    return min(max((date - now()).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+    return min(max((date - now()).total_seconds(), 0.0), longest)
 
 
 def _special(asked: Asked, refusal: Refusal, said: _Said) -> _Meaning | None:

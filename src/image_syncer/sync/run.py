@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from image_syncer.errors import CopyFailed, Unexpected
+from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.order import by_image, in_turns
 from image_syncer.sync.outcomes import of_copied, of_failed, of_rule_failure, of_skipped, of_undone
@@ -163,7 +163,7 @@ class Run:
 
     def _finish(self, planned: PlannedCopy, how: Transferred | CopyFailed, attempt: int, seconds: float) -> None:
         if isinstance(how, CopyFailed):
-            if not how.permanent:
+            if _is_worth_repeating(how):
                 self._repeat.copies.append(planned.copy)
             result = of_failed(planned, how, attempt=attempt, seconds=seconds)
         else:
@@ -173,7 +173,7 @@ class Run:
 
     def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
         """Record a copy about which nothing has to be, or in a dry run would be, or can be done."""
-        if planned.failure is not None and not planned.failure.permanent:
+        if planned.failure is not None and _is_worth_repeating(planned.failure):
             self._repeat.copies.append(planned.copy)
         tried = planned.failure is not None or not self._options.dry_run
         self._record(of_undone(planned, attempt if tried else 0))
@@ -191,6 +191,11 @@ class Run:
     def _record_rule(self, result: CopyResult) -> None:
         self._rule_results[result.source, result.target] = result
         self._observer.finished(result)
+
+
+def _is_worth_repeating(failure: CopyFailed) -> bool:
+    """Whether the end of this run may be late enough: a used-up quota has been waited for as long as we wanted."""
+    return not failure.permanent and not isinstance(failure.cause, QuotaUsedUp)
 
 
 async def _pause(seconds: float, stop: Stop) -> None:

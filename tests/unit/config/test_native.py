@@ -24,7 +24,7 @@ from image_syncer.config.native_rules import parse_matcher
 from image_syncer.config.native_server import is_loopback, parse_listen
 from image_syncer.config.native_values import parse_duration
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.registry.options import Ceiling, Credential
+from image_syncer.registry.options import Ceiling, Credential, Timeouts
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.rule import AllTags, Cron, Every, Rule, Selection, TagFilter, TagNames, TagPattern, Triggers
 
@@ -81,6 +81,28 @@ def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
     assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).access[2].credential == (
         Credential("007", "1.20")
     )
+
+
+def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
+    """Each knows its line, and all the rest is that of the registry."""
+    text = (
+        "registries:\n  docker.io:\n    insecure: true\n    logins:\n"
+        "      - {username: ann, password: '${P}'}\n      - {username: bob, password: b}\n"
+    )
+    (access,) = native(tmp_path, text, {"P": "a"}).access
+    found = [(one.credential, one.origin, one.insecure) for one in (access, *access.further)]
+    assert found == [
+        (Credential("ann", "a"), f"{tmp_path}/n.yaml:6", True),
+        (Credential("bob", "b"), f"{tmp_path}/n.yaml:7", True),
+    ]
+    assert "password=" not in repr(access)
+
+
+def test_time_limits_are_those_of_the_file(tmp_path: Path) -> None:
+    """What is left out is as usual."""
+    text = "timeouts: {stall: 90s, image: 2h, patience: 0s}\n"
+    assert native(tmp_path, text).timeouts == Timeouts(connect=30, stall=90, image=7200, patience=0)
+    assert native(tmp_path, "rules:\n").timeouts == Timeouts()
 
 
 def test_json_says_the_same(tmp_path: Path) -> None:
