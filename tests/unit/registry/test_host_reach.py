@@ -1,0 +1,78 @@
+"""What a registry may lead to, as its access says. Nothing is connected to: the last address is never in reach."""
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import ProtocolError
+from image_syncer.registry.host import Call, Host
+from image_syncer.registry.options import Access
+from image_syncer.registry.transport import Transport
+
+Serve = Callable[..., Awaitable[int]]
+Open = Callable[..., Awaitable[Transport]]
+Tunnel = Callable[[int], Awaitable[str]]
+
+PRIVATE, LOOPBACK = "10.0.0.1", "127.0.0.1"
+
+
+@pytest.fixture
+def inward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a name lead to a private address, and to this machine."""
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        if host != "inward.example":
+            return real(host, port, family, type, proto, flags)
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no digits")
+        return [entry for one in (PRIVATE, LOOPBACK) for entry in real(one, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.fixture
+async def transport(
+    serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
+) -> Transport:
+    """A transport that reaches `registry.example` through a proxy, so that it counts as public."""
+
+    async def registry(request: web.BaseRequest) -> web.Response:
+        if request.path == "/v2/":
+            return web.Response()
+        return web.Response(status=307, headers={"Location": "https://inward.example/blob"})
+
+    environment = {
+        "HTTPS_PROXY": await tunnel(await serve(registry, server_tls)),
+        "NO_PROXY": "inward.example",
+        "SSL_CERT_FILE": str(authority_file),
+    }
+    return await open_transport(environment=environment)
+
+
+@pytest.mark.usefixtures("inward")
+@pytest.mark.parametrize(
+    ("insecure", "private", "refused"),
+    [
+        (False, None, LOOPBACK),  # By name, over verified TLS: the private address passes.
+        (False, True, LOOPBACK),
+        (False, False, PRIVATE),
+        (True, None, PRIVATE),  # Nobody proves who answers there.
+        (True, True, LOOPBACK),
+        (True, False, PRIVATE),
+    ],
+)
+async def test_a_public_registry_leads_inside_as_its_access_says(
+    transport: Transport, insecure: bool, private: bool | None, refused: str
+) -> None:
+    """The storage that it names is inside, by one address of a private network and one of this machine."""
+    access = Access("registry.example", insecure=insecure, private_network=private)
+    host = Host("registry.example", access, transport, counter=lambda _: None)
+    with pytest.raises(ProtocolError, match=rf"inward\.example \({refused}\)"):
+        async with host.exchange(Call("GET", "/v2/a/blobs/x", follow=True)):
+            pass
