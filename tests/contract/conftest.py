@@ -11,11 +11,9 @@ import pytest
 
 from image_syncer.testing import FakeRegistry, profiles
 from image_syncer.testing.servers import DockerRegistry
+from support.fakes import FAKES, place_at
 from support.places import ACCOUNTS, Place, memory_place, registry_place
 
-BARE = replace(profiles.OCI, name="bare", head="no digest", referrers=False, ranges=False, null_tags=True)
-BASIC = replace(profiles.OCI, name="basic", login="basic")
-FAKES = {profile.name: profile for profile in (*profiles.ALL, profiles.MONOLITHIC, BARE, BASIC)}
 DOCKERS = {
     "docker": "docker_registry",
     "docker-htpasswd": "docker_htpasswd",
@@ -61,10 +59,8 @@ async def _open(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegis
     if name == "memory":
         yield memory_place(prefix)
     elif name not in DOCKERS:
-        fake = fakes(name)
-        login = fake.profile.auth != "none"
-        async with registry_place(fake.host, fake.plant, prefix, login=login) as place:
-            yield replace(place, profile=fake.profile)
+        async with place_at(fakes(name), prefix) as place:
+            yield place
     else:
         docker: DockerRegistry = request.getfixturevalue(DOCKERS[name])
         login = docker.profile.passwords is not None or docker.profile.issuer is not None

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from image_syncer.testing.fake.answers import EXTRA, RECORD, RegistryError, new_record
 from image_syncer.testing.fake.exchange import FAULTS, deliver
+from image_syncer.testing.fake.faulty import Broken
 from image_syncer.testing.fake.script import Script
 from image_syncer.testing.requests import RequestLog
 
@@ -31,15 +32,23 @@ class Front:
         self._requests.append(record)
         request[FAULTS] = self._faults.for_request(record)
         try:
-            response = await self._decide(request, handler)
+            response = await self._answered(request, handler)
+            if response.prepared or request.transport is None or request.transport.is_closing():
+                return response
+            response.headers.update({**self._headers, **request.get(EXTRA, {})})
+            return await deliver(request, response)
+        except Broken:
+            return web.Response()  # Nobody gets it.
+
+    async def _answered(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            return await self._decide(request, handler)
         except RegistryError as error:
-            response = error.response()
+            return error.response()
         except web.HTTPException as error:
-            response = RegistryError(error.status, "UNSUPPORTED", error.reason).response()
-        if response.prepared or request.transport is None or request.transport.is_closing():
-            return response
-        response.headers.update({**self._headers, **request.get(EXTRA, {})})
-        return await deliver(request, response)
+            return RegistryError(error.status, "UNSUPPORTED", error.reason).response()
 
     async def _decide(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
