@@ -32,6 +32,7 @@ def test_without_something_to_measure_against_the_benchmark_says_so(tmp_path: Pa
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(330)
 @pytest.mark.skipif(
     not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
 )

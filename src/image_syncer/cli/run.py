@@ -1,6 +1,7 @@
 """Running a coroutine under signals: the first asks for an orderly end, the second for one at once."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -71,6 +72,7 @@ def run(work: Coroutine[Any, Any, Value], signals: Signals) -> Value:
         signals.watch(asyncio.get_running_loop())
         return await work
 
+    gc.freeze()  # What is imported by now stays: to look for garbage among it again and again costs time.
     return asyncio.run(watched())
 
 
