@@ -53,8 +53,9 @@ class Program:
 
 
 _QUICK = Program(quick_rows(), (10, 100), 100, QUICK.pairs)
-_DEFAULT = Program(default_rows(), (100, 1_000), 0, NEAR.pairs, written=True)
-_FULL = Program([*default_rows(), *further_rows()], (100, 1_000, 10_000, 100_000), 100_000, NEAR.pairs, written=True)
+_COUNTS, _PLANNED = (100, 1_000, 10_000, 100_000), 100_000
+_DEFAULT = Program(default_rows(), _COUNTS, _PLANNED, NEAR.pairs, written=True)
+_FULL = Program([*default_rows(), *further_rows()], _COUNTS, _PLANNED, NEAR.pairs, written=True)
 
 
 def main() -> int:
@@ -85,7 +86,7 @@ def _chosen() -> Program:
     parser = argparse.ArgumentParser(prog="script/bench", description="Measure image-syncer beside skopeo.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
-    size.add_argument("--full", action="store_true", help="10 000 and 100 000 tags too, and all sizes from far away")
+    size.add_argument("--full", action="store_true", help="10 000 tags beside skopeo too, and all sizes from far away")
     parser.add_argument(
         "--only",
         action="append",

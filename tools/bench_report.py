@@ -47,7 +47,7 @@ def page(results: Results) -> str:
         "# Benchmarks",
         "",
         "Written by `script/bench`; do not edit.",
-        "`script/bench --full` measures more: 10 000 and 100 000 tags, and every size from far away.",
+        "`script/bench --full` measures more: 10 000 tags beside skopeo, and every size from far away.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}. {_machine()}. Load average before the start: {results.load:.2f}.",
         "",
