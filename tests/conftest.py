@@ -10,11 +10,11 @@ import pytest
 import trustme
 
 from image_syncer.testing import FakeRegistry
+from image_syncer.testing.rabbitmq import RabbitMQ
 from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
 from image_syncer.testing.skopeo import Skopeo
 from image_syncer.testing.token_server import TokenServer
 from support.places import ACCOUNTS, PASSWORD, USER
-from support.rabbitmq import RabbitMQ
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from image_syncer.testing.images import multi, single
 from image_syncer.testing.servers import DockerRegistry, free_port
-from support.daemons import run_daemon, wait_for
+from support.daemons import run_daemon, running, wait_for
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real
@@ -115,10 +115,27 @@ def test_an_accepted_event_survives_kill_9(registries: tuple[Peer, Peer, Peer], 
 
 
 def test_the_log_file_grows_from_start_to_start(tmp_path: Path) -> None:
-    """As the fork's does: what happened before a restart can still be read."""
+    """As the fork's does, in lines of JSON: what happened before a restart can still be read."""
     port = free_port()
     write_files(tmp_path, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
     for _ in range(2):
         with run_daemon(tmp_path, port):
             pass
-    assert (tmp_path / "app.log").read_text().count("daemon.started") == 2
+    lines = [json.loads(line) for line in (tmp_path / "app.log").read_text().splitlines()]
+    assert [line["event"] for line in lines].count("daemon.started") == 2
+    assert all(line["time"] and line["level"] for line in lines)
+
+
+def test_a_file_without_a_login_is_open_where_that_is_wanted(tmp_path: Path) -> None:
+    """The fork takes an empty login, whoever can reach it; here somebody has to say so."""
+    port = free_port()
+    write_files(tmp_path, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
+    file = tmp_path / "configs/sync.yaml"
+    file.write_text(file.read_text().replace("auth: {Username: operator, Password: secret}", ""))
+    with running(tmp_path) as process:
+        assert process.wait(30) == 2
+        assert process.stdout is not None
+        assert "--allow-open" in process.stdout.read().decode()
+    with run_daemon(tmp_path, port, "serve", "-c", str(file), "--allow-open"):
+        status, body = ask(port, hook(Peer("127.0.0.1:1"), "team/app", "v1"), "")
+    assert (status, json.loads(body)["status"]) == (200, "accepted")

@@ -7,9 +7,10 @@ import pytest
 
 from daemon.test_fork_daemon import ask
 from image_syncer.testing.images import single
+from image_syncer.testing.rabbitmq import PASSWORD, USER, RabbitMQ
 from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import run_daemon, wait_for
-from support.rabbitmq import PASSWORD, USER, RabbitMQ, channel_to, make_queue, publish, waiting
+from support.rabbitmq import channel_to, make_queue, publish, waiting
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

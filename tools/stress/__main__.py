@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from image_syncer.testing.postgres import Postgres
+from image_syncer.testing.rabbitmq import RabbitMQ
 from image_syncer.testing.servers import DockerRegistry
 from lab import stop_on_signals
-from stress import crash, cut, fleet, kill, latency, outage, soak, storm
+from stress import broker, crash, cut, fleet, kill, latency, outage, soak, storm
 from stress.report import Report, Say
 
 _LARGEST = 100_000
@@ -30,6 +31,7 @@ class Command:
     defaults: Mapping[str, int | float | str]
     postgres: bool = False
     registry: bool = True
+    rabbitmq: bool = False
 
 
 _COMMANDS: Mapping[str, Command] = {
@@ -58,6 +60,13 @@ _COMMANDS: Mapping[str, Command] = {
         outage.OutageOptions,
         {"rate": 10.0, "seconds": 60.0, "margin": 10.0},
         postgres=True,
+    ),
+    "broker": Command(
+        "RabbitMQ is restarted in the middle of a stream of messages",
+        broker.run,
+        broker.BrokerOptions,
+        {"messages": 2000, "rate": 50.0, "restarts": 3, "down": 5.0},
+        rabbitmq=True,
     ),
     "cut": Command(
         "one big blob over lines that cut every connection, and with a kill -9 in its middle",
@@ -112,6 +121,8 @@ def _missing(command: Command) -> Sequence[str]:
     there = {"docker-registry": not command.registry or DockerRegistry.is_installed()}
     if command.postgres:
         there["postgresql"] = Postgres.is_installed()
+    if command.rabbitmq:
+        there["rabbitmq-server"] = RabbitMQ.is_installed()
     return [program for program, installed in there.items() if not installed]
 
 

@@ -156,8 +156,13 @@ def write_fork_file(directory: Path, port: int, source: str, target: str) -> Non
     (directory / "configs/sync.yaml").write_text(json.dumps(file), encoding="utf-8")  # YAML holds JSON.
 
 
-def write_native_file(directory: Path, port: int, source: str, target: str, state: Mapping[str, str]) -> list[str]:
-    """Write a native file for the daemon at *port* into *directory*, and return the arguments that serve it."""
+def write_native_file(
+    directory: Path, port: int, source: str, target: str, state: Mapping[str, str], **more: object
+) -> list[str]:
+    """Write a native file for the daemon at *port* into *directory*, and return the arguments that serve it.
+
+    *more* are further sections of the file.
+    """
     name = f"native-{port}.yaml"
     rule = {"name": "team", "source": f"{source}/team/**", "targets": f"{target}/{{repository}}", "on": "event"}
     basic_login = {"username": USER, "password": PASSWORD}
@@ -167,6 +172,7 @@ def write_native_file(directory: Path, port: int, source: str, target: str, stat
         "hooks": {"stress": {"kind": "plain", "basic": basic_login}},
         "server": {"listen": f"127.0.0.1:{port}", "auth": {"basic": basic_login}},
         "state": dict(state),
+        **more,
     }
     (directory / name).write_text(json.dumps(file), encoding="utf-8")
     return ["serve", "-c", name]

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import http.client
+import json
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,10 @@ class Item:
     def query(self, host: str) -> str:
         """Return the query of a hook that tells of its push to the registry *host*."""
         return f"name={host}/{self.repository}&tag={self.tag}"
+
+    def message(self, host: str) -> bytes:
+        """Return the message of a queue that tells of its push to the registry *host*."""
+        return json.dumps({"Name": f"{host}/{self.repository}", "Tag": self.tag}).encode()
 
 
 class Stock:

@@ -90,8 +90,12 @@ def _run(daemon: _Daemon, wishes: Wishes, work: Coroutine[Any, Any, None]) -> in
 
 
 def _log_options(configuration: Configuration, voice: Voice) -> LogOptions:
-    """Return where the log goes: the fork's file grows from start to start, as it does there; `--log` begins anew."""
+    """Return where the log goes: the fork's file grows from start to start, a line of JSON for each event, as there.
+
+    `--log` begins anew, in text unless JSON is asked for.
+    """
     options = LogOptions(voice.log, as_json=voice.log_format == "json", debug=voice.debug, info=True)
     if voice.log is None and configuration.fork is not None and configuration.fork.log_file is not None:
-        return replace(options, path=Path(configuration.fork.log_file), appended=True)
+        as_json = voice.log_format != "text"
+        return replace(options, path=Path(configuration.fork.log_file), as_json=as_json, appended=True)
     return options

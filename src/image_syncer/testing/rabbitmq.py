@@ -1,0 +1,206 @@
+"""A RabbitMQ node of the tests' own: temporary, on free loopback ports, with its own epmd, stopped by its pids."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+from image_syncer.testing.servers import free_port
+
+USER: Final = "guest"
+READER: Final = "reader"
+PASSWORD: Final = "p@ss/w%rd:?#"
+_COOKIE: Final = "-setcookie image-syncer"
+_START_SECONDS: Final = 60
+_STOP_SECONDS: Final = 20
+
+
+class RabbitMQ:
+    """A node that lives as long as the `with` block; `stop` and `start` play a restart, which keeps what is durable."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        """*certificate*: the directory with `server.pem` and `server.key` for TLS; None: it speaks none."""
+        self._certificate = certificate
+        self._directory = Path(tempfile.mkdtemp(prefix="image-syncer-rabbitmq-"))
+        self._user = _unprivileged()
+        self._epmd_port = free_port()
+        self._port = free_port()
+        self._tls_port = free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether the server's programs are here."""
+        return _program("rabbitmq-server") is not None and shutil.which("epmd") is not None
+
+    def __enter__(self) -> Self:
+        tls_port = None
+        if self._certificate is not None:
+            tls_port = self._tls_port
+            for name in ("server.pem", "server.key"):
+                shutil.copy(self._certificate / name, self._directory)
+        (self._directory / "rabbitmq.conf").write_text(_configuration(self._port, tls_port), encoding="utf-8")
+        (self._directory / "definitions.json").write_text(_definitions(), encoding="utf-8")
+        (self._directory / "plugins").write_text("[].", encoding="utf-8")
+        for path in (self._directory, *self._directory.iterdir()):
+            if self._user is not None:
+                shutil.chown(path, self._user.pw_uid, self._user.pw_gid)
+        try:
+            self._epmd = self._run("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        _end(self._epmd)
+        shutil.rmtree(self._directory)
+
+    def url(self, user: str = USER, password: str | None = None) -> str:
+        """Return the address of the node, with a login in it."""
+        return f"amqp://{user}:{quote(password or PASSWORD, safe='')}@{self.address}/"
+
+    def tls_url(self, query: str = "") -> str:
+        """Return its address over TLS."""
+        return f"amqps://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self._tls_port}/{query}"
+
+    @property
+    def address(self) -> str:
+        """Its host and port."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections; it keeps its port."""
+        self._node = self._run(str(_program("rabbitmq-server")))
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self._node.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._directory / "output").read_text(encoding="utf-8", errors="replace")[-2000:])
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop the node; connections break, durable queues and persistent messages stay."""
+        node, self._node = self._node, None
+        _end(node)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        account = None if self._user is None else self._user.pw_uid
+        group = None if self._user is None else self._user.pw_gid
+        with (self._directory / "output").open("ab") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self._directory,
+                env=self._environment(),
+                user=account,
+                group=group,
+                extra_groups=None if account is None else [],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # The node's helpers are of its group, and end with it.
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """Return what keeps the node apart from any other: places, ports, name and cookie."""
+        own = self._directory
+        return {
+            "PATH": f"{os.defpath}:/usr/sbin:/sbin",
+            "HOME": str(own),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"t{self._port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_COOKIE} -kernel inet_dist_use_interface {{127,0,0,1}}",
+            "RABBITMQ_CTL_ERL_ARGS": _COOKIE,
+            "RABBITMQ_CONF_ENV_FILE": str(own / "none"),
+            "RABBITMQ_CONFIG_FILE": str(own / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(own / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(own / "data"),
+            "RABBITMQ_LOG_BASE": str(own / "logs"),
+            "RABBITMQ_PID_FILE": str(own / "pid"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(own / "flags"),
+        }
+
+    def _answers(self) -> bool:
+        """Whether it speaks AMQP: an answer to the protocol header, which a port that is only open does not give."""
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=2) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return bool(probe.recv(1))
+        except OSError:
+            return False
+
+
+def _configuration(port: int, tls_port: int | None) -> str:
+    tls = (
+        f"listeners.ssl.1 = 127.0.0.1:{tls_port}",
+        "ssl_options.certfile = server.pem",
+        "ssl_options.keyfile = server.key",
+        "ssl_options.verify = verify_none",
+    )
+    lines = (
+        f"listeners.tcp.1 = 127.0.0.1:{port}",
+        *(tls if tls_port is not None else ()),
+        "load_definitions = definitions.json",
+        "loopback_users = none",
+        "log.console = false",
+        "log.file.level = error",
+        "disk_free_limit.absolute = 1MB",
+        "vm_memory_high_watermark.relative = 0.9",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _definitions() -> str:
+    """Return the node's users: one who may do all, and one who may only read."""
+    users = [
+        {"name": USER, "password": PASSWORD, "tags": "administrator"},
+        {"name": READER, "password": PASSWORD, "tags": ""},
+    ]
+    rights = [
+        {"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+        {"user": READER, "vhost": "/", "configure": "^$", "write": "^$", "read": ".*"},
+    ]
+    return json.dumps({"users": users, "vhosts": [{"name": "/"}], "permissions": rights})
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    """End *process* and the group that it leads."""
+    if process is None or process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+def _program(name: str) -> Path | None:
+    """Return where *name* is: Debian's in the path becomes another user and loses all settings."""
+    debian = Path("/usr/lib/rabbitmq/bin") / name
+    found = debian if debian.exists() else shutil.which(name)
+    return None if found is None else Path(found)
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Return whom to run it as, None where we are nobody special: a node of root's would leave root's files."""
+    if os.getuid() != 0:
+        return None
+    return pwd.getpwnam("nobody")
