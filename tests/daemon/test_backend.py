@@ -18,8 +18,8 @@ from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import CopyJob, Handlers, Jobs, RuleJob, WorkerOptions, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.registry.options import Access, Ceiling, Credential
-from image_syncer.server.backend import BackendUnavailable, EventStatus, ImageFilter, Slice
-from image_syncer.state import NewEvent, NewRun, State, Trigger, open_state
+from image_syncer.server.backend import BackendUnavailable, Slice
+from image_syncer.state import EventStatus, ImageFilter, NewEvent, NewRun, State, Trigger, open_state
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget

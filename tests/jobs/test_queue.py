@@ -193,6 +193,8 @@ async def test_lists_have_pages_and_filters(jobs: Jobs) -> None:
     assert [view.id for view in await jobs.list(JobFilter(kind=JobKind.RULE))] == [rule_id]
     lock = target_lock(wanted("app3:1").target)
     assert [view.args["target"] for view in await jobs.list(JobFilter(lock=lock))] == ["dst.example/app3:1"]
+    assert [view.id for view in await jobs.list(JobFilter(rule="nightly", limit=1))] == [rule_id]
+    assert await jobs.list(JobFilter(rule="weekly")) == []
 
 
 async def test_a_job_shows_its_steps_and_times(jobs: Jobs) -> None:

@@ -20,11 +20,6 @@ from image_syncer.server.backend import (
     Backend,
     BackendUnavailable,
     Conflict,
-    EventCopy,
-    EventFilter,
-    EventStatus,
-    EventView,
-    ImageFilter,
     ImageView,
     JobFilter,
     JobStatus,
@@ -36,14 +31,14 @@ from image_syncer.server.backend import (
     RuleView,
     RunView,
     Slice,
-    Tally,
 )
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
 from image_syncer.server.settings import Listen, ServerSettings
+from image_syncer.state import Event, EventCopy, EventFilter, EventStatus, ImageFilter, Tally
 from image_syncer.sync.result import Outcome
 
-T = TypeVar("T", EventView, RunView, ImageView, JobView)
+T = TypeVar("T", Event, RunView, ImageView, JobView)
 
 NOW = datetime(2026, 5, 4, 9, 12, 33, tzinfo=UTC)
 OVER = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUPERSEDED})
@@ -60,7 +55,7 @@ class MemoryBackend:
     down: bool = False
     slow: float = 0.0
     dead_worker: bool = False
-    event_rows: list[EventView] = field(default_factory=list[EventView])
+    event_rows: list[Event] = field(default_factory=list[Event])
     rule_rows: list[RuleView] = field(default_factory=list[RuleView])
     registry_rows: list[RegistryView] = field(default_factory=list[RegistryView])
     run_rows: list[RunView] = field(default_factory=list[RunView])
@@ -96,7 +91,8 @@ class _Inbox:
             status = EventStatus.RECEIVED if rules else EventStatus.UNMATCHED
             digest = str(event.digest) if event.digest else None
             number = len(self._memory.event_rows) + 1
-            self._memory.event_rows.append(EventView(number, source, repository, event.tag, digest, NOW, status))
+            row = recorded(number, source, repository, event.tag, digest, received_at=NOW, status=status)
+            self._memory.event_rows.append(row)
             accepted.append(Accepted(number, rules))
         return accepted
 
@@ -105,12 +101,12 @@ class _Events:
     def __init__(self, memory: MemoryBackend) -> None:
         self._memory = memory
 
-    async def list(self, wanted: EventFilter, part: Slice) -> Page[EventView]:
+    async def list(self, wanted: EventFilter, part: Slice) -> Page[Event]:
         await self._memory.reach()
         pairs = ((wanted.status, "status"), (wanted.source, "source"), (wanted.repository, "repository"))
         return _page([row for row in self._memory.event_rows if _fits(row, pairs)], part)
 
-    async def show(self, event: int) -> EventView:
+    async def show(self, event: int) -> Event:
         await self._memory.reach()
         return _found(self._memory.event_rows, event)
 
@@ -310,12 +306,43 @@ def filled() -> MemoryBackend:
     ]
     copies = [EventCopy(source, target, "copied", None, NOW)]
     memory.event_rows += [
-        EventView(
-            1, "harbor", "registry.example.com/team/app", "1.4.2", None, ago, EventStatus.DISPATCHED, 2, tuple(copies)
+        recorded(
+            1,
+            "harbor",
+            "registry.example.com/team/app",
+            "1.4.2",
+            received_at=ago,
+            status=EventStatus.DISPATCHED,
+            repetitions=2,
+            copies=tuple(copies),
         ),
-        EventView(2, "images/sync/hook", "registry.example.com/other/app", "2", None, NOW, EventStatus.UNMATCHED),
+        recorded(
+            2,
+            "images/sync/hook",
+            "registry.example.com/other/app",
+            "2",
+            received_at=NOW,
+            status=EventStatus.UNMATCHED,
+        ),
     ]
     return memory
+
+
+def recorded(  # noqa: PLR0913 - an event has so many parts
+    number: int,
+    source: str,
+    repository: str,
+    tag: str,
+    digest: str | None = None,
+    *,
+    received_at: datetime,
+    status: EventStatus,
+    repetitions: int = 0,
+    copies: tuple[EventCopy, ...] = (),
+) -> Event:
+    """Return an event that has come as far as *status* says."""
+    decided_at = None if status is EventStatus.RECEIVED else received_at
+    return Event(number, source, repository, tag, digest, None, received_at, status, decided_at, repetitions, copies)
 
 
 def _page(rows: Sequence[T], part: Slice) -> Page[T]:

@@ -7,8 +7,8 @@ from io import BytesIO
 import pytest
 
 from image_syncer.events.signatures import Basic
-from image_syncer.server.backend import EventStatus
 from image_syncer.server.settings import ForkHook, ServerSettings
+from image_syncer.state import EventStatus
 from server.memory_backend import MemoryBackend, Running, basic, running
 
 HOOK = "/images/sync/hook"

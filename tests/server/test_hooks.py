@@ -297,11 +297,9 @@ async def test_no_page_of_another_site_can_notify(site: Running) -> None:
 
 async def test_a_slow_store_blocks_nobody_else(site: Running) -> None:
     """While one call waits for the store, a probe is answered at once."""
-    site.memory.slow = 0.5
+    site.memory.slow = 3
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(site.status("POST", "/hooks/open", data=envelope()))
-        began = time.monotonic()
         assert await site.status("GET", "/healthz") == 200
-        assert time.monotonic() - began < 0.25
         assert not waiting.done()
     assert waiting.result() == 202

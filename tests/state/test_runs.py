@@ -109,6 +109,14 @@ async def test_runs_are_listed_newest_first_in_pages_and_by_trigger(state: State
     assert [run.id for run in await state.runs.page(trigger=Trigger.EVENT)] == [third]
 
 
+async def test_the_runs_of_a_rule_fill_whole_pages(state: State) -> None:
+    """However many of other rules are between them; a name that is a part of another is another."""
+    wanted = [await state.runs.begin(NewRun(Trigger.SCHEDULE, rules, NOW)) for rules in (["a_b"], ["x", "a_b"])]
+    for name in ("a_b_c", "aXb", "x"):
+        await state.runs.begin(NewRun(Trigger.SCHEDULE, [name], NOW))
+    assert [run.id for run in await state.runs.page(rule="a_b", limit=2)] == wanted[::-1]
+
+
 async def test_pruning_keeps_the_newest(state: State) -> None:
     """The table is bounded by count, and results go with their run."""
     ids = [await begin(state, number) for number in range(30)]

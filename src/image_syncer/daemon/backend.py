@@ -55,18 +55,17 @@ class Events:
     def __init__(self, state: State) -> None:
         self._events = state.events
 
-    async def list(self, wanted: api.EventFilter, part: api.Slice) -> api.Page[api.EventView]:
+    async def list(self, wanted: EventFilter, part: api.Slice) -> api.Page[Event]:
         """Return a part of those that are *wanted*, newest first."""
-        chosen = EventFilter(status=wanted.status, source=wanted.source, repository=wanted.repository)
-        found = await _ask(self._events.page(chosen, before=part.before, limit=part.limit))
-        return _page([_event(event) for event in found], part, [event.id for event in found])
+        found = await _ask(self._events.page(wanted, before=part.before, limit=part.limit))
+        return _page(found, part, [event.id for event in found])
 
-    async def show(self, event: int) -> api.EventView:
+    async def show(self, event: int) -> Event:
         """Return one, or raise `Missing`."""
         found = await _ask(self._events.get(event))
         if found is None:
             raise api.Missing(f"there is no event {event}")
-        return _event(found)
+        return found
 
     async def tally(self) -> Tally:
         """Return how many there are."""
@@ -110,9 +109,8 @@ class Runs:
 
     async def list(self, rule: str | None, part: api.Slice) -> api.Page[api.RunView]:
         """Return a part of the runs, newest first, of one rule where that is not None."""
-        found = await _ask(self._runs.page(before=part.before, limit=part.limit))
-        shown = [_run(run) for run in found if rule is None or rule in run.rules.split(", ")]
-        return _page(shown, part, [run.id for run in found])
+        found = await _ask(self._runs.page(rule=rule, before=part.before, limit=part.limit))
+        return _page([_run(run) for run in found], part, [run.id for run in found])
 
     async def show(self, run: int) -> api.RunView:
         """Return one, or raise `Missing`."""
@@ -128,10 +126,9 @@ class Runs:
         shown = [_image(number, result) for number, result in enumerate(found, start=1)]
         return api.Page(shown, end if len(found) == part.limit else None)
 
-    async def latest(self, wanted: api.ImageFilter, part: api.Slice) -> api.Page[api.ImageView]:
+    async def latest(self, wanted: ImageFilter, part: api.Slice) -> api.Page[api.ImageView]:
         """Return a part of all images, each with its last result."""
-        chosen = ImageFilter(wanted.rule, wanted.outcome, wanted.repository)
-        found = await _ask(self._runs.images(chosen, before=part.before, limit=part.limit))
+        found = await _ask(self._runs.images(wanted, before=part.before, limit=part.limit))
         return _page([_image(number, result) for number, result in found], part, [number for number, _ in found])
 
 
@@ -147,10 +144,9 @@ class Jobs:
         if wanted.status is not None:
             statuses = frozenset(ours for ours, theirs in _STATUSES.items() if theirs is wanted.status)
         lock = None if wanted.target is None else f"target {wanted.target}"
-        chosen = QueueFilter(statuses=statuses, kind=wanted.kind, lock=lock, before=part.before, limit=part.limit)
+        chosen = QueueFilter(statuses, wanted.kind, lock, wanted.rule, part.before, part.limit)
         found = await _ask(self._jobs.list(chosen))
-        shown = [_job(job) for job in found if wanted.rule is None or job.args.get("rule") == wanted.rule]
-        return _page(shown, part, [job.id for job in found])
+        return _page([_job(job) for job in found], part, [job.id for job in found])
 
     async def show(self, job: int) -> api.JobView:
         """Return one, or raise `Missing`."""
@@ -203,20 +199,6 @@ class Health:
 
 def _page(shown: Sequence[Value], part: api.Slice, ids: Sequence[int]) -> api.Page[Value]:
     return api.Page(shown, ids[-1] if len(ids) == part.limit else None)
-
-
-def _event(event: Event) -> api.EventView:
-    return api.EventView(
-        event.id,
-        event.source,
-        event.repository,
-        event.tag,
-        event.digest,
-        event.received_at,
-        event.status,
-        event.repetitions,
-        event.copies,
-    )
 
 
 def _rule(rule: Rule, planned: Planned | None) -> api.RuleView:

@@ -138,6 +138,7 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
               AND (%(before)s::bigint IS NULL OR id < %(before)s::bigint)
               AND (%(kind)s::text IS NULL OR task_name = %(kind)s::text)
               AND (%(lock)s::text IS NULL OR lock = %(lock)s::text)
+              AND (%(rule)s::text IS NULL OR args ->> 'rule' = %(rule)s::text)
               AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s::text[]))
             ORDER BY id DESC LIMIT %(limit)s::int
         """,

@@ -136,6 +136,7 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
             SELECT * FROM job_views
             WHERE (:job_id IS NULL OR id = :job_id) AND (:before IS NULL OR id < :before)
               AND (:kind IS NULL OR task_name = :kind) AND (:lock IS NULL OR lock = :lock)
+              AND (:rule IS NULL OR json_extract(args, '$.rule') = :rule)
               AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
             ORDER BY id DESC LIMIT :limit
         """,

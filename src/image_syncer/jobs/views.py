@@ -39,12 +39,14 @@ _WORDS: Final[Mapping[str, JobStatus]] = {
 class JobFilter:
     """Which jobs to list: the newest *limit* (at most 1 000) that match; None matches all.
 
-    *before* continues a listing behind the id that the page before ended with. *lock* is that of a `JobView`.
+    *before* continues a listing behind the id that the page before ended with. *lock* is that of a `JobView`, *rule*
+    who wants it.
     """
 
     statuses: frozenset[JobStatus] | None = None
     kind: str | None = None
     lock: str | None = None
+    rule: str | None = None
     before: int | None = None
     limit: int = 100
 
@@ -56,6 +58,7 @@ class JobFilter:
             "before": self.before,
             "kind": self.kind,
             "lock": self.lock,
+            "rule": self.rule,
             "statuses": None if wanted is None else [word for word, status in _WORDS.items() if status in wanted],
             "limit": max(1, min(self.limit, LIST_LIMIT)),
         }

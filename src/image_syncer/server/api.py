@@ -8,10 +8,6 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from image_syncer.server.backend import (
     Backend,
-    EventFilter,
-    EventStatus,
-    EventView,
-    ImageFilter,
     ImageView,
     JobFilter,
     JobStatus,
@@ -24,6 +20,7 @@ from image_syncer.server.backend import (
 )
 from image_syncer.server.guard import Guard
 from image_syncer.server.replies import in_time, refusals
+from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -141,12 +138,12 @@ class Api:
 
     async def events(
         self, part: Part, status: EventStatus | None = None, source: Text = None, repository: Text = None
-    ) -> Page[EventView]:
+    ) -> Page[Event]:
         """List events, newest first."""
         wanted = EventFilter(status, source, repository)
         return await self._ask(self._backend.events.list(wanted, part))
 
-    async def event(self, event: Id) -> EventView:
+    async def event(self, event: Id) -> Event:
         """Show one event and the copies that it led to."""
         return await self._ask(self._backend.events.show(event))
 

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.events.tokens import Jwt, SigningKeys
-from image_syncer.state import EventCopy, EventStatus, Tally
+from image_syncer.state import Event, EventFilter, ImageFilter, Tally
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -70,30 +70,6 @@ class Accepted:
 
     event_id: int
     rules: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EventView:
-    """A push that we were told of; *repetitions* counts how often it was delivered again."""
-
-    id: int
-    source: str
-    repository: str
-    tag: str
-    digest: str | None
-    received_at: datetime
-    status: EventStatus
-    repetitions: int = 0
-    copies: Sequence[EventCopy] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events; None means any."""
-
-    status: EventStatus | None = None
-    source: str | None = None
-    repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +148,6 @@ class ImageView:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFilter:
-    """Which images; None means any. *repository* is that of the source or of the target."""
-
-    rule: str | None = None
-    outcome: Outcome | None = None
-    repository: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A durable unit of work, `rule` or `copy`. *next_at*: when it is tried (again); *error*: of the last attempt."""
 
@@ -218,11 +185,11 @@ class Inbox(Protocol):
 class Events(Protocol):
     """The recorded events."""
 
-    async def list(self, wanted: EventFilter, part: Slice) -> Page[EventView]:
+    async def list(self, wanted: EventFilter, part: Slice) -> Page[Event]:
         """Return a part of those that are *wanted*."""
         ...
 
-    async def show(self, event: int) -> EventView:
+    async def show(self, event: int) -> Event:
         """Return one, or raise `Missing`."""
         ...
 

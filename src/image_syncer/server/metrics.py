@@ -7,7 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from image_syncer.server.backend import EventStatus, JobStatus
+from image_syncer.server.backend import JobStatus
+from image_syncer.state import EventStatus
 from image_syncer.sync.result import CopyResult
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

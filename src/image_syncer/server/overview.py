@@ -8,10 +8,6 @@ from typing import Final
 
 from image_syncer.server.backend import (
     Backend,
-    EventFilter,
-    EventStatus,
-    EventView,
-    ImageFilter,
     ImageView,
     JobFilter,
     JobStatus,
@@ -21,6 +17,7 @@ from image_syncer.server.backend import (
     RunView,
     Slice,
 )
+from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter
 from image_syncer.sync.result import Outcome
 
 _SHOWN: Final = Slice(limit=15)
@@ -53,7 +50,7 @@ class Overview:
     counts: Mapping[JobStatus, int]
     queue: Sequence[JobView]
     runs: Sequence[RunView]
-    events: Sequence[EventView]
+    events: Sequence[Event]
     told: Mapping[str, Mapping[EventStatus, int]]
     waiting_events: int
     waiting_since: datetime | None

@@ -42,7 +42,10 @@ class EventCopy:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A recorded event; *repetitions* counts how often the sender delivered it again."""
+    """A recorded event; *repetitions* counts how often the sender delivered it again.
+
+    *decided_at* is when it was dispatched, or found to be wanted by no rule; None until then.
+    """
 
     id: int
     source: str

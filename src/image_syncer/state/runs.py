@@ -22,6 +22,7 @@ from image_syncer.sync.result import CopyResult, Outcome, Transferred
 _PRUNE_RUNS: Final = 500
 _PRUNE_RESULTS: Final = 2000  # A run may have a hundred thousand, and who records events waits for each step.
 _WARNINGS_KEPT: Final = 20
+_BETWEEN: Final = ", "  # the names of rules, in the one column of theirs
 
 
 class Trigger(StrEnum):
@@ -106,12 +107,23 @@ class RunLog:
         return None if row is None else _run(row)
 
     async def page(
-        self, *, trigger: Trigger | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        trigger: Trigger | None = None,
+        rule: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> list[RunRecord]:
-        """Return up to *limit* runs, newest first; *before* is the last page's last identifier."""
+        """Return up to *limit* runs, newest first, of one *trigger* and *rule* where these are not None.
+
+        *before* is the last page's last identifier.
+        """
         wanted = select(runs).order_by(runs.c.id.desc()).limit(page_size(limit))
         if trigger is not None:
             wanted = wanted.where(runs.c.trigger == trigger)
+        if rule is not None:
+            named = _BETWEEN + runs.c.rules + _BETWEEN
+            wanted = wanted.where(named.contains(f"{_BETWEEN}{rule}{_BETWEEN}", autoescape=True))
         if before is not None:
             wanted = wanted.where(runs.c.id < before)
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())
@@ -168,7 +180,7 @@ def begin_run(connection: Connection, run: NewRun) -> int:
     """Return the identifier of a run that begins."""
     statement = insert(runs).values(
         trigger=run.trigger,
-        rules=", ".join(run.rules),
+        rules=_BETWEEN.join(run.rules),
         dry_run=run.dry_run,
         started_at=run.started_at,
         warnings="",
