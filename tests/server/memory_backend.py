@@ -304,28 +304,19 @@ def filled() -> MemoryBackend:
         JobView(2, "copy", JobStatus.RUNNING, "team", source, target, 1, NOW),
         JobView(3, "copy", JobStatus.WAITING, "team", source, target, 2, NOW, NOW + timedelta(seconds=30), None, error),
     ]
-    copies = [EventCopy(source, target, "copied", None, NOW)]
-    memory.event_rows += [
-        recorded(
-            1,
-            "harbor",
-            "registry.example.com/team/app",
-            "1.4.2",
-            received_at=ago,
-            status=EventStatus.DISPATCHED,
-            repetitions=2,
-            copies=tuple(copies),
-        ),
-        recorded(
-            2,
-            "images/sync/hook",
-            "registry.example.com/other/app",
-            "2",
-            received_at=NOW,
-            status=EventStatus.UNMATCHED,
-        ),
-    ]
+    memory.event_rows += told(source, target, ago)
     return memory
+
+
+def told(source: str, target: str, ago: datetime) -> list[Event]:
+    """Return an event that was copied, which came three times, and one that nobody wants."""
+    copies = (EventCopy(source, target, "copied", None, NOW),)
+    image, done = "registry.example.com/team/app", EventStatus.DISPATCHED
+    other, unwanted = "registry.example.com/other/app", EventStatus.UNMATCHED
+    return [
+        recorded(1, "harbor", image, "1.4.2", received_at=ago, status=done, repetitions=2, copies=copies),
+        recorded(2, "images/sync/hook", other, "2", received_at=NOW, status=unwanted),
+    ]
 
 
 def recorded(  # noqa: PLR0913 - an event has so many parts
