@@ -6,13 +6,16 @@ import json
 import os
 import pty
 import signal
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
+from image_syncer.testing import profiles
 from image_syncer.testing.accounts import PULL, Account, Accounts
 from image_syncer.testing.fake_registry import FakeRegistry, Profile
 from image_syncer.testing.images import single
+from image_syncer.testing.profile import Quota
 from support.command_line import CommandLine, wait_until
 
 FILES = ("--auth", "auth.yaml", "--images", "images.yaml")
@@ -274,6 +277,46 @@ def test_who_waits_is_told_for_what(cli: CommandLine, target: FakeRegistry) -> N
     assert done.returncode == 0
     assert done.stderr.splitlines().count(f"{target.host}: asked to wait, next request in 3 s") == 1
     assert f"registry.waiting registry={target.host} seconds=3.0" in cli.read("log.txt")
+
+
+@pytest.mark.usefixtures("rules")
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--patience", "soon", "--patience: expected a duration with its unit, such as 90s, 10m, 1h30m or 7d"),
+        ("--image-timeout", "60", "--image-timeout: expected a duration with its unit"),
+        ("--stall-timeout", "10ms", "--stall-timeout: shorter than a second"),
+    ],
+)
+def test_a_time_that_is_none_is_said_before_anything_is_contacted(
+    cli: CommandLine, source: FakeRegistry, option: str, value: str, said: str
+) -> None:
+    """Exit code 2, one line."""
+    done = cli.run(*FILES, option, value)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"image-syncer: {said}")
+    assert source.requests.count() == 0
+
+
+@pytest.mark.parametrize("patience", ["1s", "5m"])
+def test_a_used_up_quota_is_waited_for_or_told(cli: CommandLine, target: FakeRegistry, patience: str) -> None:
+    """Who has no patience sees what to do; who has sees how long it takes, and gets everything. Nobody is refused."""
+    hub = replace(profiles.DOCKER_HUB, quota=Quota(2, 8), blobs_elsewhere=False)
+    with FakeRegistry.in_thread(hub) as source:
+        for number in range(3):
+            source.load("team/app", single(f"app{number}"), f"v{number}")
+        cli.write("images.yaml", f"{source.host}/team/app: {target.host}/mirror/app\n")
+        done = cli.run("--images", "images.yaml", "--patience", patience, "--report", "report.json")
+        assert 429 not in [request.status for request in source.requests]
+    report = json.loads(cli.read("report.json"))
+    if patience == "5m":
+        assert (done.returncode, report["summary"]["copied"]) == (0, 3)
+        assert f"{source.host}: quota used up (2 per 8 s), next request in 8 s" in done.stderr
+        return
+    assert (done.returncode, report["summary"]["copied"]) == (1, 2)
+    (failed,) = [image for image in report["images"] if image["outcome"] == "failed"]
+    assert failed["reason"].startswith(f"{source.host}: quota used up (2 per 8 s), the next request may be made in ")
+    assert "--patience" in failed["remedy"]
 
 
 @pytest.mark.usefixtures("rules")

@@ -130,6 +130,8 @@ def _run(
     except BaseException:
         display.close(None)
         raise
+    finally:
+        signals.disarm()
     display.close(result)
     return result, signals.exit_code, trouble
 

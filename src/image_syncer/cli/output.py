@@ -130,16 +130,24 @@ def _skipped(result: RunResult) -> Iterator[Line]:
 
 
 def _failed(result: RunResult) -> Iterator[Line]:
+    """Group by reason: a registry that is down fails very many for the same one."""
     images = [image for image in result.results if image.outcome is Outcome.FAILED]
     if images:
         yield from _heading("failed", Outcome.FAILED)
+    groups: dict[tuple[str | None, ...], list[CopyResult]] = {}
     for image in images[:_FAILED_SHOWN]:
-        where = ": ".join(part for part in (image.side, image.step) if part)
-        yield Line(((arrow(image), ""),), indent=4)
-        yield Line(((f"{where}: " if where else "", "dim"), (_reason(image), "red")), indent=6)
-        if image.remedy:
-            yield Line((("\u2192 ", "dim"), (printable(image.remedy), "")), indent=6)
+        groups.setdefault((image.side, image.step, image.reason, image.remedy), []).append(image)
+    for group in groups.values():
+        yield from (Line(((arrow(image), ""),), indent=4) for image in group)
+        yield from _why(group[0])
     yield from _more(images, _FAILED_SHOWN, indent=4)
+
+
+def _why(image: CopyResult) -> Iterator[Line]:
+    where = ": ".join(part for part in (image.side, image.step) if part)
+    yield Line(((f"{where}: " if where else "", "dim"), (_reason(image), "red")), indent=6)
+    if image.remedy:
+        yield Line((("\u2192 ", "dim"), (printable(image.remedy), "")), indent=6)
 
 
 def _heading(text: str, outcome: Outcome) -> Iterator[Line]:

@@ -129,7 +129,7 @@ class Waits:
 
 
 def _wait_line(registry: str, reason: str, seconds: float) -> str:
-    return f"{registry}: {reason}, next request in {whole_duration(seconds)}"
+    return f"{registry}: {reason}, next request in {whole_duration(max(1.0, seconds))}"
 
 
 class Watchers:

@@ -31,6 +31,7 @@ class Signals:
         self._second = second
         self._last = last
         self._received: signal.Signals | None = None
+        self._watchdog: threading.Timer | None = None
 
     @property
     def exit_code(self) -> int | None:
@@ -41,6 +42,11 @@ class Signals:
         """Begin to watch, while *loop* runs."""
         for number in _WATCHED:
             loop.add_signal_handler(number, self._ask, loop, number)
+
+    def disarm(self) -> None:
+        """Let a second signal end nothing any more: the work is over, and nothing can hang."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
     def _ask(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         self._received = number
@@ -54,9 +60,9 @@ class Signals:
         second, self._second = self._second, None
         if second is None:
             self._end(number)
-        watchdog = threading.Timer(_LAST_SECONDS, self._end, [number])
-        watchdog.daemon = True
-        watchdog.start()
+        self._watchdog = threading.Timer(_LAST_SECONDS, self._end, [number])
+        self._watchdog.daemon = True
+        self._watchdog.start()
         if not loop.is_closed():  # Otherwise the work is done, and what came of it is being written.
             loop.call_soon_threadsafe(second)
 

@@ -25,9 +25,9 @@ class Outage:
     since_date: datetime
     last: StoreError
 
-    def words(self) -> str:
-        """Return since when, and what was wrong the last time."""
-        return f"down since {self.since_date:%H:%M:%S} UTC, last: {self.last.message}"
+    def words(self, registry: str) -> str:
+        """Return since when *registry* is down, and what was wrong the last time."""
+        return f"down since {self.since_date:%H:%M:%S} UTC, last: {self.last.message.removeprefix(f'{registry}: ')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Breaker:
             raise ValueError("a registry that is not down")
         last = self.outage.last
         return RegistryDown(
-            f"{registry}: {self.outage.words()}",
+            f"{registry}: {self.outage.words(registry)}",
             retry_after=max(0.0, self.probe_at - now),
             status=last.status,
             code=last.code,

@@ -114,7 +114,7 @@ class Throttle:
         )
         if self._breaker.wait > wait:
             if not self._breaker.is_given_up(clock.monotonic()) and self._breaker.outage is not None:
-                self._tell(self._breaker.wait, self._breaker.outage.words())
+                self._tell(self._breaker.wait, self._breaker.outage.words(self._registry))
             self._rests.wake(self)
         self._learn(operation, Ended(began, congested=congested))
         return self._breaker.is_open

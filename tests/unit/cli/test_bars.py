@@ -7,6 +7,7 @@ from rich.console import Console
 from image_syncer.cli.bars import Bars, draw
 from image_syncer.cli.progress import Tally, Waits
 from image_syncer.oci import Reference
+from image_syncer.registry.watch import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 
@@ -79,3 +80,14 @@ def test_it_leaves_the_terminal_as_it_was() -> None:
     bars.close(None)
     bars.close(None)
     assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l")
+
+
+def test_it_shows_who_makes_us_wait(tally: Tally) -> None:
+    """Below the bar, with what is left of it, and no terminal is steered by a reason."""
+    screen = io.StringIO()
+    waits = Waits(lambda: 0.0)
+    bars = Bars(tally, waits, Console(file=screen, width=100, force_terminal=True, color_system=None))
+    waits.waiting(Wait("docker.io", 840, "quota used up (100 per 6 h)\x1b[2J"))
+    bars.tick()
+    bars.close(None)
+    assert "docker.io: quota used up (100 per 6 h)\\x1b[2J, next request in 14 min 00 s" in screen.getvalue()

@@ -28,6 +28,16 @@ def test_the_closing_counts_every_outcome_and_what_moved(ran: Any, result: Any) 
     )
 
 
+def test_what_failed_for_the_same_reason_stands_together(ran: Any, result: Any) -> None:
+    """A registry that is down fails very many."""
+    why = {"side": "target", "step": "resolve", "reason": "down", "remedy": "start it"}
+    down = [result(f"{name}:1", Outcome.FAILED, **why) for name in "ac"]
+    other = result("b:1", Outcome.FAILED, side="source", step="resolve", reason="not found")
+    shown = text(ran(down[0], other, down[1]))
+    assert shown.count("target: resolve: down") == shown.count("start it") == 1
+    assert shown.index("a:1") < shown.index("c:1") < shown.index("target: resolve: down") < shown.index("b:1")
+
+
 def test_the_closing_names_what_failed_and_why_and_what_to_do(ran: Any, result: Any) -> None:
     """Reference, side, step, what the registry said, and the remedy."""
     failed = result("a:1", Outcome.FAILED, side="target", step="push blob", reason="denied", remedy="log in")

@@ -10,14 +10,17 @@ from image_syncer.cli.progress import (
     Several,
     Tally,
     Waits,
+    Watchers,
     final_line,
     keep_ticking,
     progress_line,
     remaining_seconds,
 )
 from image_syncer.oci import Reference
+from image_syncer.registry.watch import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
+from support.clients import Told
 
 MIB = 1024 * 1024
 
@@ -221,3 +224,44 @@ def test_several_observers_are_told_the_same(clock: Clock, result: Any) -> None:
         each()
     assert tallies[0] == tallies[1]
     assert (tallies[0].total, tallies[0].known_bytes, tallies[0].moved_bytes) == (2, 10, 5)
+
+
+def test_who_makes_us_wait_is_told_at_once_and_as_long_as_it_lasts(clock: Clock) -> None:
+    """With what is left of it; a registry that goes on earlier is no more in it."""
+    said: list[str] = []
+    waits = Waits(clock, said.append)
+    waits.waiting(Wait("docker.io", 840, "quota used up (100 per 6 h)"))
+    waits.waiting(Wait("quay.io", 3))
+    clock.now += 60
+    assert waits.lines() == ["docker.io: quota used up (100 per 6 h), next request in 13 min 00 s"]
+    waits.going_on("docker.io")
+    waits.going_on("quay.io")
+    assert waits.lines() == []
+    assert said == [
+        "docker.io: quota used up (100 per 6 h), next request in 14 min 00 s",
+        "quay.io: asked to wait, next request in 3 s",
+        "docker.io: answers again",
+    ]
+
+
+def test_lines_repeat_what_is_waited_for(tally: Tally, clock: Clock) -> None:
+    """Who looks at a log that stands still sees why."""
+    said: list[str] = []
+    waits = Waits(clock)
+    lines = Lines(tally, waits, said.append)
+    tally.selected(3)
+    waits.waiting(Wait("docker.io", 840, "quota used up"))
+    clock.now += 120
+    lines.tick()
+    assert said[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
+
+
+def test_several_watchers_are_told_the_same(clock: Clock) -> None:
+    """The log and the display."""
+    told = Told(), Told()
+    watchers = Watchers(*told)
+    watchers.waiting(Wait("docker.io", 3))
+    watchers.going_on("docker.io")
+    watchers.login("docker.io", "ann")
+    assert told[0] == told[1]
+    assert (told[0].going, told[0].logins) == (["docker.io"], [("docker.io", "ann")])

@@ -52,7 +52,10 @@ def test_the_second_signal_ends_the_work_which_still_has_a_result() -> None:
             await at_once.wait()
         return "cut short"
 
-    assert run(work(), signals) == "cut short"
+    try:
+        assert run(work(), signals) == "cut short"
+    finally:
+        signals.disarm()
     assert signals.exit_code == 130
 
 
