@@ -36,10 +36,12 @@ class OpenUpload:
         self._asked = conversation.asked_blob(blob, upload=True)
         self._journaled = False
         self._noted = False
-        self._is_inherited = False
+        self._is_unproved = False
         self._doubts = 0  # How often an inherited session could not be asked: once may be chance.
         self.is_lasting = (blob.size or 0) > LASTING_BYTES
         self.session: Session | None = None
+        self.is_inherited = False
+        """Whether some of what the session has was sent by an earlier push."""
 
     async def take_over(self) -> None:
         """Go on with what an earlier push began, if the journal has something."""
@@ -49,8 +51,7 @@ class OpenUpload:
         found = await self._journal.take(self._conversation.repository, self._blob.digest)
         if found is not None:
             self.session = Session(found.location, found.offset_bytes, sure=False)
-            self._noted = True
-            self._is_inherited = True
+            self._noted = self.is_inherited = self._is_unproved = True
 
     def leave(self) -> None:
         """End the push; what is noted stays for another one."""
@@ -100,6 +101,7 @@ class OpenUpload:
     def drop(self) -> None:
         """Let the session be: it has ended, or is of no use."""
         self.session = None
+        self.is_inherited = False
         if self._noted:
             self._noted = False
             self._journal.forget(self._conversation.repository, self._blob.digest)
@@ -120,11 +122,11 @@ class OpenUpload:
         try:
             answer = await self._conversation.endpoint.once(call, self._asked, expect={204, 202, 200})
         except Postponed as error:
-            self._doubts += self._is_inherited
+            self._doubts += self._is_unproved
             if error.status in _LOST or self._doubts > 1:
                 return None
             raise
         except StoreError:
             return None  # It does not say, so there is nothing to go on with.
-        self._is_inherited = False
+        self._is_unproved = False
         return answer

@@ -243,9 +243,10 @@ class Push:
             if not feed.opened:
                 return error
             raise error
+        is_inherited = self._upload.is_inherited
         if is_over:
             self._upload.drop()
-        if mismatch and part is not None and part.is_whole:
+        if mismatch and part is not None and part.closes and part.length and not is_inherited:
             self._ways.doubt()
         elif part is not None and isinstance(error, Unavailable) and error.status is None:
             self._broken = _Broken(part, feed.at - part.start)

@@ -137,7 +137,8 @@ def _special(asked: Asked, refusal: Refusal, said: _Said) -> _Meaning | None:
     """Return what only this kind of request makes of the answer; None where the general rules hold."""
     if refusal.answered_by and refusal.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _elsewhere(asked, refusal)
-    if asked.upload and said.names(_CONTENT_CODES):
+    too_large = refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # Also with the code SIZE_INVALID.
+    if asked.upload and said.names(_CONTENT_CODES) and not too_large:
         return ContentMismatch, "the registry says that the bytes are not what was promised", None
     if not asked.manifest or refusal.status == HTTPStatus.UNAUTHORIZED:
         return None

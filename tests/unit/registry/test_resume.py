@@ -12,7 +12,7 @@ from image_syncer.errors import ContentMismatch, TooLarge, Unavailable
 from image_syncer.registry.client import Registries
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.store import Chunk, MemoryUploads, Unfinished
-from image_syncer.testing import Blob, FakeRegistry, faults
+from image_syncer.testing import Blob, FakeRegistry, Profile, faults, profiles
 from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
 
 MIB = 1024 * 1024
@@ -190,6 +190,16 @@ async def test_a_chunk_that_is_too_large_is_halved(fake: FakeRegistry, target: R
     await target.push_blob(other.descriptor, other.open)
     assert {BLOB.digest, other.digest} <= fake.content("app").blobs
     assert fake.requests.count(kind="upload", status=413) == refused == 2
+
+
+@pytest.mark.parametrize(
+    "profile", [profiles.GHCR, profiles.ECR, profiles.GAR, profiles.MONOLITHIC, profiles.ARTIFACTORY]
+)
+async def test_registries_of_other_habits_get_big_blobs(registries: Registries, profile: Profile) -> None:
+    """Found out from their answers, where the name of the host does not tell."""
+    async with FakeRegistry(profile) as fake:
+        await registries.target(fake.repository("team/app")).push_blob(BLOB.descriptor, BLOB.open)
+        assert BLOB.digest in fake.content("team/app").blobs
 
 
 async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
