@@ -151,15 +151,15 @@ async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_how_far_an_upload_has_come_is_written_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_an_upload_is_and_how_far_is_written_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the second that other notes wait for company, much of a big blob moves; a kill would lose it."""
     monkeypatch.setattr("image_syncer.store.ledger.GATHER_SECONDS", 3600)
     async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.knowledge.placed(HERE, blob("a"))
-        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 0))
+        memories.uploads.forget(HERE, digest("b"))
         await asyncio.sleep(0.1)
         assert not await asyncio.to_thread(file.exists)
-        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 1))
+        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 0))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
 

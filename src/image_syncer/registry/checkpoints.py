@@ -65,6 +65,10 @@ class ChunkSize:
         wary = max(LEAST_BYTES, min(small, self.at(now)))
         return replace(self, size=wary, wary=wary, wary_until=now + _WARY_SECONDS)
 
+    def lost(self, now: float) -> Self:
+        """Return what follows from a session that was lost with its process: what breaks off here is lost whole."""
+        return replace(self, wary=self.at(now), wary_until=now + _WARY_SECONDS)
+
     def refused(self, length: int) -> Self:
         """Return what follows from a chunk of *length* bytes that was too large."""
         most = max(LEAST_BYTES, length // 2)

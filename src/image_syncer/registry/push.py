@@ -128,7 +128,10 @@ class Push:
         """Return the session to send to: the one that we have, with what the registry has of it, or a new one."""
         session = self._upload.session
         if session is not None and not session.sure:
+            is_inherited = self._upload.is_inherited
             session = await self._upload.ask(self._ways.headers())
+            if session is None and is_inherited:
+                self._ways.lost()
             self._learn(session)
         self._broken = None
         return session or await self._upload.begin(self._ways.headers())

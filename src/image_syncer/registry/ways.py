@@ -84,6 +84,11 @@ class Ways:
         self._quirks.chunk = self._quirks.chunk.broke(min(part.length, before), sent, self._now())
         return self._quirks.chunk.at(self._now()) < before
 
+    def lost(self) -> None:
+        """Learn from an upload of an earlier process, of which nothing is left."""
+        if self._chunks:
+            self._quirks.chunk = self._quirks.chunk.lost(self._now())
+
     def changed(self, refusal: Refused, part: Part) -> bool:
         """Whether there is another way after *refusal* of *part*; it is gone from now on."""
         if isinstance(refusal, TooLarge):

@@ -55,7 +55,7 @@ class Ledger:
     def note(self, note: Note) -> None:
         """Have *note* written soon; it takes the place of one about the same thing.
 
-        How far an upload has come is written at once: whoever is killed next has moved much by then.
+        Where an upload is, and how far, is written at once: whoever is killed next has moved much by then.
         """
         if self._rests:
             return
@@ -130,8 +130,8 @@ class Ledger:
 
 
 def _is_progress(note: Note) -> bool:
-    """Whether *note* says that an upload has got anywhere."""
-    return isinstance(note, UploadNote) and note.unfinished is not None and note.unfinished.offset_bytes > 0
+    """Whether *note* says that an upload was begun or has got further."""
+    return isinstance(note, UploadNote) and note.unfinished is not None
 
 
 def _thing(note: Note) -> Hashable:

@@ -55,6 +55,13 @@ def test_a_chunk_that_was_refused_is_halved_for_good() -> None:
     assert chunk.passed(16 * MIB, 0.1, 10_000).at(10_000) == 16 * MIB
 
 
+def test_a_session_that_is_lost_makes_wary_and_no_chunk_smaller() -> None:
+    """For ten minutes; nothing broke on this line, as far as we know."""
+    chunk = NEW.lost(100)
+    assert (chunk.at(100), chunk.is_wary(100), chunk.is_wary(800)) == (NEW.at(0), True, False)
+    assert chunk.passed(NEW.at(0), 0.1, 100).at(100) == NEW.at(0)
+
+
 steps = st.one_of(
     st.tuples(st.just("passed"), st.floats(0, 100)),
     st.tuples(st.just("broke"), st.integers(0, 300 * MIB)),

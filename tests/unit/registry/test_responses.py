@@ -75,6 +75,8 @@ def test_a_status_alone_decides_the_class(status: int, kind: type[StoreError]) -
         (UPLOAD, 404, "BLOB_UPLOAD_INVALID", Unavailable),
         (UPLOAD, 416, "RANGE_INVALID", Unavailable),
         (UPLOAD, 400, "DIGEST_INVALID", ContentMismatch),
+        (UPLOAD, 400, "SIZE_INVALID", ContentMismatch),
+        (UPLOAD, 413, "SIZE_INVALID", TooLarge),
         (READ, 400, "DIGEST_INVALID", Refused),
         (UPLOAD, 404, "NAME_UNKNOWN", NotFound),
     ],

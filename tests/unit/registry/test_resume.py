@@ -299,9 +299,20 @@ async def test_a_note_that_is_stale_costs_one_request(
     url = location if "//" in location else f"{fake.url}{location}"
     journal.note(fake.repository("app"), BLOB.digest, Unfinished(url, 8 * MIB))
     await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
-    assert uploads(fake)[-3:] == ["POST", "PATCH", "PUT"]
+    assert uploads(fake)[-4:] == ["POST", "PATCH", "PATCH", "PUT"]
     assert uploads(fake).count("GET") <= 1
     assert await journal.take(fake.repository("app"), BLOB.digest) is None
+
+
+async def test_where_sessions_end_with_their_process_chunks_have_connections_of_their_own(
+    fake: FakeRegistry, registries: Registries, target: RegistryTarget
+) -> None:
+    """Whoever was killed may have been so on a bad line: a chunk on a fresh one loses no other with it."""
+    url = f"{fake.url}/v2/app/blobs/uploads/not-known-any-more"
+    registries.journal.note(fake.repository("app"), BLOB.digest, Unfinished(url, 8 * MIB))
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake) == ["GET", "POST", "PATCH", "PATCH", "PUT"]
+    assert [request.headers.get("connection") for request in fake.requests.only(kind="upload")][1:] == ["close"] * 4
 
 
 async def test_what_another_process_sent_wrong_is_sent_once_more(fake: FakeRegistry, registries: Registries) -> None:
