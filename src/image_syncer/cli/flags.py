@@ -45,7 +45,8 @@ class Work:
         int, typer.Option("--retries", "-r", min=0, max=100, metavar="N", help="Repetitions of what failed.")
     ] = 2
     patience: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How long a registry may make us wait: 10m if not said.")
+        str | None,
+        typer.Option(metavar="DURATION", help="How long a registry may make us wait: 10m if not said, 7h for a quota."),
     ] = None
     stall_timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="A transfer without a byte for so long is broken off: 60s.")

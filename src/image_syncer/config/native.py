@@ -157,10 +157,8 @@ def _timeouts(section: TimeoutsSection, paper: Paper) -> Timeouts:
         with paper.at("timeouts", key):
             if value is not None and value < _SHORTEST_TIMEOUT:
                 raise UsageError(f"timeouts.{key}: shorter than a second")
-    image = None if section.image is None else section.image.total_seconds()
-    return Timeouts(
-        section.connect.total_seconds(), section.stall.total_seconds(), image, section.patience.total_seconds()
-    )
+    image, patience = (None if value is None else value.total_seconds() for value in (section.image, section.patience))
+    return Timeouts(section.connect.total_seconds(), section.stall.total_seconds(), image, patience)
 
 
 def _state(section: StateSection, paper: Paper) -> StateSettings:

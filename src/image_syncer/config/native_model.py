@@ -105,9 +105,9 @@ class TimeoutsSection(Section):
     connect: Duration = Field(default=timedelta(seconds=30), description="Until a connection is there.")
     stall: Duration = Field(default=timedelta(seconds=60), description="Without a byte sent or received.")
     image: Duration | None = Field(default=None, description="What one image may take as a whole; left out, no limit.")
-    patience: Duration = Field(
-        default=timedelta(minutes=10),
-        description="How long a registry may make us wait that throttles, has no quota left, or has gone away.",
+    patience: Duration | None = Field(
+        default=None,
+        description="How long a registry may make us wait; left out, 10m where it throttles, 7h for a used-up quota.",
     )
 
 

@@ -46,13 +46,13 @@ class Timeouts:
 
     *connect* and *stall* (nothing sent or received) bound every request. *image* is what one image may take as a whole,
     None: as long as it takes. *patience* is how long a registry may make us wait that throttles or whose quota is used
-    up, or that has gone away.
+    up, or that has gone away; None: as `RetryPolicy` has it for each of these.
     """
 
     connect: float = 30.0
     stall: float = 60.0
     image: float | None = None
-    patience: float = 600.0
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,16 @@ class RetryPolicy:
     first_wait: float = 0.5
     longest_wait: float = 30.0
     patience: float = 600.0
-    quota_patience: float = 600.0
+    quota_patience: float = 7 * 3600.0  # Longer than the longest window that is common: Docker Hub's six hours.
     outage_patience: float = 60.0
     absent_patience: float = 10.0
 
     @classmethod
-    def patient(cls, seconds: float) -> Self:
-        """Return the policy of who has *seconds* for a registry that makes him wait, whatever the reason."""
+    def patient(cls, seconds: float | None) -> Self:
+        """Return the policy of who has *seconds* for a registry that makes him wait; None: as long as is usual."""
         usual = cls()
+        if seconds is None:
+            return usual
         return cls(
             patience=seconds,
             quota_patience=seconds,

@@ -20,6 +20,7 @@ from image_syncer.testing.profile import Profile, Quota
 from support.clients import FakeTime, Told, client
 from support.runs import rule
 
+IMPATIENT = RetryPolicy.patient(600)
 ACCOUNTS = Accounts({name: Account(f"{name}-secret", {"*": PULL}) for name in ("ann", "bob", "eve")})
 
 
@@ -47,7 +48,7 @@ async def mirror(registries: Registries, fake: FakeRegistry, target: FakeRegistr
 
 async def test_a_used_up_quota_is_no_flood_of_refusals() -> None:
     """20 images, 7 pulls: 7 images are copied, the others fail at once with the reason, and nobody was refused."""
-    async with FakeRegistry(hub(7)) as fake, FakeRegistry() as target, client() as registries:
+    async with FakeRegistry(hub(7)) as fake, FakeRegistry() as target, client(policy=IMPATIENT) as registries:
         results = await mirror(registries, fake, target, 20)
         statuses = [request.status for request in fake.requests]
     failed = [result for result in results if result.outcome is Outcome.FAILED]
@@ -70,13 +71,13 @@ async def test_what_is_unchanged_is_found_so_without_a_quota() -> None:
 
 
 @pytest.mark.parametrize("retry_after", [False, True])
-async def test_who_has_patience_waits_for_the_window(*, retry_after: bool) -> None:
+async def test_a_run_waits_for_the_window_unless_it_is_told_otherwise(*, retry_after: bool) -> None:
     """The run goes on when it has turned, fails nothing, and tells what it waits for, again and again."""
     time, told = FakeTime(), Told()
     async with (
         FakeRegistry(hub(2, retry_after=retry_after)) as fake,
         FakeRegistry() as target,
-        client(time, policy=RetryPolicy.patient(6 * 3600)) as registries,
+        client(time) as registries,
     ):
         registries.watcher = told
 
@@ -97,7 +98,12 @@ async def test_who_has_patience_waits_for_the_window(*, retry_after: bool) -> No
 
 async def test_a_refusal_parks_the_whole_registry_and_no_other() -> None:
     """Another process has used the quota up: one refusal, then nothing is asked there; the other source is copied."""
-    async with FakeRegistry(hub(50)) as fake, FakeRegistry() as other, FakeRegistry() as target, client() as registries:
+    async with (
+        FakeRegistry(hub(50)) as fake,
+        FakeRegistry() as other,
+        FakeRegistry() as target,
+        client(policy=IMPATIENT) as registries,
+    ):
         empty = {"ratelimit-limit": "50;w=21600", "ratelimit-remaining": "0;w=21600", "Retry-After": "5000"}
         fake.faults.add(faults.answer(429, headers=empty, code="TOOMANYREQUESTS"), method="GET", kind="manifest")
         fake.load("team/app", single("one"), "v1", "v2")
@@ -118,7 +124,7 @@ async def test_logins_are_used_in_turn_when_their_quota_is_used_up() -> None:
     told = Told()
     async with FakeRegistry(replace(hub(5), auth="bearer", accounts=ACCOUNTS)) as fake, FakeRegistry() as target:
         access = logins(fake, "ann", "bob", "eve")
-        async with client(Clock(), access=[access]) as registries:
+        async with client(Clock(), policy=IMPATIENT, access=[access]) as registries:
             registries.watcher = told
             results = await mirror(registries, fake, target, 16)
         assert 429 not in [request.status for request in fake.requests]
