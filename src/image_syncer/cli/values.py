@@ -33,8 +33,8 @@ def spare(command: Any) -> None:
         parameters = given(context)
         for parameter in parameters:
             full = getattr(parameter, "get_runtime_param", None)
-            # Typer gets its check from this method; a version without it checks everything, which only takes long.
-            if full is not None and not isinstance(full, partial):
+            # Typer gets its check from this method; a version without these checks everything, which only takes long.
+            if full is not None and hasattr(parameter, "type_descriptor") and not isinstance(full, partial):
                 parameter.get_runtime_param = partial(_Sparing, parameter, full)
         return parameters
 
