@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -295,10 +296,10 @@ async def test_no_page_of_another_site_can_notify(site: Running) -> None:
     assert not site.memory.event_rows
 
 
-async def test_a_slow_store_blocks_nobody_else(site: Running) -> None:
+async def test_a_slow_store_blocks_nobody_else() -> None:
     """While one call waits for the store, a probe is answered at once."""
-    site.memory.slow = 3
-    async with asyncio.TaskGroup() as group:
+    patient = replace(SETTINGS, patience_seconds=30)
+    async with running(patient, MemoryBackend(slow=3)) as site, asyncio.TaskGroup() as group:
         waiting = group.create_task(site.status("POST", "/hooks/open", data=envelope()))
         assert await site.status("GET", "/healthz") == 200
         assert not waiting.done()

@@ -59,13 +59,14 @@ def explain_connecting(cause: OSError, host: str, tls: TlsPolicy) -> StoreError:
 
 
 def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreError:
-    reason = cause.reason or "unknown"
+    reason = cause.reason or "the connection was closed"
     if reason in _NOT_TLS:
         return NotTls(
             f"{host}: TLS is not spoken there",
             remedy=f"if plain HTTP is meant, set insecure: true for {tls.host}",
         )
-    if reason in _MAY_HEAL or isinstance(cause, ssl.SSLEOFError):
+    # Who hangs up without a word is a "zero return" to Python 3.11.2, and an end of file to later ones.
+    if reason in _MAY_HEAL or isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return HandshakeBroken(f"{host}: the TLS handshake broke off: {words(reason)}")
     return InsecureConnection(
         f"{host}: the TLS handshake failed: {words(reason)}",

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import ssl
 from random import Random
 
 import pytest
@@ -32,7 +33,7 @@ from image_syncer.jobs import JobRetryPolicy
 from image_syncer.registry.responses import Asked, Refusal, failure
 from image_syncer.registry.retry import RetryPolicy
 from image_syncer.registry.tls import TlsPolicy
-from image_syncer.registry.trouble import explain_connecting, explain_resolving
+from image_syncer.registry.trouble import HandshakeBroken, explain_connecting, explain_resolving
 
 ALL, QUEUE, NOBODY = ("request", "run", "queue"), ("queue",), ()
 READ, PUSH, UPLOAD = (
@@ -47,6 +48,13 @@ def answered(status: int, code: str = "", asked: Asked = READ) -> StoreError:
     """Return what an answer with *status* and *code* means."""
     body = b'{"errors":[{"code":"%s","message":"words"}]}' % code.encode() if code else b""
     return failure(asked, Refusal(status, body))
+
+
+def hung_up(kind: type[ssl.SSLError]) -> ssl.SSLError:
+    """Return what Python says where a server hangs up instead of shaking hands."""
+    error = kind(8, "closed")
+    error.reason = ""
+    return error
 
 
 def who_repeats(error: StoreError, side: Side = "target") -> tuple[str, ...]:
@@ -95,6 +103,8 @@ def test_what_a_server_says_of_itself_is_repeated_by_all(status: int) -> None:
         (Unavailable("reset"), Unavailable, ALL),
         (explain_connecting(OSError(errno.ECONNREFUSED, "refused"), "r.test", TLS), Unavailable, ALL),
         (explain_connecting(ConnectionResetError(), "r.test", TLS), Unavailable, ALL),
+        (explain_connecting(hung_up(ssl.SSLEOFError), "r.test", TLS), HandshakeBroken, ALL),
+        (explain_connecting(hung_up(ssl.SSLZeroReturnError), "r.test", TLS), HandshakeBroken, ALL),
         (explain_connecting(OSError(errno.ENETUNREACH, "unreachable"), "r.test", TLS), Unavailable, ALL),
         (InsecureConnection("its certificate is not trusted"), InsecureConnection, NOBODY),
         (explain_resolving(socket.gaierror(socket.EAI_AGAIN, "later"), "r.test"), Unavailable, ALL),
