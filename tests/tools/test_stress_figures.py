@@ -64,7 +64,13 @@ def test_a_row_has_the_median_of_its_minute_and_what_was_done_in_it(module: Call
 
 @pytest.mark.parametrize(
     ("target", "once", "killed"),
-    [("oci", 1.10, 1.15), ("distribution-2.8", 1.275, 2.0), ("docker-registry", 1.275, 2.0), ("zot", 1.275, 2.0)],
+    [
+        ("oci", 1.10, 1.15),
+        ("gar", 1.10, 2.0),
+        ("distribution-2.8", 1.275, 2.0),
+        ("docker-registry", 1.275, 2.0),
+        ("zot", 1.275, 2.0),
+    ],
 )
 def test_what_may_be_sent_depends_on_what_the_target_keeps(
     module: Callable[[str], Any], target: str, once: float, killed: float

@@ -24,6 +24,7 @@ from stress.cut_ends import (
     profile_names,
     registry,
     survives,
+    takes_one_request,
 )
 from stress.puller import Incomplete, Puller
 from stress.report import Figure, Report, Say
@@ -83,9 +84,9 @@ class Bounds:
     @classmethod
     def of(cls, target: str, size_bytes: int, cut_bytes: int) -> "Bounds":
         """Return those of a copy to *target*."""
-        if survives(target):
-            return cls(SURVIVING, SURVIVING_KILLED)
-        return cls(1 + LOST_CUTS * cut_bytes / size_bytes, LOST_KILLED)
+        if not survives(target):
+            return cls(1 + LOST_CUTS * cut_bytes / size_bytes, LOST_KILLED)
+        return cls(SURVIVING, LOST_KILLED if takes_one_request(target) else SURVIVING_KILLED)
 
 
 @dataclass(frozen=True, slots=True)

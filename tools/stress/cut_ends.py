@@ -74,10 +74,16 @@ def survives(target: str) -> bool:
     return habits is not None and not habits.strict_state and not habits.errors_end_uploads
 
 
+def takes_one_request(target: str) -> bool:
+    """Whether *target* takes a blob in one request alone, so that an upload has no middle to go on from."""
+    habits = _profiles().get(target)
+    return habits is not None and habits.patches != "many"
+
+
 def in_one_piece(source: str, target: str) -> bool:
     """Whether a blob has to go over one connection whole: it cannot be read from its middle, or not sent in chunks."""
-    reading, writing = _profiles().get(source), _profiles().get(target)
-    return (reading is not None and not reading.ranges) or (writing is not None and writing.patches != "many")
+    reading = _profiles().get(source)
+    return (reading is not None and not reading.ranges) or takes_one_request(target)
 
 
 @cache
