@@ -1,11 +1,13 @@
-"""How registries take the content of blobs, as data: what is known of some before the first word with them.
+"""How registries take the content of blobs, as data: what is known of some by their host, of others by their answers.
 
-What is not in the table is as the specification has it, and what turns out otherwise is learnt (`quirks`).
+What is in neither table is as the specification has it, and what turns out otherwise is learnt (`quirks`).
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
+
+from image_syncer.registry.messages import Headers
 
 MIB: Final = 1024 * 1024
 
@@ -25,9 +27,11 @@ class Habits:
     most_bytes: int | None = None
 
 
+# Artifactory takes no content with the closing PUT (RTFACT-19344), and is only known to take it in one PATCH.
+_ARTIFACTORY: Final = Habits(patches=True, chunks=False)
+
 _TABLE: Final[tuple[tuple[tuple[str, ...], Habits], ...]] = (
-    # Artifactory takes no content with the closing PUT (RTFACT-19344), and is only known to take it in one PATCH.
-    (("*.jfrog.io",), Habits(patches=True, chunks=False)),
+    (("*.jfrog.io",), _ARTIFACTORY),
     # Google's two take one body, in whatever request.
     (("gcr.io", "*.gcr.io", "*.pkg.dev"), Habits(chunks=False)),
     # Amazon's parts have 5 MiB at least (LayerPartTooSmall). It commits with a PATCH that is the whole blob, and then
@@ -38,6 +42,15 @@ _TABLE: Final[tuple[tuple[tuple[str, ...], Habits], ...]] = (
     ),
 )
 
+# Headers that a product gives every answer, with what their values begin with. Most people run Artifactory under a name
+# of their own; it says who it is in the first three, and old ones (5, 6) in the last.
+_SIGNS: Final[tuple[tuple[str, str, Habits], ...]] = (
+    ("X-JFrog-Version", "artifactory/", _ARTIFACTORY),
+    ("X-Artifactory-Id", "", _ARTIFACTORY),
+    ("X-Artifactory-Node-Id", "", _ARTIFACTORY),
+    ("Server", "artifactory/", _ARTIFACTORY),
+)
+
 
 def habits_of(registry: str) -> Habits:
     """Return the habits of *registry* (`host` or `host:port`)."""
@@ -46,3 +59,15 @@ def habits_of(registry: str) -> Habits:
         if any(fnmatchcase(host.lower(), pattern) for pattern in patterns):
             return habits
     return Habits()
+
+
+def habits_told(headers: Headers) -> Habits | None:
+    """Return the habits of the product that *headers* name, None where they name none that is known.
+
+    Anybody may say anything there: what it decides is which of the ways above content takes, and nothing else.
+    """
+    for name, beginning, habits in _SIGNS:
+        value = headers.get(name)
+        if value is not None and value.strip().lower().startswith(beginning):
+            return habits
+    return None

@@ -85,9 +85,9 @@ class OpenUpload:
         return replace(session, location=location, offset_bytes=offset, sure=True)
 
     def stand(self, session: Session) -> Session:
-        """Take *session* for what the registry has now, and note it."""
+        """Take *session* for what the registry has now, and note it where it could be gone on with."""
         self.session = session
-        if self._journaled:
+        if self._journaled and self._conversation.endpoint.quirks.habits.chunks:
             self._noted = True
             unfinished = Unfinished(session.location, session.offset_bytes)
             self._journal.note(self._conversation.repository, self._blob.digest, unfinished)
@@ -129,4 +129,5 @@ class OpenUpload:
         except StoreError:
             return None  # It does not say, so there is nothing to go on with.
         self._is_unproved = False
+        self._conversation.endpoint.quirks.meet(answer.headers)
         return answer

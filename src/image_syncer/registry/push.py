@@ -93,7 +93,7 @@ class Push:
             return await self._after_failure(error)
         finally:
             self._feed.forget()
-        self._ways.succeeded()
+        self._ways.succeeded(self._part)
         self._upload.drop()
         return None
 
@@ -130,11 +130,24 @@ class Push:
         if session is not None and not session.sure:
             is_inherited = self._upload.is_inherited
             session = await self._upload.ask(self._ways.headers())
-            if session is None and is_inherited:
-                self._ways.lost()
+            if is_inherited:
+                session = self._inherited(session)
             self._learn(session)
         self._broken = None
-        return session or await self._upload.begin(self._ways.headers())
+        if session is None:
+            session = await self._upload.begin(self._ways.headers())
+            self._ways.look()
+        return session
+
+    def _inherited(self, session: Session | None) -> Session | None:
+        """Return *session*, which an earlier process has left, unless it is lost or can not be gone on with here."""
+        self._ways.look()
+        if session is None:
+            self._ways.lost()
+        elif not self._goes_on:
+            self._upload.drop()
+            return None
+        return session
 
     def _learn(self, session: Session | None) -> None:
         """Learn from what was left after a break: *session*, or None where it was lost."""
@@ -249,8 +262,8 @@ class Push:
         is_inherited = self._upload.is_inherited
         if is_over:
             self._upload.drop()
-        if mismatch and part is not None and part.closes and part.length and not is_inherited:
-            self._ways.doubt()
+        if mismatch and part is not None and part.closes and part.length:
+            self._ways.doubt(inherited=is_inherited)
         elif part is not None and isinstance(error, Unavailable) and error.status is None:
             self._broken = _Broken(part, feed.at - part.start)
         raise error

@@ -4,22 +4,30 @@ from dataclasses import dataclass
 from typing import Self
 
 from image_syncer.registry.checkpoints import ChunkSize
-from image_syncer.registry.habits import Habits, habits_of
+from image_syncer.registry.habits import Habits, habits_of, habits_told
+from image_syncer.registry.messages import Headers
 
 
 @dataclass(slots=True)
 class Quirks:
     """How one registry wants to be spoken to.
 
-    *habits* are how it takes content, *chunk* how much with one request. *many_tags*: one PUT of a manifest gives it
+    *habits* are how it takes content, *chunk* how much with one request. *closing_counts*: a blob was stored of which
+    content came with the closing PUT, so that is not overlooked here. *many_tags*: one PUT of a manifest gives it
     several tags; None as long as nobody has tried.
     """
 
     habits: Habits
     chunk: ChunkSize
+    closing_counts: bool = False
     many_tags: bool | None = None
 
     @classmethod
     def of(cls, registry: str, chunk_bytes: int) -> Self:
         """Return what is known of *registry* before the first word with it; chunks have *chunk_bytes* at first."""
         return cls(habits_of(registry), ChunkSize.of(chunk_bytes))
+
+    def meet(self, headers: Headers) -> None:
+        """Learn from the *headers* of an answer what product it is, unless its name or its behaviour has told more."""
+        if self.habits == Habits() and not self.closing_counts:
+            self.habits = habits_told(headers) or self.habits

@@ -60,7 +60,11 @@ class Sessions:
 
 
 async def session_of(conversation: Conversation, answer: Answer, what: str) -> Session:
-    """Return the session that *answer* opens; `ProtocolError` where it names none that is usable."""
+    """Return the session that *answer* opens; `ProtocolError` where it names none that is usable.
+
+    What opens an upload also says what kind of registry it is, in time for the first byte.
+    """
+    conversation.endpoint.quirks.meet(answer.headers)
     least = (answer.headers.get("OCI-Chunk-Min-Length") or "").strip()
     location = await location_of(conversation, answer, what)
     return Session(location, least_bytes=int(least) if _LENGTH.fullmatch(least) else 0)

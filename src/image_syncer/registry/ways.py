@@ -35,17 +35,26 @@ class Part:
 class Ways:
     """The way of one blob of *size* bytes (None: nobody knows), which may change while it is pushed.
 
-    What turns out is kept in *quirks* for the pushes that follow. *now* is the time in seconds.
+    What turns out is kept in *quirks* for the pushes that follow, and what others have found out is taken from there
+    with each session that begins. *now* is the time in seconds.
     """
 
     def __init__(self, quirks: Quirks, size: int | None, now: Callable[[], float]) -> None:
         self._quirks = quirks
         self._size = size
         self._now = now
-        self._patches = quirks.habits.patches or size is None
-        self._chunks = quirks.habits.chunks and size is not None
-        self._doubts = False
+        self._patches = size is None
+        self._chunks = size is not None
+        self._before_doubt: tuple[bool, bool] | None = None
+        self._guesses = False
         self._least = 0
+        self.look()
+
+    def look(self) -> None:
+        """Take the way that is known by now."""
+        habits = self._quirks.habits
+        self._patches |= habits.patches
+        self._chunks &= habits.chunks
 
     @property
     def chunks(self) -> bool:
@@ -60,7 +69,7 @@ class Ways:
         rest = self._size - start
         length = min(rest, self._limit(session)) if self._chunks else rest
         is_last = length == rest
-        return Part(start, length, closes=is_last and (not self._patches or (not rest and start > 0)), is_last=is_last)
+        return Part(start, length, closes=is_last and (not self._patches or not rest), is_last=is_last)
 
     def headers(self, part: Part | None = None) -> Mapping[str, str]:
         """Return the headers of a request about an upload; with *part* of one that carries it."""
@@ -91,28 +100,38 @@ class Ways:
 
     def changed(self, refusal: Refused, part: Part) -> bool:
         """Whether there is another way after *refusal* of *part*; it is gone from now on."""
+        if self._before_doubt is not None:  # It was only a try: what it said of the other way stands.
+            self._patches, self._chunks = self._before_doubt
+            self._before_doubt = None
+            return True
         if isinstance(refusal, TooLarge):
             return self._is_made_smaller(part)
         if not part.is_whole and not part.closes:
             self._chunks = False
-            return True
-        if self._doubts:  # It was only a try: what it said of the other way stands.
-            self._patches = self._doubts = False
+            self._patches |= part.start > 0  # The one before it was taken, and what comes with a PUT may be overlooked.
             return True
         if not part.closes or self._patches or refusal.status not in _OTHER_WAY:
             return False
         self._patches = True
         return True
 
-    def doubt(self) -> None:
-        """Try a PATCH where the registry found other bytes than came with a PUT: it may have taken that for empty."""
-        self._doubts = not self._patches
-        self._patches = True
+    def doubt(self, *, inherited: bool = False) -> None:
+        """Try it as Artifactory wants it, where the registry found other bytes than came, some of them with a PUT.
 
-    def succeeded(self) -> None:
-        """Note for the registry what has proved to be right."""
+        It may have taken that for empty; unless it has stored what came so. With *inherited* bytes of another process
+        these may be what was wrong, so that nothing is learnt if it goes well.
+        """
+        if self._patches or self._quirks.closing_counts:
+            return
+        self._before_doubt = self._patches, self._chunks
+        self._patches, self._chunks = True, False
+        self._guesses = inherited
+
+    def succeeded(self, part: Part | None) -> None:
+        """Note for the registry what has proved to be right; *part* went with the last request."""
         habits = self._quirks.habits
-        if self._size is not None:
+        self._quirks.closing_counts |= part is not None and part.closes and bool(part.length)
+        if self._size is not None and not self._guesses:
             self._quirks.habits = replace(
                 habits, patches=habits.patches or self._patches, chunks=habits.chunks and self._chunks
             )

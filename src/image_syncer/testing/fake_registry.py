@@ -143,7 +143,7 @@ class FakeRegistry:
         return self._storage
 
     def _application(self, storage: Storage) -> web.Application:
-        front = Front(self.requests, self.faults, self._admit, _VERSION)
+        front = Front(self.requests, self.faults, self._admit, {**_VERSION, **self.profile.headers})
         application = web.Application(middlewares=[front.answer])
         manifests = ManifestHandlers(storage, self.profile)
         blobs = BlobHandlers(storage, self.profile, self._elsewhere.url if self._elsewhere else None)

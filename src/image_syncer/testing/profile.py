@@ -46,6 +46,8 @@ class Profile:
     name: str = "oci"
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """A server's context: it speaks HTTPS."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What every answer has beside the specification's headers."""
 
     # Logins.
     login: Auth = "bearer"

@@ -152,6 +152,11 @@ ZOT: Final = Profile(
 
 ARTIFACTORY: Final = Profile(
     name="artifactory",
+    headers={  # renovate `datasource/util.ts`; jfrog charts issue 455, where version 6 has `Server` for the first.
+        "X-JFrog-Version": "Artifactory/7.98.9 79809900",
+        "X-Artifactory-Id": "0123456789abcdef:01234567:0123456789a:-8000",
+        "X-Artifactory-Node-Id": "artifactory-0",
+    },
     referrers=False,  # UNVERIFIED.
     many_tags="ignores",
     immutable=Refusal(403, "DENIED", "cannot be overwritten"),  # UNVERIFIED.
@@ -184,3 +189,6 @@ ALL: Final = (
 
 MONOLITHIC: Final = replace(OCI, name="monolithic", patches="none", many_tags="ignores")
 """A registry that takes no PATCH at all: a blob comes with the closing PUT. No product is known to."""
+
+ARTIFACTORY_UNNAMED: Final = replace(ARTIFACTORY, name="artifactory-unnamed", headers={})
+"""Artifactory behind a proxy that takes away what tells of it."""

@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from image_syncer.errors import ContentMismatch, TooLarge, Unavailable
+from image_syncer.oci import Digest, Repository
 from image_syncer.registry.client import Registries
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.store import Chunk, MemoryUploads, Unfinished
@@ -18,6 +20,19 @@ from support.clients import QUICK, Fault, client, failing, lose_answer, one_afte
 MIB = 1024 * 1024
 BLOB = Blob.generated("big", 24 * MIB)
 LIMITS = replace(QUICK, chunk_bytes=8 * MIB)
+
+
+class _Notes(MemoryUploads):
+    """A journal that knows how far every upload was said to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: list[int] = []
+
+    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+        """Keep it."""
+        self.offsets.append(unfinished.offset_bytes)
+        super().note(repository, digest, unfinished)
 
 
 @pytest.fixture
@@ -193,13 +208,83 @@ async def test_a_chunk_that_is_too_large_is_halved(fake: FakeRegistry, target: R
 
 
 @pytest.mark.parametrize(
-    "profile", [profiles.GHCR, profiles.ECR, profiles.GAR, profiles.MONOLITHIC, profiles.ARTIFACTORY]
+    "profile",
+    [
+        profiles.GHCR,
+        profiles.ECR,
+        profiles.GAR,
+        profiles.MONOLITHIC,
+        profiles.ARTIFACTORY,
+        profiles.ARTIFACTORY_UNNAMED,
+    ],
 )
 async def test_registries_of_other_habits_get_big_blobs(registries: Registries, profile: Profile) -> None:
     """Found out from their answers, where the name of the host does not tell."""
     async with FakeRegistry(profile) as fake:
         await registries.target(fake.repository("team/app")).push_blob(BLOB.descriptor, BLOB.open)
         assert BLOB.digest in fake.content("team/app").blobs
+
+
+async def test_artifactory_is_sent_no_byte_twice(registries: Registries) -> None:
+    """Whatever its host is called: it says who it is before the first byte goes there."""
+    async with FakeRegistry(profiles.ARTIFACTORY) as fake:
+        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+        assert uploads(fake) == ["POST", "PATCH", "PUT"]
+        assert sent(fake) == BLOB.size_bytes
+
+
+@pytest.mark.parametrize("size", [20_000, 12 * MIB])
+async def test_who_overlooks_the_closing_content_and_does_not_say_so_is_sent_it_twice_once(
+    registries: Registries, size: int
+) -> None:
+    """The mismatch is taken for that at once, however large the blob was; the second blob goes right away."""
+    first = Blob.generated("first", size)
+    async with FakeRegistry(profiles.ARTIFACTORY_UNNAMED) as fake:
+        target = registries.target(fake.repository("app"))
+        await target.push_blob(first.descriptor, first.open)
+        assert sent(fake) == 2 * first.size_bytes
+        fake.requests.clear()
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+        assert uploads(fake) == ["POST", "PATCH", "PUT"]
+        assert sent(fake) == BLOB.size_bytes
+
+
+@pytest.mark.parametrize("profile", [profiles.ARTIFACTORY, profiles.ARTIFACTORY_UNNAMED])
+async def test_what_was_sent_in_vain_and_what_was_cut_is_all_that_is_sent_beside_it(
+    registries: Registries, profile: Profile
+) -> None:
+    """An upload that can not be gone on with begins anew after a cut, and no way is tried a second time."""
+    async with FakeRegistry(profile) as fake:
+        fake.faults.add(faults.cut(after_bytes=5 * MIB), method="PATCH", times=1)
+        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+        assert BLOB.digest in fake.content("app").blobs
+        known = profile is profiles.ARTIFACTORY
+        assert sent(fake) <= (1 if known else 2) * BLOB.size_bytes + 5 * MIB
+
+
+async def test_what_artifactory_has_of_an_earlier_process_is_not_gone_on_with(registries: Registries) -> None:
+    """It takes a blob in one request: a note that there is of its upload all the same costs one question."""
+    async with FakeRegistry(profiles.ARTIFACTORY) as fake, aiohttp.ClientSession(fake.url) as http:
+        async with http.post("/v2/app/blobs/uploads/") as opened:
+            location = f"/v2/app/blobs/uploads/{opened.headers['Docker-Upload-UUID']}"
+        async with http.patch(location, data=BLOB.read()[: MIB // 2]) as taken:
+            assert taken.status == 202
+        registries.journal.note(fake.repository("app"), BLOB.digest, Unfinished(f"{fake.url}{location}", MIB // 2))
+        fake.requests.clear()
+        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+        assert uploads(fake) == ["GET", "POST", "PATCH", "PUT"]
+        assert sent(fake) == BLOB.size_bytes
+
+
+@pytest.mark.parametrize(("profile", "offsets"), [(profiles.ARTIFACTORY, []), (profiles.OCI, [0, 8 * MIB])])
+async def test_only_uploads_that_can_be_gone_on_with_are_noted(
+    registries: Registries, profile: Profile, offsets: list[int]
+) -> None:
+    """A process that came after another one would ask in vain."""
+    journal = registries.journal = _Notes()
+    async with FakeRegistry(profile) as fake:
+        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
+    assert journal.offsets == offsets
 
 
 async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from image_syncer.errors import Refused, TooLarge
-from image_syncer.registry.habits import Habits, habits_of
+from image_syncer.registry.habits import Habits, habits_of, habits_told
+from image_syncer.registry.messages import Headers
 from image_syncer.registry.quirks import Quirks
 from image_syncer.registry.session import Session
 from image_syncer.registry.ways import Part, Ways
@@ -11,6 +12,8 @@ from image_syncer.registry.ways import Part, Ways
 MIB = 1024 * 1024
 SIZE = 100 * MIB
 AT = "/v2/app/blobs/uploads/x"
+ONE_PATCH = Habits(patches=True, chunks=False)
+ARTIFACTORY = Headers([("X-JFrog-Version", "Artifactory/7.98.9 79809900")])
 
 
 def ways(size: int | None = SIZE, habits: Habits | None = None) -> tuple[Ways, Quirks]:
@@ -37,6 +40,7 @@ def parts(way: Ways, size: int, least: int = 0) -> list[tuple[int, bool]]:
     ("size", "habits", "expected"),
     [
         (0, Habits(), [(0, True)]),
+        (0, ONE_PATCH, [(0, True)]),
         (32 * MIB, Habits(), [(32 * MIB, True)]),
         (70 * MIB, Habits(), [(32 * MIB, False), (32 * MIB, False), (6 * MIB, True)]),
         (70 * MIB, Habits(chunks=False), [(70 * MIB, True)]),
@@ -71,13 +75,21 @@ def test_only_chunks_say_their_range() -> None:
     assert "Content-Range" not in way.headers(Part(SIZE, 0, closes=True, is_last=True))
 
 
+@pytest.mark.parametrize(("start", "closes"), [(0, True), (32 * MIB, False)])
+def test_who_refuses_the_second_chunk_gets_the_whole_with_a_patch(start: int, closes: bool) -> None:
+    """That it takes; who refuses the first chunk gets it with the PUT."""
+    way, _ = ways()
+    assert way.changed(Refused("no", status=405), way.next_part(Session(AT, start)))
+    assert way.next_part(Session(AT)) == Part(0, SIZE, closes=closes, is_last=True)
+
+
 def test_what_has_worked_is_kept_for_the_registry() -> None:
     """And what was only tried is not."""
     way, quirks = ways()
     chunk = Part(0, 32 * MIB, closes=False, is_last=False)
     assert way.changed(Refused("no", status=400), chunk)
     assert quirks.habits == Habits()
-    way.succeeded()
+    way.succeeded(way.next_part(Session(AT)))
     assert quirks.habits == Habits(chunks=False)
 
 
@@ -92,14 +104,43 @@ def test_a_whole_body_that_is_refused_goes_with_a_patch_once() -> None:
     assert not ways(MIB)[0].changed(Refused("no", status=409), whole)
 
 
-def test_a_patch_that_was_only_a_try_is_taken_back() -> None:
+@pytest.mark.parametrize("refusal", [Refused("no", status=405), TooLarge("no", status=413)])
+def test_a_patch_that_was_only_a_try_is_taken_back(refusal: Refused) -> None:
     """What the registry said of the other way stands, and comes out."""
-    way, _ = ways(MIB)
+    way, _ = ways()
+    before = parts(way, SIZE)
     way.doubt()
-    patched = way.next_part(Session(AT))
-    assert not patched.closes
-    assert way.changed(Refused("no", status=405), patched)
-    assert way.next_part(Session(AT)).closes
+    assert parts(way, SIZE) == [(SIZE, False), (0, True)]
+    assert way.changed(refusal, way.next_part(Session(AT)))
+    assert parts(way, SIZE) == before
+
+
+def test_a_mismatch_is_no_reason_to_doubt_a_way_that_has_proved_right() -> None:
+    """A blob whose content came with the closing PUT is stored, so that is not overlooked here."""
+    first, quirks = ways(MIB)
+    first.succeeded(first.next_part(Session(AT)))
+    second = Ways(quirks, SIZE, lambda: 0.0)
+    before = parts(second, SIZE)
+    second.doubt()
+    assert parts(second, SIZE) == before
+
+
+@pytest.mark.parametrize(("inherited", "learnt"), [(False, ONE_PATCH), (True, Habits())])
+def test_a_patch_that_was_a_try_and_went_well_is_remembered(inherited: bool, learnt: Habits) -> None:
+    """Unless what was wrong may have been the bytes of another process."""
+    way, quirks = ways()
+    way.doubt(inherited=inherited)
+    way.succeeded(Part(SIZE, 0, closes=True, is_last=True))
+    assert quirks.habits == learnt
+
+
+def test_what_others_have_found_out_holds_from_the_next_session_on() -> None:
+    """Pushes that began before it was known go on as they began."""
+    way, quirks = ways()
+    quirks.habits = ONE_PATCH
+    assert not way.next_part(Session(AT)).is_whole
+    way.look()
+    assert way.next_part(Session(AT)) == Part(0, SIZE, closes=False, is_last=True)
 
 
 def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound() -> None:
@@ -117,7 +158,7 @@ def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound() -> None:
 @pytest.mark.parametrize(
     ("registry", "habits"),
     [
-        ("x.jfrog.io", Habits(patches=True, chunks=False)),
+        ("x.jfrog.io", ONE_PATCH),
         ("eu.gcr.io", Habits(chunks=False)),
         ("europe-docker.pkg.dev:443", Habits(chunks=False)),
         ("012345678901.dkr.ecr.eu-central-1.amazonaws.com", Habits(patches=True, least_bytes=5 * MIB)),
@@ -128,3 +169,32 @@ def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound() -> None:
 def test_what_is_known_of_registries(registry: str, habits: Habits) -> None:
     """By the name of their host."""
     assert habits_of(registry) == habits
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "habits"),
+    [
+        ("x-jfrog-version", "Artifactory/7.98.9 79809900", ONE_PATCH),
+        ("X-Artifactory-Id", "", ONE_PATCH),
+        ("X-Artifactory-Node-Id", "artifactory-0", ONE_PATCH),
+        ("Server", " artifactory/6.11.6", ONE_PATCH),
+        ("Server", "nginx", None),
+        ("Server", "not Artifactory/6", None),
+        ("X-JFrog-Version", "Xray/3.1", None),
+        ("X-Artifactory", "7", None),
+    ],
+)
+def test_products_are_known_by_what_their_answers_say(name: str, value: str, habits: Habits | None) -> None:
+    """Artifactory runs under any name."""
+    assert habits_told(Headers([(name, value)])) == habits
+
+
+def test_what_answers_say_counts_where_nothing_better_is_known() -> None:
+    """Neither by the name, nor by what has worked or has not."""
+    unknown, named, learnt, proved = (Quirks.of(name, MIB) for name in ("r.io", "gcr.io", "a.io", "b.io"))
+    learnt.habits = Habits(patches=True)
+    proved.closing_counts = True
+    for quirks in (unknown, named, learnt, proved):
+        quirks.meet(ARTIFACTORY)
+    assert unknown.habits == ONE_PATCH
+    assert [named.habits, learnt.habits, proved.habits] == [Habits(chunks=False), Habits(patches=True), Habits()]
