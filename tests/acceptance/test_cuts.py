@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 def test_a_blob_that_no_connection_carries_whole_arrives_and_little_is_sent_twice() -> None:
     """To a registry that keeps uploads and to one that loses them; and it arrives after a kill -9 in its middle.
 
-    What a kill costs is for the large size: here it may come before the state has heard of the upload.
+    What a kill costs is for the large size: here it may come before the first chunk is complete.
     """
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")

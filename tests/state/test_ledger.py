@@ -135,7 +135,6 @@ async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
         assert await memories.knowledge.holders("target.test", [digest("a")]) == {}
         assert await memories.history.trimmed(digest("a"), ARM) is None
         assert await memories.history.confirmed(HERE, 60) == {}
-        assert await memories.uploads.take(HERE, digest("a")) is None
         assert await memories.settle() == ()
         assert not await asyncio.to_thread(file.exists)
         memories.knowledge.placed(HERE, blob("a"))
@@ -162,6 +161,13 @@ async def test_where_an_upload_is_and_how_far_is_written_at_once(file: Path, mon
         memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 0))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
+
+
+async def test_a_state_is_made_before_an_upload_is_begun(file: Path) -> None:
+    """That takes longer than much of a big blob does, and a kill meanwhile would find the upload in no state."""
+    async with run_memories(shelf(str(file), is_new=True)) as memories:
+        assert await memories.uploads.take(HERE, digest("a")) is None
+        assert await asyncio.to_thread(file.exists)
 
 
 async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:

@@ -85,9 +85,9 @@ class OpenUpload:
         return replace(session, location=location, offset_bytes=offset, sure=True)
 
     def stand(self, session: Session) -> Session:
-        """Take *session* for what the registry has now, and note it where it could be gone on with."""
+        """Take *session* for what the registry has now, and note it."""
         self.session = session
-        if self._journaled and self._conversation.endpoint.quirks.habits.chunks:
+        if self._journaled:
             self._noted = True
             unfinished = Unfinished(session.location, session.offset_bytes)
             self._journal.note(self._conversation.repository, self._blob.digest, unfinished)

@@ -140,11 +140,14 @@ class Push:
         return session
 
     def _inherited(self, session: Session | None) -> Session | None:
-        """Return *session*, which an earlier process has left, unless it is lost or can not be gone on with here."""
+        """Return *session*, which an earlier process has left, unless it is lost or can not be gone on with here.
+
+        Where a blob goes whole, what has come whole only wants to be closed.
+        """
         self._ways.look()
         if session is None:
             self._ways.lost()
-        elif not self._goes_on:
+        elif not self._goes_on and session.offset_bytes not in {0, self._blob.size}:
             self._upload.drop()
             return None
         return session

@@ -68,9 +68,12 @@ class Ledger:
         if len(self._notes) >= _PRESSING or _is_progress(note):
             self._pressing.set()
 
-    async def ask(self, question: Callable[[Archive], Awaitable[T]], *, otherwise: T) -> T:
-        """Return what the archive answers to *question*; *otherwise* where there is none or it cannot be asked."""
-        if self._rests or (self._archive is None and self._shelf.is_new()):
+    async def ask(self, question: Callable[[Archive], Awaitable[T]], *, otherwise: T, makes: bool = False) -> T:
+        """Return what the archive answers to *question*; *otherwise* where there is none or it cannot be asked.
+
+        With *makes* one is made where there is none, so that what is noted next is written without delay.
+        """
+        if self._rests or (not makes and self._archive is None and self._shelf.is_new()):
             return otherwise
         try:
             return await question(await self._opened())

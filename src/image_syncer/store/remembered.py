@@ -175,11 +175,16 @@ class RememberedUploads:
         self._ledger.note(UploadNote(repository, digest, unfinished if may_be_kept(unfinished) else None))
 
     async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
-        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one."""
+        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one.
+
+        Who asks begins one: making a state takes longer than the first chunk may, and a kill would find it unwritten.
+        """
         known = await self._own.take(repository, digest)
         if known is not None or (repository, digest) in self._absent:
             return known
-        return await self._ledger.ask(lambda archive: archive.take_unfinished(repository, digest), otherwise=None)
+        return await self._ledger.ask(
+            lambda archive: archive.take_unfinished(repository, digest), otherwise=None, makes=True
+        )
 
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that there is nothing to go on with."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from io import BytesIO
 
 import aiohttp
 import pytest
@@ -20,19 +21,6 @@ from support.clients import QUICK, Fault, client, failing, lose_answer, one_afte
 MIB = 1024 * 1024
 BLOB = Blob.generated("big", 24 * MIB)
 LIMITS = replace(QUICK, chunk_bytes=8 * MIB)
-
-
-class _Notes(MemoryUploads):
-    """A journal that knows how far every upload was said to be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.offsets: list[int] = []
-
-    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
-        """Keep it."""
-        self.offsets.append(unfinished.offset_bytes)
-        super().note(repository, digest, unfinished)
 
 
 @pytest.fixture
@@ -72,6 +60,26 @@ async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegist
     assert uploads(fake) == ["POST", "PATCH", "PUT"]
     ranges = [request.headers.get("content-range") for request in fake.requests.only(kind="upload")]
     assert ranges == [None, f"0-{8 * MIB - 1}", f"{8 * MIB}-{24 * MIB - 1}"]
+
+
+class _Untouched(MemoryUploads):
+    """A journal that nobody may touch."""
+
+    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+        """Refuse."""
+        raise AssertionError((repository, digest, unfinished))
+
+    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+        """Refuse."""
+        raise AssertionError((repository, digest))
+
+
+async def test_a_blob_that_is_not_big_costs_the_state_nothing(fake: FakeRegistry, registries: Registries) -> None:
+    """Neither a question nor a note, as there is nothing to go on with."""
+    registries.journal = _Untouched()
+    blob = Blob.generated("medium", 8 * MIB)
+    await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
+    assert blob.digest in fake.content("app").blobs
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
@@ -262,29 +270,25 @@ async def test_what_was_sent_in_vain_and_what_was_cut_is_all_that_is_sent_beside
         assert sent(fake) <= (1 if known else 2) * BLOB.size_bytes + 5 * MIB
 
 
-async def test_what_artifactory_has_of_an_earlier_process_is_not_gone_on_with(registries: Registries) -> None:
-    """It takes a blob in one request: a note that there is of its upload all the same costs one question."""
+@pytest.mark.parametrize(
+    ("share", "requests"),
+    [(0.5, ["GET", "POST", "PATCH", "PUT"]), (0.0, ["GET", "PATCH", "PUT"]), (1.0, ["GET", "PUT"])],
+)
+async def test_what_artifactory_has_of_an_earlier_process_is_closed_or_begun_anew(
+    registries: Registries, share: float, requests: list[str]
+) -> None:
+    """It takes a blob in one request: half of one is of no use, and all of it is not sent again."""
+    blob = Blob.generated("nine", 9 * MIB)
     async with FakeRegistry(profiles.ARTIFACTORY) as fake, aiohttp.ClientSession(fake.url) as http:
         async with http.post("/v2/app/blobs/uploads/") as opened:
             location = f"/v2/app/blobs/uploads/{opened.headers['Docker-Upload-UUID']}"
-        async with http.patch(location, data=BLOB.read()[: MIB // 2]) as taken:
-            assert taken.status == 202
-        registries.journal.note(fake.repository("app"), BLOB.digest, Unfinished(f"{fake.url}{location}", MIB // 2))
+        if share:
+            (await http.patch(location, data=BytesIO(blob.read()[: int(share * blob.size_bytes)]))).close()
+        registries.journal.note(fake.repository("app"), blob.digest, Unfinished(f"{fake.url}{location}", 0))
         fake.requests.clear()
-        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
-        assert uploads(fake) == ["GET", "POST", "PATCH", "PUT"]
-        assert sent(fake) == BLOB.size_bytes
-
-
-@pytest.mark.parametrize(("profile", "offsets"), [(profiles.ARTIFACTORY, []), (profiles.OCI, [0, 8 * MIB])])
-async def test_only_uploads_that_can_be_gone_on_with_are_noted(
-    registries: Registries, profile: Profile, offsets: list[int]
-) -> None:
-    """A process that came after another one would ask in vain."""
-    journal = registries.journal = _Notes()
-    async with FakeRegistry(profile) as fake:
-        await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
-    assert journal.offsets == offsets
+        await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
+        assert uploads(fake) == requests
+        assert sent(fake) == (0 if share == 1 else blob.size_bytes)
 
 
 async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:

@@ -1,0 +1,38 @@
+"""kill -9 of a one-shot run right after the first bytes of a big blob have gone out."""
+
+import time
+
+from image_syncer.testing import Blob, FakeRegistry
+from image_syncer.testing.images import single
+from image_syncer.testing.slow_line import Line, SlowLine
+from support.command_line import CommandLine, wait_until
+
+MIB = 1024 * 1024
+SIZE = 12 * MIB
+LINE = Line(bytes_per_second=8 * MIB)
+EARLY_BYTES = MIB // 2
+
+
+def test_a_kill_at_the_first_bytes_finds_the_upload_in_the_state(
+    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """Even if that state was made for it a moment ago: the second process goes on with the same session."""
+    source.load("app", single("early", layers=[Blob.generated("early", SIZE)]), "v1")
+    with SlowLine(target.host, LINE) as line:
+        command = ("copy", "--quiet", "--state", "state.db", f"{source.host}/app:v1", f"{line.host}/app:v1")
+        first = cli.start(*command)
+        wait_until(lambda: _sent(target) >= EARLY_BYTES)
+        first.kill()
+        first.wait()
+        time.sleep(0.1)
+        seen = _sent(target)
+        assert EARLY_BYTES <= seen <= SIZE / 2
+        assert cli.run(*command).returncode == 0
+    assert _sent(target) <= SIZE + 2 * MIB
+    sessions = {request.path for request in target.requests.only(kind="upload", method="PUT")}
+    assert len(sessions) == 2  # The config's, and one for the layer.
+
+
+def _sent(registry: FakeRegistry) -> int:
+    """Return how many bytes of blobs have arrived."""
+    return registry.requests.only(kind="upload").bytes_in
