@@ -1,14 +1,10 @@
 """A PostgreSQL cluster of the tests' own: temporary, on loopback, run by an unprivileged user, stopped by its pid."""
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -16,9 +12,11 @@ from urllib.parse import quote
 
 import psycopg
 
+from image_syncer.testing.server_home import ServerHome, end
+from image_syncer.testing.servers import free_port
+
 PASSWORD: Final = "p@ss word"
 _START_SECONDS: Final = 30
-_STOP_SECONDS: Final = 20
 
 
 class Postgres:
@@ -26,9 +24,8 @@ class Postgres:
 
     def __init__(self) -> None:
         self._bin = _programs()
-        self._directory = Path(tempfile.mkdtemp(prefix="image-syncer-postgres-"))
-        self._user = _unprivileged()
-        self._port = _free_port()
+        self._home = ServerHome("postgres", "postgres", "nobody")
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
@@ -37,15 +34,11 @@ class Postgres:
         return _programs() is not None
 
     def __enter__(self) -> Self:
-        if self._user is not None:
-            shutil.chown(self._directory, self._user)
-        password_file = self._directory / "password"
-        password_file.write_text(PASSWORD, encoding="utf-8")
-        if self._user is not None:
-            shutil.chown(password_file, self._user)
+        password_file = self._home.write("password", PASSWORD)
+        settings = ("--auth=scram-sha-256", "-U", "owner", f"--pwfile={password_file}", "-E", "UTF8")
         try:
-            self._run(
-                "initdb", "--no-sync", "--auth=scram-sha-256", "-U", "owner", f"--pwfile={password_file}", "-E", "UTF8"
+            self._home.run(
+                self._program("initdb"), "-D", str(self._data), "--no-sync", *settings, seconds=_START_SECONDS
             )
             self.start()
         except BaseException:
@@ -57,7 +50,7 @@ class Postgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        shutil.rmtree(self._directory)
+        self._home.remove()
 
     def url(self, database: str = "postgres") -> str:
         """Return libpq's URL of *database*, its password included."""
@@ -76,32 +69,13 @@ class Postgres:
         settings = [
             part for setting in ("fsync=off", "max_connections=60", "logging_collector=off") for part in ("-c", setting)
         ]
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self._program("postgres")), *arguments, *settings],
-                user=self._user,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-            )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self._directory / "log").read_text(encoding="utf-8")[-2000:])
-            time.sleep(0.05)
+        self._process = self._home.launch(self._program("postgres"), *arguments, *settings)
+        self._home.wait_until(self._answers, self._process, _START_SECONDS)
 
     def stop(self) -> None:
         """Stop the server without waiting for its clients."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGINT)  # "fast": open transactions are rolled back
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        end(process, signal.SIGINT)  # "fast": open transactions are rolled back
 
     def freeze(self) -> None:
         """Stop all its processes where they are: connections stay open, and nobody answers."""
@@ -121,22 +95,12 @@ class Postgres:
 
     @property
     def _data(self) -> Path:
-        return self._directory / "data"
+        return self._home.directory / "data"
 
-    def _program(self, name: str) -> Path:
+    def _program(self, name: str) -> str:
         if self._bin is None:
             raise RuntimeError("PostgreSQL is not installed")
-        return self._bin / name
-
-    def _run(self, name: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(self._program(name)), "-D", str(self._data), *arguments],
-            user=self._user,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=_START_SECONDS,
-            cwd="/",
-        )
+        return str(self._bin / name)
 
     def _answers(self) -> bool:
         try:
@@ -151,17 +115,3 @@ def _programs() -> Path | None:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     found = debian[-1] if debian else shutil.which("initdb")
     return None if found is None else Path(found).resolve().parent
-
-
-def _unprivileged() -> str | None:
-    """Return whom to run it as, None where we are nobody special: PostgreSQL refuses to be root."""
-    if os.getuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return next(name for name in ("postgres", "nobody") if name in known)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -2,18 +2,15 @@
 
 import json
 import os
-import pwd
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
+from image_syncer.testing.server_home import ServerHome, end
 from image_syncer.testing.servers import free_port
 
 USER: Final = "guest"
@@ -21,7 +18,6 @@ READER: Final = "reader"
 PASSWORD: Final = "p@ss/w%rd:?#"
 _COOKIE: Final = "-setcookie image-syncer"
 _START_SECONDS: Final = 60
-_STOP_SECONDS: Final = 20
 
 
 class RabbitMQ:
@@ -30,8 +26,7 @@ class RabbitMQ:
     def __init__(self, certificate: Path | None = None) -> None:
         """*certificate*: the directory with `server.pem` and `server.key` for TLS; None: it speaks none."""
         self._certificate = certificate
-        self._directory = Path(tempfile.mkdtemp(prefix="image-syncer-rabbitmq-"))
-        self._user = _unprivileged()
+        self._home = ServerHome("rabbitmq", "nobody")
         self._epmd_port = free_port()
         self._port = free_port()
         self._tls_port = free_port()
@@ -48,13 +43,10 @@ class RabbitMQ:
         if self._certificate is not None:
             tls_port = self._tls_port
             for name in ("server.pem", "server.key"):
-                shutil.copy(self._certificate / name, self._directory)
-        (self._directory / "rabbitmq.conf").write_text(_configuration(self._port, tls_port), encoding="utf-8")
-        (self._directory / "definitions.json").write_text(_definitions(), encoding="utf-8")
-        (self._directory / "plugins").write_text("[].", encoding="utf-8")
-        for path in (self._directory, *self._directory.iterdir()):
-            if self._user is not None:
-                shutil.chown(path, self._user.pw_uid, self._user.pw_gid)
+                self._home.take(self._certificate / name)
+        self._home.write("rabbitmq.conf", _configuration(self._port, tls_port))
+        self._home.write("definitions.json", _definitions())
+        self._home.write("plugins", "[].")
         try:
             self._epmd = self._run("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
             self.start()
@@ -67,8 +59,8 @@ class RabbitMQ:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        _end(self._epmd)
-        shutil.rmtree(self._directory)
+        end(self._epmd)
+        self._home.remove()
 
     def url(self, user: str = USER, password: str | None = None) -> str:
         """Return the address of the node, with a login in it."""
@@ -86,37 +78,19 @@ class RabbitMQ:
     def start(self) -> None:
         """Start the node and wait until it takes connections; it keeps its port."""
         self._node = self._run(str(_program("rabbitmq-server")))
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._node.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self._directory / "output").read_text(encoding="utf-8", errors="replace")[-2000:])
-            time.sleep(0.05)
+        self._home.wait_until(self._answers, self._node, _START_SECONDS)
 
     def stop(self) -> None:
         """Stop the node; connections break, durable queues and persistent messages stay."""
         node, self._node = self._node, None
-        _end(node)
+        end(node)
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
-        account = None if self._user is None else self._user.pw_uid
-        group = None if self._user is None else self._user.pw_gid
-        with (self._directory / "output").open("ab") as output:
-            return subprocess.Popen(
-                command,
-                cwd=self._directory,
-                env=self._environment(),
-                user=account,
-                group=group,
-                extra_groups=None if account is None else [],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # The node's helpers are of its group, and end with it.
-            )
+        return self._home.launch(*command, environment=self._environment())
 
     def _environment(self) -> dict[str, str]:
         """Return what keeps the node apart from any other: places, ports, name and cookie."""
-        own = self._directory
+        own = self._home.directory
         return {
             "PATH": f"{os.defpath}:/usr/sbin:/sbin",
             "HOME": str(own),
@@ -179,28 +153,8 @@ def _definitions() -> str:
     return json.dumps({"users": users, "vhosts": [{"name": "/"}], "permissions": rights})
 
 
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    """End *process* and the group that it leads."""
-    if process is None or process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-
-
 def _program(name: str) -> Path | None:
     """Return where *name* is: Debian's in the path becomes another user and loses all settings."""
     debian = Path("/usr/lib/rabbitmq/bin") / name
     found = debian if debian.exists() else shutil.which(name)
     return None if found is None else Path(found)
-
-
-def _unprivileged() -> pwd.struct_passwd | None:
-    """Return whom to run it as, None where we are nobody special: a node of root's would leave root's files."""
-    if os.getuid() != 0:
-        return None
-    return pwd.getpwnam("nobody")
