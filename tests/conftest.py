@@ -3,6 +3,7 @@
 A server whose program is not installed skips the tests that need it, by name.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -15,6 +16,23 @@ from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
 from image_syncer.testing.skopeo import Skopeo
 from image_syncer.testing.token_server import TokenServer
 from support.places import ACCOUNTS, PASSWORD, USER
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files with slow tests begin first, and last those whose tests are quick: nobody waits long for the last."""
+    longest = defaultdict[Path, float](float)
+    for item in items:
+        longest[item.path] = max(longest[item.path], _most_seconds(item))
+    items.sort(key=lambda item: -longest[item.path])
+
+
+def _most_seconds(item: pytest.Item) -> float:
+    """Return how long a slow test may take; 0 for any other, as that never takes long."""
+    if item.get_closest_marker("slow") is None:
+        return 0.0
+    limit = item.get_closest_marker("timeout")
+    return float(item.config.getini("timeout") if limit is None else limit.args[0])
 
 
 @pytest.fixture

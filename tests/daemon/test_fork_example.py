@@ -60,7 +60,7 @@ def test_the_forks_own_line_brings_the_image_to_every_target(
             assert json.loads(body)["status"] == "accepted"
         assert curl(port, f"{source}/team/app", "v1", "wrong")[0].startswith("HTTP/1.1 401 ")
         assert [raw(judge, target) for target in targets] == [None] * 3  # It waits for the tick.
-        wait_for(lambda: None not in [raw(judge, target) for target in targets], 80)
+        wait_for(lambda: None not in [raw(judge, target) for target in targets], 80, pause=1)
     assert [raw(judge, target) for target in targets[:2]] == [fits.root.content] * 2
     assert architectures(wider.root.content) > {"amd64", "arm64"} == architectures(judge.raw(targets[2]))
     log = (tmp_path / "app.log").read_text()

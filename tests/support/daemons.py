@@ -48,9 +48,9 @@ def answers(port: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until *condition* holds, for at most *seconds*."""
+def wait_for(condition: Callable[[], bool], seconds: float, *, pause: float = 0.05) -> None:
+    """Wait until *condition* holds, for at most *seconds*; *pause* is the time between two looks."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(pause)
