@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from image_syncer.testing import FakeRegistry
+from image_syncer.testing.postgres import Postgres
 from image_syncer.testing.rabbitmq import RabbitMQ
 from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
 from image_syncer.testing.skopeo import Skopeo
@@ -83,6 +84,15 @@ def private_ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def docker_tls(private_ca: Path) -> Generator[DockerRegistry]:
     """A docker-registry that speaks TLS with a certificate of the private CA."""
     yield from _run(DockerProfile(tls=TlsFiles(private_ca / "server.pem", private_ca / "server.key")))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Postgres]:
+    """A PostgreSQL server; who uses it takes a database of his own, and may restart it."""
+    if not Postgres.is_installed():
+        pytest.skip("postgresql is not installed")
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,15 @@ IMAGES = 40
 
 
 @pytest.mark.real
-def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path) -> None:
+def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path, postgres: Postgres) -> None:
     """A rule is planned once; its copies are made by whoever has a free hand."""
-    if not (DockerRegistry.is_installed() and Postgres.is_installed()):
-        pytest.skip("docker-registry or postgresql is not installed")
-    with DockerRegistry() as here, DockerRegistry() as there, Postgres() as database:
+    if not DockerRegistry.is_installed():
+        pytest.skip("docker-registry is not installed")
+    with DockerRegistry() as here, DockerRegistry() as there:
         source, target, port = Peer(here.host), Peer(there.host), free_port()
         for number in range(IMAGES):
             source.push("app", single(f"image-{number}"), f"v{number}")
-        (tmp_path / "fleet.yaml").write_text(fleet(port, source, target, database.new_database()))
+        (tmp_path / "fleet.yaml").write_text(fleet(port, source, target, postgres.new_database()))
         with (
             run_daemon(tmp_path, port, "serve", "-c", "fleet.yaml", "--log", "serve.log"),
             running(tmp_path, "worker", "-c", "fleet.yaml", "--log", "worker.log"),

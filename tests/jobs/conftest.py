@@ -1,22 +1,12 @@
-"""Both stores of jobs: a SQLite file, and a PostgreSQL cluster of this session's own."""
+"""Both stores of jobs: a SQLite file, and a database in PostgreSQL."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from image_syncer.jobs import Jobs, open_jobs
-from jobs.cluster import Cluster, programs
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Generator[Cluster]:
-    """A PostgreSQL server."""
-    binaries = programs()
-    if binaries is None:
-        pytest.skip("postgresql is not installed")
-    with Cluster(binaries) as running:
-        yield running
+from image_syncer.testing.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -24,8 +14,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.db"
-    running: Cluster = request.getfixturevalue("cluster")
-    return running.new_database()
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

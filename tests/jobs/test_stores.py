@@ -20,7 +20,7 @@ from image_syncer.jobs.manager import Jobkeeper
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
-from jobs.cluster import Cluster
+from image_syncer.testing.postgres import Postgres
 from jobs.workbench import QUICK, Hands, eventually, wanted, working
 
 
@@ -119,9 +119,9 @@ async def test_a_damaged_file_is_trouble_with_a_name(tmp_path: Path) -> None:
             pass
 
 
-async def test_the_database_of_another_procrastinate_is_left_alone(cluster: Cluster) -> None:
+async def test_the_database_of_another_procrastinate_is_left_alone(postgres: Postgres) -> None:
     """Its jobs are not ours to run."""
-    url = cluster.new_database()
+    url = postgres.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SchemaManager.get_schema())
     with pytest.raises(UsageError, match="another program"):
@@ -129,9 +129,9 @@ async def test_the_database_of_another_procrastinate_is_left_alone(cluster: Clus
             pass
 
 
-async def test_the_database_of_a_newer_version_is_left_alone(cluster: Cluster) -> None:
+async def test_the_database_of_a_newer_version_is_left_alone(postgres: Postgres) -> None:
     """A downgrade is refused before it can spoil anything."""
-    url = cluster.new_database()
+    url = postgres.new_database()
     async with open_jobs(url):
         pass
     with psycopg.connect(url, autocommit=True) as connection:
@@ -150,9 +150,9 @@ async def test_a_server_that_is_not_there_is_trouble_without_the_password() -> N
     assert "hunter2" not in str(trouble.value)
 
 
-async def test_postgresql_commits_each_statement_by_itself(cluster: Cluster) -> None:
+async def test_postgresql_commits_each_statement_by_itself(postgres: Postgres) -> None:
     """A worker that is paused between two round trips holds up nobody: no transaction of ours is ever left open."""
-    url = cluster.new_database()
+    url = postgres.new_database()
     async with open_jobs(url) as jobs, working(jobs, Hands()):
         await eventually(lambda: jobs.worker_alive)
         await jobs.request_copy(wanted())

@@ -16,7 +16,7 @@ from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.tasks import Tries
 from image_syncer.jobs.worker import Supervisor
-from jobs.cluster import Cluster
+from image_syncer.testing.postgres import Postgres
 from jobs.processes import running, said
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
@@ -144,21 +144,21 @@ async def test_processes_that_start_together_make_one_store(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_an_outage_of_postgresql_costs_no_work(cluster: Cluster) -> None:
+async def test_an_outage_of_postgresql_costs_no_work(postgres: Postgres) -> None:
     """A copy that ends while the server is down has ended once it is back; what runs goes on; new ones begin."""
     gate = asyncio.Event()
     hands = Hands(lambda job: _until(gate) if job.attempt == 1 else asyncio.sleep(0))
-    async with open_jobs(cluster.new_database(), _PATIENT) as jobs, working(jobs, hands):
+    async with open_jobs(postgres.new_database(), _PATIENT) as jobs, working(jobs, hands):
         first = await queued(jobs, wanted())
         await eventually(lambda: hands.running)
-        await asyncio.to_thread(cluster.stop)
+        await asyncio.to_thread(postgres.crash)
         try:
             with pytest.raises(JobsUnavailable):
                 await jobs.request_copy(wanted("other:1"))
             gate.set()
             await asyncio.sleep(3)
         finally:
-            await asyncio.to_thread(cluster.start)
+            await asyncio.to_thread(postgres.start)
         view = await _once_it_answers(jobs, first)
         second = await queued(jobs, wanted("other:1"))
         await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
@@ -198,9 +198,9 @@ async def test_a_try_whose_end_could_not_be_written_is_taken_over(tmp_path: Path
     assert (view.attempts, len(hands.begun)) == (2, 2)
 
 
-async def test_a_fleet_keeps_to_one_limit(cluster: Cluster) -> None:
+async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
     """Two workers on one PostgreSQL together run no more than a registry may have, and share the work."""
-    url = cluster.new_database()
+    url = postgres.new_database()
     hands, others = Hands(lambda _job: asyncio.sleep(0.02)), Hands()
     running_now: list[int] = []
 

@@ -1,21 +1,12 @@
 """A state of the test's own, once in a SQLite file and once in PostgreSQL."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from image_syncer.state import State, open_state
 from image_syncer.testing.postgres import Postgres
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Generator[Postgres]:
-    """A PostgreSQL server for the session."""
-    if not Postgres.is_installed():
-        pytest.skip("postgresql is not installed")
-    with Postgres() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -32,12 +32,11 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def outage() -> Generator[Postgres]:
-    """A PostgreSQL server that may be stopped."""
-    if not Postgres.is_installed():
-        pytest.skip("postgresql is not installed")
-    with Postgres() as server:
-        yield server
+def outage(postgres: Postgres) -> Generator[Postgres]:
+    """The PostgreSQL server, which may be stopped: it runs again afterwards."""
+    yield postgres
+    postgres.stop()
+    postgres.start()
 
 
 def execute(file: Path, *statements: str) -> list[tuple[object, ...]]:

@@ -67,7 +67,9 @@ class Postgres:
         """Start the server and wait until it answers; it keeps its port over an outage."""
         arguments = ["-D", str(self._data), "-k", "", "-h", "127.0.0.1", "-p", str(self._port)]
         settings = [
-            part for setting in ("fsync=off", "max_connections=60", "logging_collector=off") for part in ("-c", setting)
+            part
+            for setting in ("fsync=off", "max_connections=100", "logging_collector=off")
+            for part in ("-c", setting)
         ]
         self._process = self._home.launch(self._program("postgres"), *arguments, *settings)
         self._home.wait_until(self._answers, self._process, _START_SECONDS)
@@ -76,6 +78,11 @@ class Postgres:
         """Stop the server without waiting for its clients."""
         process, self._process = self._process, None
         end(process, signal.SIGINT)  # "fast": open transactions are rolled back
+
+    def crash(self) -> None:
+        """End it as a crash does: nobody is told, and the next start recovers what was committed."""
+        process, self._process = self._process, None
+        end(process, signal.SIGQUIT)
 
     def freeze(self) -> None:
         """Stop all its processes where they are: connections stay open, and nobody answers."""
