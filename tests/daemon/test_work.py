@@ -17,11 +17,13 @@ from image_syncer.daemon.leftovers import Leftovers
 from image_syncer.daemon.parts import Parts, chance, handlers_of, now
 from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Timeouts
 from image_syncer.server.metrics import Metrics
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget
+from image_syncer.testing import faults
 from image_syncer.testing.fake_registry import FakeRegistry, Interceptor
 from image_syncer.testing.images import multi, sharing, single
 
@@ -60,15 +62,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path) -> AsyncGenerator[Bench]:
-    """Open everything, with a worker at work."""
+async def bench(folder: Path, registries: Options | None = None) -> AsyncGenerator[Bench]:
+    """Open everything, with a worker at work; *registries* is how they are talked to."""
     options, stop = WorkerOptions(retry=POLICY, poll=0.1), asyncio.Event()
     async with (
         FakeRegistry() as source,
         FakeRegistry() as target,
         open_state(str(folder / "state.db")) as state,
         open_jobs(str(folder / "jobs.db")) as jobs,
-        open_connections(Options(retries=0)) as connections,
+        open_connections(registries or Options(retries=0)) as connections,
         asyncio.TaskGroup() as group,
     ):
         parts = Parts(state, jobs, connections, RuleBook(()), Metrics(CollectorRegistry()), chance())
@@ -154,6 +156,24 @@ async def test_a_copy_that_never_works_ends_its_run_as_failed(tmp_path: Path) ->
         assert "push" in (dead[0].last_error or "")
 
 
+async def test_an_outage_that_outlasts_all_tries_costs_none_of_them(tmp_path: Path) -> None:
+    """The event's job is there when the registry is back, however often that was tried in vain."""
+    impatient = Options(retries=0, timeouts=Timeouts(patience=0.5), postpones=True)
+    async with bench(tmp_path, impatient) as it, asyncio.timeout(40):
+        it.source.load("app", single("kept"), "v1")
+        it.target.faults.add(faults.answer(503))
+        source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
+        job = await it.parts.jobs.request_copy(CopyRequest(source, target, event="1"))
+        assert job is not None
+        while await begun(it.parts, job) <= POLICY.attempts:  # noqa: ASYNC110 - there is no event for a try
+            await asyncio.sleep(0.05)
+        it.target.faults.clear()
+        await it.idle()
+        (view,) = await it.parts.jobs.list()
+        assert (view.status, "down since" in (view.last_error or "")) == (JobStatus.SUCCEEDED, True)
+        assert it.target.manifest("copied", "v1") is not None
+
+
 async def test_a_rule_that_nobody_knows_is_tried_again_elsewhere_before_it_fails(tmp_path: Path) -> None:
     """A fleet does not read a new configuration at one instant."""
     async with bench(tmp_path) as it:
@@ -206,6 +226,13 @@ async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Pa
         assert found is not None
         assert (found.counts[Outcome.SKIPPED], found.finished_at) == (1, None)
         assert await state.open_copies.of_run(run) == [(str(copies[1].source), str(copies[1].target))]
+
+
+async def begun(parts: Parts, job: int) -> int:
+    """Return how often *job* was begun."""
+    found = await parts.jobs.show(job)
+    assert found is not None
+    return sum(step.what == "started" for step in found[1])
 
 
 def failing(times: int) -> Interceptor:

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from image_syncer.errors import CopyFailed, NotFound, QuotaUsedUp, RateLimited, Side, Unavailable
+from image_syncer.errors import CopyFailed, NotFound, QuotaUsedUp, RateLimited, RegistryDown, Side, Unavailable
 from image_syncer.jobs import JobRetryPolicy
 from image_syncer.jobs.retry import describe
 
@@ -39,6 +39,43 @@ def test_a_used_up_quota_costs_no_try() -> None:
     waits = [policy.wait_after(failure, attempt, Random(attempt)) for attempt in range(1, 50)]
     assert all(wait is not None and 900 <= wait <= 990 for wait in waits)
     assert not policy.is_last(failure, 50)
+
+
+_HOUR = 3600.0
+_DOWN = CopyFailed(RegistryDown("r.io: down since 12:00:00 UTC", retry_after=8), side="target", step="push blob")
+_USED_UP = CopyFailed(QuotaUsedUp("used up", retry_after=900), side="source", step="read manifest")
+
+
+@pytest.mark.parametrize(
+    ("age", "least", "most"), [(0, 8, 8), (60, 8, 15), (600, 75, 150), (_HOUR, 300, 600), (72 * _HOUR, 300, 600)]
+)
+def test_a_registry_that_is_down_costs_no_try(age: float, least: float, most: float) -> None:
+    """However often it was; the rest is a quarter of the time that the job has been wanted, within bounds."""
+    policy = JobRetryPolicy(attempts=2)
+    waits = [policy.wait_after(_DOWN, 3, Random(number), age=age) for number in range(50)]
+    assert all(wait is not None and least <= wait <= most for wait in waits)
+    assert not policy.is_last(_DOWN, 3, age=age)
+
+
+@pytest.mark.parametrize("error", [_DOWN, _USED_UP])
+def test_who_has_waited_for_a_week_has_tries_like_everybody(error: CopyFailed) -> None:
+    """So what never comes back does not keep its jobs for ever."""
+    policy = JobRetryPolicy()
+    young, old = 7 * 24 * _HOUR, 7 * 24 * _HOUR + 1
+    assert policy.wait_after(error, 10, Random(1), age=young) is not None
+    assert policy.wait_after(error, 9, Random(1), age=old) is not None
+    assert policy.wait_after(error, 10, Random(1), age=old) is None
+
+
+def test_an_outage_of_some_hours_is_some_dozen_tries() -> None:
+    """Growing rests: a job is not asked for again and again, and is back at most ten minutes after the registry."""
+    policy, rng, age, tries = JobRetryPolicy(), Random(2), 0.0, 0
+    while age < 6 * _HOUR:
+        wait = policy.wait_after(_DOWN, 1, rng, age=age)
+        assert wait is not None
+        assert wait <= 600
+        age, tries = age + wait, tries + 1
+    assert tries < 100
 
 
 def test_what_cannot_help_is_not_repeated() -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from structlog.contextvars import get_contextvars
 
-from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp
-from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay
+from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp, RegistryDown
+from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay, StoreOptions, open_jobs
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
 
@@ -63,6 +63,46 @@ async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: Jobs) -> None:
     assert view.last_error == "source: read manifest: docker.io: quota used up (100 per 6 h)"
     assert view.next_at is not None
     assert 850 < (view.next_at - datetime.now(UTC)).total_seconds() <= 990
+
+
+async def test_an_outage_of_hours_makes_no_dead_letter_and_one_of_a_week_does(url: str) -> None:
+    """Tries while a registry is known to be down are none, until nobody can hope for it any more."""
+    hours = 0.0
+
+    async def act(_job: CopyJob) -> None:
+        raise CopyFailed(RegistryDown("dst.example: down since 12:00:00 UTC"), side="target", step="push blob")
+
+    def now() -> datetime:
+        return datetime.now(UTC) + timedelta(hours=hours)
+
+    async with open_jobs(url, StoreOptions(now=now)) as jobs:
+        job_id, hands = await queued(jobs, wanted()), Hands(act)
+        async with working(jobs, hands):
+            for hours in (0, 5, 100):  # noqa: B007 - it is the clock's
+                begun = len(hands.begun)
+                await eventually(lambda: len(hands.begun) > begun + 2 * QUICK.retry.attempts)  # noqa: B023 - as above
+                assert (await seen(jobs, job_id)).attempts == 0
+            hours = 24 * 8
+            view = await settled(jobs, job_id, lambda view: view.status is JobStatus.FAILED)
+    assert view.attempts == QUICK.retry.attempts
+    assert hands.begun[-1].age > 24 * 7 * 3600
+
+
+async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> None:
+    """It is wanted since then: what a push of today waits for does not end with the one of last week."""
+    days, ages = 0, list[float]()
+
+    async def act(job: CopyJob) -> None:
+        ages.append(job.age)
+
+    async with open_jobs(url, StoreOptions(now=lambda: datetime.now(UTC) + timedelta(days=days))) as jobs:
+        job_id = await queued(jobs, wanted())
+        days = 6
+        assert await jobs.request_copy(wanted()) is None
+        days = 8
+        async with working(jobs, Hands(act)):
+            await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert [round(age / 86400) for age in ages] == [2]
 
 
 async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: Jobs) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -219,7 +220,7 @@ async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
 
 
 def _supervisor(keeper: Jobkeeper) -> Supervisor:
-    tries = Tries(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1))
+    tries = Tries(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC))
     return Supervisor(tries.app(), keeper, QUICK)
 
 

@@ -59,7 +59,7 @@ class Work:
         names = str(job.source), str(job.target)
         result = replace(result, rule=job.rule or result.rule, source=names[0], target=names[1], attempts=job.attempt)
         failure = result.failure
-        if failure is None or self._desk.policy.is_last(failure, job.attempt):
+        if failure is None or self._desk.policy.is_last(failure, job.attempt, age=job.age):
             await self._copy_ended(job, replace(made, results=(result,)), began)
         if failure is not None:
             raise failure

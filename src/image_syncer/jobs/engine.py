@@ -1,10 +1,10 @@
 """The durable queue: what is asked for is kept in a database until it is done, whoever dies meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -30,19 +30,24 @@ from image_syncer.state.place import SqliteFile, parse_place
 _AT_ONCE: Final = 4  # requests of a batch on their way together
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """How the store of jobs is reached.
 
     *connections* bounds those to PostgreSQL. *busy* is how many seconds a query waits for one of them, or for what
     another process does with the SQLite file. The end of a try waits up to *patience* seconds for a store that is down.
-    Without *make* nothing is created: who only looks leaves no traces.
+    Without *make* nothing is created: who only looks leaves no traces. *now* is the time (aware).
     """
 
     connections: int = 8
     busy: float = 5.0
     patience: float = 300.0
     make: bool = True
+    now: Callable[[], datetime] = _utc_now
 
 
 class Jobs:
@@ -52,8 +57,9 @@ class Jobs:
     accepted for certain, and asking again is safe.
     """
 
-    def __init__(self, keeper: Jobkeeper, place: str, file: Path | None) -> None:
+    def __init__(self, keeper: Jobkeeper, place: str, file: Path | None, now: Callable[[], datetime]) -> None:
         self._keeper = keeper
+        self._now = now
         self._place = place
         self._file = file
         self._supervisor: Supervisor | None = None
@@ -70,7 +76,7 @@ class Jobs:
         job that was joined has the newer digest and the higher of both priorities.
         """
         with reaching(self._place):
-            return await self._keeper.request(request.to_job())
+            return await self._keeper.request(request.to_job(self._now()))
 
     async def request_copies(self, requests: Iterable[CopyRequest]) -> list[int | None]:
         """Queue many copies, each by itself, and return what `request_copy` would, in their order.
@@ -83,7 +89,7 @@ class Jobs:
 
         async def some() -> None:
             for index, request in todo:
-                ids[index] = await self._keeper.request(request.to_job())
+                ids[index] = await self._keeper.request(request.to_job(self._now()))
 
         with reaching(self._place):
             try:
@@ -107,7 +113,7 @@ class Jobs:
         *trigger* is recorded with the run. A job that waits is one by request as soon as any of those who asked is.
         """
         with reaching(self._place):
-            return await self._keeper.request(rule_job(rule, priority, not_before, trigger))
+            return await self._keeper.request(rule_job(rule, priority, not_before, trigger, self._now()))
 
     async def open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the (source, target) *pairs* for which a job waits or runs."""
@@ -189,7 +195,7 @@ class Jobs:
         The file of the embedded store has one worker at a time: this one begins when no other process works.
         """
         chosen = options or WorkerOptions()
-        tries = Tries(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng)
+        tries = Tries(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
         supervisor = Supervisor(tries.app(), self._keeper, chosen)
         if self._file is None:
             await self._supervised(supervisor, stop)
@@ -233,7 +239,7 @@ async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGener
                 if not isinstance(place, SqliteFile):
                     await prepare(place.conninfo, name, make=chosen.make)
                 await connector.open_async()
-            yield Jobs(Jobkeeper(connector, patience=chosen.patience), name, file)
+            yield Jobs(Jobkeeper(connector, patience=chosen.patience), name, file, chosen.now)
         finally:
             await connector.close_async()
 

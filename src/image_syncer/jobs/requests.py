@@ -18,7 +18,7 @@ _NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes
 REGISTRIES: Final = "registries"
 """The argument that names the registries whose limits a job counts against."""
 _PLATFORMS: Final = "platforms"
-
+_ASKED_AT: Final = "asked_at"  # In seconds since 1970: operators are shown texts alone.
 _TRIGGER: Final = "trigger"
 
 
@@ -53,8 +53,10 @@ class CopyRequest:
     not_before: datetime | None = None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
 
-    def to_job(self) -> Job:
-        """Return the job for it. At most one waits for each (source, target), and at most one runs for each target.
+    def to_job(self, asked_at: datetime) -> Job:
+        """Return the job for it, wanted since *asked_at*.
+
+        At most one waits for each (source, target), and at most one runs for each target.
 
         No event is not named, so that a job which an event waits for stays one when a rule asks for the same.
         """
@@ -73,13 +75,14 @@ class CopyRequest:
                 **({} if self.event is None else {"event": _checked(self.event, "event")}),
                 _PLATFORMS: json.dumps(self.platforms.spell()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
+                _ASKED_AT: asked_at.timestamp(),
             },
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CopyJob:
-    """A copy to be made now, by a handler. *attempt* is 1 for the first."""
+    """A copy to be made now, by a handler. *attempt* is 1 for the first; it has been wanted for *age* seconds."""
 
     id: int
     attempt: int
@@ -89,10 +92,11 @@ class CopyJob:
     rule: str | None
     event: str | None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
+    age: float = field(default=0.0, compare=False)
 
     @classmethod
-    def of(cls, job: Job) -> Self:
-        """Return what *job* asks for."""
+    def of(cls, job: Job, age: float) -> Self:
+        """Return what *job* asks for, wanted for *age* seconds."""
         arguments = text_arguments(job.task_kwargs)
         digest = arguments.get("digest")
         return cls(
@@ -104,6 +108,7 @@ class CopyJob:
             arguments.get("rule"),
             arguments.get("event"),
             _platforms(arguments.get(_PLATFORMS)),
+            age,
         )
 
 
@@ -123,8 +128,8 @@ class RuleJob:
         return cls(job.id or 0, job.attempts + 1, arguments["rule"], _trigger(arguments))
 
 
-def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Trigger) -> Job:
-    """Return a job that runs *rule*: one waits at most, and one runs at most.
+def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Trigger, asked_at: datetime) -> Job:
+    """Return a job that runs *rule*, wanted since *asked_at*: one waits at most, and one runs at most.
 
     A schedule is not named: one that joins a job that somebody asked for does not change why that one runs.
     """
@@ -136,8 +141,18 @@ def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Tri
         lock=rule_lock(name),
         priority=priority,
         scheduled_at=not_before,
-        task_kwargs={"rule": name} if trigger is Trigger.SCHEDULE else {"rule": name, _TRIGGER: trigger.value},
+        task_kwargs={
+            "rule": name,
+            **({} if trigger is Trigger.SCHEDULE else {_TRIGGER: trigger.value}),
+            _ASKED_AT: asked_at.timestamp(),
+        },
     )
+
+
+def age_of(job: Job, now: datetime) -> float:
+    """Return for how many seconds *job* has been wanted, since it was last asked for; 0 where that is not known."""
+    asked_at = job.task_kwargs.get(_ASKED_AT)
+    return max(0.0, now.timestamp() - asked_at) if isinstance(asked_at, int | float) else 0.0
 
 
 def copy_lock(source: str, target: str) -> str:

@@ -14,12 +14,14 @@ from image_syncer.errors import (
     NotFound,
     QuotaUsedUp,
     RateLimited,
+    RegistryDown,
     Unavailable,
     UnknownHost,
 )
 
 _ERROR_LIMIT: Final = 2000
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_SHARE_OF_AGE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,16 @@ class JobRetryPolicy:
 
     A job is tried *attempts* times in all, then it is a dead letter. The rest is *first_wait* seconds, doubled with
     each try up to *longest_wait*, of which the second half is random. A registry's `Retry-After` counts where it is
-    longer, up to *patience* seconds. A copy that is not even asked for, since a quota is known to be used up, is no
-    try: it rests until the quota's window can turn, and a little longer by chance. What is missing at the source, as
-    well as the source itself, may appear yet (a push is announced before every replica has it), so that is tried
-    *attempts_if_missing* times. A try that a stop of the worker interrupted does not count; one that took its worker
-    down with it does, so that such a job cannot go round for ever.
+    longer, up to *patience* seconds.
+
+    A copy that is not even asked for is no try, as long as nobody has waited for it longer than *outage_patience*
+    seconds. Where a quota is known to be used up it rests until that's window can turn, and a little longer by chance.
+    Where a registry is down it rests for a quarter of the time that it has been wanted, within the bounds of the other
+    rests: often at first, and late by a quarter at most where the outage was long.
+
+    What is missing at the source, as well as the source itself, may appear yet (a push is announced before every
+    replica has it), so that is tried *attempts_if_missing* times. A try that a stop of the worker interrupted does not
+    count; one that took its worker down with it does, so that such a job cannot go round for ever.
     """
 
     attempts: int = 10
@@ -40,31 +47,37 @@ class JobRetryPolicy:
     longest_wait: float = 600.0
     patience: float = 6 * 3600.0
     attempts_if_missing: int = 4
+    outage_patience: float = 7 * 24 * 3600.0
 
-    def wait_after(self, error: Exception, attempt: int, rng: Random) -> float | None:
+    def wait_after(self, error: Exception, attempt: int, rng: Random, *, age: float = 0.0) -> float | None:
         """Return the seconds to rest after *attempt* (the first is 1) ended with *error*, None where it was the last.
 
-        What cannot help is not repeated (docs/adr/0011); an error that is not ours may be anything, so it is.
+        *age* is for how many seconds the job has been wanted. What cannot help is not repeated (docs/adr/0011); an
+        error that is not ours may be anything, so it is.
         """
-        if self.is_last(error, attempt):
+        if self.is_last(error, attempt, age=age):
             return None
-        if not is_counted(error):
+        counted = self.is_counted(error, age=age)
+        if not counted and isinstance(_cause(error), QuotaUsedUp):
             return min(_wish(error), self.patience) * rng.uniform(1.0, 1.1)
-        wait = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 64))
+        grown = self.first_wait * 2.0 ** min(attempt - 1, 64) if counted else max(self.first_wait, age * _SHARE_OF_AGE)
+        wait = min(self.longest_wait, grown)
         return max(rng.uniform(wait / 2, wait), min(_wish(error), self.patience))
 
-    def is_last(self, error: Exception, attempt: int) -> bool:
-        """Whether *attempt*, which ended with *error*, is the last."""
-        if not is_counted(error):
+    def is_last(self, error: Exception, attempt: int, *, age: float = 0.0) -> bool:
+        """Whether *attempt*, which ended with *error*, is the last of a job that has been wanted for *age* seconds."""
+        if not self.is_counted(error, age=age):
             return False
         if _may_appear(error):
             return attempt >= min(self.attempts, self.attempts_if_missing)
         return attempt >= self.attempts or is_permanent(error)
 
+    def is_counted(self, error: Exception, *, age: float = 0.0) -> bool:
+        """Whether a try that ended with *error* is one, of a job that has been wanted for *age* seconds.
 
-def is_counted(error: Exception) -> bool:
-    """Whether a try that ended with *error* is one: nobody was asked where it is known that a quota is used up."""
-    return not (isinstance(error, CopyFailed) and isinstance(error.cause, QuotaUsedUp))
+        Nobody was asked where a quota is known to be used up, or a registry to be down; beyond our patience it is one.
+        """
+        return age > self.outage_patience or not isinstance(_cause(error), QuotaUsedUp | RegistryDown)
 
 
 def is_permanent(error: Exception) -> bool:
@@ -90,7 +103,11 @@ def _may_appear(error: Exception) -> bool:
     return isinstance(error, CopyFailed) and error.side == "source" and isinstance(error.cause, NotFound | UnknownHost)
 
 
+def _cause(error: Exception) -> Exception:
+    return error.cause if isinstance(error, CopyFailed) else error
+
+
 def _wish(error: Exception) -> float:
     """Return the seconds that the registry asked for, 0 where it asked for none."""
-    cause = error.cause if isinstance(error, CopyFailed) else error
+    cause = _cause(error)
     return (cause.retry_after or 0.0) if isinstance(cause, RateLimited | Unavailable) else 0.0

@@ -17,8 +17,8 @@ from structlog.contextvars import bound_contextvars
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs.manager import Ending, Jobkeeper
-from image_syncer.jobs.requests import CopyJob, JobKind, RuleJob, text_arguments
-from image_syncer.jobs.retry import JobRetryPolicy, describe, is_counted
+from image_syncer.jobs.requests import CopyJob, JobKind, RuleJob, age_of, text_arguments
+from image_syncer.jobs.retry import JobRetryPolicy, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,24 @@ class _Strategy(BaseRetryStrategy):
 
 
 class Tries:
-    """Runs the tries of jobs in *handlers*, each for at most *longest* seconds."""
+    """Runs the tries of jobs in *handlers*, each for at most *longest* seconds; *now* is the time (aware)."""
 
     def __init__(
-        self, keeper: Jobkeeper, handlers: Handlers, policy: JobRetryPolicy, *, longest: float, rng: Random
+        self,
+        keeper: Jobkeeper,
+        handlers: Handlers,
+        policy: JobRetryPolicy,
+        *,
+        longest: float,
+        rng: Random,
+        now: Callable[[], datetime],
     ) -> None:
         self._keeper = keeper
         self._handlers = handlers
         self._policy = policy
         self._longest = longest
         self._rng = rng
+        self._now = now
         self._log: Any = structlog.get_logger()
 
     def app(self) -> App:
@@ -81,23 +89,23 @@ class Tries:
         return app
 
     async def _copy(self, context: JobContext, **_arguments: object) -> None:
-        await self._try(context, lambda: self._handlers.copy(CopyJob.of(context.job)))
+        await self._try(context, lambda age: self._handlers.copy(CopyJob.of(context.job, age)))
 
     async def _rule(self, context: JobContext, **_arguments: object) -> None:
-        await self._try(context, lambda: self._handlers.rule(RuleJob.of(context.job)))
+        await self._try(context, lambda _: self._handlers.rule(RuleJob.of(context.job)))
 
-    async def _try(self, context: JobContext, work: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, context: JobContext, work: Callable[[float], Awaitable[None]]) -> None:
         job = context.job
-        began = time.monotonic()
+        began, age = time.monotonic(), age_of(context.job, self._now())
         with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1, **_behind(job)):
             try:
                 async with asyncio.timeout(self._longest):
-                    await work()
+                    await work(age)
             except asyncio.CancelledError:
                 self._stopped(context)
                 raise
             except Exception as error:
-                raise self._failed(job, error) from error
+                raise self._failed(job, error, age) from error
             self._log.info("job.finished", seconds=round(time.monotonic() - began, 3))
 
     def _stopped(self, context: JobContext) -> None:
@@ -108,10 +116,10 @@ class Tries:
         self._log.info("job.interrupted")
         self._keeper.remember(context.job.id or 0, Ending(counted=False))
 
-    def _failed(self, job: Job, error: Exception) -> _Failed:
-        wait = self._policy.wait_after(error, job.attempts + 1, self._rng)
+    def _failed(self, job: Job, error: Exception, age: float) -> _Failed:
+        wait = self._policy.wait_after(error, job.attempts + 1, self._rng, age=age)
         text = describe(error)
-        self._keeper.remember(job.id or 0, Ending(text, counted=is_counted(error)))
+        self._keeper.remember(job.id or 0, Ending(text, counted=self._policy.is_counted(error, age=age)))
         strange = not isinstance(error, ImageSyncerError | TimeoutError)
         fields: dict[str, Any] = {"exc_info": error} if strange else {}
         if wait is None:
