@@ -35,12 +35,13 @@ from image_syncer.server.backend import (
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.serving import Site, serve
 from image_syncer.server.settings import Listen, ServerSettings
-from image_syncer.state import Event, EventCopy, EventFilter, EventStatus, ImageFilter, Tally
+from image_syncer.state import Event, EventCopy, EventFilter, EventStatus, ImageFilter, Tally, Trigger
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T", Event, RunView, ImageView, JobView)
 
 NOW = datetime(2026, 5, 4, 9, 12, 33, tzinfo=UTC)
+EARLIER = NOW - timedelta(hours=2)
 OVER = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUPERSEDED})
 
 
@@ -290,8 +291,8 @@ def filled() -> MemoryBackend:
         ),
     ]
     memory.run_rows += [
-        RunView(1, "schedule", ["docker.io/library/nginx"], NOW - timedelta(hours=2), NOW, 3, 40, 1, 1, 734_003_200),
-        RunView(2, "request", ["team"], NOW - timedelta(seconds=20), None),
+        RunView(1, Trigger.SCHEDULE, ["docker.io/library/nginx"], EARLIER, NOW, 3, 40, 1, 1, 734_003_200),
+        RunView(2, Trigger.REQUEST, ["team"], NOW - timedelta(seconds=20), None),
     ]
     memory.image_rows += [
         ImageView(1, "nginx", "docker.io/library/nginx:1.27", "mirror.example.com/hub/nginx:1.27", Outcome.COPIED),

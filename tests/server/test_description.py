@@ -42,6 +42,14 @@ async def test_only_logins_that_are_configured_are_named() -> None:
     assert "security" not in described["paths"]["/api/v1/rules"]["get"]
 
 
+async def test_a_run_names_what_may_have_triggered_it() -> None:
+    """Whoever counts runs by their reason knows all reasons there are."""
+    described = await document(ServerSettings())
+    run = described["components"]["schemas"]["RunView"]["properties"]
+    assert run["trigger"] == {"$ref": "#/components/schemas/Trigger"}
+    assert described["components"]["schemas"]["Trigger"]["enum"] == ["request", "schedule", "event"]
+
+
 async def test_hooks_name_the_proofs_of_their_sources() -> None:
     """What is no HTTP login is told by the empty requirement; the fork's hook has its own login."""
     hooks = {

@@ -230,7 +230,7 @@ def _in_words(schedule: Schedule) -> str:
 def _run(run: RunRecord) -> api.RunView:
     return api.RunView(
         run.id,
-        run.trigger.value,
+        run.trigger,
         run.rules.split(", "),
         run.started_at,
         run.finished_at,

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.events.tokens import Jwt, SigningKeys
-from image_syncer.state import Event, EventFilter, ImageFilter, Tally
+from image_syncer.state import Event, EventFilter, ImageFilter, Tally, Trigger
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -110,13 +110,13 @@ class RegistryView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One execution of rules; *finished_at* None while it goes on. *trigger*: schedule, event, request or command.
+    """One execution of rules; *finished_at* None while it goes on.
 
     *unannounced* is how many images it had to copy that no event had told of; None where that was not asked.
     """
 
     id: int
-    trigger: str
+    trigger: Trigger
     rules: Sequence[str]
     started_at: datetime
     finished_at: datetime | None
