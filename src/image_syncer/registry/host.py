@@ -20,6 +20,7 @@ from image_syncer.errors import (
 from image_syncer.oci.reference import DOCKER_HUB
 from image_syncer.registry.addresses import ANYWHERE, OWN, Reach, Zone, reach_from, zone_of_host
 from image_syncer.registry.auth import Authenticator, Grant
+from image_syncer.registry.barrier import Barrier
 from image_syncer.registry.challenge import parse_challenges, preferred
 from image_syncer.registry.flight import SingleFlight
 from image_syncer.registry.options import Access
@@ -96,6 +97,7 @@ class Host:
         self._own_reach = OWN if zone_of_host(self._own_host) is None else ANYWHERE
         self._zone = Zone.PUBLIC
         self._base: Origin | None = None
+        self._barrier = Barrier()
         self._settling: SingleFlight[str, Origin] = SingleFlight()
         self._auth = Authenticator(
             name, self._access, self._send, token_bytes=transport.limits.token_bytes, clock=self._clock
@@ -179,8 +181,17 @@ class Host:
 
     async def _settled(self, side: Side) -> Origin:
         if self._base is None:
-            self._base = await self._settling.do("scheme", lambda: self._settle(side))
+            if (failure := self._barrier.closed(self._clock.monotonic())) is not None:
+                raise failure
+            self._base = await self._settling.do("scheme", lambda: self._find_way(side))
         return self._base
+
+    async def _find_way(self, side: Side) -> Origin:
+        try:
+            return await self._settle(side)
+        except (UnknownHost, InsecureConnection) as failure:
+            self._barrier = self._barrier.after_failure(failure, self._clock.monotonic())
+            raise
 
     async def _settle(self, side: Side) -> Origin:
         """Find the scheme. Plain HTTP is for registries that may be insecure, and only where no TLS is spoken.
