@@ -7,7 +7,7 @@ was written reads the same, pieces read as the whole does), it is asserted.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,15 +159,20 @@ def token(data: bytes) -> None:
     """Challenges that are answered, and what token servers say to that."""
     header, _, body = data.partition(b"\n")
 
-    @asynccontextmanager
-    async def ask(request: Request, _: Side) -> AsyncGenerator[Response]:
+    async def ask(request: Request, _: Side) -> Response:
         request_head(request.method, request.url, origin_of(request.url), request.headers, None)
         assert origin_of(request.url).scheme == "https"
-        yield _Told(request, 200, Headers([("Content-Type", "application/json")]), len(body))
+        held.append(_Told(request, 200, Headers([("Content-Type", "application/json")]), len(body)))
+        return held[-1]
 
     class _Told(Response):
         async def chunks(self) -> AsyncGenerator[bytes]:
             yield body
+
+        async def release(self, *, failed: bool) -> None:  # noqa: ARG002 - the protocol
+            held.remove(self)
+
+    held: list[_Told] = []
 
     async def grant(access: Access) -> None:
         who = Authenticator("registry.example", access, ask, token_bytes=65536, clock=Clock())
@@ -175,6 +180,7 @@ def token(data: bytes) -> None:
         with suppress(ImageSyncerError):
             granted = await who.grant(("repository:a:pull",), "source")
             assert granted is None or granted.header.isprintable()
+        assert not held  # Each answer is let go of, whatever was in it.
 
     for credential in (None, Credential("user", "password"), Credential(identity_token="token")):
         asyncio.run(grant(Access("registry.example", credential)))

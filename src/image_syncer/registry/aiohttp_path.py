@@ -7,7 +7,6 @@ is re-encoded, decompressed, redirected, remembered as a cookie or read from net
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from ssl import SSLContext
@@ -41,9 +40,12 @@ _LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
 class _Answer(Response):
     """An answer that aiohttp reads."""
 
-    def __init__(self, raw: aiohttp.ClientResponse, request: Request, stall_seconds: float) -> None:
+    def __init__(
+        self, raw: aiohttp.ClientResponse, request: Request, upload: Upload | None, stall_seconds: float
+    ) -> None:
         super().__init__(request, raw.status, Headers(raw.headers.items()), raw.content_length)
         self._raw = raw
+        self._upload = upload
         self._stall_seconds = stall_seconds
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
@@ -66,6 +68,16 @@ class _Answer(Response):
             return
         # Outside of the handlers, so that the library's error, which holds the whole URL, is no part of the story.
         raise Unavailable(f"{self._request}: {reason}", status=self.status)
+
+    async def release(self, *, failed: bool) -> None:
+        """Save the connection where the rest of the body is small, otherwise close it."""
+        try:
+            if not failed:
+                await _read_leftovers(self._raw)
+        finally:
+            self._raw.close()
+            if self._upload is not None:
+                await self._upload.close()
 
 
 class _Within(AbstractResolver):
@@ -107,25 +119,21 @@ class AiohttpPath:
         for session in self._sessions.values():
             await session.close()
 
-    @asynccontextmanager
-    async def send(
+    async def ask(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
-    ) -> AsyncGenerator[Response]:
-        """Send *request* and give its answer, as `Transport.send` promises; through *proxy* unless that is None.
+    ) -> Response:
+        """Send *request* and return its answer, as `Transport.ask` promises; through *proxy* unless that is None.
 
         *context* is None for plain HTTP.
         """
         upload = _upload(request.body, self._limits.stall_seconds)
         try:
             raw = await self._ask(request, _Way(tls, context, proxy, reach), upload)
-            try:
-                yield _Answer(raw, request, self._limits.stall_seconds)
-                await _read_leftovers(raw)
-            finally:
-                raw.close()
-        finally:
+        except BaseException:
             if upload is not None:
                 await upload.close()
+            raise
+        return _Answer(raw, request, upload, self._limits.stall_seconds)
 
     async def _ask(self, request: Request, way: "_Way", upload: Upload | None) -> aiohttp.ClientResponse:
         headers = dict(request.headers)

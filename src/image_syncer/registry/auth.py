@@ -3,8 +3,7 @@
 import base64
 import math
 import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,15 +13,15 @@ from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreE
 from image_syncer.oci.document import parse_object
 from image_syncer.registry.challenge import Challenge, merge_scopes
 from image_syncer.registry.flight import SingleFlight
-from image_syncer.registry.messages import compressed
+from image_syncer.registry.messages import compressed, released
 from image_syncer.registry.options import Access, Credential
 from image_syncer.registry.responses import parse_retry_after
 from image_syncer.registry.retry import Clock
 from image_syncer.registry.transport import Request, Response
 from image_syncer.registry.urls import join, origin_of, shown
 
-Ask = Callable[[Request, Side], AbstractAsyncContextManager[Response]]
-"""Sends one request as it is, and counts it."""
+Ask = Callable[[Request, Side], Awaitable[Response]]
+"""Sends one request as it is, and counts it; the answer is to be released."""
 
 _CLIENT_ID: Final = "image-syncer"
 _SHORTEST_SECONDS: Final = 60.0  # auth/token.md: less, or nothing, means 60 for compatibility.
@@ -164,13 +163,13 @@ class Authenticator:
     async def _fetch(self, key: _Key, side: Side) -> _Token:
         credential = self._access.credential
         if credential is not None and credential.identity_token:
-            async with self._ask(_refresh_request(key, credential.identity_token), side) as response:
+            async with released(await self._ask(_refresh_request(key, credential.identity_token), side)) as response:
                 if response.status not in {
                     HTTPStatus.NOT_FOUND,
                     HTTPStatus.METHOD_NOT_ALLOWED,
                 }:  # Not every token server knows oauth.md.
                     return await self._read(response)
-        async with self._ask(_token_request(key, credential), side) as response:
+        async with released(await self._ask(_token_request(key, credential), side)) as response:
             return await self._read(response)
 
     async def _read(self, response: Response) -> _Token:

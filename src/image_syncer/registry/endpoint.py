@@ -22,6 +22,7 @@ from image_syncer.errors import (
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
 from image_syncer.registry.entries import Entries, Entry
 from image_syncer.registry.host import Call
+from image_syncer.registry.messages import released
 from image_syncer.registry.options import Limits
 from image_syncer.registry.quirks import Quirks
 from image_syncer.registry.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
@@ -109,7 +110,8 @@ class Endpoint:
             try:
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(self.throttle.download())
-                    response = await self._open(entry, call, asked, expect, "download", stack)
+                    response = await self._open(entry, call, asked, expect, "download")
+                    await stack.enter_async_context(released(response))
                     return response, stack.pop_all()
             except (Unauthorized, Denied) as refusal:
                 if not self.entries.refused(entry, call, refusal):
@@ -129,28 +131,25 @@ class Endpoint:
         limit_bytes: int | None,
         operation: Operation = "request",
     ) -> Answer:
-        async with AsyncExitStack() as stack:
-            response = await self._open(entry, call, asked, expect, operation, stack)
-            content = b""
+        response = await self._open(entry, call, asked, expect, operation)
+        content, failed = b"", True
+        try:
             if limit_bytes is not None:
                 content = await response.read(limit_bytes)
             elif call.method != "HEAD":
                 await self._beginning(response)  # Of no interest, but then the connection serves again.
-            return Answer(response.status, response.headers, response.url, content)
+            failed = False
+        finally:
+            await response.release(failed=failed)
+        return Answer(response.status, response.headers, response.url, content)
 
     async def _open(
-        self,
-        entry: Entry,
-        call: Call,
-        asked: Asked,
-        expect: Container[int],
-        operation: Operation,
-        stack: AsyncExitStack,
+        self, entry: Entry, call: Call, asked: Asked, expect: Container[int], operation: Operation
     ) -> Response:
-        """Return the answer to *call* with the login of *entry*, held by *stack*."""
+        """Return the answer to *call* with the login of *entry*, to be released; others than *expect* are raised."""
         began = self.retrying.clock.monotonic()
         try:
-            response = await stack.enter_async_context(entry.host.exchange(call))
+            response = await entry.host.ask(call)
         except StoreError as error:
             if isinstance(call.body, Body) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # It may be the body's own failure, which says nothing about this registry.
@@ -159,7 +158,10 @@ class Endpoint:
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
         quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
         if response.status not in expect:
-            error = await self._refused(response, asked)
+            try:
+                error = await self._refused(response, asked)
+            finally:
+                await response.release(failed=True)  # Read to its end its connection serves again all the same.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
                 raise self._exhausted(error, entry, quota, response)
             raise self._heeded(error, operation, began)

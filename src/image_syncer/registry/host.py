@@ -1,11 +1,8 @@
 """One registry: how it is reached, settled once, and every request to it with the right that it needs."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import Final
 
 from image_syncer.errors import (
@@ -23,6 +20,7 @@ from image_syncer.registry.auth import Authenticator, Grant
 from image_syncer.registry.barrier import Barrier
 from image_syncer.registry.challenge import parse_challenges, preferred
 from image_syncer.registry.flight import SingleFlight
+from image_syncer.registry.messages import released
 from image_syncer.registry.options import Access
 from image_syncer.registry.responses import parse_retry_after
 from image_syncer.registry.retry import Clock
@@ -106,16 +104,31 @@ class Host:
     def __repr__(self) -> str:
         return f"Host({self.name!r})"
 
-    @asynccontextmanager
-    async def exchange(self, call: Call) -> AsyncGenerator[Response]:
-        """Send *call* and give the answer, whatever its status.
+    async def ask(self, call: Call) -> Response:
+        """Send *call* and return the answer, whatever its status; to be released.
 
         The first call finds out whether and how TLS is spoken, and what the registry wants to see. A refused token is
         replaced once; a 401 or 403 after that is the answer. Raises `Unavailable`, `InsecureConnection`,
         `Unauthorized`, `ProtocolError` and what the body of *call* raises.
         """
-        async with AsyncExitStack() as stack:
-            yield await self._answer(call, stack)
+        base = await self._settled(call.side)
+        url = _absolute(base, call.target)
+        own = origin_of(url) == base
+        grant = await self._auth.grant(call.scopes, call.side) if own else None
+        response = await self._follow(call, url, grant)
+        if not own or origin_of(response.url) != base:
+            return response
+        challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
+        if not self._auth.is_worthwhile(response.status, challenge, grant):
+            return response
+        await response.release(failed=False)
+        if grant is not None and grant.is_token:
+            self._auth.drop(grant)
+            if challenge is None or challenge.scheme != "bearer":
+                await self._greet(base, call.side)  # Harbor: the right challenge comes only without Authorization.
+                challenge = None
+        self._auth.learn(challenge, response.url, call.scopes)
+        return await self._follow(call, url, await self._auth.grant(call.scopes, call.side))
 
     async def resolve(self, base: str, location: str) -> str:
         """Return what *location*, handed out in the answer from *base*, means (RFC 3986); its query is untouched.
@@ -124,47 +137,34 @@ class Host:
         """
         return join(base, location)
 
-    async def _answer(self, call: Call, stack: AsyncExitStack) -> Response:
-        base = await self._settled(call.side)
-        url = _absolute(base, call.target)
-        own = origin_of(url) == base
-        grant = await self._auth.grant(call.scopes, call.side) if own else None
-        response = await self._follow(call, url, grant, stack)
-        if not own or origin_of(response.url) != base:
-            return response
-        challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
-        if not self._auth.is_worthwhile(response.status, challenge, grant):
-            return response
-        await stack.aclose()
-        if grant is not None and grant.is_token:
-            self._auth.drop(grant)
-            if challenge is None or challenge.scheme != "bearer":
-                await self._greet(base, call.side)  # Harbor: the right challenge comes only without Authorization.
-                challenge = None
-        self._auth.learn(challenge, response.url, call.scopes)
-        return await self._follow(call, url, await self._auth.grant(call.scopes, call.side), stack)
-
-    async def _follow(self, call: Call, url: str, grant: Grant | None, stack: AsyncExitStack) -> Response:
+    async def _follow(self, call: Call, url: str, grant: Grant | None) -> Response:
         """Return the answer from *url*, or from where its redirects lead; *grant* goes to the first origin alone."""
         origin = origin_of(url)
         for _ in range(self._transport.limits.redirects + 1):
             headers = dict(call.headers)
             if grant is not None and origin_of(url) == origin:
                 headers["Authorization"] = grant.header
-            request = Request(call.method, url, headers, call.body)
-            response = await stack.enter_async_context(self._send(request, call.side))
+            response = await self._send(Request(call.method, url, headers, call.body), call.side)
             location = response.headers.get("Location")
             if not call.follow or response.status not in _REDIRECTS or location is None:
                 return response
-            await stack.aclose()
+            await response.release(failed=False)
             url = join(url, location)
         raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
 
-    def _send(self, request: Request, side: Side) -> AbstractAsyncContextManager[Response]:
+    async def _send(self, request: Request, side: Side) -> Response:
+        """Return the answer to *request*, which is counted once it may have reached a registry."""
         origin = origin_of(request.url)
         policy = self._policy(origin)
-        sending = self._transport.send(request, tls=policy, reach=self._reach(origin, policy))
-        return _Counted(sending, partial(self._counter, side))
+        try:
+            response = await self._transport.ask(request, tls=policy, reach=self._reach(origin, policy))
+        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
+            raise  # It got no further than the handshake: no registry has seen a request.
+        except BaseException:
+            self._counter(side)
+            raise
+        self._counter(side)
+        return response
 
     def _reach(self, origin: Origin, policy: TlsPolicy) -> Reach:
         """Return which addresses *origin* may have; other hosts than the registry's own are named by itself."""
@@ -217,7 +217,7 @@ class Host:
     async def _greet(self, base: Origin, side: Side) -> None:
         """Ask `GET /v2/` without Authorization, and learn what the registry wants (distribution-spec, end-1)."""
         request = Request("GET", _absolute(base, "/v2/"))
-        async with self._send(request, side) as response:
+        async with released(await self._send(request, side)) as response:
             trouble = self._not_a_registry(response)
             if trouble is not None:
                 raise trouble
@@ -240,32 +240,6 @@ class Host:
                 return Unavailable(f"{self.name}: answers {status} to GET /v2/", status=status, retry_after=wait)
             case _:
                 return ProtocolError(f"{self.name}: not a registry (answers {status} to GET /v2/)", status=status)
-
-
-class _Counted:
-    """A request that is counted once it may have reached a registry; a class, since every HEAD passes through it."""
-
-    __slots__ = ("_count", "_sending")
-
-    def __init__(self, sending: AbstractAsyncContextManager[Response], count: Callable[[], None]) -> None:
-        self._sending = sending
-        self._count = count
-
-    async def __aenter__(self) -> Response:
-        try:
-            response = await self._sending.__aenter__()
-        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
-            raise  # It got no further than the handshake: no registry has seen a request.
-        except BaseException:
-            self._count()
-            raise
-        self._count()
-        return response
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._sending.__aexit__(kind, error, trace)
 
 
 def _absolute(base: Origin, target: str) -> str:

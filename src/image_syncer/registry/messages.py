@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,7 +65,7 @@ class Request:
 
 
 class Response(ABC):
-    """One answer; valid until its context ends. *url* is what was asked.
+    """One answer; valid until it is released, which whoever has it must do. *url* is what was asked.
 
     *announced* is the Content-Length in bytes, of a HEAD that of another answer; None where none is told.
     """
@@ -116,6 +116,21 @@ class Response(ABC):
     @abstractmethod
     def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
+
+    @abstractmethod
+    async def release(self, *, failed: bool) -> None:
+        """Let go of the answer; *failed* where whoever had it did not come to an end with it."""
+
+
+@asynccontextmanager
+async def released(response: Response) -> AsyncGenerator[Response]:
+    """Give *response*, and release it at the end."""
+    failed = True
+    try:
+        yield response
+        failed = False
+    finally:
+        await response.release(failed=failed)
 
 
 class Flow:

@@ -12,8 +12,8 @@ A small blob is read whole and sent whole, each in a request's place that is giv
 ones, and nobody waits for any place while holding one of kind 3.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Final, Literal
 
 from image_syncer.errors import StoreError
@@ -76,16 +76,16 @@ class Throttle:
 
     def request(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for one small request."""
-        return self._place(self._lanes["request"].places, asks=True)
+        return _Place(self, self._lanes["request"].places, asks=True)
 
     def upload(self, size_bytes: int | None = None) -> AbstractAsyncContextManager[None]:
         """Hold a place for one attempt to push a blob of *size_bytes*; None where nobody knows."""
         places = self._small if is_small(size_bytes) else self._lanes["upload"].places
-        return self._place(places, asks=False)  # Its requests stop at the door one by one.
+        return _Place(self, places, asks=False)  # Its requests stop at the door one by one.
 
     def download(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for one read of a blob that is not small."""
-        return self._place(self._lanes["download"].places, asks=True)
+        return _Place(self, self._lanes["download"].places, asks=True)
 
     def width(self, operation: Operation) -> int:
         """Return how many of *operation* may go on at once now."""
@@ -153,23 +153,26 @@ class Throttle:
             self._told_until = now + seconds
             self._watcher.waiting(Wait(self._registry, seconds, reason))
 
-    @asynccontextmanager
-    async def _place(self, places: Places, *, asks: bool) -> AsyncGenerator[None]:
-        """Hold one of *places*, once the door is open. With *asks* its holder makes one request, which may probe."""
+    async def enter(self, places: Places, *, asks: bool) -> object | None:
+        """Take one of *places*, once the door is open; return the probe that its holder makes, None for no probe."""
         while True:
             while (seconds := self._hold(asks=asks)) > 0:
                 await self._rests.rest(seconds, self)
             await places.take()
-            if self._hold(asks=asks) <= 0:
-                break
+            try:
+                is_open = self._hold(asks=asks) <= 0
+            except StoreError:
+                places.give_back()
+                raise
+            if is_open:
+                return self._begin_probe() if asks and self._breaker.is_open else None
             places.give_back()  # The door was shut while we stood in the queue: wait for it without a place.
-        probe = self._begin_probe() if asks and self._breaker.is_open else None
-        try:
-            yield
-        finally:
-            places.give_back()
-            if probe is not None:
-                self._end_probe(probe)
+
+    def leave(self, places: Places, probe: object | None) -> None:
+        """Give back what `enter` took."""
+        places.give_back()
+        if probe is not None:
+            self._end_probe(probe)
 
     def _hold(self, *, asks: bool) -> float:
         """Return for how many seconds nothing may begin; `RegistryDown` where it is not worth waiting for that."""
@@ -195,6 +198,26 @@ class Throttle:
 
     def _pause_left(self) -> float:
         return self._paused_until - self._clock.monotonic()
+
+
+class _Place:
+    """Holds one of *places*; a class, since every HEAD takes one and a generator would cost as much as the rest."""
+
+    __slots__ = ("_asks", "_places", "_probe", "_throttle")
+
+    def __init__(self, throttle: Throttle, places: Places, *, asks: bool) -> None:
+        self._throttle = throttle
+        self._places = places
+        self._asks = asks
+        self._probe: object | None = None
+
+    async def __aenter__(self) -> None:
+        self._probe = await self._throttle.enter(self._places, asks=self._asks)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._throttle.leave(self._places, self._probe)
 
 
 class _Lane:

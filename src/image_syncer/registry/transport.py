@@ -5,19 +5,18 @@ no proxy and whose length is known; aiohttp takes the rest, and is imported when
 (docs/adr/0003-http-library.md).
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from image_syncer.registry.addresses import ANYWHERE, Reach, Zone, zone_of_host
-from image_syncer.registry.lean.answer import Answer
 from image_syncer.registry.lean.dial import Dialer
 from image_syncer.registry.lean.path import LeanPath
 from image_syncer.registry.lean.resolve import Resolver
-from image_syncer.registry.messages import Headers, Request, Response
+from image_syncer.registry.messages import Headers, Request, Response, released
 from image_syncer.registry.options import Limits
 from image_syncer.registry.proxy import proxy_for
 from image_syncer.registry.tls import TlsContexts, TlsPolicy, certificate_directories
@@ -33,9 +32,9 @@ _ORIGINS: Final = 512  # Whose proxies are remembered.
 class _Library(Protocol):
     """The path by an HTTP library."""
 
-    def send(
+    async def ask(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
-    ) -> AbstractAsyncContextManager[Response]:
+    ) -> Response:
         """Send *request*, through *proxy* unless that is None, to an address within *reach*."""
         ...
 
@@ -84,10 +83,8 @@ class Transport:
         if library is not None:
             await library.close()
 
-    def send(
-        self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE
-    ) -> AbstractAsyncContextManager[Response]:
-        """Send *request* and give its answer, whatever its status; it may come while the body still goes out.
+    async def ask(self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE) -> Response:
+        """Send *request* and return its answer, whatever its status; it may come while the body still goes out.
 
         Every address is within *reach*, or `ProtocolError`; where a proxy looks the name up, that is the proxy's
         affair, and only what stands in the URL is judged. Raises `Unavailable` for network trouble and stalls,
@@ -103,13 +100,19 @@ class Transport:
             reach.check_host(origin.host)
         streams = isinstance(request.body, Body) and request.body.length is None
         if self._is_lean and proxy is None and not streams:
-            return _Sending(self._lean, (request, origin, tls, context, reach))
-        return self._by_library().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
+            return await self._lean.ask(request, origin, tls, context, reach)
+        return await self._by_library().ask(request, tls=tls, context=context, proxy=proxy, reach=reach)
+
+    @asynccontextmanager
+    async def send(self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE) -> AsyncGenerator[Response]:
+        """Give the answer to *request* as a context; otherwise as `ask` does."""
+        async with released(await self.ask(request, tls=tls, reach=reach)) as response:
+            yield response
 
     async def zone(self, url: str) -> Zone:
         """Return where the host of *url* lies: by its addresses, or by its text alone where a proxy looks it up.
 
-        Raises as `send` does.
+        Raises as `ask` does.
         """
         origin = origin_of(url)
         named = zone_of_host(origin.host)
@@ -131,24 +134,3 @@ class Transport:
 
             self._library = AiohttpPath(self.limits, self._resolver)
         return self._library
-
-
-class _Sending:
-    """One request on the lean path; a class, since a generator in its place would cost as much as a HEAD itself."""
-
-    __slots__ = ("_answer", "_arguments", "_path")
-
-    def __init__(self, path: LeanPath, arguments: tuple[Request, Origin, TlsPolicy, SSLContext | None, Reach]) -> None:
-        self._path = path
-        self._arguments = arguments
-        self._answer: Answer | None = None
-
-    async def __aenter__(self) -> Response:
-        self._answer = await self._path.ask(*self._arguments)
-        return self._answer
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._answer is not None:
-            await self._answer.release(failed=kind is not None)

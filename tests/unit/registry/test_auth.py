@@ -15,6 +15,7 @@ from aiohttp import web
 from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreError, Unauthorized, Unavailable
 from image_syncer.registry.auth import Grant, lifetime
 from image_syncer.registry.host import Call, Host
+from image_syncer.registry.messages import released
 from image_syncer.registry.options import Access, Credential
 from image_syncer.registry.retry import Clock
 from image_syncer.registry.transport import Transport
@@ -127,7 +128,7 @@ Connect = Callable[..., Awaitable[Host]]
 async def ask(host: Host, *scopes: str, side: Side = "source", body: bytes | None = None) -> int:
     """Return the status of one exchange."""
     call = Call("PUT" if body else "GET", "/v2/a/b/tags/list", side, scopes, body=body)
-    async with host.exchange(call) as response:
+    async with released(await host.ask(call)) as response:
         return response.status
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
 from image_syncer.registry.host import Call, Host
+from image_syncer.registry.messages import released
 from image_syncer.registry.options import Access, Credential, Limits
 from image_syncer.registry.transport import HandshakeBroken, Transport
 
@@ -50,7 +51,7 @@ def host_at(transport: Transport, name: str, *, insecure: bool = False, credenti
 
 async def ask(host: Host, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
     """Return status, address and content of one exchange."""
-    async with host.exchange(Call("GET", target, follow=follow)) as response:
+    async with released(await host.ask(Call("GET", target, follow=follow))) as response:
         return response.status, response.url, (await response.read(1000)).decode()
 
 

@@ -74,5 +74,4 @@ async def test_a_public_registry_leads_inside_as_its_access_says(
     access = Access("registry.example", insecure=insecure, private_network=private)
     host = Host("registry.example", access, transport, counter=lambda _: None)
     with pytest.raises(ProtocolError, match=rf"inward\.example \({refused}\)"):
-        async with host.exchange(Call("GET", "/v2/a/blobs/x", follow=True)):
-            pass
+        await host.ask(Call("GET", "/v2/a/blobs/x", follow=True))

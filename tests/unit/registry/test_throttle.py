@@ -1,7 +1,9 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 
+from image_syncer.errors import RegistryDown, Unavailable
 from image_syncer.registry.options import Limits
 from image_syncer.registry.retry import Clock
 from image_syncer.registry.throttle import Throttle
@@ -88,6 +90,30 @@ async def test_who_stood_in_the_queue_when_the_pause_began_waits_without_a_place
         assert not entered.is_set()
         over.set()
     assert entered.is_set()
+
+
+async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
+    """Whoever stood in the queue then fails without one, so that a daemon can go on when the registry is back."""
+    time = FakeTime()
+    throttle, down = Throttle("registry.test", ONE, time.clock), Unavailable("no answer")
+
+    async def late() -> None:
+        with pytest.raises(RegistryDown):
+            async with throttle.request():
+                pytest.fail("nobody may ask a registry that is given up")
+
+    async with asyncio.TaskGroup() as group:
+        async with throttle.request():
+            group.create_task(late())
+            await settle()
+            with suppress(RegistryDown):
+                while True:
+                    async with throttle.download():  # Nobody but a probe, after a while.
+                        throttle.failed("download", time.seconds, down, congested=True)
+                        time.seconds += 0.1
+    throttle.succeeded("request", time.seconds)
+    async with asyncio.timeout(1), throttle.request():
+        pass
 
 
 def test_a_pause_is_told_once() -> None:

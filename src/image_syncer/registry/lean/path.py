@@ -48,7 +48,7 @@ class LeanPath:
     ) -> Answer:
         """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
 
-        Raises as `Transport.send` does.
+        Raises as `Transport.ask` does.
         """
         head = self._head(request, origin)
         key = (origin, context, reach)
