@@ -43,7 +43,8 @@ def test_a_run_that_finds_nothing_to_do_imports_nothing_heavy(
 ) -> None:
     """With options that people give, checked ones among them; counted in modules, since time depends on the machine."""
     rules = mirrored(cli, source, target)
-    modules = imported(cli, "sync", "--images", rules, "--quiet", "--proc", "8", "--retries", "1", "--no-progress")
+    options = ("--quiet", "--proc", "8", "--retries", "1", "--no-progress", "--patience", "1m")
+    modules = imported(cli, "sync", "--images", rules, *options)
     assert "image_syncer.registry.lean.path" in modules
     assert modules & HEAVY == set()
 

@@ -10,6 +10,7 @@ from typing import Final
 from image_syncer.cli.console import warn, write_result
 from image_syncer.cli.flags import Files, Voice, Work
 from image_syncer.cli.text import number
+from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
@@ -88,8 +89,6 @@ def timeouts(work: Work, written: Timeouts) -> Timeouts:
 def _seconds(text: str | None, option: str, *, least: float) -> float | None:
     if text is None:
         return None
-    from image_syncer.config.native_values import parse_duration  # noqa: PLC0415 - pydantic is slow to import
-
     try:
         seconds = parse_duration(text).total_seconds()
     except ValueError as error:

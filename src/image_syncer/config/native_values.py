@@ -1,14 +1,12 @@
 """The values of strict models: sections that refuse unknown keys, durations with a unit, lists of one."""
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_AMOUNT: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
-_DURATION: Final = re.compile(rf"(?:{_AMOUNT})+")
+from image_syncer.config.duration import parse_duration
+
 _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", "examples": ["10m"]}
 
 
@@ -30,18 +28,6 @@ class Section(BaseModel):
 def known_keys(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the keys of *model* as they are written in a file."""
     return tuple(field.alias or name for name, field in model.model_fields.items())
-
-
-def parse_duration(text: object) -> timedelta:
-    """Return the duration of `90s`, `10m` or `1h30m`; `ValueError` for anything else, a number without a unit too."""
-    if isinstance(text, timedelta):
-        return text
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        raise ValueError("expected a duration with its unit, such as 90s, 10m, 1h30m or 7d")
-    seconds = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_AMOUNT, text))
-    if seconds > _UNITS["d"] * 366:
-        raise ValueError("longer than a year")
-    return timedelta(seconds=seconds)
 
 
 def as_list(value: Any) -> Any:

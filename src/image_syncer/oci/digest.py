@@ -12,6 +12,7 @@ from image_syncer.errors import ContentMismatch, InvalidReference
 _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 # image-spec descriptor.md, "Registered algorithms": exact lengths, lower-case hex.
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HEX = {length: re.compile(rf"[0-9a-f]{{{length}}}") for length in _HEX_LENGTH.values()}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,7 +30,7 @@ class Digest:
         if length is None:
             kind = "unsupported algorithm in" if _GRAMMAR.fullmatch(text) else "not"
             raise InvalidReference(f"{text[:200]!r}: {kind} a digest; expected sha256:<64 hex digits>")
-        if not re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded):
+        if not _HEX[length].fullmatch(encoded):
             raise InvalidReference(
                 f"{text[:200]!r}: not a digest; {algorithm} needs exactly {length} lower-case hex digits"
             )

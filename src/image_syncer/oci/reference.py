@@ -1,7 +1,7 @@
 """Repositories and references: Docker Hub's shorthand is resolved once, here, and nowhere else."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
@@ -112,6 +112,11 @@ class Reference:
             raise InvalidReference(f"{text!r}: a tag or a digest is missing")
         return cls(repository, tag=tag if tag is not None else default_tag)
 
+    def __hash__(self) -> int:
+        # What is usual would hash every part anew; strings know their hash.
+        repository, digest = self.repository, self.digest
+        return hash((repository.registry, repository.path, self.tag or (digest and digest.encoded)))
+
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}" if self.tag is not None else f"{self.repository}@{self.digest}"
 
@@ -122,7 +127,7 @@ class Reference:
 
     def in_repository(self, repository: Repository) -> "Reference":
         """Return the same tag or digest in another repository."""
-        return replace(self, repository=repository)
+        return Reference(repository, self.tag, self.digest)
 
 
 def split_reference(text: str) -> tuple[str, str | None, str | None]:

@@ -116,7 +116,7 @@ class Host:
         own = origin_of(url) == base
         grant = await self._auth.grant(call.scopes, call.side) if own else None
         response = await self._follow(call, url, grant)
-        if not own or origin_of(response.url) != base:
+        if response.status < HTTPStatus.BAD_REQUEST or not own or origin_of(response.url) != base:
             return response
         challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
         if not self._auth.is_worthwhile(response.status, challenge, grant):
@@ -139,22 +139,26 @@ class Host:
 
     async def _follow(self, call: Call, url: str, grant: Grant | None) -> Response:
         """Return the answer from *url*, or from where its redirects lead; *grant* goes to the first origin alone."""
-        origin = origin_of(url)
+        origin = first = origin_of(url)
         for _ in range(self._transport.limits.redirects + 1):
             headers = dict(call.headers)
-            if grant is not None and origin_of(url) == origin:
+            if grant is not None and origin == first:
                 headers["Authorization"] = grant.header
-            response = await self._send(Request(call.method, url, headers, call.body), call.side)
+            response = await self._ask(Request(call.method, url, headers, call.body), origin, call.side)
             location = response.headers.get("Location")
             if not call.follow or response.status not in _REDIRECTS or location is None:
                 return response
             await response.release(failed=False)
             url = join(url, location)
+            origin = origin_of(url)
         raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
 
     async def _send(self, request: Request, side: Side) -> Response:
+        """Return the answer to *request*, wherever that leads, for *side*."""
+        return await self._ask(request, origin_of(request.url), side)
+
+    async def _ask(self, request: Request, origin: Origin, side: Side) -> Response:
         """Return the answer to *request*, which is counted once it may have reached a registry."""
-        origin = origin_of(request.url)
         policy = self._policy(origin)
         try:
             response = await self._transport.ask(request, tls=policy, reach=self._reach(origin, policy))

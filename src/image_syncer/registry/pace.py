@@ -48,7 +48,7 @@ class Latency:
         smoothed = seconds if self.least == inf else self.smoothed + (seconds - self.smoothed) * _SMOOTHING
         slow = smoothed > least * _SLOW_FACTOR + _SLOW_MARGIN_SECONDS
         since = now if self.slow_since is None else self.slow_since
-        return replace(self, least=least, smoothed=smoothed, slow_since=since if slow else None)
+        return type(self)(least, smoothed, since if slow else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Pace:
                 width, decreased_at = max(self._floor, width * _SLOW_DECREASE), now
         elif end.began > decreased_at:
             width = min(self._top(now), width + 1 / width)
-        return replace(self, width=width, decreased_at=decreased_at, latency=latency)
+        return type(self)(self.ceiling, width, self.safe, decreased_at, latency)
 
     @property
     def _floor(self) -> float:

@@ -228,5 +228,6 @@ class _Lane:
         self.places = Places(self.pace.places)
 
     def learn(self, end: Ended, now: float) -> None:
-        self.pace = self.pace.after(end, now)
-        self.places.resize(self.pace.places)
+        before, self.pace = self.pace.places, self.pace.after(end, now)
+        if self.pace.places != before:
+            self.places.resize(self.pace.places)

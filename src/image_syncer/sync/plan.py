@@ -29,6 +29,10 @@ class Copy:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     recheck_seconds: float | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        # Copies are keys at every turn of a run, and no target has more than one or two.
+        return hash(self.target)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedCopy:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file
 from image_syncer.config.model import (
     Configuration,
@@ -22,7 +23,6 @@ from image_syncer.config.model import (
 )
 from image_syncer.config.native_rules import parse_matcher
 from image_syncer.config.native_server import is_loopback, parse_listen
-from image_syncer.config.native_values import parse_duration
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.options import Ceiling, Credential, Timeouts
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate

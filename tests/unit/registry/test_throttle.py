@@ -102,15 +102,14 @@ async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
             async with throttle.request():
                 pytest.fail("nobody may ask a registry that is given up")
 
-    async with asyncio.TaskGroup() as group:
-        async with throttle.request():
-            group.create_task(late())
-            await settle()
-            with suppress(RegistryDown):
-                while True:
-                    async with throttle.download():  # Nobody but a probe, after a while.
-                        throttle.failed("download", time.seconds, down, congested=True)
-                        time.seconds += 0.1
+    async with asyncio.TaskGroup() as group, throttle.request():
+        group.create_task(late())
+        await settle()
+        with suppress(RegistryDown):
+            while True:
+                async with throttle.download():  # Nobody but a probe, after a while.
+                    throttle.failed("download", time.seconds, down, congested=True)
+                    time.seconds += 0.1
     throttle.succeeded("request", time.seconds)
     async with asyncio.timeout(1), throttle.request():
         pass

@@ -60,6 +60,12 @@ def request_head(method: str, url: str, origin: Origin, headers: Mapping[str, st
 
     Raises `ProtocolError` for an address or a header with characters that would end a line, or that no head holds.
     """
+    fields = header_fields(origin, headers)
+    return first_line(method, url, origin) + fields + last_lines(method, length)
+
+
+def first_line(method: str, url: str, origin: Origin) -> bytes:
+    """Return the line that begins a request for *url*, which lies at *origin*; `ProtocolError`."""
     target = url[url.index("//") + 2 :].partition("#")[0]
     start = target.find("/")
     query = target.find("?")
@@ -68,18 +74,28 @@ def request_head(method: str, url: str, origin: Origin, headers: Mapping[str, st
     )
     if not _TARGET.fullmatch(target) or not _NAME.fullmatch(method):
         raise ProtocolError(f"{origin}: an address with characters that no address has")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {origin}"]
+    return f"{method} {target} HTTP/1.1\r\n".encode()
+
+
+def header_fields(origin: Origin, headers: Mapping[str, str]) -> bytes:
+    """Return the lines of *headers* in a request to *origin*, Host first; `ProtocolError`."""
+    lines = [f"Host: {origin}"]
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or _UNSENDABLE.search(value):
             raise ProtocolError(f"{origin}: a header that can not be sent: it has control characters")
         lines.append(f"{name}: {value}")
-    if length is not None or method in _WITH_CONTENT:
-        lines.append(f"Content-Length: {length or 0}")
-    lines.append("\r\n")
+    lines.append("")
     try:
         return "\r\n".join(lines).encode()
     except UnicodeEncodeError as error:
         raise ProtocolError(f"{origin}: a header that can not be sent: it is no Unicode") from error
+
+
+def last_lines(method: str, length: int | None) -> bytes:
+    """Return what ends a request's head, with the *length* of its body in bytes, None where it has none."""
+    return (
+        f"Content-Length: {length or 0}\r\n\r\n".encode() if length is not None or method in _WITH_CONTENT else b"\r\n"
+    )
 
 
 def take_head(received: bytearray) -> Head | None:

@@ -10,7 +10,7 @@ from image_syncer.registry.lean.answer import Answer, Held, Streamed
 from image_syncer.registry.lean.connection import Connection, scratch
 from image_syncer.registry.lean.dial import Dialer
 from image_syncer.registry.lean.exchange import Exchange, Message, Stale
-from image_syncer.registry.lean.head import request_head
+from image_syncer.registry.lean.head import first_line, header_fields, last_lines
 from image_syncer.registry.lean.pipeline import Pipeline
 from image_syncer.registry.lean.pool import Buffers, Key, Pool
 from image_syncer.registry.messages import Request, own_headers
@@ -21,6 +21,7 @@ from image_syncer.registry.urls import Origin
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # Twice is as good as once (RFC 9110, 9.2.2).
 _PIPELINES: Final = 1_000  # Origins that are remembered.
+_FIELDS: Final = 64
 
 
 class LeanPath:
@@ -34,6 +35,8 @@ class LeanPath:
         self._scratch = scratch()
         self._pipelines: dict[Key, Pipeline] = {}
         self._headers = {**own_headers(), "Accept": "*/*"}
+        self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
+        self._fields: dict[tuple[object, ...], bytes] = {}  # Most requests say the same as the one before.
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
@@ -79,11 +82,16 @@ class LeanPath:
     def _head(self, request: Request, origin: Origin) -> bytes:
         body = request.body
         length = None if body is None else len(body) if isinstance(body, bytes) else body.length
-        own = self._headers if body is None else {**self._headers, "Content-Type": "application/octet-stream"}
-        given = {name.lower() for name in request.headers}
-        headers = {name: value for name, value in own.items() if name.lower() not in given}
-        headers.update(request.headers)
-        return request_head(request.method, request.url, origin, headers, length)
+        own = self._headers if body is None else self._body_headers
+        key = origin, body is None, *request.headers.items()
+        fields = self._fields.get(key)
+        if fields is None:
+            given = {name.lower() for name in request.headers}
+            headers = {name: value for name, value in own.items() if name.lower() not in given}
+            if len(self._fields) >= _FIELDS:
+                self._fields.clear()
+            fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
+        return first_line(request.method, request.url, origin) + fields + last_lines(request.method, length)
 
     def _pipeline(self, key: Key) -> Pipeline:
         pipeline = self._pipelines.get(key)

@@ -1,0 +1,21 @@
+"""Durations as people write them: an amount with its unit, or several."""
+
+import re
+from datetime import timedelta
+from typing import Final
+
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_AMOUNT: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
+_DURATION: Final = re.compile(rf"(?:{_AMOUNT})+")
+
+
+def parse_duration(text: object) -> timedelta:
+    """Return the duration of `90s`, `10m` or `1h30m`; `ValueError` for anything else, a number without a unit too."""
+    if isinstance(text, timedelta):
+        return text
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError("expected a duration with its unit, such as 90s, 10m, 1h30m or 7d")
+    seconds = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_AMOUNT, text))
+    if seconds > _UNITS["d"] * 366:
+        raise ValueError("longer than a year")
+    return timedelta(seconds=seconds)
