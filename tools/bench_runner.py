@@ -54,7 +54,7 @@ def _measure_all(bout: "Bout", pairs: int, say: Say) -> Measured:
             break
     if not workload.far:
         ours.counted, theirs.counted = bout.counted("ours"), bout.counted("theirs")
-    floor = Statistics([bout.floor() for _ in range(_FLOOR_RUNS)]) if workload.has_floor else None
+    floor = Statistics([bout.floor() for _ in range(min(pairs, _FLOOR_RUNS))]) if workload.has_floor else None
     return Measured(
         workload.name,
         workload.about,
