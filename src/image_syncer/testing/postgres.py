@@ -49,7 +49,7 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.crash()  # Nobody needs what it would write down at an orderly end.
         self._home.remove()
 
     def url(self, database: str = "postgres") -> str:
