@@ -28,6 +28,8 @@ from image_syncer.queues.message import read_message
 from image_syncer.registry.addresses import zone_of_host
 from image_syncer.registry.auth import Authenticator, lifetime
 from image_syncer.registry.challenge import merge_scopes, parse_challenges, preferred
+from image_syncer.registry.download import content_range
+from image_syncer.registry.endpoint import Answer
 from image_syncer.registry.lean.body import BrokenBody, Chunked
 from image_syncer.registry.lean.head import Head, NotHttp, request_head, take_head
 from image_syncer.registry.listing import next_link
@@ -36,6 +38,7 @@ from image_syncer.registry.messages import Headers, Request, Response
 from image_syncer.registry.options import Access, Credential
 from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
 from image_syncer.registry.retry import Clock
+from image_syncer.registry.session import held_bytes
 from image_syncer.registry.urls import join, origin_of, shown
 from image_syncer.sync.trim import kept_entries, rewrite_index
 from image_syncer.telemetry import as_json, as_text, mask_secrets
@@ -153,6 +156,18 @@ def times(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     assert 60 <= lifetime(document) <= 86400
+
+
+def ranges(data: bytes) -> None:
+    """Ranges of downloads and of uploads: what is understood makes sense and is written as it was read."""
+    written = text(data)
+    found = content_range(written)
+    if found is not None:
+        assert 0 <= found.first <= found.last < (found.total or 10**18)
+        total = "*" if found.total is None else found.total
+        assert content_range(f"bytes {found.first}-{found.last}/{total}") == found
+    held = held_bytes(Answer(204, Headers([("Range", written)]), "https://registry.example/"))
+    assert held is None or 1 < held <= 10**18
 
 
 def token(data: bytes) -> None:
@@ -301,6 +316,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "chunked": Target(chunked, words.CHUNKS, words.HTTP_WORDS),
     "refusal": Target(refusal, words.REFUSALS, words.JSON_WORDS),
     "times": Target(times, words.TIMES, words.TEXT_WORDS),
+    "ranges": Target(ranges, words.RANGES, words.RANGE_WORDS),
     "token": Target(token, words.TOKENS, words.TEXT_WORDS),
     "configuration": Target(configuration, words.FILES, words.YAML_WORDS),
     "webhook": Target(webhook, words.HOOKS, words.JSON_WORDS),

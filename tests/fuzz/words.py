@@ -77,6 +77,14 @@ REFUSALS: Final = (
     b'"text"',
 )
 TIMES: Final = (b"120", b"Wed, 21 Oct 2037 07:28:00 GMT", b"Wed, 21 Oct 2037 07:28:00 -0000", b"1e400", b"-1", b"60.5")
+RANGES: Final = (
+    b"bytes 5-9/10",
+    b"Bytes 0-999999999999999999/*",
+    b" bytes 9-5/10 ",
+    b"0-8388607",
+    b"bytes=0-5",
+    b"0-0",
+)
 FILES: Final = (
     (
         b"version: 1\nregistries:\n  a.io: {username: u, password: '${A}'}\nrules:\n"
@@ -215,4 +223,5 @@ YAML_WORDS: Final = (
     b"%",
     b"? ",
 )
+RANGE_WORDS: Final = (b"bytes", b" ", b"=", b"-", b"/", b"*", b"0", b"9", b"9" * 18, b"-1", b"\xd9\xa3")
 REFERENCE_WORDS: Final = (b"/", b":", b"@", b".", b"_", b"__", b"-", b"sha256:", b"docker.io", b"A", b"[", b"]")

@@ -24,7 +24,13 @@ from image_syncer.registry.lean.resolve import Resolver
 from image_syncer.registry.messages import Flow, Headers, Request, Response, own_headers
 from image_syncer.registry.options import Limits
 from image_syncer.registry.tls import TlsPolicy
-from image_syncer.registry.trouble import explain_break, explain_connecting, explain_resolving, why
+from image_syncer.registry.trouble import (
+    explain_break,
+    explain_connecting,
+    explain_overdue,
+    explain_resolving,
+    why,
+)
 from image_syncer.registry.upload import Body, Upload, sliced
 from image_syncer.registry.urls import origin_of
 from image_syncer.store import Chunk
@@ -140,8 +146,9 @@ class AiohttpPath:
         if upload is not None and upload.length is not None:
             headers["Content-Length"] = str(upload.length)
         session = self._session(request.url, way)
+        watch = asyncio.timeout(None if upload else self._limits.patience_seconds)
         try:
-            async with asyncio.timeout(None if upload else self._limits.patience_seconds) as watch:
+            async with watch:
                 if upload is not None:
                     upload.watch(watch)
                 return await session.request(
@@ -157,6 +164,8 @@ class AiohttpPath:
         except (aiohttp.ClientError, OSError) as error:
             host = str(origin_of(request.url))
             trouble = (upload.failure if upload else None) or _explain(error, host, way, self._limits)
+            if upload is None and watch.expired():
+                trouble = explain_overdue(host, self._limits.patience_seconds)
         finally:
             if upload is not None:
                 upload.watch(None)

@@ -8,6 +8,7 @@ replica to the next would only send everything anew.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +24,24 @@ GAIN_BYTES: Final = 64 * 1024
 """An attempt that got so much further does not use up patience."""
 
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """Which bytes an answer has: from *first* to *last*, of *total* (None: that is not told)."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def content_range(value: str | None) -> ContentRange | None:
+    """Return what the header Content-Range says; None without one that makes sense (RFC 9110, 14.4)."""
+    match = _CONTENT_RANGE.fullmatch((value or "").strip())
+    if match is None:
+        return None
+    found = ContentRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
+    return found if found.first <= found.last and (found.total is None or found.last < found.total) else None
 
 
 class Download:
@@ -101,11 +120,11 @@ class Download:
         if response.status == HTTPStatus.OK:  # It does not do ranges.
             self._check_total(response.announced)
             return self._at
-        found = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
-        if found is None or int(found[1]) != self._at:
+        found = content_range(response.headers.get("Content-Range"))
+        if found is None or found.first != self._at:
             message = f"{self._asked.what}: asked for the bytes from {self._at} on, the registry sends others"
             raise ProtocolError(message, status=response.status)
-        self._check_total(None if found[3] == "*" else int(found[3]))
+        self._check_total(found.total)
         return 0
 
     def _check_total(self, total: int | None) -> None:

@@ -74,6 +74,14 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
     )
 
 
+def explain_overdue(host: str, seconds: float) -> Unavailable:
+    """Return what it means that *host* kept sending something, but no whole head of an answer within *seconds*."""
+    return Unavailable(
+        f"{host}: no whole answer to one request within {seconds:g} s",
+        remedy="if it is that slow, raise timeouts.stall (--stall-timeout), from which that limit follows",
+    )
+
+
 def explain_break(causes: Iterable[BaseException | None], host: str) -> StoreError:
     """Return what a break after the handshake means: under TLS 1.3 an alert may come as late as that."""
     alert = next(

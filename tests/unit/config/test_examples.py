@@ -7,6 +7,7 @@ import pytest
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import ForkSettings, Login
 from image_syncer.oci import PlatformFilter
+from image_syncer.registry.options import Ceiling, Credential, Timeouts
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_PASSWORD": "three", "TEAM": "blue"}
@@ -52,14 +53,19 @@ def test_both_syntaxes_say_the_same() -> None:
 
 
 def test_the_native_file_loads() -> None:
-    """Rules by the clock and for events, hooks with their proofs, a queue, a server: without a warning."""
+    """Logins, times, rules by the clock and for events, hooks with their proofs, a queue, a server: no warning."""
     secrets = {"HARBOR_HOOK_SECRET": "c", "HUB_HOOK_SECRET": "0123456789abcdef" * 2, "GITHUB_HOOK_SECRET": "e"}
-    more = {"RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g", "API_TOKEN": "h"}
+    more = {"RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g", "API_TOKEN": "h", "DOCKER_HUB_TOKEN_2": "i"}
     environment = {**ENVIRONMENT, **secrets, **more}
     loaded = load_file(EXAMPLES / "native.yaml", platforms=PlatformFilter(), environment=environment)
     assert [rule.name for rule in loaded.rules] == ["nginx", "payments", "team"]
     assert [schedule.rule for schedule in loaded.schedules] == ["nginx", "payments"]
     assert [hook.kind for hook in loaded.hooks] == ["harbor", "dockerhub", "github"]
+    hub = loaded.access[0]
+    logins = [access.credential for access in (hub, *hub.further)]
+    assert logins == [Credential("example", "two"), Credential("example-2", "i")]
+    assert loaded.timeouts == Timeouts(connect=10, stall=30, image=7200, patience=1800)
+    assert loaded.ceilings == {"registry.example.com": Ceiling(transfers=10, requests=64)}
     assert loaded.server is not None
     assert loaded.server.login == Login("operator", "g")
     assert (len(loaded.access), len(loaded.queues), loaded.warnings) == (3, 1, ())

@@ -5,8 +5,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from aiohttp import web
 
-from image_syncer.errors import ImageSyncerError, ProtocolError, TooLarge, Unavailable
+from image_syncer.errors import Denied, ImageSyncerError, ProtocolError, TooLarge, Unavailable
 from image_syncer.registry import messages
 from image_syncer.registry.lean.exchange import INFORMATIONAL
 from image_syncer.registry.lean.head import FIELDS_LIMIT, HEAD_BYTES
@@ -14,6 +15,9 @@ from image_syncer.registry.messages import PROGRESS_BYTES, Flow, Headers
 from image_syncer.registry.options import Limits
 from image_syncer.registry.tls import TlsContexts, TlsPolicy
 from image_syncer.registry.transport import Request, Transport
+from image_syncer.registry.upload import sliced
+from image_syncer.testing import FakeRegistry
+from support.clients import client
 
 Listen = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -110,6 +114,38 @@ async def test_an_endless_body_ends_at_the_limit(answering: Answering, open_tran
         await get(await open_transport(), url, 65536)
 
 
+HURRIED = Limits(connect_seconds=0.5, stall_seconds=1.0)
+DRIP = (b"HTTP/1.1 200 OK\r\nX-A: ", *[b"a"] * 200)
+
+
+@BOTH
+@pytest.mark.parametrize(("method", "body", "limit"), [("GET", None, 3), ("HEAD", None, 3), ("PUT", b"body", 3)])
+async def test_a_head_that_drips_is_not_waited_for(
+    answering: Answering, open_transport: Open, method: str, body: bytes | None, limit: int
+) -> None:
+    """A byte now and then is no stall, so that is not what is said: which limit it was, and what changes it."""
+    url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
+    with pytest.raises(Unavailable, match=f"no whole answer to one request within {limit} s") as raised:
+        async with asyncio.timeout(8):
+            await _status(transport, Request(method, url, body=body))
+    assert "raise timeouts.stall (--stall-timeout)" in (raised.value.remedy or "")
+
+
+async def test_a_head_that_drips_after_a_body_that_streams_is_not_waited_for(
+    answering: Answering, open_transport: Open
+) -> None:
+    """How long the body takes is another matter; from its last byte on the stall time counts twice."""
+    url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
+    with pytest.raises(Unavailable, match="no whole answer to one request within 2 s"):
+        async with asyncio.timeout(8):
+            await _status(transport, Request("PUT", url, body=sliced(b"body")))
+
+
+async def _status(transport: Transport, request: Request) -> int:
+    async with transport.send(request, tls=VERIFY) as response:
+        return response.status
+
+
 @BOTH
 async def test_a_drip_is_a_stall(answering: Answering, open_transport: Open) -> None:
     """A byte now and then keeps nobody waiting for ever."""
@@ -160,3 +196,25 @@ def test_tls_before_1_2_is_not_spoken() -> None:
     for insecure in (False, True):
         context = TlsContexts({}, ()).context(TlsPolicy("registry.example", insecure))
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+async def test_the_words_of_a_refusal_are_waited_for_a_moment_only() -> None:
+    """The status is known; what has come until then is in the message, and the time is that of `error_seconds`."""
+
+    async def drip(request: web.Request) -> web.StreamResponse | None:
+        if "/manifests/" not in request.path:
+            return None
+        refusal = web.StreamResponse(status=403, headers={"Content-Length": "5000"})
+        await refusal.prepare(request)
+        await refusal.write(b"no entry ")
+        for _ in range(40):  # For 10 s; it is hung up on before that.
+            await refusal.write(b".")
+            await asyncio.sleep(0.25)
+        return refusal
+
+    limits = Limits(connect_seconds=5.0, stall_seconds=20.0, error_seconds=0.5)
+    async with FakeRegistry() as fake, client(limits=limits) as registries:
+        fake.intercept.append(drip)
+        with pytest.raises(Denied, match=r"answered 403: no entry \."):
+            async with asyncio.timeout(6):
+                await registries.source(fake.repository("app")).manifest("v1")

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.registry.download import ContentRange, content_range
 from image_syncer.registry.repository import RegistrySource
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.fake_registry import Interceptor
@@ -273,3 +274,24 @@ async def test_a_small_blob_is_read_from_the_middle_too(fake: FakeRegistry, sour
     fake.load("app", single("small", layers=[small]))
     async with source.open(small.descriptor, 4) as chunks:
         assert b"".join([bytes(chunk) async for chunk in chunks]) == b"456789"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("bytes 3-9/10", ContentRange(3, 9, 10)),
+        (" BYTES 0-0/* ", ContentRange(0, 0, None)),
+        ("bytes 9-3/10", None),
+        ("bytes 3-10/10", None),
+        ("bytes */10", None),
+        ("items 3-9/10", None),
+        ("bytes 3-9", None),
+        ("bytes 3-9/1e3", None),
+        (f"bytes 0-1/{'9' * 19}", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_range_says_which_bytes_came_or_nothing(header: str | None, expected: ContentRange | None) -> None:
+    """What makes no sense is no range."""
+    assert content_range(header) == expected

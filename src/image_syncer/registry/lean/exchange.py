@@ -9,7 +9,7 @@ from image_syncer.errors import ProtocolError, StoreError, Unavailable
 from image_syncer.registry.lean.connection import Connection
 from image_syncer.registry.lean.head import Head, NotHttp, take_head
 from image_syncer.registry.options import Limits
-from image_syncer.registry.trouble import explain_break
+from image_syncer.registry.trouble import explain_break, explain_overdue
 from image_syncer.registry.upload import PIECE_BYTES, Body, announced, sliced
 
 INFORMATIONAL: Final = 20
@@ -41,7 +41,7 @@ class Exchange:
         self._scratch = scratch
         self._stall_seconds = limits.stall_seconds
         self._loop = asyncio.get_running_loop()
-        self._until = message.until
+        self._until, self._until_seconds = message.until, limits.patience_seconds
         self._informational = 0
         self._early: Head | None = None
         connection.has_news = False  # Whatever it was belonged to an earlier request, or to the handshake.
@@ -73,7 +73,8 @@ class Exchange:
         self._connection.watch()
         sent = await self._pass(memoryview(self._message.head)) and await self._stream(body)
         # The last piece has to pass, and the answer must come.
-        self._until = self._loop.time() + 2 * self._stall_seconds
+        self._until_seconds = 2 * self._stall_seconds
+        self._until = self._loop.time() + self._until_seconds
         return sent
 
     async def _stream(self, body: Body) -> bool:
@@ -124,6 +125,8 @@ class Exchange:
         return None
 
     def _stalled(self) -> StoreError:
+        if self._loop.time() >= self._until:
+            return explain_overdue(self._message.host, self._until_seconds)
         return Unavailable(f"{self._message.host}: nothing was sent or received for {self._stall_seconds:g} s")
 
     def _broken(self, error: OSError) -> StoreError:

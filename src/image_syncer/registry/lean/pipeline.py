@@ -18,6 +18,7 @@ from image_syncer.registry.lean.head import Head, NotHttp, take_head
 from image_syncer.registry.lean.lanes import BLOCKED_SECONDS, TRUSTED_ANSWERS, choose
 from image_syncer.registry.lean.pool import IDLE_SECONDS
 from image_syncer.registry.options import Limits
+from image_syncer.registry.trouble import explain_overdue
 
 Open = Callable[[], Awaitable[Connection]]
 
@@ -159,7 +160,14 @@ class Lane:
             self._timer = self._loop.call_at(soon, self._watch_time)
         else:
             self._timer = None
-            self.end(Unavailable(f"{self._pipeline.host}: nothing was sent or received for {limits.stall_seconds:g} s"))
+            self.end(self._overdue(now))
+
+    def _overdue(self, now: float) -> Unavailable:
+        """Return which time the first answer has not kept."""
+        host, limits = self._pipeline.host, self._pipeline.limits
+        if self._waiting and now >= self._waiting[0].since + limits.patience_seconds:
+            return explain_overdue(host, limits.patience_seconds)
+        return Unavailable(f"{host}: nothing was sent or received for {limits.stall_seconds:g} s")
 
 
 class _Slot:

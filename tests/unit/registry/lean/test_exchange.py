@@ -86,23 +86,6 @@ async def test_a_head_with_two_lengths_closes_its_connection(listen: Serve, open
         await ended.wait()
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_head_that_drips_is_not_waited_for(listen: Serve, open_transport: Open, method: str) -> None:
-    """A byte now and then is no sign of life: the whole head has its bound."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nX-A: ")
-        while not reader.at_eof():
-            writer.write(b"a")
-            await asyncio.sleep(0.1)
-
-    url, transport = f"http://127.0.0.1:{await listen(talk)}/", await open_transport(IMPATIENT)
-    async with asyncio.timeout(10):
-        with pytest.raises(Unavailable, match="nothing was sent or received"):
-            await ask(transport, Request(method, url))
-
-
 async def test_chunks_are_read_and_the_connection_serves_again(listen: Serve, open_transport: Open) -> None:
     """Real registries list their tags in chunks."""
     connections: list[int] = []
