@@ -9,8 +9,19 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode, urljoin
 
-from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreError, Unauthorized, Unavailable
+from image_syncer.errors import (
+    Denied,
+    InsecureConnection,
+    ProtocolError,
+    RateLimited,
+    Side,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+    UnknownHost,
+)
 from image_syncer.oci.document import parse_object
+from image_syncer.registry.barrier import Barrier
 from image_syncer.registry.challenge import Challenge, merge_scopes
 from image_syncer.registry.flight import SingleFlight
 from image_syncer.registry.messages import compressed, released
@@ -77,6 +88,7 @@ class Authenticator:
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
         self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._flights: SingleFlight[_Key, _Token] = SingleFlight()
+        self._barrier = Barrier()
 
     def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
         """Answer *challenge*, seen at the URL *base*, from now on.
@@ -152,11 +164,18 @@ class Authenticator:
         return await self._flights.do(key, lambda: self._fetch_and_keep(key, side)), True
 
     async def _fetch_and_keep(self, key: _Key, side: Side) -> _Token:
+        began = self._clock.monotonic()
+        if (closed := self._barrier.closed(began)) is not None:
+            raise closed
         try:
             token = await self._fetch(key, side)
         except (Unauthorized, Denied) as refusal:
             _keep(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
             raise
+        except (UnknownHost, InsecureConnection) as failure:
+            self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
+            raise
+        self._barrier = Barrier()
         _keep(self._tokens, key, token)
         return token
 

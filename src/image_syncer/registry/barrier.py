@@ -22,18 +22,24 @@ class Barrier:
     """What is known of the way to a registry: the *last* failure of *failures* in a row, believed *until* then.
 
     From the second one on it is believed for 4 s, and twice as long each time, up to a minute; times are in seconds on
-    one clock.
+    one clock. *known_at* is when the last one was found.
     """
 
     last: StoreError | None = None
     failures: int = 0
     until: float = -inf
+    known_at: float = -inf
 
-    def after_failure(self, failure: Closed, now: float) -> Self:
-        """Return what is known after *failure*, which was found *now*."""
+    def after_failure(self, failure: Closed, began: float, now: float) -> Self:
+        """Return what is known after *failure*, for which one *began* to look then and which was found *now*.
+
+        Who began before the last one was found saw the same moment, and adds nothing.
+        """
+        if began < self.known_at:
+            return self
         failures = self.failures + 1
         seconds = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures - _TRUSTED_FAILURES, 8))
-        return type(self)(failure, failures, now + seconds if failures >= _TRUSTED_FAILURES else -inf)
+        return type(self)(failure, failures, now + seconds if failures >= _TRUSTED_FAILURES else -inf, now)
 
     def closed(self, now: float) -> StoreError | None:
         """Return why nobody need try *now*, None where somebody may."""

@@ -191,10 +191,11 @@ class Host:
         return self._base
 
     async def _find_way(self, side: Side) -> Origin:
+        began = self._clock.monotonic()
         try:
             return await self._settle(side)
         except (UnknownHost, InsecureConnection) as failure:
-            self._barrier = self._barrier.after_failure(failure, self._clock.monotonic())
+            self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
             raise
 
     async def _settle(self, side: Side) -> Origin:

@@ -16,7 +16,7 @@ from image_syncer.oci import Repository
 from image_syncer.registry.barrier import Barrier
 from image_syncer.store import process_memories
 from image_syncer.sync.result import CopyResult, Outcome
-from image_syncer.testing import FakeRegistry
+from image_syncer.testing import FakeRegistry, faults
 from image_syncer.testing.images import single
 from support.clients import FakeTime, client
 from support.runs import rule
@@ -43,9 +43,10 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def mirrored(fake: FakeRegistry, target: str) -> list[CopyResult]:
-    """Copy 200 images of *fake* to the registry *target* in one run."""
+    """Copy 200 images of *fake* to as many repositories of the registry *target* in one run."""
     fake.load("app", single("seed"), *(f"v{number}" for number in range(IMAGES)))
-    rules = [rule(f"v{number}", Repository(target, "copy"), source=fake.repository("app")) for number in range(IMAGES)]
+    source = fake.repository("app")
+    rules = [rule(f"v{number}", Repository(target, f"copy/{number}"), source=source) for number in range(IMAGES)]
     async with client(FakeTime(), limits=Options().limits) as registries:
         syncer = Syncer(registries, Options(retries=1), process_memories(), rng=Random(1))
         return list((await syncer.sync(rules)).results)
@@ -99,6 +100,20 @@ async def test_a_certificate_that_is_not_trusted_is_looked_at_twice_for_200_imag
     assert f"set insecure: true for {STRANGER}:{port}" in (remedy or "")
 
 
+async def test_a_token_server_that_does_not_exist_is_looked_up_twice_for_200_rights(looked_up: list[str]) -> None:
+    """Each repository needs a token of its own, and nobody is there to give one."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="https://{NOWHERE}/token",service="s"'}
+    async with FakeRegistry() as fake, FakeRegistry() as target:
+        target.faults.add(faults.answer(401, headers=challenge))
+        results = await mirrored(fake, target.host)
+    assert 1 <= len(looked_up) <= 5  # Those that began before the second failure was known, some of them together.
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    ((reason, remedy),) = {(result.reason, result.remedy) for result in results}
+    assert reason is not None
+    assert reason.startswith(f"{NOWHERE}: there is no such registry")
+    assert remedy is not None
+
+
 async def test_a_name_that_exists_after_all_is_found_again(looked_up: list[str], fake_time: FakeTime) -> None:
     """What was found out is believed for a while: a daemon goes on for years."""
     async with client(fake_time) as registries:
@@ -123,9 +138,18 @@ def test_one_failure_may_be_a_moments_mistake() -> None:
     """From the second one on it is believed, each time twice as long, up to a minute."""
     barrier, believed = Barrier(), list[float]()
     for number in range(8):
-        barrier = barrier.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number)
+        barrier = barrier.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number, 100.0 * number)
         believed.append(barrier.until - 100.0 * number)
     assert believed == [float("-inf"), 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_failures_of_one_moment_are_one() -> None:
+    """However many looked at the same time."""
+    barrier = Barrier()
+    for _ in range(30):
+        barrier = barrier.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
+    assert (barrier.failures, barrier.closed(2.0)) == (1, None)
+    assert barrier.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).closed(3.0) is not None
 
 
 @pytest.mark.parametrize("failure", [UnknownHost("r.io: no", remedy="look"), InsecureConnection("r.io: bad", code="X")])
@@ -133,7 +157,7 @@ def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureCon
     """An exception that is raised in many tasks would grow a traceback of all of them."""
     cause = OSError("why")
     failure.__cause__ = cause
-    barrier = Barrier().after_failure(failure, 0.0).after_failure(failure, 1.0)
+    barrier = Barrier().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
     told = barrier.closed(2.0)
     assert isinstance(told, StoreError)
     assert told is not failure
