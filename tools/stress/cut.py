@@ -76,10 +76,19 @@ class CutOptions:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be sent at most, beside the size: in one run, and in a killed one and its rerun together."""
+    """How much may be sent at most, beside the size: in one run, and in a killed one and its rerun together.
+
+    A source keeps what it has, so it may be read as any end may be spoken to where sessions survive: what was on its
+    way is lost with each cut there as well.
+    """
 
     once: float
     killed: float
+
+    @property
+    def read_once(self) -> float:
+        """How much may be read at most in one run."""
+        return max(SURVIVING, self.once)
 
     @classmethod
     def of(cls, target: str, size_bytes: int, cut_bytes: int) -> "Bounds":
@@ -229,11 +238,13 @@ class Pair:
     def broken(self, once: Sent, killed: Sequence[Sent]) -> Iterator[str]:
         """Yield the promises that were broken."""
         bounds, name = self.bounds, f"{self.source} to {self.target}"
-        for what, most, sent in (("", bounds.once, once), *((", killed", bounds.killed, each) for each in killed)):
+        killings = ((", killed", bounds.killed, bounds.killed, each) for each in killed)
+        for what, read, written, sent in (("", bounds.read_once, bounds.once, once), *killings):
             if sent.failure:
                 yield f"{name}{what}: {sent.failure}"
-            elif max(sent.read, sent.written) > most:
-                yield f"{name}{what}: {sent.read:.3f} read, {sent.written:.3f} sent; at most {most:.3f} times the size"
+            elif sent.read > read or sent.written > written:
+                most = f"at most {read:.3f} and {written:.3f} times the size"
+                yield f"{name}{what}: {sent.read:.3f} read, {sent.written:.3f} sent; {most}"
 
     @property
     def bounds(self) -> Bounds:
