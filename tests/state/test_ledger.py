@@ -1,6 +1,7 @@
 """Trouble with the state ends no run: it is told once, and everything goes on as without a state."""
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, closing
@@ -243,6 +244,34 @@ async def test_the_same_is_not_asked_twice(file: Path) -> None:
             found = await knowledge.holders("target.test", [digest("a"), digest("b"), digest("c")])
             assert found == {digest("a"): HERE}
         assert archive.asked[1:] == [[digest("a"), digest("b"), digest("c")]]
+
+
+def digests_alive() -> int:
+    """Return how many digests somebody still holds."""
+    gc.collect()
+    return sum(isinstance(each, Digest) for each in gc.get_objects())
+
+
+async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path) -> None:
+    """What is written is asked of the archive again, and what was not there is forgotten when that may have changed."""
+    time, before = [0.0], digests_alive()
+    async with open_state(str(file)) as state:
+        archive = StateArchive(state.database, keep=KEEP)
+        ledger = Ledger(over(state), pytest.fail)
+        await archive.write([BlobNote(HERE, digest("known"))], tidy=False)  # So that the registry is no stranger.
+        knowledge = RememberedKnowledge(ledger, lambda: time[0])
+        for second in range(800):
+            time[0] = float(second)
+            fresh = [blob(f"{second}/{number}") for number in range(30)]
+            assert await knowledge.holders("target.test", [one.digest for one in fresh]) == {}
+            for one in fresh:
+                knowledge.placed(HERE, one)
+            if second % 100 == 0:
+                await ledger.flush()
+        await ledger.flush()
+        assert digests_alive() - before <= 2 * MOST_NOTES + 100  # 24 000 were seen.
+        oldest, latest = digest("0/0"), digest("799/0")
+        assert await knowledge.holders("target.test", [oldest, latest]) == {oldest: HERE, latest: HERE}
 
 
 async def test_questions_that_come_together_are_one_query(file: Path) -> None:

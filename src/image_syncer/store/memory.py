@@ -11,9 +11,10 @@ _LIMIT = 50_000
 
 
 class MemoryKnowledge:
-    """`Knowledge` that ends with the process; the oldest of 50 000 blobs are forgotten."""
+    """`Knowledge` that ends with the process; the oldest blobs beyond *limit* are forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = _LIMIT) -> None:
+        self._limit = limit
         self._holders: OrderedDict[tuple[str, Digest], Repository] = OrderedDict()
 
     async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
@@ -30,7 +31,7 @@ class MemoryKnowledge:
         key = repository.registry, digest
         self._holders[key] = repository
         self._holders.move_to_end(key)
-        if len(self._holders) > _LIMIT:
+        if len(self._holders) > self._limit:
             self._holders.popitem(last=False)
 
     def knows(self, registry: str, digest: Digest) -> bool:
@@ -45,10 +46,11 @@ class MemoryKnowledge:
 
 
 class MemoryHistory:
-    """`History` that ends with the process; the oldest of 50 000 entries of each kind are forgotten."""
+    """`History` that ends with the process; the oldest entries of each kind beyond *limit* are forgotten."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = _LIMIT) -> None:
         self._clock = clock
+        self._limit = limit
         self._trimmed: OrderedDict[tuple[Digest, PlatformFilter], Digest] = OrderedDict()
         self._confirmed: OrderedDict[tuple[Repository, str], tuple[Digest, float]] = OrderedDict()
 
@@ -59,7 +61,7 @@ class MemoryHistory:
     def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
         """Note that *platforms* leave *trimmed* of *source*."""
         self._trimmed[source, platforms] = trimmed
-        if len(self._trimmed) > _LIMIT:
+        if len(self._trimmed) > self._limit:
             self._trimmed.popitem(last=False)
 
     async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
@@ -77,7 +79,7 @@ class MemoryHistory:
             key = copy.target.repository, copy.target.identifier
             self._confirmed[key] = copy.target_digest, self._clock()
             self._confirmed.move_to_end(key)
-            if len(self._confirmed) > _LIMIT:
+            if len(self._confirmed) > self._limit:
                 self._confirmed.popitem(last=False)
 
 

@@ -14,12 +14,13 @@ from typing import Final, Generic, TypeVar
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
 from image_syncer.store.archive import BlobNote, Shelf, TrimKey, TrimNote, UploadNote, may_be_kept
-from image_syncer.store.ledger import Ledger
+from image_syncer.store.ledger import MOST_NOTES, Ledger
 from image_syncer.store.memory import MemoryHistory, MemoryKnowledge, MemoryUploads
 from image_syncer.store.roles import Confirmed, History, Knowledge, Unfinished, UploadJournal
 
 _LATELY_SECONDS: Final = 300.0  # Others may have found out more by then.
 _LATELY_LIMIT: Final = 50_000
+_AT_HAND: Final = 2 * MOST_NOTES  # What is not written yet, and as much again; the archive has the rest.
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -79,7 +80,7 @@ class RememberedKnowledge:
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
-        self._own = MemoryKnowledge()
+        self._own = MemoryKnowledge(_AT_HAND)
         self._absent: _Lately[tuple[str, Digest]] = _Lately(clock)
         self._strange: _Lately[str] = _Lately(clock)
         self._lost: _Lately[tuple[Repository, Digest]] = _Lately(clock)
@@ -125,7 +126,7 @@ class RememberedHistory:
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
-        self._own = MemoryHistory(clock)
+        self._own = MemoryHistory(clock, _AT_HAND)
         self._absent: _Lately[TrimKey] = _Lately(clock)
         self._asking: _Together[TrimKey, Digest] = _Together(
             lambda keys: ledger.ask(lambda archive: archive.trimmed(keys), otherwise={})
@@ -203,10 +204,14 @@ class _Lately(Generic[Key]):
     def __contains__(self, key: Key) -> bool:
         return self._clock() - self._added.get(key, -math.inf) < _LATELY_SECONDS
 
+    def __len__(self) -> int:
+        return len(self._added)
+
     def add(self, key: Key) -> None:
-        self._added[key] = self._clock()
+        now = self._clock()
+        self._added[key] = now
         self._added.move_to_end(key)
-        if len(self._added) > _LATELY_LIMIT:
+        while len(self._added) > _LATELY_LIMIT or now - next(iter(self._added.values())) >= _LATELY_SECONDS:
             self._added.popitem(last=False)
 
     def discard(self, key: Key) -> None:
