@@ -113,22 +113,3 @@ def test_a_storm_meets_every_pair_of_habits(module: Callable[[str], Any]) -> Non
     """Each profile is a source and a target in turn, and none its own counterpart."""
     pairs = [module("storm").pair_of(seed) for seed in range(1, 111)]
     assert len({(source.name, target.name) for source, target in pairs}) == 110
-
-
-@pytest.mark.parametrize(
-    ("target", "read", "written", "broken"),
-    [
-        ("docker-registry", 1.099, 1.068, False),
-        ("docker-registry", 1.099, 1.07, True),  # It loses an upload: one cut length, and a tenth of that.
-        ("docker-registry", 1.101, 1.0, True),
-        ("oci", 1.099, 1.099, False),
-        ("oci", 1.0, 1.101, True),
-    ],
-)
-def test_each_side_has_a_bound_of_its_own(
-    module: Callable[[str], Any], target: str, read: float, written: float, broken: bool
-) -> None:
-    """A source keeps what it has, whatever becomes of the upload."""
-    cut, mib = module("cut"), 1024 * 1024
-    pair = cut.Pair("ecr", target, 1024 * mib, 64 * mib)
-    assert bool(list(pair.broken(cut.Sent(read, written, 18, 1.0), []))) is broken

@@ -87,12 +87,31 @@ def test_more_than_that_breaks_a_promise_and_so_does_a_failure(module: Callable[
     good = cut.Sent(1.01, 1.02, 8, 1.0)
     assert list(pair.broken(good, [good])) == []
     assert list(pair.broken(cut.Sent(1.11, 1.0, 8, 1.0), [])) == [
-        "docker-registry to oci: 1.110 read, 1.000 sent; at most 1.100 times the size"
+        "docker-registry to oci: 1.110 read, 1.000 sent; at most 1.100 and 1.100 times the size"
     ]
     assert list(pair.broken(good, [good, cut.Sent(1.0, 1.16, 8, 1.0)])) == [
-        "docker-registry to oci, killed: 1.000 read, 1.160 sent; at most 1.150 times the size"
+        "docker-registry to oci, killed: 1.000 read, 1.160 sent; at most 1.150 and 1.150 times the size"
     ]
     assert list(pair.broken(cut.Sent(1.0, 1.0, 8, 1.0, "exit code 1"), [])) == ["docker-registry to oci: exit code 1"]
+
+
+@pytest.mark.parametrize(
+    ("target", "read", "written", "broken"),
+    [
+        ("docker-registry", 1.099, 1.068, False),
+        ("docker-registry", 1.099, 1.07, True),  # It loses an upload: one cut length, and a tenth of that.
+        ("docker-registry", 1.101, 1.0, True),
+        ("oci", 1.099, 1.099, False),
+        ("oci", 1.0, 1.101, True),
+    ],
+)
+def test_each_side_has_a_bound_of_its_own(
+    module: Callable[[str], Any], target: str, read: float, written: float, broken: bool
+) -> None:
+    """A source keeps what it has, whatever becomes of the upload."""
+    cut = module("cut")
+    pair = cut.Pair("ecr", target, 1024 * _MIB, 64 * _MIB)
+    assert bool(list(pair.broken(cut.Sent(read, written, 18, 1.0), []))) is broken
 
 
 def test_every_profile_is_tried_at_both_ends(module: Callable[[str], Any]) -> None:
