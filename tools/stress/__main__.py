@@ -72,7 +72,7 @@ _COMMANDS: Mapping[str, Command] = {
         "one big blob over lines that cut every connection, and with a kill -9 in its middle",
         cut.run,
         cut.CutOptions,
-        {"size": 1024, "profile_size": 256, "cut": 64, "kills": 3, "seed": 1, "only": ""},
+        {"size": 1024, "profile_size": 1024, "cut": 64, "kills": 3, "seed": 1, "only": ""},
     ),
     "crash": Command(
         "a one-shot run gets kill -9 at random moments, while somebody pulls from its target",
