@@ -31,7 +31,7 @@ from image_syncer.registry.challenge import merge_scopes, parse_challenges, pref
 from image_syncer.registry.download import content_range
 from image_syncer.registry.endpoint import Answer
 from image_syncer.registry.lean.body import BrokenBody, Chunked
-from image_syncer.registry.lean.head import Head, NotHttp, request_head, take_head
+from image_syncer.registry.lean.head import Head, NotHttp, header_fields, request_head, take_head
 from image_syncer.registry.listing import next_link
 from image_syncer.registry.logins import parse_login_file
 from image_syncer.registry.messages import Headers, Request, Response
@@ -175,8 +175,9 @@ def token(data: bytes) -> None:
     header, _, body = data.partition(b"\n")
 
     async def ask(request: Request, _: Side) -> Response:
-        request_head(request.method, request.url, origin_of(request.url), request.headers, None)
-        assert origin_of(request.url).scheme == "https"
+        origin = origin_of(request.url)
+        request_head(request.method, request.url, origin, header_fields(origin, request.headers), None)
+        assert origin.scheme == "https"
         held.append(_Told(request, 200, Headers([("Content-Type", "application/json")]), len(body)))
         return held[-1]
 

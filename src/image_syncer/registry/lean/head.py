@@ -55,17 +55,16 @@ class Head:
         return method != "HEAD" and self.status not in _BODILESS and not self.is_informational
 
 
-def request_head(method: str, url: str, origin: Origin, headers: Mapping[str, str], length: int | None) -> bytes:
-    """Return the head of a request for *url*, which lies at *origin*; *length* of its body in bytes, None without one.
+def request_head(method: str, url: str, origin: Origin, fields: bytes, length: int | None) -> bytes:
+    """Return the head of a request for *url*, which lies at *origin*, with the *fields* that `header_fields` returns.
 
-    Raises `ProtocolError` for an address or a header with characters that would end a line, or that no head holds.
+    *length* is that of its body in bytes, None without one. Raises `ProtocolError` for an address with characters that
+    would end a line.
     """
-    fields = header_fields(origin, headers)
-    return first_line(method, url, origin) + fields + last_lines(method, length)
+    return _first_line(method, url, origin) + fields + _last_lines(method, length)
 
 
-def first_line(method: str, url: str, origin: Origin) -> bytes:
-    """Return the line that begins a request for *url*, which lies at *origin*; `ProtocolError`."""
+def _first_line(method: str, url: str, origin: Origin) -> bytes:
     target = url[url.index("//") + 2 :].partition("#")[0]
     start = target.find("/")
     query = target.find("?")
@@ -78,7 +77,10 @@ def first_line(method: str, url: str, origin: Origin) -> bytes:
 
 
 def header_fields(origin: Origin, headers: Mapping[str, str]) -> bytes:
-    """Return the lines of *headers* in a request to *origin*, Host first; `ProtocolError`."""
+    """Return the lines of *headers* in a request to *origin*, Host first.
+
+    Raises `ProtocolError` for a header with characters that would end a line, or that no head holds.
+    """
     lines = [f"Host: {origin}"]
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or _UNSENDABLE.search(value):
@@ -91,11 +93,10 @@ def header_fields(origin: Origin, headers: Mapping[str, str]) -> bytes:
         raise ProtocolError(f"{origin}: a header that can not be sent: it is no Unicode") from error
 
 
-def last_lines(method: str, length: int | None) -> bytes:
-    """Return what ends a request's head, with the *length* of its body in bytes, None where it has none."""
-    return (
-        f"Content-Length: {length or 0}\r\n\r\n".encode() if length is not None or method in _WITH_CONTENT else b"\r\n"
-    )
+def _last_lines(method: str, length: int | None) -> bytes:
+    if length is None and method not in _WITH_CONTENT:
+        return b"\r\n"
+    return f"Content-Length: {length or 0}\r\n\r\n".encode()
 
 
 def take_head(received: bytearray) -> Head | None:

@@ -10,7 +10,7 @@ from image_syncer.registry.lean.answer import Answer, Held, Streamed
 from image_syncer.registry.lean.connection import Connection, scratch
 from image_syncer.registry.lean.dial import Dialer
 from image_syncer.registry.lean.exchange import Exchange, Message, Stale
-from image_syncer.registry.lean.head import first_line, header_fields, last_lines
+from image_syncer.registry.lean.head import header_fields, request_head
 from image_syncer.registry.lean.pipeline import Pipeline
 from image_syncer.registry.lean.pool import Buffers, Key, Pool
 from image_syncer.registry.messages import Request, own_headers
@@ -91,7 +91,7 @@ class LeanPath:
             if len(self._fields) >= _FIELDS:
                 self._fields.clear()
             fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
-        return first_line(request.method, request.url, origin) + fields + last_lines(request.method, length)
+        return request_head(request.method, request.url, origin, fields, length)
 
     def _pipeline(self, key: Key) -> Pipeline:
         pipeline = self._pipelines.get(key)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.errors import ProtocolError
-from image_syncer.registry.lean.head import HEAD_BYTES, Head, NotHttp, request_head, take_head
+from image_syncer.registry.lean.head import HEAD_BYTES, Head, NotHttp, header_fields, request_head, take_head
 from image_syncer.registry.urls import Origin, origin_of
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -131,7 +131,8 @@ def test_some_answers_have_no_body(status: int, method: str, expected: bool) -> 
 )
 def test_a_request_asks_for_its_address_as_it_stands(url: str, target: str) -> None:
     """Without its fragment, and never for nothing."""
-    head = request_head("GET", url, origin_of(url), {"Accept": "*/*"}, None)
+    origin = origin_of(url)
+    head = request_head("GET", url, origin, header_fields(origin, {"Accept": "*/*"}), None)
     assert head == f"GET {target} HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n".encode()
 
 
@@ -151,6 +152,7 @@ def test_a_request_asks_for_its_address_as_it_stands(url: str, target: str) -> N
 )
 def test_nothing_breaks_out_of_its_line(url: str, headers: dict[str, str]) -> None:
     """Neither an address nor a token of a stranger adds a header, and the message repeats neither."""
+    origin = Origin("http", "a.example", 80)
     with pytest.raises(ProtocolError, match=r"^a\.example: ") as raised:
-        request_head("GET", url, Origin("http", "a.example", 80), headers, None)
+        request_head("GET", url, origin, header_fields(origin, headers), None)
     assert "Evil" not in str(raised.value)
