@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from image_syncer.testing.fake_registry import FakeRegistry
-from image_syncer.testing.requests import RequestLog
+from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.servers import DockerRegistry
 from image_syncer.testing.skopeo import Skopeo
 from lab import clean_environment, our_command, stop_on_signals

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from image_syncer.testing.child import Child
+from image_syncer.testing.subprocess_helper import Child
 from lab import Cost, clean_environment, measure, our_command
 
 _MIB = 1024 * 1024

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from image_syncer.testing.requests import Kind, RequestLog
+from image_syncer.testing.request_log import Kind, RequestLog
 
 _FREE: tuple[Kind, ...] = ("ping", "token", "tags")
 _SIDES = ("source", "target")

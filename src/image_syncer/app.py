@@ -14,25 +14,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 
+from image_syncer.cache import Memories, process_memories
+from image_syncer.cache.backend import Archive, Shelf
+from image_syncer.cache.persistent import run_memories
+from image_syncer.concurrency.taskpool import Stop, alongside
 from image_syncer.oci import Descriptor, Index, Manifest, Platform, PlatformFilter, RawManifest, Reference, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
-from image_syncer.registry.client import Registries
-from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Access, Ceiling, Limits, Timeouts
-from image_syncer.registry.retry import RetryPolicy
-from image_syncer.registry.watch import Watcher
-from image_syncer.store import Memories, process_memories
-from image_syncer.store.archive import Archive, Shelf
-from image_syncer.store.remembered import run_memories
+from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.limits.retry import RetryPolicy
+from image_syncer.registry.observer import Watcher
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Access, Ceiling, Limits, Timeouts
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.result import Observer, RunResult, Silent
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
-from image_syncer.sync.work import Stop, alongside
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
 _BURST_SECONDS = 300.0

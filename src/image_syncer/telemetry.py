@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from image_syncer.errors import Unexpected, UsageError
-from image_syncer.registry.watch import Wait
+from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 from image_syncer.text import printable

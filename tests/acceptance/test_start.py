@@ -45,7 +45,7 @@ def test_a_run_that_finds_nothing_to_do_imports_nothing_heavy(
     rules = mirrored(cli, source, target)
     options = ("--quiet", "--proc", "8", "--retries", "1", "--no-progress", "--patience", "1m")
     modules = imported(cli, "sync", "--images", rules, *options)
-    assert "image_syncer.registry.lean.path" in modules
+    assert "image_syncer.registry.http.socket_transport" in modules
     assert modules & HEAVY == set()
 
 

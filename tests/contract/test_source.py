@@ -8,7 +8,7 @@ import pytest
 from image_syncer.errors import ContentMismatch, NotFound
 from image_syncer.oci import Descriptor, Digest, RawManifest
 from image_syncer.oci import media_type as types
-from image_syncer.store import Source
+from image_syncer.roles import Source
 from image_syncer.testing import Blob
 from image_syncer.testing.content import ODD
 from image_syncer.testing.images import multi, single

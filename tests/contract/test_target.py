@@ -8,10 +8,10 @@ import pytest
 
 from image_syncer.errors import ContentMismatch, MissingContent, Refused, Unavailable
 from image_syncer.oci import Digest, Repository
-from image_syncer.store import Chunk, Opener
+from image_syncer.roles import Chunk, Opener
 from image_syncer.testing import Blob, Image
+from image_syncer.testing.artifact_kinds import mixed_index, twenty_kinds
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.kinds import mixed_index, twenty_kinds
 from support.places import Place
 
 SMALL = Blob.generated("small", 2_000)

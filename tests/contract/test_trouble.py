@@ -8,7 +8,7 @@ import pytest
 from image_syncer.testing import Blob, FakeRegistry, faults
 from image_syncer.testing.faults import Script
 from image_syncer.testing.images import multi
-from image_syncer.testing.requests import Kind
+from image_syncer.testing.request_log import Kind
 from support.fakes import FAKES, place_at
 from support.places import Place
 

@@ -12,12 +12,12 @@ import pytest
 from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.backend import Events, Health, Runs
-from image_syncer.daemon.intake import RuleBook
-from image_syncer.daemon.parts import options_of
+from image_syncer.daemon.event_recorder import RuleBook
 from image_syncer.daemon.registries import named_registries
+from image_syncer.daemon.services import options_of
 from image_syncer.jobs import CopyJob, Handlers, Jobs, RuleJob, WorkerOptions, open_jobs
 from image_syncer.oci import Repository
-from image_syncer.registry.options import Access, Ceiling, Credential
+from image_syncer.registry.settings import Access, Ceiling, Credential
 from image_syncer.server.backend import BackendUnavailable, Slice
 from image_syncer.state import EventStatus, ImageFilter, NewEvent, NewRun, State, Trigger, open_state
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate

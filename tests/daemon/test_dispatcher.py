@@ -11,12 +11,12 @@ import pytest
 import structlog
 
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.daemon.event_recorder import Intake, RuleBook
 from image_syncer.events import PushEvent
 from image_syncer.jobs import JobFilter, Jobs, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.state import EventFilter, EventStatus, State, open_state
-from image_syncer.state.events import CLAIM_SECONDS
+from image_syncer.state.event_log import CLAIM_SECONDS
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
 
 APP = Repository("source.test", "team/app")

@@ -7,7 +7,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from image_syncer.config.model import Configuration, StateSettings
-from image_syncer.daemon.parts import open_parts
+from image_syncer.daemon.services import open_parts
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.sync.plan import Action
 from image_syncer.sync.result import Outcome

@@ -14,33 +14,33 @@ from pathlib import Path
 from typing import Any, Final
 
 from fuzz import words
-from image_syncer.config.document import parse_document
+from image_syncer.config.documents.document import parse_document
 from image_syncer.config.load import load_document
 from image_syncer.errors import ImageSyncerError, Side
 from image_syncer.events import DIALECTS
-from image_syncer.events.bounded import is_form, parse_form, payload
-from image_syncer.events.event import Malformed
+from image_syncer.events.notification import Malformed
+from image_syncer.events.payload import is_form, parse_form, payload
 from image_syncer.events.signatures import Basic, Bearer, Delivery, Hmac, verify
 from image_syncer.oci import Digest, Index, PlatformFilter, RawManifest, Reference, Repository, media_type
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.oci.reference import split_reference
 from image_syncer.queues.message import read_message
-from image_syncer.registry.addresses import zone_of_host
-from image_syncer.registry.auth import Authenticator, lifetime
-from image_syncer.registry.challenge import merge_scopes, parse_challenges, preferred
-from image_syncer.registry.download import content_range
+from image_syncer.registry.auth.authenticator import Authenticator, lifetime
+from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges, preferred
+from image_syncer.registry.auth.docker_config import parse_login_file
+from image_syncer.registry.blobs.download import content_range
+from image_syncer.registry.blobs.upload_session import held_bytes
 from image_syncer.registry.endpoint import Answer
-from image_syncer.registry.lean.body import BrokenBody, Chunked
-from image_syncer.registry.lean.head import Head, NotHttp, header_fields, request_head, take_head
+from image_syncer.registry.error_mapping import Asked, Refusal, failure, parse_retry_after
+from image_syncer.registry.http.address_policy import zone_of_host
+from image_syncer.registry.http.body import BrokenBody, Chunked
+from image_syncer.registry.http.head import Head, NotHttp, header_fields, request_head, take_head
+from image_syncer.registry.http.messages import Headers, Request, Response
+from image_syncer.registry.http.urls import join, origin_of, shown
+from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.listing import next_link
-from image_syncer.registry.logins import parse_login_file
-from image_syncer.registry.messages import Headers, Request, Response
-from image_syncer.registry.options import Access, Credential
-from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
-from image_syncer.registry.retry import Clock
-from image_syncer.registry.session import held_bytes
-from image_syncer.registry.urls import join, origin_of, shown
-from image_syncer.sync.trim import kept_entries, rewrite_index
+from image_syncer.registry.settings import Access, Credential
+from image_syncer.sync.platform_filter import kept_entries, rewrite_index
 from image_syncer.telemetry import as_json, as_text, mask_secrets
 from image_syncer.text import printable
 

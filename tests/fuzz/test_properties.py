@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Repository
-from image_syncer.registry.challenge import merge_scopes, parse_challenges
-from image_syncer.registry.lean.body import Chunked
-from image_syncer.registry.lean.head import take_head
+from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges
+from image_syncer.registry.http.body import Chunked
+from image_syncer.registry.http.head import take_head
 from image_syncer.registry.listing import next_link
 
 TOKENS = st.text("abcdefgh-XYZ09!#$", min_size=1, max_size=8)

@@ -10,14 +10,14 @@ import pytest
 
 from image_syncer.errors import ConfigError
 from image_syncer.oci import Repository
-from image_syncer.registry.client import Registries
-from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Limits
-from image_syncer.registry.retry import RetryPolicy
+from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.limits.retry import RetryPolicy
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Limits
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import FakeRegistry
+from image_syncer.testing.artifact_kinds import twenty_kinds
 from image_syncer.testing.images import ODD, index, multi, nested, sharing, single, zero_layers
-from image_syncer.testing.kinds import twenty_kinds
 from image_syncer.testing.servers import DockerProfile, DockerRegistry
 from image_syncer.testing.skopeo import Skopeo
 from support.registry_http import Peer

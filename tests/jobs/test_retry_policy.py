@@ -6,7 +6,7 @@ import pytest
 
 from image_syncer.errors import CopyFailed, NotFound, QuotaUsedUp, RateLimited, RegistryDown, Side, Unavailable
 from image_syncer.jobs import JobRetryPolicy
-from image_syncer.jobs.retry import describe
+from image_syncer.jobs.retry_strategy import describe
 
 _POLICY = JobRetryPolicy(attempts=8, first_wait=10.0, longest_wait=100.0, patience=1000.0)
 

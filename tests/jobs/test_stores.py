@@ -16,7 +16,7 @@ from procrastinate.schema import SchemaManager
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs import JobsUnavailable, open_jobs
-from image_syncer.jobs.manager import Jobkeeper
+from image_syncer.jobs.job_manager import Jobkeeper
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS

@@ -14,7 +14,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.daemon.intake import Intake, RuleBook
+from image_syncer.daemon.event_recorder import Intake, RuleBook
 from image_syncer.queues import listen
 from image_syncer.state import State
 

@@ -38,7 +38,7 @@ async def test_what_cannot_be_written_down_is_read_again_before_what_follows(
     broker: MockKafka, topic: KafkaTopic, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The position of a partition would settle it with the next record, so the session ends; the order stays."""
-    monkeypatch.setattr("image_syncer.queues.listener._TRIES_IN_HAND", 1)
+    monkeypatch.setattr("image_syncer.queues.consumer._TRIES_IN_HAND", 1)
     await topic.publish(message("v1"), message("v2"))
     async with listening(settings(broker, topic), desk.inbox) as logged:
         with desk.locked():

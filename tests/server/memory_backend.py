@@ -14,7 +14,7 @@ import jwt
 from prometheus_client import CollectorRegistry
 
 from image_syncer.events import PushEvent
-from image_syncer.events.tokens import Jwt, SigningKeys
+from image_syncer.events.oidc import Jwt, SigningKeys
 from image_syncer.server.backend import (
     Accepted,
     Backend,
@@ -33,8 +33,8 @@ from image_syncer.server.backend import (
     Slice,
 )
 from image_syncer.server.metrics import Metrics
-from image_syncer.server.serving import Site, serve
-from image_syncer.server.settings import Listen, ServerSettings
+from image_syncer.server.runner import Site, serve
+from image_syncer.server.server_settings import Listen, ServerSettings
 from image_syncer.state import Event, EventCopy, EventFilter, EventStatus, ImageFilter, Tally, Trigger
 from image_syncer.sync.result import Outcome
 

@@ -9,8 +9,8 @@ import structlog
 from image_syncer.errors import Unavailable, UsageError
 from image_syncer.events.signatures import Basic, Bearer, UrlSecret
 from image_syncer.server.backend import BackendUnavailable
-from image_syncer.server.replies import in_time
-from image_syncer.server.settings import ForkHook, HookSource, Listen, ServerSettings, check_exposure
+from image_syncer.server.errors import in_time
+from image_syncer.server.server_settings import ForkHook, HookSource, Listen, ServerSettings, check_exposure
 from server.memory_backend import Running, basic, filled, running
 
 ADMIN = basic("admin", "päss:word")

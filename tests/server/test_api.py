@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from image_syncer.server.pages import moment, shape, size
-from image_syncer.server.settings import HookSource, ServerSettings
+from image_syncer.server.server_settings import HookSource, ServerSettings
 from image_syncer.state import EventStatus
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 from server.memory_backend import NOW, Running, filled, running

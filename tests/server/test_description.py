@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from image_syncer.events.signatures import Basic, Bearer, UrlSecret
-from image_syncer.server.settings import ForkHook, HookSource, ServerSettings
+from image_syncer.server.server_settings import ForkHook, HookSource, ServerSettings
 from server.memory_backend import basic, running
 
 LOGINS = (Basic("admin", "pass"), Bearer("token"))

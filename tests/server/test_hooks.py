@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt
 from image_syncer.events.signatures import Basic, Bearer, StaticHeader, UrlSecret, signed
-from image_syncer.events.tokens import GOOGLE_ISSUERS, Jwt
-from image_syncer.server.settings import HookSource, ServerSettings
+from image_syncer.server.server_settings import HookSource, ServerSettings
 from server.memory_backend import MemoryBackend, Running, basic, running
 
 REGISTRY = "registry.example.com"

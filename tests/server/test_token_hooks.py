@@ -9,12 +9,12 @@ import jwt
 import pytest
 
 from image_syncer.config.model import HookKind
-from image_syncer.daemon.keys import IssuerKeys
+from image_syncer.daemon.jwks import IssuerKeys
 from image_syncer.errors import UsageError
 from image_syncer.events import DIALECTS
-from image_syncer.events.tokens import GOOGLE_ISSUERS, Jwt
-from image_syncer.registry.documents import Documents
-from image_syncer.server.settings import HookSource, ServerSettings
+from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt
+from image_syncer.registry.http.json_fetch import Documents
+from image_syncer.server.server_settings import HookSource, ServerSettings
 from server.memory_backend import MemoryBackend, Running, running
 from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer, private_key
 from unit.events.payloads import EVENT_GRID, GAR, JFROG, NEXUS, SAMPLES, pubsub

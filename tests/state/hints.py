@@ -4,10 +4,10 @@ import asyncio
 import sys
 from datetime import timedelta
 
+from image_syncer.cache.backend import Shelf
+from image_syncer.cache.persistent import run_memories
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.state import open_archive
-from image_syncer.store.archive import Shelf
-from image_syncer.store.remembered import run_memories
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from image_syncer.state import Event, EventStatus, NewEvent, State, open_state
-from image_syncer.state.events import CLAIM_SECONDS
+from image_syncer.state.event_log import CLAIM_SECONDS
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=CLAIM_SECONDS)

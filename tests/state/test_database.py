@@ -16,8 +16,8 @@ from alembic.script import ScriptDirectory
 
 from image_syncer.errors import UsageError
 from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrate, migrations, open_state
-from image_syncer.state.lanes import WAITING_LIMIT
-from image_syncer.state.place import parse_place
+from image_syncer.state.database_url import parse_place
+from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
 from image_syncer.testing.postgres import PASSWORD, Postgres
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, update
 
+from image_syncer.cache.backend import BlobNote, TrimNote, UploadNote, may_be_kept
+from image_syncer.cache.persistent import run_memories
 from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.roles import Confirmed, Unfinished
 from image_syncer.state import State, StateArchive, open_state
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
-from image_syncer.store import Confirmed, Unfinished
-from image_syncer.store.archive import BlobNote, TrimNote, UploadNote, may_be_kept
-from image_syncer.store.remembered import run_memories
 from state.hints import HERE, KEEP, digest, shelf
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)

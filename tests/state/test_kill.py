@@ -13,7 +13,7 @@ import pytest
 import support.claimer
 import support.recorder
 from image_syncer.state import EventFilter, EventStatus, NewEvent, State, open_state
-from image_syncer.state.events import CLAIM_SECONDS
+from image_syncer.state.event_log import CLAIM_SECONDS
 
 _PENDING_PAGE = 1000
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
+from image_syncer.cache import Memories
+from image_syncer.cache.backend import Archive, BlobNote, Shelf, TrimKey
+from image_syncer.cache.persistent import RememberedHistory, RememberedKnowledge, daemon_memories, run_memories
+from image_syncer.cache.write_behind import MOST_NOTES, Ledger
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.roles import Unfinished
 from image_syncer.state import State, StateArchive, StateUnavailable, open_state
-from image_syncer.store import Memories, Unfinished
-from image_syncer.store.archive import Archive, BlobNote, Shelf, TrimKey
-from image_syncer.store.ledger import MOST_NOTES, Ledger
-from image_syncer.store.remembered import RememberedHistory, RememberedKnowledge, daemon_memories, run_memories
 from state.hints import HERE, KEEP, blob, digest, shelf
 
 ARM = PlatformFilter.parse([], ["arm64"])
@@ -153,7 +154,7 @@ async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
 
 async def test_where_an_upload_is_and_how_far_is_written_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the second that other notes wait for company, much of a big blob moves; a kill would lose it."""
-    monkeypatch.setattr("image_syncer.store.ledger.GATHER_SECONDS", 3600)
+    monkeypatch.setattr("image_syncer.cache.write_behind.GATHER_SECONDS", 3600)
     async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.knowledge.placed(HERE, blob("a"))
         memories.uploads.forget(HERE, digest("b"))

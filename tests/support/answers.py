@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 
 from image_syncer.testing import FakeRegistry
-from image_syncer.testing.kinds import twenty_kinds
+from image_syncer.testing.artifact_kinds import twenty_kinds
 from image_syncer.testing.skopeo import Skopeo
 
 

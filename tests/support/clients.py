@@ -13,15 +13,15 @@ from random import Random
 
 from aiohttp import web
 
-from image_syncer.registry.client import Registries
-from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Access, Limits
-from image_syncer.registry.retry import Clock, RetryPolicy
-from image_syncer.registry.watch import Unwatched, Wait
-from image_syncer.store import Chunk, Opener
+from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.limits.retry import Clock, RetryPolicy
+from image_syncer.registry.observer import Unwatched, Wait
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Access, Limits
+from image_syncer.roles import Chunk, Opener
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.fake_registry import Interceptor
-from image_syncer.testing.requests import Kind, kind_of
+from image_syncer.testing.request_log import Kind, kind_of
 
 QUICK = Limits(connect_seconds=5.0, stall_seconds=5.0)
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

@@ -7,11 +7,11 @@ from pathlib import Path
 from random import Random
 
 from image_syncer.oci import Descriptor, Digest, Repository
-from image_syncer.registry.client import Registries
-from image_syncer.registry.credentials import Keychain
-from image_syncer.registry.options import Access, Credential, Limits
-from image_syncer.registry.retry import RetryPolicy
-from image_syncer.store import Source, Stores, Target
+from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.limits.retry import RetryPolicy
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Access, Credential, Limits
+from image_syncer.roles import Source, Stores, Target
 from image_syncer.testing import Account, Accounts, Image, MemoryStores, Profile, profiles
 
 USER, PASSWORD = "alice", "correct: horse"

@@ -4,16 +4,17 @@ import time
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from image_syncer.cache import MemoryKnowledge
+from image_syncer.concurrency.taskpool import Stop
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.store import Knowledge, MemoryKnowledge
+from image_syncer.roles import Knowledge
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.result import CopyResult, Silent
 from image_syncer.sync.rule import Rule, RuleTarget, Selection, TagNames
 from image_syncer.sync.run import Run, RunOptions
-from image_syncer.sync.work import Stop
-from image_syncer.testing.memory import MemoryStores
+from image_syncer.testing.memory_store import MemoryStores
 
 SOURCE = Repository("source.test", "team/app")
 TARGET = Repository("target.test", "mirror/app")

@@ -67,7 +67,7 @@ def test_a_hundred_thousand_tags_stay_within_the_budget(
     known: bool, options: tuple[str, ...], tool: Tool, tmp_path: Path
 ) -> None:
     """All of them there, or all of them planned to be copied."""
-    child = tool("image_syncer.testing.child").Child
+    child = tool("image_syncer.testing.subprocess_helper").Child
     program, tags = _TOOLS / "tag_server.py", 100_000
     source, target = (child(program, [str(tags), answer]) for answer in ("1", "1" if known else "0"))
     try:

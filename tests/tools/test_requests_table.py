@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from image_syncer.testing.requests import Request, RequestLog
+from image_syncer.testing.request_log import Request, RequestLog
 
 _PING, _TAGS = Request("GET", "/v2/"), Request("GET", "/v2/demo/app/tags/list")
 _HEAD, _GET = (Request(method, "/v2/demo/app/manifests/v1") for method in ("HEAD", "GET"))

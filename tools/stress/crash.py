@@ -13,10 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from image_syncer.testing.child import Child
-from image_syncer.testing.requests import RequestLog
+from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.servers import DockerRegistry
 from image_syncer.testing.slow_line import Line, SlowLine
+from image_syncer.testing.subprocess_helper import Child
 from lab import clean_environment, our_command
 from stress.crash_set import Lot
 from stress.puller import Incomplete, Puller

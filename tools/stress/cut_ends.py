@@ -7,11 +7,11 @@ from functools import cache
 from typing import Final
 
 from image_syncer.testing import profiles
-from image_syncer.testing.child import Child
 from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.servers import DockerRegistry
+from image_syncer.testing.subprocess_helper import Child
 from seeding import Seeder
 from stress.fakes import fake_registry
 

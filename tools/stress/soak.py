@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from image_syncer.testing.child import Child
 from image_syncer.testing.cut_line import CutLine
 from image_syncer.testing.servers import DockerRegistry, free_port
+from image_syncer.testing.subprocess_helper import Child
 from stress.callers import Caller
 from stress.daemon import LOGIN, PASSWORD, USER, Daemon
 from stress.fakes import fake_registry

@@ -14,7 +14,7 @@ from image_syncer.oci import media_type as types
 from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import single
-from image_syncer.testing.requests import RequestLog
+from image_syncer.testing.request_log import RequestLog
 from seeding import Seeder
 
 _REPOSITORIES = 8

@@ -10,8 +10,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from image_syncer.cli.formatting import printable, size, whole_duration
 from image_syncer.cli.progress import Tally, Waits, remaining_seconds
-from image_syncer.cli.text import printable, size, whole_duration
 from image_syncer.sync.result import Outcome, RunResult
 
 _SHOWN = 5

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from image_syncer.cli.console import warn, write_result
-from image_syncer.cli.flags import Files, Voice, Work
-from image_syncer.cli.text import number
+from image_syncer.cli.formatting import number
+from image_syncer.cli.options import Files, Voice, Work
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Timeouts
+from image_syncer.registry.settings import Timeouts
 from image_syncer.sync.rule import Rule
 
 DEFAULT_FILES: Final = ("configs/sync.yaml", "configs/sync.yml", "configs/sync.json")

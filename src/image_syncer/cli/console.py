@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-from image_syncer.cli.text import printable
+from image_syncer.cli.formatting import printable
 from image_syncer.errors import ImageSyncerError
 from image_syncer.text import visible
 

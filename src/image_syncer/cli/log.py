@@ -6,8 +6,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from image_syncer.cli.flags import Voice
-from image_syncer.registry.watch import Unwatched, Watcher
+from image_syncer.cli.options import Voice
+from image_syncer.registry.observer import Unwatched, Watcher
 from image_syncer.sync.result import Observer, RunResult, Silent
 
 

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from image_syncer.cli.console import PROGRAM, complain, open_streams, say
-from image_syncer.cli.flags import Files, Papers, Root, Rules, Voice, Work, given, grouped
-from image_syncer.cli.jobs_commands import jobs_app
+from image_syncer.cli.jobs.commands import jobs_app
+from image_syncer.cli.options import Files, Papers, Root, Rules, Voice, Work, given, grouped
 from image_syncer.cli.values import spare
 from image_syncer.errors import ImageSyncerError, UsageError
 
@@ -50,7 +50,7 @@ def root(context: typer.Context, rules: Rules, work: Work, papers: Papers, voice
         if getattr(only, name) is not None:
             raise UsageError(f"--{name} was removed", remedy=remedy)
     if context.invoked_subcommand is None:
-        from image_syncer.cli.one_shot import synchronise
+        from image_syncer.cli.sync import synchronise
 
         return synchronise(rules, work, papers, voice, may_serve=True)
     misplaced = [option for group in (rules, work, papers, voice) for option in given(group)]
@@ -70,7 +70,7 @@ def sync(
     rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this rule; repeatable.")] = None,
 ) -> int:
     """Carry out the rules once: copy what is missing or has changed, and nothing else."""
-    from image_syncer.cli.one_shot import synchronise
+    from image_syncer.cli.sync import synchronise
 
     return synchronise(rules, work, papers, voice, rule or ())
 
@@ -87,7 +87,7 @@ def serve(
     """Run for ever: take push notifications, keep schedules, copy what they ask for."""
     import os
 
-    from image_syncer.cli.serve import serve as run_daemon
+    from image_syncer.cli.daemon import serve as run_daemon
 
     return run_daemon(config, voice, dict(os.environ), allow_open=allow_open)
 
@@ -101,7 +101,7 @@ def worker(
     """Run for ever: do the jobs of a fleet on PostgreSQL, without taking notifications."""
     import os
 
-    from image_syncer.cli.serve import work as run_worker
+    from image_syncer.cli.daemon import work as run_worker
 
     return run_worker(config, voice, dict(os.environ))
 
@@ -117,18 +117,18 @@ def copy(
     auth: _Auth = None,
 ) -> int:
     """Copy one image to one or more targets; a target without a tag keeps that of the source."""
-    from image_syncer.cli import one_shot
+    from image_syncer.cli.sync import copy as copy_images
 
-    return one_shot.copy((source, targets), auth, work, papers, voice)
+    return copy_images((source, targets), auth, work, papers, voice)
 
 
 @app.command()
 @grouped
 def tags(repository: Annotated[str, typer.Argument(metavar="REPOSITORY")], voice: Voice, auth: _Auth = None) -> int:
     """List the tags of a repository."""
-    from image_syncer.cli import look
+    from image_syncer.cli.inspect import tags as show_tags
 
-    return look.tags(repository, auth, voice)
+    return show_tags(repository, auth, voice)
 
 
 @app.command()
@@ -140,9 +140,9 @@ def inspect(
     raw: Annotated[bool, typer.Option("--raw", help="Write the manifest's very bytes.")] = False,  # noqa: FBT002 - Typer's way
 ) -> int:
     """Show what a reference names: digest, type, size, platforms."""
-    from image_syncer.cli import look
+    from image_syncer.cli.inspect import inspect as show
 
-    return look.inspect(reference, auth, voice, raw=raw)
+    return show(reference, auth, voice, raw=raw)
 
 
 @config_app.command()
@@ -197,7 +197,7 @@ def _explain(error: BaseException, *, debug: bool) -> int:
     if debug:
         for line in "".join(traceback.format_exception(error)).splitlines():
             say(line)
-    from image_syncer.sync.work import first_of
+    from image_syncer.concurrency.taskpool import first_of
 
     error = first_of(error)
     match error:

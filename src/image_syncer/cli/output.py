@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from image_syncer.cli.console import write_result
-from image_syncer.cli.text import duration, number, printable, size
+from image_syncer.cli.formatting import duration, number, printable, size
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 
 _FAILED_SHOWN = 50

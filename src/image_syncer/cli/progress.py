@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from image_syncer.cli.text import size, whole_duration
-from image_syncer.registry.watch import Wait, Watcher
+from image_syncer.cli.formatting import size, whole_duration
+from image_syncer.registry.observer import Wait, Watcher
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Observer, Outcome, RunResult
 

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.access import parse_access, read_access
-from image_syncer.config.document import read_document
+from image_syncer.config.documents.document import read_document
+from image_syncer.config.documents.node import MapNode, Node, Scalar, describe, unknown_key
+from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
+from image_syncer.config.go_tool.auth_file import parse_access, read_access
+from image_syncer.config.go_tool.images_file import RuleFile, parse_rules
 from image_syncer.config.model import Configuration
-from image_syncer.config.node import MapNode, Node, Scalar, describe, unknown_key
-from image_syncer.config.problems import Problems
-from image_syncer.config.rules import RuleFile, parse_rules
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Access
+from image_syncer.registry.settings import Access
 from image_syncer.sync.rule import Rule
 
 _SEED_KEYS: Final = ("auth", "images")
@@ -65,13 +65,13 @@ def load_document(
     """Return what *document*, that of *file*, says; as `load_file` does."""
     keys = {entry.key.text.lower() for entry in document.entries}
     if "version" in keys:
-        from image_syncer.config.native import parse_native  # noqa: PLC0415 - pydantic is slow to import
+        from image_syncer.config.native.native_file import parse_native  # noqa: PLC0415 - pydantic is slow to import
 
         return parse_native(document, file, platforms=platforms, environment=environment)
     if "images" in keys:
         return _seed_file(document, file, platforms, environment)
     if _DAEMON_KEYS & keys:
-        from image_syncer.config.fork import parse_fork  # noqa: PLC0415 - as above
+        from image_syncer.config.fork.fork_file import parse_fork  # noqa: PLC0415 - as above
 
         return parse_fork(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
     raise ConfigError(

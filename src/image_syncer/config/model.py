@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from image_syncer.registry.options import Access, Ceiling, Timeouts
+from image_syncer.registry.settings import Access, Ceiling, Timeouts
 from image_syncer.sync.rule import Rule, Schedule
 
 HookKind = Literal[

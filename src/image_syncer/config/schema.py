@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from image_syncer.config.native_model import NativeFile
+from image_syncer.config.native.native_model import NativeFile
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.event_recorder import RuleBook
 from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import JobFilter as QueueFilter
 from image_syncer.jobs import Jobs as Queue

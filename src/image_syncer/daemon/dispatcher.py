@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.intake import Now, RuleBook
+from image_syncer.daemon.event_recorder import Now, RuleBook
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events.matching import match_push
 from image_syncer.jobs import CopyRequest, Jobs, JobsUnavailable

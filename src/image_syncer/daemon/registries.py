@@ -1,6 +1,6 @@
 """The registries that a configuration names, as operators may see them."""
 
-from image_syncer.daemon.intake import RuleBook
+from image_syncer.daemon.event_recorder import RuleBook
 from image_syncer.server.backend import RegistryView
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.rule import RuleTarget

@@ -12,22 +12,22 @@ import structlog
 
 from image_syncer.config.model import Configuration, ServerSettings
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
-from image_syncer.daemon.clockwork import Clockwork
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.intake import Intake
-from image_syncer.daemon.keys import IssuerKeys
-from image_syncer.daemon.leftovers import Leftovers
-from image_syncer.daemon.listeners import Listeners
-from image_syncer.daemon.parts import Parts, handlers_of, now, open_parts, worker_options_of
+from image_syncer.daemon.event_recorder import Intake
+from image_syncer.daemon.jwks import IssuerKeys
+from image_syncer.daemon.queue_supervisor import Listeners
+from image_syncer.daemon.reconciler import Leftovers
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
-from image_syncer.daemon.upkeep import Upkeep
+from image_syncer.daemon.retention import Upkeep
+from image_syncer.daemon.scheduler import Clockwork
+from image_syncer.daemon.services import Parts, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
 from image_syncer.queues import check_installed
-from image_syncer.registry.documents import Documents
+from image_syncer.registry.http.json_fetch import Documents
 from image_syncer.server.backend import Backend
-from image_syncer.server.serving import Site, serve
-from image_syncer.server.settings import Listen
+from image_syncer.server.runner import Site, serve
+from image_syncer.server.server_settings import Listen
 from image_syncer.state import EventLog, import_fork_queue
 
 

@@ -10,9 +10,9 @@ from image_syncer.config.model import (
     TokenClaims,
     UrlSecret,
 )
-from image_syncer.daemon.keys import token_check
+from image_syncer.daemon.jwks import token_check
 from image_syncer.events import signatures
-from image_syncer.server import settings as web
+from image_syncer.server import server_settings as web
 
 
 def web_settings(configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> web.ServerSettings:

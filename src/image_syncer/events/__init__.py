@@ -1,7 +1,7 @@
 """Push notifications of every registry as values: what a request announces, and whether it is who it says. No I/O."""
 
 from image_syncer.events.dialects import DIALECTS, Dialect, dialect
-from image_syncer.events.event import Answer, Handshake, Malformed, Notification, Oversized, PushEvent
+from image_syncer.events.notification import Answer, Handshake, Malformed, Notification, Oversized, PushEvent
 
 __all__ = [
     "DIALECTS",

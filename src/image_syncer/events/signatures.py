@@ -14,9 +14,9 @@ from typing import Final, Literal
 from jwt import PyJWK
 
 from image_syncer.errors import UsageError
-from image_syncer.events.bounded import payload
-from image_syncer.events.event import Malformed
-from image_syncer.events.tokens import Jwt, SigningKeys, token_problem
+from image_syncer.events.notification import Malformed
+from image_syncer.events.oidc import Jwt, SigningKeys, token_problem
+from image_syncer.events.payload import payload
 
 _HEADER_LIMIT: Final = 16 * 1024
 

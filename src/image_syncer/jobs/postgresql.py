@@ -8,8 +8,8 @@ from procrastinate.schema import SchemaManager
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from image_syncer.errors import UsageError
+from image_syncer.jobs.errors import NoJobs
 from image_syncer.jobs.queries import SCHEMA, SCHEMA_VERSION
-from image_syncer.jobs.trouble import NoJobs
 from image_syncer.state import MIGRATION_LOCK
 
 _CONNECT_SECONDS: Final = 10

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from image_syncer.jobs.requests import text_arguments
+from image_syncer.jobs.payloads import text_arguments
 
 LIST_LIMIT: Final = 1000
 STEP_LIMIT: Final = 200

@@ -11,9 +11,9 @@ from procrastinate.exceptions import ConnectorException, ProcrastinateException
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
-from image_syncer.jobs.manager import Jobkeeper
-from image_syncer.jobs.requests import JobKind
-from image_syncer.jobs.retry import JobRetryPolicy
+from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs.payloads import JobKind
+from image_syncer.jobs.retry_strategy import JobRetryPolicy
 
 _PAUSE: Final = 1.0  # seconds before a worker that stopped by itself is started again
 _LAST_WRITES: Final = 5.0  # seconds that the ends of interrupted jobs have to reach the store

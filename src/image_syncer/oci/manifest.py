@@ -9,11 +9,11 @@ import binascii
 from dataclasses import dataclass
 from typing import Final, cast
 
+from image_syncer.bounded_json import JsonObject, parse_object, refuse_lookalikes
 from image_syncer.errors import InvalidReference, ProtocolError, TooLarge
 from image_syncer.oci import media_type
 from image_syncer.oci.descriptor import Descriptor
 from image_syncer.oci.digest import Digest
-from image_syncer.oci.document import JsonObject, parse_object, refuse_lookalikes
 from image_syncer.oci.platform import Platform
 
 MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024

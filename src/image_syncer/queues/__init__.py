@@ -3,7 +3,7 @@
 Nothing here imports the broker's library until a queue is listened to: it is the extra `queues`.
 """
 
+from image_syncer.queues.consumer import Inbox, listen
 from image_syncer.queues.extra import check_installed
-from image_syncer.queues.listener import Inbox, listen
 
 __all__ = ["Inbox", "check_installed", "listen"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from image_syncer.events import PushEvent
-from image_syncer.events.dialects.plain import decide_message
+from image_syncer.events.dialects.legacy import decide_message
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,17 @@ from image_syncer.errors import (
     Unavailable,
 )
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
-from image_syncer.registry.entries import Entries, Entry
+from image_syncer.registry.error_mapping import Asked, Refusal, failure, parse_retry_after
 from image_syncer.registry.host import Call
-from image_syncer.registry.messages import released
-from image_syncer.registry.options import Limits
+from image_syncer.registry.http.messages import released
+from image_syncer.registry.http.transport import Body, ConnectionRefused, HandshakeBroken, Headers, Response
+from image_syncer.registry.http.urls import origin_of
+from image_syncer.registry.limits.limiter import Operation, Throttle
+from image_syncer.registry.limits.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
+from image_syncer.registry.limits.retry import Retrying
+from image_syncer.registry.login_rotation import Entries, Entry
 from image_syncer.registry.quirks import Quirks
-from image_syncer.registry.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
-from image_syncer.registry.responses import Asked, Refusal, failure, parse_retry_after
-from image_syncer.registry.retry import Retrying
-from image_syncer.registry.throttle import Operation, Throttle
-from image_syncer.registry.transport import Body, ConnectionRefused, HandshakeBroken, Headers, Response
-from image_syncer.registry.urls import origin_of
+from image_syncer.registry.settings import Limits
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 _CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no answer at all.

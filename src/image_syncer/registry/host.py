@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import (
     InsecureConnection,
     ProtocolError,
@@ -15,17 +16,13 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.oci.reference import DOCKER_HUB
-from image_syncer.registry.addresses import ANYWHERE, OWN, Reach, Zone, reach_from, zone_of_host
-from image_syncer.registry.auth import Authenticator, Grant
-from image_syncer.registry.barrier import Barrier
-from image_syncer.registry.challenge import parse_challenges, preferred
-from image_syncer.registry.flight import SingleFlight
-from image_syncer.registry.messages import released
-from image_syncer.registry.options import Access
-from image_syncer.registry.responses import parse_retry_after
-from image_syncer.registry.retry import Clock
-from image_syncer.registry.tls import TlsPolicy
-from image_syncer.registry.transport import (
+from image_syncer.registry.auth.authenticator import Authenticator, Grant
+from image_syncer.registry.auth.challenge import parse_challenges, preferred
+from image_syncer.registry.error_mapping import parse_retry_after
+from image_syncer.registry.http.address_policy import ANYWHERE, OWN, Reach, Zone, reach_from, zone_of_host
+from image_syncer.registry.http.messages import released
+from image_syncer.registry.http.tls import TlsPolicy
+from image_syncer.registry.http.transport import (
     Body,
     ConnectionRefused,
     HandshakeBroken,
@@ -34,7 +31,10 @@ from image_syncer.registry.transport import (
     Response,
     Transport,
 )
-from image_syncer.registry.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
+from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
+from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.registry.limits.retry import Clock
+from image_syncer.registry.settings import Access
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

@@ -4,13 +4,13 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any, cast
 
+from image_syncer.bounded_json import JsonObject, parse_object
 from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLarge
 from image_syncer.oci import Digest
-from image_syncer.oci.document import JsonObject, parse_object
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import Answer, Conversation
-from image_syncer.registry.messages import compressed
-from image_syncer.registry.urls import origin_of
+from image_syncer.registry.http.messages import compressed
+from image_syncer.registry.http.urls import origin_of
 
 _PAGE = 1_000  # The most that ECR takes.
 _SMALL_PAGE = 100

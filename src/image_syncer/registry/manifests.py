@@ -11,7 +11,7 @@ from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, 
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import Answer, Conversation
-from image_syncer.registry.messages import compressed
+from image_syncer.registry.http.messages import compressed
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Self
 
-from image_syncer.registry.checkpoints import ChunkSize
-from image_syncer.registry.habits import Habits, habits_of, habits_told
-from image_syncer.registry.messages import Headers
+from image_syncer.registry.blobs.chunk_size import ChunkSize
+from image_syncer.registry.http.messages import Headers
+from image_syncer.registry.vendor_profiles import Habits, habits_of, habits_told
 
 
 @dataclass(slots=True)

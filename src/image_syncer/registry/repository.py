@@ -3,16 +3,17 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from image_syncer.cache import Trails
 from image_syncer.errors import NotFound, Side
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
-from image_syncer.registry.blobs import Blobs
+from image_syncer.registry.blobs.blobs import Blobs
+from image_syncer.registry.blobs.open_upload import OpenUpload
+from image_syncer.registry.blobs.upload import Push
+from image_syncer.registry.blobs.upload_session import Sessions
 from image_syncer.registry.endpoint import Conversation, Endpoint
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests
-from image_syncer.registry.open_upload import OpenUpload
-from image_syncer.registry.push import Push
-from image_syncer.registry.session import Sessions
-from image_syncer.store import Chunk, Opener, Trails, UploadJournal
+from image_syncer.roles import Chunk, Opener, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[Endpoint]]
 """Finds the registry of a repository under the access that holds for it; quick, once that is known."""

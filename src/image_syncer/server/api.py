@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from image_syncer.server.authentication import Guard
 from image_syncer.server.backend import (
     Backend,
     ImageView,
@@ -18,8 +19,7 @@ from image_syncer.server.backend import (
     RunView,
     Slice,
 )
-from image_syncer.server.guard import Guard
-from image_syncer.server.replies import in_time, refusals
+from image_syncer.server.errors import in_time, refusals
 from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter
 from image_syncer.sync.result import Outcome
 

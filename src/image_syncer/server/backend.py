@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
-from image_syncer.events.tokens import Jwt, SigningKeys
+from image_syncer.events.oidc import Jwt, SigningKeys
 from image_syncer.state import Event, EventFilter, ImageFilter, Tally, Trigger
 from image_syncer.sync.result import Outcome
 

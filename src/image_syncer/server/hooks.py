@@ -10,17 +10,17 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from image_syncer.events import Answer, Handshake, Malformed, PushEvent, dialect
-from image_syncer.events.dialects import plain
+from image_syncer.events.dialects import legacy
 from image_syncer.events.dialects.envelope import answer_to_options
-from image_syncer.events.event import ignored, one
+from image_syncer.events.notification import ignored, one
+from image_syncer.events.oidc import Jwt, SigningKeys, key_id
 from image_syncer.events.signatures import Delivery, verify
-from image_syncer.events.tokens import Jwt, SigningKeys, key_id
+from image_syncer.server.authentication import Guard, challenge, described
 from image_syncer.server.backend import Accepted, BackendUnavailable, KeyRing
-from image_syncer.server.bodies import BodyReader
-from image_syncer.server.guard import Guard, challenge, described
+from image_syncer.server.body_reader import BodyReader
+from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.reception import Reception
-from image_syncer.server.replies import in_time, refusals
-from image_syncer.server.settings import HookSource, ServerSettings
+from image_syncer.server.server_settings import HookSource, ServerSettings
 
 _OK: Final = 200
 _RESPONSES: Final = {200: {"description": "Nothing in it is wanted, or a handshake"}} | refusals(
@@ -130,7 +130,7 @@ class HookRoutes:
 def _read(source: HookSource, request: Request, body: bytes) -> Answer:
     if source.registry is not None:
         return dialect(source.kind, prefix=source.prefix)(source.registry, request.headers, body)
-    decision = plain.decide(request.scope["query_string"], request.headers, body)
+    decision = legacy.decide(request.scope["query_string"], request.headers, body)
     if decision.event is not None:
         return one(decision.event)
     if decision.status == _OK:

@@ -12,10 +12,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from image_syncer.server.authentication import Guard
 from image_syncer.server.backend import Backend, BackendUnavailable
-from image_syncer.server.guard import Guard
-from image_syncer.server.overview import look_over
-from image_syncer.server.replies import in_time
+from image_syncer.server.dashboard import look_over
+from image_syncer.server.errors import in_time
 
 _REFRESH_SECONDS: Final = 15.0
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -7,10 +7,10 @@ import structlog
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
+from image_syncer.server.authentication import Guard
 from image_syncer.server.backend import Backend, BackendUnavailable
-from image_syncer.server.guard import Guard
+from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
-from image_syncer.server.replies import in_time, refusals
 
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _PATIENCE_SECONDS: Final = 2.0  # Kubernetes asks a probe for its answer within 1 s by default, most others within 5 s.

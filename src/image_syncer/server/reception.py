@@ -6,9 +6,9 @@ from fastapi import Request
 
 from image_syncer.events import PushEvent
 from image_syncer.server.backend import Accepted, Inbox
+from image_syncer.server.errors import in_time
 from image_syncer.server.metrics import Metrics
-from image_syncer.server.replies import in_time
-from image_syncer.server.watch import note
+from image_syncer.server.middleware import note
 
 
 class Reception:

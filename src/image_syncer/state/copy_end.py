@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from image_syncer.state.events import CopyEnd, settle_copies
-from image_syncer.state.open_copies import settle_results
+from image_syncer.state.event_log import CopyEnd, settle_copies
+from image_syncer.state.pending_copies import settle_results
 from image_syncer.state.runs import NewRun, RunEnd, add_results, begin_run, finish_run
 from image_syncer.sync.result import CopyResult
 

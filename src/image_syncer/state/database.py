@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Engine
 
 from image_syncer.state.engines import Lines
-from image_syncer.state.lanes import Manner, ReadLane, Work, WriteLane
+from image_syncer.state.executor import Manner, ReadLane, Work, WriteLane
 
 CALL_SECONDS: Final = 30.0
 """How long a call may wait and work in all."""

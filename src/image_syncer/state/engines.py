@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
+from image_syncer.state.database_url import Place, PostgresDatabase, SqliteFile
 from image_syncer.state.errors import StateUnavailable
-from image_syncer.state.place import Place, PostgresDatabase, SqliteFile
 
 if TYPE_CHECKING:
     import psycopg  # It takes 0.1 s of CPU to import, and a file needs none of it.

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from image_syncer.errors import ConfigError, InvalidReference
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import is_tag, split_reference
-from image_syncer.state.events import RECORD_LIMIT, EventLog, NewEvent
+from image_syncer.state.event_log import RECORD_LIMIT, EventLog, NewEvent
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 SOURCE: Final = "fork-queue"

@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from image_syncer.state.database_url import Place, SqliteFile
 from image_syncer.state.engines import LOCK_SECONDS, writing
 from image_syncer.state.errors import StateUnusable, explained, translated
-from image_syncer.state.place import Place, SqliteFile
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
 
 MIGRATION_LOCK: Final = 0x696D6167

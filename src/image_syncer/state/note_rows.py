@@ -9,12 +9,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, and_, case, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
+from image_syncer.cache.backend import BlobNote, Note, TrimNote, UploadNote
 from image_syncer.oci import PlatformFilter
+from image_syncer.roles import Confirmed, Unfinished
 from image_syncer.state.pages import chunks
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
-from image_syncer.store.archive import BlobNote, Note, TrimNote, UploadNote
-from image_syncer.store.roles import Confirmed, Unfinished
-from image_syncer.sync import trim
+from image_syncer.sync import platform_filter
 
 _SPELLED_LIMIT: Final = 300
 
@@ -99,7 +99,7 @@ def _trim(note: TrimNote, now: datetime) -> Row:
         "source_digest": str(note.source),
         "platforms": filter_text(note.platforms),
         "digest": str(note.trimmed),
-        "trim_version": trim.VERSION,
+        "trim_version": platform_filter.VERSION,
         "seen_at": now,
     }
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database
-from image_syncer.state.due import Every, Schedule, delayed, first_after, from_text, next_after, to_text
+from image_syncer.state.schedule_times import Every, Schedule, delayed, first_after, from_text, next_after, to_text
 from image_syncer.state.tables import schedules
 
 CLAIM_SECONDS: Final = 60

@@ -9,11 +9,11 @@ from sqlalchemy import text
 
 from image_syncer.state.copy_end import EndedCopy, end_copy
 from image_syncer.state.database import CALL_SECONDS, Database
+from image_syncer.state.database_url import parse_place
 from image_syncer.state.engines import make_engine
-from image_syncer.state.events import EventLog
+from image_syncer.state.event_log import EventLog
 from image_syncer.state.migrate import prepare
-from image_syncer.state.open_copies import OpenCopies
-from image_syncer.state.place import parse_place
+from image_syncer.state.pending_copies import OpenCopies
 from image_syncer.state.runs import RunLog
 from image_syncer.state.schedules import ScheduleBook
 

@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from image_syncer.concurrency.batch_single_flight import Claims
+from image_syncer.concurrency.taskpool import work_off
 from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.store import Knowledge, Stores
-from image_syncer.sync.claims import Claims
-from image_syncer.sync.content import Content
-from image_syncer.sync.goal import Goal, Image, alive
-from image_syncer.sync.placement import Placement
+from image_syncer.roles import Knowledge, Stores
+from image_syncer.sync.blob_content import Content
+from image_syncer.sync.blob_scheduler import Placement
+from image_syncer.sync.copy_state import Goal, Image, alive
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import PlannedCopy
-from image_syncer.sync.reader import ManifestReader
+from image_syncer.sync.platform_filter import check_depth, trim
 from image_syncer.sync.result import Observer, Transferred
-from image_syncer.sync.trim import check_depth, trim
-from image_syncer.sync.work import work_off
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8

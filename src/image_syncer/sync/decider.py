@@ -7,14 +7,14 @@ are asked, which costs no more than having no memory.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from image_syncer.concurrency.once import Once
+from image_syncer.concurrency.taskpool import work_off
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
-from image_syncer.store import Confirmed, History, Stores
-from image_syncer.sync.once import Once
+from image_syncer.roles import Confirmed, History, Stores
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
-from image_syncer.sync.reader import ManifestReader
-from image_syncer.sync.trim import trim
-from image_syncer.sync.work import work_off
+from image_syncer.sync.platform_filter import trim
 
 NO_PLATFORM = "no manifest fits the platform filter"
 

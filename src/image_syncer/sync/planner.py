@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from image_syncer.cache import MemoryHistory
+from image_syncer.concurrency.once import Once
+from image_syncer.concurrency.taskpool import Stop, work_off
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
-from image_syncer.store import History, MemoryHistory, Stores
+from image_syncer.roles import History, Stores
 from image_syncer.sync.decider import Decider
-from image_syncer.sync.once import Once
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
-from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
-from image_syncer.sync.work import Stop, work_off
 
 NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
+from image_syncer.concurrency.taskpool import Stop, work_off
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.order import by_image, in_turns
@@ -15,7 +16,6 @@ from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
 from image_syncer.sync.result import CopyResult, Observer, Transferred
 from image_syncer.sync.rule import Rule
-from image_syncer.sync.work import Stop, work_off
 
 INTERRUPTED = "interrupted"
 _LONGEST_PAUSE_SECONDS = 30.0

@@ -7,9 +7,9 @@ from image_syncer.testing import faults, profiles
 from image_syncer.testing.accounts import ALL, PULL, Account, Accounts
 from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.fake_registry import FakeRegistry
-from image_syncer.testing.memory import MemoryStore, MemoryStores
+from image_syncer.testing.memory_store import MemoryStore, MemoryStores
 from image_syncer.testing.profile import Profile
-from image_syncer.testing.requests import Request, RequestLog
+from image_syncer.testing.request_log import Request, RequestLog
 
 __all__ = [
     "ALL",

@@ -12,9 +12,10 @@ from gzip import GzipFile
 from random import Random
 from typing import Any, Final, Self
 
+from image_syncer.cache import skipped
 from image_syncer.oci import Descriptor, Digest, RawManifest
 from image_syncer.oci import media_type as types
-from image_syncer.store import Chunk, skipped
+from image_syncer.roles import Chunk
 
 _BLOCK_BYTES: Final = 1024 * 1024
 

@@ -20,16 +20,16 @@ from image_syncer.testing.content import Image
 from image_syncer.testing.fake.access import ACCOUNT, AccessControl
 from image_syncer.testing.fake.answers import EXTRA, empty
 from image_syncer.testing.fake.blobs import BlobHandlers
-from image_syncer.testing.fake.elsewhere import Storehouse
-from image_syncer.testing.fake.front import Front, Interceptor
+from image_syncer.testing.fake.fault_script import Script
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
-from image_syncer.testing.fake.quota import PullQuota
-from image_syncer.testing.fake.script import Script
+from image_syncer.testing.fake.pull_quota import PullQuota
+from image_syncer.testing.fake.request_gate import Front, Interceptor
 from image_syncer.testing.fake.storage import FakeRepository, Storage
+from image_syncer.testing.fake.storage_host import Storehouse
 from image_syncer.testing.fake.uploads import UploadHandlers
 from image_syncer.testing.profile import Profile
-from image_syncer.testing.requests import RequestLog, kind_of
+from image_syncer.testing.request_log import RequestLog, kind_of
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
 

@@ -8,7 +8,7 @@ registry.faults.add(faults.drip(bytes_per_second=1_000), kind="blob", chance=0.0
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from image_syncer.testing.fake.faulty import (
+from image_syncer.testing.fake.fault_injection import (
     Altered,
     Answered,
     Cut,
@@ -19,7 +19,7 @@ from image_syncer.testing.fake.faulty import (
     Redirected,
     Silent,
 )
-from image_syncer.testing.fake.script import Fired, Rule, Script
+from image_syncer.testing.fake.fault_script import Fired, Rule, Script
 
 __all__ = [
     "Fault",

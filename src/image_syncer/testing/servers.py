@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from image_syncer.oci import Digest, Repository
 from image_syncer.testing.passwords import htpasswd
-from image_syncer.testing.requests import Request, RequestLog, parse_access_log
+from image_syncer.testing.request_log import Request, RequestLog, parse_access_log
 from image_syncer.testing.tokens import Issuer
 
 _ATTEMPTS = 5

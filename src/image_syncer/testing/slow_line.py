@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from image_syncer.testing.child import Child
 from image_syncer.testing.relay import Carried, Line
+from image_syncer.testing.subprocess_helper import Child
 
 __all__ = ["FAR", "Carried", "Line", "SlowLine"]
 

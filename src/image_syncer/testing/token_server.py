@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from image_syncer.testing.accounts import Accounts
 from image_syncer.testing.fake.answers import RECORD, new_record
-from image_syncer.testing.requests import RequestLog
+from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
 from image_syncer.testing.tokens import Grant, Issuer, TokenService

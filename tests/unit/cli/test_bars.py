@@ -7,7 +7,7 @@ from rich.console import Console
 from image_syncer.cli.bars import Bars, draw
 from image_syncer.cli.progress import Tally, Waits
 from image_syncer.oci import Reference
-from image_syncer.registry.watch import Wait
+from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 

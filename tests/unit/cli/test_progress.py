@@ -17,7 +17,7 @@ from image_syncer.cli.progress import (
     remaining_seconds,
 )
 from image_syncer.oci import Reference
-from image_syncer.registry.watch import Wait
+from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from support.clients import Told

@@ -7,7 +7,7 @@ import pytest
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import ForkSettings, Login
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Ceiling, Credential, Timeouts
+from image_syncer.registry.settings import Ceiling, Credential, Timeouts
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_PASSWORD": "three", "TEAM": "blue"}

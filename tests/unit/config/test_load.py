@@ -10,7 +10,7 @@ from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.options import Credential
+from image_syncer.registry.settings import Credential
 from image_syncer.sync.rule import Rule
 
 NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.config.json_text import parse_json
+from image_syncer.config.documents.json_text import parse_json
+from image_syncer.config.documents.node import MapNode
 from image_syncer.config.load import load_file
-from image_syncer.config.native import parse_native
-from image_syncer.config.native_model import HookSection, NativeFile, RuleSection, ServerSection
-from image_syncer.config.native_values import known_keys
-from image_syncer.config.node import MapNode
+from image_syncer.config.native.native_file import parse_native
+from image_syncer.config.native.native_model import HookSection, NativeFile, RuleSection, ServerSection
+from image_syncer.config.native.native_values import known_keys
 from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.events.dialects.plain import Decision, decide, decide_message
-from image_syncer.events.event import PushEvent
+from image_syncer.events.dialects.legacy import Decision, decide, decide_message
+from image_syncer.events.notification import PushEvent
 from image_syncer.oci import Repository
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.events.event import push_event
+from image_syncer.events.notification import push_event
 from image_syncer.queues.message import Refusal, read_message
 
 

@@ -10,8 +10,8 @@ import pytest
 import trustme
 from aiohttp import web
 
-from image_syncer.registry.options import Limits
-from image_syncer.registry.transport import Transport
+from image_syncer.registry.http.transport import Transport
+from image_syncer.registry.settings import Limits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Serve = Callable[..., Awaitable[int]]

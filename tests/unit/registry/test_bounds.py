@@ -8,14 +8,14 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import Denied, ImageSyncerError, ProtocolError, TooLarge, Unavailable
-from image_syncer.registry import messages
-from image_syncer.registry.lean.exchange import INFORMATIONAL
-from image_syncer.registry.lean.head import FIELDS_LIMIT, HEAD_BYTES
-from image_syncer.registry.messages import PROGRESS_BYTES, Flow, Headers
-from image_syncer.registry.options import Limits
-from image_syncer.registry.tls import TlsContexts, TlsPolicy
-from image_syncer.registry.transport import Request, Transport
-from image_syncer.registry.upload import sliced
+from image_syncer.registry.http import messages
+from image_syncer.registry.http.exchange import INFORMATIONAL
+from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
+from image_syncer.registry.http.messages import PROGRESS_BYTES, Flow, Headers
+from image_syncer.registry.http.request_body import sliced
+from image_syncer.registry.http.tls import TlsContexts, TlsPolicy
+from image_syncer.registry.http.transport import Request, Transport
+from image_syncer.registry.settings import Limits
 from image_syncer.testing import FakeRegistry
 from support.clients import client
 

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
 from image_syncer.registry.host import Call, Host
-from image_syncer.registry.messages import released
-from image_syncer.registry.options import Access, Credential, Limits
-from image_syncer.registry.transport import HandshakeBroken, Transport
+from image_syncer.registry.http.messages import released
+from image_syncer.registry.http.transport import HandshakeBroken, Transport
+from image_syncer.registry.settings import Access, Credential, Limits
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]

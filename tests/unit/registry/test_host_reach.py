@@ -11,8 +11,8 @@ from aiohttp import web
 
 from image_syncer.errors import ProtocolError
 from image_syncer.registry.host import Call, Host
-from image_syncer.registry.options import Access
-from image_syncer.registry.transport import Transport
+from image_syncer.registry.http.transport import Transport
+from image_syncer.registry.settings import Access
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from image_syncer.errors import NotFound, ProtocolError, StoreError, TooLarge
 from image_syncer.registry.listing import next_link
-from image_syncer.registry.options import Limits
+from image_syncer.registry.settings import Limits
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, instead

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import Denied, InvalidReference, RateLimited, StoreError, Unavailable
+from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.repository import RegistryTarget
-from image_syncer.registry.retry import RetryPolicy
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import ManyTags

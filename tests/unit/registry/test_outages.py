@@ -10,13 +10,13 @@ import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, Syncer
+from image_syncer.cache import process_memories
+from image_syncer.concurrency.taskpool import Stop
 from image_syncer.errors import Interrupted, RegistryDown, Unavailable
 from image_syncer.oci import Repository
-from image_syncer.registry.client import Registries
-from image_syncer.registry.retry import RetryPolicy
-from image_syncer.store import process_memories
+from image_syncer.registry.limits.retry import RetryPolicy
+from image_syncer.registry.registries import Registries
 from image_syncer.sync.result import CopyResult, Outcome
-from image_syncer.sync.work import Stop
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import single
 from support.clients import Told, client, fast_time

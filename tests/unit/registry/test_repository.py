@@ -4,9 +4,9 @@ import pytest
 
 from image_syncer.errors import Denied, NotFound, Unauthorized
 from image_syncer.oci import Repository
-from image_syncer.registry.client import Registries
-from image_syncer.registry.options import Access, Credential
-from image_syncer.store import Source, Stores, Target
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Access, Credential
+from image_syncer.roles import Source, Stores, Target
 from image_syncer.testing import ALL, PULL, Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import Fault, client

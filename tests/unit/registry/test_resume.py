@@ -10,11 +10,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from image_syncer.cache import MemoryUploads
 from image_syncer.errors import ContentMismatch, TooLarge, Unavailable
 from image_syncer.oci import Digest, Repository
-from image_syncer.registry.client import Registries
+from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistryTarget
-from image_syncer.store import Chunk, MemoryUploads, Unfinished
+from image_syncer.roles import Chunk, Unfinished
 from image_syncer.testing import Blob, FakeRegistry, Profile, faults, profiles
 from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
 

@@ -11,12 +11,13 @@ import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, Syncer
+from image_syncer.cache import process_memories
 from image_syncer.errors import RateLimited
-from image_syncer.registry.client import Registries
-from image_syncer.registry.options import Ceiling, Limits
-from image_syncer.registry.retry import RetryPolicy
-from image_syncer.registry.watch import Wait
-from image_syncer.store import Chunk, process_memories
+from image_syncer.registry.limits.retry import RetryPolicy
+from image_syncer.registry.observer import Wait
+from image_syncer.registry.registries import Registries
+from image_syncer.registry.settings import Ceiling, Limits
+from image_syncer.roles import Chunk
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single

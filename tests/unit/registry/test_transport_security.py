@@ -16,15 +16,15 @@ from image_syncer.errors import (
     InsecureConnection,
     Unauthorized,
 )
-from image_syncer.registry.options import Limits
-from image_syncer.registry.tls import TlsPolicy
-from image_syncer.registry.transport import (
+from image_syncer.registry.http.tls import TlsPolicy
+from image_syncer.registry.http.transport import (
     HandshakeBroken,
     Headers,
     NotTls,
     Request,
     Transport,
 )
+from image_syncer.registry.settings import Limits
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]

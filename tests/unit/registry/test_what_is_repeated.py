@@ -30,10 +30,10 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.jobs import JobRetryPolicy
-from image_syncer.registry.responses import Asked, Refusal, failure
-from image_syncer.registry.retry import RetryPolicy
-from image_syncer.registry.tls import TlsPolicy
-from image_syncer.registry.trouble import HandshakeBroken, explain_connecting, explain_resolving
+from image_syncer.registry.error_mapping import Asked, Refusal, failure
+from image_syncer.registry.http.connect_errors import HandshakeBroken, explain_connecting, explain_resolving
+from image_syncer.registry.http.tls import TlsPolicy
+from image_syncer.registry.limits.retry import RetryPolicy
 
 ALL, QUEUE, NOBODY = ("request", "run", "queue"), ("queue",), ()
 READ, PUSH, UPLOAD = (

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from image_syncer.cache import MemoryHistory
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.store import MemoryHistory
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, PlannedCopy
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.memory import MemoryStores
+from image_syncer.testing.memory_store import MemoryStores
 from support.runs import SOURCE, TARGET, runner
 from support.runs import rule as make_rule
 

@@ -4,10 +4,10 @@ import pytest
 
 from image_syncer.oci import Digest, PlatformFilter, RawManifest
 from image_syncer.oci import media_type as types
-from image_syncer.sync import goal, trim
+from image_syncer.sync import copy_state, platform_filter
 from image_syncer.sync.result import Outcome
 from image_syncer.testing.images import Entry, Image, index, multi, single
-from image_syncer.testing.memory import MemoryStores
+from image_syncer.testing.memory_store import MemoryStores
 from support.runs import SOURCE, TARGET, RunRules, rule, runner
 
 
@@ -46,7 +46,7 @@ async def test_the_manifests_of_an_image_are_counted(
     stores: MemoryStores, run: RunRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Indexes of indexes multiply: the whole tree has a limit. Just so many pass."""
-    monkeypatch.setattr(goal, "NODES_LIMIT", 3)
+    monkeypatch.setattr(copy_state, "NODES_LIMIT", 3)
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b"))]), "fits")
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b")), Entry(single("c"))]), "over")
     assert (await run(rule("fits")))[f"{TARGET}:fits"].outcome is Outcome.COPIED
@@ -59,7 +59,7 @@ async def test_the_indexes_that_a_filter_reads_are_counted(
     stores: MemoryStores, run: RunRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filter has to read every nested index before anything is copied."""
-    monkeypatch.setattr(trim, "NESTED_LIMIT", 2)
+    monkeypatch.setattr(platform_filter, "NESTED_LIMIT", 2)
     indexes = [Entry(multi(name)) for name in ("a", "b", "c")]
     stores.store(SOURCE).load(index(indexes[:2]), "fits")
     stores.store(SOURCE).load(index(indexes), "over")

@@ -6,16 +6,16 @@ from random import Random
 import pytest
 
 from image_syncer.app import Options, Syncer
+from image_syncer.cache import process_memories
+from image_syncer.concurrency.taskpool import Stop, alongside
 from image_syncer.errors import Unexpected
 from image_syncer.oci import Repository
-from image_syncer.registry.options import Timeouts
-from image_syncer.store import process_memories
+from image_syncer.registry.settings import Timeouts
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.run import RunOptions
-from image_syncer.sync.work import Stop, alongside
 from image_syncer.testing import FakeRegistry, faults
 from image_syncer.testing.images import single
-from image_syncer.testing.memory import MemorySource, MemoryStores, MemoryTarget
+from image_syncer.testing.memory_store import MemorySource, MemoryStores, MemoryTarget
 from support.clients import client
 from support.runs import rule, runner
 

@@ -1,13 +1,13 @@
 """Runs over rules whose targets are filled in, or whose source is a pattern."""
 
+from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.plan import Action
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.reader import ManifestReader
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, Selection, TagFilter
 from image_syncer.testing.images import single
-from image_syncer.testing.memory import MemoryStores
+from image_syncer.testing.memory_store import MemoryStores
 from support.runs import SOURCE, runner
 
 

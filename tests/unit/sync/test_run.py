@@ -2,15 +2,15 @@
 
 import pytest
 
+from image_syncer.concurrency.taskpool import Stop
 from image_syncer.errors import Denied, MissingContent, NotFound, TagImmutable, Unavailable
 from image_syncer.oci import Index, PlatformFilter, Repository
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, TagNames, TagPattern
 from image_syncer.sync.run import RunOptions
-from image_syncer.sync.work import Stop
+from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.images import ODD, Image, attested, multi, nested, sharing, single
-from image_syncer.testing.kinds import newer_kinds, twenty_kinds
-from image_syncer.testing.memory import MemoryStores, Operation
+from image_syncer.testing.memory_store import MemoryStores, Operation
 from support.runs import SOURCE, TARGET, RunRules, rule, runner
 
 OTHER = Repository("target.test", "mirror/other")

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from image_syncer.oci import media_type as types
 from image_syncer.testing import Blob, FakeRegistry, Profile
+from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.images import Image, artifact, cosign_signature, multi, single
-from image_syncer.testing.kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.skopeo import SKOPEO_CANNOT_COPY, Skopeo, SkopeoFailed
 from support.answers import code_of, copy_by_skopeo
 

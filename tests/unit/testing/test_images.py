@@ -11,9 +11,9 @@ import pytest
 from image_syncer.oci import Digest, Index, Platform, RawManifest
 from image_syncer.oci import media_type as types
 from image_syncer.testing import Blob, Image
+from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.content import files_layer
 from image_syncer.testing.images import attested, multi, nested, sharing, signed_schema1, single
-from image_syncer.testing.kinds import newer_kinds, twenty_kinds
 
 ALL: Mapping[str, Image] = {**twenty_kinds(), **newer_kinds()}
 

@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 
 from image_syncer.testing import PULL, Account, Accounts
+from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import single
-from image_syncer.testing.kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.passwords import htpasswd
-from image_syncer.testing.requests import parse_access_log
+from image_syncer.testing.request_log import parse_access_log
 from image_syncer.testing.servers import DockerProfile, DockerRegistry
 from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from image_syncer.testing.token_server import TokenServer

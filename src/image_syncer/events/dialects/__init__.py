@@ -22,13 +22,13 @@ from image_syncer.events.dialects import (
     github,
     harbor,
     jfrog,
+    legacy,
     nexus,
-    plain,
     pubsub,
     quay,
     zot,
 )
-from image_syncer.events.event import Answer
+from image_syncer.events.notification import Answer
 
 Dialect = Callable[[str, Mapping[str, str], bytes], Answer]
 
@@ -47,7 +47,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "huawei": harbor.read,
         "jfrog": jfrog.read,
         "nexus": nexus.read,
-        "plain": plain.read,
+        "plain": legacy.read,
         "pubsub": pubsub.read,
         "quay": quay.read,
         "tencent": harbor.read,

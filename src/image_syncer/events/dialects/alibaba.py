@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import parse_object, required_text, text_at
-from image_syncer.events.event import Notification, ignored, one, push_event
+from image_syncer.events.notification import Notification, ignored, one, push_event
+from image_syncer.events.payload import parse_object, required_text, text_at
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:

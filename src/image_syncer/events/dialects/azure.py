@@ -6,9 +6,9 @@ learn.microsoft.com, "Azure Container Registry webhook schema reference" and "..
 import json
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import at, required_text, text_at
 from image_syncer.events.dialects.envelope import entries, event_of
-from image_syncer.events.event import Answer, Handshake, Malformed, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import Answer, Handshake, Malformed, PushEvent, gather, push_event, quoted
+from image_syncer.events.payload import at, required_text, text_at
 
 _PUSHED = "Microsoft.ContainerRegistry.ImagePushed"
 _VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from image_syncer.events.bounded import text_at
 from image_syncer.events.dialects import azure, ecr, harbor, zot
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.payload import text_at
 from image_syncer.oci.reference import split_reference
 
 _KNOWN: Final[Mapping[str, Callable[[str, CloudEvent], Notification | PushEvent | str]]] = {

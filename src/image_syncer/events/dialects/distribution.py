@@ -6,8 +6,8 @@ until it is accepted. So an entry that is nonsense is left out and never refuses
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import at, list_at, parse_object, text_at
-from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.payload import at, list_at, parse_object, text_at
 from image_syncer.oci.media_type import MANIFESTS, essence
 
 

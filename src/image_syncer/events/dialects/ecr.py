@@ -7,9 +7,9 @@ in the registry's host, where it has them.
 import re
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import required_text, text_at
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.event import Malformed, Notification, PushEvent, gather, ignored, push_event, quoted
+from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, ignored, push_event, quoted
+from image_syncer.events.payload import required_text, text_at
 
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
 _SOURCE = re.compile(r"(?:urn:aws|arn:aws[a-z-]*):ecr:(?P<region>[^:]*):(?P<account>[^:]*):repository/.*")

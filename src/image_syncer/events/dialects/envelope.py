@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import unquote
 
-from image_syncer.events.bounded import as_object, at, parse_base64, parse_json, text_at
+from image_syncer.events.payload import as_object, at, parse_base64, parse_json, text_at
 
 _ORIGIN_HEADER: Final = "webhook-request-origin"
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import parse_object, payload, required_text, text_at
-from image_syncer.events.event import Notification, ignored, one, push_event, quoted
+from image_syncer.events.notification import Notification, ignored, one, push_event, quoted
+from image_syncer.events.payload import parse_object, payload, required_text, text_at
 
 _PREFIXES = ("x-gitea", "x-forgejo")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import as_object, at, parse_object, payload, required_text, text_at
-from image_syncer.events.event import Notification, ignored, one, push_event, quoted
+from image_syncer.events.notification import Notification, ignored, one, push_event, quoted
+from image_syncer.events.payload import as_object, at, parse_object, payload, required_text, text_at
 from image_syncer.oci.reference import split_reference
 
 _EVENTS = frozenset({"package", "registry_package"})

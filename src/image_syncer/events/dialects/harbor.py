@@ -6,9 +6,9 @@ type of Harbor 1.
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import at, list_at, text_at
 from image_syncer.events.dialects.envelope import entries, event_of
-from image_syncer.events.event import Notification, PushEvent, gather, ignored, push_event, quoted
+from image_syncer.events.notification import Notification, PushEvent, gather, ignored, push_event, quoted
+from image_syncer.events.payload import at, list_at, text_at
 
 _PUSHES = frozenset({"PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"})
 

@@ -7,8 +7,8 @@ the virtual repository, or nothing where the host itself stands for a repository
 from collections.abc import Mapping
 from typing import Final
 
-from image_syncer.events.bounded import parse_object, required_text, text_at
-from image_syncer.events.event import Notification, ignored, one, push_event, quoted
+from image_syncer.events.notification import Notification, ignored, one, push_event, quoted
+from image_syncer.events.payload import parse_object, required_text, text_at
 
 _MANIFESTS: Final = frozenset({"manifest.json", "list.manifest.json"})
 _CHILDREN: Final = ("sha256:", "sha256__")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from image_syncer.events.bounded import as_object, at, parse_object, required_text, text_at
-from image_syncer.events.event import Notification, ignored, one, push_event, quoted
+from image_syncer.events.notification import Notification, ignored, one, push_event, quoted
+from image_syncer.events.payload import as_object, at, parse_object, required_text, text_at
 
 _WANTED: Final = frozenset({"CREATED", "UPDATED"})
 _MANIFEST: Final = re.compile(r"/?v2/(?P<path>.+)/manifests/(?P<tag>[^/]+)", re.DOTALL)

@@ -6,8 +6,8 @@ ignored with its reason; only what Pub/Sub could not have sent is refused.
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import as_object, at, parse_base64, parse_object, text_at
-from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.payload import as_object, at, parse_base64, parse_object, text_at
 from image_syncer.oci.reference import split_reference
 
 

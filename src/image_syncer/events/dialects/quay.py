@@ -7,8 +7,8 @@ give it any shape: what is not recognised is ignored, never refused.
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from image_syncer.events.bounded import parse_object, text_at
-from image_syncer.events.event import Notification, PushEvent, gather, ignored, push_event
+from image_syncer.events.notification import Notification, PushEvent, gather, ignored, push_event
+from image_syncer.events.payload import parse_object, text_at
 
 _OTHER_EVENTS = ("vulnerability", "message")
 

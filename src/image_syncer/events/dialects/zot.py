@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from image_syncer.events.bounded import required_text, text_at
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.event import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.payload import required_text, text_at
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:

@@ -10,7 +10,7 @@ from aiohttp import web
 from image_syncer.testing.accounts import parse_basic
 from image_syncer.testing.fake.answers import RegistryError
 from image_syncer.testing.profile import Profile
-from image_syncer.testing.requests import kind_of
+from image_syncer.testing.request_log import kind_of
 from image_syncer.testing.tokens import Grant, TokenService
 
 SERVICE = "fake-registry"

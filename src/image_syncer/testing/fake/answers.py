@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from image_syncer.testing.profile import Refusal
-from image_syncer.testing.requests import Request, authorization_kind
+from image_syncer.testing.request_log import Request, authorization_kind
 
 RECORD: Final = web.RequestKey("record", Request)
 EXTRA: Final = web.RequestKey[Mapping[str, str]]("extra", Mapping)

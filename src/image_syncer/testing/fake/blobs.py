@@ -8,8 +8,8 @@ from aiohttp import web
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest
 from image_syncer.testing.fake.answers import RegistryError, empty
-from image_syncer.testing.fake.exchange import Streamed
 from image_syncer.testing.fake.storage import Storage
+from image_syncer.testing.fake.streaming import Streamed
 from image_syncer.testing.profile import Profile
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")

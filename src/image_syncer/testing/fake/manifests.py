@@ -11,8 +11,8 @@ from image_syncer.oci import media_type as types
 from image_syncer.oci.reference import is_tag
 from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
-from image_syncer.testing.fake.exchange import read_limited
 from image_syncer.testing.fake.storage import FakeRepository, Storage
+from image_syncer.testing.fake.streaming import read_limited
 from image_syncer.testing.profile import Profile, Refusal
 
 _DOCKER_TYPES = frozenset({types.DOCKER_LIST, types.DOCKER_MANIFEST, *types.SCHEMA1})

@@ -11,8 +11,8 @@ from aiohttp import ClientError, web
 from image_syncer.oci import Digest
 from image_syncer.testing.fake.answers import RegistryError, empty, read_away
 from image_syncer.testing.fake.blobs import parse_digest
-from image_syncer.testing.fake.exchange import received
 from image_syncer.testing.fake.storage import Storage, Upload
+from image_syncer.testing.fake.streaming import received
 from image_syncer.testing.profile import Profile
 
 _CONTENT_RANGE = re.compile(r"(\d+)-(\d+)")

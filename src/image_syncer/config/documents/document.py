@@ -1,0 +1,62 @@
+"""Read a configuration file: its suffix says which syntax it is in, as the Go tool has it."""
+
+from pathlib import Path
+from typing import Final
+
+from image_syncer.config.documents.json_text import parse_json
+from image_syncer.config.documents.node import Malformed, MapNode, describe
+from image_syncer.config.documents.yaml_text import parse_yaml
+from image_syncer.errors import ConfigError
+
+FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Beyond this a file is not read: ten thousand rules take about one MiB."""
+
+_PARSERS: Final = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
+
+
+def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
+    """Return the map that the file at *path* holds; `ConfigError` in every other case."""
+    if path.suffix.lower() not in _PARSERS:
+        remedy = "the name must end in .yaml, .yml or .json"
+        raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
+    return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty)
+
+
+def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNode:
+    """Return the map in *content*, which a file has or could have; `ConfigError` in every other case."""
+    file, parse = str(path), _PARSERS[path.suffix.lower()]
+    text = _decode(content, file)
+    try:
+        node = parse(text)
+    except Malformed as error:
+        raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
+    if node is None or describe(node) == "nothing":
+        raise ConfigError("the file is empty", file=file, remedy=remedy_if_empty)
+    if not isinstance(node, MapNode):
+        raise ConfigError(f"expected a map, found {describe(node)}", file=file, line=node.line, remedy=remedy_if_empty)
+    return node
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(FILE_LIMIT_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError("no such file", file=str(path), remedy="check the path") from error
+    except IsADirectoryError as error:
+        raise ConfigError("a directory, not a file", file=str(path)) from error
+    except PermissionError as error:
+        raise ConfigError("may not be read by this user", file=str(path), remedy="check its permissions") from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or 'unknown reason'}", file=str(path)) from error
+    if len(content) > FILE_LIMIT_BYTES:
+        raise ConfigError(f"larger than {FILE_LIMIT_BYTES // 1024**2} MiB", file=str(path))
+    return content
+
+
+def _decode(content: bytes, file: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError("not UTF-8", file=file, line=line, remedy="save the file as UTF-8") from None

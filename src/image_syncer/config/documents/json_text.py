@@ -1,0 +1,120 @@
+"""JSON to nodes, with the comments and trailing commas that people write into it.
+
+A scanner blanks those and notes the line of every value; the standard library decides what is JSON. Both meet in
+document order. (YAML would take almost all of JSON too, but misreads keys beyond 1024 characters and forgotten commas.)
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from image_syncer.config.documents.node import (
+    DEPTH_LIMIT,
+    NODE_LIMIT,
+    Entry,
+    ListNode,
+    Malformed,
+    Node,
+    Scalar,
+    map_node,
+    whole,
+)
+
+_TOKEN = re.compile(
+    r"""(?P<blank>[ \t\r\n]++)
+    | (?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")
+    | (?P<comment>//[^\n]*+ | /\*.*?\*/)
+    | (?P<open>[{\[]) | (?P<close>[}\]]) | (?P<comma>,) | (?P<colon>:)
+    | (?P<unclosed>" | /\*)
+    | (?P<word>/ | [^\s"{}\[\],:/]++ | \s)""",
+    re.DOTALL | re.VERBOSE,
+)
+_NOT_BREAK = re.compile(r"[^\r\n]")
+_VALUES = frozenset({"string", "open", "word"})
+_ENDS = frozenset({"string", "close", "word"})
+
+
+class _Number(str):
+    """A number as written: 007-like ids and 40-digit numbers keep their digits."""
+
+    __slots__ = ()
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The entries of an object, repeated keys included."""
+
+
+def parse_json(text: str) -> Node | None:
+    """Return the value of *text*, None where nothing but comments stands there; `Malformed` with the line otherwise."""
+    plain, lines = blank(text)
+    if not lines:
+        return None
+    try:
+        value: object = json.loads(
+            plain, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        )
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg.rstrip(':')}", error.lineno, remedy=_remedy(error)) from None
+    return _node(value, iter(lines))
+
+
+def blank(text: str) -> tuple[str, list[int]]:
+    """Return *text* with comments and trailing commas as blanks, every other character in its place.
+
+    Beside it the line of each key and value in document order. `Malformed` where a string or a comment does not end,
+    and where there are too many values or too deep ones.
+    """
+    pieces: list[str] = []
+    lines: list[int] = []
+    line, depth = 1, 0
+    previous, comma_at = "", -1
+    for kind, piece in _tokens(text):
+        if kind == "unclosed":
+            raise Malformed("not JSON: a string that does not end" if piece == '"' else "a comment without end", line)
+        depth += (kind == "open") - (kind == "close")
+        if depth > DEPTH_LIMIT or len(lines) > NODE_LIMIT:
+            raise Malformed(f"deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
+        if kind in _VALUES:
+            lines.append(line)
+        if kind == "close" and previous == "comma" and comma_at >= 0:
+            pieces[comma_at] = " "
+        if kind == "comma":
+            comma_at = len(pieces) if previous in _ENDS else -1
+        pieces.append(_NOT_BREAK.sub(" ", piece) if kind == "comment" else piece)
+        line += piece.count("\n")
+        if kind not in {"blank", "comment"}:
+            previous = kind
+    return "".join(pieces), lines
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    for match in _TOKEN.finditer(text):
+        yield cast("str", match.lastgroup), match.group()
+
+
+def _node(value: Any, lines: Iterator[int]) -> Node:
+    line = next(lines)
+    match value:
+        case _Pairs():
+            return map_node([Entry(_text(key, next(lines)), _node(item, lines)) for key, item in value], line)
+        case list():
+            return ListNode(tuple(_node(item, lines) for item in cast("list[object]", value)), line)
+        case _Number():
+            return Scalar(str(value), "number", line)
+        case str():
+            return _text(value, line)
+        case None:
+            return Scalar("", "null", line)
+        case _:
+            return Scalar("true" if value else "false", "truth", line)
+
+
+def _text(text: str, line: int) -> Scalar:
+    return Scalar(whole(text, line), "text", line)
+
+
+def _remedy(error: json.JSONDecodeError) -> str | None:
+    if error.msg.startswith("Expecting ',' delimiter"):
+        return "a comma may be missing at the end of the line before"
+    return None

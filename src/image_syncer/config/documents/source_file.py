@@ -1,0 +1,197 @@
+"""From nodes to strict models: pydantic says what is wrong, the nodes say in which line, and neither quotes a value."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar, cast, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, shown, unknown_key
+from image_syncer.config.documents.problems import Problems
+from image_syncer.config.environment import Substitution
+from image_syncer.config.native.native_values import known_keys
+from image_syncer.errors import ConfigError, UsageError
+
+Step = str | int
+Value = TypeVar("Value")
+Model = TypeVar("Model", bound=BaseModel)
+
+_TRUE: Final = frozenset({"true", "yes", "on"})
+_SHAPES: Final = {
+    "string_type": "a text",
+    "int_type": "a number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "model_attributes_type": "a map",
+    "list_type": "a list",
+    "tuple_type": "a list",
+}
+
+_BOUNDS: Final = {
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "string_too_short": "empty",
+    "string_too_long": "longer than {max_length} characters",
+    "too_short": "an empty list",
+    "too_long": "more than {max_length} values",
+    "string_pattern_mismatch": "characters that have no place there; it must fit {pattern}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """One file while it is read: its nodes, what is put in for variables, and the faults found so far."""
+
+    file: str
+    root: MapNode
+    substitution: Substitution = field(repr=False)
+    problems: Problems = field(repr=False)
+
+    def read(self, model: type[Model]) -> Model:
+        """Return the file as *model*; one `ConfigError` with all faults of its structure otherwise."""
+        try:
+            return model.model_validate(_plain(self.root))
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                self._note(detail, model)
+            self.problems.raise_found()
+            raise  # Not reached: pydantic's error has at least one detail.
+
+    def line(self, *path: Step) -> int:
+        """Return the line of what stands at *path*, of the nearest thing around it where nothing does."""
+        return _walk(self.root, path)[1]
+
+    def origin(self, *path: Step) -> str:
+        """Return the place of *path* as `file:line`."""
+        return f"{self.file}:{self.line(*path)}"
+
+    def at(self, *path: Step) -> AbstractContextManager[None]:
+        """Note a `UsageError` of the block at the line of *path*, and go on behind the block."""
+        return self.problems.at(self.file, self.line(*path))
+
+    def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
+        """Return what *make* gives; None where that is a `UsageError`, which is noted at the line of *path*."""
+        with self.at(*path):
+            return make()
+        return None
+
+    def fill(self, value: str | SecretStr, *path: Step) -> str:
+        """Return *value* with its variables; `ConfigError`, which does not show the value, where one is unset."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        try:
+            filled = self.substitution.apply(text)
+        except UsageError as error:
+            raise self.fault(error.message, path, error.remedy) from None
+        if not filled:
+            raise self.fault("empty, once its variables are put in", path)
+        return filled
+
+    def fault(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
+        """Return the error that *message* is true of what stands at *path*."""
+        return ConfigError(f"{written(path)}: {message}", file=self.file, line=self.line(*path), remedy=remedy)
+
+    def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
+        node, line, path = _walk(self.root, detail["loc"])
+        with self.problems.at(self.file, line):
+            raise _fault(detail, node, path, model)
+
+
+def written(path: Sequence[Step]) -> str:
+    """Return *path* as people write it: `rules[0].targets[1]`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in path)
+    return text.removeprefix(".") or "the file"
+
+
+def _plain(node: Node) -> Any:
+    """Return *node* as pydantic takes it. A number stays as it is written: a tag 1.20 is not 1.2."""
+    match node:
+        case MapNode():
+            return {entry.key.text: _plain(entry.value) for entry in node.entries}
+        case ListNode():
+            return [_plain(item) for item in node.items]
+        case Scalar(kind="null"):
+            return None
+        case Scalar(kind="truth"):
+            return node.text.lower() in _TRUE
+        case Scalar():
+            return node.text
+
+
+def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, ...]]:
+    """Follow *location* as far as it goes; return the node there, its line, and the steps that led to it.
+
+    Pydantic's locations also hold steps that no file has, such as the name of a type: those are left out.
+    """
+    node, line = root, root.line
+    path: list[Step] = []
+    for step in location:
+        if isinstance(node, MapNode):
+            entry = next((entry for entry in node.entries if entry.key.text == step), None)
+            if entry is None:
+                continue
+            node, line = entry.value, entry.key.line
+        elif isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+            line = node.line
+        else:
+            continue
+        path.append(step)
+    return node, line, tuple(path)
+
+
+def _fault(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:
+    location, kind = detail["loc"], detail["type"]
+    if kind == "extra_forbidden":
+        where = f"{written(path[:-1])}: " if len(path) > 1 else ""
+        unknown = unknown_key(Scalar(str(location[-1]), "text", 0), known_keys(_model_at(model, location[:-1])))
+        return UsageError(f"{where}{unknown.message}", remedy=unknown.remedy)
+    if kind == "missing":
+        return UsageError(f"{written(path)}: {location[-1]} is missing")
+    if kind == "literal_error":
+        return _not_one_of(detail, node, path)
+    if kind in _BOUNDS:
+        return UsageError(f"{written(path)}: {_BOUNDS[kind].format(**detail.get('ctx', {}))}")
+    if kind in _SHAPES:
+        return UsageError(
+            f"{written(path)}: expected {_SHAPES[kind]}, found {describe(node)}", remedy=_quotes(kind, node)
+        )
+    if kind == "value_error":
+        return UsageError(f"{written(path)}: {detail['ctx']['error'] if 'ctx' in detail else detail['msg']}")
+    return UsageError(f"{written(path)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+
+
+def _not_one_of(detail: ErrorDetails, node: Node, path: Sequence[Step]) -> UsageError:
+    expected = str(detail.get("ctx", {}).get("expected", ""))
+    choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
+    if not isinstance(node, Scalar) or node.kind == "null":
+        return UsageError(f"{written(path)}: expected one of {', '.join(choices)}, found {describe(node)}")
+    near = get_close_matches(node.text.lower(), choices, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(choices)}"
+    return UsageError(f"{written(path)}: {shown(node.text)} is not known", remedy=remedy)
+
+
+def _quotes(kind: str, node: Node) -> str | None:
+    wanted = kind == "string_type" and isinstance(node, Scalar) and node.kind == "truth"
+    return "write it in quotes" if wanted else None
+
+
+def _model_at(model: type[BaseModel], location: Sequence[Step]) -> type[BaseModel]:
+    """Return the section of *model* that stands at *location*; free keys and indexes lead into what they hold."""
+    for step in location:
+        for name, info in model.model_fields.items():
+            if (info.alias or name) == step:
+                model = next(_models_in(info.annotation), model)
+                break
+    return model
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in cast("tuple[object, ...]", get_args(annotation)):
+        yield from _models_in(part)

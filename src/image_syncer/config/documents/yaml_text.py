@@ -1,0 +1,205 @@
+"""YAML 1.2 to nodes.
+
+Built from parser events, so that depth and aliases are bounded before anything grows. Messages never quote the file:
+what the parser stumbles over may be a password.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from image_syncer.config.documents.node import (
+    DEPTH_LIMIT,
+    NODE_LIMIT,
+    Entry,
+    Kind,
+    ListNode,
+    Malformed,
+    MapNode,
+    Node,
+    Scalar,
+    map_node,
+    whole,
+)
+
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_KNOWN_TAGS = frozenset({_TEXT_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+_QUOTED = re.compile(r"'[^'<>]{2,}'|\"[^\"]{2,}\"")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+# YAML 1.1 wrote truth in words; the Go tool still reads them, so its users may have written them.
+_TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off"})
+_NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
+
+
+def parse_yaml(text: str) -> Node | None:
+    """Return the one document of *text*, None where there is none; `Malformed` with the line for anything else."""
+    parser: Any = YAML(typ="safe", pure=True)
+    events: Any = parser.parse(text)
+    reader = _Reader(events)
+    try:
+        with closing(events):
+            return reader.document()
+    except YAMLError as error:
+        raise _malformed(error, text) from None
+    except (ValueError, OverflowError):
+        # ruamel.yaml lets these through for escapes beyond Unicode; the place is that of the last value before it.
+        raise Malformed("not YAML: an escape that names no character", reader.line, remedy=r"look for \U") from None
+
+
+def _malformed(error: YAMLError, text: str) -> Malformed:
+    position: Any = getattr(error, "position", None)
+    if isinstance(error, ReaderError) and isinstance(position, int):
+        line = text.count("\n", 0, position) + 1
+        return Malformed("not YAML: a control character", line, remedy=r'write it as "\x07" in double quotes')
+    problem = str(getattr(error, "problem", None) or "broken")
+    # What does not end is looked for where it began; anything else where it was noticed.
+    names = ("context_mark", "problem_mark") if problem.endswith("end of stream") else ("problem_mark", "context_mark")
+    mark: Any = getattr(error, names[0], None) or getattr(error, names[1], None)
+    line = mark.line + 1 if mark is not None else 1
+    told = _QUOTED.sub("...", problem)
+    return Malformed(f"not YAML: {told}", line, remedy="a value with special characters needs quotes")
+
+
+class _Reader:
+    """Turns the events of one stream into a node."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._count = 0
+        self.line = 1
+
+    def document(self) -> Node | None:
+        """Return the one document, None where the stream is empty."""
+        found: Node | None = None
+        for event in self._events:
+            match event:
+                case StreamStartEvent() | StreamEndEvent() | DocumentEndEvent():
+                    continue
+                case DocumentStartEvent() if found is not None:
+                    raise Malformed("a second document begins here", _line(event), remedy="one file holds one document")
+                case DocumentStartEvent():
+                    continue
+                case _:
+                    found = self._node(event, 0)
+        return found
+
+    def _node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, AliasEvent):
+            return self._alias(event)
+        before = self._count
+        self._grow(1, event)
+        if event.tag is not None and event.tag not in _KNOWN_TAGS:
+            raise Malformed(
+                "a YAML tag, which is not supported here", _line(event), remedy="quote a value that begins with '!'"
+            )
+        if depth > DEPTH_LIMIT:
+            raise Malformed(f"nested deeper than {DEPTH_LIMIT} levels", _line(event))
+        node = self._content(event, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node, self._count - before)
+        return node
+
+    def _content(self, event: Any, depth: int) -> Node:
+        match event:
+            case SequenceStartEvent():
+                return ListNode(
+                    tuple(self._node(item, depth + 1) for item in self._until(SequenceEndEvent)), _line(event)
+                )
+            case MappingStartEvent():
+                return self._map(event, depth)
+            case _:
+                return _scalar(event)
+
+    def _map(self, event: Any, depth: int) -> MapNode:
+        entries: list[Entry] = []
+        merged: list[Entry] = []
+        for item in self._until(MappingEndEvent):
+            key = self._node(item, depth + 1)
+            if not isinstance(key, Scalar):
+                raise Malformed(
+                    "a key that is a list or a map", _line(item), remedy="quote a key with special characters"
+                )
+            value = self._node(next(self._events), depth + 1)
+            if key.text == "<<" and not _is_quoted(item):
+                merged.extend(_merged(value))
+            else:
+                entries.append(Entry(key, value))
+        own = map_node(entries, _line(event))
+        if not merged:
+            return own
+        # YAML's merge key: what a map says itself wins, then the earlier of the maps that it takes in.
+        united: dict[str, Entry] = {}
+        for entry in (*own.entries, *merged):
+            united.setdefault(entry.key.text, entry)
+        return MapNode(tuple(united.values()), own.line)
+
+    def _alias(self, event: Any) -> Node:
+        known = self._anchors.get(event.anchor)
+        if known is None:
+            raise Malformed(
+                "an alias to an anchor that does not stand before it",
+                _line(event),
+                remedy="quote a value that begins with '*'",
+            )
+        node, count = known
+        self._grow(count, event)
+        return node
+
+    def _until(self, end: type) -> Iterator[Any]:
+        for event in self._events:
+            if isinstance(event, end):
+                return
+            yield event
+
+    def _grow(self, count: int, event: Any) -> None:
+        self._count += count
+        self.line = _line(event)
+        if self._count > NODE_LIMIT:
+            raise Malformed(f"more than {NODE_LIMIT} values (an alias counts as all that it stands for)", _line(event))
+
+
+def _merged(value: Node) -> Iterator[Entry]:
+    for part in value.items if isinstance(value, ListNode) else (value,):
+        if not isinstance(part, MapNode):
+            raise Malformed("'<<' takes a map or a list of maps", value.line)
+        yield from part.entries
+
+
+def _scalar(event: Any) -> Scalar:
+    line = _line(event)
+    text = whole(event.value, line)
+    plain = event.tag is None and not _is_quoted(event)
+    return Scalar(text, _kind(text) if plain else "text", line)
+
+
+def _is_quoted(event: Any) -> bool:
+    return bool(event.style)
+
+
+def _kind(text: str) -> Kind:
+    if text in _NULLS:
+        return "null"
+    if text.lower() in _TRUTHS:
+        return "truth"
+    return "number" if _NUMBER.fullmatch(text) else "text"
+
+
+def _line(event: Any) -> int:
+    return event.start_mark.line + 1

@@ -1,0 +1,1 @@
+"""The file of the daemon fork zxzixuanwang/image-syncer: `sync.yaml`."""

@@ -1,0 +1,188 @@
+"""The fork's `sync.yaml`: routes that events trigger, a hook with a login, a tick, and perhaps a broker."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from image_syncer.config.documents.node import Malformed, MapNode, shown
+from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.source_file import Paper
+from image_syncer.config.environment import Substitution
+from image_syncer.config.fork.fork_model import (
+    BrokerSection,
+    ForkFile,
+    RabbitSection,
+    RouteSection,
+    SyncSection,
+    spelled,
+)
+from image_syncer.config.go_tool.auth_file import read_access
+from image_syncer.config.model import Configuration, ForkSettings, Login, QueueSettings, ServerSettings
+from image_syncer.config.native.native_server import parse_host, parse_listen
+from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.registry.settings import Access
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate, has_wildcard
+from image_syncer.sync.rule import AllTags, Rule, Triggers
+
+_DEFAULT_AUTH_FILE: Final = "./auth.yaml"
+_QUEUE_NAME: Final = "rabbitmq"
+_BROKER: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def parse_fork(
+    document: MapNode,
+    file: str,
+    *,
+    platforms: PlatformFilter,
+    environment: Mapping[str, str],
+    allow_open: bool,
+) -> Configuration:
+    """Return what the fork's file says, and the auth file that it names; one `ConfigError` with all faults otherwise.
+
+    Only with *allow_open* the hook may be without user name and password. *platforms* of the command line, where there
+    are any, take the place of the file's filters.
+    """
+    try:
+        document = spelled(document)
+    except Malformed as error:
+        raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
+    paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
+    written = paper.read(ForkFile)
+    own = paper.attempt(lambda: _platforms(written.sync), "sync", "filter")
+    rules = _rules(written.registry.reg, platforms or own or PlatformFilter(), paper)
+    server = paper.attempt(lambda: _server(written, paper, allow_open=allow_open), "auth")
+    queues = tuple(_queues(written.rabbitmq, paper))
+    access, warnings = _access(written.sync.file_position.auth, environment, paper)
+    read = () if warnings else (written.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
+    paper.problems.raise_found()
+    warnings += () if rules else ("registry.reg has no entry: nothing will be copied",)
+    return Configuration(
+        access, rules, warnings, queues=queues, server=server, fork=_settings(written.sync), files=read
+    )
+
+
+def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, paper: Paper) -> tuple[Rule, ...]:
+    """Return a rule for each source; entries for the same one are its targets together, in their order."""
+    origins: dict[SourcePattern, str] = {}
+    targets: dict[SourcePattern, list[TargetTemplate]] = {}
+    for number, route in enumerate(routes):
+        place = ("registry", "reg", number)
+        source = paper.attempt(lambda route=route: _source(route), *place)
+        wanted = paper.attempt(lambda route=route: _targets(route), *place, "destinationName")
+        if source is not None and wanted is not None:
+            origins.setdefault(source, paper.origin(*place))
+            targets.setdefault(source, []).extend(wanted)
+    return tuple(
+        Rule(
+            str(source),
+            source,
+            AllTags(),
+            tuple(dict.fromkeys(found)),
+            platforms,
+            origins[source],
+            Triggers(events=True),
+        )
+        for source, found in targets.items()
+    )
+
+
+def _source(route: RouteSection) -> SourcePattern:
+    host = parse_host(route.source_name, "sourceName")
+    namespace = route.namespace.strip().strip("/")
+    if has_wildcard(namespace) or "{" in namespace:
+        raise UsageError(f"namespace: {shown(namespace)}: no pattern", remedy="all that lies below it is meant anyway")
+    Repository.of(host, namespace)  # Checked alone, so that the message shows what is written.
+    return SourcePattern.of(host, f"{namespace}/**")
+
+
+def _targets(route: RouteSection) -> list[TargetTemplate]:
+    return [_target(item.strip().rstrip("/")) for item in route.destination_name.split(",")]
+
+
+def _target(text: str) -> TargetTemplate:
+    """Return where *text*, a host with or without a path, keeps what it gets: under the path that it has already."""
+    first, slash, path = text.partition("/")
+    host = parse_host(first, "destinationName")
+    if slash:
+        Repository.of(host, path)  # As above.
+    return TargetTemplate.of(host, f"{path}/{{repository}}" if slash else "{repository}")
+
+
+def _server(written: ForkFile, paper: Paper, *, allow_open: bool) -> ServerSettings | None:
+    """Return the server; None where its address is none, which was noted in *paper*."""
+    auth = written.auth
+    password = auth.password.get_secret_value()
+    if bool(auth.username) != bool(password):
+        given, missing = ("username", "password") if auth.username else ("password", "username")
+        raise UsageError(f"auth: a {given} without a {missing}", remedy="give both")
+    login = None
+    if auth.username:
+        login = Login(
+            paper.fill(auth.username, "auth", "username"),
+            paper.fill(password, "auth", "password"),
+        )
+    elif not allow_open:
+        raise UsageError(
+            "auth: no username and password, so everybody could call the hook",
+            remedy="give both, or start with --allow-open",
+        )
+    address = paper.attempt(lambda: parse_listen(written.app.port), "app", "port")
+    return ServerSettings(*address, login) if address else None
+
+
+def _platforms(section: SyncSection) -> PlatformFilter:
+    return PlatformFilter.parse(section.filter.os_filter_list, section.filter.arch_filter_list)
+
+
+def _queues(section: RabbitSection, paper: Paper) -> Iterator[QueueSettings]:
+    """Yield the queue, if an address of a broker is given."""
+    if not section.info:
+        return
+    with paper.at("rabbitmq"):
+        if not section.queue_name:
+            raise UsageError("rabbitmq: queueName is missing", remedy="name the queue, or leave rabbitmq out")
+    urls = [
+        paper.attempt(lambda broker=broker, at=at: _url(broker, at, paper), "rabbitmq", "info", at)
+        for at, broker in enumerate(section.info)
+    ]
+    known = tuple(url for url in urls if url is not None)
+    yield QueueSettings(_QUEUE_NAME, "rabbitmq", known, section.queue_name, origin=paper.origin("rabbitmq"))
+
+
+def _url(broker: BrokerSection, at: int, paper: Paper) -> str:
+    """Return the address as the fork makes it, with the special characters of a login made harmless."""
+    if not _BROKER.fullmatch(broker.address):
+        raise UsageError("address: not host:port", remedy="such as rabbitmq.example.com:5672, without a scheme")
+    password = broker.password.get_secret_value()
+    if not broker.username:
+        return f"amqp://{broker.address}/"
+    filled = paper.fill(password, "rabbitmq", "info", at, "password") if password else ""
+    return f"amqp://{quote(broker.username, safe='')}:{quote(filled, safe='')}@{broker.address}/"
+
+
+def _access(
+    named: str | None, environment: Mapping[str, str], paper: Paper
+) -> tuple[tuple[Access, ...], tuple[str, ...]]:
+    """Return the logins, and a warning where there is no file of them and none was asked for."""
+    path = Path(named or _DEFAULT_AUTH_FILE)
+    if named is None and not path.exists():
+        return (), (
+            f"{_DEFAULT_AUTH_FILE} does not exist: registries are asked anonymously, or as docker is logged in",
+        )
+    with paper.at("sync", "filePosition", "auth"):
+        return read_access(path, environment, paper.problems), ()
+    return (), ()
+
+
+def _settings(section: SyncSection) -> ForkSettings:
+    files = section.file_position
+    return ForkSettings(
+        interval_seconds=section.interval * 60.0,
+        queue_file=files.images,
+        log_file=files.log or None,
+        transfers=section.routine_num,
+        retries=section.retry_count,
+    )

@@ -1,0 +1,141 @@
+"""The fork's `sync.yaml` as it is written. Its names are taken in any case; these are the ones of its documents."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, cast, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+
+from image_syncer.config.documents.node import Entry, ListNode, MapNode, Node, Scalar, map_node
+from image_syncer.config.native.native_values import Section, Text, as_list, known_keys
+
+_MINUTES_OF_A_YEAR: Final = 366 * 24 * 60
+
+
+class ForkSection(Section):
+    """A map of the fork's file."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class AppSection(ForkSection):
+    """The server. The fork reads `env` and uses it for nothing."""
+
+    port: Text = ":8080"
+    env: Any = None
+
+
+class RouteSection(ForkSection):
+    """What is copied: a namespace of a registry, to one or more registries."""
+
+    source_name: Text
+    namespace: Text
+    destination_name: Text
+
+
+class RegistrySection(ForkSection):
+    """The routes."""
+
+    reg: tuple[RouteSection, ...] = ()
+
+
+class AuthSection(ForkSection):
+    """Who may call the hook."""
+
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class FilterSection(ForkSection):
+    """The platforms to keep."""
+
+    os_filter_list: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    arch_filter_list: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+
+
+class FilePositionSection(ForkSection):
+    """Where the fork keeps its files."""
+
+    auth: Text | None = None
+    images: Text = "./images.json"
+    log: str = "./app.log"
+
+
+class SyncSection(ForkSection):
+    """How copies are made. The fork overwrites `maxSyncDes`, whatever the file says."""
+
+    routine_num: Annotated[int, Field(ge=1, le=1000)] = 1
+    retry_count: Annotated[int, Field(ge=0, le=100)] = 2
+    interval: Annotated[int, Field(ge=1, le=_MINUTES_OF_A_YEAR)] = 10
+    filter: FilterSection = FilterSection()
+    file_position: FilePositionSection = FilePositionSection()
+    max_sync_des: Any = None
+
+
+class BrokerSection(ForkSection):
+    """One address of the broker."""
+
+    address: Text
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class RabbitSection(ForkSection):
+    """The queue that brings events."""
+
+    queue_name: str = ""
+    info: tuple[BrokerSection, ...] = ()
+
+
+class DatabaseSection(ForkSection):
+    """What the fork reads and uses for nothing."""
+
+    file: Any = None
+
+
+class ForkFile(ForkSection):
+    """The fork's file. It reads `receiver` and `db` and uses them for nothing."""
+
+    app: AppSection = AppSection()
+    registry: RegistrySection = RegistrySection()
+    auth: AuthSection = AuthSection()
+    sync: SyncSection = SyncSection()
+    rabbitmq: RabbitSection = RabbitSection()
+    receiver: Any = None
+    db: DatabaseSection = DatabaseSection()
+
+
+def spelled(node: MapNode) -> MapNode:
+    """Return *node* with the known keys, in whatever case, spelled as the models have them.
+
+    `Malformed` where a map holds a key twice.
+    """
+    spelling = {key.lower(): key for key in _all_keys(ForkFile)}
+    return _spelled_map(node, spelling)
+
+
+def _spelled_map(node: MapNode, spelling: dict[str, str]) -> MapNode:
+    entries = [Entry(_spelled_key(entry.key, spelling), _spelled_node(entry.value, spelling)) for entry in node.entries]
+    return map_node(entries, node.line)
+
+
+def _spelled_node(node: Node, spelling: dict[str, str]) -> Node:
+    match node:
+        case MapNode():
+            return _spelled_map(node, spelling)
+        case ListNode():
+            return ListNode(tuple(_spelled_node(item, spelling) for item in node.items), node.line)
+        case Scalar():
+            return node
+
+
+def _spelled_key(key: Scalar, spelling: dict[str, str]) -> Scalar:
+    return Scalar(spelling.get(key.text.lower(), key.text), key.kind, key.line)
+
+
+def _all_keys(model: type[BaseModel]) -> Iterator[str]:
+    yield from known_keys(model)
+    for info in model.model_fields.values():
+        for part in (info.annotation, *cast("tuple[object, ...]", get_args(info.annotation))):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _all_keys(part)

@@ -1,0 +1,1 @@
+"""The files of AliyunContainerService/image-syncer: auth and images."""

@@ -1,0 +1,141 @@
+"""The Go tool's auth file: `registry` or `registry/namespace` to user name, password and `insecure`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from image_syncer.config.documents.document import read_document
+from image_syncer.config.documents.node import Entry, MapNode, Node, Scalar, describe, shown, unknown_key
+from image_syncer.config.documents.problems import Problems
+from image_syncer.config.environment import Substitution
+from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import Repository
+from image_syncer.oci.reference import looks_like_host, normalise_host
+from image_syncer.registry.settings import Access, Credential
+
+_FIELDS = ("username", "password", "insecure")
+_TRUE = frozenset({"true", "yes", "on"})
+# The Go tool's mark for "the password is a Google service account in base64".
+_GOOGLE_USER = "_oauth2_"
+
+
+def read_access(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[Access, ...]:
+    """Return what the auth file at *path* allows; `ConfigError` where it is no such file at all."""
+    document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
+    return parse_access(document, str(path), Substitution(environment), problems)
+
+
+def parse_access(document: MapNode, file: str, substitution: Substitution, problems: Problems) -> tuple[Access, ...]:
+    """Return what the entries of *document* allow; what is wrong with the others is noted in *problems*."""
+    found: dict[str, tuple[Access, int]] = {}
+    for entry in document.entries:
+        with problems.at(file, entry.key.line):
+            access = _access(entry, file, substitution)
+            earlier = found.setdefault(access.prefix, (access, entry.key.line))
+            if earlier[0] is not access:
+                raise UsageError(
+                    f"{shown(entry.key.text)} means {access.prefix}, as line {earlier[1]} does",
+                    remedy="keep one of them",
+                )
+    return tuple(access for access, _ in found.values())
+
+
+def parse_prefix(text: str) -> str:
+    """Return the one spelling of the key *text*: `registry` or `registry/namespace[/...]`, no slash at its end."""
+    key = text.strip()
+    if "://" in key:
+        raise UsageError(
+            "a key of the auth file names a registry without its scheme",
+            remedy="leave out what stands before the host, and write docker.io for Docker Hub",
+        )
+    if "$" in key:
+        raise UsageError(f"{shown(text)}: environment variables do not work in keys", remedy="write the name out")
+    host, slash, namespace = key.removesuffix("/").partition("/")
+    if not looks_like_host(host):
+        raise UsageError(
+            f"{shown(text)}: not a registry; its name holds a dot or a port, or is localhost",
+            remedy=f"a namespace of Docker Hub is docker.io/{key}" if key else None,
+        )
+    registry = normalise_host(host)
+    if not slash:
+        return registry
+    # A namespace has the grammar of a repository; Docker Hub's implied `library/` is not meant by a key.
+    Repository.parse(f"{registry}/{namespace}")
+    return f"{registry}/{namespace}"
+
+
+def _access(entry: Entry, file: str, substitution: Substitution) -> Access:
+    prefix = parse_prefix(entry.key.text)
+    fields = _fields(entry, file)
+    credential = _credential(entry.key.line, fields, file, substitution)
+    return Access(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
+
+
+def _fields(entry: Entry, file: str) -> dict[str, Node]:
+    """Return the fields of one entry; their names are taken in any case, since Go reads JSON so."""
+    if isinstance(entry.value, Scalar) and entry.value.kind == "null":
+        return {}
+    if not isinstance(entry.value, MapNode):
+        raise ConfigError(
+            f"expected a map with username, password and insecure, found {describe(entry.value)}",
+            file=file,
+            line=entry.value.line,
+            remedy="check the indentation",
+        )
+    fields: dict[str, Node] = {}
+    for field in entry.value.entries:
+        name = field.key.text.lower()
+        if name not in _FIELDS:
+            problem = unknown_key(field.key, _FIELDS)
+            raise ConfigError(problem.message, file=file, line=field.key.line, remedy=problem.remedy)
+        if name in fields:
+            raise ConfigError(f"{name} stands twice", file=file, line=field.key.line, remedy="keep one of them")
+        fields[name] = field.value
+    return fields
+
+
+def _credential(line: int, fields: dict[str, Node], file: str, substitution: Substitution) -> Credential | None:
+    username = _value("username", fields.get("username"), file, substitution)
+    password = _value("password", fields.get("password"), file, substitution)
+    if username == _GOOGLE_USER:
+        raise UsageError(
+            "the Google form of a login (user _oauth2_) comes with a later version of image-syncer",
+            remedy="use the user oauth2accesstoken with an access token, or docker's config.json with a helper",
+        )
+    if not username and not password:
+        return None
+    if not username or not password:
+        given, missing = ("username", "password") if username else ("password", "username")
+        raise ConfigError(
+            f"a {given} without a {missing}",
+            file=file,
+            line=fields[missing].line if missing in fields else line,
+            remedy="give both, or none for anonymous access",
+        )
+    return Credential(username, password)
+
+
+def _value(name: str, node: Node | None, file: str, substitution: Substitution) -> str:
+    """Return the text of a field with its variables, empty where it is left out; a number counts as it is written."""
+    if node is None:
+        return ""
+    if not isinstance(node, Scalar):
+        raise ConfigError(f"{name}: expected a text, found {describe(node)}", file=file, line=node.line)
+    if node.kind == "null":
+        return ""
+    try:
+        return substitution.apply(node.text)
+    except UsageError as error:
+        raise ConfigError(f"{name}: {error.message}", file=file, line=node.line, remedy=error.remedy) from None
+
+
+def _insecure(node: Node | None, file: str) -> bool:
+    if node is None:
+        return False
+    if not isinstance(node, Scalar) or node.kind != "truth":
+        raise ConfigError(
+            f"insecure: expected true or false, found {describe(node)}",
+            file=file,
+            line=node.line,
+            remedy="write it without quotes",
+        )
+    return node.text.lower() in _TRUE

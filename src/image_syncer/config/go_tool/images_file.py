@@ -1,0 +1,182 @@
+"""The Go tool's images file: a source to one target or a list of them."""
+
+import re
+from dataclasses import dataclass
+
+from image_syncer.config.documents.node import Entry, ListNode, MapNode, Node, Scalar, describe, shown
+from image_syncer.config.documents.problems import Problems
+from image_syncer.config.environment import Substitution
+from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.oci.reference import is_tag, split_reference
+from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagFilter, TagNames, TagPattern
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PATTERN_MARK = ":/"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """What all rules of one file have in common."""
+
+    file: str
+    platforms: PlatformFilter
+    substitution: Substitution
+
+
+def parse_rules(document: MapNode, context: RuleFile, problems: Problems) -> tuple[Rule, ...]:
+    """Return the rules of *document* in their order; what is wrong with the others is noted in *problems*."""
+    rules: list[Rule] = []
+    for entry in document.entries:
+        with problems.at(context.file, entry.key.line):
+            rules.append(_rule(entry, context))
+    return tuple(rules)
+
+
+def parse_source(text: str) -> tuple[Repository, Selection]:
+    """Return the repository that *text* names and what it selects there.
+
+    `repo` is all tags, `repo:v1,v2` these, `repo@sha256:...` one manifest, `repo:/regex/` the tags in which the regular
+    expression is found. `UsageError` for anything else.
+    """
+    name = _plain(text, "source")
+    head, mark, pattern = name.partition(_PATTERN_MARK)
+    if mark:
+        return Repository.parse(head), _pattern(pattern)
+    head, tags, digest = _split(name)
+    if digest is not None:
+        return Repository.parse(head), ByDigest(digest)
+    return Repository.parse(head), TagNames(tuple(dict.fromkeys(_tags(tags)))) if tags is not None else AllTags()
+
+
+def parse_target(text: str, selection: Selection) -> RuleTarget:
+    """Return where *text* (its variables already put in) sends what *selection* selects; `UsageError`."""
+    name = _plain(text, "target")
+    if _PATTERN_MARK in name:
+        raise UsageError(f"{shown(name)}: a regular expression in a target", remedy="it belongs to the source")
+    head, tags, digest = _split(name)
+    if digest is not None and selection != ByDigest(digest):
+        raise UsageError(
+            f"{shown(name)}: a target has no digest but that of its source",
+            remedy="leave the digest out, or give the source the same one",
+        )
+    target = RuleTarget(_target_repository(head), tuple(_tags(tags)) if tags is not None else ())
+    _check_count(target, selection)
+    return target
+
+
+def _rule(entry: Entry, context: RuleFile) -> Rule:
+    key = entry.key
+    if key.kind == "null":
+        raise UsageError("a rule without a source", remedy="the key of a rule is the repository to copy from")
+    source, selection = parse_source(key.text)
+    targets = _targets(entry.value, selection, context)
+    return Rule(key.text, source, selection, targets, context.platforms, f"{context.file}:{key.line}")
+
+
+def _targets(value: Node, selection: Selection, context: RuleFile) -> tuple[RuleTarget, ...]:
+    """Return the targets in their order, each once."""
+    items = value.items if isinstance(value, ListNode) else (value,)
+    if not items:
+        raise ConfigError("an empty list of targets", file=context.file, line=value.line, remedy="name a repository")
+    return tuple(dict.fromkeys(_target(item, selection, context) for item in items))
+
+
+def _target(node: Node, selection: Selection, context: RuleFile) -> RuleTarget:
+    if not isinstance(node, Scalar) or node.kind != "text":
+        raise ConfigError(
+            f"expected a target, found {describe(node)}",
+            file=context.file,
+            line=node.line,
+            remedy=_shape_remedy(node),
+        )
+    text = node.text
+    try:
+        text = context.substitution.apply(node.text)
+        return parse_target(text, selection)
+    except UsageError as error:
+        # Of the variables only an unset `$NAME` can be left over.
+        unset = "is a variable not set? $NAME then stays as written" if "$" in text else None
+        raise ConfigError(error.message, file=context.file, line=node.line, remedy=error.remedy or unset) from None
+
+
+def _plain(text: str, side: str) -> str:
+    """Return *text* without blanks around it; `UsageError` where nothing is left or a scheme stands before it."""
+    name = text.strip()
+    if not name:
+        raise UsageError(f"an empty {side}", remedy="write registry/repository")
+    scheme = _SCHEME.match(name)
+    if scheme:
+        # The rest is not shown: people put logins into URLs.
+        raise UsageError(
+            f"a {side} that begins with {scheme.group()[:20]}",
+            remedy="leave it out; plain HTTP is allowed by insecure: true in the auth file",
+        )
+    return name
+
+
+def _split(name: str) -> tuple[str, str | None, Digest | None]:
+    """Split *name* into repository, tags as written and digest; never both of the last two."""
+    head, tags, digest_text = split_reference(name)
+    if digest_text is None:
+        return head, tags, None
+    if "," in digest_text:
+        raise UsageError(f"{shown(head)}: more than one digest", remedy="write one rule for each digest")
+    digest = Digest.parse(digest_text.strip())
+    if tags is not None:
+        raise UsageError(
+            f"{shown(name)}: a tag and a digest together", remedy="keep one of them; a target may have a tag instead"
+        )
+    return head, None, digest
+
+
+def _tags(text: str) -> list[str]:
+    """Return the items of a comma list of tags, each checked."""
+    tags = [item.strip() for item in text.split(",")]
+    for tag in tags:
+        if not tag:
+            raise UsageError(f"{shown(text)}: an empty tag", remedy="look for a comma or colon too many")
+        if not is_tag(tag):
+            raise UsageError(f"{shown(tag)}: not a tag; up to 128 letters, digits, '_', '.' and '-'")
+    return tags
+
+
+def _pattern(text: str) -> TagPattern:
+    if text == "/" or not text.endswith("/"):
+        raise UsageError(
+            f"{shown(_PATTERN_MARK + text)}: a regular expression stands between slashes",
+            remedy="such as repository:/^v1/; leave it out for all tags",
+        )
+    return TagPattern.parse(text[:-1])
+
+
+def _target_repository(head: str) -> Repository:
+    if "," in head:
+        raise UsageError(f"{shown(head)}: not a repository", remedy="several targets are written as a list")
+    return Repository.parse(head)
+
+
+def _check_count(target: RuleTarget, selection: Selection) -> None:
+    """Refuse tags that cannot be given by position; how many a listing selects only the registry knows."""
+    if len(set(target.tags)) < len(target.tags):
+        raise UsageError(
+            f"{shown(str(target))}: a tag twice, so one image would hide another", remedy="give each its own tag"
+        )
+    match selection:
+        case TagNames():
+            wanted = len(selection.names)
+        case ByDigest():
+            wanted = 1
+        case AllTags() | TagPattern() | TagFilter():
+            return
+    if target.tags and len(target.tags) != wanted:
+        raise UsageError(
+            f"{shown(str(target))}: {len(target.tags)} tags for {wanted} of the source",
+            remedy="tags rename by position: give as many as the source has, or none to keep them",
+        )
+
+
+def _shape_remedy(node: Node) -> str:
+    if isinstance(node, MapNode):
+        return "a file with auth and images goes to --config"
+    return "a target is a text, such as registry.example.com/team/app, or a list of such texts"

@@ -1,0 +1,1 @@
+"""Our own configuration file, `version: 1`."""

@@ -1,0 +1,183 @@
+"""The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from image_syncer.config.documents.node import MapNode, shown
+from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.source_file import Paper, Step, written
+from image_syncer.config.environment import Substitution
+from image_syncer.config.go_tool.auth_file import parse_prefix
+from image_syncer.config.model import Configuration, StateSettings
+from image_syncer.config.native.native_model import (
+    DefaultsSection,
+    LimitsSection,
+    NativeFile,
+    RegistrySection,
+    RuleSection,
+    StateSection,
+    TimeoutsSection,
+)
+from image_syncer.config.native.native_rules import parse_rule
+from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
+from image_syncer.errors import UsageError
+from image_syncer.oci import PlatformFilter
+from image_syncer.registry.settings import Access, Ceiling, Credential, Timeouts
+from image_syncer.sync.rule import Rule
+
+_SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
+_SHORTEST_TIMEOUT = timedelta(seconds=1)
+_NO_RULES = "no rules: nothing will be copied"
+_NO_SENDER = "events trigger rules here, but neither hooks: nor queues: says where they come from"
+
+
+def parse_native(
+    document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str]
+) -> Configuration:
+    """Return what the native file says; one `ConfigError` with all faults otherwise.
+
+    *platforms* of the command line, where there are any, take the place of those that the rules name.
+    """
+    paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
+    written = paper.read(NativeFile)
+    access = _access(written.registries, paper)
+    limits = _limits(written.registries, paper)
+    rules = _rules(written, paper, platforms)
+    hooks = [hook for name, section in written.hooks.items() if (hook := parse_hook(name, section, paper))]
+    queues = [queue for name, section in written.queues.items() if (queue := parse_queue(name, section, paper))]
+    server = parse_server(written.server, paper) if written.server else None
+    state = _state(written.state, paper) if written.state else StateSettings()
+    timeouts = _timeouts(written.timeouts, paper)
+    paper.problems.raise_found()
+    warnings = () if rules else (_NO_RULES,)
+    if any(rule.triggers.events for rule in rules) and not hooks and not queues:
+        warnings = (*warnings, _NO_SENDER)
+    return Configuration(
+        access,
+        rules,
+        warnings,
+        tuple(hooks),
+        tuple(queues),
+        server,
+        state,
+        limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
+        ceilings={host: Ceiling(limit.transfers, limit.requests) for host, limit in limits.items()},
+        timeouts=timeouts,
+    )
+
+
+def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> tuple[Access, ...]:
+    found: dict[str, Access] = {}
+    for key, section in registries.items():
+        with paper.at("registries", key):
+            access = _one_access(key, section or RegistrySection(), paper)
+            if found.setdefault(access.prefix, access) is not access:
+                line = found[access.prefix].origin.rpartition(":")[2]
+                raise UsageError(f"{shown(key)} means {access.prefix}, as line {line} does", remedy="keep one of them")
+    return tuple(found.values())
+
+
+def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
+    place: tuple[Step, ...] = ("registries", key)
+    prefix = parse_prefix(key)
+    if (section.username is None) != (section.password is None):
+        given, missing = ("username", "password") if section.username else ("password", "username")
+        raise UsageError(
+            f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
+        )
+    access = Access(prefix, None, section.insecure, paper.origin(*place), section.private_network)
+    if section.logins:
+        return _with_logins(access, key, section, paper)
+    if section.username is None or section.password is None:
+        return access
+    username = paper.fill(section.username, *place, "username")
+    return replace(access, credential=Credential(username, paper.fill(section.password, *place, "password")))
+
+
+def _with_logins(access: Access, key: str, section: RegistrySection, paper: Paper) -> Access:
+    """Return *access* with the first of the logins, and the others behind it."""
+    if section.username is not None:
+        raise UsageError(
+            f"registries.{key}: a username beside logins", remedy="make it the first of the logins, or leave them out"
+        )
+    found: dict[str, Access] = {}
+    for number, login in enumerate(section.logins):
+        place: tuple[Step, ...] = ("registries", key, "logins", number)
+        username = paper.fill(login.username, *place, "username")
+        credential = Credential(username, paper.fill(login.password, *place, "password"))
+        if username in found:
+            raise UsageError(f"{written(place)}: {shown(username)} stands twice", remedy="keep one of them")
+        found[username] = replace(access, credential=credential, origin=paper.origin(*place))
+    first, *others = found.values()
+    return replace(first, further=tuple(others))
+
+
+def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, LimitsSection]:
+    """Return how much of each registry is used, where that is said."""
+    limits: dict[str, LimitsSection] = {}
+    for key, section in registries.items():
+        if section is None or section.limits == LimitsSection():
+            continue
+        with paper.at("registries", key, "limits"):
+            prefix = parse_prefix(key)
+            if "/" in prefix:
+                raise UsageError(
+                    f"registries.{key}.limits: a limit is a whole registry's",
+                    remedy=f"write it at {prefix.partition('/')[0]}",
+                )
+            limits[prefix] = section.limits
+    return limits
+
+
+def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tuple[Rule, ...]:
+    rules: dict[str, Rule] = {}
+    for number, section in enumerate(written.rules):
+        with paper.at("rules", number, "name"):
+            rule = parse_rule(_with_defaults(section, written.defaults), number, paper, platforms)
+            first = rules.setdefault(rule.name, rule) if rule else None
+            if first is not rule:
+                line = first.origin.rpartition(":")[2] if first else ""
+                raise UsageError(
+                    f"rules[{number}].name: {shown(section.name)} is the name of the rule in line {line} too",
+                    remedy="give each rule its own name",
+                )
+    return tuple(rules.values())
+
+
+def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
+    """Return *section* with what the file says of all rules, where it says nothing itself."""
+    unsaid = {key: value for key, value in defaults if getattr(section, key) is None}
+    return section.model_copy(update=unsaid)
+
+
+def _timeouts(section: TimeoutsSection, paper: Paper) -> Timeouts:
+    for key in ("connect", "stall", "image"):
+        value: timedelta | None = getattr(section, key)
+        with paper.at("timeouts", key):
+            if value is not None and value < _SHORTEST_TIMEOUT:
+                raise UsageError(f"timeouts.{key}: shorter than a second")
+    image, patience = (None if value is None else value.total_seconds() for value in (section.image, section.patience))
+    return Timeouts(section.connect.total_seconds(), section.stall.total_seconds(), image, patience)
+
+
+def _state(section: StateSection, paper: Paper) -> StateSettings:
+    url = path = None
+    with paper.at("state"):
+        if section.url is not None and section.path is not None:
+            raise UsageError("state: a url and a path together", remedy="keep one of them")
+    if section.url is not None:
+        with paper.at("state", "url"):
+            url = paper.fill(section.url, "state", "url")
+            if not url.startswith(("postgresql://", "postgres://")):
+                raise UsageError(
+                    "state.url: not a PostgreSQL address",
+                    remedy="postgresql://user@host/database; a directory is written as path:",
+                )
+    if section.path is not None:
+        with paper.at("state", "path"):
+            path = paper.fill(section.path, "state", "path")
+    with paper.at("state", "keep"):
+        if section.keep < _SHORTEST_MEMORY:
+            raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")
+    return StateSettings(url, path, section.keep)

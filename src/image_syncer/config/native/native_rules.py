@@ -1,0 +1,207 @@
+"""Rules of the native file."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from croniter import CroniterError, croniter
+
+from image_syncer.config.documents.node import shown
+from image_syncer.config.documents.source_file import Paper, Step
+from image_syncer.config.native.native_model import RuleSection, TagsSection
+from image_syncer.errors import UsageError
+from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.oci.reference import is_tag, split_reference
+from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate, has_wildcard
+from image_syncer.sync.rule import (
+    AllTags,
+    Cron,
+    Every,
+    Rule,
+    Schedule,
+    Selection,
+    TagFilter,
+    TagMatcher,
+    TagNames,
+    TagPattern,
+    Triggers,
+)
+
+SHORTEST_INTERVAL_SECONDS: Final = 10.0
+"""A rule that is carried out more often than this would only wear out its registries' patience."""
+
+_CLOCK: Final = ("every", "cron", "timezone", "jitter")
+_CRON_FIELDS: Final = 5
+_BY_CHANCE: Final = re.compile(r"(?<![A-Za-z])[HhRr](?![A-Za-z])")
+_SOME_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SAMPLE_TAG: Final = "x"
+
+
+def parse_rule(section: RuleSection, number: int, paper: Paper, platforms: PlatformFilter) -> Rule | None:
+    """Return the rule of *section*, the file's *number*-th; None where faults of it were noted in *paper*."""
+    place: tuple[Step, ...] = ("rules", number)
+    source = paper.attempt(lambda: parse_source(section.source), *place, "source")
+    selection = paper.attempt(lambda: _selection(section.tags or TagsSection(), place, paper), *place, "tags")
+    own = paper.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
+    clock = next((key for key in _CLOCK if getattr(section, key) is not None), "name")
+    schedule = paper.attempt(lambda: _schedule(section), *place, clock)
+    if source is None:
+        return None
+    triggers = paper.attempt(lambda: _triggers(section, source, schedule), *place, "source")
+    targets = _targets(section, (source, selection or AllTags()), place, paper)
+    if selection is None or own is None or triggers is None or targets is None:
+        return None
+    return Rule(
+        section.name,
+        source,
+        selection,
+        targets,
+        platforms or own,
+        paper.origin(*place),
+        triggers,
+        recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
+    )
+
+
+def parse_source(text: str) -> Repository | SourcePattern:
+    """Return the repository, or the pattern of repositories, that *text* names; `UsageError` for anything else."""
+    name = text.strip()
+    scheme = _SCHEME.match(name)
+    if scheme:
+        # The rest is not shown: people put logins into URLs.
+        raise UsageError(f"a source that begins with {scheme.group()[:20]}", remedy="leave it out")
+    _, tag, digest = split_reference(name)
+    if digest is not None:
+        raise UsageError("a source with an @", remedy="leave the login or the digest out; a repository is meant")
+    if tag is not None:
+        raise UsageError(f"{shown(name)}: a source is a repository", remedy="what to take of it is said by tags:")
+    return SourcePattern.parse(name) if has_wildcard(name) else Repository.parse(name)
+
+
+def parse_matcher(text: str) -> TagMatcher:
+    """Return the tag, the glob or the `/regular expression/` of *text*; `InvalidReference`."""
+    if text.startswith("/") and text.endswith("/") and len(text) > len("//"):
+        return TagPattern.parse(text[1:-1])
+    return text if is_tag(text) else TagGlob.parse(text)
+
+
+def _selection(section: TagsSection, place: Sequence[Step], paper: Paper) -> Selection | None:
+    include = _matchers(section.include or (), (*place, "tags", "include"), paper)
+    exclude = _matchers(section.exclude or (), (*place, "tags", "exclude"), paper)
+    if include is None or exclude is None:
+        return None
+    if not include and not exclude:
+        return AllTags()
+    wanted = TagFilter(include, exclude)
+    if not include or not all(isinstance(one, str) for one in include):
+        return wanted
+    # Names alone need no listing.
+    names = wanted.select(())
+    if not names:
+        raise UsageError("tags: what is included is all excluded again")
+    return TagNames(tuple(names))
+
+
+def _matchers(texts: Sequence[str], place: Sequence[Step], paper: Paper) -> tuple[TagMatcher, ...] | None:
+    found = [paper.attempt(lambda text=text: parse_matcher(text), *place, at) for at, text in enumerate(texts)]
+    known = tuple(dict.fromkeys(one for one in found if one is not None))
+    return known if None not in found else None
+
+
+def _targets(
+    section: RuleSection, wanted: tuple[Repository | SourcePattern, Selection], place: Sequence[Step], paper: Paper
+) -> tuple[TargetTemplate, ...] | None:
+    """Return the targets in their order, each once."""
+
+    def target(text: str, at: int) -> TargetTemplate:
+        return _target(paper.fill(text, *place, "targets", at), *wanted)
+
+    found = [
+        paper.attempt(lambda text=text, at=at: target(text, at), *place, "targets", at)
+        for at, text in enumerate(section.targets)
+    ]
+    known = tuple(dict.fromkeys(one for one in found if one is not None))
+    return known if None not in found else None
+
+
+def _target(text: str, source: Repository | SourcePattern, selection: Selection) -> TargetTemplate:
+    name = text.strip()
+    scheme = _SCHEME.match(name)
+    if scheme:
+        raise UsageError(
+            f"a target that begins with {scheme.group()[:20]}",
+            remedy="leave it out; plain HTTP is allowed by insecure: true under registries:",
+        )
+    template = TargetTemplate.parse(name)
+    sample = (source.sample if isinstance(source, SourcePattern) else source).tag(_SAMPLE_TAG)
+    if template.fill(sample) == sample:
+        raise UsageError(f"{shown(name)}: the target is the source itself")
+    if template.renames_all and isinstance(selection, TagNames) and len(selection.names) > 1:
+        raise UsageError(
+            f"{shown(name)}: one tag for {len(selection.names)} images, so one would hide another",
+            remedy="write {tag}, or leave the tag out",
+        )
+    return template
+
+
+def _triggers(section: RuleSection, source: Repository | SourcePattern, schedule: Schedule | None) -> Triggers:
+    events = "event" in section.on
+    if isinstance(source, SourcePattern) and (schedule is not None or not events):
+        raise UsageError(
+            f"{shown(section.source)}: only events trigger a rule for a pattern of repositories",
+            remedy="write on: [event] and no every: or cron:, or name one repository",
+        )
+    return Triggers(schedule, events)
+
+
+def _schedule(section: RuleSection) -> Schedule | None:
+    jitter = section.jitter.total_seconds() if section.jitter else 0.0
+    if section.every is not None and section.cron is not None:
+        raise UsageError("every and cron together", remedy="keep one of them, or write two rules")
+    if section.timezone is not None and section.cron is None:
+        raise UsageError("a timezone without cron", remedy="leave it out: a duration is the same everywhere")
+    if section.every is not None:
+        return _every(section.every.total_seconds(), jitter)
+    if section.cron is not None:
+        return Cron(_cron(section.cron), _timezone(section.timezone or "UTC"), jitter)
+    if jitter:
+        raise UsageError("a jitter without every or cron", remedy="leave it out")
+    return None
+
+
+def _every(seconds: float, jitter: float) -> Every:
+    if seconds < SHORTEST_INTERVAL_SECONDS:
+        raise UsageError(f"every: shorter than {SHORTEST_INTERVAL_SECONDS:.0f} s", remedy="on: [event] is quicker")
+    if jitter > seconds:
+        raise UsageError("jitter: longer than every")
+    return Every(seconds, jitter)
+
+
+def _cron(text: str) -> str:
+    """Return *text* with single blanks; `UsageError` where it is no cron expression or comes never."""
+    expression = " ".join(text.split())
+    if len(expression.split()) != _CRON_FIELDS:
+        raise UsageError(
+            f"cron: {shown(text)} has not {_CRON_FIELDS} fields",
+            remedy="minute hour day month weekday, such as 15 3 * * *",
+        )
+    if _BY_CHANCE.search(expression):
+        raise UsageError(f"cron: {shown(text)}: H and R have no fixed time", remedy="use jitter for a time by chance")
+    try:
+        croniter(expression, _SOME_DAY).get_next(datetime)
+    except CroniterError as error:
+        raise UsageError(f"cron: {shown(text)}: no cron expression, or one that never comes") from error
+    return expression
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"timezone: {shown(name)} is not known", remedy="such as Europe/Berlin, or UTC; the package tzdata has them"
+        ) from error
+    return name

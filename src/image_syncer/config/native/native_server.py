@@ -1,0 +1,261 @@
+"""What the native file says about the daemon: hooks, queues, and the server."""
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from image_syncer.config.documents.node import shown
+from image_syncer.config.documents.source_file import Paper, Step
+from image_syncer.config.model import (
+    HeaderSecret,
+    HmacSecret,
+    HookKind,
+    HookSettings,
+    Login,
+    Proof,
+    QueueKind,
+    QueueSettings,
+    ServerSettings,
+    UrlSecret,
+)
+from image_syncer.config.native.native_model import HookSection, LoginSection, QueueSection, ServerSection
+from image_syncer.config.native.native_token import parse_token
+from image_syncer.errors import UsageError
+from image_syncer.oci import Repository
+from image_syncer.oci.reference import normalise_host
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LISTEN: Final = re.compile(r"(?P<host>|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_PORT_LIMIT: Final = 65535
+_URL_SECRET_CHARACTERS: Final = 32
+_URL_SECRET: Final = re.compile(r"[A-Za-z0-9._~-]+")
+_BROKER_SCHEMES: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "kafka": ("kafka", "kafkas"),
+    "nats": ("nats", "tls"),
+    "rabbitmq": ("amqp", "amqps"),
+    "redis": ("redis", "rediss"),
+}
+_BROKER_EXAMPLES: Final[Mapping[QueueKind, str]] = {
+    "kafka": "kafka://user:password@host:9092",
+    "nats": "nats://user:password@host:4222",
+    "rabbitmq": "amqp://user:password@host:5672/vhost",
+    "redis": "redis://user:password@host:6379/0",
+}
+_REDIS_PATH: Final = re.compile(r"/?[0-9]{0,4}")
+_PARTED: Final[Mapping[QueueKind, str]] = {"kafka": "topic/group", "nats": "stream/consumer", "redis": "stream/group"}
+_OPTIONS: Final[Mapping[QueueKind, tuple[str, ...]]] = {
+    "kafka": ("cafile", "sasl"),
+    "nats": ("cafile",),
+    "redis": ("cafile",),
+}
+_SASL: Final = ("plain", "scram-sha-256", "scram-sha-512")
+
+_KNOWN_REGISTRIES: Final[dict[HookKind, str]] = {"dockerhub": "docker.io", "github": "ghcr.io", "quay": "quay.io"}
+_SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "github", "jfrog", "nexus"})
+_WITH_PREFIX: Final[frozenset[HookKind]] = frozenset({"jfrog", "nexus"})
+
+
+def parse_hook(name: str, section: HookSection, paper: Paper) -> HookSettings | None:
+    """Return the hook *name*; None where faults of it were noted in *paper*."""
+
+    def make() -> HookSettings:
+        _check_name(name, "hook", "its address is /hooks/NAME")
+        registry = _registry(name, section)
+        proof = _proof(name, section, paper)
+        prefix = _prefix(name, section, registry)
+        return HookSettings(name, section.kind, registry, proof, paper.origin("hooks", name), prefix)
+
+    return paper.attempt(make, "hooks", name)
+
+
+def parse_queue(name: str, section: QueueSection, paper: Paper) -> QueueSettings | None:
+    """Return the queue *name*; None where faults of it were noted in *paper*."""
+
+    def make() -> QueueSettings:
+        _check_name(name, "queue", "it is a name for logs")
+        urls = tuple(
+            _broker(section.kind, paper.fill(url, "queues", name, "urls", at)) for at, url in enumerate(section.urls)
+        )
+        parts = _PARTED.get(section.kind)
+        if parts is not None and not all(section.queue.rpartition("/")):
+            raise UsageError(
+                f"queues.{name}.queue: {shown(section.queue)}: not {parts}", remedy="both must exist there"
+            )
+        origin = paper.origin("queues", name)
+        return QueueSettings(name, section.kind, urls, section.queue, section.prefetch, section.poison, origin)
+
+    return paper.attempt(make, "queues", name)
+
+
+def parse_server(section: ServerSection, paper: Paper) -> ServerSettings | None:
+    """Return the server; None where faults of it were noted in *paper*."""
+    login = tokens = None
+    auth = section.auth
+    if auth is not None:
+        basic = auth.basic
+        if basic is not None:
+            login = paper.attempt(lambda: _login(basic, paper, "server", "auth", "basic"), "server", "auth")
+        tokens = paper.attempt(
+            lambda: tuple(paper.fill(one, "server", "auth", "tokens", at) for at, one in enumerate(auth.tokens)),
+            "server",
+            "auth",
+        )
+
+    def make() -> ServerSettings:
+        host, port = parse_listen(paper.fill(section.listen, "server", "listen"))
+        guarded = auth is not None and (auth.basic is not None or bool(auth.tokens))
+        if not guarded and not section.allow_open and not is_loopback(host):
+            raise UsageError(
+                "server: everybody who can reach it would be let in",
+                remedy="give auth: with basic: or tokens:, listen on 127.0.0.1, or say allow_open: true",
+            )
+        return ServerSettings(host, port, login, tokens or (), section.drain.total_seconds())
+
+    return paper.attempt(make, "server", "listen")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; `:8080` is all addresses, whose host is empty. `UsageError`."""
+    match = _LISTEN.fullmatch(text.strip())
+    if not match or int(match["port"]) > _PORT_LIMIT:
+        raise UsageError(f"{shown(text)}: not an address to listen on", remedy="such as 127.0.0.1:8080, or :8080")
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def parse_host(text: str, key: str) -> str:
+    """Return the one spelling of the registry *text*, which needs no dot here; `UsageError`, which names *key*."""
+    host = text.strip().rstrip("/")
+    if "@" in host or "://" in host:
+        # Not shown: people put logins there.
+        raise UsageError(f"{key}: more than the name of a registry", remedy="leave scheme and login out")
+    if not host:
+        raise UsageError(f"{key}: an empty name of a registry", remedy="look for a comma too many")
+    if "/" in host:
+        raise UsageError(f"{key}: {shown(host)}: a registry has no path")
+    return normalise_host(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on *host*."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_name(name: str, what: str, why: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{shown(name)}: not a name for a {what}; {why}",
+            remedy="up to 64 lower-case letters, digits, '.', '_' and '-', a letter or digit first",
+        )
+
+
+def _registry(name: str, section: HookSection) -> str | None:
+    text = section.registry or _KNOWN_REGISTRIES.get(section.kind)
+    if text is not None:
+        return parse_host(text, f"hooks.{name}.registry")
+    if section.kind == "plain":
+        return None  # Such a notification names the registry itself.
+    raise UsageError(f"hooks.{name}: registry is missing", remedy="name the registry that the notifications are about")
+
+
+def _prefix(name: str, section: HookSection, registry: str | None) -> str | None:
+    if section.prefix is None:
+        return None
+    if registry is None or section.kind not in _WITH_PREFIX:
+        raise UsageError(
+            f"hooks.{name}.prefix: {section.kind} tells whole names; {', '.join(sorted(_WITH_PREFIX))} do not"
+        )
+    return Repository.of(registry, section.prefix.strip("/")).path
+
+
+def _proof(name: str, section: HookSection, paper: Paper) -> Proof | None:
+    """Return how the sender shows who it is, None where the file says that everybody is believed."""
+    place = ("hooks", name)
+    proofs = _proofs(section, paper, place)
+    if section.allow_open and not proofs:
+        return None
+    if section.allow_open or len(proofs) != 1:
+        raise UsageError(
+            f"hooks.{name}: {'no proof' if not proofs else 'more than one proof'} of who the sender is",
+            remedy="give one of secret, header, basic, url_secret and token, or allow_open: true",
+        )
+    (proof,) = proofs
+    _check_fits(proof, section.kind, name)
+    return proof
+
+
+def _proofs(section: HookSection, paper: Paper, place: tuple[Step, ...]) -> list[Proof]:
+    found: list[Proof] = []
+    if section.secret is not None:
+        found.append(HmacSecret(paper.fill(section.secret, *place, "secret")))
+    if section.header is not None:
+        value = paper.fill(section.header.value, *place, "header", "value")
+        found.append(HeaderSecret(section.header.name, value))
+    if section.basic is not None:
+        found.append(_login(section.basic, paper, *place, "basic"))
+    if section.url_secret is not None:
+        found.append(UrlSecret(paper.fill(section.url_secret, *place, "url_secret")))
+    if section.token is not None:
+        found.append(parse_token(section.token, section.kind, (*place, "token"), paper))
+    return found
+
+
+def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
+    match proof:
+        case HmacSecret() if kind not in _SIGNING:
+            raise UsageError(
+                f"hooks.{name}.secret: {kind} signs nothing; {', '.join(sorted(_SIGNING))} do",
+                remedy="give a header, a login or a url_secret",
+            )
+        case UrlSecret(secret):
+            if len(secret) < _URL_SECRET_CHARACTERS or not _URL_SECRET.fullmatch(secret):
+                raise UsageError(
+                    f"hooks.{name}.url_secret: at least {_URL_SECRET_CHARACTERS} letters, digits, '-', '_', '.', '~'",
+                    remedy="openssl rand -hex 32",
+                )
+        case _:
+            pass
+
+
+def _login(section: LoginSection, paper: Paper, *place: Step) -> Login:
+    username = paper.fill(section.username, *place, "username")
+    if ":" in username:
+        raise UsageError("username: HTTP Basic takes no colon in it")
+    return Login(username, paper.fill(section.password, *place, "password"))
+
+
+def _broker(kind: QueueKind, url: str) -> str:
+    """Return *url*; `UsageError`, which does not show it, where it is no address of a broker."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in _BROKER_SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
+        known = known and (kind != "redis" or _REDIS_PATH.fullmatch(parts.path) is not None)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    except ValueError:
+        known, options = False, dict[str, str]()
+    if known and kind in _OPTIONS:
+        _check_options(kind, options)
+    if not known:
+        raise UsageError(
+            "urls: not the address of a broker",
+            remedy=f"{_BROKER_EXAMPLES[kind]}; special characters of a password as %40",
+        )
+    return url
+
+
+def _check_options(kind: QueueKind, options: Mapping[str, str]) -> None:
+    """Raise `UsageError` where an address asks for what a broker of that *kind* does not know."""
+    unknown = options.keys() - set(_OPTIONS[kind])
+    if unknown:
+        known = " and ".join(f"?{option}=" for option in _OPTIONS[kind])
+        raise UsageError(f"urls: {shown(min(unknown))} means nothing at {kind}", remedy=f"{known} alone")
+    if options.get("sasl", _SASL[0]) not in _SASL:
+        raise UsageError(
+            f"urls: {shown(options['sasl'])} is no way to log in here", remedy=f"sasl={' or '.join(_SASL)}"
+        )

@@ -1,0 +1,44 @@
+"""What the native file says about signed tokens: whose they must be, and where their keys come from."""
+
+import re
+from typing import Final
+
+from image_syncer.config.documents.source_file import Paper, Step, written
+from image_syncer.config.model import HookKind, TokenClaims
+from image_syncer.config.native.native_model import TokenSection
+from image_syncer.errors import StoreError, UsageError
+from image_syncer.registry.http.urls import is_tamper_proof
+
+_KINDS: Final[frozenset[HookKind]] = frozenset({"acr", "pubsub"})
+_ADDRESS: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], paper: Paper) -> TokenClaims:
+    """Return what the tokens of a sender of *kind* must say; `UsageError` where that would let strangers in."""
+    if kind not in _KINDS:
+        raise UsageError(f"{written(place)}: {kind} sends none; {', '.join(sorted(_KINDS))} do")
+    if kind == "acr" and section.issuer is None:
+        raise paper.fault("issuer is missing", place, "for Entra ID https://login.microsoftonline.com/TENANT/v2.0")
+    if kind == "pubsub" and section.email is None:
+        # Whoever has an account at Google can have tokens for our audience.
+        raise paper.fault("email is missing", place, "the service account of the push subscription")
+    return TokenClaims(
+        paper.fill(section.audience, *place, "audience"),
+        None if section.email is None else paper.fill(section.email, *place, "email"),
+        None if section.issuer is None else _address(section.issuer, (*place, "issuer"), paper, without="?#"),
+        None if section.keys is None else _address(section.keys, (*place, "keys"), paper, without="#"),
+    )
+
+
+def _address(text: str, place: tuple[Step, ...], paper: Paper, *, without: str) -> str:
+    """Return *text* with its variables, where nobody on the way can change what it answers."""
+    address = paper.fill(text, *place)
+    try:
+        usable = _ADDRESS.fullmatch(address) and not set(without) & set(address) and is_tamper_proof(address)
+    except StoreError:
+        usable = False
+    if not usable:  # Not shown: people put logins there.
+        raise paper.fault(
+            "not an https address that can be asked", place, "https://host/path; http is for this machine alone"
+        )
+    return address

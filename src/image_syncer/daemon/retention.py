@@ -1,0 +1,60 @@
+"""What has been decided and done long ago is forgotten, so that the state does not grow for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+
+from image_syncer.daemon.event_recorder import Now
+from image_syncer.state import State, StateArchive, StateUnavailable
+
+_FIRST_SECONDS: Final = 60.0  # A start has better things to do.
+_EVERY_SECONDS: Final = 3600.0
+_REST_SECONDS: Final = 60.0  # after the database did not answer
+_RUNS_OF_EACH_RULE: Final = 10
+_MOST_RUNS: Final = 100_000
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Upkeep:
+    """Removes decided events and runs that are older than *keep*, and hints of which there is too much.
+
+    *pause* waits for so many seconds.
+
+    The newest 10 runs of each rule stay however old they are, and of all runs the newest 100 000 at most. Any number of
+    processes may do this on one database.
+    """
+
+    def __init__(self, state: State, now: Now, *, keep: timedelta, pause: Pause = asyncio.sleep) -> None:
+        self._state = state
+        self._archive = StateArchive(state.database, keep=keep, now=now)
+        self._now = now
+        self._keep = keep
+        self._pause = pause
+        self._log: Any = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Prune a minute after the start and then every hour, for ever."""
+        wait = _FIRST_SECONDS
+        while True:
+            await self._pause(wait)
+            try:
+                await self.prune()
+            except StateUnavailable as error:
+                self._log.warning("upkeep.postponed", error=str(error))
+                wait = _REST_SECONDS
+            else:
+                wait = _EVERY_SECONDS
+
+    async def prune(self) -> None:
+        """Remove what is old now."""
+        now = self._now()
+        until = now - self._keep
+        events = await self._state.events.prune(older_than=until, now=now)
+        runs = await self._state.runs.prune(keep=_MOST_RUNS, older_than=until, of_each=_RUNS_OF_EACH_RULE)
+        hints = await self._archive.prune()
+        if events or runs or hints:
+            self._log.info("state.pruned", events=events, runs=runs, hints=hints)

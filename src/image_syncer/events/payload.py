@@ -1,0 +1,139 @@
+"""Bodies from strangers as plain values: bounded in size, depth and number before they cost anything."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Final, Never, cast
+from urllib.parse import parse_qsl
+
+from image_syncer.events.notification import Malformed, Oversized
+from image_syncer.oci.media_type import essence
+
+BODY_LIMIT: Final = 1024 * 1024
+DEPTH_LIMIT: Final = 32
+FIELDS_LIMIT: Final = 64
+FORM: Final = "application/x-www-form-urlencoded"
+
+# A quote that nothing closes is its own alternative: else each quote behind it would be searched to the end again.
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?P<open>[\[{])|(?P<close>[\]}])|(?P<unclosed>")', re.DOTALL)
+
+
+def parse_json(body: bytes) -> object:
+    """Return the JSON value of *body*; `Oversized` beyond 1 MiB, `Malformed` where it is not JSON.
+
+    At most 32 levels are read. Of repeated keys the last counts. NaN and Infinity are refused (RFC 8259 section 6).
+    All numbers are floats.
+    """
+    _check_size(body)
+    _check_depth(body)
+    try:
+        text = body.decode("utf-8-sig")
+        return json.loads(text, parse_int=float, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise Malformed("not JSON: the text is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg.rstrip(':')} at character {error.pos}") from None
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object of *body*; `Malformed` where it is another value."""
+    return as_object(parse_json(body), "the body")
+
+
+def parse_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form or query (`application/x-www-form-urlencoded`); the first of equal names counts."""
+    _check_size(body)
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_LIMIT)
+    except UnicodeDecodeError:
+        raise Malformed("not a form: it holds bytes that a form would escape") from None
+    except ValueError:
+        raise Malformed(f"a form with more than {FIELDS_LIMIT} fields") from None
+    return dict(reversed(pairs))
+
+
+def is_form(headers: Mapping[str, str]) -> bool:
+    """Whether *headers* announce a form."""
+    return essence(headers.get("content-type", "")) == FORM
+
+
+def payload(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return the JSON text of a hook that sends it as body or, by its sender's option, as `payload` of a form."""
+    if not is_form(headers):
+        return body
+    text = parse_form(body).get("payload")
+    if text is None:
+        raise Malformed("a form without the field 'payload'")
+    return text.encode()
+
+
+def parse_base64(text: str) -> bytes:
+    """Return the bytes that *text* encodes (RFC 4648 section 4); `Malformed` where it does not."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Malformed("not base64") from None
+
+
+def as_object(value: object, name: str) -> dict[str, object]:
+    """Return *value* as the object that *name* has to be; `Malformed` otherwise."""
+    if not isinstance(value, dict):
+        raise Malformed(f"{name} is not an object")
+    return cast("dict[str, object]", value)
+
+
+def at(value: object, *path: str) -> object:
+    """Return the member at *path* below *value*; None where a step of it is missing or no object."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = cast("dict[str, object]", value).get(name)
+    return value
+
+
+def text_at(value: object, *path: str) -> str:
+    """Return the text at *path*; empty where it is missing or null, `Malformed` where it is another value."""
+    found = at(value, *path)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise Malformed(f"{'.'.join(path)} is not a text")
+    return found
+
+
+def list_at(value: object, *path: str) -> list[object]:
+    """Return the list at *path*; empty where it is missing or null, `Malformed` where it is another value."""
+    found = at(value, *path)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise Malformed(f"{'.'.join(path)} is not a list")
+    return cast("list[object]", found)
+
+
+def required_text(value: object, *path: str) -> str:
+    """Return the text at *path*, which must not be empty."""
+    found = text_at(value, *path)
+    if not found:
+        raise Malformed(f"{'.'.join(path)} is missing")
+    return found
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > BODY_LIMIT:
+        raise Oversized(f"a body of {len(body)} bytes; at most {BODY_LIMIT} are read")
+
+
+def _check_depth(body: bytes) -> None:
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        if match["unclosed"]:
+            raise Malformed("not JSON: a string that does not end")
+        depth += bool(match["open"]) - bool(match["close"])
+        if depth > DEPTH_LIMIT:
+            raise Malformed(f"nested deeper than {DEPTH_LIMIT} levels")
+
+
+def _refuse_constant(name: str) -> Never:
+    raise Malformed(f"not JSON: {name} is no number")

@@ -1,0 +1,1 @@
+"""Credentials, authentication challenges and tokens."""

@@ -1,0 +1,291 @@
+"""Being let in: answers to challenges, and the tokens that they lead to (distribution auth/token.md and oauth.md)."""
+
+import base64
+import math
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode, urljoin
+
+from image_syncer.bounded_json import parse_object
+from image_syncer.concurrency.single_flight import SingleFlight
+from image_syncer.errors import (
+    Denied,
+    InsecureConnection,
+    ProtocolError,
+    RateLimited,
+    Side,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+    UnknownHost,
+)
+from image_syncer.registry.auth.challenge import Challenge, merge_scopes
+from image_syncer.registry.error_mapping import parse_retry_after
+from image_syncer.registry.http.messages import compressed, released
+from image_syncer.registry.http.transport import Request, Response
+from image_syncer.registry.http.urls import join, origin_of, shown
+from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.registry.limits.retry import Clock
+from image_syncer.registry.settings import Access, Credential
+
+Ask = Callable[[Request, Side], Awaitable[Response]]
+"""Sends one request as it is, and counts it; the answer is to be released."""
+
+_CLIENT_ID: Final = "image-syncer"
+_SHORTEST_SECONDS: Final = 60.0  # auth/token.md: less, or nothing, means 60 for compatibility.
+_LONGEST_SECONDS: Final = 24 * 3600.0
+_EARLY_SECONDS: Final = 10.0  # A token is renewed so long before its end that a request begun with it is answered.
+_REFUSAL_SECONDS: Final = 60.0  # So long a refused login is not tried again: repetition locks accounts.
+_KEPT: Final = 1_024
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a request is sent with: the value of `Authorization`, and the scopes that a token was asked for.
+
+    *fresh* says that the token server gave it just now: a refusal of it is final.
+    """
+
+    header: str = field(repr=False)
+    scopes: tuple[str, ...] = ()
+    fresh: bool = False
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it is a token rather than user and password."""
+        return self.header.startswith("Bearer ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    realm: str = field(repr=False)
+    service: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str = field(repr=False)
+    ends_at: float  # On the monotonic clock.
+
+
+class Authenticator:
+    """Who we are to one registry. It begins as nobody; `learn` tells it what the registry wants to see."""
+
+    def __init__(self, registry: str, access: Access, ask: Ask, *, token_bytes: int, clock: Clock) -> None:
+        self._registry = registry
+        self._access = access
+        self._ask = ask
+        self._token_bytes = token_bytes
+        self._clock = clock
+        self._challenge: Challenge | None = None
+        self._base = ""
+        self._tokens: dict[_Key, _Token] = {}
+        self._refusals: dict[_Key, tuple[StoreError, float]] = {}
+        self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._flights: SingleFlight[_Key, _Token] = SingleFlight()
+        self._barrier = Barrier()
+
+    def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
+        """Answer *challenge*, seen at the URL *base*, from now on.
+
+        Where it came for a request with the scopes *asked*, its own are added whenever those are asked for again.
+        None changes nothing: some registries challenge only at the door, others only inside.
+        """
+        if challenge is None:
+            return
+        self._challenge, self._base = challenge, base
+        if asked is not None and (wider := merge_scopes(asked, challenge.scopes)) != merge_scopes(asked):
+            _keep(self._wider, asked, wider)
+
+    async def grant(self, scopes: tuple[str, ...], side: Side) -> Grant | None:
+        """Return what to send with a request that needs *scopes*, None where there is nothing (or no need).
+
+        Raises `Unauthorized` or `Denied` where the token server refuses us, and what `Ask` raises.
+        """
+        if self._challenge is None:
+            return None
+        if self._challenge.scheme == "basic":
+            credential = self._access.credential
+            return Grant(_basic(credential)) if credential and credential.username else None
+        key = self._key(self._challenge, self._wider.get(scopes, merge_scopes(scopes)))
+        token, fresh = await self._token(key, side)
+        return Grant(f"Bearer {token.text}", key.scopes, fresh)
+
+    def drop(self, grant: Grant) -> None:
+        """Forget the token of *grant*, which was refused; a newer one in its place stays."""
+        text = grant.header.removeprefix("Bearer ")
+        self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
+
+    def is_worthwhile(self, status: int, challenge: Challenge | None, grant: Grant | None) -> bool:
+        """Whether another grant may do better than *status*; *challenge* came with it, *grant* had been sent."""
+        refused = status == HTTPStatus.UNAUTHORIZED
+        if grant is None:
+            return refused and challenge is not None and self._can_answer(challenge)
+        if not grant.is_token:
+            return refused and challenge is not None and challenge.scheme == "bearer"
+        if challenge is None:
+            return refused and not grant.fresh
+        if not refused and challenge.get("error") != "insufficient_scope":
+            return False
+        return not grant.fresh or merge_scopes(grant.scopes, challenge.scopes) != grant.scopes
+
+    def _can_answer(self, challenge: Challenge) -> bool:
+        credential = self._access.credential
+        return challenge.scheme == "bearer" or bool(credential and credential.username)
+
+    def _key(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Key:
+        """Return what to ask for, and where; `ProtocolError` for a realm that no credential may be sent to."""
+        realm = challenge.get("realm")
+        base = origin_of(self._base)
+        try:
+            plain = origin_of(urljoin(self._base, realm)).scheme == "http"
+        except ValueError as error:
+            raise ProtocolError(f"{self._registry}: the address of its token server can not be read") from error
+        if plain and base.scheme == "https":
+            raise ProtocolError(
+                f"{self._registry}: its token server {shown(realm)} is not asked over plain http",
+                remedy="the registry must name an https address as its realm",
+            )
+        return _Key(join(self._base, realm), challenge.get("service"), scopes)
+
+    async def _token(self, key: _Key, side: Side) -> tuple[_Token, bool]:
+        now = self._clock.monotonic()
+        token = self._tokens.get(key)
+        if token is not None and now < token.ends_at:
+            return token, False
+        refusal, until = self._refusals.get(key, (None, 0.0))
+        if refusal is not None and now < until:
+            raise refusal.with_traceback(None)  # Raised often, it would gather the frames of every time.
+        return await self._flights.do(key, lambda: self._fetch_and_keep(key, side)), True
+
+    async def _fetch_and_keep(self, key: _Key, side: Side) -> _Token:
+        began = self._clock.monotonic()
+        if (closed := self._barrier.closed(began)) is not None:
+            raise closed
+        try:
+            token = await self._fetch(key, side)
+        except (Unauthorized, Denied) as refusal:
+            _keep(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
+            raise
+        except (UnknownHost, InsecureConnection) as failure:
+            self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
+            raise
+        self._barrier = Barrier()
+        _keep(self._tokens, key, token)
+        return token
+
+    async def _fetch(self, key: _Key, side: Side) -> _Token:
+        credential = self._access.credential
+        if credential is not None and credential.identity_token:
+            async with released(await self._ask(_refresh_request(key, credential.identity_token), side)) as response:
+                if response.status not in {
+                    HTTPStatus.NOT_FOUND,
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                }:  # Not every token server knows oauth.md.
+                    return await self._read(response)
+        async with released(await self._ask(_token_request(key, credential), side)) as response:
+            return await self._read(response)
+
+    async def _read(self, response: Response) -> _Token:
+        if response.status != HTTPStatus.OK:
+            raise self._refusal(response)
+        content = await response.read(self._token_bytes)
+        where = f"{self._registry}: its token server {_host(response)}"
+        try:
+            answer = parse_object(content, f"{where} gives no usable token")
+        except ProtocolError as error:
+            raise compressed(response.headers, where) or error from error.__cause__
+        text: object = answer.get("token") or answer.get("access_token")
+        if not isinstance(text, str) or not _TOKEN.fullmatch(text):
+            raise ProtocolError(f"{where} gives no usable token")
+        return _Token(text, self._clock.monotonic() + lifetime(answer.get("expires_in")) - _EARLY_SECONDS)
+
+    def _refusal(self, response: Response) -> StoreError:
+        """Return what a token server's refusal means; its words are not shown, since they may repeat ours."""
+        status, where = response.status, f"{self._registry}: its token server {_host(response)}"
+        wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
+        match response.status:
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                return RateLimited(f"{where} answers {status}", status=status, retry_after=wait)
+            case HTTPStatus.FORBIDDEN:
+                return Denied(f"{where} denies us a token", status=status, remedy=self._remedy("the rights of"))
+            case HTTPStatus.BAD_REQUEST | HTTPStatus.UNAUTHORIZED:
+                return self._unauthorized(where, status)
+            case _ if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return Unavailable(f"{where} answers {status}", status=status, retry_after=wait)
+            case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+                return ProtocolError(f"{where} redirects, and credentials are not sent along", status=status)
+            case _:
+                return ProtocolError(f"{where} answers {status}", status=status)
+
+    def _unauthorized(self, where: str, status: int) -> Unauthorized:
+        if self._access.credential is None:
+            remedy = f"give user name and password for {self._registry}"
+            return Unauthorized(f"{where} gives no token without a login", status=status, remedy=remedy)
+        remedy = self._remedy("user name and password of")
+        return Unauthorized(f"{where} does not accept the credentials", status=status, remedy=remedy)
+
+    def _remedy(self, what: str) -> str:
+        origin = self._access.origin
+        return f"check {what} {self._access.prefix}" + (f" in {origin}" if origin else "")
+
+
+def lifetime(expires_in: object) -> float:
+    """Return how long a token lives, in seconds: 60 where *expires_in* is absent, less or no number; at most a day."""
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
+        return _SHORTEST_SECONDS
+    if isinstance(expires_in, float) and not math.isfinite(expires_in):
+        return _SHORTEST_SECONDS
+    return float(min(max(expires_in, _SHORTEST_SECONDS), _LONGEST_SECONDS))
+
+
+def _token_request(key: _Key, credential: Credential | None) -> Request:
+    """Return the request of auth/token.md, "Requesting a Token"."""
+    fields = [("service", key.service)] if key.service else []
+    fields += [("scope", scope) for scope in key.scopes]
+    fields.append(("client_id", _CLIENT_ID))
+    if credential is None:
+        return Request("GET", _with_query(key.realm, fields))
+    if credential.username:
+        fields.append(("account", credential.username))
+    return Request("GET", _with_query(key.realm, fields), {"Authorization": _basic(credential)})
+
+
+def _refresh_request(key: _Key, identity_token: str) -> Request:
+    """Return the request of auth/oauth.md, "Refresh Token Format"."""
+    fields = {
+        "grant_type": "refresh_token",
+        "service": key.service,
+        "client_id": _CLIENT_ID,
+        "scope": " ".join(key.scopes),
+        "refresh_token": identity_token,
+    }
+    form = urlencode({name: value for name, value in fields.items() if value}, errors="surrogateescape")
+    return Request("POST", key.realm, {"Content-Type": "application/x-www-form-urlencoded"}, form.encode())
+
+
+def _with_query(url: str, fields: list[tuple[str, str]]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields, safe=':,/', errors='surrogateescape')}"
+
+
+def _basic(credential: Credential) -> str:
+    user = credential.username or "<token>"  # What docker's helpers call the owner of an identity token.
+    pair = f"{user}:{credential.password or credential.identity_token}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def _host(response: Response) -> str:
+    return str(origin_of(response.url))
+
+
+def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
+    """Remember *value*, and no more than a bounded number of them: the oldest goes."""
+    kept.pop(key, None)
+    while len(kept) >= _KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value

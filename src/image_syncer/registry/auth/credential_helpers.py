@@ -1,0 +1,102 @@
+"""Credential helpers: programs that keep logins for docker (docker/docker-credential-helpers, "Development")."""
+
+import asyncio
+import json
+import re
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from image_syncer.errors import Unauthorized
+from image_syncer.oci.reference import DOCKER_HUB
+from image_syncer.registry.settings import Credential
+
+_SUFFIX: Final = re.compile(r"[A-Za-z0-9._-]+")
+_SECONDS: Final = 30.0
+_OUTPUT_LIMIT: Final = 64 * 1024  # Bytes.
+_HUB_ADDRESS: Final = "https://index.docker.io/v1/"
+_NOT_FOUND: Final = b"credentials not found"
+_TOKEN_USER: Final = "<token>"  # noqa: S105  # The protocol's name for "the secret is an identity token".
+
+
+def server_address(registry: str) -> str:
+    """Return the name under which docker files the login of *registry*."""
+    return _HUB_ADDRESS if registry == DOCKER_HUB else registry
+
+
+async def ask_helper(
+    suffix: str, server: str, environment: Mapping[str, str], *, seconds: float = _SECONDS
+) -> Credential | None:
+    """Return the login that `docker-credential-<suffix>` has for *server*, None where it has none.
+
+    Raises `Unauthorized`, which names the helper and the server, where it can not be run, fails, says what is no
+    login, or takes longer than *seconds*.
+    """
+    program = f"docker-credential-{suffix}"
+    if not _SUFFIX.fullmatch(suffix):
+        raise Unauthorized(f"{server}: {suffix[:50]!r} is no name of a credential helper")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(environment)
+        )
+    except OSError as error:
+        why = f"can not be run: {error.strerror or type(error).__name__}"
+        raise _failed(program, server, why) from error
+    try:
+        async with asyncio.timeout(seconds):
+            output = await _converse(process, server)
+            status = await process.wait()
+    except TimeoutError:
+        raise _failed(program, server, f"did not answer within {seconds:g} s") from None
+    finally:
+        await _end(process)
+    if status != 0:
+        if _NOT_FOUND in output:
+            return None
+        raise _failed(program, server, f"failed with status {status}")
+    return _parse(output, program, server)
+
+
+async def _converse(process: Process, server: str) -> bytes:
+    """Write the server's address, read the answer: at most one byte more than is allowed."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the helper was started without pipes")
+    process.stdin.write(server.encode())
+    process.stdin.close()
+    output = bytearray()
+    while len(output) <= _OUTPUT_LIMIT and (chunk := await process.stdout.read(_OUTPUT_LIMIT)):
+        output += chunk
+    if len(output) > _OUTPUT_LIMIT:
+        process.kill()
+    return bytes(output)
+
+
+async def _end(process: Process) -> None:
+    """Leave neither the process nor its pipes behind.
+
+    The pipes first: what the helper started itself may hold the other ends open, and until they are closed Python 3.11
+    does not say that the helper has ended. There is no public way to them.
+    """
+    transport = cast("asyncio.SubprocessTransport", process._transport)  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+    transport.close()  # Kills what still runs.
+    await process.wait()
+
+
+def _parse(output: bytes, program: str, server: str) -> Credential:
+    try:
+        document: object = json.loads(output)
+    except (ValueError, RecursionError):
+        document = None
+    answer = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    user: object = answer.get("Username")
+    secret: object = answer.get("Secret")
+    if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
+        raise _failed(program, server, "did not answer with a login")
+    return Credential(identity_token=secret) if user == _TOKEN_USER else Credential(user, secret)
+
+
+def _failed(program: str, server: str, why: str) -> Unauthorized:
+    return Unauthorized(
+        f"{server}: the credential helper {program} {why}",
+        remedy=f"repair it, or give user name and password for {server} in the auth file",
+    )

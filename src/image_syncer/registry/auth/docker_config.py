@@ -1,0 +1,142 @@
+"""Files of logins, as docker (config.json) and the containers tools (auth.json) write them."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+from image_syncer.errors import InvalidReference, Unauthorized
+from image_syncer.oci import Repository
+from image_syncer.oci.reference import normalise_host
+from image_syncer.registry.settings import Credential
+
+_FILE_LIMIT: Final = 1024 * 1024  # Bytes.
+
+
+@dataclass(frozen=True, slots=True)
+class LoginEntry:
+    """One entry of `auths` in the file *name*; it is decoded only when it is used."""
+
+    name: str
+    prefix: str
+    document: Mapping[str, Any] = field(repr=False)
+
+    def credential(self) -> Credential:
+        """Return its login; `Unauthorized` where its `auth` is not base64 of `user:password`."""
+        identity_token = _text(self.document, "identitytoken")
+        if identity_token:
+            return Credential(identity_token=identity_token)
+        auth = _text(self.document, "auth")
+        if not auth:
+            return Credential(_text(self.document, "username"), _text(self.document, "password"))
+        try:
+            user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            colon = user = password = ""
+        if not colon or not user:
+            raise Unauthorized(
+                f"{self.name}: the entry for {self.prefix} is no login: its auth is not base64 of user:password",
+                remedy=f"log in again: docker login {self.prefix.partition('/')[0]}",
+            )
+        return Credential(user, password.rstrip("\0"))  # Old versions of docker padded it.
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFile:
+    """What one file says: *entries* and *helpers* by normalised prefix; *store* is the helper for all others."""
+
+    name: str
+    entries: Mapping[str, LoginEntry] = field(default_factory=dict[str, LoginEntry])
+    helpers: Mapping[str, str] = field(default_factory=dict[str, str])
+    store: str = ""
+
+    def entry(self, repository: Repository) -> LoginEntry | None:
+        """Return the most specific entry for *repository*: of itself, its namespaces, its registry."""
+        prefix = str(repository)
+        while prefix:
+            if prefix in self.entries:
+                return self.entries[prefix]
+            prefix = prefix.rpartition("/")[0]
+        return None
+
+
+def read_login_file(path: Path) -> LoginFile | None:
+    """Return what *path* says, None where it is not there; `Unauthorized` where it can not be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(str(path), error.strerror or type(error).__name__) from error
+    if len(content) > _FILE_LIMIT:
+        raise _unreadable(str(path), f"more than {_FILE_LIMIT} bytes")
+    return parse_login_file(content, str(path))
+
+
+def parse_login_file(content: bytes, name: str) -> LoginFile:
+    """Return what *content* says; `Unauthorized` where it is not JSON of the right shape. Unknown keys are ignored."""
+    try:
+        document: object = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise _unreadable(name, f"not JSON at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise _unreadable(name, "not JSON") from None
+    if not isinstance(document, dict):
+        raise _unreadable(name, "not a JSON object")
+    settings = cast("dict[str, Any]", document)
+    auths = {key: value for key, value in _object(settings, "auths", name).items() if _is_login(value)}
+    helpers = _object(settings, "credHelpers", name)
+    return LoginFile(
+        name,
+        {prefix: LoginEntry(name, prefix, auths[key]) for key in auths if (prefix := _prefix(key))},
+        {_prefix(key): helper for key, helper in helpers.items() if isinstance(helper, str) and helper},
+        _text(settings, "credsStore"),
+    )
+
+
+def _prefix(key: str) -> str:
+    """Return the prefix that *key* means; docker writes URLs (`https://index.docker.io/v1/`), containers bare names."""
+    bare = key.strip()
+    for scheme in ("https://", "http://"):
+        if bare.startswith(scheme):
+            bare = bare.removeprefix(scheme).partition("/")[0]
+    host, slash, path = bare.rstrip("/").partition("/")
+    if path in {"v1", "v2"}:
+        slash = path = ""
+    try:
+        return f"{normalise_host(host)}{slash}{path}"
+    except InvalidReference:
+        return bare  # No registry that we could ever ask: it matches nothing.
+
+
+def _is_login(value: object) -> bool:
+    """Whether an entry holds a login; an empty one only says that a helper has it."""
+    if not isinstance(value, dict):
+        return False
+    entry = cast("dict[str, Any]", value)
+    return any(_text(entry, key) for key in ("auth", "username", "identitytoken"))
+
+
+def _object(settings: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    value: object = settings.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _unreadable(name, f"{key} is not an object")
+    return cast("dict[str, Any]", value)
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _unreadable(name: str, why: str) -> Unauthorized:
+    return Unauthorized(
+        f"{name}: logins can not be read from it: {why}",
+        remedy="repair or remove it, or give user name and password in the auth file",
+    )

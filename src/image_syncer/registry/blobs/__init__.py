@@ -1,0 +1,1 @@
+"""Blobs of one repository: look up, mount, resumable download and upload."""

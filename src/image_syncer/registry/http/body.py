@@ -1,0 +1,169 @@
+"""Where a body ends, and which of the received bytes are its own (RFC 9112, 6 and 7). Pure."""
+
+import re
+from typing import Final, Protocol
+
+from image_syncer.registry.http.head import Head
+
+_LINE_BYTES: Final = 1024  # A chunk's size with its extensions.
+_TRAILER_BYTES: Final = 16 * 1024
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+
+
+class BrokenBody(Exception):
+    """The body does not end as it was announced."""
+
+
+class Framing(Protocol):
+    """Finds one body in the bytes that follow its head."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the whole body has been fed."""
+        ...
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was fed beyond the end, so that the connection can serve again."""
+        ...
+
+    def wanted(self, limit_bytes: int) -> int:
+        """Return how many bytes may be received next, at most *limit_bytes*."""
+        ...
+
+    def feed(self, received: memoryview) -> list[memoryview]:
+        """Return what of *received* is content; `BrokenBody`."""
+        ...
+
+    def close(self) -> None:
+        """Note that the connection has ended; `BrokenBody` where the body had not."""
+        ...
+
+
+def framing_of(head: Head, method: str) -> Framing:
+    """Return how the body after *head* is found, where *method* was asked."""
+    if not head.has_body(method):
+        return Measured(0)
+    if head.chunked:
+        return Chunked()
+    return UntilClose() if head.length is None else Measured(head.length)
+
+
+class Measured:
+    """A body of *length* bytes."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.is_clean = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of its bytes were fed."""
+        return self._left == 0
+
+    def wanted(self, limit_bytes: int) -> int:
+        """Return how many bytes may be received next: never more than are left."""
+        return min(self._left, limit_bytes)
+
+    def feed(self, received: memoryview) -> list[memoryview]:
+        """Return *received* up to the end."""
+        content = received[: self._left]
+        self._left -= len(content)
+        self.is_clean = len(content) == len(received)
+        return [content] if content else []
+
+    def close(self) -> None:
+        """Note that the connection has ended."""
+        if self._left:
+            raise BrokenBody
+
+
+class UntilClose:
+    """A body that ends with its connection."""
+
+    def __init__(self) -> None:
+        self.has_ended = False
+        self.is_clean = False
+
+    def wanted(self, limit_bytes: int) -> int:
+        """Return *limit_bytes*."""
+        return limit_bytes
+
+    def feed(self, received: memoryview) -> list[memoryview]:
+        """Return *received*."""
+        return [received] if received else []
+
+    def close(self) -> None:
+        """Note that the connection, and with it the body, has ended."""
+        self.has_ended = True
+
+
+class Chunked:
+    """A body in chunks: lines of at most 1 KiB between them, trailers of at most 16 KiB, which nobody reads."""
+
+    def __init__(self) -> None:
+        self.has_ended = False
+        self.is_clean = True
+        self._left = 0  # Bytes of the chunk at hand.
+        self._after_chunk = False
+        self._in_trailer = False
+        self._trailer_bytes = 0
+        self._line = bytearray()
+
+    def wanted(self, limit_bytes: int) -> int:
+        """Return *limit_bytes*."""
+        return limit_bytes
+
+    def feed(self, received: memoryview) -> list[memoryview]:
+        """Return the content in *received*."""
+        found: list[memoryview] = []
+        position = 0
+        while position < len(received) and not self.has_ended:
+            if self._left:
+                content = received[position : position + self._left]
+                self._left -= len(content)
+                position += len(content)
+                self._after_chunk = not self._left
+                found.append(content)
+            else:
+                position += self._take_line(received[position : position + _LINE_BYTES])
+        self.is_clean = position == len(received)
+        return found
+
+    def close(self) -> None:
+        """Note that the connection has ended."""
+        if not self.has_ended:
+            raise BrokenBody
+
+    def _take_line(self, received: memoryview) -> int:
+        """Take up to the end of a line from *received* and return how many bytes that were."""
+        found = bytes(received)
+        end = found.find(b"\n")
+        taken = len(found) if end < 0 else end + 1
+        self._line += found[:taken]
+        if len(self._line) > _LINE_BYTES or (self._after_chunk and not b"\r\n".startswith(self._line)):
+            raise BrokenBody
+        if end >= 0:
+            line = bytes(self._line)
+            self._line.clear()
+            if not line.endswith(b"\r\n"):
+                raise BrokenBody
+            self._read_line(line[:-2])
+        return taken
+
+    def _read_line(self, line: bytes) -> None:
+        if self._after_chunk:
+            self._after_chunk = False
+            if line:
+                raise BrokenBody
+        elif self._in_trailer:
+            self._trailer_bytes += len(line) + 2
+            self.has_ended = not line
+            if self._trailer_bytes > _TRAILER_BYTES:
+                raise BrokenBody
+        else:
+            size = _SIZE.fullmatch(line)
+            if size is None:
+                raise BrokenBody
+            self._left = int(size[1], 16)
+            self._in_trailer = not self._left

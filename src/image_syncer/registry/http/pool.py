@@ -1,0 +1,108 @@
+"""Connections that wait for their next request, and buffers that wait for their next body."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from ssl import SSLContext
+from typing import Final
+
+from image_syncer.registry.http.address_policy import Reach
+from image_syncer.registry.http.connection import Connection
+from image_syncer.registry.http.urls import Origin
+
+Key = tuple[Origin, SSLContext | None, Reach]
+"""Whom a connection leads to, and how it and its address were judged; contexts are kept as long as the transport.
+
+So an open connection needs no second look: whoever gets it would have been led there just the same.
+"""
+
+IDLE_SECONDS: Final = 30.0
+_IDLE_CONNECTIONS: Final = 64
+_BUFFER_BYTES: Final = 512 * 1024
+_BUFFERS_KEPT: Final = 4
+
+
+class Pool:
+    """Idle connections: at most 64, each for at most 30 s, and none on which anything has come."""
+
+    def __init__(self) -> None:
+        self._idle: OrderedDict[Connection, tuple[Key, float]] = OrderedDict()
+        self._by_key: dict[Key, list[Connection]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, key: Key) -> Connection | None:
+        """Return the connection to *key* that was used last, None if there is none."""
+        while connections := self._by_key.get(key):
+            connection = connections[-1]
+            self._forget(connection)
+            if connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    def give(self, key: Key, connection: Connection) -> None:
+        """Keep *connection*, whose last answer was read to its end."""
+        loop = asyncio.get_running_loop()
+        connection.is_used = True
+        connection.on_readable = partial(self._check, connection)
+        connection.watch()
+        self._idle[connection] = (key, loop.time() + IDLE_SECONDS)
+        self._by_key.setdefault(key, []).append(connection)
+        if len(self._idle) > _IDLE_CONNECTIONS:
+            self._drop(next(iter(self._idle)))
+        if self._timer is None:
+            self._timer = loop.call_later(IDLE_SECONDS, self._expire)
+
+    def close(self) -> None:
+        """Close all."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in tuple(self._idle):
+            self._drop(connection)
+
+    def _check(self, connection: Connection) -> None:
+        """Drop *connection* where it has ended, or says what nobody asked; a session ticket of TLS is neither."""
+        if not connection.is_quiet():
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        self._forget(connection)
+        connection.close()
+
+    def _forget(self, connection: Connection) -> None:
+        key, _ = self._idle.pop(connection)
+        connection.on_readable = None
+        connections = self._by_key[key]
+        connections.remove(connection)
+        if not connections:
+            del self._by_key[key]
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._idle:
+            connection, (_, expires) = next(iter(self._idle.items()))
+            if expires > loop.time():
+                self._timer = loop.call_at(expires, self._expire)
+                return
+            self._drop(connection)
+
+
+class Buffers:
+    """Room to receive bodies in, one piece per body that is being read; a few are kept for the next."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+
+    @contextmanager
+    def lent(self) -> Generator[memoryview]:
+        """Lend a buffer of 512 KiB; what is in it means nothing, and nobody may look into it afterwards."""
+        buffer = self._free.pop() if self._free else memoryview(bytearray(_BUFFER_BYTES))
+        try:
+            yield buffer
+        finally:
+            if len(self._free) < _BUFFERS_KEPT:
+                self._free.append(buffer)

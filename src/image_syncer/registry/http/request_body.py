@@ -1,0 +1,115 @@
+"""A body on its way out: cut into pieces, watched for stalls, its own failure kept apart from the connection's."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, Self
+
+from image_syncer.errors import ContentMismatch
+from image_syncer.roles import Chunk
+
+PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 17 KiB/s at its default of 60 s.
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that streams: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
+
+    chunks: Callable[[], AsyncGenerator[Chunk]]
+    length: int | None
+
+
+async def announced(body: Body) -> AsyncGenerator[Chunk]:
+    """Yield the chunks of *body*, none of them empty; `ContentMismatch` where they are not as long as it announces."""
+    sent_bytes = 0
+    async with aclosing(body.chunks()) as chunks:
+        async for chunk in chunks:
+            sent_bytes += len(chunk)
+            if body.length is not None and sent_bytes > body.length:
+                raise ContentMismatch(f"a body is longer than its {body.length} bytes")
+            if chunk:
+                yield chunk
+    if body.length is not None and sent_bytes != body.length:
+        raise ContentMismatch(f"a body ended after {sent_bytes} of its {body.length} bytes")
+
+
+def sliced(content: bytes) -> Body:
+    """Return *content* as a body of pieces, so that a stall is seen while it goes out."""
+
+    async def chunks() -> AsyncGenerator[Chunk]:
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
+
+    return Body(chunks, len(content))
+
+
+class Upload:
+    """What the HTTP library draws a body from, in a task of its own.
+
+    *length* in bytes is None where nobody knows it. *failure* is what the body itself raised, None while it behaves.
+    The deadline of `watch` moves with every piece that has passed, and stands still while we wait for the body: a slow
+    source is no fault of this connection.
+    """
+
+    def __init__(self, body: Body, stall_seconds: float) -> None:
+        self.failure: Exception | None = None
+        self._chunks = announced(body)
+        self.length = body.length
+        self._stall_seconds = stall_seconds
+        self._watch: asyncio.Timeout | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._rest = memoryview(b"")
+
+    def watch(self, watch: asyncio.Timeout | None) -> None:
+        """Move the deadline of *watch* from now on; None: the answer has begun, which needs no watching here."""
+        self._watch = watch
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._idle.clear()
+        try:
+            return await self._next_piece()
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            self._idle.set()
+
+    async def close(self) -> None:
+        """Close the body, once the library has let go of it."""
+        async with asyncio.timeout(self._stall_seconds):
+            await self._idle.wait()
+            await self._chunks.aclose()
+
+    async def _next_piece(self) -> bytes:
+        if self._rest:
+            piece = bytes(self._rest[:PIECE_BYTES])
+            self._rest = self._rest[PIECE_BYTES:]
+        else:
+            piece = await self._next_chunk()
+        self._allow(self._stall_seconds)
+        return piece
+
+    async def _next_chunk(self) -> bytes:
+        self._allow(None)
+        async for chunk in self._chunks:
+            # The library may keep what it writes, while a chunk is valid only until the next: so anything but bytes
+            # is copied.
+            if len(chunk) <= PIECE_BYTES:
+                return chunk if isinstance(chunk, bytes) else bytes(chunk)
+            view = memoryview(chunk)
+            self._rest = view[PIECE_BYTES:]
+            return bytes(view[:PIECE_BYTES])
+        # The last piece has to pass, then the library's own read time-out watches the answer.
+        self._allow(2 * self._stall_seconds)
+        raise StopAsyncIteration
+
+    def _allow(self, seconds: float | None) -> None:
+        if self._watch is not None and not self._watch.expired():
+            self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)

@@ -1,0 +1,109 @@
+"""The lean path: every request that needs no proxy, over connections of our own."""
+
+import asyncio
+from ssl import SSLContext
+from typing import Final
+
+from image_syncer.errors import StoreError, Unavailable
+from image_syncer.registry.http.address_policy import Reach
+from image_syncer.registry.http.connection import Connection, scratch
+from image_syncer.registry.http.dial import Dialer
+from image_syncer.registry.http.exchange import Exchange, Message, Stale
+from image_syncer.registry.http.head import header_fields, request_head
+from image_syncer.registry.http.head_pipeline import Pipeline
+from image_syncer.registry.http.messages import Request, own_headers
+from image_syncer.registry.http.pool import Buffers, Key, Pool
+from image_syncer.registry.http.request_body import Body
+from image_syncer.registry.http.response import Answer, Held, Streamed
+from image_syncer.registry.http.tls import TlsPolicy
+from image_syncer.registry.http.urls import Origin
+from image_syncer.registry.settings import Limits
+
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # Twice is as good as once (RFC 9110, 9.2.2).
+_PIPELINES: Final = 1_000  # Origins that are remembered.
+_FIELDS: Final = 64
+
+
+class LeanPath:
+    """Every connection of ours; to be closed."""
+
+    def __init__(self, limits: Limits, dialer: Dialer) -> None:
+        self._limits = limits
+        self._dialer = dialer
+        self._pool = Pool()
+        self._buffers = Buffers()
+        self._scratch = scratch()
+        self._pipelines: dict[Key, Pipeline] = {}
+        self._headers = {**own_headers(), "Accept": "*/*"}
+        self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
+        self._fields: dict[tuple[object, ...], bytes] = {}  # Most requests say the same as the one before.
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for pipeline in self._pipelines.values():
+            pipeline.close()
+        self._pool.close()
+        self._dialer.close()
+
+    async def ask(
+        self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: Reach
+    ) -> Answer:
+        """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
+
+        Raises as `Transport.ask` does.
+        """
+        head = self._head(request, origin)
+        key = (origin, context, reach)
+        if request.method == "HEAD" and request.body is None:
+            answer = await self._pipeline(key).ask(head, lambda: self._connect(key, tls))
+            if answer is not None:
+                return Answer(request, answer)
+        message = Message(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
+        connection = self._pool.take(key)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, key, request, message)
+            except Stale:
+                if request.method not in _REPEATABLE or isinstance(request.body, Body):
+                    raise self._broke_off(origin) from None
+        connection = await self._dialer.dial(origin, tls, context, reach)
+        return await self._exchange(connection, key, request, message)
+
+    async def _exchange(self, connection: Connection, key: Key, request: Request, message: Message) -> Answer:
+        try:
+            head, sent = await Exchange(connection, message, self._scratch, self._limits).run()
+        except BaseException:
+            connection.close()
+            raise
+        held = Held(connection, key, self._pool, self._buffers, lasting=head.lasting and sent)
+        return Streamed(request, head, held, self._limits.stall_seconds)
+
+    def _head(self, request: Request, origin: Origin) -> bytes:
+        body = request.body
+        length = None if body is None else len(body) if isinstance(body, bytes) else body.length
+        own = self._headers if body is None else self._body_headers
+        key = origin, body is None, *request.headers.items()
+        fields = self._fields.get(key)
+        if fields is None:
+            given = {name.lower() for name in request.headers}
+            headers = {name: value for name, value in own.items() if name.lower() not in given}
+            if len(self._fields) >= _FIELDS:
+                self._fields.clear()
+            fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
+        return request_head(request.method, request.url, origin, fields, length)
+
+    def _pipeline(self, key: Key) -> Pipeline:
+        pipeline = self._pipelines.get(key)
+        if pipeline is None:
+            if len(self._pipelines) >= _PIPELINES:
+                self._pipelines.pop(next(iter(self._pipelines))).close()
+            pipeline = self._pipelines[key] = Pipeline(str(key[0]), self._limits, self._scratch)
+        return pipeline
+
+    async def _connect(self, key: Key, tls: TlsPolicy) -> Connection:
+        return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1], key[2])
+
+    @staticmethod
+    def _broke_off(origin: Origin) -> StoreError:
+        return Unavailable(f"{origin}: the connection broke off before an answer")

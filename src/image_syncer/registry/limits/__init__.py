@@ -1,0 +1,1 @@
+"""Limits per registry: concurrency, quotas, circuit breaker and retries."""

@@ -1,0 +1,73 @@
+"""How registries take the content of blobs, as data: what is known of some by their host, of others by their answers.
+
+What is in neither table is as the specification has it, and what turns out otherwise is learnt (`quirks`).
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from image_syncer.registry.http.messages import Headers
+
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How content goes into an upload session.
+
+    *patches*: all of it goes in PATCHes, and the closing PUT is empty; otherwise that carries the last part, or all.
+    *chunks*: it may go in several requests, and go on after a break; otherwise in one.
+    *least_bytes* is what every chunk but the last must have, *most_bytes* what any may have (None: no bound is known).
+    """
+
+    patches: bool = False
+    chunks: bool = True
+    least_bytes: int = 0
+    most_bytes: int | None = None
+
+
+# Artifactory takes no content with the closing PUT (RTFACT-19344), and is only known to take it in one PATCH.
+_ARTIFACTORY: Final = Habits(patches=True, chunks=False)
+
+_TABLE: Final[tuple[tuple[tuple[str, ...], Habits], ...]] = (
+    (("*.jfrog.io",), _ARTIFACTORY),
+    # Google's two take one body, in whatever request.
+    (("gcr.io", "*.gcr.io", "*.pkg.dev"), Habits(chunks=False)),
+    # Amazon's parts have 5 MiB at least (LayerPartTooSmall). It commits with a PATCH that is the whole blob, and then
+    # refuses the PUT; what clients that it was made for send with the PUT is nothing.
+    (
+        ("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "public.ecr.aws"),
+        Habits(patches=True, least_bytes=5 * MIB),
+    ),
+)
+
+# Headers that a product gives every answer, with what their values begin with. Most people run Artifactory under a name
+# of their own; it says who it is in the first three, and old ones (5, 6) in the last.
+_SIGNS: Final[tuple[tuple[str, str, Habits], ...]] = (
+    ("X-JFrog-Version", "artifactory/", _ARTIFACTORY),
+    ("X-Artifactory-Id", "", _ARTIFACTORY),
+    ("X-Artifactory-Node-Id", "", _ARTIFACTORY),
+    ("Server", "artifactory/", _ARTIFACTORY),
+)
+
+
+def habits_of(registry: str) -> Habits:
+    """Return the habits of *registry* (`host` or `host:port`)."""
+    host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
+    for patterns, habits in _TABLE:
+        if any(fnmatchcase(host.lower(), pattern) for pattern in patterns):
+            return habits
+    return Habits()
+
+
+def habits_told(headers: Headers) -> Habits | None:
+    """Return the habits of the product that *headers* name, None where they name none that is known.
+
+    Anybody may say anything there: what it decides is which of the ways above content takes, and nothing else.
+    """
+    for name, beginning, habits in _SIGNS:
+        value = headers.get(name)
+        if value is not None and value.strip().lower().startswith(beginning):
+            return habits
+    return None

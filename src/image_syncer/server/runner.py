@@ -1,0 +1,190 @@
+"""Serving in a running event loop: start, replace the settings while it runs, stop when told to."""
+
+import asyncio
+import math
+import socket
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Final, cast
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from image_syncer.errors import UsageError
+from image_syncer.server.backend import Backend
+from image_syncer.server.metrics import Metrics
+from image_syncer.server.server_settings import Listen, ServerSettings, check_exposure
+from image_syncer.server.web_app import create_app
+
+_CONNECTIONS: Final = 1000
+_BACKLOG: Final = 1024
+_IDLE_SECONDS: Final = 15
+
+
+class Site:
+    """What is served at an address: the application of the settings that hold now.
+
+    `UsageError` where they would open it to others than this machine without saying so.
+    """
+
+    def __init__(
+        self,
+        listen: Listen,
+        settings: ServerSettings,
+        backend: Backend,
+        *,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.listen = listen
+        self._backend = backend
+        self._metrics = metrics
+        self._clock = clock
+        self._application = self._build(settings)
+
+    def change(self, settings: ServerSettings) -> None:
+        """Let other settings hold for all further requests; the old ones stay where these are refused."""
+        self._application = self._build(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._application(scope, receive, send)
+
+    def _build(self, settings: ServerSettings) -> ASGIApp:
+        check_exposure(self.listen, settings)
+        return create_app(settings, self._backend, metrics=self._metrics, clock=self._clock)
+
+
+async def serve(
+    site: Site,
+    *,
+    stop: asyncio.Event,
+    started: Callable[[Listen], None],
+    drain_seconds: float = 10.0,
+    head_seconds: float = 15.0,
+) -> None:
+    """Serve *site* until *stop* is set, then answer what has begun within *drain_seconds*, and return.
+
+    *started* is called once with the address when requests are taken. A connection that does not bring the head of a
+    request within *head_seconds* is closed. Signals are the caller's business. `UsageError` where the address can not
+    be listened at.
+    """
+    with _bound(site.listen) as listening:
+        patience = _Patience(head_seconds)
+        server = _Server(_config(site, drain_seconds), lambda: started(_address(listening)), patience)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(server.serve(sockets=[listening]), name="http")
+                await stop.wait()
+                server.should_exit = True
+        finally:
+            server.close()
+
+
+class _Patience:
+    """Closes connections that are silent where the head of a request should come: uvicorn waits for it for ever.
+
+    Else a stranger who opens as many connections as we take, and says nothing, would lock everybody out.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
+
+    def sweep(self, connections: Iterable[object], now: float) -> None:
+        """Look at all *connections*; *now* is in seconds of any clock."""
+        waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
+        for connection in connections:
+            if not isinstance(connection, H11Protocol):
+                continue
+            last = _last_request(connection)
+            if last is not None and not last.response_complete:
+                continue
+            known, since = self._waiting.get(connection, (last, now))
+            # Another request since the last look, and the wait is a new one.
+            waiting[connection] = (last, since if known is last else now)
+        self._waiting = waiting
+        for connection, (_, since) in waiting.items():
+            if now - since >= self._seconds:
+                connection.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server without its signal handlers; says when it has started, and has an eye on connections."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], patience: _Patience) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+        self._patience = patience
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to take requests."""
+        await super().startup(sockets)
+        self._on_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is to be done ten times a second."""
+        self._patience.sweep(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    def close(self) -> None:
+        """Take no more requests, also after a cancellation, when uvicorn does not get to it."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+
+
+def _last_request(connection: H11Protocol) -> RequestResponseCycle | None:
+    return cast("RequestResponseCycle | None", connection.cycle)  # None until the first head is complete.
+
+
+def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        site,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        # Its log is prose about single requests; what matters of it our own lines tell.
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(drain_seconds),
+    )
+
+
+@contextmanager
+def _bound(listen: Listen) -> Generator[socket.socket]:
+    try:
+        listening = _listening(listen)
+    except OSError as error:
+        raise UsageError(
+            f"{listen}: cannot be listened at: {error.strerror or error}", remedy="choose another address or port"
+        ) from error
+    with listening:
+        yield listening
+
+
+def _listening(listen: Listen) -> socket.socket:
+    address = (listen.host, listen.port)
+    if listen.host:
+        [(family, *_), *_] = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(address, family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    return socket.create_server(address, backlog=_BACKLOG)
+
+
+def _address(listening: socket.socket) -> Listen:
+    host, port, *_ = listening.getsockname()
+    return Listen(host, port)

@@ -1,0 +1,141 @@
+"""Platform filters: what of an image is wanted, and the index that names just that.
+
+Trimming is the one case in which a copied manifest is not the very bytes that were read. It removes entries and nothing
+else: their order, the keys and all other members stay, and the JSON is written in one fixed form, so that the same
+filter on the same index gives the same digest for ever.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from image_syncer.errors import CopyFailed, TooLarge
+from image_syncer.oci import Descriptor, Digest, Index, Manifest, PlatformFilter, RawManifest, Repository
+from image_syncer.oci import media_type as types
+from image_syncer.oci.manifest import platform_of_config
+from image_syncer.sync.manifest_reader import ManifestReader
+
+VERSION = 1
+"""Counts whenever the same filter on the same index comes to give another digest: what is remembered is void then."""
+
+DEPTH_LIMIT = 4
+"""How deep indexes may be nested; nothing that builders make goes beyond 2."""
+
+
+NESTED_LIMIT = 1_000
+"""How many indexes within an image a platform filter reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What a filter leaves of an image: the root to push, and by digest the nested indexes that were rewritten."""
+
+    root: RawManifest
+    rewritten: Mapping[Digest, RawManifest]
+
+
+async def trim(
+    reader: ManifestReader, repository: Repository, root: RawManifest, wanted: PlatformFilter
+) -> Trimmed | None:
+    """Return what *wanted* leaves of *root* in *repository*, None if that is nothing.
+
+    A single image is looked up in its config. The bytes stay untouched where every entry passes.
+    """
+    if not wanted:
+        return Trimmed(root, {})
+    parsed = root.parse()
+    if isinstance(parsed, Manifest):
+        passes = await _image_passes(reader, repository, parsed, wanted)
+        return Trimmed(root, {}) if passes else None
+    rewritten: dict[Digest, RawManifest] = {}
+    left = await _trim_index(_Trimming(reader, repository, wanted, rewritten), root, parsed, depth=1)
+    return None if left is None else Trimmed(left, rewritten)
+
+
+@dataclass(slots=True)
+class _Trimming:
+    reader: ManifestReader
+    repository: Repository
+    wanted: PlatformFilter
+    rewritten: dict[Digest, RawManifest]
+    nested: int = 0  # Indexes read so far.
+
+    async def read(self, entry: Descriptor) -> RawManifest:
+        """Return the nested index *entry*; their number has a limit, since they multiply."""
+        self.nested += 1
+        if self.nested > NESTED_LIMIT:
+            error = TooLarge(f"{entry.digest}: more than {NESTED_LIMIT} indexes within one image")
+            raise CopyFailed(error, side="source", step="read manifest")
+        return await self.reader.read(self.repository, str(entry.digest))
+
+
+async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, depth: int) -> RawManifest | None:
+    check_depth(depth, raw)
+    nested: dict[Digest, RawManifest | None] = {}
+    for entry in index.manifests:
+        if entry.is_index and entry.digest not in nested and _entry_passes(entry, trimming.wanted):
+            child = await trimming.read(entry)
+            parsed = child.parse()
+            left = await _trim_index(trimming, child, parsed, depth=depth + 1) if isinstance(parsed, Index) else child
+            nested[entry.digest] = left
+            if left is not None and left.digest != entry.digest:
+                trimming.rewritten[left.digest] = left
+    kept = kept_entries(index.manifests, trimming.wanted, {digest for digest, left in nested.items() if left is None})
+    if not any(index.manifests[number].attests is None for number in kept):
+        return None
+    replaced = {digest: left for digest, left in nested.items() if left is not None and left.digest != digest}
+    return rewrite_index(raw, kept, replaced)
+
+
+def check_depth(depth: int, raw: RawManifest) -> None:
+    """Refuse indexes that are nested deeper than anybody builds them."""
+    if depth > DEPTH_LIMIT:
+        error = TooLarge(f"{raw.digest}: indexes nested deeper than {DEPTH_LIMIT} levels")
+        raise CopyFailed(error, side="source", step="read manifest")
+
+
+def kept_entries(
+    entries: tuple[Descriptor, ...], wanted: PlatformFilter, emptied: Collection[Digest] = ()
+) -> list[int]:
+    """Return the positions of the entries that stay: the wanted platforms, and the attestations of those.
+
+    *emptied* are nested indexes of which nothing is left. BuildKit's attestations are entries for `unknown/unknown`
+    that name the image they attest; they stay exactly if it stays.
+    """
+    images = {
+        number
+        for number, entry in enumerate(entries)
+        if entry.attests is None and entry.digest not in emptied and _entry_passes(entry, wanted)
+    }
+    digests = {str(entries[number].digest) for number in images}
+    return [number for number, entry in enumerate(entries) if number in images or entry.attests in digests]
+
+
+def rewrite_index(raw: RawManifest, kept: list[int], replaced: Mapping[Digest, RawManifest]) -> RawManifest:
+    """Return *raw* with only the *kept* entries, those for nested indexes in *replaced* pointing to the new ones."""
+    document = raw.document
+    entries = document["manifests"]
+    if len(kept) == len(entries) and not replaced:
+        return raw
+    left = [entries[number] for number in kept]
+    for entry in left:
+        new = replaced.get(Digest.parse(entry["digest"]))
+        if new is not None:
+            entry["digest"], entry["size"] = str(new.digest), len(new.content)
+    document["manifests"] = left
+    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return RawManifest.of(content, raw.media_type, what=str(raw.digest))
+
+
+def _entry_passes(entry: Descriptor, wanted: PlatformFilter) -> bool:
+    return entry.platform is None or wanted.matches(entry.platform)
+
+
+async def _image_passes(
+    reader: ManifestReader, repository: Repository, manifest: Manifest, wanted: PlatformFilter
+) -> bool:
+    """Whether a single image is wanted; what is no image (a chart, a signature) has no platform and always is."""
+    config = manifest.config
+    if config is None or config.media_type not in types.IMAGE_CONFIGS:
+        return True
+    return wanted.matches(platform_of_config(await reader.read_config(repository, config)))

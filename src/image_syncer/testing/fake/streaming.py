@@ -1,0 +1,81 @@
+"""Bodies on their way in and out of a fake registry, with the faults that meet them."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Final, cast
+
+from aiohttp import web
+
+from image_syncer.testing.fake.answers import RECORD, RegistryError
+from image_syncer.testing.fake.fault_injection import Fault
+
+FAULTS: Final = web.RequestKey[tuple[Fault, ...]]("faults", tuple)
+
+
+class Streamed(web.StreamResponse):
+    """An answer whose body, *chunks*, is read while it is sent; *headers* have its Content-Length."""
+
+    def __init__(self, chunks: Iterator[bytes], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status=status, headers=headers)
+        self.chunks = chunks
+
+
+async def received(request: web.Request) -> AsyncGenerator[bytes]:
+    """Yield the body of *request* as it arrives and count it; `OSError` or `ClientError` where it breaks off."""
+    chunks: AsyncIterator[bytes] = request.content.iter_any()
+    for fault in request.get(FAULTS, ()):
+        chunks = fault.receive(request, chunks)
+    async for chunk in chunks:
+        request[RECORD].bytes_in += len(chunk)
+        yield chunk
+
+
+async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
+    """Return the body of *request*, refusing one above *limit_bytes*."""
+    parts: list[bytes] = []
+    async with aclosing(received(request)) as chunks:
+        async for chunk in chunks:
+            parts.append(chunk)
+            if request[RECORD].bytes_in > limit_bytes:
+                raise RegistryError(413, "SIZE_INVALID", f"more than {limit_bytes} bytes")
+    return b"".join(parts)
+
+
+async def deliver(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Note *response* before a byte of it is sent, and send it, unless the library may do that."""
+    faults, record = request.get(FAULTS, ()), request[RECORD]
+    touched = any(fault.touches_body for fault in faults) and isinstance(response, web.Response)
+    if touched and request.method != "HEAD":
+        response = _streamed(cast("web.Response", response))
+    for fault in faults:
+        fault.head(request, response.headers)
+    record.status = response.status
+    if isinstance(response, Streamed):
+        await _send(request, response, faults)
+    elif isinstance(response, web.Response) and isinstance(response.body, bytes) and request.method != "HEAD":
+        record.bytes_out = len(response.body)
+    return response
+
+
+async def _send(request: web.Request, response: Streamed, faults: tuple[Fault, ...]) -> None:
+    await response.prepare(request)
+    chunks = _each(response.chunks)
+    for fault in faults:
+        chunks = fault.send(request, chunks)
+    if request.method != "HEAD":
+        async for chunk in chunks:
+            request[RECORD].bytes_out += len(chunk)
+            await response.write(chunk)
+    await response.write_eof()
+
+
+def _streamed(response: web.Response) -> Streamed:
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = response.headers.copy()
+    headers.setdefault("Content-Length", str(len(body)))
+    return Streamed(iter((body,)) if body else iter(()), response.status, headers)
+
+
+async def _each(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    for chunk in chunks:
+        yield chunk

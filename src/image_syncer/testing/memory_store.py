@@ -1,0 +1,261 @@
+"""Stores in memory: correct, checking all that a good registry checks, and failing when told to."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from image_syncer.cache import skipped, verified
+from image_syncer.errors import MissingContent, NotFound, Refused, StoreError, Unavailable
+from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
+from image_syncer.roles import Chunk, Opener
+from image_syncer.testing.content import Blob, Image
+
+Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest", "push_tags"]
+_FOR_EVER: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of a role's method: the *step*, and the tag or digest (empty for a listing) that it was about."""
+
+    step: Step
+    identifier: str
+
+
+@dataclass(slots=True)
+class _Trouble:
+    step: Step | None
+    identifier: str | None
+    error: StoreError
+    times: int
+
+    def meets(self, call: Operation) -> bool:
+        return self.times > 0 and self.step in {None, call.step} and self.identifier in {None, call.identifier}
+
+
+class MemoryStore:
+    """One repository in memory; *source* and *target* are the two roles that it plays.
+
+    What it holds (*manifests*, *tags*, *blobs*) may be looked at and changed by tests; *operations* has every call in
+    order, and *watch* is told of each. With *many_tags* one push may name several tags. Everything that is about one of
+    the digests in *fail_on* raises `Unavailable`.
+    With *tells* its listings say what tags name.
+    """
+
+    def __init__(
+        self,
+        repository: Repository | None = None,
+        *,
+        fail_on: Iterable[Digest] = (),
+        family: "MemoryStores | None" = None,
+    ) -> None:
+        self.repository = repository or Repository("memory.test", "app")
+        self.manifests: dict[Digest, RawManifest] = {}
+        self.tags: dict[str, Digest] = {}
+        self.tells = False
+        self.blobs: dict[Digest, Blob] = {}
+        self.operations: list[Operation] = []
+        self.source = MemorySource(self)
+        self.target = MemoryTarget(self, family)
+        self.many_tags = False
+        self.watch: Callable[[Operation], None] = lambda _: None
+        self._troubles: list[_Trouble] = []
+        for digest in fail_on:
+            self.fail(None, digest, times=_FOR_EVER)
+
+    def load(self, image: Image, *tags: str) -> None:
+        """Hold *image* from now on, under *tags*; that counts as no operation."""
+        self.blobs |= image.blobs
+        self.manifests |= {raw.digest: raw for raw in image.manifests}
+        self.tags |= dict.fromkeys(tags, image.digest)
+
+    def plant(self, digest: Digest, content: bytes) -> None:
+        """Let the blob *digest*, if it is here, have other bytes from now on."""
+        if digest in self.blobs:
+            self.blobs[digest] = Blob.of(content)
+
+    def fail(self, step: Step | None, about: object = None, error: StoreError | None = None, *, times: int = 1) -> None:
+        """Let the next *times* calls at *step* about the tag or digest *about* raise *error*; None stands for any."""
+        identifier = None if about is None else str(about)
+        trouble = error or Unavailable(f"{self.repository}: {identifier or step}: told to fail", status=503)
+        self._troubles.append(_Trouble(step, identifier, trouble, times))
+
+    def count(self, step: Step, about: object = None) -> int:
+        """Return how often *step* was called (about the tag or digest *about*)."""
+        identifier = None if about is None else str(about)
+        return sum(call.step == step and identifier in {None, call.identifier} for call in self.operations)
+
+    def find(self, identifier: str) -> RawManifest | None:
+        """Return the manifest at a tag or digest, None if there is none; that counts as no operation."""
+        digest = Digest.parse(identifier) if ":" in identifier else self.tags.get(identifier)
+        return self.manifests.get(digest) if digest else None
+
+    async def note(self, step: Step, identifier: str = "") -> None:
+        """Count a call, and raise what was ordered for it."""
+        call = Operation(step, identifier)
+        self.operations.append(call)
+        self.watch(call)
+        await asyncio.sleep(0)  # As with a real store, others run meanwhile.
+        for trouble in self._troubles:
+            if trouble.meets(call):
+                trouble.times -= 1
+                raise trouble.error
+
+
+class MemorySource:
+    """A `MemoryStore` as a `Source`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def resolve(self, identifier: str) -> Descriptor:
+        """Return what *identifier* names; `NotFound`."""
+        await self._store.note("resolve", identifier)
+        return self._find(identifier).descriptor
+
+    async def manifest(self, identifier: str) -> RawManifest:
+        """Return the manifest at *identifier*; `NotFound`."""
+        await self._store.note("manifest", identifier)
+        return self._find(identifier)
+
+    def open(self, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Open *blob* from *start*; `NotFound`, and `ContentMismatch` while it is read."""
+        return self._open(blob, start)
+
+    async def tags(self) -> AsyncIterator[str]:
+        """Yield every tag; `NotFound` where nothing was ever pushed."""
+        await self._store.note("tags")
+        if not self._store.manifests and not self._store.blobs:
+            raise NotFound(f"{self._store.repository}: not there", status=404, code="NAME_UNKNOWN")
+        for tag in sorted(self._store.tags):
+            yield tag
+
+    def listed(self) -> Mapping[str, Digest]:
+        """Return what tags name, where the store's *tells* is set: ."""
+        return dict(self._store.tags) if self._store.tells else {}
+
+    def _find(self, identifier: str) -> RawManifest:
+        found = self._store.find(identifier)
+        if found is None:
+            raise NotFound(f"{self._store.repository}: {identifier}: not there", status=404, code="MANIFEST_UNKNOWN")
+        return found
+
+    @asynccontextmanager
+    async def _open(self, blob: Descriptor, start: int) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        await self._store.note("open", str(blob.digest))
+        what = f"{self._store.repository}: {blob.digest}"
+        held = self._store.blobs.get(blob.digest)
+        if held is None:
+            raise NotFound(f"{what}: not there", status=404, code="BLOB_UNKNOWN")
+        verifier = Verifier(blob.digest, blob.size, what)
+        async with (
+            held.open() as chunks,
+            aclosing(skipped(verified(_each(chunks), verifier), start)) as checked,
+        ):
+            yield checked
+
+
+class MemoryTarget:
+    """A `MemoryStore` as a `Target`."""
+
+    def __init__(self, store: MemoryStore, family: "MemoryStores | None") -> None:
+        self._store = store
+        self._family = family
+
+    async def resolve(self, identifier: str) -> Descriptor | None:
+        """Return what *identifier* names, None if nothing."""
+        await self._store.note("resolve", identifier)
+        found = self._store.find(identifier)
+        return found.descriptor if found else None
+
+    async def has_blob(self, blob: Descriptor) -> bool:
+        """Whether *blob* is here."""
+        await self._store.note("has_blob", str(blob.digest))
+        return blob.digest in self._store.blobs
+
+    async def push_blob(self, blob: Descriptor, content: Opener) -> None:
+        """Keep *blob* once all its bytes were right; `ContentMismatch`."""
+        await self._store.note("push_blob", str(blob.digest))
+        what = f"{self._store.repository}: {blob.digest}"
+        verifier = Verifier(blob.digest, blob.size, what)
+        async with content() as chunks, aclosing(verified(_each(chunks), verifier)) as checked:
+            whole = b"".join([bytes(chunk) async for chunk in checked])
+        self._store.blobs[blob.digest] = Blob.of(whole, blob.media_type, algorithm=blob.digest.algorithm)
+
+    async def mount(self, blob: Descriptor, origin: Repository) -> bool:
+        """Take *blob* over from the repository *origin* if it is there."""
+        await self._store.note("mount", str(blob.digest))
+        if self._family is None or origin.registry != self._store.repository.registry:
+            return False
+        held = self._family.store(origin).blobs.get(blob.digest)
+        if held is not None:
+            self._store.blobs[blob.digest] = held
+        return held is not None
+
+    async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
+        """Keep *manifest*; `MissingContent` where it names what is not here, `Refused` at a digest not its own."""
+        await self._store.note("push_manifest", identifier)
+        what = f"{self._store.repository}: {identifier}"
+        if ":" in identifier and identifier != str(manifest.digest):
+            raise Refused(f"{what}: the content has digest {manifest.digest}", status=400, code="DIGEST_INVALID")
+        for part in _parts(manifest):
+            if part not in self._store.blobs and part not in self._store.manifests:
+                raise MissingContent(f"{what}: names {part}, not there", status=404, code="MANIFEST_BLOB_UNKNOWN")
+        self._store.manifests[manifest.digest] = manifest
+        if ":" not in identifier:
+            self._store.tags[identifier] = manifest.digest
+
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+        """Let *tags* name *manifest*, which is here, if *many_tags* is set; none otherwise."""
+        if not self._store.many_tags:
+            return frozenset()
+        await self._store.note("push_tags", ",".join(tags))
+        if manifest.digest not in self._store.manifests:
+            raise NotFound(
+                f"{self._store.repository}: {manifest.digest}: not there", status=404, code="MANIFEST_UNKNOWN"
+            )
+        self._store.tags |= dict.fromkeys(tags, manifest.digest)
+        return frozenset(tags)
+
+
+class MemoryStores:
+    """Repositories of any registry, made as they are asked for; plays `Stores`."""
+
+    def __init__(self) -> None:
+        self._stores: dict[Repository, MemoryStore] = {}
+
+    def __iter__(self) -> Iterator[MemoryStore]:
+        return iter(tuple(self._stores.values()))
+
+    def store(self, repository: Repository | str) -> MemoryStore:
+        """Return the store of *repository*, empty if it is new."""
+        if isinstance(repository, str):
+            repository = Repository.parse(repository)
+        if repository not in self._stores:
+            self._stores[repository] = MemoryStore(repository, family=self)
+        return self._stores[repository]
+
+    def source(self, repository: Repository) -> MemorySource:
+        """Return *repository* to read from."""
+        return self.store(repository).source
+
+    def target(self, repository: Repository) -> MemoryTarget:
+        """Return *repository* to write to."""
+        return self.store(repository).target
+
+    def count(self, step: Step, about: object = None) -> int:
+        """Return how often *step* was called (about the tag or digest *about*) in all repositories."""
+        return sum(store.count(step, about) for store in self)
+
+
+def _parts(manifest: RawManifest) -> list[Digest]:
+    """Return what must be there before *manifest*; a subject need not (distribution-spec, "Pushing manifests")."""
+    parsed = manifest.parse()
+    return [part.digest for part in (parsed.manifests if isinstance(parsed, Index) else parsed.blobs)]
+
+
+async def _each(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk]:
+    async for chunk in chunks:
+        yield chunk

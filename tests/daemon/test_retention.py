@@ -1,0 +1,86 @@
+"""The state does not grow for ever."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from image_syncer.daemon.retention import Upkeep
+from image_syncer.state import NewEvent, NewRun, RunEnd, State, Trigger, open_state
+
+START = datetime(2026, 5, 1, tzinfo=UTC)
+KEEP = timedelta(days=30)
+
+
+class Enough(Exception):
+    """The end of a test."""
+
+
+@dataclass
+class Time:
+    """A clock that moves only while somebody pauses; *during* the pause of a number something may happen."""
+
+    now: datetime = START
+    pauses: list[float] = field(default_factory=list[float])
+    during: dict[int, Callable[[], object]] = field(default_factory=dict[int, Callable[[], object]])
+    most: int = 4
+
+    async def pause(self, seconds: float) -> None:
+        """Let *seconds* pass at once."""
+        self.pauses.append(seconds)
+        if len(self.pauses) == self.most:
+            raise Enough
+        self.during.get(len(self.pauses), lambda: None)()
+        self.now += timedelta(seconds=seconds)
+
+
+async def fill(state: State, at: datetime) -> None:
+    """Leave an event that is decided, one that waits, and twelve runs of a rule."""
+    decided, _ = await state.events.record([NewEvent("h", "a.test/b", tag) for tag in ("1", "2")], now=at)
+    await state.events.mark_unmatched([decided], now=at)
+    for _ in range(12):
+        run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], at))
+        await state.runs.finish(run, RunEnd(at))
+
+
+async def left(state: State) -> tuple[int, int]:
+    """Return how many events and runs there are."""
+    return len(await state.events.page()), len(await state.runs.page())
+
+
+@pytest.mark.parametrize(("age", "events_and_runs"), [(KEEP - timedelta(minutes=2), (2, 12)), (KEEP, (1, 10))])
+async def test_what_is_older_than_the_time_to_keep_goes(
+    age: timedelta, events_and_runs: tuple[int, int], tmp_path: Path
+) -> None:
+    """But never what waits, nor the last ten runs of a rule."""
+    time = Time(most=2)
+    async with open_state(str(tmp_path / "state.db")) as state:
+        await fill(state, START - age)
+        with pytest.raises(Enough):
+            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+        assert await left(state) == events_and_runs
+
+
+async def test_it_is_done_a_minute_after_the_start_and_then_every_hour(tmp_path: Path) -> None:
+    """What becomes old while the daemon runs goes too."""
+    time = Time()
+    async with open_state(str(tmp_path / "state.db")) as state:
+        await fill(state, START - KEEP + timedelta(minutes=30))
+        with pytest.raises(Enough):
+            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+        assert time.pauses == [60, 3600, 3600, 3600]
+        assert await left(state) == (1, 10)
+
+
+async def test_a_database_that_is_down_only_postpones_it(tmp_path: Path) -> None:
+    """It is tried again a minute later."""
+    file, away = tmp_path / "state.db", tmp_path / "away"
+    time = Time(most=3, during={1: lambda: file.rename(away), 2: lambda: away.rename(file)})
+    async with open_state(str(file)) as state:
+        await fill(state, START - KEEP)
+        with pytest.raises(Enough):
+            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+        assert time.pauses == [60, 60, 3600]
+        assert await left(state) == (1, 10)

@@ -1,0 +1,237 @@
+"""Workers die, pause and wake up, and stores go away and come back: nothing is lost, in either store."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+from procrastinate.jobs import Status
+
+from image_syncer.jobs import CopyJob, Jobs, JobStatus, JobsUnavailable, JobView, StoreOptions, open_jobs
+from image_syncer.jobs.attempts import Tries
+from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs.postgresql import postgres_connector
+from image_syncer.jobs.sqlite_connector import SqliteConnector
+from image_syncer.jobs.worker import Supervisor
+from image_syncer.testing.postgres import Postgres
+from jobs.processes import running, said
+from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
+
+_IMPATIENT = StoreOptions(busy=0.1, patience=0.0)
+_PATIENT = StoreOptions(busy=0.3, patience=30.0)
+
+
+@pytest.fixture
+async def keeper(url: str, jobs: Jobs) -> AsyncGenerator[Jobkeeper]:
+    """Return a second hand on the store of *jobs*, for what a worker would do."""
+    path = url.removeprefix("sqlite:///")
+    connector = postgres_connector(url, 2, 5.0) if path == url else SqliteConnector(Path(path))
+    await connector.open_async()
+    yield Jobkeeper(connector, patience=5.0)
+    await connector.close_async()
+
+
+@pytest.mark.slow
+async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: Jobs) -> None:
+    """A kill -9 in the middle of five copies: another worker does all five, without anybody's help."""
+    ids = sorted([await queued(jobs, wanted(f"app{number}:1")) for number in range(5)])
+    async with running("work", url) as process:
+        assert sorted(await said(process, "begun", 5)) == ids
+        process.kill()
+        await process.wait()
+        hands = Hands()
+        async with working(jobs, hands):
+            await eventually(lambda: len(hands.ended) == 5, seconds=10)
+    views = [await seen(jobs, job_id) for job_id in ids]
+    assert {(view.status, view.attempts) for view in views} == {(JobStatus.SUCCEEDED, 2)}
+    assert {view.last_error for view in views} == {"the worker ended in the middle of it"}
+
+
+@pytest.mark.slow
+async def test_what_was_accepted_survives_a_kill(url: str, jobs: Jobs) -> None:
+    """An id that was handed out is a job that is there, whatever happens to the process next."""
+    async with running("ask", url) as process:
+        accepted = await said(process, "accepted", 200)
+        process.kill()
+    assert [job_id for job_id in accepted if await jobs.show(job_id) is None] == []
+
+
+@pytest.mark.parametrize("same_worker", [True, False])
+async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
+    jobs: Jobs, keeper: Jobkeeper, same_worker: bool
+) -> None:
+    """A paused worker was taken for dead; what it then reports ends no later try, be it another's or its own."""
+    job_id = await queued(jobs, wanted())
+    worker = await keeper.register_worker()
+    slow = await keeper.fetch_job(None, worker)
+    assert slow is not None
+    await keeper.take_over(slow, status="todo", error="gone", counted=same_worker)
+    fresh = await keeper.fetch_job(None, worker if same_worker else await keeper.register_worker())
+    assert fresh is not None
+    await keeper.finish_job(slow, Status.SUCCEEDED, delete_job=False)
+    assert (await seen(jobs, job_id)).status is JobStatus.RUNNING
+    await keeper.finish_job(fresh, Status.SUCCEEDED, delete_job=False)
+    assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: Jobs, keeper: Jobkeeper) -> None:
+    """It was pruned, but its job is still its own: the work counts and is not done twice."""
+    job_id = await queued(jobs, wanted())
+    job = await keeper.fetch_job(None, await keeper.register_worker())
+    assert job is not None
+    await keeper.prune_stalled_workers(-1)
+    await keeper.finish_job(job, Status.SUCCEEDED, delete_job=False)
+    assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: Jobs, keeper: Jobkeeper) -> None:
+    """A worker that was silent too long goes on after its next beat; until then it gets nothing."""
+    worker = await keeper.register_worker()
+    await keeper.prune_stalled_workers(-1)
+    await jobs.request_copy(wanted())
+    assert await keeper.fetch_job(None, worker) is None
+    await keeper.update_heartbeat(worker)
+    assert await keeper.fetch_job(None, worker) is not None
+
+
+async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: Jobs, keeper: Jobkeeper) -> None:
+    """The operator's word holds, although nobody was there to obey it."""
+    job_id = await queued(jobs, wanted())
+    await keeper.fetch_job(None, await keeper.register_worker())
+    assert await jobs.abort(job_id)
+    assert (await seen(jobs, job_id)).stopping
+    await _supervisor(keeper).sweep()
+    assert (await seen(jobs, job_id)).status is JobStatus.ABORTED
+
+
+async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: Jobs, keeper: Jobkeeper) -> None:
+    """An image that no worker survives does not go round for ever; a few deaths more than tries it bears, though."""
+    job_id = await queued(jobs, wanted())
+    states: list[JobStatus] = []
+    for _ in range(QUICK.deaths):
+        assert await keeper.fetch_job(None, await keeper.register_worker()) is not None
+        await _supervisor(keeper).sweep()
+        states.append((await seen(jobs, job_id)).status)
+    assert states == [*[JobStatus.WAITING] * (QUICK.deaths - 1), JobStatus.FAILED]
+
+
+async def test_a_take_over_makes_room_for_a_successor_that_waits(jobs: Jobs, keeper: Jobkeeper) -> None:
+    """The dead worker's job cannot wait beside its successor; it is superseded and its target is free."""
+    first = await queued(jobs, wanted())
+    await keeper.fetch_job(None, await keeper.register_worker())
+    second = await queued(jobs, wanted())
+    await _supervisor(keeper).sweep()
+    assert (await seen(jobs, first)).status is JobStatus.SUPERSEDED
+    async with working(jobs, Hands()):
+        await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
+
+
+async def test_processes_that_start_together_make_one_store(url: str) -> None:
+    """The tables are made once, whoever comes first."""
+
+    async def one(number: int) -> None:
+        async with open_jobs(url) as jobs:
+            await jobs.request_copy(wanted(f"app{number}:1"))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(one(number))
+    async with open_jobs(url) as jobs:
+        assert (await jobs.counts())[JobStatus.WAITING] == 4
+
+
+@pytest.mark.slow
+async def test_an_outage_of_postgresql_costs_no_work(postgres: Postgres) -> None:
+    """A copy that ends while the server is down has ended once it is back; what runs goes on; new ones begin."""
+    gate = asyncio.Event()
+    hands = Hands(lambda job: _until(gate) if job.attempt == 1 else asyncio.sleep(0))
+    async with open_jobs(postgres.new_database(), _PATIENT) as jobs, working(jobs, hands):
+        first = await queued(jobs, wanted())
+        await eventually(lambda: hands.running)
+        await asyncio.to_thread(postgres.crash)
+        try:
+            with pytest.raises(JobsUnavailable):
+                await jobs.request_copy(wanted("other:1"))
+            gate.set()
+            await asyncio.sleep(3)
+        finally:
+            await asyncio.to_thread(postgres.start)
+        view = await _once_it_answers(jobs, first)
+        second = await queued(jobs, wanted("other:1"))
+        await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert (view.attempts, len(hands.begun)) == (1, 2)
+
+
+async def test_a_locked_file_costs_no_work(tmp_path: Path) -> None:
+    """A copy that ends while somebody holds the SQLite file has ended once it is free again."""
+    gate = asyncio.Event()
+    hands = Hands(lambda _job: _until(gate))
+    async with open_jobs(f"sqlite:///{tmp_path}/jobs.db", _PATIENT) as jobs, working(jobs, hands):
+        job_id = await queued(jobs, wanted())
+        await eventually(lambda: hands.running)
+        with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            gate.set()
+            with pytest.raises(JobsUnavailable, match="locked"):
+                await jobs.request_copy(wanted("other:1"))
+            await asyncio.sleep(1)
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert (view.attempts, len(hands.begun)) == (1, 1)
+
+
+@pytest.mark.slow
+async def test_a_try_whose_end_could_not_be_written_is_taken_over(tmp_path: Path) -> None:
+    """After our patience the worker registers anew, so that the job it lost track of is done again."""
+    gate = asyncio.Event()
+    hands = Hands(lambda _job: _until(gate))
+    async with open_jobs(f"sqlite:///{tmp_path}/jobs.db", _IMPATIENT) as jobs, working(jobs, hands):
+        job_id = await queued(jobs, wanted())
+        await eventually(lambda: hands.running)
+        with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            gate.set()
+            await asyncio.sleep(2)
+        view = await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+    assert (view.attempts, len(hands.begun)) == (2, 2)
+
+
+async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
+    """Two workers on one PostgreSQL together run no more than a registry may have, and share the work."""
+    url = postgres.new_database()
+    hands, others = Hands(lambda _job: asyncio.sleep(0.02)), Hands()
+    running_now: list[int] = []
+
+    async def act(_job: CopyJob) -> None:
+        running_now.append(len(hands.running) + len(others.running))
+        await asyncio.sleep(0.02)
+
+    hands.act = others.act = act
+    async with open_jobs(url) as one, open_jobs(url) as two:
+        await one.set_limits({"dst.example": 3})
+        await one.request_copies(wanted(f"app{number}:1") for number in range(60))
+        async with working(one, hands), working(two, others):
+            await eventually(lambda: len(hands.ended) + len(others.ended) == 60)
+    assert max(running_now) == 3
+    assert min(len(hands.ended), len(others.ended)) > 0
+
+
+def _supervisor(keeper: Jobkeeper) -> Supervisor:
+    tries = Tries(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC))
+    return Supervisor(tries.app(), keeper, QUICK)
+
+
+async def _until(gate: asyncio.Event) -> None:
+    await gate.wait()
+
+
+async def _once_it_answers(jobs: Jobs, job_id: int) -> JobView:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
+            except JobsUnavailable:
+                await asyncio.sleep(0.1)

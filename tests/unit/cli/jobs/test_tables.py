@@ -1,0 +1,116 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from image_syncer.cli.jobs.actions import failed_jobs
+from image_syncer.cli.jobs.actions import wanted as wanted_jobs
+from image_syncer.cli.jobs.commands import KindWord, StatusWord
+from image_syncer.cli.jobs.tables import Listing, job_as_text, listing_as_text, word
+from image_syncer.jobs import JobFilter, JobKind, JobStatus, JobStep, JobView, open_jobs
+from jobs.workbench import Hands, busy, queued, settled, wanted, working
+
+NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)
+NGINX = {"source": "docker.io/library/nginx:1.27", "target": "registry.example.com/mirror/library/nginx:1.27"}
+COUNTS = dict.fromkeys(JobStatus, 0) | {JobStatus.FAILED: 1, JobStatus.ABORTED: 2, JobStatus.CANCELLED: 3}
+
+
+def view(**more: object) -> JobView:
+    """Return a dead letter."""
+    known = JobView(
+        id=42,
+        kind="copy",
+        status=JobStatus.FAILED,
+        priority=0,
+        attempts=10,
+        lock=None,
+        args=NGINX,
+        created_at=NOW,
+        changed_at=NOW,
+        next_at=None,
+        last_error="target: no " * 30,
+        worker=None,
+        stopping=False,
+    )
+    return replace(known, **more)
+
+
+def listed(*views: JobView, width: int | None, more: bool = False) -> list[str]:
+    """Return the lines of a listing an hour later."""
+    lines = listing_as_text(Listing(views, COUNTS, more), NOW + timedelta(hours=1), width)
+    return [str(line) for line in lines]
+
+
+def test_words_of_the_command_line_are_those_of_the_queue() -> None:
+    """They are written twice, so that `--help` needs no queue."""
+    assert {*StatusWord} == {word(status) for status in JobStatus}
+    assert {*get_args(KindWord)} == {*JobKind}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_terminal_no_line_is_wider_than_it(width: int) -> None:
+    """What does not fit has lines of its own, and nothing of a reference is lost."""
+    lines = listed(view(), width=width)
+    assert [line for line in lines if len(line) > width] == []
+    text = "".join(line.strip() for line in lines)
+    assert all(reference in text for reference in NGINX.values())
+
+
+def test_on_a_wide_terminal_a_job_is_one_line() -> None:
+    """Its error takes the room that is left."""
+    [line] = [line for line in listed(view(), width=180) if "42" in line]
+    assert len(line) == 180
+    assert line.endswith(" ...")
+
+
+def test_the_counts_are_of_all_jobs_and_the_next_page_is_named() -> None:
+    """Stopped and withdrawn ones are cancelled, both."""
+    lines = listed(view(), width=80, more=True)
+    assert lines[-3:] == ["  older ones: --before 42", "  in all: 1 failed, 5 cancelled", ""]
+
+
+def test_a_job_that_is_told_to_stop_and_one_that_rests_say_so() -> None:
+    """And an error that a success has overtaken is not shown any more."""
+    running = view(status=JobStatus.RUNNING, stopping=True, last_error=None)
+    resting = view(status=JobStatus.WAITING, next_at=NOW + timedelta(hours=1, seconds=90))
+    shown = listed(running, resting, view(status=JobStatus.SUCCEEDED), width=None)
+    assert "  42  copy  stopping         10  1 h  -         docker.io" in shown[2]
+    assert "  42  copy  waiting          10  1 h  in 1 min  docker.io" in shown[3]
+    assert shown[4].endswith(NGINX["target"])
+
+
+def test_a_status_finds_all_that_people_call_by_it() -> None:
+    """Whether a job ran when it was cancelled makes no difference; without a word all are meant."""
+    assert wanted_jobs(["cancelled"], None, None, 1).statuses == {JobStatus.CANCELLED, JobStatus.ABORTED}
+    assert wanted_jobs([], None, 2**64, 1) == JobFilter(before=2**63 - 1, limit=1)
+
+
+def test_foreign_text_cannot_steer_the_terminal() -> None:
+    """An error quotes a registry, and a rule's name is somebody's."""
+    hostile = view(args={"rule": "\x1b[2J"}, kind="rule", last_error="\x1b]0;x\x07\nsecond")
+    steps = [JobStep("\x1b[1m", NOW)]
+    for lines in (listed(hostile, width=80), map(str, job_as_text(hostile, steps, NOW))):
+        text = "\n".join(lines)
+        assert "\\x1b" in text
+        assert not any(part in text for part in ("\x1b", "\x07", "\nsecond"))
+
+
+async def test_dead_letters_are_found_page_by_page(tmp_path: Path) -> None:
+    """Each once, however many there are, also while they are queued again behind us."""
+    async with open_jobs(str(tmp_path / "jobs.db")) as jobs:
+        ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(5)]
+
+        async def refuse(_job: object) -> None:
+            raise busy()
+
+        async with working(jobs, Hands(refuse)):
+            for job in ids:
+                await settled(jobs, job, lambda found: found.status is JobStatus.FAILED)
+        seen: list[int] = []
+        async for job in failed_jobs(jobs, page=2):
+            seen.append(job)
+            if job != ids[2]:
+                await jobs.retry(job)
+        assert seen == ids[::-1]

@@ -1,0 +1,88 @@
+"""Files that are missing, unreadable, too large or in the wrong encoding."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from image_syncer.config.documents.document import FILE_LIMIT_BYTES, read_document
+from image_syncer.config.documents.node import Scalar
+from image_syncer.errors import ConfigError
+
+
+def told(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the one error that *load* ends in, without the directory."""
+    with pytest.raises(ConfigError) as error:
+        load()
+    return str(error.value).replace(f"{directory}/", "")
+
+
+def write(directory: Path, name: str, text: str | bytes) -> Path:
+    """Return the path of a new file."""
+    path = directory / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def read(path: Path) -> object:
+    """Read *path* with a remedy that can be recognised."""
+    return read_document(path, remedy_if_empty="write something")
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.JSON"])
+def test_the_suffix_decides(tmp_path: Path, name: str) -> None:
+    """All suffixes of the Go tool are read, in any case."""
+    node = read_document(write(tmp_path, name, '{"key": "value"}'), remedy_if_empty="")
+    assert node.entries[0].value == Scalar("value", "text", 1)
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    assert read_document(write(tmp_path, "a.json", b"\xef\xbb\xbf{}"), remedy_if_empty="").entries == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "a: b", "a.txt: cannot tell YAML from JSON (the name must end in .yaml, .yml or .json)"),
+        ("a", "a: b", "a: cannot tell YAML from JSON (the name must end in .yaml, .yml or .json)"),
+        ("a.yaml", "", "a.yaml: the file is empty (write something)"),
+        ("a.yaml", "---\n# nothing\n", "a.yaml: the file is empty (write something)"),
+        ("a.json", "// nothing", "a.json: the file is empty (write something)"),
+        ("a.json", "null", "a.json: the file is empty (write something)"),
+        ("a.yaml", "# c\n- a\n", "a.yaml:2: expected a map, found a list (write something)"),
+        ("a.yaml", "a: b\nc: \xff".encode("latin-1"), "a.yaml:2: not UTF-8 (save the file as UTF-8)"),
+        ("a.yaml", b"#" * (FILE_LIMIT_BYTES + 1), "a.yaml: larger than 16 MiB"),
+        ("a.yaml", "a: 1\nb: [", "a.yaml:2: not YAML: expected"),
+    ],
+)
+def test_what_is_no_document_is_one_clear_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    """File, line, what is wrong, and what to do."""
+    path = write(tmp_path, name, content)
+    assert told(tmp_path, lambda: read(path)).startswith(message)
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    """A wrong path is the most frequent mistake."""
+    assert told(tmp_path, lambda: read(tmp_path / "no.yaml")) == "no.yaml: no such file (check the path)"
+
+
+def test_a_directory_is_one_clear_line(tmp_path: Path) -> None:
+    """A directory may have any name."""
+    (tmp_path / "dir.yaml").mkdir()
+    assert told(tmp_path, lambda: read(tmp_path / "dir.yaml")) == "dir.yaml: a directory, not a file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_one_clear_line(tmp_path: Path) -> None:
+    """Files with secrets belong to one user, often another one."""
+    path = write(tmp_path, "secret.yaml", "a: b")
+    path.chmod(0)
+    assert told(tmp_path, lambda: read(path)).startswith("secret.yaml: may not be read by this user")
+
+
+def test_any_other_failure_of_the_system_is_one_clear_line(tmp_path: Path) -> None:
+    """A path below a file is no traceback."""
+    write(tmp_path, "file", "")
+    assert told(tmp_path, lambda: read(tmp_path / "file" / "a.yaml")) == "file/a.yaml: cannot be read: Not a directory"

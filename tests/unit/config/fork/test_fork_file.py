@@ -1,0 +1,195 @@
+"""The fork's `sync.yaml`: every key, in any case, ends in the same objects."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from image_syncer.config.load import load_file
+from image_syncer.config.model import Configuration, ForkSettings, Login
+from image_syncer.errors import ConfigError
+from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.registry.settings import Credential
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate
+from image_syncer.sync.rule import AllTags, Triggers
+
+AUTH = "auth: {username: u, password: p}\n"
+FULL = """\
+app: {port: 'localhost:9090', env: prod}
+registry:
+  reg:
+    - sourceName: one.example.com/
+      namespace: team
+      destinationName: two.example.com, three.example.com:5000/copy ,two.example.com
+    - {sourceName: harbor, namespace: a, destinationName: backup}
+    - {sourceName: one.example.com, namespace: team, destinationName: four.example.com/}
+auth: {Username: operator, Password: 007}
+sync:
+  routineNum: 3
+  retryCount: 0
+  interval: 2
+  filter: {osFilterList: [linux, ''], archFilterList: 'arm:v7'}
+  filePosition: {auth: logins.yaml, images: ./waiting.json, log: ''}
+  maxSyncDes: 7
+rabbitmq:
+  queueName: images
+  info:
+    - {address: 'r1.example.com:5672', username: 'a b', password: 'p@/${P}'}
+    - {address: r2.example.com}
+receiver: [what, ever]
+db: {file: x.db}
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a directory of its own, since the fork's paths are relative to it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logins.yaml").write_text("one.example.com: {username: x, password: $P}\n")
+    return tmp_path
+
+
+def fork(text: str, *, allow_open: bool = False, platforms: PlatformFilter | None = None) -> Configuration:
+    """Return what a `sync.yaml` with *text* says."""
+    Path("sync.yaml").write_text(text)
+    wanted = platforms or PlatformFilter()
+    return load_file(Path("sync.yaml"), platforms=wanted, environment={"P": "y"}, allow_open=allow_open)
+
+
+def fault(text: str) -> str:
+    """Return the one line of the error that *text* ends in."""
+    with pytest.raises(ConfigError) as error:
+        fork(text)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix("sync.yaml:")
+
+
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.swapcase])
+def test_every_key_counts_in_any_case(spelled: Callable[[str], str]) -> None:
+    """As viper reads them; values keep their case."""
+    text = re.sub(r"\b[A-Za-z]+:(?=\s)", lambda key: spelled(key.group()), FULL)
+    assert text != FULL
+    assert fork(text) == fork(FULL)
+
+
+def test_routes_are_rules_that_events_trigger() -> None:
+    """All below the namespace goes to each destination under its own path; entries for one source are one rule."""
+    first, second = fork(FULL).rules
+    assert first.source == SourcePattern.of("one.example.com", "team/**")
+    assert (first.selection, first.triggers) == (AllTags(), Triggers(events=True))
+    assert [str(target) for target in first.targets] == [
+        "two.example.com/{repository}",
+        "three.example.com:5000/copy/{repository}",
+        "four.example.com/{repository}",
+    ]
+    assert (first.name, first.origin) == ("one.example.com/team/**", "sync.yaml:4")
+    assert second.targets == (TargetTemplate("backup", "{repository}"),)
+    assert second.wants(Repository("harbor", "a/b/c"), "v1")
+    assert second.wants(Repository("harbor", "a"), "v1")
+    assert not second.wants(Repository("harbor", "ab/c"), "v1")
+
+
+def test_settings_are_those_of_the_file() -> None:
+    """Minutes become seconds, an empty log is stderr, a number counts as it is written."""
+    loaded = fork(FULL)
+    assert loaded.fork == ForkSettings(120.0, "./waiting.json", None, transfers=3, retries=0)
+    assert loaded.server is not None
+    assert (loaded.server.host, loaded.server.port, loaded.server.login) == (
+        "localhost",
+        9090,
+        Login("operator", "007"),
+    )
+    assert loaded.rules[0].platforms == PlatformFilter.parse(["linux"], ["arm:v7"])
+    assert fork(FULL, platforms=PlatformFilter.parse(["windows"])).rules[0].platforms == PlatformFilter.parse(
+        ["windows"]
+    )
+    assert loaded.access[0].credential == Credential("x", "y")
+    assert loaded.warnings == ()
+
+
+def test_the_broker_has_addresses() -> None:
+    """Special characters of a login are made harmless, which the fork forgets."""
+    (queue,) = fork(FULL).queues
+    assert queue.urls == ("amqp://a%20b:p%40%2Fy@r1.example.com:5672/", "amqp://r2.example.com/")
+    assert (queue.queue, queue.origin) == ("images", "sync.yaml:17")
+    assert "p%40" not in repr(queue)
+    assert fork(AUTH + "rabbitmq: {queueName: images, info: []}").queues == ()
+
+
+def test_what_is_left_out_is_as_the_fork_has_it() -> None:
+    """Its defaults; the usual auth file may be absent, which a person is told."""
+    loaded = fork(AUTH + "sync:")
+    assert loaded.fork == ForkSettings(600.0, "./images.json", "./app.log", transfers=1, retries=2)
+    assert loaded.server is not None
+    assert (loaded.server.host, loaded.server.port) == ("", 8080)
+    assert [warning.partition(" ")[0] for warning in loaded.warnings] == ["./auth.yaml", "registry.reg"]
+
+
+def test_the_usual_auth_file_is_read_where_it_exists() -> None:
+    """In the working directory, as the fork does."""
+    Path("auth.yaml").write_text("q.io: {username: a, password: b}")
+    assert fork(AUTH + "sync:").access[0].prefix == "q.io"
+
+
+def test_an_open_hook_is_wanted_explicitly() -> None:
+    """The fork takes an empty login; here a file without one is refused unless the command line says so."""
+    assert fault("app: {}").startswith("1: auth: no username and password")
+    assert "--allow-open" in fault("app: {}")
+    loaded = fork("app: {}", allow_open=True)
+    assert loaded.server is not None
+    assert loaded.server.login is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sync:\n  file_position: {}", "3: sync: unknown key 'file_position' (did you mean filePosition?)"),
+        ("app:\n  prot: x", "3: app: unknown key 'prot' (did you mean port?)"),
+        ("registri: {}\napp: {}", "2: unknown key 'registri' (did you mean registry?)"),
+        ("app: {port: x}", "2: 'x': not an address to listen on"),
+        ("app: {}\nAPP: {}", "3: the key 'app' stands here for the second time, after line 2"),
+        ("sync:\n  interval: 0", "3: sync.interval: at least 1"),
+        ("sync:\n  interval: 10m", "3: sync.interval: expected a whole number, found a text"),
+        ("sync:\n  routineNum: 0", "3: sync.routineNum: at least 1"),
+        ("sync:\n  retryCount: -1", "3: sync.retryCount: at least 0"),
+        ("sync: {filter: {archFilterList: [':v7']}}", "2: ':v7': an arch filter is arch or arch:variant"),
+        ("sync:\n  filePosition:\n    auth: gone.yaml", "gone.yaml: no such file"),
+        ("registry: {reg: [{sourceName: a.io, namespace: b}]}", "2: registry.reg[0]: destinationName is missing"),
+        ("registry:\n  reg:\n  - sourceName: a.io\n    namespace: B\n    destinationName: c.io", "4: 'a.io/B': a repo"),
+        ("registry: {reg: [{sourceName: a.io, namespace: '*', destinationName: c.io}]}", "2: namespace: '*': no pat"),
+        ("registry: {reg: [{sourceName: a.io/b, namespace: c, destinationName: c.io}]}", "2: sourceName: 'a.io/b': a"),
+        ("registry: {reg: [{sourceName: a.io, namespace: b, destinationName: 'c.io,'}]}", "2: destinationName: an em"),
+        (
+            "registry: {reg: [{sourceName: a.io, namespace: b, destinationName: u:hunter2@c.io}]}",
+            "2: destinationName: m",
+        ),
+        (
+            "registry: {reg: [{sourceName: a.io, namespace: b, destinationName: 'c.io/{x}'}]}",
+            "2: 'c.io/{x}': not a rep",
+        ),
+        ("rabbitmq: {info: [{address: 'a:1'}]}", "2: rabbitmq: queueName is missing"),
+        ("rabbitmq: {queueName: q, info: [{address: 'amqp://u:hunter2@a'}]}", "2: address: not host:port"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
+    """The fork ignores or dies; here it is one line, without a secret."""
+    line = fault(AUTH + text)
+    assert line.startswith(message)
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ("auth: {username: u}", "2: auth: a username without a password"),
+        ("auth: {password: hunter2}", "2: auth: a password without a username"),
+        ("auth:\n  username: u\n  password: '${NO}'", "4: auth.password: the environment variable NO is not set"),
+        ("auth:\n  passwort: hunter2", "3: auth: unknown key 'passwort' (did you mean password?)"),
+    ],
+)
+def test_a_login_is_whole(auth: str, message: str) -> None:
+    """Half a login is a mistake, not an open door."""
+    line = fault(f"sync:\n{auth}")
+    assert line.startswith(message)
+    assert "hunter2" not in line

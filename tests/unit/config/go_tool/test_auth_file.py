@@ -1,0 +1,115 @@
+"""The auth file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from image_syncer.config.load import load_auth
+from image_syncer.errors import ConfigError
+from image_syncer.registry.settings import Access, Credential
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def told(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the one error that *load* ends in, without the directory."""
+    with pytest.raises(ConfigError) as error:
+        load()
+    return str(error.value).replace(f"{directory}/", "")
+
+
+def access(
+    directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "auth.yaml"
+) -> list[Access]:
+    """Return the entries of an auth file that holds *text*."""
+    path = directory / name
+    path.write_text(text)
+    return list(load_auth(path, environment=environment))
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        ("quay.io", "quay.io"),
+        ("quay.io/", "quay.io"),
+        ("Quay.IO/core/os", "quay.io/core/os"),
+        ("registry:5000", "registry:5000"),
+        ("localhost/team", "localhost/team"),
+        ("'[::1]:5000/team'", "[::1]:5000/team"),
+        ("index.docker.io", "docker.io"),
+        ("registry-1.docker.io/myorg/", "docker.io/myorg"),
+        ("docker.io/library/nginx", "docker.io/library/nginx"),
+    ],
+)
+def test_a_key_is_a_registry_or_a_namespace_in_one_spelling(tmp_path: Path, key: str, prefix: str) -> None:
+    """Ports, IPv6 hosts, full repositories and the aliases of Docker Hub are all keys."""
+    assert [access.prefix for access in access(tmp_path, f"{key}: {{}}")] == [prefix]
+
+
+def test_an_entry_says_how_to_reach_a_registry(tmp_path: Path) -> None:
+    """Login, `insecure` and the place where it is written."""
+    text = "# c\nquay.io:\n  username: me\n  password: 0123\nlocalhost:5000: {insecure: yes}\nghcr.io:\n"
+    login, insecure, plain = access(tmp_path, text)
+    assert login.credential == Credential("me", "0123")
+    assert (login.insecure, login.origin.endswith("auth.yaml:2")) == (False, True)
+    assert (insecure.credential, insecure.insecure, plain.credential, plain.insecure) == (None, True, None, False)
+
+
+def test_names_of_fields_are_taken_in_any_case(tmp_path: Path) -> None:
+    """Go reads JSON keys in any case, so such files are in use."""
+    text = '{"quay.io": {"Username": "me", "PASSWORD": "x", "Insecure": true}}'
+    (found,) = access(tmp_path, text, name="auth.json")
+    assert (found.credential, found.insecure) == (Credential("me", "x"), True)
+
+
+def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
+    """Both forms, a Harbor robot as written, and no second round."""
+    environment = {"USER": "${PASS}", "PASS": "a$USER"}
+    text = "quay.io: {username: $USER, password: '${PASS}'}\nh.io: {username: robot$team, password: p$$w}"
+    first, second = access(tmp_path, text, environment)
+    assert (first.credential, second.credential) == (Credential("${PASS}", "a$USER"), Credential("robot$team", "p$w"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("https://quay.io: {}", "auth.yaml:1: a key of the auth file names a registry without its scheme (leave"),
+        ("# c\nmyorg: {}", "auth.yaml:2: 'myorg': not a registry; its name holds a dot or a port, or is localhost"),
+        ("$HOST.io: {}", "auth.yaml:1: '$HOST.io': environment variables do not work in keys"),
+        ("quay.io/Team: {}", "auth.yaml:1: 'quay.io/Team': a repository name has no upper-case"),
+        ("quay.io//: {}", "auth.yaml:1: 'quay.io/': a part of the repository name is empty"),
+        ("docker.io: {}\nindex.docker.io/: {}", "auth.yaml:2: 'index.docker.io/' means docker.io, as line 1 does"),
+        ("quay.io: {}\nquay.io: {}", "auth.yaml:2: the key 'quay.io' stands here for the second time, after line 1"),
+        ("quay.io:\n  usernam: a", "auth.yaml:2: unknown key 'usernam' (did you mean username?)"),
+        ("quay.io:\n  token: a", "auth.yaml:2: unknown key 'token' (known here: username, password, insecure)"),
+        ("quay.io:\n  username: a\n  Username: b", "auth.yaml:3: username stands twice"),
+        ("quay.io: hunter2", "auth.yaml:1: expected a map with username, password and insecure, found a text (check"),
+        ("quay.io:\n  username: a\n", "auth.yaml:1: a username without a password (give both"),
+        ("quay.io:\n  username: ''\n  password: hunter2", "auth.yaml:2: a password without a username (give both"),
+        ("quay.io:\n  username: a\n  password: ~", "auth.yaml:3: a username without a password"),
+        ("quay.io:\n  username: a\n  password: [hunter2]", "auth.yaml:3: password: expected a text, found a list"),
+        ("quay.io:\n  insecure: maybe", "auth.yaml:2: insecure: expected true or false, found a text"),
+        ("quay.io:\n  insecure: 'true'", "auth.yaml:2: insecure: expected true or false, found a text"),
+        ("quay.io:\n  insecure: 1", "auth.yaml:2: insecure: expected true or false, found a number"),
+        ("q.io:\n  username: a\n  password: hunter2${NO}", "auth.yaml:3: password: the environment variable NO is not"),
+        ("q.io:\n  username: a\n  password: ${hunter2", "auth.yaml:3: password: '${' without a variable name"),
+        (
+            "gcr.io:\n  username: _oauth2_\n  password: hunter2",
+            "auth.yaml:1: the Google form of a login (user _oauth2_)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line_and_without_secrets(tmp_path: Path, text: str, message: str) -> None:
+    """Each fault is one line; no value of a login is shown."""
+    line = told(tmp_path, lambda: access(tmp_path, text))
+    assert line.startswith(message)
+    assert "hunter2" not in line
+    assert "\n" not in line
+
+
+def test_a_variable_that_is_set_but_empty_is_no_password(tmp_path: Path) -> None:
+    """The Go tool would go on anonymously, and nobody would know."""
+    line = told(tmp_path, lambda: access(tmp_path, "q.io: {username: a, password: '${EMPTY}'}", {"EMPTY": ""}))
+    assert line.startswith("auth.yaml:1: a username without a password")

@@ -1,0 +1,333 @@
+"""The native file: what its keys mean."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_syncer.config.duration import parse_duration
+from image_syncer.config.load import load_file
+from image_syncer.config.model import (
+    Configuration,
+    HeaderSecret,
+    HmacSecret,
+    Login,
+    Proof,
+    StateSettings,
+    TokenClaims,
+    UrlSecret,
+)
+from image_syncer.config.native.native_rules import parse_matcher
+from image_syncer.config.native.native_server import is_loopback, parse_listen
+from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.registry.settings import Ceiling, Credential, Timeouts
+from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
+from image_syncer.sync.rule import AllTags, Cron, Every, Rule, Selection, TagFilter, TagNames, TagPattern, Triggers
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+LONG_SECRET = "0123456789abcdef" * 2
+
+
+def native(
+    directory: Path,
+    text: str,
+    environment: Mapping[str, str] = NOTHING,
+    *,
+    name: str = "n.yaml",
+    platforms: PlatformFilter | None = None,
+) -> Configuration:
+    """Return what a native file says that holds *text* behind its first line."""
+    path = directory / name
+    path.write_text(text if name.endswith(".json") else f"version: 1\n{text}")
+    return load_file(path, platforms=platforms or PlatformFilter(), environment=environment)
+
+
+def rule(directory: Path, more: str, *, source: str = "q.io/a", targets: str = "t.io/x") -> Rule:
+    """Return the one rule of a file, with *more* in it."""
+    text = f"rules:\n - name: one\n   source: {source}\n   targets: {targets}\n   {more}\n"
+    return native(directory, text).rules[0]
+
+
+def proof(directory: Path, kind: str, text: str) -> Proof | None:
+    """Return how the one hook of a file is proved."""
+    return native(directory, f"hooks:\n  one: {{kind: {kind}, registry: q.io, {text}}}").hooks[0].proof
+
+
+def test_the_smallest_file_has_nothing_to_do(tmp_path: Path) -> None:
+    """What is left out is empty, and a person is told."""
+    loaded = native(tmp_path, "rules:\nhooks:\nserver:\nstate:\n")
+    assert (loaded.access, loaded.rules, loaded.hooks, loaded.queues, loaded.schedules) == ((), (), (), (), ())
+    assert (loaded.server, loaded.state, loaded.fork) == (None, StateSettings(), None)
+    assert loaded.warnings == ("no rules: nothing will be copied",)
+
+
+def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
+    """Keys are those of the auth file; only braces are a variable, and a number counts as it is written."""
+    text = (
+        "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n"
+        "  q.io/team/:\n    insecure: true\n    private_network: false\n"
+    )
+    first, second = native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n  e.io:\n", {"P": "$x"}).access[
+        :2
+    ]
+    assert (first.prefix, first.credential, first.insecure) == ("docker.io", Credential("robot$x", "$x"), False)
+    assert (second.prefix, second.credential, second.insecure) == ("q.io/team", None, True)
+    assert (first.private_network, second.private_network) == (None, False)
+    assert (first.origin, second.origin) == (f"{tmp_path}/n.yaml:3", f"{tmp_path}/n.yaml:4")
+    assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).access[2].credential == (
+        Credential("007", "1.20")
+    )
+
+
+def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
+    """Each knows its line, and all the rest is that of the registry."""
+    text = (
+        "registries:\n  docker.io:\n    insecure: true\n    logins:\n"
+        "      - {username: ann, password: '${P}'}\n      - {username: bob, password: b}\n"
+    )
+    (access,) = native(tmp_path, text, {"P": "a"}).access
+    found = [(one.credential, one.origin, one.insecure) for one in (access, *access.further)]
+    assert found == [
+        (Credential("ann", "a"), f"{tmp_path}/n.yaml:6", True),
+        (Credential("bob", "b"), f"{tmp_path}/n.yaml:7", True),
+    ]
+    assert "password=" not in repr(access)
+
+
+def test_time_limits_are_those_of_the_file(tmp_path: Path) -> None:
+    """What is left out is as usual."""
+    text = "timeouts: {stall: 90s, image: 2h, patience: 0s}\n"
+    assert native(tmp_path, text).timeouts == Timeouts(connect=30, stall=90, image=7200, patience=0)
+    assert native(tmp_path, "rules:\n").timeouts == Timeouts()
+
+
+def test_json_says_the_same(tmp_path: Path) -> None:
+    """The suffix decides the syntax, and nothing else."""
+    text = '{"version": 1, "rules": [{"name": "a", "source": "q.io/a", "targets": ["t.io/x"], "tags": [1.20]}]}'
+    assert native(tmp_path, text, name="n.json").rules[0].selection == TagNames(("1.20",))
+
+
+@pytest.mark.parametrize(
+    ("tags", "selection"),
+    [
+        ("platforms: linux/amd64", AllTags()),
+        ("tags: {}", AllTags()),
+        ("tags: v1", TagNames(("v1",))),
+        ("tags: [1.20, v1, v1]", TagNames(("1.20", "v1"))),
+        ("tags: {include: [v1, v2], exclude: '*2'}", TagNames(("v1",))),
+        ("tags: [v1, 'v2*']", TagFilter(("v1", TagGlob.parse("v2*")))),
+        ("tags: '/^v[0-9]+$/'", TagFilter((TagPattern.parse("^v[0-9]+$"),))),
+        ("tags: {exclude: ['*-rc?', nightly]}", TagFilter((), (TagGlob.parse("*-rc?"), "nightly"))),
+    ],
+)
+def test_tags_are_names_globs_and_regular_expressions(tmp_path: Path, tags: str, selection: Selection) -> None:
+    """Names alone need no listing."""
+    assert rule(tmp_path, tags).selection == selection
+
+
+@given(st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True))
+def test_every_tag_is_a_name(tag: str) -> None:
+    """No tag is taken for a pattern."""
+    assert parse_matcher(tag) == tag
+
+
+@pytest.mark.parametrize(
+    ("more", "triggers"),
+    [
+        ("every: 10m", Triggers(Every(600.0))),
+        ("{every: 1h30m, jitter: 90s}", Triggers(Every(5400.0, 90.0))),
+        ("cron: '15  3 * * 1-5'", Triggers(Cron("15 3 * * 1-5"))),
+        ("{cron: 0 4 * * *, timezone: Europe/Berlin, jitter: 1m}", Triggers(Cron("0 4 * * *", "Europe/Berlin", 60.0))),
+        ("on: event", Triggers(events=True)),
+        ("{on: [event], every: 7d}", Triggers(Every(604_800.0), events=True)),
+        ("on: []", Triggers()),
+    ],
+)
+def test_triggers_are_clock_and_events(tmp_path: Path, more: str, triggers: Triggers) -> None:
+    """Any of them, or none: then a rule is carried out when it is asked for."""
+    one = "source: q.io/a, targets: t.io/x, name: one"
+    loaded = native(tmp_path, f"rules: [{{{one}, {more.strip('{}')}}}]")
+    assert loaded.rules[0].triggers == triggers
+    assert [entry.schedule for entry in loaded.schedules] == [triggers.schedule] * (triggers.schedule is not None)
+
+
+def test_a_rule_is_complete(tmp_path: Path) -> None:
+    """Targets are filled in and count once; the platforms and the place of the rule travel along."""
+    found = rule(tmp_path, "platforms: [linux/amd64]", targets="['t.io/{repository}', t.io/x:new, 't.io/{repository}']")
+    source = Repository.parse("q.io/a").tag("v1")
+    assert [str(target.fill(source)) for target in found.targets if isinstance(target, TargetTemplate)] == [
+        "t.io/a:v1",
+        "t.io/x:new",
+    ]
+    assert found.platforms == PlatformFilter.parse(platforms=["linux/amd64"])
+    assert (found.name, found.source, found.origin) == ("one", Repository("q.io", "a"), f"{tmp_path}/n.yaml:3")
+
+
+def test_variables_work_in_targets(tmp_path: Path) -> None:
+    """Only with braces; placeholders have none before them."""
+    text = "rules: [{name: a, source: q.io/a, targets: '${HOST}/{repository}'}]"
+    assert str(native(tmp_path, text, {"HOST": "t.io"}).rules[0].targets[0]) == "t.io/{repository}"
+
+
+def test_platforms_of_the_command_line_win(tmp_path: Path) -> None:
+    """Who gives them means them."""
+    wanted = PlatformFilter.parse(["windows"])
+    text = "rules: [{name: a, source: q.io/a, targets: t.io/x, platforms: linux/arm64/v8}]"
+    assert native(tmp_path, text, platforms=wanted).rules[0].platforms == wanted
+
+
+def test_a_pattern_is_a_source_for_events(tmp_path: Path) -> None:
+    """Such a rule needs a sender, which is told where there is none."""
+    loaded = native(tmp_path, "rules: [{name: a, source: q.io/t/**, targets: 't.io/{repository}', on: event}]")
+    assert loaded.rules[0].source == SourcePattern.parse("q.io/t/**")
+    assert loaded.rules[0].triggers == Triggers(events=True)
+    assert "neither hooks: nor queues:" in loaded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("github", "secret: '${S}x'", HmacSecret("${S}x")),
+        ("harbor", "header: {value: Bearer s}", HeaderSecret("Authorization", "Bearer s")),
+        ("jfrog", "header: {name: X-JFrog-Event-Auth, value: s}", HeaderSecret("X-JFrog-Event-Auth", "s")),
+        ("zot", "basic: {username: u, password: 5}", Login("u", "5")),
+        ("quay", f"url_secret: {LONG_SECRET}", UrlSecret(LONG_SECRET)),
+        ("pubsub", "token: {audience: a, email: e@x}", TokenClaims("a", "e@x")),
+        ("acr", "token: {audience: a, issuer: 'https://i/t/v2.0'}", TokenClaims("a", None, "https://i/t/v2.0")),
+        (
+            "pubsub",
+            "token: {audience: a, email: e@x, issuer: 'http://localhost:1', keys: 'https://k/?a=b'}",
+            TokenClaims("a", "e@x", "http://localhost:1", "https://k/?a=b"),
+        ),
+        ("harbor", "allow_open: true", None),
+    ],
+)
+def test_a_sender_proves_who_it_is(tmp_path: Path, kind: str, text: str, expected: Proof | None) -> None:
+    """One proof for each hook; secrets may hold variables."""
+    assert proof(tmp_path, kind, text.replace("${S}", "$${S}")) == expected
+
+
+def test_variables_work_in_what_a_token_must_say(tmp_path: Path) -> None:
+    """A tenant or an account differs from place to place."""
+    text = "token: {audience: '${A}', email: '${A}@x', issuer: 'https://i/${A}', keys: 'https://k/${A}'}"
+    text = f"hooks: {{h: {{kind: acr, registry: q.io, {text}}}}}"
+    found = native(tmp_path, text, {"A": "t"}).hooks[0].proof
+    assert found == TokenClaims("t", "t@x", "https://i/t", "https://k/t")
+
+
+def test_known_senders_need_no_registry(tmp_path: Path) -> None:
+    """Docker Hub, GitHub and Quay are one registry each; the plain form names it itself."""
+    kinds = ("dockerhub", "github", "quay", "plain")
+    loaded = native(tmp_path, "hooks:\n" + "".join(f"  {kind}: {{kind: {kind}, allow_open: true}}\n" for kind in kinds))
+    assert [hook.registry for hook in loaded.hooks] == ["docker.io", "ghcr.io", "quay.io", None]
+
+
+def test_a_sender_may_need_a_prefix(tmp_path: Path) -> None:
+    """JFrog and Nexus tell the image without the repository that it is in."""
+    text = "hooks: {{h: {{kind: jfrog, registry: q.io, secret: s{0}}}}}"
+    assert native(tmp_path, text.format(", prefix: docker-local/")).hooks[0].prefix == "docker-local"
+    assert native(tmp_path, text.format("")).hooks[0].prefix is None
+
+
+def test_the_server_has_an_address_and_lets_in_who_may(tmp_path: Path) -> None:
+    """Basic and tokens; on the loopback address nothing is needed."""
+    auth = "auth: {basic: {username: u, password: '${P}'}, tokens: [a, '${P}']}"
+    server = native(tmp_path, f"server: {{listen: ':8080', {auth}, drain: 1m}}", {"P": "p"}).server
+    assert server is not None
+    assert (server.host, server.port, server.login, server.tokens) == ("", 8080, Login("u", "p"), ("a", "p"))
+    assert server.drain_seconds == 60
+    local = native(tmp_path, "server: {}").server
+    assert local is not None
+    assert (local.host, local.port, local.login, local.tokens) == ("127.0.0.1", 8080, None, ())
+    assert native(tmp_path, "server: {listen: ':80', allow_open: true}").server is not None
+
+
+def test_state_and_queues_are_values(tmp_path: Path) -> None:
+    """Nothing of them is opened here."""
+    text = "state: {url: 'postgresql://u:${P}@h/d'}\nqueues:\n  q: {kind: rabbitmq, urls: 'amqp://u:${P}@h/', queue: i}"
+    loaded = native(tmp_path, text, {"P": "p"})
+    assert loaded.state == StateSettings("postgresql://u:p@h/d")
+    (queue,) = loaded.queues
+    assert (queue.urls, queue.queue, queue.prefetch, queue.poison) == (("amqp://u:p@h/",), "i", 16, "reject")
+    assert native(tmp_path, "state: {path: /var/lib/x}").state == StateSettings(path="/var/lib/x")
+    assert native(tmp_path, "state: {keep: 90d}").state.keep == timedelta(days=90)
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    """A configuration that ends up in a log tells no password."""
+    text = (
+        "registries: {q.io: {username: u, password: hunter2}}\nstate: {url: postgresql://u:hunter2@h/d}\n"
+        "server: {auth: {basic: {username: u, password: hunter2}, tokens: [hunter2]}}\n"
+        "hooks:\n a: {kind: github, secret: hunter2}\n b: {kind: zot, registry: q.io, header: {value: hunter2}}\n"
+        f" c: {{kind: quay, url_secret: hunter2{LONG_SECRET}}}\n"
+        " d: {kind: zot, registry: q.io, basic: {username: u, password: hunter2}}\n"
+        "queues: {q: {kind: rabbitmq, urls: ['amqp://u:hunter2@h/'], queue: q}}"
+    )
+    assert "hunter2" not in repr(native(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("7d", 604_800)]
+)
+def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
+    """As people write it."""
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["10", "", "m", "10 m", "-5s", "1h-3m", "367d", "1e9s", 10, None, "٣s"])
+def test_what_is_no_duration_is_refused(text: object) -> None:
+    """A number without a unit might be anything."""
+    with pytest.raises(ValueError, match=r"duration|year"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "loopback"),
+    [
+        (":8080", ("", 8080), False),
+        ("127.0.0.1:0", ("127.0.0.1", 0), True),
+        ("[::1]:80", ("::1", 80), True),
+        ("localhost:80", ("localhost", 80), True),
+        ("0.0.0.0:80", ("0.0.0.0", 80), False),
+        ("hub.example.com:80", ("hub.example.com", 80), False),
+    ],
+)
+def test_an_address_to_listen_on(text: str, address: tuple[str, int], loopback: bool) -> None:
+    """Go's form; only addresses of this machine alone are loopback."""
+    assert parse_listen(text) == address
+    assert is_loopback(address[0]) is loopback
+
+
+def test_the_limits_of_a_registry_are_of_two_kinds(tmp_path: Path) -> None:
+    """Copies are for the fleet's queue; transfers and requests are what one process has on its way."""
+    found = native(
+        tmp_path,
+        """
+registries:
+  a.io: {limits: {copies: 4, transfers: 2, requests: 8}}
+  index.docker.io: {limits: {transfers: 3}}
+  b.io: {limits: {}}
+""",
+    )
+    assert found.limits == {"a.io": 4}
+    assert found.ceilings == {"a.io": Ceiling(2, 8), "docker.io": Ceiling(transfers=3)}
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "seconds"),
+    [
+        ("", "", None),
+        ("defaults: {recheck_targets: 24h}\n", "", 86400.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 90s", 90.0),
+        ("defaults: {recheck_targets: 24h}\n", "recheck_targets: 0s", None),
+        ("defaults:\n", "recheck_targets: 1h", 3600.0),
+    ],
+)
+def test_how_often_targets_are_asked(tmp_path: Path, defaults: str, own: str, seconds: float | None) -> None:
+    """Every time, unless the file says otherwise for all rules or for this one."""
+    text = f"{defaults}rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {own}\n"
+    assert native(tmp_path, text).rules[0].recheck_seconds == seconds

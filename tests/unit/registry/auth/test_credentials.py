@@ -1,0 +1,279 @@
+"""Whose login is used where."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from image_syncer.errors import StoreError, Unauthorized
+from image_syncer.oci import Repository
+from image_syncer.registry.auth.credential_helpers import ask_helper
+from image_syncer.registry.auth.credentials import Keychain, longest_match
+from image_syncer.registry.settings import Access, Credential
+
+Helper = Callable[[str], dict[str, str]]
+NGINX = Repository.parse("nginx")
+APP = Repository.parse("reg.example:5000/team/app")
+
+
+def basic(pair: str) -> dict[str, str]:
+    """Return an entry as docker writes it."""
+    return {"auth": base64.b64encode(pair.encode()).decode()}
+
+
+def docker_file(home: Path, document: object) -> Path:
+    """Write docker's configuration."""
+    file = home / ".docker" / "config.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(document if isinstance(document, str) else json.dumps(document))
+    return file
+
+
+async def login(
+    home: Path, repository: Repository = APP, environment: Mapping[str, str] | None = None
+) -> Credential | None:
+    """Return the login that is found in files."""
+    return (await Keychain([], environment=environment or {}, home=home).access_for(repository)).credential
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Helper:
+    """Write a program `docker-credential-test` with the Python *source*; returns an environment that finds it."""
+
+    def write(source: str) -> dict[str, str]:
+        programs = tmp_path / "bin"
+        programs.mkdir(exist_ok=True)
+        program = programs / "docker-credential-test"
+        program.write_text(f"#!{sys.executable} -IS\nimport sys, time\nserver = sys.stdin.read()\n{source}\n")
+        program.chmod(0o755)
+        return {"PATH": f"{programs}:{os.defpath}"}
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [
+        ("quay.io/core/etcd", "quay.io/core"),
+        ("quay.io/coreos/etcd", "quay.io"),
+        ("quay.io/core", "quay.io/core"),
+        ("quay.io/team/app/deep", "quay.io/team/app"),
+        ("quay.io/team/application", "quay.io/team/"),
+        ("reg.example:5000/a", "reg.example:5000"),
+        ("reg.example/a", None),
+        ("docker.io/library/nginx", "docker.io"),
+    ],
+)
+def test_the_longest_prefix_wins(repository: str, expected: str | None) -> None:
+    """Whatever the order, with or without a slash at the end, and a whole repository too; never half a name."""
+    prefixes = ["quay.io/team/", "quay.io", "quay.io/core", "quay.io/team/app", "reg.example:5000", "docker.io"]
+    for order in (prefixes, prefixes[::-1]):
+        found = longest_match([Access(prefix) for prefix in order], Repository.parse(repository))
+        assert (found and found.prefix) == expected
+
+
+async def test_without_any_login_the_access_is_anonymous(tmp_path: Path) -> None:
+    """Public registries need no entry."""
+    assert await Keychain([], environment={}, home=tmp_path).access_for(APP) == Access("reg.example:5000")
+
+
+async def test_the_users_own_login_comes_first(tmp_path: Path) -> None:
+    """Files of other tools are not even opened then: a broken one does no harm."""
+    docker_file(tmp_path, "{broken")
+    own = Access("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
+    assert await Keychain([own], environment={}, home=tmp_path).access_for(APP) is own
+
+
+async def test_an_entry_that_only_says_insecure_takes_its_login_from_docker(tmp_path: Path) -> None:
+    """Users of the Go tool write `insecure: true` and log in with docker."""
+    file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
+    own = Access("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
+    found = await Keychain([own], environment={}, home=tmp_path).access_for(APP)
+    assert found == Access("reg.example:5000/team", Credential("u", "p"), insecure=True, origin=str(file))
+    assert await Keychain([own], environment={}, home=tmp_path / "x").access_for(APP) == own
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (basic("u:p:with:colons"), Credential("u", "p:with:colons")),
+        (basic("u:p\0\0"), Credential("u", "p")),
+        ({"username": "u", "password": "p"}, Credential("u", "p")),
+        ({**basic("u:p"), "identitytoken": "t"}, Credential(identity_token="t")),
+        ({}, None),
+        ("nonsense", None),
+    ],
+)
+async def test_every_form_of_entry_is_read(tmp_path: Path, entry: object, expected: Credential | None) -> None:
+    """Base64, two fields, or an identity token; an empty one is no login."""
+    docker_file(tmp_path, {"auths": {"reg.example:5000": entry}, "HttpHeaders": {"a": "b"}})
+    assert await login(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "repository"),
+    [
+        ("https://index.docker.io/v1/", NGINX),
+        ("index.docker.io", NGINX),
+        ("docker.io", NGINX),
+        ("registry-1.docker.io", NGINX),
+        ("docker.io/library/nginx", NGINX),
+        ("https://reg.example:5000", APP),
+        ("http://reg.example:5000/v2/", APP),
+        ("reg.example:5000/v1", APP),
+        ("REG.example:5000/", APP),
+        ("reg.example:5000/team", APP),
+    ],
+)
+async def test_keys_are_understood_as_their_writers_meant_them(
+    tmp_path: Path, key: str, repository: Repository
+) -> None:
+    """URLs as docker writes them, names and namespaces as podman does."""
+    docker_file(tmp_path, {"auths": {"other.example": basic("x:y"), key: basic("u:p")}})
+    assert await login(tmp_path, repository) == Credential("u", "p")
+
+
+async def test_the_most_specific_entry_of_a_file_wins(tmp_path: Path) -> None:
+    """As podman writes them: repository before namespace before registry."""
+    entries = {"reg.example:5000": "a:a", "reg.example:5000/team/app": "b:b", "reg.example:5000/team": "c:c"}
+    docker_file(tmp_path, {"auths": {key: basic(pair) for key, pair in entries.items()}})
+    assert await login(tmp_path) == Credential("b", "b")
+    assert await login(tmp_path, Repository.parse("reg.example:5000/team/x")) == Credential("c", "c")
+
+
+async def test_every_place_is_asked_in_its_order(tmp_path: Path) -> None:
+    """Each place is put in front of the last one."""
+
+    def write(path: Path, pair: str) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"auths": {"reg.example:5000": basic(pair)}}))
+        return str(path)
+
+    environment: dict[str, str] = {}
+    write(tmp_path / ".docker/config.json", "1:x")
+    assert await login(tmp_path, APP, environment) == Credential("1", "x")
+    write(tmp_path / "elsewhere/config.json", "2:x")
+    environment["DOCKER_CONFIG"] = str(tmp_path / "elsewhere")
+    assert await login(tmp_path, APP, environment) == Credential("2", "x")
+    write(tmp_path / ".config/containers/auth.json", "3:x")
+    assert await login(tmp_path, APP, environment) == Credential("3", "x")
+    write(tmp_path / "run/containers/auth.json", "4:x")
+    environment["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
+    assert await login(tmp_path, APP, environment) == Credential("4", "x")
+    environment["REGISTRY_AUTH_FILE"] = write(tmp_path / "named.json", "5:x")
+    assert await login(tmp_path, APP, environment) == Credential("5", "x")
+    environment["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {"reg.example:5000": basic("6:x")}})
+    assert await login(tmp_path, APP, environment) == Credential("6", "x")
+
+
+@pytest.mark.parametrize(
+    "document",
+    ['{"auths": {"reg": {"auth": "SECRET"', "[]", '{"auths": 7}', "[" * 100_000, " " * 2_000_000, "\xff\x00"],
+)
+async def test_a_file_that_had_to_be_asked_must_be_readable(tmp_path: Path, document: str) -> None:
+    """Going on anonymously would end in a puzzling 401; the file is named, its content is not."""
+    docker_file(tmp_path, document)
+    with pytest.raises(Unauthorized, match=r"config.json: logins can not be read") as raised:
+        await login(tmp_path)
+    assert "SECRET" not in str(raised.value) + repr(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("auth", ["SECRET!", base64.b64encode(b"SECRET").decode(), base64.b64encode(b":p").decode()])
+async def test_an_entry_that_is_no_login_is_named(tmp_path: Path, auth: str) -> None:
+    """The entry's name and file are told, what it holds is not; others in the file still serve."""
+    docker_file(tmp_path, {"auths": {"reg.example:5000": {"auth": auth}, "docker.io": basic("u:p")}})
+    with pytest.raises(Unauthorized, match=r"config.json: the entry for reg.example:5000 is no login") as raised:
+        await login(tmp_path)
+    assert auth not in str(raised.value)
+    assert await login(tmp_path, NGINX) == Credential("u", "p")
+
+
+async def test_files_are_read_once(tmp_path: Path) -> None:
+    """A run sees one state of them."""
+    file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
+    keychain = Keychain([], environment={}, home=tmp_path)
+    await keychain.access_for(APP)
+    file.unlink()
+    assert (await keychain.access_for(APP)).credential == Credential("u", "p")
+
+
+@pytest.mark.parametrize(("repository", "server"), [(APP, "reg.example:5000"), (NGINX, "https://index.docker.io/v1/")])
+async def test_a_helper_is_asked_for_its_registry(
+    tmp_path: Path, helper: Helper, repository: Repository, server: str
+) -> None:
+    """The protocol of docker's helpers, with docker's own name for the Hub; each is asked once."""
+    docker_file(tmp_path, {"credHelpers": {repository.registry: "test"}})
+    log = tmp_path / "log"
+    source = f'open({str(log)!r}, \'a\').write(server + chr(10)); print(\'{{"Username": "u", "Secret": "p"}}\')'
+    keychain = Keychain([], environment=helper(source), home=tmp_path)
+    for _ in range(2):
+        found = await keychain.access_for(repository)
+        assert found == Access(repository.registry, Credential("u", "p"), origin="docker-credential-test")
+    assert log.read_text() == f"{server}\n"
+
+
+async def test_the_store_serves_registries_without_an_entry(tmp_path: Path, helper: Helper) -> None:
+    """An empty entry only says that the store has it; a full one is used as it is."""
+    environment = helper("""print('{"Username": "<token>", "Secret": "t"}')""")
+    docker_file(tmp_path, {"credsStore": "test", "auths": {"reg.example:5000": {}, "docker.io": basic("u:p")}})
+    assert await login(tmp_path, APP, environment) == Credential(identity_token="t")
+    assert await login(tmp_path, NGINX, environment) == Credential("u", "p")
+
+
+async def test_a_helper_without_a_login_leaves_us_anonymous(tmp_path: Path, helper: Helper) -> None:
+    """The protocol says so with an exit status and a sentence."""
+    docker_file(tmp_path, {"credsStore": "test"})
+    source = "print('credentials not found in native keychain'); sys.exit(1)"
+    assert await login(tmp_path, APP, helper(source)) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("print('SECRET is locked'); sys.exit(1)", "failed with status 1"),
+        ("print('SECRET')", "did not answer with a login"),
+        ("""print('{"Username": "", "Secret": "SECRET"}')""", "did not answer with a login"),
+        ("print('SECRET' * 1_000_000)", "failed"),
+    ],
+)
+async def test_a_helper_that_fails_is_named(helper: Helper, source: str, why: str) -> None:
+    """Helper and registry are told, its words are not: they may hold the secret."""
+    with pytest.raises(
+        Unauthorized, match=f"reg.example: the credential helper docker-credential-test {why}"
+    ) as raised:
+        await ask_helper("test", "reg.example", helper(source))
+    assert "SECRET" not in str(raised.value)
+
+
+async def test_a_helper_that_hangs_is_given_up(helper: Helper) -> None:
+    """Its pipe is not left open, though what it started itself may still hold the other end."""
+
+    def pipes() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = pipes()
+    environment = helper("import os; os.fork(); time.sleep(30)")
+    async with asyncio.timeout(15):
+        with pytest.raises(Unauthorized, match=r"docker-credential-test did not answer within 0\.5 s"):
+            await ask_helper("test", "reg.example", environment, seconds=0.5)
+    await asyncio.sleep(0)  # The loop closes them at its next turn.
+    assert pipes() <= before
+
+
+@pytest.mark.parametrize("suffix", ["missing", "../evil", "a b", ""])
+async def test_a_helper_that_is_none_is_refused(tmp_path: Path, suffix: str) -> None:
+    """A configuration can not make us run what is no helper."""
+    with pytest.raises(StoreError, match="credential helper"):
+        await ask_helper(suffix, "reg.example", {"PATH": str(tmp_path)})
+
+
+def test_a_keychain_shows_no_secret(tmp_path: Path) -> None:
+    """Neither do its entries."""
+    own = Access("a.example", Credential("me", "hunter2", "hunter3"))
+    told = repr(own) + repr(Keychain([own], environment={}, home=tmp_path))
+    assert "hunter" not in told

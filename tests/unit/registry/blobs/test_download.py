@@ -1,0 +1,297 @@
+"""Downloads that break off, and go on where they were."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.registry.blobs.download import ContentRange, content_range
+from image_syncer.registry.repository import RegistrySource
+from image_syncer.testing import Blob, FakeRegistry
+from image_syncer.testing.fake_registry import Interceptor
+from image_syncer.testing.images import single
+from support.clients import FakeTime, Fault, client
+
+MIB = 1024 * 1024
+BLOB = Blob.generated("download", 8 * MIB)
+CONTENT = BLOB.read()
+
+
+@dataclass(slots=True)
+class Cutting:
+    """Serves the blob from where it is asked for, and breaks the connection after *every* bytes, *times* times.
+
+    *starts* are the first bytes that were asked for. *lie* changes the headers of what is sent.
+    """
+
+    every: int
+    times: int = 10_000
+    ranges: bool = True
+    starts: list[int] = field(default_factory=list[int])
+    lie: Callable[[dict[str, str]], Mapping[str, str]] = field(default=lambda headers: headers)
+    sent_bytes: int = 0
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer a GET of a blob."""
+        if request.method != "GET" or "/blobs/" not in request.path:
+            return None
+        wanted = request.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        self.starts.append(start)
+        headers = {"Content-Length": str(len(CONTENT) - start), "ETag": '"weak"'}
+        if wanted and self.ranges:
+            headers["Content-Range"] = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        elif not self.ranges:
+            start, headers["Content-Length"] = 0, str(len(CONTENT))
+        status = 206 if "Content-Range" in headers else 200
+        return await self._send(request, status, self.lie(headers), CONTENT[start:])
+
+    async def _send(
+        self, request: web.Request, status: int, headers: Mapping[str, str], content: bytes
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        cut = self.times > 0 and len(content) > self.every
+        await response.write(content[: self.every] if cut else content)
+        self.sent_bytes += min(self.every, len(content)) if cut else len(content)
+        if cut:
+            self.times -= 1
+            assert request.transport is not None
+            request.transport.close()  # What was written still arrives.
+        else:
+            await response.write_eof()
+        return response
+
+
+@pytest.fixture
+async def fake() -> AsyncGenerator[FakeRegistry]:
+    """A registry whose repository `app` holds the blob."""
+    async with FakeRegistry() as registry:
+        registry.load("app", single("image", layers=[BLOB]))
+        yield registry
+
+
+@pytest.fixture
+async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
+    """The repository `app` to read from."""
+    async with client() as registries:
+        yield registries.source(fake.repository("app"))
+
+
+async def read(source: RegistrySource, start: int = 0) -> bytes:
+    """Return the blob from *start* on."""
+    async with source.open(BLOB.descriptor, start) as chunks:
+        return b"".join([bytes(chunk) async for chunk in chunks])
+
+
+async def test_a_download_goes_on_where_it_broke_off(fake: FakeRegistry, source: RegistrySource) -> None:
+    """However often: each byte is sent once."""
+    fake.intercept.append(cutting := Cutting(every=MIB // 2))
+    assert await read(source) == CONTENT
+    assert cutting.starts == [number * MIB // 2 for number in range(16)]
+    assert cutting.sent_bytes == len(CONTENT)
+
+
+async def test_little_by_little_is_no_progress(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Less than 64 KiB with each attempt: after four it is over."""
+    fake.intercept.append(cutting := Cutting(every=1000))
+    with pytest.raises(Unavailable, match="broke off"):
+        await read(source)
+    assert cutting.starts == [0, 1000, 2000, 3000]
+
+
+async def test_progress_begins_patience_anew(fake: FakeRegistry) -> None:
+    """Three bad attempts, a good one, three bad ones: the waits begin at the smallest again."""
+    time = FakeTime()
+    lengths = iter([10, 10, 10, MIB, 10, 10, 10, len(CONTENT)])
+
+    class Varying(Cutting):
+        async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+            if request.method == "GET" and "/blobs/" in request.path:
+                self.every = next(lengths)
+            return await Cutting.__call__(self, request)
+
+    fake.intercept.append(Varying(every=0))
+    async with client(time) as registries:
+        assert await read(registries.source(fake.repository("app"))) == CONTENT
+    assert len(time.waits) == 7
+    assert max(time.waits[3], time.waits[4]) <= 1.0
+
+
+async def test_a_registry_without_ranges_sends_again_and_nothing_is_handed_out_twice(
+    fake: FakeRegistry, source: RegistrySource
+) -> None:
+    """200 in place of 206: what we have is passed over."""
+    fake.intercept.append(cutting := Cutting(every=3 * MIB, times=1, ranges=False))
+    assert await read(source) == CONTENT
+    assert cutting.starts == [0, 3 * MIB]
+
+
+async def test_a_registry_without_ranges_that_always_breaks_off_is_given_up(
+    fake: FakeRegistry, source: RegistrySource
+) -> None:
+    """It never gets beyond what we have."""
+    fake.intercept.append(cutting := Cutting(every=3 * MIB, ranges=False))
+    with pytest.raises(Unavailable):
+        await read(source)
+    assert len(cutting.starts) == 5
+
+
+async def test_each_time_the_registry_is_asked_for_a_new_address(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Signed addresses end, and Range goes with the request to the storage."""
+    async with FakeRegistry() as storage:
+        storage.intercept.append(cutting := Cutting(every=3 * MIB))
+        signed = iter(range(100))
+
+        async def lead(request: web.Request) -> web.StreamResponse | None:
+            if request.method != "GET" or "/blobs/" not in request.path:
+                return None
+            location = f"{storage.url}{request.path}?signature={next(signed)}"
+            return web.Response(status=307, headers={"Location": location})
+
+        fake.intercept.append(lead)
+        assert await read(source) == CONTENT
+        assert [request.query for request in storage.requests.only(kind="blob")] == [
+            (("signature", str(number)),) for number in range(3)
+        ]
+    assert cutting.starts == [0, 3 * MIB, 6 * MIB]
+
+
+def other_start(headers: dict[str, str]) -> Mapping[str, str]:
+    """Claim to begin a byte later."""
+    if "Content-Range" in headers:
+        headers["Content-Range"] = headers["Content-Range"].replace("bytes 3145728-", "bytes 3145729-")
+    return headers
+
+
+def other_total(headers: dict[str, str]) -> Mapping[str, str]:
+    """Claim to have a byte more."""
+    if "Content-Range" in headers:
+        headers["Content-Range"] = headers["Content-Range"].replace("/8388608", "/8388609")
+    return headers
+
+
+def nonsense(headers: dict[str, str]) -> Mapping[str, str]:
+    """Send a range that is none."""
+    if "Content-Range" in headers:
+        headers["Content-Range"] = "bytes ?"
+    return headers
+
+
+@pytest.mark.parametrize(
+    ("lie", "kind", "says"),
+    [
+        (other_start, ProtocolError, "asked for the bytes from 3145728 on, the registry sends others"),
+        (nonsense, ProtocolError, "the registry sends others"),
+        (other_total, ContentMismatch, "the registry has 8388609 bytes of it, not 8388608"),
+    ],
+)
+async def test_a_range_that_is_not_the_rest_is_an_error(
+    fake: FakeRegistry,
+    source: RegistrySource,
+    lie: Callable[[dict[str, str]], Mapping[str, str]],
+    kind: type[StoreError],
+    says: str,
+) -> None:
+    """It says so, and nothing wrong is handed out."""
+    fake.intercept.append(Cutting(every=3 * MIB, lie=lie))
+    with pytest.raises(kind, match=says):
+        await read(source)
+
+
+def second(status: int) -> Interceptor:
+    """Break the first answer off, and refuse the second with *status*."""
+    cutting = Cutting(every=3 * MIB)
+    refusal = Fault(status, "GET", "blob", times=99)
+
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        return await (refusal if cutting.starts else cutting)(request)
+
+    return answer
+
+
+@pytest.mark.parametrize(("status", "kind"), [(416, Refused), (404, NotFound), (503, Unavailable)])
+async def test_a_refusal_to_go_on_is_what_it_is(
+    fake: FakeRegistry, source: RegistrySource, status: int, kind: type[StoreError]
+) -> None:
+    """With the reference in its text."""
+    fake.intercept.append(second(status))
+    with pytest.raises(kind, match=f"app@{BLOB.digest}.*answered {status}"):
+        await read(source)
+
+
+async def test_a_lie_after_the_break_is_found(fake: FakeRegistry, source: RegistrySource) -> None:
+    """The check goes on across the break."""
+    fake.intercept.append(Cutting(every=3 * MIB, times=1))
+    fake.plant(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    fake.intercept.insert(0, _only_first(fake.intercept.pop()))
+    with pytest.raises(ContentMismatch, match="the bytes have digest"):
+        await read(source)
+
+
+def _only_first(interceptor: Interceptor) -> Interceptor:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        nonlocal asked
+        if request.method != "GET" or "/blobs/" not in request.path:
+            return None
+        asked += 1
+        return await interceptor(request) if asked == 1 else None
+
+    return answer
+
+
+@pytest.mark.parametrize("start", [1, 5 * MIB + 17, 8 * MIB - 1])
+async def test_a_read_from_the_middle_asks_for_no_more(fake: FakeRegistry, source: RegistrySource, start: int) -> None:
+    """One GET with a Range, where nothing before has been read."""
+    assert await read(source, start) == CONTENT[start:]
+    assert [request.headers["range"] for request in fake.requests.only(kind="blob")] == [f"bytes={start}-"]
+    assert fake.requests.only(kind="blob").bytes_out == len(CONTENT) - start
+
+
+async def test_a_read_from_the_middle_is_checked_by_what_was_read_before(
+    fake: FakeRegistry, source: RegistrySource
+) -> None:
+    """So it begins a little earlier, and a wrong byte is found."""
+    async with source.open(BLOB.descriptor) as chunks:
+        got = 0
+        async for chunk in chunks:
+            got += len(chunk)
+            if got >= 4 * MIB:
+                break
+    fake.plant(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    with pytest.raises(ContentMismatch):
+        await read(source, 4 * MIB)
+    assert len(CONTENT) - 3 * MIB > fake.requests.only(kind="blob")[-1].bytes_out >= len(CONTENT) - 4 * MIB
+
+
+async def test_a_small_blob_is_read_from_the_middle_too(fake: FakeRegistry, source: RegistrySource) -> None:
+    """It is read whole, as small blobs are."""
+    small = Blob.of(b"0123456789")
+    fake.load("app", single("small", layers=[small]))
+    async with source.open(small.descriptor, 4) as chunks:
+        assert b"".join([bytes(chunk) async for chunk in chunks]) == b"456789"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("bytes 3-9/10", ContentRange(3, 9, 10)),
+        (" BYTES 0-0/* ", ContentRange(0, 0, None)),
+        ("bytes 9-3/10", None),
+        ("bytes 3-10/10", None),
+        ("bytes */10", None),
+        ("items 3-9/10", None),
+        ("bytes 3-9", None),
+        ("bytes 3-9/1e3", None),
+        (f"bytes 0-1/{'9' * 19}", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_range_says_which_bytes_came_or_nothing(header: str | None, expected: ContentRange | None) -> None:
+    """What makes no sense is no range."""
+    assert content_range(header) == expected

@@ -1,0 +1,86 @@
+"""Where a body ends."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_syncer.registry.http.body import BrokenBody, Chunked, Framing, Measured, UntilClose
+
+
+def fed(framing: Framing, content: bytes, piece: int) -> bytes:
+    """Return what *framing* finds in *content*, which comes in pieces."""
+    found = bytearray()
+    for start in range(0, len(content), piece):
+        for part in framing.feed(memoryview(content[start : start + piece])):
+            found += part
+    return bytes(found)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.integers(1, 40), st.booleans())
+def test_chunks_are_found_however_they_come(chunks: list[bytes], piece: int, trailer: bool) -> None:
+    """The network cuts where it likes."""
+    content = b"".join(b"%X;a=b\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    framing = Chunked()
+    found = fed(framing, content + b"0\r\n" + (b"X-A: b\r\n" if trailer else b"") + b"\r\n", piece)
+    assert (found, framing.has_ended, framing.is_clean) == (b"".join(chunks), True, True)
+
+
+@given(st.binary(max_size=100), st.integers(1, 30))
+def test_no_bytes_lead_out_of_the_tree(noise: bytes, piece: int) -> None:
+    """What are no chunks is a broken body, and nothing worse."""
+    try:
+        fed(Chunked(), noise, piece)
+    except BrokenBody:
+        return
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x\r\n",
+        b"-1\r\n",
+        b"\r\n",
+        b"5\n",
+        b"0x5\r\n",
+        b"5 5\r\n",
+        b"1111111111111111\r\n",
+        b"1\r\nabc\r\n",
+        b"1" * 2000,
+        b"1;" + b"a" * 2000 + b"\r\n",
+        b"0\r\n" + b"X-A: b\r\n" * 3000,
+    ],
+)
+def test_chunk_lines_are_bounded_and_exact(content: bytes) -> None:
+    """A size is a few hexadecimal digits, and lines end as lines end."""
+    with pytest.raises(BrokenBody):
+        fed(Chunked(), content, 1000)
+
+
+@pytest.mark.parametrize("framing", [Measured(5), Chunked()], ids=["measured", "chunked"])
+def test_a_body_that_ends_early_is_broken(framing: Framing) -> None:
+    """Half a body is never a whole one."""
+    framing.feed(memoryview(b"2\r\n"))
+    with pytest.raises(BrokenBody):
+        framing.close()
+
+
+def test_a_body_may_end_with_its_connection() -> None:
+    """Old servers announce nothing; such a connection serves nobody again."""
+    framing = UntilClose()
+    assert fed(framing, b"content", 3) == b"content"
+    framing.close()
+    assert (framing.has_ended, framing.is_clean) == (True, False)
+
+
+def test_more_than_was_announced_is_noticed() -> None:
+    """The connection is not clean any more."""
+    framing = Measured(3)
+    assert fed(framing, b"abcd", 10) == b"abc"
+    assert (framing.has_ended, framing.is_clean) == (True, False)
+
+
+def test_no_more_is_received_than_is_left() -> None:
+    """The next answer's bytes stay where they are."""
+    framing = Measured(10)
+    framing.feed(memoryview(b"abcd"))
+    assert (framing.wanted(100), framing.wanted(2)) == (6, 2)

@@ -1,0 +1,162 @@
+"""From names to connections."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from image_syncer.errors import ProtocolError, Unavailable, UnknownHost
+from image_syncer.registry.http.address_policy import ANYWHERE, Zone, reach_from
+from image_syncer.registry.http.dial import Dialer
+from image_syncer.registry.http.resolve import Resolver
+from image_syncer.registry.http.tls import TlsPolicy
+from image_syncer.registry.http.transport import Request, Transport
+from image_syncer.registry.http.urls import Origin
+from image_syncer.registry.settings import Limits
+
+Serve = Callable[..., Awaitable[int]]
+
+VERIFY = TlsPolicy("registry.example")
+QUICK = Limits(connect_seconds=1.0, stall_seconds=1.0)
+
+
+async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Talk about nothing until the client goes."""
+    await reader.read()
+    writer.close()
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    """Let every name mean *addresses* from now on; the names that were looked up are in what is returned."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        if not host.endswith(".example"):
+            return real(host, port, family, type, proto, flags)
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no digits")
+        asked.append(host)
+        return [entry for one in addresses for entry in real(one, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return asked
+
+
+@pytest.mark.parametrize("name", ["no.such.name.invalid", "a" * 64 + ".example", "a..example"])
+async def test_a_name_that_is_none_is_unknown(name: str) -> None:
+    """Trying again does not help, and the message names it."""
+    with pytest.raises(UnknownHost, match="there is no such registry"):
+        await Dialer(5.0, Resolver()).dial(Origin("http", name, 80), VERIFY, None, ANYWHERE)
+
+
+async def test_every_address_is_tried(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses does not hide the other."""
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    dialer, port = Dialer(5.0, Resolver()), await listen(hold)
+    connection = await dialer.dial(Origin("http", "registry.example", port), VERIFY, None, ANYWHERE)
+    assert not connection.is_closed
+    dialer.close()
+    assert connection.is_closed
+
+
+async def test_an_address_that_is_silent_delays_the_next_by_little(
+    listen: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken route to the first address is no reason to wait for all of the time."""
+    port = await listen(hold)
+    with socket.create_server(("127.0.0.2", port), backlog=0), socket.socket() as first, socket.socket() as second:
+        for filler in (first, second):  # A full backlog takes no further connection, and says nothing.
+            filler.setblocking(False)  # noqa: FBT003 - the library's name
+            filler.connect_ex(("127.0.0.2", port))
+        resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+        dialer = Dialer(5.0, Resolver())
+        async with asyncio.timeout(2):
+            await dialer.dial(Origin("http", "registry.example", port), VERIFY, None, ANYWHERE)
+        dialer.close()
+
+
+async def test_a_name_is_looked_up_once_a_minute(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten connections at once need one answer."""
+    asked = resolving(monkeypatch, "127.0.0.1")
+    dialer, origin = Dialer(5.0, Resolver()), Origin("http", "registry.example", await listen(hold))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(dialer.dial(origin, VERIFY, None, ANYWHERE))
+    await dialer.dial(origin, VERIFY, None, ANYWHERE)
+    dialer.close()
+    assert asked == ["registry.example"]
+
+
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])
+async def test_an_address_is_judged_after_its_name_was_looked_up(
+    listen: Serve, monkeypatch: pytest.MonkeyPatch, lean: bool
+) -> None:
+    """Whatever a name looks like, what it leads to counts, and one bad address among good ones is enough."""
+    resolving(monkeypatch, "192.0.2.1", "127.0.0.1")
+    connections: list[int] = []
+
+    async def talk(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        connections.append(1)
+
+    url = f"http://storage.example:{await listen(talk)}/"
+    reach = reach_from(Zone.PUBLIC, verified=False, private=None)
+    async with Transport(QUICK, {}, certificates=(), lean=lean) as transport:
+        for method in ("GET", "HEAD"):
+            with pytest.raises(ProtocolError, match=r"storage.example \(127\.0\.0\.1\): an address of this machine"):
+                async with transport.send(Request(method, url), tls=VERIFY, reach=reach):
+                    pass
+    assert not connections
+
+
+async def test_an_open_connection_is_not_lent_to_whom_may_not_go_there(
+    listen: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool must not be the way around the judgement of addresses."""
+    resolving(monkeypatch, "127.0.0.1")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    request = Request("GET", f"http://registry.example:{await listen(talk)}/")
+    async with Transport(QUICK, {}, certificates=()) as transport:
+        async with transport.send(request, tls=VERIFY) as response:
+            assert await response.read(10) == b""
+        with pytest.raises(ProtocolError, match="an address of this machine"):
+            async with transport.send(request, tls=VERIFY, reach=reach_from(Zone.PRIVATE, verified=True, private=True)):
+                pass
+
+
+async def test_a_name_lies_where_its_most_public_address_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has a public address beside a private one may not lead us inside."""
+    resolving(monkeypatch, "10.0.0.1", "192.0.2.1")
+    async with Transport(QUICK, {}, certificates=()) as transport:
+        assert await transport.zone("https://registry.example/v2/") is Zone.PUBLIC
+        assert await transport.zone("https://10.1.1.1/v2/") is Zone.PRIVATE
+        with pytest.raises(UnknownHost):
+            await transport.zone("https://no.such.name.invalid/")
+
+
+async def test_who_is_reached_through_a_proxy_is_judged_by_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy looks the name up; digits need no looking up."""
+    asked = resolving(monkeypatch, "10.0.0.1")
+    reach = reach_from(Zone.PUBLIC, verified=True, private=None)
+    async with Transport(QUICK, {"HTTPS_PROXY": "http://127.0.0.1:9"}, certificates=()) as transport:
+        assert await transport.zone("https://registry.example/") is Zone.PUBLIC
+        for host in ("169.254.169.254", "2130706434", "10.0.0.1", "[::ffff:10.0.0.1]", "x.localhost"):
+            with pytest.raises(ProtocolError, match="where this registry may not lead us"):
+                async with transport.send(Request("GET", f"https://{host}/"), tls=VERIFY, reach=reach):
+                    pass
+    assert not asked
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_handshake_has_its_bound(listen: Serve, method: str) -> None:
+    """A server that takes a connection and does not speak TLS is not available."""
+    async with Transport(QUICK, {}, certificates=()) as transport, asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="no connection within 1 s"):
+            async with transport.send(Request(method, f"https://127.0.0.1:{await listen(hold)}/"), tls=VERIFY):
+                pass

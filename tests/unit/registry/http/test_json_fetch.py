@@ -1,0 +1,102 @@
+"""Small public documents: bounded in size and time, never redirected, kept as long as their server says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from image_syncer.errors import InsecureConnection, ProtocolError, TooLarge, Unavailable
+from image_syncer.registry.http.json_fetch import Documents
+
+Serve = Callable[..., Awaitable[int]]
+Tunnel = Callable[[int], Awaitable[str]]
+
+
+@pytest.fixture
+async def documents(stack: AsyncExitStack) -> Documents:
+    """A reader without proxies that soon loses its patience."""
+    return await stack.enter_async_context(Documents({}, seconds=2.0))
+
+
+async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> str:
+    """Return the address of a server that gives *response* to everything."""
+
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return response()
+
+    return f"http://127.0.0.1:{await serve(handler)}/document"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Cache-Control": "public, max-age=19800, must-revalidate"}, 19800),
+        ({"Cache-Control": "Public, Max-Age=600", "Age": "100"}, 500),
+        ({"Cache-Control": "max-age=600", "Age": "700"}, 0),
+        ({"Cache-Control": "max-age=600", "Age": "-5"}, 600),
+        ({"Cache-Control": "no-store, max-age=600"}, 0),
+        ({"Cache-Control": "s-maxage=600, max-age=x"}, None),
+    ],
+)
+async def test_a_document_says_how_long_it_may_be_kept(
+    serve: Serve, documents: Documents, headers: dict[str, str], seconds: float | None
+) -> None:
+    """Of Cache-Control what concerns us, less what caches on the way have used up."""
+    document = await documents.get(await address(serve, lambda: web.Response(body=b"{}", headers=headers)), 2)
+    assert (document.content, document.max_age) == (b"{}", seconds)
+
+
+@pytest.mark.parametrize(("status", "error"), [(302, ProtocolError), (404, ProtocolError), (503, Unavailable)])
+async def test_only_200_is_a_document(serve: Serve, documents: Documents, status: int, error: type[Exception]) -> None:
+    """A redirect too: who may say where keys are is the configured address alone."""
+    url = await address(serve, lambda: web.Response(status=status, headers={"Location": "/elsewhere"}))
+    with pytest.raises(error, match=f"answers {status}"):
+        await documents.get(url, 10)
+
+
+async def test_a_document_is_bounded(serve: Serve, documents: Documents) -> None:
+    """One byte more is an error."""
+    with pytest.raises(TooLarge):
+        await documents.get(await address(serve, lambda: web.Response(body=b"123")), 2)
+
+
+async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: Documents) -> None:
+    """A server that drips never stalls, and is given up all the same."""
+
+    async def drip(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(100):
+            await response.write(b" ")
+            await asyncio.sleep(0.05)
+        return response
+
+    with pytest.raises(Unavailable, match=r"within 2 s"):
+        await documents.get(f"http://127.0.0.1:{await serve(drip)}/?key=hidden", 1000)
+
+
+async def test_tls_is_verified_on_loopback_too(serve: Serve, documents: Documents, server_tls: object) -> None:
+    """Keys from whoever has the port would let everybody in."""
+
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"{}")
+
+    with pytest.raises(InsecureConnection):
+        await documents.get(f"https://127.0.0.1:{await serve(handler, server_tls)}/", 10)
+
+
+async def test_proxies_and_authorities_of_the_environment_count(
+    serve: Serve, tunnel: Tunnel, server_tls: object, authority_file: Path
+) -> None:
+    """As for registries."""
+
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"{}")
+
+    proxy = await tunnel(await serve(handler, server_tls))
+    async with Documents({"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority_file)}) as documents:
+        assert (await documents.get("https://registry.example/keys", 10)).content == b"{}"

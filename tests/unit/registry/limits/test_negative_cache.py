@@ -1,0 +1,171 @@
+"""Registries that nobody can talk to for good are found out a few times, not once for each image."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+
+from image_syncer.app import Options, Syncer
+from image_syncer.cache import process_memories
+from image_syncer.errors import InsecureConnection, StoreError, UnknownHost
+from image_syncer.oci import Repository
+from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.sync.result import CopyResult, Outcome
+from image_syncer.testing import FakeRegistry, faults
+from image_syncer.testing.images import single
+from support.clients import FakeTime, client
+from support.runs import rule
+
+NOWHERE, STRANGER = "nowhere.example", "stranger.example"
+IMAGES = 200
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names that are looked up; one does not exist until it is taken from the test's hands."""
+    real, names = socket.getaddrinfo, list[str]()
+
+    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        if flags & socket.AI_NUMERICHOST or host not in {NOWHERE, STRANGER}:
+            return real(host, port, family, type, proto, flags)
+        names.append(host)
+        if host == NOWHERE:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real("127.0.0.1", port, type=socket.SOCK_STREAM)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return names
+
+
+async def mirrored(fake: FakeRegistry, target: str) -> list[CopyResult]:
+    """Copy 200 images of *fake* to as many repositories of the registry *target* in one run."""
+    fake.load("app", single("seed"), *(f"v{number}" for number in range(IMAGES)))
+    source = fake.repository("app")
+    rules = [rule(f"v{number}", Repository(target, f"copy/{number}"), source=source) for number in range(IMAGES)]
+    async with client(FakeTime(), limits=Options().limits) as registries:
+        syncer = Syncer(registries, Options(retries=1), process_memories(), rng=Random(1))
+        return list((await syncer.sync(rules)).results)
+
+
+@asynccontextmanager
+async def untrusted(context: ssl.SSLContext, connections: list[None]) -> AsyncGenerator[int]:
+    """Listen with a certificate that nobody trusts, and count *connections*; gives the port."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        connections.append(None)
+        try:
+            await writer.start_tls(context)
+        except OSError:
+            pass  # It is refused, which is what the test is about.
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_name_that_does_not_exist_is_looked_up_twice_for_200_images(looked_up: list[str]) -> None:
+    """All of them get the same error and the same remedy."""
+    async with FakeRegistry() as fake:
+        results = await mirrored(fake, NOWHERE)
+    assert len(looked_up) == 2
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    assert len(results) == IMAGES
+    ((reason, remedy),) = {(result.reason, result.remedy) for result in results}
+    assert reason is not None
+    assert reason.startswith(f"{NOWHERE}: there is no such registry")
+    assert remedy is not None
+    assert remedy.startswith("check its spelling")
+
+
+async def test_a_certificate_that_is_not_trusted_is_looked_at_twice_for_200_images(
+    looked_up: list[str], server_tls: ssl.SSLContext
+) -> None:
+    """And what to do about it stands beside each."""
+    connections = list[None]()
+    async with FakeRegistry() as fake, untrusted(server_tls, connections) as port:
+        results = await mirrored(fake, f"{STRANGER}:{port}")
+    assert len(connections) == 2
+    assert len(looked_up) <= 2
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    ((reason, remedy),) = {(result.reason, result.remedy) for result in results}
+    assert "its certificate is not trusted" in (reason or "")
+    assert f"set insecure: true for {STRANGER}:{port}" in (remedy or "")
+
+
+async def test_a_token_server_that_does_not_exist_is_looked_up_twice_for_200_rights(looked_up: list[str]) -> None:
+    """Each repository needs a token of its own, and nobody is there to give one."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="https://{NOWHERE}/token",service="s"'}
+    async with FakeRegistry() as fake, FakeRegistry() as target:
+        target.faults.add(faults.answer(401, headers=challenge))
+        results = await mirrored(fake, target.host)
+    assert 1 <= len(looked_up) <= 5  # Those that began before the second failure was known, some of them together.
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    ((reason, remedy),) = {(result.reason, result.remedy) for result in results}
+    assert reason is not None
+    assert reason.startswith(f"{NOWHERE}: there is no such registry")
+    assert remedy is not None
+
+
+async def test_a_name_that_exists_after_all_is_found_again(looked_up: list[str], fake_time: FakeTime) -> None:
+    """What was found out is believed for a while: a daemon goes on for years."""
+    async with client(fake_time) as registries:
+        source = registries.source(Repository(NOWHERE, "app"))
+        for _ in range(5):
+            with pytest.raises(UnknownHost):
+                await source.resolve("v1")
+        assert len(looked_up) == 2
+        fake_time.seconds += 4
+        with pytest.raises(UnknownHost):
+            await source.resolve("v1")
+        assert len(looked_up) == 3
+
+
+@pytest.fixture
+def fake_time() -> FakeTime:
+    """Return a clock that the test moves."""
+    return FakeTime()
+
+
+def test_one_failure_may_be_a_moments_mistake() -> None:
+    """From the second one on it is believed, each time twice as long, up to a minute."""
+    barrier, believed = Barrier(), list[float]()
+    for number in range(8):
+        barrier = barrier.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number, 100.0 * number)
+        believed.append(barrier.until - 100.0 * number)
+    assert believed == [float("-inf"), 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_failures_of_one_moment_are_one() -> None:
+    """However many looked at the same time."""
+    barrier = Barrier()
+    for _ in range(30):
+        barrier = barrier.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
+    assert (barrier.failures, barrier.closed(2.0)) == (1, None)
+    assert barrier.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).closed(3.0) is not None
+
+
+@pytest.mark.parametrize("failure", [UnknownHost("r.io: no", remedy="look"), InsecureConnection("r.io: bad", code="X")])
+def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureConnection) -> None:
+    """An exception that is raised in many tasks would grow a traceback of all of them."""
+    cause = OSError("why")
+    failure.__cause__ = cause
+    barrier = Barrier().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
+    told = barrier.closed(2.0)
+    assert isinstance(told, StoreError)
+    assert told is not failure
+    assert (type(told), told.message, told.remedy, told.code, told.__cause__) == (
+        type(failure),
+        failure.message,
+        failure.remedy,
+        failure.code,
+        cause,
+    )
+    assert barrier.closed(5.0) is None

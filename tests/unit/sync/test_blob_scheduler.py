@@ -1,0 +1,155 @@
+"""Where blobs go: read once, uploaded once per registry, mounted elsewhere, and what earlier runs knew."""
+
+import pytest
+
+from image_syncer.cache import MemoryKnowledge
+from image_syncer.errors import Denied, TagImmutable, Unavailable
+from image_syncer.oci import Repository
+from image_syncer.sync.result import Outcome
+from image_syncer.sync.rule import AllTags, Rule
+from image_syncer.sync.run import RunOptions
+from image_syncer.testing.images import Image, sharing, single
+from image_syncer.testing.memory_store import MemoryStores
+from support.runs import SOURCE, TARGET, rule, runner
+
+OTHER = Repository("target.test", "mirror/other")
+TARGETS = [Repository(f"target{number}.test", "mirror/app") for number in range(3)]
+LARGE = 300_000  # Bytes: more than what is read whole.
+
+
+@pytest.fixture
+def stores() -> MemoryStores:
+    """Empty stores."""
+    return MemoryStores()
+
+
+def image(name: str = "a") -> Image:
+    """Return an image with a small and a large layer."""
+    return single(name, layers=(1000, LARGE))
+
+
+LAYER = next(digest for digest, blob in image().blobs.items() if blob.size_bytes >= LARGE)
+
+
+async def test_one_read_serves_all_targets(stores: MemoryStores) -> None:
+    """Of k targets the source sees no more than of one: each manifest and each blob is read once."""
+    stores.store(SOURCE).load(image(), "v1")
+    results = await runner(stores)(rule("v1", *TARGETS))
+    assert [result.outcome for result in results.values()] == [Outcome.COPIED] * 3
+    source = stores.store(SOURCE)
+    assert (source.count("open"), source.count("manifest"), source.count("resolve")) == (3, 1, 1)
+    assert all(stores.store(target).count("push_blob") == 3 for target in TARGETS)
+    assert all(result.transferred.copied == image().size_bytes for result in results.values())
+
+
+async def test_a_target_that_fails_disturbs_no_other(stores: MemoryStores) -> None:
+    """Neither in the middle of a blob nor at a manifest; the others are copied by the same read."""
+    stores.store(SOURCE).load(image(), "v1")
+    stores.store(TARGETS[0]).fail("push_blob", LAYER, Denied("no"))
+    stores.store(TARGETS[1]).fail("push_manifest", "v1", Denied("no"))
+    results = await runner(stores)(rule("v1", *TARGETS))
+    outcomes = [results[f"{target}:v1"].outcome for target in TARGETS]
+    assert outcomes == [Outcome.FAILED, Outcome.FAILED, Outcome.COPIED]
+    assert (results[f"{TARGETS[0]}:v1"].side, results[f"{TARGETS[0]}:v1"].step) == ("target", "push blob")
+    assert stores.store(SOURCE).count("open", LAYER) == 1
+    assert stores.store(TARGETS[0]).count("push_manifest") == 0
+
+
+async def test_a_source_that_breaks_fails_every_target_of_that_image_alone(stores: MemoryStores) -> None:
+    """The reason names the source."""
+    stores.store(SOURCE).load(image("a"), "v1")
+    stores.store(SOURCE).load(image("b"), "v2")
+    stores.store(SOURCE).fail("open", LAYER, Unavailable("broke off"), times=3)
+    results = await runner(stores)(rule("v1", *TARGETS), rule("v2", *TARGETS))
+    for target in TARGETS:
+        failed, copied = results[f"{target}:v1"], results[f"{target}:v2"]
+        assert (failed.outcome, failed.side, failed.step) == (Outcome.FAILED, "source", "read blob")
+        assert copied.outcome is Outcome.COPIED
+
+
+async def test_two_rules_share_the_read_of_what_both_send(stores: MemoryStores) -> None:
+    """An image that two rules send to two places is one image."""
+    stores.store(SOURCE).load(image(), "v1")
+    await runner(stores)(rule("v1", TARGETS[0]), rule("v1", TARGETS[1]))
+    assert stores.store(SOURCE).count("open") == 3
+
+
+async def test_once_a_registry_mounts_it_is_not_asked_before_an_upload(stores: MemoryStores) -> None:
+    """The request for a mount tells as well whether the repository has the blob, and begins the upload if not."""
+    images = sharing("s", 12, shared=(100, 200, 300), own=(50,))
+    rules = list[Rule]()
+    for number, shared in enumerate(images):
+        repository = Repository("source.test", f"app{number}")
+        stores.store(repository).load(shared, "v1")
+        rules.append(rule("v1", Repository("target.test", f"mirror/app{number}"), source=repository))
+    await runner(stores)(*rules, options=RunOptions(width=2, retries=0))
+    uploads = len({digest for shared in images for digest in shared.blobs})
+    assert stores.count("push_blob") == uploads
+    asked = sum(store.count("has_blob") for store in stores)
+    assert asked < uploads / 2
+
+
+async def test_what_an_earlier_run_knew_spares_the_question(stores: MemoryStores) -> None:
+    """A blob that the registry got in another repository is mounted: no HEAD, no read."""
+    knowledge = MemoryKnowledge()
+    stores.store(SOURCE).load(image(), "v1")
+    await runner(stores, knowledge)(rule("v1", TARGET))
+    stores.store(SOURCE).operations.clear()
+    await runner(stores, knowledge)(rule("v1", OTHER))
+    other = stores.store(OTHER)
+    assert (other.count("mount"), other.count("has_blob"), other.count("push_blob")) == (3, 0, 0)
+    assert stores.store(SOURCE).count("open") == 0
+
+
+async def test_wrong_knowledge_heals_itself_inside_the_run(stores: MemoryStores) -> None:
+    """What the registry has collected since is uploaded, and from then on known where it really is."""
+    knowledge = MemoryKnowledge()
+    stores.store(SOURCE).load(image(), "v1")
+    await runner(stores, knowledge)(rule("v1", TARGET))
+    gone = stores.store(TARGET)
+    gone.blobs.clear()
+    gone.manifests.clear()
+    gone.tags.clear()
+    result = (await runner(stores, knowledge)(rule("v1", OTHER)))[f"{OTHER}:v1"]
+    assert (result.outcome, result.transferred.copied) == (Outcome.COPIED, image().size_bytes)
+    found = await knowledge.holders("target.test", list(image().blobs))
+    assert set(found.values()) == {OTHER}
+
+
+async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> None:
+    """A registry that does not mount may well have the blob in this very repository."""
+    knowledge = MemoryKnowledge()
+    for blob in image().blobs.values():
+        knowledge.placed(Repository("target.test", "never/there"), blob.descriptor)
+    stores.store(SOURCE).load(image(), "v1")
+    stores.store(TARGET).blobs |= image().blobs
+    result = (await runner(stores, knowledge)(rule("v1", TARGET)))[f"{TARGET}:v1"]
+    assert (result.outcome, result.transferred.existing) == (Outcome.COPIED, image().size_bytes)
+    assert stores.store(TARGET).count("push_blob") == 0
+
+
+@pytest.mark.parametrize(("many", "requests"), [(True, 2), (False, 6)])
+async def test_many_tags_go_by_one_request_where_that_is_taken(many: bool, requests: int, stores: MemoryStores) -> None:
+    """Of six tags on one manifest the first goes with it, the others together, or one by one."""
+    tags = [f"v{number}" for number in range(6)]
+    stores.store(SOURCE).load(image(), *tags)
+    target = stores.store(TARGET)
+    target.many_tags = many
+    results = await runner(stores)(rule(AllTags(), TARGET))
+    assert {result.outcome for result in results.values()} == {Outcome.COPIED}
+    assert target.tags == dict.fromkeys(tags, image().digest)
+    counted = target.count("push_manifest") + many * target.count("push_tags")
+    assert counted == requests
+
+
+async def test_a_tag_that_may_not_move_takes_no_other_with_it(stores: MemoryStores) -> None:
+    """Also where many are given at once."""
+    tags = [f"v{number}" for number in range(6)]
+    stores.store(SOURCE).load(image(), *tags)
+    target = stores.store(TARGET)
+    target.many_tags = True
+    target.fail("push_tags", None, TagImmutable("v3 is fixed"))
+    target.fail("push_manifest", "v3", TagImmutable("v3 is fixed"))
+    results = await runner(stores)(rule(AllTags(), TARGET))
+    failed = [name for name, result in results.items() if result.outcome is Outcome.FAILED]
+    assert failed == [f"{TARGET}:v3"]
