@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench_figures import Measured, Run, Statistics
 from bench_site import Ground, PrivateCa, Site
-from image_syncer.testing.slow_line import FAR, Line
+from image_syncer.testing.slow_line import FAR, RelayLine
 from lab import clean_environment, measure, refuses
 from seeding import Seeder
 from workloads import Ends, Job, Workload
@@ -96,7 +96,7 @@ class Bout:
 
     def counted(self, program: Program) -> Run:
         """Run *program* once more, where requests are logged and bytes counted; its time counts for nothing."""
-        ground = replace(self._ground, line=Line())
+        ground = replace(self._ground, line=RelayLine())
         with ExitStack() as stack:
             [source] = stack.enter_context(ground.beside([self._source]))
             kept = stack.enter_context(ground.beside(self._kept))

@@ -11,7 +11,7 @@ from ssl import SSLContext, create_default_context
 import trustme
 
 from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
-from image_syncer.testing.slow_line import Line, SlowLine
+from image_syncer.testing.slow_line import RelayLine, SlowLine
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only asked how much room there is
 _ROOM_BYTES = 8 * 1024**3  # Two registries and what programs write, several times over.
@@ -100,7 +100,7 @@ class Ground:
 
     directory: Path
     ca: PrivateCa | None
-    line: Line | None
+    line: RelayLine | None
 
     @property
     def profile(self) -> DockerProfile:

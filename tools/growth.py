@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.subprocess_helper import HelperProcess
 from lab import Cost, clean_environment, measure, our_command
 
 _MIB = 1024 * 1024
@@ -64,7 +64,9 @@ def _plan(tags: int, directory: Path) -> Grown:
         return Grown("plan (--dry-run)", tags, cost, asked, None)
 
 
-def _sync(source: Child, target: Child, directory: Path, *options: str, runs: int = 1) -> tuple[Cost, tuple[int, int]]:
+def _sync(
+    source: HelperProcess, target: HelperProcess, directory: Path, *options: str, runs: int = 1
+) -> tuple[Cost, tuple[int, int]]:
     """Return the run in the middle, and what each of them asked on average."""
     rules = directory / "growth.yaml"
     rules.write_text(f"{_host(source)}/{_REPOSITORY}: {_host(target)}/{_REPOSITORY}\n", encoding="utf-8")
@@ -77,17 +79,17 @@ def _sync(source: Child, target: Child, directory: Path, *options: str, runs: in
 
 
 @contextmanager
-def _registry(tags: int, *, known: bool) -> Generator[Child]:
-    child = Child(Path(__file__).with_name("tag_server.py"), [str(tags), "1" if known else "0"])
+def _registry(tags: int, *, known: bool) -> Generator[HelperProcess]:
+    child = HelperProcess(Path(__file__).with_name("tag_server.py"), [str(tags), "1" if known else "0"])
     try:
         yield child
     finally:
         child.stop()
 
 
-def _host(registry: Child) -> str:
+def _host(registry: HelperProcess) -> str:
     return f"127.0.0.1:{registry.ready['port']}"
 
 
-def _asked(source: Child, target: Child) -> tuple[int, int]:
+def _asked(source: HelperProcess, target: HelperProcess) -> tuple[int, int]:
     return source.ask()["requests"], target.ask()["requests"]

@@ -14,18 +14,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 
-from image_syncer.cache import Memories, process_memories
-from image_syncer.cache.backend import Archive, Shelf
-from image_syncer.cache.persistent import run_memories
-from image_syncer.concurrency.taskpool import Stop, alongside
+from image_syncer.cache import Caches, in_memory
+from image_syncer.cache.backend import CacheBackend, LazyBackend
+from image_syncer.cache.persistent import for_run
+from image_syncer.concurrency.taskpool import Shutdown, background
 from image_syncer.oci import Descriptor, Index, Manifest, Platform, PlatformFilter, RawManifest, Reference, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.limits.retry import RetryPolicy
-from image_syncer.registry.observer import Watcher
+from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Ceiling, Limits, Timeouts
+from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
@@ -52,13 +52,13 @@ class Options:
     queue to come back from.
     """
 
-    access: tuple[Access, ...] = ()
+    access: tuple[RegistryAccount, ...] = ()
     proc: int = 5
     retries: int = 2
     drain_seconds: float = 10.0
     environment: Mapping[str, str] | None = None
     home: Path | None = None
-    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
+    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     state: str | None = field(default=None, repr=False)
     keep: timedelta = timedelta(days=30)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -99,8 +99,8 @@ class Inspection:
 class _Order:
     """What a run is to do, and the wish to end it early."""
 
-    stop: Stop
-    execute: Callable[[Run, Stop], Awaitable[None]]
+    stop: Shutdown
+    execute: Callable[[Run, Shutdown], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class _Burst:
 class Syncer:
     """Plans, copies and looks. Get one from `open_app`."""
 
-    def __init__(self, registries: Registries, options: Options, memories: Memories, *, rng: Random) -> None:
+    def __init__(self, registries: Registries, options: Options, memories: Caches, *, rng: Random) -> None:
         self._registries = registries
         self._options = options
         self._memories = memories
@@ -137,7 +137,7 @@ class Syncer:
         dry_run: bool = False,
         force: bool = False,
         observer: Observer | None = None,
-        stop: Stop | None = None,
+        stop: Shutdown | None = None,
     ) -> RunResult:
         """Bring every target up to date; failures are in the result, not raised.
 
@@ -155,7 +155,7 @@ class Syncer:
         platforms: PlatformFilter | None = None,
         force: bool = False,
         observer: Observer | None = None,
-        stop: Stop | None = None,
+        stop: Shutdown | None = None,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
@@ -208,8 +208,8 @@ class Syncer:
             if not burst.users and self._burst is burst:
                 self._burst = None
 
-    def _stop(self) -> Stop:
-        return Stop(drain_seconds=self._options.drain_seconds)
+    def _stop(self) -> Shutdown:
+        return Shutdown(drain_seconds=self._options.drain_seconds)
 
     def _run_options(self, *, force: bool, dry_run: bool = False) -> RunOptions:
         timeouts = self._options.timeouts
@@ -218,20 +218,20 @@ class Syncer:
         )
 
     @asynccontextmanager
-    async def _without_waits_after(self, stop: Stop) -> AsyncGenerator[None]:
+    async def _without_waits_after(self, stop: Shutdown) -> AsyncGenerator[None]:
         """Within the context, end all waits for registries once *stop* is requested: nobody knows how long they are."""
 
         async def end_waits() -> None:
             await stop.requested.wait()
             self._registries.end_waits()
 
-        async with alongside(end_waits()):
+        async with background(end_waits()):
             try:
                 yield
             finally:
                 self._registries.resume_waits()
 
-    async def _settle(self, stop: Stop) -> Sequence[str]:
+    async def _settle(self, stop: Shutdown) -> Sequence[str]:
         """Write down what is only noted and return what people should know; in some seconds, where we must end now."""
         limit = asyncio.timeout(None)
 
@@ -240,7 +240,7 @@ class Syncer:
             limit.reschedule(asyncio.get_running_loop().time() + _LAST_NOTES_SECONDS)
 
         try:
-            async with alongside(hurry()), limit:
+            async with background(hurry()), limit:
                 return await self._memories.settle()
         except TimeoutError:
             if not limit.expired():
@@ -284,9 +284,9 @@ class Syncer:
 @asynccontextmanager
 async def open_app(
     options: Options | None = None,
-    memories: Memories | None = None,
+    memories: Caches | None = None,
     *,
-    watcher: Watcher | None = None,
+    watcher: RegistryObserver | None = None,
 ) -> AsyncGenerator[Syncer]:
     """Build everything for *options*, hand out the `Syncer`, and close every connection at the end.
 
@@ -306,28 +306,28 @@ async def open_app(
             registries.watcher = watcher
         await stack.enter_async_context(registries)
         if memories is None and options.state is not None:
-            memories = await stack.enter_async_context(run_memories(_shelf(options.state, options.keep)))
-        memories = memories or process_memories()
+            memories = await stack.enter_async_context(for_run(_shelf(options.state, options.keep)))
+        memories = memories or in_memory()
         registries.journal = memories.uploads
         yield Syncer(registries, options, memories, rng=rng)
 
 
-def _shelf(state: str, keep: timedelta) -> Shelf:
+def _shelf(state: str, keep: timedelta) -> LazyBackend:
     """Return the archive in *state*, of which nothing is imported before it is opened."""
 
     def is_new() -> bool:
         return "://" not in state and not Path(state).expanduser().exists()
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Archive]:
+    async def opened() -> AsyncGenerator[CacheBackend]:
         open_archive = await asyncio.to_thread(_archive_opener)
         async with open_archive(state, keep=keep) as archive:
             yield archive
 
-    return Shelf(opened, is_new)
+    return LazyBackend(opened, is_new)
 
 
-def _archive_opener() -> Callable[..., AbstractAsyncContextManager[Archive]]:
+def _archive_opener() -> Callable[..., AbstractAsyncContextManager[CacheBackend]]:
     # Hundreds of milliseconds, which a run that needs no history does not pay.
     from image_syncer.state import open_archive  # noqa: PLC0415
 

@@ -105,7 +105,7 @@ class Stores(Protocol):
         ...
 
 
-class Knowledge(Protocol):
+class BlobLocations(Protocol):
     """Where blobs are believed to be: which repository of a target registry got one last.
 
     It may be wrong, old or empty, which costs requests and nothing else; so no method raises.
@@ -140,7 +140,7 @@ class Confirmed:
     written: bool
 
 
-class History(Protocol):
+class DigestCache(Protocol):
     """What earlier runs found and wrote. Like `Knowledge` it may be wrong or empty, and no method raises."""
 
     async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
@@ -164,7 +164,7 @@ class History(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class UploadCheckpoint:
     """An upload that was begun: its *location*, and how many bytes the registry had of it."""
 
     location: str = field(repr=False)  # Whoever has it may write there.
@@ -174,11 +174,11 @@ class Unfinished:
 class UploadJournal(Protocol):
     """Uploads that did not end. Like `Knowledge` it may be wrong or empty, and no method raises."""
 
-    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of the blob *digest* to *repository* has come."""
         ...
 
-    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one."""
         ...
 

@@ -4,12 +4,12 @@ import time
 
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
-from image_syncer.testing.slow_line import Line, SlowLine
+from image_syncer.testing.slow_line import RelayLine, SlowLine
 from support.command_line import CommandLine, wait_until
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB
-LINE = Line(bytes_per_second=8 * MIB)
+LINE = RelayLine(bytes_per_second=8 * MIB)
 EARLY_BYTES = MIB // 2
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from image_syncer.errors import CopyFailed, Denied
-from image_syncer.jobs import CopyJob, CopyRequest, Jobs, JobStatus, JobView, open_jobs
+from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobStatus, JobView, open_jobs
 from image_syncer.oci import Digest
 from image_syncer.testing.postgres import PASSWORD, Postgres
 from image_syncer.testing.servers import free_port
@@ -30,7 +30,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def jobs(store: dict[str, str], cli: CommandLine) -> AsyncGenerator[Jobs]:
+async def jobs(store: dict[str, str], cli: CommandLine) -> AsyncGenerator[JobQueue]:
     """Return the queue of the daemon whose file is d.yaml."""
     cli.write("d.yaml", daemon(store))
     async with open_jobs(store.get("url") or f"{store['path']}/jobs.db") as opened:
@@ -62,7 +62,7 @@ def is_over(view: JobView) -> bool:
     return view.status not in {JobStatus.WAITING, JobStatus.RUNNING}
 
 
-async def failed(jobs: Jobs, *requests: CopyRequest) -> list[int]:
+async def failed(jobs: JobQueue, *requests: CopyRequest) -> list[int]:
     """Return dead letters."""
     ids = [await queued(jobs, request) for request in requests]
     async with working(jobs, Hands(refuse)):
@@ -71,7 +71,7 @@ async def failed(jobs: Jobs, *requests: CopyRequest) -> list[int]:
     return ids
 
 
-async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: Jobs, cli: CommandLine) -> None:
+async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: JobQueue, cli: CommandLine) -> None:
     """One line each where nobody looks at a terminal, without colours; then how many there are of all."""
     [dead] = await failed(jobs, wanted("app:1"))
     waiting = await queued(jobs, wanted("app:2"))
@@ -89,7 +89,7 @@ async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: 
     assert lines[4] == ["in", "all:", "2", "waiting,", "1", "failed"]
 
 
-async def test_a_listing_can_be_narrowed_and_continued(jobs: Jobs, cli: CommandLine) -> None:
+async def test_a_listing_can_be_narrowed_and_continued(jobs: JobQueue, cli: CommandLine) -> None:
     """By status, by kind, and page by page; the last page says that it is the last."""
     await failed(jobs, wanted("dead:1"))
     ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(3)]
@@ -107,7 +107,7 @@ async def test_a_listing_can_be_narrowed_and_continued(jobs: Jobs, cli: CommandL
     }  # fmt: skip
 
 
-async def test_show_tells_all_that_is_known(jobs: Jobs, cli: CommandLine) -> None:
+async def test_show_tells_all_that_is_known(jobs: JobQueue, cli: CommandLine) -> None:
     """What it does and for whom, what went wrong, when it is tried again, and its steps."""
 
     async def rest(_job: CopyJob) -> None:
@@ -127,7 +127,7 @@ async def test_show_tells_all_that_is_known(jobs: Jobs, cli: CommandLine) -> Non
     assert [step["what"] for step in facts["steps"]] == ["deferred", "started", "deferred_for_retry"]
 
 
-async def test_a_dead_letter_is_retried_and_what_cannot_be_says_why(jobs: Jobs, cli: CommandLine) -> None:
+async def test_a_dead_letter_is_retried_and_what_cannot_be_says_why(jobs: JobQueue, cli: CommandLine) -> None:
     """Each job has its answer; one refusal makes the exit code 1 and hinders no other."""
     again, joined = await failed(jobs, wanted("app:1"), wanted("app:2"))
     await queued(jobs, wanted("app:2"))
@@ -151,7 +151,7 @@ async def test_a_dead_letter_is_retried_and_what_cannot_be_says_why(jobs: Jobs, 
     assert (view.status, view.attempts) == (JobStatus.WAITING, 0)
 
 
-async def test_all_dead_letters_are_retried_at_once(jobs: Jobs, cli: CommandLine) -> None:
+async def test_all_dead_letters_are_retried_at_once(jobs: JobQueue, cli: CommandLine) -> None:
     """And a second time there is none, which is no failure."""
     ids = await failed(jobs, *(wanted(f"app:{number}") for number in range(3)))
     await queued(jobs, wanted("app:0"))
@@ -163,7 +163,7 @@ async def test_all_dead_letters_are_retried_at_once(jobs: Jobs, cli: CommandLine
     assert await told(cli, "retry", "--failed") == {"jobs": [{"id": ids[0], "result": "merged", "status": None}]}
 
 
-async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: Jobs, cli: CommandLine) -> None:
+async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: JobQueue, cli: CommandLine) -> None:
     """Beside the worker that runs it, which holds the embedded store for itself; then it is over, and stays so."""
     answered = asyncio.Event()
 
@@ -188,7 +188,7 @@ async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: Jobs, c
     assert json.loads(again.stdout)["jobs"] == [{"id": running, "result": "refused", "status": "cancelled"}]
 
 
-async def test_showing_what_does_not_exist_is_one_line(jobs: Jobs, cli: CommandLine) -> None:
+async def test_showing_what_does_not_exist_is_one_line(jobs: JobQueue, cli: CommandLine) -> None:
     """Exit code 1."""
     done = await call(cli, "show", "7")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "image-syncer: there is no job 7\n")

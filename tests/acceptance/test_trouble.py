@@ -15,7 +15,7 @@ from image_syncer.testing import profiles
 from image_syncer.testing.accounts import PULL, Account, Accounts
 from image_syncer.testing.fake_registry import FakeRegistry, Profile
 from image_syncer.testing.images import single
-from image_syncer.testing.profile import Quota
+from image_syncer.testing.profile import QuotaProfile
 from support.command_line import CommandLine, wait_until
 
 FILES = ("--auth", "auth.yaml", "--images", "images.yaml")
@@ -301,7 +301,7 @@ def test_a_time_that_is_none_is_said_before_anything_is_contacted(
 @pytest.mark.parametrize("patience", ["1s", "5m"])
 def test_a_used_up_quota_is_waited_for_or_told(cli: CommandLine, target: FakeRegistry, patience: str) -> None:
     """Who has no patience sees what to do; who has sees how long it takes, and gets everything. Nobody is refused."""
-    hub = replace(profiles.DOCKER_HUB, quota=Quota(2, 8), blobs_elsewhere=False)
+    hub = replace(profiles.DOCKER_HUB, quota=QuotaProfile(2, 8), blobs_elsewhere=False)
     with FakeRegistry.in_thread(hub) as source:
         for number in range(3):
             source.load("team/app", single(f"app{number}"), f"v{number}")

@@ -12,12 +12,12 @@ import pytest
 from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.backend import Events, Health, Runs
-from image_syncer.daemon.event_recorder import RuleBook
+from image_syncer.daemon.event_recorder import LiveConfig
 from image_syncer.daemon.registries import named_registries
 from image_syncer.daemon.services import options_of
-from image_syncer.jobs import CopyJob, Handlers, Jobs, RuleJob, WorkerOptions, open_jobs
+from image_syncer.jobs import CopyJob, Handlers, JobQueue, RuleJob, WorkerOptions, open_jobs
 from image_syncer.oci import Repository
-from image_syncer.registry.settings import Access, Ceiling, Credential
+from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount
 from image_syncer.server.backend import BackendUnavailable, Slice
 from image_syncer.state import EventStatus, ImageFilter, NewEvent, NewRun, State, Trigger, open_state
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
@@ -33,7 +33,7 @@ class Memory:
 
     file: Path
     state: State
-    jobs: Jobs
+    jobs: JobQueue
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
         Rule("one", Repository("b.test", "app"), AllTags(), (RuleTarget(Repository("c.test", "app")),)),
         Rule("two", SourcePattern.of("c.test", "**"), AllTags(), (TargetTemplate.of("d.test", "{repository}"),)),
     ]
-    access = (Access("a.test", insecure=True), Access("c.test/team", Credential("alice", "hunter2")))
-    options = Options(access, proc=3, ceilings={"d.test": Ceiling(transfers=2, requests=7)})
-    found = named_registries(RuleBook(tuple(rules), options, {"c.test": 4}))
+    access = (RegistryAccount("a.test", insecure=True), RegistryAccount("c.test/team", Credential("alice", "hunter2")))
+    options = Options(access, proc=3, ceilings={"d.test": HostLimits(transfers=2, requests=7)})
+    found = named_registries(LiveConfig(tuple(rules), options, {"c.test": 4}))
     assert [(view.host, view.source, view.target, view.logins, view.insecure) for view in found] == [
         ("a.test", False, False, [], True),
         ("b.test", True, False, [], False),
@@ -115,5 +115,5 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
 
 def test_the_ceilings_of_the_file_hold_in_the_daemon() -> None:
     """Whichever dialect it is."""
-    ceilings = {"a.test": Ceiling(transfers=2)}
+    ceilings = {"a.test": HostLimits(transfers=2)}
     assert options_of(Configuration((), (), ceilings=ceilings)).ceilings == ceilings

@@ -11,9 +11,9 @@ import pytest
 import structlog
 
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.event_recorder import Intake, RuleBook
+from image_syncer.daemon.event_recorder import EventRecorder, LiveConfig
 from image_syncer.events import PushEvent
-from image_syncer.jobs import JobFilter, Jobs, open_jobs
+from image_syncer.jobs import JobFilter, JobQueue, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.state import EventFilter, EventStatus, State, open_state
 from image_syncer.state.event_log import CLAIM_SECONDS
@@ -28,8 +28,8 @@ class Bench:
     """What an event passes through."""
 
     state: State
-    jobs: Jobs
-    intake: Intake
+    jobs: JobQueue
+    intake: EventRecorder
     dispatcher: Dispatcher
 
 
@@ -41,10 +41,10 @@ def now() -> datetime:
 @asynccontextmanager
 async def bench(folder: Path, *, tick_seconds: float | None = None) -> AsyncGenerator[Bench]:
     """Open state and queue in *folder*."""
-    book, arrived = RuleBook((RULE,)), asyncio.Event()
+    book, arrived = LiveConfig((RULE,)), asyncio.Event()
     async with open_state(str(folder / "state.db")) as state, open_jobs(str(folder / "jobs.db")) as jobs:
         dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=tick_seconds)
-        yield Bench(state, jobs, Intake(state.events, book, arrived, now), dispatcher)
+        yield Bench(state, jobs, EventRecorder(state.events, book, arrived, now), dispatcher)
 
 
 async def test_an_event_is_a_row_before_it_is_answered_and_a_job_afterwards(tmp_path: Path) -> None:

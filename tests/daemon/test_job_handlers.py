@@ -11,9 +11,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options
-from image_syncer.daemon.event_recorder import RuleBook
-from image_syncer.daemon.reconciler import Leftovers
-from image_syncer.daemon.services import Parts, chance, handlers_of, now
+from image_syncer.daemon.event_recorder import LiveConfig
+from image_syncer.daemon.reconciler import Reconciler
+from image_syncer.daemon.services import Services, chance, handlers_of, now
 from image_syncer.daemon.syncer_handle import open_connections
 from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import PlatformFilter
@@ -34,7 +34,7 @@ POLICY = JobRetryPolicy(attempts=3, first_wait=0.1, longest_wait=0.2, attempts_i
 class Bench:
     """A worker, and the registries between which it copies."""
 
-    parts: Parts
+    parts: Services
     source: FakeRegistry
     target: FakeRegistry
 
@@ -73,7 +73,7 @@ async def bench(folder: Path, registries: Options | None = None) -> AsyncGenerat
         open_connections(registries or Options(retries=0)) as connections,
         asyncio.TaskGroup() as group,
     ):
-        parts = Parts(state, jobs, connections, RuleBook(()), Metrics(CollectorRegistry()), chance())
+        parts = Services(state, jobs, connections, LiveConfig(()), Metrics(CollectorRegistry()), chance())
         group.create_task(jobs.run_worker(handlers_of(parts, POLICY), options, stop=stop, rng=parts.rng))
         yield Bench(parts, source, target)
         stop.set()
@@ -220,15 +220,15 @@ async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Pa
         gone, _ = await jobs.request_copies(copies)
         assert gone is not None
         assert await jobs.cancel(gone)
-        assert await Leftovers(state, jobs, now).settle() == 0
-        assert await Leftovers(state, jobs, lambda: now() + timedelta(hours=1)).settle() == 1
+        assert await Reconciler(state, jobs, now).settle() == 0
+        assert await Reconciler(state, jobs, lambda: now() + timedelta(hours=1)).settle() == 1
         found = await state.runs.get(run)
         assert found is not None
         assert (found.counts[Outcome.SKIPPED], found.finished_at) == (1, None)
         assert await state.open_copies.of_run(run) == [(str(copies[1].source), str(copies[1].target))]
 
 
-async def begun(parts: Parts, job: int) -> int:
+async def begun(parts: Services, job: int) -> int:
     """Return how often *job* was begun."""
     found = await parts.jobs.show(job)
     assert found is not None

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from image_syncer.config.model import TokenClaims
 from image_syncer.daemon.jwks import IssuerKeys, token_check
 from image_syncer.events.oidc import GOOGLE_ISSUERS, GOOGLE_KEYS, Jwt
-from image_syncer.registry.http.json_fetch import Documents
+from image_syncer.registry.http.json_fetch import JsonFetcher
 from image_syncer.server.backend import BackendUnavailable
 from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer
 
@@ -51,7 +51,7 @@ class Bench:
 async def bench() -> AsyncGenerator[Bench]:
     """An issuer with the key k1 that nobody has asked yet."""
     clock = Clock()
-    async with open_issuer() as issuer, Documents({}, seconds=10.0) as documents:
+    async with open_issuer() as issuer, JsonFetcher({}, seconds=10.0) as documents:
         yield Bench(issuer, IssuerKeys(documents, clock), clock)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.daemon.retention import Upkeep
+from image_syncer.daemon.retention import Retention
 from image_syncer.state import NewEvent, NewRun, RunEnd, State, Trigger, open_state
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ async def test_what_is_older_than_the_time_to_keep_goes(
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - age)
         with pytest.raises(Enough):
-            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
         assert await left(state) == events_and_runs
 
 
@@ -69,7 +69,7 @@ async def test_it_is_done_a_minute_after_the_start_and_then_every_hour(tmp_path:
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - KEEP + timedelta(minutes=30))
         with pytest.raises(Enough):
-            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
         assert time.pauses == [60, 3600, 3600, 3600]
         assert await left(state) == (1, 10)
 
@@ -81,6 +81,6 @@ async def test_a_database_that_is_down_only_postpones_it(tmp_path: Path) -> None
     async with open_state(str(file)) as state:
         await fill(state, START - KEEP)
         with pytest.raises(Enough):
-            await Upkeep(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
         assert time.pauses == [60, 60, 3600]
         assert await left(state) == (1, 10)

@@ -20,7 +20,7 @@ from image_syncer.errors import ImageSyncerError, Side
 from image_syncer.events import DIALECTS
 from image_syncer.events.notification import Malformed
 from image_syncer.events.payload import is_form, parse_form, payload
-from image_syncer.events.signatures import Basic, Bearer, Delivery, Hmac, verify
+from image_syncer.events.signatures import Basic, Bearer, Hmac, SignedDelivery, verify
 from image_syncer.oci import Digest, Index, PlatformFilter, RawManifest, Reference, Repository, media_type
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.oci.reference import split_reference
@@ -30,8 +30,8 @@ from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges,
 from image_syncer.registry.auth.docker_config import parse_login_file
 from image_syncer.registry.blobs.download import content_range
 from image_syncer.registry.blobs.upload_session import held_bytes
-from image_syncer.registry.endpoint import Answer
-from image_syncer.registry.error_mapping import Asked, Refusal, failure, parse_retry_after
+from image_syncer.registry.endpoint import BufferedResponse
+from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
 from image_syncer.registry.http.address_policy import zone_of_host
 from image_syncer.registry.http.body import BrokenBody, Chunked
 from image_syncer.registry.http.head import Head, NotHttp, header_fields, request_head, take_head
@@ -39,7 +39,7 @@ from image_syncer.registry.http.messages import Headers, Request, Response
 from image_syncer.registry.http.urls import join, origin_of, shown
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.listing import next_link
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.sync.platform_filter import kept_entries, rewrite_index
 from image_syncer.telemetry import as_json, as_text, mask_secrets
 from image_syncer.text import printable
@@ -141,7 +141,7 @@ def refusal(data: bytes) -> None:
     for status in (301, 400, 401, 403, 404, 409, 413, 416, 429, 500, 503):
         for upload, named in ((False, False), (True, False), (False, True)):
             asked = Asked("r.io/a:1", "r.io", upload=upload, manifest=named)
-            error = failure(asked, Refusal(status, data))
+            error = failure(asked, ErrorResponse(status, data))
             assert str(error).isprintable()
             assert len(error.message) < 1000
 
@@ -166,7 +166,7 @@ def ranges(data: bytes) -> None:
         assert 0 <= found.first <= found.last < (found.total or 10**18)
         total = "*" if found.total is None else found.total
         assert content_range(f"bytes {found.first}-{found.last}/{total}") == found
-    held = held_bytes(Answer(204, Headers([("Range", written)]), "https://registry.example/"))
+    held = held_bytes(BufferedResponse(204, Headers([("Range", written)]), "https://registry.example/"))
     assert held is None or 1 < held <= 10**18
 
 
@@ -190,7 +190,7 @@ def token(data: bytes) -> None:
 
     held: list[_Told] = []
 
-    async def grant(access: Access) -> None:
+    async def grant(access: RegistryAccount) -> None:
         who = Authenticator("registry.example", access, ask, token_bytes=65536, clock=Clock())
         who.learn(preferred(parse_challenges([text(header)])), "https://registry.example/v2/", ("repository:a:pull",))
         with suppress(ImageSyncerError):
@@ -199,7 +199,7 @@ def token(data: bytes) -> None:
         assert not held  # Each answer is let go of, whatever was in it.
 
     for credential in (None, Credential("user", "password"), Credential(identity_token="token")):
-        asyncio.run(grant(Access("registry.example", credential)))
+        asyncio.run(grant(RegistryAccount("registry.example", credential)))
 
 
 def configuration(data: bytes) -> None:
@@ -234,7 +234,7 @@ def proof(data: bytes) -> None:
     value = header.decode("latin-1")
     for name in ("authorization", "x-hub-signature-256", "x-gitea-signature"):
         for check in _CHECKS:
-            assert not verify([check], Delivery({name: value}, body)).passed
+            assert not verify([check], SignedDelivery({name: value}, body)).passed
 
 
 def logins(data: bytes) -> None:

@@ -11,7 +11,7 @@ import pytest
 from image_syncer.testing import Blob, FakeRegistry, Image, Profile, faults, profiles
 from image_syncer.testing.cut_line import CutLine
 from image_syncer.testing.images import single
-from image_syncer.testing.relay import Line
+from image_syncer.testing.relay import RelayLine
 from image_syncer.testing.servers import DockerRegistry
 from image_syncer.testing.slow_line import SlowLine
 from support.command_line import CommandLine
@@ -117,8 +117,8 @@ def test_the_next_process_goes_on_where_one_was_killed(cli: CommandLine, profile
     """Where uploads survive; elsewhere it begins again, and that is all."""
     with fake_with(profiles.OCI, IMAGE) as source, fake_with(profile) as target:
         source.load("app", SMALL, "small")
-        upward = Line(bytes_per_second=8 * MIB)
-        with SlowLine(target.host, upward) as line, SlowLine(source.host, Line()) as reading:
+        upward = RelayLine(bytes_per_second=8 * MIB)
+        with SlowLine(target.host, upward) as line, SlowLine(source.host, RelayLine()) as reading:
             kill_and_rerun(cli, reading.host, line.host, line)
             sent, read = line.carried().to_server, reading.carried().to_client
         assert target.content("app").blobs >= {BLOB.digest}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.jobs import Jobs, open_jobs
+from image_syncer.jobs import JobQueue, open_jobs
 from image_syncer.testing.postgres import Postgres
 
 
@@ -19,7 +19,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def jobs(url: str) -> AsyncGenerator[Jobs]:
+async def jobs(url: str) -> AsyncGenerator[JobQueue]:
     """Return an empty queue in a store of each kind."""
     async with open_jobs(url) as opened:
         yield opened

@@ -11,9 +11,9 @@ from random import Random
 import pytest
 from procrastinate.jobs import Status
 
-from image_syncer.jobs import CopyJob, Jobs, JobStatus, JobsUnavailable, JobView, StoreOptions, open_jobs
-from image_syncer.jobs.attempts import Tries
-from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs import CopyJob, JobQueue, JobStatus, JobsUnavailable, JobView, StoreOptions, open_jobs
+from image_syncer.jobs.attempts import Attempts
+from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.worker import Supervisor
@@ -26,17 +26,17 @@ _PATIENT = StoreOptions(busy=0.3, patience=30.0)
 
 
 @pytest.fixture
-async def keeper(url: str, jobs: Jobs) -> AsyncGenerator[Jobkeeper]:
+async def keeper(url: str, jobs: JobQueue) -> AsyncGenerator[FencedJobManager]:
     """Return a second hand on the store of *jobs*, for what a worker would do."""
     path = url.removeprefix("sqlite:///")
     connector = postgres_connector(url, 2, 5.0) if path == url else SqliteConnector(Path(path))
     await connector.open_async()
-    yield Jobkeeper(connector, patience=5.0)
+    yield FencedJobManager(connector, patience=5.0)
     await connector.close_async()
 
 
 @pytest.mark.slow
-async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: Jobs) -> None:
+async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: JobQueue) -> None:
     """A kill -9 in the middle of five copies: another worker does all five, without anybody's help."""
     ids = sorted([await queued(jobs, wanted(f"app{number}:1")) for number in range(5)])
     async with running("work", url) as process:
@@ -52,7 +52,7 @@ async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: Jobs) 
 
 
 @pytest.mark.slow
-async def test_what_was_accepted_survives_a_kill(url: str, jobs: Jobs) -> None:
+async def test_what_was_accepted_survives_a_kill(url: str, jobs: JobQueue) -> None:
     """An id that was handed out is a job that is there, whatever happens to the process next."""
     async with running("ask", url) as process:
         accepted = await said(process, "accepted", 200)
@@ -62,7 +62,7 @@ async def test_what_was_accepted_survives_a_kill(url: str, jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("same_worker", [True, False])
 async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
-    jobs: Jobs, keeper: Jobkeeper, same_worker: bool
+    jobs: JobQueue, keeper: FencedJobManager, same_worker: bool
 ) -> None:
     """A paused worker was taken for dead; what it then reports ends no later try, be it another's or its own."""
     job_id = await queued(jobs, wanted())
@@ -78,7 +78,7 @@ async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: Jobs, keeper: Jobkeeper) -> None:
+async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: JobQueue, keeper: FencedJobManager) -> None:
     """It was pruned, but its job is still its own: the work counts and is not done twice."""
     job_id = await queued(jobs, wanted())
     job = await keeper.fetch_job(None, await keeper.register_worker())
@@ -88,7 +88,7 @@ async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: Jobs, ke
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: Jobs, keeper: Jobkeeper) -> None:
+async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: JobQueue, keeper: FencedJobManager) -> None:
     """A worker that was silent too long goes on after its next beat; until then it gets nothing."""
     worker = await keeper.register_worker()
     await keeper.prune_stalled_workers(-1)
@@ -98,7 +98,7 @@ async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: Jobs, keeper: Jobke
     assert await keeper.fetch_job(None, worker) is not None
 
 
-async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: Jobs, keeper: Jobkeeper) -> None:
+async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: JobQueue, keeper: FencedJobManager) -> None:
     """The operator's word holds, although nobody was there to obey it."""
     job_id = await queued(jobs, wanted())
     await keeper.fetch_job(None, await keeper.register_worker())
@@ -108,7 +108,7 @@ async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: Jobs, keepe
     assert (await seen(jobs, job_id)).status is JobStatus.ABORTED
 
 
-async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: Jobs, keeper: Jobkeeper) -> None:
+async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: JobQueue, keeper: FencedJobManager) -> None:
     """An image that no worker survives does not go round for ever; a few deaths more than tries it bears, though."""
     job_id = await queued(jobs, wanted())
     states: list[JobStatus] = []
@@ -119,7 +119,7 @@ async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: Jobs, ke
     assert states == [*[JobStatus.WAITING] * (QUICK.deaths - 1), JobStatus.FAILED]
 
 
-async def test_a_take_over_makes_room_for_a_successor_that_waits(jobs: Jobs, keeper: Jobkeeper) -> None:
+async def test_a_take_over_makes_room_for_a_successor_that_waits(jobs: JobQueue, keeper: FencedJobManager) -> None:
     """The dead worker's job cannot wait beside its successor; it is superseded and its target is free."""
     first = await queued(jobs, wanted())
     await keeper.fetch_job(None, await keeper.register_worker())
@@ -219,8 +219,8 @@ async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
     assert min(len(hands.ended), len(others.ended)) > 0
 
 
-def _supervisor(keeper: Jobkeeper) -> Supervisor:
-    tries = Tries(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC))
+def _supervisor(keeper: FencedJobManager) -> Supervisor:
+    tries = Attempts(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC))
     return Supervisor(tries.app(), keeper, QUICK)
 
 
@@ -228,7 +228,7 @@ async def _until(gate: asyncio.Event) -> None:
     await gate.wait()
 
 
-async def _once_it_answers(jobs: Jobs, job_id: int) -> JobView:
+async def _once_it_answers(jobs: JobQueue, job_id: int) -> JobView:
     async with asyncio.timeout(20):
         while True:
             try:

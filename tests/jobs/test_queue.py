@@ -9,20 +9,20 @@ from procrastinate.jobs import Job
 from procrastinate.types import JSONValue
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs import CopyJob, JobFilter, JobKind, Jobs, JobStatus, RuleJob, target_lock
+from image_syncer.jobs import CopyJob, JobFilter, JobKind, JobQueue, JobStatus, RuleJob, target_lock
 from image_syncer.oci import Digest, Reference, Repository
 from image_syncer.state import Trigger
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
 
-async def test_a_request_joins_the_one_that_waits(jobs: Jobs) -> None:
+async def test_a_request_joins_the_one_that_waits(jobs: JobQueue) -> None:
     """A burst of pushes of one tag makes one copy."""
     first = await queued(jobs, wanted())
     assert [await jobs.request_copy(wanted()) for _ in range(3)] == [None] * 3
     assert [view.id for view in await jobs.list()] == [first]
 
 
-async def test_joining_brings_the_newer_digest_and_the_higher_priority(jobs: Jobs) -> None:
+async def test_joining_brings_the_newer_digest_and_the_higher_priority(jobs: JobQueue) -> None:
     """The copy that is made is the one that was asked for last, and as urgent as the most urgent wish."""
     job_id = await queued(jobs, replace(wanted(), digest=Digest.of(b"old"), priority=5))
     await jobs.request_copy(replace(wanted(), digest=Digest.of(b"new"), priority=-1))
@@ -30,7 +30,7 @@ async def test_joining_brings_the_newer_digest_and_the_higher_priority(jobs: Job
     assert (view.args["digest"], view.priority) == (str(Digest.of(b"new")), 5)
 
 
-async def test_a_push_during_its_own_copy_makes_exactly_one_more(jobs: Jobs) -> None:
+async def test_a_push_during_its_own_copy_makes_exactly_one_more(jobs: JobQueue) -> None:
     """The running copy may have read the source before the push; three pushes need one more copy, not three."""
     gate = asyncio.Event()
     hands = Hands(lambda _job: _passed(gate))
@@ -44,7 +44,7 @@ async def test_a_push_during_its_own_copy_makes_exactly_one_more(jobs: Jobs) -> 
     assert hands.overlaps == []
 
 
-async def test_two_sources_of_one_target_take_turns(jobs: Jobs) -> None:
+async def test_two_sources_of_one_target_take_turns(jobs: JobQueue) -> None:
     """One tag has one writer at a time, wherever the images come from."""
     hands = Hands(lambda _job: asyncio.sleep(0.05))
     async with working(jobs, hands):
@@ -55,7 +55,7 @@ async def test_two_sources_of_one_target_take_turns(jobs: Jobs) -> None:
     assert hands.overlaps == []
 
 
-async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: Jobs) -> None:
+async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: JobQueue) -> None:
     """A freed target wakes the worker: nobody waits for the next look into the queue."""
     hands = Hands(lambda _job: asyncio.sleep(0.05))
     for source in ("a.example", "b.example", "c.example"):
@@ -64,7 +64,7 @@ async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: Jobs) 
         await eventually(lambda: len(hands.ended) == 3, seconds=5)
 
 
-async def test_urgent_jobs_run_first_then_older_ones(jobs: Jobs) -> None:
+async def test_urgent_jobs_run_first_then_older_ones(jobs: JobQueue) -> None:
     """A push overtakes the bulk of a rule."""
     for name, priority in (("bulk1:1", 0), ("bulk2:1", 0), ("push:1", 10)):
         await jobs.request_copy(replace(wanted(name), priority=priority))
@@ -74,7 +74,7 @@ async def test_urgent_jobs_run_first_then_older_ones(jobs: Jobs) -> None:
     assert [job.source.repository.path for job in hands.begun] == ["push", "bulk1", "bulk2"]
 
 
-async def test_a_job_waits_for_its_time(jobs: Jobs) -> None:
+async def test_a_job_waits_for_its_time(jobs: JobQueue) -> None:
     """A copy may be asked for now and wanted later."""
     due = datetime.now(UTC) + timedelta(seconds=1)
     job_id = await queued(jobs, replace(wanted(), not_before=due))
@@ -87,7 +87,7 @@ async def test_a_job_waits_for_its_time(jobs: Jobs) -> None:
     assert datetime.now(UTC) >= due
 
 
-async def test_one_duplicate_among_a_hundred_spoils_nothing(jobs: Jobs) -> None:
+async def test_one_duplicate_among_a_hundred_spoils_nothing(jobs: JobQueue) -> None:
     """The members of a batch are asked for one by one, so the one that waits already costs the others nothing."""
     await jobs.request_copy(wanted("app50:1"))
     ids = await jobs.request_copies(wanted(f"app{number}:1") for number in range(100))
@@ -95,7 +95,7 @@ async def test_one_duplicate_among_a_hundred_spoils_nothing(jobs: Jobs) -> None:
     assert (await jobs.counts())[JobStatus.WAITING] == 100
 
 
-async def test_a_handler_gets_what_was_asked_for(jobs: Jobs) -> None:
+async def test_a_handler_gets_what_was_asked_for(jobs: JobQueue) -> None:
     """References, digest, rule and event survive the database, even a registry without a dot in its name."""
     source = Repository.of("harbor", "team/app").at(Digest.of(b"image"))
     request = replace(wanted(), source=source, digest=Digest.of(b"image"), rule="all", event="17")
@@ -106,7 +106,7 @@ async def test_a_handler_gets_what_was_asked_for(jobs: Jobs) -> None:
     assert hands.ended == [CopyJob(job_id, 1, source, request.target, Digest.of(b"image"), "all", "17")]
 
 
-async def test_a_rule_waits_once(jobs: Jobs) -> None:
+async def test_a_rule_waits_once(jobs: JobQueue) -> None:
     """A rule that is due while its last run waits needs no second one."""
     first = await jobs.request_rule("nightly")
     assert (first is not None, await jobs.request_rule("nightly")) == (True, None)
@@ -125,7 +125,7 @@ async def test_a_rule_waits_once(jobs: Jobs) -> None:
         ([Trigger.REQUEST, Trigger.SCHEDULE], Trigger.REQUEST),
     ],
 )
-async def test_a_rule_knows_why_it_runs(jobs: Jobs, asked: list[Trigger], told: Trigger) -> None:
+async def test_a_rule_knows_why_it_runs(jobs: JobQueue, asked: list[Trigger], told: Trigger) -> None:
     """Where somebody asked for it that is why, whoever came first."""
     for trigger in asked:
         await jobs.request_rule("nightly", trigger=trigger)
@@ -142,13 +142,13 @@ def test_a_rule_whose_trigger_is_not_known_runs_by_schedule(arguments: dict[str,
     assert RuleJob.of(job) == RuleJob(1, 1, "nightly", Trigger.SCHEDULE)
 
 
-async def test_names_that_no_database_takes_are_refused(jobs: Jobs) -> None:
+async def test_names_that_no_database_takes_are_refused(jobs: JobQueue) -> None:
     """A NUL in a rule's name would make PostgreSQL refuse the job long after it was asked for."""
     with pytest.raises(UsageError, match="control characters"):
         await jobs.request_rule("bad\0name")
 
 
-async def test_a_limit_holds_for_the_source_and_the_target(jobs: Jobs) -> None:
+async def test_a_limit_holds_for_the_source_and_the_target(jobs: JobQueue) -> None:
     """Never more copies at once than a registry may have, and other registries are not held up by it."""
     await jobs.set_limits({"dst.example": 2, "src.example": 3})
     gate = asyncio.Event()
@@ -165,7 +165,7 @@ async def test_a_limit_holds_for_the_source_and_the_target(jobs: Jobs) -> None:
     assert hands.most <= 4
 
 
-async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target(jobs: Jobs) -> None:
+async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target(jobs: JobQueue) -> None:
     """What runs goes on; the next ones obey; and no target gets a second writer, since its lock is another thing."""
     hands = Hands(lambda _job: asyncio.sleep(0.1))
     sources = [f"src{number}.example/app:1" for number in range(4)]
@@ -181,7 +181,7 @@ async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target
     assert (most_before, hands.most, hands.overlaps) == (1, 4, [])
 
 
-async def test_lists_have_pages_and_filters(jobs: Jobs) -> None:
+async def test_lists_have_pages_and_filters(jobs: JobQueue) -> None:
     """An operator finds a job by where it stands, by its target and by its kind, newest first."""
     ids = [job_id for job_id in await jobs.request_copies(wanted(f"app{number}:1") for number in range(5)) if job_id]
     rule_id = await jobs.request_rule("nightly")
@@ -197,7 +197,7 @@ async def test_lists_have_pages_and_filters(jobs: Jobs) -> None:
     assert await jobs.list(JobFilter(rule="weekly")) == []
 
 
-async def test_a_job_shows_its_steps_and_times(jobs: Jobs) -> None:
+async def test_a_job_shows_its_steps_and_times(jobs: JobQueue) -> None:
     """What happened to a job, and when, can be read afterwards."""
     job_id = await queued(jobs, wanted())
     async with working(jobs, Hands()):

@@ -16,7 +16,7 @@ from procrastinate.schema import SchemaManager
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs import JobsUnavailable, open_jobs
-from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
@@ -65,7 +65,7 @@ async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> Non
     async with open_jobs(str(tmp_path / "jobs.db")) as jobs:
         await jobs.request_copy(wanted())
         await connector.open_async()
-        keeper = Jobkeeper(connector, patience=1.0)
+        keeper = FencedJobManager(connector, patience=1.0)
         assert await keeper.fetch_job(None, await keeper.register_worker()) is not None
         await connector.close_async()
         hands = Hands()

@@ -9,11 +9,11 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp, RegistryDown
-from image_syncer.jobs import CopyJob, Jobs, JobStatus, Replay, StoreOptions, open_jobs
+from image_syncer.jobs import CopyJob, JobQueue, JobStatus, Replay, StoreOptions, open_jobs
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
 
-async def test_a_failure_that_may_pass_is_tried_again(jobs: Jobs) -> None:
+async def test_a_failure_that_may_pass_is_tried_again(jobs: JobQueue) -> None:
     """The job succeeds at its third try, and what went wrong before can still be read."""
 
     async def act(job: CopyJob) -> None:
@@ -26,7 +26,7 @@ async def test_a_failure_that_may_pass_is_tried_again(jobs: Jobs) -> None:
     assert (view.attempts, view.last_error) == (3, "dst.example/app: asked to slow down")
 
 
-async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: Jobs) -> None:
+async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: JobQueue) -> None:
     """So all that was said about one push can be found."""
     seen_in_log: list[dict[str, object]] = []
 
@@ -39,7 +39,7 @@ async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: 
     assert seen_in_log == [{"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event_id": "17"}]
 
 
-async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:
+async def test_a_job_rests_before_its_next_try(jobs: JobQueue) -> None:
     """Where it waits, an operator sees until when and why."""
     job_id = await queued(jobs, wanted())
     async with working(jobs, Hands(_fail), SLUGGISH):
@@ -49,7 +49,7 @@ async def test_a_job_rests_before_its_next_try(jobs: Jobs) -> None:
     assert 25 < (view.next_at - datetime.now(UTC)).total_seconds() <= 60
 
 
-async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: Jobs) -> None:
+async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: JobQueue) -> None:
     """An operator sees why it waits, and until when."""
 
     async def act(_job: CopyJob) -> None:
@@ -105,7 +105,7 @@ async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> 
     assert [round(age / 86400) for age in ages] == [2]
 
 
-async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: Jobs) -> None:
+async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: JobQueue) -> None:
     """The lock is for running jobs: who rests for ten minutes keeps nobody waiting."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
@@ -115,7 +115,7 @@ async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs:
         await settled(jobs, other, lambda view: view.attempts == 1)
 
 
-async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: Jobs) -> None:
+async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: JobQueue) -> None:
     """Nothing is lost: after three tries the job stays, and on request it has all its tries again."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
@@ -128,7 +128,7 @@ async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: Jobs)
     assert view.attempts == 1
 
 
-async def test_a_permanent_failure_is_not_repeated(jobs: Jobs) -> None:
+async def test_a_permanent_failure_is_not_repeated(jobs: JobQueue) -> None:
     """A missing right does not come by asking again."""
 
     async def act(_job: CopyJob) -> None:
@@ -140,7 +140,7 @@ async def test_a_permanent_failure_is_not_repeated(jobs: Jobs) -> None:
     assert (view.attempts, view.last_error) == (1, "target: push blob: no right to push")
 
 
-async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: Jobs) -> None:
+async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: JobQueue) -> None:
     """An error that is not ours may quote a token; operators read its kind, the log has the rest."""
 
     async def act(_job: CopyJob) -> None:
@@ -152,7 +152,7 @@ async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: Jobs) ->
     assert view.last_error == "unexpected ValueError; the log has the details"
 
 
-async def test_a_try_that_takes_too_long_is_ended(jobs: Jobs) -> None:
+async def test_a_try_that_takes_too_long_is_ended(jobs: JobQueue) -> None:
     """A handler that hangs holds its target and its place for so long and no longer."""
     job_id = await queued(jobs, wanted())
     async with working(jobs, Hands(_hang), replace(SLUGGISH, longest=0.2)):
@@ -160,7 +160,7 @@ async def test_a_try_that_takes_too_long_is_ended(jobs: Jobs) -> None:
     assert view.last_error == "it took longer than a job may"
 
 
-async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: Jobs) -> None:
+async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: JobQueue) -> None:
     """Its retry would be one copy too many; the target is free at once, and operators see why it was not repeated."""
     gate = asyncio.Event()
 
@@ -180,7 +180,7 @@ async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: Jobs) -> N
     assert (view.status, view.last_error) == (JobStatus.SUPERSEDED, "dst.example/app: asked to slow down")
 
 
-async def test_a_replay_joins_the_successor_that_waits(jobs: Jobs) -> None:
+async def test_a_replay_joins_the_successor_that_waits(jobs: JobQueue) -> None:
     """Two jobs for the same never wait side by side."""
     first = await queued(jobs, wanted())
     await jobs.cancel(first)
@@ -189,7 +189,7 @@ async def test_a_replay_joins_the_successor_that_waits(jobs: Jobs) -> None:
     assert [(await seen(jobs, job_id)).status for job_id in (first, second)] == [JobStatus.CANCELLED, JobStatus.WAITING]
 
 
-async def test_a_retry_of_a_resting_job_means_now(jobs: Jobs) -> None:
+async def test_a_retry_of_a_resting_job_means_now(jobs: JobQueue) -> None:
     """An operator who has mended the cause need not wait."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
@@ -201,7 +201,7 @@ async def test_a_retry_of_a_resting_job_means_now(jobs: Jobs) -> None:
     assert (view.attempts, await jobs.retry(job_id)) == (2, Replay.REFUSED)
 
 
-async def test_a_waiting_job_can_be_cancelled(jobs: Jobs) -> None:
+async def test_a_waiting_job_can_be_cancelled(jobs: JobQueue) -> None:
     """It never begins, and the next request is a new one."""
     job_id = await queued(jobs, wanted())
     assert (await jobs.cancel(job_id), await jobs.cancel(job_id)) == (True, False)
@@ -213,7 +213,7 @@ async def test_a_waiting_job_can_be_cancelled(jobs: Jobs) -> None:
     assert (await seen(jobs, job_id)).status is JobStatus.CANCELLED
 
 
-async def test_the_abort_of_a_running_job_is_final(jobs: Jobs) -> None:
+async def test_the_abort_of_a_running_job_is_final(jobs: JobQueue) -> None:
     """It ends soon, is not repeated, and its target is free."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
@@ -227,7 +227,7 @@ async def test_the_abort_of_a_running_job_is_final(jobs: Jobs) -> None:
     assert len(hands.begun) == 2
 
 
-async def test_an_aborted_job_can_be_replayed(jobs: Jobs) -> None:
+async def test_an_aborted_job_can_be_replayed(jobs: JobQueue) -> None:
     """Final means that nothing happens by itself."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
@@ -240,7 +240,7 @@ async def test_an_aborted_job_can_be_replayed(jobs: Jobs) -> None:
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
 
 
-async def test_a_stop_lets_running_jobs_end(jobs: Jobs) -> None:
+async def test_a_stop_lets_running_jobs_end(jobs: JobQueue) -> None:
     """Within the drain's deadline nothing is interrupted, and nothing new begins."""
     hands = Hands(lambda _job: asyncio.sleep(0.3))
     job_id = await queued(jobs, wanted())
@@ -249,7 +249,7 @@ async def test_a_stop_lets_running_jobs_end(jobs: Jobs) -> None:
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_stop_puts_back_what_does_not_end(jobs: Jobs) -> None:
+async def test_a_stop_puts_back_what_does_not_end(jobs: JobQueue) -> None:
     """A restart in the middle of a long copy loses nothing and costs none of its tries."""
     job_id = await queued(jobs, wanted())
     for _ in range(4):
@@ -262,7 +262,7 @@ async def test_a_stop_puts_back_what_does_not_end(jobs: Jobs) -> None:
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
 
 
-async def test_a_cancelled_worker_drains_too(jobs: Jobs) -> None:
+async def test_a_cancelled_worker_drains_too(jobs: JobQueue) -> None:
     """Whoever brings the task tree down gets the same guarantee."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
@@ -274,7 +274,7 @@ async def test_a_cancelled_worker_drains_too(jobs: Jobs) -> None:
     assert (await seen(jobs, job_id)).status is JobStatus.WAITING
 
 
-async def test_the_worker_says_whether_it_is_at_work(jobs: Jobs) -> None:
+async def test_the_worker_says_whether_it_is_at_work(jobs: JobQueue) -> None:
     """Readiness can be asked for."""
     assert not jobs.worker_alive
     async with working(jobs, Hands()):
@@ -290,7 +290,7 @@ async def _succeed(_job: CopyJob) -> None:
     await asyncio.sleep(0)
 
 
-async def _work_for_ever(jobs: Jobs, hands: Hands) -> None:
+async def _work_for_ever(jobs: JobQueue, hands: Hands) -> None:
     await jobs.run_worker(hands.handlers(), HURRIED, stop=asyncio.Event(), rng=Random(7))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from image_syncer.errors import RateLimited
-from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, Jobs, JobView, RuleJob, WorkerOptions
+from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobQueue, JobRetryPolicy, JobView, RuleJob, WorkerOptions
 from image_syncer.oci import Reference
 
 QUICK = WorkerOptions(
@@ -59,7 +59,7 @@ class Hands:
 
 
 @asynccontextmanager
-async def working(jobs: Jobs, hands: Hands, options: WorkerOptions = QUICK) -> AsyncGenerator[None]:
+async def working(jobs: JobQueue, hands: Hands, options: WorkerOptions = QUICK) -> AsyncGenerator[None]:
     """Work inside the context, and drain at its end."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -77,7 +77,7 @@ async def eventually(met: Callable[[], object], seconds: float = 15.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def settled(jobs: Jobs, job_id: int, wanted: Callable[[JobView], object], seconds: float = 15.0) -> JobView:
+async def settled(jobs: JobQueue, job_id: int, wanted: Callable[[JobView], object], seconds: float = 15.0) -> JobView:
     """Return the view of a job once it is as *wanted*; `TimeoutError` after *seconds*."""
     async with asyncio.timeout(seconds):
         while True:
@@ -87,14 +87,14 @@ async def settled(jobs: Jobs, job_id: int, wanted: Callable[[JobView], object], 
             await asyncio.sleep(0.02)
 
 
-async def seen(jobs: Jobs, job_id: int) -> JobView:
+async def seen(jobs: JobQueue, job_id: int) -> JobView:
     """Return a job as it is now."""
     found = await jobs.show(job_id)
     assert found is not None
     return found[0]
 
 
-async def queued(jobs: Jobs, request: CopyRequest) -> int:
+async def queued(jobs: JobQueue, request: CopyRequest) -> int:
     """Queue a copy that nobody has asked for yet."""
     job_id = await jobs.request_copy(request)
     assert job_id is not None

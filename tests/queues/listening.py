@@ -14,7 +14,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.daemon.event_recorder import Intake, RuleBook
+from image_syncer.daemon.event_recorder import EventRecorder, LiveConfig
 from image_syncer.queues import listen
 from image_syncer.state import State
 
@@ -24,7 +24,7 @@ class Desk:
     """Where messages go: the state, and the inbox before it."""
 
     state: State
-    inbox: Intake
+    inbox: EventRecorder
     file: Path
 
     async def tags(self) -> list[str]:
@@ -42,11 +42,11 @@ class Desk:
 
 def make_desk(state: State, file: Path) -> Desk:
     """Return a desk in front of *state*, without rules: every event is recorded, whoever wants it."""
-    return Desk(state, Intake(state.events, RuleBook(()), asyncio.Event(), lambda: datetime.now(UTC)), file)
+    return Desk(state, EventRecorder(state.events, LiveConfig(()), asyncio.Event(), lambda: datetime.now(UTC)), file)
 
 
 @asynccontextmanager
-async def listening(settings: QueueSettings, inbox: Intake) -> AsyncGenerator[list[Any]]:
+async def listening(settings: QueueSettings, inbox: EventRecorder) -> AsyncGenerator[list[Any]]:
     """Listen inside the block, and yield what is logged; at its end the listener has stopped within its bounds."""
     stop = asyncio.Event()
     with capture_logs() as logged:

@@ -35,7 +35,7 @@ from image_syncer.server.backend import (
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen, ServerSettings
-from image_syncer.state import Event, EventCopy, EventFilter, EventStatus, ImageFilter, Tally, Trigger
+from image_syncer.state import Event, EventCopy, EventCounts, EventFilter, EventStatus, ImageFilter, Trigger
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T", Event, RunView, ImageView, JobView)
@@ -111,11 +111,11 @@ class _Events:
         await self._memory.reach()
         return _found(self._memory.event_rows, event)
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> EventCounts:
         await self._memory.reach()
         rows = self._memory.event_rows
         waiting = [row.received_at for row in rows if row.status is EventStatus.RECEIVED]
-        return Tally(Counter((row.source, row.status) for row in rows), min(waiting, default=None))
+        return EventCounts(Counter((row.source, row.status) for row in rows), min(waiting, default=None))
 
 
 class _Rules:

@@ -13,7 +13,7 @@ from image_syncer.daemon.jwks import IssuerKeys
 from image_syncer.errors import UsageError
 from image_syncer.events import DIALECTS
 from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt
-from image_syncer.registry.http.json_fetch import Documents
+from image_syncer.registry.http.json_fetch import JsonFetcher
 from image_syncer.server.server_settings import HookSource, ServerSettings
 from server.memory_backend import MemoryBackend, Running, running
 from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer, private_key
@@ -43,7 +43,7 @@ class Desk:
 @pytest.fixture
 async def desk() -> AsyncGenerator[Desk]:
     """A hook for Pub/Sub's tokens and one for Entra ID's, which name no account."""
-    async with open_issuer() as issuer, Documents({}, seconds=10.0) as documents:
+    async with open_issuer() as issuer, JsonFetcher({}, seconds=10.0) as documents:
         hooks = {
             "gar": HookSource("pubsub", "europe-docker.pkg.dev", (Jwt((issuer.url,), AUDIENCE, EMAIL),)),
             "acr": HookSource("acr", "myreg.azurecr.io", (Jwt((issuer.url,), "api://sync"),)),

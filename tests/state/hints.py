@@ -4,8 +4,8 @@ import asyncio
 import sys
 from datetime import timedelta
 
-from image_syncer.cache.backend import Shelf
-from image_syncer.cache.persistent import run_memories
+from image_syncer.cache.backend import LazyBackend
+from image_syncer.cache.persistent import for_run
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.state import open_archive
 
@@ -23,14 +23,14 @@ def blob(text: str) -> Descriptor:
     return Descriptor("application/octet-stream", digest(text), len(text))
 
 
-def shelf(place: str, *, is_new: bool = False) -> Shelf:
+def shelf(place: str, *, is_new: bool = False) -> LazyBackend:
     """Return the archive in the state at *place*."""
-    return Shelf(lambda: open_archive(place, keep=KEEP), lambda: is_new)
+    return LazyBackend(lambda: open_archive(place, keep=KEEP), lambda: is_new)
 
 
 async def _note(place: str, name: str, rounds: int) -> None:
     """Note a blob of our own and one that others note too, write both, and do it again."""
-    async with run_memories(shelf(place)) as memories:
+    async with for_run(shelf(place)) as memories:
         for number in range(rounds):
             memories.knowledge.placed(HERE, blob(f"{name}-{number}"))
             memories.knowledge.placed(Repository("target.test", name), blob(f"all-{number % 10}"))

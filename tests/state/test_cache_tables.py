@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from image_syncer.cache import Memories, process_memories
-from image_syncer.cache.persistent import run_memories
+from image_syncer.cache import Caches, in_memory
+from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import Confirmed, Unfinished
+from image_syncer.roles import Confirmed, UploadCheckpoint
 from image_syncer.testing.postgres import Postgres
 from state.hints import HERE, blob, digest, shelf
 
@@ -40,15 +40,15 @@ class Runs:
     def __init__(self, place: str) -> None:
         self._place = place
         self._stack = AsyncExitStack()
-        self._memory = process_memories()
+        self._memory = in_memory()
         self.warnings: list[str] = []
 
-    async def next(self) -> Memories:
+    async def next(self) -> Caches:
         """Return what the next run is told."""
         await self.close()
         if not self._place:
             return self._memory
-        return await self._stack.enter_async_context(run_memories(shelf(self._place)))
+        return await self._stack.enter_async_context(for_run(shelf(self._place)))
 
     async def close(self) -> None:
         """End the run."""
@@ -153,11 +153,11 @@ async def test_what_targets_named_is_known_by_repository(runs: Runs) -> None:
 async def test_an_upload_that_did_not_end_is_found(runs: Runs) -> None:
     """With its place and how far it came, until there is nothing to go on with."""
     first = await runs.next()
-    first.uploads.note(HERE, digest("a"), Unfinished("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
-    first.uploads.note(HERE, digest("a"), Unfinished("/v2/mirror/app/blobs/uploads/1?_state=y", 10))
+    first.uploads.note(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
+    first.uploads.note(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10))
     second = await runs.next()
     begun = await second.uploads.take(HERE, digest("a"))
-    assert begun == Unfinished("/v2/mirror/app/blobs/uploads/1?_state=y", 10)
+    assert begun == UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10)
     assert await second.uploads.take(THERE, digest("a")) is None
     second.uploads.forget(HERE, digest("a"))
     assert await second.uploads.take(HERE, digest("a")) is None

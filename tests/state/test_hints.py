@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, update
 
-from image_syncer.cache.backend import BlobNote, TrimNote, UploadNote, may_be_kept
-from image_syncer.cache.persistent import run_memories
+from image_syncer.cache.backend import BlobRecord, TrimRecord, UploadRecord, may_be_kept
+from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import Confirmed, Unfinished
-from image_syncer.state import State, StateArchive, open_state
+from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.state import State, StateCacheBackend, open_state
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
 from state.hints import HERE, KEEP, digest, shelf
 
@@ -69,9 +69,9 @@ async def test_processes_that_write_at_the_same_time_all_succeed(state_url: str)
 
 async def test_those_who_write_the_same_rows_crosswise_do_not_lock_each_other_out(state_url: str) -> None:
     """PostgreSQL would end one of them."""
-    notes = [BlobNote(HERE, digest(str(number))) for number in range(1000)]
+    notes = [BlobRecord(HERE, digest(str(number))) for number in range(1000)]
     async with open_state(state_url) as one, open_state(state_url) as other:
-        forth, back = StateArchive(one.database, keep=KEEP), StateArchive(other.database, keep=KEEP)
+        forth, back = StateCacheBackend(one.database, keep=KEEP), StateCacheBackend(other.database, keep=KEEP)
         for _ in range(5):
             await asyncio.gather(forth.write(notes, tidy=False), back.write(notes[::-1], tidy=False))
         assert await count(one, blobs) == 1000
@@ -80,18 +80,18 @@ async def test_those_who_write_the_same_rows_crosswise_do_not_lock_each_other_ou
 async def test_what_nobody_saw_for_long_goes(state: State) -> None:
     """Blobs after 90 days, the rest after what is kept of runs; what is seen again stays."""
     clock = Clock()
-    archive = StateArchive(state.database, keep=KEEP, now=clock)
-    begun = Unfinished("/upload/1", 5)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    begun = UploadCheckpoint("/upload/1", 5)
     notes = [
-        BlobNote(HERE, digest("a")),
-        BlobNote(HERE, digest("b")),
-        TrimNote(digest("a"), ARM, digest("b")),
+        BlobRecord(HERE, digest("a")),
+        BlobRecord(HERE, digest("b")),
+        TrimRecord(digest("a"), ARM, digest("b")),
         confirmed("a"),
-        UploadNote(HERE, digest("a"), begun),
+        UploadRecord(HERE, digest("a"), begun),
     ]
     await archive.write(notes, tidy=True)
     clock.now += 31 * DAY
-    await archive.write([BlobNote(HERE, digest("b"))], tidy=True)
+    await archive.write([BlobRecord(HERE, digest("b"))], tidy=True)
     assert [await count(state, table) for table in (blobs, trimmed, copies, uploads)] == [2, 0, 0, 0]
     clock.now += 60 * DAY
     assert await archive.prune() == 1
@@ -101,10 +101,10 @@ async def test_what_nobody_saw_for_long_goes(state: State) -> None:
 async def test_there_are_never_more_blobs_than_the_most(state: State) -> None:
     """The oldest go first, in steps."""
     clock = Clock()
-    archive = StateArchive(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
     for age in range(3):
         clock.now += timedelta(hours=1)
-        await archive.write([BlobNote(HERE, digest(f"{age}-{number}")) for number in range(700)], tidy=False)
+        await archive.write([BlobRecord(HERE, digest(f"{age}-{number}")) for number in range(700)], tidy=False)
     assert await archive.prune(most_blobs=800) == 1300
     left = await archive.holders("target.test", [digest(f"2-{number}") for number in range(700)])
     assert left is not None
@@ -113,20 +113,20 @@ async def test_there_are_never_more_blobs_than_the_most(state: State) -> None:
 
 async def test_other_rules_of_trimming_make_old_notes_worthless(state: State) -> None:
     """They would name a digest that nobody makes any more."""
-    archive = StateArchive(state.database, keep=KEEP)
+    archive = StateCacheBackend(state.database, keep=KEEP)
     key = digest("index"), ARM
-    await archive.write([TrimNote(*key, digest("left"))], tidy=False)
+    await archive.write([TrimRecord(*key, digest("left"))], tidy=False)
     assert await archive.trimmed([key]) == {key: digest("left")}
     await state.database.write(lambda connection: connection.execute(update(trimmed).values(trim_version=0)))
     assert await archive.trimmed([key]) == {}
-    await archive.write([TrimNote(*key, digest("new"))], tidy=False)
+    await archive.write([TrimRecord(*key, digest("new"))], tidy=False)
     assert await archive.trimmed([key]) == {key: digest("new")}
 
 
 async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: State) -> None:
     """Somebody else's image is never taken for ours."""
     clock = Clock()
-    archive = StateArchive(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
     wanted = select(copies.c.written_at, copies.c.confirmed_at, copies.c.first_seen_at)
     seen: list[tuple[object, ...]] = []
     for note in (confirmed("a"), confirmed("a", written=True), confirmed("a"), confirmed("b")):
@@ -145,7 +145,7 @@ async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: S
 async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) -> None:
     """A clock that was put back would make it count for ever."""
     clock = Clock()
-    archive = StateArchive(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
     await archive.write([confirmed("a")], tidy=False)
     clock.now -= DAY
     assert await archive.confirmed(HERE, 3600) == {}
@@ -165,26 +165,26 @@ async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) ->
 )
 def test_a_location_that_is_a_secret_is_known_as_one(location: str) -> None:
     """Who reads it could write to the registry without a login."""
-    assert not may_be_kept(Unfinished(location, 0))
+    assert not may_be_kept(UploadCheckpoint(location, 0))
 
 
 @pytest.mark.parametrize("location", ["/v2/app/blobs/uploads/1?_state=abc", "https://r.test/v2/a/blobs/uploads/1"])
 def test_a_plain_location_is_kept(location: str) -> None:
     """It takes a login to use it."""
-    assert may_be_kept(Unfinished(location, 0))
+    assert may_be_kept(UploadCheckpoint(location, 0))
 
 
 async def test_a_signed_location_stays_in_its_process(tmp_path: Path) -> None:
     """It takes the place of an older one, and does not reach the disk."""
     file = tmp_path / "state.db"
-    async with run_memories(shelf(str(file))) as memories:
-        memories.uploads.note(HERE, digest("a"), Unfinished("/plain", 1))
+    async with for_run(shelf(str(file))) as memories:
+        memories.uploads.note(HERE, digest("a"), UploadCheckpoint("/plain", 1))
         await memories.settle()
-        memories.uploads.note(HERE, digest("a"), Unfinished(SIGNED, 2))
+        memories.uploads.note(HERE, digest("a"), UploadCheckpoint(SIGNED, 2))
         await memories.settle()
-        assert await memories.uploads.take(HERE, digest("a")) == Unfinished(SIGNED, 2)
-    async with run_memories(shelf(str(file))) as memories:
+        assert await memories.uploads.take(HERE, digest("a")) == UploadCheckpoint(SIGNED, 2)
+    async with for_run(shelf(str(file))) as memories:
         assert await memories.uploads.take(HERE, digest("a")) is None
     written = await asyncio.to_thread(lambda: [path.read_bytes() for path in tmp_path.iterdir()])
     assert not any(b"s3cret" in content for content in written)
-    assert "s3cret" not in repr(Unfinished(SIGNED, 2))
+    assert "s3cret" not in repr(UploadCheckpoint(SIGNED, 2))

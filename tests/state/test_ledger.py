@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from image_syncer.cache import Memories
-from image_syncer.cache.backend import Archive, BlobNote, Shelf, TrimKey
-from image_syncer.cache.persistent import RememberedHistory, RememberedKnowledge, daemon_memories, run_memories
-from image_syncer.cache.write_behind import MOST_NOTES, Ledger
+from image_syncer.cache import Caches
+from image_syncer.cache.backend import BlobRecord, CacheBackend, LazyBackend, TrimKey
+from image_syncer.cache.persistent import PersistentBlobLocations, PersistentDigestCache, for_daemon, for_run
+from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import Unfinished
-from image_syncer.state import State, StateArchive, StateUnavailable, open_state
+from image_syncer.roles import UploadCheckpoint
+from image_syncer.state import State, StateCacheBackend, StateUnavailable, open_state
 from state.hints import HERE, KEEP, blob, digest, shelf
 
 ARM = PlatformFilter.parse([], ["arm64"])
@@ -41,14 +41,14 @@ def rows(file: Path) -> int:
             return 0  # Not made yet, or this moment.
 
 
-def over(state: State) -> Shelf:
+def over(state: State) -> LazyBackend:
     """Return the archive in a state that is open already."""
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Archive]:
-        yield StateArchive(state.database, keep=KEEP)
+    async def opened() -> AsyncGenerator[CacheBackend]:
+        yield StateCacheBackend(state.database, keep=KEEP)
 
-    return Shelf(opened, lambda: False)
+    return LazyBackend(opened, lambda: False)
 
 
 async def execute(state: State, statement: str) -> None:
@@ -102,7 +102,7 @@ async def without_tables(file: Path, state: State) -> None:
 )
 async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, said: str, file: Path) -> None:
     """What was found before and after it is known until the end of the run."""
-    async with open_state(str(file)) as state, run_memories(over(state)) as memories:
+    async with open_state(str(file)) as state, for_run(over(state)) as memories:
         memories.knowledge.placed(HERE, blob("before"))
         assert await memories.settle() == ()
         await harm(file, state)
@@ -121,7 +121,7 @@ async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, sa
 @pytest.mark.slow
 async def test_a_file_that_stays_locked_is_told_in_bounded_time(file: Path) -> None:
     """Somebody else's long transaction holds a run up once, not for each blob."""
-    async with open_state(str(file)) as state, run_memories(over(state)) as memories:
+    async with open_state(str(file)) as state, for_run(over(state)) as memories:
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             async with asyncio.timeout(8):
@@ -133,7 +133,7 @@ async def test_a_file_that_stays_locked_is_told_in_bounded_time(file: Path) -> N
 
 async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
     """Nor for a question to a state that is not there yet; the first note makes it."""
-    async with run_memories(shelf(str(file), is_new=True)) as memories:
+    async with for_run(shelf(str(file), is_new=True)) as memories:
         assert await memories.knowledge.holders("target.test", [digest("a")]) == {}
         assert await memories.history.trimmed(digest("a"), ARM) is None
         assert await memories.history.confirmed(HERE, 60) == {}
@@ -146,7 +146,7 @@ async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
 
 async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
     """What a killed run found is not lost."""
-    async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
+    async with for_run(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.knowledge.placed(HERE, blob("a"))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
@@ -155,28 +155,28 @@ async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
 async def test_where_an_upload_is_and_how_far_is_written_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the second that other notes wait for company, much of a big blob moves; a kill would lose it."""
     monkeypatch.setattr("image_syncer.cache.write_behind.GATHER_SECONDS", 3600)
-    async with run_memories(shelf(str(file))) as memories, asyncio.timeout(10):
+    async with for_run(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.knowledge.placed(HERE, blob("a"))
         memories.uploads.forget(HERE, digest("b"))
         await asyncio.sleep(0.1)
         assert not await asyncio.to_thread(file.exists)
-        memories.uploads.note(HERE, digest("b"), Unfinished("https://target.test/upload", 0))
+        memories.uploads.note(HERE, digest("b"), UploadCheckpoint("https://target.test/upload", 0))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
 
 
 async def test_a_state_is_made_before_an_upload_is_begun(file: Path) -> None:
     """That takes longer than much of a big blob does, and a kill meanwhile would find the upload in no state."""
-    async with run_memories(shelf(str(file), is_new=True)) as memories:
+    async with for_run(shelf(str(file), is_new=True)) as memories:
         assert await memories.uploads.take(HERE, digest("a")) is None
         assert await asyncio.to_thread(file.exists)
 
 
 async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:
     """A slow disk costs the oldest notes, not memory."""
-    ledger = Ledger(shelf(str(file)), pytest.fail)
+    ledger = WriteBehind(shelf(str(file)), pytest.fail)
     for number in range(MOST_NOTES + 10):
-        ledger.note(BlobNote(HERE, digest(str(number))))
+        ledger.note(BlobRecord(HERE, digest(str(number))))
     assert rows(file) == 0
     await ledger.close()
     assert rows(file) == MOST_NOTES
@@ -185,17 +185,17 @@ async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:
 async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
     """And what it had noted is written."""
 
-    async def work(memories: Memories) -> None:
+    async def work(memories: Caches) -> None:
         memories.knowledge.placed(HERE, blob("a"))
         raise UsageError("no")
 
     with pytest.raises(UsageError, match="no"):
-        async with run_memories(shelf(str(file))) as memories:
+        async with for_run(shelf(str(file))) as memories:
             await work(memories)
     assert rows(file) == 1
 
 
-class Counting(StateArchive):
+class Counting(StateCacheBackend):
     """Counts questions, and lets them wait for *gate*."""
 
     asked: list[Collection[object]]
@@ -216,7 +216,7 @@ class Counting(StateArchive):
                 await asyncio.sleep(0)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Archive]:
+    async def opened(self) -> AsyncGenerator[CacheBackend]:
         """Be the archive."""
         yield self
 
@@ -236,11 +236,11 @@ async def test_the_same_is_not_asked_twice(file: Path) -> None:
     """Blobs of one question are one query, and a registry without rows is asked about once."""
     async with open_state(str(file)) as state:
         archive = Counting.of(state)
-        knowledge = RememberedKnowledge(Ledger(Shelf(archive.opened, lambda: False), pytest.fail))
+        knowledge = PersistentBlobLocations(WriteBehind(LazyBackend(archive.opened, lambda: False), pytest.fail))
         for name in ("a", "b"):
             assert await knowledge.holders("strange.test", [digest(name)]) == {}
         assert archive.asked == [[digest("a")]]
-        await archive.write([BlobNote(HERE, digest("a"))], tidy=False)
+        await archive.write([BlobRecord(HERE, digest("a"))], tidy=False)
         for _ in range(3):
             found = await knowledge.holders("target.test", [digest("a"), digest("b"), digest("c")])
             assert found == {digest("a"): HERE}
@@ -257,10 +257,10 @@ async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path
     """What is written is asked of the archive again, and what was not there is forgotten when that may have changed."""
     time, before = [0.0], digests_alive()
     async with open_state(str(file)) as state:
-        archive = StateArchive(state.database, keep=KEEP)
-        ledger = Ledger(over(state), pytest.fail)
-        await archive.write([BlobNote(HERE, digest("known"))], tidy=False)  # So that the registry is no stranger.
-        knowledge = RememberedKnowledge(ledger, lambda: time[0])
+        archive = StateCacheBackend(state.database, keep=KEEP)
+        ledger = WriteBehind(over(state), pytest.fail)
+        await archive.write([BlobRecord(HERE, digest("known"))], tidy=False)  # So that the registry is no stranger.
+        knowledge = PersistentBlobLocations(ledger, lambda: time[0])
         for second in range(800):
             time[0] = float(second)
             fresh = [blob(f"{second}/{number}") for number in range(30)]
@@ -279,7 +279,7 @@ async def test_questions_that_come_together_are_one_query(file: Path) -> None:
     """Also where the one who asked for all is cancelled."""
     async with open_state(str(file)) as state:
         archive = Counting.of(state)
-        history = RememberedHistory(Ledger(Shelf(archive.opened, lambda: False), pytest.fail))
+        history = PersistentDigestCache(WriteBehind(LazyBackend(archive.opened, lambda: False), pytest.fail))
         archive.gate.clear()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(history.trimmed(digest(str(number)), ARM)) for number in range(20)]
@@ -299,13 +299,13 @@ async def test_a_daemon_asks_again_after_a_rest(file: Path) -> None:
     away = True
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[Archive]:
+    async def opened() -> AsyncGenerator[CacheBackend]:
         if away:
             raise StateUnavailable("state: away")
         async with open_state(str(file)) as state:
-            yield StateArchive(state.database, keep=KEEP)
+            yield StateCacheBackend(state.database, keep=KEEP)
 
-    async with daemon_memories(Shelf(opened, lambda: False), said.append, rest_seconds=0.2) as memories:
+    async with for_daemon(LazyBackend(opened, lambda: False), said.append, rest_seconds=0.2) as memories:
         for _ in range(3):
             assert await memories.history.confirmed(HERE, 60) == {}
         assert len(said) == 1

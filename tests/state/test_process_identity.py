@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from image_syncer.cache.backend import UploadNote
+from image_syncer.cache.backend import UploadRecord
 from image_syncer.oci import Digest, Repository
-from image_syncer.roles import Unfinished
+from image_syncer.roles import UploadCheckpoint
 from image_syncer.state import State
-from image_syncer.state.cache_tables import StateArchive
+from image_syncer.state.cache_tables import StateCacheBackend
 from image_syncer.state.process_identity import is_gone, this_process
 
 HERE = Repository("target.test", "mirror/app")
 BLOB = Digest.of(b"blob")
-BEGUN = Unfinished("/v2/mirror/app/blobs/uploads/1?_state=x", 5)
+BEGUN = UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=x", 5)
 
 
 def test_a_process_that_lives_is_not_gone() -> None:
@@ -51,30 +51,30 @@ def test_of_a_process_elsewhere_nothing_is_known(name: str) -> None:
     assert not is_gone(name)
 
 
-def archive(state: State, *, later: float = 0, holder: str | None = None) -> StateArchive:
+def archive(state: State, *, later: float = 0, holder: str | None = None) -> StateCacheBackend:
     """Return the archive in *state*, *later* seconds after noon, as the process *holder* has it."""
     now = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(seconds=later)
-    return StateArchive(state.database, keep=timedelta(days=30), now=lambda: now, holder=holder)
+    return StateCacheBackend(state.database, keep=timedelta(days=30), now=lambda: now, holder=holder)
 
 
 async def test_an_upload_of_who_has_gone_is_taken_by_one(state: State) -> None:
     """At once, and the second who asks gets nothing."""
     gone = f"{this_process().rpartition(' ')[0]} 1"
-    await archive(state, holder=gone).write([UploadNote(HERE, BLOB, BEGUN)], tidy=False)
+    await archive(state, holder=gone).write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     assert await archive(state, later=1).take_unfinished(HERE, BLOB) == BEGUN
     assert await archive(state, later=2, holder="other pid:[1] 7 7").take_unfinished(HERE, BLOB) is None
 
 
 async def test_an_upload_of_who_may_live_is_left_for_a_minute(state: State) -> None:
     """Who works on it writes of it more often than that."""
-    await archive(state, holder="other pid:[1] 7 7").write([UploadNote(HERE, BLOB, BEGUN)], tidy=False)
+    await archive(state, holder="other pid:[1] 7 7").write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     assert await archive(state, later=59).take_unfinished(HERE, BLOB) is None
     assert await archive(state, later=61).take_unfinished(HERE, BLOB) == BEGUN
 
 
 async def test_two_who_ask_at_once_do_not_both_get_it(state: State) -> None:
     """Whoever changes the row first has it."""
-    await archive(state, holder="").write([UploadNote(HERE, BLOB, BEGUN)], tidy=False)
+    await archive(state, holder="").write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     asking = [archive(state, later=100, holder=f"other pid:[1] {number} 7") for number in range(5)]
     taken = await asyncio.gather(*(one.take_unfinished(HERE, BLOB) for one in asking))
     assert sorted(taken, key=str) == [None, None, None, None, BEGUN]
@@ -82,8 +82,8 @@ async def test_two_who_ask_at_once_do_not_both_get_it(state: State) -> None:
 
 async def test_what_is_not_noted_is_not_taken(state: State) -> None:
     """Another blob, another repository."""
-    await archive(state).write([UploadNote(HERE, BLOB, BEGUN)], tidy=False)
+    await archive(state).write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     assert await archive(state).take_unfinished(HERE, Digest.of(b"other")) is None
     assert await archive(state).take_unfinished(Repository("target.test", "other"), BLOB) is None
-    await archive(state).write([UploadNote(HERE, BLOB, None)], tidy=False)
+    await archive(state).write([UploadRecord(HERE, BLOB, None)], tidy=False)
     assert await archive(state).take_unfinished(HERE, BLOB) is None

@@ -15,9 +15,9 @@ from aiohttp import web
 
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.limits.retry import Clock, RetryPolicy
-from image_syncer.registry.observer import Unwatched, Wait
+from image_syncer.registry.observer import SilentObserver, Wait
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Limits
+from image_syncer.registry.settings import Limits, RegistryAccount
 from image_syncer.roles import Chunk, Opener
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.fake_registry import Interceptor
@@ -47,7 +47,7 @@ class FakeTime:
 
 
 @dataclass(slots=True)
-class Told(Unwatched):
+class Told(SilentObserver):
     """A watcher that keeps what it is told."""
 
     waits: list[Wait] = field(default_factory=list[Wait])
@@ -73,7 +73,7 @@ async def client(
     *,
     limits: Limits = QUICK,
     policy: RetryPolicy | None = None,
-    access: Sequence[Access] = (),
+    access: Sequence[RegistryAccount] = (),
 ) -> AsyncGenerator[Registries]:
     """Open a client that knows no login but *access*, and never really waits."""
     keychain = Keychain(access, environment={}, home=Path("/nonexistent"))

@@ -10,7 +10,7 @@ from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Credential, Limits
+from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 from image_syncer.roles import Source, Stores, Target
 from image_syncer.testing import Account, Accounts, Image, MemoryStores, Profile, profiles
 
@@ -85,7 +85,7 @@ async def registry_place(
 ) -> AsyncGenerator[Place]:
     """Return a place at the registry *host*, by the client that we ship; plain HTTP unless *environment* is given."""
     credential = Credential(USER, PASSWORD) if login else None
-    access = Access(host, credential, insecure=environment is None)
+    access = RegistryAccount(host, credential, insecure=environment is None)
     surroundings = dict(environment or {})
     keychain = Keychain((access,), environment=surroundings, home=Path("/nonexistent"))
     async with Registries(

@@ -4,10 +4,10 @@ import time
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from image_syncer.cache import MemoryKnowledge
-from image_syncer.concurrency.taskpool import Stop
+from image_syncer.cache import MemoryBlobLocations
+from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import Knowledge
+from image_syncer.roles import BlobLocations
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.planner import Planner
@@ -34,24 +34,24 @@ def rule(
     return Rule(f"{source}:{wanted}", source, wanted, ends, platforms or PlatformFilter(), "images.yaml:1")
 
 
-def runner(stores: MemoryStores, knowledge: Knowledge | None = None) -> RunRules:
+def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunRules:
     """Return a function that executes rules over *stores* and returns the results by target.
 
     Without *knowledge* no execution knows anything of the ones before.
     """
 
     async def execute(
-        *rules: Rule, options: RunOptions | None = None, stop: Stop | None = None
+        *rules: Rule, options: RunOptions | None = None, stop: Shutdown | None = None
     ) -> dict[str, CopyResult]:
         reader = ManifestReader(stores)
         done = Run(
             Planner(stores, reader, width=8),
-            Copier(stores, reader, observer=Silent(), knowledge=knowledge or MemoryKnowledge(), transfers=5),
+            Copier(stores, reader, observer=Silent(), knowledge=knowledge or MemoryBlobLocations(), transfers=5),
             Silent(),
             options=options or RunOptions(retries=0),
             clock=time.monotonic,
         )
-        await done.execute(rules, stop=stop or Stop(), rng=Random(0))
+        await done.execute(rules, stop=stop or Shutdown(), rng=Random(0))
         return {result.target: result for result in done.results}
 
     return execute

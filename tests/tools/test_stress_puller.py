@@ -9,7 +9,7 @@ import pytest
 
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import multi
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.subprocess_helper import HelperProcess
 
 _PULLER = Path(__file__).parents[2] / "tools" / "stress" / "puller.py"
 _IMAGE = multi("pulled")
@@ -72,7 +72,7 @@ def test_a_blob_of_other_bytes_is_incomplete(registry: FakeRegistry, pull: Calla
 
 def test_it_pulls_all_the_time_and_says_so(registry: FakeRegistry) -> None:
     """A process of its own, until it is told to end."""
-    child = Child(_PULLER, [registry.host])
+    child = HelperProcess(_PULLER, [registry.host])
     try:
         while child.ask()["rounds"] < 2:
             pass

@@ -15,8 +15,8 @@ from typing import Final
 
 from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.slow_line import Line, SlowLine
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.slow_line import RelayLine, SlowLine
+from image_syncer.testing.subprocess_helper import HelperProcess
 from lab import clean_environment, our_command
 from stress.crash_set import Lot
 from stress.puller import Incomplete, Puller
@@ -33,7 +33,7 @@ _START_SECONDS: Final = 2.0
 _SOON: Final = 0.25
 """Half of the others come within so much of what is left to be sent, so that a round sees many of them."""
 
-_TARGET_LINE: Final = Line(latency_seconds=0.004, bytes_per_second=20 * 1024 * 1024)
+_TARGET_LINE: Final = RelayLine(latency_seconds=0.004, bytes_per_second=20 * 1024 * 1024)
 """So that a run takes long enough to be killed in its middle."""
 
 
@@ -138,7 +138,7 @@ def _site(directory: Path, lot: Lot, source: DockerRegistry) -> Generator[Site]:
 def _round(site: Site, lot: Lot, tally: Tally, rng: Random, kills: int) -> None:
     """Kill *kills* runs, or until one ends before its kill; let the last one end, and look at everything."""
     with ExitStack() as stack:
-        puller = Child(Path(__file__).with_name("puller.py"), [site.target.host])
+        puller = HelperProcess(Path(__file__).with_name("puller.py"), [site.target.host])
         stack.callback(puller.stop)
         before, last = tally.too_late, tally.kills + kills
         while tally.kills < last and tally.too_late == before:

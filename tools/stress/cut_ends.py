@@ -11,7 +11,7 @@ from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.subprocess_helper import HelperProcess
 from seeding import Seeder
 from stress.fakes import fake_registry
 
@@ -43,7 +43,7 @@ class Running:
 
     host: str
     storage: str = ""
-    process: Child | None = None
+    process: HelperProcess | None = None
 
     def lead_to(self, storage: str) -> None:
         """Lead to *storage* for the blobs from now on: a line to its own."""

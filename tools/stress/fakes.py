@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.subprocess_helper import HelperProcess
 
 _PROGRAM: Final = Path(__file__).with_name("fake.py")
 
@@ -14,7 +14,7 @@ _PROGRAM: Final = Path(__file__).with_name("fake.py")
 @contextmanager
 def fake_registry(
     profile: str, *, holding: int = 0, fault_share: float = 0.0, reading_only: bool = False, seed: int = 1
-) -> Generator[Child]:
+) -> Generator[HelperProcess]:
     """Run a FakeRegistry of the *profile* of that name; its host is in `ready` of what is handed out.
 
     It has the big image of `cut` of *holding* bytes, or nothing where that is 0. A share of its requests
@@ -28,7 +28,7 @@ def fake_registry(
         "reading_only": reading_only,
         "seed": seed,
     }
-    child = Child(_PROGRAM, [json.dumps(asked)], bare=False)
+    child = HelperProcess(_PROGRAM, [json.dumps(asked)], bare=False)
     try:
         yield child
     finally:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from image_syncer.testing.cut_line import CutLine
 from image_syncer.testing.servers import DockerRegistry, free_port
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.subprocess_helper import HelperProcess
 from stress.callers import Caller
 from stress.daemon import LOGIN, PASSWORD, USER, Daemon
 from stress.fakes import fake_registry
@@ -45,7 +45,7 @@ class Site:
 
     targets: Sequence[str]
     content: Content
-    fakes: Sequence[Child]
+    fakes: Sequence[HelperProcess]
     direct: Mapping[str, str]
     """Where somebody finds a host who does not go over its line."""
 
@@ -94,7 +94,7 @@ def run(options: SoakOptions, directory: Path, say: Say) -> Report:
 class Subjects:
     """The processes that are soaked."""
 
-    def __init__(self, daemon: Daemon, runs: Child) -> None:
+    def __init__(self, daemon: Daemon, runs: HelperProcess) -> None:
         self._daemon = daemon
         self._runs = runs
 
@@ -167,7 +167,7 @@ def _subjects(site: Site, directory: Path) -> Generator[Subjects]:
         (directory / "auth.json").write_text("{}", encoding="utf-8")
         daemon.start_and_wait()
         program = Path(__file__).with_name("soak_runs.py")
-        runs = Child(program, [str(directory / "images.yaml"), str(directory / "runs.db")], bare=False)
+        runs = HelperProcess(program, [str(directory / "images.yaml"), str(directory / "runs.db")], bare=False)
         stack.callback(runs.stop)
         yield Subjects(daemon, runs)
 

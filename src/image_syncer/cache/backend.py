@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import Confirmed, Unfinished
+from image_syncer.roles import Confirmed, UploadCheckpoint
 
 # AWS, Google and Azure sign so, and others name it plainly: whoever has such a URL may write there, without a login.
 _SIGNED: Final = re.compile(r"x-amz-.*|x-goog-.*|signature|sig|.*token")
@@ -21,7 +21,7 @@ TrimKey = tuple[Digest, PlatformFilter]
 
 
 @dataclass(frozen=True, slots=True)
-class BlobNote:
+class BlobRecord:
     """That *repository* holds the blob *digest*; with *held* False, that it does not after all."""
 
     repository: Repository
@@ -31,7 +31,7 @@ class BlobNote:
 
 
 @dataclass(frozen=True, slots=True)
-class TrimNote:
+class TrimRecord:
     """That *platforms* leave *trimmed* of *source*."""
 
     source: Digest
@@ -40,18 +40,18 @@ class TrimNote:
 
 
 @dataclass(frozen=True, slots=True)
-class UploadNote:
+class UploadRecord:
     """How far the upload of *digest* to *repository* has come; None: there is none to go on with."""
 
     repository: Repository
     digest: Digest
-    unfinished: Unfinished | None
+    unfinished: UploadCheckpoint | None
 
 
-Note = BlobNote | TrimNote | Confirmed | UploadNote
+CacheRecord = BlobRecord | TrimRecord | Confirmed | UploadRecord
 
 
-class Archive(Protocol):
+class CacheBackend(Protocol):
     """Keeps notes. Every method raises `ImageSyncerError` where the place cannot be read or written."""
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
@@ -66,11 +66,11 @@ class Archive(Protocol):
         """Return by tag or digest what the target *repository* named, confirmed within the last *seconds*."""
         ...
 
-    async def take_unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take_unfinished(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload that was begun and that nobody works on, which is this process's then; None without one."""
         ...
 
-    async def write(self, notes: Sequence[Note], *, tidy: bool) -> None:
+    async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:
         """Keep *notes*, all or none of them; at most one of them is about each thing.
 
         With *tidy*, forget what is old or too much afterwards.
@@ -79,14 +79,14 @@ class Archive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class LazyBackend:
     """Where an archive is: *open* opens it, made if need be; *is_new* says cheaply that there is none yet."""
 
-    open: Callable[[], AbstractAsyncContextManager[Archive]]
+    open: Callable[[], AbstractAsyncContextManager[CacheBackend]]
     is_new: Callable[[], bool]
 
 
-def may_be_kept(unfinished: Unfinished) -> bool:
+def may_be_kept(unfinished: UploadCheckpoint) -> bool:
     """Whether the location may lie on a disk: not where it lets everybody write who reads it."""
     try:
         parts = urlsplit(unfinished.location)

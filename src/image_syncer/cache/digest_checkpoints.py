@@ -17,7 +17,7 @@ _SPARSE_BYTES: Final = 4 * 1024 * 1024
 _SPARSE: Final = 128
 
 
-class Trail:
+class BlobCheckpoints:
     """Where the check of one blob stood, lately: at about 250 places, most of them near the end."""
 
     def __init__(self) -> None:
@@ -40,19 +40,19 @@ class Trail:
         return None if latest is None or start - latest.seen_bytes > _SPARSE_BYTES else latest.copy()
 
 
-class Trails:
+class DigestCheckpoints:
     """The trails of the blobs that were read last, at most 64 over all sources: one of a big blob has 100 KiB."""
 
     def __init__(self) -> None:
-        self._trails: OrderedDict[tuple[Repository, Digest], Trail] = OrderedDict()
+        self._trails: OrderedDict[tuple[Repository, Digest], BlobCheckpoints] = OrderedDict()
 
-    def begin(self, source: Repository, blob: Descriptor, start: int, what: str) -> tuple[Verifier, Trail]:
+    def begin(self, source: Repository, blob: Descriptor, start: int, what: str) -> tuple[Verifier, BlobCheckpoints]:
         """Return what checks a read of *blob*, to begin where the verifier stands: at *start* or closely before.
 
         Where this process has not read what is before *start* in *source*, the verifier knows nothing of it.
         """
         key = source, blob.digest
-        trail = self._trails.setdefault(key, Trail())
+        trail = self._trails.setdefault(key, BlobCheckpoints())
         self._trails.move_to_end(key)
         if len(self._trails) > _BLOBS:
             self._trails.popitem(last=False)
@@ -64,7 +64,7 @@ class Trails:
 
 
 async def verified(
-    chunks: AsyncGenerator[Chunk], verifier: Verifier, trail: Trail | None = None
+    chunks: AsyncGenerator[Chunk], verifier: Verifier, trail: BlobCheckpoints | None = None
 ) -> AsyncGenerator[Chunk]:
     """Pass *chunks* on, holding the last one back until *verifier* finds that all is right; `ContentMismatch`.
 

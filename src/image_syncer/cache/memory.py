@@ -5,12 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import Confirmed, Unfinished
+from image_syncer.roles import Confirmed, UploadCheckpoint
 
 _LIMIT = 50_000
 
 
-class MemoryKnowledge:
+class MemoryBlobLocations:
     """`Knowledge` that ends with the process; the oldest blobs beyond *limit* are forgotten."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
@@ -45,7 +45,7 @@ class MemoryKnowledge:
             del self._holders[key]
 
 
-class MemoryHistory:
+class MemoryDigestCache:
     """`History` that ends with the process; the oldest entries of each kind beyond *limit* are forgotten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = _LIMIT) -> None:
@@ -83,20 +83,20 @@ class MemoryHistory:
                 self._confirmed.popitem(last=False)
 
 
-class MemoryUploads:
+class MemoryUploadJournal:
     """`UploadJournal` that ends with the process; the oldest of 50 000 uploads are forgotten."""
 
     def __init__(self) -> None:
-        self._unfinished: OrderedDict[tuple[Repository, Digest], Unfinished] = OrderedDict()
+        self._unfinished: OrderedDict[tuple[Repository, Digest], UploadCheckpoint] = OrderedDict()
 
-    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of *digest* to *repository* has come."""
         self._unfinished[repository, digest] = unfinished
         self._unfinished.move_to_end((repository, digest))
         if len(self._unfinished) > _LIMIT:
             self._unfinished.popitem(last=False)
 
-    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload of *digest* to *repository* that was begun, and forget it; None without one."""
         return self._unfinished.pop((repository, digest), None)
 

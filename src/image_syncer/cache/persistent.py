@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from image_syncer.cache.backend import BlobNote, Shelf, TrimKey, TrimNote, UploadNote, may_be_kept
-from image_syncer.cache.memory import MemoryHistory, MemoryKnowledge, MemoryUploads
-from image_syncer.cache.write_behind import MOST_NOTES, Ledger
+from image_syncer.cache.backend import BlobRecord, LazyBackend, TrimKey, TrimRecord, UploadRecord, may_be_kept
+from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
+from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import Confirmed, History, Knowledge, Unfinished, UploadJournal
+from image_syncer.roles import BlobLocations, Confirmed, DigestCache, UploadCheckpoint, UploadJournal
 
 _LATELY_SECONDS: Final = 300.0  # Others may have found out more by then.
 _LATELY_LIMIT: Final = 50_000
@@ -31,29 +31,29 @@ async def _nothing() -> Sequence[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Memories:
+class Caches:
     """What runs are told by earlier ones, and tell later ones.
 
     *settle* is called at the end of a run: it writes down what is still only noted, and returns what people should
     know.
     """
 
-    knowledge: Knowledge
-    history: History
+    knowledge: BlobLocations
+    history: DigestCache
     uploads: UploadJournal
     settle: Callable[[], Awaitable[Sequence[str]]] = _nothing
 
 
-def process_memories() -> Memories:
+def in_memory() -> Caches:
     """Return memories that end with the process."""
-    return Memories(MemoryKnowledge(), MemoryHistory(), MemoryUploads())
+    return Caches(MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal())
 
 
 @asynccontextmanager
-async def run_memories(shelf: Shelf) -> AsyncGenerator[Memories]:
+async def for_run(shelf: LazyBackend) -> AsyncGenerator[Caches]:
     """Yield memories over *shelf* for one run, or a few: once its archive is in trouble it is left alone."""
     troubles: list[str] = []
-    ledger = Ledger(shelf, troubles.append)
+    ledger = WriteBehind(shelf, troubles.append)
 
     async def settle() -> Sequence[str]:
         await ledger.flush(tidy=True)
@@ -62,28 +62,26 @@ async def run_memories(shelf: Shelf) -> AsyncGenerator[Memories]:
         return said
 
     async with _flushed(ledger):
-        yield Memories(*_roles(ledger), settle)
+        yield Caches(*_roles(ledger), settle)
 
 
 @asynccontextmanager
-async def daemon_memories(
-    shelf: Shelf, warn: Callable[[str], None], *, rest_seconds: float
-) -> AsyncGenerator[Memories]:
+async def for_daemon(shelf: LazyBackend, warn: Callable[[str], None], *, rest_seconds: float) -> AsyncGenerator[Caches]:
     """Yield memories over *shelf* for a process that runs for ever: after trouble the archive rests *rest_seconds*."""
-    ledger = Ledger(shelf, warn, rest_seconds=rest_seconds)
+    ledger = WriteBehind(shelf, warn, rest_seconds=rest_seconds)
     async with _flushed(ledger):
-        yield Memories(*_roles(ledger))
+        yield Caches(*_roles(ledger))
 
 
-class RememberedKnowledge:
+class PersistentBlobLocations:
     """`Knowledge` over the archive of *ledger*."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
-        self._own = MemoryKnowledge(_AT_HAND)
-        self._absent: _Lately[tuple[str, Digest]] = _Lately(clock)
-        self._strange: _Lately[str] = _Lately(clock)
-        self._lost: _Lately[tuple[Repository, Digest]] = _Lately(clock)
+        self._own = MemoryBlobLocations(_AT_HAND)
+        self._absent: _RecentKeys[tuple[str, Digest]] = _RecentKeys(clock)
+        self._strange: _RecentKeys[str] = _RecentKeys(clock)
+        self._lost: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
 
     async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
         """Return a repository of *registry* for each of *blobs* that is known there."""
@@ -111,24 +109,24 @@ class RememberedKnowledge:
         """Note that *repository* holds *blob*."""
         self._own.placed(repository, blob)
         self._lost.discard((repository, blob.digest))
-        self._ledger.note(BlobNote(repository, blob.digest, blob.size))
+        self._ledger.note(BlobRecord(repository, blob.digest, blob.size))
 
     def lost(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* does not hold *digest* after all."""
         self._own.lost(repository, digest)
         self._lost.add((repository, digest))
         if not self._own.knows(repository.registry, digest):
-            self._ledger.note(BlobNote(repository, digest, held=False))
+            self._ledger.note(BlobRecord(repository, digest, held=False))
 
 
-class RememberedHistory:
+class PersistentDigestCache:
     """`History` over the archive of *ledger*."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
-        self._own = MemoryHistory(clock, _AT_HAND)
-        self._absent: _Lately[TrimKey] = _Lately(clock)
-        self._asking: _Together[TrimKey, Digest] = _Together(
+        self._own = MemoryDigestCache(clock, _AT_HAND)
+        self._absent: _RecentKeys[TrimKey] = _RecentKeys(clock)
+        self._asking: _BatchedQuery[TrimKey, Digest] = _BatchedQuery(
             lambda keys: ledger.ask(lambda archive: archive.trimmed(keys), otherwise={})
         )
 
@@ -147,7 +145,7 @@ class RememberedHistory:
     def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
         """Note that *platforms* leave *trimmed* of *source*."""
         self._own.note_trimmed(source, platforms, trimmed)
-        self._ledger.note(TrimNote(source, platforms, trimmed))
+        self._ledger.note(TrimRecord(source, platforms, trimmed))
 
     async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return what the tags and digests of *repository* named within the last *seconds*."""
@@ -161,21 +159,21 @@ class RememberedHistory:
             self._ledger.note(copy)
 
 
-class RememberedUploads:
+class PersistentUploadJournal:
     """`UploadJournal` over the archive of *ledger*; locations that are secrets stay in this process."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
-        self._own = MemoryUploads()
-        self._absent: _Lately[tuple[Repository, Digest]] = _Lately(clock)
+        self._own = MemoryUploadJournal()
+        self._absent: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
 
-    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of *digest* to *repository* has come."""
         self._own.note(repository, digest, unfinished)
         self._absent.discard((repository, digest))
-        self._ledger.note(UploadNote(repository, digest, unfinished if may_be_kept(unfinished) else None))
+        self._ledger.note(UploadRecord(repository, digest, unfinished if may_be_kept(unfinished) else None))
 
-    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one.
 
         Who asks begins one: making a state takes longer than the first chunk may, and a kill would find it unwritten.
@@ -191,10 +189,10 @@ class RememberedUploads:
         """Note that there is nothing to go on with."""
         self._own.forget(repository, digest)
         self._absent.add((repository, digest))
-        self._ledger.note(UploadNote(repository, digest, None))
+        self._ledger.note(UploadRecord(repository, digest, None))
 
 
-class _Lately(Generic[Key]):
+class _RecentKeys(Generic[Key]):
     """The keys that were added within the last 300 seconds; the oldest of 50 000 are forgotten."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -218,7 +216,7 @@ class _Lately(Generic[Key]):
         self._added.pop(key, None)
 
 
-class _Together(Generic[Key, Value]):
+class _BatchedQuery(Generic[Key, Value]):
     """Asks *query* for all that was asked for while it answered the last time."""
 
     def __init__(self, query: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
@@ -240,12 +238,12 @@ class _Together(Generic[Key, Value]):
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(ledger: Ledger) -> tuple[Knowledge, History, UploadJournal]:
-    return RememberedKnowledge(ledger), RememberedHistory(ledger), RememberedUploads(ledger)
+def _roles(ledger: WriteBehind) -> tuple[BlobLocations, DigestCache, UploadJournal]:
+    return PersistentBlobLocations(ledger), PersistentDigestCache(ledger), PersistentUploadJournal(ledger)
 
 
 @asynccontextmanager
-async def _flushed(ledger: Ledger) -> AsyncGenerator[None]:
+async def _flushed(ledger: WriteBehind) -> AsyncGenerator[None]:
     """Have *ledger* write now and then within the context, and close it."""
     failure: Exception | None = None
     try:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
-from image_syncer.cache.backend import Archive, BlobNote, Note, Shelf, TrimNote, UploadNote
+from image_syncer.cache.backend import BlobRecord, CacheBackend, CacheRecord, LazyBackend, TrimRecord, UploadRecord
 from image_syncer.errors import ImageSyncerError
 from image_syncer.roles import Confirmed
 
@@ -23,7 +23,7 @@ _REMEDY: Final = "look at its disk, its rights and who else uses it, or name ano
 T = TypeVar("T")
 
 
-class Ledger:
+class WriteBehind:
     """The only one who opens, reads and writes the archive of *shelf*, and that when it is first needed.
 
     No method raises. The first trouble is told to *warn*; then the archive is left alone for *rest_seconds*, as if
@@ -32,7 +32,7 @@ class Ledger:
 
     def __init__(
         self,
-        shelf: Shelf,
+        shelf: LazyBackend,
         warn: Callable[[str], None],
         *,
         rest_seconds: float = math.inf,
@@ -44,15 +44,15 @@ class Ledger:
         self._clock = clock
         self._rests_until = -math.inf
         self._closing = AsyncExitStack()
-        self._archive: Archive | None = None
+        self._archive: CacheBackend | None = None
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
-        self._notes: dict[Hashable, Note] = {}
+        self._notes: dict[Hashable, CacheRecord] = {}
         self._untidy = False
         self._noted = asyncio.Event()
         self._pressing = asyncio.Event()
 
-    def note(self, note: Note) -> None:
+    def note(self, note: CacheRecord) -> None:
         """Have *note* written soon; it takes the place of one about the same thing.
 
         Where an upload is, and how far, is written at once: whoever is killed next has moved much by then.
@@ -68,7 +68,7 @@ class Ledger:
         if len(self._notes) >= _PRESSING or _is_progress(note):
             self._pressing.set()
 
-    async def ask(self, question: Callable[[Archive], Awaitable[T]], *, otherwise: T, makes: bool = False) -> T:
+    async def ask(self, question: Callable[[CacheBackend], Awaitable[T]], *, otherwise: T, makes: bool = False) -> T:
         """Return what the archive answers to *question*; *otherwise* where there is none or it cannot be asked.
 
         With *makes* one is made where there is none, so that what is noted next is written without delay.
@@ -118,7 +118,7 @@ class Ledger:
     def _rests(self) -> bool:
         return self._clock() < self._rests_until
 
-    async def _opened(self) -> Archive:
+    async def _opened(self) -> CacheBackend:
         async with self._opening:
             if self._archive is None:
                 self._archive = await self._closing.enter_async_context(self._shelf.open())
@@ -132,22 +132,22 @@ class Ledger:
             self._warn(_explained(error))
 
 
-def _is_progress(note: Note) -> bool:
+def _is_progress(note: CacheRecord) -> bool:
     """Whether *note* says that an upload was begun or has got further."""
-    return isinstance(note, UploadNote) and note.unfinished is not None
+    return isinstance(note, UploadRecord) and note.unfinished is not None
 
 
-def _thing(note: Note) -> Hashable:
+def _thing(note: CacheRecord) -> Hashable:
     """Return what *note* is about."""
     match note:
-        case BlobNote():
-            return BlobNote, note.repository.registry, note.digest
-        case TrimNote():
-            return TrimNote, note.source, note.platforms
+        case BlobRecord():
+            return BlobRecord, note.repository.registry, note.digest
+        case TrimRecord():
+            return TrimRecord, note.source, note.platforms
         case Confirmed():
             return Confirmed, note.rule, note.target
-        case UploadNote():
-            return UploadNote, note.repository, note.digest
+        case UploadRecord():
+            return UploadRecord, note.repository, note.digest
 
 
 def _explained(error: Exception) -> str:

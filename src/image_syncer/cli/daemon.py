@@ -16,7 +16,7 @@ from image_syncer.cli.signals import Signals, run
 from image_syncer.config.load import load_file
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.reload import ConfigurationFile
-from image_syncer.daemon.serve import Wishes, serve_for_ever, work_for_ever
+from image_syncer.daemon.serve import DaemonControl, serve_for_ever, work_for_ever
 from image_syncer.oci import PlatformFilter
 from image_syncer.server.server_settings import Listen
 from image_syncer.telemetry import LogOptions, logging_to
@@ -34,7 +34,7 @@ class _Daemon:
 def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow_open: bool) -> int:
     """Serve what *file* (None: the daemon's usual one) says until a signal comes; 0 after a clean end by SIGTERM."""
     daemon = _prepare("serve", file, voice, environment, allow_open=allow_open)
-    wishes = Wishes()
+    wishes = DaemonControl()
 
     def started(listen: Listen) -> None:
         structlog.get_logger().info("daemon.started", listen=str(listen), rules=len(daemon.configuration.rules))
@@ -48,7 +48,7 @@ def serve(file: Path | None, voice: Voice, environment: dict[str, str], *, allow
 def work(file: Path | None, voice: Voice, environment: dict[str, str]) -> int:
     """Do the jobs of the fleet of *file* until a signal comes; 0 after a clean end by SIGTERM."""
     daemon = _prepare("worker", file, voice, environment, allow_open=True)  # Nobody is let in here.
-    wishes = Wishes()
+    wishes = DaemonControl()
 
     def started() -> None:
         structlog.get_logger().info("worker.started", rules=len(daemon.configuration.rules))
@@ -72,7 +72,7 @@ def _prepare(
     return _Daemon(ConfigurationFile(path, load), configuration, voice)
 
 
-def _run(daemon: _Daemon, wishes: Wishes, work: Coroutine[Any, Any, None]) -> int:
+def _run(daemon: _Daemon, wishes: DaemonControl, work: Coroutine[Any, Any, None]) -> int:
     voice = daemon.voice
 
     def ask_to_stop() -> None:

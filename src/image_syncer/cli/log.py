@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from image_syncer.cli.options import Voice
-from image_syncer.registry.observer import Unwatched, Watcher
+from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.sync.result import Observer, RunResult, Silent
 
 
-class RunLog(Observer, Watcher, Protocol):
+class RunLog(Observer, RegistryObserver, Protocol):
     """What is logged of a run: what an observer and a watcher are told, and what else happens to it."""
 
     def warned(self, text: str) -> None:
@@ -27,7 +27,7 @@ class RunLog(Observer, Watcher, Protocol):
         ...
 
 
-class NoLog(Silent, Unwatched):
+class NoLog(Silent, SilentObserver):
     """Where nobody wants a log."""
 
     def warned(self, text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from image_syncer.cli.formatting import size, whole_duration
-from image_syncer.registry.observer import Wait, Watcher
+from image_syncer.registry.observer import RegistryObserver, Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Observer, Outcome, RunResult
 
@@ -135,7 +135,7 @@ def _wait_line(registry: str, reason: str, seconds: float) -> str:
 class Watchers:
     """Tells several watchers the same (a `Watcher`)."""
 
-    def __init__(self, *watchers: Watcher) -> None:
+    def __init__(self, *watchers: RegistryObserver) -> None:
         self._watchers = watchers
 
     def waiting(self, wait: Wait) -> None:

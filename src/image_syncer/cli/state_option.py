@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.locations import Places
+from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 
@@ -20,7 +20,7 @@ def wanted_state(given: str | None, configuration: Configuration) -> str | None:
     `UsageError` where what was given cannot be one. One that is damaged passes: that costs requests alone.
     """
     if given is None:
-        return Places.of(configuration).state
+        return DatabaseLocations.of(configuration).state
     if given == "none":
         return None
     path = _file_of(given)

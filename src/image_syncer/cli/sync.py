@@ -20,7 +20,7 @@ from image_syncer.cli.references import parse_source, parse_target
 from image_syncer.cli.report import report
 from image_syncer.cli.signals import Signals, run
 from image_syncer.cli.state_option import wanted_state
-from image_syncer.concurrency.taskpool import Stop
+from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.config.load import load_auth
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError
@@ -33,7 +33,7 @@ class Order:
     """What is to be done: *perform* does it, with what *options* say. *listed* names every copied image at the end."""
 
     options: Options
-    perform: Callable[[Syncer, Observer, Stop], Awaitable[RunResult]]
+    perform: Callable[[Syncer, Observer, Shutdown], Awaitable[RunResult]]
     warnings: Sequence[str] = ()
     listed: bool = False
     dry_run: bool = False
@@ -54,7 +54,7 @@ def synchronise(
     wanted = pick(configuration.rules, names)
     state = wanted_state(work.state, configuration)
 
-    def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
+    def perform(syncer: Syncer, observer: Observer, stop: Shutdown) -> Awaitable[RunResult]:
         return syncer.sync(wanted, dry_run=rules.dry_run, force=work.force, observer=observer, stop=stop)
 
     options = Options(
@@ -75,7 +75,7 @@ def copy(ends: tuple[str, Sequence[str]], auth: Path | None, work: Work, papers:
     targets = tuple(dict.fromkeys(parse_target(text, source) for text in ends[1]))
     wanted = platforms(work)
 
-    def perform(syncer: Syncer, observer: Observer, stop: Stop) -> Awaitable[RunResult]:
+    def perform(syncer: Syncer, observer: Observer, stop: Shutdown) -> Awaitable[RunResult]:
         return syncer.copy(source, targets, platforms=wanted, force=work.force, observer=observer, stop=stop)
 
     access = load_auth(auth, environment=os.environ) if auth else ()
@@ -108,7 +108,7 @@ def _run(
     """Return the result, the exit code of the signal that cut it short, and why a paper could not be written."""
     tally = Tally(time.monotonic)
     display, waits = _display(voice, tally)
-    stop = Stop(drain_seconds=order.options.drain_seconds)
+    stop = Shutdown(drain_seconds=order.options.drain_seconds)
 
     def ask_to_stop() -> None:
         stop.requested.set()
@@ -158,7 +158,7 @@ def _warn(warnings: Sequence[str], voice: Voice, log: RunLog | None = None) -> N
             log.warned(text)
 
 
-def _note_interruption(voice: Voice, log: RunLog, stop: Stop) -> None:
+def _note_interruption(voice: Voice, log: RunLog, stop: Shutdown) -> None:
     log.stopping(stop.drain_seconds)
     if not voice.quiet and not stderr_is_json(voice):
         complain(f"stopping; what runs has {stop.drain_seconds:.0f} s to finish; a second signal stops at once")

@@ -21,7 +21,7 @@ class Seen(Generic[Key]):
     failures: dict[Key, Exception] = field(default_factory=dict[Key, Exception])
 
 
-class Claims(Generic[Key]):
+class BatchSingleFlight(Generic[Key]):
     """Knows what is done (the latest 50 000 things), and who is doing what.
 
     Who finds a key in work waits for it. Where that fails he does it himself, or shares the failure if

@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import suppress
 
 
-class Places:
+class ResizableSemaphore:
     """A semaphore whose number of places may change.
 
     When it shrinks below what is in use, nobody is interrupted: places that come back are not given out again until
@@ -22,7 +22,7 @@ class Places:
         """How many places are taken."""
         return self._used
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Take a place, after all who asked before. Who is cancelled while waiting holds none."""
         if self._used < self._count:  # Then nobody waits: what comes back is given out at once.
             self._used += 1
@@ -33,13 +33,13 @@ class Places:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give_back()  # The place came in the very moment of the cancellation.
+                self.release()  # The place came in the very moment of the cancellation.
             else:
                 with suppress(ValueError):  # It has been passed over already.
                     self._queue.remove(turn)
             raise
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Give a place back."""
         self._used -= 1
         self._give_out()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from image_syncer.errors import Interrupted
 
 
-class Rests:
+class Sleeper:
     """Every wait of the registry client that is no wait for the network. *sleep* lets seconds pass.
 
     A wait for a place is none of these: places come back by themselves as long as others still work.
@@ -17,7 +17,7 @@ class Rests:
         self._resting: dict[asyncio.Timeout, object] = {}
         self._stopped = False
 
-    async def rest(self, seconds: float, what: object = None) -> None:
+    async def sleep(self, seconds: float, what: object = None) -> None:
         """Let *seconds* pass, or fewer where *what* is woken. `Interrupted` from the moment on that we are stopped."""
         if not self._stopped:
             alarm = asyncio.timeout(None)

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Shutdown:
     """A wish to end early. Once *requested* is set nothing new is begun; what runs has *drain_seconds* to finish.
 
     *at_once* takes that time away.
@@ -21,8 +21,8 @@ class Stop:
     at_once: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def work_off(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, width: int, stop: Stop | None = None
+async def for_each(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, width: int, stop: Shutdown | None = None
 ) -> None:
     """Run *work* for every item, *width* at a time, in their order.
 
@@ -60,7 +60,7 @@ def first_of(error: BaseException) -> BaseException:
 
 
 @asynccontextmanager
-async def alongside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+async def background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run *work* in a task as long as the context lasts. An exception comes out alone, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -73,7 +73,7 @@ async def alongside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
         raise first_of(cast("BaseException", group_error)) from None
 
 
-async def _cancel_when_due(stop: Stop, workers: list[asyncio.Task[None]]) -> None:
+async def _cancel_when_due(stop: Shutdown, workers: list[asyncio.Task[None]]) -> None:
     await stop.requested.wait()
     with suppress(TimeoutError):
         async with asyncio.timeout(stop.drain_seconds):

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class PrioritySemaphore:
     """Lets *width* go on at once."""
 
     def __init__(self, width: int) -> None:

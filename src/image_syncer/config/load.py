@@ -13,7 +13,7 @@ from image_syncer.config.go_tool.images_file import RuleFile, parse_rules
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.settings import Access
+from image_syncer.registry.settings import RegistryAccount
 from image_syncer.sync.rule import Rule
 
 _SEED_KEYS: Final = ("auth", "images")
@@ -36,7 +36,7 @@ def load_seed(
             "no rules are given", remedy="name the rules with --images FILE, or rules and logins with --config FILE"
         )
     problems = Problems()
-    access: tuple[Access, ...] = ()
+    access: tuple[RegistryAccount, ...] = ()
     rules: tuple[Rule, ...] = ()
     if auth is not None:
         with problems.at(str(auth)):
@@ -82,7 +82,7 @@ def load_document(
     )
 
 
-def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[Access, ...]:
+def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:
     """Return the logins of the file of `--auth`."""
     problems = Problems()
     access = read_access(path, environment, problems)
@@ -124,6 +124,6 @@ def _section(name: str, value: Node) -> MapNode:
 
 
 def _configuration(
-    access: tuple[Access, ...], rules: tuple[Rule, ...], warnings: tuple[str, ...] = ()
+    access: tuple[RegistryAccount, ...], rules: tuple[Rule, ...], warnings: tuple[str, ...] = ()
 ) -> Configuration:
     return Configuration(access, rules, warnings if rules else (*warnings, _NO_RULES))

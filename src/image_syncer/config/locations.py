@@ -10,7 +10,7 @@ from image_syncer.config.model import Configuration
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DatabaseLocations:
     """Where the state and the jobs are kept: paths, or URLs, which may hold a password. Nothing is made here."""
 
     state: str = field(repr=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from image_syncer.registry.settings import Access, Ceiling, Timeouts
+from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.sync.rule import Rule, Schedule
 
 HookKind = Literal[
@@ -176,7 +176,7 @@ class Configuration:
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
 
-    access: tuple[Access, ...]
+    access: tuple[RegistryAccount, ...]
     rules: tuple[Rule, ...]
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookSettings, ...] = ()
@@ -185,7 +185,7 @@ class Configuration:
     state: StateSettings = field(default_factory=StateSettings)
     fork: ForkSettings | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
+    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     files: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
 

@@ -4,23 +4,23 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.event_recorder import RuleBook
+from image_syncer.daemon.event_recorder import LiveConfig
 from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import JobFilter as QueueFilter
-from image_syncer.jobs import Jobs as Queue
+from image_syncer.jobs import JobQueue as Queue
 from image_syncer.jobs import JobStatus as QueueStatus
 from image_syncer.jobs import JobsUnavailable, Replay
 from image_syncer.jobs import JobView as QueueView
 from image_syncer.server import backend as api
 from image_syncer.state import (
     Event,
+    EventCounts,
     EventFilter,
     ImageFilter,
     Planned,
     RunRecord,
     State,
     StateUnavailable,
-    Tally,
     Trigger,
 )
 from image_syncer.sync.result import CopyResult, Outcome
@@ -67,7 +67,7 @@ class Events:
             raise api.Missing(f"there is no event {event}")
         return found
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> EventCounts:
         """Return how many there are."""
         return await _ask(self._events.tally())
 
@@ -75,7 +75,7 @@ class Events:
 class Rules:
     """The rules that hold now (`server.backend.Rules`)."""
 
-    def __init__(self, book: RuleBook, jobs: Queue, state: State, dispatcher: Dispatcher) -> None:
+    def __init__(self, book: LiveConfig, jobs: Queue, state: State, dispatcher: Dispatcher) -> None:
         self._book = book
         self._jobs = jobs
         self._state = state

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import Now, RuleBook
+from image_syncer.daemon.event_recorder import LiveConfig, Now
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events.matching import match_push
-from image_syncer.jobs import CopyRequest, Jobs, JobsUnavailable
+from image_syncer.jobs import CopyRequest, JobQueue, JobsUnavailable
 from image_syncer.oci import Digest, Repository
 from image_syncer.state import Event, EventLog, StateUnavailable
 from image_syncer.sync.plan import Copy
@@ -29,8 +29,8 @@ class Dispatcher:
     def __init__(
         self,
         events: EventLog,
-        jobs: Jobs,
-        book: RuleBook,
+        jobs: JobQueue,
+        book: LiveConfig,
         arrived: asyncio.Event,
         now: Now,
         *,

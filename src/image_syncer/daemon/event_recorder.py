@@ -16,7 +16,7 @@ Now = Callable[[], datetime]
 
 
 @dataclass(slots=True)
-class RuleBook:
+class LiveConfig:
     """The rules that hold now, how their registries are reached, and how many copies at once each of these takes."""
 
     rules: tuple[Rule, ...]
@@ -28,10 +28,10 @@ class RuleBook:
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
-class Intake:
+class EventRecorder:
     """Records events; whoever waits for *arrived* is woken once they are durable."""
 
-    def __init__(self, events: EventLog, book: RuleBook, arrived: asyncio.Event, now: Now) -> None:
+    def __init__(self, events: EventLog, book: LiveConfig, arrived: asyncio.Event, now: Now) -> None:
         self._events = events
         self._book = book
         self._arrived = arrived

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import Now, RuleBook
+from image_syncer.daemon.event_recorder import LiveConfig, Now
 from image_syncer.daemon.spread import divide, named_tags
-from image_syncer.daemon.syncer_handle import Connections
+from image_syncer.daemon.syncer_handle import SyncerHandle
 from image_syncer.errors import ImageSyncerError
-from image_syncer.jobs import CopyJob, CopyRequest, JobRetryPolicy, Jobs, RuleJob
+from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobRetryPolicy, RuleJob
 from image_syncer.server.metrics import Metrics
 from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, State, Trigger
 from image_syncer.sync.plan import Copy
@@ -31,16 +31,16 @@ class RuleUnknown(ImageSyncerError):
 class Desk:
     """What work needs: where its results go, who carries out what it asks for, and the rules."""
 
-    connections: Connections
+    connections: SyncerHandle
     state: State
-    jobs: Jobs
-    book: RuleBook
+    jobs: JobQueue
+    book: LiveConfig
     now: Now
     metrics: Metrics
     policy: JobRetryPolicy
 
 
-class Work:
+class JobHandlers:
     """The handlers of jobs."""
 
     def __init__(self, desk: Desk) -> None:

@@ -23,7 +23,7 @@ from image_syncer.events.oidc import (
     parse_discovery,
     parse_keys,
 )
-from image_syncer.registry.http.json_fetch import Document, Documents
+from image_syncer.registry.http.json_fetch import JsonDocument, JsonFetcher
 from image_syncer.registry.http.urls import is_tamper_proof, join
 from image_syncer.server.backend import BackendUnavailable
 
@@ -54,7 +54,7 @@ class _Known:
 class IssuerKeys:
     """The server's `KeyRing`. *clock* gives monotonic seconds."""
 
-    def __init__(self, documents: Documents, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, documents: JsonFetcher, clock: Callable[[], float] = time.monotonic) -> None:
         self._documents = documents
         self._clock = clock
         self._known: dict[_Place, _Known] = {}
@@ -120,6 +120,6 @@ def token_check(claims: TokenClaims) -> Jwt:
     return Jwt((claims.issuer,), claims.audience, claims.email, claims.keys)
 
 
-def _keeping_seconds(document: Document) -> float:
+def _keeping_seconds(document: JsonDocument) -> float:
     said = _USUAL_SECONDS if document.max_age is None else document.max_age
     return min(max(said, _SHORTEST_SECONDS), _LONGEST_SECONDS)

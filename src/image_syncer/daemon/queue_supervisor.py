@@ -8,7 +8,7 @@ from image_syncer.config.model import QueueSettings
 from image_syncer.queues import Inbox, check_installed, listen
 
 
-class Listeners:
+class QueueSupervisor:
     """Keeps a listener for each of *queues* until *stop* is set."""
 
     def __init__(self, queues: Sequence[QueueSettings], inbox: Inbox, stop: asyncio.Event, rng: Random) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from image_syncer.daemon.event_recorder import Now
-from image_syncer.jobs import Jobs, JobsUnavailable
+from image_syncer.jobs import JobQueue, JobsUnavailable
 from image_syncer.state import CopyEnd, State, StateUnavailable
 from image_syncer.sync.outcomes import of_skipped
 from image_syncer.sync.result import Outcome
@@ -23,10 +23,10 @@ _BATCH: Final = 500
 _Pair = tuple[str, str]
 
 
-class Leftovers:
+class Reconciler:
     """Ends what waits for a copy that nobody will make any more."""
 
-    def __init__(self, state: State, jobs: Jobs, now: Now) -> None:
+    def __init__(self, state: State, jobs: JobQueue, now: Now) -> None:
         self._state = state
         self._jobs = jobs
         self._now = now

@@ -1,12 +1,12 @@
 """The registries that a configuration names, as operators may see them."""
 
-from image_syncer.daemon.event_recorder import RuleBook
+from image_syncer.daemon.event_recorder import LiveConfig
 from image_syncer.server.backend import RegistryView
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.rule import RuleTarget
 
 
-def named_registries(book: RuleBook) -> list[RegistryView]:
+def named_registries(book: LiveConfig) -> list[RegistryView]:
     """Return the registries that *book* names, in the order of their hosts; of logins that they exist."""
     rules, options = book.rules, book.options
     sources = {rule.source.registry for rule in rules}

@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 from image_syncer.daemon.event_recorder import Now
-from image_syncer.state import State, StateArchive, StateUnavailable
+from image_syncer.state import State, StateCacheBackend, StateUnavailable
 
 _FIRST_SECONDS: Final = 60.0  # A start has better things to do.
 _EVERY_SECONDS: Final = 3600.0
@@ -19,7 +19,7 @@ _MOST_RUNS: Final = 100_000
 Pause = Callable[[float], Awaitable[None]]
 
 
-class Upkeep:
+class Retention:
     """Removes decided events and runs that are older than *keep*, and hints of which there is too much.
 
     *pause* waits for so many seconds.
@@ -30,7 +30,7 @@ class Upkeep:
 
     def __init__(self, state: State, now: Now, *, keep: timedelta, pause: Pause = asyncio.sleep) -> None:
         self._state = state
-        self._archive = StateArchive(state.database, keep=keep, now=now)
+        self._archive = StateCacheBackend(state.database, keep=keep, now=now)
         self._now = now
         self._keep = keep
         self._pause = pause

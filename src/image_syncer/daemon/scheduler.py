@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import Now, RuleBook
-from image_syncer.jobs import Jobs, JobsUnavailable
+from image_syncer.daemon.event_recorder import LiveConfig, Now
+from image_syncer.jobs import JobQueue, JobsUnavailable
 from image_syncer.state import Cron, Every, Schedule, ScheduleBook, StateUnavailable
 from image_syncer.sync import rule as rules
 
@@ -17,10 +17,10 @@ _LONGEST_LOOK_SECONDS: Final = 30.0  # Others of the fleet may change the book.
 _REST_SECONDS: Final = 2.0
 
 
-class Clockwork:
+class Scheduler:
     """Asks for the rules whose time has come."""
 
-    def __init__(self, book: ScheduleBook, jobs: Jobs, rule_book: RuleBook, now: Now, *, rng: Random) -> None:
+    def __init__(self, book: ScheduleBook, jobs: JobQueue, rule_book: LiveConfig, now: Now, *, rng: Random) -> None:
         self._book = book
         self._jobs = jobs
         self._rules = rule_book

@@ -13,18 +13,18 @@ import structlog
 from image_syncer.config.model import Configuration, ServerSettings
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.event_recorder import Intake
+from image_syncer.daemon.event_recorder import EventRecorder
 from image_syncer.daemon.jwks import IssuerKeys
-from image_syncer.daemon.queue_supervisor import Listeners
-from image_syncer.daemon.reconciler import Leftovers
+from image_syncer.daemon.queue_supervisor import QueueSupervisor
+from image_syncer.daemon.reconciler import Reconciler
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
-from image_syncer.daemon.retention import Upkeep
-from image_syncer.daemon.scheduler import Clockwork
-from image_syncer.daemon.services import Parts, handlers_of, now, open_parts, worker_options_of
+from image_syncer.daemon.retention import Retention
+from image_syncer.daemon.scheduler import Scheduler
+from image_syncer.daemon.services import Services, handlers_of, now, open_parts, worker_options_of
 from image_syncer.daemon.web import web_settings
 from image_syncer.errors import UsageError
 from image_syncer.queues import check_installed
-from image_syncer.registry.http.json_fetch import Documents
+from image_syncer.registry.http.json_fetch import JsonFetcher
 from image_syncer.server.backend import Backend
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen
@@ -32,7 +32,7 @@ from image_syncer.state import EventLog, import_fork_queue
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DaemonControl:
     """What the operator wants: to end, or to have the configuration read again."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,7 +42,7 @@ class Wishes:
 async def serve_for_ever(
     file: ConfigurationFile,
     configuration: Configuration,
-    wishes: Wishes,
+    wishes: DaemonControl,
     *,
     started: Callable[[Listen], None],
     allow_open: bool = False,
@@ -58,7 +58,7 @@ async def serve_for_ever(
         parts = await stack.enter_async_context(open_parts(configuration))
         if configuration.fork is not None:
             await _take_over(Path(configuration.fork.queue_file), parts.state.events)
-        keys = IssuerKeys(await stack.enter_async_context(Documents(os.environ)))
+        keys = IssuerKeys(await stack.enter_async_context(JsonFetcher(os.environ)))
         if configuration.state.url is None:
             await parts.state.events.release_claims()  # Nobody else dispatches from our file.
         daemon = _Daemon(parts, keys, configuration, configuration.server, stop=wishes.stop, allow_open=allow_open)
@@ -72,7 +72,7 @@ async def serve_for_ever(
 
 
 async def work_for_ever(
-    file: ConfigurationFile, configuration: Configuration, wishes: Wishes, *, started: Callable[[], None]
+    file: ConfigurationFile, configuration: Configuration, wishes: DaemonControl, *, started: Callable[[], None]
 ) -> None:
     """Do the jobs of a fleet until a stop is wished for, then drain; others take the notifications.
 
@@ -96,7 +96,7 @@ class _Daemon:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: Services,
         keys: IssuerKeys,
         configuration: Configuration,
         server: ServerSettings,
@@ -110,9 +110,9 @@ class _Daemon:
         arrived = asyncio.Event()
         state, jobs, book = parts.state, parts.jobs, parts.book
         self.dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=_tick(configuration))
-        self.clockwork = Clockwork(state.schedules, jobs, book, now, rng=parts.rng)
-        intake = Intake(state.events, book, arrived, now)
-        self.listeners = Listeners(configuration.queues, intake, stop, parts.rng)
+        self.clockwork = Scheduler(state.schedules, jobs, book, now, rng=parts.rng)
+        intake = EventRecorder(state.events, book, arrived, now)
+        self.listeners = QueueSupervisor(configuration.queues, intake, stop, parts.rng)
         backend = Backend(
             intake,
             Events(state),
@@ -132,8 +132,8 @@ class _Daemon:
 
     def background(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what goes on beside the server and the worker."""
-        leftovers = Leftovers(self._parts.state, self._parts.jobs, now)
-        upkeep = Upkeep(self._parts.state, now, keep=self._keep)
+        leftovers = Reconciler(self._parts.state, self._parts.jobs, now)
+        upkeep = Retention(self._parts.state, now, keep=self._keep)
         return self.dispatcher.run(), self.clockwork.run(), leftovers.run(), upkeep.run()
 
     async def change(self, configuration: Configuration) -> None:
@@ -164,7 +164,7 @@ def _tick(configuration: Configuration) -> float | None:
     return None if configuration.fork is None else configuration.fork.interval_seconds
 
 
-def _worker(parts: Parts, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+def _worker(parts: Services, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
     options = worker_options_of(configuration)
     return parts.jobs.run_worker(handlers_of(parts, options.retry), options, stop=stop, rng=parts.rng)
 

@@ -11,17 +11,17 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options
-from image_syncer.cache import Memories
-from image_syncer.cache.backend import Shelf
-from image_syncer.cache.persistent import daemon_memories
-from image_syncer.config.locations import Places
+from image_syncer.cache import Caches
+from image_syncer.cache.backend import LazyBackend
+from image_syncer.cache.persistent import for_daemon
+from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration
-from image_syncer.daemon.event_recorder import RuleBook
-from image_syncer.daemon.job_handlers import Desk, Work
-from image_syncer.daemon.syncer_handle import Connections, open_connections
-from image_syncer.jobs import Handlers, JobRetryPolicy, Jobs, WorkerOptions, open_jobs
+from image_syncer.daemon.event_recorder import LiveConfig
+from image_syncer.daemon.job_handlers import Desk, JobHandlers
+from image_syncer.daemon.syncer_handle import SyncerHandle, open_connections
+from image_syncer.jobs import Handlers, JobQueue, JobRetryPolicy, WorkerOptions, open_jobs
 from image_syncer.server.metrics import Metrics
-from image_syncer.state import State, StateArchive, open_state
+from image_syncer.state import State, StateCacheBackend, open_state
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
 _DRAIN_SECONDS: Final = 30.0
@@ -29,13 +29,13 @@ _REST_SECONDS: Final = 60.0  # How long copies ask the registries alone after th
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """The parts, open."""
 
     state: State
-    jobs: Jobs
-    connections: Connections
-    book: RuleBook
+    jobs: JobQueue
+    connections: SyncerHandle
+    book: LiveConfig
     metrics: Metrics
     rng: Random
 
@@ -48,33 +48,33 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(configuration: Configuration) -> AsyncGenerator[Parts]:
+async def open_parts(configuration: Configuration) -> AsyncGenerator[Services]:
     """Open the parts that *configuration* wants."""
-    places = Places.of(configuration)
+    places = DatabaseLocations.of(configuration)
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
         jobs = await stack.enter_async_context(open_jobs(places.jobs))
         options = options_of(configuration)
-        archive = StateArchive(state.database, keep=configuration.state.keep)
+        archive = StateCacheBackend(state.database, keep=configuration.state.keep)
         memories = await stack.enter_async_context(_memories(archive))
         connections = await stack.enter_async_context(open_connections(options, memories))
         await jobs.set_limits(configuration.limits)
-        book = RuleBook(configuration.rules, options, configuration.limits)
-        yield Parts(state, jobs, connections, book, Metrics(CollectorRegistry()), chance())
+        book = LiveConfig(configuration.rules, options, configuration.limits)
+        yield Services(state, jobs, connections, book, Metrics(CollectorRegistry()), chance())
 
 
-def _memories(archive: StateArchive) -> AbstractAsyncContextManager[Memories]:
+def _memories(archive: StateCacheBackend) -> AbstractAsyncContextManager[Caches]:
     """Return what copies tell each other, kept in the state that is open anyway."""
 
     def warn(text: str) -> None:
         structlog.get_logger().warning("state.not_consulted", error=text)
 
-    return daemon_memories(Shelf(lambda: nullcontext(archive), lambda: False), warn, rest_seconds=_REST_SECONDS)
+    return for_daemon(LazyBackend(lambda: nullcontext(archive), lambda: False), warn, rest_seconds=_REST_SECONDS)
 
 
-def handlers_of(parts: Parts, policy: JobRetryPolicy) -> Handlers:
+def handlers_of(parts: Services, policy: JobRetryPolicy) -> Handlers:
     """Return what the worker does with jobs; *policy* is the worker's, to know a last attempt."""
-    work = Work(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, parts.metrics, policy))
+    work = JobHandlers(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, parts.metrics, policy))
     return Handlers(work.copy, work.rule)
 
 

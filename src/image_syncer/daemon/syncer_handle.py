@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from image_syncer.app import Options, Syncer, open_app
-from image_syncer.cache import Memories
+from image_syncer.cache import Caches
 from image_syncer.telemetry import LogWatcher
 
 
@@ -23,10 +23,10 @@ class _Generation:
             await self.closing.aclose()
 
 
-class Connections:
+class SyncerHandle:
     """Hands out the syncer of the options that hold now. Made by `open_connections`."""
 
-    def __init__(self, first: _Generation, memories: Memories | None) -> None:
+    def __init__(self, first: _Generation, memories: Caches | None) -> None:
         self._current = first
         self._memories = memories
 
@@ -56,19 +56,19 @@ class Connections:
 
 
 @asynccontextmanager
-async def open_connections(options: Options, memories: Memories | None = None) -> AsyncGenerator[Connections]:
+async def open_connections(options: Options, memories: Caches | None = None) -> AsyncGenerator[SyncerHandle]:
     """Open the way to the registries.
 
     What is known of them is kept in *memories*, whatever changes; None: for as long as the options hold.
     """
-    connections = Connections(await _open(options, memories), memories)
+    connections = SyncerHandle(await _open(options, memories), memories)
     try:
         yield connections
     finally:
         await connections.close()
 
 
-async def _open(options: Options, memories: Memories | None) -> _Generation:
+async def _open(options: Options, memories: Caches | None) -> _Generation:
     async with AsyncExitStack() as stack:
         syncer = await stack.enter_async_context(open_app(options, memories, watcher=LogWatcher()))
         return _Generation(syncer, stack.pop_all())

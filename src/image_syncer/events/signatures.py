@@ -22,7 +22,7 @@ _HEADER_LIMIT: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class SignedDelivery:
     """What a request shows: headers with lower-case names, values as latin-1 decodes them (as ASGI servers give them).
 
     *url_secret* is what stood in the path or query for it, empty where nothing did. *now* is in seconds since the epoch
@@ -128,7 +128,7 @@ def signed(kind: str, secret: str) -> Hmac:
             )
 
 
-def verify(checks: Sequence[Check], delivery: Delivery) -> Verification:
+def verify(checks: Sequence[Check], delivery: SignedDelivery) -> Verification:
     """Return whether one of *checks* passes; several let a secret be changed without a gap. None at all never pass."""
     problems = [_problem(check, delivery) for check in checks]
     if None in problems:
@@ -136,7 +136,7 @@ def verify(checks: Sequence[Check], delivery: Delivery) -> Verification:
     return Verification("; ".join(dict.fromkeys(filter(None, problems))) or "nothing is configured to verify it with")
 
 
-def _problem(check: Check, delivery: Delivery) -> str | None:
+def _problem(check: Check, delivery: SignedDelivery) -> str | None:
     match check:
         case Hmac():
             return _hmac_problem(check, delivery)
@@ -157,7 +157,7 @@ def _problem(check: Check, delivery: Delivery) -> str | None:
             return token_problem(check, token if scheme == "bearer" else "", delivery.keys, delivery.now)
 
 
-def _hmac_problem(check: Hmac, delivery: Delivery) -> str | None:
+def _hmac_problem(check: Hmac, delivery: SignedDelivery) -> str | None:
     name = next((name for name in check.headers if name in delivery.headers), check.headers[0])
     given = _header(delivery, name)
     try:
@@ -179,12 +179,12 @@ def _basic_problem(check: Basic, given: str) -> str | None:
     return None if is_right and colon and scheme.lower() == "basic" else _wrong(given, "authorization: Basic")
 
 
-def _authorization(delivery: Delivery) -> tuple[str, str]:
+def _authorization(delivery: SignedDelivery) -> tuple[str, str]:
     scheme, _, rest = _header(delivery, "authorization").partition(" ")
     return scheme.lower(), rest.strip()
 
 
-def _header(delivery: Delivery, name: str) -> str:
+def _header(delivery: SignedDelivery, name: str) -> str:
     """Return a header's value; one beyond our bound is as good as none."""
     value = delivery.headers.get(name.lower(), "")
     return value if len(value) <= _HEADER_LIMIT else ""

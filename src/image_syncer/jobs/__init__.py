@@ -3,7 +3,7 @@
 from image_syncer.jobs.attempts import Handlers
 from image_syncer.jobs.errors import JobsUnavailable, NoJobs
 from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
-from image_syncer.jobs.queue import Jobs, StoreOptions, open_jobs
+from image_syncer.jobs.queue import JobQueue, StoreOptions, open_jobs
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
 from image_syncer.jobs.views import JobFilter, JobStatus, JobStep, JobView, Replay
 from image_syncer.jobs.worker import WorkerOptions
@@ -14,11 +14,11 @@ __all__ = [
     "Handlers",
     "JobFilter",
     "JobKind",
+    "JobQueue",
     "JobRetryPolicy",
     "JobStatus",
     "JobStep",
     "JobView",
-    "Jobs",
     "JobsUnavailable",
     "NoJobs",
     "Replay",

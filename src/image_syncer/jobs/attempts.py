@@ -16,7 +16,7 @@ from procrastinate.jobs import Job
 from structlog.contextvars import bound_contextvars
 
 from image_syncer.errors import ImageSyncerError
-from image_syncer.jobs.job_manager import Ending, Jobkeeper
+from image_syncer.jobs.job_manager import Ending, FencedJobManager
 from image_syncer.jobs.payloads import CopyJob, JobKind, RuleJob, age_of, text_arguments
 from image_syncer.jobs.retry_strategy import JobRetryPolicy, describe
 
@@ -59,12 +59,12 @@ class _Strategy(BaseRetryStrategy):
         return None
 
 
-class Tries:
+class Attempts:
     """Runs the tries of jobs in *handlers*, each for at most *longest* seconds; *now* is the time (aware)."""
 
     def __init__(
         self,
-        keeper: Jobkeeper,
+        keeper: FencedJobManager,
         handlers: Handlers,
         policy: JobRetryPolicy,
         *,

@@ -29,7 +29,7 @@ class Ending:
     counted: bool = True
 
 
-class Jobkeeper(JobManager):
+class FencedJobManager(JobManager):
     """The one that writes jobs; Procrastinate's worker and our own code both go through it.
 
     * A retry whose successor waits already ends the job as superseded (procrastinate #1446, #1543).

@@ -13,9 +13,9 @@ from procrastinate.connector import BaseAsyncConnector
 from procrastinate.exceptions import UniqueViolation
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs.attempts import Handlers, Tries
+from image_syncer.jobs.attempts import Attempts, Handlers
 from image_syncer.jobs.errors import NoJobs, reaching
-from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.lock_file import worker_lock
 from image_syncer.jobs.log_bridge import forwarded
 from image_syncer.jobs.payloads import CopyRequest, copy_lock, rule_job, rule_lock
@@ -50,14 +50,14 @@ class StoreOptions:
     now: Callable[[], datetime] = _utc_now
 
 
-class Jobs:
+class JobQueue:
     """The queue, for those who ask, those who look and those who work. Made by `open_jobs`.
 
     Every method but `run_worker` raises `JobsUnavailable` where the store cannot be reached now; then nothing was
     accepted for certain, and asking again is safe.
     """
 
-    def __init__(self, keeper: Jobkeeper, place: str, file: Path | None, now: Callable[[], datetime]) -> None:
+    def __init__(self, keeper: FencedJobManager, place: str, file: Path | None, now: Callable[[], datetime]) -> None:
         self._keeper = keeper
         self._now = now
         self._place = place
@@ -195,7 +195,7 @@ class Jobs:
         The file of the embedded store has one worker at a time: this one begins when no other process works.
         """
         chosen = options or WorkerOptions()
-        tries = Tries(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
+        tries = Attempts(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
         supervisor = Supervisor(tries.app(), self._keeper, chosen)
         if self._file is None:
             await self._supervised(supervisor, stop)
@@ -216,7 +216,7 @@ class Jobs:
 
 
 @asynccontextmanager
-async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGenerator[Jobs]:
+async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGenerator[JobQueue]:
     """Open the queue at *url*: `sqlite:////absolute/path`, `sqlite:///relative/path`, a path, or `postgresql://...`.
 
     Makes what is missing there, unless the options say not to: then `NoJobs`. `JobsUnavailable` where it cannot be
@@ -239,7 +239,7 @@ async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGener
                 if not isinstance(place, SqliteFile):
                     await prepare(place.conninfo, name, make=chosen.make)
                 await connector.open_async()
-            yield Jobs(Jobkeeper(connector, patience=chosen.patience), name, file, chosen.now)
+            yield JobQueue(FencedJobManager(connector, patience=chosen.patience), name, file, chosen.now)
         finally:
             await connector.close_async()
 

@@ -11,7 +11,7 @@ from procrastinate.exceptions import ConnectorException, ProcrastinateException
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
-from image_syncer.jobs.job_manager import Jobkeeper
+from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.payloads import JobKind
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
 
@@ -46,7 +46,7 @@ class WorkerOptions:
 class Supervisor:
     """Keeps one worker of *app* at work until told to stop. *alive* says whether it is at work now."""
 
-    def __init__(self, app: App, keeper: Jobkeeper, options: WorkerOptions) -> None:
+    def __init__(self, app: App, keeper: FencedJobManager, options: WorkerOptions) -> None:
         self._app = app
         self._keeper = keeper
         self._options = options

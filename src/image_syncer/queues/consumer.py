@@ -16,8 +16,8 @@ from image_syncer.concurrency.backoff import Backoff
 from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
-from image_syncer.queues.message import Refusal, read_message
-from image_syncer.queues.session import BrokerTrouble, Delivery, OpenSession, Session, wait_for
+from image_syncer.queues.message import MessageRefused, read_message
+from image_syncer.queues.session import BrokerTrouble, OpenSession, QueueDelivery, QueueSession, wait_for
 
 _ACCEPT_SECONDS: Final = 10.0
 _TRIES_IN_HAND: Final = 8
@@ -100,34 +100,34 @@ class _Listener:
             self._log.warning("queue.lost", broker=broker, error=session.reason, messages=settled)
         return settled > 0
 
-    async def _end_on_stop(self, session: Session) -> None:
+    async def _end_on_stop(self, session: QueueSession) -> None:
         await self._stop.wait()
         session.end()
 
-    async def _handle(self, delivery: Delivery, session: Session) -> bool:
+    async def _handle(self, delivery: QueueDelivery, session: QueueSession) -> bool:
         """Settle *delivery*, or leave it to the broker; return whether it was settled."""
         try:
             match read_message(delivery.body):
                 case PushEvent() as event:
                     return await self._take(event, delivery, session)
-                case Refusal(reason, unwanted=True):
+                case MessageRefused(reason, unwanted=True):
                     self._log.info("queue.message_unwanted", reason=reason)
                     await delivery.ack()
-                case Refusal(reason):
+                case MessageRefused(reason):
                     await self._refuse(delivery, reason)
         except BrokerTrouble as error:
             session.end(str(error))
             return False
         return True
 
-    async def _refuse(self, delivery: Delivery, reason: str) -> None:
+    async def _refuse(self, delivery: QueueDelivery, reason: str) -> None:
         self._log.warning("queue.message_refused", reason=reason, poison=self._settings.poison)
         if self._settings.poison == "reject":
             await delivery.reject()
         else:
             await delivery.ack()
 
-    async def _take(self, event: PushEvent, delivery: Delivery, session: Session) -> bool:
+    async def _take(self, event: PushEvent, delivery: QueueDelivery, session: QueueSession) -> bool:
         """Acknowledge *delivery* once *event* is durable; give it back where that fails again and again.
 
         It is kept in hand between the tries: a queue may count how often a message comes back, and dead-letter it.

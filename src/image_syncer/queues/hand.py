@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Hand:
+class InFlight:
     """Counts the deliveries that we have neither settled nor given back."""
 
     def __init__(self) -> None:

@@ -29,9 +29,9 @@ from aiokafka.errors import (
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.queues.address import Address
-from image_syncer.queues.hand import Hand
+from image_syncer.queues.hand import InFlight
 from image_syncer.queues.quiet import quiet
-from image_syncer.queues.session import BrokerTrouble, Session
+from image_syncer.queues.session import BrokerTrouble, QueueSession
 
 _PORT: Final = 9092
 _CONNECT_SECONDS: Final = 5.0
@@ -89,8 +89,8 @@ class _Reading:
 
     place: _Place
     consumer: AIOKafkaConsumer
-    session: Session
-    hand: Hand
+    session: QueueSession
+    hand: InFlight
     buries: bool
 
 
@@ -125,10 +125,10 @@ class KafkaDelivery:
 
 
 @asynccontextmanager
-async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Session]:
+async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
     """Connect to *url* and read the topic; `BrokerTrouble` if that fails."""
     topic, _, group = settings.queue.rpartition("/")
-    address, session = Address.parse(url, port=_PORT), Session()
+    address, session = Address.parse(url, port=_PORT), QueueSession()
     with quiet("aiokafka"):
         async with _translated(_ANSWER_SECONDS):
             place = _Place(topic, group, address, _ways(address))
@@ -138,7 +138,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
             if topic not in topics:
                 raise BrokerTrouble(_NO_TOPIC)
             consumer.subscribe([topic])
-            reading = _Reading(place, consumer, session, Hand(), place.dead_letters in topics)
+            reading = _Reading(place, consumer, session, InFlight(), place.dead_letters in topics)
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(_pump(reading, settings.prefetch))
                 yield session

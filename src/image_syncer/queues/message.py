@@ -7,7 +7,7 @@ from image_syncer.events.dialects.legacy import decide_message
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class MessageRefused:
     """Why a message gives no event.
 
     *unwanted*: it can be understood, and is of a kind that nobody wants (a snapshot); otherwise it is poison.
@@ -17,10 +17,10 @@ class Refusal:
     unwanted: bool = False
 
 
-def read_message(body: bytes) -> PushEvent | Refusal:
+def read_message(body: bytes) -> PushEvent | MessageRefused:
     """Return what *body* announces: `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case.
 
     The first part of the name is the registry, whatever it looks like. At most 1 MiB and 32 levels are read.
     """
     decision = decide_message(body)
-    return decision.event or Refusal(decision.reason or "no event", decision.unwanted)
+    return decision.event or MessageRefused(decision.reason or "no event", decision.unwanted)

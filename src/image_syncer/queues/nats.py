@@ -20,8 +20,8 @@ from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.queues.address import Address
-from image_syncer.queues.hand import Hand
-from image_syncer.queues.session import BrokerTrouble, Session
+from image_syncer.queues.hand import InFlight
+from image_syncer.queues.session import BrokerTrouble, QueueSession
 
 _PORT: Final = 4222
 _CONNECT_SECONDS: Final = 5
@@ -45,7 +45,7 @@ _UNFIT: Final = (
 class NatsDelivery:
     """A message of a stream."""
 
-    def __init__(self, message: Msg, hand: Hand) -> None:
+    def __init__(self, message: Msg, hand: InFlight) -> None:
         self._message = message
         self._hand = hand
 
@@ -100,9 +100,9 @@ class _Consumer:
 
 
 @asynccontextmanager
-async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Session]:
+async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
     """Connect to *url* and take messages from the consumer; `BrokerTrouble` if that fails."""
-    session, client, address = Session(), Client(), Address.parse(url, port=_PORT)
+    session, client, address = QueueSession(), Client(), Address.parse(url, port=_PORT)
 
     async def lost() -> None:
         session.end("the connection was lost")
@@ -157,7 +157,7 @@ def _security(address: Address) -> dict[str, Any]:
     return {"tls": tls, "user": user, "password": None if password is None else lambda: guarded(password)}
 
 
-async def _return_leftovers(session: Session) -> None:
+async def _return_leftovers(session: QueueSession) -> None:
     """Give back what waited behind the last message, which would else come again only after the `ack_wait`."""
     with suppress(BrokerTrouble):  # It comes again anyhow, after the `ack_wait`.
         for delivery in session.leftovers() if session.reason is None else ():
@@ -165,9 +165,9 @@ async def _return_leftovers(session: Session) -> None:
 
 
 async def _pump(
-    consumer: _Consumer, subscription: JetStreamContext.PullSubscription, session: Session, count: int
+    consumer: _Consumer, subscription: JetStreamContext.PullSubscription, session: QueueSession, count: int
 ) -> None:
-    hand = Hand()
+    hand = InFlight()
     while not session.has_ended:
         await hand.empty()
         messages: Sequence[Msg] = ()
@@ -182,7 +182,7 @@ async def _pump(
             session.deliver(NatsDelivery(message, hand))
 
 
-async def _look_after(consumer: _Consumer, session: Session) -> None:
+async def _look_after(consumer: _Consumer, session: QueueSession) -> None:
     try:
         async with _translated(_ANSWER_SECONDS):
             await consumer.check()

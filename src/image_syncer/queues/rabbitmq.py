@@ -26,7 +26,7 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.queues.quiet import quiet
-from image_syncer.queues.session import BrokerTrouble, Session
+from image_syncer.queues.session import BrokerTrouble, QueueSession
 
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 5.0
@@ -75,9 +75,9 @@ class RabbitDelivery:
 
 
 @asynccontextmanager
-async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Session]:
+async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
     """Connect to *url* and consume the queue; `BrokerTrouble` if that fails."""
-    session = Session()
+    session = QueueSession()
 
     def lost(_connection: object, error: BaseException | None) -> None:
         session.end(_phrase(error))
@@ -104,7 +104,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
             await _close(connection)
 
 
-async def _consume(broker: RabbitBroker, name: str, session: Session) -> None:
+async def _consume(broker: RabbitBroker, name: str, session: QueueSession) -> None:
     """Let the messages of the queue *name* go to *session*."""
 
     async def deliver(message: RabbitMessage) -> None:

@@ -17,8 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.queues.address import Address
-from image_syncer.queues.hand import Hand
-from image_syncer.queues.session import BrokerTrouble, Session
+from image_syncer.queues.hand import InFlight
+from image_syncer.queues.session import BrokerTrouble, QueueSession
 
 _PORT: Final = 6379
 _CONNECT_SECONDS: Final = 5.0
@@ -51,7 +51,7 @@ class _Group:
 class RedisDelivery:
     """An entry of a stream."""
 
-    def __init__(self, client: Redis, group: _Group, entry: Entry, hand: Hand) -> None:
+    def __init__(self, client: Redis, group: _Group, entry: Entry, hand: InFlight) -> None:
         self._client = client
         self._group = group
         self._id, self._fields = entry
@@ -88,11 +88,11 @@ class RedisDelivery:
 
 
 @asynccontextmanager
-async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Session]:
+async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
     """Connect to *url* and take entries for the group; `BrokerTrouble` if that fails."""
     stream, _, name = settings.queue.rpartition("/")
     group = _Group(stream, name, f"image-syncer-{socket.gethostname()}")
-    session = Session()
+    session = QueueSession()
     address = Address.parse(url, port=_PORT)
     client = Redis(
         host=address.host,
@@ -120,8 +120,8 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Sess
                 await client.aclose()
 
 
-async def _pump(client: Redis, group: _Group, session: Session, count: int) -> None:
-    hand = Hand()
+async def _pump(client: Redis, group: _Group, session: QueueSession, count: int) -> None:
+    hand = InFlight()
     own: bytes | None = b"0"
     while not session.has_ended:
         await hand.empty()

@@ -19,7 +19,7 @@ class BrokerTrouble(ImageSyncerError):
     retryable = True
 
 
-class Delivery(Protocol):
+class QueueDelivery(Protocol):
     """A message in our hand, which the broker gives to somebody else unless we settle it. May raise `BrokerTrouble`."""
 
     @property
@@ -40,15 +40,15 @@ class Delivery(Protocol):
         ...
 
 
-class Session:
+class QueueSession:
     """What arrives over one connection. The broker's limit (prefetch) bounds how much of it waits here."""
 
     def __init__(self) -> None:
-        self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[QueueDelivery | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self.reason: str | None = None
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: QueueDelivery) -> None:
         """Add what the broker brings."""
         self._arrived.put_nowait(delivery)
 
@@ -64,11 +64,11 @@ class Session:
         """Whether nothing more is taken from it."""
         return self._ended.is_set()
 
-    async def next(self) -> Delivery | None:
+    async def next(self) -> QueueDelivery | None:
         """Return what arrived first, None once the session has ended: what waits then goes back to the broker."""
         return None if self.has_ended else await self._arrived.get()
 
-    def leftovers(self) -> Sequence[Delivery]:
+    def leftovers(self) -> Sequence[QueueDelivery]:
         """Return what has arrived and was not taken, and forget it."""
         waiting = (self._arrived.get_nowait() for _ in range(self._arrived.qsize()))
         return [delivery for delivery in waiting if delivery is not None]
@@ -78,7 +78,7 @@ class Session:
         await wait_for(self._ended, seconds)
 
 
-OpenSession = Callable[[str, QueueSettings], AbstractAsyncContextManager[Session]]
+OpenSession = Callable[[str, QueueSettings], AbstractAsyncContextManager[QueueSession]]
 """Connects to the address (`BrokerTrouble` if that fails), and closes within a bounded time."""
 
 

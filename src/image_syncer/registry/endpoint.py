@@ -20,16 +20,16 @@ from image_syncer.errors import (
     Unavailable,
 )
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
-from image_syncer.registry.error_mapping import Asked, Refusal, failure, parse_retry_after
+from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
 from image_syncer.registry.host import Call
 from image_syncer.registry.http.messages import released
-from image_syncer.registry.http.transport import Body, ConnectionRefused, HandshakeBroken, Headers, Response
+from image_syncer.registry.http.transport import ConnectionRefused, HandshakeBroken, Headers, RequestBody, Response
 from image_syncer.registry.http.urls import origin_of
-from image_syncer.registry.limits.limiter import Operation, Throttle
+from image_syncer.registry.limits.limiter import HostLimiter, Operation
 from image_syncer.registry.limits.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
 from image_syncer.registry.limits.retry import Retrying
-from image_syncer.registry.login_rotation import Entries, Entry
-from image_syncer.registry.quirks import Quirks
+from image_syncer.registry.login_rotation import Login, LoginPool
+from image_syncer.registry.quirks import LearntProfile
 from image_syncer.registry.settings import Limits
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
@@ -38,7 +38,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BufferedResponse:
     """A whole answer. *url* is where it came from, behind redirects; *content* is empty where it was not asked for."""
 
     status: int
@@ -55,26 +55,30 @@ class Answer:
             return None
 
 
-class Endpoint:
+class RegistryClient:
     """One registry under one access. Every method says with *expect* which statuses are fine; others are raised."""
 
-    def __init__(self, entries: Entries, throttle: Throttle, retrying: Retrying, limits: Limits) -> None:
-        self.entries = entries
-        self.host = host = entries.first.host
-        self.throttle = throttle
+    def __init__(self, logins: LoginPool, limiter: HostLimiter, retrying: Retrying, limits: Limits) -> None:
+        self.entries = logins
+        self.host = host = logins.first.host
+        self.throttle = limiter
         self.retrying = retrying
         self.limits = limits
-        self.quirks = Quirks.of(host.name, limits.chunk_bytes)
+        self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
         self.probing = asyncio.Lock()
 
-    async def call(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
+    async def call(
+        self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None
+    ) -> BufferedResponse:
         """Return the answer to *call*, which must be safe to repeat: it is retried as the policy says.
 
         *limit_bytes* bounds the content (`TooLarge`); None means that it is of no interest.
         """
         return await self.retrying.run(lambda _: self.once(call, asked, expect=expect, limit_bytes=limit_bytes))
 
-    async def once(self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None) -> Answer:
+    async def once(
+        self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None
+    ) -> BufferedResponse:
         """Return the answer to *call*, tried once with each login that is needed, in a request's place."""
         counted = call.is_counted
         while True:
@@ -84,21 +88,21 @@ class Endpoint:
                 async with self.throttle.request():
                     return await self._read(entry, call, asked, expect, limit_bytes)
             except (Unauthorized, Denied) as refusal:
-                if not self.entries.refused(entry, call, refusal):
+                if not self.entries.reject(entry, call, refusal):
                     raise
             finally:
                 if counted:
                     entry.counted -= 1
-                    self.entries.left()
+                    self.entries.wake_waiters()
 
-    async def send(self, call: Call, asked: Asked, *, expect: Container[int]) -> Answer:
+    async def send(self, call: Call, asked: Asked, *, expect: Container[int]) -> BufferedResponse:
         """Return the answer to *call*, tried once, by whoever holds an upload's place; of its content nothing."""
         while True:
             entry = self.entries.ready(call) or await self.entries.wait(call)
             try:
                 return await self._read(entry, call, asked, expect, None, "upload")
             except (Unauthorized, Denied) as refusal:
-                if not self.entries.refused(entry, call, refusal):
+                if not self.entries.reject(entry, call, refusal):
                     raise
 
     @asynccontextmanager
@@ -114,7 +118,7 @@ class Endpoint:
                     await stack.enter_async_context(released(response))
                     return response, stack.pop_all()
             except (Unauthorized, Denied) as refusal:
-                if not self.entries.refused(entry, call, refusal):
+                if not self.entries.reject(entry, call, refusal):
                     raise
             return await attempt(0)
 
@@ -124,13 +128,13 @@ class Endpoint:
 
     async def _read(
         self,
-        entry: Entry,
+        entry: Login,
         call: Call,
         asked: Asked,
         expect: Container[int],
         limit_bytes: int | None,
         operation: Operation = "request",
-    ) -> Answer:
+    ) -> BufferedResponse:
         response = await self._open(entry, call, asked, expect, operation)
         content, failed = b"", True
         try:
@@ -141,17 +145,17 @@ class Endpoint:
             failed = False
         finally:
             await response.release(failed=failed)
-        return Answer(response.status, response.headers, response.url, content)
+        return BufferedResponse(response.status, response.headers, response.url, content)
 
     async def _open(
-        self, entry: Entry, call: Call, asked: Asked, expect: Container[int], operation: Operation
+        self, entry: Login, call: Call, asked: Asked, expect: Container[int], operation: Operation
     ) -> Response:
         """Return the answer to *call* with the login of *entry*, to be released; others than *expect* are raised."""
         began = self.retrying.clock.monotonic()
         try:
-            response = await entry.host.ask(call)
+            response = await entry.host.send(call)
         except StoreError as error:
-            if isinstance(call.body, Body) and not isinstance(error, ConnectionRefused | HandshakeBroken):
+            if isinstance(call.body, RequestBody) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # It may be the body's own failure, which says nothing about this registry.
             raise self._heeded(error, operation, began) from error.__cause__
         # How long an answer takes to a request with a body depends on the line as well.
@@ -166,21 +170,21 @@ class Endpoint:
                 raise self._exhausted(error, entry, quota, response)
             raise self._heeded(error, operation, began)
         if quota is not None:
-            self.entries.told(entry, quota, began, counted=call.is_counted)
+            self.entries.record_quota(entry, quota, began, counted=call.is_counted)
         self.throttle.succeeded(operation, began, latency if operation == "request" else None)
         return response
 
     async def _refused(self, response: Response, asked: Asked) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
-        refusal = Refusal(
+        refusal = ErrorResponse(
             response.status, await self._beginning(response), retry_after, _other_host(self.host.name, response.url)
         )
         return failure(asked, refusal)
 
-    def _exhausted(self, error: RateLimited, entry: Entry, quota: Quota, response: Response) -> RateLimited:
+    def _exhausted(self, error: RateLimited, entry: Login, quota: Quota, response: Response) -> RateLimited:
         """Return *error*, a refusal because nothing is left of a *quota*: who tries again waits at the entries."""
         longest = LONGEST_WINDOW_SECONDS
-        self.entries.exhausted(
+        self.entries.record_exhausted(
             entry, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
         )
         error.held = True
@@ -224,10 +228,10 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class RepositoryRequests:
     """One repository as one side of a copy sees it: builds the calls about it, with the rights that they need."""
 
-    endpoint: Endpoint
+    endpoint: RegistryClient
     repository: Repository
     side: Side
 
@@ -251,7 +255,7 @@ class Conversation:
         target: str,
         *,
         headers: Mapping[str, str] = _NO_HEADERS,
-        body: bytes | Body | None = None,
+        body: bytes | RequestBody | None = None,
         follow: bool = False,
     ) -> Call:
         """Return a request to *target*, a path or a URL that the host resolved."""

@@ -67,7 +67,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """An answer that was not expected.
 
     *retry_after* is in seconds. *answered_by* names the server where it is not the registry itself: a storage that it
@@ -95,7 +95,7 @@ class _Said:
         return not codes.isdisjoint(self.codes)
 
 
-def failure(asked: Asked, refusal: Refusal) -> StoreError:
+def failure(asked: Asked, refusal: ErrorResponse) -> StoreError:
     """Return the error that *refusal* means for *asked*; its text names the reference and what the server said."""
     said = _said(refusal.body)
     status = refusal.status
@@ -133,7 +133,7 @@ def parse_retry_after(
     return min(max((date - now()).total_seconds(), 0.0), longest)
 
 
-def _special(asked: Asked, refusal: Refusal, said: _Said) -> _Meaning | None:
+def _special(asked: Asked, refusal: ErrorResponse, said: _Said) -> _Meaning | None:
     """Return what only this kind of request makes of the answer; None where the general rules hold."""
     if refusal.answered_by and refusal.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _elsewhere(asked, refusal)
@@ -175,7 +175,7 @@ def _missing_remedy(asked: Asked) -> str:
     return "check the name and the tag; some registries answer so as well to whom they do not let in"
 
 
-def _elsewhere(asked: Asked, refusal: Refusal) -> _Meaning:
+def _elsewhere(asked: Asked, refusal: ErrorResponse) -> _Meaning:
     wrong = "the external address that is configured at it, or at a proxy before it" if asked.upload else "its storage"
     remedy = f"{asked.registry} sent us to {refusal.answered_by}, which never gets its credentials; check {wrong}"
     if refusal.status == HTTPStatus.UNAUTHORIZED:
@@ -183,7 +183,7 @@ def _elsewhere(asked: Asked, refusal: Refusal) -> _Meaning:
     return Denied, "denied at another host", remedy
 
 
-def _message(asked: Asked, refusal: Refusal, said: _Said, condition: str) -> str:
+def _message(asked: Asked, refusal: ErrorResponse, said: _Said, condition: str) -> str:
     who = refusal.answered_by or asked.registry
     words = f": {said.text}" if said.text else ""
     return f"{asked.what}: {condition}; {who} answered {refusal.status}{words}"

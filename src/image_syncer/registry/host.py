@@ -16,25 +16,25 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.oci.reference import DOCKER_HUB
-from image_syncer.registry.auth.authenticator import Authenticator, Grant
+from image_syncer.registry.auth.authenticator import Authenticator, Token
 from image_syncer.registry.auth.challenge import parse_challenges, preferred
 from image_syncer.registry.error_mapping import parse_retry_after
-from image_syncer.registry.http.address_policy import ANYWHERE, OWN, Reach, Zone, reach_from, zone_of_host
+from image_syncer.registry.http.address_policy import ANYWHERE, OWN, AddressPolicy, Zone, reach_from, zone_of_host
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
-    Body,
     ConnectionRefused,
     HandshakeBroken,
     NotTls,
     Request,
+    RequestBody,
     Response,
     Transport,
 )
 from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
-from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.registry.limits.negative_cache import NegativeCache
 from image_syncer.registry.limits.retry import Clock
-from image_syncer.registry.settings import Access
+from image_syncer.registry.settings import RegistryAccount
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -54,7 +54,7 @@ class Call:
     side: Side = "source"
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    body: bytes | Body | None = field(default=None, repr=False)
+    body: bytes | RequestBody | None = field(default=None, repr=False)
     follow: bool = False
 
     @property
@@ -71,20 +71,20 @@ class Call:
         return f"{self.method} {shown(self.target)}"
 
 
-class Host:
+class HostConnection:
     """One registry under one access. *counter* is told the side of every request, pings and tokens included."""
 
     def __init__(
         self,
         name: str,
-        access: Access | None,
+        access: RegistryAccount | None,
         transport: Transport,
         *,
         counter: Callable[[Side], None],
         clock: Clock | None = None,
     ) -> None:
         self.name = name
-        self._access = access or Access(name)
+        self._access = access or RegistryAccount(name)
         self._transport = transport
         self._counter = counter
         self._clock = clock or Clock()
@@ -95,7 +95,7 @@ class Host:
         self._own_reach = OWN if zone_of_host(self._own_host) is None else ANYWHERE
         self._zone = Zone.PUBLIC
         self._base: Origin | None = None
-        self._barrier = Barrier()
+        self._barrier = NegativeCache()
         self._settling: SingleFlight[str, Origin] = SingleFlight()
         self._auth = Authenticator(
             name, self._access, self._send, token_bytes=transport.limits.token_bytes, clock=self._clock
@@ -104,7 +104,7 @@ class Host:
     def __repr__(self) -> str:
         return f"Host({self.name!r})"
 
-    async def ask(self, call: Call) -> Response:
+    async def send(self, call: Call) -> Response:
         """Send *call* and return the answer, whatever its status; to be released.
 
         The first call finds out whether and how TLS is spoken, and what the registry wants to see. A refused token is
@@ -125,7 +125,7 @@ class Host:
         if grant is not None and grant.is_token:
             self._auth.drop(grant)
             if challenge is None or challenge.scheme != "bearer":
-                await self._greet(base, call.side)  # Harbor: the right challenge comes only without Authorization.
+                await self._ping(base, call.side)  # Harbor: the right challenge comes only without Authorization.
                 challenge = None
         self._auth.learn(challenge, response.url, call.scopes)
         return await self._follow(call, url, await self._auth.grant(call.scopes, call.side))
@@ -137,7 +137,7 @@ class Host:
         """
         return join(base, location)
 
-    async def _follow(self, call: Call, url: str, grant: Grant | None) -> Response:
+    async def _follow(self, call: Call, url: str, grant: Token | None) -> Response:
         """Return the answer from *url*, or from where its redirects lead; *grant* goes to the first origin alone."""
         origin = first = origin_of(url)
         for _ in range(self._transport.limits.redirects + 1):
@@ -170,7 +170,7 @@ class Host:
         self._counter(side)
         return response
 
-    def _reach(self, origin: Origin, policy: TlsPolicy) -> Reach:
+    def _reach(self, origin: Origin, policy: TlsPolicy) -> AddressPolicy:
         """Return which addresses *origin* may have; other hosts than the registry's own are named by itself."""
         if origin.host == self._own_host:
             return self._own_reach
@@ -193,12 +193,12 @@ class Host:
     async def _find_way(self, side: Side) -> Origin:
         began = self._clock.monotonic()
         try:
-            return await self._settle(side)
+            return await self._discover_scheme(side)
         except (UnknownHost, InsecureConnection) as failure:
             self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
             raise
 
-    async def _settle(self, side: Side) -> Origin:
+    async def _discover_scheme(self, side: Side) -> Origin:
         """Find the scheme. Plain HTTP is for registries that may be insecure, and only where no TLS is spoken.
 
         Nothing secret is sent before: the ping goes out bare.
@@ -206,7 +206,7 @@ class Host:
         secure = origin_of(f"https://{self._api}")
         self._zone = await self._transport.zone(f"https://{self._api}")
         try:
-            await self._greet(secure, side)
+            await self._ping(secure, side)
         except (NotTls, HandshakeBroken):
             if not self._insecure:
                 raise
@@ -216,10 +216,10 @@ class Host:
         else:
             return secure
         plain = origin_of(f"http://{self._api}")
-        await self._greet(plain, side)
+        await self._ping(plain, side)
         return plain
 
-    async def _greet(self, base: Origin, side: Side) -> None:
+    async def _ping(self, base: Origin, side: Side) -> None:
         """Ask `GET /v2/` without Authorization, and learn what the registry wants (distribution-spec, end-1)."""
         request = Request("GET", _absolute(base, "/v2/"))
         async with released(await self._send(request, side)) as response:

@@ -8,7 +8,7 @@ from image_syncer.bounded_json import JsonObject, parse_object
 from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLarge
 from image_syncer.oci import Digest
 from image_syncer.oci.reference import is_tag
-from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compressed
 from image_syncer.registry.http.urls import origin_of
 
@@ -20,7 +20,7 @@ _LINK = re.compile(r'<([^<>]*+)>((?:[^<>",]|"(?:[^"\\]|\\.)*+")*+)')
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?+')
 
 
-async def list_tags(conversation: Conversation, told: dict[str, Digest]) -> AsyncGenerator[str]:
+async def list_tags(conversation: RepositoryRequests, told: dict[str, Digest]) -> AsyncGenerator[str]:
     """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
 
     Google's registries say in the same answer what each tag names: that is added to *told* before its tag is yielded.
@@ -63,7 +63,7 @@ def next_link(values: Iterable[str]) -> str | None:
     return None
 
 
-async def _first_page(conversation: Conversation) -> Answer:
+async def _first_page(conversation: RepositoryRequests) -> BufferedResponse:
     path = conversation.path("tags/list")
     try:
         return await _page(conversation, f"{path}?n={_PAGE}")
@@ -73,7 +73,7 @@ async def _first_page(conversation: Conversation) -> Answer:
         return await _page(conversation, f"{path}?n={_SMALL_PAGE}")
 
 
-async def _page(conversation: Conversation, target: str) -> Answer:
+async def _page(conversation: RepositoryRequests, target: str) -> BufferedResponse:
     endpoint = conversation.endpoint
     asked = conversation.asked(f"tags of {conversation.repository}")
     # Nothing is asked of the content type: ECR says text/plain.
@@ -81,7 +81,7 @@ async def _page(conversation: Conversation, target: str) -> Answer:
     return await endpoint.call(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
 
 
-async def _following(answer: Answer, conversation: Conversation) -> str | None:
+async def _following(answer: BufferedResponse, conversation: RepositoryRequests) -> str | None:
     """Return the URL of the page after *answer*; `ProtocolError` where it is not at the same registry."""
     link = next_link(answer.headers.all("Link"))
     if link is None:
@@ -92,7 +92,7 @@ async def _following(answer: Answer, conversation: Conversation) -> str | None:
     return url
 
 
-def _document(answer: Answer, conversation: Conversation) -> JsonObject:
+def _document(answer: BufferedResponse, conversation: RepositoryRequests) -> JsonObject:
     what = f"{conversation.repository}: the tag list"
     try:
         return parse_object(answer.content, what, values=conversation.endpoint.limits.tag_page_values)
@@ -100,7 +100,7 @@ def _document(answer: Answer, conversation: Conversation) -> JsonObject:
         raise compressed(answer.headers, what) or error from error.__cause__
 
 
-def _tags(document: JsonObject, conversation: Conversation) -> list[str]:
+def _tags(document: JsonObject, conversation: RepositoryRequests) -> list[str]:
     tags: object = document.get("tags")
     if tags is None:
         return []

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from image_syncer.concurrency.sleeper import Rests
+from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import Denied, QuotaUsedUp, StoreError, Unauthorized
-from image_syncer.registry.host import Call, Host
-from image_syncer.registry.limits.quota import Allowance, Quota
+from image_syncer.registry.host import Call, HostConnection
+from image_syncer.registry.limits.quota import Quota, QuotaState
 from image_syncer.registry.limits.retry import Clock
-from image_syncer.registry.observer import Wait, Watcher
+from image_syncer.registry.observer import RegistryObserver, Wait
 
 _REFUSAL_SECONDS: Final = 600.0  # So long a login that was not let in is not the first to be tried.
 _TOLD_AGAIN_SECONDS: Final = 300.0
@@ -19,16 +19,16 @@ _REFUSALS: Final = 1_024
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class Login:
     """One login at a registry: *host* is the registry as it is seen with it, *user* whom it names.
 
     *counted* is how many requests are on their way that its quota counts. *cautious*: the others here have quotas, so
     the first of its own finds out what is left of it.
     """
 
-    host: Host
+    host: HostConnection
     user: str
-    allowance: Allowance = field(default_factory=Allowance)
+    allowance: QuotaState = field(default_factory=QuotaState)
     counted: int = 0
     cautious: bool = False
     refusals: dict[tuple[str, ...], float] = field(default_factory=dict[tuple[str, ...], float])
@@ -48,35 +48,35 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class LoginDeps:
     """What entries need to make people wait: a *clock*, *rests*, a *watcher*, and *patience* in seconds."""
 
     clock: Clock
-    rests: Rests
-    watcher: Watcher
+    rests: Sleeper
+    watcher: RegistryObserver
     patience: float
 
 
-class Entries:
+class LoginPool:
     """The logins of *registry*, the first first; there is at least one, which may be nobody's.
 
     Each is used until it is refused, or until its quota is used up; then the next one is. They are waited for only
     where none can be used.
     """
 
-    def __init__(self, registry: str, entries: Sequence[Entry], reception: Reception) -> None:
+    def __init__(self, registry: str, entries: Sequence[Login], reception: LoginDeps) -> None:
         self._registry = registry
         self._entries = tuple(entries)
         self._reception = reception
-        self._current: Entry | None = None
+        self._current: Login | None = None
         self._told_until = float("-inf")
 
     @property
-    def first(self) -> Entry:
+    def first(self) -> Login:
         """The one that is preferred."""
         return self._entries[0]
 
-    def ready(self, call: Call) -> Entry | None:
+    def ready(self, call: Call) -> Login | None:
         """Return who makes *call* without having to wait, None where nobody can."""
         now = self._reception.clock.monotonic()
         for entry in self._candidates(call, now):
@@ -92,13 +92,13 @@ class Entries:
                 return entry
         return None
 
-    async def wait(self, call: Call) -> Entry:
+    async def wait(self, call: Call) -> Login:
         """Return who makes *call*, as soon as somebody can; `QuotaUsedUp` where that is beyond our patience."""
         while (entry := self.ready(call)) is None:
             await self._rest(call)
         return entry
 
-    def told(self, entry: Entry, quota: Quota, began: float, *, counted: bool) -> None:
+    def record_quota(self, entry: Login, quota: Quota, began: float, *, counted: bool) -> None:
         """Learn from the answer to a request of *entry* that *began* then."""
         known = entry.allowance
         entry.allowance = known.after_answer(quota, began, self._reception.clock.monotonic(), counted=counted)
@@ -110,15 +110,15 @@ class Entries:
             self._reception.watcher.going_on(self._registry)
             self._reception.rests.wake(self)
 
-    def exhausted(self, entry: Entry, quota: Quota, wish: float | None) -> None:
+    def record_exhausted(self, entry: Login, quota: Quota, wish: float | None) -> None:
         """Learn that a request of *entry* was refused because nothing is left of its quota."""
         entry.allowance = entry.allowance.after_refusal(quota, wish, self._reception.clock.monotonic())
 
-    def left(self) -> None:
+    def wake_waiters(self) -> None:
         """Let others look again: a counted request has ended."""
         self._reception.rests.wake(self)
 
-    def refused(self, entry: Entry, call: Call, refusal: StoreError) -> bool:
+    def reject(self, entry: Login, call: Call, refusal: StoreError) -> bool:
         """Learn that *entry* was not let in with *call*; return whether another one may be."""
         if len(self._entries) == 1 or not isinstance(refusal, Unauthorized | Denied):
             return False
@@ -133,7 +133,7 @@ class Entries:
             return False
         return True
 
-    def _candidates(self, call: Call, now: float) -> Sequence[Entry]:
+    def _candidates(self, call: Call, now: float) -> Sequence[Login]:
         if len(self._entries) == 1:
             return self._entries
         let_in = [entry for entry in self._entries if not entry.is_refused(call.scopes, now)]
@@ -144,7 +144,7 @@ class Entries:
         reception, now = self._reception, self._reception.clock.monotonic()
         holds = [(entry.hold(now, counted=call.is_counted), entry) for entry in self._candidates(call, now)]
         if any(seconds is None for seconds, _ in holds):
-            await reception.rests.rest(_ANSWER_SECONDS, self)
+            await reception.rests.sleep(_ANSWER_SECONDS, self)
             return
         seconds, entry = min(((seconds or 0.0, entry) for seconds, entry in holds), key=lambda hold: hold[0])
         since = entry.allowance.used_up_at
@@ -153,9 +153,9 @@ class Entries:
         if seconds >= _TOLD_SECONDS and now >= self._told_until:
             self._told_until = now + min(seconds, _TOLD_AGAIN_SECONDS)
             reception.watcher.waiting(Wait(self._registry, seconds, _words(entry)))
-        await reception.rests.rest(min(seconds, _TOLD_AGAIN_SECONDS), self)
+        await reception.rests.sleep(min(seconds, _TOLD_AGAIN_SECONDS), self)
 
-    def _used_up(self, entry: Entry, seconds: float) -> QuotaUsedUp:
+    def _used_up(self, entry: Login, seconds: float) -> QuotaUsedUp:
         longer = "wait longer with --patience"
         if len(self._entries) > 1:
             remedy = f"give further logins of {self._registry}, or {longer}"
@@ -167,7 +167,7 @@ class Entries:
         return QuotaUsedUp(message, retry_after=seconds, status=None, remedy=remedy)
 
 
-def _words(entry: Entry) -> str:
+def _words(entry: Login) -> str:
     quota = str(entry.allowance.quota or "")
     return f"quota used up ({quota})" if quota else "quota used up"
 

@@ -10,7 +10,7 @@ from typing import Final
 from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, StoreError, TagImmutable
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
-from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compressed
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
@@ -28,7 +28,7 @@ _FEW_TAGS: Final = 2  # So few are not worth trying whether a registry takes the
 class Manifests:
     """The manifests of one repository."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: RepositoryRequests) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
 
@@ -75,7 +75,7 @@ class Manifests:
         distribution-spec, end-7b. Whether a registry can do that shows at the first PUT of at least three tags. After
         a no, and where nothing is known and *tags* are few, nothing is asked.
         """
-        quirks, fitting = self._endpoint.quirks, _fitting(tags)
+        quirks, fitting = self._endpoint.profile, _fitting(tags)
         if quirks.many_tags is None and len(fitting) > _FEW_TAGS:
             async with self._endpoint.probing:  # Those who come meanwhile wait for what we learn.
                 if quirks.many_tags is None:
@@ -96,7 +96,7 @@ class Manifests:
         )
         headers = {"Content-Type": manifest.media_type}
         call = self._conversation.call("PUT", target, headers=headers, body=manifest.content)
-        asked, quirks = self._conversation.asked(reference, manifest=True), self._endpoint.quirks
+        asked, quirks = self._conversation.asked(reference, manifest=True), self._endpoint.profile
         try:
             answer = await self._endpoint.call(call, asked, expect=_PUT_STATUSES)
         except (TagImmutable, MissingContent):
@@ -120,7 +120,7 @@ class Manifests:
         return self._conversation.path(f"manifests/{reference.identifier}")
 
 
-def _described(answer: Answer, reference: Reference) -> Descriptor | None:
+def _described(answer: BufferedResponse, reference: Reference) -> Descriptor | None:
     """Return what a HEAD tells of *reference*, None where that is not enough."""
     kind = media_type.essence(answer.headers.get("Content-Type") or "")
     digest = answer.digest
@@ -133,7 +133,7 @@ def _described(answer: Answer, reference: Reference) -> Descriptor | None:
     return Descriptor(kind, wanted or digest, int(length) if _LENGTH.fullmatch(length) else None)
 
 
-def _read(answer: Answer, reference: Reference) -> RawManifest:
+def _read(answer: BufferedResponse, reference: Reference) -> RawManifest:
     """Return the manifest in *answer*, checked against the digest asked for, or else the one in its header."""
     content = answer.content
     content_type = answer.headers.get("Content-Type") or ""
@@ -165,13 +165,13 @@ def _fitting(tags: Sequence[str]) -> list[str]:
     return fitting
 
 
-def _confirmed(answer: Answer, tags: Iterable[str]) -> frozenset[str]:
+def _confirmed(answer: BufferedResponse, tags: Iterable[str]) -> frozenset[str]:
     """Return those of *tags* that *answer* names in OCI-Tag, whose values may share a line."""
     said = {tag.strip() for line in answer.headers.all("OCI-Tag") for tag in line.split(",")}
     return frozenset(said.intersection(tags)) if answer.status == HTTPStatus.CREATED else frozenset()
 
 
-def _check_stored(answer: Answer, manifest: RawManifest, reference: Reference) -> None:
+def _check_stored(answer: BufferedResponse, manifest: RawManifest, reference: Reference) -> None:
     stored = answer.digest
     if stored is None or stored in {manifest.digest, Digest.of(manifest.content, stored.algorithm)}:
         return

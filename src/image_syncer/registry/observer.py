@@ -15,7 +15,7 @@ class Wait:
     reason: str = ASKED_TO_WAIT
 
 
-class Watcher(Protocol):
+class RegistryObserver(Protocol):
     """Is told while it happens. Calls are made on the event loop, must return at once and never raise."""
 
     def waiting(self, wait: Wait) -> None:
@@ -31,7 +31,7 @@ class Watcher(Protocol):
         ...
 
 
-class Unwatched:
+class SilentObserver:
     """A watcher that does nothing."""
 
     def waiting(self, wait: Wait) -> None:

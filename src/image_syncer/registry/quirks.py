@@ -5,11 +5,11 @@ from typing import Self
 
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
-from image_syncer.registry.vendor_profiles import Habits, habits_of, habits_told
+from image_syncer.registry.vendor_profiles import UploadProfile, upload_profile_from_headers, upload_profile_of
 
 
 @dataclass(slots=True)
-class Quirks:
+class LearntProfile:
     """How one registry wants to be spoken to.
 
     *habits* are how it takes content, *chunk* how much with one request. *closing_counts*: a blob was stored of which
@@ -17,7 +17,7 @@ class Quirks:
     several tags; None as long as nobody has tried.
     """
 
-    habits: Habits
+    habits: UploadProfile
     chunk: ChunkSize
     closing_counts: bool = False
     many_tags: bool | None = None
@@ -25,9 +25,9 @@ class Quirks:
     @classmethod
     def of(cls, registry: str, chunk_bytes: int) -> Self:
         """Return what is known of *registry* before the first word with it; chunks have *chunk_bytes* at first."""
-        return cls(habits_of(registry), ChunkSize.of(chunk_bytes))
+        return cls(upload_profile_of(registry), ChunkSize.of(chunk_bytes))
 
-    def meet(self, headers: Headers) -> None:
+    def learn_from_headers(self, headers: Headers) -> None:
         """Learn from the *headers* of an answer what product it is, unless its name or its behaviour has told more."""
-        if self.habits == Habits() and not self.closing_counts:
-            self.habits = habits_told(headers) or self.habits
+        if self.habits == UploadProfile() and not self.closing_counts:
+            self.habits = upload_profile_from_headers(headers) or self.habits

@@ -7,20 +7,20 @@ from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from image_syncer.cache import MemoryUploads, Trails
-from image_syncer.concurrency.sleeper import Rests
+from image_syncer.cache import DigestCheckpoints, MemoryUploadJournal
+from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import Side
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
-from image_syncer.registry.endpoint import Endpoint
-from image_syncer.registry.host import Host
+from image_syncer.registry.endpoint import RegistryClient
+from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
-from image_syncer.registry.limits.limiter import Throttle
+from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock, Retrying, RetryPolicy
-from image_syncer.registry.login_rotation import Entries, Entry, Reception
-from image_syncer.registry.observer import Unwatched, Watcher
+from image_syncer.registry.login_rotation import Login, LoginDeps, LoginPool
+from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
-from image_syncer.registry.settings import Access, Credential, Limits
+from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 from image_syncer.roles import UploadJournal
 
 
@@ -45,19 +45,19 @@ class Registries:
         self._keychain = keychain
         self._limits = limits or Limits()
         self._clock = clock or Clock()
-        self._rests = Rests(self._clock.sleep)
-        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._rests.rest)
+        self._rests = Sleeper(self._clock.sleep)
+        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._rests.sleep)
         self._transport = Transport(self._limits, environment)
-        self.watcher: Watcher = Unwatched()
-        self.journal: UploadJournal = MemoryUploads()
+        self.watcher: RegistryObserver = SilentObserver()
+        self.journal: UploadJournal = MemoryUploadJournal()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
-        self._trails = Trails()
+        self._trails = DigestCheckpoints()
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
-        self._throttles: dict[str, Throttle] = {}
-        self._entries: dict[tuple[str, Credential | None, bool, bool | None], Entry] = {}
-        self._endpoints: dict[tuple[Entry, ...], Endpoint] = {}
-        self._known: dict[Repository, Endpoint] = {}
+        self._throttles: dict[str, HostLimiter] = {}
+        self._entries: dict[tuple[str, Credential | None, bool, bool | None], Login] = {}
+        self._endpoints: dict[tuple[Login, ...], RegistryClient] = {}
+        self._known: dict[Repository, RegistryClient] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
@@ -86,10 +86,10 @@ class Registries:
             self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
         return self._targets[repository]
 
-    def throttle(self, registry: str) -> Throttle:
+    def limiter(self, registry: str) -> HostLimiter:
         """Return the places of *registry*; the same object each time."""
         if registry not in self._throttles:
-            self._throttles[registry] = Throttle(
+            self._throttles[registry] = HostLimiter(
                 registry,
                 self._limits.of(registry),
                 self._clock,
@@ -107,7 +107,7 @@ class Registries:
         """Let registries be waited for again."""
         self._rests.resume()
 
-    async def _connect(self, repository: Repository) -> Endpoint:
+    async def _connect(self, repository: Repository) -> RegistryClient:
         if repository not in self._known:
             # One at a time per registry: finding credentials may start a helper program, which need not run twice.
             async with self._locks.setdefault(repository.registry, asyncio.Lock()):
@@ -116,23 +116,23 @@ class Registries:
                     self._known[repository] = self._endpoint(repository.registry, access)
         return self._known[repository]
 
-    def _endpoint(self, registry: str, access: Access) -> Endpoint:
+    def _endpoint(self, registry: str, access: RegistryAccount) -> RegistryClient:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
         entries = tuple(self._entry(registry, one) for one in (access, *access.further))
         if entries not in self._endpoints:
-            reception = Reception(self._clock, self._rests, self.watcher, self._retrying.policy.quota_patience)
-            self._endpoints[entries] = Endpoint(
-                Entries(registry, entries, reception), self.throttle(registry), self._retrying, self._limits
+            reception = LoginDeps(self._clock, self._rests, self.watcher, self._retrying.policy.quota_patience)
+            self._endpoints[entries] = RegistryClient(
+                LoginPool(registry, entries, reception), self.limiter(registry), self._retrying, self._limits
             )
         return self._endpoints[entries]
 
-    def _entry(self, registry: str, access: Access) -> Entry:
+    def _entry(self, registry: str, access: RegistryAccount) -> Login:
         """Return the one entry to *registry* with the login of *access*, which has one quota."""
         credential = access.credential
         key = (registry, credential, access.insecure, access.private_network)
         if key not in self._entries:
-            host = Host(registry, access, self._transport, counter=self._count, clock=self._clock)
-            self._entries[key] = Entry(host, "" if credential is None else credential.username or "<token>")
+            host = HostConnection(registry, access, self._transport, counter=self._count, clock=self._clock)
+            self._entries[key] = Login(host, "" if credential is None else credential.username or "<token>")
         return self._entries[key]
 
     def _count(self, side: Side) -> None:

@@ -3,19 +3,19 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from image_syncer.cache import Trails
+from image_syncer.cache import DigestCheckpoints
 from image_syncer.errors import NotFound, Side
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.open_upload import OpenUpload
-from image_syncer.registry.blobs.upload import Push
-from image_syncer.registry.blobs.upload_session import Sessions
-from image_syncer.registry.endpoint import Conversation, Endpoint
+from image_syncer.registry.blobs.upload import BlobUpload
+from image_syncer.registry.blobs.upload_session import UploadSessions
+from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests
 from image_syncer.roles import Chunk, Opener, UploadJournal
 
-Connect = Callable[[Repository], Awaitable[Endpoint]]
+Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Finds the registry of a repository under the access that holds for it; quick, once that is known."""
 
 
@@ -26,13 +26,13 @@ class _RegistryRepository:
         self._repository = repository
         self._side: Side = side
         self._connect = connect
-        self._sessions = Sessions()
+        self._sessions = UploadSessions()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
 
-    async def _conversation(self) -> Conversation:
-        return Conversation(await self._connect(self._repository), self._repository, self._side)
+    async def _conversation(self) -> RepositoryRequests:
+        return RepositoryRequests(await self._connect(self._repository), self._repository, self._side)
 
     async def _manifests(self) -> Manifests:
         return Manifests(await self._conversation())
@@ -44,7 +44,7 @@ class _RegistryRepository:
 class RegistrySource(_RegistryRepository):
     """A repository to read from; asks for the right to pull, and no other. Its reads leave their *trails*."""
 
-    def __init__(self, repository: Repository, connect: Connect, trails: Trails) -> None:
+    def __init__(self, repository: Repository, connect: Connect, trails: DigestCheckpoints) -> None:
         super().__init__(repository, "source", connect)
         self._trails = trails
         self._listed: dict[str, Digest] = {}
@@ -102,7 +102,7 @@ class RegistryTarget(_RegistryRepository):
         """Store *blob*, reading *content* once per attempt; what *content* raises comes out unchanged."""
         conversation = await self._conversation()
         upload = OpenUpload(conversation, self._sessions, self._journal, blob)
-        await Push(conversation, upload, blob, content).run()
+        await BlobUpload(conversation, upload, blob, content).run()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""

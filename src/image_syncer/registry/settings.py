@@ -15,7 +15,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RegistryAccount:
     """How to reach what lies under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub's aliases resolved.
 
     *credential* None means anonymous. *insecure* skips the verification of TLS and allows plain HTTP where no TLS is
@@ -29,11 +29,11 @@ class Access:
     insecure: bool = False
     origin: str = ""
     private_network: bool | None = None
-    further: tuple["Access", ...] = ()
+    further: tuple["RegistryAccount", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Ceiling:
+class HostLimits:
     """How many blobs and how many small requests one registry gets at once at most; None: as many as any other."""
 
     transfers: int | None = None
@@ -78,11 +78,11 @@ class Limits:
     redirects: int = 5
     opening_seconds: float = 10.0
     chunk_bytes: int = 32 * 1024 * 1024
-    ceilings: Mapping[str, Ceiling] = field(default_factory=dict[str, Ceiling])
+    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
 
     def of(self, registry: str) -> Self:
         """Return the limits that hold for *registry*."""
-        ceiling = self.ceilings.get(registry, Ceiling())
+        ceiling = self.ceilings.get(registry, HostLimits())
         return replace(
             self,
             transfers=self.transfers if ceiling.transfers is None else ceiling.transfers,

@@ -13,7 +13,7 @@ MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class UploadProfile:
     """How content goes into an upload session.
 
     *patches*: all of it goes in PATCHes, and the closing PUT is empty; otherwise that carries the last part, or all.
@@ -28,23 +28,23 @@ class Habits:
 
 
 # Artifactory takes no content with the closing PUT (RTFACT-19344), and is only known to take it in one PATCH.
-_ARTIFACTORY: Final = Habits(patches=True, chunks=False)
+_ARTIFACTORY: Final = UploadProfile(patches=True, chunks=False)
 
-_TABLE: Final[tuple[tuple[tuple[str, ...], Habits], ...]] = (
+_TABLE: Final[tuple[tuple[tuple[str, ...], UploadProfile], ...]] = (
     (("*.jfrog.io",), _ARTIFACTORY),
     # Google's two take one body, in whatever request.
-    (("gcr.io", "*.gcr.io", "*.pkg.dev"), Habits(chunks=False)),
+    (("gcr.io", "*.gcr.io", "*.pkg.dev"), UploadProfile(chunks=False)),
     # Amazon's parts have 5 MiB at least (LayerPartTooSmall). It commits with a PATCH that is the whole blob, and then
     # refuses the PUT; what clients that it was made for send with the PUT is nothing.
     (
         ("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "public.ecr.aws"),
-        Habits(patches=True, least_bytes=5 * MIB),
+        UploadProfile(patches=True, least_bytes=5 * MIB),
     ),
 )
 
 # Headers that a product gives every answer, with what their values begin with. Most people run Artifactory under a name
 # of their own; it says who it is in the first three, and old ones (5, 6) in the last.
-_SIGNS: Final[tuple[tuple[str, str, Habits], ...]] = (
+_SIGNS: Final[tuple[tuple[str, str, UploadProfile], ...]] = (
     ("X-JFrog-Version", "artifactory/", _ARTIFACTORY),
     ("X-Artifactory-Id", "", _ARTIFACTORY),
     ("X-Artifactory-Node-Id", "", _ARTIFACTORY),
@@ -52,16 +52,16 @@ _SIGNS: Final[tuple[tuple[str, str, Habits], ...]] = (
 )
 
 
-def habits_of(registry: str) -> Habits:
+def upload_profile_of(registry: str) -> UploadProfile:
     """Return the habits of *registry* (`host` or `host:port`)."""
     host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
     for patterns, habits in _TABLE:
         if any(fnmatchcase(host.lower(), pattern) for pattern in patterns):
             return habits
-    return Habits()
+    return UploadProfile()
 
 
-def habits_told(headers: Headers) -> Habits | None:
+def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
     """Return the habits of the product that *headers* name, None where they name none that is known.
 
     Anybody may say anything there: what it decides is which of the ways above content takes, and nothing else.

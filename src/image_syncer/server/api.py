@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from image_syncer.server.authentication import Guard
+from image_syncer.server.authentication import Authentication
 from image_syncer.server.backend import (
     Backend,
     ImageView,
@@ -54,12 +54,12 @@ class Api:
         self._backend = backend
         self._patience = patience_seconds
 
-    def router(self, guard: Guard) -> APIRouter:
+    def router(self, guard: Authentication) -> APIRouter:
         """Return the routes; those with effects take requests of our own pages and of programs alone."""
         router = APIRouter(prefix="/api/v1", dependencies=guard.access, responses=refusals(401, 503))
         acting = APIRouter(
             prefix="/api/v1",
-            dependencies=[*guard.access, Depends(guard.own_page)],
+            dependencies=[*guard.access, Depends(guard.require_same_origin)],
             responses=refusals(401, 403, 404, 422, 503),
         )
         one, many = refusals(404, 422), refusals(422)

@@ -10,7 +10,7 @@ from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
 from image_syncer.events.oidc import Jwt
-from image_syncer.events.signatures import Basic, Bearer, Check, Delivery, verify
+from image_syncer.events.signatures import Basic, Bearer, Check, SignedDelivery, verify
 from image_syncer.server.server_settings import ServerSettings
 
 _CHALLENGES: Final[tuple[tuple[type[Check], str], ...]] = (
@@ -49,7 +49,7 @@ class ForkRefusal(Exception):
     text = _FORK_REFUSAL
 
 
-class Guard:
+class Authentication:
     """Lets requests pass or answers for them; its methods are dependencies of routes."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -58,27 +58,31 @@ class Guard:
     @property
     def access(self) -> list[Dependency]:
         """What stands before our own routes."""
-        return [Depends(self.known), *described(self._settings.logins)]
+        return [Depends(self.require_login), *described(self._settings.logins)]
 
     @property
     def fork_access(self) -> list[Dependency]:
         """What stands before the fork's routes."""
         login = self._settings.fork.login if self._settings.fork is not None else None
-        return [Depends(self.own_page), Depends(self.known_to_fork), *described([login] if login is not None else [])]
+        return [
+            Depends(self.require_same_origin),
+            Depends(self.known_to_fork),
+            *described([login] if login is not None else []),
+        ]
 
-    async def known(self, request: Request) -> None:
+    async def require_login(self, request: Request) -> None:
         """Refuse with 401 who does not show one of the logins; without any, everybody may pass."""
         logins = self._settings.logins
-        if logins and not verify(logins, Delivery(request.headers, b"")).passed:
+        if logins and not verify(logins, SignedDelivery(request.headers, b"")).passed:
             raise HTTPException(401, "a login is needed", challenge(logins))
 
     async def known_to_fork(self, request: Request) -> None:
         """Refuse as the fork does who does not show its one login."""
         login = self._settings.fork.login if self._settings.fork is not None else None
-        if login is not None and not verify([login], Delivery(request.headers, b"")).passed:
+        if login is not None and not verify([login], SignedDelivery(request.headers, b"")).passed:
             raise ForkRefusal
 
-    async def own_page(self, request: Request) -> None:
+    async def require_same_origin(self, request: Request) -> None:
         """Refuse with 403 what another site's page makes a browser send: it would carry its user's login."""
         if is_foreign(request.headers, self._settings.origins):
             raise HTTPException(403, "a request with effects must not come from another site's page")

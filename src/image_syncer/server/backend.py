@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.events.oidc import Jwt, SigningKeys
-from image_syncer.state import Event, EventFilter, ImageFilter, Tally, Trigger
+from image_syncer.state import Event, EventCounts, EventFilter, ImageFilter, Trigger
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class Events(Protocol):
         """Return one, or raise `Missing`."""
         ...
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> EventCounts:
         """Return how many there are."""
         ...
 

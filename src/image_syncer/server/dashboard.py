@@ -25,7 +25,7 @@ _IN_QUEUE: Final = (JobStatus.RUNNING, JobStatus.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Attention:
     """Something that failed and will not come right by itself, with the *job* that can be retried, if there is one.
 
     *target* is empty where no single copy failed.
@@ -45,7 +45,7 @@ class Overview:
     """What the dashboard shows. *more_troubles*: not all of them are there."""
 
     problems: Sequence[str]
-    troubles: Sequence[Trouble]
+    troubles: Sequence[Attention]
     more_troubles: bool
     counts: Mapping[JobStatus, int]
     queue: Sequence[JobView]
@@ -94,17 +94,17 @@ async def look_over(backend: Backend) -> Overview:
     )
 
 
-def troubles(images: Sequence[ImageView], failed: Sequence[JobView]) -> list[Trouble]:
+def troubles(images: Sequence[ImageView], failed: Sequence[JobView]) -> list[Attention]:
     """Return what failed for good: copies that end so, and jobs, each copy once."""
     jobs = {(job.source, job.target): job for job in reversed(failed)}
-    found: list[Trouble] = []
+    found: list[Attention] = []
     for image in images:
         job = jobs.pop((image.source, image.target), None)
         error = image.reason or "the log has the reason"
         number = None if job is None else job.id
-        found.append(Trouble(image.source, image.target, image.rule, error, image.remedy, number, image.attempts))
+        found.append(Attention(image.source, image.target, image.rule, error, image.remedy, number, image.attempts))
     for job in reversed(jobs.values()):
         what = job.source or f"rule {job.rule}"
         error = job.error or "the log has the reason"
-        found.append(Trouble(what, job.target or "", job.rule, error, job=job.id, attempts=job.attempts))
+        found.append(Attention(what, job.target or "", job.rule, error, job=job.id, attempts=job.attempts))
     return found

@@ -14,8 +14,8 @@ from image_syncer.events.dialects import legacy
 from image_syncer.events.dialects.envelope import answer_to_options
 from image_syncer.events.notification import ignored, one
 from image_syncer.events.oidc import Jwt, SigningKeys, key_id
-from image_syncer.events.signatures import Delivery, verify
-from image_syncer.server.authentication import Guard, challenge, described
+from image_syncer.events.signatures import SignedDelivery, verify
+from image_syncer.server.authentication import Authentication, challenge, described
 from image_syncer.server.backend import Accepted, BackendUnavailable, KeyRing
 from image_syncer.server.body_reader import BodyReader
 from image_syncer.server.errors import in_time, refusals
@@ -43,13 +43,13 @@ class HookRoutes:
         self._keys = keys
         self._clock = clock
 
-    def router(self, guard: Guard) -> APIRouter:
+    def router(self, guard: Authentication) -> APIRouter:
         """Return the routes; the secret of senders that can do nothing better is the last part of the path.
 
         No sender is a browser, and a browser may know the login of a source that shows itself by one.
         """
         checks = [check for source in self._sources.values() for check in source.checks]
-        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.own_page), *described(checks)])
+        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.require_same_origin), *described(checks)])
         for path, receive in (("/hooks/{source}", self.receive), ("/hooks/{source}/{secret}", self.receive_secret)):
             router.add_api_route(
                 path,
@@ -105,7 +105,7 @@ class HookRoutes:
     async def _understand(self, request: Request, name: str, source: HookSource, secret: str) -> Answer:
         body = await self._bodies.read(request)
         keys = await self._signing_keys(request, source)
-        delivery = Delivery(request.headers, body, url_secret=secret, now=self._clock(), keys=keys)
+        delivery = SignedDelivery(request.headers, body, url_secret=secret, now=self._clock(), keys=keys)
         verification = verify(source.checks, delivery)
         if source.checks and not verification.passed:
             self._reception.tell(request, name, "unverified", reason=verification.problem)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from image_syncer.events.dialects.legacy import Decision, decide
-from image_syncer.server.authentication import Guard
+from image_syncer.server.authentication import Authentication
 from image_syncer.server.backend import Rules
 from image_syncer.server.body_reader import BodyReader
 from image_syncer.server.errors import in_time, refusals
@@ -32,7 +32,7 @@ class ForkRoutes:
         self._reception = reception
         self._rules = rules
 
-    def router(self, guard: Guard) -> APIRouter:
+    def router(self, guard: Authentication) -> APIRouter:
         """Return the routes, guarded as the fork guards them: another method or path is refused before the login."""
         router = APIRouter(tags=["hooks"], dependencies=guard.fork_access, responses=refusals(401, 403, 503))
         for method in ("GET", "POST"):

@@ -30,7 +30,7 @@ _HEADERS: Final = (
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestRecord:
     """What is known about one request when it is over; *status* None where there was no answer."""
 
     status: int | None = None
@@ -40,12 +40,12 @@ class Exchange:
 
 def note(request: Request, *, events: Iterable[int] = (), **facts: str) -> None:
     """Add to the log line of *request*: the events that it brought, and other facts that hold no secret."""
-    exchange = cast("Exchange", request.scope[_KEY])
+    exchange = cast("RequestRecord", request.scope[_KEY])
     exchange.events.extend(events)
     exchange.facts.update(facts)
 
 
-class Watch:
+class RequestMiddleware:
     """ASGI middleware around everything else. A path counts with *base_path* before it, and without."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, base_path: str) -> None:
@@ -56,7 +56,7 @@ class Watch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on and tell how it ended. An unforeseen error is logged here and answered 500."""
-        exchange = scope[_KEY] = Exchange()
+        exchange = scope[_KEY] = RequestRecord()
         scope["root_path"] = self._base_path
         began = asyncio.get_running_loop().time()
 
@@ -78,7 +78,7 @@ class Watch:
         finally:
             self._tell(scope, exchange, asyncio.get_running_loop().time() - began)
 
-    def _tell(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+    def _tell(self, scope: Scope, exchange: RequestRecord, seconds: float) -> None:
         route, status = _route(scope), exchange.status or 0
         self._metrics.answered(route, scope["method"], status, seconds)
         say = self._log.info

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from image_syncer.server.authentication import Guard
+from image_syncer.server.authentication import Authentication
 from image_syncer.server.backend import Backend, BackendUnavailable
 from image_syncer.server.dashboard import look_over
 from image_syncer.server.errors import in_time
@@ -41,7 +41,7 @@ class Pages:
         style, script = (self._environment.get_template(name).render() for name in ("style.css", "refresh.js"))
         self._policy = _policy(style, script)
 
-    def router(self, guard: Guard) -> APIRouter:
+    def router(self, guard: Authentication) -> APIRouter:
         """Return the routes, for known callers alone."""
         router = APIRouter(include_in_schema=False, dependencies=guard.access)
         router.add_api_route("/", self.dashboard, response_class=HTMLResponse)

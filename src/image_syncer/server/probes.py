@@ -7,7 +7,7 @@ import structlog
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from image_syncer.server.authentication import Guard
+from image_syncer.server.authentication import Authentication
 from image_syncer.server.backend import Backend, BackendUnavailable
 from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
@@ -25,7 +25,7 @@ class Probes:
         self._clock = clock
         self._log: Any = structlog.get_logger()
 
-    def router(self, guard: Guard) -> APIRouter:
+    def router(self, guard: Authentication) -> APIRouter:
         """Return the routes. The first two are open, so they say nothing but ok or not."""
         router = APIRouter(tags=["operation"])
         router.add_api_route("/healthz", self.alive, response_class=PlainTextResponse)

@@ -7,13 +7,13 @@ from fastapi.responses import PlainTextResponse
 
 from image_syncer import __version__
 from image_syncer.server.api import Api
-from image_syncer.server.authentication import ForkRefusal, Guard
+from image_syncer.server.authentication import Authentication, ForkRefusal
 from image_syncer.server.backend import Backend
 from image_syncer.server.errors import add_failures
 from image_syncer.server.hooks import HookRoutes
 from image_syncer.server.legacy_routes import ForkRoutes
 from image_syncer.server.metrics import Metrics
-from image_syncer.server.middleware import Watch
+from image_syncer.server.middleware import RequestMiddleware
 from image_syncer.server.pages import Pages
 from image_syncer.server.probes import Probes
 from image_syncer.server.reception import Reception
@@ -36,7 +36,7 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
         redoc_url=None,
         redirect_slashes=False,
     )
-    guard = Guard(settings)
+    guard = Authentication(settings)
     patience = settings.patience_seconds
     reception = Reception(backend.inbox, metrics, patience_seconds=patience)
     if settings.fork is not None:
@@ -48,7 +48,7 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
     application.include_router(pages.router(guard))
     add_failures(application)
     application.add_exception_handler(ForkRefusal, _refuse_as_fork)
-    application.add_middleware(Watch, metrics=metrics, base_path=settings.base_path)
+    application.add_middleware(RequestMiddleware, metrics=metrics, base_path=settings.base_path)
     return application
 
 

@@ -1,15 +1,15 @@
 """What we remember: events, schedules and runs, in a SQLite file or a PostgreSQL database."""
 
-from image_syncer.state.cache_tables import StateArchive, open_archive
+from image_syncer.state.cache_tables import StateCacheBackend, open_archive
 from image_syncer.state.copy_end import EndedCopy
 from image_syncer.state.database import Database
 from image_syncer.state.database_url import SqliteFile, parse_place
 from image_syncer.state.errors import StateUnavailable, StateUnusable
-from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
+from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
 from image_syncer.state.event_log import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
 from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
-from image_syncer.state.pending_copies import OpenCopies, RunPlan
+from image_syncer.state.pending_copies import PendingCopies, RunPlan
 from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
 from image_syncer.state.schedule_times import Cron, Every, Schedule
 from image_syncer.state.schedules import Due, Planned, ScheduleBook
@@ -24,6 +24,7 @@ __all__ = [
     "EndedCopy",
     "Event",
     "EventCopy",
+    "EventCounts",
     "EventFilter",
     "EventLog",
     "EventStatus",
@@ -33,7 +34,7 @@ __all__ = [
     "Imported",
     "NewEvent",
     "NewRun",
-    "OpenCopies",
+    "PendingCopies",
     "PendingImage",
     "Planned",
     "RunEnd",
@@ -44,10 +45,9 @@ __all__ = [
     "ScheduleBook",
     "SqliteFile",
     "State",
-    "StateArchive",
+    "StateCacheBackend",
     "StateUnavailable",
     "StateUnusable",
-    "Tally",
     "Trigger",
     "import_fork_queue",
     "open_archive",

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, delete, func, select, tuple_, update
 
-from image_syncer.cache.backend import Note, TrimKey
+from image_syncer.cache.backend import CacheRecord, TrimKey
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import Unfinished
+from image_syncer.roles import UploadCheckpoint
 from image_syncer.state.database import Database
 from image_syncer.state.note_rows import filter_text, write_notes
 from image_syncer.state.pages import chunks
@@ -34,13 +34,13 @@ _MOST_STEPS: Final = 100  # The rest goes next time.
 
 
 @asynccontextmanager
-async def open_archive(url: str, *, keep: timedelta) -> AsyncGenerator["StateArchive"]:
+async def open_archive(url: str, *, keep: timedelta) -> AsyncGenerator["StateCacheBackend"]:
     """Yield the archive in the state at *url*, for one run; raises as `open_state` does."""
     async with open_state(url, patience=_PATIENCE_SECONDS) as state:
-        yield StateArchive(state.database, keep=keep)
+        yield StateCacheBackend(state.database, keep=keep)
 
 
-class StateArchive:
+class StateCacheBackend:
     """The archive in *database*. What nobody confirmed for *keep* is forgotten, blobs after 90 days.
 
     *holder* is who works on uploads; None: this process.
@@ -78,7 +78,7 @@ class StateArchive:
         rows = await self._database.read(lambda connection: connection.execute(latest_last).all())
         return {row.identifier: Digest.parse(row.target_digest) for row in rows}
 
-    async def take_unfinished(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take_unfinished(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload that was begun and that nobody works on, which is this process's then; None without one.
 
         Somebody does who still lives, or who has written of it within the last minute where nobody can tell.
@@ -90,12 +90,12 @@ class StateArchive:
         same = _is_upload(repository, digest), uploads.c.holder == row.holder, uploads.c.updated_at == row.updated_at
         taking = update(uploads).where(*same).values(holder=self._holder, updated_at=now)
         taken = await self._database.write(lambda connection: connection.execute(taking).rowcount)
-        return Unfinished(row.location, row.offset_bytes) if taken else None
+        return UploadCheckpoint(row.location, row.offset_bytes) if taken else None
 
     def _is_free(self, holder: str, age: timedelta) -> bool:
         return (holder and holder == self._holder) or is_gone(holder) or age > _QUIET
 
-    async def write(self, notes: Sequence[Note], *, tidy: bool) -> None:
+    async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:
         """Keep *notes* in one transaction. With *tidy*, forget what is old afterwards, in short steps."""
         if notes:
             now = self._now()

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Engine
 
 from image_syncer.state.engines import Lines
-from image_syncer.state.executor import Manner, ReadLane, Work, WriteLane
+from image_syncer.state.executor import GroupCommitWriter, Manner, Reader, Work
 
 CALL_SECONDS: Final = 30.0
 """How long a call may wait and work in all."""
@@ -25,8 +25,8 @@ class Database:
         self._engine = engine
         sharing = engine.dialect.name == "sqlite"  # It has one writer at a time, so nobody can be in each other's way.
         manner = Manner(engine, place, Lines(engine), patience, sharing)
-        self._writer = WriteLane("state-write", manner)
-        self._reader = ReadLane("state-read", manner)
+        self._writer = GroupCommitWriter("state-write", manner)
+        self._reader = Reader("state-read", manner)
 
     async def write(self, work: Work[T], *, shares: bool = False) -> T:
         """Return what *work* returns, after its transaction is durable.

@@ -61,7 +61,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class EventCounts:
     """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
 
     counts: Mapping[tuple[str, EventStatus], int]

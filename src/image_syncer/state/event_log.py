@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database
-from image_syncer.state.event import CopyEnd, Event, EventCopy, EventFilter, EventStatus, NewEvent, Tally
+from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
 from image_syncer.state.pages import chunks, page_size
 from image_syncer.state.tables import event_copies, events
 
@@ -87,7 +87,7 @@ class EventLog:
         counted = select(func.count()).select_from(events).where(events.c.status == EventStatus.RECEIVED)
         return await self._database.read(lambda connection: connection.execute(counted).scalar_one())
 
-    async def tally(self) -> Tally:
+    async def tally(self) -> EventCounts:
         """Return how many events there are of which source and status, and since when the oldest waits."""
         return await self._database.read(_tally)
 
@@ -278,13 +278,13 @@ def _announced(connection: Connection, tags: Collection[tuple[str, str]], since:
     return found.intersection(tags)
 
 
-def _tally(connection: Connection) -> Tally:
+def _tally(connection: Connection) -> EventCounts:
     groups = select(events.c.source, events.c.status, func.count()).group_by(events.c.source, events.c.status)
     oldest = select(func.min(events.c.received_at)).where(events.c.status == EventStatus.RECEIVED)
     counts = {
         (source, EventStatus(status)): count for source, status, count in connection.execute(groups.limit(_GROUP_LIMIT))
     }
-    return Tally(counts, connection.execute(oldest).scalar_one())
+    return EventCounts(counts, connection.execute(oldest).scalar_one())
 
 
 def _prune(connection: Connection, until: datetime) -> int:

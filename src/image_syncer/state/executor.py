@@ -43,7 +43,7 @@ class Manner:
     sharing: bool
 
 
-class _Lane:
+class _Executor:
     """One thread and those who wait for it."""
 
     def __init__(self, name: str, manner: Manner) -> None:
@@ -72,7 +72,7 @@ class _Lane:
             self._waiting -= 1
 
 
-class ReadLane(_Lane):
+class Reader(_Executor):
     """The thread that reads."""
 
     async def run(self, work: Work[T]) -> T:
@@ -89,7 +89,7 @@ class ReadLane(_Lane):
 
 
 @dataclass(slots=True)
-class _Entry(Generic[T]):
+class _PendingWrite(Generic[T]):
     """A call that waits, and its future answer."""
 
     work: Work[T]
@@ -99,19 +99,19 @@ class _Entry(Generic[T]):
     failure: Exception | None = None
 
 
-class WriteLane(_Lane):
+class GroupCommitWriter(_Executor):
     """The thread that writes."""
 
     def __init__(self, name: str, manner: Manner) -> None:
         super().__init__(name, manner)
-        self._queue: deque[_Entry[Any]] = deque()
+        self._queue: deque[_PendingWrite[Any]] = deque()
 
     async def run(self, work: Work[T], *, shares: bool) -> T:
         """Return what *work* returns once its transaction is durable, or raise, and then nothing of it is written.
 
         *shares* says that its transaction may be that of others who say so; a failure stays each one's own.
         """
-        entry = _Entry(work, shares or self._manner.sharing)
+        entry = _PendingWrite(work, shares or self._manner.sharing)
         return await self._answer(lambda: self._enter(entry))
 
     async def close(self) -> None:
@@ -122,7 +122,7 @@ class WriteLane(_Lane):
             while self._queue:
                 self._queue.popleft().answer.cancel()
 
-    def _enter(self, entry: _Entry[T]) -> asyncio.Future[T]:
+    def _enter(self, entry: _PendingWrite[T]) -> asyncio.Future[T]:
         self._queue.append(entry)
         # One look for each entry. Many find nothing, since an earlier look took several.
         self._threads.submit(self._look)
@@ -144,8 +144,8 @@ class WriteLane(_Lane):
         for entry in group:
             self._tell(entry)
 
-    def _next_group(self) -> Sequence[_Entry[Any]]:
-        group: list[_Entry[Any]] = []
+    def _next_group(self) -> Sequence[_PendingWrite[Any]]:
+        group: list[_PendingWrite[Any]] = []
         while self._queue and len(group) < _GROUP_LIMIT:
             if group and not (group[0].shares and self._queue[0].shares):
                 break
@@ -154,7 +154,7 @@ class WriteLane(_Lane):
                 group.append(entry)
         return group
 
-    def _write(self, entry: _Entry[Any], connection: Connection, *, alone: bool) -> None:
+    def _write(self, entry: _PendingWrite[Any], connection: Connection, *, alone: bool) -> None:
         try:
             with nullcontext() if alone else connection.begin_nested():
                 entry.result = entry.work(connection)
@@ -163,7 +163,7 @@ class WriteLane(_Lane):
             if alone:
                 raise
 
-    def _tell(self, entry: _Entry[Any]) -> None:
+    def _tell(self, entry: _PendingWrite[Any]) -> None:
         match entry.failure:
             case None:
                 entry.answer.set_result(entry.result)

@@ -9,9 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, and_, case, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
-from image_syncer.cache.backend import BlobNote, Note, TrimNote, UploadNote
+from image_syncer.cache.backend import BlobRecord, CacheRecord, TrimRecord, UploadRecord
 from image_syncer.oci import PlatformFilter
-from image_syncer.roles import Confirmed, Unfinished
+from image_syncer.roles import Confirmed, UploadCheckpoint
 from image_syncer.state.pages import chunks
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
 from image_syncer.sync import platform_filter
@@ -27,13 +27,13 @@ def filter_text(platforms: PlatformFilter) -> str:
     return text if len(text) <= _SPELLED_LIMIT else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def write_notes(connection: Connection, notes: Sequence[Note], now: datetime, holder: str = "") -> None:
+def write_notes(connection: Connection, notes: Sequence[CacheRecord], now: datetime, holder: str = "") -> None:
     """Write *notes*, of which at most one is about each thing, as of *now*; uploads are *holder*'s."""
-    of_blobs = [note for note in notes if isinstance(note, BlobNote)]
-    of_uploads = [note for note in notes if isinstance(note, UploadNote)]
+    of_blobs = [note for note in notes if isinstance(note, BlobRecord)]
+    of_uploads = [note for note in notes if isinstance(note, UploadRecord)]
     _keep(connection, blobs, [_blob(note, now) for note in of_blobs if note.held])
     _keep(connection, copies, [_copy(note, now) for note in notes if isinstance(note, Confirmed)])
-    _keep(connection, trimmed, [_trim(note, now) for note in notes if isinstance(note, TrimNote)])
+    _keep(connection, trimmed, [_trim(note, now) for note in notes if isinstance(note, TrimRecord)])
     _keep(connection, uploads, [_upload(note, note.unfinished, now, holder) for note in of_uploads if note.unfinished])
     _remove(connection, blobs, [_blob_key(note) for note in of_blobs if not note.held])
     _remove(connection, uploads, [_upload_key(note) for note in of_uploads if not note.unfinished])
@@ -69,13 +69,13 @@ def _written(new: Any) -> Any:
     return case((new["written_at"].is_not(None), new["written_at"]), (same, copies.c.written_at))
 
 
-def _blob_key(note: BlobNote) -> Row:
+def _blob_key(note: BlobRecord) -> Row:
     # With the repository: what is known of another one stays.
     repository = note.repository
     return {"registry": repository.registry, "digest": str(note.digest), "repository": repository.path}
 
 
-def _blob(note: BlobNote, now: datetime) -> Row:
+def _blob(note: BlobRecord, now: datetime) -> Row:
     return _blob_key(note) | {"size_bytes": note.size_bytes, "seen_at": now}
 
 
@@ -94,7 +94,7 @@ def _copy(copy: Confirmed, now: datetime) -> Row:
     }
 
 
-def _trim(note: TrimNote, now: datetime) -> Row:
+def _trim(note: TrimRecord, now: datetime) -> Row:
     return {
         "source_digest": str(note.source),
         "platforms": filter_text(note.platforms),
@@ -104,11 +104,11 @@ def _trim(note: TrimNote, now: datetime) -> Row:
     }
 
 
-def _upload_key(note: UploadNote) -> Row:
+def _upload_key(note: UploadRecord) -> Row:
     repository = note.repository
     return {"registry": repository.registry, "repository": repository.path, "digest": str(note.digest)}
 
 
-def _upload(note: UploadNote, begun: Unfinished, now: datetime, holder: str) -> Row:
+def _upload(note: UploadRecord, begun: UploadCheckpoint, now: datetime, holder: str) -> Row:
     at = {"location": begun.location, "offset_bytes": begun.offset_bytes, "updated_at": now, "holder": holder}
     return _upload_key(note) | at

@@ -40,7 +40,7 @@ class RunPlan:
     unannounced: int = 0
 
 
-class OpenCopies:
+class PendingCopies:
     """The copies in the state that runs wait for."""
 
     def __init__(self, database: Database) -> None:

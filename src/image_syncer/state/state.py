@@ -13,7 +13,7 @@ from image_syncer.state.database_url import parse_place
 from image_syncer.state.engines import make_engine
 from image_syncer.state.event_log import EventLog
 from image_syncer.state.migrate import prepare
-from image_syncer.state.pending_copies import OpenCopies
+from image_syncer.state.pending_copies import PendingCopies
 from image_syncer.state.runs import RunLog
 from image_syncer.state.schedules import ScheduleBook
 
@@ -25,7 +25,7 @@ class State:
     events: EventLog
     schedules: ScheduleBook
     runs: RunLog
-    open_copies: OpenCopies
+    open_copies: PendingCopies
     database: Database
 
     async def end_copy(self, ended: EndedCopy) -> list[int]:
@@ -50,6 +50,6 @@ async def open_state(url: str, *, patience: float = CALL_SECONDS) -> AsyncGenera
     database = Database(engine, str(place), patience=patience)
     try:
         await asyncio.to_thread(prepare, engine, place)
-        yield State(EventLog(database), ScheduleBook(database), RunLog(database), OpenCopies(database), database)
+        yield State(EventLog(database), ScheduleBook(database), RunLog(database), PendingCopies(database), database)
     finally:
         await database.close()

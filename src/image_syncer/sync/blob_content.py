@@ -12,7 +12,7 @@ from image_syncer.sync.result import Observer
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SourceBlob:
     """The blob *blob* in the repository *origin*."""
 
     blob: Descriptor
@@ -39,7 +39,7 @@ class Content:
         yield _once(whole[start:])
 
 
-class Upload:
+class CountedContent:
     """One blob on its way into one repository: counts what moves, and remembers whether reading is what failed."""
 
     def __init__(self, content: Opener, size_bytes: int, observer: Observer) -> None:

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from image_syncer.concurrency.taskpool import work_off
-from image_syncer.concurrency.turns import Turns
+from image_syncer.concurrency.taskpool import for_each
+from image_syncer.concurrency.turns import PrioritySemaphore
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, Repository
-from image_syncer.roles import Knowledge, Opener
-from image_syncer.sync.blob_content import Content, Upload
-from image_syncer.sync.copy_state import Goal
+from image_syncer.roles import BlobLocations, Opener
+from image_syncer.sync.blob_content import CountedContent, SourceBlob
+from image_syncer.sync.copy_state import TargetProgress
 from image_syncer.sync.result import Observer
 from image_syncer.sync.tee import SharedRead
 
-Spot = tuple[str, Digest]
+BlobAtRegistry = tuple[str, Digest]
 """A blob at a registry."""
 
 _HOLDERS = 50_000  # Older ones are left to the knowledge.
@@ -28,26 +28,26 @@ _SMALL_PER_LARGE = 4  # Small blobs are requests rather than transfers, so more 
 
 
 @dataclass(slots=True, eq=False)
-class _Shipment:
+class _SharedUpload:
     """One blob that is about to be read, for everybody who has asked for it until then."""
 
-    content: Content
-    goals: list[Goal] = field(default_factory=list[Goal])
-    arrived: set[Goal] = field(default_factory=set[Goal])
-    failures: dict[Goal, CopyFailed] = field(default_factory=dict[Goal, CopyFailed])
+    content: SourceBlob
+    goals: list[TargetProgress] = field(default_factory=list[TargetProgress])
+    arrived: set[TargetProgress] = field(default_factory=set[TargetProgress])
+    failures: dict[TargetProgress, CopyFailed] = field(default_factory=dict[TargetProgress, CopyFailed])
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class _Party:
+class _CountdownLatch:
     """The goals of one image that need the same blob at once: the read waits until each knows whether it takes part."""
 
     def __init__(self, size: int) -> None:
         self._undecided = size
         self.decided = asyncio.Event()
 
-    def seat(self) -> "_Seat":
+    def seat(self) -> "_LatchTicket":
         """Return the seat of one of them."""
-        return _Seat(self)
+        return _LatchTicket(self)
 
     def decide(self) -> None:
         """Note that one more has decided."""
@@ -56,10 +56,10 @@ class _Party:
             self.decided.set()
 
 
-class _Seat:
+class _LatchTicket:
     """One goal's part in a party. What is decided once stays so."""
 
-    def __init__(self, party: _Party) -> None:
+    def __init__(self, party: _CountdownLatch) -> None:
         self._party = party
         self._taken = True
 
@@ -75,25 +75,25 @@ class _Seat:
         await self._party.decided.wait()
 
 
-class Placement:
+class BlobScheduler:
     """Puts blobs into repositories; one object serves a whole run. *transfers* large blobs are read at once per source.
 
     What the run itself has placed is known for certain; what *knowledge* has from earlier runs is only tried.
     """
 
-    def __init__(self, knowledge: Knowledge, observer: Observer, *, transfers: int) -> None:
+    def __init__(self, knowledge: BlobLocations, observer: Observer, *, transfers: int) -> None:
         self._knowledge = knowledge
         self._observer = observer
         self._transfers = transfers
-        self._holders: dict[Spot, Repository] = {}
-        self._leading: dict[Spot, asyncio.Event] = {}
-        self._waiting: Counter[Spot] = Counter()
-        self._hints: dict[Spot, Repository] = {}
+        self._holders: dict[BlobAtRegistry, Repository] = {}
+        self._leading: dict[BlobAtRegistry, asyncio.Event] = {}
+        self._waiting: Counter[BlobAtRegistry] = Counter()
+        self._hints: dict[BlobAtRegistry, Repository] = {}
         self._mounting: set[str] = set()
-        self._queued: dict[Digest, _Shipment] = {}
-        self._turns: dict[tuple[str, bool], Turns] = {}
+        self._queued: dict[Digest, _SharedUpload] = {}
+        self._turns: dict[tuple[str, bool], PrioritySemaphore] = {}
 
-    async def expect(self, blobs: Iterable[Descriptor], goals: Iterable[Goal]) -> None:
+    async def expect(self, blobs: Iterable[Descriptor], goals: Iterable[TargetProgress]) -> None:
         """Ask the knowledge about *blobs*, which are needed next: one question for each registry."""
         digests = [blob.digest for blob in blobs]
         for registry in {goal.repository.registry for goal in goals}:
@@ -109,12 +109,12 @@ class Placement:
             if holder is not None:
                 self._knowledge.lost(holder, digest)
 
-    async def place(self, content: Content, goals: Sequence[Goal]) -> Mapping[Goal, CopyFailed]:
+    async def place(self, content: SourceBlob, goals: Sequence[TargetProgress]) -> Mapping[TargetProgress, CopyFailed]:
         """Make sure that the blob is in the repository of each of *goals*; return why it is not in some."""
-        failures: dict[Goal, CopyFailed] = {}
-        party = _Party(len(goals))
+        failures: dict[TargetProgress, CopyFailed] = {}
+        party = _CountdownLatch(len(goals))
 
-        async def deliver(goal: Goal) -> None:
+        async def deliver(goal: TargetProgress) -> None:
             seat = party.seat()
             try:
                 await self._deliver(content, goal, seat)
@@ -123,10 +123,10 @@ class Placement:
             finally:
                 seat.decide()
 
-        await work_off(goals, deliver, width=len(goals))
+        await for_each(goals, deliver, width=len(goals))
         return failures
 
-    async def _deliver(self, content: Content, goal: Goal, seat: _Seat) -> None:
+    async def _deliver(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> None:
         blob, spot = content.blob, (goal.repository.registry, content.blob.digest)
         holder = await self._led(spot, seat)
         if holder is not None:
@@ -144,7 +144,7 @@ class Placement:
         finally:
             self._leading.pop(spot).set()
 
-    async def _led(self, spot: Spot, seat: _Seat) -> Repository | None:
+    async def _led(self, spot: BlobAtRegistry, seat: _LatchTicket) -> Repository | None:
         """Return who holds the blob at this registry, once whoever leads there is done; None if we have to lead."""
         self._waiting[spot] += 1
         try:
@@ -157,14 +157,14 @@ class Placement:
                 del self._waiting[spot]
         return self._holders.get(spot)
 
-    async def _is_taken_over(self, goal: Goal, blob: Descriptor, holder: Repository) -> bool:
+    async def _is_taken_over(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
         """Whether the repository could take the blob over from *holder*, or has it already."""
         if holder == goal.repository:
             goal.count(existing=blob.size or 0)
             return True
         return await self._mounted(goal, blob, holder) or await self._found(goal, blob)
 
-    async def _is_there(self, spot: Spot, blob: Descriptor, goal: Goal) -> bool:
+    async def _is_there(self, spot: BlobAtRegistry, blob: Descriptor, goal: TargetProgress) -> bool:
         """Whether the repository has *blob*, or could take it over from one that was known to have it."""
         hint = self._hints.pop(spot, None)
         if hint is not None and hint != goal.repository:
@@ -176,7 +176,7 @@ class Placement:
             return await self._mounted(goal, blob, goal.repository)
         return await self._found(goal, blob)
 
-    async def _found(self, goal: Goal, blob: Descriptor) -> bool:
+    async def _found(self, goal: TargetProgress, blob: Descriptor) -> bool:
         try:
             found = await goal.target.has_blob(blob)
         except StoreError as error:
@@ -185,7 +185,7 @@ class Placement:
             goal.count(existing=blob.size or 0)
         return found
 
-    async def _mounted(self, goal: Goal, blob: Descriptor, holder: Repository) -> bool:
+    async def _mounted(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
         try:
             mounted = await goal.target.mount(blob, holder)
         except StoreError as error:
@@ -196,7 +196,7 @@ class Placement:
             goal.count(existing=size) if holder == goal.repository else goal.count(mounted=size)
         return mounted
 
-    async def _ship(self, content: Content, goal: Goal, seat: _Seat) -> None:
+    async def _ship(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> None:
         """Have the blob uploaded for *goal*, together with all who want it when its turn comes."""
         while True:
             shipment = self._queued.get(content.blob.digest)
@@ -213,9 +213,9 @@ class Placement:
                 return
             # Whoever led was stopped, or could not read where he reads: we lead, and read where we do.
 
-    async def _lead_shipment(self, content: Content, goal: Goal, seat: _Seat) -> _Shipment:
+    async def _lead_shipment(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> _SharedUpload:
         digest = content.blob.digest
-        shipment = self._queued[digest] = _Shipment(content, [goal])
+        shipment = self._queued[digest] = _SharedUpload(content, [goal])
         try:
             await seat.all_decided()
             async with self._turns_at(content).turn(lambda: self._weight(shipment)):
@@ -227,27 +227,27 @@ class Placement:
             shipment.over.set()
         return shipment
 
-    def _turns_at(self, content: Content) -> Turns:
+    def _turns_at(self, content: SourceBlob) -> PrioritySemaphore:
         key = content.origin.registry, content.is_small
         if key not in self._turns:
-            self._turns[key] = Turns(self._transfers * (_SMALL_PER_LARGE if content.is_small else 1))
+            self._turns[key] = PrioritySemaphore(self._transfers * (_SMALL_PER_LARGE if content.is_small else 1))
         return self._turns[key]
 
-    def _weight(self, shipment: _Shipment) -> int:
+    def _weight(self, shipment: _SharedUpload) -> int:
         """Return how many wait for it: who is served by it, and who can mount it then."""
         digest = shipment.content.blob.digest
         registries = {goal.repository.registry for goal in shipment.goals}
         return len(shipment.goals) + sum(self._waiting[registry, digest] for registry in registries)
 
-    async def _carry(self, shipment: _Shipment) -> None:
+    async def _carry(self, shipment: _SharedUpload) -> None:
         """Upload the blob for all goals, reading it once."""
         content, goals = shipment.content, shipment.goals
         if content.is_small or len(goals) == 1:
-            await work_off(goals, lambda goal: self._push(shipment, goal, content.open), width=len(goals))
+            await for_each(goals, lambda goal: self._push(shipment, goal, content.open), width=len(goals))
             return
         shared = SharedRead(content.open, len(goals))
 
-        async def push(numbered: tuple[int, Goal]) -> None:
+        async def push(numbered: tuple[int, TargetProgress]) -> None:
             number, goal = numbered
             try:
                 await self._push(shipment, goal, partial(shared.open, number))
@@ -257,13 +257,13 @@ class Placement:
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(shared.pump(), name="shared read")
             try:
-                await work_off(enumerate(goals), push, width=len(goals))
+                await for_each(enumerate(goals), push, width=len(goals))
             finally:
                 pump.cancel()
 
-    async def _push(self, shipment: _Shipment, goal: Goal, content: Opener) -> None:
+    async def _push(self, shipment: _SharedUpload, goal: TargetProgress, content: Opener) -> None:
         blob = shipment.content.blob
-        upload = Upload(content, blob.size or 0, self._observer)
+        upload = CountedContent(content, blob.size or 0, self._observer)
         try:
             await goal.target.push_blob(blob, upload.open)
         except StoreError as error:

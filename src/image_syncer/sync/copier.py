@@ -9,17 +9,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from image_syncer.concurrency.batch_single_flight import Claims
-from image_syncer.concurrency.taskpool import work_off
+from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
+from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.roles import Knowledge, Stores
-from image_syncer.sync.blob_content import Content
-from image_syncer.sync.blob_scheduler import Placement
-from image_syncer.sync.copy_state import Goal, Image, alive
+from image_syncer.roles import BlobLocations, Stores
+from image_syncer.sync.blob_content import SourceBlob
+from image_syncer.sync.blob_scheduler import BlobScheduler
+from image_syncer.sync.copy_state import SourceImage, TargetProgress, alive
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import PlannedCopy
-from image_syncer.sync.platform_filter import check_depth, trim
+from image_syncer.sync.platform_filter import check_depth, filter_index
 from image_syncer.sync.result import Observer, Transferred
 
 _PARTS_AT_ONCE = 16
@@ -37,15 +37,15 @@ class Copier:
     """Copies images between *stores*; one object serves a whole run and remembers what it has placed where."""
 
     def __init__(
-        self, stores: Stores, reader: ManifestReader, *, observer: Observer, knowledge: Knowledge, transfers: int
+        self, stores: Stores, reader: ManifestReader, *, observer: Observer, knowledge: BlobLocations, transfers: int
     ) -> None:
         self._stores = stores
         self._reader = reader
-        self._placement = Placement(knowledge, observer, transfers=transfers)
+        self._placement = BlobScheduler(knowledge, observer, transfers=transfers)
         # The failure of a blob is everybody's, since all would do the very same.
-        self._blobs: Claims[_Key] = Claims(share_failures=True)
+        self._blobs: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=True)
         # That of a manifest may be one of its tag, which may not move.
-        self._manifests: Claims[_Key] = Claims(share_failures=False)
+        self._manifests: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=False)
 
     async def copy(
         self, copies: Sequence[PlannedCopy], finished: Finished, *, force: bool = False, seconds: float | None = None
@@ -80,44 +80,47 @@ class Copier:
             moved, goal.transferred = goal.transferred, Transferred()
             finished(planned, moved)
 
-    def _goals(self, copies: Sequence[PlannedCopy], *, force: bool) -> dict[Repository, Goal]:
+    def _goals(self, copies: Sequence[PlannedCopy], *, force: bool) -> dict[Repository, TargetProgress]:
         """Return what is to be reached at each target repository."""
-        goals: dict[Repository, Goal] = {}
+        goals: dict[Repository, TargetProgress] = {}
         for planned in copies:
             target = planned.copy.target
             probe = planned.replaces is not None and not force
             goal = goals.get(target.repository)
             if goal is None:
                 store = self._stores.target(target.repository)
-                goals[target.repository] = Goal(target.repository, store, [target.identifier], probe)
+                goals[target.repository] = TargetProgress(target.repository, store, [target.identifier], probe)
             else:
                 goal.identifiers.append(target.identifier)
                 goal.probe |= probe
         return goals
 
-    async def _copy_image(self, planned: PlannedCopy, goals: Sequence[Goal]) -> None:
+    async def _copy_image(self, planned: PlannedCopy, goals: Sequence[TargetProgress]) -> None:
         copy = planned.copy
         if planned.source_digest is None:
             raise ValueError(f"{copy.source}: a plan without a digest cannot be carried out")
         origin = copy.source.repository
         root = await self._reader.read(origin, str(planned.source_digest))
-        trimmed = await trim(self._reader, origin, root, copy.platforms)
+        trimmed = await filter_index(self._reader, origin, root, copy.platforms)
         if trimmed is None:
             raise ValueError(f"{copy.source}: planned, yet nothing is left of it")
-        image = Image(origin, self._stores.source(origin), dict(trimmed.rewritten), trimmed.root.digest)
+        image = SourceImage(origin, self._stores.source(origin), dict(trimmed.rewritten), trimmed.root.digest)
         own = await self._together(goals, image.root, lambda mine: self._push_tree(image, trimmed.root, mine, depth=1))
         there = [goal for goal in alive(goals) if goal not in own]
-        await work_off(there, lambda goal: self._put_again(image, trimmed.root, goal), width=len(there))
+        await for_each(there, lambda goal: self._put_again(image, trimmed.root, goal), width=len(there))
 
-    async def _put_again(self, image: Image, root: RawManifest, goal: Goal) -> None:
+    async def _put_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
         """Give what another copy has put into the repository its names; all of it goes again where it has vanished."""
         if await self._put(image, root, goal) is not None:
             self._forget_parts(root, goal)
             await self._push_tree(image, root, [goal], depth=1)
 
     async def _together(
-        self, goals: Sequence[Goal], digest: Digest, push: Callable[[Sequence[Goal]], Awaitable[None]]
-    ) -> Collection[Goal]:
+        self,
+        goals: Sequence[TargetProgress],
+        digest: Digest,
+        push: Callable[[Sequence[TargetProgress]], Awaitable[None]],
+    ) -> Collection[TargetProgress]:
         """Let *push* put the manifest *digest* into those targets where nobody else does; return which those were."""
         by_key = {(goal.repository, digest): goal for goal in alive(goals)}
 
@@ -129,11 +132,13 @@ class Copier:
         seen = await self._manifests.see_to(by_key, work)
         return {by_key[key] for key in seen.own}
 
-    async def _push_tree(self, image: Image, raw: RawManifest, goals: Sequence[Goal], *, depth: int) -> None:
+    async def _push_tree(
+        self, image: SourceImage, raw: RawManifest, goals: Sequence[TargetProgress], *, depth: int
+    ) -> None:
         """Put *raw* into the targets, after everything that it names."""
         await self._push_parts(image, raw, goals, depth)
 
-        async def put(goal: Goal) -> None:
+        async def put(goal: TargetProgress) -> None:
             for _ in range(_LOOKS):
                 if await self._put(image, raw, goal) is None:
                     return
@@ -146,23 +151,25 @@ class Copier:
             goal.failure = await self._put(image, raw, goal) or goal.failure
 
         left = alive(goals)
-        await work_off(left, put, width=len(left))
+        await for_each(left, put, width=len(left))
 
-    async def _push_parts(self, image: Image, raw: RawManifest, goals: Sequence[Goal], depth: int) -> None:
+    async def _push_parts(
+        self, image: SourceImage, raw: RawManifest, goals: Sequence[TargetProgress], depth: int
+    ) -> None:
         """Put everything into the targets that *raw* names."""
         image.visit(raw)
         match raw.parse():
             case Index(manifests):
                 check_depth(depth, raw)
                 children = {entry.digest: entry for entry in manifests}.values()
-                await work_off(
+                await for_each(
                     children, lambda entry: self._child(image, entry, goals, depth + 1), width=_PARTS_AT_ONCE
                 )
             case Manifest() as manifest:
                 await self._placement.expect(manifest.blobs, alive(goals))
-                await work_off(manifest.blobs, lambda blob: self._blob(image, blob, goals), width=_PARTS_AT_ONCE)
+                await for_each(manifest.blobs, lambda blob: self._blob(image, blob, goals), width=_PARTS_AT_ONCE)
 
-    def _forget_parts(self, raw: RawManifest, goal: Goal) -> None:
+    def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
         goal.probe = False
         match raw.parse():
             case Index(manifests):
@@ -173,24 +180,24 @@ class Copier:
                     self._blobs.forget((goal.repository, blob.digest))
                     self._placement.forget(goal.repository, blob.digest)
 
-    async def _child(self, image: Image, entry: Descriptor, goals: Sequence[Goal], depth: int) -> None:
+    async def _child(self, image: SourceImage, entry: Descriptor, goals: Sequence[TargetProgress], depth: int) -> None:
         """Put the child manifest *entry* into the targets, by digest."""
 
-        async def push(mine: Sequence[Goal]) -> None:
-            lacking: list[Goal] = []
+        async def push(mine: Sequence[TargetProgress]) -> None:
+            lacking: list[TargetProgress] = []
 
-            async def probe(goal: Goal) -> None:
+            async def probe(goal: TargetProgress) -> None:
                 if not (goal.probe and await self._is_there(goal, entry)):
                     lacking.append(goal)
 
-            await work_off(mine, probe, width=len(mine))
+            await for_each(mine, probe, width=len(mine))
             if alive(lacking):
                 raw = image.rewritten.get(entry.digest) or await self._read_child(image, entry)
                 await self._push_tree(image, raw, alive(lacking), depth=depth)
 
         await self._together(goals, entry.digest, push)
 
-    async def _read_child(self, image: Image, entry: Descriptor) -> RawManifest:
+    async def _read_child(self, image: SourceImage, entry: Descriptor) -> RawManifest:
         """Return the child manifest that *entry* names; one of another size is refused, as every puller does."""
         raw = await self._reader.read(image.origin, str(entry.digest))
         if entry.size not in {None, len(raw.content)}:
@@ -198,7 +205,7 @@ class Copier:
             raise CopyFailed(lie, side="source", step="read manifest")
         return raw
 
-    async def _is_there(self, goal: Goal, entry: Descriptor) -> bool:
+    async def _is_there(self, goal: TargetProgress, entry: Descriptor) -> bool:
         try:
             found = await goal.target.resolve(str(entry.digest))
         except StoreError as error:
@@ -206,7 +213,7 @@ class Copier:
             return False
         return found is not None
 
-    async def _put(self, image: Image, raw: RawManifest, goal: Goal) -> CopyFailed | None:
+    async def _put(self, image: SourceImage, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
         """Put *raw* by digest, or the image itself under all its names; failures are noted at *goal*.
 
         Returned is only the failure that content was missing: then nothing has changed.
@@ -228,7 +235,7 @@ class Copier:
             return None
         return await self._put_further(raw, goal)
 
-    async def _put_further(self, raw: RawManifest, goal: Goal) -> CopyFailed | None:
+    async def _put_further(self, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
         """Give what the target holds by now its other names: by one request, where it takes them so."""
         missing: list[CopyFailed] = []
         await self._put_many(raw, goal)
@@ -240,17 +247,17 @@ class Copier:
             elif failure is not None:
                 goal.refused[name] = failure
 
-        await work_off(goal.unnamed, put, width=_TAGS_AT_ONCE)
+        await for_each(goal.unnamed, put, width=_TAGS_AT_ONCE)
         return missing[0] if missing else None
 
-    async def _put_many(self, raw: RawManifest, goal: Goal) -> None:
+    async def _put_many(self, raw: RawManifest, goal: TargetProgress) -> None:
         tags = [name for name in goal.unnamed if ":" not in name]
         if len(tags) < _MANY_TAGS:
             return
         with suppress(StoreError):  # One by one they tell what is wrong with which.
             goal.named |= await goal.target.push_tags(raw, tags)
 
-    async def _put_at(self, raw: RawManifest, goal: Goal, identifier: str) -> CopyFailed | None:
+    async def _put_at(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
         try:
             await goal.target.push_manifest(raw, identifier)
         except StoreError as error:
@@ -259,10 +266,10 @@ class Copier:
             goal.named.add(identifier)
         return None
 
-    async def _blob(self, image: Image, blob: Descriptor, goals: Sequence[Goal]) -> None:
+    async def _blob(self, image: SourceImage, blob: Descriptor, goals: Sequence[TargetProgress]) -> None:
         """Make sure that the target repositories hold *blob*."""
         by_key = {(goal.repository, blob.digest): goal for goal in alive(goals)}
-        content = Content(blob, image.origin, image.source, self._reader)
+        content = SourceBlob(blob, image.origin, image.source, self._reader)
 
         async def place(keys: Sequence[_Key]) -> Mapping[_Key, Exception]:
             failures = await self._placement.place(content, [by_key[key] for key in keys])
@@ -277,7 +284,7 @@ class Copier:
                 goal.count(existing=blob.size or 0)
 
 
-def _fail_all(goals: Iterable[Goal], failure: CopyFailed) -> None:
+def _fail_all(goals: Iterable[TargetProgress], failure: CopyFailed) -> None:
     for goal in alive(goals):
         goal.failure = failure
 
@@ -296,7 +303,7 @@ def _at_target(error: StoreError, step: str) -> CopyFailed:
     return failure
 
 
-def _unless_missing(goal: Goal, failure: CopyFailed | None) -> CopyFailed | None:
+def _unless_missing(goal: TargetProgress, failure: CopyFailed | None) -> CopyFailed | None:
     """Return *failure* if it is that content was missing; another one ends *goal*."""
     if failure is not None and isinstance(failure.cause, MissingContent):
         return failure

@@ -14,7 +14,7 @@ _TROUBLES = 2
 
 
 @dataclass(slots=True, eq=False)
-class Goal:
+class TargetProgress:
     """One target repository of an image.
 
     *identifiers* are the tags or digests that shall name the image there; *named* has those that do by now, *refused*
@@ -47,7 +47,7 @@ class Goal:
 
 
 @dataclass(slots=True)
-class Image:
+class SourceImage:
     """The image itself: where it is read, what a platform filter rewrote of it, and its *root* at the targets."""
 
     origin: Repository
@@ -64,6 +64,6 @@ class Image:
             raise CopyFailed(error, side="source", step="read manifest")
 
 
-def alive(goals: Iterable[Goal]) -> list[Goal]:
+def alive(goals: Iterable[TargetProgress]) -> list[TargetProgress]:
     """Return those of *goals* that nothing has ended yet."""
     return [goal for goal in goals if goal.failure is None]

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from image_syncer.concurrency.once import Once
-from image_syncer.concurrency.taskpool import work_off
+from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
-from image_syncer.roles import Confirmed, History, Stores
+from image_syncer.roles import Confirmed, DigestCache, Stores
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
-from image_syncer.sync.platform_filter import trim
+from image_syncer.sync.platform_filter import filter_index
 
 NO_PLATFORM = "no manifest fits the platform filter"
 
@@ -42,7 +42,7 @@ class _Found:
 class Decider:
     """Decides about copies over *stores*, with what *history* knows, for one run."""
 
-    def __init__(self, stores: Stores, reader: ManifestReader, history: History) -> None:
+    def __init__(self, stores: Stores, reader: ManifestReader, history: DigestCache) -> None:
         self._stores = stores
         self._reader = reader
         self._history = history
@@ -62,7 +62,7 @@ class Decider:
             else:
                 found[task] = await self._found(task, believe=not force)
 
-        await work_off([None, *group], look, width=len(group) + 1)
+        await for_each([None, *group], look, width=len(group) + 1)
         certain = await self._make_certain(group, wanted[0], found)
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         self._remember(certain, decided, found)
@@ -83,7 +83,7 @@ class Decider:
             found[copy] = await self._found(copy, believe=False)
 
         doubtful = [copy for copy in group if _is_remembered(found[copy]) and not _names(found[copy], wanted)]
-        await work_off(doubtful, ask, width=len(doubtful) + 1)
+        await for_each(doubtful, ask, width=len(doubtful) + 1)
         if wanted.remembered and not all(_names(found[copy], wanted) for copy in group):
             # Who copies it trims it anew anyway; a note that was wrong is put right by that.
             return await self._wanted(group[0].source, group[0].platforms, believe=False)
@@ -123,7 +123,7 @@ class Decider:
     async def _trimmed(self, repository: Repository, digest: Digest, platforms: PlatformFilter) -> _Wanted:
         root = await self._reader.read(repository, str(digest))
         try:
-            trimmed = await trim(self._reader, repository, root, platforms)
+            trimmed = await filter_index(self._reader, repository, root, platforms)
         except StoreError as error:
             raise CopyFailed(error, side="source", step="read manifest") from error
         if trimmed is not None:

@@ -24,8 +24,10 @@ class ManifestReader:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._manifests: Shelf[str, RawManifest] = Shelf(_CACHE_BYTES)  # By digest alone: it says what the bytes are.
-        self._blobs: Shelf[Digest, bytes] = Shelf(_CACHE_BYTES)
+        self._manifests: LruBytes[str, RawManifest] = LruBytes(
+            _CACHE_BYTES
+        )  # By digest alone: it says what the bytes are.
+        self._blobs: LruBytes[Digest, bytes] = LruBytes(_CACHE_BYTES)
         self._reading: Once[str, RawManifest] = Once(share_failures=False)
         self._reading_blobs: Once[Digest, bytes] = Once(share_failures=False)
 
@@ -80,7 +82,7 @@ class ManifestReader:
         return content
 
 
-class Shelf(Generic[Key, Value]):
+class LruBytes(Generic[Key, Value]):
     """Keeps what was used last, at most *limit* bytes of it."""
 
     def __init__(self, limit: int) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from image_syncer.cache import MemoryHistory
+from image_syncer.cache import MemoryDigestCache
 from image_syncer.concurrency.once import Once
-from image_syncer.concurrency.taskpool import Stop, work_off
+from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
-from image_syncer.roles import History, Stores
+from image_syncer.roles import DigestCache, Stores
 from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
@@ -37,13 +37,15 @@ class Planner:
     What earlier runs wrote into *history* spares it questions; None: there were none.
     """
 
-    def __init__(self, stores: Stores, reader: ManifestReader, *, width: int, history: History | None = None) -> None:
+    def __init__(
+        self, stores: Stores, reader: ManifestReader, *, width: int, history: DigestCache | None = None
+    ) -> None:
         self._stores = stores
         self._width = width
-        self._decider = Decider(stores, reader, history or MemoryHistory())
+        self._decider = Decider(stores, reader, history or MemoryDigestCache())
         self._listings: Once[Repository, list[str]] = Once(share_failures=True)
 
-    async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Stop | None = None) -> Plan:
+    async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return what *rules* lead to now. With *force* what is unchanged is copied again.
 
         After a stop the plan holds what was decided so far.
@@ -52,7 +54,7 @@ class Planner:
         decided = await self.decide(selected.copies, force=force, stop=stop)
         return Plan(tuple(decided.values()), tuple(selected.failures), tuple(selected.warnings))
 
-    async def select(self, rules: Sequence[Rule], *, stop: Stop | None = None) -> Selected:
+    async def select(self, rules: Sequence[Rule], *, stop: Shutdown | None = None) -> Selected:
         """List tags where a rule needs them; return every wanted (source, target) pair once, in the rules' order."""
         per_rule: dict[int, list[Copy]] = {}
         selected = Selected()
@@ -78,7 +80,7 @@ class Planner:
             if not paired.copies and not paired.failures:
                 selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
 
-        await work_off(enumerate(rules), expand, width=self._width, stop=stop)
+        await for_each(enumerate(rules), expand, width=self._width, stop=stop)
         unique = _unique(copy for _, copies in sorted(per_rule.items()) for copy in copies)
         selected.copies = unique.copies
         selected.failures += unique.failures
@@ -86,7 +88,7 @@ class Planner:
         return selected
 
     async def decide(
-        self, copies: Sequence[Copy], *, force: bool = False, stop: Stop | None = None
+        self, copies: Sequence[Copy], *, force: bool = False, stop: Shutdown | None = None
     ) -> dict[Copy, PlannedCopy]:
         """Look at both sides of each copy, a source once for all its targets; return the decisions in the same order.
 
@@ -104,7 +106,7 @@ class Planner:
                 failure = CopyFailed(Unexpected(error), side=None, step="resolve")
                 decided.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
 
-        await work_off(groups.values(), decide_group, width=self._width, stop=stop)
+        await for_each(groups.values(), decide_group, width=self._width, stop=stop)
         return {copy: decided[copy] for copy in copies if copy in decided}
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:

@@ -34,7 +34,7 @@ class Trimmed:
     rewritten: Mapping[Digest, RawManifest]
 
 
-async def trim(
+async def filter_index(
     reader: ManifestReader, repository: Repository, root: RawManifest, wanted: PlatformFilter
 ) -> Trimmed | None:
     """Return what *wanted* leaves of *root* in *repository*, None if that is nothing.

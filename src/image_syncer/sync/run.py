@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from image_syncer.concurrency.taskpool import Stop, work_off
+from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.order import by_image, in_turns
@@ -68,16 +68,16 @@ class Run:
         """The results so far: one for each source and target."""
         return (*self._results.values(), *self._rule_results.values())
 
-    async def execute(self, rules: Sequence[Rule], *, stop: Stop, rng: Random) -> None:
+    async def execute(self, rules: Sequence[Rule], *, stop: Shutdown, rng: Random) -> None:
         """Execute *rules*, then repeat what failed and may succeed yet. Returns early after a stop."""
         await self._rounds(_Todo(rules=list(rules)), stop, rng)
 
-    async def execute_copies(self, copies: Sequence[Copy], *, stop: Stop, rng: Random) -> None:
+    async def execute_copies(self, copies: Sequence[Copy], *, stop: Shutdown, rng: Random) -> None:
         """Do the same for copies that no rule has to select."""
         self._observer.selected(len(copies))
         await self._rounds(_Todo(copies=list(copies)), stop, rng)
 
-    async def _rounds(self, todo: _Todo, stop: Stop, rng: Random) -> None:
+    async def _rounds(self, todo: _Todo, stop: Shutdown, rng: Random) -> None:
         for attempt in range(1, self._options.retries + 2):
             self._repeat = _Todo()
             await self._round(todo, attempt, stop)
@@ -88,7 +88,7 @@ class Run:
             if stop.requested.is_set():
                 return
 
-    async def _round(self, todo: _Todo, attempt: int, stop: Stop) -> None:
+    async def _round(self, todo: _Todo, attempt: int, stop: Shutdown) -> None:
         selected = deque([*todo.copies, *await self._select(todo.rules, attempt, stop)])
         todo.copies.clear()
         to_copy: list[PlannedCopy] = []
@@ -98,7 +98,7 @@ class Run:
             to_copy += await self._decide(part, attempt, stop)
         await self._copy_all(to_copy, attempt, stop)
 
-    async def _decide(self, copies: Sequence[Copy], attempt: int, stop: Stop) -> list[PlannedCopy]:
+    async def _decide(self, copies: Sequence[Copy], attempt: int, stop: Shutdown) -> list[PlannedCopy]:
         """Return what of *copies* has to be copied; the others get their results."""
         decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
         to_copy: list[PlannedCopy] = []
@@ -113,7 +113,7 @@ class Run:
         self._interrupt([*interrupted, *(copy for copy in copies if copy not in decided)])
         return to_copy
 
-    async def _select(self, rules: Sequence[Rule], attempt: int, stop: Stop) -> list[Copy]:
+    async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> list[Copy]:
         """Select, and record what could not be selected."""
         # A rule that is selected again gets new results; those of other rules stay.
         again = [(rule.name, str(target)) for rule in rules for target in rule.targets]
@@ -132,7 +132,7 @@ class Run:
         self._repeat.rules += selected.repeatable
         return selected.copies
 
-    async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Stop) -> None:
+    async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Shutdown) -> None:
         done: set[Copy] = set()
 
         async def copy_image(copies: Sequence[PlannedCopy]) -> None:
@@ -156,7 +156,7 @@ class Run:
                         finished(planned, failure)
 
         images = by_image(planned_copies)
-        await work_off(
+        await for_each(
             in_turns(images, lambda copies: copies[0].copy.rule), copy_image, width=self._options.width, stop=stop
         )
         self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
@@ -198,7 +198,7 @@ def _is_worth_repeating(failure: CopyFailed) -> bool:
     return not failure.permanent and not isinstance(failure.cause, QuotaUsedUp)
 
 
-async def _pause(seconds: float, stop: Stop) -> None:
+async def _pause(seconds: float, stop: Shutdown) -> None:
     """Wait before a repetition, but not past a stop."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

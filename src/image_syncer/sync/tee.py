@@ -15,7 +15,7 @@ from image_syncer.roles import Chunk, Opener
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LagPolicy:
     """How far apart readers may be, in bytes, and for how many seconds one may keep the others waiting.
 
     *stall* bounds one wait, *sum* all waits for the same reader.
@@ -33,9 +33,9 @@ class SharedRead:
     next read; who opens again for reasons of his own, in the middle, or after he has fallen behind, reads alone.
     """
 
-    def __init__(self, content: Opener, readers: int, *, pace: Pace | None = None) -> None:
+    def __init__(self, content: Opener, readers: int, *, pace: LagPolicy | None = None) -> None:
         self._content = content
-        self._pace = pace or Pace()
+        self._pace = pace or LagPolicy()
         self._members = set(range(readers))
         self._stream: _Stream | None = None
         self._asked = asyncio.Event()
@@ -89,7 +89,7 @@ class SharedRead:
 class _Stream:
     """One read: a window of chunks, and where each of the *expected* readers is."""
 
-    def __init__(self, expected: Iterable[int], pace: Pace) -> None:
+    def __init__(self, expected: Iterable[int], pace: LagPolicy) -> None:
         self.behind: set[int] = set()
         self._pace = pace
         self._clock = asyncio.get_running_loop().time

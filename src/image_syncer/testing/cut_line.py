@@ -7,12 +7,12 @@ with CutLine(registry.host, to_client_bytes=64 * MIB, to_server_bytes=64 * MIB) 
 
 from typing import Final
 
-from image_syncer.testing.relay import Carried, Line
+from image_syncer.testing.relay import Carried, RelayLine
 from image_syncer.testing.slow_line import SlowLine
 
-__all__ = ["Carried", "CutLine", "Line"]
+__all__ = ["Carried", "CutLine", "RelayLine"]
 
-_PLAIN: Final = Line()
+_PLAIN: Final = RelayLine()
 
 
 class CutLine(SlowLine):
@@ -23,8 +23,13 @@ class CutLine(SlowLine):
     """
 
     def __init__(
-        self, host: str, *, to_server_bytes: int | None = None, to_client_bytes: int | None = None, line: Line = _PLAIN
+        self,
+        host: str,
+        *,
+        to_server_bytes: int | None = None,
+        to_client_bytes: int | None = None,
+        line: RelayLine = _PLAIN,
     ) -> None:
         if any(most is not None and most < 1 for most in (to_server_bytes, to_client_bytes)):
             raise ValueError("a line that lets nothing through is no line: cut after 1 byte or more")
-        super().__init__(host, Line(line.latency_seconds, line.bytes_per_second, to_server_bytes, to_client_bytes))
+        super().__init__(host, RelayLine(line.latency_seconds, line.bytes_per_second, to_server_bytes, to_client_bytes))

@@ -24,9 +24,9 @@ from image_syncer.testing.fake.fault_script import Script
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
 from image_syncer.testing.fake.pull_quota import PullQuota
-from image_syncer.testing.fake.request_gate import Front, Interceptor
+from image_syncer.testing.fake.request_gate import Interceptor, RequestGate
 from image_syncer.testing.fake.storage import FakeRepository, Storage
-from image_syncer.testing.fake.storage_host import Storehouse
+from image_syncer.testing.fake.storage_host import StorageHost
 from image_syncer.testing.fake.uploads import UploadHandlers
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.request_log import RequestLog, kind_of
@@ -52,7 +52,7 @@ class FakeRegistry:
         self._storage: Storage | None = None
         self._access = AccessControl(self.profile)
         self._quota = PullQuota(self.profile.quota) if self.profile.quota else None
-        self._elsewhere: Storehouse | None = None
+        self._elsewhere: StorageHost | None = None
         self._rng = rng
         self._host = ""
 
@@ -66,7 +66,7 @@ class FakeRegistry:
             directory = stack.enter_context(TemporaryDirectory(prefix="fake-registry-"))
             self._storage = Storage(Path(directory))
             if self.profile.blobs_elsewhere:
-                self._elsewhere = Storehouse(self._storage, self.profile, Script(self._rng))
+                self._elsewhere = StorageHost(self._storage, self.profile, Script(self._rng))
                 await stack.enter_async_context(self._elsewhere.open())
             application = self._application(self._storage)
             port = await stack.enter_async_context(serve(application, self.profile.tls))
@@ -130,7 +130,7 @@ class FakeRegistry:
             self._quota.turn()
 
     @property
-    def elsewhere(self) -> Storehouse:
+    def elsewhere(self) -> StorageHost:
         """The other server, which has the blobs of a registry whose profile says so; `RuntimeError` without one."""
         if self._elsewhere is None:
             raise RuntimeError("this registry's profile keeps no blobs elsewhere")
@@ -143,7 +143,7 @@ class FakeRegistry:
         return self._storage
 
     def _application(self, storage: Storage) -> web.Application:
-        front = Front(self.requests, self.faults, self._admit, {**_VERSION, **self.profile.headers})
+        front = RequestGate(self.requests, self.faults, self._admit, {**_VERSION, **self.profile.headers})
         application = web.Application(middlewares=[front.answer])
         manifests = ManifestHandlers(storage, self.profile)
         blobs = BlobHandlers(storage, self.profile, self._elsewhere.url if self._elsewhere else None)

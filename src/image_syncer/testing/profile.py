@@ -13,7 +13,7 @@ ManyTags = Literal["confirms", "ignores", "refuses"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ProfileRefusal:
     """How a registry says no: a status, an error code and a message."""
 
     status: int
@@ -22,7 +22,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaProfile:
     """So many *pulls* in *window_seconds*, for each account and for all who give none; a pull is a manifest's GET.
 
     With *retry_after* a refusal says in seconds when the window turns.
@@ -60,7 +60,7 @@ class Profile:
     basic_too: bool = False
     """With bearer: a user name and password are taken in place of a token; a token that is worth nothing is answered
     with a Basic challenge."""
-    quota: Quota | None = None
+    quota: QuotaProfile | None = None
 
     # Manifests.
     head: Literal["full", "no digest", "refused"] = "full"
@@ -80,18 +80,18 @@ class Profile:
     """Whether it takes an index whose manifests are not all there."""
     projects: tuple[str, ...] = ("*",)
     """Patterns of the repositories that there are, or that a push makes."""
-    missing_project: Refusal = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
-    unknown: Refusal | None = None
+    missing_project: ProfileRefusal = ProfileRefusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+    unknown: ProfileRefusal | None = None
     """What is said of every manifest that is not there; None: MANIFEST_UNKNOWN, and NAME_UNKNOWN without its
     repository."""
-    unknown_repository: Refusal = Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+    unknown_repository: ProfileRefusal = ProfileRefusal(404, "NAME_UNKNOWN", "repository name not known to registry")
     """What is said to those who want its tags."""
     immutable_tags: str = ""
     """A pattern of tags that are set once; empty: none."""
-    immutable: Refusal = Refusal(409, "TAG_IMMUTABLE", "the tag is immutable")
+    immutable: ProfileRefusal = ProfileRefusal(409, "TAG_IMMUTABLE", "the tag is immutable")
     deletes: Literal["tags", "digests", "nothing"] = "tags"
     """Whether manifests are deleted by tag and by digest, by digest alone, or not at all."""
-    undeletable: Refusal = Refusal(405, "UNSUPPORTED", "this cannot be deleted here")
+    undeletable: ProfileRefusal = ProfileRefusal(405, "UNSUPPORTED", "this cannot be deleted here")
 
     # Blobs.
     blobs_elsewhere: bool = False
@@ -130,7 +130,7 @@ class Profile:
     mount: Literal["any", "named", "everywhere", "never"] = "any"
     """A blob is taken over from the repository that is named or, with any, from one of all if none is; from any
     whatever is named; or never."""
-    mount_refusal: Refusal | None = None
+    mount_refusal: ProfileRefusal | None = None
     """What a mount that is not done is answered with; None: an upload begins."""
 
     # Listings.

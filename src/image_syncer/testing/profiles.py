@@ -8,7 +8,7 @@ see that a client lives with it.
 from dataclasses import replace
 from typing import Final
 
-from image_syncer.testing.profile import Profile, Quota, Refusal
+from image_syncer.testing.profile import Profile, ProfileRefusal, QuotaProfile
 
 _MIB: Final = 1024**2
 
@@ -18,7 +18,7 @@ OCI: Final = Profile()
 DISTRIBUTION_2_8: Final = Profile(
     name="distribution-2.8",
     # Seen at docker-registry 2.8 of Debian (our tests compare the two), but for what names a source.
-    unknown=Refusal(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+    unknown=ProfileRefusal(404, "MANIFEST_UNKNOWN", "manifest unknown"),
     referrers=False,
     many_tags="ignores",  # The query is not looked at (2.8.3 `handlers/manifests.go`).
     missing_part=400,  # `errcode/register.go`.
@@ -38,7 +38,7 @@ DISTRIBUTION_2_8: Final = Profile(
 DOCKER_HUB: Final = Profile(
     name="docker-hub",
     token_seconds=300,
-    quota=Quota(pulls=100, window_seconds=21_600),  # 100;w=21600 of Docker's documentation; the numbers change.
+    quota=QuotaProfile(pulls=100, window_seconds=21_600),  # 100;w=21600 of Docker's documentation; the numbers change.
     referrers=False,  # UNVERIFIED.
     many_tags="ignores",
     deletes="nothing",  # By the API of hub.docker.com alone.
@@ -64,13 +64,15 @@ ECR: Final = Profile(
     name="ecr",
     login="basic",  # AWS and a password for 12 hours.
     media_type_required=True,  # containers/image `docker_image_dest.go`.
-    immutable=Refusal(  # The code and the text are known, the status is UNVERIFIED.
+    immutable=ProfileRefusal(  # The code and the text are known, the status is UNVERIFIED.
         400,
         "TAG_INVALID",
         "The image tag already exists and cannot be overwritten because the repository is immutable.",
     ),
     many_tags="ignores",
-    missing_project=Refusal(404, "NAME_UNKNOWN", "The repository does not exist in the registry with id '0123456789'"),
+    missing_project=ProfileRefusal(
+        404, "NAME_UNKNOWN", "The repository does not exist in the registry with id '0123456789'"
+    ),
     blobs_elsewhere=True,  # S3.
     # LayerPartTooSmall: parts but the last have 5 MiB (botocore's model). It is announced nowhere: UNVERIFIED.
     chunk_min_bytes=5 * _MIB,
@@ -89,7 +91,7 @@ ACR: Final = Profile(
     token_life_told=False,  # The token itself says it.
     many_tags="ignores",
     blobs_elsewhere=True,  # UNVERIFIED.
-    immutable=Refusal(  # UNVERIFIED status and code.
+    immutable=ProfileRefusal(  # UNVERIFIED status and code.
         405, "DENIED", "The operation is disallowed on this registry, repository or image."
     ),
     link_query={"orderby": ""},  # harbor `azurecr` adapter.
@@ -110,13 +112,13 @@ HARBOR: Final = Profile(
     name="harbor",
     basic_too=True,  # harbor `middleware/v2auth/auth.go`.
     many_tags="ignores",
-    unknown=Refusal(404, "NOT_FOUND", "artifact not found"),  # Not NAME_UNKNOWN or MANIFEST_UNKNOWN.
-    unknown_repository=Refusal(404, "NOT_FOUND", "repository not found"),
-    missing_project=Refusal(404, "NOT_FOUND", "project not found"),
-    immutable=Refusal(412, "PRECONDITION", "Failed to process request: the tag is configured as immutable."),
+    unknown=ProfileRefusal(404, "NOT_FOUND", "artifact not found"),  # Not NAME_UNKNOWN or MANIFEST_UNKNOWN.
+    unknown_repository=ProfileRefusal(404, "NOT_FOUND", "repository not found"),
+    missing_project=ProfileRefusal(404, "NOT_FOUND", "project not found"),
+    immutable=ProfileRefusal(412, "PRECONDITION", "Failed to process request: the tag is configured as immutable."),
     missing_part=400,
     deletes="digests",  # Tags by its API alone.
-    undeletable=Refusal(400, "UNSUPPORTED", "deleting by tag is not supported"),
+    undeletable=ProfileRefusal(400, "UNSUPPORTED", "deleting by tag is not supported"),
     strict_state=True,  # UNVERIFIED: it is built on distribution 2.8, whose sessions are lost so.
     order_checked=False,  # UNVERIFIED, as well.
     mismatch_ends_upload=False,  # UNVERIFIED, as well.
@@ -128,7 +130,7 @@ HARBOR: Final = Profile(
 QUAY: Final = Profile(
     name="quay",
     many_tags="ignores",
-    immutable=Refusal(409, "TAG_IMMUTABLE", "The tag is immutable."),  # `endpoints/v2/errors.py`.
+    immutable=ProfileRefusal(409, "TAG_IMMUTABLE", "The tag is immutable."),  # `endpoints/v2/errors.py`.
     deletes="tags",
     blobs_elsewhere=True,
     location="absolute",
@@ -159,7 +161,7 @@ ARTIFACTORY: Final = Profile(
     },
     referrers=False,  # UNVERIFIED.
     many_tags="ignores",
-    immutable=Refusal(403, "DENIED", "cannot be overwritten"),  # UNVERIFIED.
+    immutable=ProfileRefusal(403, "DENIED", "cannot be overwritten"),  # UNVERIFIED.
     patches="one",  # RTFACT-19344: all in one PATCH,
     closing_content=False,  # and nothing with the PUT.
     location="none",  # harbor `jfrog/adapter.go` goes by Docker-Upload-UUID: behind a proxy Location may be unusable.

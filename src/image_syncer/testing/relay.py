@@ -31,7 +31,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RelayLine:
     """What lies in between: *latency_seconds* are those of a round trip, half of it each way; 0 adds nothing.
 
     *bytes_per_second* bounds each connection, in each direction by itself; 0 stands for no limit.
@@ -70,7 +70,7 @@ class Direction:
     Nothing is read before *opens_at*, a time of the loop.
     """
 
-    def __init__(self, line: Line, most: int | None, incoming: socket.socket, outgoing: socket.socket) -> None:
+    def __init__(self, line: RelayLine, most: int | None, incoming: socket.socket, outgoing: socket.socket) -> None:
         self.delivered = 0
         self.opens_at = 0.0
         self._line = line
@@ -139,7 +139,7 @@ class Direction:
 class Relay:
     """Accepts connections and carries each to *server* over a line of its own; *carried* counts."""
 
-    def __init__(self, server: tuple[str, int], line: Line) -> None:
+    def __init__(self, server: tuple[str, int], line: RelayLine) -> None:
         self._server = server
         self._line = line
         self._ended = Carried()
@@ -210,7 +210,7 @@ def _unsent_bytes(outgoing: socket.socket) -> int:
     return struct.unpack("i", fcntl.ioctl(outgoing, termios.TIOCOUTQ, bytes(4)))[0]
 
 
-async def _serve(server: tuple[str, int], line: Line) -> None:
+async def _serve(server: tuple[str, int], line: RelayLine) -> None:
     with closing(_socket()) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(_CONNECTIONS)
@@ -234,4 +234,4 @@ def _say(document: dict[str, int]) -> None:
 
 if __name__ == "__main__":
     HOST, PORT, LATENCY, RATE, *CUTS = sys.argv[1:]
-    asyncio.run(_serve((HOST, int(PORT)), Line(float(LATENCY), float(RATE), *(int(CUT) or None for CUT in CUTS))))
+    asyncio.run(_serve((HOST, int(PORT)), RelayLine(float(LATENCY), float(RATE), *(int(CUT) or None for CUT in CUTS))))

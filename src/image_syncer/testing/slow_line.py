@@ -9,28 +9,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from image_syncer.testing.relay import Carried, Line
-from image_syncer.testing.subprocess_helper import Child
+from image_syncer.testing.relay import Carried, RelayLine
+from image_syncer.testing.subprocess_helper import HelperProcess
 
-__all__ = ["FAR", "Carried", "Line", "SlowLine"]
+__all__ = ["FAR", "Carried", "RelayLine", "SlowLine"]
 
-FAR: Final = Line(latency_seconds=0.05, bytes_per_second=20 * 1024 * 1024)
+FAR: Final = RelayLine(latency_seconds=0.05, bytes_per_second=20 * 1024 * 1024)
 """Another region: 50 ms for a round trip, and 20 MiB/s for a connection."""
 
 
 class SlowLine:
     """A relay to the server at *host* (`127.0.0.1:port`), in a process of its own; a context manager."""
 
-    def __init__(self, host: str, line: Line) -> None:
+    def __init__(self, host: str, line: RelayLine) -> None:
         self._server = host
         self._line = line
-        self._child: Child | None = None
+        self._child: HelperProcess | None = None
 
     def __enter__(self) -> Self:
         name, _, port = self._server.rpartition(":")
         line = self._line
         figures = line.latency_seconds, line.bytes_per_second, line.to_server_bytes or 0, line.to_client_bytes or 0
-        self._child = Child(Path(__file__).with_name("relay.py"), [name, port, *map(str, figures)])
+        self._child = HelperProcess(Path(__file__).with_name("relay.py"), [name, port, *map(str, figures)])
         return self
 
     def __exit__(
@@ -53,7 +53,7 @@ class SlowLine:
         return Carried(**self._running.ask())
 
     @property
-    def _running(self) -> Child:
+    def _running(self) -> HelperProcess:
         if self._child is None:
             raise RuntimeError("a SlowLine is used as a context manager")
         return self._child

@@ -15,7 +15,7 @@ _START_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 
 
-class Child:
+class HelperProcess:
     """Runs the Python file *program* with *arguments*; *ready* is what it said first.
 
     When *bare* it gets the standard library alone, so that it starts at once and stays small.

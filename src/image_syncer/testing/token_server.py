@@ -26,7 +26,7 @@ from image_syncer.testing.fake.answers import RECORD, new_record
 from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
-from image_syncer.testing.tokens import Grant, Issuer, TokenService
+from image_syncer.testing.tokens import IssuedToken, Issuer, TokenService
 
 
 class TokenServer:
@@ -94,7 +94,7 @@ class Signer:
         name = base64.b32encode(hashlib.sha256(der).digest()[:30]).decode()
         self._headers = {"kid": ":".join(name[start : start + 4] for start in range(0, len(name), 4))}
 
-    def sign(self, grant: Grant, seconds: float) -> str:
+    def sign(self, grant: IssuedToken, seconds: float) -> str:
         """Return a token for *grant* that holds for *seconds*."""
         return jwt.encode(_claims(grant, seconds), self._key, algorithm="RS256", headers=self._headers)
 
@@ -115,7 +115,7 @@ class Signer:
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _claims(grant: Grant, seconds: float) -> dict[str, Any]:
+def _claims(grant: IssuedToken, seconds: float) -> dict[str, Any]:
     now = int(time.time())
     access: list[dict[str, Any]] = []
     for resource, actions in grant.access.items():

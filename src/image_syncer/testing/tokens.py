@@ -23,7 +23,7 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class IssuedToken:
     """What a token allows: *access* has actions by resource (`repository:app`); *subject* None is anonymous."""
 
     subject: str | None
@@ -45,7 +45,7 @@ class TokenService:
         self,
         accounts: Accounts,
         service: str,
-        mint: Callable[[Grant, float], str],
+        mint: Callable[[IssuedToken, float], str],
         *,
         token_seconds: float = 300,
         life_told: bool = True,
@@ -85,7 +85,7 @@ class TokenService:
             extra["refresh_token"] = self.accounts.users[name].refresh_token
         return self._answer(name, fields.get("scope", "").split(), "access_token", extra)
 
-    def grant(self, name: str | None, scopes: Iterable[str]) -> Grant:
+    def grant(self, name: str | None, scopes: Iterable[str]) -> IssuedToken:
         """Return what *name* gets of *scopes*; less than was asked is no error."""
         access: dict[str, frozenset[str]] = {}
         for scope in scopes:
@@ -98,7 +98,7 @@ class TokenService:
                 access[resource] = access.get(resource, frozenset()) | (
                     wanted & self.accounts.allowed(name, repository)
                 )
-        return Grant(name, self._service, {resource: actions for resource, actions in access.items() if actions})
+        return IssuedToken(name, self._service, {resource: actions for resource, actions in access.items() if actions})
 
     def _identify(self, fields: Mapping[str, str]) -> str | None:
         match fields.get("grant_type"):

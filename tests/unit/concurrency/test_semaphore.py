@@ -4,7 +4,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_syncer.concurrency.semaphore import Places
+from image_syncer.concurrency.semaphore import ResizableSemaphore
 
 
 async def settle() -> None:
@@ -15,13 +15,13 @@ async def settle() -> None:
 
 async def test_places_are_given_out_in_the_order_of_asking() -> None:
     """First come, first served, also against those who come in the very moment that a place is free."""
-    places, order = Places(1), list[int]()
+    places, order = ResizableSemaphore(1), list[int]()
 
     async def work(number: int) -> None:
-        await places.take()
+        await places.acquire()
         order.append(number)
         await asyncio.sleep(0)
-        places.give_back()
+        places.release()
 
     async with asyncio.TaskGroup() as group:
         for number in range(20):
@@ -32,32 +32,32 @@ async def test_places_are_given_out_in_the_order_of_asking() -> None:
 
 async def test_places_shrink_below_what_is_in_use_without_interrupting() -> None:
     """Three are taken, one is left: two come back and nobody gets in, then one after the other."""
-    places, inside = Places(3), list[str]()
+    places, inside = ResizableSemaphore(3), list[str]()
     for _ in range(3):
-        await places.take()
+        await places.acquire()
     places.resize(1)
 
     async def enter() -> None:
-        await places.take()
+        await places.acquire()
         inside.append("in")
 
     async with asyncio.TaskGroup() as group:
         group.create_task(enter())
         for _ in range(2):
-            places.give_back()
+            places.release()
             await settle()
             assert not inside
-        places.give_back()
+        places.release()
     assert (inside, places.used) == (["in"], 1)
 
 
 async def test_places_that_come_back_wake_those_who_wait() -> None:
     """As many as there is room for now."""
-    places = Places(1)
-    await places.take()
+    places = ResizableSemaphore(1)
+    await places.acquire()
     async with asyncio.timeout(1), asyncio.TaskGroup() as group:
         for _ in range(4):
-            group.create_task(places.take())
+            group.create_task(places.acquire())
         await settle()
         places.resize(5)
     assert places.used == 5
@@ -65,13 +65,13 @@ async def test_places_that_come_back_wake_those_who_wait() -> None:
 
 async def test_a_place_that_comes_in_the_moment_of_a_cancellation_is_passed_on() -> None:
     """The one who was meant to have it is gone, the next gets it."""
-    places = Places(1)
-    await places.take()
+    places = ResizableSemaphore(1)
+    await places.acquire()
     async with asyncio.timeout(1), asyncio.TaskGroup() as group:
-        first = group.create_task(places.take())
-        group.create_task(places.take())
+        first = group.create_task(places.acquire())
+        group.create_task(places.acquire())
         await settle()
-        places.give_back()
+        places.release()
         first.cancel()
     assert first.cancelled()
     assert places.used == 1
@@ -83,15 +83,15 @@ def test_no_place_is_ever_lost(seed: int, count: int) -> None:
     """Whoever is cancelled whenever, and however the number changes: in the end all places can be taken."""
 
     async def crowd(rng: Random) -> None:
-        places = Places(count)
+        places = ResizableSemaphore(count)
 
         async def work() -> None:
-            await places.take()
+            await places.acquire()
             try:
                 for _ in range(rng.randrange(3)):
                     await asyncio.sleep(0)
             finally:
-                places.give_back()
+                places.release()
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work()) for _ in range(30)]
@@ -103,6 +103,6 @@ def test_no_place_is_ever_lost(seed: int, count: int) -> None:
         assert places.used == 0
         async with asyncio.timeout(1):
             for _ in range(count):
-                await places.take()
+                await places.acquire()
 
     asyncio.run(crowd(Random(seed)))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from image_syncer.concurrency.taskpool import Stop, work_off
+from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import Unavailable
 
 
@@ -22,7 +22,7 @@ async def test_everything_is_done_and_never_more_than_the_width_at_once(width: i
         running -= 1
         done.append(item)
 
-    await work_off(range(20), work, width=width)
+    await for_each(range(20), work, width=width)
     assert (sorted(done), highest) == (list(range(20)), min(width, 20))
 
 
@@ -36,16 +36,16 @@ async def test_the_first_failure_comes_out_alone() -> None:
         await asyncio.Event().wait()
 
     async def outer(_: int) -> None:
-        await work_off(range(4), inner, width=4)
+        await for_each(range(4), inner, width=4)
 
     with pytest.raises(Unavailable):
-        await work_off([1], outer, width=1)
+        await for_each([1], outer, width=1)
     assert len(asyncio.all_tasks()) == 1
 
 
 async def test_a_stop_begins_nothing_new_and_lets_what_runs_finish() -> None:
     """The drain is not a cancellation."""
-    stop = Stop(drain_seconds=30)
+    stop = Shutdown(drain_seconds=30)
     done: list[int] = []
 
     async def work(item: int) -> None:
@@ -53,13 +53,13 @@ async def test_a_stop_begins_nothing_new_and_lets_what_runs_finish() -> None:
         await asyncio.sleep(0)
         done.append(item)
 
-    await work_off(range(100), work, width=2, stop=stop)
+    await for_each(range(100), work, width=2, stop=stop)
     assert done == [0]
 
 
 async def test_what_does_not_finish_in_time_is_cancelled() -> None:
     """A stop never hangs."""
-    stop = Stop(drain_seconds=0)
+    stop = Shutdown(drain_seconds=0)
     cancelled: list[int] = []
 
     async def work(item: int) -> None:
@@ -71,5 +71,5 @@ async def test_what_does_not_finish_in_time_is_cancelled() -> None:
             cancelled.append(item)
             raise
 
-    await work_off(range(3), work, width=3, stop=stop)
+    await for_each(range(3), work, width=3, stop=stop)
     assert cancelled == [0, 1, 2]

@@ -5,12 +5,12 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_syncer.concurrency.turns import Turns
+from image_syncer.concurrency.turns import PrioritySemaphore
 
 
 async def test_the_most_wanted_goes_first() -> None:
     """What counts is how many want it when a place is free, not when it joined the queue."""
-    turns, order = Turns(1), list[str]()
+    turns, order = PrioritySemaphore(1), list[str]()
     weights = {"a": 9, "b": 1, "c": 1, "d": 5}
     gate = asyncio.Event()
 
@@ -34,7 +34,7 @@ def test_no_place_is_lost(plan: list[tuple[int, bool]], width: int) -> None:
     """Whoever is cancelled, and whenever: never more than *width* at once, and all places are there in the end."""
 
     async def run() -> None:
-        turns, inside, most = Turns(width), 0, 0
+        turns, inside, most = PrioritySemaphore(width), 0, 0
 
         async def take(pause: int) -> None:
             nonlocal inside, most

@@ -7,7 +7,7 @@ import pytest
 from image_syncer.config.load import load_file, load_seed
 from image_syncer.config.model import ForkSettings, Login
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.settings import Ceiling, Credential, Timeouts
+from image_syncer.registry.settings import Credential, HostLimits, Timeouts
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_PASSWORD": "three", "TEAM": "blue"}
@@ -65,7 +65,7 @@ def test_the_native_file_loads() -> None:
     logins = [access.credential for access in (hub, *hub.further)]
     assert logins == [Credential("example", "two"), Credential("example-2", "i")]
     assert loaded.timeouts == Timeouts(connect=10, stall=30, image=7200, patience=1800)
-    assert loaded.ceilings == {"registry.example.com": Ceiling(transfers=10, requests=64)}
+    assert loaded.ceilings == {"registry.example.com": HostLimits(transfers=10, requests=64)}
     assert loaded.server is not None
     assert loaded.server.login == Login("operator", "g")
     assert (len(loaded.access), len(loaded.queues), loaded.warnings) == (3, 1, ())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from image_syncer.errors import UsageError
 from image_syncer.events import Malformed
 from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt, SigningKeys, key_id, parse_keys
-from image_syncer.events.signatures import Delivery, verify
+from image_syncer.events.signatures import SignedDelivery, verify
 
 NOW = 1_777_885_953.0
 RULES = Jwt(GOOGLE_ISSUERS, "https://sync.example.com/hooks/gar", "push@p.iam.gserviceaccount.com")
@@ -56,7 +56,7 @@ def problem(text: str, *, keys: SigningKeys | None = None, rules: Jwt = RULES) -
     """Return what there is against the bearer token *text*."""
     headers = {"authorization": f"Bearer {text}"}
     return verify(
-        [rules], Delivery(headers, b"{}", now=NOW, keys=parse_keys(key_set()) if keys is None else keys)
+        [rules], SignedDelivery(headers, b"{}", now=NOW, keys=parse_keys(key_set()) if keys is None else keys)
     ).problem
 
 
@@ -129,7 +129,7 @@ def test_any_text_is_a_problem_and_never_an_error(text: str) -> None:
 
 def test_a_missing_token_is_said_to_be_missing() -> None:
     """Another scheme is no token."""
-    found = verify([RULES], Delivery({"authorization": "Basic eDp5"}, b"{}", now=NOW))
+    found = verify([RULES], SignedDelivery({"authorization": "Basic eDp5"}, b"{}", now=NOW))
     assert found.problem == "the token is missing"
 
 

@@ -15,8 +15,8 @@ from image_syncer.events.signatures import (
     Basic,
     Bearer,
     Check,
-    Delivery,
     Hmac,
+    SignedDelivery,
     StaticHeader,
     UrlSecret,
     signed,
@@ -40,7 +40,7 @@ def basic(user: str = "sync", password: str = SECRET) -> str:
 
 def problem(check: Check, headers: dict[str, str] | None = None, **delivery: Any) -> str | None:
     """Return what *check* has against a request."""
-    return verify([check], Delivery(headers or {}, delivery.pop("body", BODY), **delivery)).problem
+    return verify([check], SignedDelivery(headers or {}, delivery.pop("body", BODY), **delivery)).problem
 
 
 RIGHT: list[tuple[Check, dict[str, str]]] = [
@@ -106,7 +106,7 @@ def test_no_secret_is_in_a_repr(check: Check) -> None:
 
 def test_a_delivery_shows_nothing_in_its_repr() -> None:
     """Headers and bodies hold secrets of others."""
-    assert SECRET not in repr(Delivery({"authorization": SECRET}, SECRET.encode(), SECRET))
+    assert SECRET not in repr(SignedDelivery({"authorization": SECRET}, SECRET.encode(), SECRET))
 
 
 def test_a_secret_in_the_url_is_compared_whole() -> None:
@@ -120,13 +120,13 @@ def test_a_secret_in_the_url_is_compared_whole() -> None:
 def test_one_of_several_checks_is_enough() -> None:
     """A secret is changed without a gap: both are accepted for a while."""
     old, new = StaticHeader("old"), StaticHeader("new")
-    assert verify([old, new], Delivery({"authorization": "new"}, BODY)).passed
-    assert verify([old, new], Delivery({"authorization": "x"}, BODY)).problem == "authorization is wrong"
+    assert verify([old, new], SignedDelivery({"authorization": "new"}, BODY)).passed
+    assert verify([old, new], SignedDelivery({"authorization": "x"}, BODY)).problem == "authorization is wrong"
 
 
 def test_without_any_check_nothing_passes() -> None:
     """An oversight in a configuration opens nothing."""
-    assert not verify([], Delivery({}, BODY)).passed
+    assert not verify([], SignedDelivery({}, BODY)).passed
 
 
 def test_gitea_signs_the_json_inside_a_form() -> None:
@@ -173,7 +173,7 @@ def test_no_guess_passes_and_none_is_an_error(guess: str, body: bytes) -> None:
         *(signed(kind, SECRET) for kind in ("github", "gitea", "nexus")),
         UrlSecret(SECRET),
     ]
-    assert not verify(checks, Delivery(dict.fromkeys(names, guess), body, guess)).passed
+    assert not verify(checks, SignedDelivery(dict.fromkeys(names, guess), body, guess)).passed
 
 
 def test_digests_are_of_the_named_algorithm() -> None:

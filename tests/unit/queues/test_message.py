@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.events.notification import push_event
-from image_syncer.queues.message import Refusal, read_message
+from image_syncer.queues.message import MessageRefused, read_message
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,21 @@ def test_a_message_names_registry_repository_and_tag(body: bytes, registry: str,
 )
 def test_what_is_no_push_is_refused_with_the_reason(body: bytes, reason: str) -> None:
     """Such a message is poison, for the dead-letter exchange."""
-    assert read_message(body) == Refusal(reason)
+    assert read_message(body) == MessageRefused(reason)
 
 
 @pytest.mark.parametrize("tag", ["1.0-SNAPSHOT", "snapshot-7"])
 def test_a_snapshot_is_unwanted_and_no_poison(tag: str) -> None:
     """Nothing is wrong with it."""
     refusal = read_message(f'{{"Name": "r.io/app", "Tag": "{tag}"}}'.encode())
-    assert refusal == Refusal(f"{tag!r} is a snapshot", unwanted=True)
+    assert refusal == MessageRefused(f"{tag!r} is a snapshot", unwanted=True)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_judged(body: bytes) -> None:
     """Whatever somebody publishes, the answer is an event or a short printable reason."""
     match read_message(body):
-        case Refusal(reason):
+        case MessageRefused(reason):
             assert 0 < len(reason) < 600
             assert reason.isprintable()
         case event:

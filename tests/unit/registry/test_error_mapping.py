@@ -18,7 +18,7 @@ from image_syncer.errors import (
     Unauthorized,
     Unavailable,
 )
-from image_syncer.registry.error_mapping import Asked, Refusal, failure, parse_retry_after
+from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
 
 READ = Asked("r.io/app:1", "r.io")
 PUT = Asked("r.io/app:1", "r.io", manifest=True)
@@ -37,7 +37,7 @@ def body(code: str, message: str = "so it is") -> bytes:
 
 def meant(status: int, content: bytes = b"", asked: Asked = READ) -> StoreError:
     """Return what an answer means."""
-    return failure(asked, Refusal(status, content))
+    return failure(asked, ErrorResponse(status, content))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_remedies_name_the_registry() -> None:
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Denied)])
 def test_a_refusal_from_another_host_says_so(status: int, kind: type[StoreError]) -> None:
     """Our credentials never go there, so the registry's own address must be wrong."""
-    error = failure(UPLOAD, Refusal(status, answered_by="inner:5000"))
+    error = failure(UPLOAD, ErrorResponse(status, answered_by="inner:5000"))
     assert type(error) is kind
     assert "r.io sent us to inner:5000, which never gets its credentials" in str(error)
 
@@ -165,7 +165,7 @@ def test_a_refusal_from_another_host_says_so(status: int, kind: type[StoreError]
 def test_the_time_to_wait_is_handed_on() -> None:
     """For 429 as for 503."""
     for status in (429, 503):
-        error = failure(READ, Refusal(status, retry_after=7))
+        error = failure(READ, ErrorResponse(status, retry_after=7))
         assert isinstance(error, RateLimited | Unavailable)
         assert error.retry_after == 7
 

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
-from image_syncer.registry.host import Call, Host
+from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import HandshakeBroken, Transport
-from image_syncer.registry.settings import Access, Credential, Limits
+from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -41,17 +41,19 @@ class Server:
         return web.Response(text=request.path)
 
 
-def host_at(transport: Transport, name: str, *, insecure: bool = False, credential: Credential | None = None) -> Host:
+def host_at(
+    transport: Transport, name: str, *, insecure: bool = False, credential: Credential | None = None
+) -> HostConnection:
     """Return a client of the registry *name*."""
 
     def count(_: Side) -> None: ...
 
-    return Host(name, Access(name, credential, insecure), transport, counter=count)
+    return HostConnection(name, RegistryAccount(name, credential, insecure), transport, counter=count)
 
 
-async def ask(host: Host, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
+async def ask(host: HostConnection, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
     """Return status, address and content of one exchange."""
-    async with released(await host.ask(Call("GET", target, follow=follow))) as response:
+    async with released(await host.send(Call("GET", target, follow=follow))) as response:
         return response.status, response.url, (await response.read(1000)).decode()
 
 

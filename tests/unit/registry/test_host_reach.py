@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import ProtocolError
-from image_syncer.registry.host import Call, Host
+from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.transport import Transport
-from image_syncer.registry.settings import Access
+from image_syncer.registry.settings import RegistryAccount
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -71,7 +71,7 @@ async def test_a_public_registry_leads_inside_as_its_access_says(
     transport: Transport, insecure: bool, private: bool | None, refused: str
 ) -> None:
     """The storage that it names is inside, by one address of a private network and one of this machine."""
-    access = Access("registry.example", insecure=insecure, private_network=private)
-    host = Host("registry.example", access, transport, counter=lambda _: None)
+    access = RegistryAccount("registry.example", insecure=insecure, private_network=private)
+    host = HostConnection("registry.example", access, transport, counter=lambda _: None)
     with pytest.raises(ProtocolError, match=rf"inward\.example \({refused}\)"):
-        await host.ask(Call("GET", "/v2/a/blobs/x", follow=True))
+        await host.send(Call("GET", "/v2/a/blobs/x", follow=True))

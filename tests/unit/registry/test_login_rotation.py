@@ -7,16 +7,16 @@ from random import Random
 import pytest
 
 from image_syncer.app import Options, Syncer
-from image_syncer.cache import process_memories
+from image_syncer.cache import in_memory
 from image_syncer.errors import QuotaUsedUp, Unauthorized
 from image_syncer.registry.limits.retry import Clock, RetryPolicy
 from image_syncer.registry.observer import Wait
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Credential, Limits
+from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import PULL, Account, Accounts, FakeRegistry, faults, profiles
 from image_syncer.testing.images import single
-from image_syncer.testing.profile import Profile, Quota
+from image_syncer.testing.profile import Profile, QuotaProfile
 from support.clients import FakeTime, Told, client
 from support.runs import rule
 
@@ -26,13 +26,16 @@ ACCOUNTS = Accounts({name: Account(f"{name}-secret", {"*": PULL}) for name in ("
 
 def hub(pulls: int, *, retry_after: bool = False) -> Profile:
     """Return Docker Hub with few pulls."""
-    return replace(profiles.DOCKER_HUB, quota=Quota(pulls, 21_600, retry_after=retry_after), blobs_elsewhere=False)
+    return replace(
+        profiles.DOCKER_HUB, quota=QuotaProfile(pulls, 21_600, retry_after=retry_after), blobs_elsewhere=False
+    )
 
 
-def logins(fake: FakeRegistry, *names: str, wrong: str = "") -> Access:
+def logins(fake: FakeRegistry, *names: str, wrong: str = "") -> RegistryAccount:
     """Return the access to *fake* with several logins; that of *wrong* has a wrong password."""
     first, *others = (
-        Access(fake.host, Credential(name, "nonsense" if name == wrong else f"{name}-secret")) for name in names
+        RegistryAccount(fake.host, Credential(name, "nonsense" if name == wrong else f"{name}-secret"))
+        for name in names
     )
     return replace(first, further=tuple(others))
 
@@ -42,7 +45,7 @@ async def mirror(registries: Registries, fake: FakeRegistry, target: FakeRegistr
     for number in range(count):
         fake.load("team/app", single(f"seed {number}", layers=(700,)), f"v{number}")
     rules = [rule(f"v{n}", target.repository("copy"), source=fake.repository("team/app")) for n in range(count)]
-    result = await Syncer(registries, Options(retries=2), process_memories(), rng=Random(1)).sync(rules)
+    result = await Syncer(registries, Options(retries=2), in_memory(), rng=Random(1)).sync(rules)
     return list(result.results)
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, Syncer
-from image_syncer.cache import process_memories
-from image_syncer.concurrency.taskpool import Stop
+from image_syncer.cache import in_memory
+from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import Interrupted, RegistryDown, Unavailable
 from image_syncer.oci import Repository
 from image_syncer.registry.limits.retry import RetryPolicy
@@ -50,11 +50,11 @@ async def syncer_at(
     """A syncer whose clock runs faster."""
     async with client(fast_time(factor), limits=Options().limits, policy=RetryPolicy()) as registries:
         registries.watcher = told or Told()
-        yield Syncer(registries, Options(retries=retries), process_memories(), rng=Random(1)), registries
+        yield Syncer(registries, Options(retries=retries), in_memory(), rng=Random(1)), registries
 
 
 async def mirror(
-    syncer: Syncer, fake: FakeRegistry, count: int, *targets: str, stop: Stop | None = None
+    syncer: Syncer, fake: FakeRegistry, count: int, *targets: str, stop: Shutdown | None = None
 ) -> list[CopyResult]:
     """Copy *count* tags of *fake* to the repository `copy` at each of the hosts *targets*."""
     for number in range(count):
@@ -127,7 +127,7 @@ async def test_a_registry_that_comes_back_in_time_fails_nothing() -> None:
 
 async def test_a_stop_ends_the_wait_for_a_registry() -> None:
     """At once, and what waited is skipped: nothing is known to be wrong with it."""
-    stop, told = Stop(drain_seconds=60), Told()
+    stop, told = Shutdown(drain_seconds=60), Told()
     async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(factor=1, told=told) as (syncer, _):
         await mirror(syncer, fake, 1, target.host)
         target.intercept.append(Outage())
@@ -166,7 +166,7 @@ async def test_a_cancelled_probe_leaves_the_door_to_another() -> None:
     """Nobody waits for who has gone."""
     async with FakeRegistry() as fake, syncer_at() as (_, registries):
         fake.load("app", single("image"), "v1")
-        throttle = registries.throttle(fake.host)
+        throttle = registries.limiter(fake.host)
         for moment in range(5):
             throttle.failed("request", float(moment), Unavailable("gone"), congested=False)
         await asyncio.sleep(0.1)
@@ -183,7 +183,7 @@ async def test_a_wait_that_is_stopped_says_so() -> None:
         fake.load("app", single("image"), "v1")
         source = registries.source(fake.repository("app"))
         await source.resolve("v1")
-        registries.throttle(fake.host).pause(50)
+        registries.limiter(fake.host).pause(50)
         registries.end_waits()
         with pytest.raises(Interrupted):
             await source.resolve("v1")

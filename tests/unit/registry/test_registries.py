@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.cache.digest_checkpoints import Trail
+from image_syncer.cache.digest_checkpoints import BlobCheckpoints
 from image_syncer.errors import ContentMismatch, MissingContent, NotFound, Unauthorized
 from image_syncer.oci import RawManifest, Repository
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import multi, single
 from support.clients import FakeTime, Fault, client
@@ -42,7 +42,7 @@ async def test_every_request_is_counted_for_its_side() -> None:
     """Pings and tokens included: what we say is what the registry saw."""
     async with FakeRegistry(Profile(auth="bearer", accounts=ACCOUNTS)) as fake:
         fake.load("app", IMAGE, "v1")
-        async with client(access=[Access(fake.host, Credential("ann", "secret"))]) as registries:
+        async with client(access=[RegistryAccount(fake.host, Credential("ann", "secret"))]) as registries:
             await registries.source(fake.repository("app")).resolve("v1")
             await registries.target(fake.repository("copy")).resolve("v1")
             assert registries.requests == {"source": 3, "target": 2}
@@ -63,8 +63,8 @@ async def test_two_logins_at_one_registry_are_kept_apart() -> None:
     async with FakeRegistry(Profile(auth="basic", accounts=ACCOUNTS)) as fake:
         fake.load("team/app", IMAGE, "v1")
         access = [
-            Access(fake.host, Credential("ann", "secret")),
-            Access(f"{fake.host}/team", Credential("bob", "wrong")),
+            RegistryAccount(fake.host, Credential("ann", "secret")),
+            RegistryAccount(f"{fake.host}/team", Credential("bob", "wrong")),
         ]
         async with client(access=access) as registries:
             assert await registries.target(fake.repository("other")).resolve("v1") is None
@@ -199,7 +199,7 @@ async def test_what_reads_leave_behind_is_bounded_over_all_repositories(fake: Fa
 
     def trails() -> int:
         gc.collect()  # What other tests have left.
-        return sum(isinstance(each, Trail) for each in gc.get_objects())
+        return sum(isinstance(each, BlobCheckpoints) for each in gc.get_objects())
 
     image, before = single("large", layers=(2_000_000, 1000)), trails()
     async with client() as registries:

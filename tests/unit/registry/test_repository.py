@@ -5,7 +5,7 @@ import pytest
 from image_syncer.errors import Denied, NotFound, Unauthorized
 from image_syncer.oci import Repository
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.roles import Source, Stores, Target
 from image_syncer.testing import ALL, PULL, Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
@@ -27,7 +27,7 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 @pytest.fixture
 async def registries(fake: FakeRegistry) -> AsyncGenerator[Registries]:
     """A client that is ann, who may do everything."""
-    async with client(access=[Access(fake.host, Credential("ann", "secret"))]) as opened:
+    async with client(access=[RegistryAccount(fake.host, Credential("ann", "secret"))]) as opened:
         yield opened
 
 
@@ -74,7 +74,7 @@ async def test_a_mount_without_the_right_to_read_its_origin_means_push(fake: Fak
     """Bob may not see `secret`, so his copy is uploaded."""
     layer = next(iter(IMAGE.blobs.values()))
     fake.load("secret", IMAGE)
-    async with client(access=[Access(fake.host, Credential("bob", "secret"))]) as registries:
+    async with client(access=[RegistryAccount(fake.host, Credential("bob", "secret"))]) as registries:
         target = registries.target(fake.repository("app"))
         assert not await target.mount(layer.descriptor, fake.repository("secret"))
         await target.push_blob(BLOB.descriptor, BLOB.open)
@@ -97,7 +97,7 @@ async def test_a_target_that_refuses_us_is_an_error(fake: FakeRegistry, registri
 
 async def test_a_missing_right_to_push_names_the_repository(fake: FakeRegistry) -> None:
     """Bob may only read `base`."""
-    async with client(access=[Access(fake.host, Credential("bob", "secret"))]) as registries:
+    async with client(access=[RegistryAccount(fake.host, Credential("bob", "secret"))]) as registries:
         with pytest.raises((Denied, Unauthorized), match="base") as caught:
             await registries.target(fake.repository("base")).push_blob(BLOB.descriptor, BLOB.open)
     assert "secret" not in str(caught.value)

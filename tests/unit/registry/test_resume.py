@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from image_syncer.cache import MemoryUploads
+from image_syncer.cache import MemoryUploadJournal
 from image_syncer.errors import ContentMismatch, TooLarge, Unavailable
 from image_syncer.oci import Digest, Repository
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistryTarget
-from image_syncer.roles import Chunk, Unfinished
+from image_syncer.roles import Chunk, UploadCheckpoint
 from image_syncer.testing import Blob, FakeRegistry, Profile, faults, profiles
 from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
 
@@ -63,14 +63,14 @@ async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegist
     assert ranges == [None, f"0-{8 * MIB - 1}", f"{8 * MIB}-{24 * MIB - 1}"]
 
 
-class _Untouched(MemoryUploads):
+class _Untouched(MemoryUploadJournal):
     """A journal that nobody may touch."""
 
-    def note(self, repository: Repository, digest: Digest, unfinished: Unfinished) -> None:
+    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Refuse."""
         raise AssertionError((repository, digest, unfinished))
 
-    async def take(self, repository: Repository, digest: Digest) -> Unfinished | None:
+    async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Refuse."""
         raise AssertionError((repository, digest))
 
@@ -285,7 +285,7 @@ async def test_what_artifactory_has_of_an_earlier_process_is_closed_or_begun_ane
             location = f"/v2/app/blobs/uploads/{opened.headers['Docker-Upload-UUID']}"
         if share:
             (await http.patch(location, data=BytesIO(blob.read()[: int(share * blob.size_bytes)]))).close()
-        registries.journal.note(fake.repository("app"), blob.digest, Unfinished(f"{fake.url}{location}", 0))
+        registries.journal.note(fake.repository("app"), blob.digest, UploadCheckpoint(f"{fake.url}{location}", 0))
         fake.requests.clear()
         await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
         assert uploads(fake) == requests
@@ -365,7 +365,7 @@ async def test_content_that_is_wrong_is_never_gone_on_with(fake: FakeRegistry, t
 
 async def test_the_next_push_goes_on_with_what_is_in_the_journal(fake: FakeRegistry) -> None:
     """As a process does that begins where another was killed; and nothing stays in the journal."""
-    journal = MemoryUploads()
+    journal = MemoryUploadJournal()
     fake.faults.add(faults.cut(after_bytes=0), method="PUT")
     async with client(limits=LIMITS) as first:
         first.journal = journal
@@ -387,7 +387,7 @@ async def test_a_note_that_is_stale_costs_one_request(
     """The registry does not know it: it is forgotten."""
     journal = registries.journal
     url = location if "//" in location else f"{fake.url}{location}"
-    journal.note(fake.repository("app"), BLOB.digest, Unfinished(url, 8 * MIB))
+    journal.note(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
     await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake)[-4:] == ["POST", "PATCH", "PATCH", "PUT"]
     assert uploads(fake).count("GET") <= 1
@@ -399,7 +399,7 @@ async def test_where_sessions_end_with_their_process_chunks_have_connections_of_
 ) -> None:
     """Whoever was killed may have been so on a bad line: a chunk on a fresh one loses no other with it."""
     url = f"{fake.url}/v2/app/blobs/uploads/not-known-any-more"
-    registries.journal.note(fake.repository("app"), BLOB.digest, Unfinished(url, 8 * MIB))
+    registries.journal.note(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["GET", "POST", "PATCH", "PATCH", "PUT"]
     assert [request.headers.get("connection") for request in fake.requests.only(kind="upload")][1:] == ["close"] * 4

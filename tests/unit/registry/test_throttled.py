@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, Syncer
-from image_syncer.cache import process_memories
+from image_syncer.cache import in_memory
 from image_syncer.errors import RateLimited
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.observer import Wait
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import Ceiling, Limits
+from image_syncer.registry.settings import HostLimits, Limits
 from image_syncer.roles import Chunk
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
@@ -42,7 +42,7 @@ async def mirror(registries: Registries, fake: FakeRegistry, count: int) -> list
     rules = [
         rule("v1", fake.repository(f"copy{number}"), source=fake.repository(f"app{number}")) for number in range(count)
     ]
-    result = await Syncer(registries, Options(retries=0), process_memories(), rng=Random(1)).sync(rules)
+    result = await Syncer(registries, Options(retries=0), in_memory(), rng=Random(1)).sync(rules)
     return [image.outcome for image in result.results]
 
 
@@ -52,7 +52,7 @@ async def test_a_registry_that_takes_few_at_once_fails_nothing(limit: int, refus
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(crowd := Crowded(limit))
         outcomes = await mirror(registries, fake, 40)
-        width = registries.throttle(fake.host).width("request")
+        width = registries.limiter(fake.host).width("request")
     print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, width {width}")  # noqa: T201 - the figure that the test is about
     assert outcomes == [Outcome.COPIED] * 40
     assert width <= 2 * limit  # It probes beyond now and then.
@@ -65,7 +65,7 @@ async def test_a_burst_of_503_slows_down_and_fails_nothing() -> None:
         fake.intercept.append(Fault(503, "HEAD", "blob", times=3))
         fake.intercept.append(Fault(503, "PUT", "upload", times=3))
         assert await mirror(registries, fake, 10) == [Outcome.COPIED] * 10
-        assert registries.throttle(fake.host).width("request") >= LIMITS.requests_per_host // 4
+        assert registries.limiter(fake.host).width("request") >= LIMITS.requests_per_host // 4
 
 
 async def test_a_busy_loop_takes_no_place() -> None:
@@ -73,7 +73,7 @@ async def test_a_busy_loop_takes_no_place() -> None:
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(Crowded(1000, seconds=0.05))
         assert await mirror(registries, fake, 20) == [Outcome.COPIED] * 20
-        assert registries.throttle(fake.host).width("request") == LIMITS.requests_per_host
+        assert registries.limiter(fake.host).width("request") == LIMITS.requests_per_host
 
 
 @pytest.mark.parametrize("places", [1, 2])
@@ -189,16 +189,16 @@ async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
     async with FakeRegistry() as fake, client(time, policy=RetryPolicy(patience=100)) as registries:
         with pytest.raises(RateLimited, match="tired"):
             await registries.target(fake.repository("copy")).push_blob(BIG.descriptor, tired)
-        assert registries.throttle(fake.host).width("upload") == QUICK.transfers
+        assert registries.limiter(fake.host).width("upload") == QUICK.transfers
     assert time.waits == []
 
 
 async def test_the_ceilings_of_a_registry_are_its_own() -> None:
     """What is written for one host holds there and nowhere else."""
-    limits = replace(QUICK, ceilings={"a.example": Ceiling(transfers=2), "b.example": Ceiling(2, 3)})
+    limits = replace(QUICK, ceilings={"a.example": HostLimits(transfers=2), "b.example": HostLimits(2, 3)})
     async with client(limits=limits) as registries:
         widths = [
-            (registries.throttle(host).width("upload"), registries.throttle(host).width("request"))
+            (registries.limiter(host).width("upload"), registries.limiter(host).width("request"))
             for host in ("a.example", "b.example", "c.example")
         ]
     assert widths == [(2, 32), (2, 3), (5, 32)]
@@ -220,7 +220,7 @@ async def test_one_blob_at_a_time_is_what_a_ceiling_of_one_means() -> None:
 
     async with FakeRegistry() as fake:
         fake.intercept.append(watch)
-        async with client(limits=replace(QUICK, ceilings={fake.host: Ceiling(transfers=1)})) as registries:
+        async with client(limits=replace(QUICK, ceilings={fake.host: HostLimits(transfers=1)})) as registries:
             target = registries.target(fake.repository("copy"))
             async with asyncio.TaskGroup() as group:
                 for blob in (Blob.generated(f"big {number}", 1_200_000) for number in range(4)):

@@ -30,7 +30,7 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.jobs import JobRetryPolicy
-from image_syncer.registry.error_mapping import Asked, Refusal, failure
+from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure
 from image_syncer.registry.http.connect_errors import HandshakeBroken, explain_connecting, explain_resolving
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.limits.retry import RetryPolicy
@@ -47,7 +47,7 @@ TLS = TlsPolicy("r.test")
 def answered(status: int, code: str = "", asked: Asked = READ) -> StoreError:
     """Return what an answer with *status* and *code* means."""
     body = b'{"errors":[{"code":"%s","message":"words"}]}' % code.encode() if code else b""
-    return failure(asked, Refusal(status, body))
+    return failure(asked, ErrorResponse(status, body))
 
 
 def hung_up(kind: type[ssl.SSLError]) -> ssl.SSLError:

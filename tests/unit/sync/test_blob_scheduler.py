@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.cache import MemoryKnowledge
+from image_syncer.cache import MemoryBlobLocations
 from image_syncer.errors import Denied, TagImmutable, Unavailable
 from image_syncer.oci import Repository
 from image_syncer.sync.result import Outcome
@@ -91,7 +91,7 @@ async def test_once_a_registry_mounts_it_is_not_asked_before_an_upload(stores: M
 
 async def test_what_an_earlier_run_knew_spares_the_question(stores: MemoryStores) -> None:
     """A blob that the registry got in another repository is mounted: no HEAD, no read."""
-    knowledge = MemoryKnowledge()
+    knowledge = MemoryBlobLocations()
     stores.store(SOURCE).load(image(), "v1")
     await runner(stores, knowledge)(rule("v1", TARGET))
     stores.store(SOURCE).operations.clear()
@@ -103,7 +103,7 @@ async def test_what_an_earlier_run_knew_spares_the_question(stores: MemoryStores
 
 async def test_wrong_knowledge_heals_itself_inside_the_run(stores: MemoryStores) -> None:
     """What the registry has collected since is uploaded, and from then on known where it really is."""
-    knowledge = MemoryKnowledge()
+    knowledge = MemoryBlobLocations()
     stores.store(SOURCE).load(image(), "v1")
     await runner(stores, knowledge)(rule("v1", TARGET))
     gone = stores.store(TARGET)
@@ -118,7 +118,7 @@ async def test_wrong_knowledge_heals_itself_inside_the_run(stores: MemoryStores)
 
 async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> None:
     """A registry that does not mount may well have the blob in this very repository."""
-    knowledge = MemoryKnowledge()
+    knowledge = MemoryBlobLocations()
     for blob in image().blobs.values():
         knowledge.placed(Repository("target.test", "never/there"), blob.descriptor)
     stores.store(SOURCE).load(image(), "v1")

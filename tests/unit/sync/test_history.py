@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from image_syncer.cache import MemoryHistory
+from image_syncer.cache import MemoryDigestCache
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, PlannedCopy
@@ -43,9 +43,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def history(clock: Clock) -> MemoryHistory:
+def history(clock: Clock) -> MemoryDigestCache:
     """An empty history."""
-    return MemoryHistory(clock)
+    return MemoryDigestCache(clock)
 
 
 def rule(*, platforms: PlatformFilter | None = None, recheck: float | None = None) -> Rule:
@@ -54,7 +54,7 @@ def rule(*, platforms: PlatformFilter | None = None, recheck: float | None = Non
 
 
 async def plan(
-    stores: MemoryStores, history: MemoryHistory, wanted: Rule, *, force: bool = False
+    stores: MemoryStores, history: MemoryDigestCache, wanted: Rule, *, force: bool = False
 ) -> Sequence[PlannedCopy]:
     """Return what a new run plans, and forget what the stores were asked before."""
     for store in stores:
@@ -75,7 +75,7 @@ async def fill(stores: MemoryStores, *tags: str) -> None:
 
 
 async def test_a_filter_costs_one_resolve_on_each_side_once_it_is_known(
-    stores: MemoryStores, history: MemoryHistory
+    stores: MemoryStores, history: MemoryDigestCache
 ) -> None:
     """The index is read by the first run alone."""
     await fill(stores, "v1")
@@ -87,18 +87,18 @@ async def test_a_filter_costs_one_resolve_on_each_side_once_it_is_known(
     assert [one.action for one in second] == [Action.UNCHANGED]
 
 
-async def test_a_wrong_note_of_a_filter_is_put_right(stores: MemoryStores, history: MemoryHistory) -> None:
+async def test_a_wrong_note_of_a_filter_is_put_right(stores: MemoryStores, history: MemoryDigestCache) -> None:
     """What does not say "unchanged" is not believed: the index is read, and the plan is the true one."""
     await fill(stores, "v1")
     source, wrong = stores.store(SOURCE).tags["v1"], Digest.of(b"wrong")
-    (true,) = await plan(stores, MemoryHistory(), rule(platforms=ARM))
+    (true,) = await plan(stores, MemoryDigestCache(), rule(platforms=ARM))
     history.note_trimmed(source, ARM, wrong)
     assert await plan(stores, history, rule(platforms=ARM)) == (true,)
     assert await history.trimmed(source, ARM) == true.target_digest
 
 
 async def test_a_recheck_asks_the_target_once_in_its_time(
-    stores: MemoryStores, history: MemoryHistory, clock: Clock
+    stores: MemoryStores, history: MemoryDigestCache, clock: Clock
 ) -> None:
     """Then it is asked again, however often runs looked at the note meanwhile."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
@@ -113,7 +113,7 @@ async def test_a_recheck_asks_the_target_once_in_its_time(
     assert counts == [2, 0, 0, 2]
 
 
-async def test_a_recheck_asks_where_another_digest_is_wanted(stores: MemoryStores, history: MemoryHistory) -> None:
+async def test_a_recheck_asks_where_another_digest_is_wanted(stores: MemoryStores, history: MemoryDigestCache) -> None:
     """A source that moved is never hidden by what is remembered."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(TARGET).load(single("a"), "v1")
@@ -124,7 +124,7 @@ async def test_a_recheck_asks_where_another_digest_is_wanted(stores: MemoryStore
     assert asked(stores, TARGET) == ["resolve"]
 
 
-async def test_force_believes_nothing(stores: MemoryStores, history: MemoryHistory) -> None:
+async def test_force_believes_nothing(stores: MemoryStores, history: MemoryDigestCache) -> None:
     """Both sides are asked, and everything is copied."""
     await fill(stores, "v1")
     wanted = rule(platforms=ARM, recheck=DAY)
@@ -136,7 +136,7 @@ async def test_force_believes_nothing(stores: MemoryStores, history: MemoryHisto
 
 
 async def test_without_a_recheck_what_is_remembered_of_targets_counts_for_nothing(
-    stores: MemoryStores, history: MemoryHistory
+    stores: MemoryStores, history: MemoryDigestCache
 ) -> None:
     """It is a choice, and off unless it is made; a plain run notes nothing either."""
     stores.store(SOURCE).load(single("a"), "v1")
@@ -148,7 +148,7 @@ async def test_without_a_recheck_what_is_remembered_of_targets_counts_for_nothin
     assert asked(stores, TARGET) == ["resolve"]
 
 
-async def test_what_was_copied_is_not_asked_for_again(stores: MemoryStores, history: MemoryHistory) -> None:
+async def test_what_was_copied_is_not_asked_for_again(stores: MemoryStores, history: MemoryDigestCache) -> None:
     """Who carried a plan out confirms it."""
     stores.store(SOURCE).load(single("a"), "v1")
     planner = Planner(stores, ManifestReader(stores), width=8, history=history)
@@ -159,7 +159,7 @@ async def test_what_was_copied_is_not_asked_for_again(stores: MemoryStores, hist
     assert (copy.action, asked(stores, TARGET)) == (Action.UNCHANGED, [])
 
 
-class CountingHistory(MemoryHistory):
+class CountingHistory(MemoryDigestCache):
     """Counts how often it is asked for what targets named."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from image_syncer.app import Options, Syncer
-from image_syncer.cache import process_memories
-from image_syncer.concurrency.taskpool import Stop, alongside
+from image_syncer.cache import in_memory
+from image_syncer.concurrency.taskpool import Shutdown, background
 from image_syncer.errors import Unexpected
 from image_syncer.oci import Repository
 from image_syncer.registry.settings import Timeouts
@@ -67,7 +67,7 @@ async def test_an_image_that_takes_too_long_fails_alone() -> None:
             source.load("app", single(f"seed {number}"), f"v{number}")
         target.faults.add(faults.silence(30), method="PUT", kind="manifest", times=1)
         rules = [rule(f"v{number}", target.repository("copy"), source=source.repository("app")) for number in range(3)]
-        result = await Syncer(registries, options, process_memories(), rng=Random(1)).sync(rules)
+        result = await Syncer(registries, options, in_memory(), rng=Random(1)).sync(rules)
     outcomes = sorted(image.outcome.value for image in result.results)
     assert outcomes == ["copied", "copied", "failed"]
     (failed,) = [image for image in result.results if image.outcome is Outcome.FAILED]
@@ -83,11 +83,11 @@ def retryable(result: CopyResult) -> bool:
 
 async def test_what_runs_has_no_time_after_a_second_wish_to_stop() -> None:
     """The drain is cut short."""
-    stop = Stop(drain_seconds=60)
+    stop = Shutdown(drain_seconds=60)
     async with FakeRegistry() as source, FakeRegistry() as target, client() as registries:
         source.load("app", single("seed"), "v1")
         target.faults.add(faults.silence(30), method="PUT", kind="manifest")
-        syncer = Syncer(registries, Options(retries=0), process_memories(), rng=Random(1))
+        syncer = Syncer(registries, Options(retries=0), in_memory(), rng=Random(1))
 
         async def hurry() -> None:
             while not target.requests.count(method="PUT", kind="manifest"):  # noqa: ASYNC110 - a count is waited for
@@ -96,7 +96,7 @@ async def test_what_runs_has_no_time_after_a_second_wish_to_stop() -> None:
             await asyncio.sleep(0.05)
             stop.at_once.set()
 
-        async with asyncio.timeout(10), alongside(hurry()):
+        async with asyncio.timeout(10), background(hurry()):
             wanted = rule("v1", target.repository("copy"), source=source.repository("app"))
             result = await syncer.sync([wanted], stop=stop)
     assert [(image.outcome, image.reason) for image in result.results] == [(Outcome.SKIPPED, "interrupted")]

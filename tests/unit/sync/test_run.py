@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.concurrency.taskpool import Stop
+from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import Denied, MissingContent, NotFound, TagImmutable, Unavailable
 from image_syncer.oci import Index, PlatformFilter, Repository
 from image_syncer.sync.result import Outcome
@@ -351,7 +351,7 @@ async def test_k_targets_cost_the_source_what_one_does(stores: MemoryStores, run
 async def test_a_stop_before_the_start_skips_everything_with_a_reason(stores: MemoryStores, run: RunRules) -> None:
     """No selected image vanishes from the report."""
     stores.store(SOURCE).load(single("a"), "v1")
-    stop = Stop()
+    stop = Shutdown()
     stop.requested.set()
     results = await run(rule("v1"), stop=stop)
     assert [(result.outcome, result.reason) for result in results.values()] == [(Outcome.SKIPPED, "interrupted")]
@@ -360,7 +360,7 @@ async def test_a_stop_before_the_start_skips_everything_with_a_reason(stores: Me
 async def test_a_stop_while_looking_skips_what_was_not_looked_at(stores: MemoryStores, run: RunRules) -> None:
     """Selected but undecided images are in the report as well."""
     stores.store(SOURCE).load(single("a"), *(f"v{number}" for number in range(30)))
-    stop = Stop()
+    stop = Shutdown()
 
     def stop_at_the_first_look(call: Operation) -> None:
         if call.step == "resolve":
@@ -375,7 +375,7 @@ async def test_a_stop_while_copying_drains_and_skips_the_rest(stores: MemoryStor
     """What runs is finished, what has not begun is `skipped: interrupted`."""
     for number in range(30):
         stores.store(SOURCE).load(single(f"a{number}"), f"v{number}")
-    stop = Stop(drain_seconds=5)
+    stop = Shutdown(drain_seconds=5)
     target = stores.store(TARGET)
 
     def stop_at_the_first_tag(call: Operation) -> None:

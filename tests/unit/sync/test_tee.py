@@ -8,7 +8,7 @@ import pytest
 
 from image_syncer.errors import Unavailable
 from image_syncer.roles import Chunk
-from image_syncer.sync.tee import Pace, SharedRead
+from image_syncer.sync.tee import LagPolicy, SharedRead
 
 CHUNK = bytes(1000)
 
@@ -57,9 +57,9 @@ async def drink(
 
 
 @asynccontextmanager
-async def pumping(tap: Tap, readers: int, pace: Pace | None = None) -> AsyncGenerator[SharedRead]:
+async def pumping(tap: Tap, readers: int, pace: LagPolicy | None = None) -> AsyncGenerator[SharedRead]:
     """A shared read whose pump runs."""
-    shared = SharedRead(tap.open, readers, pace=pace or Pace(window_bytes=4000, stall=5.0, sum=5.0))
+    shared = SharedRead(tap.open, readers, pace=pace or LagPolicy(window_bytes=4000, stall=5.0, sum=5.0))
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         pump = group.create_task(shared.pump())
         try:
@@ -93,7 +93,7 @@ async def test_the_slowest_bounds_what_is_held() -> None:
 async def test_who_stalls_falls_behind_and_is_served_alone() -> None:
     """The others go on; what he gets in the end is whole."""
     tap = Tap(50)
-    async with pumping(tap, 2, Pace(window_bytes=4000, stall=0.05, sum=60.0)) as shared:
+    async with pumping(tap, 2, LagPolicy(window_bytes=4000, stall=0.05, sum=60.0)) as shared:
         fast = asyncio.ensure_future(drink(shared, 0))
         with pytest.raises(Unavailable, match="too slow for the others"):
             await drink(shared, 1, pause=0.5)
@@ -105,7 +105,7 @@ async def test_who_stalls_falls_behind_and_is_served_alone() -> None:
 async def test_who_is_always_slower_falls_behind_when_it_adds_up() -> None:
     """No single wait is a stall, yet all of them together cost the others too much."""
     tap = Tap(400)
-    async with pumping(tap, 2, Pace(window_bytes=4000, stall=5.0, sum=0.1)) as shared:
+    async with pumping(tap, 2, LagPolicy(window_bytes=4000, stall=5.0, sum=0.1)) as shared:
         fast = asyncio.ensure_future(drink(shared, 0))
         with pytest.raises(Unavailable, match="too slow"):
             await drink(shared, 1, pause=0.01)
@@ -115,7 +115,7 @@ async def test_who_is_always_slower_falls_behind_when_it_adds_up() -> None:
 async def test_who_never_comes_is_not_waited_for() -> None:
     """An upload may end before it reads (the target says no), or hang before it does."""
     tap = Tap(50)
-    async with pumping(tap, 3, Pace(window_bytes=4000, stall=0.05, sum=60.0)) as shared:
+    async with pumping(tap, 3, LagPolicy(window_bytes=4000, stall=0.05, sum=60.0)) as shared:
         shared.close(2)
         assert await drink(shared, 0) == list(range(50))
     assert tap.opened == 1

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from image_syncer.testing.cut_line import Carried, CutLine, Line
+from image_syncer.testing.cut_line import Carried, CutLine, RelayLine
 
 KIB = 1024
 CONTENT = os.urandom(300 * KIB)
@@ -106,7 +106,7 @@ def test_one_direction_alone_can_be_bad() -> None:
 
 def test_a_cut_line_can_be_long_as_well() -> None:
     """Latency and rate hold the bytes back; they are not lost, and the cut comes where it would."""
-    long_line = Line(latency_seconds=0.02, bytes_per_second=1024 * KIB)
+    long_line = RelayLine(latency_seconds=0.02, bytes_per_second=1024 * KIB)
     with server(give) as host, CutLine(host, to_client_bytes=150 * KIB, line=long_line) as line, dial(line) as far:
         assert read_to_the_end(far) == (CONTENT[: 150 * KIB], True)
 

@@ -14,7 +14,7 @@ from image_syncer.oci import media_type as types
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Image, Profile, faults, profiles
 from image_syncer.testing.fake.access import SERVICE
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.profile import Quota, Refusal
+from image_syncer.testing.profile import ProfileRefusal, QuotaProfile
 from support.answers import code_of
 
 ACCEPT = {"Accept": ", ".join(types.ACCEPT)}
@@ -23,7 +23,7 @@ BLOB = Blob.generated("habits", 3_000)
 IMAGE = single("habits", layers=[BLOB])
 MANIFEST = "/v2/app/manifests/v1"
 PATH = f"/v2/app/blobs/{BLOB.digest}"
-REFUSAL = Refusal(418, "TEAPOT", "no coffee")
+REFUSAL = ProfileRefusal(418, "TEAPOT", "no coffee")
 
 
 @asynccontextmanager
@@ -517,7 +517,7 @@ async def test_harbor_challenges_by_what_was_shown() -> None:
 @pytest.mark.parametrize("retry_after", [True, False])
 async def test_pulls_are_counted_by_account(retry_after: bool) -> None:
     """A GET of a manifest is one, a HEAD is none, and each account has its own; a new window begins in the end."""
-    quota = Quota(pulls=2, window_seconds=3_600, retry_after=retry_after)
+    quota = QuotaProfile(pulls=2, window_seconds=3_600, retry_after=retry_after)
     async with opened(replace(profiles.DOCKER_HUB, quota=quota).guarded(ACCOUNTS)) as (registry, http):
         tokens = {user: (await _token(registry, http, user))["token"] for user in ("ann", "bob", "")}
 
@@ -537,7 +537,7 @@ async def test_pulls_are_counted_by_account(retry_after: bool) -> None:
 
 async def test_a_window_turns_by_itself() -> None:
     """After its time."""
-    async with opened(replace(profiles.DOCKER_HUB, quota=Quota(pulls=1, window_seconds=1))) as (_, http):
+    async with opened(replace(profiles.DOCKER_HUB, quota=QuotaProfile(pulls=1, window_seconds=1))) as (_, http):
         assert [await _status(http, "GET", MANIFEST) for _ in range(2)] == [200, 429]
         await asyncio.sleep(1.0)
         assert await _status(http, "GET", MANIFEST) == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.testing.servers import free_port
-from image_syncer.testing.slow_line import FAR, Carried, Line, SlowLine
+from image_syncer.testing.slow_line import FAR, Carried, RelayLine, SlowLine
 
 MIB = 1024 * 1024
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -31,7 +31,7 @@ async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def behind(line: Line, talk: Talk) -> AsyncGenerator[SlowLine]:
+async def behind(line: RelayLine, talk: Talk) -> AsyncGenerator[SlowLine]:
     """A line to a server that does *talk* with everybody."""
     talks: set[asyncio.Task[None] | None] = set()
 
@@ -118,8 +118,8 @@ async def test_ten_connections_have_their_rate_each() -> None:
         assert 0.4 <= time.perf_counter() - started < 4
 
 
-@pytest.mark.parametrize("line", [Line(), FAR], ids=["plain", "far"])
-async def test_bytes_are_unchanged_and_counted_both_ways(line: Line) -> None:
+@pytest.mark.parametrize("line", [RelayLine(), FAR], ids=["plain", "far"])
+async def test_bytes_are_unchanged_and_counted_both_ways(line: RelayLine) -> None:
     """What arrives is what was sent, in its order, and the relay says how much it was."""
     content = os.urandom(3 * MIB)
     async with behind(line, echo) as slow:
@@ -134,7 +134,7 @@ async def test_who_does_not_read_stops_the_sender() -> None:
     async def deaf(*_: object) -> None:
         await waiting.wait()
 
-    line_to_deaf = behind(Line(latency_seconds=0.01, bytes_per_second=100 * MIB), deaf)
+    line_to_deaf = behind(RelayLine(latency_seconds=0.01, bytes_per_second=100 * MIB), deaf)
     async with line_to_deaf as line, connected(line) as (_, writer):
         writer.write(bytes(64 * MIB))
         with pytest.raises(TimeoutError):
@@ -168,7 +168,7 @@ async def test_a_server_that_is_not_there_ends_the_connection() -> None:
 
 def test_the_relay_ends_with_who_started_it() -> None:
     """No process is left behind, and its port refuses."""
-    with SlowLine("127.0.0.1:9", Line()) as line:
+    with SlowLine("127.0.0.1:9", RelayLine()) as line:
         pid, port = line.pid, int(line.host.partition(":")[2])
     assert not Path(f"/proc/{pid}").exists()
     with pytest.raises(ConnectionRefusedError):

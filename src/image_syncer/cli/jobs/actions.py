@@ -17,13 +17,13 @@ from image_syncer.cli.options import Voice
 from image_syncer.cli.output import show
 from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.config.load import load_file
-from image_syncer.config.locations import Places
+from image_syncer.config.locations import DatabaseLocations
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.jobs import JobFilter, Jobs, JobStatus, JobStep, JobView, Replay, StoreOptions, open_jobs
+from image_syncer.jobs import JobFilter, JobQueue, JobStatus, JobStep, JobView, Replay, StoreOptions, open_jobs
 from image_syncer.oci import PlatformFilter
 
 Value = TypeVar("Value")
-Act = Callable[[Jobs, int], Awaitable[Answer]]
+Act = Callable[[JobQueue, int], Awaitable[Answer]]
 
 _STORE: Final = StoreOptions(connections=1, make=False)
 _LARGEST: Final = 2**63 - 1  # the last id that a database knows
@@ -40,7 +40,7 @@ def wanted(words: Sequence[str], kind: str | None, before: int | None, limit: in
 def list_jobs(file: Path | None, chosen: JobFilter, voice: Voice) -> int:
     """Write the jobs that are *chosen* to stdout, and how many there are of each status."""
 
-    async def read(jobs: Jobs) -> tables.Listing:
+    async def read(jobs: JobQueue) -> tables.Listing:
         found = await jobs.list(chosen)
         return tables.Listing(found, await jobs.counts(), more=len(found) == chosen.limit)
 
@@ -87,7 +87,7 @@ def cancel(file: Path | None, ids: Sequence[int], voice: Voice) -> int:
 def _each(file: Path | None, command: str, ids: Sequence[int], act: Act, voice: Voice) -> int:
     """Do *act* to each job, one transaction each, and say at once what it came to; 1 where one was not possible."""
 
-    async def work(jobs: Jobs) -> list[Answer]:
+    async def work(jobs: JobQueue) -> list[Answer]:
         answers: list[Answer] = []
         for job in dict.fromkeys(ids):
             answer = await act(jobs, job) if job <= _LARGEST else Answer(job, Result.UNKNOWN)
@@ -110,17 +110,17 @@ def _say(answer: Answer, command: str) -> None:
         complain(text)
 
 
-async def _replay(jobs: Jobs, job: int) -> Answer:
+async def _replay(jobs: JobQueue, job: int) -> Answer:
     result = _REPLAYED[await jobs.retry(job)]
     return Answer(job, result) if result is not Result.REFUSED else await _refused(jobs, job)
 
 
-async def _replay_failed(jobs: Jobs) -> list[Answer]:
+async def _replay_failed(jobs: JobQueue) -> list[Answer]:
     async with aclosing(failed_jobs(jobs)) as ids:
         return [Answer(job, _REPLAYED[await jobs.retry(job)]) async for job in ids]
 
 
-async def failed_jobs(jobs: Jobs, page: int = 1000) -> AsyncGenerator[int]:
+async def failed_jobs(jobs: JobQueue, page: int = 1000) -> AsyncGenerator[int]:
     """Yield the ids of all dead letters, of which *page* are read at once.
 
     From the newest on, so that one that stays or fails again meanwhile does not come again.
@@ -135,24 +135,24 @@ async def failed_jobs(jobs: Jobs, page: int = 1000) -> AsyncGenerator[int]:
         before = found[-1].id
 
 
-async def _stop(jobs: Jobs, job: int) -> Answer:
+async def _stop(jobs: JobQueue, job: int) -> Answer:
     if not await jobs.abort(job):
         return await _refused(jobs, job)
     found = await jobs.show(job)
     return Answer(job, Result.STOPPING if found and found[0].stopping else Result.CANCELLED)
 
 
-async def _found(jobs: Jobs, job: int) -> tuple[JobView, Sequence[JobStep]] | None:
+async def _found(jobs: JobQueue, job: int) -> tuple[JobView, Sequence[JobStep]] | None:
     return await jobs.show(job) if job <= _LARGEST else None
 
 
-async def _refused(jobs: Jobs, job: int) -> Answer:
+async def _refused(jobs: JobQueue, job: int) -> Answer:
     found = await jobs.show(job)
     return Answer(job, Result.REFUSED, tables.word(found[0].status)) if found else Answer(job, Result.UNKNOWN)
 
 
 def _with_jobs(
-    file: Path | None, command: str, voice: Voice, work: Callable[[Jobs], Coroutine[Any, Any, Value]]
+    file: Path | None, command: str, voice: Voice, work: Callable[[JobQueue], Coroutine[Any, Any, Value]]
 ) -> Value:
     """Return what *work* makes of the queue that the daemon of *file* has; nothing is made where it has none yet.
 
@@ -165,7 +165,7 @@ def _with_jobs(
         raise UsageError(f"{path}: this file has no server, so it has no jobs", remedy="name the daemon's file with -c")
 
     async def opened() -> Value:
-        async with open_jobs(Places.of(configuration).jobs, _STORE) as jobs:
+        async with open_jobs(DatabaseLocations.of(configuration).jobs, _STORE) as jobs:
             return await work(jobs)
 
     with logging_for(voice):

@@ -44,7 +44,7 @@ _BOUNDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class SourceFile:
     """One file while it is read: its nodes, what is put in for variables, and the faults found so far."""
 
     file: str

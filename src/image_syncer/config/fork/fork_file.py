@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from image_syncer.config.documents.node import Malformed, MapNode, shown
 from image_syncer.config.documents.problems import Problems
-from image_syncer.config.documents.source_file import Paper
+from image_syncer.config.documents.source_file import SourceFile
 from image_syncer.config.environment import Substitution
 from image_syncer.config.fork.fork_model import (
     BrokerSection,
@@ -23,7 +23,7 @@ from image_syncer.config.model import Configuration, ForkSettings, Login, QueueS
 from image_syncer.config.native.native_server import parse_host, parse_listen
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.registry.settings import Access
+from image_syncer.registry.settings import RegistryAccount
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate, has_wildcard
 from image_syncer.sync.rule import AllTags, Rule, Triggers
 
@@ -49,7 +49,7 @@ def parse_fork(
         document = spelled(document)
     except Malformed as error:
         raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
-    paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
+    paper = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
     written = paper.read(ForkFile)
     own = paper.attempt(lambda: _platforms(written.sync), "sync", "filter")
     rules = _rules(written.registry.reg, platforms or own or PlatformFilter(), paper)
@@ -64,7 +64,7 @@ def parse_fork(
     )
 
 
-def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, paper: Paper) -> tuple[Rule, ...]:
+def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, paper: SourceFile) -> tuple[Rule, ...]:
     """Return a rule for each source; entries for the same one are its targets together, in their order."""
     origins: dict[SourcePattern, str] = {}
     targets: dict[SourcePattern, list[TargetTemplate]] = {}
@@ -111,7 +111,7 @@ def _target(text: str) -> TargetTemplate:
     return TargetTemplate.of(host, f"{path}/{{repository}}" if slash else "{repository}")
 
 
-def _server(written: ForkFile, paper: Paper, *, allow_open: bool) -> ServerSettings | None:
+def _server(written: ForkFile, paper: SourceFile, *, allow_open: bool) -> ServerSettings | None:
     """Return the server; None where its address is none, which was noted in *paper*."""
     auth = written.auth
     password = auth.password.get_secret_value()
@@ -137,7 +137,7 @@ def _platforms(section: SyncSection) -> PlatformFilter:
     return PlatformFilter.parse(section.filter.os_filter_list, section.filter.arch_filter_list)
 
 
-def _queues(section: RabbitSection, paper: Paper) -> Iterator[QueueSettings]:
+def _queues(section: RabbitSection, paper: SourceFile) -> Iterator[QueueSettings]:
     """Yield the queue, if an address of a broker is given."""
     if not section.info:
         return
@@ -152,7 +152,7 @@ def _queues(section: RabbitSection, paper: Paper) -> Iterator[QueueSettings]:
     yield QueueSettings(_QUEUE_NAME, "rabbitmq", known, section.queue_name, origin=paper.origin("rabbitmq"))
 
 
-def _url(broker: BrokerSection, at: int, paper: Paper) -> str:
+def _url(broker: BrokerSection, at: int, paper: SourceFile) -> str:
     """Return the address as the fork makes it, with the special characters of a login made harmless."""
     if not _BROKER.fullmatch(broker.address):
         raise UsageError("address: not host:port", remedy="such as rabbitmq.example.com:5672, without a scheme")
@@ -164,8 +164,8 @@ def _url(broker: BrokerSection, at: int, paper: Paper) -> str:
 
 
 def _access(
-    named: str | None, environment: Mapping[str, str], paper: Paper
-) -> tuple[tuple[Access, ...], tuple[str, ...]]:
+    named: str | None, environment: Mapping[str, str], paper: SourceFile
+) -> tuple[tuple[RegistryAccount, ...], tuple[str, ...]]:
     """Return the logins, and a warning where there is no file of them and none was asked for."""
     path = Path(named or _DEFAULT_AUTH_FILE)
     if named is None and not path.exists():

@@ -10,7 +10,7 @@ from image_syncer.config.environment import Substitution
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import looks_like_host, normalise_host
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 _FIELDS = ("username", "password", "insecure")
 _TRUE = frozenset({"true", "yes", "on"})
@@ -18,15 +18,17 @@ _TRUE = frozenset({"true", "yes", "on"})
 _GOOGLE_USER = "_oauth2_"
 
 
-def read_access(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[Access, ...]:
+def read_access(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
     """Return what the auth file at *path* allows; `ConfigError` where it is no such file at all."""
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
     return parse_access(document, str(path), Substitution(environment), problems)
 
 
-def parse_access(document: MapNode, file: str, substitution: Substitution, problems: Problems) -> tuple[Access, ...]:
+def parse_access(
+    document: MapNode, file: str, substitution: Substitution, problems: Problems
+) -> tuple[RegistryAccount, ...]:
     """Return what the entries of *document* allow; what is wrong with the others is noted in *problems*."""
-    found: dict[str, tuple[Access, int]] = {}
+    found: dict[str, tuple[RegistryAccount, int]] = {}
     for entry in document.entries:
         with problems.at(file, entry.key.line):
             access = _access(entry, file, substitution)
@@ -63,11 +65,11 @@ def parse_prefix(text: str) -> str:
     return f"{registry}/{namespace}"
 
 
-def _access(entry: Entry, file: str, substitution: Substitution) -> Access:
+def _access(entry: Entry, file: str, substitution: Substitution) -> RegistryAccount:
     prefix = parse_prefix(entry.key.text)
     fields = _fields(entry, file)
     credential = _credential(entry.key.line, fields, file, substitution)
-    return Access(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
+    return RegistryAccount(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
 
 
 def _fields(entry: Entry, file: str) -> dict[str, Node]:

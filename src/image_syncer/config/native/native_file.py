@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from image_syncer.config.documents.node import MapNode, shown
 from image_syncer.config.documents.problems import Problems
-from image_syncer.config.documents.source_file import Paper, Step, written
+from image_syncer.config.documents.source_file import SourceFile, Step, written
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_prefix
 from image_syncer.config.model import Configuration, StateSettings
@@ -23,7 +23,7 @@ from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.settings import Access, Ceiling, Credential, Timeouts
+from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
 from image_syncer.sync.rule import Rule
 
 _SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
@@ -39,7 +39,7 @@ def parse_native(
 
     *platforms* of the command line, where there are any, take the place of those that the rules name.
     """
-    paper = Paper(file, document, Substitution(environment, bare_names=False), Problems())
+    paper = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
     written = paper.read(NativeFile)
     access = _access(written.registries, paper)
     limits = _limits(written.registries, paper)
@@ -62,13 +62,13 @@ def parse_native(
         server,
         state,
         limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
-        ceilings={host: Ceiling(limit.transfers, limit.requests) for host, limit in limits.items()},
+        ceilings={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
         timeouts=timeouts,
     )
 
 
-def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> tuple[Access, ...]:
-    found: dict[str, Access] = {}
+def _access(registries: Mapping[str, RegistrySection | None], paper: SourceFile) -> tuple[RegistryAccount, ...]:
+    found: dict[str, RegistryAccount] = {}
     for key, section in registries.items():
         with paper.at("registries", key):
             access = _one_access(key, section or RegistrySection(), paper)
@@ -78,7 +78,7 @@ def _access(registries: Mapping[str, RegistrySection | None], paper: Paper) -> t
     return tuple(found.values())
 
 
-def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
+def _one_access(key: str, section: RegistrySection, paper: SourceFile) -> RegistryAccount:
     place: tuple[Step, ...] = ("registries", key)
     prefix = parse_prefix(key)
     if (section.username is None) != (section.password is None):
@@ -86,7 +86,7 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
         raise UsageError(
             f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
         )
-    access = Access(prefix, None, section.insecure, paper.origin(*place), section.private_network)
+    access = RegistryAccount(prefix, None, section.insecure, paper.origin(*place), section.private_network)
     if section.logins:
         return _with_logins(access, key, section, paper)
     if section.username is None or section.password is None:
@@ -95,13 +95,13 @@ def _one_access(key: str, section: RegistrySection, paper: Paper) -> Access:
     return replace(access, credential=Credential(username, paper.fill(section.password, *place, "password")))
 
 
-def _with_logins(access: Access, key: str, section: RegistrySection, paper: Paper) -> Access:
+def _with_logins(access: RegistryAccount, key: str, section: RegistrySection, paper: SourceFile) -> RegistryAccount:
     """Return *access* with the first of the logins, and the others behind it."""
     if section.username is not None:
         raise UsageError(
             f"registries.{key}: a username beside logins", remedy="make it the first of the logins, or leave them out"
         )
-    found: dict[str, Access] = {}
+    found: dict[str, RegistryAccount] = {}
     for number, login in enumerate(section.logins):
         place: tuple[Step, ...] = ("registries", key, "logins", number)
         username = paper.fill(login.username, *place, "username")
@@ -113,7 +113,7 @@ def _with_logins(access: Access, key: str, section: RegistrySection, paper: Pape
     return replace(first, further=tuple(others))
 
 
-def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> Mapping[str, LimitsSection]:
+def _limits(registries: Mapping[str, RegistrySection | None], paper: SourceFile) -> Mapping[str, LimitsSection]:
     """Return how much of each registry is used, where that is said."""
     limits: dict[str, LimitsSection] = {}
     for key, section in registries.items():
@@ -130,7 +130,7 @@ def _limits(registries: Mapping[str, RegistrySection | None], paper: Paper) -> M
     return limits
 
 
-def _rules(written: NativeFile, paper: Paper, platforms: PlatformFilter) -> tuple[Rule, ...]:
+def _rules(written: NativeFile, paper: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:
     rules: dict[str, Rule] = {}
     for number, section in enumerate(written.rules):
         with paper.at("rules", number, "name"):
@@ -151,7 +151,7 @@ def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSecti
     return section.model_copy(update=unsaid)
 
 
-def _timeouts(section: TimeoutsSection, paper: Paper) -> Timeouts:
+def _timeouts(section: TimeoutsSection, paper: SourceFile) -> Timeouts:
     for key in ("connect", "stall", "image"):
         value: timedelta | None = getattr(section, key)
         with paper.at("timeouts", key):
@@ -161,7 +161,7 @@ def _timeouts(section: TimeoutsSection, paper: Paper) -> Timeouts:
     return Timeouts(section.connect.total_seconds(), section.stall.total_seconds(), image, patience)
 
 
-def _state(section: StateSection, paper: Paper) -> StateSettings:
+def _state(section: StateSection, paper: SourceFile) -> StateSettings:
     url = path = None
     with paper.at("state"):
         if section.url is not None and section.path is not None:

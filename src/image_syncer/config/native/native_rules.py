@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from croniter import CroniterError, croniter
 
 from image_syncer.config.documents.node import shown
-from image_syncer.config.documents.source_file import Paper, Step
+from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
@@ -40,7 +40,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SAMPLE_TAG: Final = "x"
 
 
-def parse_rule(section: RuleSection, number: int, paper: Paper, platforms: PlatformFilter) -> Rule | None:
+def parse_rule(section: RuleSection, number: int, paper: SourceFile, platforms: PlatformFilter) -> Rule | None:
     """Return the rule of *section*, the file's *number*-th; None where faults of it were noted in *paper*."""
     place: tuple[Step, ...] = ("rules", number)
     source = paper.attempt(lambda: parse_source(section.source), *place, "source")
@@ -88,7 +88,7 @@ def parse_matcher(text: str) -> TagMatcher:
     return text if is_tag(text) else TagGlob.parse(text)
 
 
-def _selection(section: TagsSection, place: Sequence[Step], paper: Paper) -> Selection | None:
+def _selection(section: TagsSection, place: Sequence[Step], paper: SourceFile) -> Selection | None:
     include = _matchers(section.include or (), (*place, "tags", "include"), paper)
     exclude = _matchers(section.exclude or (), (*place, "tags", "exclude"), paper)
     if include is None or exclude is None:
@@ -105,14 +105,14 @@ def _selection(section: TagsSection, place: Sequence[Step], paper: Paper) -> Sel
     return TagNames(tuple(names))
 
 
-def _matchers(texts: Sequence[str], place: Sequence[Step], paper: Paper) -> tuple[TagMatcher, ...] | None:
+def _matchers(texts: Sequence[str], place: Sequence[Step], paper: SourceFile) -> tuple[TagMatcher, ...] | None:
     found = [paper.attempt(lambda text=text: parse_matcher(text), *place, at) for at, text in enumerate(texts)]
     known = tuple(dict.fromkeys(one for one in found if one is not None))
     return known if None not in found else None
 
 
 def _targets(
-    section: RuleSection, wanted: tuple[Repository | SourcePattern, Selection], place: Sequence[Step], paper: Paper
+    section: RuleSection, wanted: tuple[Repository | SourcePattern, Selection], place: Sequence[Step], paper: SourceFile
 ) -> tuple[TargetTemplate, ...] | None:
     """Return the targets in their order, each once."""
 

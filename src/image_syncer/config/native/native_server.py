@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.config.documents.node import shown
-from image_syncer.config.documents.source_file import Paper, Step
+from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.model import (
     HeaderSecret,
     HmacSecret,
@@ -57,7 +57,7 @@ _SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "githu
 _WITH_PREFIX: Final[frozenset[HookKind]] = frozenset({"jfrog", "nexus"})
 
 
-def parse_hook(name: str, section: HookSection, paper: Paper) -> HookSettings | None:
+def parse_hook(name: str, section: HookSection, paper: SourceFile) -> HookSettings | None:
     """Return the hook *name*; None where faults of it were noted in *paper*."""
 
     def make() -> HookSettings:
@@ -70,7 +70,7 @@ def parse_hook(name: str, section: HookSection, paper: Paper) -> HookSettings | 
     return paper.attempt(make, "hooks", name)
 
 
-def parse_queue(name: str, section: QueueSection, paper: Paper) -> QueueSettings | None:
+def parse_queue(name: str, section: QueueSection, paper: SourceFile) -> QueueSettings | None:
     """Return the queue *name*; None where faults of it were noted in *paper*."""
 
     def make() -> QueueSettings:
@@ -89,7 +89,7 @@ def parse_queue(name: str, section: QueueSection, paper: Paper) -> QueueSettings
     return paper.attempt(make, "queues", name)
 
 
-def parse_server(section: ServerSection, paper: Paper) -> ServerSettings | None:
+def parse_server(section: ServerSection, paper: SourceFile) -> ServerSettings | None:
     """Return the server; None where faults of it were noted in *paper*."""
     login = tokens = None
     auth = section.auth
@@ -174,7 +174,7 @@ def _prefix(name: str, section: HookSection, registry: str | None) -> str | None
     return Repository.of(registry, section.prefix.strip("/")).path
 
 
-def _proof(name: str, section: HookSection, paper: Paper) -> Proof | None:
+def _proof(name: str, section: HookSection, paper: SourceFile) -> Proof | None:
     """Return how the sender shows who it is, None where the file says that everybody is believed."""
     place = ("hooks", name)
     proofs = _proofs(section, paper, place)
@@ -190,7 +190,7 @@ def _proof(name: str, section: HookSection, paper: Paper) -> Proof | None:
     return proof
 
 
-def _proofs(section: HookSection, paper: Paper, place: tuple[Step, ...]) -> list[Proof]:
+def _proofs(section: HookSection, paper: SourceFile, place: tuple[Step, ...]) -> list[Proof]:
     found: list[Proof] = []
     if section.secret is not None:
         found.append(HmacSecret(paper.fill(section.secret, *place, "secret")))
@@ -223,7 +223,7 @@ def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
             pass
 
 
-def _login(section: LoginSection, paper: Paper, *place: Step) -> Login:
+def _login(section: LoginSection, paper: SourceFile, *place: Step) -> Login:
     username = paper.fill(section.username, *place, "username")
     if ":" in username:
         raise UsageError("username: HTTP Basic takes no colon in it")

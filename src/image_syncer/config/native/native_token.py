@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from image_syncer.config.documents.source_file import Paper, Step, written
+from image_syncer.config.documents.source_file import SourceFile, Step, written
 from image_syncer.config.model import HookKind, TokenClaims
 from image_syncer.config.native.native_model import TokenSection
 from image_syncer.errors import StoreError, UsageError
@@ -13,7 +13,7 @@ _KINDS: Final[frozenset[HookKind]] = frozenset({"acr", "pubsub"})
 _ADDRESS: Final = re.compile(r"[\x21-\x7e]+")
 
 
-def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], paper: Paper) -> TokenClaims:
+def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], paper: SourceFile) -> TokenClaims:
     """Return what the tokens of a sender of *kind* must say; `UsageError` where that would let strangers in."""
     if kind not in _KINDS:
         raise UsageError(f"{written(place)}: {kind} sends none; {', '.join(sorted(_KINDS))} do")
@@ -30,7 +30,7 @@ def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], 
     )
 
 
-def _address(text: str, place: tuple[Step, ...], paper: Paper, *, without: str) -> str:
+def _address(text: str, place: tuple[Step, ...], paper: SourceFile, *, without: str) -> str:
     """Return *text* with its variables, where nobody on the way can change what it answers."""
     address = paper.fill(text, *place)
     try:

@@ -27,9 +27,9 @@ from image_syncer.registry.error_mapping import parse_retry_after
 from image_syncer.registry.http.messages import compressed, released
 from image_syncer.registry.http.transport import Request, Response
 from image_syncer.registry.http.urls import join, origin_of, shown
-from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.registry.limits.negative_cache import NegativeCache
 from image_syncer.registry.limits.retry import Clock
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 Ask = Callable[[Request, Side], Awaitable[Response]]
 """Sends one request as it is, and counts it; the answer is to be released."""
@@ -44,7 +44,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Token:
     """What a request is sent with: the value of `Authorization`, and the scopes that a token was asked for.
 
     *fresh* says that the token server gave it just now: a refusal of it is final.
@@ -76,7 +76,7 @@ class _Token:
 class Authenticator:
     """Who we are to one registry. It begins as nobody; `learn` tells it what the registry wants to see."""
 
-    def __init__(self, registry: str, access: Access, ask: Ask, *, token_bytes: int, clock: Clock) -> None:
+    def __init__(self, registry: str, access: RegistryAccount, ask: Ask, *, token_bytes: int, clock: Clock) -> None:
         self._registry = registry
         self._access = access
         self._ask = ask
@@ -88,7 +88,7 @@ class Authenticator:
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
         self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._flights: SingleFlight[_Key, _Token] = SingleFlight()
-        self._barrier = Barrier()
+        self._barrier = NegativeCache()
 
     def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
         """Answer *challenge*, seen at the URL *base*, from now on.
@@ -102,7 +102,7 @@ class Authenticator:
         if asked is not None and (wider := merge_scopes(asked, challenge.scopes)) != merge_scopes(asked):
             _keep(self._wider, asked, wider)
 
-    async def grant(self, scopes: tuple[str, ...], side: Side) -> Grant | None:
+    async def grant(self, scopes: tuple[str, ...], side: Side) -> Token | None:
         """Return what to send with a request that needs *scopes*, None where there is nothing (or no need).
 
         Raises `Unauthorized` or `Denied` where the token server refuses us, and what `Ask` raises.
@@ -111,17 +111,17 @@ class Authenticator:
             return None
         if self._challenge.scheme == "basic":
             credential = self._access.credential
-            return Grant(_basic(credential)) if credential and credential.username else None
+            return Token(_basic(credential)) if credential and credential.username else None
         key = self._key(self._challenge, self._wider.get(scopes, merge_scopes(scopes)))
         token, fresh = await self._token(key, side)
-        return Grant(f"Bearer {token.text}", key.scopes, fresh)
+        return Token(f"Bearer {token.text}", key.scopes, fresh)
 
-    def drop(self, grant: Grant) -> None:
+    def drop(self, grant: Token) -> None:
         """Forget the token of *grant*, which was refused; a newer one in its place stays."""
         text = grant.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
 
-    def is_worthwhile(self, status: int, challenge: Challenge | None, grant: Grant | None) -> bool:
+    def is_worthwhile(self, status: int, challenge: Challenge | None, grant: Token | None) -> bool:
         """Whether another grant may do better than *status*; *challenge* came with it, *grant* had been sent."""
         refused = status == HTTPStatus.UNAUTHORIZED
         if grant is None:
@@ -175,7 +175,7 @@ class Authenticator:
         except (UnknownHost, InsecureConnection) as failure:
             self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
             raise
-        self._barrier = Barrier()
+        self._barrier = NegativeCache()
         _keep(self._tokens, key, token)
         return token
 

@@ -9,7 +9,7 @@ from image_syncer.errors import StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_helpers import ask_helper, server_address
 from image_syncer.registry.auth.docker_config import LoginFile, parse_login_file, read_login_file
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class _Helped:
     failure: StoreError | None = None
 
 
-def longest_match(access: Sequence[Access], repository: Repository) -> Access | None:
+def longest_match(access: Sequence[RegistryAccount], repository: Repository) -> RegistryAccount | None:
     """Return the entry with the longest prefix of *repository*, None if none matches.
 
     A prefix ends at a `/` of the repository or at its end: `quay.io/core` is none of `quay.io/coreos/etcd`.
@@ -39,7 +39,7 @@ class Keychain:
     `~/.docker`). Each is read once, when it is first needed.
     """
 
-    def __init__(self, access: Sequence[Access], *, environment: Mapping[str, str], home: Path) -> None:
+    def __init__(self, access: Sequence[RegistryAccount], *, environment: Mapping[str, str], home: Path) -> None:
         self._access = tuple(access)
         self._environment = environment
         self._paths = _paths(environment, home)
@@ -50,7 +50,7 @@ class Keychain:
     def __repr__(self) -> str:
         return f"Keychain({len(self._access)} entries)"
 
-    async def access_for(self, repository: Repository) -> Access:
+    async def access_for(self, repository: Repository) -> RegistryAccount:
         """Return how to reach *repository*: the longest matching entry, with a login from the files if it has none.
 
         An entry that only says `insecure` keeps that. Without any login the access is anonymous. Raises `Unauthorized`
@@ -62,10 +62,10 @@ class Keychain:
         async with self._lock:  # Helpers may ask the user to unlock something: one question at a time.
             found = await self._find(repository)
         if own is None:
-            return found or Access(repository.registry)
+            return found or RegistryAccount(repository.registry)
         return own if found is None else replace(own, credential=found.credential, origin=found.origin)
 
-    async def _find(self, repository: Repository) -> Access | None:
+    async def _find(self, repository: Repository) -> RegistryAccount | None:
         for path in self._paths:
             file = await self._file(path)
             found = None if file is None else await self._find_in(file, repository)
@@ -84,17 +84,17 @@ class Keychain:
             return parse_login_file(text.encode(), path) if text else None
         return await asyncio.to_thread(read_login_file, Path(path))
 
-    async def _find_in(self, file: LoginFile, repository: Repository) -> Access | None:
+    async def _find_in(self, file: LoginFile, repository: Repository) -> RegistryAccount | None:
         """Return the login in *file*: from the registry's own helper, an entry, or the helper for all others."""
         registry = repository.registry
         if helper := file.helpers.get(registry):
             return await self._helped_access(helper, registry)
         entry = file.entry(repository)
         if entry is not None:
-            return Access(entry.prefix, entry.credential(), origin=file.name)
+            return RegistryAccount(entry.prefix, entry.credential(), origin=file.name)
         return await self._helped_access(file.store, registry) if file.store else None
 
-    async def _helped_access(self, helper: str, registry: str) -> Access | None:
+    async def _helped_access(self, helper: str, registry: str) -> RegistryAccount | None:
         key = (helper, registry)
         if key not in self._helped:
             self._helped[key] = await self._ask(helper, registry)
@@ -103,7 +103,7 @@ class Keychain:
             raise helped.failure.with_traceback(None)  # Raised often, it would gather the frames of every time.
         if helped.credential is None:
             return None
-        return Access(registry, helped.credential, origin=f"docker-credential-{helper}")
+        return RegistryAccount(registry, helped.credential, origin=f"docker-credential-{helper}")
 
     async def _ask(self, helper: str, registry: str) -> _Helped:
         try:

@@ -7,12 +7,12 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from image_syncer.cache import Trails, skipped, verified
+from image_syncer.cache import DigestCheckpoints, skipped, verified
 from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.blobs.download import Download
-from image_syncer.registry.blobs.upload_session import Sessions, session_of
-from image_syncer.registry.endpoint import Conversation
+from image_syncer.registry.blobs.upload_session import UploadSessions, session_of
+from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.error_mapping import Asked
 from image_syncer.registry.http.request_body import sliced
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES, is_small
@@ -22,7 +22,7 @@ from image_syncer.roles import Chunk
 class Blobs:
     """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
 
-    def __init__(self, conversation: Conversation, sessions: Sessions) -> None:
+    def __init__(self, conversation: RepositoryRequests, sessions: UploadSessions) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
         self._sessions = sessions
@@ -34,7 +34,9 @@ class Blobs:
         return (await self._endpoint.call(call, asked, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
-    async def open(self, blob: Descriptor, trails: Trails, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def open(
+        self, blob: Descriptor, trails: DigestCheckpoints, start: int = 0
+    ) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """Open *blob* for one read from byte *start*, verified while it flows; the read of a big one leaves its trail.
 
         Opening is retried; a read that breaks off goes on as `Download` says. A small blob has been read when it is

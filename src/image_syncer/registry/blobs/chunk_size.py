@@ -44,7 +44,7 @@ class ChunkSize:
         """Whether sessions were lost here lately, so that each chunk had better have a connection of its own."""
         return now < self.wary_until
 
-    def passed(self, length: int, seconds: float, now: float) -> Self:
+    def after_success(self, length: int, seconds: float, now: float) -> Self:
         """Return what follows from a chunk of *length* bytes that took *seconds*."""
         if length < self.at(now):
             return self
@@ -55,7 +55,7 @@ class ChunkSize:
             return replace(self, size=max(length // 2, min(length, self.usual // 4, self.most)))
         return self
 
-    def broke(self, length: int, sent: int, now: float) -> Self:
+    def after_break(self, length: int, sent: int, now: float) -> Self:
         """Return what follows from a break that lost a chunk of *length* bytes, or more, after *sent* bytes of it.
 
         A line that breaks at regular distances lets a chunk through that is well below the distance; how much of what
@@ -65,11 +65,11 @@ class ChunkSize:
         wary = max(LEAST_BYTES, min(small, self.at(now)))
         return replace(self, size=wary, wary=wary, wary_until=now + _WARY_SECONDS)
 
-    def lost(self, now: float) -> Self:
+    def after_loss(self, now: float) -> Self:
         """Return what follows from a session that was lost with its process: what breaks off here is lost whole."""
         return replace(self, wary=self.at(now), wary_until=now + _WARY_SECONDS)
 
-    def refused(self, length: int) -> Self:
+    def after_413(self, length: int) -> Self:
         """Return what follows from a chunk of *length* bytes that was too large."""
         most = max(LEAST_BYTES, length // 2)
         return replace(self, size=min(self.size, most), most=most)

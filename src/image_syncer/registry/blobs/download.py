@@ -15,9 +15,9 @@ from typing import Final, Self
 
 from image_syncer.errors import ContentMismatch, ProtocolError, Unavailable
 from image_syncer.oci import Descriptor
-from image_syncer.registry.endpoint import Conversation
+from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.http.transport import Response
-from image_syncer.registry.limits.retry import Tries
+from image_syncer.registry.limits.retry import RetryAttempts
 from image_syncer.roles import Chunk
 
 GAIN_BYTES: Final = 64 * 1024
@@ -51,7 +51,7 @@ class Download:
     least 64 KiB more have come. A download's place is held while bytes flow, and not while we wait.
     """
 
-    def __init__(self, conversation: Conversation, blob: Descriptor, start: int) -> None:
+    def __init__(self, conversation: RepositoryRequests, blob: Descriptor, start: int) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
         self._path = conversation.blob_path(blob)
@@ -72,7 +72,7 @@ class Download:
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield every byte from *start* on, each once."""
-        tries = Tries(self._endpoint.retrying)
+        tries = RetryAttempts(self._endpoint.retrying)
         while True:
             began = self._at
             try:

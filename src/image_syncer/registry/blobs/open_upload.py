@@ -9,9 +9,15 @@ from typing import Final
 
 from image_syncer.errors import Postponed, StoreError
 from image_syncer.oci import Descriptor
-from image_syncer.registry.blobs.upload_session import Session, Sessions, held_bytes, location_of, session_of
-from image_syncer.registry.endpoint import Answer, Conversation
-from image_syncer.roles import Unfinished, UploadJournal
+from image_syncer.registry.blobs.upload_session import (
+    UploadSession,
+    UploadSessions,
+    held_bytes,
+    location_of,
+    session_of,
+)
+from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
+from image_syncer.roles import UploadCheckpoint, UploadJournal
 
 LASTING_BYTES: Final = 8 * 1024 * 1024
 """Uploads of smaller blobs are begun anew: it is not worth a question how far they came."""
@@ -27,7 +33,7 @@ class OpenUpload:
     """
 
     def __init__(
-        self, conversation: Conversation, sessions: Sessions, journal: UploadJournal, blob: Descriptor
+        self, conversation: RepositoryRequests, sessions: UploadSessions, journal: UploadJournal, blob: Descriptor
     ) -> None:
         self._conversation = conversation
         self._sessions = sessions
@@ -39,7 +45,7 @@ class OpenUpload:
         self._is_unproved = False
         self._doubts = 0  # How often an inherited session could not be asked: once may be chance.
         self.is_lasting = (blob.size or 0) > LASTING_BYTES
-        self.session: Session | None = None
+        self.session: UploadSession | None = None
         self.is_inherited = False
         """Whether some of what the session has was sent by an earlier push."""
 
@@ -50,55 +56,55 @@ class OpenUpload:
             return
         found = await self._journal.take(self._conversation.repository, self._blob.digest)
         if found is not None:
-            self.session = Session(found.location, found.offset_bytes, sure=False)
+            self.session = UploadSession(found.location, found.offset_bytes, sure=False)
             self._noted = self.is_inherited = self._is_unproved = True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """End the push; what is noted stays for another one."""
         if self._journaled:
             self._sessions.end(self._blob.digest)
 
-    async def begin(self, headers: Mapping[str, str]) -> Session:
+    async def begin(self, headers: Mapping[str, str]) -> UploadSession:
         """Return a session to which nothing was sent, opened if no refused mount has left one."""
         session = self._sessions.take(self._blob.digest)
         if session is None:
             call = self._conversation.call("POST", self._conversation.path("blobs/uploads/"), headers=headers)
             answer = await self._conversation.endpoint.once(call, self._asked, expect={202})
             session = await session_of(self._conversation, answer, self._asked.what)
-        return self.stand(session)
+        return self.record(session)
 
-    async def ask(self, headers: Mapping[str, str]) -> Session | None:
+    async def query_offset(self, headers: Mapping[str, str]) -> UploadSession | None:
         """Return the session with what the registry has of it now (end-13); None where that has lost it."""
         session = self.session
         answer = None if session is None else await self._progress(session, headers)
         offset = 0 if answer is None else held_bytes(answer) or 0
         if session is None or answer is None or offset > (self._blob.size or 0):
-            self.drop()
+            self.discard()
             return None
-        return self.stand(await self.moved(session, answer, offset))
+        return self.record(await self.moved(session, answer, offset))
 
-    async def moved(self, session: Session, answer: Answer, offset: int) -> Session:
+    async def moved(self, session: UploadSession, answer: BufferedResponse, offset: int) -> UploadSession:
         """Return *session* with *offset* bytes in it, at the Location of *answer* if that has one."""
         location = session.location
         if answer.headers.get("Location"):
             location = await location_of(self._conversation, answer, self._asked.what)
         return replace(session, location=location, offset_bytes=offset, sure=True)
 
-    def stand(self, session: Session) -> Session:
+    def record(self, session: UploadSession) -> UploadSession:
         """Take *session* for what the registry has now, and note it."""
         self.session = session
         if self._journaled:
             self._noted = True
-            unfinished = Unfinished(session.location, session.offset_bytes)
+            unfinished = UploadCheckpoint(session.location, session.offset_bytes)
             self._journal.note(self._conversation.repository, self._blob.digest, unfinished)
         return session
 
-    def doubt(self) -> None:
+    def mark_offset_unknown(self) -> None:
         """Believe no longer that we know how much the registry has: something is being sent."""
         if self.session is not None:
             self.session = replace(self.session, sure=False)
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Let the session be: it has ended, or is of no use."""
         self.session = None
         self.is_inherited = False
@@ -109,7 +115,7 @@ class OpenUpload:
     async def cancel(self) -> None:
         """Give the session back. A courtesy: many registries want another right for it, and all tidy up themselves."""
         session = self.session
-        self.drop()
+        self.discard()
         if session is None:
             return
         call = self._conversation.call("DELETE", session.location)
@@ -117,7 +123,7 @@ class OpenUpload:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await self._conversation.endpoint.once(call, self._asked, expect={204, 202, 200})
 
-    async def _progress(self, session: Session, headers: Mapping[str, str]) -> Answer | None:
+    async def _progress(self, session: UploadSession, headers: Mapping[str, str]) -> BufferedResponse | None:
         call = self._conversation.call("GET", session.location, headers=headers)
         try:
             answer = await self._conversation.endpoint.once(call, self._asked, expect={204, 202, 200})
@@ -129,5 +135,5 @@ class OpenUpload:
         except StoreError:
             return None  # It does not say, so there is nothing to go on with.
         self._is_unproved = False
-        self._conversation.endpoint.quirks.meet(answer.headers)
+        self._conversation.endpoint.profile.learn_from_headers(answer.headers)
         return answer

@@ -21,10 +21,10 @@ from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refuse
 from image_syncer.oci import Descriptor
 from image_syncer.registry.blobs.download import GAIN_BYTES
 from image_syncer.registry.blobs.open_upload import OpenUpload
-from image_syncer.registry.blobs.upload_content import Feed, NotOpenYet
-from image_syncer.registry.blobs.upload_session import Session, held_bytes, with_digest
-from image_syncer.registry.blobs.upload_strategy import Part, Ways
-from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.blobs.upload_content import NotOpenYet, UploadContent
+from image_syncer.registry.blobs.upload_session import UploadSession, held_bytes, with_digest
+from image_syncer.registry.blobs.upload_strategy import Part, UploadStrategy
+from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.host import Call
 from image_syncer.registry.limits.limiter import is_small
 from image_syncer.roles import Opener
@@ -36,27 +36,27 @@ _PATCHED: Final = frozenset({200, 201, 202, 204, 416})
 
 
 @dataclass(frozen=True, slots=True)
-class _Broken:
+class _BrokenPart:
     """The part that was on its way when the line broke, and how many bytes of it were handed out."""
 
     part: Part
     sent: int
 
 
-class Push:
+class BlobUpload:
     """One blob on its way into one repository, through *upload*."""
 
-    def __init__(self, conversation: Conversation, upload: OpenUpload, blob: Descriptor, content: Opener) -> None:
+    def __init__(self, conversation: RepositoryRequests, upload: OpenUpload, blob: Descriptor, content: Opener) -> None:
         self._conversation = conversation
         self._endpoint = conversation.endpoint
         self._upload = upload
         self._blob = blob
         self._small = is_small(blob.size)
-        self._feed = Feed(content)
+        self._feed = UploadContent(content)
         self._asked = conversation.asked_blob(blob, upload=True)
-        self._ways = Ways(self._endpoint.quirks, blob.size, self._now)
+        self._ways = UploadStrategy(self._endpoint.profile, blob.size, self._now)
         self._part: Part | None = None
-        self._broken: _Broken | None = None
+        self._broken: _BrokenPart | None = None
         self._stuck_at: int | None = None
         self._furthest = 0
         self._advanced = False
@@ -72,7 +72,7 @@ class Push:
             await self._upload.take_over()
             unopened = await self._endpoint.retrying.run(self._attempt, advanced=self._has_advanced)
         finally:
-            self._upload.leave()
+            self._upload.release()
         if unopened is not None:
             raise unopened
 
@@ -84,7 +84,7 @@ class Push:
     async def _attempt(self, _: int) -> StoreError | None:
         """Try once; return why the content could not be opened, None where the blob is there now."""
         if self._part is not None and self._part.closes and await self._is_there():
-            self._upload.drop()
+            self._upload.discard()
             return None  # The last attempt got through, and its answer did not.
         self._part = None
         try:
@@ -93,8 +93,8 @@ class Push:
             return await self._after_failure(error)
         finally:
             self._feed.forget()
-        self._ways.succeeded(self._part)
-        self._upload.drop()
+        self._ways.after_commit(self._part)
+        self._upload.discard()
         return None
 
     async def _store(self) -> None:
@@ -118,41 +118,45 @@ class Push:
             try:
                 return await self._check_stored(await self._send_content(session))
             except Refused as refusal:
-                if refusal is self._feed.failure or self._part is None or not self._ways.changed(refusal, self._part):
+                if (
+                    refusal is self._feed.failure
+                    or self._part is None
+                    or not self._ways.fall_back_after(refusal, self._part)
+                ):
                     raise
                 if not self._goes_on:
-                    self._upload.drop()
+                    self._upload.discard()
         raise Unavailable(f"{self._asked.what}: the registry took it in none of {_STEPS} ways")
 
-    async def _ready(self) -> Session:
+    async def _ready(self) -> UploadSession:
         """Return the session to send to: the one that we have, with what the registry has of it, or a new one."""
         session = self._upload.session
         if session is not None and not session.sure:
             is_inherited = self._upload.is_inherited
-            session = await self._upload.ask(self._ways.headers())
+            session = await self._upload.query_offset(self._ways.headers())
             if is_inherited:
                 session = self._inherited(session)
             self._learn(session)
         self._broken = None
         if session is None:
             session = await self._upload.begin(self._ways.headers())
-            self._ways.look()
+            self._ways.refresh()
         return session
 
-    def _inherited(self, session: Session | None) -> Session | None:
+    def _inherited(self, session: UploadSession | None) -> UploadSession | None:
         """Return *session*, which an earlier process has left, unless it is lost or can not be gone on with here.
 
         Where a blob goes whole, what has come whole only wants to be closed.
         """
-        self._ways.look()
+        self._ways.refresh()
         if session is None:
-            self._ways.lost()
+            self._ways.after_loss()
         elif not self._goes_on and session.offset_bytes not in {0, self._blob.size}:
-            self._upload.drop()
+            self._upload.discard()
             return None
         return session
 
-    def _learn(self, session: Session | None) -> None:
+    def _learn(self, session: UploadSession | None) -> None:
         """Learn from what was left after a break: *session*, or None where it was lost."""
         if session is not None and session.offset_bytes >= self._furthest + GAIN_BYTES:
             self._furthest = session.offset_bytes
@@ -163,9 +167,9 @@ class Push:
             return
         again, self._stuck_at = self._stuck_at, broken.part.start
         if session is None or (again == broken.part.start and broken.sent >= GAIN_BYTES):
-            self._advanced |= self._ways.broke(broken.part, broken.sent)
+            self._advanced |= self._ways.after_break(broken.part, broken.sent)
 
-    async def _send_content(self, session: Session) -> Answer:
+    async def _send_content(self, session: UploadSession) -> BufferedResponse:
         """Send what is missing in *session* and return the last answer; or raise what the content did."""
         feed = self._feed
         is_complete = session.offset_bytes > 0 and session.offset_bytes == self._blob.size
@@ -180,7 +184,7 @@ class Push:
                 return answer
         raise feed.failure  # Whatever the registry made of it: a content that broke off was the trouble.
 
-    async def _transfer(self, session: Session) -> Answer:
+    async def _transfer(self, session: UploadSession) -> BufferedResponse:
         """Send PATCHes until what is left, if anything, goes with the closing PUT."""
         surprises = 0
         while surprises < _STEPS:
@@ -191,20 +195,20 @@ class Push:
             if answer.status == HTTPStatus.CREATED and (await self._is_there() or answer.digest is not None):
                 return answer  # ECR commits early, whatever it has got, and then refuses the PUT.
             end = self._feed.at
-            session = self._upload.stand(await self._upload.moved(session, answer, self._held(part, answer)))
+            session = self._upload.record(await self._upload.moved(session, answer, self._held(part, answer)))
             surprises += session.offset_bytes != end
         raise Unavailable(f"{self._asked.what}: the registry keeps losing what it has got")
 
-    async def _patch(self, session: Session, part: Part) -> Answer:
-        self._upload.doubt()
+    async def _patch(self, session: UploadSession, part: Part) -> BufferedResponse:
+        self._upload.mark_offset_unknown()
         began = self._now()
         body = self._feed.body(part.start, part.length, last=part.is_last)
         call = self._conversation.call("PATCH", session.location, headers=self._ways.headers(part), body=body)
         answer = await self._send(call, expect=_PATCHED)
-        self._ways.passed(part, self._now() - began)
+        self._ways.after_success(part, self._now() - began)
         return answer
 
-    def _held(self, part: Part, answer: Answer) -> int:
+    def _held(self, part: Part, answer: BufferedResponse) -> int:
         """Return how much the registry has after *answer* to the PATCH with *part*; it may be less than was sent."""
         end, held = self._feed.at, held_bytes(answer)
         out_of_order = answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
@@ -217,15 +221,15 @@ class Push:
             raise Unavailable(f"{self._asked.what}: the registry got {held} of {size} bytes", status=answer.status)
         return held
 
-    async def _close(self, session: Session, part: Part) -> Answer:
-        self._upload.doubt()
+    async def _close(self, session: UploadSession, part: Part) -> BufferedResponse:
+        self._upload.mark_offset_unknown()
         is_sent = part.start > 0 and not part.length
         body = b"" if is_sent else self._feed.body(part.start, part.length, last=True)
         url = with_digest(session.location, self._blob.digest)
         call = self._conversation.call("PUT", url, headers=self._ways.headers(part), body=body)
         return await self._send(call, expect=_CLOSED | _UNSURE)
 
-    async def _send(self, call: Call, *, expect: Container[int]) -> Answer:
+    async def _send(self, call: Call, *, expect: Container[int]) -> BufferedResponse:
         """Send *call* in the upload's place that we hold, or in a request's place where the blob is small."""
         send = self._endpoint.once if self._small else self._endpoint.send
         try:
@@ -236,7 +240,7 @@ class Push:
             # It knew the session a moment ago, so that is what it does not find.
             raise Unavailable(error.message, status=error.status, code=error.code) from error
 
-    async def _check_stored(self, answer: Answer) -> None:
+    async def _check_stored(self, answer: BufferedResponse) -> None:
         stored, wanted = answer.digest, self._blob.digest
         if stored is not None and stored.algorithm == wanted.algorithm and stored != wanted:
             raise ContentMismatch(f"{self._asked.what}: the registry stored it as {stored}")
@@ -264,17 +268,17 @@ class Push:
             raise error
         is_inherited = self._upload.is_inherited
         if is_over:
-            self._upload.drop()
+            self._upload.discard()
         if mismatch and part is not None and part.closes and part.length:
-            self._ways.doubt(inherited=is_inherited)
+            self._ways.try_single_patch(inherited=is_inherited)
         elif part is not None and isinstance(error, Unavailable) and error.status is None:
-            self._broken = _Broken(part, feed.at - part.start)
+            self._broken = _BrokenPart(part, feed.at - part.start)
         raise error
 
     @property
     def _goes_on(self) -> bool:
         """Whether the upload can be gone on with after a break."""
-        return self._upload.is_lasting and self._ways.chunks
+        return self._upload.is_lasting and self._ways.can_chunk
 
     def _now(self) -> float:
         return self._endpoint.retrying.clock.monotonic()

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 
 from image_syncer.errors import ContentMismatch
-from image_syncer.registry.http.transport import Body
+from image_syncer.registry.http.transport import RequestBody
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES
 from image_syncer.roles import Chunk, Opener
 
@@ -15,7 +15,7 @@ class NotOpenYet(Exception):
     """The content could not be opened within the time that a place may be held for it."""
 
 
-class Feed:
+class UploadContent:
     """Content as the bodies of requests, each of which may have to be sent anew within one exchange (after a 401).
 
     *failure* is what the content raised, None while it behaves; *opened* whether it could be opened at all; *at* the
@@ -69,9 +69,9 @@ class Feed:
             await self._reopen(start)
         self._stream = None
 
-    def body(self, start: int, length: int | None, *, last: bool) -> Body:
+    def body(self, start: int, length: int | None, *, last: bool) -> RequestBody:
         """Return *length* bytes from *start* on as a body. The *last* one has all that is left, so that more shows."""
-        return Body(partial(self._part, start, None if last else length), length)
+        return RequestBody(partial(self._part, start, None if last else length), length)
 
     async def _part(self, start: int, length: int | None) -> AsyncGenerator[Chunk]:
         """Yield the content from *start* on: *length* bytes, or all that is left."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from image_syncer.errors import ProtocolError
 from image_syncer.oci import Digest
-from image_syncer.registry.endpoint import Answer, Conversation
+from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.urls import is_confined, is_loopback, origin_of
 
 _SESSIONS_LIMIT: Final = 64
@@ -18,7 +18,7 @@ _LENGTH: Final = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class UploadSession:
     """An upload that is open at *location*, with *offset_bytes* of the blob in it.
 
     *sure*: the registry has said so, and nothing was sent since. *least_bytes* is what its chunks must have.
@@ -30,20 +30,20 @@ class Session:
     sure: bool = True
 
 
-class Sessions:
+class UploadSessions:
     """The uploads of one repository, by blob: sessions that are open and unused, and which blobs are on their way."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Digest, Session] = OrderedDict()
+        self._open: OrderedDict[Digest, UploadSession] = OrderedDict()
         self._pushed: set[Digest] = set()
 
-    def keep(self, digest: Digest, session: Session) -> None:
+    def keep(self, digest: Digest, session: UploadSession) -> None:
         """Keep *session* for *digest*; the oldest of 64 are forgotten."""
         self._open[digest] = session
         if len(self._open) > _SESSIONS_LIMIT:
             self._open.popitem(last=False)
 
-    def take(self, digest: Digest) -> Session | None:
+    def take(self, digest: Digest) -> UploadSession | None:
         """Return the session that waits for *digest* and forget it; None if there is none."""
         return self._open.pop(digest, None)
 
@@ -59,18 +59,18 @@ class Sessions:
         self._pushed.discard(digest)
 
 
-async def session_of(conversation: Conversation, answer: Answer, what: str) -> Session:
+async def session_of(conversation: RepositoryRequests, answer: BufferedResponse, what: str) -> UploadSession:
     """Return the session that *answer* opens; `ProtocolError` where it names none that is usable.
 
     What opens an upload also says what kind of registry it is, in time for the first byte.
     """
-    conversation.endpoint.quirks.meet(answer.headers)
+    conversation.endpoint.profile.learn_from_headers(answer.headers)
     least = (answer.headers.get("OCI-Chunk-Min-Length") or "").strip()
     location = await location_of(conversation, answer, what)
-    return Session(location, least_bytes=int(least) if _LENGTH.fullmatch(least) else 0)
+    return UploadSession(location, least_bytes=int(least) if _LENGTH.fullmatch(least) else 0)
 
 
-async def location_of(conversation: Conversation, answer: Answer, what: str) -> str:
+async def location_of(conversation: RepositoryRequests, answer: BufferedResponse, what: str) -> str:
     """Return the URL of the upload that *answer* names; `ProtocolError` where it names none that is usable.
 
     Without a Location the session's id makes one. Another host is fine (it gets no credentials), unless a registry
@@ -96,7 +96,7 @@ def with_digest(location: str, digest: Digest) -> str:
     return f"{location}{separator}digest={quote(str(digest), safe='')}"
 
 
-def held_bytes(answer: Answer) -> int | None:
+def held_bytes(answer: BufferedResponse) -> int | None:
     """Return how many bytes of the upload the registry has by its Range; None where that tells nothing.
 
     `0-0` means nothing or one byte (distribution), so it tells nothing.

@@ -6,8 +6,8 @@ from typing import Final
 
 from image_syncer.errors import Refused, TooLarge
 from image_syncer.registry.blobs.chunk_size import LEAST_BYTES
-from image_syncer.registry.blobs.upload_session import Session
-from image_syncer.registry.quirks import Quirks
+from image_syncer.registry.blobs.upload_session import UploadSession
+from image_syncer.registry.quirks import LearntProfile
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 # Refusals of a PUT that may mean the way, not the content: those registries may take a PATCH.
@@ -32,14 +32,14 @@ class Part:
         return self.start == 0 and self.is_last
 
 
-class Ways:
+class UploadStrategy:
     """The way of one blob of *size* bytes (None: nobody knows), which may change while it is pushed.
 
     What turns out is kept in *quirks* for the pushes that follow, and what others have found out is taken from there
     with each session that begins. *now* is the time in seconds.
     """
 
-    def __init__(self, quirks: Quirks, size: int | None, now: Callable[[], float]) -> None:
+    def __init__(self, quirks: LearntProfile, size: int | None, now: Callable[[], float]) -> None:
         self._quirks = quirks
         self._size = size
         self._now = now
@@ -48,20 +48,20 @@ class Ways:
         self._before_doubt: tuple[bool, bool] | None = None
         self._guesses = False
         self._least = 0
-        self.look()
+        self.refresh()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Take the way that is known by now."""
         habits = self._quirks.habits
         self._patches |= habits.patches
         self._chunks &= habits.chunks
 
     @property
-    def chunks(self) -> bool:
+    def can_chunk(self) -> bool:
         """Whether the content may go in several requests, and so go on after a break."""
         return self._chunks
 
-    def next_part(self, session: Session) -> Part:
+    def next_part(self, session: UploadSession) -> Part:
         """Return what follows on what *session* has."""
         start = session.offset_bytes
         if self._size is None:
@@ -80,25 +80,25 @@ class Ways:
             headers["Content-Range"] = f"{part.start}-{part.start + part.length - 1}"
         return headers | _OCTETS
 
-    def passed(self, part: Part, seconds: float) -> None:
+    def after_success(self, part: Part, seconds: float) -> None:
         """Learn from a PATCH with *part* that took *seconds*."""
         if part.length is not None and not part.is_last:
-            self._quirks.chunk = self._quirks.chunk.passed(part.length, seconds, self._now())
+            self._quirks.chunk = self._quirks.chunk.after_success(part.length, seconds, self._now())
 
-    def broke(self, part: Part, sent: int) -> bool:
+    def after_break(self, part: Part, sent: int) -> bool:
         """Learn from a break that lost *part* or more, after *sent* bytes of it; whether chunks are smaller now."""
         if part.length is None or not self._chunks:
             return False
         before = self._quirks.chunk.at(self._now())
-        self._quirks.chunk = self._quirks.chunk.broke(min(part.length, before), sent, self._now())
+        self._quirks.chunk = self._quirks.chunk.after_break(min(part.length, before), sent, self._now())
         return self._quirks.chunk.at(self._now()) < before
 
-    def lost(self) -> None:
+    def after_loss(self) -> None:
         """Learn from an upload of an earlier process, of which nothing is left."""
         if self._chunks:
-            self._quirks.chunk = self._quirks.chunk.lost(self._now())
+            self._quirks.chunk = self._quirks.chunk.after_loss(self._now())
 
-    def changed(self, refusal: Refused, part: Part) -> bool:
+    def fall_back_after(self, refusal: Refused, part: Part) -> bool:
         """Whether there is another way after *refusal* of *part*; it is gone from now on."""
         if self._before_doubt is not None:  # It was only a try: what it said of the other way stands.
             self._patches, self._chunks = self._before_doubt
@@ -115,7 +115,7 @@ class Ways:
         self._patches = True
         return True
 
-    def doubt(self, *, inherited: bool = False) -> None:
+    def try_single_patch(self, *, inherited: bool = False) -> None:
         """Try it as Artifactory wants it, where the registry found other bytes than came, some of them with a PUT.
 
         It may have taken that for empty; unless it has stored what came so. With *inherited* bytes of another process
@@ -127,7 +127,7 @@ class Ways:
         self._patches, self._chunks = True, False
         self._guesses = inherited
 
-    def succeeded(self, part: Part | None) -> None:
+    def after_commit(self, part: Part | None) -> None:
         """Note for the registry what has proved to be right; *part* went with the last request."""
         habits = self._quirks.habits
         self._quirks.closing_counts |= part is not None and part.closes and bool(part.length)
@@ -136,7 +136,7 @@ class Ways:
                 habits, patches=habits.patches or self._patches, chunks=habits.chunks and self._chunks
             )
 
-    def _limit(self, session: Session) -> int:
+    def _limit(self, session: UploadSession) -> int:
         habits = self._quirks.habits
         self._least = max(habits.least_bytes, session.least_bytes)
         limit = max(self._quirks.chunk.at(self._now()), self._least)
@@ -145,5 +145,5 @@ class Ways:
     def _is_made_smaller(self, part: Part) -> bool:
         if not self._chunks or part.length is None or part.length <= max(LEAST_BYTES, self._least):
             return False
-        self._quirks.chunk = self._quirks.chunk.refused(part.length)
+        self._quirks.chunk = self._quirks.chunk.after_413(part.length)
         return True

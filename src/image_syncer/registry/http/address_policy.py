@@ -97,7 +97,7 @@ def zone_of_host(host: str) -> Zone | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reach:
+class AddressPolicy:
     """Which addresses a request may be connected to; compared by identity, so that a pool can keep connections by it.
 
     With *names* private addresses are in reach for who is asked by name, where *zones* does not hold them: a
@@ -133,10 +133,10 @@ _REMEDIES: Final = {
 }
 _LED: Final = "where this registry may not lead us"
 
-ANYWHERE: Final = Reach(frozenset(Zone))
+ANYWHERE: Final = AddressPolicy(frozenset(Zone))
 """For whom the user has named by address, and for proxies."""
 
-OWN: Final = Reach(frozenset(Zone) - {Zone.UNUSABLE}, why="where no registry is")
+OWN: Final = AddressPolicy(frozenset(Zone) - {Zone.UNUSABLE}, why="where no registry is")
 """For a registry that the user has named: it may be in any network of ours, but nobody's name is the metadata's."""
 
 
@@ -146,7 +146,7 @@ def most_public(zones: Collection[Zone]) -> Zone:
 
 
 @lru_cache
-def reach_from(zone: Zone, *, verified: bool, private: bool | None) -> Reach:
+def reach_from(zone: Zone, *, verified: bool, private: bool | None) -> AddressPolicy:
     """Return what a registry in *zone* may lead to; the same object for the same arguments.
 
     Always public addresses, and the zone that it is in itself. Private addresses where *private* is true, where it is
@@ -158,7 +158,7 @@ def reach_from(zone: Zone, *, verified: bool, private: bool | None) -> Reach:
         zones.add(Zone.PRIVATE)
     elif private is False and inward:
         zones.discard(Zone.PRIVATE)
-    return Reach(frozenset(zones), names=private is None and verified, why=_LED)
+    return AddressPolicy(frozenset(zones), names=private is None and verified, why=_LED)
 
 
 def _inner(address: IpAddress) -> IpAddress:

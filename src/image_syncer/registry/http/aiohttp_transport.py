@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
-from image_syncer.registry.http.address_policy import ANYWHERE, Reach
+from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy
 from image_syncer.registry.http.connect_errors import (
     explain_break,
     explain_connecting,
@@ -28,7 +28,7 @@ from image_syncer.registry.http.connect_errors import (
 )
 from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
 from image_syncer.registry.http.messages import Flow, Headers, Request, Response, own_headers
-from image_syncer.registry.http.request_body import Body, Upload, sliced
+from image_syncer.registry.http.request_body import BodyReader, RequestBody, sliced
 from image_syncer.registry.http.resolve import Resolver
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import origin_of
@@ -47,7 +47,7 @@ class _Answer(Response):
     """An answer that aiohttp reads."""
 
     def __init__(
-        self, raw: aiohttp.ClientResponse, request: Request, upload: Upload | None, stall_seconds: float
+        self, raw: aiohttp.ClientResponse, request: Request, upload: BodyReader | None, stall_seconds: float
     ) -> None:
         super().__init__(request, raw.status, Headers(raw.headers.items()), raw.content_length)
         self._raw = raw
@@ -89,7 +89,7 @@ class _Answer(Response):
 class _Within(AbstractResolver):
     """Looks names up for one session, and lets nothing pass that is out of *reach*."""
 
-    def __init__(self, resolver: Resolver, reach: Reach) -> None:
+    def __init__(self, resolver: Resolver, reach: AddressPolicy) -> None:
         self._resolver = resolver
         self._reach = reach
 
@@ -118,7 +118,7 @@ class AiohttpPath:
     def __init__(self, limits: Limits, resolver: Resolver) -> None:
         self._limits = limits
         self._resolver = resolver
-        self._sessions: dict[Reach, aiohttp.ClientSession] = {}
+        self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Close every connection."""
@@ -126,7 +126,7 @@ class AiohttpPath:
             await session.close()
 
     async def ask(
-        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
+        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
         """Send *request* and return its answer, as `Transport.ask` promises; through *proxy* unless that is None.
 
@@ -141,7 +141,7 @@ class AiohttpPath:
             raise
         return _Answer(raw, request, upload, self._limits.stall_seconds)
 
-    async def _ask(self, request: Request, way: "_Way", upload: Upload | None) -> aiohttp.ClientResponse:
+    async def _ask(self, request: Request, way: "_Way", upload: BodyReader | None) -> aiohttp.ClientResponse:
         headers = dict(request.headers)
         if upload is not None and upload.length is not None:
             headers["Content-Length"] = str(upload.length)
@@ -187,7 +187,7 @@ class _Way:
     tls: TlsPolicy
     context: SSLContext | None
     proxy: str | None
-    reach: Reach
+    reach: AddressPolicy
 
 
 def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientSession:
@@ -214,11 +214,11 @@ def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientS
     )
 
 
-def _upload(body: bytes | Body | None, stall_seconds: float) -> Upload | None:
+def _upload(body: bytes | RequestBody | None, stall_seconds: float) -> BodyReader | None:
     """Return how *body* streams; None for one that goes out with its head."""
     if body is None or (isinstance(body, bytes) and len(body) <= _SMALL_BODY_BYTES):
         return None
-    return Upload(sliced(body) if isinstance(body, bytes) else body, stall_seconds)
+    return BodyReader(sliced(body) if isinstance(body, bytes) else body, stall_seconds)
 
 
 async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:

@@ -7,7 +7,7 @@ from ssl import SSLContext
 from typing import Final
 
 from image_syncer.errors import Unavailable
-from image_syncer.registry.http.address_policy import Reach, Zone, literal, most_public, zone_of
+from image_syncer.registry.http.address_policy import AddressPolicy, Zone, literal, most_public, zone_of
 from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.resolve import Address, Resolver, SocketAddress
@@ -30,7 +30,9 @@ class Dialer:
         for connection in tuple(self._open):
             connection.close()
 
-    async def dial(self, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: Reach) -> Connection:
+    async def dial(
+        self, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
+    ) -> Connection:
         """Return a new connection to *origin*, with TLS if there is a *context*.
 
         Raises `UnknownHost`, `Unavailable` and `InsecureConnection`, and `ProtocolError` where one of the addresses is

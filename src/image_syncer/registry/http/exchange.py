@@ -9,7 +9,7 @@ from image_syncer.errors import ProtocolError, StoreError, Unavailable
 from image_syncer.registry.http.connect_errors import explain_break, explain_overdue
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head, NotHttp, take_head
-from image_syncer.registry.http.request_body import PIECE_BYTES, Body, announced, sliced
+from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, announced, sliced
 from image_syncer.registry.settings import Limits
 
 INFORMATIONAL: Final = 20
@@ -27,7 +27,7 @@ class Message:
     """A request as it goes out. *until* (on the loop's clock) bounds a request whose body does not stream."""
 
     head: bytes
-    body: bytes | Body | None
+    body: bytes | RequestBody | None
     host: str
     until: float
 
@@ -68,7 +68,7 @@ class Exchange:
         body = self._message.body
         if isinstance(body, bytes) and len(body) > _SMALL_BODY_BYTES:
             body = sliced(body)
-        if not isinstance(body, Body):
+        if not isinstance(body, RequestBody):
             return await self._pass(memoryview(self._message.head + (body or b"")))
         self._connection.watch()
         sent = await self._pass(memoryview(self._message.head)) and await self._stream(body)
@@ -77,7 +77,7 @@ class Exchange:
         self._until = self._loop.time() + self._until_seconds
         return sent
 
-    async def _stream(self, body: Body) -> bool:
+    async def _stream(self, body: RequestBody) -> bool:
         async with aclosing(announced(body)) as chunks:
             async for chunk in chunks:
                 view = memoryview(chunk)

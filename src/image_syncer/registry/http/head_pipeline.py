@@ -38,13 +38,13 @@ class _Waiting:
     alone: bool
 
 
-class Lane:
+class PipelinedConnection:
     """One connection with requests in flight. No task belongs to it: answers are handed out as they arrive.
 
     *ended* is told once that it is over, and *timed* how long an answer took.
     """
 
-    def __init__(self, pipeline: "Pipeline", connection: Connection) -> None:
+    def __init__(self, pipeline: "HeadPipeline", connection: Connection) -> None:
         self.answered = 0
         self._pipeline = pipeline
         self._connection = connection
@@ -174,14 +174,14 @@ class _Slot:
     """A place for a lane; *expected* counts who waits for its connection."""
 
     def __init__(self) -> None:
-        self.lane: Lane | None = None
+        self.lane: PipelinedConnection | None = None
         self.expected = 0
 
     def load(self, now: float) -> int | None:
         return self.expected if self.lane is None else self.lane.load(now)
 
 
-class Pipeline:
+class HeadPipeline:
     """The lanes to one origin."""
 
     def __init__(self, host: str, limits: Limits, scratch: memoryview) -> None:
@@ -189,7 +189,7 @@ class Pipeline:
         self.limits = limits
         self.scratch = scratch
         self._slots: list[_Slot] = []
-        self._opening: SingleFlight[_Slot, Lane] = SingleFlight()
+        self._opening: SingleFlight[_Slot, PipelinedConnection] = SingleFlight()
         self._round_trip: float | None = None
         self._given_up = False
         self._loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ class Pipeline:
         """Take note of how long an answer took."""
         self._round_trip = seconds if self._round_trip is None else min(self._round_trip, seconds)
 
-    def ended(self, lane: Lane, *, broken: bool) -> None:
+    def ended(self, lane: PipelinedConnection, *, broken: bool) -> None:
         """Take *lane* out. Where it left requests unanswered that soon, the origin is not pipelined any more."""
         self._slots = [slot for slot in self._slots if slot.lane is not lane]
         self._given_up |= broken and lane.answered < TRUSTED_ANSWERS
@@ -236,11 +236,11 @@ class Pipeline:
             self._slots.append(_Slot())
         return self._slots[index]
 
-    async def _lane(self, slot: _Slot, open_connection: Open) -> Lane:
+    async def _lane(self, slot: _Slot, open_connection: Open) -> PipelinedConnection:
         """Return the lane of *slot*; one of those who want it opens it for all."""
 
-        async def begin() -> Lane:
-            slot.lane = Lane(self, await open_connection())
+        async def begin() -> PipelinedConnection:
+            slot.lane = PipelinedConnection(self, await open_connection())
             return slot.lane
 
         slot.expected += 1

@@ -19,14 +19,14 @@ _UNKEPT: Final = frozenset({"no-cache", "no-store"})
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class JsonDocument:
     """What an address gave. *max_age* is how many seconds it may be kept, None where its server does not say."""
 
     content: bytes
     max_age: float | None = None
 
 
-class Documents:
+class JsonFetcher:
     """Reads documents, as an async context manager; proxies and certificates come from *environment*.
 
     No document may take longer than *seconds* as a whole. TLS is always verified.
@@ -45,7 +45,7 @@ class Documents:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def get(self, url: str, limit_bytes: int) -> Document:
+    async def get(self, url: str, limit_bytes: int) -> JsonDocument:
         """Return what *url* answers with 200.
 
         `TooLarge` for more than *limit_bytes*, `Unavailable` for network trouble and 5xx, `InsecureConnection` for TLS
@@ -57,7 +57,7 @@ class Documents:
                 async with self._transport.send(request, tls=TlsPolicy(str(origin_of(url)))) as response:
                     if response.status != HTTPStatus.OK:
                         raise _refusal(request, response)
-                    return Document(await response.read(limit_bytes), _max_age(response.headers))
+                    return JsonDocument(await response.read(limit_bytes), _max_age(response.headers))
         except TimeoutError:
             raise Unavailable(f"{request}: no whole answer within {self._seconds:g} s") from None
 

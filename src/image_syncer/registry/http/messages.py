@@ -9,7 +9,7 @@ from typing import Final
 
 from image_syncer import __version__
 from image_syncer.errors import ProtocolError, TooLarge, Unavailable
-from image_syncer.registry.http.request_body import Body
+from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.urls import shown
 from image_syncer.roles import Chunk
 
@@ -58,7 +58,7 @@ class Request:
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    body: bytes | Body | None = field(default=None, repr=False)
+    body: bytes | RequestBody | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {shown(self.url)}"

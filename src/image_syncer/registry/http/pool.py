@@ -8,11 +8,11 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final
 
-from image_syncer.registry.http.address_policy import Reach
+from image_syncer.registry.http.address_policy import AddressPolicy
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.urls import Origin
 
-Key = tuple[Origin, SSLContext | None, Reach]
+Key = tuple[Origin, SSLContext | None, AddressPolicy]
 """Whom a connection leads to, and how it and its address were judged; contexts are kept as long as the transport.
 
 So an open connection needs no second look: whoever gets it would have been led there just the same.

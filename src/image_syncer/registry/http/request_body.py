@@ -13,14 +13,14 @@ PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 1
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """A body that streams: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
 
     chunks: Callable[[], AsyncGenerator[Chunk]]
     length: int | None
 
 
-async def announced(body: Body) -> AsyncGenerator[Chunk]:
+async def announced(body: RequestBody) -> AsyncGenerator[Chunk]:
     """Yield the chunks of *body*, none of them empty; `ContentMismatch` where they are not as long as it announces."""
     sent_bytes = 0
     async with aclosing(body.chunks()) as chunks:
@@ -34,17 +34,17 @@ async def announced(body: Body) -> AsyncGenerator[Chunk]:
         raise ContentMismatch(f"a body ended after {sent_bytes} of its {body.length} bytes")
 
 
-def sliced(content: bytes) -> Body:
+def sliced(content: bytes) -> RequestBody:
     """Return *content* as a body of pieces, so that a stall is seen while it goes out."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
         for start in range(0, len(content), PIECE_BYTES):
             yield content[start : start + PIECE_BYTES]
 
-    return Body(chunks, len(content))
+    return RequestBody(chunks, len(content))
 
 
-class Upload:
+class BodyReader:
     """What the HTTP library draws a body from, in a task of its own.
 
     *length* in bytes is None where nobody knows it. *failure* is what the body itself raised, None while it behaves.
@@ -52,7 +52,7 @@ class Upload:
     source is no fault of this connection.
     """
 
-    def __init__(self, body: Body, stall_seconds: float) -> None:
+    def __init__(self, body: RequestBody, stall_seconds: float) -> None:
         self.failure: Exception | None = None
         self._chunks = announced(body)
         self.length = body.length

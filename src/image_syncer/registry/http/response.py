@@ -18,7 +18,7 @@ _LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save i
 _LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
 
 
-class Answer(Response):
+class BodilessResponse(Response):
     """An answer without a body: all of it is in its head, and its connection is no longer needed."""
 
     def __init__(self, request: Request, head: Head) -> None:
@@ -34,7 +34,7 @@ class Answer(Response):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Lease:
     """A connection with where it goes afterwards. *lasting*: it may serve again, by all that both sides have said."""
 
     connection: Connection
@@ -44,10 +44,10 @@ class Held:
     lasting: bool
 
 
-class Streamed(Answer):
+class StreamedResponse(BodilessResponse):
     """An answer whose body is still on its connection. Chunks are views of one buffer: valid until the next one."""
 
-    def __init__(self, request: Request, head: Head, held: Held, stall_seconds: float) -> None:
+    def __init__(self, request: Request, head: Head, held: Lease, stall_seconds: float) -> None:
         super().__init__(request, head)
         self._held = held
         self._stall_seconds = stall_seconds

@@ -5,16 +5,16 @@ from ssl import SSLContext
 from typing import Final
 
 from image_syncer.errors import StoreError, Unavailable
-from image_syncer.registry.http.address_policy import Reach
+from image_syncer.registry.http.address_policy import AddressPolicy
 from image_syncer.registry.http.connection import Connection, scratch
 from image_syncer.registry.http.dial import Dialer
 from image_syncer.registry.http.exchange import Exchange, Message, Stale
 from image_syncer.registry.http.head import header_fields, request_head
-from image_syncer.registry.http.head_pipeline import Pipeline
+from image_syncer.registry.http.head_pipeline import HeadPipeline
 from image_syncer.registry.http.messages import Request, own_headers
 from image_syncer.registry.http.pool import Buffers, Key, Pool
-from image_syncer.registry.http.request_body import Body
-from image_syncer.registry.http.response import Answer, Held, Streamed
+from image_syncer.registry.http.request_body import RequestBody
+from image_syncer.registry.http.response import BodilessResponse, Lease, StreamedResponse
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
 from image_syncer.registry.settings import Limits
@@ -24,7 +24,7 @@ _PIPELINES: Final = 1_000  # Origins that are remembered.
 _FIELDS: Final = 64
 
 
-class LeanPath:
+class SocketTransport:
     """Every connection of ours; to be closed."""
 
     def __init__(self, limits: Limits, dialer: Dialer) -> None:
@@ -33,7 +33,7 @@ class LeanPath:
         self._pool = Pool()
         self._buffers = Buffers()
         self._scratch = scratch()
-        self._pipelines: dict[Key, Pipeline] = {}
+        self._pipelines: dict[Key, HeadPipeline] = {}
         self._headers = {**own_headers(), "Accept": "*/*"}
         self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
         self._fields: dict[tuple[object, ...], bytes] = {}  # Most requests say the same as the one before.
@@ -47,8 +47,8 @@ class LeanPath:
         self._dialer.close()
 
     async def ask(
-        self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: Reach
-    ) -> Answer:
+        self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
+    ) -> BodilessResponse:
         """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
 
         Raises as `Transport.ask` does.
@@ -58,26 +58,26 @@ class LeanPath:
         if request.method == "HEAD" and request.body is None:
             answer = await self._pipeline(key).ask(head, lambda: self._connect(key, tls))
             if answer is not None:
-                return Answer(request, answer)
+                return BodilessResponse(request, answer)
         message = Message(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
         connection = self._pool.take(key)
         if connection is not None:
             try:
                 return await self._exchange(connection, key, request, message)
             except Stale:
-                if request.method not in _REPEATABLE or isinstance(request.body, Body):
+                if request.method not in _REPEATABLE or isinstance(request.body, RequestBody):
                     raise self._broke_off(origin) from None
         connection = await self._dialer.dial(origin, tls, context, reach)
         return await self._exchange(connection, key, request, message)
 
-    async def _exchange(self, connection: Connection, key: Key, request: Request, message: Message) -> Answer:
+    async def _exchange(self, connection: Connection, key: Key, request: Request, message: Message) -> BodilessResponse:
         try:
             head, sent = await Exchange(connection, message, self._scratch, self._limits).run()
         except BaseException:
             connection.close()
             raise
-        held = Held(connection, key, self._pool, self._buffers, lasting=head.lasting and sent)
-        return Streamed(request, head, held, self._limits.stall_seconds)
+        held = Lease(connection, key, self._pool, self._buffers, lasting=head.lasting and sent)
+        return StreamedResponse(request, head, held, self._limits.stall_seconds)
 
     def _head(self, request: Request, origin: Origin) -> bytes:
         body = request.body
@@ -93,12 +93,12 @@ class LeanPath:
             fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
         return request_head(request.method, request.url, origin, fields, length)
 
-    def _pipeline(self, key: Key) -> Pipeline:
+    def _pipeline(self, key: Key) -> HeadPipeline:
         pipeline = self._pipelines.get(key)
         if pipeline is None:
             if len(self._pipelines) >= _PIPELINES:
                 self._pipelines.pop(next(iter(self._pipelines))).close()
-            pipeline = self._pipelines[key] = Pipeline(str(key[0]), self._limits, self._scratch)
+            pipeline = self._pipelines[key] = HeadPipeline(str(key[0]), self._limits, self._scratch)
         return pipeline
 
     async def _connect(self, key: Key, tls: TlsPolicy) -> Connection:

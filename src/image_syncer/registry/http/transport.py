@@ -12,19 +12,28 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from image_syncer.registry.http.address_policy import ANYWHERE, Reach, Zone, zone_of_host
+from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy, Zone, zone_of_host
 from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, NotTls
 from image_syncer.registry.http.dial import Dialer
 from image_syncer.registry.http.messages import Headers, Request, Response, released
 from image_syncer.registry.http.proxy import proxy_for
-from image_syncer.registry.http.request_body import Body
+from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.resolve import Resolver
-from image_syncer.registry.http.socket_transport import LeanPath
+from image_syncer.registry.http.socket_transport import SocketTransport
 from image_syncer.registry.http.tls import TlsContexts, TlsPolicy, certificate_directories
 from image_syncer.registry.http.urls import Origin, origin_of
 from image_syncer.registry.settings import Limits
 
-__all__ = ["Body", "ConnectionRefused", "HandshakeBroken", "Headers", "NotTls", "Request", "Response", "Transport"]
+__all__ = [
+    "ConnectionRefused",
+    "HandshakeBroken",
+    "Headers",
+    "NotTls",
+    "Request",
+    "RequestBody",
+    "Response",
+    "Transport",
+]
 
 _ORIGINS: Final = 512  # Whose proxies are remembered.
 
@@ -33,7 +42,7 @@ class _Library(Protocol):
     """The path by an HTTP library."""
 
     async def ask(
-        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: Reach
+        self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
         """Send *request*, through *proxy* unless that is None, to an address within *reach*."""
         ...
@@ -66,11 +75,11 @@ class Transport:
         self._dialer = Dialer(limits.connect_seconds, self._resolver)
         self._is_lean = lean
         self._proxies: dict[Origin, str | None] = {}
-        self._lean: LeanPath | None = None
+        self._lean: SocketTransport | None = None
         self._library: _Library | None = None
 
     async def __aenter__(self) -> Self:
-        self._lean = LeanPath(self.limits, self._dialer)
+        self._lean = SocketTransport(self.limits, self._dialer)
         return self
 
     async def __aexit__(
@@ -83,7 +92,7 @@ class Transport:
         if library is not None:
             await library.close()
 
-    async def ask(self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE) -> Response:
+    async def ask(self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE) -> Response:
         """Send *request* and return its answer, whatever its status; it may come while the body still goes out.
 
         Every address is within *reach*, or `ProtocolError`; where a proxy looks the name up, that is the proxy's
@@ -98,13 +107,15 @@ class Transport:
         proxy = self._proxy(origin, request.url)
         if proxy is not None and reach is not ANYWHERE:
             reach.check_host(origin.host)
-        streams = isinstance(request.body, Body) and request.body.length is None
+        streams = isinstance(request.body, RequestBody) and request.body.length is None
         if self._is_lean and proxy is None and not streams:
             return await self._lean.ask(request, origin, tls, context, reach)
         return await self._by_library().ask(request, tls=tls, context=context, proxy=proxy, reach=reach)
 
     @asynccontextmanager
-    async def send(self, request: Request, *, tls: TlsPolicy, reach: Reach = ANYWHERE) -> AsyncGenerator[Response]:
+    async def send(
+        self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE
+    ) -> AsyncGenerator[Response]:
         """Give the answer to *request* as a context; otherwise as `ask` does."""
         async with released(await self.ask(request, tls=tls, reach=reach)) as response:
             yield response

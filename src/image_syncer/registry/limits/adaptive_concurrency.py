@@ -22,7 +22,7 @@ _FORGOTTEN_SECONDS: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RequestEnd:
     """How one request ended that *began* then (monotonic seconds).
 
     *congested*: the registry could not or would not serve it now. *latency* is in seconds until the answer began; None
@@ -52,7 +52,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class AimdLimit:
     """How many requests of one kind may be on their way to a registry: *width*, between 1 and *ceiling*.
 
     It begins at the ceiling, since most registries take that and most runs are short. *safe* is what went well before
@@ -76,7 +76,7 @@ class Pace:
         """How many may be on their way at once."""
         return int(self.width)
 
-    def after(self, end: Ended, now: float) -> Self:
+    def after(self, end: RequestEnd, now: float) -> Self:
         """Return the pace after *end*, which became known *now*: half of it after congestion, up to one more otherwise.
 
         What began before the last decrease tells of the time before it, and changes nothing.
@@ -110,7 +110,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class RefusalBackoff:
     """For how long a registry is left alone that refuses for the moment and does not say for how long.
 
     *step* is the last pause in seconds, set at *paused_at*; nothing has got through since *since* (None: it does).

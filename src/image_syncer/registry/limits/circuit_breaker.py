@@ -31,7 +31,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
+class CircuitBreaker:
     """What failures in a row say about a registry.
 
     *patience* is for how many seconds a registry that has answered before is waited for, *absent_patience* one that
@@ -103,7 +103,7 @@ class Breaker:
     def _patience(self) -> float:
         return self.patience if self.has_answered else self.absent_patience
 
-    def probed(self, *, running: bool) -> Self:
+    def after_probe(self, *, running: bool) -> Self:
         """Return the breaker while a probe is *running*, or after one that ended without saying anything."""
         return replace(self, probing=running)
 

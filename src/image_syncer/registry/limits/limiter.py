@@ -16,13 +16,13 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Literal
 
-from image_syncer.concurrency.semaphore import Places
-from image_syncer.concurrency.sleeper import Rests
+from image_syncer.concurrency.semaphore import ResizableSemaphore
+from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import StoreError
-from image_syncer.registry.limits.adaptive_concurrency import Backoff, Ended, Pace
-from image_syncer.registry.limits.circuit_breaker import Breaker
+from image_syncer.registry.limits.adaptive_concurrency import AimdLimit, RefusalBackoff, RequestEnd
+from image_syncer.registry.limits.circuit_breaker import CircuitBreaker
 from image_syncer.registry.limits.retry import Clock, RetryPolicy
-from image_syncer.registry.observer import ASKED_TO_WAIT, Unwatched, Wait, Watcher
+from image_syncer.registry.observer import ASKED_TO_WAIT, RegistryObserver, SilentObserver, Wait
 from image_syncer.registry.settings import Limits
 
 SMALL_BLOB_BYTES: Final = 1024 * 1024
@@ -39,7 +39,7 @@ def is_small(size_bytes: int | None) -> bool:
     return size_bytes is not None and size_bytes <= SMALL_BLOB_BYTES
 
 
-class Throttle:
+class HostLimiter:
     """The places of *registry*. A wait for the next try holds none of them.
 
     Their number follows the registry's answers, up to *limits*. How long a registry is waited for that has let nothing
@@ -53,23 +53,23 @@ class Throttle:
         clock: Clock,
         *,
         policy: RetryPolicy | None = None,
-        rests: Rests | None = None,
-        watcher: Watcher | None = None,
+        rests: Sleeper | None = None,
+        watcher: RegistryObserver | None = None,
     ) -> None:
         policy = policy or RetryPolicy()
         self._registry = registry
         self._clock = clock
         self._patience = policy.patience
-        self._rests = rests or Rests(clock.sleep)
-        self._watcher = watcher or Unwatched()
-        self._lanes: dict[Operation, _Lane] = {
-            "request": _Lane(limits.requests_per_host),
-            "upload": _Lane(limits.transfers),
-            "download": _Lane(limits.transfers),
+        self._rests = rests or Sleeper(clock.sleep)
+        self._watcher = watcher or SilentObserver()
+        self._lanes: dict[Operation, _Slots] = {
+            "request": _Slots(limits.requests_per_host),
+            "upload": _Slots(limits.transfers),
+            "download": _Slots(limits.transfers),
         }
-        self._small = Places(min(_SMALL_BLOBS, limits.requests_per_host // 2))
-        self._backoff = Backoff()
-        self._breaker = Breaker(policy.outage_patience, policy.absent_patience)
+        self._small = ResizableSemaphore(min(_SMALL_BLOBS, limits.requests_per_host // 2))
+        self._backoff = RefusalBackoff()
+        self._breaker = CircuitBreaker(policy.outage_patience, policy.absent_patience)
         self._probe: object | None = None
         self._paused_until = float("-inf")
         self._told_until = float("-inf")
@@ -100,7 +100,7 @@ class Throttle:
         """Learn from a request that *began* then and was answered; *latency* as in `Ended`."""
         self._backoff = self._backoff.after_success(began)
         self._is_there()
-        self._learn(operation, Ended(began, latency=latency))
+        self._learn(operation, RequestEnd(began, latency=latency))
 
     def failed(self, operation: Operation, began: float, failure: StoreError, *, congested: bool) -> bool:
         """Learn from a request that *began* then and got no answer, or one that nothing can be done with.
@@ -116,13 +116,13 @@ class Throttle:
             if not self._breaker.is_given_up(clock.monotonic()) and self._breaker.outage is not None:
                 self._tell(self._breaker.wait, self._breaker.outage.words(self._registry))
             self._rests.wake(self)
-        self._learn(operation, Ended(began, congested=congested))
+        self._learn(operation, RequestEnd(began, congested=congested))
         return self._breaker.is_open
 
     def congested(self, operation: Operation, began: float) -> None:
         """Learn from a request that *began* then and that the registry would not serve now."""
         self._is_there()
-        self._learn(operation, Ended(began, congested=True))
+        self._learn(operation, RequestEnd(began, congested=True))
 
     def back_off(self, began: float, wish: float | None) -> float | None:
         """Pause for a request that *began* then and was asked to come later; return the seconds to wait.
@@ -144,7 +144,7 @@ class Throttle:
             self._watcher.going_on(self._registry)
             self._rests.wake(self)
 
-    def _learn(self, operation: Operation, end: Ended) -> None:
+    def _learn(self, operation: Operation, end: RequestEnd) -> None:
         self._lanes[operation].learn(end, self._clock.monotonic())
 
     def _tell(self, seconds: float, reason: str) -> None:
@@ -153,24 +153,24 @@ class Throttle:
             self._told_until = now + seconds
             self._watcher.waiting(Wait(self._registry, seconds, reason))
 
-    async def enter(self, places: Places, *, asks: bool) -> object | None:
+    async def enter(self, places: ResizableSemaphore, *, asks: bool) -> object | None:
         """Take one of *places*, once the door is open; return the probe that its holder makes, None for no probe."""
         while True:
             while (seconds := self._hold(asks=asks)) > 0:
-                await self._rests.rest(seconds, self)
-            await places.take()
+                await self._rests.sleep(seconds, self)
+            await places.acquire()
             try:
                 is_open = self._hold(asks=asks) <= 0
             except StoreError:
-                places.give_back()
+                places.release()
                 raise
             if is_open:
                 return self._begin_probe() if asks and self._breaker.is_open else None
-            places.give_back()  # The door was shut while we stood in the queue: wait for it without a place.
+            places.release()  # The door was shut while we stood in the queue: wait for it without a place.
 
-    def leave(self, places: Places, probe: object | None) -> None:
+    def leave(self, places: ResizableSemaphore, probe: object | None) -> None:
         """Give back what `enter` took."""
-        places.give_back()
+        places.release()
         if probe is not None:
             self._end_probe(probe)
 
@@ -187,13 +187,13 @@ class Throttle:
 
     def _begin_probe(self) -> object:
         self._probe = object()
-        self._breaker = self._breaker.probed(running=True)
+        self._breaker = self._breaker.after_probe(running=True)
         return self._probe
 
     def _end_probe(self, probe: object) -> None:
         """Let another one probe where *probe* ended without telling anything: it was cancelled, for instance."""
         if probe is self._probe and self._breaker.probing:
-            self._breaker = self._breaker.probed(running=False)
+            self._breaker = self._breaker.after_probe(running=False)
             self._rests.wake(self)
 
     def _pause_left(self) -> float:
@@ -205,7 +205,7 @@ class _Place:
 
     __slots__ = ("_asks", "_places", "_probe", "_throttle")
 
-    def __init__(self, throttle: Throttle, places: Places, *, asks: bool) -> None:
+    def __init__(self, throttle: HostLimiter, places: ResizableSemaphore, *, asks: bool) -> None:
         self._throttle = throttle
         self._places = places
         self._asks = asks
@@ -220,14 +220,14 @@ class _Place:
         self._throttle.leave(self._places, self._probe)
 
 
-class _Lane:
+class _Slots:
     """The places of one kind of operation, and the pace that decides how many."""
 
     def __init__(self, ceiling: int) -> None:
-        self.pace = Pace.at(ceiling)
-        self.places = Places(self.pace.places)
+        self.pace = AimdLimit.at(ceiling)
+        self.places = ResizableSemaphore(self.pace.places)
 
-    def learn(self, end: Ended, now: float) -> None:
+    def learn(self, end: RequestEnd, now: float) -> None:
         before, self.pace = self.pace.places, self.pace.after(end, now)
         if self.pace.places != before:
             self.places.resize(self.pace.places)

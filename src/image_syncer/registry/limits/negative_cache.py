@@ -18,7 +18,7 @@ Closed = UnknownHost | InsecureConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Barrier:
+class NegativeCache:
     """What is known of the way to a registry: the *last* failure of *failures* in a row, believed *until* then.
 
     From the second one on it is believed for 4 s, and twice as long each time, up to a minute; times are in seconds on

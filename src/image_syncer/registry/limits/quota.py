@@ -68,7 +68,7 @@ def read_quota(headers: Headers, now: Callable[[], datetime]) -> Quota | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class QuotaState:
     """What is left of a quota for one login.
 
     *counted_at* is when the latest answer came to a request that counts. Nothing is left since *used_up_at* (None:

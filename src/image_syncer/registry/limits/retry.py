@@ -104,7 +104,7 @@ class Retrying:
         *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
         *advanced* is asked after each failure whether there was progress, with which patience begins anew.
         """
-        tries = Tries(self)
+        tries = RetryAttempts(self)
         for attempt in count(1):
             try:
                 return await operation(attempt)
@@ -113,7 +113,7 @@ class Retrying:
         raise AssertionError("unreachable: the attempts have no end of their own")
 
 
-class Tries:
+class RetryAttempts:
     """The attempts at one operation so far. For what `Retrying.run` can not hold, such as a stream that goes on."""
 
     def __init__(self, retrying: Retrying) -> None:

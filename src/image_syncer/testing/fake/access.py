@@ -11,7 +11,7 @@ from image_syncer.testing.accounts import parse_basic
 from image_syncer.testing.fake.answers import RegistryError
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.request_log import kind_of
-from image_syncer.testing.tokens import Grant, TokenService
+from image_syncer.testing.tokens import IssuedToken, TokenService
 
 SERVICE = "fake-registry"
 ACCOUNT: Final = web.RequestKey[str | None]("account")
@@ -25,7 +25,7 @@ class AccessControl:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._accounts = profile.accounts
-        self._granted: dict[str, tuple[Grant, float]] = {}
+        self._granted: dict[str, tuple[IssuedToken, float]] = {}
         self.tokens = TokenService(
             profile.accounts,
             SERVICE,
@@ -77,7 +77,7 @@ class AccessControl:
         """Make every token that was handed out worthless."""
         self._granted.clear()
 
-    def _mint(self, grant: Grant, seconds: float) -> str:
+    def _mint(self, grant: IssuedToken, seconds: float) -> str:
         token = secrets.token_urlsafe(24)
         self._granted[token] = grant, time.monotonic() + seconds
         return token

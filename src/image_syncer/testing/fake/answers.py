@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from image_syncer.testing.profile import Refusal
+from image_syncer.testing.profile import ProfileRefusal
 from image_syncer.testing.request_log import Request, authorization_kind
 
 RECORD: Final = web.RequestKey("record", Request)
@@ -24,7 +24,7 @@ class RegistryError(Exception):
         self.headers = dict(headers or {})
 
     @classmethod
-    def of(cls, refusal: Refusal) -> Self:
+    def of(cls, refusal: ProfileRefusal) -> Self:
         """Return *refusal* to raise."""
         return cls(refusal.status, refusal.code, refusal.message)
 

@@ -9,7 +9,7 @@ from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest
 from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.storage import Storage
-from image_syncer.testing.fake.streaming import Streamed
+from image_syncer.testing.fake.streaming import StreamedBody
 from image_syncer.testing.profile import Profile
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -49,7 +49,7 @@ class BlobHandlers:
         if partial:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers["Content-Type"] = "application/octet-stream"
-        return Streamed(self._storage.read(digest, start, end - start), 206 if partial else 200, headers)
+        return StreamedBody(self._storage.read(digest, start, end - start), 206 if partial else 200, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: the blob can no longer be pulled from this repository."""

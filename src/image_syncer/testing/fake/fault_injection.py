@@ -29,7 +29,7 @@ _LOOKS = 3_000  # A millisecond apart.
 _SENDING = frozenset({"POST", "PATCH", "PUT"})
 
 
-class Broken(ConnectionResetError):
+class BrokenConnection(ConnectionResetError):
     """We have reset the connection."""
 
 
@@ -233,7 +233,7 @@ def _is_sending(request: web.Request) -> bool:
     return request.transport.get_write_buffer_size() + unsent > 0
 
 
-def break_off(request: web.Request) -> Broken:
+def break_off(request: web.Request) -> BrokenConnection:
     """Reset the connection of *request* at once (RST, not an orderly end); return what to raise."""
     request[RECORD].broken = True
     if request.transport is not None:
@@ -241,4 +241,4 @@ def break_off(request: web.Request) -> Broken:
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
-    return Broken("reset by a fault")
+    return BrokenConnection("reset by a fault")

@@ -13,10 +13,10 @@ from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.streaming import read_limited
-from image_syncer.testing.profile import Profile, Refusal
+from image_syncer.testing.profile import Profile, ProfileRefusal
 
 _DOCKER_TYPES = frozenset({types.DOCKER_LIST, types.DOCKER_MANIFEST, *types.SCHEMA1})
-_UNTYPED = Refusal(400, "UNSUPPORTED", "Invalid parameter: Invalid JSON syntax")
+_UNTYPED = ProfileRefusal(400, "UNSUPPORTED", "Invalid parameter: Invalid JSON syntax")
 
 
 class ManifestHandlers:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from image_syncer.testing.fake.answers import RegistryError
-from image_syncer.testing.profile import Quota
+from image_syncer.testing.profile import QuotaProfile
 
 
 class PullQuota:
     """Counts pulls by account (None: who gives none) in windows that begin with the first pull."""
 
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: QuotaProfile) -> None:
         self._quota = quota
         self._windows: dict[str | None, tuple[float, int]] = {}
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from image_syncer.testing.fake.answers import EXTRA, RECORD, RegistryError, new_record
-from image_syncer.testing.fake.fault_injection import Broken
+from image_syncer.testing.fake.fault_injection import BrokenConnection
 from image_syncer.testing.fake.fault_script import Script
 from image_syncer.testing.fake.streaming import FAULTS, deliver
 from image_syncer.testing.request_log import RequestLog
@@ -14,7 +14,7 @@ Interceptor = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Sees a request before the registry does; what it returns is the answer, None lets the request go on."""
 
 
-class Front:
+class RequestGate:
     """The middleware of one server: *admit* comes before the handlers; *headers* are those of every answer."""
 
     def __init__(self, requests: RequestLog, faults: Script, admit: Interceptor, headers: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ class Front:
                 return response
             response.headers.update({**self._headers, **request.get(EXTRA, {})})
             return await deliver(request, response)
-        except Broken:
+        except BrokenConnection:
             return web.Response()  # Nobody gets it.
 
     async def _answered(

@@ -27,7 +27,7 @@ class FakeRepository:
         return (digest, found) if digest and found else None
 
 
-class Upload:
+class StoredUpload:
     """A blob on its way in: what has arrived lies in a file, hashed as it came."""
 
     def __init__(self, repository: str, file: Path) -> None:
@@ -76,7 +76,7 @@ class Storage:
         self._uploading.mkdir()
         self._holding.mkdir()
         self.repositories: dict[str, FakeRepository] = {}
-        self.uploads: dict[str, Upload] = {}
+        self.uploads: dict[str, StoredUpload] = {}
 
     def repository(self, name: str) -> FakeRepository:
         """Return the repository *name*, made if it is new."""
@@ -92,19 +92,19 @@ class Storage:
         repository.manifests |= {raw.digest: raw for raw in image.manifests}
         repository.tags |= dict.fromkeys(tags, image.digest)
 
-    def begin(self, name: str) -> Upload:
+    def begin(self, name: str) -> StoredUpload:
         """Return a new upload into the repository *name*."""
-        upload = Upload(name, self._uploading)
+        upload = StoredUpload(name, self._uploading)
         self.uploads[upload.name] = upload
         return upload
 
-    def commit(self, upload: Upload, digest: Digest) -> None:
+    def commit(self, upload: StoredUpload, digest: Digest) -> None:
         """Make the whole *upload* the blob *digest*, which it was checked to be."""
         upload.move(self.place(digest))
         del self.uploads[upload.name]
         self.repository(upload.repository).blobs.add(digest)
 
-    def cancel(self, upload: Upload) -> None:
+    def cancel(self, upload: StoredUpload) -> None:
         """Drop *upload*."""
         upload.discard()
         self.uploads.pop(upload.name, None)

@@ -10,14 +10,14 @@ from aiohttp import web
 
 from image_syncer.testing.fake.blobs import BlobHandlers
 from image_syncer.testing.fake.fault_script import Script
-from image_syncer.testing.fake.request_gate import Front
+from image_syncer.testing.fake.request_gate import RequestGate
 from image_syncer.testing.fake.storage import Storage
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.request_log import RequestLog
 from image_syncer.testing.serving import serve
 
 
-class Storehouse:
+class StorageHost:
     """Hands out blobs to whoever has a signed URL and shows no Authorization (S3 refuses those that do).
 
     *requests* is what it was asked, *faults* its own script; *host* where it listens.
@@ -34,7 +34,7 @@ class Storehouse:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         """Serve on a free port of its own, with the registry's TLS if it has some."""
-        application = web.Application(middlewares=[Front(self.requests, self.faults, self._admit, {}).answer])
+        application = web.Application(middlewares=[RequestGate(self.requests, self.faults, self._admit, {}).answer])
         application.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blobs.get)
         async with serve(application, self._profile.tls) as port:
             self.host = f"127.0.0.1:{port}"

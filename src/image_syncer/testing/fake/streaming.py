@@ -12,7 +12,7 @@ from image_syncer.testing.fake.fault_injection import Fault
 FAULTS: Final = web.RequestKey[tuple[Fault, ...]]("faults", tuple)
 
 
-class Streamed(web.StreamResponse):
+class StreamedBody(web.StreamResponse):
     """An answer whose body, *chunks*, is read while it is sent; *headers* have its Content-Length."""
 
     def __init__(self, chunks: Iterator[bytes], status: int, headers: Mapping[str, str]) -> None:
@@ -50,14 +50,14 @@ async def deliver(request: web.Request, response: web.StreamResponse) -> web.Str
     for fault in faults:
         fault.head(request, response.headers)
     record.status = response.status
-    if isinstance(response, Streamed):
+    if isinstance(response, StreamedBody):
         await _send(request, response, faults)
     elif isinstance(response, web.Response) and isinstance(response.body, bytes) and request.method != "HEAD":
         record.bytes_out = len(response.body)
     return response
 
 
-async def _send(request: web.Request, response: Streamed, faults: tuple[Fault, ...]) -> None:
+async def _send(request: web.Request, response: StreamedBody, faults: tuple[Fault, ...]) -> None:
     await response.prepare(request)
     chunks = _each(response.chunks)
     for fault in faults:
@@ -69,11 +69,11 @@ async def _send(request: web.Request, response: Streamed, faults: tuple[Fault, .
     await response.write_eof()
 
 
-def _streamed(response: web.Response) -> Streamed:
+def _streamed(response: web.Response) -> StreamedBody:
     body = response.body if isinstance(response.body, bytes) else b""
     headers = response.headers.copy()
     headers.setdefault("Content-Length", str(len(body)))
-    return Streamed(iter((body,)) if body else iter(()), response.status, headers)
+    return StreamedBody(iter((body,)) if body else iter(()), response.status, headers)
 
 
 async def _each(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:

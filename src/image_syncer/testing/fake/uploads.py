@@ -11,7 +11,7 @@ from aiohttp import ClientError, web
 from image_syncer.oci import Digest
 from image_syncer.testing.fake.answers import RegistryError, empty, read_away
 from image_syncer.testing.fake.blobs import parse_digest
-from image_syncer.testing.fake.storage import Storage, Upload
+from image_syncer.testing.fake.storage import Storage, StoredUpload
 from image_syncer.testing.fake.streaming import received
 from image_syncer.testing.profile import Profile
 
@@ -103,7 +103,7 @@ class UploadHandlers:
         self._storage.repository(name).blobs.add(digest)
         return True
 
-    def _upload(self, request: web.Request) -> Upload:
+    def _upload(self, request: web.Request) -> StoredUpload:
         upload = self._storage.uploads.get(request.match_info["upload"])
         if upload is None or upload.repository != request.match_info["name"]:
             raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
@@ -111,7 +111,7 @@ class UploadHandlers:
             raise RegistryError(404, "BLOB_UPLOAD_INVALID", "blob upload invalid")
         return upload
 
-    async def _check_chunk(self, request: web.Request, upload: Upload) -> None:
+    async def _check_chunk(self, request: web.Request, upload: StoredUpload) -> None:
         """Refuse a chunk that the profile takes no more, or not of that size."""
         allowed = {"many": None, "one": 1, "none": 0}[self._profile.patches]
         limit, length = self._profile.chunk_max_bytes, request.content_length or 0
@@ -125,7 +125,7 @@ class UploadHandlers:
         if upload.short:
             raise RegistryError(400, "SIZE_INVALID", "a chunk before this one was below the minimum")
 
-    def _check_order(self, request: web.Request, upload: Upload) -> None:
+    def _check_order(self, request: web.Request, upload: StoredUpload) -> None:
         """Refuse a chunk that does not begin where the last one ended, and a Location that is no longer the newest."""
         stale = self._is_stale(request, upload)
         header = request.headers.get("Content-Range")
@@ -138,7 +138,7 @@ class UploadHandlers:
         if stale:
             raise RegistryError(416, "RANGE_INVALID", "not the next chunk", self._progress(request, upload))
 
-    async def _receive(self, request: web.Request, upload: Upload) -> None:
+    async def _receive(self, request: web.Request, upload: StoredUpload) -> None:
         """Keep what arrives; if the connection breaks, what was received stays for a later chunk to continue."""
         try:
             async with aclosing(received(request)) as chunks:
@@ -149,7 +149,7 @@ class UploadHandlers:
         except (ClientError, OSError) as error:
             raise RegistryError(400, "BLOB_UPLOAD_INVALID", "the connection broke") from error
 
-    def _commit(self, upload: Upload, digest: Digest) -> web.Response:
+    def _commit(self, upload: StoredUpload, digest: Digest) -> web.Response:
         if upload.digest(digest.algorithm) != digest:
             if self._profile.mismatch_ends_upload:
                 self._storage.cancel(upload)
@@ -157,7 +157,7 @@ class UploadHandlers:
         self._storage.commit(upload, digest)
         return _created(upload.repository, digest)
 
-    def _progress(self, request: web.Request, upload: Upload) -> dict[str, str]:
+    def _progress(self, request: web.Request, upload: StoredUpload) -> dict[str, str]:
         """Return where and from which byte an upload goes on; 0-0 stands for an empty one, as in distribution."""
         headers = {"Range": f"0-{max(0, upload.offset - 1)}", "Docker-Upload-UUID": upload.name}
         location = f"/v2/{upload.repository}/blobs/uploads/{upload.name}?_state={self._state(upload)}"
@@ -170,10 +170,10 @@ class UploadHandlers:
                 pass
         return headers
 
-    def _is_stale(self, request: web.Request, upload: Upload) -> bool:
+    def _is_stale(self, request: web.Request, upload: StoredUpload) -> bool:
         return self._profile.location != "none" and request.query.get("_state") != self._state(upload)
 
-    def _state(self, upload: Upload) -> str:
+    def _state(self, upload: StoredUpload) -> str:
         """Return what stands for *upload* with all that has arrived: nobody else can make it up."""
         return hmac.digest(self._key, f"{upload.name} {upload.offset}".encode(), "sha256").hex()[:24]
 

@@ -8,7 +8,7 @@ import pytest
 
 from image_syncer.config.load import load_auth
 from image_syncer.errors import ConfigError
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -22,7 +22,7 @@ def told(directory: Path, load: Callable[[], object]) -> str:
 
 def access(
     directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "auth.yaml"
-) -> list[Access]:
+) -> list[RegistryAccount]:
     """Return the entries of an auth file that holds *text*."""
     path = directory / name
     path.write_text(text)

@@ -24,7 +24,7 @@ from image_syncer.config.model import (
 from image_syncer.config.native.native_rules import parse_matcher
 from image_syncer.config.native.native_server import is_loopback, parse_listen
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.registry.settings import Ceiling, Credential, Timeouts
+from image_syncer.registry.settings import Credential, HostLimits, Timeouts
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.rule import AllTags, Cron, Every, Rule, Selection, TagFilter, TagNames, TagPattern, Triggers
 
@@ -314,7 +314,7 @@ registries:
 """,
     )
     assert found.limits == {"a.io": 4}
-    assert found.ceilings == {"a.io": Ceiling(2, 8), "docker.io": Ceiling(transfers=3)}
+    assert found.ceilings == {"a.io": HostLimits(2, 8), "docker.io": HostLimits(transfers=3)}
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreError, Unauthorized, Unavailable
-from image_syncer.registry.auth.authenticator import Grant, lifetime
-from image_syncer.registry.host import Call, Host
+from image_syncer.registry.auth.authenticator import Token, lifetime
+from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.retry import Clock
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -111,24 +111,26 @@ def counted() -> list[Side]:
 
 
 @pytest.fixture
-def connect(serve: Serve, open_transport: Open, time: Time, counted: list[Side]) -> Callable[..., Awaitable[Host]]:
+def connect(
+    serve: Serve, open_transport: Open, time: Time, counted: list[Side]
+) -> Callable[..., Awaitable[HostConnection]]:
     """A client on demand for a registry and a credential."""
 
-    async def start(registry: Registry, credential: Credential | None = None) -> Host:
+    async def start(registry: Registry, credential: Credential | None = None) -> HostConnection:
         name = f"127.0.0.1:{await serve(registry)}"
-        access = Access(name, credential, origin="auth.yaml:3")
-        return Host(name, access, await open_transport(), counter=counted.append, clock=time.clock())
+        access = RegistryAccount(name, credential, origin="auth.yaml:3")
+        return HostConnection(name, access, await open_transport(), counter=counted.append, clock=time.clock())
 
     return start
 
 
-Connect = Callable[..., Awaitable[Host]]
+Connect = Callable[..., Awaitable[HostConnection]]
 
 
-async def ask(host: Host, *scopes: str, side: Side = "source", body: bytes | None = None) -> int:
+async def ask(host: HostConnection, *scopes: str, side: Side = "source", body: bytes | None = None) -> int:
     """Return the status of one exchange."""
     call = Call("PUT" if body else "GET", "/v2/a/b/tags/list", side, scopes, body=body)
-    async with released(await host.ask(call)) as response:
+    async with released(await host.send(call)) as response:
         return response.status
 
 
@@ -384,7 +386,7 @@ async def test_a_plain_realm_of_a_tls_registry_is_refused(
     tokens = Registry()
     registry = Registry(f'Bearer realm="http://127.0.0.1:{await serve(tokens)}/token"')
     name = f"127.0.0.1:{await serve(registry, server_tls)}"
-    host = Host(name, Access(name, LOGIN), await open_transport(), counter=counted.append)
+    host = HostConnection(name, RegistryAccount(name, LOGIN), await open_transport(), counter=counted.append)
     with pytest.raises(ProtocolError, match="is not asked over plain http"):
         await ask(host, PULL)
     assert tokens.seen == []
@@ -397,5 +399,5 @@ async def test_secrets_stay_out_of_sight(connect: Connect) -> None:
     with pytest.raises(Unauthorized) as raised:
         await ask(host, PULL)
     told = [*traceback.format_exception(raised.value), repr(host), repr(host.__dict__), repr(LOGIN)]
-    told.append(repr(replace(Grant("Bearer hunter2"), fresh=True)))
+    told.append(repr(replace(Token("Bearer hunter2"), fresh=True)))
     assert not any(secret in "".join(told) for secret in ("hunter2", BASIC))

@@ -14,7 +14,7 @@ from image_syncer.errors import StoreError, Unauthorized
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_helpers import ask_helper
 from image_syncer.registry.auth.credentials import Keychain, longest_match
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 
 Helper = Callable[[str], dict[str, str]]
 NGINX = Repository.parse("nginx")
@@ -73,28 +73,28 @@ def test_the_longest_prefix_wins(repository: str, expected: str | None) -> None:
     """Whatever the order, with or without a slash at the end, and a whole repository too; never half a name."""
     prefixes = ["quay.io/team/", "quay.io", "quay.io/core", "quay.io/team/app", "reg.example:5000", "docker.io"]
     for order in (prefixes, prefixes[::-1]):
-        found = longest_match([Access(prefix) for prefix in order], Repository.parse(repository))
+        found = longest_match([RegistryAccount(prefix) for prefix in order], Repository.parse(repository))
         assert (found and found.prefix) == expected
 
 
 async def test_without_any_login_the_access_is_anonymous(tmp_path: Path) -> None:
     """Public registries need no entry."""
-    assert await Keychain([], environment={}, home=tmp_path).access_for(APP) == Access("reg.example:5000")
+    assert await Keychain([], environment={}, home=tmp_path).access_for(APP) == RegistryAccount("reg.example:5000")
 
 
 async def test_the_users_own_login_comes_first(tmp_path: Path) -> None:
     """Files of other tools are not even opened then: a broken one does no harm."""
     docker_file(tmp_path, "{broken")
-    own = Access("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
+    own = RegistryAccount("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
     assert await Keychain([own], environment={}, home=tmp_path).access_for(APP) is own
 
 
 async def test_an_entry_that_only_says_insecure_takes_its_login_from_docker(tmp_path: Path) -> None:
     """Users of the Go tool write `insecure: true` and log in with docker."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
-    own = Access("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
+    own = RegistryAccount("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
     found = await Keychain([own], environment={}, home=tmp_path).access_for(APP)
-    assert found == Access("reg.example:5000/team", Credential("u", "p"), insecure=True, origin=str(file))
+    assert found == RegistryAccount("reg.example:5000/team", Credential("u", "p"), insecure=True, origin=str(file))
     assert await Keychain([own], environment={}, home=tmp_path / "x").access_for(APP) == own
 
 
@@ -213,7 +213,7 @@ async def test_a_helper_is_asked_for_its_registry(
     keychain = Keychain([], environment=helper(source), home=tmp_path)
     for _ in range(2):
         found = await keychain.access_for(repository)
-        assert found == Access(repository.registry, Credential("u", "p"), origin="docker-credential-test")
+        assert found == RegistryAccount(repository.registry, Credential("u", "p"), origin="docker-credential-test")
     assert log.read_text() == f"{server}\n"
 
 
@@ -274,6 +274,6 @@ async def test_a_helper_that_is_none_is_refused(tmp_path: Path, suffix: str) -> 
 
 def test_a_keychain_shows_no_secret(tmp_path: Path) -> None:
     """Neither do its entries."""
-    own = Access("a.example", Credential("me", "hunter2", "hunter3"))
+    own = RegistryAccount("a.example", Credential("me", "hunter2", "hunter3"))
     told = repr(own) + repr(Keychain([own], environment={}, home=tmp_path))
     assert "hunter" not in told

@@ -8,7 +8,7 @@ from aiohttp import web
 from image_syncer.errors import ContentMismatch, Denied, NotFound, Unavailable
 from image_syncer.oci import Descriptor
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
-from image_syncer.registry.settings import Access, Credential
+from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer
@@ -138,7 +138,7 @@ async def test_storage_behind_a_redirect_gets_no_credentials(fake: FakeRegistry)
     async with FakeRegistry(profile) as registry:
         location = f"{fake.url}/v2/app/blobs/{BLOB.digest}?sig=a%2Fb"
         registry.intercept.append(instead("GET", redirect(location), kind="blob"))
-        async with client(access=[Access(registry.host, Credential("ann", "secret"))]) as registries:
+        async with client(access=[RegistryAccount(registry.host, Credential("ann", "secret"))]) as registries:
             assert await read(registries.source(registry.repository("app"))) == BLOB.read()
         assert registry.requests.only(kind="blob")[-1].authorization == "basic"
     stored = fake.requests.only(kind="blob")[0]

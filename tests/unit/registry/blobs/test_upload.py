@@ -8,10 +8,10 @@ from aiohttp import web
 
 from image_syncer.errors import ContentMismatch, Denied, NotFound, ProtocolError, StoreError, Unauthorized, Unavailable
 from image_syncer.oci import Digest
-from image_syncer.registry.blobs.upload_session import Session, Sessions, with_digest
+from image_syncer.registry.blobs.upload_session import UploadSession, UploadSessions, with_digest
 from image_syncer.registry.repository import RegistryTarget
-from image_syncer.registry.settings import Access, Credential
-from image_syncer.registry.vendor_profiles import habits_of
+from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.registry.vendor_profiles import upload_profile_of
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
@@ -63,7 +63,7 @@ async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, targ
 )
 def test_registries_that_want_a_patch_are_known(registry: str, patches: object) -> None:
     """Artifactory's cloud is one."""
-    assert habits_of(registry).patches is patches
+    assert upload_profile_of(registry).patches is patches
 
 
 async def test_a_registry_that_refuses_the_put_gets_a_patch_from_then_on(
@@ -256,7 +256,7 @@ async def test_an_upload_at_another_host_gets_no_credentials_and_says_so() -> No
         location = f"http://localhost:{other.host.rpartition(':')[2]}/v2/app/blobs/uploads/x?state=1"
         there = instead("POST", lambda _: web.Response(status=202, headers={"Location": location}))
         registry.intercept.append(there)
-        async with client(access=[Access(registry.host, Credential("ann", "secret"))]) as registries:
+        async with client(access=[RegistryAccount(registry.host, Credential("ann", "secret"))]) as registries:
             with pytest.raises(Unauthorized, match=r"sent us to localhost:.*, which never gets its credentials"):
                 await registries.target(registry.repository("app")).push_blob(SMALL.descriptor, SMALL.open)
         assert {request.authorization for request in other.requests} == {""}
@@ -273,7 +273,7 @@ async def test_a_token_that_ends_in_mid_push_costs_a_second_reading() -> None:
                 fake.expire_tokens()
 
         fake.intercept.append(expire)
-        access = [Access(fake.host, Credential("ann", "secret"))]
+        access = [RegistryAccount(fake.host, Credential("ann", "secret"))]
         async with client(limits=replace(QUICK, transfers=1), access=access) as registries:
             source = registries.source(origin.repository("app"))
             target = registries.target(fake.repository("app"))
@@ -340,12 +340,12 @@ def test_the_digest_joins_a_query_that_stays_as_it_is(location: str, expected: s
 
 def test_unused_sessions_are_bounded_and_used_once() -> None:
     """The oldest are forgotten; registries tidy up themselves."""
-    sessions = Sessions()
+    sessions = UploadSessions()
     digests = [Digest.of(str(number).encode()) for number in range(100)]
     for digest in digests:
-        sessions.keep(digest, Session(f"/{digest}"))
+        sessions.keep(digest, UploadSession(f"/{digest}"))
     assert sessions.take(digests[0]) is None
-    assert sessions.take(digests[99]) == Session(f"/{digests[99]}")
+    assert sessions.take(digests[99]) == UploadSession(f"/{digests[99]}")
     assert sessions.take(digests[99]) is None
 
 

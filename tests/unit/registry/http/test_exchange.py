@@ -10,7 +10,7 @@ import pytest
 
 from image_syncer.errors import ProtocolError, Unavailable
 from image_syncer.registry.http.tls import TlsPolicy
-from image_syncer.registry.http.transport import Body, Request, Transport
+from image_syncer.registry.http.transport import Request, RequestBody, Transport
 from image_syncer.registry.settings import Limits
 from image_syncer.roles import Chunk
 
@@ -201,7 +201,7 @@ async def test_an_answer_before_the_end_of_a_body_is_the_answer(
                 async with asyncio.timeout(1):
                     await reader.read()
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=Body(chunks, 200 * 256 * 1024))
+    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(chunks, 200 * 256 * 1024))
     assert await ask(await open_transport(), request) == (401, b"no")
 
 
@@ -219,7 +219,7 @@ async def test_going_on_is_no_answer(listen: Serve, open_transport: Open) -> Non
         assert await reader.readexactly(24) == b"abc" * 8
         writer.write(OK)
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=Body(chunks, 24))
+    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(chunks, 24))
     assert await ask(await open_transport(), request) == (200, b"ok")
 
 

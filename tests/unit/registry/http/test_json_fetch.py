@@ -9,16 +9,16 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import InsecureConnection, ProtocolError, TooLarge, Unavailable
-from image_syncer.registry.http.json_fetch import Documents
+from image_syncer.registry.http.json_fetch import JsonFetcher
 
 Serve = Callable[..., Awaitable[int]]
 Tunnel = Callable[[int], Awaitable[str]]
 
 
 @pytest.fixture
-async def documents(stack: AsyncExitStack) -> Documents:
+async def documents(stack: AsyncExitStack) -> JsonFetcher:
     """A reader without proxies that soon loses its patience."""
-    return await stack.enter_async_context(Documents({}, seconds=2.0))
+    return await stack.enter_async_context(JsonFetcher({}, seconds=2.0))
 
 
 async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> str:
@@ -43,7 +43,7 @@ async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> s
     ],
 )
 async def test_a_document_says_how_long_it_may_be_kept(
-    serve: Serve, documents: Documents, headers: dict[str, str], seconds: float | None
+    serve: Serve, documents: JsonFetcher, headers: dict[str, str], seconds: float | None
 ) -> None:
     """Of Cache-Control what concerns us, less what caches on the way have used up."""
     document = await documents.get(await address(serve, lambda: web.Response(body=b"{}", headers=headers)), 2)
@@ -51,20 +51,22 @@ async def test_a_document_says_how_long_it_may_be_kept(
 
 
 @pytest.mark.parametrize(("status", "error"), [(302, ProtocolError), (404, ProtocolError), (503, Unavailable)])
-async def test_only_200_is_a_document(serve: Serve, documents: Documents, status: int, error: type[Exception]) -> None:
+async def test_only_200_is_a_document(
+    serve: Serve, documents: JsonFetcher, status: int, error: type[Exception]
+) -> None:
     """A redirect too: who may say where keys are is the configured address alone."""
     url = await address(serve, lambda: web.Response(status=status, headers={"Location": "/elsewhere"}))
     with pytest.raises(error, match=f"answers {status}"):
         await documents.get(url, 10)
 
 
-async def test_a_document_is_bounded(serve: Serve, documents: Documents) -> None:
+async def test_a_document_is_bounded(serve: Serve, documents: JsonFetcher) -> None:
     """One byte more is an error."""
     with pytest.raises(TooLarge):
         await documents.get(await address(serve, lambda: web.Response(body=b"123")), 2)
 
 
-async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: Documents) -> None:
+async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: JsonFetcher) -> None:
     """A server that drips never stalls, and is given up all the same."""
 
     async def drip(request: web.BaseRequest) -> web.StreamResponse:
@@ -79,7 +81,7 @@ async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: Documents
         await documents.get(f"http://127.0.0.1:{await serve(drip)}/?key=hidden", 1000)
 
 
-async def test_tls_is_verified_on_loopback_too(serve: Serve, documents: Documents, server_tls: object) -> None:
+async def test_tls_is_verified_on_loopback_too(serve: Serve, documents: JsonFetcher, server_tls: object) -> None:
     """Keys from whoever has the port would let everybody in."""
 
     async def handler(_request: web.BaseRequest) -> web.StreamResponse:
@@ -98,5 +100,5 @@ async def test_proxies_and_authorities_of_the_environment_count(
         return web.Response(body=b"{}")
 
     proxy = await tunnel(await serve(handler, server_tls))
-    async with Documents({"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority_file)}) as documents:
+    async with JsonFetcher({"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority_file)}) as documents:
         assert (await documents.get("https://registry.example/keys", 10)).content == b"{}"

@@ -12,9 +12,9 @@ from image_syncer.errors import (
 )
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
-    Body,
     Headers,
     Request,
+    RequestBody,
     Transport,
 )
 from image_syncer.registry.settings import Limits
@@ -73,7 +73,9 @@ async def test_a_body_streams_with_its_length_or_in_chunks(
     serve: Serve, open_transport: Open, length: int | None, announced: str
 ) -> None:
     """A known length is announced, an unknown one is not invented."""
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(repeated(b"abc" * 1000, 100), length))
+    request = Request(
+        "PUT", f"http://127.0.0.1:{await serve(echo)}/", body=RequestBody(repeated(b"abc" * 1000, 100), length)
+    )
     status, headers, content = await ask(await open_transport(), request)
     assert (status, headers.get("X-Length"), content) == (201, announced, b"abc" * 100_000)
 
@@ -95,7 +97,7 @@ async def test_a_reused_buffer_is_not_overtaken(serve: Serve, open_transport: Op
             buffer[:] = bytes([number]) * len(buffer)
             yield memoryview(buffer)
 
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(chunks, 12_000_000))
+    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=RequestBody(chunks, 12_000_000))
     content = (await ask(await open_transport(), request))[2]
     assert content == b"".join(bytes([number]) * len(buffer) for number in range(10))
 
@@ -108,7 +110,7 @@ async def test_the_failure_of_a_body_comes_out_as_it_is(serve: Serve, open_trans
         yield b"begin"
         raise failure
 
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(chunks, 100))
+    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=RequestBody(chunks, 100))
     with pytest.raises(type(failure)) as raised:
         await ask(await open_transport(), request)
     assert raised.value is failure
@@ -117,7 +119,7 @@ async def test_the_failure_of_a_body_comes_out_as_it_is(serve: Serve, open_trans
 @pytest.mark.parametrize("length", [4, 11])
 async def test_a_body_that_breaks_its_word_is_refused(serve: Serve, open_transport: Open, length: int) -> None:
     """What is shorter or longer than announced never looks complete."""
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(repeated(b"abcde", 2), length))
+    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=RequestBody(repeated(b"abcde", 2), length))
     with pytest.raises(ContentMismatch, match="body"):
         await ask(await open_transport(), request)
 
@@ -131,7 +133,7 @@ async def test_an_early_answer_ends_the_upload(listen: Serve, open_transport: Op
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         await asyncio.sleep(10)
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=Body(body.chunks, 10**12))
+    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(body.chunks, 10**12))
     async with asyncio.timeout(5):
         status, _, content = await ask(await open_transport(), request)
     assert (status, content, body.closed) == (413, b"big", True)
@@ -144,7 +146,7 @@ async def test_an_upload_that_is_not_taken_is_given_up(listen: Serve, open_trans
     async def talk(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(10)
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=Body(body.chunks, 10**12))
+    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(body.chunks, 10**12))
     transport = await open_transport(IMPATIENT)
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable, match="nothing was sent or received"):
@@ -160,7 +162,7 @@ async def test_a_slow_source_is_no_stall(serve: Serve, open_transport: Open) -> 
             await asyncio.sleep(0.5)
             yield b"abc"
 
-    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=Body(chunks, 6))
+    request = Request("PUT", f"http://127.0.0.1:{await serve(echo)}/", body=RequestBody(chunks, 6))
     assert (await ask(await open_transport(IMPATIENT), request))[2] == b"abcabc"
 
 
@@ -173,7 +175,7 @@ async def test_a_cancelled_upload_closes_its_body(listen: Serve, open_transport:
         started.set()
         await asyncio.sleep(10)
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=Body(body.chunks, 10**12))
+    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(body.chunks, 10**12))
     transport = await open_transport()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(ask(transport, request))

@@ -4,31 +4,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_syncer.registry.limits.adaptive_concurrency import Backoff, Ended, Latency, Pace
+from image_syncer.registry.limits.adaptive_concurrency import AimdLimit, Latency, RefusalBackoff, RequestEnd
 
 
-def refused(pace: Pace, now: float) -> Pace:
+def refused(pace: AimdLimit, now: float) -> AimdLimit:
     """Return *pace* after a request that began a moment ago was refused."""
-    return pace.after(Ended(now - 0.01, congested=True), now)
+    return pace.after(RequestEnd(now - 0.01, congested=True), now)
 
 
-def answered(pace: Pace, now: float, times: int = 1, latency: float | None = None) -> Pace:
+def answered(pace: AimdLimit, now: float, times: int = 1, latency: float | None = None) -> AimdLimit:
     """Return *pace* after requests that went well, all at once."""
     for _ in range(times):
-        pace = pace.after(Ended(now - 0.01, latency=latency), now)
+        pace = pace.after(RequestEnd(now - 0.01, latency=latency), now)
     return pace
 
 
 def test_a_run_begins_at_the_ceiling() -> None:
     """Short runs do not pay for a slow start; a ceiling of nothing is one."""
-    assert Pace.at(40).places == 40
-    assert Pace.at(0).places == 1
+    assert AimdLimit.at(40).places == 40
+    assert AimdLimit.at(0).places == 1
 
 
 @pytest.mark.parametrize(("ceiling", "expected"), [(40, [20, 10, 5, 2, 1, 1]), (5, [2, 1, 1]), (1, [1, 1])])
 def test_each_round_of_refusals_halves_the_places(ceiling: int, expected: list[int]) -> None:
     """Down to one and no further."""
-    pace, seen = Pace.at(ceiling), list[int]()
+    pace, seen = AimdLimit.at(ceiling), list[int]()
     for second in range(len(expected)):
         pace = refused(pace, 100.0 + 2 * second)
         seen.append(pace.places)
@@ -37,22 +37,22 @@ def test_each_round_of_refusals_halves_the_places(ceiling: int, expected: list[i
 
 def test_one_wave_of_refusals_halves_once() -> None:
     """What began before the decrease, or within a second of it, tells nothing new."""
-    pace = refused(Pace.at(40), 100.0)
-    assert pace.after(Ended(99.9, congested=True), 150.0) == pace
+    pace = refused(AimdLimit.at(40), 100.0)
+    assert pace.after(RequestEnd(99.9, congested=True), 150.0) == pace
     assert refused(pace, 100.5) == pace
     assert refused(pace, 101.5).places == 10
 
 
 def test_the_places_come_back_one_per_round() -> None:
     """Additive increase: as many answers as places make one place."""
-    pace = answered(refused(Pace.at(40), 100.0), 120.0, times=21)
+    pace = answered(refused(AimdLimit.at(40), 100.0), 120.0, times=21)
     assert pace.places == 21
     assert answered(pace, 120.0, times=2000).places == 40
 
 
 def test_what_made_trouble_is_tried_again_only_after_a_while() -> None:
     """For ten seconds the width stays below that at which the registry refused."""
-    pace = refused(refused(replace(Pace.at(40), width=6.0), 100.0), 102.0)
+    pace = refused(refused(replace(AimdLimit.at(40), width=6.0), 100.0), 102.0)
     assert (pace.places, pace.safe) == (1, 2.0)
     assert answered(pace, 111.0, times=500).places == 2
     assert answered(pace, 112.1, times=500).places > 20
@@ -60,13 +60,13 @@ def test_what_made_trouble_is_tried_again_only_after_a_while() -> None:
 
 def test_answers_to_what_began_before_the_decrease_widen_nothing() -> None:
     """They were given to another width."""
-    pace = refused(Pace.at(40), 100.0)
-    assert pace.after(Ended(99.0), 130.0) == pace
+    pace = refused(AimdLimit.at(40), 100.0)
+    assert pace.after(RequestEnd(99.0), 130.0) == pace
 
 
 def test_slowness_that_lasts_takes_places_gently() -> None:
     """Far slower than ever before for ten seconds: a fifth of the places, and a quarter of the ceiling stays."""
-    pace = answered(Pace.at(40), 100.0, latency=0.05)
+    pace = answered(AimdLimit.at(40), 100.0, latency=0.05)
     pace = answered(pace, 101.0, times=50, latency=5.0)
     assert pace.places == 40
     pace = answered(pace, 111.0, latency=5.0)
@@ -82,7 +82,7 @@ def test_slowness_that_lasts_takes_places_gently() -> None:
 @pytest.mark.parametrize("least", [0.0003, 0.02, 0.2])
 def test_a_busy_machine_is_no_slow_registry(least: float) -> None:
     """Answers that take a hundred times as long, and still no two seconds, take no place."""
-    pace = answered(Pace.at(40), 100.0, latency=least)
+    pace = answered(AimdLimit.at(40), 100.0, latency=least)
     for second in range(100, 200):
         pace = answered(pace, float(second), times=5, latency=min(1.9, least * 100))
     assert pace.places == 40
@@ -90,7 +90,7 @@ def test_a_busy_machine_is_no_slow_registry(least: float) -> None:
 
 def test_a_registry_that_became_slower_for_good_is_normal_again() -> None:
     """What it showed long ago is forgotten, and the places come back."""
-    pace = answered(Pace.at(40), 100.0, latency=0.5)
+    pace = answered(AimdLimit.at(40), 100.0, latency=0.5)
     for second in range(101, 130):
         pace = answered(pace, float(second), times=5, latency=7.0)
     assert pace.places < 40
@@ -110,10 +110,10 @@ def test_whatever_happens_the_places_stay_between_one_and_the_ceiling_and_come_b
     ceiling: int, events: list[tuple[bool, float, float, float | None]]
 ) -> None:
     """And when the trouble is over, so is the slowness: every pace gets to its ceiling."""
-    pace, now = Pace.at(ceiling), 100.0
+    pace, now = AimdLimit.at(ceiling), 100.0
     for congested, passed, took, latency in events:
         now += passed
-        pace = pace.after(Ended(now - took, congested, latency), now)
+        pace = pace.after(RequestEnd(now - took, congested, latency), now)
         assert 1 <= pace.places <= max(1, ceiling)
         assert pace.width >= 1
     pace = answered(replace(pace, latency=Latency()), now + 60, times=max(1, ceiling) ** 2 + 10)
@@ -122,7 +122,7 @@ def test_whatever_happens_the_places_stay_between_one_and_the_ceiling_and_come_b
 
 def steps(count: int, wish: float | None = None) -> list[float]:
     """Return the pauses of *count* refusals, one after the other."""
-    backoff, now, found = Backoff(), 0.0, list[float]()
+    backoff, now, found = RefusalBackoff(), 0.0, list[float]()
     for _ in range(count):
         backoff = backoff.after_refusal(now, now, wish)
         found.append(backoff.step)
@@ -138,7 +138,7 @@ def test_the_pauses_of_a_registry_that_refuses_grow() -> None:
 
 def test_one_wave_of_refusals_is_one_pause() -> None:
     """Forty that were under way make no pause of a minute."""
-    backoff = Backoff().after_refusal(10.0, 10.2, None)
+    backoff = RefusalBackoff().after_refusal(10.0, 10.2, None)
     for _ in range(40):
         backoff = backoff.after_refusal(10.1, 10.3, None)
     assert (backoff.step, backoff.paused_at, backoff.since) == (1.0, 10.2, 10.2)
@@ -146,12 +146,12 @@ def test_one_wave_of_refusals_is_one_pause() -> None:
 
 def test_what_gets_through_ends_the_growth() -> None:
     """If it began after the pause; what was under way before proves nothing."""
-    backoff = Backoff().after_refusal(10.0, 10.2, None)
+    backoff = RefusalBackoff().after_refusal(10.0, 10.2, None)
     assert backoff.after_success(10.1) == backoff
-    assert backoff.after_success(11.3) == Backoff()
+    assert backoff.after_success(11.3) == RefusalBackoff()
 
 
 def test_refusals_of_long_ago_are_forgotten() -> None:
     """A daemon that asks again after an hour begins with a short pause."""
-    old = Backoff(60.0, paused_at=100.0, since=1.0)
-    assert old.after_refusal(4000.0, 4000.0, None) == Backoff(1.0, 4000.0, 4000.0)
+    old = RefusalBackoff(60.0, paused_at=100.0, since=1.0)
+    assert old.after_refusal(4000.0, 4000.0, None) == RefusalBackoff(1.0, 4000.0, 4000.0)

@@ -4,7 +4,7 @@ from contextlib import suppress
 import pytest
 
 from image_syncer.errors import RegistryDown, Unavailable
-from image_syncer.registry.limits.limiter import Throttle
+from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Limits
 from support.clients import FakeTime, Told
@@ -20,7 +20,7 @@ async def settle() -> None:
 
 async def test_no_more_than_the_limit_go_on_at_once() -> None:
     """The second waits until the first is through."""
-    throttle, order = Throttle("registry.test", ONE, FakeTime().clock), list[str]()
+    throttle, order = HostLimiter("registry.test", ONE, FakeTime().clock), list[str]()
     leave = asyncio.Event()
 
     async def work(name: str) -> None:
@@ -39,14 +39,14 @@ async def test_no_more_than_the_limit_go_on_at_once() -> None:
 
 async def test_small_requests_pass_big_blobs() -> None:
     """Uploads, downloads and requests have places of their own, so none of them waits for another kind."""
-    throttle = Throttle("registry.test", ONE, FakeTime().clock)
+    throttle = HostLimiter("registry.test", ONE, FakeTime().clock)
     async with asyncio.timeout(1), throttle.upload(), throttle.download(), throttle.request():
         pass
 
 
 async def test_a_place_is_given_back_after_a_failure() -> None:
     """An exception or a cancelled task does not cost a place for ever."""
-    throttle = Throttle("registry.test", ONE, FakeTime().clock)
+    throttle = HostLimiter("registry.test", ONE, FakeTime().clock)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001), throttle.upload():
@@ -58,7 +58,7 @@ async def test_a_place_is_given_back_after_a_failure() -> None:
 async def test_a_pause_holds_everything_back() -> None:
     """After Retry-After nothing begins at this registry, whatever its kind."""
     time = FakeTime()
-    throttle = Throttle("registry.test", ONE, time.clock)
+    throttle = HostLimiter("registry.test", ONE, time.clock)
     throttle.pause(30)
     throttle.pause(10)  # A shorter one does not end it.
     async with throttle.request():
@@ -73,7 +73,10 @@ async def test_who_stood_in_the_queue_when_the_pause_began_waits_without_a_place
         waiting.append(seconds)
         await over.wait()
 
-    throttle, seconds = Throttle("registry.test", ONE, Clock(lambda: 100.0 if over.is_set() else 0.0, sleep=sleep)), 60
+    throttle, seconds = (
+        HostLimiter("registry.test", ONE, Clock(lambda: 100.0 if over.is_set() else 0.0, sleep=sleep)),
+        60,
+    )
     entered = asyncio.Event()
 
     async def late() -> None:
@@ -95,7 +98,7 @@ async def test_who_stood_in_the_queue_when_the_pause_began_waits_without_a_place
 async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
     """Whoever stood in the queue then fails without one, so that a daemon can go on when the registry is back."""
     time = FakeTime()
-    throttle, down = Throttle("registry.test", ONE, time.clock), Unavailable("no answer")
+    throttle, down = HostLimiter("registry.test", ONE, time.clock), Unavailable("no answer")
 
     async def late() -> None:
         with pytest.raises(RegistryDown):
@@ -118,7 +121,7 @@ async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
 def test_a_pause_is_told_once() -> None:
     """However many requests were refused; a later pause is another one, and a moment is none."""
     time, told = FakeTime(), Told()
-    throttle = Throttle("registry.test", ONE, time.clock, watcher=told)
+    throttle = HostLimiter("registry.test", ONE, time.clock, watcher=told)
     for seconds in (1.5, 14.0, 14.0, 20.0):
         throttle.pause(seconds)
     time.seconds += 21
@@ -128,7 +131,7 @@ def test_a_pause_is_told_once() -> None:
 
 async def test_a_small_blob_holds_no_transfer_s_place() -> None:
     """Nor a request's while it waits: those are for its requests. Their number is bounded all the same."""
-    throttle = Throttle("registry.test", Limits(requests_per_host=2, transfers=1), FakeTime().clock)
+    throttle = HostLimiter("registry.test", Limits(requests_per_host=2, transfers=1), FakeTime().clock)
     async with asyncio.timeout(1), throttle.upload(), throttle.upload(1024), throttle.request(), throttle.request():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01), throttle.upload(1024):
@@ -137,7 +140,7 @@ async def test_a_small_blob_holds_no_transfer_s_place() -> None:
 
 async def test_fewer_places_are_given_out_after_refusals() -> None:
     """Of the operation that was refused; the others keep theirs."""
-    throttle = Throttle("registry.test", Limits(requests_per_host=4, transfers=4), FakeTime().clock)
+    throttle = HostLimiter("registry.test", Limits(requests_per_host=4, transfers=4), FakeTime().clock)
     throttle.congested("upload", 999.0)
     assert [throttle.width(operation) for operation in ("request", "upload", "download")] == [4, 2, 4]
     async with asyncio.timeout(1), throttle.upload(), throttle.upload():

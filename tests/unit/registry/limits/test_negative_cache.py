@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from image_syncer.app import Options, Syncer
-from image_syncer.cache import process_memories
+from image_syncer.cache import in_memory
 from image_syncer.errors import InsecureConnection, StoreError, UnknownHost
 from image_syncer.oci import Repository
-from image_syncer.registry.limits.negative_cache import Barrier
+from image_syncer.registry.limits.negative_cache import NegativeCache
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry, faults
 from image_syncer.testing.images import single
@@ -48,7 +48,7 @@ async def mirrored(fake: FakeRegistry, target: str) -> list[CopyResult]:
     source = fake.repository("app")
     rules = [rule(f"v{number}", Repository(target, f"copy/{number}"), source=source) for number in range(IMAGES)]
     async with client(FakeTime(), limits=Options().limits) as registries:
-        syncer = Syncer(registries, Options(retries=1), process_memories(), rng=Random(1))
+        syncer = Syncer(registries, Options(retries=1), in_memory(), rng=Random(1))
         return list((await syncer.sync(rules)).results)
 
 
@@ -136,7 +136,7 @@ def fake_time() -> FakeTime:
 
 def test_one_failure_may_be_a_moments_mistake() -> None:
     """From the second one on it is believed, each time twice as long, up to a minute."""
-    barrier, believed = Barrier(), list[float]()
+    barrier, believed = NegativeCache(), list[float]()
     for number in range(8):
         barrier = barrier.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number, 100.0 * number)
         believed.append(barrier.until - 100.0 * number)
@@ -145,7 +145,7 @@ def test_one_failure_may_be_a_moments_mistake() -> None:
 
 def test_failures_of_one_moment_are_one() -> None:
     """However many looked at the same time."""
-    barrier = Barrier()
+    barrier = NegativeCache()
     for _ in range(30):
         barrier = barrier.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
     assert (barrier.failures, barrier.closed(2.0)) == (1, None)
@@ -157,7 +157,7 @@ def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureCon
     """An exception that is raised in many tasks would grow a traceback of all of them."""
     cause = OSError("why")
     failure.__cause__ = cause
-    barrier = Barrier().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
+    barrier = NegativeCache().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
     told = barrier.closed(2.0)
     assert isinstance(told, StoreError)
     assert told is not failure

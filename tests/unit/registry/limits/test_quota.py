@@ -4,7 +4,7 @@ from math import inf
 import pytest
 
 from image_syncer.registry.http.messages import Headers
-from image_syncer.registry.limits.quota import Allowance, Quota, read_quota
+from image_syncer.registry.limits.quota import Quota, QuotaState, read_quota
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 HUB = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600", "docker-ratelimit-source": "192.0.2.1"}
@@ -85,14 +85,14 @@ def test_when_it_is_worth_a_look(quota: Quota, seconds: float | None) -> None:
 
 def test_what_is_left_bounds_what_is_on_its_way() -> None:
     """So that none is refused: 32 readers and 3 pulls would make 29 refusals."""
-    assert Allowance().at_once == inf
-    assert Allowance().after_answer(Quota(3, 100, 60), 1, 1, counted=False).at_once == 3
-    assert Allowance().after_answer(EMPTY, 1, 1, counted=False).at_once == 1
+    assert QuotaState().at_once == inf
+    assert QuotaState().after_answer(Quota(3, 100, 60), 1, 1, counted=False).at_once == 3
+    assert QuotaState().after_answer(EMPTY, 1, 1, counted=False).at_once == 1
 
 
 def test_with_nothing_left_only_pulls_are_held_back() -> None:
     """Questions by HEAD and blobs of images that were begun are not counted; images that are unchanged are found so."""
-    allowance = Allowance().after_answer(EMPTY, 1, 1, counted=False)
+    allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False)
     assert allowance.hold(1, counted=True) == 900
     assert allowance.hold(1, counted=False) == 0
     assert allowance.hold(901, counted=True) == 0
@@ -100,22 +100,22 @@ def test_with_nothing_left_only_pulls_are_held_back() -> None:
 
 def test_after_a_refusal_nothing_is_asked() -> None:
     """Who goes on asking is shut out for longer."""
-    allowance = Allowance().after_refusal(EMPTY, None, 10)
+    allowance = QuotaState().after_refusal(EMPTY, None, 10)
     assert allowance.hold(10, counted=False) == allowance.hold(10, counted=True) == 900
-    assert Allowance().after_refusal(EMPTY, 5000, 10).hold(10, counted=False) == 5000
-    assert Allowance().after_refusal(Quota(0), None, 10).hold(10, counted=True) == 60
+    assert QuotaState().after_refusal(EMPTY, 5000, 10).hold(10, counted=False) == 5000
+    assert QuotaState().after_refusal(Quota(0), None, 10).hold(10, counted=True) == 60
 
 
 def test_an_answer_with_something_left_ends_it() -> None:
     """Also that to a HEAD: then the window has turned."""
-    allowance = Allowance().after_refusal(EMPTY, None, 10).after_answer(Quota(100, 100, 21_600), 20, 21, counted=False)
+    allowance = QuotaState().after_refusal(EMPTY, None, 10).after_answer(Quota(100, 100, 21_600), 20, 21, counted=False)
     assert allowance.hold(21, counted=True) == 0
     assert allowance.used_up_at is None
 
 
 def test_answers_may_come_in_another_order_than_they_were_made() -> None:
     """A HEAD that was answered before our latest pull was counted can not give one back; a later one can."""
-    allowance = Allowance().after_answer(Quota(4, 100, 60), 5, 6, counted=True)
+    allowance = QuotaState().after_answer(Quota(4, 100, 60), 5, 6, counted=True)
     assert allowance.after_answer(Quota(5, 100, 60), 5.5, 7, counted=False).at_once == 4
     assert allowance.after_answer(Quota(3, 100, 60), 5.5, 7, counted=False).at_once == 3
     assert allowance.after_answer(Quota(100, 100, 60), 6.5, 7, counted=False).at_once == 100
@@ -123,7 +123,7 @@ def test_answers_may_come_in_another_order_than_they_were_made() -> None:
 
 def test_looking_does_not_put_off_the_next_look() -> None:
     """HEADs go on, and say every time that nothing is left; after the look the next one is due a quarter later."""
-    allowance = Allowance().after_answer(EMPTY, 1, 1, counted=False).after_answer(EMPTY, 500, 500, counted=False)
+    allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False).after_answer(EMPTY, 500, 500, counted=False)
     assert allowance.hold(500, counted=True) == 401
     again = allowance.after_answer(EMPTY, 901, 902, counted=False)
     assert (again.hold(902, counted=True), again.used_up_at) == (900, 1)
@@ -131,4 +131,4 @@ def test_looking_does_not_put_off_the_next_look() -> None:
 
 def test_nothing_left_for_nobody_knows_how_long_is_found_out_by_a_refusal() -> None:
     """A number without a window is no reason to stop."""
-    assert Allowance().after_answer(Quota(0), 1, 1, counted=False).hold(1, counted=True) == 0
+    assert QuotaState().after_answer(Quota(0), 1, 1, counted=False).hold(1, counted=True) == 0
