@@ -6,7 +6,7 @@ for the whole run: a manifest that is already in a repository costs one request 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
@@ -123,14 +123,13 @@ class Copier:
     ) -> Collection[TargetProgress]:
         """Let *push* put the manifest *digest* into those targets where nobody else does; return which those were."""
         by_key = {(goal.repository, digest): goal for goal in alive(goals)}
-
-        async def work(keys: Sequence[_Key]) -> Mapping[_Key, Exception]:
-            mine = [by_key[key] for key in keys]
-            await push(mine)
-            return {key: failure for key in keys if (failure := by_key[key].failure) is not None}
-
-        seen = await self._manifests.see_to(by_key, work)
-        return {by_key[key] for key in seen.own}
+        claim = self._manifests.claim(by_key)
+        while claim.pending:
+            async with claim as mine:
+                if mine:
+                    await push([by_key[key] for key in mine])
+                claim.failures |= {key: failure for key in mine if (failure := by_key[key].failure) is not None}
+        return {by_key[key] for key in claim.own}
 
     async def _push_tree(
         self, image: SourceImage, raw: RawManifest, goals: Sequence[TargetProgress], *, depth: int
@@ -270,17 +269,17 @@ class Copier:
         """Make sure that the target repositories hold *blob*."""
         by_key = {(goal.repository, blob.digest): goal for goal in alive(goals)}
         content = SourceBlob(blob, image.origin, image.source, self._reader)
-
-        async def place(keys: Sequence[_Key]) -> Mapping[_Key, Exception]:
-            failures = await self._placement.place(content, [by_key[key] for key in keys])
-            return {key: failures[by_key[key]] for key in keys if by_key[key] in failures}
-
-        seen = await self._blobs.see_to(by_key, place)
+        claim = self._blobs.claim(by_key)
+        while claim.pending:
+            async with claim as mine:
+                if mine:
+                    failures = await self._placement.place(content, [by_key[key] for key in mine])
+                    claim.failures |= {key: failures[by_key[key]] for key in mine if by_key[key] in failures}
         for key, goal in by_key.items():
-            failure = seen.failures.get(key)
+            failure = claim.failures.get(key)
             if isinstance(failure, CopyFailed):
                 goal.failure = failure
-            elif key not in seen.own:
+            elif key not in claim.own:
                 goal.count(existing=blob.size or 0)
 
 
