@@ -206,7 +206,7 @@ def nested_indexes(street: Street) -> None:
     street.load(nested("deep", 6))
 
 
-@DOCUMENTS.add("a key that stands twice", Gets(reason="a key that stands twice; refused as ambiguous"))
+@DOCUMENTS.add("a duplicate key", Gets(reason="a duplicate key; refused as ambiguous"))
 def key_twice(street: Street) -> None:
     """One reader takes the first, another the last."""
     serve_manifest(street, document()[:-1] + b', "layers": []}')

@@ -1,12 +1,11 @@
 """Bodies from strangers as plain values: bounded in size, depth and number before they cost anything."""
 
 import base64
-import json
-import re
 from collections.abc import Mapping
-from typing import Final, Never, cast
+from typing import Final, cast
 from urllib.parse import parse_qsl
 
+from image_syncer.bounded_json import InvalidJson, read_json
 from image_syncer.events.notification import Malformed, Oversized
 from image_syncer.oci.media_type import essence
 
@@ -14,9 +13,6 @@ BODY_LIMIT: Final = 1024 * 1024
 DEPTH_LIMIT: Final = 32
 FIELDS_LIMIT: Final = 64
 FORM: Final = "application/x-www-form-urlencoded"
-
-# A quote that nothing closes is its own alternative: else each quote behind it would be searched to the end again.
-_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?P<open>[\[{])|(?P<close>[\]}])|(?P<unclosed>")', re.DOTALL)
 
 
 def parse_json(body: bytes) -> object:
@@ -26,14 +22,10 @@ def parse_json(body: bytes) -> object:
     All numbers are floats.
     """
     _check_size(body)
-    _check_depth(body)
     try:
-        text = body.decode("utf-8-sig")
-        return json.loads(text, parse_int=float, parse_constant=_refuse_constant)
-    except UnicodeDecodeError:
-        raise Malformed("not JSON: the text is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error.msg.rstrip(':')} at character {error.pos}") from None
+        return read_json(body, depth=DEPTH_LIMIT, strict=False)
+    except InvalidJson as error:
+        raise Malformed(str(error)) from None
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -123,17 +115,3 @@ def required_text(value: object, *path: str) -> str:
 def _check_size(body: bytes) -> None:
     if len(body) > BODY_LIMIT:
         raise Oversized(f"a body of {len(body)} bytes; at most {BODY_LIMIT} are read")
-
-
-def _check_depth(body: bytes) -> None:
-    depth = 0
-    for match in _STRUCTURE.finditer(body):
-        if match["unclosed"]:
-            raise Malformed("not JSON: a string that does not end")
-        depth += bool(match["open"]) - bool(match["close"])
-        if depth > DEPTH_LIMIT:
-            raise Malformed(f"nested deeper than {DEPTH_LIMIT} levels")
-
-
-def _refuse_constant(name: str) -> Never:
-    raise Malformed(f"not JSON: {name} is no number")

@@ -44,7 +44,7 @@ def test_oddities_that_senders_have_are_read() -> None:
 def test_an_endless_string_is_found_at_once() -> None:
     """A million escaped quotes do not cost a million searches."""
     started = time.perf_counter()
-    with pytest.raises(Malformed, match="does not end"):
+    with pytest.raises(Malformed, match="Unterminated string starting at character 0"):
         parse_json(b'"' + b'\\"' * 500_000)
     assert time.perf_counter() - started < 1
 

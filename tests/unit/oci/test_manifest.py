@@ -121,7 +121,7 @@ def test_what_a_descriptor_promises_has_a_limit() -> None:
 def test_keys_that_readers_could_take_for_each_other_are_refused() -> None:
     """Twice, or only in another case: Go takes the last of them, we would take another."""
     twice = json.dumps(IMAGE)[:-1] + ', "layers": []}'
-    with pytest.raises(ProtocolError, match="a key that stands twice"):
+    with pytest.raises(ProtocolError, match="a duplicate key"):
         RawManifest.of(twice.encode(), types.OCI_MANIFEST)
     with pytest.raises(ProtocolError, match="a key 'Layers'"):
         raw({**IMAGE, "Layers": []}, types.OCI_MANIFEST)

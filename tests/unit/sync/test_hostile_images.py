@@ -81,4 +81,4 @@ async def test_half_a_character_does_not_stop_a_filter(stores: MemoryStores, run
     store.tags["v1"] = digest
     result = (await run(rule("v1", platforms=PlatformFilter.parse(["linux"], ["amd64"]))))[f"{TARGET}:v1"]
     assert (result.outcome, result.side) == (Outcome.FAILED, "source")
-    assert "half a character; refused as ambiguous" in (result.reason or "")
+    assert "a lone surrogate; refused as ambiguous" in (result.reason or "")
