@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Container, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from image_syncer.errors import (
-    Denied,
     InvalidReference,
     Postponed,
     RateLimited,
     Side,
     StoreError,
-    Unauthorized,
     Unavailable,
 )
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
@@ -27,13 +25,16 @@ from image_syncer.registry.http.transport import ConnectionRefused, HandshakeBro
 from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.limits.limiter import HostLimiter, Operation
 from image_syncer.registry.limits.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
-from image_syncer.registry.limits.retry import Retrying
+from image_syncer.registry.limits.retry import RetryAttempts, Retrying
 from image_syncer.registry.login_rotation import Login, LoginPool
 from image_syncer.registry.quirks import LearntProfile
 from image_syncer.registry.settings import Limits
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 _CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no answer at all.
+Slot = Literal["request", "upload"]
+"""Which slot a request runs in: one of its own, or the upload slot that its caller holds."""
+
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -67,81 +68,67 @@ class RegistryClient:
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
         self.probing = asyncio.Lock()
 
-    async def call(
-        self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None
+    async def request(
+        self,
+        call: Call,
+        asked: Asked,
+        *,
+        expect: Container[int],
+        retry: bool = True,
+        slot: Slot = "request",
+        limit_bytes: int | None = None,
     ) -> BufferedResponse:
-        """Return the answer to *call*, which must be safe to repeat: it is retried as the policy says.
+        """Return the response to *call*, sent with each login in turn until one has access.
 
-        *limit_bytes* bounds the content (`TooLarge`); None means that it is of no interest.
+        With *retry* it is repeated as the policy says, so *call* must be safe to repeat. *slot* "request" takes a
+        request slot for each attempt; "upload" means that the caller holds an upload slot. *limit_bytes* bounds the
+        content (`TooLarge`); None discards it.
         """
-        return await self.retrying.run(lambda _: self.once(call, asked, expect=expect, limit_bytes=limit_bytes))
-
-    async def once(
-        self, call: Call, asked: Asked, *, expect: Container[int], limit_bytes: int | None = None
-    ) -> BufferedResponse:
-        """Return the answer to *call*, tried once with each login that is needed, in a request's place."""
-        counted = call.is_counted
+        attempts = RetryAttempts(self.retrying)
         while True:
-            entry = self.entries.ready(call) or await self.entries.wait(call)
-            entry.counted += counted
+            login = self.entries.ready(call) or await self.entries.wait(call)
             try:
-                async with self.throttle.request():
-                    return await self._read(entry, call, asked, expect, limit_bytes)
-            except (Unauthorized, Denied) as refusal:
-                if not self.entries.reject(entry, call, refusal):
+                with self.entries.in_flight(login, call):
+                    async with self.throttle.request() if slot == "request" else nullcontext():
+                        response = await self._open(login, call, asked, expect, slot)
+                        return await self._read(call, response, limit_bytes)
+            except StoreError as error:
+                if self.entries.reject(login, call, error):
+                    continue
+                if not retry:
                     raise
-            finally:
-                if counted:
-                    entry.counted -= 1
-                    self.entries.wake_waiters()
-
-    async def send(self, call: Call, asked: Asked, *, expect: Container[int]) -> BufferedResponse:
-        """Return the answer to *call*, tried once, by whoever holds an upload's place; of its content nothing."""
-        while True:
-            entry = self.entries.ready(call) or await self.entries.wait(call)
-            try:
-                return await self._read(entry, call, asked, expect, None, "upload")
-            except (Unauthorized, Denied) as refusal:
-                if not self.entries.reject(entry, call, refusal):
-                    raise
+                await attempts.rest(error)  # Holds no slot.
 
     @asynccontextmanager
     async def download(self, call: Call, asked: Asked, *, expect: Container[int]) -> AsyncGenerator[Response]:
-        """Open the answer to *call* for streaming, in a download's place; opening is retried, reading is not."""
-
-        async def attempt(_: int) -> tuple[Response, AsyncExitStack]:
-            entry = self.entries.ready(call) or await self.entries.wait(call)
-            try:
-                async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self.throttle.download())
-                    response = await self._open(entry, call, asked, expect, "download")
-                    await stack.enter_async_context(released(response))
-                    return response, stack.pop_all()
-            except (Unauthorized, Denied) as refusal:
-                if not self.entries.reject(entry, call, refusal):
-                    raise
-            return await attempt(0)
-
-        response, stack = await self.retrying.run(attempt)
+        """Open the response to *call* for streaming, in a download slot; opening is retried, reading is not."""
+        response, stack = await self._open_download(call, asked, expect)
         async with stack:
             yield response
 
-    async def _read(
-        self,
-        entry: Login,
-        call: Call,
-        asked: Asked,
-        expect: Container[int],
-        limit_bytes: int | None,
-        operation: Operation = "request",
-    ) -> BufferedResponse:
-        response = await self._open(entry, call, asked, expect, operation)
+    async def _open_download(self, call: Call, asked: Asked, expect: Container[int]) -> tuple[Response, AsyncExitStack]:
+        """Return the response to *call*, and the stack that releases it and its slot."""
+        attempts = RetryAttempts(self.retrying)
+        while True:
+            login = self.entries.ready(call) or await self.entries.wait(call)
+            try:
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(self.throttle.download())
+                    response = await self._open(login, call, asked, expect, "download")
+                    await stack.enter_async_context(released(response))
+                    return response, stack.pop_all()
+            except StoreError as error:
+                if not self.entries.reject(login, call, error):
+                    await attempts.rest(error)
+
+    async def _read(self, call: Call, response: Response, limit_bytes: int | None) -> BufferedResponse:
+        """Read and release *response*; without *limit_bytes* its content is empty."""
         content, failed = b"", True
         try:
             if limit_bytes is not None:
                 content = await response.read(limit_bytes)
             elif call.method != "HEAD":
-                await self._beginning(response)  # Of no interest, but then the connection serves again.
+                await self._beginning(response)  # Discarded, but the connection can then be reused.
             failed = False
         finally:
             await response.release(failed=failed)

@@ -1,7 +1,7 @@
 """One registry: how it is reached, settled once, and every request to it with the right that it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -115,7 +115,8 @@ class HostConnection:
         url = _absolute(base, call.target)
         own = origin_of(url) == base
         grant = await self._auth.grant(call.scopes, call.side) if own else None
-        response = await self._follow(call, url, grant)
+        request = Request(call.method, url, call.headers, call.body)
+        response = await self._send(request, call.side, grant, follow=call.follow)
         if response.status < HTTPStatus.BAD_REQUEST or not own or origin_of(response.url) != base:
             return response
         challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
@@ -128,7 +129,8 @@ class HostConnection:
                 await self._ping(base, call.side)  # Harbor: the right challenge comes only without Authorization.
                 challenge = None
         self._auth.learn(challenge, response.url, call.scopes)
-        return await self._follow(call, url, await self._auth.grant(call.scopes, call.side))
+        grant = await self._auth.grant(call.scopes, call.side)
+        return await self._send(request, call.side, grant, follow=call.follow)
 
     async def resolve(self, base: str, location: str) -> str:
         """Return what *location*, handed out in the answer from *base*, means (RFC 3986); its query is untouched.
@@ -137,38 +139,34 @@ class HostConnection:
         """
         return join(base, location)
 
-    async def _follow(self, call: Call, url: str, grant: Token | None) -> Response:
-        """Return the answer from *url*, or from where its redirects lead; *grant* goes to the first origin alone."""
-        origin = first = origin_of(url)
+    async def _send(
+        self, request: Request, side: Side, grant: Token | None = None, *, follow: bool = False
+    ) -> Response:
+        """Return the response to *request*, or with *follow* the one that its redirects lead to.
+
+        *grant* goes to the first origin alone. A request is counted for *side* once it may have reached a registry.
+        """
+        origin = first = origin_of(request.url)
+        hop = request
         for _ in range(self._transport.limits.redirects + 1):
-            headers = dict(call.headers)
             if grant is not None and origin == first:
-                headers["Authorization"] = grant.header
-            response = await self._ask(Request(call.method, url, headers, call.body), origin, call.side)
+                hop = replace(hop, headers={**request.headers, "Authorization": grant.header})
+            policy = self._policy(origin)
+            try:
+                response = await self._transport.ask(hop, tls=policy, reach=self._reach(origin, policy))
+            except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
+                raise  # It got no further than the handshake: no registry has seen a request.
+            except BaseException:
+                self._counter(side)
+                raise
+            self._counter(side)
             location = response.headers.get("Location")
-            if not call.follow or response.status not in _REDIRECTS or location is None:
+            if not follow or response.status not in _REDIRECTS or location is None:
                 return response
             await response.release(failed=False)
-            url = join(url, location)
-            origin = origin_of(url)
-        raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {call}")
-
-    async def _send(self, request: Request, side: Side) -> Response:
-        """Return the answer to *request*, wherever that leads, for *side*."""
-        return await self._ask(request, origin_of(request.url), side)
-
-    async def _ask(self, request: Request, origin: Origin, side: Side) -> Response:
-        """Return the answer to *request*, which is counted once it may have reached a registry."""
-        policy = self._policy(origin)
-        try:
-            response = await self._transport.ask(request, tls=policy, reach=self._reach(origin, policy))
-        except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
-            raise  # It got no further than the handshake: no registry has seen a request.
-        except BaseException:
-            self._counter(side)
-            raise
-        self._counter(side)
-        return response
+            hop = replace(request, url=join(hop.url, location))
+            origin = origin_of(hop.url)
+        raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {request}")
 
     def _reach(self, origin: Origin, policy: TlsPolicy) -> AddressPolicy:
         """Return which addresses *origin* may have; other hosts than the registry's own are named by itself."""

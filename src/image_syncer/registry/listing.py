@@ -78,7 +78,7 @@ async def _page(conversation: RepositoryRequests, target: str) -> BufferedRespon
     asked = conversation.asked(f"tags of {conversation.repository}")
     # Nothing is asked of the content type: ECR says text/plain.
     call = conversation.call("GET", target)
-    return await endpoint.call(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
+    return await endpoint.request(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
 
 
 async def _following(answer: BufferedResponse, conversation: RepositoryRequests) -> str | None:

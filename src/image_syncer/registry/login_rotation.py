@@ -1,6 +1,7 @@
 """The logins of one registry, used in turn, and what is left of the quota of each."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -114,9 +115,18 @@ class LoginPool:
         """Learn that a request of *entry* was refused because nothing is left of its quota."""
         entry.allowance = entry.allowance.after_refusal(quota, wish, self._reception.clock.monotonic())
 
-    def wake_waiters(self) -> None:
-        """Let others look again: a counted request has ended."""
-        self._reception.rests.wake(self)
+    def in_flight(self, entry: Login, call: Call) -> AbstractContextManager[None]:
+        """Count *call* as in flight with *entry*, where a quota counts it; wake waiters when it has finished."""
+        return self._counted(entry) if call.is_counted else nullcontext()
+
+    @contextmanager
+    def _counted(self, entry: Login) -> Generator[None]:
+        entry.counted += 1
+        try:
+            yield
+        finally:
+            entry.counted -= 1
+            self._reception.rests.wake(self)
 
     def reject(self, entry: Login, call: Call, refusal: StoreError) -> bool:
         """Learn that *entry* was not let in with *call*; return whether another one may be."""

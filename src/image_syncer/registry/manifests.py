@@ -39,7 +39,7 @@ class Manifests:
         """
         reference = self._conversation.reference(identifier)
         call = self._conversation.call("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
-        answer = await self._endpoint.call(call, self._conversation.asked(reference), expect=_HEAD_STATUSES)
+        answer = await self._endpoint.request(call, self._conversation.asked(reference), expect=_HEAD_STATUSES)
         described = _described(answer, reference)
         return described if described is not None else (await self.get(identifier)).descriptor
 
@@ -50,7 +50,9 @@ class Manifests:
         asked = self._conversation.asked(reference)
 
         async def read(_: int) -> RawManifest:
-            answer = await self._endpoint.once(call, asked, expect={200}, limit_bytes=MANIFEST_LIMIT_BYTES)
+            answer = await self._endpoint.request(
+                call, asked, expect={200}, limit_bytes=MANIFEST_LIMIT_BYTES, retry=False
+            )
             return _read(answer, reference)
 
         return await self._endpoint.retrying.run(read)
@@ -62,7 +64,7 @@ class Manifests:
         call = self._conversation.call("PUT", self._path(reference), headers=headers, body=manifest.content)
         asked = self._conversation.asked(reference, manifest=True)
         try:
-            answer = await self._endpoint.call(call, asked, expect=_PUT_STATUSES)
+            answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
         except TagImmutable:
             if await self._holds(manifest, identifier):
                 return  # An earlier try got through and its answer did not, or somebody else was faster.
@@ -98,7 +100,7 @@ class Manifests:
         call = self._conversation.call("PUT", target, headers=headers, body=manifest.content)
         asked, quirks = self._conversation.asked(reference, manifest=True), self._endpoint.profile
         try:
-            answer = await self._endpoint.call(call, asked, expect=_PUT_STATUSES)
+            answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
         except (TagImmutable, MissingContent):
             return frozenset()
         except StoreError as error:

@@ -31,7 +31,7 @@ class Blobs:
         """Whether the repository holds *blob*: one HEAD."""
         call = self._conversation.call("HEAD", self._conversation.blob_path(blob), follow=True)
         asked = self._conversation.asked_blob(blob)
-        return (await self._endpoint.call(call, asked, expect={200, 404})).status == HTTPStatus.OK
+        return (await self._endpoint.request(call, asked, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
     async def open(
@@ -63,7 +63,7 @@ class Blobs:
     async def _read(self, blob: Descriptor, asked: Asked) -> AsyncGenerator[Chunk]:
         call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
         try:
-            answer = await self._endpoint.call(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
+            answer = await self._endpoint.request(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
         except TooLarge as error:
             raise ContentMismatch(
                 f"{asked.what}: the registry sends more than its size", status=error.status
@@ -81,7 +81,7 @@ class Blobs:
         call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"))
         asked = self._conversation.asked_blob(blob, upload=True)
         try:
-            answer = await self._endpoint.call(call, asked, expect={201, 202})
+            answer = await self._endpoint.request(call, asked, expect={201, 202})
             if answer.status == HTTPStatus.CREATED:
                 return answer.digest in {None, blob.digest}
             self._sessions.keep(blob.digest, await session_of(self._conversation, answer, asked.what))

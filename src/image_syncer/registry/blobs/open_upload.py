@@ -69,7 +69,7 @@ class OpenUpload:
         session = self._sessions.take(self._blob.digest)
         if session is None:
             call = self._conversation.call("POST", self._conversation.path("blobs/uploads/"), headers=headers)
-            answer = await self._conversation.endpoint.once(call, self._asked, expect={202})
+            answer = await self._conversation.endpoint.request(call, self._asked, expect={202}, retry=False)
             session = await session_of(self._conversation, answer, self._asked.what)
         return self.record(session)
 
@@ -121,12 +121,12 @@ class OpenUpload:
         call = self._conversation.call("DELETE", session.location)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._conversation.endpoint.once(call, self._asked, expect={204, 202, 200})
+                await self._conversation.endpoint.request(call, self._asked, expect={204, 202, 200}, retry=False)
 
     async def _progress(self, session: UploadSession, headers: Mapping[str, str]) -> BufferedResponse | None:
         call = self._conversation.call("GET", session.location, headers=headers)
         try:
-            answer = await self._conversation.endpoint.once(call, self._asked, expect={204, 202, 200})
+            answer = await self._conversation.endpoint.request(call, self._asked, expect={204, 202, 200}, retry=False)
         except Postponed as error:
             self._doubts += self._is_unproved
             if error.status in _LOST or self._doubts > 1:

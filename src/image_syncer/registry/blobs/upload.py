@@ -231,9 +231,9 @@ class BlobUpload:
 
     async def _send(self, call: Call, *, expect: Container[int]) -> BufferedResponse:
         """Send *call* in the upload's place that we hold, or in a request's place where the blob is small."""
-        send = self._endpoint.once if self._small else self._endpoint.send
+        slot = "request" if self._small else "upload"
         try:
-            return await send(call, self._asked, expect=expect)
+            return await self._endpoint.request(call, self._asked, expect=expect, retry=False, slot=slot)
         except NotFound as error:
             if not self._goes_on or error.code == "NAME_UNKNOWN":
                 raise
@@ -250,7 +250,9 @@ class BlobUpload:
 
     async def _is_there(self) -> bool:
         call = self._conversation.call("HEAD", self._conversation.blob_path(self._blob), follow=True)
-        answer = await self._endpoint.once(call, self._conversation.asked_blob(self._blob), expect={200, 404})
+        answer = await self._endpoint.request(
+            call, self._conversation.asked_blob(self._blob), expect={200, 404}, retry=False
+        )
         return answer.status == HTTPStatus.OK
 
     async def _after_failure(self, error: StoreError) -> StoreError:
