@@ -134,5 +134,7 @@ set_up() {
   settle_home
   find_uv || install_uv
   say "Python packages: into .venv, as uv.lock has them"
+  # The tools are scripts beside each other, and share their servers with the tests.
+  export PYTHONPATH="$ROOT/tests:$ROOT/tools"
   "$UV" sync --frozen --quiet || fail "the Python packages could not be installed; is there a network, and Python 3.11 or newer?"
 }

@@ -11,12 +11,12 @@ import pytest
 import trustme
 
 from image_syncer.testing import FakeRegistry
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.rabbitmq import RabbitMQ
-from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
-from image_syncer.testing.skopeo import Skopeo
 from image_syncer.testing.token_server import TokenServer
+from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
 from support.places import ACCOUNTS, PASSWORD, USER
+from support.postgres import Postgres
+from support.rabbitmq import RabbitMQ
+from support.skopeo import Skopeo
 
 
 @pytest.hookimpl(trylast=True)

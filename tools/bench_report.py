@@ -16,7 +16,7 @@ import growth
 from bench_figures import Measured, Start
 from bench_site import storage_parent
 from growth import Grown
-from image_syncer.testing.slow_line import FAR
+from support.slow_line import FAR
 
 _MIB = 1024 * 1024
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from bench_figures import Measured, Run, Statistics
 from bench_site import Ground, PrivateCa, Site
-from image_syncer.testing.slow_line import FAR, RelayLine
 from lab import clean_environment, measure, refuses
 from seeding import Seeder
+from support.slow_line import FAR, RelayLine
 from workloads import Ends, Job, Workload
 
 _LONG_SECONDS = 20.0

@@ -10,8 +10,8 @@ from ssl import SSLContext, create_default_context
 
 import trustme
 
-from image_syncer.testing.servers import DockerProfile, DockerRegistry, TlsFiles
-from image_syncer.testing.slow_line import RelayLine, SlowLine
+from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
+from support.slow_line import RelayLine, SlowLine
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only asked how much room there is
 _ROOM_BYTES = 8 * 1024**3  # Two registries and what programs write, several times over.

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.request_log import RequestLog
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.skopeo import Skopeo
 from lab import clean_environment, our_command, stop_on_signals
 from requests_table import RunRequests, budget_problems, requests_table
 from seeding import Seeder
 from shelf import shelves
+from support.docker_registry import DockerRegistry
+from support.skopeo import Skopeo
 
 _RUN_SECONDS = 300.0
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from image_syncer.testing.subprocess_helper import HelperProcess
 from lab import Cost, clean_environment, measure, our_command
+from support.subprocess_helper import HelperProcess
 
 _MIB = 1024 * 1024
 _REPOSITORY = "bench/many"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_syncer.testing.skopeo import skopeo_environment
+from support.skopeo import skopeo_environment
 
 _LONGEST_SECONDS = 1800.0
 

@@ -2,7 +2,7 @@
 
 python tag_server.py TAGS KNOWN     It lists t0, t1, ... in every repository, and answers HEAD for each if KNOWN is 1.
 
-Started by growth.py as a `Child`. It answers pipelined requests in their order, as HTTP/1.1 wants it.
+Started by growth.py as a `HelperProcess`. It answers pipelined requests in their order, as HTTP/1.1 wants it.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
 from support.stress import stress
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -4,8 +4,8 @@ import time
 
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
-from image_syncer.testing.slow_line import RelayLine, SlowLine
 from support.command_line import CommandLine, wait_until
+from support.slow_line import RelayLine, SlowLine
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB

@@ -14,10 +14,10 @@ import pytest
 from image_syncer.errors import CopyFailed, Denied
 from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobStatus, JobView, open_jobs
 from image_syncer.oci import Digest
-from image_syncer.testing.postgres import PASSWORD, Postgres
-from image_syncer.testing.servers import free_port
 from jobs.workbench import SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 from support.command_line import CommandLine, Done
+from support.ports import free_port
+from support.postgres import PASSWORD, Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from image_syncer.testing import Account, Accounts, FakeRegistry, Profile
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import free_port
 from support.command_line import CommandLine, Done, wait_until
+from support.ports import free_port
 from support.sites import Site, native_file, run_site
 
 AUTH_FILE = "secret-of-the-auth-file-1"

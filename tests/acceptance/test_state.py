@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from image_syncer.testing.images import Image, multi
-from image_syncer.testing.servers import DockerRegistry
 from support.command_line import CommandLine, Done
+from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.testing import FakeRegistry, profiles
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
 from support.fakes import FAKES, place_at
 from support.places import ACCOUNTS, Place, memory_place, registry_place
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from image_syncer.testing.servers import free_port
+from support.ports import free_port
 from support.sites import TOKEN, Reply, Site, native_file, run_site
 from unit.events.payloads import HARBOR, HARBOR_DATA, SAMPLES
 

@@ -13,8 +13,9 @@ import pytest
 from image_syncer.events import DIALECTS
 from image_syncer.testing import Image
 from image_syncer.testing.images import multi
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 from support.registry_http import Peer
 from support.senders import Address, Header, Login, Message, Proof, Signature, as_configured, proven, retold
 from support.sites import Reply, Site, native_file, run_site

@@ -2,8 +2,8 @@
 
 import pytest
 
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
+from support.postgres import Postgres
 from support.stress import stress
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

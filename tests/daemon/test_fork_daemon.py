@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import run_daemon, running, wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

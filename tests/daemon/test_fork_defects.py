@@ -18,8 +18,9 @@ import pytest
 
 from daemon.test_fork_daemon import LOGIN, ask, hook, write_files
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import answers, run_daemon, running, wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

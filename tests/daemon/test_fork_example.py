@@ -11,9 +11,10 @@ import pytest
 
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import LINUX_AMD64, LINUX_ARM64, multi
-from image_syncer.testing.servers import DockerProfile, DockerRegistry, free_port
-from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from support.daemons import run_daemon, wait_for
+from support.docker_registry import DockerProfile, DockerRegistry
+from support.ports import free_port
+from support.skopeo import Skopeo, SkopeoFailed
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

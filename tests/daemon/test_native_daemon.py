@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import answers, run_daemon, wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 from support.registry_http import Peer
 
 TOKEN = {"Authorization": "Bearer a-token-that-is-long-enough-for-everybody"}

@@ -7,10 +7,11 @@ import pytest
 
 from daemon.test_fork_daemon import ask
 from image_syncer.testing.images import single
-from image_syncer.testing.rabbitmq import PASSWORD, USER, RabbitMQ
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import run_daemon, wait_for
-from support.rabbitmq import channel_to, make_queue, publish, waiting
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.rabbitmq import PASSWORD, USER, RabbitMQ
+from support.rabbitmq_queues import channel_to, make_queue, publish, waiting
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

@@ -10,11 +10,12 @@ import pytest
 
 from image_syncer.testing import FakeRegistry, Image
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.servers import DockerProfile, DockerRegistry, Notifications, free_port
-from image_syncer.testing.skopeo import Skopeo
 from support.daemons import wait_for
+from support.docker_registry import DockerProfile, DockerRegistry, Notifications
+from support.ports import free_port
 from support.registry_http import Peer
 from support.sites import Site, native_file, run_site
+from support.skopeo import Skopeo
 
 pytestmark = pytest.mark.real
 

@@ -11,8 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import answers, run_daemon, wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

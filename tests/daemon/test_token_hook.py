@@ -8,10 +8,11 @@ from urllib.error import HTTPError
 import pytest
 
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import DockerRegistry, free_port
 from image_syncer.testing.threads import open_in_thread
 from support.daemons import run_daemon, wait_for
+from support.docker_registry import DockerRegistry
 from support.issuers import KEYS, open_issuer
+from support.ports import free_port
 from support.registry_http import Peer
 from unit.events.payloads import pubsub
 

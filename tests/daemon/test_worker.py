@@ -8,9 +8,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from image_syncer.testing.images import single
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.servers import DockerRegistry, free_port
 from support.daemons import run_daemon, running, wait_for
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.postgres import Postgres
 from support.registry_http import Peer
 
 IMAGES = 40

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from image_syncer.testing import Blob, FakeRegistry, Image, Profile, faults, profiles
-from image_syncer.testing.cut_line import CutLine
 from image_syncer.testing.images import single
-from image_syncer.testing.relay import RelayLine
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.slow_line import SlowLine
 from support.command_line import CommandLine
+from support.cut_line import CutLine
+from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
+from support.relay import RelayLine
+from support.slow_line import SlowLine
 from support.syncs import sync_files
 
 MIB = 1024 * 1024

@@ -9,7 +9,7 @@ import pytest
 
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import Image, files_layer, multi, single
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
 from support.syncs import sync_files
 

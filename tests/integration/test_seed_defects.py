@@ -18,9 +18,9 @@ from image_syncer.sync.result import Outcome
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.artifact_kinds import twenty_kinds
 from image_syncer.testing.images import ODD, index, multi, nested, sharing, single, zero_layers
-from image_syncer.testing.servers import DockerProfile, DockerRegistry
-from image_syncer.testing.skopeo import Skopeo
+from support.docker_registry import DockerProfile, DockerRegistry
 from support.registry_http import Peer
+from support.skopeo import Skopeo
 from support.syncs import by_target, sync_files
 
 pytestmark = pytest.mark.real

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.jobs import JobQueue, open_jobs
-from image_syncer.testing.postgres import Postgres
+from support.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

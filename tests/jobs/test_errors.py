@@ -17,9 +17,9 @@ from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.worker import Supervisor
-from image_syncer.testing.postgres import Postgres
 from jobs.processes import running, said
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
+from support.postgres import Postgres
 
 _IMPATIENT = StoreOptions(busy=0.1, patience=0.0)
 _PATIENT = StoreOptions(busy=0.3, patience=30.0)

@@ -20,8 +20,8 @@ from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
-from image_syncer.testing.postgres import Postgres
 from jobs.workbench import QUICK, Hands, eventually, wanted, working
+from support.postgres import Postgres
 
 
 def test_sqlite_plays_or_refuses_every_query_of_the_pinned_procrastinate() -> None:

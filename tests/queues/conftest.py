@@ -7,9 +7,9 @@ import pytest
 from aio_pika.abc import AbstractChannel
 
 from image_syncer.state import open_state
-from image_syncer.testing.rabbitmq import RabbitMQ
 from queues.listening import Desk, make_desk
-from support.rabbitmq import channel_to
+from support.rabbitmq import RabbitMQ
+from support.rabbitmq_queues import channel_to
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from aio_pika.abc import AbstractChannel
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.state import open_state
-from image_syncer.testing.rabbitmq import READER, RabbitMQ
 from queues.listening import Desk, has, listening, logged_as, make_desk, until
-from support.rabbitmq import make_queue, publish, take, waiting
+from support.rabbitmq import READER, RabbitMQ
+from support.rabbitmq_queues import make_queue, publish, take, waiting
 
 pytestmark = pytest.mark.real
 

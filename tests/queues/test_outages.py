@@ -9,11 +9,11 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from image_syncer.testing.rabbitmq import PASSWORD, RabbitMQ
-from image_syncer.testing.servers import free_port
 from queues.listening import Desk, listening, logged_as, until
 from queues.test_listening import has, message, settings
-from support.rabbitmq import channel_to, make_queue, publish, waiting
+from support.ports import free_port
+from support.rabbitmq import PASSWORD, RabbitMQ
+from support.rabbitmq_queues import channel_to, make_queue, publish, waiting
 
 pytestmark = pytest.mark.real
 

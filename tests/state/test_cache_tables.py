@@ -9,8 +9,8 @@ from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.roles import Confirmed, UploadCheckpoint
-from image_syncer.testing.postgres import Postgres
 from state.hints import HERE, blob, digest, shelf
+from support.postgres import Postgres
 
 THERE = Repository("target.test", "mirror/other")
 ELSEWHERE = Repository("elsewhere.test:5000", "app")

@@ -19,7 +19,7 @@ from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable,
 from image_syncer.state.database_url import parse_place
 from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
-from image_syncer.testing.postgres import PASSWORD, Postgres
+from support.postgres import PASSWORD, Postgres
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 EVENT = NewEvent("harbor", "harbor.test/team/app", "1")

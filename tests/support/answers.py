@@ -6,7 +6,7 @@ import aiohttp
 
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.artifact_kinds import twenty_kinds
-from image_syncer.testing.skopeo import Skopeo
+from support.skopeo import Skopeo
 
 
 async def code_of(response: aiohttp.ClientResponse) -> tuple[int, str]:

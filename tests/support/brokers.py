@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from image_syncer.testing.servers import free_port
+from support.ports import free_port
 
 PASSWORD = "p@ss-word"
 _START_SECONDS = 30.0  # Kafka is slow, and so is a busy machine.

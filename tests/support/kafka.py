@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from confluent_kafka import Producer
 
 from image_syncer.config.model import QueueKind
-from image_syncer.testing.servers import free_port
 from support.brokers import PASSWORD, Server
+from support.ports import free_port
 
 _LOGIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 _FILE: Final = """

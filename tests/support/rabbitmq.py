@@ -1,52 +1,160 @@
-"""What tests do with a RabbitMQ node: declare, publish and look."""
+"""A RabbitMQ node of the tests' own: temporary, on free loopback ports, with its own epmd, stopped by its pids."""
 
-import secrets
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Final
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
 
-from aio_pika import DeliveryMode, Message, connect
-from aio_pika.abc import AbstractChannel
-from pamqp.common import FieldValue
+from support.ports import free_port
+from support.server_home import ServerHome, end
 
-from image_syncer.testing.rabbitmq import RabbitMQ
-
-_EXCHANGE: Final = "amq.direct"  # It exists on every node, and takes dead letters as well as any.
-
-
-@asynccontextmanager
-async def channel_to(node: RabbitMQ) -> AsyncGenerator[AbstractChannel]:
-    """A channel of the tests' own, to declare, publish and look."""
-    async with await connect(node.url()) as connection, connection.channel() as channel:
-        yield channel
-
-
-async def make_queue(channel: AbstractChannel, name: str = "", *, dead_letters: str | None = None) -> str:
-    """Return the name of a new durable queue; what it rejects goes to the queue *dead_letters*, made too."""
-    name = name or f"q{secrets.token_hex(6)}"
-    arguments: dict[str, FieldValue] = {}
-    if dead_letters is not None:
-        arguments = {"x-dead-letter-exchange": _EXCHANGE, "x-dead-letter-routing-key": dead_letters}
-        graveyard = await channel.declare_queue(dead_letters, durable=True)
-        await graveyard.bind(_EXCHANGE, dead_letters)
-    await channel.declare_queue(name, durable=True, arguments=arguments)
-    return name
+USER: Final = "guest"
+READER: Final = "reader"
+PASSWORD: Final = "p@ss/w%rd:?#"
+_COOKIE: Final = "-setcookie image-syncer"
+_START_SECONDS: Final = 60
 
 
-async def publish(channel: AbstractChannel, queue: str, *bodies: bytes) -> None:
-    """Send *bodies*; it returns once the node has each of them on its disk."""
-    for body in bodies:
-        message = Message(body, delivery_mode=DeliveryMode.PERSISTENT, content_type="application/json")
-        await channel.default_exchange.publish(message, queue)
+class RabbitMQ:
+    """A node that lives as long as the `with` block; `stop` and `start` play a restart, which keeps what is durable."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        """*certificate*: the directory with `server.pem` and `server.key` for TLS; None: it speaks none."""
+        self._certificate = certificate
+        self._home = ServerHome("rabbitmq", "nobody")
+        self._epmd_port = free_port()
+        self._port = free_port()
+        self._tls_port = free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether the server's programs are here."""
+        return _program("rabbitmq-server") is not None and shutil.which("epmd") is not None
+
+    def __enter__(self) -> Self:
+        tls_port = None
+        if self._certificate is not None:
+            tls_port = self._tls_port
+            for name in ("server.pem", "server.key"):
+                self._home.take(self._certificate / name)
+        self._home.write("rabbitmq.conf", _configuration(self._port, tls_port))
+        self._home.write("definitions.json", _definitions())
+        self._home.write("plugins", "[].")
+        try:
+            self._epmd = self._run("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        end(self._epmd)
+        self._home.remove()
+
+    def url(self, user: str = USER, password: str | None = None) -> str:
+        """Return the address of the node, with a login in it."""
+        return f"amqp://{user}:{quote(password or PASSWORD, safe='')}@{self.address}/"
+
+    def tls_url(self, query: str = "") -> str:
+        """Return its address over TLS."""
+        return f"amqps://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self._tls_port}/{query}"
+
+    @property
+    def address(self) -> str:
+        """Its host and port."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections; it keeps its port."""
+        self._node = self._run(str(_program("rabbitmq-server")))
+        self._home.wait_until(self._answers, self._node, _START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the node; connections break, durable queues and persistent messages stay."""
+        node, self._node = self._node, None
+        end(node)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        return self._home.launch(*command, environment=self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        """Return what keeps the node apart from any other: places, ports, name and cookie."""
+        own = self._home.directory
+        return {
+            "PATH": f"{os.defpath}:/usr/sbin:/sbin",
+            "HOME": str(own),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"t{self._port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_COOKIE} -kernel inet_dist_use_interface {{127,0,0,1}}",
+            "RABBITMQ_CTL_ERL_ARGS": _COOKIE,
+            "RABBITMQ_CONF_ENV_FILE": str(own / "none"),
+            "RABBITMQ_CONFIG_FILE": str(own / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(own / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(own / "data"),
+            "RABBITMQ_LOG_BASE": str(own / "logs"),
+            "RABBITMQ_PID_FILE": str(own / "pid"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(own / "flags"),
+        }
+
+    def _answers(self) -> bool:
+        """Whether it speaks AMQP: an answer to the protocol header, which a port that is only open does not give."""
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=2) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return bool(probe.recv(1))
+        except OSError:
+            return False
 
 
-async def waiting(channel: AbstractChannel, queue: str) -> int:
-    """Return how many messages wait in *queue*: those that nobody has in hand."""
-    declared = await channel.declare_queue(queue, passive=True)
-    return declared.declaration_result.message_count or 0
+def _configuration(port: int, tls_port: int | None) -> str:
+    tls = (
+        f"listeners.ssl.1 = 127.0.0.1:{tls_port}",
+        "ssl_options.certfile = server.pem",
+        "ssl_options.keyfile = server.key",
+        "ssl_options.verify = verify_none",
+    )
+    lines = (
+        f"listeners.tcp.1 = 127.0.0.1:{port}",
+        *(tls if tls_port is not None else ()),
+        "load_definitions = definitions.json",
+        "loopback_users = none",
+        "log.console = false",
+        "log.file.level = error",
+        "disk_free_limit.absolute = 1MB",
+        "vm_memory_high_watermark.relative = 0.9",
+    )
+    return "\n".join(lines) + "\n"
 
 
-async def take(channel: AbstractChannel, queue: str) -> bytes | None:
-    """Return the body of the first message of *queue* and remove it, None where there is none."""
-    message = await (await channel.get_queue(queue)).get(no_ack=True, fail=False)
-    return None if message is None else message.body
+def _definitions() -> str:
+    """Return the node's users: one who may do all, and one who may only read."""
+    users = [
+        {"name": USER, "password": PASSWORD, "tags": "administrator"},
+        {"name": READER, "password": PASSWORD, "tags": ""},
+    ]
+    rights = [
+        {"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+        {"user": READER, "vhost": "/", "configure": "^$", "write": "^$", "read": ".*"},
+    ]
+    return json.dumps({"users": users, "vhosts": [{"name": "/"}], "permissions": rights})
+
+
+def _program(name: str) -> Path | None:
+    """Return where *name* is: Debian's in the path becomes another user and loses all settings."""
+    debian = Path("/usr/lib/rabbitmq/bin") / name
+    found = debian if debian.exists() else shutil.which(name)
+    return None if found is None else Path(found)

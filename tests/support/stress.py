@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Final
 
-_TOOLS: Final = Path(__file__).parents[2] / "tools"
+from support.tools import TOOL_PATH
+
 _SECONDS: Final = 110
 
 
@@ -18,7 +18,7 @@ def stress(*arguments: str) -> tuple[dict[str, Any], list[str]]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(_TOOLS)},
+        env={**os.environ, "PYTHONPATH": TOOL_PATH},
         timeout=_SECONDS,
     )
     assert completed.stdout, completed.stderr

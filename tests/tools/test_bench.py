@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.skopeo import Skopeo
+from support.docker_registry import DockerRegistry
+from support.skopeo import Skopeo
+from support.tools import TOOL_PATH, TOOLS
 
-_TOOL = Path(__file__).parents[2] / "tools" / "bench.py"
+_TOOL = TOOLS / "bench.py"
 
 
 def _run(path: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -18,7 +19,7 @@ def _run(path: str, home: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        env={"HOME": str(home), "PATH": path, "TMPDIR": str(home), "COLUMNS": "120"},
+        env={"HOME": str(home), "PATH": path, "TMPDIR": str(home), "COLUMNS": "120", "PYTHONPATH": TOOL_PATH},
         timeout=300,
     )
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.skopeo import Skopeo
+from support.docker_registry import DockerRegistry
+from support.skopeo import Skopeo
+from support.tools import TOOL_PATH, TOOLS
 
-_TOOL = Path(__file__).parents[2] / "tools" / "demo.py"
+_TOOL = TOOLS / "demo.py"
 
 
 def _environment(home: Path, path: str) -> dict[str, str]:
-    return {"HOME": str(home), "PATH": path, "TMPDIR": str(home), "NO_COLOR": "1"}
+    return {"HOME": str(home), "PATH": path, "TMPDIR": str(home), "NO_COLOR": "1", "PYTHONPATH": TOOL_PATH}
 
 
 def _run(home: Path, path: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
+from support.subprocess_helper import HelperProcess
 
 _TOOLS = Path(__file__).parents[2] / "tools"
 _MIB = 1024 * 1024
@@ -67,9 +68,8 @@ def test_a_hundred_thousand_tags_stay_within_the_budget(
     known: bool, options: tuple[str, ...], tool: Tool, tmp_path: Path
 ) -> None:
     """All of them there, or all of them planned to be copied."""
-    child = tool("image_syncer.testing.subprocess_helper").Child
     program, tags = _TOOLS / "tag_server.py", 100_000
-    source, target = (child(program, [str(tags), answer]) for answer in ("1", "1" if known else "0"))
+    source, target = (HelperProcess(program, [str(tags), answer]) for answer in ("1", "1" if known else "0"))
     try:
         rules = tmp_path / "rules.yaml"
         hosts = [f"127.0.0.1:{registry.ready['port']}/bench/many" for registry in (source, target)]

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from image_syncer.testing import FakeRegistry
+from support.tools import TOOL_PATH
 
 _TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -24,7 +25,7 @@ def _run(*arguments: str, path: str = os.defpath) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": path, "PYTHONPATH": str(_TOOLS)},
+        env={"PATH": path, "PYTHONPATH": TOOL_PATH},
         timeout=60,
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import multi
-from image_syncer.testing.subprocess_helper import HelperProcess
+from support.subprocess_helper import HelperProcess
 
 _PULLER = Path(__file__).parents[2] / "tools" / "stress" / "puller.py"
 _IMAGE = multi("pulled")

@@ -11,12 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.rabbitmq import RabbitMQ
-from image_syncer.testing.servers import DockerRegistry
 from lab import stop_on_signals
 from stress import broker, crash, cut, fleet, kill, latency, outage, soak, storm
 from stress.report import Report, Say
+from support.docker_registry import DockerRegistry
+from support.postgres import Postgres
+from support.rabbitmq import RabbitMQ
 
 _LARGEST = 100_000
 

@@ -13,12 +13,13 @@ from aio_pika.abc import AbstractExchange
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from image_syncer.queues.quiet import quiet
-from image_syncer.testing.rabbitmq import RabbitMQ
-from image_syncer.testing.servers import DockerRegistry, free_port
 from stress.daemon import Daemon, write_native_file
 from stress.report import Figure, Report, Say
 from stress.stock import Stock, copied_twice
 from stress.verdict import judge
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.rabbitmq import RabbitMQ
 
 _QUEUE: Final = "pushes"
 _PATIENCE_SECONDS: Final = 300.0

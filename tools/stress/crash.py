@@ -14,13 +14,13 @@ from random import Random
 from typing import Final
 
 from image_syncer.testing.request_log import RequestLog
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.slow_line import RelayLine, SlowLine
-from image_syncer.testing.subprocess_helper import HelperProcess
 from lab import clean_environment, our_command
 from stress.crash_set import Lot
 from stress.puller import Incomplete, Puller
 from stress.report import Report, Say
+from support.docker_registry import DockerRegistry
+from support.slow_line import RelayLine, SlowLine
+from support.subprocess_helper import HelperProcess
 
 _KILLS_PER_ROUND: Final = 10
 _PATIENCE_SECONDS: Final = 300.0

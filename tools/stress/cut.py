@@ -10,8 +10,6 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from image_syncer.testing.cut_line import CutLine
-from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from lab import clean_environment, our_command
 from stress.cut_ends import (
     NAME,
@@ -28,6 +26,8 @@ from stress.cut_ends import (
 )
 from stress.puller import Incomplete, Puller
 from stress.report import Figure, Report, Say
+from support.cut_line import CutLine
+from support.skopeo import Skopeo, SkopeoFailed
 
 _MIB: Final = 1024 * 1024
 _PATIENCE_SECONDS: Final = 900.0

@@ -10,10 +10,10 @@ from image_syncer.testing import profiles
 from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import Profile
-from image_syncer.testing.servers import DockerRegistry
-from image_syncer.testing.subprocess_helper import HelperProcess
 from seeding import Seeder
 from stress.fakes import fake_registry
+from support.docker_registry import DockerRegistry
+from support.subprocess_helper import HelperProcess
 
 REAL: Final = "docker-registry"
 REPOSITORY: Final = "team/big"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from image_syncer.testing.subprocess_helper import HelperProcess
+from support.subprocess_helper import HelperProcess
 
 _PROGRAM: Final = Path(__file__).with_name("fake.py")
 

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import psycopg
 
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.servers import DockerRegistry, free_port
 from stress.callers import Door, Senders
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Report, Say
 from stress.stock import Stock, copied_twice
 from stress.verdict import judge
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.postgres import Postgres
 
 TAKEOVER_SECONDS: Final = 30.0
 """What the fleet promises."""

@@ -7,12 +7,13 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from image_syncer.testing.servers import DockerRegistry, free_port
 from stress.callers import Caller, Door, Senders
 from stress.daemon import LOGIN, Daemon, write_fork_file
 from stress.report import Report, Say
 from stress.stock import Stock, copied_twice
 from stress.verdict import judge
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 
 _START_SHARE: Final = 0.25
 """How many of the kills come while the daemon starts; a start is longer than what one wants to see of a life."""

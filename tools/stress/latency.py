@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from image_syncer.testing.servers import DockerRegistry, free_port
 from stress.callers import Call, Door, SteadyStream
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Figure, Report, Say, percentile
 from stress.stock import Stock
 from stress.verdict import judge
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
 
 _PATIENCE_SECONDS: Final = 900.0
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from image_syncer.testing.postgres import Postgres
-from image_syncer.testing.servers import DockerRegistry, free_port
 from stress.callers import Answer, Call, Door, SteadyStream
 from stress.daemon import LOGIN, Daemon, write_native_file
 from stress.report import Figure, Report, Say
 from stress.stock import Stock
 from stress.verdict import judge
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.postgres import Postgres
 
 _PATIENCE_SECONDS: Final = 300.0
 _UNAVAILABLE: Final = 503

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from image_syncer.testing.cut_line import CutLine
-from image_syncer.testing.servers import DockerRegistry, free_port
-from image_syncer.testing.subprocess_helper import HelperProcess
 from stress.callers import Caller
 from stress.daemon import LOGIN, PASSWORD, USER, Daemon
 from stress.fakes import fake_registry
@@ -18,6 +15,10 @@ from stress.puller import Incomplete, Puller
 from stress.report import Figure, Report, Say
 from stress.soak_content import Content, rules
 from stress.soak_watch import SHORTEST_SECONDS, Held, Watch
+from support.cut_line import CutLine
+from support.docker_registry import DockerRegistry
+from support.ports import free_port
+from support.subprocess_helper import HelperProcess
 
 _MIB: Final = 1024 * 1024
 _CUT_BYTES: Final = 8 * _MIB

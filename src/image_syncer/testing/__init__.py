@@ -1,6 +1,6 @@
-"""The test kit: images of every kind, stores in memory, a registry in this process, and real servers.
+"""The test kit: images of every kind, stores in memory, and a fake registry in this process.
 
-Nothing that we ship uses it. Who writes a plugin or changes a store runs the contract suite with it.
+Shipped code never imports it. Authors of plugins and stores run the contract suite with it.
 """
 
 from image_syncer.testing import faults, profiles

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, urlsplit
 
 Kind = Literal["ping", "token", "manifest", "blob", "upload", "tags", "referrers", "catalog", "other"]
 Authorization = Literal["", "basic", "bearer", "other"]
@@ -124,27 +123,6 @@ def kind_of(path: str) -> Kind:
         if pattern.fullmatch(path):
             return kind
     return "other"
-
-
-# Apache's combined format, as docker-registry writes it for every request once it is answered.
-_ACCESS = re.compile(
-    r'\S+ \S+ .*? \[[^\]]+\] "(?P<method>[A-Z]+) (?P<uri>\S+) HTTP/[0-9.]+" (?P<status>\d+) (?P<out>\d+)'
-)
-
-
-def parse_access_log(lines: Iterable[str]) -> RequestLog:
-    """Return the requests of an access log; lines of other kinds are left out.
-
-    For a HEAD the log has the size of the body that was not sent: none is counted.
-    """
-    log = RequestLog()
-    for line in lines:
-        if match := _ACCESS.match(line):
-            uri = urlsplit(match["uri"])
-            query = tuple(parse_qsl(uri.query, keep_blank_values=True))
-            bytes_out = 0 if match["method"] == "HEAD" else int(match["out"])
-            log.append(Request(match["method"], uri.path, query, int(match["status"]), 0, bytes_out))
-    return log
 
 
 def authorization_kind(header: str | None) -> Authorization:

@@ -11,7 +11,7 @@ from yarl import URL
 
 from image_syncer.testing import Blob, FakeRegistry, profiles
 from image_syncer.testing.images import multi, single
-from image_syncer.testing.servers import DockerRegistry
+from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
 
 CONTENT = Blob.generated("habits", 3_000).read()

@@ -13,8 +13,8 @@ from image_syncer.testing import Account, Accounts, FakeRegistry, Profile
 from image_syncer.testing.accounts import PULL
 from image_syncer.testing.fake.access import SERVICE
 from image_syncer.testing.images import single
-from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from support.answers import code_of, copy_by_skopeo
+from support.skopeo import Skopeo, SkopeoFailed
 
 ACCOUNTS = Accounts(
     {"alice": Account("pa:ss", refresh_token="refresh-me"), "bob": Account("word", {"public/*": PULL})},

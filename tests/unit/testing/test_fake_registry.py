@@ -11,8 +11,8 @@ from image_syncer.oci import media_type as types
 from image_syncer.testing import Blob, FakeRegistry, Profile
 from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.images import Image, artifact, cosign_signature, multi, single
-from image_syncer.testing.skopeo import SKOPEO_CANNOT_COPY, Skopeo, SkopeoFailed
 from support.answers import code_of, copy_by_skopeo
+from support.skopeo import SKOPEO_CANNOT_COPY, Skopeo, SkopeoFailed
 
 
 async def test_what_was_loaded_is_served_byte_for_byte(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from image_syncer.testing.images import single
-from image_syncer.testing.servers import DockerProfile, DockerRegistry, Notifications
 from support.daemons import wait_for
+from support.docker_registry import DockerProfile, DockerRegistry, Notifications
 from support.registry_http import Peer
 
 pytestmark = pytest.mark.real

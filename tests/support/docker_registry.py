@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -23,9 +22,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from image_syncer.oci import Digest, Repository
-from image_syncer.testing.passwords import htpasswd
-from image_syncer.testing.request_log import Request, RequestLog, parse_access_log
+from image_syncer.testing.request_log import Request, RequestLog
 from image_syncer.testing.tokens import Issuer
+from support.access_log import parse_access_log
+from support.htpasswd import htpasswd
+from support.ports import free_port
 
 _ATTEMPTS = 5
 _START_SECONDS = 20.0
@@ -275,13 +276,6 @@ class DockerRegistry:
             token = {"realm": issuer.realm, "service": issuer.service, "issuer": issuer.name}
             return {"token": token | {"rootcertbundle": str(issuer.certificate)}}
         return {}
-
-
-def free_port() -> int:
-    """Return a loopback port that was free a moment ago; whoever binds it must be ready to try another."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _go_duration(seconds: float) -> str:

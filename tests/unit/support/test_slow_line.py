@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.testing.servers import free_port
-from image_syncer.testing.slow_line import FAR, Carried, RelayLine, SlowLine
+from support.ports import free_port
+from support.slow_line import FAR, Carried, RelayLine, SlowLine
 
 MIB = 1024 * 1024
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

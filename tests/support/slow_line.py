@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from image_syncer.testing.relay import Carried, RelayLine
-from image_syncer.testing.subprocess_helper import HelperProcess
+from support.relay import Carried, RelayLine
+from support.subprocess_helper import HelperProcess
 
 __all__ = ["FAR", "Carried", "RelayLine", "SlowLine"]
 

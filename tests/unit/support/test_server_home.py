@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.testing.server_home import ServerHome, end
 from support.daemons import wait_for
+from support.server_home import ServerHome, end
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from image_syncer.testing import PULL, Account, Accounts
 from image_syncer.testing.artifact_kinds import newer_kinds, twenty_kinds
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import single
-from image_syncer.testing.passwords import htpasswd
-from image_syncer.testing.request_log import parse_access_log
-from image_syncer.testing.servers import DockerProfile, DockerRegistry
-from image_syncer.testing.skopeo import Skopeo, SkopeoFailed
 from image_syncer.testing.token_server import TokenServer
+from support.access_log import parse_access_log
+from support.docker_registry import DockerProfile, DockerRegistry
+from support.htpasswd import htpasswd
+from support.skopeo import Skopeo, SkopeoFailed
 
 pytestmark = pytest.mark.real
 

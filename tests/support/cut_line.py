@@ -7,8 +7,8 @@ with CutLine(registry.host, to_client_bytes=64 * MIB, to_server_bytes=64 * MIB) 
 
 from typing import Final
 
-from image_syncer.testing.relay import Carried, RelayLine
-from image_syncer.testing.slow_line import SlowLine
+from support.relay import Carried, RelayLine
+from support.slow_line import SlowLine
 
 __all__ = ["Carried", "CutLine", "RelayLine"]
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from image_syncer.testing.server_home import ServerHome, end
-from image_syncer.testing.servers import free_port
+from support.ports import free_port
+from support.server_home import ServerHome, end
 
 PASSWORD: Final = "p@ss word"
 _START_SECONDS: Final = 30

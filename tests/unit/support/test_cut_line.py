@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from image_syncer.testing.cut_line import Carried, CutLine, RelayLine
+from support.cut_line import Carried, CutLine, RelayLine
 
 KIB = 1024
 CONTENT = os.urandom(300 * KIB)
