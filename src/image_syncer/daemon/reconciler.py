@@ -12,8 +12,7 @@ import structlog
 from image_syncer.daemon.event_recorder import Now
 from image_syncer.jobs import JobQueue, JobsUnavailable
 from image_syncer.state import CopyEnd, State, StateUnavailable
-from image_syncer.sync.outcomes import of_skipped
-from image_syncer.sync.result import Outcome
+from image_syncer.sync.result import Outcome, skipped_result
 
 REASON: Final = "its job ended without a result: it was cancelled, or its worker ended in the middle of the last try"
 _LOOK_SECONDS: Final = 60.0
@@ -59,4 +58,4 @@ class Reconciler:
         now = self._now()
         self._log.warning("copy.left_over", source=pair[0], target=pair[1], reason=REASON)
         await self._state.events.settle(CopyEnd(*pair, now - _PATIENCE, now, Outcome.SKIPPED.value, REASON))
-        await self._state.open_copies.settle([of_skipped(rule, *pair, REASON)], began_at=now - _PATIENCE, now=now)
+        await self._state.open_copies.settle([skipped_result(rule, *pair, REASON)], began_at=now - _PATIENCE, now=now)

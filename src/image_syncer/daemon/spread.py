@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed
-from image_syncer.sync.outcomes import of_rule_failure, of_undone
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
-from image_syncer.sync.result import CopyResult
+from image_syncer.sync.result import CopyResult, rule_failure_result, undone_result
 
 
 @dataclass(slots=True)
@@ -25,9 +24,9 @@ def divide(plan: Plan, *, attempt: int) -> Spread:
         if planned.action is Action.COPY or _may_work(planned):
             spread.copies.append(planned.copy)
         else:
-            spread.done.append(of_undone(planned, attempt))
+            spread.done.append(undone_result(planned, attempt))
     for failed in plan.failures:
-        spread.done.append(of_rule_failure(failed, attempt))
+        spread.done.append(rule_failure_result(failed, attempt))
         if not failed.failure.permanent:
             spread.unlisted = failed.failure
     return spread

@@ -1,4 +1,4 @@
-"""What happened: one result per selected image and target, and whoever wants to watch while it happens."""
+"""Results: one per selected image and target, and the observer interface for progress."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from image_syncer.errors import CopyFailed, Side
 from image_syncer.oci import Digest
-from image_syncer.sync.plan import Copy
+from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
 
 
 class Outcome(StrEnum):
@@ -135,3 +135,74 @@ class Silent:
 
     def finished(self, result: CopyResult) -> None:
         """Ignore it."""
+
+
+_WITHOUT_COPYING = {
+    Action.COPY: Outcome.COPIED,  # Only in a dry run: the outcome that a run would have.
+    Action.SKIP: Outcome.SKIPPED,
+    Action.UNCHANGED: Outcome.UNCHANGED,
+}
+
+
+def copied_result(planned: PlannedCopy, transferred: Transferred, *, seconds: float, attempt: int) -> CopyResult:
+    """Return the result of a finished copy."""
+    return _done(planned, Outcome.COPIED, transferred, seconds, attempt)
+
+
+def undone_result(planned: PlannedCopy, attempt: int) -> CopyResult:
+    """Return the result where nothing is copied: *planned* is up to date, skipped or failed, or this is a dry run."""
+    if planned.failure is not None:
+        return failed_result(planned, planned.failure, attempt=attempt)
+    return _done(planned, _WITHOUT_COPYING[planned.action], NOTHING, 0.0, attempt)
+
+
+def failed_result(planned: PlannedCopy, failure: CopyFailed, *, attempt: int, seconds: float = 0.0) -> CopyResult:
+    """Return the result of a copy that failed."""
+    copy = planned.copy
+    ends = str(copy.source), str(copy.target)
+    return _failed(copy.rule, ends, failure, planned, (attempt, seconds))
+
+
+def rule_failure_result(failed: RuleFailure, attempt: int) -> CopyResult:
+    """Return the result of a rule target whose images are unknown, since the rule could not be expanded."""
+    return _failed(failed.rule, (failed.source, failed.target), failed.failure, None, (attempt, 0.0))
+
+
+def skipped_result(rule: str, source: str, target: str, reason: str) -> CopyResult:
+    """Return the result of an image that was not attempted, for *reason*."""
+    return CopyResult(rule, source, target, Outcome.SKIPPED, reason=reason, attempts=0)
+
+
+def _done(planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seconds: float, attempt: int) -> CopyResult:
+    copy = planned.copy
+    return CopyResult(
+        copy.rule,
+        str(copy.source),
+        str(copy.target),
+        outcome,
+        planned.source_digest,
+        planned.target_digest,
+        planned.reason,
+        transferred=transferred,
+        seconds=seconds,
+        attempts=attempt,
+    )
+
+
+def _failed(
+    rule: str, ends: tuple[str, str], failure: CopyFailed, planned: PlannedCopy | None, tried: tuple[int, float]
+) -> CopyResult:
+    attempt, seconds = tried
+    return CopyResult(
+        rule,
+        *ends,
+        Outcome.FAILED,
+        source_digest=planned.source_digest if planned else None,
+        reason=failure.cause.message,
+        side=failure.side,
+        step=failure.step,
+        remedy=failure.remedy,
+        seconds=seconds,
+        attempts=attempt,
+        failure=failure,
+    )

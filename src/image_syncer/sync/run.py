@@ -2,22 +2,32 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
+from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.sync.copier import Copier
-from image_syncer.sync.order import by_image, in_turns
-from image_syncer.sync.outcomes import of_copied, of_failed, of_rule_failure, of_skipped, of_undone
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.result import CopyResult, Observer, Transferred
+from image_syncer.sync.result import (
+    CopyResult,
+    Observer,
+    Transferred,
+    copied_result,
+    failed_result,
+    rule_failure_result,
+    skipped_result,
+    undone_result,
+)
 from image_syncer.sync.rule import Rule
 
 INTERRUPTED = "interrupted"
+Item = TypeVar("Item")
 _LONGEST_PAUSE_SECONDS = 30.0
 _DECIDED_AT_ONCE = 5_000
 
@@ -123,12 +133,12 @@ class Run:
         self.warnings += selected.warnings
         for failure in selected.failures:
             if failure.failure.interrupted:
-                self._record_rule(of_skipped(failure.rule, failure.source, failure.target, INTERRUPTED))
+                self._record_rule(skipped_result(failure.rule, failure.source, failure.target, INTERRUPTED))
             else:
-                self._record_rule(of_rule_failure(failure, attempt))
+                self._record_rule(rule_failure_result(failure, attempt))
         for rule in selected.unlisted:
             for target in rule.targets:
-                self._record_rule(of_skipped(rule.name, rule.name, str(target), INTERRUPTED))
+                self._record_rule(skipped_result(rule.name, rule.name, str(target), INTERRUPTED))
         self._repeat.rules += selected.repeatable
         return selected.copies
 
@@ -155,9 +165,9 @@ class Run:
                     if planned.copy not in done:
                         finished(planned, failure)
 
-        images = by_image(planned_copies)
+        images = group_by_image(planned_copies)
         await for_each(
-            in_turns(images, lambda copies: copies[0].copy.rule), copy_image, width=self._options.width, stop=stop
+            round_robin(images, lambda copies: copies[0].copy.rule), copy_image, width=self._options.width, stop=stop
         )
         self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
 
@@ -165,10 +175,10 @@ class Run:
         if isinstance(how, CopyFailed):
             if _is_worth_repeating(how):
                 self._repeat.copies.append(planned.copy)
-            result = of_failed(planned, how, attempt=attempt, seconds=seconds)
+            result = failed_result(planned, how, attempt=attempt, seconds=seconds)
         else:
             self._planner.confirm([planned], written=True)
-            result = of_copied(planned, how, seconds=seconds, attempt=attempt)
+            result = copied_result(planned, how, seconds=seconds, attempt=attempt)
         self._record(result)
 
     def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
@@ -176,13 +186,13 @@ class Run:
         if planned.failure is not None and _is_worth_repeating(planned.failure):
             self._repeat.copies.append(planned.copy)
         tried = planned.failure is not None or not self._options.dry_run
-        self._record(of_undone(planned, attempt if tried else 0))
+        self._record(undone_result(planned, attempt if tried else 0))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
             if str(copy.target) in self._results:
                 continue  # It failed before; that it was not repeated is no better news.
-            self._record(of_skipped(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
+            self._record(skipped_result(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
 
     def _record(self, result: CopyResult) -> None:
         self._results[result.target] = result
@@ -203,3 +213,25 @@ async def _pause(seconds: float, stop: Shutdown) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.requested.wait()
+
+
+def group_by_image(copies: Iterable[PlannedCopy]) -> list[Sequence[PlannedCopy]]:
+    """Group *copies* that have the same source image and platform filter, in their order."""
+    groups: dict[tuple[Repository, Digest | None, PlatformFilter], list[PlannedCopy]] = {}
+    for planned in copies:
+        key = planned.copy.source.repository, planned.source_digest, planned.copy.platforms
+        groups.setdefault(key, []).append(planned)
+    return list(groups.values())
+
+
+def round_robin(items: Iterable[Item], owner: Callable[[Item], Hashable]) -> Iterator[Item]:
+    """Yield *items* round robin by owner, so that an owner with many items does not delay the others."""
+    queues: dict[Hashable, deque[Item]] = {}
+    for item in items:
+        queues.setdefault(owner(item), deque()).append(item)
+    waiting = deque(queues.values())
+    while waiting:
+        queue = waiting.popleft()
+        yield queue.popleft()
+        if queue:
+            waiting.append(queue)
