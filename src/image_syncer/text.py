@@ -1,27 +1,27 @@
-"""Foreign text made harmless, in one place: for terminals, logs, reports, pages and databases alike."""
+"""Escapes untrusted text, for terminals, logs, reports, pages and databases alike."""
 
 from typing import Final
 
 SHOWN_LIMIT: Final = 2_000
-"""Characters of a foreign text that are shown."""
+"""Characters of an untrusted text that are shown."""
 
 
 def printable(text: str) -> str:
-    r"""Return *text* so that it cannot steer a terminal: what is no visible character stands as `\x1b` or `\u202e`.
+    r"""Return *text* on one line, cut at 2 000 characters, with invisible characters escaped as `\x1b` or `\u202e`.
 
-    That is every control and format character (the marks that turn the writing direction among them), every separator
-    but the blank, and halves of characters. Line breaks are escaped too, so that nobody else's text can pretend to be
-    a line of ours. Cut at 2 000 characters.
+    These are all control and format characters (such as the marks that change the writing direction), all separators
+    but the space, and unpaired surrogates. Line breaks are escaped too: untrusted text cannot steer a terminal, and
+    cannot fake a line of our output.
     """
     return visible(text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]} ...")
 
 
 def visible(text: str) -> str:
-    """Return *text* made harmless as `printable` does, and whole."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    """Return *text* escaped as in `printable`, at its full length."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def _shown(character: str) -> str:
+def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)

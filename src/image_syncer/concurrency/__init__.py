@@ -1,1 +1,1 @@
-"""Primitives of concurrency: semaphores, single flight, bounded task pools, back-off and interruptible sleep."""
+"""Concurrency primitives: semaphores, single flight, bounded task pools, back-off and interruptible sleep."""

@@ -1,18 +1,31 @@
-"""How long to rest before something is tried again: pure."""
+"""Exponential back-off: the wait before the next attempt. Pure."""
 
 from dataclasses import dataclass
 from random import Random
 
+_MOST_DOUBLINGS = 64  # Keeps the power within a float, whatever number of failures comes in.
+
+
+def exponential_wait(first: float, longest: float, failures: int) -> float:
+    """Return the seconds to wait after *failures* in a row, without jitter: *first*, doubled each time, to *longest*.
+
+    No failure counts as one.
+    """
+    return min(longest, first * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A rest of *first* seconds, doubled with each failure up to *longest*, of which the second half is random."""
+    """Exponential waits with "equal jitter": half of each wait is fixed, the other half random.
+
+    The fixed half rules out a hot loop, the random half keeps clients from coming back all at once.
+    """
 
     rng: Random
     first: float
     longest: float
 
     def after(self, failures: int) -> float:
-        """Return the seconds to rest after *failures* in a row; 0 and 1 are alike."""
-        rest = min(self.longest, self.first * 2.0 ** min(max(failures - 1, 0), 64))
-        return self.rng.uniform(rest / 2, rest)
+        """Return the seconds to wait after *failures* in a row; 0 and 1 give the same."""
+        wait = exponential_wait(self.first, self.longest, failures)
+        return self.rng.uniform(wait / 2, wait)

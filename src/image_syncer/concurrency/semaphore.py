@@ -1,57 +1,101 @@
-"""Places for so many at once, in the order in which they were asked for."""
+"""Two semaphores: one whose size may change, and one that serves the highest priority first.
+
+Both count a slot as taken when they hand it to a waiting task, not when that task runs. So a task that asks in between
+cannot overtake, and a task that is cancelled in between has to pass its slot on.
+"""
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 
 
 class ResizableSemaphore:
-    """A semaphore whose number of places may change.
+    """A first-come-first-served semaphore whose number of slots may change.
 
-    When it shrinks below what is in use, nobody is interrupted: places that come back are not given out again until
-    the number is right.
+    When it shrinks below the number in use, running tasks keep their slots; released ones are not handed out again
+    until the number fits.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = max(1, count)
+    def __init__(self, slots: int) -> None:
+        self._slots = max(1, slots)
         self._used = 0
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
     def used(self) -> int:
-        """How many places are taken."""
+        """Number of slots that are taken."""
         return self._used
 
     async def acquire(self) -> None:
-        """Take a place, after all who asked before. Who is cancelled while waiting holds none."""
-        if self._used < self._count:  # Then nobody waits: what comes back is given out at once.
+        """Take a slot, after all earlier callers. A caller that is cancelled while it waits holds none."""
+        if self._used < self._slots:  # The queue is empty then: released slots are handed out at once.
             self._used += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(granted)
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()  # The place came in the very moment of the cancellation.
+            if granted.done() and not granted.cancelled():
+                self.release()  # The slot was granted just before the cancellation.
             else:
-                with suppress(ValueError):  # It has been passed over already.
-                    self._queue.remove(turn)
+                with suppress(ValueError):  # `_grant` has dropped it already.
+                    self._queue.remove(granted)
             raise
 
     def release(self) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         self._used -= 1
-        self._give_out()
+        self._grant()
 
-    def resize(self, count: int) -> None:
-        """Let *count* places be given out, at least one."""
-        self._count = max(1, count)
-        self._give_out()
+    def resize(self, slots: int) -> None:
+        """Change the number of slots to *slots*, at least one."""
+        self._slots = max(1, slots)
+        self._grant()
 
-    def _give_out(self) -> None:
-        while self._queue and self._used < self._count:
-            turn = self._queue.popleft()
-            if not turn.done():
+    def _grant(self) -> None:
+        while self._queue and self._used < self._slots:
+            granted = self._queue.popleft()
+            if not granted.done():
                 self._used += 1
-                turn.set_result(None)
+                granted.set_result(None)
+
+
+class PrioritySemaphore:
+    """A semaphore that hands each free slot to the waiting task with the highest priority at that moment."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = max(1, slots)
+        self._waiting: dict[asyncio.Future[None], Callable[[], int]] = {}  # In the order of arrival.
+
+    @asynccontextmanager
+    async def slot(self, priority: Callable[[], int]) -> AsyncGenerator[None]:
+        """Hold a slot. *priority* is called whenever a slot is handed out; equal priorities go in order of arrival."""
+        await self._acquire(priority)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, priority: Callable[[], int]) -> None:
+        if self._free > 0:  # No task waits then: released slots are handed out at once.
+            self._free -= 1
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[granted] = priority
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if self._waiting.pop(granted, None) is None and not granted.cancelled():
+                self._release()  # The slot was granted just before the cancellation.
+            raise
+
+    def _release(self) -> None:
+        self._free += 1
+        while self._free > 0 and self._waiting:
+            granted = max(self._waiting, key=lambda future: self._waiting[future]())
+            del self._waiting[granted]
+            if not granted.cancelled():
+                self._free -= 1
+                granted.set_result(None)

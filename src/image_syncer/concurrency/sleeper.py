@@ -1,4 +1,4 @@
-"""Waits that may end early: what was waited for came sooner, or we were told to stop."""
+"""Sleeps that can end early: an event arrived sooner, or the program is stopping."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,21 +7,21 @@ from image_syncer.errors import Interrupted
 
 
 class Sleeper:
-    """Every wait of the registry client that is no wait for the network. *sleep* lets seconds pass.
+    """All sleeps of the registry client. *sleep* lets seconds pass.
 
-    A wait for a place is none of these: places come back by themselves as long as others still work.
+    Waits for the network and for a semaphore's slot do not belong here: they end by themselves while requests run.
     """
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._sleep = sleep
-        self._resting: dict[asyncio.Timeout, object] = {}
+        self._sleeping: dict[asyncio.Timeout, object] = {}
         self._stopped = False
 
-    async def sleep(self, seconds: float, what: object = None) -> None:
-        """Let *seconds* pass, or fewer where *what* is woken. `Interrupted` from the moment on that we are stopped."""
+    async def sleep(self, seconds: float, topic: object = None) -> None:
+        """Let *seconds* pass, or fewer if *topic* is woken. Raises `Interrupted` once the sleeper is stopped."""
         if not self._stopped:
             alarm = asyncio.timeout(None)
-            self._resting[alarm] = what
+            self._sleeping[alarm] = topic
             try:
                 async with alarm:
                     await self._sleep(seconds)
@@ -29,21 +29,21 @@ class Sleeper:
                 if not alarm.expired():
                     raise
             finally:
-                del self._resting[alarm]
+                del self._sleeping[alarm]
         if self._stopped:
-            raise Interrupted("interrupted while it was waited for")
+            raise Interrupted("interrupted while waiting")
 
-    def wake(self, what: object) -> None:
-        """End all rests for *what*: who rested looks again how things stand."""
-        self._end([alarm for alarm, for_what in self._resting.items() if for_what is what])
+    def wake(self, topic: object) -> None:
+        """End all sleeps on *topic*; each sleeping task checks its condition again."""
+        self._end([alarm for alarm, slept_on in self._sleeping.items() if slept_on is topic])
 
     def stop(self) -> None:
-        """End all rests, and let nobody rest any more."""
+        """End all sleeps, and refuse new ones."""
         self._stopped = True
-        self._end(list(self._resting))
+        self._end(list(self._sleeping))
 
     def resume(self) -> None:
-        """Let people rest again."""
+        """Allow sleeps again."""
         self._stopped = False
 
     @staticmethod

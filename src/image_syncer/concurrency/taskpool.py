@@ -1,4 +1,4 @@
-"""Working off many things with a few workers, and stopping in an orderly way."""
+"""A bounded pool of tasks, a background task, and an orderly shutdown."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """A wish to end early. Once *requested* is set nothing new is begun; what runs has *drain_seconds* to finish.
+    """A request to end early. Once *requested* is set no work starts; running work has *drain_seconds* to finish.
 
-    *at_once* takes that time away.
+    Setting *at_once* ends that time immediately.
     """
 
     requested: asyncio.Event = field(default_factory=asyncio.Event)
@@ -24,10 +24,10 @@ class Shutdown:
 async def for_each(
     items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, width: int, stop: Shutdown | None = None
 ) -> None:
-    """Run *work* for every item, *width* at a time, in their order.
+    """Run *work* for every item, *width* at a time, in the order of *items*.
 
-    The first exception of *work* ends the others and comes out alone, not as a group. After a stop this returns early:
-    which items were done is for *work* to record.
+    The first exception of *work* cancels the others and comes out alone, not in a group. After a stop this returns
+    early; *work* has to record which items it finished.
     """
     queue = iter(items)
     if width <= 1 and stop is None:
@@ -45,7 +45,7 @@ async def for_each(
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(worker(), name=f"worker-{number}") for number in range(width)]
             if stop is not None:
-                watcher = group.create_task(_cancel_when_due(stop, workers), name="stop-watcher")
+                watcher = group.create_task(_cancel_after_drain(stop, workers), name="stop-watcher")
                 await asyncio.wait(workers)
                 watcher.cancel()
     except BaseExceptionGroup as group_error:
@@ -53,7 +53,7 @@ async def for_each(
 
 
 def first_of(error: BaseException) -> BaseException:
-    """Return the first real exception inside (nested) exception groups, *error* itself if it is none."""
+    """Return the first exception inside (nested) exception groups, or *error* itself if it is not a group."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     return first_of(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
@@ -61,7 +61,7 @@ def first_of(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """Run *work* in a task as long as the context lasts. An exception comes out alone, not as a group."""
+    """Run *work* in a task for as long as the context lasts. An exception comes out alone, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work)
@@ -73,7 +73,7 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
         raise first_of(cast("BaseException", group_error)) from None
 
 
-async def _cancel_when_due(stop: Shutdown, workers: list[asyncio.Task[None]]) -> None:
+async def _cancel_after_drain(stop: Shutdown, workers: list[asyncio.Task[None]]) -> None:
     await stop.requested.wait()
     with suppress(TimeoutError):
         async with asyncio.timeout(stop.drain_seconds):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from image_syncer.concurrency.semaphore import PrioritySemaphore
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.concurrency.turns import PrioritySemaphore
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.roles import BlobLocations, Opener
@@ -218,7 +218,7 @@ class BlobScheduler:
         shipment = self._queued[digest] = _SharedUpload(content, [goal])
         try:
             await seat.all_decided()
-            async with self._turns_at(content).turn(lambda: self._weight(shipment)):
+            async with self._turns_at(content).slot(lambda: self._weight(shipment)):
                 del self._queued[digest]  # Who comes from now on is too late for this read.
                 await self._carry(shipment)
         finally:

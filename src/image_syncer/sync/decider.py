@@ -7,7 +7,7 @@ are asked, which costs no more than having no memory.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from image_syncer.concurrency.once import Once
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
@@ -46,7 +46,9 @@ class Decider:
         self._stores = stores
         self._reader = reader
         self._history = history
-        self._confirmed: Once[tuple[Repository, float], Mapping[str, Digest]] = Once(share_failures=True)
+        self._confirmed: SingleFlight[tuple[Repository, float], Mapping[str, Digest]] = SingleFlight(
+            keep=True, share_failures=True
+        )
 
     async def decide(self, group: Sequence[Copy], *, force: bool) -> dict[Copy, PlannedCopy]:
         """Decide copies of one source; the source and the targets are asked at the same time.

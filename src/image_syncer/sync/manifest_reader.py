@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from image_syncer.concurrency.once import Once
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.roles import Stores
@@ -28,8 +28,8 @@ class ManifestReader:
             _CACHE_BYTES
         )  # By digest alone: it says what the bytes are.
         self._blobs: LruBytes[Digest, bytes] = LruBytes(_CACHE_BYTES)
-        self._reading: Once[str, RawManifest] = Once(share_failures=False)
-        self._reading_blobs: Once[Digest, bytes] = Once(share_failures=False)
+        self._reading: SingleFlight[str, RawManifest] = SingleFlight(keep=True, share_failures=False)
+        self._reading_blobs: SingleFlight[Digest, bytes] = SingleFlight(keep=True, share_failures=False)
 
     async def resolve(self, repository: Repository, identifier: str) -> Descriptor:
         """Return what *identifier* names at the source; `CopyFailed` at step "resolve"."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from image_syncer.cache import MemoryDigestCache
-from image_syncer.concurrency.once import Once
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
@@ -43,7 +43,7 @@ class Planner:
         self._stores = stores
         self._width = width
         self._decider = Decider(stores, reader, history or MemoryDigestCache())
-        self._listings: Once[Repository, list[str]] = Once(share_failures=True)
+        self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return what *rules* lead to now. With *force* what is unchanged is copied again.

@@ -1,4 +1,4 @@
-"""How long we rest between tries."""
+"""Exponential back-off."""
 
 from random import Random
 
@@ -9,8 +9,8 @@ from image_syncer.concurrency.backoff import Backoff
 
 
 @given(st.integers(min_value=0, max_value=10**9), st.integers())
-def test_the_rest_grows_up_to_its_bound(failures: int, seed: int) -> None:
-    """Never none (no hot loop), never longer than the bound, and half of it random (no herd)."""
-    rest = Backoff(Random(seed), first=1.0, longest=30.0).after(failures)
-    whole = min(30.0, 2.0 ** min(max(failures - 1, 0), 5))
-    assert whole / 2 <= rest <= whole
+def test_the_wait_doubles_up_to_its_bound(failures: int, seed: int) -> None:
+    """At least half of it is fixed (no hot loop), the rest random (clients do not return all at once)."""
+    wait = Backoff(Random(seed), first=1.0, longest=30.0).after(failures)
+    full = min(30.0, 2.0 ** min(max(failures - 1, 0), 5))
+    assert full / 2 <= wait <= full

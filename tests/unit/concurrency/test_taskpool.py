@@ -1,4 +1,4 @@
-"""Workers: bounded width, the first failure alone, and a stop that drains."""
+"""The task pool: bounded concurrency, the first failure alone, and a shutdown that drains."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from image_syncer.errors import Unavailable
 
 
 @pytest.mark.parametrize("width", [1, 3, 50])
-async def test_everything_is_done_and_never_more_than_the_width_at_once(width: int) -> None:
-    """Each item once, in bounded concurrency."""
+async def test_all_items_are_worked_on_within_the_width(width: int) -> None:
+    """Each item once, and never more than *width* at a time."""
     running = highest = 0
     done: list[int] = []
 
@@ -27,7 +27,7 @@ async def test_everything_is_done_and_never_more_than_the_width_at_once(width: i
 
 
 async def test_the_first_failure_comes_out_alone() -> None:
-    """Not wrapped in a group, also from nested work; nothing is left running."""
+    """It is not wrapped in a group, also from a nested pool, and no task is left running."""
 
     async def inner(item: int) -> None:
         await asyncio.sleep(0)
@@ -43,8 +43,8 @@ async def test_the_first_failure_comes_out_alone() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_stop_begins_nothing_new_and_lets_what_runs_finish() -> None:
-    """The drain is not a cancellation."""
+async def test_a_stop_starts_no_work_and_lets_running_work_finish() -> None:
+    """Running work is not cancelled within the drain time."""
     stop = Shutdown(drain_seconds=30)
     done: list[int] = []
 
@@ -57,8 +57,8 @@ async def test_a_stop_begins_nothing_new_and_lets_what_runs_finish() -> None:
     assert done == [0]
 
 
-async def test_what_does_not_finish_in_time_is_cancelled() -> None:
-    """A stop never hangs."""
+async def test_work_that_outlasts_the_drain_time_is_cancelled() -> None:
+    """A stop always ends."""
     stop = Shutdown(drain_seconds=0)
     cancelled: list[int] = []
 
