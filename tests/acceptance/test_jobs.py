@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from image_syncer.errors import CopyFailed, Denied
-from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobStatus, JobView, open_jobs
+from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobRecord, JobStatus, open_jobs
 from image_syncer.oci import Digest
 from jobs.workbench import SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 from support.command_line import CommandLine, Done
@@ -57,7 +57,7 @@ async def refuse(job: CopyJob) -> None:
     raise CopyFailed(Denied(f"{job.target}: denied", remedy="ask for the right"), side="target", step="push blob")
 
 
-def is_over(view: JobView) -> bool:
+def is_over(view: JobRecord) -> bool:
     """Whether nothing more will happen to it."""
     return view.status not in {JobStatus.WAITING, JobStatus.RUNNING}
 

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from procrastinate.jobs import Status
 
-from image_syncer.jobs import CopyJob, JobQueue, JobStatus, JobsUnavailable, JobView, StoreOptions, open_jobs
+from image_syncer.jobs import CopyJob, JobQueue, JobRecord, JobStatus, JobsUnavailable, StoreOptions, open_jobs
 from image_syncer.jobs.attempts import Attempts
 from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.postgresql import postgres_connector
@@ -228,7 +228,7 @@ async def _until(gate: asyncio.Event) -> None:
     await gate.wait()
 
 
-async def _once_it_answers(jobs: JobQueue, job_id: int) -> JobView:
+async def _once_it_answers(jobs: JobQueue, job_id: int) -> JobRecord:
     async with asyncio.timeout(20):
         while True:
             try:

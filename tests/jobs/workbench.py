@@ -7,7 +7,16 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from image_syncer.errors import RateLimited
-from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobQueue, JobRetryPolicy, JobView, RuleJob, WorkerOptions
+from image_syncer.jobs import (
+    CopyJob,
+    CopyRequest,
+    Handlers,
+    JobQueue,
+    JobRecord,
+    JobRetryPolicy,
+    RuleJob,
+    WorkerOptions,
+)
 from image_syncer.oci import Reference
 
 QUICK = WorkerOptions(
@@ -77,7 +86,9 @@ async def eventually(met: Callable[[], object], seconds: float = 15.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def settled(jobs: JobQueue, job_id: int, wanted: Callable[[JobView], object], seconds: float = 15.0) -> JobView:
+async def settled(
+    jobs: JobQueue, job_id: int, wanted: Callable[[JobRecord], object], seconds: float = 15.0
+) -> JobRecord:
     """Return the view of a job once it is as *wanted*; `TimeoutError` after *seconds*."""
     async with asyncio.timeout(seconds):
         while True:
@@ -87,7 +98,7 @@ async def settled(jobs: JobQueue, job_id: int, wanted: Callable[[JobView], objec
             await asyncio.sleep(0.02)
 
 
-async def seen(jobs: JobQueue, job_id: int) -> JobView:
+async def seen(jobs: JobQueue, job_id: int) -> JobRecord:
     """Return a job as it is now."""
     found = await jobs.show(job_id)
     assert found is not None

@@ -8,9 +8,9 @@ from image_syncer.daemon.event_recorder import LiveConfig
 from image_syncer.daemon.registries import named_registries
 from image_syncer.jobs import JobFilter as QueueFilter
 from image_syncer.jobs import JobQueue as Queue
+from image_syncer.jobs import JobRecord as QueueView
 from image_syncer.jobs import JobStatus as QueueStatus
 from image_syncer.jobs import JobsUnavailable, Replay
-from image_syncer.jobs import JobView as QueueView
 from image_syncer.server import backend as api
 from image_syncer.state import (
     Event,

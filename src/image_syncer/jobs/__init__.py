@@ -5,7 +5,7 @@ from image_syncer.jobs.errors import JobsUnavailable, NoJobs
 from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
 from image_syncer.jobs.queue import JobQueue, StoreOptions, open_jobs
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
-from image_syncer.jobs.views import JobFilter, JobStatus, JobStep, JobView, Replay
+from image_syncer.jobs.views import JobFilter, JobRecord, JobStatus, JobStep, Replay
 from image_syncer.jobs.worker import WorkerOptions
 
 __all__ = [
@@ -15,10 +15,10 @@ __all__ = [
     "JobFilter",
     "JobKind",
     "JobQueue",
+    "JobRecord",
     "JobRetryPolicy",
     "JobStatus",
     "JobStep",
-    "JobView",
     "JobsUnavailable",
     "NoJobs",
     "Replay",

@@ -22,7 +22,7 @@ from image_syncer.jobs.payloads import CopyRequest, copy_lock, rule_job, rule_lo
 from image_syncer.jobs.postgresql import postgres_connector, prepare
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
-from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobStatus, JobStep, JobView, Replay, counts
+from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobRecord, JobStatus, JobStep, Replay, counts
 from image_syncer.jobs.worker import Supervisor, WorkerOptions
 from image_syncer.state import Trigger
 from image_syncer.state.database_url import SqliteFile, parse_place
@@ -143,15 +143,15 @@ class JobQueue:
                 QUERIES["replace_limits"], registries=list(limits), running=list(limits.values())
             )
 
-    async def list(self, wanted: JobFilter | None = None) -> Sequence[JobView]:
+    async def list(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the jobs that match, newest first."""
         with reaching(self._place):
             rows = await self._keeper.connector.execute_query_all_async(
                 QUERIES["view_jobs"], **(wanted or JobFilter()).to_arguments()
             )
-        return [JobView.of(row) for row in rows]
+        return [JobRecord.of(row) for row in rows]
 
-    async def show(self, job_id: int) -> tuple[JobView, Sequence[JobStep]] | None:
+    async def show(self, job_id: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
         """Return one job and its latest steps (at most 200), oldest first; None where there is no such job."""
         with reaching(self._place):
             rows = await self._keeper.connector.execute_query_all_async(
@@ -160,7 +160,7 @@ class JobQueue:
             steps = await self._keeper.connector.execute_query_all_async(
                 QUERIES["view_steps"], job_id=job_id, limit=STEP_LIMIT
             )
-        return (JobView.of(rows[0]), [JobStep(**step) for step in reversed(steps)]) if rows else None
+        return (JobRecord.of(rows[0]), [JobStep(**step) for step in reversed(steps)]) if rows else None
 
     async def counts(self) -> Mapping[JobStatus, int]:
         """Return how many jobs stand where; also the way to find out whether the store answers."""

@@ -39,7 +39,7 @@ _WORDS: Final[Mapping[str, JobStatus]] = {
 class JobFilter:
     """Which jobs to list: the newest *limit* (at most 1 000) that match; None matches all.
 
-    *before* continues a listing behind the id that the page before ended with. *lock* is that of a `JobView`, *rule*
+    *before* continues a listing behind the id that the page before ended with. *lock* is that of a `JobRecord`, *rule*
     who wants it.
     """
 
@@ -65,7 +65,7 @@ class JobFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class JobView:
+class JobRecord:
     """One job as it stands. Instants are aware.
 
     *attempts* are the tries that have ended and count; *next_at* is the earliest start of a waiting job (None: at once,
@@ -88,7 +88,7 @@ class JobView:
     stopping: bool
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "JobView":
+    def of(cls, row: Mapping[str, Any]) -> "JobRecord":
         """Return the view of a row of the query `view_jobs`."""
         status = _WORDS[row["status"]]
         return cls(

@@ -19,7 +19,7 @@ from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.config.load import load_file
 from image_syncer.config.locations import DatabaseLocations
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.jobs import JobFilter, JobQueue, JobStatus, JobStep, JobView, Replay, StoreOptions, open_jobs
+from image_syncer.jobs import JobFilter, JobQueue, JobRecord, JobStatus, JobStep, Replay, StoreOptions, open_jobs
 from image_syncer.oci import PlatformFilter
 
 Value = TypeVar("Value")
@@ -142,7 +142,7 @@ async def _stop(jobs: JobQueue, job: int) -> Answer:
     return Answer(job, Result.STOPPING if found and found[0].stopping else Result.CANCELLED)
 
 
-async def _found(jobs: JobQueue, job: int) -> tuple[JobView, Sequence[JobStep]] | None:
+async def _found(jobs: JobQueue, job: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
     return await jobs.show(job) if job <= _LARGEST else None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from image_syncer.cli.formatting import number, printable, rough_duration
 from image_syncer.cli.output import Line
 from image_syncer.cli.report import instant_text
-from image_syncer.jobs import JobStatus, JobStep, JobView
+from image_syncer.jobs import JobRecord, JobStatus, JobStep
 
 _ERROR_SHOWN: Final = 100  # characters in a listing; `jobs show` has all of it
 _ERROR_ROOM: Final = 30  # columns below which an error gets a line of its own
@@ -66,7 +66,7 @@ class Answer:
 class Listing:
     """A page of *jobs*, the *counts* of all there are, and whether there may be *more* behind the page."""
 
-    jobs: Sequence[JobView]
+    jobs: Sequence[JobRecord]
     counts: Mapping[JobStatus, int]
     more: bool
 
@@ -122,7 +122,7 @@ def listing_as_json(listing: Listing) -> dict[str, Any]:
     }
 
 
-def job_as_text(view: JobView, steps: Sequence[JobStep], now: datetime) -> Iterator[Line]:
+def job_as_text(view: JobRecord, steps: Sequence[JobStep], now: datetime) -> Iterator[Line]:
     """Yield all that is known of one job."""
     yield Line()
     for name, value in _facts(view, now):
@@ -135,7 +135,7 @@ def job_as_text(view: JobView, steps: Sequence[JobStep], now: datetime) -> Itera
     yield Line()
 
 
-def job_as_json(view: JobView, steps: Sequence[JobStep]) -> dict[str, Any]:
+def job_as_json(view: JobRecord, steps: Sequence[JobStep]) -> dict[str, Any]:
     """Return the same as a value for `json.dumps`."""
     happened = [{"what": step.what, "at": instant_text(step.happened_at)} for step in steps]
     return {**_view_as_json(view), "steps": happened}
@@ -172,28 +172,28 @@ def replayed(answers: Sequence[Answer]) -> str:
     return ", ".join(parts) or "no job has failed"
 
 
-def _cells(view: JobView, now: datetime) -> tuple[str, ...]:
+def _cells(view: JobRecord, now: datetime) -> tuple[str, ...]:
     age = rough_duration((now - view.created_at).total_seconds())
     return (str(view.id), view.kind, _status(view), str(view.attempts), age, _next(view, now))
 
 
-def _status(view: JobView) -> str:
+def _status(view: JobRecord) -> str:
     return "stopping" if view.stopping else word(view.status)
 
 
-def _next(view: JobView, now: datetime) -> str:
+def _next(view: JobRecord, now: datetime) -> str:
     if view.status is not JobStatus.WAITING:
         return "-"
     seconds = 0.0 if view.next_at is None else (view.next_at - now).total_seconds()
     return f"in {rough_duration(seconds)}" if seconds > 0 else "now"
 
 
-def _what(view: JobView) -> str:
+def _what(view: JobRecord) -> str:
     source, target, rule = (view.args.get(name) for name in ("source", "target", "rule"))
     return printable(f"{source}{_ARROW}{target}" if source and target else rule or "")
 
 
-def _error(view: JobView, room: int | None) -> str:
+def _error(view: JobRecord, room: int | None) -> str:
     """Return the start of what went wrong last, "" where nothing did or it no longer matters."""
     if view.last_error is None or view.status is JobStatus.SUCCEEDED:
         return ""
@@ -201,7 +201,7 @@ def _error(view: JobView, room: int | None) -> str:
     return text if len(text) <= longest else f"{text[: max(0, longest - 4)]} ..."
 
 
-def _needed(view: JobView) -> int:
+def _needed(view: JobRecord) -> int:
     error = _error(view, None)
     return len(_what(view)) + (2 + min(len(error), _ERROR_ROOM) if error else 0)
 
@@ -215,14 +215,14 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
     )
 
 
-def _styled(cells: Sequence[str], widths: Sequence[int], view: JobView) -> tuple[tuple[str, str], ...]:
+def _styled(cells: Sequence[str], widths: Sequence[int], view: JobRecord) -> tuple[tuple[str, str], ...]:
     text, status = _joined(cells, widths), _status(view)
     begin = sum(widths[:2]) + 4
     end = begin + len(status)
     return ((text[:begin], ""), (text[begin:end], _STYLES.get(word(view.status), "")), (text[end:], ""))
 
 
-def _below(view: JobView, indent: int, width: int) -> Iterator[Line]:
+def _below(view: JobRecord, indent: int, width: int) -> Iterator[Line]:
     """Yield what a job does and its error; the target goes to a line of its own where both ends are too long."""
     room = max(_NARROWEST, width - indent)
     what, error = _what(view), _error(view, room)
@@ -252,7 +252,7 @@ def _counted(counts: Mapping[JobStatus, int]) -> dict[str, int]:
     return found
 
 
-def _facts(view: JobView, now: datetime) -> Iterator[tuple[str, str]]:
+def _facts(view: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "job", f"{view.id}, {view.kind}"
     yield "status", f"{word(view.status)}, told to stop" if view.stopping else word(view.status)
     for name in ("source", "target", "digest", "rule", "event"):
@@ -269,7 +269,7 @@ def _facts(view: JobView, now: datetime) -> Iterator[tuple[str, str]]:
         yield "error", view.last_error
 
 
-def _view_as_json(view: JobView) -> dict[str, Any]:
+def _view_as_json(view: JobRecord) -> dict[str, Any]:
     over = view.status not in {JobStatus.WAITING, JobStatus.RUNNING}
     return {
         "id": view.id,

@@ -9,7 +9,7 @@ from image_syncer.cli.jobs.actions import failed_jobs
 from image_syncer.cli.jobs.actions import wanted as wanted_jobs
 from image_syncer.cli.jobs.commands import KindWord, StatusWord
 from image_syncer.cli.jobs.tables import Listing, job_as_text, listing_as_text, word
-from image_syncer.jobs import JobFilter, JobKind, JobStatus, JobStep, JobView, open_jobs
+from image_syncer.jobs import JobFilter, JobKind, JobRecord, JobStatus, JobStep, open_jobs
 from jobs.workbench import Hands, busy, queued, settled, wanted, working
 
 NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)
@@ -17,9 +17,9 @@ NGINX = {"source": "docker.io/library/nginx:1.27", "target": "registry.example.c
 COUNTS = dict.fromkeys(JobStatus, 0) | {JobStatus.FAILED: 1, JobStatus.ABORTED: 2, JobStatus.CANCELLED: 3}
 
 
-def view(**more: object) -> JobView:
+def view(**more: object) -> JobRecord:
     """Return a dead letter."""
-    known = JobView(
+    known = JobRecord(
         id=42,
         kind="copy",
         status=JobStatus.FAILED,
@@ -37,7 +37,7 @@ def view(**more: object) -> JobView:
     return replace(known, **more)
 
 
-def listed(*views: JobView, width: int | None, more: bool = False) -> list[str]:
+def listed(*views: JobRecord, width: int | None, more: bool = False) -> list[str]:
     """Return the lines of a listing an hour later."""
     lines = listing_as_text(Listing(views, COUNTS, more), NOW + timedelta(hours=1), width)
     return [str(line) for line in lines]
