@@ -182,7 +182,7 @@ async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: JobQueu
         answered.set()
         view = await settled(jobs, running, is_over)
     assert done.stdout.splitlines() == [f"job {running} runs, and is told to stop", f"job {later} is cancelled"]
-    assert (done.returncode, view.status, hands.ended) == (0, JobStatus.ABORTED, [])
+    assert (done.returncode, view.status, hands.ended) == (0, JobStatus.CANCELLED, [])
     again = await call(cli, "cancel", str(running), "--output", "json")
     assert again.returncode == 1
     assert json.loads(again.stdout)["jobs"] == [{"id": running, "result": "refused", "status": "cancelled"}]

@@ -105,7 +105,7 @@ async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: JobQueue, k
     assert await jobs.abort(job_id)
     assert (await seen(jobs, job_id)).stopping
     await _supervisor(keeper).sweep()
-    assert (await seen(jobs, job_id)).status is JobStatus.ABORTED
+    assert (await seen(jobs, job_id)).status is JobStatus.CANCELLED
 
 
 async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: JobQueue, keeper: FencedJobManager) -> None:

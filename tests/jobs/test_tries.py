@@ -220,7 +220,10 @@ async def test_the_abort_of_a_running_job_is_final(jobs: JobQueue) -> None:
     async with working(jobs, hands):
         await eventually(lambda: hands.running)
         assert (await jobs.cancel(job_id), await jobs.abort(job_id)) == (False, True)
-        await settled(jobs, job_id, lambda view: view.status is JobStatus.ABORTED, seconds=5)
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.CANCELLED, seconds=5)
+        found = await jobs.show(job_id)
+        assert found is not None
+        assert found[1][-1].what == "aborted"
         hands.act = _succeed
         second = await queued(jobs, wanted())
         await settled(jobs, second, lambda view: view.status is JobStatus.SUCCEEDED)
@@ -234,7 +237,7 @@ async def test_an_aborted_job_can_be_replayed(jobs: JobQueue) -> None:
     async with working(jobs, hands):
         await eventually(lambda: hands.running)
         await jobs.abort(job_id)
-        await settled(jobs, job_id, lambda view: view.status is JobStatus.ABORTED)
+        await settled(jobs, job_id, lambda view: view.status is JobStatus.CANCELLED)
         hands.act = _succeed
         assert await jobs.retry(job_id) is Replay.QUEUED
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)

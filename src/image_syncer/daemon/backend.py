@@ -37,7 +37,6 @@ _STATUSES: Final[Mapping[QueueStatus, api.JobStatus]] = {
     QueueStatus.FAILED: api.JobStatus.FAILED,
     QueueStatus.SUPERSEDED: api.JobStatus.SUPERSEDED,
     QueueStatus.CANCELLED: api.JobStatus.CANCELLED,
-    QueueStatus.ABORTED: api.JobStatus.CANCELLED,
 }
 
 

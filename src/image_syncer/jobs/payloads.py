@@ -165,7 +165,7 @@ def rule_lock(name: str) -> str:
     return f"rule {name}"
 
 
-def target_lock(target: Reference) -> str:
+def target_lock(target: Reference | str) -> str:
     """Return the lock of all copies to *target*: the target alone, so that no reload and no limit can change it."""
     return f"target {target}"
 

@@ -20,8 +20,7 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # a dead letter: nothing will happen unless somebody replays it
     SUPERSEDED = "superseded"  # it failed while its successor was waiting, so it was not tried again
-    CANCELLED = "cancelled"  # by an operator, before it began
-    ABORTED = "aborted"  # by an operator, while it ran
+    CANCELLED = "cancelled"  # by an operator; the job's steps say whether it ran
 
 
 _WORDS: Final[Mapping[str, JobStatus]] = {
@@ -31,7 +30,7 @@ _WORDS: Final[Mapping[str, JobStatus]] = {
     "failed": JobStatus.FAILED,
     "superseded": JobStatus.SUPERSEDED,
     "cancelled": JobStatus.CANCELLED,
-    "aborted": JobStatus.ABORTED,
+    "aborted": JobStatus.CANCELLED,
 }
 
 
@@ -87,6 +86,11 @@ class JobRecord:
     worker: int | None
     stopping: bool
 
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the job ended; None while it waits or runs."""
+        return None if self.status in {JobStatus.WAITING, JobStatus.RUNNING} else self.changed_at
+
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "JobRecord":
         """Return the view of a row of the query `view_jobs`."""
@@ -126,5 +130,7 @@ class Replay(StrEnum):
 
 def counts(rows: list[dict[str, Any]]) -> Mapping[JobStatus, int]:
     """Return how many jobs stand where, from the rows of the query `count_jobs`; every status has a figure."""
-    found = {_WORDS[row["status"]]: int(row["count"]) for row in rows}
-    return {status: found.get(status, 0) for status in JobStatus}
+    found = dict.fromkeys(JobStatus, 0)
+    for row in rows:
+        found[_WORDS[row["status"]]] += int(row["count"])
+    return found

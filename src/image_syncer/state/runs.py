@@ -62,6 +62,11 @@ class RunRecord:
     warnings: tuple[str, ...]
     unannounced: int | None = None
 
+    @property
+    def rule_names(self) -> list[str]:
+        """The names of the rules that the run executes."""
+        return self.rules.split(_BETWEEN)
+
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:

@@ -32,7 +32,7 @@ _REPLAYED: Final = {Replay.QUEUED: Result.QUEUED, Replay.MERGED: Result.MERGED, 
 
 def wanted(words: Sequence[str], kind: str | None, before: int | None, limit: int) -> JobFilter:
     """Return the filter for the statuses that people call by these *words*; none of them means all."""
-    statuses = frozenset(status for status in JobStatus if tables.word(status) in words) if words else None
+    statuses = frozenset(status for status in JobStatus if status.value in words) if words else None
     behind = None if before is None else min(before, _LARGEST)
     return JobFilter(statuses=statuses, kind=kind, before=behind, limit=limit)
 
@@ -148,7 +148,7 @@ async def _found(jobs: JobQueue, job: int) -> tuple[JobRecord, Sequence[JobStep]
 
 async def _refused(jobs: JobQueue, job: int) -> Answer:
     found = await jobs.show(job)
-    return Answer(job, Result.REFUSED, tables.word(found[0].status)) if found else Answer(job, Result.UNKNOWN)
+    return Answer(job, Result.REFUSED, found[0].status.value) if found else Answer(job, Result.UNKNOWN)
 
 
 def _with_jobs(

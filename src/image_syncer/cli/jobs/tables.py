@@ -76,11 +76,6 @@ class Listing:
         return self.jobs[-1].id if self.more else None
 
 
-def word(status: JobStatus) -> str:
-    """Return *status* as people read it: whether a job ran when it was cancelled tell its steps."""
-    return (JobStatus.CANCELLED if status is JobStatus.ABORTED else status).value
-
-
 def terminal_width() -> int | None:
     """Return the columns of the terminal that stdout is, None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -126,7 +121,7 @@ def job_as_text(view: JobRecord, steps: Sequence[JobStep], now: datetime) -> Ite
     """Yield all that is known of one job."""
     yield Line()
     for name, value in _facts(view, now):
-        style = {"status": _STYLES.get(word(view.status), ""), "error": "red"}.get(name, "")
+        style = {"status": _STYLES.get(view.status.value, ""), "error": "red"}.get(name, "")
         yield Line(((f"{name:<10}", "dim"), (printable(value), style)))
     yield Line()
     yield Line((("steps" if len(steps) < _STEPS_KEPT else f"the last {_STEPS_KEPT} steps", "dim"),))
@@ -178,7 +173,7 @@ def _cells(view: JobRecord, now: datetime) -> tuple[str, ...]:
 
 
 def _status(view: JobRecord) -> str:
-    return "stopping" if view.stopping else word(view.status)
+    return "stopping" if view.stopping else view.status.value
 
 
 def _next(view: JobRecord, now: datetime) -> str:
@@ -219,7 +214,7 @@ def _styled(cells: Sequence[str], widths: Sequence[int], view: JobRecord) -> tup
     text, status = _joined(cells, widths), _status(view)
     begin = sum(widths[:2]) + 4
     end = begin + len(status)
-    return ((text[:begin], ""), (text[begin:end], _STYLES.get(word(view.status), "")), (text[end:], ""))
+    return ((text[:begin], ""), (text[begin:end], _STYLES.get(view.status.value, "")), (text[end:], ""))
 
 
 def _below(view: JobRecord, indent: int, width: int) -> Iterator[Line]:
@@ -246,15 +241,12 @@ def _closing(listing: Listing) -> Iterator[Line]:
 
 
 def _counted(counts: Mapping[JobStatus, int]) -> dict[str, int]:
-    found = dict.fromkeys(map(word, JobStatus), 0)
-    for status, count in counts.items():
-        found[word(status)] += count
-    return found
+    return {status.value: count for status, count in counts.items()}
 
 
 def _facts(view: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "job", f"{view.id}, {view.kind}"
-    yield "status", f"{word(view.status)}, told to stop" if view.stopping else word(view.status)
+    yield "status", f"{view.status.value}, told to stop" if view.stopping else view.status.value
     for name in ("source", "target", "digest", "rule", "event"):
         if name in view.args:
             yield name, view.args[name]
@@ -274,7 +266,7 @@ def _view_as_json(view: JobRecord) -> dict[str, Any]:
     return {
         "id": view.id,
         "kind": view.kind,
-        "status": word(view.status),
+        "status": view.status.value,
         "stopping": view.stopping,
         **{name: view.args.get(name) for name in ("rule", "source", "target", "digest", "event")},
         "priority": view.priority,
