@@ -65,13 +65,13 @@ def test_a_queue_without_its_extra_is_said_before_anything_is_opened(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
     """Exit code 2, with the line in the file and the one to type; no state is made, and nobody is asked."""
-    cli.write("hidden/sitecustomize.py", "import sys\nsys.modules['faststream'] = None\n")  # As if not installed.
+    cli.write("hidden/sitecustomize.py", "import sys\nsys.modules['aio_pika'] = None\n")  # As if not installed.
     cli.environment["PYTHONPATH"] = str(cli.directory / "hidden")
     queue = "queues:\n  pushes: {kind: rabbitmq, urls: ['amqp://guest:guest@127.0.0.1:1/'], queue: images}\n"
     cli.write("n.yaml", native(source, target) + queue + "state: {path: kept}\n")
     done = cli.run("-c", "n.yaml")
     assert (done.returncode, source.requests.count()) == (2, 0)
-    assert "n.yaml:14: a queue of rabbitmq needs faststream, which is not installed" in done.stderr
+    assert "n.yaml:14: a queue of rabbitmq needs aio_pika, which is not installed" in done.stderr
     assert "pip install 'image-syncer[queues]'" in done.stderr
     assert not (cli.directory / "kept").exists()
 

@@ -24,7 +24,7 @@ from image_syncer.events.signatures import Basic, Bearer, Hmac, SignedDelivery, 
 from image_syncer.oci import Digest, Index, PlatformFilter, RawManifest, Reference, Repository, media_type
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.oci.reference import split_reference
-from image_syncer.queues.message import read_message
+from image_syncer.queues.consumer import read_message
 from image_syncer.registry.auth.authenticator import Authenticator, lifetime
 from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges, preferred
 from image_syncer.registry.auth.docker_config import parse_login_file

@@ -12,7 +12,7 @@ from aio_pika import DeliveryMode, Message, connect
 from aio_pika.abc import AbstractExchange
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from image_syncer.queues.quiet import quiet
+from image_syncer.queues.session import muted
 from stress.daemon import Daemon, write_native_file
 from stress.report import Figure, Report, Say
 from stress.stock import Stock, copied_twice
@@ -84,7 +84,7 @@ class Publisher:
 def run(options: BrokerOptions, directory: Path, say: Say) -> Report:
     """Do it with a real broker and two real registries, on SQLite, and return what came of it."""
     with ExitStack() as stack:
-        stack.enter_context(quiet("aio_pika", "aiormq"))  # They tell of each connection that breaks.
+        stack.enter_context(muted("aio_pika", "aiormq"))  # They log each connection that breaks.
         source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
         stock = Stock(options.messages)
         stock.push(source.host)

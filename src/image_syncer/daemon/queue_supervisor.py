@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from random import Random
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.queues import Inbox, check_installed, listen
+from image_syncer.queues import EventSink, check_installed, consume
 
 
 class QueueSupervisor:
     """Keeps a listener for each of *queues* until *stop* is set."""
 
-    def __init__(self, queues: Sequence[QueueSettings], inbox: Inbox, stop: asyncio.Event, rng: Random) -> None:
+    def __init__(self, queues: Sequence[QueueSettings], inbox: EventSink, stop: asyncio.Event, rng: Random) -> None:
         check_installed(queues)
         self._queues = tuple(queues)
         self._inbox = inbox
@@ -32,7 +32,7 @@ class QueueSupervisor:
             ended = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 for queue in self._queues:
-                    group.create_task(listen(queue, self._inbox, ended, self._rng), name=f"queue {queue.name}")
+                    group.create_task(consume(queue, self._inbox, ended, self._rng), name=f"queue {queue.name}")
                 signals = [group.create_task(event.wait()) for event in (self._stop, self._changed)]
                 await asyncio.wait(signals, return_when=asyncio.FIRST_COMPLETED)
                 ended.set()

@@ -1,9 +1,8 @@
-"""Events from the queues of a message broker: taken, written down, and acknowledged only then.
+"""Push events from message brokers: each message is recorded first and acknowledged afterwards.
 
-Nothing here imports the broker's library until a queue is listened to: it is the extra `queues`.
+A broker's library is part of the extra `queues`. It is imported when its first queue is opened.
 """
 
-from image_syncer.queues.consumer import Inbox, listen
-from image_syncer.queues.extra import check_installed
+from image_syncer.queues.consumer import EventSink, check_installed, consume
 
-__all__ = ["Inbox", "check_installed", "listen"]
+__all__ = ["EventSink", "check_installed", "consume"]

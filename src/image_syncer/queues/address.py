@@ -1,4 +1,4 @@
-"""The address of a broker in its parts, for clients that read addresses in ways of their own."""
+"""The address of a broker, split into parts for clients that parse addresses differently."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -6,11 +6,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """An address that the configuration has checked. *user* and *password* are None where it has no login.
+class BrokerAddress:
+    """An address that the configuration has validated. *user* and *password* are None without a login.
 
-    *cafile* names the certificates that are trusted, None for those of the system; *sasl* how a login is told, None
-    where it is not said.
+    *cafile* names the trusted certificates (None: those of the system). *sasl* is the SASL mechanism, if one is named.
     """
 
     scheme: str
@@ -24,10 +23,10 @@ class Address:
 
     @classmethod
     def parse(cls, url: str, *, port: int) -> Self:
-        """Return the parts of *url*, with the usual *port* where it names none."""
+        """Return the parts of *url*; *port* is the default port."""
         parts = urlsplit(url)
         user, password = (None if text is None else unquote(text) or None for text in (parts.username, parts.password))
-        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         return cls(
             parts.scheme,
             parts.hostname or "",
@@ -35,12 +34,12 @@ class Address:
             parts.path.strip("/"),
             user,
             password,
-            asked.get("cafile"),
-            asked.get("sasl"),
+            query.get("cafile"),
+            query.get("sasl"),
         )
 
     @property
     def without_login(self) -> str:
-        """The address alone."""
+        """Scheme, host and port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"

@@ -1,11 +1,13 @@
-"""Our own loop around a broker: it walks the addresses, and settles a message only after it is written down.
+"""The consumer loop: connects to one of a queue's addresses and records each message before it acknowledges it.
 
-A message is acknowledged when its event is durable. Until then it is the broker's: whatever stops or kills us, it is
-delivered again, and an event that is recorded twice leads to one copy.
+A message stays the broker's until its event is durable. Whatever stops or kills this process, the broker delivers it
+again; two events of one push lead to one copy.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from random import Random
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -14,60 +16,93 @@ import structlog
 
 from image_syncer.concurrency.backoff import Backoff
 from image_syncer.config.model import QueueKind, QueueSettings
-from image_syncer.errors import ImageSyncerError
+from image_syncer.errors import ImageSyncerError, UsageError
 from image_syncer.events import PushEvent
-from image_syncer.queues.message import MessageRefused, read_message
-from image_syncer.queues.session import BrokerTrouble, OpenSession, QueueDelivery, QueueSession, wait_for
+from image_syncer.events.dialects.legacy import decide_message
+from image_syncer.queues.session import BrokerUnavailable, OpenSession, QueueDelivery, QueueSession, wait_for
 
-_ACCEPT_SECONDS: Final = 10.0
-_TRIES_IN_HAND: Final = 8
+_RECORD_SECONDS: Final = 10.0
+_RECORD_ATTEMPTS: Final = 8
+_LIBRARIES: Final[Mapping[QueueKind, str]] = {
+    "kafka": "aiokafka",
+    "nats": "nats",
+    "rabbitmq": "aio_pika",
+    "redis": "redis",
+}
 
 
-class Inbox(Protocol):
-    """Where events go."""
+class EventSink(Protocol):
+    """Records events durably."""
 
     async def accept(self, source: str, events: Sequence[PushEvent]) -> Sequence[object]:
-        """Return once all of *events* are durable; an error of ours otherwise. Safe to cancel."""
+        """Return once all of *events* are durable, and raise `ImageSyncerError` otherwise. Safe to cancel."""
         ...
 
 
-async def listen(settings: QueueSettings, inbox: Inbox, stop: asyncio.Event, rng: Random) -> None:
-    """Take messages of the queue into *inbox* until *stop* is set; then finish the one in hand, and close.
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """Why a message yields no event. *unwanted*: well-formed but excluded (a snapshot). Otherwise it is poison."""
 
-    Each address is tried in turn, with growing pauses, for ever: a broker may be away for a day.
+    reason: str
+    unwanted: bool = False
+
+
+def check_installed(queues: Sequence[QueueSettings]) -> None:
+    """Raise `UsageError` if a library that *queues* need is not installed. Imports nothing."""
+    for queue in queues:
+        library = _LIBRARIES[queue.kind]
+        if find_spec(library) is None:
+            raise UsageError(
+                f"{queue.origin}: a queue of {queue.kind} needs {library}, which is not installed",
+                remedy="pip install 'image-syncer[queues]', or remove the queue",
+            )
+
+
+async def consume(settings: QueueSettings, sink: EventSink, stop: asyncio.Event, rng: Random) -> None:
+    """Record the queue's messages in *sink* until *stop* is set; then finish the current one and disconnect.
+
+    Tries the addresses in turn, with growing pauses and without an end, since a broker may be down for a day.
     """
-    await _Listener(settings, inbox, stop, rng).run()
+    await _Consumer(settings, sink, stop, rng).run()
+
+
+def read_message(body: bytes) -> PushEvent | MessageRefused:
+    """Return the push in *body*: `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case.
+
+    The first part of the name is always the registry. At most 1 MiB and 32 levels are read.
+    """
+    decision = decide_message(body)
+    return decision.event or MessageRefused(decision.reason or "no event", decision.unwanted)
 
 
 def _opener(kind: QueueKind) -> OpenSession:
-    """Return how to open a session with a broker of that *kind*: the place for another one."""
     match kind:
         case "kafka":
-            from image_syncer.queues.kafka import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
+            from image_syncer.queues.kafka import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
         case "nats":
-            from image_syncer.queues.nats import open_session  # noqa: PLC0415 - the extra, needed for a queue alone
+            from image_syncer.queues.nats import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
         case "redis":
-            from image_syncer.queues.redis import open_session  # noqa: PLC0415 - the same
+            from image_syncer.queues.redis import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
         case "rabbitmq":
-            from image_syncer.queues.rabbitmq import open_session  # noqa: PLC0415 - the same
+            from image_syncer.queues.rabbitmq import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
 
 
-class _Listener:
-    def __init__(self, settings: QueueSettings, inbox: Inbox, stop: asyncio.Event, rng: Random) -> None:
+class _Consumer:
+    def __init__(self, settings: QueueSettings, sink: EventSink, stop: asyncio.Event, rng: Random) -> None:
         self._settings = settings
-        self._inbox = inbox
+        self._sink = sink
         self._stop = stop
         self._open_session = _opener(settings.kind)
-        self._reconnecting = Backoff(rng, first=1.0, longest=30.0)
-        self._recording = Backoff(rng, first=0.5, longest=30.0)
+        self._reconnect_backoff = Backoff(rng, first=1.0, longest=30.0)
+        self._record_backoff = Backoff(rng, first=0.5, longest=30.0)
         self._log: Any = structlog.get_logger().bind(queue=settings.name)
 
     async def run(self) -> None:
@@ -75,18 +110,18 @@ class _Listener:
         failures = 0
         while not self._stop.is_set():
             url = urls[failures % len(urls)]
-            broker = urlsplit(url).netloc.rpartition("@")[2]  # Never the login before it.
+            broker = urlsplit(url).netloc.rpartition("@")[2]  # Without the login.
             try:
-                served = await self._serve(url, broker)
-            except BrokerTrouble as error:
-                served = False
+                settled_any = await self._consume(url, broker)
+            except BrokerUnavailable as error:
+                settled_any = False
                 self._log.warning("queue.unreachable", broker=broker, error=str(error))
-            failures = 0 if served else failures + 1
-            # Within one round the next address is as good as this one, so only whole rounds make the pause grow.
-            await wait_for(self._stop, self._reconnecting.after(failures // len(urls)))
+            failures = 0 if settled_any else failures + 1
+            # The pause grows per round over all addresses, since the next address may work at once.
+            await wait_for(self._stop, self._reconnect_backoff.after(failures // len(urls)))
 
-    async def _serve(self, url: str, broker: str) -> bool:
-        """Take messages from the broker while it lets us; return whether at least one was settled."""
+    async def _consume(self, url: str, broker: str) -> bool:
+        """Handle the messages of one connection until it ends; return whether at least one was settled."""
         settled = 0
         async with self._open_session(url, self._settings) as session, asyncio.TaskGroup() as group:
             self._log.info("queue.connected", broker=broker)
@@ -105,17 +140,17 @@ class _Listener:
         session.end()
 
     async def _handle(self, delivery: QueueDelivery, session: QueueSession) -> bool:
-        """Settle *delivery*, or leave it to the broker; return whether it was settled."""
+        """Settle *delivery* or give it back; return whether it was settled."""
         try:
             match read_message(delivery.body):
                 case PushEvent() as event:
-                    return await self._take(event, delivery, session)
+                    return await self._record_and_ack(event, delivery, session)
                 case MessageRefused(reason, unwanted=True):
                     self._log.info("queue.message_unwanted", reason=reason)
                     await delivery.ack()
                 case MessageRefused(reason):
                     await self._refuse(delivery, reason)
-        except BrokerTrouble as error:
+        except BrokerUnavailable as error:
             session.end(str(error))
             return False
         return True
@@ -127,31 +162,31 @@ class _Listener:
         else:
             await delivery.ack()
 
-    async def _take(self, event: PushEvent, delivery: QueueDelivery, session: QueueSession) -> bool:
-        """Acknowledge *delivery* once *event* is durable; give it back where that fails again and again.
+    async def _record_and_ack(self, event: PushEvent, delivery: QueueDelivery, session: QueueSession) -> bool:
+        """Acknowledge *delivery* once *event* is durable; give it back after the last failed attempt.
 
-        It is kept in hand between the tries: a queue may count how often a message comes back, and dead-letter it.
+        The message is kept between the attempts: a broker may count redeliveries and dead-letter it for them.
         """
-        for tried in range(1, _TRIES_IN_HAND + 1):
+        for attempt in range(1, _RECORD_ATTEMPTS + 1):
             failure = await self._record(event)
             if failure is None:
                 await delivery.ack()
                 return True
-            pause = self._recording.after(tried)
-            self._log.warning("queue.message_postponed", error=failure, tried=tried, seconds=round(pause, 1))
-            await session.rest(pause)
+            pause = self._record_backoff.after(attempt)
+            self._log.warning("queue.message_postponed", error=failure, tried=attempt, seconds=round(pause, 1))
+            await session.sleep(pause)
             if session.has_ended:
                 break
         await delivery.give_back()
         return False
 
     async def _record(self, event: PushEvent) -> str | None:
-        """Return None once *event* is durable, and otherwise why it is not."""
+        """Return None once *event* is durable, and otherwise the reason."""
         try:
-            async with asyncio.timeout(_ACCEPT_SECONDS):
-                await self._inbox.accept(f"queues/{self._settings.name}", [event])
+            async with asyncio.timeout(_RECORD_SECONDS):
+                await self._sink.accept(f"queues/{self._settings.name}", [event])
         except TimeoutError:
-            return f"not written down within {_ACCEPT_SECONDS:.0f} s"
+            return f"not recorded within {_RECORD_SECONDS:.0f} s"
         except ImageSyncerError as error:
             return error.message
         self._log.info("queue.message_recorded", repository=str(event.repository), tag=event.tag)

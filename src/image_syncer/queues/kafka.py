@@ -1,8 +1,7 @@
-"""Kafka: a topic that must exist, read as a member of a consumer group, a handful of records at a time.
+"""Kafka: an existing topic, read in batches as a member of a consumer group.
 
-Kafka keeps a position for each partition instead of an acknowledgement for each record. So records of a partition are
-settled in their order, and one that cannot be recorded ends the session: what was not settled is read again.
-The client is used directly: FastStream's broker would reconnect by itself, and commits what it has merely read.
+Kafka keeps one offset per partition instead of an acknowledgement per record. So the records of a partition are settled
+in order, and a record that cannot be recorded ends the session: reading resumes at the committed offset.
 """
 
 # The library has no types of its own.
@@ -11,9 +10,8 @@ The client is used directly: FastStream's broker would reconnect by itself, and 
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from socket import gaierror
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
@@ -28,32 +26,32 @@ from aiokafka.errors import (
 )
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.queues.address import Address
-from image_syncer.queues.hand import InFlight
-from image_syncer.queues.quiet import quiet
-from image_syncer.queues.session import BrokerTrouble, QueueSession
+from image_syncer.queues.address import BrokerAddress
+from image_syncer.queues.session import (
+    BrokerUnavailable,
+    InFlight,
+    QueueSession,
+    explain_failure,
+    muted,
+    translated,
+)
 
 _PORT: Final = 9092
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 _FETCH_SECONDS: Final = 5.0
-_PHRASES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (AuthenticationFailedError, "it does not take the login"),
-    (IllegalSaslStateError, "it asks for no login there"),
-    (UnsupportedSaslMechanismError, "it does not take a login in this way"),
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (AuthenticationFailedError, "login refused"),
+    (IllegalSaslStateError, "the broker expects no login on this port"),
+    (UnsupportedSaslMechanismError, "the broker does not support this SASL mechanism"),
     (TopicAuthorizationFailedError, "the login may not read the topic"),
     (GroupAuthorizationFailedError, "the login may not use the group"),
-    (TimeoutError, "no answer in time"),
-    (gaierror, "its name does not exist"),
-    (ssl.SSLCertVerificationError, "its certificate cannot be trusted"),
-    (ssl.SSLError, "TLS is not spoken there"),
-    (FileNotFoundError, "the file of its CA does not exist"),
 )
-_NO_TOPIC: Final = "the topic does not exist; it is never made here"
+_NO_TOPIC: Final = "the topic does not exist; image-syncer never creates one"
 
 
 class Record(Protocol):
-    """What the client gives us of a record."""
+    """The attributes of a record of the client."""
 
     topic: str
     partition: int
@@ -64,195 +62,188 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A *topic*, the *group* that reads it, and how the brokers are reached."""
+class _Topic:
+    """A topic, the consumer *group* that reads it, and the client's *options* for the connection."""
 
-    topic: str
+    name: str
     group: str
-    address: Address
-    ways: dict[str, Any] = field(repr=False)
+    address: BrokerAddress
+    options: dict[str, Any] = field(repr=False)
 
     @property
     def dead_letters(self) -> str:
-        """The topic of what nobody can do; it is used where it exists."""
-        return f"{self.topic}.dead"
+        """The topic for poison. It is used only if it exists."""
+        return f"{self.name}.dead"
 
     @property
     def server(self) -> str:
-        """The broker that tells of the others."""
+        """The bootstrap server, `host:port`."""
         return self.address.without_login.partition("//")[2]
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """What reads a topic now; *buries*: there is a topic for dead letters."""
+class _Subscription:
+    """The running consumer of a topic. *has_dead_letters*: the topic for poison exists."""
 
-    place: _Place
+    topic: _Topic
     consumer: AIOKafkaConsumer
     session: QueueSession
-    hand: InFlight
-    buries: bool
+    in_flight: InFlight
+    has_dead_letters: bool
 
 
 class KafkaDelivery:
     """A record of a partition."""
 
-    def __init__(self, reading: _Reading, record: Record) -> None:
-        self._reading = reading
+    def __init__(self, subscription: _Subscription, record: Record) -> None:
+        self._subscription = subscription
         self._record = record
 
     @property
     def body(self) -> bytes:
-        """What it says."""
+        """The value; empty for a tombstone."""
         return self._record.value or b""
 
     async def ack(self) -> None:
-        """Settle it, and all before it in its partition: these were settled already."""
+        """Commit its offset. All earlier records of the partition were settled before."""
         partition = TopicPartition(self._record.topic, self._record.partition)
         async with _translated(_ANSWER_SECONDS):
-            await self._reading.consumer.commit({partition: OffsetAndMetadata(self._record.offset + 1, "")})
-        self._reading.hand.put_down()
+            await self._subscription.consumer.commit({partition: OffsetAndMetadata(self._record.offset + 1, "")})
+        self._subscription.in_flight.remove()
 
     async def give_back(self) -> None:
-        """End the session: a later record of the partition would settle this one with it."""
-        self._reading.session.end("a record could not be written down; it is read again")
+        """End the session, since committing a later record of the partition would settle this one too."""
+        self._subscription.session.end("a record could not be stored; it will be read again")
 
     async def reject(self) -> None:
-        """Settle it: it is copied to the topic of the same name that ends in `.dead`, where there is one."""
-        if self._reading.buries:
-            await _bury(self._reading.place, self._record)
+        """Settle it as unusable: copy it to the topic `NAME.dead`, if that exists."""
+        if self._subscription.has_dead_letters:
+            await _dead_letter(self._subscription.topic, self._record)
         await self.ack()
 
 
 @asynccontextmanager
 async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
-    """Connect to *url* and read the topic; `BrokerTrouble` if that fails."""
-    topic, _, group = settings.queue.rpartition("/")
-    address, session = Address.parse(url, port=_PORT), QueueSession()
-    with quiet("aiokafka"):
+    """Connect to *url* and read the topic; `BrokerUnavailable` on failure."""
+    name, _, group = settings.queue.rpartition("/")
+    address, session = BrokerAddress.parse(url, port=_PORT), QueueSession()
+    with muted("aiokafka"):
         async with _translated(_ANSWER_SECONDS):
-            place = _Place(topic, group, address, _ways(address))
-        async with _consumer(place) as consumer:
+            topic = _Topic(name, group, address, _connection_options(address))
+        async with _consumer(topic) as consumer:
             async with _translated(2 * _CONNECT_SECONDS):
                 topics: set[str] = await consumer.topics()
-            if topic not in topics:
-                raise BrokerTrouble(_NO_TOPIC)
-            consumer.subscribe([topic])
-            reading = _Reading(place, consumer, session, InFlight(), place.dead_letters in topics)
+            if name not in topics:
+                raise BrokerUnavailable(_NO_TOPIC)
+            consumer.subscribe([name])
+            subscription = _Subscription(topic, consumer, session, InFlight(), topic.dead_letters in topics)
             async with asyncio.TaskGroup() as tasks:
-                pump = tasks.create_task(_pump(reading, settings.prefetch))
+                polling = tasks.create_task(_poll(subscription, settings.prefetch))
                 yield session
-                pump.cancel()
+                polling.cancel()
 
 
 @asynccontextmanager
-async def _consumer(place: _Place) -> AsyncGenerator[AIOKafkaConsumer]:
-    """Connect, and leave the group in the end. A new group begins with the oldest record, so none is passed over."""
+async def _consumer(topic: _Topic) -> AsyncGenerator[AIOKafkaConsumer]:
+    """Connect, and leave the group at the end. A new group starts at the oldest record, so that it skips none."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=place.server,
-        group_id=place.group,
+        bootstrap_servers=topic.server,
+        group_id=topic.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        **place.ways,
+        **topic.options,
     )
     try:
         async with _translated(2 * _CONNECT_SECONDS):
-            await _greet(place)
+            await _check_login(topic)
             await consumer.start()
         yield consumer
     finally:
-        # In a task of its own: what the library cancels while it stops would otherwise cancel us.
+        # In a separate task, since the library cancels its caller while it stops.
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS), asyncio.TaskGroup() as tasks:
-                tasks.create_task(_leave(consumer))
+                tasks.create_task(_stop(consumer))
 
 
-async def _leave(consumer: AIOKafkaConsumer) -> None:
+async def _stop(consumer: AIOKafkaConsumer) -> None:
     with suppress(KafkaError, OSError):
         await consumer.stop()
 
 
-async def _greet(place: _Place) -> None:
-    """Log in once and go: the client itself would only say that it could not connect, whatever the reason."""
-    connection = await create_conn(place.address.host, place.address.port, **place.ways)
+async def _check_login(topic: _Topic) -> None:
+    """Log in once and disconnect: the consumer reports every failure to connect with the same error."""
+    connection = await create_conn(topic.address.host, topic.address.port, **topic.options)
     connection.close()
 
 
-async def _pump(reading: _Reading, count: int) -> None:
-    session = reading.session
+async def _poll(subscription: _Subscription, count: int) -> None:
+    session = subscription.session
     while not session.has_ended:
-        await reading.hand.empty()
+        await subscription.in_flight.wait_until_empty()
         try:
-            records = await _fetch(reading, count)
+            records = await _fetch(subscription, count)
             if not records:
-                await _look_after(reading)
-        except BrokerTrouble as error:
+                await _check_topic(subscription)
+        except BrokerUnavailable as error:
             session.end(str(error))
             return
-        reading.hand.take(len(records))
+        subscription.in_flight.add(len(records))
         for record in records:
-            session.deliver(KafkaDelivery(reading, record))
+            session.deliver(KafkaDelivery(subscription, record))
 
 
-async def _fetch(reading: _Reading, count: int) -> list[Record]:
-    """Return the next records, none where there are none now, or where the group is being arranged anew."""
+async def _fetch(subscription: _Subscription, count: int) -> list[Record]:
+    """Return the next records; none if there are none yet, or while the group rebalances."""
     try:
         async with asyncio.timeout(2 * _FETCH_SECONDS):
-            found: Mapping[Any, Sequence[Record]] = await reading.consumer.getmany(
+            found: Mapping[Any, Sequence[Record]] = await subscription.consumer.getmany(
                 timeout_ms=int(_FETCH_SECONDS * 1000), max_records=count
             )
     except TimeoutError:
         return []
     except (KafkaError, OSError) as error:
-        raise BrokerTrouble(_phrase(error)) from error
+        raise BrokerUnavailable(_explain(error)) from error
     return [record for batch in found.values() for record in batch]
 
 
-async def _look_after(reading: _Reading) -> None:
-    """Ask for the topics: there was nothing to read, and of a lost connection or topic the client does not tell."""
+async def _check_topic(subscription: _Subscription) -> None:
+    """Raise `BrokerUnavailable` if the connection or the topic is gone: the client reports neither by itself."""
     async with _translated(_ANSWER_SECONDS):
-        topics: set[str] = await reading.consumer.topics()
-    if reading.place.topic not in topics:
-        raise BrokerTrouble(_NO_TOPIC)
+        topics: set[str] = await subscription.consumer.topics()
+    if subscription.topic.name not in topics:
+        raise BrokerUnavailable(_NO_TOPIC)
 
 
-async def _bury(place: _Place, record: Record) -> None:
-    """Copy *record* to the topic of dead letters. Poison is rare, so the connection is made for it alone."""
-    producer: Any = AIOKafkaProducer(bootstrap_servers=place.server, acks="all", **place.ways)
+async def _dead_letter(topic: _Topic, record: Record) -> None:
+    """Copy *record* to the dead-letter topic, over a connection of its own, since poison is rare."""
+    producer: Any = AIOKafkaProducer(bootstrap_servers=topic.server, acks="all", **topic.options)
     async with _translated(_ANSWER_SECONDS):
         try:
             await producer.start()
-            await producer.send_and_wait(place.dead_letters, record.value, key=record.key, headers=list(record.headers))
+            await producer.send_and_wait(topic.dead_letters, record.value, key=record.key, headers=list(record.headers))
         finally:
             await producer.stop()
 
 
-def _ways(address: Address) -> dict[str, Any]:
-    """Return how the brokers are reached: with TLS or without, and with which login."""
+def _connection_options(address: BrokerAddress) -> dict[str, Any]:
+    """Return the client's options for TLS and login."""
     encrypted, login = address.scheme == "kafkas", address.user is not None
-    ways: dict[str, Any] = {
+    options: dict[str, Any] = {
         "client_id": "image-syncer",
         "request_timeout_ms": int(_ANSWER_SECONDS * 1000),
         "security_protocol": ("SASL_" if login else "") + ("SSL" if encrypted else "PLAINTEXT"),
     }
     if encrypted:
-        ways["ssl_context"] = ssl.create_default_context(cafile=address.cafile)
+        options["ssl_context"] = ssl.create_default_context(cafile=address.cafile)
     if login:
-        ways["sasl_mechanism"] = (address.sasl or "plain").upper()
-        ways["sasl_plain_username"], ways["sasl_plain_password"] = address.user, address.password or ""
-    return ways
+        options["sasl_mechanism"] = (address.sasl or "plain").upper()
+        options["sasl_plain_username"], options["sasl_plain_password"] = address.user, address.password or ""
+    return options
 
 
-@asynccontextmanager
-async def _translated(seconds: float) -> AsyncGenerator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerTrouble(_phrase(error)) from error
+def _translated(seconds: float) -> AbstractAsyncContextManager[None]:
+    return translated(seconds, (KafkaError,), _explain)
 
 
-def _phrase(error: BaseException) -> str:
-    """Return what happened, in our words: the library's may hold the address."""
-    known = next((text for kind, text in _PHRASES if isinstance(error, kind)), None)
-    return known or f"the connection failed ({type(error).__name__})"
+def _explain(error: BaseException) -> str:
+    return explain_failure(error, _CAUSES)

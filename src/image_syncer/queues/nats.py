@@ -1,14 +1,10 @@
-"""NATS JetStream: a durable consumer that must exist, asked for a handful of messages at a time.
-
-The client is used directly: FastStream's broker would reconnect by itself, and makes consumers that it does not find.
-"""
+"""NATS JetStream: an existing durable consumer, polled for batches of messages."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from socket import gaierror
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -19,67 +15,62 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.queues.address import Address
-from image_syncer.queues.hand import InFlight
-from image_syncer.queues.session import BrokerTrouble, QueueSession
+from image_syncer.queues.address import BrokerAddress
+from image_syncer.queues.session import BrokerUnavailable, InFlight, QueueSession, explain_failure, translated
 
 _PORT: Final = 4222
 _CONNECT_SECONDS: Final = 5
 _ANSWER_SECONDS: Final = 5.0
 _FETCH_SECONDS: Final = 5.0
-_REST_SECONDS: Final = 10.0
-_PHRASES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (NotFoundError, "the stream or its consumer does not exist; neither is ever made here"),
-    (ServiceUnavailableError, "JetStream is not served there"),
-    (TimeoutError, "no answer in time"),
-    (gaierror, "its name does not exist"),
-    (ssl.SSLCertVerificationError, "its certificate cannot be trusted"),
-    (ssl.SSLError, "TLS is not spoken there"),
-    (FileNotFoundError, "the file of its CA does not exist"),
+_REDELIVERY_SECONDS: Final = 10.0
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (NotFoundError, "the stream or its consumer does not exist; image-syncer never creates one"),
+    (ServiceUnavailableError, "the server has no JetStream"),
 )
-_UNFIT: Final = (
-    "the consumer is none that is pulled and takes an acknowledgement of each message (--pull --ack explicit)"
-)
+_UNFIT: Final = "the consumer must be a pull consumer with explicit acknowledgements (--pull --ack explicit)"
 
 
 class NatsDelivery:
     """A message of a stream."""
 
-    def __init__(self, message: Msg, hand: InFlight) -> None:
+    def __init__(self, message: Msg, in_flight: InFlight) -> None:
         self._message = message
-        self._hand = hand
+        self._in_flight = in_flight
 
     @property
     def body(self) -> bytes:
-        """What it says."""
+        """The payload."""
         return self._message.data
 
     async def ack(self) -> None:
-        """Settle it: it is done, and the server has said that it knows."""
+        """Settle it: done, and confirmed by the server."""
         async with _translated(_ANSWER_SECONDS):
             await self._message.ack_sync()
-        self._hand.put_down()
+        self._in_flight.remove()
 
     async def give_back(self) -> None:
-        """Return it to the stream, to come again after a rest."""
+        """Return it to the stream, which redelivers it after a pause."""
         async with _translated(_ANSWER_SECONDS):
-            await self._message.nak(_REST_SECONDS)
-        self._hand.put_down()
+            await self._message.nak(_REDELIVERY_SECONDS)
+        self._in_flight.remove()
 
     async def reject(self) -> None:
-        """Settle it: it is terminated, which the server tells in an advisory."""
+        """Settle it as unusable: the server terminates it and publishes an advisory."""
         async with _translated(_ANSWER_SECONDS):
             await self._message.term()
-        self._hand.put_down()
+        self._in_flight.remove()
 
 
 class _Tls(ssl.SSLContext):
-    """What we trust. It knows whether it was used: the client goes on in the clear where the server asks for no TLS."""
+    """A TLS context that records whether a handshake began.
+
+    The client continues in plain text where the server does not ask for TLS.
+    """
 
     used = False
 
     def wrap_bio(self, *args: Any, **keywords: Any) -> ssl.SSLObject:
-        """Begin a handshake."""
+        """Begin a handshake, and record it."""
         self.used = True
         return super().wrap_bio(*args, **keywords)
 
@@ -93,22 +84,22 @@ class _Consumer:
     name: str
 
     async def check(self) -> None:
-        """Return if it is there and fit: under any other policy a message is gone before its event is durable."""
+        """Raise `BrokerUnavailable` unless it acknowledges explicitly: any other policy loses unrecorded messages."""
         config = (await self.jetstream.consumer_info(self.stream, self.name)).config
         if config.ack_policy != AckPolicy.EXPLICIT or config.deliver_subject is not None:
-            raise BrokerTrouble(_UNFIT)
+            raise BrokerUnavailable(_UNFIT)
 
 
 @asynccontextmanager
 async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
-    """Connect to *url* and take messages from the consumer; `BrokerTrouble` if that fails."""
-    session, client, address = QueueSession(), Client(), Address.parse(url, port=_PORT)
+    """Connect to *url* and poll the consumer; `BrokerUnavailable` on failure."""
+    session, client, address = QueueSession(), Client(), BrokerAddress.parse(url, port=_PORT)
 
-    async def lost() -> None:
+    async def on_close() -> None:
         session.end("the connection was lost")
 
     async def ignore(_error: Exception) -> None:
-        """Say nothing: what follows from it is told where it is met."""
+        """Ignore it: its consequence is reported where it happens."""
 
     async with _translated(_ANSWER_SECONDS):
         security = _security(address)
@@ -120,7 +111,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Queu
                 name="image-syncer",
                 allow_reconnect=False,
                 connect_timeout=_CONNECT_SECONDS,
-                closed_cb=lost,
+                closed_cb=on_close,
                 error_cb=ignore,
             )
             stream, _, name = settings.queue.rpartition("/")
@@ -128,9 +119,9 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Queu
             await consumer.check()
             subscription = await consumer.jetstream.pull_subscribe_bind(name, stream)
         async with asyncio.TaskGroup() as group:
-            pump = group.create_task(_pump(consumer, subscription, session, settings.prefetch))
+            polling = group.create_task(_poll(consumer, subscription, session, settings.prefetch))
             yield session
-            pump.cancel()
+            polling.cancel()
         await _return_leftovers(session)
     finally:
         with suppress(NatsError, OSError, TimeoutError):
@@ -138,70 +129,63 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Queu
                 await client.close()
 
 
-def _security(address: Address) -> dict[str, Any]:
-    """Return the login and what is trusted. The login is told once TLS is there, if the address asks for that."""
+def _security(address: BrokerAddress) -> dict[str, Any]:
+    """Return the client's options for TLS and login. With `tls://`, the login is sent only after a TLS handshake."""
     tls = _Tls(ssl.PROTOCOL_TLS_CLIENT)
     if address.cafile is None:
         tls.load_default_certs()
     else:
         tls.load_verify_locations(address.cafile)
 
-    def guarded(secret: str) -> str:
+    def require_tls(secret: str) -> str:
         if address.scheme == "tls" and not tls.used:
             raise ssl.SSLError
         return secret
 
     user, password = address.user, address.password
     if user is not None and password is None:
-        return {"tls": tls, "token": lambda: guarded(user)}  # NATS writes a token in the place of a user.
-    return {"tls": tls, "user": user, "password": None if password is None else lambda: guarded(password)}
+        return {"tls": tls, "token": lambda: require_tls(user)}  # NATS puts a token where the user would be.
+    return {"tls": tls, "user": user, "password": None if password is None else lambda: require_tls(password)}
 
 
 async def _return_leftovers(session: QueueSession) -> None:
-    """Give back what waited behind the last message, which would else come again only after the `ack_wait`."""
-    with suppress(BrokerTrouble):  # It comes again anyhow, after the `ack_wait`.
-        for delivery in session.leftovers() if session.reason is None else ():
+    """Give back the messages that were not handled, so that they return before their `ack_wait` is over."""
+    with suppress(BrokerUnavailable):  # Otherwise they return after the `ack_wait`.
+        for delivery in session.take_leftovers() if session.reason is None else ():
             await delivery.give_back()
 
 
-async def _pump(
+async def _poll(
     consumer: _Consumer, subscription: JetStreamContext.PullSubscription, session: QueueSession, count: int
 ) -> None:
-    hand = InFlight()
+    in_flight = InFlight()
     while not session.has_ended:
-        await hand.empty()
+        await in_flight.wait_until_empty()
         messages: Sequence[Msg] = ()
         try:
             messages = await subscription.fetch(count, timeout=_FETCH_SECONDS)
         except TimeoutError:
-            await _look_after(consumer, session)  # There was none: it may also be gone, of which nobody tells us.
+            await _check_consumer(consumer, session)  # The server does not report that a consumer was deleted.
         except (NatsError, OSError) as error:
-            session.end(_phrase(error))
-        hand.take(len(messages))
+            session.end(_explain(error))
+        in_flight.add(len(messages))
         for message in messages:
-            session.deliver(NatsDelivery(message, hand))
+            session.deliver(NatsDelivery(message, in_flight))
 
 
-async def _look_after(consumer: _Consumer, session: QueueSession) -> None:
+async def _check_consumer(consumer: _Consumer, session: QueueSession) -> None:
     try:
         async with _translated(_ANSWER_SECONDS):
             await consumer.check()
-    except BrokerTrouble as error:
+    except BrokerUnavailable as error:
         session.end(str(error))
 
 
-@asynccontextmanager
-async def _translated(seconds: float) -> AsyncGenerator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except (NatsError, OSError, TimeoutError) as error:
-        raise BrokerTrouble(_phrase(error)) from error
+def _translated(seconds: float) -> AbstractAsyncContextManager[None]:
+    return translated(seconds, (NatsError,), _explain)
 
 
-def _phrase(error: BaseException) -> str:
-    """Return what happened, in our words: the library's may hold the address, which has a login in it."""
+def _explain(error: BaseException) -> str:
     if isinstance(error, NatsError) and "authorization" in str(error).lower():
-        return "it does not take the login"
-    known = next((text for kind, text in _PHRASES if isinstance(error, kind)), None)
-    return known or f"the connection failed ({type(error).__name__})"
+        return "login refused"
+    return explain_failure(error, _CAUSES)

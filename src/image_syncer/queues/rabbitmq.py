@@ -1,18 +1,16 @@
-"""RabbitMQ through FastStream: one connection, one queue that must exist, messages into a `Session`.
+"""RabbitMQ over aio-pika: one connection that consumes one existing queue.
 
-FastStream's connection would reconnect by itself, to the same address and without a word. Here a connection that is
-lost is closed, and our own loop goes on to the next address.
+The connection is a plain one, not aio-pika's robust connection: that would reconnect silently, and only to the same
+address. Here a lost connection ends the session, and the consumer loop opens the next address.
 """
 
 import asyncio
-import os
-import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from socket import gaierror
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
-from aio_pika.abc import AbstractConnection
+from aio_pika import connect
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -21,45 +19,37 @@ from aiormq.exceptions import (
     ConnectionClosed,
     ConnectionNotAllowed,
 )
-from faststream import AckPolicy
-from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.queues.quiet import quiet
-from image_syncer.queues.session import BrokerTrouble, QueueSession
+from image_syncer.queues.session import QueueSession, explain_failure, muted, translated
 
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
-_NEVER_SECONDS: Final = 1e9
 _LOGGERS: Final = ("aio_pika", "aiormq")
-_PHRASES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (ProbableAuthenticationError, "it does not take the login"),
-    (ConnectionNotAllowed, "it does not let the login use the virtual host, or has none of that name"),
-    (ChannelNotFoundEntity, "the queue does not exist; it is never made here"),
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (ProbableAuthenticationError, "login refused"),
+    (ConnectionNotAllowed, "the login may not use the virtual host, or that does not exist"),
+    (ChannelNotFoundEntity, "the queue does not exist; image-syncer never creates one"),
     (ChannelAccessRefused, "the login may not read the queue"),
-    (ChannelLockedResource, "the queue belongs to another connection alone"),
-    (ConnectionClosed, "it closed the connection"),
-    (TimeoutError, "no answer in time"),
-    (gaierror, "its name does not exist"),
-    (ssl.SSLCertVerificationError, "its certificate cannot be trusted"),
-    (ssl.SSLError, "TLS is not spoken there"),
+    (ChannelLockedResource, "another connection has exclusive use of the queue"),
+    (ConnectionClosed, "the broker closed the connection"),
 )
 
 
 class RabbitDelivery:
-    """A message of RabbitMQ; what becomes of it is told with a bound."""
+    """A message of RabbitMQ. Each settlement is bounded in time."""
 
-    def __init__(self, message: RabbitMessage) -> None:
+    def __init__(self, message: AbstractIncomingMessage) -> None:
         self._message = message
 
     @property
     def body(self) -> bytes:
-        """What it says, as it came: no header of the sender's decides how it is read."""
-        return self._message.raw_message.body
+        """The content as it arrived: no header of the sender decides how it is read."""
+        return self._message.body
 
     async def ack(self) -> None:
-        """Settle it: it is done."""
+        """Settle it: done."""
         async with _translated(_ANSWER_SECONDS):
             await self._message.ack()
 
@@ -69,89 +59,65 @@ class RabbitDelivery:
             await self._message.nack(requeue=True)
 
     async def reject(self) -> None:
-        """Settle it: to the dead-letter exchange of the queue, where it has one."""
+        """Settle it as unusable: RabbitMQ sends it to the queue's dead-letter exchange, if there is one."""
         async with _translated(_ANSWER_SECONDS):
             await self._message.reject(requeue=False)
 
 
 @asynccontextmanager
 async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[QueueSession]:
-    """Connect to *url* and consume the queue; `BrokerTrouble` if that fails."""
+    """Connect to *url* and consume the queue; `BrokerUnavailable` on failure."""
     session = QueueSession()
-
-    def lost(_connection: object, error: BaseException | None) -> None:
-        session.end(_phrase(error))
-
-    broker = RabbitBroker(
-        url,
-        timeout=_CONNECT_SECONDS,
-        reconnect_interval=_NEVER_SECONDS,
-        on_close=[lost],
-        default_channel=Channel(prefetch_count=settings.prefetch),
-        ack_policy=AckPolicy.MANUAL,
-        decoder=_as_it_is,
-        apply_types=False,
-        logger=None,
-    )
-    with quiet(*_LOGGERS):
+    with muted(*_LOGGERS):
         async with _translated(2 * _CONNECT_SECONDS):
-            connection = await broker.connect()
+            connection = await connect(url, timeout=_CONNECT_SECONDS)
         try:
             async with _translated(_ANSWER_SECONDS):
-                await _consume(broker, settings.queue, session)
+                await _consume(connection, settings, session)
             yield session
         finally:
             await _close(connection)
 
 
-async def _consume(broker: RabbitBroker, name: str, session: QueueSession) -> None:
-    """Let the messages of the queue *name* go to *session*."""
+async def _consume(connection: AbstractConnection, settings: QueueSettings, session: QueueSession) -> None:
+    """Subscribe *session* to the queue, and end it when connection, channel or subscription end."""
 
-    async def deliver(message: RabbitMessage) -> None:
+    def on_close(_sender: object, error: BaseException | None) -> None:
+        session.end(_explain(error))
+
+    def on_cancel(_frame: object) -> None:
+        session.end("the broker cancelled the subscription")
+
+    async def on_message(message: AbstractIncomingMessage) -> None:
         session.deliver(RabbitDelivery(message))
 
-    def cancelled(_frame: object) -> None:
-        session.end("the broker took the queue away")
-
-    queue = RabbitQueue(name, declare=False)  # Passively: it is looked for, never made or changed.
-    broker.subscriber(queue, no_reply=True)(deliver)
-    channel: Any = await (await broker.declare_queue(queue)).channel.get_underlay_channel()
-    channel.on_consumer_cancel_callbacks.add(cancelled)
-    await broker.start()
+    connection.close_callbacks.add(on_close)
+    channel = connection.channel(publisher_confirms=False)
+    await channel.initialize()
+    channel.close_callbacks.add(on_close)
+    await channel.set_qos(prefetch_count=settings.prefetch)
+    underlay: Any = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(on_cancel)
+    # Passive: the declaration only checks that the queue exists, which needs no more than the right to read it.
+    queue = await channel.declare_queue(settings.queue, passive=True)
+    await queue.consume(on_message)
 
 
 async def _close(connection: AbstractConnection) -> None:
-    """Close the connection, and with it all that it holds: what we have not settled goes back to its queue.
+    """Close the connection, which returns all unsettled messages to their queue.
 
-    The broker's own `stop` would first ask for the end of the subscription, and wait for that on a lost connection.
+    There is no orderly end of the subscription first: on a lost connection it would wait for an answer.
     """
-    # One that breaks or is silent now is closed as well.
-    with suppress(*CONNECTION_EXCEPTIONS):
+    with suppress(*CONNECTION_EXCEPTIONS):  # It may be broken or silent.
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()
 
 
-@asynccontextmanager
-async def _translated(seconds: float) -> AsyncGenerator[None]:
-    """Give what happens inside *seconds*, and turn what the library raises into `BrokerTrouble`."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except CONNECTION_EXCEPTIONS as error:
-        raise BrokerTrouble(_phrase(error)) from error
+def _translated(seconds: float) -> AbstractAsyncContextManager[None]:
+    return translated(seconds, CONNECTION_EXCEPTIONS, _explain)
 
 
-async def _as_it_is(message: RabbitMessage) -> RabbitMessage:
-    """Return the message itself: it is read by our own bounded parser."""
-    return message
-
-
-def _phrase(error: BaseException | None) -> str:
-    """Return what happened, in our words: the library's may hold the address, which has a login in it."""
+def _explain(error: BaseException | None) -> str:
     cause = error.__cause__ if error is not None else None
-    if isinstance(cause, OSError):
-        error = cause  # The library puts an error of its own around that of the socket, which says more.
-    known = next((text for kind, text in _PHRASES if isinstance(error, kind)), None)
-    if known is None and isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return known or f"the connection failed ({type(error).__name__})"
+    # The library wraps the socket's error, which is the more precise one.
+    return explain_failure(cause if isinstance(cause, OSError) else error, _CAUSES)

@@ -1,47 +1,59 @@
-"""The seam between our loop and a broker: what arrives over one connection, until that ends.
+"""The seam between the consumer loop and a broker: what one connection delivers.
 
-Another broker is a function like `rabbitmq.open_session`: it connects, hands each message to `Session.deliver`, and
-tells the end by `Session.end`.
+A broker is a function like `rabbitmq.open_session`. It connects, passes each message to `QueueSession.deliver`, and
+reports the end of the connection by `QueueSession.end`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+import logging
+import os
+import ssl
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from socket import gaierror
+from typing import Final, Protocol
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.errors import ImageSyncerError
 
+_COMMON_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (TimeoutError, "timed out"),
+    (gaierror, "unknown host name"),
+    (ssl.SSLCertVerificationError, "untrusted TLS certificate"),
+    (ssl.SSLError, "the server does not speak TLS"),
+    (FileNotFoundError, "the CA file (cafile) does not exist"),
+)
 
-class BrokerTrouble(ImageSyncerError):
-    """The broker can not be used now, or no longer; the message has nothing of its address in it."""
+
+class BrokerUnavailable(ImageSyncerError):
+    """The broker cannot be used, or no longer. The message never contains its address, which may hold a login."""
 
     retryable = True
 
 
 class QueueDelivery(Protocol):
-    """A message in our hand, which the broker gives to somebody else unless we settle it. May raise `BrokerTrouble`."""
+    """An unsettled message. The broker redelivers it unless we settle it. Methods may raise `BrokerUnavailable`."""
 
     @property
     def body(self) -> bytes:
-        """What it says."""
+        """The message's content."""
         ...
 
     async def ack(self) -> None:
-        """Settle it: it is done."""
+        """Settle it: done."""
         ...
 
     async def give_back(self) -> None:
-        """Return it to its queue, for us or another consumer."""
+        """Return it to the queue, for us or for another consumer."""
         ...
 
     async def reject(self) -> None:
-        """Settle it: nobody can do it; the broker dead-letters it if it was told how, and drops it otherwise."""
+        """Settle it as unusable: the broker dead-letters it where that is configured, and drops it otherwise."""
         ...
 
 
 class QueueSession:
-    """What arrives over one connection. The broker's limit (prefetch) bounds how much of it waits here."""
+    """The messages of one connection. The broker's prefetch limit bounds how many wait here."""
 
     def __init__(self) -> None:
         self._arrived: asyncio.Queue[QueueDelivery | None] = asyncio.Queue()
@@ -49,11 +61,11 @@ class QueueSession:
         self.reason: str | None = None
 
     def deliver(self, delivery: QueueDelivery) -> None:
-        """Add what the broker brings."""
+        """Add a message of the broker."""
         self._arrived.put_nowait(delivery)
 
     def end(self, reason: str | None = None) -> None:
-        """End it: *reason* says what happened to the connection, None where we want no more. The first call counts."""
+        """End the session. *reason* is the failure, None for a wanted stop. Only the first call has an effect."""
         if not self._ended.is_set():
             self.reason = reason
             self._ended.set()
@@ -61,25 +73,50 @@ class QueueSession:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more is taken from it."""
+        """Whether no further message is taken from it."""
         return self._ended.is_set()
 
     async def next(self) -> QueueDelivery | None:
-        """Return what arrived first, None once the session has ended: what waits then goes back to the broker."""
+        """Return the oldest message; None once the session has ended, so that the rest goes back to the broker."""
         return None if self.has_ended else await self._arrived.get()
 
-    def leftovers(self) -> Sequence[QueueDelivery]:
-        """Return what has arrived and was not taken, and forget it."""
+    def take_leftovers(self) -> Sequence[QueueDelivery]:
+        """Remove and return the messages that `next` has not returned."""
         waiting = (self._arrived.get_nowait() for _ in range(self._arrived.qsize()))
         return [delivery for delivery in waiting if delivery is not None]
 
-    async def rest(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Wait *seconds*, or until the session ends."""
         await wait_for(self._ended, seconds)
 
 
 OpenSession = Callable[[str, QueueSettings], AbstractAsyncContextManager[QueueSession]]
-"""Connects to the address (`BrokerTrouble` if that fails), and closes within a bounded time."""
+"""Connects to an address (`BrokerUnavailable` on failure). Closing takes a bounded time."""
+
+
+class InFlight:
+    """Counts unsettled messages of a broker that has to be polled: the next batch is polled when the count is 0."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def add(self, count: int) -> None:
+        """Add *count* messages."""
+        self._count += count
+        if self._count:
+            self._empty.clear()
+
+    def remove(self) -> None:
+        """Remove one message: it was settled or given back."""
+        self._count -= 1
+        if not self._count:
+            self._empty.set()
+
+    async def wait_until_empty(self) -> None:
+        """Return once the count is 0."""
+        await self._empty.wait()
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> None:
@@ -89,3 +126,36 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
+
+
+@contextmanager
+def muted(*loggers: str) -> Generator[None]:
+    """Keep the library *loggers* off stderr inside the block: they log addresses, which may hold logins."""
+    handlers = {name: logging.NullHandler() for name in loggers}
+    for name, handler in handlers.items():
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name, handler in handlers.items():
+            logging.getLogger(name).removeHandler(handler)
+
+
+@asynccontextmanager
+async def translated(
+    seconds: float, errors: tuple[type[BaseException], ...], explain: Callable[[BaseException], str]
+) -> AsyncGenerator[None]:
+    """Bound the block to *seconds*, and raise *errors*, `OSError` and the timeout as `BrokerUnavailable`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (*errors, OSError) as error:  # `TimeoutError` is an `OSError`.
+        raise BrokerUnavailable(explain(error)) from error
+
+
+def explain_failure(error: BaseException | None, causes: Sequence[tuple[type[BaseException], str]] = ()) -> str:
+    """Return a message for *error* that holds no address: that of *causes*, of the network, or the error's type."""
+    known = next((text for kind, text in (*causes, *_COMMON_CAUSES) if isinstance(error, kind)), None)
+    if known is None and isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return known or f"the connection failed ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""NATS JetStream, Redis streams and Kafka, over servers: what holds for RabbitMQ holds for them."""
+"""NATS JetStream, Redis streams and Kafka, over real servers: the promises that hold for RabbitMQ, too."""
 
 import asyncio
 import json
@@ -13,19 +13,19 @@ from nats.js.client import JetStreamContext
 from redis.asyncio import Redis
 
 from image_syncer.config.model import QueueKind, QueueSettings
-from queues.listening import Desk, has, listening, logged_as, until
+from queues.consuming import EventStore, consuming, has, logged_as, until
 from support.brokers import PASSWORD, Nats, RedisServer, Server
 from support.kafka import Kafka, KafkaTopic, MockKafka
 
 MISSING: Final[dict[str, str]] = {
-    "nats": "the stream or its consumer does not exist; neither is ever made here",
-    "redis": "the stream or its group does not exist; neither is ever made here",
-    "kafka": "the topic does not exist; it is never made here",
+    "nats": "the stream or its consumer does not exist; image-syncer never creates one",
+    "redis": "the stream or its group does not exist; image-syncer never creates one",
+    "kafka": "the topic does not exist; image-syncer never creates one",
 }
 
 
 class Stream(Protocol):
-    """A stream with its consumer or group, as an operator makes and looks at it."""
+    """A stream with its consumer or group, as an operator creates and inspects it."""
 
     kind: QueueKind
     queue: str
@@ -35,7 +35,7 @@ class Stream(Protocol):
         ...
 
     async def unsettled(self) -> int:
-        """Return how many messages nobody has acknowledged."""
+        """Return the number of unacknowledged messages."""
         ...
 
 
@@ -49,7 +49,7 @@ class NatsStream:
         self.jetstream: Any = JetStreamContext(client)
 
     async def make(self) -> None:
-        """Make both."""
+        """Create both."""
         await self.jetstream.add_stream(name="images", subjects=["images"])
         await self.jetstream.add_consumer("images", ConsumerConfig(durable_name="mirror", ack_wait=5))
 
@@ -59,7 +59,7 @@ class NatsStream:
             await self.jetstream.publish("images", body)
 
     async def unsettled(self) -> int:
-        """Return how many messages nobody has acknowledged."""
+        """Return the number of unacknowledged messages."""
         info = await self.jetstream.consumer_info("images", "mirror")
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
@@ -74,7 +74,7 @@ class RedisStream:
         self.client: Any = client
 
     async def make(self) -> None:
-        """Make both."""
+        """Create both."""
         await self.client.xgroup_create("images", "mirror", id="0", mkstream=True)
 
     async def publish(self, *bodies: bytes) -> None:
@@ -83,12 +83,12 @@ class RedisStream:
             await self.client.xadd("images", {"data": body})
 
     async def unsettled(self) -> int:
-        """Return how many messages nobody has acknowledged."""
+        """Return the number of unacknowledged messages."""
         [group] = await self.client.xinfo_groups("images")
         return int(group["pending"]) + int(group["lag"] or 0)
 
     async def dead(self) -> list[bytes]:
-        """Return what was refused."""
+        """Return the dead letters."""
         return [fields[b"data"] for _, fields in await self.client.xrange("images.dead")]
 
 
@@ -111,7 +111,7 @@ async def opened(server: Server) -> AsyncGenerator[NatsStream | RedisStream | Ka
 
 @pytest.fixture(params=[Nats, RedisServer, MockKafka, Kafka], ids=["nats", "redis", "librdkafka", "kafka"])
 def server(request: pytest.FixtureRequest) -> Generator[Server]:
-    """A server of the test's own."""
+    """A server for one test."""
     kind: type[Server] = request.param
     if not kind.is_installed():
         pytest.skip(f"{kind.program} is not installed")
@@ -121,103 +121,107 @@ def server(request: pytest.FixtureRequest) -> Generator[Server]:
 
 @pytest.fixture
 async def stream(server: Server) -> AsyncGenerator[NatsStream | RedisStream | KafkaTopic]:
-    """A stream that is there."""
+    """An existing stream."""
     async with opened(server) as made:
         await made.make()
         yield made
 
 
 def settings(server: Server, stream: Stream, **changes: Any) -> QueueSettings:
-    """Return a queue that is *stream*."""
+    """Return settings that consume *stream*."""
     wanted: dict[str, Any] = {"urls": (server.url,), "queue": stream.queue, "prefetch": 5} | changes
     return QueueSettings("pushes", stream.kind, **wanted)
 
 
 def message(tag: str) -> bytes:
-    """Return a push."""
+    """Return a message about a push of *tag*."""
     return json.dumps({"Name": "registry.example.com/team/app", "Tag": tag}).encode()
 
 
-async def test_messages_become_events_and_are_acknowledged(server: Server, stream: Stream, desk: Desk) -> None:
-    """More of them than one handful, in their order, and none remains."""
+async def test_messages_become_events_and_are_acknowledged(server: Server, stream: Stream, store: EventStore) -> None:
+    """More than one batch, in order, and none remains."""
     await stream.publish(*(message(f"v{number}") for number in range(12)))
-    async with listening(settings(server, stream), desk.inbox):
-        await until(lambda: has(desk, 12))
+    async with consuming(settings(server, stream), store.sink):
+        await until(lambda: has(store, 12))
         await until(lambda: is_settled(stream))
-    assert await desk.tags() == [f"v{number}" for number in range(12)]
+    assert await store.tags() == [f"v{number}" for number in range(12)]
 
 
-async def test_nothing_is_acknowledged_before_it_is_durable(server: Server, stream: Stream, desk: Desk) -> None:
-    """While the state cannot be written all of them stay the broker's."""
+async def test_nothing_is_acknowledged_before_it_is_durable(server: Server, stream: Stream, store: EventStore) -> None:
+    """While the state cannot be written, every message stays unacknowledged."""
     await stream.publish(message("v1"), message("v2"))
-    with desk.locked():
-        async with listening(settings(server, stream), desk.inbox) as logged:
+    with store.locked():
+        async with consuming(settings(server, stream), store.sink) as logged:
             await logged_as(logged, "queue.message_postponed")
             assert await stream.unsettled() == 2
 
 
-async def test_poison_does_not_come_back(server: Server, stream: Stream, desk: Desk) -> None:
-    """Rejected, with the reason in the log; what is behind it is taken. Redis and Kafka keep it in a stream beside."""
+async def test_poison_is_rejected_for_good(server: Server, stream: Stream, store: EventStore) -> None:
+    """The log has the reason; the next message is consumed. Redis and Kafka keep poison in a dead-letter stream."""
     await stream.publish(b"{", message("v1"))
-    async with listening(settings(server, stream), desk.inbox) as logged:
-        await until(lambda: has(desk, 1))
+    async with consuming(settings(server, stream), store.sink) as logged:
+        await until(lambda: has(store, 1))
         await until(lambda: is_settled(stream))
     assert [entry["poison"] for entry in logged if entry["event"] == "queue.message_refused"] == ["reject"]
     if isinstance(stream, RedisStream | KafkaTopic):
         assert await stream.dead() == [b"{"]
 
 
-async def test_poison_is_dropped_where_the_file_says_so(server: Server, stream: Stream, desk: Desk) -> None:
-    """Nothing is left of it."""
+async def test_poison_is_dropped_if_the_configuration_says_so(
+    server: Server, stream: Stream, store: EventStore
+) -> None:
+    """No dead letter remains."""
     await stream.publish(b"{", message("v1"))
-    async with listening(settings(server, stream, poison="drop"), desk.inbox):
-        await until(lambda: has(desk, 1))
+    async with consuming(settings(server, stream, poison="drop"), store.sink):
+        await until(lambda: has(store, 1))
         await until(lambda: is_settled(stream))
     if isinstance(stream, RedisStream | KafkaTopic):
         assert await stream.dead() == []
 
 
 async def test_nothing_is_lost_when_the_server_is_killed_and_comes_back(
-    server: Server, stream: Stream, desk: Desk
+    server: Server, stream: Stream, store: EventStore
 ) -> None:
-    """What it had before, and what is added afterwards; nobody restarts us."""
+    """Neither older messages nor new ones; the consumer is not restarted."""
     if isinstance(server, MockKafka):
         pytest.skip("the broker in librdkafka keeps its records in memory")
     await stream.publish(*(message(f"v{number}") for number in range(40)))
-    async with listening(settings(server, stream), desk.inbox) as logged:
-        await until(lambda: has(desk, 5))
+    async with consuming(settings(server, stream), store.sink) as logged:
+        await until(lambda: has(store, 5))
         server.kill()
         await logged_as(logged, "queue.lost")
         server.start()
-        async with opened(server) as again:
-            await again.publish(message("later"))
-            await until(lambda: has(desk, 41))
-            await until(lambda: is_settled(again))
+        async with opened(server) as reopened:
+            await reopened.publish(message("later"))
+            await until(lambda: has(store, 41))
+            await until(lambda: is_settled(reopened))
 
 
-async def test_what_is_missing_is_said_and_never_made(server: Server, stream: Stream, desk: Desk) -> None:
-    """A typo makes no stream."""
-    async with listening(settings(server, stream, queue="imagse/mirror"), desk.inbox) as logged:
+async def test_a_missing_stream_is_logged_and_never_created(server: Server, stream: Stream, store: EventStore) -> None:
+    """A typo creates no stream."""
+    async with consuming(settings(server, stream, queue="imagse/mirror"), store.sink) as logged:
         await logged_as(logged, "queue.unreachable")
     [error, *_] = [entry["error"] for entry in logged if entry["event"] == "queue.unreachable"]
     assert error == MISSING[stream.kind]
 
 
-async def test_the_next_address_is_used_and_no_login_is_told(server: Server, stream: Stream, desk: Desk) -> None:
+async def test_the_next_address_is_used_and_no_login_is_logged(
+    server: Server, stream: Stream, store: EventStore
+) -> None:
     """The first address is dead, the second has a wrong login."""
     if isinstance(server, MockKafka):
         pytest.skip("the broker in librdkafka asks for no login")
     wrong = server.url.replace(PASSWORD.replace("@", "%40"), "hunter2")
     dead = server.url.replace(str(server.port), "1")
     await stream.publish(message("v1"))
-    async with listening(settings(server, stream, urls=(dead, wrong, server.url)), desk.inbox) as logged:
-        await until(lambda: has(desk, 1))
+    async with consuming(settings(server, stream, urls=(dead, wrong, server.url)), store.sink) as logged:
+        await until(lambda: has(store, 1))
     assert [entry["event"] for entry in logged].count("queue.unreachable") >= 2
     assert not any(secret in str(logged) for secret in ("hunter2", PASSWORD, PASSWORD.replace("@", "%40")))
 
 
-async def test_an_entry_of_plain_fields_is_a_message(desk: Desk) -> None:
-    """`XADD images * Name ... Tag ...`, as one types it."""
+async def test_an_entry_of_plain_fields_is_a_message(store: EventStore) -> None:
+    """`XADD images * Name ... Tag ...`, as typed by hand."""
     if not RedisServer.is_installed():
         pytest.skip("redis-server is not installed")
     with RedisServer() as server:
@@ -225,12 +229,12 @@ async def test_an_entry_of_plain_fields_is_a_message(desk: Desk) -> None:
             await stream.make()
             assert isinstance(stream, RedisStream)
             await stream.client.xadd("images", {"Name": "registry.example.com/app", "Tag": "v1"})
-            async with listening(settings(server, stream), desk.inbox):
-                await until(lambda: has(desk, 1))
+            async with consuming(settings(server, stream), store.sink):
+                await until(lambda: has(store, 1))
 
 
-async def test_what_another_consumer_left_is_taken_over(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its consumer may be dead: after a while its entries are anybody's."""
+async def test_entries_of_a_dead_consumer_are_claimed(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that stay pending for long belong to the first consumer that claims them."""
     if not RedisServer.is_installed():
         pytest.skip("redis-server is not installed")
     monkeypatch.setattr("image_syncer.queues.redis._ABANDONED_SECONDS", 0.5)
@@ -239,10 +243,10 @@ async def test_what_another_consumer_left_is_taken_over(desk: Desk, monkeypatch:
             await stream.make()
             assert isinstance(stream, RedisStream)
             await stream.publish(message("v1"))
-            await stream.client.xreadgroup("mirror", "somebody", {"images": ">"})
+            await stream.client.xreadgroup("mirror", "another", {"images": ">"})
             await asyncio.sleep(0.6)
-            async with listening(settings(server, stream), desk.inbox):
-                await until(lambda: has(desk, 1))
+            async with consuming(settings(server, stream), store.sink):
+                await until(lambda: has(store, 1))
                 await until(lambda: is_settled(stream))
 
 

@@ -1,4 +1,4 @@
-"""What NATS and Redis are trusted with, over real servers: logins, certificates, and consumers that lose nothing."""
+"""NATS and Redis over real servers: logins, certificates, refused consumer policies, FastStream's envelope."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -6,15 +6,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faststream.redis import RedisBroker
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from image_syncer.config.model import QueueSettings
-from queues.listening import Desk, has, listening, logged_as, until
-from queues.test_streams import NatsStream, RedisStream, is_settled, message, opened, settings
+from queues.consuming import EventStore, consuming, has, logged_as, until
+from queues.test_brokers import NatsStream, RedisStream, is_settled, message, opened, settings
 from support.brokers import PASSWORD, Nats, RedisServer
 
+# Recorded from `RedisBroker.publish({"Name": ..., "Tag": ...}, stream=...)` of FastStream 0.7.8.
+_FASTSTREAM_ENVELOPE = (
+    b"\x89BIN\r\n\x1a\n\x00\x01\x00\x00\x00\x12\x00\x00\x00j\x00\x02\x00\x0ecorrelation_id\x00$"
+    b"d3b07384-d9a0-4c9b-8f3e-2f1f3a1c9d10\x00\x0ccontent-type\x00\x10application/json"
+    b'{"Name": "registry.example.com/app", "Tag": "v1"}'
+)
 _LOGIN = f"syncer:{PASSWORD.replace('@', '%40')}"
 
 
@@ -46,62 +51,64 @@ async def images(nats: Nats) -> AsyncGenerator[NatsStream]:
     ids=["none", "all", "push"],
 )
 async def test_a_consumer_that_would_lose_messages_is_refused(
-    nats: Nats, images: NatsStream, desk: Desk, config: ConsumerConfig
+    nats: Nats, images: NatsStream, store: EventStore, config: ConsumerConfig
 ) -> None:
-    """None settles what is only sent, and all settles what came before; nothing of it is taken."""
+    """`none` settles on delivery, `all` settles earlier messages too: no message is consumed."""
     await images.jetstream.add_consumer("images", config)
     await images.publish(message("v1"))
-    async with listening(settings(nats, images), desk.inbox) as logged:
+    async with consuming(settings(nats, images), store.sink) as logged:
         await logged_as(logged, "queue.unreachable")
     assert "--pull --ack explicit" in logged[0]["error"]
-    assert (await desk.tags(), await images.unsettled()) == ([], 1)
+    assert (await store.tags(), await images.unsettled()) == ([], 1)
 
 
-async def test_a_consumer_that_is_deleted_is_missed(nats: Nats, images: NatsStream, desk: Desk) -> None:
-    """The server does not tell who waits; once it is there again its messages are taken."""
+async def test_a_deleted_consumer_is_noticed(nats: Nats, images: NatsStream, store: EventStore) -> None:
+    """The server does not report it. Once the consumer exists again, its messages are consumed."""
     mirror = ConsumerConfig(durable_name="mirror")
     await images.jetstream.add_consumer("images", mirror)
-    async with listening(settings(nats, images), desk.inbox) as logged:
+    async with consuming(settings(nats, images), store.sink) as logged:
         await logged_as(logged, "queue.connected")
         await images.jetstream.delete_consumer("images", "mirror")
         await logged_as(logged, "queue.lost")
         await images.jetstream.add_consumer("images", mirror)
         await images.publish(message("v1"))
-        await until(lambda: has(desk, 1))
+        await until(lambda: has(store, 1))
 
 
-async def test_what_waited_at_the_stop_goes_back(nats: Nats, images: NatsStream, desk: Desk) -> None:
-    """It comes again after a rest of ten seconds, although the consumer would wait for an hour."""
+async def test_unhandled_messages_are_given_back_at_the_stop(nats: Nats, images: NatsStream, store: EventStore) -> None:
+    """They return after ten seconds, although the consumer's `ack_wait` is an hour."""
     await images.jetstream.add_consumer("images", ConsumerConfig(durable_name="mirror", ack_wait=3600))
     await images.publish(message("v1"), message("v2"))
-    with desk.locked():
-        async with listening(settings(nats, images), desk.inbox) as logged:
+    with store.locked():
+        async with consuming(settings(nats, images), store.sink) as logged:
             await logged_as(logged, "queue.message_postponed")
-    async with listening(settings(nats, images), desk.inbox):
-        await until(lambda: has(desk, 2))
+    async with consuming(settings(nats, images), store.sink):
+        await until(lambda: has(store, 2))
         await until(lambda: is_settled(images))
 
 
-async def test_a_login_is_not_told_to_a_server_without_tls(desk: Desk) -> None:
-    """The address asks for TLS, and the server does not offer it: the client by itself would go on in the clear."""
-    told: list[bytes] = []
+async def test_a_login_is_not_sent_to_a_server_without_tls(store: EventStore) -> None:
+    """The address requires TLS and the server offers none: the client alone would continue in plain text."""
+    received: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"server_id":"a","version":"2.9.10","proto":1,"max_payload":1024,"auth_required":true}\r\n')
-        told.append(await reader.read(1000))
+        received.append(await reader.read(1000))
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         urls = (f"tls://{_LOGIN}@127.0.0.1:{port}", f"tls://{PASSWORD.replace('@', '%40')}@127.0.0.1:{port}")
-        async with listening(QueueSettings("pushes", "nats", urls, "images/mirror"), desk.inbox) as logged:
+        async with consuming(QueueSettings("pushes", "nats", urls, "images/mirror"), store.sink) as logged:
             await logged_as(logged, "queue.unreachable", 2)
-    assert {entry["error"] for entry in logged if entry["event"] == "queue.unreachable"} == {"TLS is not spoken there"}
-    assert set(told) == {b""}
+    assert {entry["error"] for entry in logged if entry["event"] == "queue.unreachable"} == {
+        "the server does not speak TLS"
+    }
+    assert set(received) == {b""}
 
 
-async def test_a_token_is_a_login(desk: Desk) -> None:
-    """It stands in the place of a user, as NATS writes it."""
+async def test_a_token_logs_in(store: EventStore) -> None:
+    """It takes the place of the user, as in NATS URLs."""
     if not Nats.is_installed():
         pytest.skip("nats-server is not installed")
 
@@ -111,12 +118,12 @@ async def test_a_token_is_a_login(desk: Desk) -> None:
 
     with Guarded() as server:
         url = f"nats://t0ken@127.0.0.1:{server.port}"
-        async with _with_message(url) as stream, listening(settings(server, stream, urls=(url,)), desk.inbox):
-            await until(lambda: has(desk, 1))
+        async with _with_message(url) as stream, consuming(settings(server, stream, urls=(url,)), store.sink):
+            await until(lambda: has(store, 1))
 
 
-async def test_nats_is_believed_by_the_ca_that_is_named(desk: Desk, private_ca: Path) -> None:
-    """And not without it."""
+async def test_the_certificate_of_nats_is_verified_with_the_named_ca(store: EventStore, private_ca: Path) -> None:
+    """Without the CA it is untrusted."""
     if not Nats.is_installed():
         pytest.skip("nats-server is not installed")
     (private_ca / "nats.conf").write_text(
@@ -130,18 +137,18 @@ async def test_nats_is_believed_by_the_ca_that_is_named(desk: Desk, private_ca: 
     with Guarded() as server:
         plain = server.url.replace("nats:", "tls:")
         urls = (plain, f"{plain}?cafile={private_ca}/none.pem", f"{plain}?cafile={private_ca}/ca.pem")
-        async with listening(settings(server, NatsStream(Client()), urls=urls), desk.inbox) as logged:
+        async with consuming(settings(server, NatsStream(Client()), urls=urls), store.sink) as logged:
             await logged_as(logged, "queue.unreachable", 3)
     errors = [entry["error"] for entry in logged if entry["event"] == "queue.unreachable"]
     assert errors[:3] == [
-        "its certificate cannot be trusted",
-        "the file of its CA does not exist",
-        "the stream or its consumer does not exist; neither is ever made here",
+        "untrusted TLS certificate",
+        "the CA file (cafile) does not exist",
+        "the stream or its consumer does not exist; image-syncer never creates one",
     ]
 
 
-async def test_redis_is_believed_by_the_ca_that_is_named(desk: Desk, private_ca: Path) -> None:
-    """And not without it."""
+async def test_the_certificate_of_redis_is_verified_with_the_named_ca(store: EventStore, private_ca: Path) -> None:
+    """Without the CA it is untrusted."""
     if not RedisServer.is_installed():
         pytest.skip("redis-server is not installed")
 
@@ -155,17 +162,17 @@ async def test_redis_is_believed_by_the_ca_that_is_named(desk: Desk, private_ca:
         plain = server.url.replace("redis:", "rediss:")
         urls = (plain, f"{plain}?cafile={private_ca}/ca.pem")
         wanted = settings(server, RedisStream(None), urls=urls)  # pyright: ignore[reportArgumentType] - only its names
-        async with listening(wanted, desk.inbox) as logged:
+        async with consuming(wanted, store.sink) as logged:
             await logged_as(logged, "queue.unreachable", 2)
     errors = [entry["error"] for entry in logged if entry["event"] == "queue.unreachable"]
     assert errors[:2] == [
         "the connection failed (ConnectionError)",
-        "the stream or its group does not exist; neither is ever made here",
+        "the stream or its group does not exist; image-syncer never creates one",
     ]
 
 
-async def test_what_faststream_publishes_is_a_message(desk: Desk) -> None:
-    """Its envelope is binary, and says where the body begins. One that is cut off is poison."""
+async def test_an_envelope_of_faststream_is_read(store: EventStore) -> None:
+    """Its binary header holds the offset of the body. A truncated envelope is poison."""
     if not RedisServer.is_installed():
         pytest.skip("redis-server is not installed")
     with RedisServer() as server:
@@ -173,25 +180,24 @@ async def test_what_faststream_publishes_is_a_message(desk: Desk) -> None:
             assert isinstance(stream, RedisStream)
             await stream.make()
             await stream.client.xadd("images", {"__data__": b"\x89BIN\r\n\x1a\n\x00"})
-            async with RedisBroker(server.url) as broker:
-                await broker.publish({"Name": "registry.example.com/app", "Tag": "v1"}, stream="images")
-            async with listening(settings(server, stream), desk.inbox) as logged:
-                await until(lambda: has(desk, 1))
+            await stream.client.xadd("images", {"__data__": _FASTSTREAM_ENVELOPE})
+            async with consuming(settings(server, stream), store.sink) as logged:
+                await until(lambda: has(store, 1))
                 await until(lambda: is_settled(stream))
     assert [entry["event"] for entry in logged].count("queue.message_refused") == 1
 
 
-async def test_a_key_that_is_no_stream_is_said(desk: Desk) -> None:
-    """In words that tell what to look at."""
+async def test_a_key_that_is_no_stream_is_logged(store: EventStore) -> None:
+    """The error says what to check."""
     if not RedisServer.is_installed():
         pytest.skip("redis-server is not installed")
     with RedisServer() as server:
         async with opened(server) as stream:
             assert isinstance(stream, RedisStream)
             await stream.client.set("images", "a text")
-            async with listening(settings(server, stream), desk.inbox) as logged:
+            async with consuming(settings(server, stream), store.sink) as logged:
                 await logged_as(logged, "queue.unreachable")
-    assert logged[0]["error"] == "what has the name of the stream is none"
+    assert logged[0]["error"] == "the key is not a stream"
 
 
 @asynccontextmanager

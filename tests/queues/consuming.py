@@ -1,4 +1,4 @@
-"""A listener of the tests' own, between a real broker and a real state."""
+"""A consumer under test, between a real broker and a real state."""
 
 import asyncio
 import sqlite3
@@ -15,16 +15,16 @@ from structlog.testing import capture_logs
 
 from image_syncer.config.model import QueueSettings
 from image_syncer.daemon.event_recorder import EventRecorder, LiveConfig
-from image_syncer.queues import listen
+from image_syncer.queues import consume
 from image_syncer.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Where messages go: the state, and the inbox before it."""
+class EventStore:
+    """A state in *file*, and the *sink* that records events in it."""
 
     state: State
-    inbox: EventRecorder
+    sink: EventRecorder
     file: Path
 
     async def tags(self) -> list[str]:
@@ -33,32 +33,34 @@ class Desk:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Let another process write to the state's file, so that nobody else can."""
+        """Hold the write lock of the file, as another process could, so that recording fails."""
         with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             yield
             other.execute("ROLLBACK")
 
 
-def make_desk(state: State, file: Path) -> Desk:
-    """Return a desk in front of *state*, without rules: every event is recorded, whoever wants it."""
-    return Desk(state, EventRecorder(state.events, LiveConfig(()), asyncio.Event(), lambda: datetime.now(UTC)), file)
+def make_store(state: State, file: Path) -> EventStore:
+    """Return a store without rules: every event is recorded, whether a rule matches it or not."""
+    return EventStore(
+        state, EventRecorder(state.events, LiveConfig(()), asyncio.Event(), lambda: datetime.now(UTC)), file
+    )
 
 
 @asynccontextmanager
-async def listening(settings: QueueSettings, inbox: EventRecorder) -> AsyncGenerator[list[Any]]:
-    """Listen inside the block, and yield what is logged; at its end the listener has stopped within its bounds."""
+async def consuming(settings: QueueSettings, sink: EventRecorder) -> AsyncGenerator[list[Any]]:
+    """Consume inside the block and yield the log entries; on exit the consumer stops within its bounds."""
     stop = asyncio.Event()
     with capture_logs() as logged:
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            group.create_task(listen(settings, inbox, stop, Random(1)))
+            group.create_task(consume(settings, sink, stop, Random(1)))
             yield logged
             stop.set()
 
 
-async def has(desk: Desk, count: int) -> bool:
-    """Whether *count* events are recorded, each counted once."""
-    return len(set(await desk.tags())) >= count
+async def has(store: EventStore, count: int) -> bool:
+    """Whether *count* different tags are recorded."""
+    return len(set(await store.tags())) >= count
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
@@ -72,7 +74,7 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -
 async def logged_as(logged: list[Any], event: str, count: int = 1) -> None:
     """Wait until *event* was logged *count* times."""
 
-    async def is_there() -> bool:
+    async def is_logged() -> bool:
         return sum(entry["event"] == event for entry in logged) >= count
 
-    await until(is_there)
+    await until(is_logged)
