@@ -43,7 +43,7 @@ _LAST_NOTES_SECONDS = 3.0
 class Options:
     """How a run behaves, whatever its rules.
 
-    *proc* blobs move at once to each registry, and four small requests may run for each; *ceilings* say it otherwise
+    *proc* blobs move at once to each registry, and four small requests may run for each; *host_limits* say it otherwise
     for single registries, by host. Failed images that may succeed yet are repeated *retries* times at the end. After a
     stop, running copies have *drain_seconds* to finish. *environment* and *home* tell where proxies, certificates and
     docker's credentials are found; None means this process's own. *state* is a file or a URL (which may hold a
@@ -58,7 +58,7 @@ class Options:
     drain_seconds: float = 10.0
     environment: Mapping[str, str] | None = None
     home: Path | None = None
-    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
+    host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     state: str | None = field(default=None, repr=False)
     keep: timedelta = timedelta(days=30)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -72,7 +72,7 @@ class Options:
 
     @property
     def limits(self) -> Limits:
-        """The bounds of every conversation with a registry that follow from *proc* and *ceilings*."""
+        """The bounds of every conversation with a registry that follow from *proc* and *host_limits*."""
         transfers = max(1, self.proc)
         requests = max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER)
         return Limits(
@@ -80,7 +80,7 @@ class Options:
             requests_per_host=requests,
             connect_seconds=self.timeouts.connect,
             stall_seconds=self.timeouts.stall,
-            ceilings=self.ceilings,
+            host_limits=self.host_limits,
         )
 
 
@@ -303,7 +303,7 @@ async def open_app(
             keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
         )
         if watcher is not None:
-            registries.watcher = watcher
+            registries.observer = watcher
         await stack.enter_async_context(registries)
         if memories is None and options.state is not None:
             memories = await stack.enter_async_context(for_run(_shelf(options.state, options.keep)))

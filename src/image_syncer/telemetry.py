@@ -75,15 +75,15 @@ class LogWatcher:
     def __init__(self) -> None:
         self._log: Any = structlog.get_logger()
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Log that a registry makes us wait, for how long and why."""
         self._log.info("registry.waiting", registry=wait.registry, seconds=round(wait.seconds, 1), reason=wait.reason)
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Log that *registry* is asked again, sooner than was told."""
         self._log.info("registry.going_on", registry=registry)
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Log who *registry* is asked as from now on."""
         self._log.debug("registry.login", registry=registry, user=user or None)
 

@@ -31,7 +31,7 @@ from image_syncer.registry.auth.docker_config import parse_login_file
 from image_syncer.registry.blobs.download import content_range
 from image_syncer.registry.blobs.upload_session import held_bytes
 from image_syncer.registry.endpoint import BufferedResponse
-from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
+from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure, parse_retry_after
 from image_syncer.registry.http.address_policy import zone_of_host
 from image_syncer.registry.http.body import BrokenBody, Chunked
 from image_syncer.registry.http.head import Head, NotHttp, header_fields, request_head, take_head
@@ -140,7 +140,7 @@ def refusal(data: bytes) -> None:
     """Bodies of refusals of every status: an error of ours, short and harmless."""
     for status in (301, 400, 401, 403, 404, 409, 413, 416, 429, 500, 503):
         for upload, named in ((False, False), (True, False), (False, True)):
-            asked = Asked("r.io/a:1", "r.io", upload=upload, manifest=named)
+            asked = ErrorContext("r.io/a:1", "r.io", upload=upload, manifest=named)
             error = failure(asked, ErrorResponse(status, data))
             assert str(error).isprintable()
             assert len(error.message) < 1000

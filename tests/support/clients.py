@@ -54,15 +54,15 @@ class Told(SilentObserver):
     going: list[str] = field(default_factory=list[str])
     logins: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Keep it."""
         self.waits.append(wait)
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Keep it."""
         self.going.append(registry)
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Keep it."""
         self.logins.append((registry, user))
 

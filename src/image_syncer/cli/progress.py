@@ -108,17 +108,17 @@ class Waits:
         self._say = say
         self._waits: dict[str, tuple[float, str]] = {}
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Note that a registry makes us wait."""
         self._waits[wait.registry] = self._clock() + wait.seconds, wait.reason
         self._say(_wait_line(wait.registry, wait.reason, wait.seconds))
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Note that *registry* is asked again."""
         if self._waits.pop(registry, None) is not None:
             self._say(f"{registry}: answers again")
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Ignore it."""
 
     def lines(self) -> list[str]:
@@ -138,20 +138,20 @@ class Watchers:
     def __init__(self, *watchers: RegistryObserver) -> None:
         self._watchers = watchers
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Pass it on."""
         for watcher in self._watchers:
-            watcher.waiting(wait)
+            watcher.on_wait(wait)
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Pass it on."""
         for watcher in self._watchers:
-            watcher.going_on(registry)
+            watcher.on_resume(registry)
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Pass it on."""
         for watcher in self._watchers:
-            watcher.login(registry, user)
+            watcher.on_login(registry, user)
 
 
 def remaining_seconds(tally: Tally, rate: float) -> float | None:

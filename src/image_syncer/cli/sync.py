@@ -63,7 +63,7 @@ def synchronise(
         retries=work.retries,
         state=state,
         keep=configuration.state.keep,
-        ceilings=configuration.ceilings,
+        host_limits=configuration.host_limits,
         timeouts=timeouts(work, configuration.timeouts),
     )
     return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)

@@ -172,7 +172,7 @@ class Configuration:
 
     What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
     *limits* bounds by registry how many copies run at once that read from it or write to it, over a whole fleet.
-    *ceilings* bounds by registry how much one process asks of it at once.
+    *host_limits* bounds by registry how much one process asks of it at once.
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
 
@@ -185,7 +185,7 @@ class Configuration:
     state: StateSettings = field(default_factory=StateSettings)
     fork: ForkSettings | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
+    host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     files: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
 

@@ -20,8 +20,8 @@ def named_registries(book: LiveConfig) -> list[RegistryView]:
             host in targets,
             sorted(prefix for prefix, entry in access.items() if _is_at(prefix, host) and entry.credential),
             any(entry.insecure for prefix, entry in access.items() if _is_at(prefix, host)),
-            options.limits.of(host).requests_per_host,
-            options.limits.of(host).transfers,
+            options.limits.for_host(host).requests_per_host,
+            options.limits.for_host(host).transfers,
             book.copy_limits.get(host),
         )
         for host in sorted(hosts)

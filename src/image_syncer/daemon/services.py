@@ -91,7 +91,7 @@ def options_of(configuration: Configuration) -> Options:
         return Options(
             configuration.access,
             retries=0,
-            ceilings=configuration.ceilings,
+            host_limits=configuration.host_limits,
             timeouts=configuration.timeouts,
             postpones=True,
         )

@@ -18,7 +18,7 @@ from image_syncer.errors import (
     Unavailable,
 )
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
-from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
+from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure, parse_retry_after
 from image_syncer.registry.host import Call
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import ConnectionRefused, HandshakeBroken, Headers, RequestBody, Response
@@ -27,8 +27,8 @@ from image_syncer.registry.limits.limiter import HostLimiter, Operation
 from image_syncer.registry.limits.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
 from image_syncer.registry.limits.retry import RetryAttempts, Retrying
 from image_syncer.registry.login_rotation import Login, LoginPool
-from image_syncer.registry.quirks import LearntProfile
 from image_syncer.registry.settings import Limits
+from image_syncer.registry.vendor_profiles import LearntProfile
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 _CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no answer at all.
@@ -60,9 +60,9 @@ class RegistryClient:
     """One registry under one access. Every method says with *expect* which statuses are fine; others are raised."""
 
     def __init__(self, logins: LoginPool, limiter: HostLimiter, retrying: Retrying, limits: Limits) -> None:
-        self.entries = logins
+        self.logins = logins
         self.host = host = logins.first.host
-        self.throttle = limiter
+        self.limiter = limiter
         self.retrying = retrying
         self.limits = limits
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
@@ -71,7 +71,7 @@ class RegistryClient:
     async def request(
         self,
         call: Call,
-        asked: Asked,
+        asked: ErrorContext,
         *,
         expect: Container[int],
         retry: bool = True,
@@ -86,40 +86,42 @@ class RegistryClient:
         """
         attempts = RetryAttempts(self.retrying)
         while True:
-            login = self.entries.ready(call) or await self.entries.wait(call)
+            login = self.logins.available(call) or await self.logins.wait_available(call)
             try:
-                with self.entries.in_flight(login, call):
-                    async with self.throttle.request() if slot == "request" else nullcontext():
+                with self.logins.count_in_flight(login, call):
+                    async with self.limiter.request() if slot == "request" else nullcontext():
                         response = await self._open(login, call, asked, expect, slot)
                         return await self._read(call, response, limit_bytes)
             except StoreError as error:
-                if self.entries.reject(login, call, error):
+                if self.logins.record_refusal(login, call, error):
                     continue
                 if not retry:
                     raise
-                await attempts.rest(error)  # Holds no slot.
+                await attempts.wait_after(error)  # Holds no slot.
 
     @asynccontextmanager
-    async def download(self, call: Call, asked: Asked, *, expect: Container[int]) -> AsyncGenerator[Response]:
+    async def download(self, call: Call, asked: ErrorContext, *, expect: Container[int]) -> AsyncGenerator[Response]:
         """Open the response to *call* for streaming, in a download slot; opening is retried, reading is not."""
         response, stack = await self._open_download(call, asked, expect)
         async with stack:
             yield response
 
-    async def _open_download(self, call: Call, asked: Asked, expect: Container[int]) -> tuple[Response, AsyncExitStack]:
+    async def _open_download(
+        self, call: Call, asked: ErrorContext, expect: Container[int]
+    ) -> tuple[Response, AsyncExitStack]:
         """Return the response to *call*, and the stack that releases it and its slot."""
         attempts = RetryAttempts(self.retrying)
         while True:
-            login = self.entries.ready(call) or await self.entries.wait(call)
+            login = self.logins.available(call) or await self.logins.wait_available(call)
             try:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self.throttle.download())
+                    await stack.enter_async_context(self.limiter.download())
                     response = await self._open(login, call, asked, expect, "download")
                     await stack.enter_async_context(released(response))
                     return response, stack.pop_all()
             except StoreError as error:
-                if not self.entries.reject(login, call, error):
-                    await attempts.rest(error)
+                if not self.logins.record_refusal(login, call, error):
+                    await attempts.wait_after(error)
 
     async def _read(self, call: Call, response: Response, limit_bytes: int | None) -> BufferedResponse:
         """Read and release *response*; without *limit_bytes* its content is empty."""
@@ -128,14 +130,14 @@ class RegistryClient:
             if limit_bytes is not None:
                 content = await response.read(limit_bytes)
             elif call.method != "HEAD":
-                await self._beginning(response)  # Discarded, but the connection can then be reused.
+                await self._read_beginning(response)  # Discarded, but the connection can then be reused.
             failed = False
         finally:
             await response.release(failed=failed)
         return BufferedResponse(response.status, response.headers, response.url, content)
 
     async def _open(
-        self, entry: Login, call: Call, asked: Asked, expect: Container[int], operation: Operation
+        self, entry: Login, call: Call, asked: ErrorContext, expect: Container[int], operation: Operation
     ) -> Response:
         """Return the answer to *call* with the login of *entry*, to be released; others than *expect* are raised."""
         began = self.retrying.clock.monotonic()
@@ -144,60 +146,63 @@ class RegistryClient:
         except StoreError as error:
             if isinstance(call.body, RequestBody) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # It may be the body's own failure, which says nothing about this registry.
-            raise self._heeded(error, operation, began) from error.__cause__
+            raise self._note_failure(error, operation, began) from error.__cause__
         # How long an answer takes to a request with a body depends on the line as well.
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
         quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
         if response.status not in expect:
             try:
-                error = await self._refused(response, asked)
+                error = await self._error_from(response, asked)
             finally:
                 await response.release(failed=True)  # Read to its end its connection serves again all the same.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
-                raise self._exhausted(error, entry, quota, response)
-            raise self._heeded(error, operation, began)
+                raise self._note_exhausted_quota(error, entry, quota, response)
+            raise self._note_failure(error, operation, began)
         if quota is not None:
-            self.entries.record_quota(entry, quota, began, counted=call.is_counted)
-        self.throttle.succeeded(operation, began, latency if operation == "request" else None)
+            self.logins.record_quota(entry, quota, began, counted=call.is_counted)
+        self.limiter.note_success(operation, began, latency if operation == "request" else None)
         return response
 
-    async def _refused(self, response: Response, asked: Asked) -> StoreError:
+    async def _error_from(self, response: Response, asked: ErrorContext) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
         refusal = ErrorResponse(
-            response.status, await self._beginning(response), retry_after, _other_host(self.host.name, response.url)
+            response.status,
+            await self._read_beginning(response),
+            retry_after,
+            _other_host(self.host.name, response.url),
         )
         return failure(asked, refusal)
 
-    def _exhausted(self, error: RateLimited, entry: Login, quota: Quota, response: Response) -> RateLimited:
+    def _note_exhausted_quota(self, error: RateLimited, entry: Login, quota: Quota, response: Response) -> RateLimited:
         """Return *error*, a refusal because nothing is left of a *quota*: who tries again waits at the entries."""
         longest = LONGEST_WINDOW_SECONDS
-        self.entries.record_exhausted(
+        self.logins.record_exhausted(
             entry, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
         )
         error.held = True
         return error
 
-    def _heeded(self, error: StoreError, operation: Operation, began: float) -> StoreError:
+    def _note_failure(self, error: StoreError, operation: Operation, began: float) -> StoreError:
         """Return *error* after letting it slow down and pause everything at this registry, as far as it asks for that.
 
         Who was asked to slow down and not told for how long gets told by us.
         """
         if isinstance(error, Unavailable) and is_outage(error):
-            error.held = self.throttle.failed(operation, began, error, congested=error.status in _CONGESTED)
+            error.held = self.limiter.note_failure(operation, began, error, congested=error.status in _CONGESTED)
         elif isinstance(error, RateLimited) or error.status == HTTPStatus.REQUEST_TIMEOUT:
-            self.throttle.congested(operation, began)
+            self.limiter.note_congestion(operation, began)
         elif error.status is not None:
-            self.throttle.succeeded(operation, began)
+            self.limiter.note_success(operation, began)
         if isinstance(error, RateLimited):
-            wait = self.throttle.back_off(began, error.retry_after)
+            wait = self.limiter.back_off(began, error.retry_after)
             return RateLimited(
                 error.message, retry_after=wait, status=error.status, code=error.code, remedy=error.remedy
             )
         if isinstance(error, Postponed) and (error.retry_after or 0.0) <= self.retrying.policy.patience:
-            self.throttle.pause(error.retry_after or 0.0)
+            self.limiter.pause(error.retry_after or 0.0)
         return error
 
-    async def _beginning(self, response: Response) -> bytes:
+    async def _read_beginning(self, response: Response) -> bytes:
         """Return the first bytes of a content that nothing depends on."""
         content = bytearray()
         try:
@@ -218,7 +223,7 @@ class RegistryClient:
 class RepositoryRequests:
     """One repository as one side of a copy sees it: builds the calls about it, with the rights that they need."""
 
-    endpoint: RegistryClient
+    client: RegistryClient
     repository: Repository
     side: Side
 
@@ -236,7 +241,7 @@ class RepositoryRequests:
         """Return the path of *blob* in this repository."""
         return self.path(f"blobs/{blob.digest}")
 
-    def call(
+    def build(
         self,
         method: str,
         target: str,
@@ -254,13 +259,13 @@ class RepositoryRequests:
             return self.repository.at(Digest.parse(identifier))
         return self.repository.tag(identifier)
 
-    def asked(self, what: object, *, manifest: bool = False, upload: bool = False) -> Asked:
+    def context(self, what: object, *, manifest: bool = False, upload: bool = False) -> ErrorContext:
         """Return what a request is about, for messages; *manifest* or *upload* where one is put."""
-        return Asked(str(what), self.repository.registry, manifest=manifest, upload=upload)
+        return ErrorContext(str(what), self.repository.registry, manifest=manifest, upload=upload)
 
-    def asked_blob(self, blob: Descriptor, *, upload: bool = False) -> Asked:
+    def blob_context(self, blob: Descriptor, *, upload: bool = False) -> ErrorContext:
         """Return what a request about *blob* is about."""
-        return self.asked(self.repository.at(blob.digest), upload=upload)
+        return self.context(self.repository.at(blob.digest), upload=upload)
 
 
 def is_outage(error: Unavailable) -> bool:

@@ -54,7 +54,7 @@ _CREDENTIAL = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{20,}", re.IGNOR
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ErrorContext:
     """What a request was about: *what* as people write it (a full reference), and the registry that was asked.
 
     *manifest* and *upload* say what was being put, since the same answer means another thing then.
@@ -95,7 +95,7 @@ class _Said:
         return not codes.isdisjoint(self.codes)
 
 
-def failure(asked: Asked, refusal: ErrorResponse) -> StoreError:
+def failure(asked: ErrorContext, refusal: ErrorResponse) -> StoreError:
     """Return the error that *refusal* means for *asked*; its text names the reference and what the server said."""
     said = _said(refusal.body)
     status = refusal.status
@@ -133,7 +133,7 @@ def parse_retry_after(
     return min(max((date - now()).total_seconds(), 0.0), longest)
 
 
-def _special(asked: Asked, refusal: ErrorResponse, said: _Said) -> _Meaning | None:
+def _special(asked: ErrorContext, refusal: ErrorResponse, said: _Said) -> _Meaning | None:
     """Return what only this kind of request makes of the answer; None where the general rules hold."""
     if refusal.answered_by and refusal.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _elsewhere(asked, refusal)
@@ -150,7 +150,7 @@ def _special(asked: Asked, refusal: ErrorResponse, said: _Said) -> _Meaning | No
     return None
 
 
-def _general(asked: Asked, status: int, said: _Said) -> _Meaning:
+def _general(asked: ErrorContext, status: int, said: _Said) -> _Meaning:
     match status:
         case HTTPStatus.UNAUTHORIZED:
             # Registries with tokens say so as well to a login that is right and lacks the right.
@@ -169,13 +169,13 @@ def _general(asked: Asked, status: int, said: _Said) -> _Meaning:
             return Refused, "refused", None
 
 
-def _missing_remedy(asked: Asked) -> str:
+def _missing_remedy(asked: ErrorContext) -> str:
     if asked.upload or asked.manifest:
         return f"create the repository or project at {asked.registry} first, or check the right to push there"
     return "check the name and the tag; some registries answer so as well to whom they do not let in"
 
 
-def _elsewhere(asked: Asked, refusal: ErrorResponse) -> _Meaning:
+def _elsewhere(asked: ErrorContext, refusal: ErrorResponse) -> _Meaning:
     wrong = "the external address that is configured at it, or at a proxy before it" if asked.upload else "its storage"
     remedy = f"{asked.registry} sent us to {refusal.answered_by}, which never gets its credentials; check {wrong}"
     if refusal.status == HTTPStatus.UNAUTHORIZED:
@@ -183,7 +183,7 @@ def _elsewhere(asked: Asked, refusal: ErrorResponse) -> _Meaning:
     return Denied, "denied at another host", remedy
 
 
-def _message(asked: Asked, refusal: ErrorResponse, said: _Said, condition: str) -> str:
+def _message(asked: ErrorContext, refusal: ErrorResponse, said: _Said, condition: str) -> str:
     who = refusal.answered_by or asked.registry
     words = f": {said.text}" if said.text else ""
     return f"{asked.what}: {condition}; {who} answered {refusal.status}{words}"

@@ -32,7 +32,7 @@ from image_syncer.registry.http.transport import (
     Transport,
 )
 from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
-from image_syncer.registry.limits.negative_cache import NegativeCache
+from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
 
@@ -111,7 +111,7 @@ class HostConnection:
         replaced once; a 401 or 403 after that is the answer. Raises `Unavailable`, `InsecureConnection`,
         `Unauthorized`, `ProtocolError` and what the body of *call* raises.
         """
-        base = await self._settled(call.side)
+        base = await self._base_url(call.side)
         url = _absolute(base, call.target)
         own = origin_of(url) == base
         grant = await self._auth.grant(call.scopes, call.side) if own else None
@@ -181,14 +181,14 @@ class HostConnection:
             return TlsPolicy(self.name, self._insecure)
         return TlsPolicy(str(origin), self._access.insecure or is_loopback(origin.host))
 
-    async def _settled(self, side: Side) -> Origin:
+    async def _base_url(self, side: Side) -> Origin:
         if self._base is None:
-            if (failure := self._barrier.closed(self._clock.monotonic())) is not None:
+            if (failure := self._barrier.cached_failure(self._clock.monotonic())) is not None:
                 raise failure
-            self._base = await self._settling.do("scheme", lambda: self._find_way(side))
+            self._base = await self._settling.do("scheme", lambda: self._discover_or_cache_failure(side))
         return self._base
 
-    async def _find_way(self, side: Side) -> Origin:
+    async def _discover_or_cache_failure(self, side: Side) -> Origin:
         began = self._clock.monotonic()
         try:
             return await self._discover_scheme(side)

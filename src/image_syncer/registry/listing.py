@@ -27,7 +27,7 @@ async def list_tags(conversation: RepositoryRequests, told: dict[str, Digest]) -
     Entries that are no tags are left out (Nexus lists null, Artifactory digests). Where pages go in circles, lead to
     another host or exceed the limits, `StoreError`: a list that was cut off silently would lose images.
     """
-    limits = conversation.endpoint.limits
+    limits = conversation.client.limits
     seen: set[str] = set()
     visited: set[str] = set()
     answer = await _first_page(conversation)
@@ -74,10 +74,10 @@ async def _first_page(conversation: RepositoryRequests) -> BufferedResponse:
 
 
 async def _page(conversation: RepositoryRequests, target: str) -> BufferedResponse:
-    endpoint = conversation.endpoint
-    asked = conversation.asked(f"tags of {conversation.repository}")
+    endpoint = conversation.client
+    asked = conversation.context(f"tags of {conversation.repository}")
     # Nothing is asked of the content type: ECR says text/plain.
-    call = conversation.call("GET", target)
+    call = conversation.build("GET", target)
     return await endpoint.request(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
 
 
@@ -86,7 +86,7 @@ async def _following(answer: BufferedResponse, conversation: RepositoryRequests)
     link = next_link(answer.headers.all("Link"))
     if link is None:
         return None
-    url = await conversation.endpoint.host.resolve(answer.url, link)
+    url = await conversation.client.host.resolve(answer.url, link)
     if origin_of(url) != origin_of(answer.url):
         raise ProtocolError(f"{conversation.repository}: the next page of the tag list is at another host")
     return url
@@ -95,7 +95,7 @@ async def _following(answer: BufferedResponse, conversation: RepositoryRequests)
 def _document(answer: BufferedResponse, conversation: RepositoryRequests) -> JsonObject:
     what = f"{conversation.repository}: the tag list"
     try:
-        return parse_object(answer.content, what, values=conversation.endpoint.limits.tag_page_values)
+        return parse_object(answer.content, what, values=conversation.client.limits.tag_page_values)
     except ProtocolError as error:
         raise compressed(answer.headers, what) or error from error.__cause__
 

@@ -29,19 +29,19 @@ class Login:
 
     host: HostConnection
     user: str
-    allowance: QuotaState = field(default_factory=QuotaState)
-    counted: int = 0
+    quota_state: QuotaState = field(default_factory=QuotaState)
+    in_flight: int = 0
     cautious: bool = False
     refusals: dict[tuple[str, ...], float] = field(default_factory=dict[tuple[str, ...], float])
 
-    def hold(self, now: float, *, counted: bool) -> float | None:
+    def delay(self, now: float, *, counted: bool) -> float | None:
         """Return for how many seconds a request is held back, None for as long as others are on their way."""
-        seconds = self.allowance.hold(now, counted=counted)
-        return None if not seconds and counted and self.counted >= self._at_once else seconds
+        seconds = self.quota_state.delay(now, counted=counted)
+        return None if not seconds and counted and self.in_flight >= self._at_once else seconds
 
     @property
     def _at_once(self) -> float:
-        return 1 if self.cautious and self.allowance.quota is None else self.allowance.at_once
+        return 1 if self.cautious and self.quota_state.quota is None else self.quota_state.concurrency
 
     def is_refused(self, scopes: tuple[str, ...], now: float) -> bool:
         """Whether it was not let in for *scopes* lately."""
@@ -49,7 +49,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginDeps:
+class LoginServices:
     """What entries need to make people wait: a *clock*, *rests*, a *watcher*, and *patience* in seconds."""
 
     clock: Clock
@@ -65,7 +65,7 @@ class LoginPool:
     where none can be used.
     """
 
-    def __init__(self, registry: str, entries: Sequence[Login], reception: LoginDeps) -> None:
+    def __init__(self, registry: str, entries: Sequence[Login], reception: LoginServices) -> None:
         self._registry = registry
         self._entries = tuple(entries)
         self._reception = reception
@@ -77,11 +77,11 @@ class LoginPool:
         """The one that is preferred."""
         return self._entries[0]
 
-    def ready(self, call: Call) -> Login | None:
+    def available(self, call: Call) -> Login | None:
         """Return who makes *call* without having to wait, None where nobody can."""
         now = self._reception.clock.monotonic()
         for entry in self._candidates(call, now):
-            seconds = entry.hold(now, counted=call.is_counted)
+            seconds = entry.delay(now, counted=call.is_counted)
             if seconds is None:
                 return (
                     None  # The answer to another request is near, and will tell whether the next one's turn has come.
@@ -89,46 +89,46 @@ class LoginPool:
             if not seconds:
                 if entry is not self._current:
                     self._current = entry
-                    self._reception.watcher.login(self._registry, entry.user)
+                    self._reception.watcher.on_login(self._registry, entry.user)
                 return entry
         return None
 
-    async def wait(self, call: Call) -> Login:
+    async def wait_available(self, call: Call) -> Login:
         """Return who makes *call*, as soon as somebody can; `QuotaUsedUp` where that is beyond our patience."""
-        while (entry := self.ready(call)) is None:
+        while (entry := self.available(call)) is None:
             await self._rest(call)
         return entry
 
     def record_quota(self, entry: Login, quota: Quota, began: float, *, counted: bool) -> None:
         """Learn from the answer to a request of *entry* that *began* then."""
-        known = entry.allowance
-        entry.allowance = known.after_answer(quota, began, self._reception.clock.monotonic(), counted=counted)
+        known = entry.quota_state
+        entry.quota_state = known.after_answer(quota, began, self._reception.clock.monotonic(), counted=counted)
         if known.quota is None:
             for other in self._entries:
                 other.cautious = True
-        if known.used_up_at is not None and entry.allowance.used_up_at is None:
+        if known.used_up_at is not None and entry.quota_state.used_up_at is None:
             self._told_until = float("-inf")
-            self._reception.watcher.going_on(self._registry)
+            self._reception.watcher.on_resume(self._registry)
             self._reception.rests.wake(self)
 
     def record_exhausted(self, entry: Login, quota: Quota, wish: float | None) -> None:
         """Learn that a request of *entry* was refused because nothing is left of its quota."""
-        entry.allowance = entry.allowance.after_refusal(quota, wish, self._reception.clock.monotonic())
+        entry.quota_state = entry.quota_state.after_refusal(quota, wish, self._reception.clock.monotonic())
 
-    def in_flight(self, entry: Login, call: Call) -> AbstractContextManager[None]:
+    def count_in_flight(self, entry: Login, call: Call) -> AbstractContextManager[None]:
         """Count *call* as in flight with *entry*, where a quota counts it; wake waiters when it has finished."""
         return self._counted(entry) if call.is_counted else nullcontext()
 
     @contextmanager
     def _counted(self, entry: Login) -> Generator[None]:
-        entry.counted += 1
+        entry.in_flight += 1
         try:
             yield
         finally:
-            entry.counted -= 1
+            entry.in_flight -= 1
             self._reception.rests.wake(self)
 
-    def reject(self, entry: Login, call: Call, refusal: StoreError) -> bool:
+    def record_refusal(self, entry: Login, call: Call, refusal: StoreError) -> bool:
         """Learn that *entry* was not let in with *call*; return whether another one may be."""
         if len(self._entries) == 1 or not isinstance(refusal, Unauthorized | Denied):
             return False
@@ -148,21 +148,21 @@ class LoginPool:
             return self._entries
         let_in = [entry for entry in self._entries if not entry.is_refused(call.scopes, now)]
         # As long as somebody has something left nobody looks whether another one has again.
-        return sorted(let_in, key=lambda entry: entry.allowance.used_up_at is not None) or self._entries[:1]
+        return sorted(let_in, key=lambda entry: entry.quota_state.used_up_at is not None) or self._entries[:1]
 
     async def _rest(self, call: Call) -> None:
         reception, now = self._reception, self._reception.clock.monotonic()
-        holds = [(entry.hold(now, counted=call.is_counted), entry) for entry in self._candidates(call, now)]
+        holds = [(entry.delay(now, counted=call.is_counted), entry) for entry in self._candidates(call, now)]
         if any(seconds is None for seconds, _ in holds):
             await reception.rests.sleep(_ANSWER_SECONDS, self)
             return
         seconds, entry = min(((seconds or 0.0, entry) for seconds, entry in holds), key=lambda hold: hold[0])
-        since = entry.allowance.used_up_at
+        since = entry.quota_state.used_up_at
         if since is not None and now + seconds - since > reception.patience:
             raise self._used_up(entry, seconds)
         if seconds >= _TOLD_SECONDS and now >= self._told_until:
             self._told_until = now + min(seconds, _TOLD_AGAIN_SECONDS)
-            reception.watcher.waiting(Wait(self._registry, seconds, _words(entry)))
+            reception.watcher.on_wait(Wait(self._registry, seconds, _words(entry)))
         await reception.rests.sleep(min(seconds, _TOLD_AGAIN_SECONDS), self)
 
     def _used_up(self, entry: Login, seconds: float) -> QuotaUsedUp:
@@ -178,7 +178,7 @@ class LoginPool:
 
 
 def _words(entry: Login) -> str:
-    quota = str(entry.allowance.quota or "")
+    quota = str(entry.quota_state.quota or "")
     return f"quota used up ({quota})" if quota else "quota used up"
 
 

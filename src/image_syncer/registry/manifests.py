@@ -30,7 +30,7 @@ class Manifests:
 
     def __init__(self, conversation: RepositoryRequests) -> None:
         self._conversation = conversation
-        self._endpoint = conversation.endpoint
+        self._endpoint = conversation.client
 
     async def head(self, identifier: str) -> Descriptor:
         """Return what the tag or digest *identifier* names; `NotFound` if nothing.
@@ -38,16 +38,16 @@ class Manifests:
         One HEAD. Where its answer does not say type and digest the manifest is read and hashed.
         """
         reference = self._conversation.reference(identifier)
-        call = self._conversation.call("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
-        answer = await self._endpoint.request(call, self._conversation.asked(reference), expect=_HEAD_STATUSES)
+        call = self._conversation.build("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
+        answer = await self._endpoint.request(call, self._conversation.context(reference), expect=_HEAD_STATUSES)
         described = _described(answer, reference)
         return described if described is not None else (await self.get(identifier)).descriptor
 
     async def get(self, identifier: str) -> RawManifest:
         """Return the manifest at *identifier*; its bytes have the digest that was asked for or promised."""
         reference = self._conversation.reference(identifier)
-        call = self._conversation.call("GET", self._path(reference), headers=_ACCEPT, follow=True)
-        asked = self._conversation.asked(reference)
+        call = self._conversation.build("GET", self._path(reference), headers=_ACCEPT, follow=True)
+        asked = self._conversation.context(reference)
 
         async def read(_: int) -> RawManifest:
             answer = await self._endpoint.request(
@@ -61,8 +61,8 @@ class Manifests:
         """Store the very bytes of *manifest* at *identifier*; `MissingContent`, `TagImmutable` and others."""
         reference = self._conversation.reference(identifier)
         headers = {"Content-Type": manifest.media_type}
-        call = self._conversation.call("PUT", self._path(reference), headers=headers, body=manifest.content)
-        asked = self._conversation.asked(reference, manifest=True)
+        call = self._conversation.build("PUT", self._path(reference), headers=headers, body=manifest.content)
+        asked = self._conversation.context(reference, manifest=True)
         try:
             answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
         except TagImmutable:
@@ -97,8 +97,8 @@ class Manifests:
             f"{self._path(reference)}?{'&'.join(f'tag={self._conversation.reference(tag).identifier}' for tag in tags)}"
         )
         headers = {"Content-Type": manifest.media_type}
-        call = self._conversation.call("PUT", target, headers=headers, body=manifest.content)
-        asked, quirks = self._conversation.asked(reference, manifest=True), self._endpoint.profile
+        call = self._conversation.build("PUT", target, headers=headers, body=manifest.content)
+        asked, quirks = self._conversation.context(reference, manifest=True), self._endpoint.profile
         try:
             answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
         except (TagImmutable, MissingContent):

@@ -18,15 +18,15 @@ class Wait:
 class RegistryObserver(Protocol):
     """Is told while it happens. Calls are made on the event loop, must return at once and never raise."""
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Say that nothing is begun at a registry for a while; another one for the same registry replaces it."""
         ...
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Say that *registry* is asked again, sooner than was told."""
         ...
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Say that *registry* is asked as *user* from now on, of several; empty for nobody."""
         ...
 
@@ -34,11 +34,11 @@ class RegistryObserver(Protocol):
 class SilentObserver:
     """A watcher that does nothing."""
 
-    def waiting(self, wait: Wait) -> None:
+    def on_wait(self, wait: Wait) -> None:
         """Ignore it."""
 
-    def going_on(self, registry: str) -> None:
+    def on_resume(self, registry: str) -> None:
         """Ignore it."""
 
-    def login(self, registry: str, user: str) -> None:
+    def on_login(self, registry: str, user: str) -> None:
         """Ignore it."""

@@ -17,7 +17,7 @@ from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock, Retrying, RetryPolicy
-from image_syncer.registry.login_rotation import Login, LoginDeps, LoginPool
+from image_syncer.registry.login_rotation import Login, LoginPool, LoginServices
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
@@ -45,10 +45,10 @@ class Registries:
         self._keychain = keychain
         self._limits = limits or Limits()
         self._clock = clock or Clock()
-        self._rests = Sleeper(self._clock.sleep)
-        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._rests.sleep)
+        self._sleeper = Sleeper(self._clock.sleep)
+        self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._sleeper.sleep)
         self._transport = Transport(self._limits, environment)
-        self.watcher: RegistryObserver = SilentObserver()
+        self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._trails = DigestCheckpoints()
@@ -91,21 +91,21 @@ class Registries:
         if registry not in self._throttles:
             self._throttles[registry] = HostLimiter(
                 registry,
-                self._limits.of(registry),
+                self._limits.for_host(registry),
                 self._clock,
                 policy=self._retrying.policy,
-                rests=self._rests,
-                watcher=self.watcher,
+                rests=self._sleeper,
+                watcher=self.observer,
             )
         return self._throttles[registry]
 
     def end_waits(self) -> None:
         """End every wait for a registry with `Interrupted`, now and until `resume_waits`: we are told to stop."""
-        self._rests.stop()
+        self._sleeper.stop()
 
     def resume_waits(self) -> None:
         """Let registries be waited for again."""
-        self._rests.resume()
+        self._sleeper.resume()
 
     async def _connect(self, repository: Repository) -> RegistryClient:
         if repository not in self._known:
@@ -120,7 +120,7 @@ class Registries:
         """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
         entries = tuple(self._entry(registry, one) for one in (access, *access.further))
         if entries not in self._endpoints:
-            reception = LoginDeps(self._clock, self._rests, self.watcher, self._retrying.policy.quota_patience)
+            reception = LoginServices(self._clock, self._sleeper, self.observer, self._retrying.policy.quota_patience)
             self._endpoints[entries] = RegistryClient(
                 LoginPool(registry, entries, reception), self.limiter(registry), self._retrying, self._limits
             )

@@ -59,7 +59,7 @@ class Timeouts:
 class Limits:
     """Bounds of every conversation with a registry; durations in seconds, sizes in bytes.
 
-    *ceilings* are those of single registries, by host. *chunk_bytes* of a big blob go with one request at first, and
+    *host_limits* are those of single registries, by host. *chunk_bytes* of a big blob go with one request at first, and
     so far apart are the places from which its upload can go on. A source that has not begun to answer after
     *opening_seconds* holds no place at the target any longer.
     """
@@ -78,11 +78,11 @@ class Limits:
     redirects: int = 5
     opening_seconds: float = 10.0
     chunk_bytes: int = 32 * 1024 * 1024
-    ceilings: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
+    host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
 
-    def of(self, registry: str) -> Self:
+    def for_host(self, registry: str) -> Self:
         """Return the limits that hold for *registry*."""
-        ceiling = self.ceilings.get(registry, HostLimits())
+        ceiling = self.host_limits.get(registry, HostLimits())
         return replace(
             self,
             transfers=self.transfers if ceiling.transfers is None else ceiling.transfers,

@@ -1,12 +1,13 @@
-"""How registries take the content of blobs, as data: what is known of some by their host, of others by their answers.
+"""How each registry takes blob content: by its host name, by its response headers, or as learnt from its responses.
 
-What is in neither table is as the specification has it, and what turns out otherwise is learnt (`quirks`).
+A registry that neither table knows is treated as the specification says; `LearntProfile` records deviations.
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Self
 
+from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
 
 MIB: Final = 1024 * 1024
@@ -71,3 +72,28 @@ def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
         if value is not None and value.strip().lower().startswith(beginning):
             return habits
     return None
+
+
+@dataclass(slots=True)
+class LearntProfile:
+    """How one registry wants to be spoken to.
+
+    *habits* are how it takes content, *chunk* how much with one request. *closing_counts*: a blob was stored of which
+    content came with the closing PUT, so that is not overlooked here. *many_tags*: one PUT of a manifest gives it
+    several tags; None as long as nobody has tried.
+    """
+
+    uploads: UploadProfile
+    chunk: ChunkSize
+    closing_put_carries: bool = False
+    many_tags: bool | None = None
+
+    @classmethod
+    def of(cls, registry: str, chunk_bytes: int) -> Self:
+        """Return what is known of *registry* before the first word with it; chunks have *chunk_bytes* at first."""
+        return cls(upload_profile_of(registry), ChunkSize.of(chunk_bytes))
+
+    def learn_from_headers(self, headers: Headers) -> None:
+        """Learn from the *headers* of an answer what product it is, unless its name or its behaviour has told more."""
+        if self.uploads == UploadProfile() and not self.closing_put_carries:
+            self.uploads = upload_profile_from_headers(headers) or self.uploads

@@ -87,7 +87,7 @@ def test_it_shows_who_makes_us_wait(tally: Tally) -> None:
     screen = io.StringIO()
     waits = Waits(lambda: 0.0)
     bars = Bars(tally, waits, Console(file=screen, width=100, force_terminal=True, color_system=None))
-    waits.waiting(Wait("docker.io", 840, "quota used up (100 per 6 h)\x1b[2J"))
+    waits.on_wait(Wait("docker.io", 840, "quota used up (100 per 6 h)\x1b[2J"))
     bars.tick()
     bars.close(None)
     assert "docker.io: quota used up (100 per 6 h)\\x1b[2J, next request in 14 min 00 s" in screen.getvalue()

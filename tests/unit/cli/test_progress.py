@@ -230,12 +230,12 @@ def test_who_makes_us_wait_is_told_at_once_and_as_long_as_it_lasts(clock: Clock)
     """With what is left of it; a registry that goes on earlier is no more in it."""
     said: list[str] = []
     waits = Waits(clock, said.append)
-    waits.waiting(Wait("docker.io", 840, "quota used up (100 per 6 h)"))
-    waits.waiting(Wait("quay.io", 3))
+    waits.on_wait(Wait("docker.io", 840, "quota used up (100 per 6 h)"))
+    waits.on_wait(Wait("quay.io", 3))
     clock.now += 60
     assert waits.lines() == ["docker.io: quota used up (100 per 6 h), next request in 13 min 00 s"]
-    waits.going_on("docker.io")
-    waits.going_on("quay.io")
+    waits.on_resume("docker.io")
+    waits.on_resume("quay.io")
     assert waits.lines() == []
     assert said == [
         "docker.io: quota used up (100 per 6 h), next request in 14 min 00 s",
@@ -250,7 +250,7 @@ def test_lines_repeat_what_is_waited_for(tally: Tally, clock: Clock) -> None:
     waits = Waits(clock)
     lines = Lines(tally, waits, said.append)
     tally.selected(3)
-    waits.waiting(Wait("docker.io", 840, "quota used up"))
+    waits.on_wait(Wait("docker.io", 840, "quota used up"))
     clock.now += 120
     lines.tick()
     assert said[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
@@ -260,8 +260,8 @@ def test_several_watchers_are_told_the_same(clock: Clock) -> None:
     """The log and the display."""
     told = Told(), Told()
     watchers = Watchers(*told)
-    watchers.waiting(Wait("docker.io", 3))
-    watchers.going_on("docker.io")
-    watchers.login("docker.io", "ann")
+    watchers.on_wait(Wait("docker.io", 3))
+    watchers.on_resume("docker.io")
+    watchers.on_login("docker.io", "ann")
     assert told[0] == told[1]
     assert (told[0].going, told[0].logins) == (["docker.io"], [("docker.io", "ann")])

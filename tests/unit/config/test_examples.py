@@ -65,7 +65,7 @@ def test_the_native_file_loads() -> None:
     logins = [access.credential for access in (hub, *hub.further)]
     assert logins == [Credential("example", "two"), Credential("example-2", "i")]
     assert loaded.timeouts == Timeouts(connect=10, stall=30, image=7200, patience=1800)
-    assert loaded.ceilings == {"registry.example.com": HostLimits(transfers=10, requests=64)}
+    assert loaded.host_limits == {"registry.example.com": HostLimits(transfers=10, requests=64)}
     assert loaded.server is not None
     assert loaded.server.login == Login("operator", "g")
     assert (len(loaded.access), len(loaded.queues), loaded.warnings) == (3, 1, ())

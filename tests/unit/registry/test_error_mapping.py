@@ -18,11 +18,11 @@ from image_syncer.errors import (
     Unauthorized,
     Unavailable,
 )
-from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure, parse_retry_after
+from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure, parse_retry_after
 
-READ = Asked("r.io/app:1", "r.io")
-PUT = Asked("r.io/app:1", "r.io", manifest=True)
-UPLOAD = Asked("r.io/app@sha256:1", "r.io", upload=True)
+READ = ErrorContext("r.io/app:1", "r.io")
+PUT = ErrorContext("r.io/app:1", "r.io", manifest=True)
+UPLOAD = ErrorContext("r.io/app@sha256:1", "r.io", upload=True)
 
 KEYS = st.sampled_from(["errors", "code", "message", "detail", "error"])
 ODD_JSON = st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)).map(
@@ -35,7 +35,7 @@ def body(code: str, message: str = "so it is") -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message, "detail": None}]}).encode()
 
 
-def meant(status: int, content: bytes = b"", asked: Asked = READ) -> StoreError:
+def meant(status: int, content: bytes = b"", asked: ErrorContext = READ) -> StoreError:
     """Return what an answer means."""
     return failure(asked, ErrorResponse(status, content))
 
@@ -81,7 +81,7 @@ def test_a_status_alone_decides_the_class(status: int, kind: type[StoreError]) -
         (UPLOAD, 404, "NAME_UNKNOWN", NotFound),
     ],
 )
-def test_a_code_says_more_than_the_status(asked: Asked, status: int, code: str, kind: type[StoreError]) -> None:
+def test_a_code_says_more_than_the_status(asked: ErrorContext, status: int, code: str, kind: type[StoreError]) -> None:
     """What it means depends on what was being done."""
     error = meant(status, body(code), asked)
     assert type(error) is kind

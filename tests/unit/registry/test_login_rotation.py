@@ -82,7 +82,7 @@ async def test_a_run_waits_for_the_window_unless_it_is_told_otherwise(*, retry_a
         FakeRegistry() as target,
         client(time) as registries,
     ):
-        registries.watcher = told
+        registries.observer = told
 
         async def turn() -> None:
             while time.seconds < 1000 + 800:  # noqa: ASYNC110 - a clock that others move
@@ -128,7 +128,7 @@ async def test_logins_are_used_in_turn_when_their_quota_is_used_up() -> None:
     async with FakeRegistry(replace(hub(5), auth="bearer", accounts=ACCOUNTS)) as fake, FakeRegistry() as target:
         access = logins(fake, "ann", "bob", "eve")
         async with client(Clock(), policy=IMPATIENT, access=[access]) as registries:
-            registries.watcher = told
+            registries.observer = told
             results = await mirror(registries, fake, target, 16)
         assert 429 not in [request.status for request in fake.requests]
     outcomes = [result.outcome for result in results]
@@ -145,7 +145,7 @@ async def test_a_login_that_is_refused_is_passed_over(auth: str) -> None:
     told = Told()
     async with FakeRegistry(Profile(auth=auth, accounts=ACCOUNTS)) as fake, FakeRegistry() as target:  # pyright: ignore[reportArgumentType] - from the table above
         async with client(access=[logins(fake, "ann", "bob", wrong="ann")]) as registries:
-            registries.watcher = told
+            registries.observer = told
             results = await mirror(registries, fake, target, 10)
         refused = [request for request in fake.requests if request.status == 401 and request.authorization == "basic"]
     assert {result.outcome for result in results} == {Outcome.COPIED}

@@ -49,7 +49,7 @@ async def syncer_at(
 ) -> AsyncGenerator[tuple[Syncer, Registries]]:
     """A syncer whose clock runs faster."""
     async with client(fast_time(factor), limits=Options().limits, policy=RetryPolicy()) as registries:
-        registries.watcher = told or Told()
+        registries.observer = told or Told()
         yield Syncer(registries, Options(retries=retries), in_memory(), rng=Random(1)), registries
 
 
@@ -168,7 +168,7 @@ async def test_a_cancelled_probe_leaves_the_door_to_another() -> None:
         fake.load("app", single("image"), "v1")
         throttle = registries.limiter(fake.host)
         for moment in range(5):
-            throttle.failed("request", float(moment), Unavailable("gone"), congested=False)
+            throttle.note_failure("request", float(moment), Unavailable("gone"), congested=False)
         await asyncio.sleep(0.1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05), throttle.request():

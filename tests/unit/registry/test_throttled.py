@@ -52,7 +52,7 @@ async def test_a_registry_that_takes_few_at_once_fails_nothing(limit: int, refus
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(crowd := Crowded(limit))
         outcomes = await mirror(registries, fake, 40)
-        width = registries.limiter(fake.host).width("request")
+        width = registries.limiter(fake.host).concurrency("request")
     print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, width {width}")  # noqa: T201 - the figure that the test is about
     assert outcomes == [Outcome.COPIED] * 40
     assert width <= 2 * limit  # It probes beyond now and then.
@@ -65,7 +65,7 @@ async def test_a_burst_of_503_slows_down_and_fails_nothing() -> None:
         fake.intercept.append(Fault(503, "HEAD", "blob", times=3))
         fake.intercept.append(Fault(503, "PUT", "upload", times=3))
         assert await mirror(registries, fake, 10) == [Outcome.COPIED] * 10
-        assert registries.limiter(fake.host).width("request") >= LIMITS.requests_per_host // 4
+        assert registries.limiter(fake.host).concurrency("request") >= LIMITS.requests_per_host // 4
 
 
 async def test_a_busy_loop_takes_no_place() -> None:
@@ -73,7 +73,7 @@ async def test_a_busy_loop_takes_no_place() -> None:
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(Crowded(1000, seconds=0.05))
         assert await mirror(registries, fake, 20) == [Outcome.COPIED] * 20
-        assert registries.limiter(fake.host).width("request") == LIMITS.requests_per_host
+        assert registries.limiter(fake.host).concurrency("request") == LIMITS.requests_per_host
 
 
 @pytest.mark.parametrize("places", [1, 2])
@@ -135,7 +135,7 @@ async def test_who_has_to_wait_is_told() -> None:
     """By registry and seconds; what is over in a moment is not worth a line."""
     told, time = Told(), FakeTime()
     async with FakeRegistry() as fake, client(time) as registries:
-        registries.watcher = told
+        registries.observer = told
         fake.load("app", single("image"), "v1")
         fake.intercept.append(Fault(429, "HEAD", headers={"Retry-After": "14"}))
         fake.intercept.append(Fault(429, "GET", times=1))
@@ -189,16 +189,16 @@ async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
     async with FakeRegistry() as fake, client(time, policy=RetryPolicy(patience=100)) as registries:
         with pytest.raises(RateLimited, match="tired"):
             await registries.target(fake.repository("copy")).push_blob(BIG.descriptor, tired)
-        assert registries.limiter(fake.host).width("upload") == QUICK.transfers
+        assert registries.limiter(fake.host).concurrency("upload") == QUICK.transfers
     assert time.waits == []
 
 
 async def test_the_ceilings_of_a_registry_are_its_own() -> None:
     """What is written for one host holds there and nowhere else."""
-    limits = replace(QUICK, ceilings={"a.example": HostLimits(transfers=2), "b.example": HostLimits(2, 3)})
+    limits = replace(QUICK, host_limits={"a.example": HostLimits(transfers=2), "b.example": HostLimits(2, 3)})
     async with client(limits=limits) as registries:
         widths = [
-            (registries.limiter(host).width("upload"), registries.limiter(host).width("request"))
+            (registries.limiter(host).concurrency("upload"), registries.limiter(host).concurrency("request"))
             for host in ("a.example", "b.example", "c.example")
         ]
     assert widths == [(2, 32), (2, 3), (5, 32)]
@@ -220,7 +220,7 @@ async def test_one_blob_at_a_time_is_what_a_ceiling_of_one_means() -> None:
 
     async with FakeRegistry() as fake:
         fake.intercept.append(watch)
-        async with client(limits=replace(QUICK, ceilings={fake.host: HostLimits(transfers=1)})) as registries:
+        async with client(limits=replace(QUICK, host_limits={fake.host: HostLimits(transfers=1)})) as registries:
             target = registries.target(fake.repository("copy"))
             async with asyncio.TaskGroup() as group:
                 for blob in (Blob.generated(f"big {number}", 1_200_000) for number in range(4)):

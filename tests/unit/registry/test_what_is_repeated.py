@@ -30,21 +30,21 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.jobs import JobRetryPolicy
-from image_syncer.registry.error_mapping import Asked, ErrorResponse, failure
+from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure
 from image_syncer.registry.http.connect_errors import HandshakeBroken, explain_connecting, explain_resolving
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.limits.retry import RetryPolicy
 
 ALL, QUEUE, NOBODY = ("request", "run", "queue"), ("queue",), ()
 READ, PUSH, UPLOAD = (
-    Asked("r.test/a:1", "r.test"),
-    Asked("r.test/a:1", "r.test", manifest=True),
-    Asked("r.test/a@sha256:0", "r.test", upload=True),
+    ErrorContext("r.test/a:1", "r.test"),
+    ErrorContext("r.test/a:1", "r.test", manifest=True),
+    ErrorContext("r.test/a@sha256:0", "r.test", upload=True),
 )
 TLS = TlsPolicy("r.test")
 
 
-def answered(status: int, code: str = "", asked: Asked = READ) -> StoreError:
+def answered(status: int, code: str = "", asked: ErrorContext = READ) -> StoreError:
     """Return what an answer with *status* and *code* means."""
     body = b'{"errors":[{"code":"%s","message":"words"}]}' % code.encode() if code else b""
     return failure(asked, ErrorResponse(status, body))

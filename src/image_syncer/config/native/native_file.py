@@ -62,7 +62,7 @@ def parse_native(
         server,
         state,
         limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
-        ceilings={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
+        host_limits={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
         timeouts=timeouts,
     )
 

@@ -27,7 +27,7 @@ from image_syncer.registry.error_mapping import parse_retry_after
 from image_syncer.registry.http.messages import compressed, released
 from image_syncer.registry.http.transport import Request, Response
 from image_syncer.registry.http.urls import join, origin_of, shown
-from image_syncer.registry.limits.negative_cache import NegativeCache
+from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
 
@@ -165,7 +165,7 @@ class Authenticator:
 
     async def _fetch_and_keep(self, key: _Key, side: Side) -> _Token:
         began = self._clock.monotonic()
-        if (closed := self._barrier.closed(began)) is not None:
+        if (closed := self._barrier.cached_failure(began)) is not None:
             raise closed
         try:
             token = await self._fetch(key, side)

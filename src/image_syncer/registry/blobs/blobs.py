@@ -13,7 +13,7 @@ from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.blobs.download import Download
 from image_syncer.registry.blobs.upload_session import UploadSessions, session_of
 from image_syncer.registry.endpoint import RepositoryRequests
-from image_syncer.registry.error_mapping import Asked
+from image_syncer.registry.error_mapping import ErrorContext
 from image_syncer.registry.http.request_body import sliced
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES, is_small
 from image_syncer.roles import Chunk
@@ -24,13 +24,13 @@ class Blobs:
 
     def __init__(self, conversation: RepositoryRequests, sessions: UploadSessions) -> None:
         self._conversation = conversation
-        self._endpoint = conversation.endpoint
+        self._endpoint = conversation.client
         self._sessions = sessions
 
     async def has(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*: one HEAD."""
-        call = self._conversation.call("HEAD", self._conversation.blob_path(blob), follow=True)
-        asked = self._conversation.asked_blob(blob)
+        call = self._conversation.build("HEAD", self._conversation.blob_path(blob), follow=True)
+        asked = self._conversation.blob_context(blob)
         return (await self._endpoint.request(call, asked, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
@@ -42,7 +42,7 @@ class Blobs:
         Opening is retried; a read that breaks off goes on as `Download` says. A small blob has been read when it is
         open, and holds no place any more.
         """
-        asked = self._conversation.asked_blob(blob)
+        asked = self._conversation.blob_context(blob)
         small = is_small(blob.size)
         verifier, trail = Verifier(blob.digest, blob.size, asked.what), None
         if not small:
@@ -60,8 +60,8 @@ class Blobs:
                 checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
             yield checked
 
-    async def _read(self, blob: Descriptor, asked: Asked) -> AsyncGenerator[Chunk]:
-        call = self._conversation.call("GET", self._conversation.blob_path(blob), follow=True)
+    async def _read(self, blob: Descriptor, asked: ErrorContext) -> AsyncGenerator[Chunk]:
+        call = self._conversation.build("GET", self._conversation.blob_path(blob), follow=True)
         try:
             answer = await self._endpoint.request(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
         except TooLarge as error:
@@ -77,9 +77,9 @@ class Blobs:
         push that follows.
         """
         query = urlencode({"mount": str(blob.digest), "from": origin.path})
-        call = self._conversation.call("POST", f"{self._conversation.path('blobs/uploads/')}?{query}")
+        call = self._conversation.build("POST", f"{self._conversation.path('blobs/uploads/')}?{query}")
         call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"))
-        asked = self._conversation.asked_blob(blob, upload=True)
+        asked = self._conversation.blob_context(blob, upload=True)
         try:
             answer = await self._endpoint.request(call, asked, expect={201, 202})
             if answer.status == HTTPStatus.CREATED:

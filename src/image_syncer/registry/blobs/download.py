@@ -53,9 +53,9 @@ class Download:
 
     def __init__(self, conversation: RepositoryRequests, blob: Descriptor, start: int) -> None:
         self._conversation = conversation
-        self._endpoint = conversation.endpoint
+        self._endpoint = conversation.client
         self._path = conversation.blob_path(blob)
-        self._asked = conversation.asked_blob(blob)
+        self._asked = conversation.blob_context(blob)
         self._size = blob.size
         self._at = start
         self._held = AsyncExitStack()
@@ -87,13 +87,13 @@ class Download:
                     raise  # Where it ends is not known, so neither is whether anything is missing.
                 failure = error
             await self._held.aclose()
-            await tries.rest(failure, advanced=self._at - began >= GAIN_BYTES)
+            await tries.wait_after(failure, advanced=self._at - began >= GAIN_BYTES)
             await self._open()
 
     async def _open(self) -> None:
         headers = {"Range": f"bytes={self._at}-"} if self._at else {}
         expect = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} if self._at else {HTTPStatus.OK}
-        call = self._conversation.call("GET", self._path, headers=headers, follow=True)
+        call = self._conversation.build("GET", self._path, headers=headers, follow=True)
         download = self._endpoint.download(call, self._asked, expect=expect)
         self._response = await self._held.enter_async_context(download)
 

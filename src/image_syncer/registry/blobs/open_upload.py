@@ -39,7 +39,7 @@ class OpenUpload:
         self._sessions = sessions
         self._journal = journal
         self._blob = blob
-        self._asked = conversation.asked_blob(blob, upload=True)
+        self._asked = conversation.blob_context(blob, upload=True)
         self._journaled = False
         self._noted = False
         self._is_unproved = False
@@ -68,8 +68,8 @@ class OpenUpload:
         """Return a session to which nothing was sent, opened if no refused mount has left one."""
         session = self._sessions.take(self._blob.digest)
         if session is None:
-            call = self._conversation.call("POST", self._conversation.path("blobs/uploads/"), headers=headers)
-            answer = await self._conversation.endpoint.request(call, self._asked, expect={202}, retry=False)
+            call = self._conversation.build("POST", self._conversation.path("blobs/uploads/"), headers=headers)
+            answer = await self._conversation.client.request(call, self._asked, expect={202}, retry=False)
             session = await session_of(self._conversation, answer, self._asked.what)
         return self.record(session)
 
@@ -118,15 +118,15 @@ class OpenUpload:
         self.discard()
         if session is None:
             return
-        call = self._conversation.call("DELETE", session.location)
+        call = self._conversation.build("DELETE", session.location)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._conversation.endpoint.request(call, self._asked, expect={204, 202, 200}, retry=False)
+                await self._conversation.client.request(call, self._asked, expect={204, 202, 200}, retry=False)
 
     async def _progress(self, session: UploadSession, headers: Mapping[str, str]) -> BufferedResponse | None:
-        call = self._conversation.call("GET", session.location, headers=headers)
+        call = self._conversation.build("GET", session.location, headers=headers)
         try:
-            answer = await self._conversation.endpoint.request(call, self._asked, expect={204, 202, 200}, retry=False)
+            answer = await self._conversation.client.request(call, self._asked, expect={204, 202, 200}, retry=False)
         except Postponed as error:
             self._doubts += self._is_unproved
             if error.status in _LOST or self._doubts > 1:
@@ -135,5 +135,5 @@ class OpenUpload:
         except StoreError:
             return None  # It does not say, so there is nothing to go on with.
         self._is_unproved = False
-        self._conversation.endpoint.profile.learn_from_headers(answer.headers)
+        self._conversation.client.profile.learn_from_headers(answer.headers)
         return answer

@@ -48,12 +48,12 @@ class BlobUpload:
 
     def __init__(self, conversation: RepositoryRequests, upload: OpenUpload, blob: Descriptor, content: Opener) -> None:
         self._conversation = conversation
-        self._endpoint = conversation.endpoint
+        self._endpoint = conversation.client
         self._upload = upload
         self._blob = blob
         self._small = is_small(blob.size)
         self._feed = UploadContent(content)
-        self._asked = conversation.asked_blob(blob, upload=True)
+        self._asked = conversation.blob_context(blob, upload=True)
         self._ways = UploadStrategy(self._endpoint.profile, blob.size, self._now)
         self._part: Part | None = None
         self._broken: _BrokenPart | None = None
@@ -103,7 +103,7 @@ class BlobUpload:
         for seconds in (opening_seconds, opening_seconds, None):
             self._feed.opening_seconds = seconds
             try:
-                async with self._endpoint.throttle.upload(self._blob.size):
+                async with self._endpoint.limiter.upload(self._blob.size):
                     return await self._place()
             except NotOpenYet:
                 await self._feed.wait_for(0 if self._upload.session is None else self._upload.session.offset_bytes)
@@ -203,7 +203,7 @@ class BlobUpload:
         self._upload.mark_offset_unknown()
         began = self._now()
         body = self._feed.body(part.start, part.length, last=part.is_last)
-        call = self._conversation.call("PATCH", session.location, headers=self._ways.headers(part), body=body)
+        call = self._conversation.build("PATCH", session.location, headers=self._ways.headers(part), body=body)
         answer = await self._send(call, expect=_PATCHED)
         self._ways.after_success(part, self._now() - began)
         return answer
@@ -226,7 +226,7 @@ class BlobUpload:
         is_sent = part.start > 0 and not part.length
         body = b"" if is_sent else self._feed.body(part.start, part.length, last=True)
         url = with_digest(session.location, self._blob.digest)
-        call = self._conversation.call("PUT", url, headers=self._ways.headers(part), body=body)
+        call = self._conversation.build("PUT", url, headers=self._ways.headers(part), body=body)
         return await self._send(call, expect=_CLOSED | _UNSURE)
 
     async def _send(self, call: Call, *, expect: Container[int]) -> BufferedResponse:
@@ -249,9 +249,9 @@ class BlobUpload:
             raise ProtocolError(message, status=answer.status)
 
     async def _is_there(self) -> bool:
-        call = self._conversation.call("HEAD", self._conversation.blob_path(self._blob), follow=True)
+        call = self._conversation.build("HEAD", self._conversation.blob_path(self._blob), follow=True)
         answer = await self._endpoint.request(
-            call, self._conversation.asked_blob(self._blob), expect={200, 404}, retry=False
+            call, self._conversation.blob_context(self._blob), expect={200, 404}, retry=False
         )
         return answer.status == HTTPStatus.OK
 

@@ -64,7 +64,7 @@ async def session_of(conversation: RepositoryRequests, answer: BufferedResponse,
 
     What opens an upload also says what kind of registry it is, in time for the first byte.
     """
-    conversation.endpoint.profile.learn_from_headers(answer.headers)
+    conversation.client.profile.learn_from_headers(answer.headers)
     least = (answer.headers.get("OCI-Chunk-Min-Length") or "").strip()
     location = await location_of(conversation, answer, what)
     return UploadSession(location, least_bytes=int(least) if _LENGTH.fullmatch(least) else 0)
@@ -82,7 +82,7 @@ async def location_of(conversation: RepositoryRequests, answer: BufferedResponse
         location = conversation.path(f"blobs/uploads/{upload_id}")
     if not location:
         raise ProtocolError(f"{what}: the registry opened an upload and did not say where", status=answer.status)
-    url = await conversation.endpoint.host.resolve(answer.url, location)
+    url = await conversation.client.host.resolve(answer.url, location)
     here, there = origin_of(answer.url), origin_of(url)
     neighbours = there.host == here.host or (is_loopback(here.host) and is_loopback(there.host))
     if not neighbours and is_confined(there.host):

@@ -7,7 +7,7 @@ from typing import Final
 from image_syncer.errors import Refused, TooLarge
 from image_syncer.registry.blobs.chunk_size import LEAST_BYTES
 from image_syncer.registry.blobs.upload_session import UploadSession
-from image_syncer.registry.quirks import LearntProfile
+from image_syncer.registry.vendor_profiles import LearntProfile
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 # Refusals of a PUT that may mean the way, not the content: those registries may take a PATCH.
@@ -52,7 +52,7 @@ class UploadStrategy:
 
     def refresh(self) -> None:
         """Take the way that is known by now."""
-        habits = self._quirks.habits
+        habits = self._quirks.uploads
         self._patches |= habits.patches
         self._chunks &= habits.chunks
 
@@ -121,7 +121,7 @@ class UploadStrategy:
         It may have taken that for empty; unless it has stored what came so. With *inherited* bytes of another process
         these may be what was wrong, so that nothing is learnt if it goes well.
         """
-        if self._patches or self._quirks.closing_counts:
+        if self._patches or self._quirks.closing_put_carries:
             return
         self._before_doubt = self._patches, self._chunks
         self._patches, self._chunks = True, False
@@ -129,15 +129,15 @@ class UploadStrategy:
 
     def after_commit(self, part: Part | None) -> None:
         """Note for the registry what has proved to be right; *part* went with the last request."""
-        habits = self._quirks.habits
-        self._quirks.closing_counts |= part is not None and part.closes and bool(part.length)
+        habits = self._quirks.uploads
+        self._quirks.closing_put_carries |= part is not None and part.closes and bool(part.length)
         if self._size is not None and not self._guesses:
-            self._quirks.habits = replace(
+            self._quirks.uploads = replace(
                 habits, patches=habits.patches or self._patches, chunks=habits.chunks and self._chunks
             )
 
     def _limit(self, session: UploadSession) -> int:
-        habits = self._quirks.habits
+        habits = self._quirks.uploads
         self._least = max(habits.least_bytes, session.least_bytes)
         limit = max(self._quirks.chunk.at(self._now()), self._least)
         return limit if habits.most_bytes is None else min(limit, habits.most_bytes)

@@ -59,7 +59,7 @@ class AimdLimit:
     the last trouble: the width soon comes back to it, and goes beyond it again when the trouble is some seconds old.
     """
 
-    ceiling: int
+    maximum: int
     width: float
     safe: float
     decreased_at: float = -inf
@@ -72,7 +72,7 @@ class AimdLimit:
         return cls(ceiling, float(ceiling), float(ceiling))
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """How many may be on their way at once."""
         return int(self.width)
 
@@ -90,22 +90,22 @@ class AimdLimit:
                 width, decreased_at = max(self._floor, width * _SLOW_DECREASE), now
         elif end.began > decreased_at:
             width = min(self._top(now), width + 1 / width)
-        return type(self)(self.ceiling, width, self.safe, decreased_at, latency)
+        return type(self)(self.maximum, width, self.safe, decreased_at, latency)
 
     @property
     def _floor(self) -> float:
         """How far slowness alone takes us down."""
-        return min(self.width, max(1.0, self.ceiling / _SLOW_SHARE))
+        return min(self.width, max(1.0, self.maximum / _SLOW_SHARE))
 
     def _top(self, now: float) -> float:
         """Return how wide we may become now."""
         cautious = now - self.decreased_at < _PROBE_SECONDS
-        return max(self.width, self.safe) if cautious else float(self.ceiling)
+        return max(self.width, self.safe) if cautious else float(self.maximum)
 
     def _halved(self, now: float) -> Self:
         if now - self.decreased_at < _DECREASE_PAUSE_SECONDS:
             return self
-        safe = max(1.0, self.places - 1.0)
+        safe = max(1.0, self.slots - 1.0)
         return replace(self, width=max(1.0, self.width * _DECREASE), safe=safe, decreased_at=now)
 
 

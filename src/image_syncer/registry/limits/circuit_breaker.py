@@ -9,12 +9,16 @@ from datetime import datetime
 from math import inf
 from typing import Final, Self
 
-from image_syncer.errors import RegistryDown, StoreError
+from image_syncer.errors import InsecureConnection, RegistryDown, StoreError, UnknownHost
 
 _FAILURES: Final = 5
 _WAVES: Final = 2  # However many fail at the same moment: it may be that moment.
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 8.0
+
+_TRUSTED_FAILURES: Final = 2  # One alone may be a moment's mistake of a resolver or a proxy.
+_FIRST_CACHED_SECONDS: Final = 4.0  # A job of the daemon asks again when it is retried after its first waits.
+_LONGEST_CACHED_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Outage:
     since_date: datetime
     last: StoreError
 
-    def words(self, registry: str) -> str:
+    def describe(self, registry: str) -> str:
         """Return since when *registry* is down, and what was wrong the last time."""
         return f"down since {self.since_date:%H:%M:%S} UTC, last: {self.last.message.removeprefix(f'{registry}: ')}"
 
@@ -81,7 +85,7 @@ class CircuitBreaker:
             return replace(known, **_next_probe(0.0, now))
         return known
 
-    def hold(self, now: float) -> float | None:
+    def delay(self, now: float) -> float | None:
         """Return for how many seconds a request is held back, 0: it may begin, None: it is not worth it any more.
 
         Where this is 0 and the breaker is open, the request is the probe: `probed` must be told.
@@ -103,17 +107,17 @@ class CircuitBreaker:
     def _patience(self) -> float:
         return self.patience if self.has_answered else self.absent_patience
 
-    def after_probe(self, *, running: bool) -> Self:
+    def with_probe(self, *, running: bool) -> Self:
         """Return the breaker while a probe is *running*, or after one that ended without saying anything."""
         return replace(self, probing=running)
 
-    def down(self, registry: str, now: float) -> RegistryDown:
+    def down_error(self, registry: str, now: float) -> RegistryDown:
         """Return the failure of a request that is not even sent."""
         if self.outage is None:
             raise ValueError("a registry that is not down")
         last = self.outage.last
         return RegistryDown(
-            f"{registry}: {self.outage.words(registry)}",
+            f"{registry}: {self.outage.describe(registry)}",
             retry_after=max(0.0, self.probe_at - now),
             status=last.status,
             code=last.code,
@@ -124,3 +128,40 @@ class CircuitBreaker:
 def _next_probe(wait: float, now: float) -> dict[str, float]:
     longer = min(_LONGEST_WAIT_SECONDS, max(_FIRST_WAIT_SECONDS, wait * 2))
     return {"wait": longer, "probe_at": now + longer}
+
+
+PermanentFailure = UnknownHost | InsecureConnection
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeCache:
+    """What is known of the way to a registry: the *last* failure of *failures* in a row, believed *until* then.
+
+    From the second one on it is believed for 4 s, and twice as long each time, up to a minute; times are in seconds on
+    one clock. *known_at* is when the last one was found.
+    """
+
+    last: StoreError | None = None
+    failures: int = 0
+    until: float = -inf
+    known_at: float = -inf
+
+    def after_failure(self, failure: PermanentFailure, began: float, now: float) -> Self:
+        """Return what is known after *failure*, for which one *began* to look then and which was found *now*.
+
+        Who began before the last one was found saw the same moment, and adds nothing.
+        """
+        if began < self.known_at:
+            return self
+        failures = self.failures + 1
+        seconds = min(_LONGEST_CACHED_SECONDS, _FIRST_CACHED_SECONDS * 2.0 ** min(failures - _TRUSTED_FAILURES, 8))
+        return type(self)(failure, failures, now + seconds if failures >= _TRUSTED_FAILURES else -inf, now)
+
+    def cached_failure(self, now: float) -> StoreError | None:
+        """Return why nobody need try *now*, None where somebody may."""
+        if self.last is None or now >= self.until:
+            return None
+        last = self.last
+        failure = type(last)(last.message, status=last.status, code=last.code, remedy=last.remedy)
+        failure.__cause__ = last.__cause__
+        return failure

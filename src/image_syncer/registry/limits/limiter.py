@@ -87,22 +87,22 @@ class HostLimiter:
         """Hold a place for one read of a blob that is not small."""
         return _Place(self, self._lanes["download"].places, asks=True)
 
-    def width(self, operation: Operation) -> int:
+    def concurrency(self, operation: Operation) -> int:
         """Return how many of *operation* may go on at once now."""
-        return self._lanes[operation].pace.places
+        return self._lanes[operation].pace.slots
 
     def pause(self, seconds: float) -> None:
         """Begin nothing more here for *seconds*; a longer pause that is already on stays."""
         self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
         self._tell(seconds, ASKED_TO_WAIT)
 
-    def succeeded(self, operation: Operation, began: float, latency: float | None = None) -> None:
+    def note_success(self, operation: Operation, began: float, latency: float | None = None) -> None:
         """Learn from a request that *began* then and was answered; *latency* as in `Ended`."""
         self._backoff = self._backoff.after_success(began)
         self._is_there()
         self._learn(operation, RequestEnd(began, latency=latency))
 
-    def failed(self, operation: Operation, began: float, failure: StoreError, *, congested: bool) -> bool:
+    def note_failure(self, operation: Operation, began: float, failure: StoreError, *, congested: bool) -> bool:
         """Learn from a request that *began* then and got no answer, or one that nothing can be done with.
 
         *congested*: fewer at once may do better. Return whether everybody waits for this registry now.
@@ -114,12 +114,12 @@ class HostLimiter:
         )
         if self._breaker.wait > wait:
             if not self._breaker.is_given_up(clock.monotonic()) and self._breaker.outage is not None:
-                self._tell(self._breaker.wait, self._breaker.outage.words(self._registry))
+                self._tell(self._breaker.wait, self._breaker.outage.describe(self._registry))
             self._rests.wake(self)
         self._learn(operation, RequestEnd(began, congested=congested))
         return self._breaker.is_open
 
-    def congested(self, operation: Operation, began: float) -> None:
+    def note_congestion(self, operation: Operation, began: float) -> None:
         """Learn from a request that *began* then and that the registry would not serve now."""
         self._is_there()
         self._learn(operation, RequestEnd(began, congested=True))
@@ -141,7 +141,7 @@ class HostLimiter:
         was_open, self._breaker = self._breaker.is_open, self._breaker.after_success()
         if was_open:
             self._told_until = float("-inf")
-            self._watcher.going_on(self._registry)
+            self._watcher.on_resume(self._registry)
             self._rests.wake(self)
 
     def _learn(self, operation: Operation, end: RequestEnd) -> None:
@@ -151,9 +151,9 @@ class HostLimiter:
         now = self._clock.monotonic()
         if seconds >= _TOLD_SECONDS and now >= self._told_until:
             self._told_until = now + seconds
-            self._watcher.waiting(Wait(self._registry, seconds, reason))
+            self._watcher.on_wait(Wait(self._registry, seconds, reason))
 
-    async def enter(self, places: ResizableSemaphore, *, asks: bool) -> object | None:
+    async def acquire(self, places: ResizableSemaphore, *, asks: bool) -> object | None:
         """Take one of *places*, once the door is open; return the probe that its holder makes, None for no probe."""
         while True:
             while (seconds := self._hold(asks=asks)) > 0:
@@ -168,7 +168,7 @@ class HostLimiter:
                 return self._begin_probe() if asks and self._breaker.is_open else None
             places.release()  # The door was shut while we stood in the queue: wait for it without a place.
 
-    def leave(self, places: ResizableSemaphore, probe: object | None) -> None:
+    def release(self, places: ResizableSemaphore, probe: object | None) -> None:
         """Give back what `enter` took."""
         places.release()
         if probe is not None:
@@ -180,20 +180,20 @@ class HostLimiter:
         if left > 0 or not self._breaker.is_open:
             return left
         now = self._clock.monotonic()
-        left = self._breaker.hold(now)
+        left = self._breaker.delay(now)
         if left is None:
-            raise self._breaker.down(self._registry, now)
+            raise self._breaker.down_error(self._registry, now)
         return left if asks else 0.0
 
     def _begin_probe(self) -> object:
         self._probe = object()
-        self._breaker = self._breaker.after_probe(running=True)
+        self._breaker = self._breaker.with_probe(running=True)
         return self._probe
 
     def _end_probe(self, probe: object) -> None:
         """Let another one probe where *probe* ended without telling anything: it was cancelled, for instance."""
         if probe is self._probe and self._breaker.probing:
-            self._breaker = self._breaker.after_probe(running=False)
+            self._breaker = self._breaker.with_probe(running=False)
             self._rests.wake(self)
 
     def _pause_left(self) -> float:
@@ -212,12 +212,12 @@ class _Place:
         self._probe: object | None = None
 
     async def __aenter__(self) -> None:
-        self._probe = await self._throttle.enter(self._places, asks=self._asks)
+        self._probe = await self._throttle.acquire(self._places, asks=self._asks)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._throttle.leave(self._places, self._probe)
+        self._throttle.release(self._places, self._probe)
 
 
 class _Slots:
@@ -225,9 +225,9 @@ class _Slots:
 
     def __init__(self, ceiling: int) -> None:
         self.pace = AimdLimit.at(ceiling)
-        self.places = ResizableSemaphore(self.pace.places)
+        self.places = ResizableSemaphore(self.pace.slots)
 
     def learn(self, end: RequestEnd, now: float) -> None:
-        before, self.pace = self.pace.places, self.pace.after(end, now)
-        if self.pace.places != before:
-            self.places.resize(self.pace.places)
+        before, self.pace = self.pace.slots, self.pace.after(end, now)
+        if self.pace.slots != before:
+            self.places.resize(self.pace.slots)

@@ -31,7 +31,7 @@ class Quota:
     remaining: int
     limit: int | None = None
     window: float | None = None
-    turns_in: float | None = None
+    resets_in: float | None = None
 
     def __str__(self) -> str:
         if self.limit is None or self.window is None:
@@ -39,13 +39,13 @@ class Quota:
         return f"{self.limit} per {_span(self.window)}"
 
     @property
-    def look_again_in(self) -> float | None:
+    def next_check_in(self) -> float | None:
         """Return after how many seconds something may be left again; None where nobody can tell.
 
         Where a window begins is not told by all, and some windows slide: then it is worth a look 24 times in one.
         """
-        if self.turns_in is not None:
-            return max(1.0, self.turns_in)
+        if self.resets_in is not None:
+            return max(1.0, self.resets_in)
         if self.window is None:
             return None
         return min(self.window, max(_SHORTEST_LOOK_SECONDS, self.window / _LOOKS_IN_A_WINDOW))
@@ -79,7 +79,7 @@ class QuotaState:
     quota: Quota | None = None
     counted_at: float = -inf
     used_up_at: float | None = None
-    looks_at: float = -inf
+    next_check_at: float = -inf
     refused: bool = False
 
     def after_answer(self, quota: Quota, began: float, now: float, *, counted: bool) -> Self:
@@ -91,28 +91,28 @@ class QuotaState:
         if self.quota is not None and began < self.counted_at:
             quota = replace(quota, remaining=min(quota.remaining, self.quota.remaining))
         counted_at = now if counted else self.counted_at
-        looks_in = quota.look_again_in
+        looks_in = quota.next_check_in
         if quota.remaining > 0 or looks_in is None:
             return type(self)(quota, counted_at)
         since = now if self.used_up_at is None else self.used_up_at
-        if now < self.looks_at:  # A look that nobody counted tells nothing new: it does not put off the next one.
+        if now < self.next_check_at:  # A look that nobody counted tells nothing new: it does not put off the next one.
             return replace(self, quota=quota, counted_at=counted_at)
         return type(self)(quota, counted_at, since, now + looks_in, self.refused)
 
     def after_refusal(self, quota: Quota, wish: float | None, now: float) -> Self:
         """Return what is known after a refusal with nothing remaining; *wish* is what the registry asked to wait."""
         since = now if self.used_up_at is None else self.used_up_at
-        looks_in = wish or quota.look_again_in or _SHORTEST_LOOK_SECONDS
-        return type(self)(quota, now, since, max(self.looks_at, now + looks_in), refused=True)
+        looks_in = wish or quota.next_check_in or _SHORTEST_LOOK_SECONDS
+        return type(self)(quota, now, since, max(self.next_check_at, now + looks_in), refused=True)
 
-    def hold(self, now: float, *, counted: bool) -> float:
+    def delay(self, now: float, *, counted: bool) -> float:
         """Return for how many seconds a request is held back. Only *counted* ones are, before there was a refusal."""
         if self.used_up_at is None or not (counted or self.refused):
             return 0.0
-        return max(0.0, self.looks_at - now)
+        return max(0.0, self.next_check_at - now)
 
     @property
-    def at_once(self) -> float:
+    def concurrency(self) -> float:
         """How many counted requests may be on their way together, so that none is refused."""
         if self.used_up_at is not None:
             return 1  # To look whether something is left again.

@@ -77,9 +77,9 @@ class RetryPolicy:
         """
         if isinstance(failure, QuotaUsedUp | RegistryDown):
             return None  # It has been waited for.
-        if is_held(failure):
+        if is_held_back(failure):
             return 0.0
-        wished = wait_wished(failure)
+        wished = requested_wait(failure)
         if not failure.retryable or (attempt >= self.attempts and not is_throttled(failure)):
             return None
         if wished is not None:
@@ -94,7 +94,7 @@ class Retrying:
     policy: RetryPolicy
     rng: Random
     clock: Clock
-    rest: Callable[[float], Awaitable[None]] | None = None
+    sleep: Callable[[float], Awaitable[None]] | None = None
 
     async def run(
         self, operation: Callable[[int], Awaitable[Result]], *, advanced: Callable[[], bool] = lambda: False
@@ -109,7 +109,7 @@ class Retrying:
             try:
                 return await operation(attempt)
             except StoreError as failure:
-                await tries.rest(failure, advanced=advanced())
+                await tries.wait_after(failure, advanced=advanced())
         raise AssertionError("unreachable: the attempts have no end of their own")
 
 
@@ -122,7 +122,7 @@ class RetryAttempts:
         self._mismatches = 0
         self._waited = 0.0
 
-    async def rest(self, failure: StoreError, *, advanced: bool = False) -> None:
+    async def wait_after(self, failure: StoreError, *, advanced: bool = False) -> None:
         """Wait for the next attempt after *failure*, or raise it unchanged.
 
         *advanced*: the attempt got further than those before, so patience begins anew.
@@ -137,19 +137,19 @@ class RetryAttempts:
         if wait is None or self._mismatches > _REREADS or self._waited + wait > policy.patience:
             raise failure
         self._waited += wait
-        await (self._retrying.rest or self._retrying.clock.sleep)(wait)
+        await (self._retrying.sleep or self._retrying.clock.sleep)(wait)
 
 
 def is_throttled(failure: StoreError) -> bool:
     """Whether *failure* is the registry's wish to slow down, with a time that makes it worth waiting."""
-    return is_held(failure) or (isinstance(failure, RateLimited) and bool(failure.retry_after))
+    return is_held_back(failure) or (isinstance(failure, RateLimited) and bool(failure.retry_after))
 
 
-def is_held(failure: StoreError) -> bool:
+def is_held_back(failure: StoreError) -> bool:
     """Whether the registry as a whole is waited for, so that who tries again is held back at its door."""
     return isinstance(failure, Postponed) and failure.held
 
 
-def wait_wished(failure: StoreError) -> float | None:
+def requested_wait(failure: StoreError) -> float | None:
     """Return the seconds that the server asked us to wait (Retry-After), None where it asked for nothing."""
     return failure.retry_after if isinstance(failure, Postponed) else None

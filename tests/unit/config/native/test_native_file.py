@@ -314,7 +314,7 @@ registries:
 """,
     )
     assert found.limits == {"a.io": 4}
-    assert found.ceilings == {"a.io": HostLimits(2, 8), "docker.io": HostLimits(transfers=3)}
+    assert found.host_limits == {"a.io": HostLimits(2, 8), "docker.io": HostLimits(transfers=3)}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,12 @@ from image_syncer.errors import Refused, TooLarge
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_strategy import Part, UploadStrategy
 from image_syncer.registry.http.messages import Headers
-from image_syncer.registry.quirks import LearntProfile
-from image_syncer.registry.vendor_profiles import UploadProfile, upload_profile_from_headers, upload_profile_of
+from image_syncer.registry.vendor_profiles import (
+    LearntProfile,
+    UploadProfile,
+    upload_profile_from_headers,
+    upload_profile_of,
+)
 
 MIB = 1024 * 1024
 SIZE = 100 * MIB
@@ -19,7 +23,7 @@ ARTIFACTORY = Headers([("X-JFrog-Version", "Artifactory/7.98.9 79809900")])
 def ways(size: int | None = SIZE, habits: UploadProfile | None = None) -> tuple[UploadStrategy, LearntProfile]:
     """Return the ways of a blob at a registry with *habits*, and what is learnt of that; chunks of 32 MiB."""
     quirks = LearntProfile.of("r.example", 32 * MIB)
-    quirks.habits = habits or UploadProfile()
+    quirks.uploads = habits or UploadProfile()
     return UploadStrategy(quirks, size, lambda: 0.0), quirks
 
 
@@ -88,9 +92,9 @@ def test_what_has_worked_is_kept_for_the_registry() -> None:
     way, quirks = ways()
     chunk = Part(0, 32 * MIB, closes=False, is_last=False)
     assert way.fall_back_after(Refused("no", status=400), chunk)
-    assert quirks.habits == UploadProfile()
+    assert quirks.uploads == UploadProfile()
     way.after_commit(way.next_part(UploadSession(AT)))
-    assert quirks.habits == UploadProfile(chunks=False)
+    assert quirks.uploads == UploadProfile(chunks=False)
 
 
 def test_a_whole_body_that_is_refused_goes_with_a_patch_once() -> None:
@@ -131,13 +135,13 @@ def test_a_patch_that_was_a_try_and_went_well_is_remembered(inherited: bool, lea
     way, quirks = ways()
     way.try_single_patch(inherited=inherited)
     way.after_commit(Part(SIZE, 0, closes=True, is_last=True))
-    assert quirks.habits == learnt
+    assert quirks.uploads == learnt
 
 
 def test_what_others_have_found_out_holds_from_the_next_session_on() -> None:
     """Pushes that began before it was known go on as they began."""
     way, quirks = ways()
-    quirks.habits = ONE_PATCH
+    quirks.uploads = ONE_PATCH
     assert not way.next_part(UploadSession(AT)).is_whole
     way.refresh()
     assert way.next_part(UploadSession(AT)) == Part(0, SIZE, closes=False, is_last=True)
@@ -192,12 +196,12 @@ def test_products_are_known_by_what_their_answers_say(name: str, value: str, hab
 def test_what_answers_say_counts_where_nothing_better_is_known() -> None:
     """Neither by the name, nor by what has worked or has not."""
     unknown, named, learnt, proved = (LearntProfile.of(name, MIB) for name in ("r.io", "gcr.io", "a.io", "b.io"))
-    learnt.habits = UploadProfile(patches=True)
-    proved.closing_counts = True
+    learnt.uploads = UploadProfile(patches=True)
+    proved.closing_put_carries = True
     for quirks in (unknown, named, learnt, proved):
         quirks.learn_from_headers(ARTIFACTORY)
-    assert unknown.habits == ONE_PATCH
-    assert [named.habits, learnt.habits, proved.habits] == [
+    assert unknown.uploads == ONE_PATCH
+    assert [named.uploads, learnt.uploads, proved.uploads] == [
         UploadProfile(chunks=False),
         UploadProfile(patches=True),
         UploadProfile(),

@@ -21,8 +21,8 @@ def answered(pace: AimdLimit, now: float, times: int = 1, latency: float | None 
 
 def test_a_run_begins_at_the_ceiling() -> None:
     """Short runs do not pay for a slow start; a ceiling of nothing is one."""
-    assert AimdLimit.at(40).places == 40
-    assert AimdLimit.at(0).places == 1
+    assert AimdLimit.at(40).slots == 40
+    assert AimdLimit.at(0).slots == 1
 
 
 @pytest.mark.parametrize(("ceiling", "expected"), [(40, [20, 10, 5, 2, 1, 1]), (5, [2, 1, 1]), (1, [1, 1])])
@@ -31,7 +31,7 @@ def test_each_round_of_refusals_halves_the_places(ceiling: int, expected: list[i
     pace, seen = AimdLimit.at(ceiling), list[int]()
     for second in range(len(expected)):
         pace = refused(pace, 100.0 + 2 * second)
-        seen.append(pace.places)
+        seen.append(pace.slots)
     assert seen == expected
 
 
@@ -40,22 +40,22 @@ def test_one_wave_of_refusals_halves_once() -> None:
     pace = refused(AimdLimit.at(40), 100.0)
     assert pace.after(RequestEnd(99.9, congested=True), 150.0) == pace
     assert refused(pace, 100.5) == pace
-    assert refused(pace, 101.5).places == 10
+    assert refused(pace, 101.5).slots == 10
 
 
 def test_the_places_come_back_one_per_round() -> None:
     """Additive increase: as many answers as places make one place."""
     pace = answered(refused(AimdLimit.at(40), 100.0), 120.0, times=21)
-    assert pace.places == 21
-    assert answered(pace, 120.0, times=2000).places == 40
+    assert pace.slots == 21
+    assert answered(pace, 120.0, times=2000).slots == 40
 
 
 def test_what_made_trouble_is_tried_again_only_after_a_while() -> None:
     """For ten seconds the width stays below that at which the registry refused."""
     pace = refused(refused(replace(AimdLimit.at(40), width=6.0), 100.0), 102.0)
-    assert (pace.places, pace.safe) == (1, 2.0)
-    assert answered(pace, 111.0, times=500).places == 2
-    assert answered(pace, 112.1, times=500).places > 20
+    assert (pace.slots, pace.safe) == (1, 2.0)
+    assert answered(pace, 111.0, times=500).slots == 2
+    assert answered(pace, 112.1, times=500).slots > 20
 
 
 def test_answers_to_what_began_before_the_decrease_widen_nothing() -> None:
@@ -68,15 +68,15 @@ def test_slowness_that_lasts_takes_places_gently() -> None:
     """Far slower than ever before for ten seconds: a fifth of the places, and a quarter of the ceiling stays."""
     pace = answered(AimdLimit.at(40), 100.0, latency=0.05)
     pace = answered(pace, 101.0, times=50, latency=5.0)
-    assert pace.places == 40
+    assert pace.slots == 40
     pace = answered(pace, 111.0, latency=5.0)
-    assert pace.places == 32
+    assert pace.slots == 32
     for second in range(112, 140):
         pace = answered(pace, float(second), latency=5.0)
-    assert pace.places == 20
+    assert pace.slots == 20
     for second in range(140, 400):
         pace = replace(answered(pace, float(second), latency=5.0), latency=Latency(0.05, 5.0, 100.0))
-    assert pace.places == 10
+    assert pace.slots == 10
 
 
 @pytest.mark.parametrize("least", [0.0003, 0.02, 0.2])
@@ -85,7 +85,7 @@ def test_a_busy_machine_is_no_slow_registry(least: float) -> None:
     pace = answered(AimdLimit.at(40), 100.0, latency=least)
     for second in range(100, 200):
         pace = answered(pace, float(second), times=5, latency=min(1.9, least * 100))
-    assert pace.places == 40
+    assert pace.slots == 40
 
 
 def test_a_registry_that_became_slower_for_good_is_normal_again() -> None:
@@ -93,10 +93,10 @@ def test_a_registry_that_became_slower_for_good_is_normal_again() -> None:
     pace = answered(AimdLimit.at(40), 100.0, latency=0.5)
     for second in range(101, 130):
         pace = answered(pace, float(second), times=5, latency=7.0)
-    assert pace.places < 40
+    assert pace.slots < 40
     for second in range(130, 400):
         pace = answered(pace, float(second), times=10, latency=7.0)
-    assert pace.places == 40
+    assert pace.slots == 40
 
 
 EVENTS = st.lists(
@@ -114,10 +114,10 @@ def test_whatever_happens_the_places_stay_between_one_and_the_ceiling_and_come_b
     for congested, passed, took, latency in events:
         now += passed
         pace = pace.after(RequestEnd(now - took, congested, latency), now)
-        assert 1 <= pace.places <= max(1, ceiling)
+        assert 1 <= pace.slots <= max(1, ceiling)
         assert pace.width >= 1
     pace = answered(replace(pace, latency=Latency()), now + 60, times=max(1, ceiling) ** 2 + 10)
-    assert pace.places == max(1, ceiling)
+    assert pace.slots == max(1, ceiling)
 
 
 def steps(count: int, wish: float | None = None) -> list[float]:

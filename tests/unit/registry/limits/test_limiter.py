@@ -111,9 +111,9 @@ async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
         with suppress(RegistryDown):
             while True:
                 async with throttle.download():  # Nobody but a probe, after a while.
-                    throttle.failed("download", time.seconds, down, congested=True)
+                    throttle.note_failure("download", time.seconds, down, congested=True)
                     time.seconds += 0.1
-    throttle.succeeded("request", time.seconds)
+    throttle.note_success("request", time.seconds)
     async with asyncio.timeout(1), throttle.request():
         pass
 
@@ -141,8 +141,8 @@ async def test_a_small_blob_holds_no_transfer_s_place() -> None:
 async def test_fewer_places_are_given_out_after_refusals() -> None:
     """Of the operation that was refused; the others keep theirs."""
     throttle = HostLimiter("registry.test", Limits(requests_per_host=4, transfers=4), FakeTime().clock)
-    throttle.congested("upload", 999.0)
-    assert [throttle.width(operation) for operation in ("request", "upload", "download")] == [4, 2, 4]
+    throttle.note_congestion("upload", 999.0)
+    assert [throttle.concurrency(operation) for operation in ("request", "upload", "download")] == [4, 2, 4]
     async with asyncio.timeout(1), throttle.upload(), throttle.upload():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01), throttle.upload():

@@ -14,7 +14,7 @@ from image_syncer.app import Options, Syncer
 from image_syncer.cache import in_memory
 from image_syncer.errors import InsecureConnection, StoreError, UnknownHost
 from image_syncer.oci import Repository
-from image_syncer.registry.limits.negative_cache import NegativeCache
+from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry, faults
 from image_syncer.testing.images import single
@@ -148,8 +148,8 @@ def test_failures_of_one_moment_are_one() -> None:
     barrier = NegativeCache()
     for _ in range(30):
         barrier = barrier.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
-    assert (barrier.failures, barrier.closed(2.0)) == (1, None)
-    assert barrier.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).closed(3.0) is not None
+    assert (barrier.failures, barrier.cached_failure(2.0)) == (1, None)
+    assert barrier.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).cached_failure(3.0) is not None
 
 
 @pytest.mark.parametrize("failure", [UnknownHost("r.io: no", remedy="look"), InsecureConnection("r.io: bad", code="X")])
@@ -158,7 +158,7 @@ def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureCon
     cause = OSError("why")
     failure.__cause__ = cause
     barrier = NegativeCache().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
-    told = barrier.closed(2.0)
+    told = barrier.cached_failure(2.0)
     assert isinstance(told, StoreError)
     assert told is not failure
     assert (type(told), told.message, told.remedy, told.code, told.__cause__) == (
@@ -168,4 +168,4 @@ def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureCon
         failure.code,
         cause,
     )
-    assert barrier.closed(5.0) is None
+    assert barrier.cached_failure(5.0) is None

@@ -80,55 +80,55 @@ def test_it_is_told_as_people_say_it(quota: Quota, words: str) -> None:
 )
 def test_when_it_is_worth_a_look(quota: Quota, seconds: float | None) -> None:
     """When the window turns, where that is told; else 24 times in a window, and not oftener than every minute."""
-    assert quota.look_again_in == seconds
+    assert quota.next_check_in == seconds
 
 
 def test_what_is_left_bounds_what_is_on_its_way() -> None:
     """So that none is refused: 32 readers and 3 pulls would make 29 refusals."""
-    assert QuotaState().at_once == inf
-    assert QuotaState().after_answer(Quota(3, 100, 60), 1, 1, counted=False).at_once == 3
-    assert QuotaState().after_answer(EMPTY, 1, 1, counted=False).at_once == 1
+    assert QuotaState().concurrency == inf
+    assert QuotaState().after_answer(Quota(3, 100, 60), 1, 1, counted=False).concurrency == 3
+    assert QuotaState().after_answer(EMPTY, 1, 1, counted=False).concurrency == 1
 
 
 def test_with_nothing_left_only_pulls_are_held_back() -> None:
     """Questions by HEAD and blobs of images that were begun are not counted; images that are unchanged are found so."""
     allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False)
-    assert allowance.hold(1, counted=True) == 900
-    assert allowance.hold(1, counted=False) == 0
-    assert allowance.hold(901, counted=True) == 0
+    assert allowance.delay(1, counted=True) == 900
+    assert allowance.delay(1, counted=False) == 0
+    assert allowance.delay(901, counted=True) == 0
 
 
 def test_after_a_refusal_nothing_is_asked() -> None:
     """Who goes on asking is shut out for longer."""
     allowance = QuotaState().after_refusal(EMPTY, None, 10)
-    assert allowance.hold(10, counted=False) == allowance.hold(10, counted=True) == 900
-    assert QuotaState().after_refusal(EMPTY, 5000, 10).hold(10, counted=False) == 5000
-    assert QuotaState().after_refusal(Quota(0), None, 10).hold(10, counted=True) == 60
+    assert allowance.delay(10, counted=False) == allowance.delay(10, counted=True) == 900
+    assert QuotaState().after_refusal(EMPTY, 5000, 10).delay(10, counted=False) == 5000
+    assert QuotaState().after_refusal(Quota(0), None, 10).delay(10, counted=True) == 60
 
 
 def test_an_answer_with_something_left_ends_it() -> None:
     """Also that to a HEAD: then the window has turned."""
     allowance = QuotaState().after_refusal(EMPTY, None, 10).after_answer(Quota(100, 100, 21_600), 20, 21, counted=False)
-    assert allowance.hold(21, counted=True) == 0
+    assert allowance.delay(21, counted=True) == 0
     assert allowance.used_up_at is None
 
 
 def test_answers_may_come_in_another_order_than_they_were_made() -> None:
     """A HEAD that was answered before our latest pull was counted can not give one back; a later one can."""
     allowance = QuotaState().after_answer(Quota(4, 100, 60), 5, 6, counted=True)
-    assert allowance.after_answer(Quota(5, 100, 60), 5.5, 7, counted=False).at_once == 4
-    assert allowance.after_answer(Quota(3, 100, 60), 5.5, 7, counted=False).at_once == 3
-    assert allowance.after_answer(Quota(100, 100, 60), 6.5, 7, counted=False).at_once == 100
+    assert allowance.after_answer(Quota(5, 100, 60), 5.5, 7, counted=False).concurrency == 4
+    assert allowance.after_answer(Quota(3, 100, 60), 5.5, 7, counted=False).concurrency == 3
+    assert allowance.after_answer(Quota(100, 100, 60), 6.5, 7, counted=False).concurrency == 100
 
 
 def test_looking_does_not_put_off_the_next_look() -> None:
     """HEADs go on, and say every time that nothing is left; after the look the next one is due a quarter later."""
     allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False).after_answer(EMPTY, 500, 500, counted=False)
-    assert allowance.hold(500, counted=True) == 401
+    assert allowance.delay(500, counted=True) == 401
     again = allowance.after_answer(EMPTY, 901, 902, counted=False)
-    assert (again.hold(902, counted=True), again.used_up_at) == (900, 1)
+    assert (again.delay(902, counted=True), again.used_up_at) == (900, 1)
 
 
 def test_nothing_left_for_nobody_knows_how_long_is_found_out_by_a_refusal() -> None:
     """A number without a window is no reason to stop."""
-    assert QuotaState().after_answer(Quota(0), 1, 1, counted=False).hold(1, counted=True) == 0
+    assert QuotaState().after_answer(Quota(0), 1, 1, counted=False).delay(1, counted=True) == 0
