@@ -67,7 +67,7 @@ OPTIONS = Options(
         RegistryAccount("mirror.test", Credential("alice", "hunter2")),
     ),
     proc=3,
-    ceilings={"docker.io": HostLimits(transfers=2, requests=7)},
+    host_limits={"docker.io": HostLimits(transfers=2, requests=7)},
 )
 COPY_LIMITS = {"mirror.test": 4}
 
