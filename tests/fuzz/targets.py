@@ -33,10 +33,10 @@ from image_syncer.registry.blobs.upload_session import held_bytes
 from image_syncer.registry.endpoint import BufferedResponse
 from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure, parse_retry_after
 from image_syncer.registry.http.address_policy import zone_of_host
-from image_syncer.registry.http.body import BrokenBody, Chunked
+from image_syncer.registry.http.body import BrokenBody, ChunkedFraming
 from image_syncer.registry.http.head import Head, NotHttp, header_fields, request_head, take_head
 from image_syncer.registry.http.messages import Headers, Request, Response
-from image_syncer.registry.http.urls import join, origin_of, shown
+from image_syncer.registry.http.urls import join, origin_of, redacted
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.listing import next_link
 from image_syncer.registry.settings import Credential, RegistryAccount
@@ -110,7 +110,7 @@ def link(data: bytes) -> None:
 def url(data: bytes) -> None:
     """Addresses that are handed out: what is joined can be asked, from https it stays https, and never leads inside."""
     location = text(data)
-    assert shown(location).isprintable()
+    assert redacted(location).isprintable()
     zone_of_host(location)
     for base in ("https://registry.example/v2/a/blobs/uploads/?x=1", "http://127.0.0.1:5000/v2/"):
         try:
@@ -194,7 +194,7 @@ def token(data: bytes) -> None:
         who = Authenticator("registry.example", access, ask, token_bytes=65536, clock=Clock())
         who.learn(preferred(parse_challenges([text(header)])), "https://registry.example/v2/", ("repository:a:pull",))
         with suppress(ImageSyncerError):
-            granted = await who.grant(("repository:a:pull",), "source")
+            granted = await who.authorize(("repository:a:pull",), "source")
             assert granted is None or granted.header.isprintable()
         assert not held  # Each answer is let go of, whatever was in it.
 
@@ -278,11 +278,11 @@ def _taken(data: bytes, step: int) -> object:
 
 
 def _plain(found: Head) -> object:
-    return found.status, repr(found.headers), found.length, found.chunked, found.lasting
+    return found.status, repr(found.headers), found.length, found.chunked, found.keep_alive
 
 
 def _unchunked(data: bytes, step: int) -> tuple[bytes, bool] | None:
-    framing, content = Chunked(), bytearray()
+    framing, content = ChunkedFraming(), bytearray()
     try:
         for start in range(0, len(data), step):
             if framing.has_ended:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges
-from image_syncer.registry.http.body import Chunked
+from image_syncer.registry.http.body import ChunkedFraming
 from image_syncer.registry.http.head import take_head
 from image_syncer.registry.listing import next_link
 
@@ -56,7 +56,7 @@ def test_a_head_is_read_as_it_was_written(
 def test_a_chunked_body_is_read_as_it_was_written(chunks: list[bytes], cuts: list[int], rest: bytes) -> None:
     """However it is cut, and not a byte further."""
     body = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nTrailer: x\r\n\r\n"
-    framing, content, fed = Chunked(), bytearray(), 0
+    framing, content, fed = ChunkedFraming(), bytearray(), 0
     for piece in pieces(body + rest, cuts):
         for part in framing.feed(memoryview(piece)):
             content += part

@@ -16,10 +16,17 @@ from image_syncer.errors import (
     UnknownHost,
 )
 from image_syncer.oci.reference import DOCKER_HUB
-from image_syncer.registry.auth.authenticator import Authenticator, Token
+from image_syncer.registry.auth.authenticator import Authenticator, Authorization
 from image_syncer.registry.auth.challenge import parse_challenges, preferred
 from image_syncer.registry.error_mapping import parse_retry_after
-from image_syncer.registry.http.address_policy import ANYWHERE, OWN, AddressPolicy, Zone, reach_from, zone_of_host
+from image_syncer.registry.http.address_policy import (
+    ANYWHERE,
+    USER_NAMED,
+    AddressPolicy,
+    Zone,
+    policy_for_redirects,
+    zone_of_host,
+)
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
@@ -31,7 +38,7 @@ from image_syncer.registry.http.transport import (
     Response,
     Transport,
 )
-from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopback, join, origin_of, shown
+from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopback, join, origin_of, redacted
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
@@ -68,7 +75,7 @@ class Call:
         return "/manifests/" in self.target
 
     def __str__(self) -> str:
-        return f"{self.method} {shown(self.target)}"
+        return f"{self.method} {redacted(self.target)}"
 
 
 class HostConnection:
@@ -92,7 +99,7 @@ class HostConnection:
         self._insecure = self._access.insecure or is_loopback(host_of(self._api))
         self._own_host = host_of(self._api).lower()
         # Who was named by address was meant; what a name leads to is found out before the first request.
-        self._own_reach = OWN if zone_of_host(self._own_host) is None else ANYWHERE
+        self._own_reach = USER_NAMED if zone_of_host(self._own_host) is None else ANYWHERE
         self._zone = Zone.PUBLIC
         self._base: Origin | None = None
         self._barrier = NegativeCache()
@@ -114,22 +121,22 @@ class HostConnection:
         base = await self._base_url(call.side)
         url = _absolute(base, call.target)
         own = origin_of(url) == base
-        grant = await self._auth.grant(call.scopes, call.side) if own else None
+        grant = await self._auth.authorize(call.scopes, call.side) if own else None
         request = Request(call.method, url, call.headers, call.body)
         response = await self._send(request, call.side, grant, follow=call.follow)
         if response.status < HTTPStatus.BAD_REQUEST or not own or origin_of(response.url) != base:
             return response
         challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
-        if not self._auth.is_worthwhile(response.status, challenge, grant):
+        if not self._auth.is_worth_retrying(response.status, challenge, grant):
             return response
         await response.release(failed=False)
-        if grant is not None and grant.is_token:
-            self._auth.drop(grant)
+        if grant is not None and grant.is_bearer:
+            self._auth.discard(grant)
             if challenge is None or challenge.scheme != "bearer":
                 await self._ping(base, call.side)  # Harbor: the right challenge comes only without Authorization.
                 challenge = None
         self._auth.learn(challenge, response.url, call.scopes)
-        grant = await self._auth.grant(call.scopes, call.side)
+        grant = await self._auth.authorize(call.scopes, call.side)
         return await self._send(request, call.side, grant, follow=call.follow)
 
     async def resolve(self, base: str, location: str) -> str:
@@ -140,7 +147,7 @@ class HostConnection:
         return join(base, location)
 
     async def _send(
-        self, request: Request, side: Side, grant: Token | None = None, *, follow: bool = False
+        self, request: Request, side: Side, grant: Authorization | None = None, *, follow: bool = False
     ) -> Response:
         """Return the response to *request*, or with *follow* the one that its redirects lead to.
 
@@ -153,7 +160,7 @@ class HostConnection:
                 hop = replace(hop, headers={**request.headers, "Authorization": grant.header})
             policy = self._policy(origin)
             try:
-                response = await self._transport.ask(hop, tls=policy, reach=self._reach(origin, policy))
+                response = await self._transport.send(hop, tls=policy, reach=self._reach(origin, policy))
             except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
                 raise  # It got no further than the handshake: no registry has seen a request.
             except BaseException:
@@ -173,7 +180,7 @@ class HostConnection:
         if origin.host == self._own_host:
             return self._own_reach
         verified = origin.scheme == "https" and not policy.insecure
-        return reach_from(self._zone, verified=verified, private=self._access.private_network)
+        return policy_for_redirects(self._zone, verified=verified, private=self._access.private_network)
 
     def _policy(self, origin: Origin) -> TlsPolicy:
         """Return how TLS is judged at *origin*: other hosts are verified unless the registry is said to be insecure."""

@@ -9,7 +9,7 @@ from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLar
 from image_syncer.oci import Digest
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
-from image_syncer.registry.http.messages import compressed
+from image_syncer.registry.http.messages import compression_error
 from image_syncer.registry.http.urls import origin_of
 
 _PAGE = 1_000  # The most that ECR takes.
@@ -97,7 +97,7 @@ def _document(answer: BufferedResponse, conversation: RepositoryRequests) -> Jso
     try:
         return parse_object(answer.content, what, values=conversation.client.limits.tag_page_values)
     except ProtocolError as error:
-        raise compressed(answer.headers, what) or error from error.__cause__
+        raise compression_error(answer.headers, what) or error from error.__cause__
 
 
 def _tags(document: JsonObject, conversation: RepositoryRequests) -> list[str]:

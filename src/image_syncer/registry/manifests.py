@@ -11,7 +11,7 @@ from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, 
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
-from image_syncer.registry.http.messages import compressed
+from image_syncer.registry.http.messages import compression_error
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
@@ -144,7 +144,7 @@ def _read(answer: BufferedResponse, reference: Reference) -> RawManifest:
     try:
         manifest = RawManifest.of(content, content_type, what=str(reference))
     except ProtocolError as error:
-        if (trouble := compressed(answer.headers, reference)) is not None:
+        if (trouble := compression_error(answer.headers, reference)) is not None:
             raise trouble from error
         if found != promised:
             raise _mismatch(reference, found, promised) from error

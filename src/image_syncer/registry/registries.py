@@ -112,7 +112,7 @@ class Registries:
             # One at a time per registry: finding credentials may start a helper program, which need not run twice.
             async with self._locks.setdefault(repository.registry, asyncio.Lock()):
                 if repository not in self._known:
-                    access = await self._keychain.access_for(repository)
+                    access = await self._keychain.account_for(repository)
                     self._known[repository] = self._endpoint(repository.registry, access)
         return self._known[repository]
 

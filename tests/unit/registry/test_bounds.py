@@ -11,8 +11,8 @@ from image_syncer.errors import Denied, ImageSyncerError, ProtocolError, TooLarg
 from image_syncer.registry.http import messages
 from image_syncer.registry.http.exchange import INFORMATIONAL
 from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
-from image_syncer.registry.http.messages import PROGRESS_BYTES, Flow, Headers
-from image_syncer.registry.http.request_body import sliced
+from image_syncer.registry.http.messages import PROGRESS_BYTES, Headers, StallTimer
+from image_syncer.registry.http.request_body import in_pieces
 from image_syncer.registry.http.tls import TlsContexts, TlsPolicy
 from image_syncer.registry.http.transport import Request, Transport
 from image_syncer.registry.settings import Limits
@@ -47,7 +47,7 @@ def answering(listen: Listen) -> Answering:
 
 async def get(transport: Transport, url: str, limit_bytes: int = 1024 * 1024) -> bytes:
     """Return the whole body at *url*."""
-    async with transport.send(Request("GET", url), tls=VERIFY) as response:
+    async with transport.request(Request("GET", url), tls=VERIFY) as response:
         return await response.read(limit_bytes)
 
 
@@ -138,11 +138,11 @@ async def test_a_head_that_drips_after_a_body_that_streams_is_not_waited_for(
     url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
     with pytest.raises(Unavailable, match="no whole answer to one request within 2 s"):
         async with asyncio.timeout(8):
-            await _status(transport, Request("PUT", url, body=sliced(b"body")))
+            await _status(transport, Request("PUT", url, body=in_pieces(b"body")))
 
 
 async def _status(transport: Transport, request: Request) -> int:
-    async with transport.send(request, tls=VERIFY) as response:
+    async with transport.request(request, tls=VERIFY) as response:
         return response.status
 
 
@@ -176,11 +176,11 @@ async def test_a_document_has_its_time(
 
 def test_only_waiting_counts_against_a_flow() -> None:
     """Progress fills the time up again; who reads slowly himself loses nothing."""
-    flow = Flow(60)
-    flow.came(PROGRESS_BYTES - 1, 50)
-    assert flow.left == 10
-    flow.came(1, 5)
-    assert flow.left == 60
+    flow = StallTimer(60)
+    flow.record(PROGRESS_BYTES - 1, 50)
+    assert flow.remaining_seconds == 10
+    flow.record(1, 5)
+    assert flow.remaining_seconds == 60
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_only_waiting_counts_against_a_flow() -> None:
 )
 def test_a_coding_is_noticed(values: Sequence[str], coding: str) -> None:
     """Identity is none."""
-    assert Headers(("Content-Encoding", value) for value in values).coding == coding
+    assert Headers(("Content-Encoding", value) for value in values).content_encoding == coding
 
 
 def test_tls_before_1_2_is_not_spoken() -> None:

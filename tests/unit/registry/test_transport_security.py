@@ -38,7 +38,7 @@ IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
 
 async def ask(transport: Transport, request: Request, tls: TlsPolicy = VERIFY) -> tuple[int, Headers, bytes]:
     """Send and read everything."""
-    async with transport.send(request, tls=tls) as response:
+    async with transport.request(request, tls=tls) as response:
         return response.status, response.headers, await response.read(64 * 1024 * 1024)
 
 

@@ -24,14 +24,14 @@ from image_syncer.errors import (
 )
 from image_syncer.registry.auth.challenge import Challenge, merge_scopes
 from image_syncer.registry.error_mapping import parse_retry_after
-from image_syncer.registry.http.messages import compressed, released
+from image_syncer.registry.http.messages import compression_error, released
 from image_syncer.registry.http.transport import Request, Response
-from image_syncer.registry.http.urls import join, origin_of, shown
+from image_syncer.registry.http.urls import join, origin_of, redacted
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
 
-Ask = Callable[[Request, Side], Awaitable[Response]]
+Send = Callable[[Request, Side], Awaitable[Response]]
 """Sends one request as it is, and counts it; the answer is to be released."""
 
 _CLIENT_ID: Final = "image-syncer"
@@ -44,7 +44,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class Authorization:
     """What a request is sent with: the value of `Authorization`, and the scopes that a token was asked for.
 
     *fresh* says that the token server gave it just now: a refusal of it is final.
@@ -55,7 +55,7 @@ class Token:
     fresh: bool = False
 
     @property
-    def is_token(self) -> bool:
+    def is_bearer(self) -> bool:
         """Whether it is a token rather than user and password."""
         return self.header.startswith("Bearer ")
 
@@ -68,7 +68,7 @@ class _Key:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class _CachedToken:
     text: str = field(repr=False)
     ends_at: float  # On the monotonic clock.
 
@@ -76,7 +76,7 @@ class _Token:
 class Authenticator:
     """Who we are to one registry. It begins as nobody; `learn` tells it what the registry wants to see."""
 
-    def __init__(self, registry: str, access: RegistryAccount, ask: Ask, *, token_bytes: int, clock: Clock) -> None:
+    def __init__(self, registry: str, access: RegistryAccount, ask: Send, *, token_bytes: int, clock: Clock) -> None:
         self._registry = registry
         self._access = access
         self._ask = ask
@@ -84,11 +84,11 @@ class Authenticator:
         self._clock = clock
         self._challenge: Challenge | None = None
         self._base = ""
-        self._tokens: dict[_Key, _Token] = {}
+        self._tokens: dict[_Key, _CachedToken] = {}
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
-        self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._flights: SingleFlight[_Key, _Token] = SingleFlight()
-        self._barrier = NegativeCache()
+        self._widened: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._flights: SingleFlight[_Key, _CachedToken] = SingleFlight()
+        self._negative_cache = NegativeCache()
 
     def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
         """Answer *challenge*, seen at the URL *base*, from now on.
@@ -100,9 +100,9 @@ class Authenticator:
             return
         self._challenge, self._base = challenge, base
         if asked is not None and (wider := merge_scopes(asked, challenge.scopes)) != merge_scopes(asked):
-            _keep(self._wider, asked, wider)
+            _keep(self._widened, asked, wider)
 
-    async def grant(self, scopes: tuple[str, ...], side: Side) -> Token | None:
+    async def authorize(self, scopes: tuple[str, ...], side: Side) -> Authorization | None:
         """Return what to send with a request that needs *scopes*, None where there is nothing (or no need).
 
         Raises `Unauthorized` or `Denied` where the token server refuses us, and what `Ask` raises.
@@ -111,22 +111,22 @@ class Authenticator:
             return None
         if self._challenge.scheme == "basic":
             credential = self._access.credential
-            return Token(_basic(credential)) if credential and credential.username else None
-        key = self._key(self._challenge, self._wider.get(scopes, merge_scopes(scopes)))
+            return Authorization(_basic(credential)) if credential and credential.username else None
+        key = self._key(self._challenge, self._widened.get(scopes, merge_scopes(scopes)))
         token, fresh = await self._token(key, side)
-        return Token(f"Bearer {token.text}", key.scopes, fresh)
+        return Authorization(f"Bearer {token.text}", key.scopes, fresh)
 
-    def drop(self, grant: Token) -> None:
+    def discard(self, grant: Authorization) -> None:
         """Forget the token of *grant*, which was refused; a newer one in its place stays."""
         text = grant.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
 
-    def is_worthwhile(self, status: int, challenge: Challenge | None, grant: Token | None) -> bool:
+    def is_worth_retrying(self, status: int, challenge: Challenge | None, grant: Authorization | None) -> bool:
         """Whether another grant may do better than *status*; *challenge* came with it, *grant* had been sent."""
         refused = status == HTTPStatus.UNAUTHORIZED
         if grant is None:
             return refused and challenge is not None and self._can_answer(challenge)
-        if not grant.is_token:
+        if not grant.is_bearer:
             return refused and challenge is not None and challenge.scheme == "bearer"
         if challenge is None:
             return refused and not grant.fresh
@@ -148,12 +148,12 @@ class Authenticator:
             raise ProtocolError(f"{self._registry}: the address of its token server can not be read") from error
         if plain and base.scheme == "https":
             raise ProtocolError(
-                f"{self._registry}: its token server {shown(realm)} is not asked over plain http",
+                f"{self._registry}: its token server {redacted(realm)} is not asked over plain http",
                 remedy="the registry must name an https address as its realm",
             )
         return _Key(join(self._base, realm), challenge.get("service"), scopes)
 
-    async def _token(self, key: _Key, side: Side) -> tuple[_Token, bool]:
+    async def _token(self, key: _Key, side: Side) -> tuple[_CachedToken, bool]:
         now = self._clock.monotonic()
         token = self._tokens.get(key)
         if token is not None and now < token.ends_at:
@@ -163,9 +163,9 @@ class Authenticator:
             raise refusal.with_traceback(None)  # Raised often, it would gather the frames of every time.
         return await self._flights.do(key, lambda: self._fetch_and_keep(key, side)), True
 
-    async def _fetch_and_keep(self, key: _Key, side: Side) -> _Token:
+    async def _fetch_and_keep(self, key: _Key, side: Side) -> _CachedToken:
         began = self._clock.monotonic()
-        if (closed := self._barrier.cached_failure(began)) is not None:
+        if (closed := self._negative_cache.cached_failure(began)) is not None:
             raise closed
         try:
             token = await self._fetch(key, side)
@@ -173,13 +173,13 @@ class Authenticator:
             _keep(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
             raise
         except (UnknownHost, InsecureConnection) as failure:
-            self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
+            self._negative_cache = self._negative_cache.after_failure(failure, began, self._clock.monotonic())
             raise
-        self._barrier = NegativeCache()
+        self._negative_cache = NegativeCache()
         _keep(self._tokens, key, token)
         return token
 
-    async def _fetch(self, key: _Key, side: Side) -> _Token:
+    async def _fetch(self, key: _Key, side: Side) -> _CachedToken:
         credential = self._access.credential
         if credential is not None and credential.identity_token:
             async with released(await self._ask(_refresh_request(key, credential.identity_token), side)) as response:
@@ -191,7 +191,7 @@ class Authenticator:
         async with released(await self._ask(_token_request(key, credential), side)) as response:
             return await self._read(response)
 
-    async def _read(self, response: Response) -> _Token:
+    async def _read(self, response: Response) -> _CachedToken:
         if response.status != HTTPStatus.OK:
             raise self._refusal(response)
         content = await response.read(self._token_bytes)
@@ -199,11 +199,11 @@ class Authenticator:
         try:
             answer = parse_object(content, f"{where} gives no usable token")
         except ProtocolError as error:
-            raise compressed(response.headers, where) or error from error.__cause__
+            raise compression_error(response.headers, where) or error from error.__cause__
         text: object = answer.get("token") or answer.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise ProtocolError(f"{where} gives no usable token")
-        return _Token(text, self._clock.monotonic() + lifetime(answer.get("expires_in")) - _EARLY_SECONDS)
+        return _CachedToken(text, self._clock.monotonic() + lifetime(answer.get("expires_in")) - _EARLY_SECONDS)
 
     def _refusal(self, response: Response) -> StoreError:
         """Return what a token server's refusal means; its words are not shown, since they may repeat ours."""

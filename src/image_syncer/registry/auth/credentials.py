@@ -13,7 +13,7 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 
 
 @dataclass(frozen=True, slots=True)
-class _Helped:
+class _HelperResult:
     """What a credential helper said about a registry: a login, none, or that it can not say."""
 
     credential: Credential | None = None
@@ -44,13 +44,13 @@ class Keychain:
         self._environment = environment
         self._paths = _paths(environment, home)
         self._files: dict[str, LoginFile | None] = {}
-        self._helped: dict[tuple[str, str], _Helped] = {}
+        self._helped: dict[tuple[str, str], _HelperResult] = {}
         self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"Keychain({len(self._access)} entries)"
 
-    async def access_for(self, repository: Repository) -> RegistryAccount:
+    async def account_for(self, repository: Repository) -> RegistryAccount:
         """Return how to reach *repository*: the longest matching entry, with a login from the files if it has none.
 
         An entry that only says `insecure` keeps that. Without any login the access is anonymous. Raises `Unauthorized`
@@ -105,11 +105,11 @@ class Keychain:
             return None
         return RegistryAccount(registry, helped.credential, origin=f"docker-credential-{helper}")
 
-    async def _ask(self, helper: str, registry: str) -> _Helped:
+    async def _ask(self, helper: str, registry: str) -> _HelperResult:
         try:
-            return _Helped(await ask_helper(helper, server_address(registry), self._environment))
+            return _HelperResult(await ask_helper(helper, server_address(registry), self._environment))
         except StoreError as failure:
-            return _Helped(failure=failure)
+            return _HelperResult(failure=failure)
 
 
 def _paths(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:

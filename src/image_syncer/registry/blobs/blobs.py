@@ -14,7 +14,7 @@ from image_syncer.registry.blobs.download import Download
 from image_syncer.registry.blobs.upload_session import UploadSessions, session_of
 from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.error_mapping import ErrorContext
-from image_syncer.registry.http.request_body import sliced
+from image_syncer.registry.http.request_body import in_pieces
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES, is_small
 from image_syncer.roles import Chunk
 
@@ -68,7 +68,7 @@ class Blobs:
             raise ContentMismatch(
                 f"{asked.what}: the registry sends more than its size", status=error.status
             ) from error
-        return sliced(answer.content).chunks()
+        return in_pieces(answer.content).chunks()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Take *blob* over from *origin* at the same registry; False where that was not done, for any reason.

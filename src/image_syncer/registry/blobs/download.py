@@ -118,7 +118,7 @@ class Download:
         if not self._at:
             return 0
         if response.status == HTTPStatus.OK:  # It does not do ranges.
-            self._check_total(response.announced)
+            self._check_total(response.content_length)
             return self._at
         found = content_range(response.headers.get("Content-Range"))
         if found is None or found.first != self._at:
@@ -136,4 +136,4 @@ class Download:
         response = self._response
         if response is None or self._size is None or self._at >= self._size:
             return True
-        return response.status == HTTPStatus.OK and response.announced is not None
+        return response.status == HTTPStatus.OK and response.content_length is not None

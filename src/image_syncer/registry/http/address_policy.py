@@ -55,7 +55,7 @@ _NUMBERS: Final = re.compile(r"(?:0[xX][0-9a-fA-F]+|[0-9]+)(?:\.(?:0[xX][0-9a-fA
 _LOCAL_NAMES: Final = re.compile(r"(?:.*\.)?localhost(?:\.localdomain)?", re.IGNORECASE)
 
 
-def literal(host: str) -> IpAddress | None:
+def parse_ip(host: str) -> IpAddress | None:
     """Return the address that *host* is (IPv6 with or without brackets), None for a name.
 
     Every spelling that the system's `inet_aton` takes counts: `127.1`, `0x7f.1`, `2130706433`, `0177.0.0.1`.
@@ -90,7 +90,7 @@ def zone_of(address: IpAddress) -> Zone:
 
 def zone_of_host(host: str) -> Zone | None:
     """Return where *host* lies by its text alone, None for a name that has to be looked up."""
-    address = literal(host)
+    address = parse_ip(host)
     if address is not None:
         return zone_of(address)
     return Zone.LOOPBACK if _LOCAL_NAMES.fullmatch(host.rstrip(".")) else None
@@ -110,7 +110,7 @@ class AddressPolicy:
 
     def check(self, address: str, host: str) -> None:
         """Raise `ProtocolError` where *address* (as digits), which *host* has, is out of reach."""
-        found = literal(address)
+        found = parse_ip(address)
         self.check_zone(Zone.UNUSABLE if found is None else zone_of(found), host, address)
 
     def check_host(self, host: str) -> None:
@@ -121,7 +121,7 @@ class AddressPolicy:
 
     def check_zone(self, zone: Zone, host: str, address: str) -> None:
         """Raise `ProtocolError` where *zone*, in which *host* lies by *address*, is out of reach."""
-        if zone in self.zones or (zone is Zone.PRIVATE and self.names and literal(host) is None):
+        if zone in self.zones or (zone is Zone.PRIVATE and self.names and parse_ip(host) is None):
             return
         where = host if host.strip("[]") == address else f"{host} ({address})"
         raise ProtocolError(f"{where}: {zone.value}, {self.why}", remedy=_REMEDIES.get(zone))
@@ -136,7 +136,7 @@ _LED: Final = "where this registry may not lead us"
 ANYWHERE: Final = AddressPolicy(frozenset(Zone))
 """For whom the user has named by address, and for proxies."""
 
-OWN: Final = AddressPolicy(frozenset(Zone) - {Zone.UNUSABLE}, why="where no registry is")
+USER_NAMED: Final = AddressPolicy(frozenset(Zone) - {Zone.UNUSABLE}, why="where no registry is")
 """For a registry that the user has named: it may be in any network of ours, but nobody's name is the metadata's."""
 
 
@@ -146,7 +146,7 @@ def most_public(zones: Collection[Zone]) -> Zone:
 
 
 @lru_cache
-def reach_from(zone: Zone, *, verified: bool, private: bool | None) -> AddressPolicy:
+def policy_for_redirects(zone: Zone, *, verified: bool, private: bool | None) -> AddressPolicy:
     """Return what a registry in *zone* may lead to; the same object for the same arguments.
 
     Always public addresses, and the zone that it is in itself. Private addresses where *private* is true, where it is

@@ -24,12 +24,12 @@ from image_syncer.registry.http.connect_errors import (
     explain_connecting,
     explain_overdue,
     explain_resolving,
-    why,
+    os_reason,
 )
+from image_syncer.registry.http.dial import Resolver
 from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
-from image_syncer.registry.http.messages import Flow, Headers, Request, Response, own_headers
-from image_syncer.registry.http.request_body import BodyReader, RequestBody, sliced
-from image_syncer.registry.http.resolve import Resolver
+from image_syncer.registry.http.messages import Headers, Request, Response, StallTimer, default_headers
+from image_syncer.registry.http.request_body import BodyReader, RequestBody, in_pieces
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.settings import Limits
@@ -43,7 +43,7 @@ _LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save i
 _LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
 
 
-class _Answer(Response):
+class _AiohttpResponse(Response):
     """An answer that aiohttp reads."""
 
     def __init__(
@@ -56,15 +56,15 @@ class _Answer(Response):
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
-        flow, loop = Flow(self._stall_seconds), asyncio.get_running_loop()
+        flow, loop = StallTimer(self._stall_seconds), asyncio.get_running_loop()
         try:
             while True:
                 began = loop.time()
-                async with asyncio.timeout(flow.left):
+                async with asyncio.timeout(flow.remaining_seconds):
                     chunk = await self._raw.content.readany()
                 if not chunk:
                     break
-                flow.came(len(chunk), loop.time() - began)
+                flow.record(len(chunk), loop.time() - began)
                 yield chunk
         except TimeoutError:
             reason = f"the answer stalled for {self._stall_seconds:g} s"
@@ -86,7 +86,7 @@ class _Answer(Response):
                 await self._upload.close()
 
 
-class _Within(AbstractResolver):
+class _PolicyResolver(AbstractResolver):
     """Looks names up for one session, and lets nothing pass that is out of *reach*."""
 
     def __init__(self, resolver: Resolver, reach: AddressPolicy) -> None:
@@ -112,7 +112,7 @@ class _Within(AbstractResolver):
         """Leave the resolver to its owner."""
 
 
-class AiohttpPath:
+class AiohttpTransport:
     """Every connection that aiohttp holds; to be closed. Sessions, and so connections, are kept by reach."""
 
     def __init__(self, limits: Limits, resolver: Resolver) -> None:
@@ -125,7 +125,7 @@ class AiohttpPath:
         for session in self._sessions.values():
             await session.close()
 
-    async def ask(
+    async def send(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
         """Send *request* and return its answer, as `Transport.ask` promises; through *proxy* unless that is None.
@@ -134,14 +134,14 @@ class AiohttpPath:
         """
         upload = _upload(request.body, self._limits.stall_seconds)
         try:
-            raw = await self._ask(request, _Way(tls, context, proxy, reach), upload)
+            raw = await self._ask(request, _Route(tls, context, proxy, reach), upload)
         except BaseException:
             if upload is not None:
                 await upload.close()
             raise
-        return _Answer(raw, request, upload, self._limits.stall_seconds)
+        return _AiohttpResponse(raw, request, upload, self._limits.stall_seconds)
 
-    async def _ask(self, request: Request, way: "_Way", upload: BodyReader | None) -> aiohttp.ClientResponse:
+    async def _ask(self, request: Request, way: "_Route", upload: BodyReader | None) -> aiohttp.ClientResponse:
         headers = dict(request.headers)
         if upload is not None and upload.length is not None:
             headers["Content-Length"] = str(upload.length)
@@ -171,17 +171,17 @@ class AiohttpPath:
                 upload.watch(None)
         raise trouble  # Outside of the handler: the library's error holds the whole URL and even our credentials.
 
-    def _session(self, url: str, way: "_Way") -> aiohttp.ClientSession:
+    def _session(self, url: str, way: "_Route") -> aiohttp.ClientSession:
         """Return the session for *way*; a proxy may be anywhere, and digits are never looked up."""
         reach = ANYWHERE if way.proxy is not None else way.reach
         reach.check_host(origin_of(url).host)
         if reach not in self._sessions:
-            self._sessions[reach] = _open_session(self._limits, _Within(self._resolver, reach))
+            self._sessions[reach] = _open_session(self._limits, _PolicyResolver(self._resolver, reach))
         return self._sessions[reach]
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Route:
     """How a request goes: what its TLS must show (*context* None: none), and by which *proxy* (None: directly)."""
 
     tls: TlsPolicy
@@ -196,7 +196,7 @@ def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientS
             limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, resolver=resolver
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers=own_headers(),
+        headers=default_headers(),
         timeout=aiohttp.ClientTimeout(
             total=None,
             connect=limits.connect_seconds,
@@ -218,7 +218,7 @@ def _upload(body: bytes | RequestBody | None, stall_seconds: float) -> BodyReade
     """Return how *body* streams; None for one that goes out with its head."""
     if body is None or (isinstance(body, bytes) and len(body) <= _SMALL_BODY_BYTES):
         return None
-    return BodyReader(sliced(body) if isinstance(body, bytes) else body, stall_seconds)
+    return BodyReader(in_pieces(body) if isinstance(body, bytes) else body, stall_seconds)
 
 
 async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
@@ -234,12 +234,14 @@ async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
         return  # The answer is known already; all that is lost is the connection.
 
 
-def _explain(error: Exception, host: str, way: _Way, limits: Limits) -> StoreError:
+def _explain(error: Exception, host: str, way: _Route, limits: Limits) -> StoreError:
     """Return what *error* means for our reader; nothing of its text, which may hold secrets, is taken over."""
     proxy = way.proxy
     match error:
         case aiohttp.ClientProxyConnectionError():
-            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {why(error.os_error)}")
+            return Unavailable(
+                f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {os_reason(error.os_error)}"
+            )
         case aiohttp.ClientHttpProxyError():
             return _proxy_refuses(error.status, host, proxy)
         case aiohttp.ClientConnectorDNSError():

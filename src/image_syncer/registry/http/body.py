@@ -43,13 +43,13 @@ class Framing(Protocol):
 def framing_of(head: Head, method: str) -> Framing:
     """Return how the body after *head* is found, where *method* was asked."""
     if not head.has_body(method):
-        return Measured(0)
+        return ContentLengthFraming(0)
     if head.chunked:
-        return Chunked()
-    return UntilClose() if head.length is None else Measured(head.length)
+        return ChunkedFraming()
+    return CloseFraming() if head.length is None else ContentLengthFraming(head.length)
 
 
-class Measured:
+class ContentLengthFraming:
     """A body of *length* bytes."""
 
     def __init__(self, length: int) -> None:
@@ -78,7 +78,7 @@ class Measured:
             raise BrokenBody
 
 
-class UntilClose:
+class CloseFraming:
     """A body that ends with its connection."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class UntilClose:
         self.has_ended = True
 
 
-class Chunked:
+class ChunkedFraming:
     """A body in chunks: lines of at most 1 KiB between them, trailers of at most 16 KiB, which nobody reads."""
 
     def __init__(self) -> None:

@@ -33,8 +33,8 @@ def explain_resolving(cause: OSError, host: str) -> StoreError:
     """Return what it means that the name *host* did not resolve: for good, or for now."""
     if cause.errno in _NO_SUCH_NAME:
         remedy = "check its spelling, and whether it is reached by a proxy (HTTPS_PROXY) or a private DNS"
-        return UnknownHost(f"{host}: there is no such registry: {why(cause)}", remedy=remedy)
-    return Unavailable(f"{host}: the name can not be resolved: {why(cause)}")
+        return UnknownHost(f"{host}: there is no such registry: {os_reason(cause)}", remedy=remedy)
+    return Unavailable(f"{host}: the name can not be resolved: {os_reason(cause)}")
 
 
 def explain_connecting(cause: OSError, host: str, tls: TlsPolicy) -> StoreError:
@@ -53,7 +53,7 @@ def explain_connecting(cause: OSError, host: str, tls: TlsPolicy) -> StoreError:
     elif isinstance(cause, (ConnectionResetError, ConnectionAbortedError)):
         trouble = HandshakeBroken(f"{host}: the connection was closed during the TLS handshake")
     else:
-        trouble = Unavailable(f"{host}: no connection: {why(cause)}")
+        trouble = Unavailable(f"{host}: no connection: {os_reason(cause)}")
     trouble.__cause__ = cause
     return trouble
 
@@ -67,9 +67,9 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
         )
     # Who hangs up without a word is a "zero return" to Python 3.11.2, and an end of file to later ones.
     if reason in _MAY_HEAL or isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return HandshakeBroken(f"{host}: the TLS handshake broke off: {words(reason)}")
+        return HandshakeBroken(f"{host}: the TLS handshake broke off: {as_words(reason)}")
     return InsecureConnection(
-        f"{host}: the TLS handshake failed: {words(reason)}",
+        f"{host}: the TLS handshake failed: {as_words(reason)}",
         remedy="the versions of TLS, or a client certificate that is asked for, do not fit",
     )
 
@@ -89,17 +89,17 @@ def explain_break(causes: Iterable[BaseException | None], host: str) -> StoreErr
     )
     if alert is not None:
         return InsecureConnection(
-            f"{host}: the TLS connection was refused: {words(alert.reason or '')}",
+            f"{host}: the TLS connection was refused: {as_words(alert.reason or '')}",
             remedy="a client certificate may be missing in certs.d",
         )
     return Unavailable(f"{host}: the connection broke off before an answer")
 
 
-def why(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
     """Return the system's words for *error*."""
     return error.strerror or type(error).__name__
 
 
-def words(reason: str) -> str:
+def as_words(reason: str) -> str:
     """Return an OpenSSL reason such as `WRONG_VERSION_NUMBER` as words."""
     return reason.lower().replace("_", " ")

@@ -24,7 +24,7 @@ class Connection:
 
     def __init__(self, connected: socket.socket, forget: Callable[["Connection"], None]) -> None:
         self.received = bytearray()
-        self.has_news = False
+        self.has_input = False
         self.on_readable: Callable[[], None] | None = None
         self.is_used = False
         self._socket = connected
@@ -44,7 +44,7 @@ class Connection:
         """Whether it was closed at our end."""
         return self._fd < 0
 
-    async def shake_hands(self, until: float) -> None:
+    async def handshake(self, until: float) -> None:
         """Begin TLS, where it is spoken."""
         while self._tls is not None:
             try:
@@ -82,9 +82,9 @@ class Connection:
         self.received += scratch[:count]
         return count > 0
 
-    def hear(self, scratch: memoryview) -> bool:
+    def receive_available(self, scratch: memoryview) -> bool:
         """Add to *received* what has come, without waiting; False at the end."""
-        self.has_news = False
+        self.has_input = False
         count = self.receive_now(scratch)
         if count is None:
             self.watch()
@@ -109,13 +109,13 @@ class Connection:
             sent = self.send_now(content)
             if sent is not None:
                 content = content[sent:]
-            elif self.has_news:
+            elif self.has_input:
                 break
             else:
                 await self._wait(until, writing=True)
         return content
 
-    def is_quiet(self) -> bool:
+    def probe_idle(self) -> bool:
         """Whether nothing came, not even the end: only then a connection that was idle can serve again."""
         try:
             return not self.received and self.receive_now(memoryview(bytearray(1))) is None
@@ -177,7 +177,7 @@ class Connection:
             self._waiter = None
 
     def _readable(self) -> None:
-        self.has_news = True
+        self.has_input = True
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)
@@ -211,6 +211,6 @@ class Connection:
             self._waiter.set_exception(TimeoutError())
 
 
-def scratch() -> memoryview:
+def new_scratch_buffer() -> memoryview:
     """Return room for what is copied away before anybody else can run, so that all connections can share it."""
     return memoryview(bytearray(_SCRATCH_BYTES))

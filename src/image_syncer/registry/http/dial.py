@@ -1,24 +1,59 @@
-"""Names to addresses, addresses to connections: within one bound of time, every address tried."""
+"""Name resolution and new connections: one time limit for both, and every address of a name is tried."""
 
 import asyncio
 import socket
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Final
 
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import Unavailable
-from image_syncer.registry.http.address_policy import AddressPolicy, Zone, literal, most_public, zone_of
+from image_syncer.registry.http.address_policy import AddressPolicy, Zone, most_public, parse_ip, zone_of
 from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving
 from image_syncer.registry.http.connection import Connection
-from image_syncer.registry.http.resolve import Address, Resolver, SocketAddress
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
 
+SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+Address = tuple[int, SocketAddress]
+"""The address family, and the argument of `connect`."""
+
 _HEAD_START_SECONDS: Final = 0.25  # Of each address before the next (RFC 8305, "Happy Eyeballs").
+_CACHE_SECONDS: Final = 60.0
+_CACHED_NAMES: Final = 512
+_MOST_ADDRESSES: Final = 16
+
+
+class Resolver:
+    """A DNS cache over the system's resolver: each name is looked up at most once a minute."""
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[tuple[str, int], tuple[float, Sequence[Address]]] = OrderedDict()
+        self._lookups: SingleFlight[tuple[str, int], Sequence[Address]] = SingleFlight()
+
+    async def addresses(self, host: str, port: int) -> Sequence[Address]:
+        """Return the addresses of *host*, 16 at most; raises `socket.gaierror`."""
+        key = (host, port)
+        now = asyncio.get_running_loop().time()
+        expires, addresses = self._cache.get(key, (0.0, ()))
+        if expires > now:
+            return addresses
+        addresses = await self._lookups.do(key, lambda: _look_up(host, port))
+        self._cache[key] = (now + _CACHE_SECONDS, addresses)
+        self._cache.move_to_end(key)
+        if len(self._cache) > _CACHED_NAMES:
+            self._cache.popitem(last=False)
+        return addresses
+
+    def forget(self, host: str, port: int) -> None:
+        """Drop *host* from the cache."""
+        self._cache.pop((host, port), None)
 
 
 class Dialer:
-    """Opens connections; each takes *connect_seconds* at most, from the name to the end of the TLS handshake."""
+    """Opens connections, each within *connect_seconds* from the lookup of the name to the end of the TLS handshake."""
 
     def __init__(self, connect_seconds: float, resolver: Resolver) -> None:
         self._connect_seconds = connect_seconds
@@ -35,17 +70,18 @@ class Dialer:
     ) -> Connection:
         """Return a new connection to *origin*, with TLS if there is a *context*.
 
-        Raises `UnknownHost`, `Unavailable` and `InsecureConnection`, and `ProtocolError` where one of the addresses is
-        out of *reach*: what was judged is what is connected to, whatever a name server says a moment later.
+        Raises `UnknownHost`, `Unavailable`, `InsecureConnection`, and `ProtocolError` if *reach* forbids one of the
+        addresses. The addresses that were checked are those that are connected to: a second answer of the name server
+        cannot get around the check (DNS rebinding).
         """
         try:
-            async with asyncio.timeout(self._connect_seconds) as watch:
+            async with asyncio.timeout(self._connect_seconds) as limit:
                 addresses = await self._resolver.addresses(origin.host, origin.port)
                 for _, address in addresses:
                     reach.check(str(address[0]), origin.host)
                 connected = await _connect(addresses)
-                until = watch.when() or 0.0
-                return await self._secured(connected, origin, context, until)
+                until = limit.when() or 0.0
+                return await self._start_tls(connected, origin, context, until)
         except TimeoutError as error:
             if error.errno is not None:
                 raise explain_connecting(error, str(origin), tls) from error
@@ -53,10 +89,10 @@ class Dialer:
         except socket.gaierror as error:
             raise explain_resolving(error, str(origin)) from error
         except OSError as error:
-            self._resolver.forget(origin.host, origin.port)  # The name may have moved.
+            self._resolver.forget(origin.host, origin.port)  # The name may have got another address.
             raise explain_connecting(error, str(origin), tls) from error
 
-    async def _secured(
+    async def _start_tls(
         self, connected: socket.socket, origin: Origin, context: SSLContext | None, until: float
     ) -> Connection:
         try:
@@ -71,14 +107,14 @@ class Dialer:
         connection = Connection(connected, self._open.discard)
         self._open.add(connection)
         try:
-            await connection.shake_hands(until)
+            await connection.handshake(until)
         except BaseException:
             connection.close()
             raise
         return connection
 
     async def zone(self, origin: Origin) -> Zone:
-        """Return where *origin* lies; raises as `dial` does."""
+        """Return the most public zone among the addresses of *origin*; raises as `dial` does."""
         try:
             async with asyncio.timeout(self._connect_seconds):
                 addresses = await self._resolver.addresses(origin.host, origin.port)
@@ -86,12 +122,28 @@ class Dialer:
             raise Unavailable(f"{origin}: its name was not resolved within {self._connect_seconds:g} s") from None
         except socket.gaierror as error:
             raise explain_resolving(error, str(origin)) from error
-        found = [literal(str(address[0])) for _, address in addresses]
+        found = [parse_ip(str(address[0])) for _, address in addresses]
         return most_public({zone_of(address) for address in found if address is not None})
 
 
+async def _look_up(host: str, port: int) -> Sequence[Address]:
+    """Return the addresses of *host*. IP addresses need no lookup; names are looked up in a thread."""
+    loop = asyncio.get_running_loop()
+    try:
+        with suppress(socket.gaierror):
+            return _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except UnicodeError as error:  # An empty label, or one that is too long.
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
+    return _distinct(found)
+
+
+def _distinct(found: Sequence[tuple[int, int, int, str, SocketAddress]]) -> list[Address]:
+    return list(dict.fromkeys((entry[0], entry[4]) for entry in found))[:_MOST_ADDRESSES]
+
+
 async def _connect(addresses: Sequence[Address]) -> socket.socket:
-    """Return a socket that is connected to one of *addresses*: the first that answers, each with a head start."""
+    """Return a socket connected to the first of *addresses* that accepts; each gets a head start before the next."""
     if len(addresses) == 1:
         return await _attempt(*addresses[0])
     race = _Race()
@@ -110,7 +162,7 @@ async def _connect(addresses: Sequence[Address]) -> socket.socket:
 
 
 class _Race:
-    """Attempts at several addresses; the first that succeeds calls the others off."""
+    """Parallel connection attempts; the first success cancels the others."""
 
     def __init__(self) -> None:
         self.runners: list[asyncio.Task[None]] = []
@@ -118,7 +170,7 @@ class _Race:
         self._failure: OSError | None = None
 
     async def run(self, address: Address) -> None:
-        """Try *address*; a failure is only noted."""
+        """Try *address*; a failure is only recorded."""
         try:
             connected = await _attempt(*address)
         except OSError as error:
@@ -133,12 +185,12 @@ class _Race:
                 runner.cancel()
 
     def close(self) -> None:
-        """Close the winner, where there is one."""
+        """Close the winner, if there is one."""
         if self.winner is not None:
             self.winner.close()
 
     def result(self) -> socket.socket:
-        """Return the winner; the first failure is raised where there is none."""
+        """Return the winner, or raise the first failure."""
         if self.winner is None:
             raise self._failure or OSError("no address")
         return self.winner

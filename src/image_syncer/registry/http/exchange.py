@@ -9,7 +9,7 @@ from image_syncer.errors import ProtocolError, StoreError, Unavailable
 from image_syncer.registry.http.connect_errors import explain_break, explain_overdue
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head, NotHttp, take_head
-from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, announced, sliced
+from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, checked_chunks, in_pieces
 from image_syncer.registry.settings import Limits
 
 INFORMATIONAL: Final = 20
@@ -18,12 +18,12 @@ INFORMATIONAL: Final = 20
 _SMALL_BODY_BYTES: Final = 64 * 1024  # Goes out with the head, in one piece.
 
 
-class Stale(Exception):
+class StaleConnection(Exception):
     """A connection that was kept had ended before it could carry the request; nothing of an answer came."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingRequest:
     """A request as it goes out. *until* (on the loop's clock) bounds a request whose body does not stream."""
 
     head: bytes
@@ -35,7 +35,7 @@ class Message:
 class Exchange:
     """Carries *message* over *connection*; to be used once."""
 
-    def __init__(self, connection: Connection, message: Message, scratch: memoryview, limits: Limits) -> None:
+    def __init__(self, connection: Connection, message: OutgoingRequest, scratch: memoryview, limits: Limits) -> None:
         self._connection = connection
         self._message = message
         self._scratch = scratch
@@ -44,7 +44,7 @@ class Exchange:
         self._until, self._until_seconds = message.until, limits.patience_seconds
         self._informational = 0
         self._early: Head | None = None
-        connection.has_news = False  # Whatever it was belonged to an earlier request, or to the handshake.
+        connection.has_input = False  # Whatever it was belonged to an earlier request, or to the handshake.
 
     async def run(self) -> tuple[Head, bool]:
         """Return the answer's head, and whether everything was sent.
@@ -60,14 +60,14 @@ class Exchange:
             raise self._stalled() from None
         except OSError as error:
             if self._connection.is_used and not self._connection.received and not self._informational:
-                raise Stale from error
+                raise StaleConnection from error
             raise self._broken(error) from None
 
     async def _send(self) -> bool:
         """Send the request and return whether all of it went out, or an answer or the end came first."""
         body = self._message.body
         if isinstance(body, bytes) and len(body) > _SMALL_BODY_BYTES:
-            body = sliced(body)
+            body = in_pieces(body)
         if not isinstance(body, RequestBody):
             return await self._pass(memoryview(self._message.head + (body or b"")))
         self._connection.watch()
@@ -78,7 +78,7 @@ class Exchange:
         return sent
 
     async def _stream(self, body: RequestBody) -> bool:
-        async with aclosing(announced(body)) as chunks:
+        async with aclosing(checked_chunks(body)) as chunks:
             async for chunk in chunks:
                 view = memoryview(chunk)
                 for start in range(0, len(view), PIECE_BYTES):
@@ -91,7 +91,7 @@ class Exchange:
         until = self._loop.time() + self._stall_seconds
         try:
             while piece:
-                if self._connection.has_news and self._has_answered():
+                if self._connection.has_input and self._has_answered():
                     return False
                 piece = await self._connection.send(piece, until)
         except TimeoutError:
@@ -102,7 +102,7 @@ class Exchange:
 
     def _has_answered(self) -> bool:
         """Whether the answer, or the end, has come while we are still sending."""
-        goes_on = self._connection.hear(self._scratch)
+        goes_on = self._connection.receive_available(self._scratch)
         self._early = self._next_head()
         return self._early is not None or not goes_on
 

@@ -43,7 +43,7 @@ class Head:
     headers: Headers
     length: int | None
     chunked: bool
-    lasting: bool
+    keep_alive: bool
 
     @property
     def is_informational(self) -> bool:
@@ -127,7 +127,7 @@ def _parsed(text: str) -> Head:
     length = _length(headers)
     if (chunked and length is not None) or status[2] == "101":  # An upgrade that nobody asked for.
         raise NotHttp
-    return Head(int(status[2]), headers, length, chunked, lasting=not old and not _closes(headers))
+    return Head(int(status[2]), headers, length, chunked, keep_alive=not old and not _closes(headers))
 
 
 def _length(headers: Headers) -> int | None:

@@ -1,12 +1,17 @@
-"""HEADs to one origin, several in flight on each of a few connections, answered in order (RFC 9112, 9.3.2).
+"""HTTP pipelining for HEAD requests: several in flight on each of a few connections (RFC 9112, 9.3.2).
 
-Only HEADs: their answers have no body, so nothing large holds up what is behind it, and asking twice does no harm. An
-origin that can not take it, such as a bad proxy before it, is found out and asked one by one from then on.
+Only HEAD is pipelined: its responses have no body that could delay the ones behind it, and it may safely be sent twice.
+If an origin cannot cope with pipelining (a broken proxy in front of it, for example), the pipeline notices and the
+caller sends one request at a time from then on.
+
+The server answers in the order of the requests, so each connection keeps its pending requests in a queue and hands each
+response to the first of them. No task belongs to a connection: the event loop calls `_receive`, and callers wait on
+futures. A caller never holds anything that another caller waits for, so callers cannot deadlock.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,83 +21,111 @@ from image_syncer.registry.http.connect_errors import explain_overdue
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.exchange import INFORMATIONAL
 from image_syncer.registry.http.head import Head, NotHttp, take_head
-from image_syncer.registry.http.lanes import BLOCKED_SECONDS, TRUSTED_ANSWERS, choose
 from image_syncer.registry.http.pool import IDLE_SECONDS
 from image_syncer.registry.settings import Limits
 
 Open = Callable[[], Awaitable[Connection]]
 
-_STALE_SECONDS: Final = 1.0  # A server may end what was idle that long in the very moment in which it is used.
+FAR_SECONDS: Final = 0.02
+"""A longer round trip makes an origin far: there, long queues cost more than further connections."""
+
+TRUSTED_RESPONSES: Final = 64
+"""This many responses on one connection show that the origin supports pipelining."""
+
+_BLOCKED_SECONDS: Final = 0.25  # A connection whose first response is this late gets no further requests.
+_STALE_SECONDS: Final = 1.0  # A server may close a connection that was idle this long just as it is used again.
+_NEAR: Final = (4, 16)  # Connections, and requests in flight on each.
+_FAR: Final = (16, 4)
+
+
+def choose_connection(pending: Sequence[int | None], round_trip: float | None) -> int | None:
+    """Return the index of the connection to use, `len(pending)` to open another one, or None if all are full.
+
+    *pending* has the number of pending requests of each connection, None for a blocked one. *round_trip* is the
+    shortest measured round trip in seconds (a longer one may include time in a queue), None before the first.
+
+    An idle connection comes first, then a new one, then the one with the fewest pending requests. Near origins get few
+    connections with many requests each, which needs the fewest system calls at both ends.
+    """
+    far = round_trip is not None and round_trip > FAR_SECONDS
+    connections, depth = _FAR if far else _NEAR
+    free = [(count, index) for index, count in enumerate(pending) if count is not None and count < depth]
+    least = min(free, default=None)
+    if least is not None and least[0] == 0:
+        return least[1]
+    if len(pending) < (_FAR[0] if None in pending else connections):
+        return len(pending)
+    return None if least is None else least[1]
 
 
 class Unanswered(Exception):
-    """The connection ended, or became unusable, before its answer came: the request may be sent again elsewhere."""
+    """The connection ended before the response came; the request may be sent again on another connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Whoever waits for an answer, since when, and whether the request was *alone* on its way."""
+class _PendingHead:
+    """A request without a response yet: sent at *since*; *alone* if no other request was in flight before it."""
 
-    answer: asyncio.Future[Head]
+    response: asyncio.Future[Head]
     since: float
     alone: bool
 
 
 class PipelinedConnection:
-    """One connection with requests in flight. No task belongs to it: answers are handed out as they arrive.
-
-    *ended* is told once that it is over, and *timed* how long an answer took.
-    """
+    """One connection with HEAD requests in flight. It tells its *pipeline* about round trips and its own end."""
 
     def __init__(self, pipeline: "HeadPipeline", connection: Connection) -> None:
-        self.answered = 0
+        self.responses = 0
         self._pipeline = pipeline
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Waiting] = deque()
+        self._pending: deque[_PendingHead] = deque()
         self._outgoing = bytearray()
         self._is_flushing = False
         self._informational = 0
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         self._may_be_stale = connection.is_used
         self._timer: asyncio.TimerHandle | None = None
         connection.on_readable = self._receive
         connection.watch()
-        self._watch_time()
+        self._check_time()
 
     def load(self, now: float) -> int | None:
-        """Return how many wait for an answer here, None where the first of them waits for too long."""
-        waiting = self._waiting
-        return None if waiting and now - max(waiting[0].since, self._heard) > BLOCKED_SECONDS else len(waiting)
+        """Return the number of pending requests, None if the first of them has waited too long."""
+        pending = self._pending
+        return None if pending and now - max(pending[0].since, self._last_received) > _BLOCKED_SECONDS else len(pending)
 
-    def ask(self, head: bytes) -> asyncio.Future[Head]:
-        """Send *head* with whatever else is sent in this turn of the loop; `Unanswered` comes out of the future."""
-        answer: asyncio.Future[Head] = self._loop.create_future()
+    def send(self, head: bytes) -> asyncio.Future[Head]:
+        """Queue *head* and return the future of its response, which may raise `Unanswered`.
+
+        All requests of one turn of the event loop go out in one system call.
+        """
+        response: asyncio.Future[Head] = self._loop.create_future()
         now = self._loop.time()
-        if not self._waiting:
-            self._may_be_stale |= now - self._heard > _STALE_SECONDS
-            self._heard = now
-        self._waiting.append(_Waiting(answer, now, not self._waiting))
+        if not self._pending:
+            self._may_be_stale |= now - self._last_received > _STALE_SECONDS
+            self._last_received = now
+        self._pending.append(_PendingHead(response, now, not self._pending))
         self._outgoing += head
         if not self._is_flushing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
-        return answer
+        return response
 
-    def end(self, error: Exception | None = None) -> None:
-        """Close the connection; who waits gets `Unanswered`, or *error* where it waited too long already."""
+    def close(self, error: Exception | None = None) -> None:
+        """Close the connection. Pending requests get `Unanswered`, or *error* if they have waited too long already."""
         if self._connection.is_closed:
             return
         if self._timer is not None:
             self._timer.cancel()
         self._connection.close()
         overdue = self._loop.time() - self._pipeline.limits.stall_seconds
-        waiting, self._waiting = self._waiting, deque()
-        for one in waiting:
-            if not one.answer.done():
-                one.answer.set_exception(error if error and one.since <= overdue else Unanswered())
-                one.answer.exception()  # Marks it as seen: whoever asked may have gone.
-        self._pipeline.ended(self, broken=bool(waiting) and not self._may_be_stale)
+        pending, self._pending = self._pending, deque()
+        for request in pending:
+            if not request.response.done():
+                request.response.set_exception(error if error and request.since <= overdue else Unanswered())
+                request.response.exception()  # Marks it as retrieved: the caller may have been cancelled.
+        self._pipeline.remove(self, broken=bool(pending) and not self._may_be_stale)
 
     def _flush(self) -> None:
         self._is_flushing = False
@@ -101,8 +134,8 @@ class PipelinedConnection:
         try:
             sent = self._connection.send_now(self._outgoing)
         except OSError:
-            self._receive()  # What it said before it hung up comes first.
-            self.end()
+            self._receive()  # Responses that arrived before the connection broke are still good.
+            self.close()
             return
         del self._outgoing[: sent or 0]
         if self._outgoing:
@@ -110,79 +143,78 @@ class PipelinedConnection:
             self._connection.call_when_writable(self._flush)
 
     def _receive(self) -> None:
-        """Take what came, and hand out every answer in it."""
+        """Read what has arrived and deliver every complete response."""
         connection = self._connection
         if connection.is_closed:
             return
         try:
-            goes_on = connection.hear(self._pipeline.scratch)
-            lasting = self._hand_out(connection.received)
+            is_open = connection.receive_available(self._pipeline.scratch)
+            keep_alive = self._deliver(connection.received)
         except (OSError, NotHttp):
-            goes_on = lasting = False
-        if not goes_on or not lasting or (connection.received and not self._waiting):
-            self.end()  # The rest would be an answer to nothing.
+            is_open = keep_alive = False
+        if not is_open or not keep_alive or (connection.received and not self._pending):
+            self.close()  # What is left to read would be a response without a request.
 
-    def _hand_out(self, received: bytearray) -> bool:
-        """Hand out the answers in *received*; False where the server wants no more on this connection."""
+    def _deliver(self, received: bytearray) -> bool:
+        """Deliver the responses in *received*; return False if the server closes the connection after one of them."""
         if received:
-            self._heard = self._loop.time()
+            self._last_received = self._loop.time()
             self._may_be_stale = False
-        while self._waiting and received and (head := take_head(received)) is not None:
+        while self._pending and received and (head := take_head(received)) is not None:
             if head.is_informational:
                 self._informational += 1
                 if self._informational > INFORMATIONAL:
                     raise NotHttp
                 continue
             self._informational = 0
-            self._answer(head)
-            if not head.lasting:
+            self._deliver_one(head)
+            if not head.keep_alive:
                 return False
         return True
 
-    def _answer(self, head: Head) -> None:
-        waiting = self._waiting.popleft()
-        self.answered += 1
-        if waiting.alone:
-            self._pipeline.measured(self._heard - waiting.since)
-        if not waiting.answer.done():  # Otherwise whoever asked has gone.
-            waiting.answer.set_result(head)
+    def _deliver_one(self, head: Head) -> None:
+        request = self._pending.popleft()
+        self.responses += 1
+        if request.alone:
+            self._pipeline.record_round_trip(self._last_received - request.since)
+        if not request.response.done():  # Done means that its caller was cancelled.
+            request.response.set_result(head)
 
-    def _watch_time(self) -> None:
-        """End the lane where an answer is overdue, or nothing was asked for long; look again when that may be."""
+    def _check_time(self) -> None:
+        """Close the connection if a response is overdue or it was idle too long; otherwise check again when due."""
         limits, now = self._pipeline.limits, self._loop.time()
-        if self._waiting:
-            first = self._waiting[0].since
-            due = min(max(first, self._heard) + limits.stall_seconds, first + limits.patience_seconds)
+        if self._pending:
+            first = self._pending[0].since
+            due = min(max(first, self._last_received) + limits.stall_seconds, first + limits.patience_seconds)
         else:
-            due = self._heard + IDLE_SECONDS
+            due = self._last_received + IDLE_SECONDS
         if due > now:
-            soon = min(due, now + limits.stall_seconds)
-            self._timer = self._loop.call_at(soon, self._watch_time)
+            self._timer = self._loop.call_at(min(due, now + limits.stall_seconds), self._check_time)
         else:
             self._timer = None
-            self.end(self._overdue(now))
+            self.close(self._overdue(now))
 
     def _overdue(self, now: float) -> Unavailable:
-        """Return which time the first answer has not kept."""
+        """Return the error for the time limit that the first pending request has exceeded."""
         host, limits = self._pipeline.host, self._pipeline.limits
-        if self._waiting and now >= self._waiting[0].since + limits.patience_seconds:
+        if self._pending and now >= self._pending[0].since + limits.patience_seconds:
             return explain_overdue(host, limits.patience_seconds)
         return Unavailable(f"{host}: nothing was sent or received for {limits.stall_seconds:g} s")
 
 
 class _Slot:
-    """A place for a lane; *expected* counts who waits for its connection."""
+    """Room for one connection; *waiting* counts the callers that wait until it is open."""
 
     def __init__(self) -> None:
-        self.lane: PipelinedConnection | None = None
-        self.expected = 0
+        self.connection: PipelinedConnection | None = None
+        self.waiting = 0
 
     def load(self, now: float) -> int | None:
-        return self.expected if self.lane is None else self.lane.load(now)
+        return self.waiting if self.connection is None else self.connection.load(now)
 
 
 class HeadPipeline:
-    """The lanes to one origin."""
+    """The pipelined connections to one origin."""
 
     def __init__(self, host: str, limits: Limits, scratch: memoryview) -> None:
         self.host = host
@@ -194,59 +226,59 @@ class HeadPipeline:
         self._given_up = False
         self._loop = asyncio.get_running_loop()
 
-    async def ask(self, head: bytes, open_connection: Open) -> Head | None:
-        """Return the answer to the HEAD request *head*; None where it is to be asked on a connection of its own.
+    async def send(self, head: bytes, open_connection: Open) -> Head | None:
+        """Return the response to the HEAD request *head*, None if the caller has to send it without pipelining.
 
-        Raises what *open_connection* raises, and `Unavailable` where nothing is answered for too long.
+        Raises what *open_connection* raises, and `Unavailable` if the response is overdue.
         """
         slot = self._choose()
         if slot is None:
             return None
-        lane = slot.lane or await self._lane(slot, open_connection)
-        if self._given_up or slot.lane is not lane:
+        connection = slot.connection or await self._connect(slot, open_connection)
+        if self._given_up or slot.connection is not connection:
             return None
         try:
-            return await lane.ask(head)
+            return await connection.send(head)
         except Unanswered:
             return None
 
     def close(self) -> None:
-        """Close every lane."""
+        """Close every connection."""
         for slot in tuple(self._slots):
-            if slot.lane is not None:
-                slot.lane.end()
+            if slot.connection is not None:
+                slot.connection.close()
 
-    def measured(self, seconds: float) -> None:
-        """Take note of how long an answer took."""
+    def record_round_trip(self, seconds: float) -> None:
+        """Keep the shortest round trip."""
         self._round_trip = seconds if self._round_trip is None else min(self._round_trip, seconds)
 
-    def ended(self, lane: PipelinedConnection, *, broken: bool) -> None:
-        """Take *lane* out. Where it left requests unanswered that soon, the origin is not pipelined any more."""
-        self._slots = [slot for slot in self._slots if slot.lane is not lane]
-        self._given_up |= broken and lane.answered < TRUSTED_ANSWERS
+    def remove(self, connection: PipelinedConnection, *, broken: bool) -> None:
+        """Drop a closed *connection*. If it was *broken* before it earned trust, stop pipelining to this origin."""
+        self._slots = [slot for slot in self._slots if slot.connection is not connection]
+        self._given_up |= broken and connection.responses < TRUSTED_RESPONSES
 
     def _choose(self) -> _Slot | None:
         if self._given_up:
             return None
         now = self._loop.time()
-        index = choose([slot.load(now) for slot in self._slots], self._round_trip)
+        index = choose_connection([slot.load(now) for slot in self._slots], self._round_trip)
         if index is None:
             return None
         if index == len(self._slots):
             self._slots.append(_Slot())
         return self._slots[index]
 
-    async def _lane(self, slot: _Slot, open_connection: Open) -> PipelinedConnection:
-        """Return the lane of *slot*; one of those who want it opens it for all."""
+    async def _connect(self, slot: _Slot, open_connection: Open) -> PipelinedConnection:
+        """Return the connection of *slot*; the first waiting caller opens it for all."""
 
-        async def begin() -> PipelinedConnection:
-            slot.lane = PipelinedConnection(self, await open_connection())
-            return slot.lane
+        async def connect() -> PipelinedConnection:
+            slot.connection = PipelinedConnection(self, await open_connection())
+            return slot.connection
 
-        slot.expected += 1
+        slot.waiting += 1
         try:
-            return slot.lane or await self._opening.do(slot, begin)
+            return slot.connection or await self._opening.do(slot, connect)
         finally:
-            slot.expected -= 1
-            if slot.lane is None and not slot.expected and slot in self._slots:
-                self._slots.remove(slot)
+            slot.waiting -= 1
+            if slot.connection is None and not slot.waiting and slot in self._slots:
+                self._slots.remove(slot)  # Opening failed, and no caller is left to try it again.

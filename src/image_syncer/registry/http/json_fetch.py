@@ -54,7 +54,7 @@ class JsonFetcher:
         request = Request("GET", url, {"Accept": "application/json"})
         try:
             async with asyncio.timeout(self._seconds):
-                async with self._transport.send(request, tls=TlsPolicy(str(origin_of(url)))) as response:
+                async with self._transport.request(request, tls=TlsPolicy(str(origin_of(url)))) as response:
                     if response.status != HTTPStatus.OK:
                         raise _refusal(request, response)
                     return JsonDocument(await response.read(limit_bytes), _max_age(response.headers))

@@ -10,7 +10,7 @@ from typing import Final
 from image_syncer import __version__
 from image_syncer.errors import ProtocolError, TooLarge, Unavailable
 from image_syncer.registry.http.request_body import RequestBody
-from image_syncer.registry.http.urls import shown
+from image_syncer.registry.http.urls import redacted
 from image_syncer.roles import Chunk
 
 DOCUMENT_SECONDS: Final = 600.0
@@ -20,7 +20,7 @@ PROGRESS_BYTES: Final = 4 * 1024
 """How much of a body has to come within the stall time; less is a stall as well."""
 
 
-def own_headers() -> dict[str, str]:
+def default_headers() -> dict[str, str]:
     """Return what every request says of us: who asks, and that bytes are wanted as they are stored."""
     return {"User-Agent": f"image-syncer/{__version__}", "Accept-Encoding": "identity"}
 
@@ -43,7 +43,7 @@ class Headers:
         return list(self._values.get(name.lower(), ()))
 
     @property
-    def coding(self) -> str:
+    def content_encoding(self) -> str:
         """How the body was compressed although we asked for its very bytes; empty where it was not."""
         return "" if (said := (self.get("Content-Encoding") or "").strip().lower()) == "identity" else said
 
@@ -61,7 +61,7 @@ class Request:
     body: bytes | RequestBody | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.method} {shown(self.url)}"
+        return f"{self.method} {redacted(self.url)}"
 
 
 class Response(ABC):
@@ -75,24 +75,24 @@ class Response(ABC):
         self.headers = headers
         self.url = request.url
         self._request = request
-        self._announced = announced
+        self._content_length = announced
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {self._request})"
 
     @property
-    def announced(self) -> int | None:
+    def content_length(self) -> int | None:
         """How many bytes the body has by its head; None where that does not say."""
-        return self._announced
+        return self._content_length
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body; `TooLarge` where it has more than *limit_bytes*.
 
         `Unavailable` where it breaks off, or takes longer than ten minutes.
         """
-        if self._request.method == "HEAD" or self._announced == 0:
+        if self._request.method == "HEAD" or self._content_length == 0:
             return b""
-        if (self._announced or 0) <= limit_bytes:
+        if (self._content_length or 0) <= limit_bytes:
             try:
                 async with asyncio.timeout(DOCUMENT_SECONDS):
                     content = await self._read(limit_bytes)
@@ -133,30 +133,30 @@ async def released(response: Response) -> AsyncGenerator[Response]:
         await response.release(failed=failed)
 
 
-class Flow:
+class StallTimer:
     """Watches that a body keeps coming, within *seconds* of waiting; time in which nobody waits does not count."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = self.left = seconds
+        self._seconds = self.remaining_seconds = seconds
         self._came = 0
 
-    def came(self, size_bytes: int, seconds: float) -> None:
+    def record(self, size_bytes: int, seconds: float) -> None:
         """Note that after *seconds* of waiting so many bytes came; `left` is how long the next may take."""
         self._came += size_bytes
-        self.left -= seconds
+        self.remaining_seconds -= seconds
         if self._came >= PROGRESS_BYTES:
             self._came = 0
-            self.left = self._seconds
+            self.remaining_seconds = self._seconds
 
 
-def compressed(headers: Headers, what: object) -> ProtocolError | None:
+def compression_error(headers: Headers, what: object) -> ProtocolError | None:
     """Return what is wrong with an answer to *what* that makes no sense, where it was compressed; None where not.
 
     Nothing is ever unpacked: a few kilobytes could be gigabytes, and digests are of the bytes as they are stored.
     """
-    if not headers.coding:
+    if not headers.content_encoding:
         return None
     return ProtocolError(
-        f"{what}: the answer is compressed ({headers.coding[:40]}), which was not asked for",
+        f"{what}: the answer is compressed ({headers.content_encoding[:40]}), which was not asked for",
         remedy="a proxy on the way may do that; it must leave answers as they are",
     )

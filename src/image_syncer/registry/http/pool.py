@@ -12,7 +12,7 @@ from image_syncer.registry.http.address_policy import AddressPolicy
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.urls import Origin
 
-Key = tuple[Origin, SSLContext | None, AddressPolicy]
+PoolKey = tuple[Origin, SSLContext | None, AddressPolicy]
 """Whom a connection leads to, and how it and its address were judged; contexts are kept as long as the transport.
 
 So an open connection needs no second look: whoever gets it would have been led there just the same.
@@ -28,21 +28,21 @@ class Pool:
     """Idle connections: at most 64, each for at most 30 s, and none on which anything has come."""
 
     def __init__(self) -> None:
-        self._idle: OrderedDict[Connection, tuple[Key, float]] = OrderedDict()
-        self._by_key: dict[Key, list[Connection]] = {}
+        self._idle: OrderedDict[Connection, tuple[PoolKey, float]] = OrderedDict()
+        self._by_key: dict[PoolKey, list[Connection]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, key: Key) -> Connection | None:
+    def take(self, key: PoolKey) -> Connection | None:
         """Return the connection to *key* that was used last, None if there is none."""
         while connections := self._by_key.get(key):
             connection = connections[-1]
             self._forget(connection)
-            if connection.is_quiet():
+            if connection.probe_idle():
                 return connection
             connection.close()
         return None
 
-    def give(self, key: Key, connection: Connection) -> None:
+    def put(self, key: PoolKey, connection: Connection) -> None:
         """Keep *connection*, whose last answer was read to its end."""
         loop = asyncio.get_running_loop()
         connection.is_used = True
@@ -65,7 +65,7 @@ class Pool:
 
     def _check(self, connection: Connection) -> None:
         """Drop *connection* where it has ended, or says what nobody asked; a session ticket of TLS is neither."""
-        if not connection.is_quiet():
+        if not connection.probe_idle():
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
@@ -91,14 +91,14 @@ class Pool:
             self._drop(connection)
 
 
-class Buffers:
+class BufferPool:
     """Room to receive bodies in, one piece per body that is being read; a few are kept for the next."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     @contextmanager
-    def lent(self) -> Generator[memoryview]:
+    def borrow(self) -> Generator[memoryview]:
         """Lend a buffer of 512 KiB; what is in it means nothing, and nobody may look into it afterwards."""
         buffer = self._free.pop() if self._free else memoryview(bytearray(_BUFFER_BYTES))
         try:

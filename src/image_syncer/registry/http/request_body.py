@@ -20,7 +20,7 @@ class RequestBody:
     length: int | None
 
 
-async def announced(body: RequestBody) -> AsyncGenerator[Chunk]:
+async def checked_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:
     """Yield the chunks of *body*, none of them empty; `ContentMismatch` where they are not as long as it announces."""
     sent_bytes = 0
     async with aclosing(body.chunks()) as chunks:
@@ -34,7 +34,7 @@ async def announced(body: RequestBody) -> AsyncGenerator[Chunk]:
         raise ContentMismatch(f"a body ended after {sent_bytes} of its {body.length} bytes")
 
 
-def sliced(content: bytes) -> RequestBody:
+def in_pieces(content: bytes) -> RequestBody:
     """Return *content* as a body of pieces, so that a stall is seen while it goes out."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
@@ -54,7 +54,7 @@ class BodyReader:
 
     def __init__(self, body: RequestBody, stall_seconds: float) -> None:
         self.failure: Exception | None = None
-        self._chunks = announced(body)
+        self._chunks = checked_chunks(body)
         self.length = body.length
         self._stall_seconds = stall_seconds
         self._watch: asyncio.Timeout | None = None

@@ -10,8 +10,8 @@ from image_syncer.errors import Unavailable
 from image_syncer.registry.http.body import BrokenBody, framing_of
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head
-from image_syncer.registry.http.messages import Flow, Request, Response
-from image_syncer.registry.http.pool import Buffers, Key, Pool
+from image_syncer.registry.http.messages import Request, Response, StallTimer
+from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.roles import Chunk
 
 _LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
@@ -38,9 +38,9 @@ class Lease:
     """A connection with where it goes afterwards. *lasting*: it may serve again, by all that both sides have said."""
 
     connection: Connection
-    key: Key
+    key: PoolKey
     pool: Pool
-    buffers: Buffers
+    buffers: BufferPool
     lasting: bool
 
 
@@ -51,7 +51,7 @@ class StreamedResponse(BodilessResponse):
         super().__init__(request, head)
         self._held = held
         self._stall_seconds = stall_seconds
-        self._flow = Flow(stall_seconds)
+        self._flow = StallTimer(stall_seconds)
         self._loop = asyncio.get_running_loop()
         self._framing = framing_of(head, request.method)
         self._is_settled = False
@@ -66,7 +66,7 @@ class StreamedResponse(BodilessResponse):
             for piece in self._take_early():
                 yield piece
             if not self._framing.has_ended:
-                with self._held.buffers.lent() as buffer:
+                with self._held.buffers.borrow() as buffer:
                     while not self._framing.has_ended:
                         for piece in await self._receive(buffer):
                             yield piece
@@ -83,7 +83,7 @@ class StreamedResponse(BodilessResponse):
     async def release(self, *, failed: bool) -> None:
         """Save the connection where the rest of the body is small, otherwise close it."""
         try:
-            small = self._held.lasting and (self._announced or 0) <= _LEFTOVER_BYTES
+            small = self._held.lasting and (self._content_length or 0) <= _LEFTOVER_BYTES
             if small and not failed and not self._is_settled:
                 await self._skip_rest()
         finally:
@@ -99,8 +99,8 @@ class StreamedResponse(BodilessResponse):
         """Return what of the body comes next, in *buffer*."""
         wanted = buffer[: self._framing.wanted(len(buffer))]
         began = self._loop.time()
-        count = await self._held.connection.receive(wanted, began + self._flow.left)
-        self._flow.came(count, self._loop.time() - began)
+        count = await self._held.connection.receive(wanted, began + self._flow.remaining_seconds)
+        self._flow.record(count, self._loop.time() - began)
         if not count:
             self._framing.close()
         return self._framing.feed(wanted[:count])
@@ -125,6 +125,6 @@ class StreamedResponse(BodilessResponse):
         held = self._held
         whole = self._framing.has_ended and self._framing.is_clean and not held.connection.received
         if whole and held.lasting and not broken:
-            held.pool.give(held.key, held.connection)
+            held.pool.put(held.key, held.connection)
         else:
             held.connection.close()

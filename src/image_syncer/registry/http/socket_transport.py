@@ -6,13 +6,13 @@ from typing import Final
 
 from image_syncer.errors import StoreError, Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy
-from image_syncer.registry.http.connection import Connection, scratch
+from image_syncer.registry.http.connection import Connection, new_scratch_buffer
 from image_syncer.registry.http.dial import Dialer
-from image_syncer.registry.http.exchange import Exchange, Message, Stale
+from image_syncer.registry.http.exchange import Exchange, OutgoingRequest, StaleConnection
 from image_syncer.registry.http.head import header_fields, request_head
 from image_syncer.registry.http.head_pipeline import HeadPipeline
-from image_syncer.registry.http.messages import Request, own_headers
-from image_syncer.registry.http.pool import Buffers, Key, Pool
+from image_syncer.registry.http.messages import Request, default_headers
+from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.response import BodilessResponse, Lease, StreamedResponse
 from image_syncer.registry.http.tls import TlsPolicy
@@ -31,10 +31,10 @@ class SocketTransport:
         self._limits = limits
         self._dialer = dialer
         self._pool = Pool()
-        self._buffers = Buffers()
-        self._scratch = scratch()
-        self._pipelines: dict[Key, HeadPipeline] = {}
-        self._headers = {**own_headers(), "Accept": "*/*"}
+        self._buffers = BufferPool()
+        self._scratch = new_scratch_buffer()
+        self._pipelines: dict[PoolKey, HeadPipeline] = {}
+        self._headers = {**default_headers(), "Accept": "*/*"}
         self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
         self._fields: dict[tuple[object, ...], bytes] = {}  # Most requests say the same as the one before.
         self._loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ class SocketTransport:
         self._pool.close()
         self._dialer.close()
 
-    async def ask(
+    async def send(
         self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
     ) -> BodilessResponse:
         """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
@@ -56,27 +56,29 @@ class SocketTransport:
         head = self._head(request, origin)
         key = (origin, context, reach)
         if request.method == "HEAD" and request.body is None:
-            answer = await self._pipeline(key).ask(head, lambda: self._connect(key, tls))
+            answer = await self._pipeline(key).send(head, lambda: self._connect(key, tls))
             if answer is not None:
                 return BodilessResponse(request, answer)
-        message = Message(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
+        message = OutgoingRequest(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
         connection = self._pool.take(key)
         if connection is not None:
             try:
                 return await self._exchange(connection, key, request, message)
-            except Stale:
+            except StaleConnection:
                 if request.method not in _REPEATABLE or isinstance(request.body, RequestBody):
                     raise self._broke_off(origin) from None
         connection = await self._dialer.dial(origin, tls, context, reach)
         return await self._exchange(connection, key, request, message)
 
-    async def _exchange(self, connection: Connection, key: Key, request: Request, message: Message) -> BodilessResponse:
+    async def _exchange(
+        self, connection: Connection, key: PoolKey, request: Request, message: OutgoingRequest
+    ) -> BodilessResponse:
         try:
             head, sent = await Exchange(connection, message, self._scratch, self._limits).run()
         except BaseException:
             connection.close()
             raise
-        held = Lease(connection, key, self._pool, self._buffers, lasting=head.lasting and sent)
+        held = Lease(connection, key, self._pool, self._buffers, lasting=head.keep_alive and sent)
         return StreamedResponse(request, head, held, self._limits.stall_seconds)
 
     def _head(self, request: Request, origin: Origin) -> bytes:
@@ -93,7 +95,7 @@ class SocketTransport:
             fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
         return request_head(request.method, request.url, origin, fields, length)
 
-    def _pipeline(self, key: Key) -> HeadPipeline:
+    def _pipeline(self, key: PoolKey) -> HeadPipeline:
         pipeline = self._pipelines.get(key)
         if pipeline is None:
             if len(self._pipelines) >= _PIPELINES:
@@ -101,7 +103,7 @@ class SocketTransport:
             pipeline = self._pipelines[key] = HeadPipeline(str(key[0]), self._limits, self._scratch)
         return pipeline
 
-    async def _connect(self, key: Key, tls: TlsPolicy) -> Connection:
+    async def _connect(self, key: PoolKey, tls: TlsPolicy) -> Connection:
         return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1], key[2])
 
     @staticmethod

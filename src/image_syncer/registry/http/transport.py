@@ -14,11 +14,10 @@ from typing import Final, Protocol, Self
 
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy, Zone, zone_of_host
 from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, NotTls
-from image_syncer.registry.http.dial import Dialer
+from image_syncer.registry.http.dial import Dialer, Resolver
 from image_syncer.registry.http.messages import Headers, Request, Response, released
 from image_syncer.registry.http.proxy import proxy_for
 from image_syncer.registry.http.request_body import RequestBody
-from image_syncer.registry.http.resolve import Resolver
 from image_syncer.registry.http.socket_transport import SocketTransport
 from image_syncer.registry.http.tls import TlsContexts, TlsPolicy, certificate_directories
 from image_syncer.registry.http.urls import Origin, origin_of
@@ -38,10 +37,10 @@ __all__ = [
 _ORIGINS: Final = 512  # Whose proxies are remembered.
 
 
-class _Library(Protocol):
+class AnyTransport(Protocol):
     """The path by an HTTP library."""
 
-    async def ask(
+    async def send(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
         """Send *request*, through *proxy* unless that is None, to an address within *reach*."""
@@ -73,26 +72,26 @@ class Transport:
         self._contexts = TlsContexts(environment, directories)
         self._resolver = Resolver()
         self._dialer = Dialer(limits.connect_seconds, self._resolver)
-        self._is_lean = lean
+        self._use_sockets = lean
         self._proxies: dict[Origin, str | None] = {}
-        self._lean: SocketTransport | None = None
-        self._library: _Library | None = None
+        self._sockets: SocketTransport | None = None
+        self._library: AnyTransport | None = None
 
     async def __aenter__(self) -> Self:
-        self._lean = SocketTransport(self.limits, self._dialer)
+        self._sockets = SocketTransport(self.limits, self._dialer)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lean, library = self._lean, self._library
-        self._lean = self._library = None
+        lean, library = self._sockets, self._library
+        self._sockets = self._library = None
         if lean is not None:
             lean.close()
         if library is not None:
             await library.close()
 
-    async def ask(self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE) -> Response:
+    async def send(self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE) -> Response:
         """Send *request* and return its answer, whatever its status; it may come while the body still goes out.
 
         Every address is within *reach*, or `ProtocolError`; where a proxy looks the name up, that is the proxy's
@@ -100,7 +99,7 @@ class Transport:
         `InsecureConnection` for TLS that can not be trusted, `ProtocolError` for what can not be sent or is no answer,
         and exactly what the request's body raised, where that was the trouble.
         """
-        if self._lean is None:
+        if self._sockets is None:
             raise RuntimeError("the transport is not open")
         origin = origin_of(request.url)
         context = self._contexts.context(tls) if origin.scheme == "https" else None
@@ -108,16 +107,16 @@ class Transport:
         if proxy is not None and reach is not ANYWHERE:
             reach.check_host(origin.host)
         streams = isinstance(request.body, RequestBody) and request.body.length is None
-        if self._is_lean and proxy is None and not streams:
-            return await self._lean.ask(request, origin, tls, context, reach)
-        return await self._by_library().ask(request, tls=tls, context=context, proxy=proxy, reach=reach)
+        if self._use_sockets and proxy is None and not streams:
+            return await self._sockets.send(request, origin, tls, context, reach)
+        return await self._aiohttp().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
 
     @asynccontextmanager
-    async def send(
+    async def request(
         self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE
     ) -> AsyncGenerator[Response]:
         """Give the answer to *request* as a context; otherwise as `ask` does."""
-        async with released(await self.ask(request, tls=tls, reach=reach)) as response:
+        async with released(await self.send(request, tls=tls, reach=reach)) as response:
             yield response
 
     async def zone(self, url: str) -> Zone:
@@ -138,10 +137,10 @@ class Transport:
             self._proxies[origin] = proxy_for(url, self._environment)
         return self._proxies[origin]
 
-    def _by_library(self) -> _Library:
+    def _aiohttp(self) -> AnyTransport:
         if self._library is None:
             # It costs 0.2 s of CPU, and few need it.
-            from image_syncer.registry.http.aiohttp_transport import AiohttpPath  # noqa: PLC0415 - see above
+            from image_syncer.registry.http.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - see above
 
-            self._library = AiohttpPath(self.limits, self._resolver)
+            self._library = AiohttpTransport(self.limits, self._resolver)
         return self._library

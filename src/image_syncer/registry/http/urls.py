@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from image_syncer.errors import ProtocolError
-from image_syncer.registry.http.address_policy import Zone, literal, zone_of_host
+from image_syncer.registry.http.address_policy import Zone, parse_ip, zone_of_host
 
 _PORTS: Final = {"https": 443, "http": 80}
 _URL_LIMIT: Final = 16 * 1024
@@ -36,7 +36,7 @@ def origin_of(url: str) -> Origin:
     """Return the origin of the absolute *url*; `ProtocolError` where it has none that we would talk to."""
     match = _BEGINNING.match(url)
     if match is None:
-        raise ProtocolError(f"{shown(url)}: not an http or https address")
+        raise ProtocolError(f"{redacted(url)}: not an http or https address")
     return _origin(match.group())
 
 
@@ -44,15 +44,15 @@ def origin_of(url: str) -> Origin:
 def _origin(beginning: str) -> Origin:
     parts = _split(beginning)
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise ProtocolError(f"{shown(beginning)}: not an http or https address")
+        raise ProtocolError(f"{redacted(beginning)}: not an http or https address")
     if parts.username is not None or parts.password is not None:
-        raise ProtocolError(f"{shown(beginning)}: an address with credentials in it")
+        raise ProtocolError(f"{redacted(beginning)}: an address with credentials in it")
     if not (_is_ipv6(parts.hostname) if "[" in parts.netloc else _NAME.fullmatch(parts.hostname)):
-        raise ProtocolError(f"{shown(beginning)}: an address with an impossible host")
+        raise ProtocolError(f"{redacted(beginning)}: an address with an impossible host")
     try:
         port = parts.port
     except ValueError as error:
-        raise ProtocolError(f"{shown(beginning)}: an address with an impossible port") from error
+        raise ProtocolError(f"{redacted(beginning)}: an address with an impossible port") from error
     return Origin(parts.scheme, parts.hostname, _PORTS[parts.scheme] if port is None else port)
 
 
@@ -65,27 +65,27 @@ def join(base: str, location: str) -> str:
     """
     if len(location) > _URL_LIMIT or _UNUSABLE.search(location):
         raise ProtocolError(
-            f"{shown(base)}: it hands out an address with characters that no address has, or a huge one"
+            f"{redacted(base)}: it hands out an address with characters that no address has, or a huge one"
         )
     try:
         # A byte that is no UTF-8 goes back as the byte that it was: heads are read with surrogates for those.
         ascii_only = quote(location, safe="".join(map(chr, range(0x21, 0x7F))), errors="surrogateescape")
         target = urljoin(base, ascii_only).partition("#")[0]
     except ValueError as error:
-        raise ProtocolError(f"{shown(base)}: it hands out an address that can not be read") from error
+        raise ProtocolError(f"{redacted(base)}: it hands out an address that can not be read") from error
     asked, meant = origin_of(base), origin_of(target)
     if meant.host != asked.host and is_confined(meant.host) and not is_confined(asked.host):
-        raise ProtocolError(f"{shown(base)}: it leads to an address inside of our own network, {meant}")
+        raise ProtocolError(f"{redacted(base)}: it leads to an address inside of our own network, {meant}")
     if asked.scheme == "https" and meant.scheme == "http":
         if meant.host != asked.host or meant.port not in {asked.port, _PORTS["http"]}:
-            raise ProtocolError(f"{shown(base)}: it leads from https to plain http at {meant}")
+            raise ProtocolError(f"{redacted(base)}: it leads from https to plain http at {meant}")
         return f"https://{_authority(base)}{target[len('http://') + len(_authority(target)) :]}"
     return target
 
 
 def is_loopback(host: str) -> bool:
     """Whether *host* (without port; IPv6 with or without brackets) is this very machine, by its name alone."""
-    return host.lower() == "localhost" or (literal(host) is not None and zone_of_host(host) is Zone.LOOPBACK)
+    return host.lower() == "localhost" or (parse_ip(host) is not None and zone_of_host(host) is Zone.LOOPBACK)
 
 
 def is_tamper_proof(url: str) -> bool:
@@ -111,7 +111,7 @@ def has_port(name: str) -> bool:
     return ":" in name.rpartition("]")[2]
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """Return *url* for people: without query, fragment and user, which may hold secrets, and not too long."""
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
     scheme, mark, rest = bare.partition("://")
@@ -129,8 +129,8 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise ProtocolError(f"{shown(url)}: not an address") from error
+        raise ProtocolError(f"{redacted(url)}: not an address") from error
 
 
 def _is_ipv6(host: str) -> bool:
-    return ":" in host and "%" not in host and literal(host) is not None
+    return ":" in host and "%" not in host and parse_ip(host) is not None

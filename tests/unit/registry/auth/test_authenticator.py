@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import Denied, ProtocolError, RateLimited, Side, StoreError, Unauthorized, Unavailable
-from image_syncer.registry.auth.authenticator import Token, lifetime
+from image_syncer.registry.auth.authenticator import Authorization, lifetime
 from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import Transport
@@ -399,5 +399,5 @@ async def test_secrets_stay_out_of_sight(connect: Connect) -> None:
     with pytest.raises(Unauthorized) as raised:
         await ask(host, PULL)
     told = [*traceback.format_exception(raised.value), repr(host), repr(host.__dict__), repr(LOGIN)]
-    told.append(repr(replace(Token("Bearer hunter2"), fresh=True)))
+    told.append(repr(replace(Authorization("Bearer hunter2"), fresh=True)))
     assert not any(secret in "".join(told) for secret in ("hunter2", BASIC))

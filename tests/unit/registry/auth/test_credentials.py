@@ -38,7 +38,7 @@ async def login(
     home: Path, repository: Repository = APP, environment: Mapping[str, str] | None = None
 ) -> Credential | None:
     """Return the login that is found in files."""
-    return (await Keychain([], environment=environment or {}, home=home).access_for(repository)).credential
+    return (await Keychain([], environment=environment or {}, home=home).account_for(repository)).credential
 
 
 @pytest.fixture
@@ -79,23 +79,23 @@ def test_the_longest_prefix_wins(repository: str, expected: str | None) -> None:
 
 async def test_without_any_login_the_access_is_anonymous(tmp_path: Path) -> None:
     """Public registries need no entry."""
-    assert await Keychain([], environment={}, home=tmp_path).access_for(APP) == RegistryAccount("reg.example:5000")
+    assert await Keychain([], environment={}, home=tmp_path).account_for(APP) == RegistryAccount("reg.example:5000")
 
 
 async def test_the_users_own_login_comes_first(tmp_path: Path) -> None:
     """Files of other tools are not even opened then: a broken one does no harm."""
     docker_file(tmp_path, "{broken")
     own = RegistryAccount("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
-    assert await Keychain([own], environment={}, home=tmp_path).access_for(APP) is own
+    assert await Keychain([own], environment={}, home=tmp_path).account_for(APP) is own
 
 
 async def test_an_entry_that_only_says_insecure_takes_its_login_from_docker(tmp_path: Path) -> None:
     """Users of the Go tool write `insecure: true` and log in with docker."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
     own = RegistryAccount("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
-    found = await Keychain([own], environment={}, home=tmp_path).access_for(APP)
+    found = await Keychain([own], environment={}, home=tmp_path).account_for(APP)
     assert found == RegistryAccount("reg.example:5000/team", Credential("u", "p"), insecure=True, origin=str(file))
-    assert await Keychain([own], environment={}, home=tmp_path / "x").access_for(APP) == own
+    assert await Keychain([own], environment={}, home=tmp_path / "x").account_for(APP) == own
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ async def test_files_are_read_once(tmp_path: Path) -> None:
     """A run sees one state of them."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
     keychain = Keychain([], environment={}, home=tmp_path)
-    await keychain.access_for(APP)
+    await keychain.account_for(APP)
     file.unlink()
-    assert (await keychain.access_for(APP)).credential == Credential("u", "p")
+    assert (await keychain.account_for(APP)).credential == Credential("u", "p")
 
 
 @pytest.mark.parametrize(("repository", "server"), [(APP, "reg.example:5000"), (NGINX, "https://index.docker.io/v1/")])
@@ -212,7 +212,7 @@ async def test_a_helper_is_asked_for_its_registry(
     source = f'open({str(log)!r}, \'a\').write(server + chr(10)); print(\'{{"Username": "u", "Secret": "p"}}\')'
     keychain = Keychain([], environment=helper(source), home=tmp_path)
     for _ in range(2):
-        found = await keychain.access_for(repository)
+        found = await keychain.account_for(repository)
         assert found == RegistryAccount(repository.registry, Credential("u", "p"), origin="docker-credential-test")
     assert log.read_text() == f"{server}\n"
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.errors import ProtocolError
-from image_syncer.registry.http.address_policy import OWN, Zone, literal, most_public, reach_from, zone_of, zone_of_host
+from image_syncer.registry.http.address_policy import (
+    USER_NAMED,
+    Zone,
+    most_public,
+    parse_ip,
+    policy_for_redirects,
+    zone_of,
+    zone_of_host,
+)
 
 PUBLIC, PRIVATE, LOOPBACK, LINK, UNUSABLE = Zone
 
@@ -81,7 +89,7 @@ def test_every_spelling_of_an_address_lies_where_the_address_does(host: str, zon
 def test_numbers_mean_what_the_system_makes_of_them(number: int, form: str) -> None:
     """One number is a whole IPv4 address, in any base that C reads."""
     text = form.format(number)
-    assert literal(text) == ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(text)))
+    assert parse_ip(text) == ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(text)))
 
 
 @given(st.ip_addresses(v=4))
@@ -98,7 +106,7 @@ def led(zone: Zone, *, verified: bool = True, private: bool | None = None) -> li
     found: list[Zone] = []
     for address in examples:
         try:
-            reach_from(zone, verified=verified, private=private).check(address, "storage.example")
+            policy_for_redirects(zone, verified=verified, private=private).check(address, "storage.example")
         except ProtocolError:
             continue
         found.append(zone_of(ipaddress.ip_address(address)))
@@ -124,16 +132,16 @@ def test_a_public_registry_leads_inside_by_a_verified_name_or_by_leave() -> None
     assert PRIVATE not in led(PUBLIC, private=False)
     assert PRIVATE not in led(PRIVATE, private=False)
     with pytest.raises(ProtocolError, match=r"^10\.0\.0\.1: an address in a private network") as raised:
-        reach_from(PUBLIC, verified=True, private=None).check_host("10.0.0.1")
+        policy_for_redirects(PUBLIC, verified=True, private=None).check_host("10.0.0.1")
     assert "private_network: true" in (raised.value.remedy or "")
 
 
 def test_a_registry_that_the_user_names_may_be_anywhere_but_at_the_metadata() -> None:
     """A name that leads to the cloud's metadata was not meant."""
     for address in ("8.8.8.8", "10.0.0.1", "127.0.0.1", "fe80::1"):
-        OWN.check(address, "registry.example")
+        USER_NAMED.check(address, "registry.example")
     with pytest.raises(ProtocolError, match=r"registry.example \(169.254.169.254\): an address that no registry has"):
-        OWN.check("169.254.169.254", "registry.example")
+        USER_NAMED.check("169.254.169.254", "registry.example")
 
 
 def test_the_most_public_address_counts() -> None:
@@ -144,4 +152,6 @@ def test_the_most_public_address_counts() -> None:
 
 def test_one_rule_is_one_object() -> None:
     """Connections are pooled by it."""
-    assert reach_from(PUBLIC, verified=True, private=None) is reach_from(PUBLIC, verified=True, private=None)
+    assert policy_for_redirects(PUBLIC, verified=True, private=None) is policy_for_redirects(
+        PUBLIC, verified=True, private=None
+    )

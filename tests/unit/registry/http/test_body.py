@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.registry.http.body import BrokenBody, Chunked, Framing, Measured, UntilClose
+from image_syncer.registry.http.body import BrokenBody, ChunkedFraming, CloseFraming, ContentLengthFraming, Framing
 
 
 def fed(framing: Framing, content: bytes, piece: int) -> bytes:
@@ -20,7 +20,7 @@ def fed(framing: Framing, content: bytes, piece: int) -> bytes:
 def test_chunks_are_found_however_they_come(chunks: list[bytes], piece: int, trailer: bool) -> None:
     """The network cuts where it likes."""
     content = b"".join(b"%X;a=b\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
-    framing = Chunked()
+    framing = ChunkedFraming()
     found = fed(framing, content + b"0\r\n" + (b"X-A: b\r\n" if trailer else b"") + b"\r\n", piece)
     assert (found, framing.has_ended, framing.is_clean) == (b"".join(chunks), True, True)
 
@@ -29,7 +29,7 @@ def test_chunks_are_found_however_they_come(chunks: list[bytes], piece: int, tra
 def test_no_bytes_lead_out_of_the_tree(noise: bytes, piece: int) -> None:
     """What are no chunks is a broken body, and nothing worse."""
     try:
-        fed(Chunked(), noise, piece)
+        fed(ChunkedFraming(), noise, piece)
     except BrokenBody:
         return
 
@@ -53,10 +53,10 @@ def test_no_bytes_lead_out_of_the_tree(noise: bytes, piece: int) -> None:
 def test_chunk_lines_are_bounded_and_exact(content: bytes) -> None:
     """A size is a few hexadecimal digits, and lines end as lines end."""
     with pytest.raises(BrokenBody):
-        fed(Chunked(), content, 1000)
+        fed(ChunkedFraming(), content, 1000)
 
 
-@pytest.mark.parametrize("framing", [Measured(5), Chunked()], ids=["measured", "chunked"])
+@pytest.mark.parametrize("framing", [ContentLengthFraming(5), ChunkedFraming()], ids=["measured", "chunked"])
 def test_a_body_that_ends_early_is_broken(framing: Framing) -> None:
     """Half a body is never a whole one."""
     framing.feed(memoryview(b"2\r\n"))
@@ -66,7 +66,7 @@ def test_a_body_that_ends_early_is_broken(framing: Framing) -> None:
 
 def test_a_body_may_end_with_its_connection() -> None:
     """Old servers announce nothing; such a connection serves nobody again."""
-    framing = UntilClose()
+    framing = CloseFraming()
     assert fed(framing, b"content", 3) == b"content"
     framing.close()
     assert (framing.has_ended, framing.is_clean) == (True, False)
@@ -74,13 +74,13 @@ def test_a_body_may_end_with_its_connection() -> None:
 
 def test_more_than_was_announced_is_noticed() -> None:
     """The connection is not clean any more."""
-    framing = Measured(3)
+    framing = ContentLengthFraming(3)
     assert fed(framing, b"abcd", 10) == b"abc"
     assert (framing.has_ended, framing.is_clean) == (True, False)
 
 
 def test_no_more_is_received_than_is_left() -> None:
     """The next answer's bytes stay where they are."""
-    framing = Measured(10)
+    framing = ContentLengthFraming(10)
     framing.feed(memoryview(b"abcd"))
     assert (framing.wanted(100), framing.wanted(2)) == (6, 2)

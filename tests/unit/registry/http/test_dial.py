@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from image_syncer.errors import ProtocolError, Unavailable, UnknownHost
-from image_syncer.registry.http.address_policy import ANYWHERE, Zone, reach_from
-from image_syncer.registry.http.dial import Dialer
-from image_syncer.registry.http.resolve import Resolver
+from image_syncer.registry.http.address_policy import ANYWHERE, Zone, policy_for_redirects
+from image_syncer.registry.http.dial import Dialer, Resolver
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Request, Transport
 from image_syncer.registry.http.urls import Origin
@@ -102,11 +101,11 @@ async def test_an_address_is_judged_after_its_name_was_looked_up(
         connections.append(1)
 
     url = f"http://storage.example:{await listen(talk)}/"
-    reach = reach_from(Zone.PUBLIC, verified=False, private=None)
+    reach = policy_for_redirects(Zone.PUBLIC, verified=False, private=None)
     async with Transport(QUICK, {}, certificates=(), lean=lean) as transport:
         for method in ("GET", "HEAD"):
             with pytest.raises(ProtocolError, match=r"storage.example \(127\.0\.0\.1\): an address of this machine"):
-                async with transport.send(Request(method, url), tls=VERIFY, reach=reach):
+                async with transport.request(Request(method, url), tls=VERIFY, reach=reach):
                     pass
     assert not connections
 
@@ -123,10 +122,12 @@ async def test_an_open_connection_is_not_lent_to_whom_may_not_go_there(
 
     request = Request("GET", f"http://registry.example:{await listen(talk)}/")
     async with Transport(QUICK, {}, certificates=()) as transport:
-        async with transport.send(request, tls=VERIFY) as response:
+        async with transport.request(request, tls=VERIFY) as response:
             assert await response.read(10) == b""
         with pytest.raises(ProtocolError, match="an address of this machine"):
-            async with transport.send(request, tls=VERIFY, reach=reach_from(Zone.PRIVATE, verified=True, private=True)):
+            async with transport.request(
+                request, tls=VERIFY, reach=policy_for_redirects(Zone.PRIVATE, verified=True, private=True)
+            ):
                 pass
 
 
@@ -143,12 +144,12 @@ async def test_a_name_lies_where_its_most_public_address_does(monkeypatch: pytes
 async def test_who_is_reached_through_a_proxy_is_judged_by_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy looks the name up; digits need no looking up."""
     asked = resolving(monkeypatch, "10.0.0.1")
-    reach = reach_from(Zone.PUBLIC, verified=True, private=None)
+    reach = policy_for_redirects(Zone.PUBLIC, verified=True, private=None)
     async with Transport(QUICK, {"HTTPS_PROXY": "http://127.0.0.1:9"}, certificates=()) as transport:
         assert await transport.zone("https://registry.example/") is Zone.PUBLIC
         for host in ("169.254.169.254", "2130706434", "10.0.0.1", "[::ffff:10.0.0.1]", "x.localhost"):
             with pytest.raises(ProtocolError, match="where this registry may not lead us"):
-                async with transport.send(Request("GET", f"https://{host}/"), tls=VERIFY, reach=reach):
+                async with transport.request(Request("GET", f"https://{host}/"), tls=VERIFY, reach=reach):
                     pass
     assert not asked
 
@@ -158,5 +159,5 @@ async def test_a_handshake_has_its_bound(listen: Serve, method: str) -> None:
     """A server that takes a connection and does not speak TLS is not available."""
     async with Transport(QUICK, {}, certificates=()) as transport, asyncio.timeout(5):
         with pytest.raises(Unavailable, match="no connection within 1 s"):
-            async with transport.send(Request(method, f"https://127.0.0.1:{await listen(hold)}/"), tls=VERIFY):
+            async with transport.request(Request(method, f"https://127.0.0.1:{await listen(hold)}/"), tls=VERIFY):
                 pass

@@ -24,7 +24,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 async def ask(transport: Transport, request: Request) -> tuple[int, bytes]:
     """Send and read everything."""
-    async with transport.send(request, tls=VERIFY) as response:
+    async with transport.request(request, tls=VERIFY) as response:
         return response.status, await response.read(10_000_000)
 
 
@@ -248,7 +248,7 @@ async def test_chunks_are_views_of_one_buffer(
     content = bytes(range(256)) * 8192
     url = await answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
     received, kinds = bytearray(), set[type[object]]()
-    async with (await open_transport()).send(Request("GET", url), tls=VERIFY) as response:
+    async with (await open_transport()).request(Request("GET", url), tls=VERIFY) as response:
         async for chunk in response.chunks():
             received += chunk
             kinds.add(type(chunk))

@@ -23,7 +23,7 @@ def test_a_head_is_cut_off_and_the_rest_stays() -> None:
     received = bytearray(OK + b"Content-Length: 4\r\nX-A:\t b \r\n\r\nbody")
     head = take_head(received)
     assert head is not None
-    assert (head.status, head.length, head.chunked, head.lasting) == (200, 4, False, True)
+    assert (head.status, head.length, head.chunked, head.keep_alive) == (200, 4, False, True)
     assert (head.headers.get("x-a"), bytes(received)) == ("b", b"body")
 
 
@@ -110,7 +110,7 @@ def test_a_head_without_end_is_bounded() -> None:
 )
 def test_a_server_says_whether_its_connection_lasts(status: bytes, fields: bytes, lasting: bool) -> None:
     """And an old one never means it."""
-    assert parsed(fields, status).lasting is lasting
+    assert parsed(fields, status).keep_alive is lasting
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""HEADs to one origin, several in flight on each connection."""
+"""Pipelined HEAD requests."""
 
 import asyncio
 import re
@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from image_syncer.errors import Unavailable
+from image_syncer.registry.http.head_pipeline import FAR_SECONDS, choose_connection
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import ConnectionRefused, Request, Transport
 from image_syncer.registry.settings import Limits
@@ -16,35 +17,36 @@ Open = Callable[..., Awaitable[Transport]]
 
 VERIFY = TlsPolicy("127.0.0.1")
 IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
+NEAR, FAR = FAR_SECONDS / 2, FAR_SECONDS * 2
 
 
 async def head(transport: Transport, url: str) -> str | None:
-    """Return what the server says that it was asked."""
-    async with transport.send(Request("HEAD", url), tls=VERIFY) as response:
+    """Return the path that the server echoes."""
+    async with transport.request(Request("HEAD", url), tls=VERIFY) as response:
         assert await response.read(0) == b""
-        return response.headers.get("X-Asked")
+        return response.headers.get("X-Path")
 
 
 async def heads(transport: Transport, url: str, count: int) -> list[str | None]:
-    """Ask for `/0`, `/1` and so on at once, and return what is answered."""
+    """Request `/0`, `/1` and so on at once; return the paths that the server echoes."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(head(transport, f"{url}/{number}")) for number in range(count)]
     return [task.result() for task in tasks]
 
 
 def expected(count: int) -> list[str]:
-    """Return the right answers."""
+    """Return the paths of `heads` in the right order."""
     return [f"/{number}" for number in range(count)]
 
 
 def reply(request: bytes, *fields: bytes) -> bytes:
-    """Return the answer to *request*, with *fields*."""
-    lines = [b"HTTP/1.1 200 OK", b"X-Asked: " + request.split()[1], b"Content-Length: 99", *fields]
+    """Return the response to *request*, with *fields*."""
+    lines = [b"HTTP/1.1 200 OK", b"X-Path: " + request.split()[1], b"Content-Length: 99", *fields]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class Server:
-    """Answers HEADs in order; *depths* are the numbers of requests that came together, one list per connection."""
+    """Responds to HEADs in order; *depths* counts the requests that arrived together, one list per connection."""
 
     def __init__(self, last: int = 10**9, parting: bytes = b"", pause: float = 0.005) -> None:
         self.depths: list[list[int]] = []
@@ -53,24 +55,24 @@ class Server:
         self._pause = pause
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Talk on one connection; after *last* answers on it comes the *parting*, and its end."""
+        """Serve one connection; after *last* responses send *parting* and close it."""
         depths: list[int] = []
         self.depths.append(depths)
-        answered = 0
+        responses = 0
         async for requests in _batches(reader):
             depths.append(len(requests))
             await asyncio.sleep(self._pause)
             for request in requests:
                 writer.write(reply(request))
-                answered += 1
-                if answered == self._last:
+                responses += 1
+                if responses == self._last:
                     writer.write(self._parting)
-                    depths.extend(await _left_behind(reader))
+                    depths.extend(await _unread(reader))
                     return
 
 
-async def _left_behind(reader: asyncio.StreamReader) -> list[int]:
-    """Return how many requests still come, which nobody will answer."""
+async def _unread(reader: asyncio.StreamReader) -> list[int]:
+    """Return the number of further requests, which stay without a response."""
     try:
         async with asyncio.timeout(0.02):
             found = (await reader.read(65536)).count(b"\r\n\r\n")
@@ -86,8 +88,8 @@ async def _batches(reader: asyncio.StreamReader) -> AsyncGenerator[list[bytes]]:
         yield requests
 
 
-async def test_many_heads_take_few_connections_and_keep_their_order(listen: Serve, open_transport: Open) -> None:
-    """Each gets its own answer, whatever is in flight."""
+async def test_many_heads_share_few_connections_in_order(listen: Serve, open_transport: Open) -> None:
+    """Each request gets its own response, whatever is in flight."""
     server = Server()
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
     assert await heads(transport, url, 60) == expected(60)
@@ -95,8 +97,8 @@ async def test_many_heads_take_few_connections_and_keep_their_order(listen: Serv
     assert max(max(depths) for depths in server.depths) > 4
 
 
-async def test_one_after_the_other_takes_one_connection(listen: Serve, open_transport: Open) -> None:
-    """And that may be the one that another request has left."""
+async def test_sequential_heads_use_one_connection(listen: Serve, open_transport: Open) -> None:
+    """It may be one that another kind of request used before."""
     server = Server()
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
     assert [await head(transport, f"{url}/{number}") for number in range(5)] == expected(5)
@@ -104,10 +106,10 @@ async def test_one_after_the_other_takes_one_connection(listen: Serve, open_tran
 
 
 @pytest.mark.parametrize("parting", [b"", b"no head at all\r\n\r\n"])
-async def test_an_origin_that_can_not_be_pipelined_is_asked_one_by_one(
+async def test_an_origin_without_pipelining_gets_one_request_at_a_time(
     listen: Serve, open_transport: Open, parting: bytes
 ) -> None:
-    """A bad proxy before a registry costs one more request, and no wrong answer."""
+    """A broken proxy costs one more request, and never gives a wrong response."""
     server = Server(last=1, parting=parting)
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
     assert await heads(transport, url, 30) == expected(30)
@@ -116,10 +118,10 @@ async def test_an_origin_that_can_not_be_pipelined_is_asked_one_by_one(
     assert server.depths[opened:] == [[1]] * 10
 
 
-async def test_a_server_that_ends_its_connections_now_and_then_is_no_bad_proxy(
+async def test_a_server_that_closes_connections_after_many_requests_is_still_pipelined(
     listen: Serve, open_transport: Open
 ) -> None:
-    """Many end one after a hundred or a thousand requests; what was in flight is asked again."""
+    """Many servers close after a hundred or a thousand requests; requests in flight are sent again."""
     server = Server(last=100)
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
     for _ in range(10):
@@ -127,8 +129,8 @@ async def test_a_server_that_ends_its_connections_now_and_then_is_no_bad_proxy(
     assert max(max(depths, default=0) for depths in server.depths[8:]) > 1
 
 
-async def test_who_gives_up_disturbs_nobody(listen: Serve, open_transport: Open) -> None:
-    """An answer that nobody waits for any more is thrown away, and only that."""
+async def test_a_cancelled_request_leaves_the_others_alone(listen: Serve, open_transport: Open) -> None:
+    """Only the response of the cancelled request is dropped."""
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(Server(pause=0.2))}"
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(head(transport, f"{url}/{number}")) for number in range(20)]
@@ -138,8 +140,10 @@ async def test_who_gives_up_disturbs_nobody(listen: Serve, open_transport: Open)
     assert [task.result() for task in tasks[1::2]] == expected(20)[1::2]
 
 
-async def test_who_gives_up_while_it_connects_disturbs_nobody(listen: Serve, open_transport: Open) -> None:
-    """Somebody else opens the connection then."""
+async def test_a_request_cancelled_while_connecting_leaves_the_others_alone(
+    listen: Serve, open_transport: Open
+) -> None:
+    """Another waiting request opens the connection."""
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(Server())}"
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(head(transport, f"{url}/{number}")) for number in range(20)]
@@ -149,44 +153,42 @@ async def test_who_gives_up_while_it_connects_disturbs_nobody(listen: Serve, ope
     assert [task.result() for task in tasks[4:]] == expected(20)[4:]
 
 
-async def test_a_silent_server_is_not_waited_for(listen: Serve, open_transport: Open) -> None:
-    """Every HEAD in flight has the same patience as a request of its own."""
+async def test_a_silent_server_times_out(listen: Serve, open_transport: Open) -> None:
+    """A pipelined HEAD has the same time limits as any other request."""
 
-    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    transport, url = await open_transport(IMPATIENT), f"http://127.0.0.1:{await listen(talk)}"
+    transport, url = await open_transport(IMPATIENT), f"http://127.0.0.1:{await listen(serve)}"
     async with asyncio.timeout(5):
         results = await asyncio.gather(*(head(transport, f"{url}/{n}") for n in range(10)), return_exceptions=True)
     assert {type(result) for result in results} == {Unavailable}
     assert all(re.search("nothing was sent or received for 0.3 s", str(result)) for result in results)
 
 
-async def test_a_server_that_reads_one_request_at_a_time_gets_the_others_again(
-    listen: Serve, open_transport: Open
-) -> None:
-    """Some drop what came behind a request: those that have not waited too long yet are asked again."""
+async def test_requests_that_the_server_dropped_are_sent_again(listen: Serve, open_transport: Open) -> None:
+    """Some servers drop the bytes behind a request; requests within their time limit are sent again."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for requests in _batches(reader):
             await asyncio.sleep(0.1)
             writer.write(reply(requests[0]))
 
-    transport, url = await open_transport(IMPATIENT), f"http://127.0.0.1:{await listen(talk)}"
+    transport, url = await open_transport(IMPATIENT), f"http://127.0.0.1:{await listen(serve)}"
     results = await asyncio.gather(*(head(transport, f"{url}/{n}") for n in range(8)), return_exceptions=True)
     assert sum(isinstance(result, Unavailable) for result in results) <= 4
     assert await heads(transport, url, 8) == expected(8)
 
 
-async def test_nobody_listens(open_transport: Open, unused_tcp_port: int) -> None:
-    """Everybody who waits for the connection is told why there is none."""
+async def test_a_refused_connection_fails_all_requests(open_transport: Open, unused_tcp_port: int) -> None:
+    """Every request that waits for the connection gets the reason."""
     transport, url = await open_transport(), f"http://127.0.0.1:{unused_tcp_port}"
     results = await asyncio.gather(*(head(transport, f"{url}/{n}") for n in range(10)), return_exceptions=True)
     assert {type(result) for result in results} == {ConnectionRefused}
 
 
 async def test_distant_origins_get_more_connections(listen: Serve, open_transport: Open) -> None:
-    """Depth waits for the answers before it; connections do not."""
+    """A request in a queue waits for the responses before it; one on its own connection does not."""
     server = Server(pause=0.05)
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
     assert await head(transport, f"{url}/0") == "/0"
@@ -195,23 +197,49 @@ async def test_distant_origins_get_more_connections(listen: Serve, open_transpor
     assert max(max(depths) for depths in server.depths) <= 4
 
 
-async def test_nothing_stays_open(listen: Serve, open_transport: Open) -> None:
-    """A transport that ends closes what it kept."""
+async def test_closing_the_transport_closes_its_connections(listen: Serve, open_transport: Open) -> None:
+    """Idle ones as well as pipelined ones."""
     ended: asyncio.Queue[None] = asyncio.Queue()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while request := await reader.read(65536):
             writer.write(reply(request) if request.startswith(b"HEAD") else b"HTTP/1.1 204 No\r\n\r\n")
         ended.put_nowait(None)
 
-    url = f"http://127.0.0.1:{await listen(talk)}/"
+    url = f"http://127.0.0.1:{await listen(serve)}/"
     async with Transport(IMPATIENT, {}, certificates=()) as transport:
         await head(transport, url)
         for _ in range(2):
-            async with transport.send(Request("GET", url), tls=VERIFY) as response:
+            async with transport.request(Request("GET", url), tls=VERIFY) as response:
                 assert response.status == 204
         assert ended.empty()
     async with asyncio.timeout(2):
         for _ in range(2):
             await ended.get()
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize(
+    ("pending", "round_trip", "expected"),
+    [
+        ([], None, 0),  # The first connection is opened,
+        ([0], None, 0),  # and used again while it is idle.
+        ([1], None, 1),  # Then up to four are opened,
+        ([5, 0, 2], NEAR, 1),
+        ([2, 1, 3], NEAR, 3),
+        ([3, 2, 2, 4], NEAR, 1),  # then the one with the fewest requests is used,
+        ([16, 16, 16, 16], NEAR, None),  # until all are full.
+        ([3, 2, 2, 4], FAR, 4),  # Far origins get more connections
+        ([4] * 16, FAR, None),  # with fewer requests on each.
+        ([*([4] * 15), 3], FAR, 15),
+        ([None, 2, 2, 4], NEAR, 4),  # So do origins with a blocked connection,
+        ([None] * 15, NEAR, 15),
+        ([None] * 16, NEAR, None),  # up to the same number.
+        ([None, *([3] * 15)], NEAR, 1),
+    ],
+)
+def test_an_idle_connection_comes_before_a_new_and_a_busy_one(
+    pending: list[int | None], round_trip: float | None, expected: int | None
+) -> None:
+    """Far origins get more connections with fewer requests on each."""
+    assert choose_connection(pending, round_trip) == expected

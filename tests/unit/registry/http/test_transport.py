@@ -36,7 +36,7 @@ IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
 
 async def ask(transport: Transport, request: Request, tls: TlsPolicy = VERIFY) -> tuple[int, Headers, bytes]:
     """Send and read everything."""
-    async with transport.send(request, tls=tls) as response:
+    async with transport.request(request, tls=tls) as response:
         return response.status, response.headers, await response.read(64 * 1024 * 1024)
 
 
@@ -140,7 +140,7 @@ async def test_a_large_answer_is_not_read_whole(serve: Serve, open_transport: Op
 
     url, transport = f"http://127.0.0.1:{await serve(handler)}", await open_transport()
     for path in ("/announced", "/chunked"):
-        async with transport.send(Request("GET", url + path), tls=VERIFY) as response:
+        async with transport.request(Request("GET", url + path), tls=VERIFY) as response:
             with pytest.raises(TooLarge, match="1000 bytes"):
                 await response.read(1000)
 
@@ -151,7 +151,7 @@ async def test_head_has_no_body_whatever_its_length(serve: Serve, open_transport
     async def handler(_: web.BaseRequest) -> web.Response:
         return web.Response(headers={"Content-Length": "5000"})
 
-    async with (await open_transport()).send(
+    async with (await open_transport()).request(
         Request("HEAD", f"http://127.0.0.1:{await serve(handler)}/"), tls=VERIFY
     ) as response:
         assert await response.read(10) == b""
@@ -169,7 +169,7 @@ async def test_connections_are_reused_over_unread_answers(listen: Serve, open_tr
 
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(talk)}/"
     for _ in range(3):
-        async with transport.send(Request("GET", url), tls=VERIFY) as response:
+        async with transport.request(Request("GET", url), tls=VERIFY) as response:
             assert response.status == 401
     assert len(connections) == 1
 
@@ -222,7 +222,7 @@ async def test_nothing_secret_is_told(listen: Serve, open_transport: Open) -> No
     told: list[str] = []
 
     async def ask_and_tell(request: Request) -> None:
-        async with transport.send(request, tls=VERIFY) as response:
+        async with transport.request(request, tls=VERIFY) as response:
             told.extend((repr(response), repr(response.headers)))
             await response.read(100)
 

@@ -11,7 +11,7 @@ from image_syncer.registry.http.urls import (
     is_tamper_proof,
     join,
     origin_of,
-    shown,
+    redacted,
 )
 
 BASE = "https://registry.example/v2/a/blobs/uploads/?from=x"
@@ -96,9 +96,9 @@ def test_an_origin_is_written_as_people_write_it() -> None:
 
 def test_a_url_is_shown_without_secrets() -> None:
     """Queries hold signatures, and users have passwords."""
-    assert shown("https://u:p@a.example/x?sig=1#y") == "https://a.example/x"
-    assert shown("/v2/a?_state=1") == "/v2/a"
-    assert shown("https://a.example/\x1b[31m") == "https://a.example/?[31m"
+    assert redacted("https://u:p@a.example/x?sig=1#y") == "https://a.example/x"
+    assert redacted("/v2/a?_state=1") == "/v2/a"
+    assert redacted("https://a.example/\x1b[31m") == "https://a.example/?[31m"
 
 
 def test_names_are_taken_apart() -> None:
