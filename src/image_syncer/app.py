@@ -126,9 +126,9 @@ class Syncer:
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return what *rules* lead to now, without changing anything."""
         reader = ManifestReader(self._registries)
-        planner = Planner(self._registries, reader, width=self._width, history=self._memories.history)
+        planner = Planner(self._registries, reader, width=self._width, history=self._memories.digests)
         plan = await planner.plan(rules, force=force)
-        return replace(plan, warnings=(*plan.warnings, *await self._memories.settle()))
+        return replace(plan, warnings=(*plan.warnings, *await self._memories.flush()))
 
     async def sync(
         self,
@@ -241,7 +241,7 @@ class Syncer:
 
         try:
             async with background(hurry()), limit:
-                return await self._memories.settle()
+                return await self._memories.flush()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -250,7 +250,7 @@ class Syncer:
     def _copier(self, reader: ManifestReader, observer: Observer) -> Copier:
         transfers = self._options.limits.transfers
         return Copier(
-            self._registries, reader, observer=observer, knowledge=self._memories.knowledge, transfers=transfers
+            self._registries, reader, observer=observer, knowledge=self._memories.blob_locations, transfers=transfers
         )
 
     async def _run(
@@ -262,7 +262,7 @@ class Syncer:
     ) -> RunResult:
         observer = observer or Silent()
         reader = ManifestReader(self._registries)
-        planner = Planner(self._registries, reader, width=options.width, history=self._memories.history)
+        planner = Planner(self._registries, reader, width=options.width, history=self._memories.digests)
         copier = copier or self._copier(reader, observer)
         run = Run(planner, copier, observer, options=options, clock=time.monotonic)
         started_at = datetime.now(UTC)

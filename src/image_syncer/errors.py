@@ -178,10 +178,10 @@ class Interrupted(StoreError):
 
 
 class Postponed(StoreError):
-    """Later it may work; *retry_after* is the server's wish in seconds, None when it names none.
+    """A later attempt may succeed; *retry_after* is the delay in seconds that the server asks for, None without one.
 
-    *held*: the registry as a whole is waited for. Who tries again may do so at once, and is held back at the registry's
-    door until that is worth it.
+    *limiter_holds*: the host's limiter holds back further requests, so a caller may retry at once: the limiter makes
+    the retry wait until it is worthwhile.
     """
 
     retryable = True
@@ -191,14 +191,14 @@ class Postponed(StoreError):
         message: str,
         *,
         retry_after: float | None = None,
-        held: bool = False,
+        limiter_holds: bool = False,
         status: int | None = None,
         code: str | None = None,
         remedy: str | None = None,
     ) -> None:
         super().__init__(message, status=status, code=code, remedy=remedy)
         self.retry_after = retry_after
-        self.held = held
+        self.limiter_holds = limiter_holds
 
 
 class RateLimited(Postponed):
@@ -237,11 +237,11 @@ class CopyFailed(ImageSyncerError):
         self.step = step
 
     @property
-    def permanent(self) -> bool:
+    def is_permanent(self) -> bool:
         """True where trying again cannot help."""
         return not self.cause.retryable
 
     @property
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
         """True where nothing failed: we were told to stop."""
         return isinstance(self.cause, Interrupted)

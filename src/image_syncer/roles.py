@@ -46,7 +46,7 @@ class Source(Protocol):
         """Yield every tag in the store's order, one page at a time; `NotFound` where the repository is not there."""
         ...
 
-    def listed(self) -> Mapping[str, Digest]:
+    def listed_digests(self) -> Mapping[str, Digest]:
         """Return what the listing of `tags` has said that tags name, empty where it says nothing.
 
         It may be a little old, so it is good for finding that nothing has changed, and for nothing else.
@@ -115,17 +115,17 @@ class BlobLocations(Protocol):
         """Return a repository of *registry* for each of *blobs* that is known there; others are left out."""
         ...
 
-    def placed(self, repository: Repository, blob: Descriptor) -> None:
+    def record(self, repository: Repository, blob: Descriptor) -> None:
         """Note that *repository* holds *blob*: it was pushed, mounted or found there."""
         ...
 
-    def lost(self, repository: Repository, digest: Digest) -> None:
+    def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* does not hold *digest* after all."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class ConfirmedCopy:
     """That *target* named *target_digest* a moment ago, which is what *source_digest* makes under *platforms*.
 
     *written*: because we put it there, not because we found it so.
@@ -143,22 +143,22 @@ class Confirmed:
 class DigestCache(Protocol):
     """What earlier runs found and wrote. Like `Knowledge` it may be wrong or empty, and no method raises."""
 
-    async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
+    async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
         """Return the digest of what *platforms* leave of the index or image *source*; None where it is not known."""
         ...
 
-    def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
         """Note that *platforms* leave *trimmed* of *source*."""
         ...
 
-    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return what the tags and digests of the target *repository* named when we last looked or wrote.
 
         Only what was confirmed within the last *seconds*.
         """
         ...
 
-    def confirm(self, copies: Sequence[Confirmed]) -> None:
+    def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
         """Note what *copies* say, as of now."""
         ...
 
@@ -174,7 +174,7 @@ class UploadCheckpoint:
 class UploadJournal(Protocol):
     """Uploads that did not end. Like `Knowledge` it may be wrong or empty, and no method raises."""
 
-    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
+    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of the blob *digest* to *repository* has come."""
         ...
 

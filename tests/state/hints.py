@@ -32,9 +32,9 @@ async def _note(place: str, name: str, rounds: int) -> None:
     """Note a blob of our own and one that others note too, write both, and do it again."""
     async with for_run(shelf(place)) as memories:
         for number in range(rounds):
-            memories.knowledge.placed(HERE, blob(f"{name}-{number}"))
-            memories.knowledge.placed(Repository("target.test", name), blob(f"all-{number % 10}"))
-            if warnings := await memories.settle():
+            memories.blob_locations.record(HERE, blob(f"{name}-{number}"))
+            memories.blob_locations.record(Repository("target.test", name), blob(f"all-{number % 10}"))
+            if warnings := await memories.flush():
                 sys.exit("\n".join(warnings))
 
 

@@ -8,7 +8,7 @@ import pytest
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 from state.hints import HERE, blob, digest, shelf
 from support.postgres import Postgres
 
@@ -18,9 +18,9 @@ ARM, AMD = PlatformFilter.parse([], ["arm64"]), PlatformFilter.parse([], ["amd64
 SOURCE = Repository("source.test", "app")
 
 
-def confirmed(tag: str, content: str, *, rule: str = "app", written: bool = False) -> Confirmed:
+def confirmed(tag: str, content: str, *, rule: str = "app", written: bool = False) -> ConfirmedCopy:
     """Return that *tag* named *content*."""
-    return Confirmed(rule, SOURCE.tag(tag), digest(content), AMD, HERE.tag(tag), digest(content), written)
+    return ConfirmedCopy(rule, SOURCE.tag(tag), digest(content), AMD, HERE.tag(tag), digest(content), written)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -66,63 +66,63 @@ async def runs(place: str) -> AsyncGenerator[Runs]:
 async def test_what_one_run_placed_the_next_one_finds(runs: Runs) -> None:
     """By registry and digest; what is not known is left out."""
     first = await runs.next()
-    first.knowledge.placed(HERE, blob("a"))
-    first.knowledge.placed(ELSEWHERE, blob("a"))
-    assert await first.knowledge.holders("target.test", [digest("a"), digest("b")]) == {digest("a"): HERE}
+    first.blob_locations.record(HERE, blob("a"))
+    first.blob_locations.record(ELSEWHERE, blob("a"))
+    assert await first.blob_locations.holders("target.test", [digest("a"), digest("b")]) == {digest("a"): HERE}
     second = await runs.next()
-    assert await second.knowledge.holders("target.test", [digest("a"), digest("b")]) == {digest("a"): HERE}
-    assert await second.knowledge.holders("elsewhere.test:5000", [digest("a")]) == {digest("a"): ELSEWHERE}
-    assert await second.knowledge.holders("unknown.test", [digest("a")]) == {}
-    assert await second.settle() == ()
+    assert await second.blob_locations.holders("target.test", [digest("a"), digest("b")]) == {digest("a"): HERE}
+    assert await second.blob_locations.holders("elsewhere.test:5000", [digest("a")]) == {digest("a"): ELSEWHERE}
+    assert await second.blob_locations.holders("unknown.test", [digest("a")]) == {}
+    assert await second.flush() == ()
 
 
 async def test_the_last_place_of_a_blob_is_the_one_that_is_named(runs: Runs) -> None:
     """The latest is the likeliest to hold it yet."""
     first = await runs.next()
-    first.knowledge.placed(HERE, blob("a"))
+    first.blob_locations.record(HERE, blob("a"))
     second = await runs.next()
-    second.knowledge.placed(THERE, blob("a"))
+    second.blob_locations.record(THERE, blob("a"))
     third = await runs.next()
-    assert await third.knowledge.holders("target.test", [digest("a")]) == {digest("a"): THERE}
+    assert await third.blob_locations.holders("target.test", [digest("a")]) == {digest("a"): THERE}
 
 
 async def test_what_is_lost_is_not_named_again(runs: Runs) -> None:
     """Neither in this run, before and after it is written, nor in the next."""
     first = await runs.next()
-    first.knowledge.placed(HERE, blob("a"))
-    first.knowledge.placed(HERE, blob("b"))
+    first.blob_locations.record(HERE, blob("a"))
+    first.blob_locations.record(HERE, blob("b"))
     second = await runs.next()
-    second.knowledge.lost(HERE, digest("a"))
-    second.knowledge.lost(THERE, digest("b"))  # It was never said to be there.
-    assert await second.knowledge.holders("target.test", [digest("a"), digest("b")]) == {digest("b"): HERE}
+    second.blob_locations.forget(HERE, digest("a"))
+    second.blob_locations.forget(THERE, digest("b"))  # It was never said to be there.
+    assert await second.blob_locations.holders("target.test", [digest("a"), digest("b")]) == {digest("b"): HERE}
     third = await runs.next()
-    assert await third.knowledge.holders("target.test", [digest("a"), digest("b")]) == {digest("b"): HERE}
-    third.knowledge.placed(THERE, blob("a"))
-    assert await third.knowledge.holders("target.test", [digest("a")]) == {digest("a"): THERE}
+    assert await third.blob_locations.holders("target.test", [digest("a"), digest("b")]) == {digest("b"): HERE}
+    third.blob_locations.record(THERE, blob("a"))
+    assert await third.blob_locations.holders("target.test", [digest("a")]) == {digest("a"): THERE}
 
 
 async def test_a_thousand_blobs_are_asked_for_at_once(runs: Runs) -> None:
     """More than one statement takes."""
     first = await runs.next()
     for number in range(1200):
-        first.knowledge.placed(HERE, blob(str(number)))
+        first.blob_locations.record(HERE, blob(str(number)))
     second = await runs.next()
     asked = [digest(str(number)) for number in range(1201)]
-    assert len(await second.knowledge.holders("target.test", asked)) == 1200
+    assert len(await second.blob_locations.holders("target.test", asked)) == 1200
 
 
 async def test_what_a_filter_leaves_is_known_by_source_and_filter(runs: Runs) -> None:
     """Another filter on the same index leaves something else."""
     first = await runs.next()
-    first.history.note_trimmed(digest("index"), ARM, digest("arm"))
-    first.history.note_trimmed(digest("index"), AMD, digest("wrong"))
-    first.history.note_trimmed(digest("index"), AMD, digest("amd"))
+    first.digests.record_filtered(digest("index"), ARM, digest("arm"))
+    first.digests.record_filtered(digest("index"), AMD, digest("wrong"))
+    first.digests.record_filtered(digest("index"), AMD, digest("amd"))
     second = await runs.next()
-    assert await second.history.trimmed(digest("index"), ARM) == digest("arm")
-    assert await second.history.trimmed(digest("index"), AMD) == digest("amd")
-    assert await second.history.trimmed(digest("other"), AMD) is None
-    second.history.note_trimmed(digest("other"), AMD, digest("found"))
-    assert await second.history.trimmed(digest("other"), AMD) == digest("found")
+    assert await second.digests.filtered_digest(digest("index"), ARM) == digest("arm")
+    assert await second.digests.filtered_digest(digest("index"), AMD) == digest("amd")
+    assert await second.digests.filtered_digest(digest("other"), AMD) is None
+    second.digests.record_filtered(digest("other"), AMD, digest("found"))
+    assert await second.digests.filtered_digest(digest("other"), AMD) == digest("found")
 
 
 async def test_a_long_filter_is_not_taken_for_another(runs: Runs) -> None:
@@ -130,31 +130,31 @@ async def test_a_long_filter_is_not_taken_for_another(runs: Runs) -> None:
     names = [f"os{number}" for number in range(200)]
     one, other = PlatformFilter.parse([*names, "a"]), PlatformFilter.parse([*names, "b"])
     first = await runs.next()
-    first.history.note_trimmed(digest("index"), one, digest("one"))
+    first.digests.record_filtered(digest("index"), one, digest("one"))
     second = await runs.next()
-    assert await second.history.trimmed(digest("index"), one) == digest("one")
-    assert await second.history.trimmed(digest("index"), other) is None
+    assert await second.digests.filtered_digest(digest("index"), one) == digest("one")
+    assert await second.digests.filtered_digest(digest("index"), other) is None
 
 
 async def test_what_targets_named_is_known_by_repository(runs: Runs) -> None:
     """The latest word counts, whichever rule it came from."""
     first = await runs.next()
-    first.history.confirm([confirmed("1", "a"), confirmed("2", "b", written=True)])
+    first.digests.record_copies([confirmed("1", "a"), confirmed("2", "b", written=True)])
     second = await runs.next()
-    second.history.confirm([confirmed("1", "c", rule="other")])
+    second.digests.record_copies([confirmed("1", "c", rule="other")])
     third = await runs.next()
-    assert await third.history.confirmed(HERE, 60) == {"1": digest("c"), "2": digest("b")}
-    assert await third.history.confirmed(HERE, -3600) == {}
-    assert await third.history.confirmed(THERE, 60) == {}
-    third.history.confirm([confirmed("2", "d")])
-    assert (await third.history.confirmed(HERE, 60))["2"] == digest("d")
+    assert await third.digests.target_digests(HERE, 60) == {"1": digest("c"), "2": digest("b")}
+    assert await third.digests.target_digests(HERE, -3600) == {}
+    assert await third.digests.target_digests(THERE, 60) == {}
+    third.digests.record_copies([confirmed("2", "d")])
+    assert (await third.digests.target_digests(HERE, 60))["2"] == digest("d")
 
 
 async def test_an_upload_that_did_not_end_is_found(runs: Runs) -> None:
     """With its place and how far it came, until there is nothing to go on with."""
     first = await runs.next()
-    first.uploads.note(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
-    first.uploads.note(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10))
+    first.uploads.record(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
+    first.uploads.record(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10))
     second = await runs.next()
     begun = await second.uploads.take(HERE, digest("a"))
     assert begun == UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, update
 
-from image_syncer.cache.backend import BlobRecord, TrimRecord, UploadRecord, may_be_kept
+from image_syncer.cache.backend import BlobRecord, FilteredRecord, UploadRecord, may_be_kept
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 from image_syncer.state import State, StateCacheBackend, open_state
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
 from state.hints import HERE, KEEP, digest, shelf
@@ -47,10 +47,10 @@ async def count(state: State, table: Table) -> int:
     )
 
 
-def confirmed(content: str, *, written: bool = False) -> Confirmed:
+def confirmed(content: str, *, written: bool = False) -> ConfirmedCopy:
     """Return that the tag v1 named *content*."""
     source = Repository("source.test", "app").tag("v1")
-    return Confirmed("app", source, digest(content), ARM, HERE.tag("v1"), digest(content), written)
+    return ConfirmedCopy("app", source, digest(content), ARM, HERE.tag("v1"), digest(content), written)
 
 
 async def test_processes_that_write_at_the_same_time_all_succeed(state_url: str) -> None:
@@ -85,7 +85,7 @@ async def test_what_nobody_saw_for_long_goes(state: State) -> None:
     notes = [
         BlobRecord(HERE, digest("a")),
         BlobRecord(HERE, digest("b")),
-        TrimRecord(digest("a"), ARM, digest("b")),
+        FilteredRecord(digest("a"), ARM, digest("b")),
         confirmed("a"),
         UploadRecord(HERE, digest("a"), begun),
     ]
@@ -115,12 +115,12 @@ async def test_other_rules_of_trimming_make_old_notes_worthless(state: State) ->
     """They would name a digest that nobody makes any more."""
     archive = StateCacheBackend(state.database, keep=KEEP)
     key = digest("index"), ARM
-    await archive.write([TrimRecord(*key, digest("left"))], tidy=False)
-    assert await archive.trimmed([key]) == {key: digest("left")}
+    await archive.write([FilteredRecord(*key, digest("left"))], tidy=False)
+    assert await archive.filtered_digests([key]) == {key: digest("left")}
     await state.database.write(lambda connection: connection.execute(update(trimmed).values(trim_version=0)))
-    assert await archive.trimmed([key]) == {}
-    await archive.write([TrimRecord(*key, digest("new"))], tidy=False)
-    assert await archive.trimmed([key]) == {key: digest("new")}
+    assert await archive.filtered_digests([key]) == {}
+    await archive.write([FilteredRecord(*key, digest("new"))], tidy=False)
+    assert await archive.filtered_digests([key]) == {key: digest("new")}
 
 
 async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: State) -> None:
@@ -148,7 +148,7 @@ async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) ->
     archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
     await archive.write([confirmed("a")], tidy=False)
     clock.now -= DAY
-    assert await archive.confirmed(HERE, 3600) == {}
+    assert await archive.target_digests(HERE, 3600) == {}
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ async def test_a_signed_location_stays_in_its_process(tmp_path: Path) -> None:
     """It takes the place of an older one, and does not reach the disk."""
     file = tmp_path / "state.db"
     async with for_run(shelf(str(file))) as memories:
-        memories.uploads.note(HERE, digest("a"), UploadCheckpoint("/plain", 1))
-        await memories.settle()
-        memories.uploads.note(HERE, digest("a"), UploadCheckpoint(SIGNED, 2))
-        await memories.settle()
+        memories.uploads.record(HERE, digest("a"), UploadCheckpoint("/plain", 1))
+        await memories.flush()
+        memories.uploads.record(HERE, digest("a"), UploadCheckpoint(SIGNED, 2))
+        await memories.flush()
         assert await memories.uploads.take(HERE, digest("a")) == UploadCheckpoint(SIGNED, 2)
     async with for_run(shelf(str(file))) as memories:
         assert await memories.uploads.take(HERE, digest("a")) is None

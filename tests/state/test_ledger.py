@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from image_syncer.cache import Caches
-from image_syncer.cache.backend import BlobRecord, CacheBackend, LazyBackend, TrimKey
+from image_syncer.cache.backend import BlobRecord, CacheBackend, FilterKey, LazyBackend
 from image_syncer.cache.persistent import PersistentBlobLocations, PersistentDigestCache, for_daemon, for_run
 from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
 from image_syncer.errors import UsageError
@@ -103,19 +103,19 @@ async def without_tables(file: Path, state: State) -> None:
 async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, said: str, file: Path) -> None:
     """What was found before and after it is known until the end of the run."""
     async with open_state(str(file)) as state, for_run(over(state)) as memories:
-        memories.knowledge.placed(HERE, blob("before"))
-        assert await memories.settle() == ()
+        memories.blob_locations.record(HERE, blob("before"))
+        assert await memories.flush() == ()
         await harm(file, state)
         for number in range(500):  # More than what room there is in the last page.
-            memories.knowledge.placed(HERE, blob(f"after-{number}"))
-        (warning,) = await memories.settle()
+            memories.blob_locations.record(HERE, blob(f"after-{number}"))
+        (warning,) = await memories.flush()
         assert f"state {file}: " in warning
         assert said in warning
         assert "which costs requests alone" in warning
-        memories.knowledge.placed(HERE, blob("later"))
-        assert await memories.settle() == ()
+        memories.blob_locations.record(HERE, blob("later"))
+        assert await memories.flush() == ()
         asked = [digest(name) for name in ("before", "after-0", "after-499", "later", "never")]
-        assert list(await memories.knowledge.holders("target.test", asked)) == asked[:-1]
+        assert list(await memories.blob_locations.holders("target.test", asked)) == asked[:-1]
 
 
 @pytest.mark.slow
@@ -126,28 +126,28 @@ async def test_a_file_that_stays_locked_is_told_in_bounded_time(file: Path) -> N
             other.execute("BEGIN IMMEDIATE")
             async with asyncio.timeout(8):
                 for name in ("a", "b", "c"):
-                    memories.knowledge.placed(HERE, blob(name))
-                    said = await memories.settle()
+                    memories.blob_locations.record(HERE, blob(name))
+                    said = await memories.flush()
                     assert bool(said) == (name == "a")
 
 
 async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
     """Nor for a question to a state that is not there yet; the first note makes it."""
     async with for_run(shelf(str(file), is_new=True)) as memories:
-        assert await memories.knowledge.holders("target.test", [digest("a")]) == {}
-        assert await memories.history.trimmed(digest("a"), ARM) is None
-        assert await memories.history.confirmed(HERE, 60) == {}
-        assert await memories.settle() == ()
+        assert await memories.blob_locations.holders("target.test", [digest("a")]) == {}
+        assert await memories.digests.filtered_digest(digest("a"), ARM) is None
+        assert await memories.digests.target_digests(HERE, 60) == {}
+        assert await memories.flush() == ()
         assert not await asyncio.to_thread(file.exists)
-        memories.knowledge.placed(HERE, blob("a"))
-        assert await memories.settle() == ()
+        memories.blob_locations.record(HERE, blob("a"))
+        assert await memories.flush() == ()
         assert rows(file) == 1
 
 
 async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
     """What a killed run found is not lost."""
     async with for_run(shelf(str(file))) as memories, asyncio.timeout(10):
-        memories.knowledge.placed(HERE, blob("a"))
+        memories.blob_locations.record(HERE, blob("a"))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
 
@@ -156,11 +156,11 @@ async def test_where_an_upload_is_and_how_far_is_written_at_once(file: Path, mon
     """Within the second that other notes wait for company, much of a big blob moves; a kill would lose it."""
     monkeypatch.setattr("image_syncer.cache.write_behind.GATHER_SECONDS", 3600)
     async with for_run(shelf(str(file))) as memories, asyncio.timeout(10):
-        memories.knowledge.placed(HERE, blob("a"))
+        memories.blob_locations.record(HERE, blob("a"))
         memories.uploads.forget(HERE, digest("b"))
         await asyncio.sleep(0.1)
         assert not await asyncio.to_thread(file.exists)
-        memories.uploads.note(HERE, digest("b"), UploadCheckpoint("https://target.test/upload", 0))
+        memories.uploads.record(HERE, digest("b"), UploadCheckpoint("https://target.test/upload", 0))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
             await asyncio.sleep(0.05)
 
@@ -186,7 +186,7 @@ async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
     """And what it had noted is written."""
 
     async def work(memories: Caches) -> None:
-        memories.knowledge.placed(HERE, blob("a"))
+        memories.blob_locations.record(HERE, blob("a"))
         raise UsageError("no")
 
     with pytest.raises(UsageError, match="no"):
@@ -225,11 +225,11 @@ class Counting(StateCacheBackend):
         self.asked.append(list(digests))
         return await super().holders(registry, digests)
 
-    async def trimmed(self, keys: Collection[TrimKey]) -> Mapping[TrimKey, Digest]:
+    async def filtered_digests(self, keys: Collection[FilterKey]) -> Mapping[FilterKey, Digest]:
         """Count, wait, and answer."""
         self.asked.append(list(keys))
         await self.gate.wait()
-        return await super().trimmed(keys)
+        return await super().filtered_digests(keys)
 
 
 async def test_the_same_is_not_asked_twice(file: Path) -> None:
@@ -266,7 +266,7 @@ async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path
             fresh = [blob(f"{second}/{number}") for number in range(30)]
             assert await knowledge.holders("target.test", [one.digest for one in fresh]) == {}
             for one in fresh:
-                knowledge.placed(HERE, one)
+                knowledge.record(HERE, one)
             if second % 100 == 0:
                 await ledger.flush()
         await ledger.flush()
@@ -282,7 +282,7 @@ async def test_questions_that_come_together_are_one_query(file: Path) -> None:
         history = PersistentDigestCache(WriteBehind(LazyBackend(archive.opened, lambda: False), pytest.fail))
         archive.gate.clear()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(history.trimmed(digest(str(number)), ARM)) for number in range(20)]
+            tasks = [group.create_task(history.filtered_digest(digest(str(number)), ARM)) for number in range(20)]
             await archive.reached(1)
             tasks[0].cancel()
             await archive.reached(2)
@@ -307,9 +307,9 @@ async def test_a_daemon_asks_again_after_a_rest(file: Path) -> None:
 
     async with for_daemon(LazyBackend(opened, lambda: False), said.append, rest_seconds=0.2) as memories:
         for _ in range(3):
-            assert await memories.history.confirmed(HERE, 60) == {}
+            assert await memories.digests.target_digests(HERE, 60) == {}
         assert len(said) == 1
         away = False
         await asyncio.sleep(0.25)
-        memories.knowledge.placed(HERE, blob("a"))
+        memories.blob_locations.record(HERE, blob("a"))
     assert (len(said), rows(file)) == (1, 1)

@@ -61,29 +61,29 @@ async def test_an_upload_of_who_has_gone_is_taken_by_one(state: State) -> None:
     """At once, and the second who asks gets nothing."""
     gone = f"{this_process().rpartition(' ')[0]} 1"
     await archive(state, holder=gone).write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
-    assert await archive(state, later=1).take_unfinished(HERE, BLOB) == BEGUN
-    assert await archive(state, later=2, holder="other pid:[1] 7 7").take_unfinished(HERE, BLOB) is None
+    assert await archive(state, later=1).take_upload(HERE, BLOB) == BEGUN
+    assert await archive(state, later=2, holder="other pid:[1] 7 7").take_upload(HERE, BLOB) is None
 
 
 async def test_an_upload_of_who_may_live_is_left_for_a_minute(state: State) -> None:
     """Who works on it writes of it more often than that."""
     await archive(state, holder="other pid:[1] 7 7").write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
-    assert await archive(state, later=59).take_unfinished(HERE, BLOB) is None
-    assert await archive(state, later=61).take_unfinished(HERE, BLOB) == BEGUN
+    assert await archive(state, later=59).take_upload(HERE, BLOB) is None
+    assert await archive(state, later=61).take_upload(HERE, BLOB) == BEGUN
 
 
 async def test_two_who_ask_at_once_do_not_both_get_it(state: State) -> None:
     """Whoever changes the row first has it."""
     await archive(state, holder="").write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     asking = [archive(state, later=100, holder=f"other pid:[1] {number} 7") for number in range(5)]
-    taken = await asyncio.gather(*(one.take_unfinished(HERE, BLOB) for one in asking))
+    taken = await asyncio.gather(*(one.take_upload(HERE, BLOB) for one in asking))
     assert sorted(taken, key=str) == [None, None, None, None, BEGUN]
 
 
 async def test_what_is_not_noted_is_not_taken(state: State) -> None:
     """Another blob, another repository."""
     await archive(state).write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
-    assert await archive(state).take_unfinished(HERE, Digest.of(b"other")) is None
-    assert await archive(state).take_unfinished(Repository("target.test", "other"), BLOB) is None
+    assert await archive(state).take_upload(HERE, Digest.of(b"other")) is None
+    assert await archive(state).take_upload(Repository("target.test", "other"), BLOB) is None
     await archive(state).write([UploadRecord(HERE, BLOB, None)], tidy=False)
-    assert await archive(state).take_unfinished(HERE, BLOB) is None
+    assert await archive(state).take_upload(HERE, BLOB) is None

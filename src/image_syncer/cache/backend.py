@@ -11,12 +11,12 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 
 # AWS, Google and Azure sign so, and others name it plainly: whoever has such a URL may write there, without a login.
 _SIGNED: Final = re.compile(r"x-amz-.*|x-goog-.*|signature|sig|.*token")
 
-TrimKey = tuple[Digest, PlatformFilter]
+FilterKey = tuple[Digest, PlatformFilter]
 """An index or image, and what is kept of it."""
 
 
@@ -27,11 +27,11 @@ class BlobRecord:
     repository: Repository
     digest: Digest
     size_bytes: int | None = None
-    held: bool = True
+    is_held: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class TrimRecord:
+class FilteredRecord:
     """That *platforms* leave *trimmed* of *source*."""
 
     source: Digest
@@ -48,7 +48,7 @@ class UploadRecord:
     unfinished: UploadCheckpoint | None
 
 
-CacheRecord = BlobRecord | TrimRecord | Confirmed | UploadRecord
+CacheRecord = BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
 
 
 class CacheBackend(Protocol):
@@ -58,15 +58,15 @@ class CacheBackend(Protocol):
         """Return a repository of *registry* for each of *digests* that is known; None where none of its blobs is."""
         ...
 
-    async def trimmed(self, keys: Collection[TrimKey]) -> Mapping[TrimKey, Digest]:
+    async def filtered_digests(self, keys: Collection[FilterKey]) -> Mapping[FilterKey, Digest]:
         """Return what is left of each of *keys* of which that is known."""
         ...
 
-    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return by tag or digest what the target *repository* named, confirmed within the last *seconds*."""
         ...
 
-    async def take_unfinished(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
+    async def take_upload(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload that was begun and that nobody works on, which is this process's then; None without one."""
         ...
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 
 _LIMIT = 50_000
 
@@ -22,11 +22,11 @@ class MemoryBlobLocations:
         found = {digest: self._holders.get((registry, digest)) for digest in blobs}
         return {digest: repository for digest, repository in found.items() if repository is not None}
 
-    def placed(self, repository: Repository, blob: Descriptor) -> None:
+    def record(self, repository: Repository, blob: Descriptor) -> None:
         """Note that *repository* holds *blob*."""
-        self.hold(repository, blob.digest)
+        self.add(repository, blob.digest)
 
-    def hold(self, repository: Repository, digest: Digest) -> None:
+    def add(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* holds the blob *digest*."""
         key = repository.registry, digest
         self._holders[key] = repository
@@ -34,11 +34,11 @@ class MemoryBlobLocations:
         if len(self._holders) > self._limit:
             self._holders.popitem(last=False)
 
-    def knows(self, registry: str, digest: Digest) -> bool:
+    def has_holder(self, registry: str, digest: Digest) -> bool:
         """Whether a repository of *registry* is known for *digest*."""
         return (registry, digest) in self._holders
 
-    def lost(self, repository: Repository, digest: Digest) -> None:
+    def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* does not hold *digest* after all."""
         key = repository.registry, digest
         if self._holders.get(key) == repository:
@@ -54,17 +54,17 @@ class MemoryDigestCache:
         self._trimmed: OrderedDict[tuple[Digest, PlatformFilter], Digest] = OrderedDict()
         self._confirmed: OrderedDict[tuple[Repository, str], tuple[Digest, float]] = OrderedDict()
 
-    async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
+    async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
         """Return the digest of what *platforms* leave of *source*; None where it is not known."""
         return self._trimmed.get((source, platforms))
 
-    def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
         """Note that *platforms* leave *trimmed* of *source*."""
         self._trimmed[source, platforms] = trimmed
         if len(self._trimmed) > self._limit:
             self._trimmed.popitem(last=False)
 
-    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return what the tags and digests of *repository* named within the last *seconds*."""
         since = self._clock() - seconds
         return {
@@ -73,7 +73,7 @@ class MemoryDigestCache:
             if known == repository and at >= since
         }
 
-    def confirm(self, copies: Sequence[Confirmed]) -> None:
+    def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
         """Note what *copies* say, as of now."""
         for copy in copies:
             key = copy.target.repository, copy.target.identifier
@@ -89,7 +89,7 @@ class MemoryUploadJournal:
     def __init__(self) -> None:
         self._unfinished: OrderedDict[tuple[Repository, Digest], UploadCheckpoint] = OrderedDict()
 
-    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
+    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of *digest* to *repository* has come."""
         self._unfinished[repository, digest] = unfinished
         self._unfinished.move_to_end((repository, digest))

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from image_syncer.cache.backend import BlobRecord, LazyBackend, TrimKey, TrimRecord, UploadRecord, may_be_kept
+from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, may_be_kept
 from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
 from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import BlobLocations, Confirmed, DigestCache, UploadCheckpoint, UploadJournal
+from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, UploadCheckpoint, UploadJournal
 
 _LATELY_SECONDS: Final = 300.0  # Others may have found out more by then.
 _LATELY_LIMIT: Final = 50_000
@@ -38,10 +38,10 @@ class Caches:
     know.
     """
 
-    knowledge: BlobLocations
-    history: DigestCache
+    blob_locations: BlobLocations
+    digests: DigestCache
     uploads: UploadJournal
-    settle: Callable[[], Awaitable[Sequence[str]]] = _nothing
+    flush: Callable[[], Awaitable[Sequence[str]]] = _nothing
 
 
 def in_memory() -> Caches:
@@ -102,21 +102,21 @@ class PersistentBlobLocations:
             repository = found.get(digest)
             if repository is None or (repository, digest) in self._lost:
                 self._absent.add((registry, digest))
-            elif not self._own.knows(registry, digest):
-                self._own.hold(repository, digest)
+            elif not self._own.has_holder(registry, digest):
+                self._own.add(repository, digest)
 
-    def placed(self, repository: Repository, blob: Descriptor) -> None:
+    def record(self, repository: Repository, blob: Descriptor) -> None:
         """Note that *repository* holds *blob*."""
-        self._own.placed(repository, blob)
+        self._own.record(repository, blob)
         self._lost.discard((repository, blob.digest))
         self._ledger.note(BlobRecord(repository, blob.digest, blob.size))
 
-    def lost(self, repository: Repository, digest: Digest) -> None:
+    def forget(self, repository: Repository, digest: Digest) -> None:
         """Note that *repository* does not hold *digest* after all."""
-        self._own.lost(repository, digest)
+        self._own.forget(repository, digest)
         self._lost.add((repository, digest))
-        if not self._own.knows(repository.registry, digest):
-            self._ledger.note(BlobRecord(repository, digest, held=False))
+        if not self._own.has_holder(repository.registry, digest):
+            self._ledger.note(BlobRecord(repository, digest, is_held=False))
 
 
 class PersistentDigestCache:
@@ -125,36 +125,36 @@ class PersistentDigestCache:
     def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
         self._own = MemoryDigestCache(clock, _AT_HAND)
-        self._absent: _RecentKeys[TrimKey] = _RecentKeys(clock)
-        self._asking: _BatchedQuery[TrimKey, Digest] = _BatchedQuery(
-            lambda keys: ledger.ask(lambda archive: archive.trimmed(keys), otherwise={})
+        self._absent: _RecentKeys[FilterKey] = _RecentKeys(clock)
+        self._asking: _BatchedQuery[FilterKey, Digest] = _BatchedQuery(
+            lambda keys: ledger.ask(lambda archive: archive.filtered_digests(keys), otherwise={})
         )
 
-    async def trimmed(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
+    async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
         """Return the digest of what *platforms* leave of *source*; None where it is not known."""
-        known = await self._own.trimmed(source, platforms)
+        known = await self._own.filtered_digest(source, platforms)
         if known is not None or (source, platforms) in self._absent:
             return known
         found = await self._asking.ask((source, platforms))
         if found is None:
             self._absent.add((source, platforms))
         else:
-            self._own.note_trimmed(source, platforms, found)
+            self._own.record_filtered(source, platforms, found)
         return found
 
-    def note_trimmed(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
         """Note that *platforms* leave *trimmed* of *source*."""
-        self._own.note_trimmed(source, platforms, trimmed)
-        self._ledger.note(TrimRecord(source, platforms, trimmed))
+        self._own.record_filtered(source, platforms, trimmed)
+        self._ledger.note(FilteredRecord(source, platforms, trimmed))
 
-    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return what the tags and digests of *repository* named within the last *seconds*."""
-        found = await self._ledger.ask(lambda archive: archive.confirmed(repository, seconds), otherwise={})
-        return {**found, **await self._own.confirmed(repository, seconds)}
+        found = await self._ledger.ask(lambda archive: archive.target_digests(repository, seconds), otherwise={})
+        return {**found, **await self._own.target_digests(repository, seconds)}
 
-    def confirm(self, copies: Sequence[Confirmed]) -> None:
+    def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
         """Note what *copies* say, as of now."""
-        self._own.confirm(copies)
+        self._own.record_copies(copies)
         for copy in copies:
             self._ledger.note(copy)
 
@@ -167,9 +167,9 @@ class PersistentUploadJournal:
         self._own = MemoryUploadJournal()
         self._absent: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
 
-    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
+    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Note how far the upload of *digest* to *repository* has come."""
-        self._own.note(repository, digest, unfinished)
+        self._own.record(repository, digest, unfinished)
         self._absent.discard((repository, digest))
         self._ledger.note(UploadRecord(repository, digest, unfinished if may_be_kept(unfinished) else None))
 
@@ -182,7 +182,7 @@ class PersistentUploadJournal:
         if known is not None or (repository, digest) in self._absent:
             return known
         return await self._ledger.ask(
-            lambda archive: archive.take_unfinished(repository, digest), otherwise=None, makes=True
+            lambda archive: archive.take_upload(repository, digest), otherwise=None, makes=True
         )
 
     def forget(self, repository: Repository, digest: Digest) -> None:

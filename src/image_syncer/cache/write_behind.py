@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
-from image_syncer.cache.backend import BlobRecord, CacheBackend, CacheRecord, LazyBackend, TrimRecord, UploadRecord
+from image_syncer.cache.backend import BlobRecord, CacheBackend, CacheRecord, FilteredRecord, LazyBackend, UploadRecord
 from image_syncer.errors import ImageSyncerError
-from image_syncer.roles import Confirmed
+from image_syncer.roles import ConfirmedCopy
 
 GATHER_SECONDS: Final = 1.0
 """How long notes wait for others, to share their transaction."""
@@ -142,10 +142,10 @@ def _thing(note: CacheRecord) -> Hashable:
     match note:
         case BlobRecord():
             return BlobRecord, note.repository.registry, note.digest
-        case TrimRecord():
-            return TrimRecord, note.source, note.platforms
-        case Confirmed():
-            return Confirmed, note.rule, note.target
+        case FilteredRecord():
+            return FilteredRecord, note.source, note.platforms
+        case ConfirmedCopy():
+            return ConfirmedCopy, note.rule, note.target
         case UploadRecord():
             return UploadRecord, note.repository, note.digest
 

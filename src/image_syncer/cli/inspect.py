@@ -86,7 +86,7 @@ def _as_text(found: Inspection) -> Iterator[Line]:
 
 def _name(platform: Platform, entry: Descriptor) -> str:
     version = f" {platform.os_version}" if platform.os_version else ""
-    attests = " (attestation)" if entry.attests else ""
+    attests = " (attestation)" if entry.attested_digest else ""
     return f"{platform}{version}{attests}"
 
 
@@ -107,7 +107,7 @@ def _as_json(found: Inspection) -> dict[str, Any]:
                 "digest": str(entry.digest),
                 "media_type": entry.media_type,
                 "size": entry.size,
-                "attests": entry.attests,
+                "attests": entry.attested_digest,
             }
             for platform, entry in found.platforms
         ],

@@ -27,7 +27,7 @@ def divide(plan: Plan, *, attempt: int) -> Spread:
             spread.done.append(undone_result(planned, attempt))
     for failed in plan.failures:
         spread.done.append(rule_failure_result(failed, attempt))
-        if not failed.failure.permanent:
+        if not failed.failure.is_permanent:
             spread.unlisted = failed.failure
     return spread
 
@@ -38,4 +38,4 @@ def named_tags(copies: Sequence[Copy]) -> set[tuple[str, str]]:
 
 
 def _may_work(planned: PlannedCopy) -> bool:
-    return planned.failure is not None and not planned.failure.permanent
+    return planned.failure is not None and not planned.failure.is_permanent

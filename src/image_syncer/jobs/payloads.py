@@ -73,7 +73,7 @@ class CopyRequest:
                 "digest": None if self.digest is None else str(self.digest),
                 "rule": None if self.rule is None else _checked(self.rule, "rule"),
                 **({} if self.event is None else {"event": _checked(self.event, "event")}),
-                _PLATFORMS: json.dumps(self.platforms.spell()) if self.platforms else None,
+                _PLATFORMS: json.dumps(self.platforms.to_options()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
                 _ASKED_AT: asked_at.timestamp(),
             },

@@ -83,7 +83,7 @@ class JobRetryPolicy:
 def is_permanent(error: Exception) -> bool:
     """Whether trying again cannot help."""
     if isinstance(error, CopyFailed):
-        return error.permanent
+        return error.is_permanent
     return isinstance(error, ImageSyncerError) and not error.retryable
 
 

@@ -38,7 +38,7 @@ class Descriptor:
         return media_type.is_foreign(self.media_type)
 
     @property
-    def attests(self) -> str | None:
+    def attested_digest(self) -> str | None:
         """The digest (as written) of the image that this entry attests; None if it is no BuildKit attestation."""
         if self.annotations.get(_REFERENCE_TYPE) != _ATTESTATION:
             return None

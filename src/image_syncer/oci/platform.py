@@ -103,7 +103,7 @@ class PlatformFilter:
             tuple(_parse_pair(item) for item in platforms if item.strip()),
         )
 
-    def spell(self) -> tuple[list[str], list[str], list[str]]:
+    def to_options(self) -> tuple[list[str], list[str], list[str]]:
         """Return what `parse` makes this filter of."""
         pairs = ["/".join(filter(None, (str(os), arch.architecture, arch.variant))) for os, arch in self.pairs]
         return [*map(str, self.systems)], [*map(str, self.architectures)], pairs

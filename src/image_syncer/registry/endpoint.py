@@ -179,7 +179,7 @@ class RegistryClient:
         self.logins.record_exhausted(
             entry, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
         )
-        error.held = True
+        error.limiter_holds = True
         return error
 
     def _note_failure(self, error: StoreError, operation: Operation, began: float) -> StoreError:
@@ -188,7 +188,9 @@ class RegistryClient:
         Who was asked to slow down and not told for how long gets told by us.
         """
         if isinstance(error, Unavailable) and is_outage(error):
-            error.held = self.limiter.note_failure(operation, began, error, congested=error.status in _CONGESTED)
+            error.limiter_holds = self.limiter.note_failure(
+                operation, began, error, congested=error.status in _CONGESTED
+            )
         elif isinstance(error, RateLimited) or error.status == HTTPStatus.REQUEST_TIMEOUT:
             self.limiter.note_congestion(operation, began)
         elif error.status is not None:

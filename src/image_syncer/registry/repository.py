@@ -68,7 +68,7 @@ class RegistrySource(_RegistryRepository):
         async for tag in list_tags(await self._conversation(), self._listed):
             yield tag
 
-    def listed(self) -> Mapping[str, Digest]:
+    def listed_digests(self) -> Mapping[str, Digest]:
         """Return what the listing of `tags` has said that tags name; most registries say nothing."""
         return self._listed
 

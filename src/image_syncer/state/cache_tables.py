@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, delete, func, select, tuple_, update
 
-from image_syncer.cache.backend import CacheRecord, TrimKey
+from image_syncer.cache.backend import CacheRecord, FilterKey
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import UploadCheckpoint
 from image_syncer.state.database import Database
@@ -63,11 +63,11 @@ class StateCacheBackend:
         """Return a repository of *registry* for each of *digests* that is known; None where none of its blobs is."""
         return await self._database.read(lambda connection: _holders(connection, registry, list(digests)))
 
-    async def trimmed(self, keys: Collection[TrimKey]) -> Mapping[TrimKey, Digest]:
+    async def filtered_digests(self, keys: Collection[FilterKey]) -> Mapping[FilterKey, Digest]:
         """Return what is left of each of *keys* of which that is known, by the rules of today."""
         return await self._database.read(lambda connection: _trimmed(connection, keys))
 
-    async def confirmed(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return by tag or digest what *repository* named, confirmed within the last *seconds*."""
         now = self._now()
         within = copies.c.confirmed_at.between(now - timedelta(seconds=seconds), now + _SKEW)
@@ -78,7 +78,7 @@ class StateCacheBackend:
         rows = await self._database.read(lambda connection: connection.execute(latest_last).all())
         return {row.identifier: Digest.parse(row.target_digest) for row in rows}
 
-    async def take_unfinished(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
+    async def take_upload(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Return the upload that was begun and that nobody works on, which is this process's then; None without one.
 
         Somebody does who still lives, or who has written of it within the last minute where nobody can tell.
@@ -165,11 +165,11 @@ def _upload(connection: Connection, repository: Repository, digest: Digest) -> R
     return connection.execute(select(uploads).where(_is_upload(repository, digest))).one_or_none()
 
 
-def _trimmed(connection: Connection, keys: Collection[TrimKey]) -> dict[TrimKey, Digest]:
+def _trimmed(connection: Connection, keys: Collection[FilterKey]) -> dict[FilterKey, Digest]:
     by_filter: dict[PlatformFilter, list[str]] = {}
     for source, platforms in keys:
         by_filter.setdefault(platforms, []).append(str(source))
-    found: dict[TrimKey, Digest] = {}
+    found: dict[FilterKey, Digest] = {}
     for platforms, sources in by_filter.items():
         for some in chunks(sources):
             wanted = select(trimmed.c.source_digest, trimmed.c.digest).where(

@@ -9,9 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, and_, case, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
-from image_syncer.cache.backend import BlobRecord, CacheRecord, TrimRecord, UploadRecord
+from image_syncer.cache.backend import BlobRecord, CacheRecord, FilteredRecord, UploadRecord
 from image_syncer.oci import PlatformFilter
-from image_syncer.roles import Confirmed, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 from image_syncer.state.pages import chunks
 from image_syncer.state.tables import blobs, copies, trimmed, uploads
 from image_syncer.sync import platform_filter
@@ -23,7 +23,7 @@ Row = dict[str, object]
 
 def filter_text(platforms: PlatformFilter) -> str:
     """Return *platforms* as the state knows them: other filters have other texts."""
-    text = json.dumps(platforms.spell(), separators=(",", ":"))
+    text = json.dumps(platforms.to_options(), separators=(",", ":"))
     return text if len(text) <= _SPELLED_LIMIT else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -31,11 +31,11 @@ def write_notes(connection: Connection, notes: Sequence[CacheRecord], now: datet
     """Write *notes*, of which at most one is about each thing, as of *now*; uploads are *holder*'s."""
     of_blobs = [note for note in notes if isinstance(note, BlobRecord)]
     of_uploads = [note for note in notes if isinstance(note, UploadRecord)]
-    _keep(connection, blobs, [_blob(note, now) for note in of_blobs if note.held])
-    _keep(connection, copies, [_copy(note, now) for note in notes if isinstance(note, Confirmed)])
-    _keep(connection, trimmed, [_trim(note, now) for note in notes if isinstance(note, TrimRecord)])
+    _keep(connection, blobs, [_blob(note, now) for note in of_blobs if note.is_held])
+    _keep(connection, copies, [_copy(note, now) for note in notes if isinstance(note, ConfirmedCopy)])
+    _keep(connection, trimmed, [_trim(note, now) for note in notes if isinstance(note, FilteredRecord)])
     _keep(connection, uploads, [_upload(note, note.unfinished, now, holder) for note in of_uploads if note.unfinished])
-    _remove(connection, blobs, [_blob_key(note) for note in of_blobs if not note.held])
+    _remove(connection, blobs, [_blob_key(note) for note in of_blobs if not note.is_held])
     _remove(connection, uploads, [_upload_key(note) for note in of_uploads if not note.unfinished])
 
 
@@ -79,7 +79,7 @@ def _blob(note: BlobRecord, now: datetime) -> Row:
     return _blob_key(note) | {"size_bytes": note.size_bytes, "seen_at": now}
 
 
-def _copy(copy: Confirmed, now: datetime) -> Row:
+def _copy(copy: ConfirmedCopy, now: datetime) -> Row:
     return {
         "rule": copy.rule,
         "repository": str(copy.target.repository),
@@ -94,7 +94,7 @@ def _copy(copy: Confirmed, now: datetime) -> Row:
     }
 
 
-def _trim(note: TrimRecord, now: datetime) -> Row:
+def _trim(note: FilteredRecord, now: datetime) -> Row:
     return {
         "source_digest": str(note.source),
         "platforms": filter_text(note.platforms),

@@ -107,7 +107,7 @@ class BlobScheduler:
         spot = repository.registry, digest
         for holder in (self._holders.pop(spot, None), self._hints.pop(spot, None), repository):
             if holder is not None:
-                self._knowledge.lost(holder, digest)
+                self._knowledge.forget(holder, digest)
 
     async def place(self, content: SourceBlob, goals: Sequence[TargetProgress]) -> Mapping[TargetProgress, CopyFailed]:
         """Make sure that the blob is in the repository of each of *goals*; return why it is not in some."""
@@ -140,7 +140,7 @@ class BlobScheduler:
             self._holders[spot] = goal.repository
             if len(self._holders) > _HOLDERS:
                 del self._holders[next(iter(self._holders))]
-            self._knowledge.placed(goal.repository, blob)
+            self._knowledge.record(goal.repository, blob)
         finally:
             self._leading.pop(spot).set()
 
@@ -170,7 +170,7 @@ class BlobScheduler:
         if hint is not None and hint != goal.repository:
             if await self._mounted(goal, blob, hint):
                 return True
-            self._knowledge.lost(hint, blob.digest)
+            self._knowledge.forget(hint, blob.digest)
         elif hint is None and spot[0] in self._mounting:
             # A registry that mounts says by the same request whether it has the blob, and opens an upload if not.
             return await self._mounted(goal, blob, goal.repository)

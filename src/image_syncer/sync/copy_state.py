@@ -39,7 +39,7 @@ class TargetProgress:
     @property
     def is_worth_trying(self) -> bool:
         """Whether another identifier may be taken: not where the target is in trouble, whatever it is asked."""
-        return sum(not failure.permanent for failure in self.refused.values()) < _TROUBLES
+        return sum(not failure.is_permanent for failure in self.refused.values()) < _TROUBLES
 
     def count(self, **amount: int) -> None:
         """Add bytes: *copied*, *mounted* or *existing*."""

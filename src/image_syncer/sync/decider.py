@@ -11,7 +11,7 @@ from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
-from image_syncer.roles import Confirmed, DigestCache, Stores
+from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
@@ -72,7 +72,7 @@ class Decider:
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
         """Note for later runs that the targets of *planned* name what was planned; *written*: since we put it there."""
-        self._history.confirm([_confirmed(one, written=written) for one in planned])
+        self._history.record_copies([_confirmed(one, written=written) for one in planned])
 
     async def _make_certain(
         self, group: Sequence[Copy], wanted: _Wanted | CopyFailed, found: dict[Copy, _Found | CopyFailed]
@@ -111,11 +111,11 @@ class Decider:
 
     async def _wanted(self, source: Reference, platforms: PlatformFilter, *, believe: bool) -> _Wanted | CopyFailed:
         try:
-            listed = self._stores.source(source.repository).listed().get(source.identifier) if believe else None
+            listed = self._stores.source(source.repository).listed_digests().get(source.identifier) if believe else None
             digest = listed or (await self._reader.resolve(source.repository, source.identifier)).digest
             if not platforms:
                 return _Wanted(digest, digest, remembered=listed is not None)
-            known = await self._history.trimmed(digest, platforms) if believe else None
+            known = await self._history.filtered_digest(digest, platforms) if believe else None
             if known is not None:
                 return _Wanted(digest, known, remembered=True)
             return await self._trimmed(source.repository, digest, platforms)
@@ -129,7 +129,7 @@ class Decider:
         except StoreError as error:
             raise CopyFailed(error, side="source", step="read manifest") from error
         if trimmed is not None:
-            self._history.note_trimmed(digest, platforms, trimmed.root.digest)
+            self._history.record_filtered(digest, platforms, trimmed.root.digest)
         return _Wanted(digest, trimmed.root.digest if trimmed else None)
 
     async def _found(self, copy: Copy, *, believe: bool) -> _Found | CopyFailed:
@@ -146,7 +146,9 @@ class Decider:
 
     async def _known(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return what *repository* is known to have named within the last *seconds*, asked for once in a run."""
-        return await self._confirmed.do((repository, seconds), lambda: self._history.confirmed(repository, seconds))
+        return await self._confirmed.do(
+            (repository, seconds), lambda: self._history.target_digests(repository, seconds)
+        )
 
 
 def _is_remembered(found: _Found | CopyFailed) -> bool:
@@ -157,11 +159,11 @@ def _names(found: _Found | CopyFailed, wanted: _Wanted) -> bool:
     return isinstance(found, _Found) and found.digest == wanted.digest
 
 
-def _confirmed(planned: PlannedCopy, *, written: bool) -> Confirmed:
+def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
     copy = planned.copy
     if planned.source_digest is None or planned.target_digest is None:
         raise ValueError(f"{copy.target}: a copy of which no digest is known confirms nothing")
-    return Confirmed(
+    return ConfirmedCopy(
         copy.rule, copy.source, planned.source_digest, copy.platforms, copy.target, planned.target_digest, written
     )
 

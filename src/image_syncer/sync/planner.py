@@ -73,7 +73,7 @@ class Planner:
                 selected.failures += [
                     RuleFailure(rule.name, rule.name, str(target), failure) for target in rule.targets
                 ]
-                if not failure.permanent:
+                if not failure.is_permanent:
                     selected.repeatable.append(rule)
                 per_rule[number] = []
                 return

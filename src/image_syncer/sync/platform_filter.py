@@ -81,7 +81,7 @@ async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, de
             if left is not None and left.digest != entry.digest:
                 trimming.rewritten[left.digest] = left
     kept = kept_entries(index.manifests, trimming.wanted, {digest for digest, left in nested.items() if left is None})
-    if not any(index.manifests[number].attests is None for number in kept):
+    if not any(index.manifests[number].attested_digest is None for number in kept):
         return None
     replaced = {digest: left for digest, left in nested.items() if left is not None and left.digest != digest}
     return rewrite_index(raw, kept, replaced)
@@ -105,10 +105,10 @@ def kept_entries(
     images = {
         number
         for number, entry in enumerate(entries)
-        if entry.attests is None and entry.digest not in emptied and _entry_passes(entry, wanted)
+        if entry.attested_digest is None and entry.digest not in emptied and _entry_passes(entry, wanted)
     }
     digests = {str(entries[number].digest) for number in images}
-    return [number for number, entry in enumerate(entries) if number in images or entry.attests in digests]
+    return [number for number, entry in enumerate(entries) if number in images or entry.attested_digest in digests]
 
 
 def rewrite_index(raw: RawManifest, kept: list[int], replaced: Mapping[Digest, RawManifest]) -> RawManifest:

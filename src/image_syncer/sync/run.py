@@ -116,7 +116,7 @@ class Run:
         for copy, planned in decided.items():
             if planned.action is Action.COPY and not self._options.dry_run:
                 to_copy.append(planned)
-            elif planned.failure is not None and planned.failure.interrupted:
+            elif planned.failure is not None and planned.failure.is_interrupted:
                 interrupted.append(copy)
             else:
                 self._finish_undone(planned, attempt)
@@ -132,7 +132,7 @@ class Run:
         self._observer.selected(len(selected.copies) + len(selected.failures) - before)
         self.warnings += selected.warnings
         for failure in selected.failures:
-            if failure.failure.interrupted:
+            if failure.failure.is_interrupted:
                 self._record_rule(skipped_result(failure.rule, failure.source, failure.target, INTERRUPTED))
             else:
                 self._record_rule(rule_failure_result(failure, attempt))
@@ -151,7 +151,7 @@ class Run:
                 self._observer.started(planned.copy)
 
             def finished(planned: PlannedCopy, how: Transferred | CopyFailed) -> None:
-                if isinstance(how, CopyFailed) and how.interrupted:
+                if isinstance(how, CopyFailed) and how.is_interrupted:
                     return
                 self._finish(planned, how, attempt, self._clock() - started)
                 done.add(planned.copy)
@@ -205,7 +205,7 @@ class Run:
 
 def _is_worth_repeating(failure: CopyFailed) -> bool:
     """Whether the end of this run may be late enough: a used-up quota has been waited for as long as we wanted."""
-    return not failure.permanent and not isinstance(failure.cause, QuotaUsedUp)
+    return not failure.is_permanent and not isinstance(failure.cause, QuotaUsedUp)
 
 
 async def _pause(seconds: float, stop: Shutdown) -> None:

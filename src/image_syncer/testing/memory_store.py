@@ -132,7 +132,7 @@ class MemorySource:
         for tag in sorted(self._store.tags):
             yield tag
 
-    def listed(self) -> Mapping[str, Digest]:
+    def listed_digests(self) -> Mapping[str, Digest]:
         """Return what tags name, where the store's *tells* is set: ."""
         return dict(self._store.tags) if self._store.tells else {}
 

@@ -187,9 +187,9 @@ async def test_what_a_listing_says_of_digests_is_kept() -> None:
         ):
             fake.load("app", single("one"), "a", "b", "c")
             source = registries.source(fake.repository("app"))
-            assert source.listed() == {}
+            assert source.listed_digests() == {}
             assert [tag async for tag in source.tags()] == ["a", "b", "c"]
-            assert source.listed() == (dict.fromkeys(["a", "b", "c"], single("one").digest) if tells else {})
+            assert source.listed_digests() == (dict.fromkeys(["a", "b", "c"], single("one").digest) if tells else {})
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,4 @@ async def test_nonsense_about_digests_is_no_digest(fake: FakeRegistry, manifest:
     async with client(limits=QUICK) as registries:
         source = registries.source(fake.repository("app"))
         assert [tag async for tag in source.tags()] == ["a"]
-        assert source.listed() == {}
+        assert source.listed_digests() == {}

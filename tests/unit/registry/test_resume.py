@@ -66,7 +66,7 @@ async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegist
 class _Untouched(MemoryUploadJournal):
     """A journal that nobody may touch."""
 
-    def note(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
+    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Refuse."""
         raise AssertionError((repository, digest, unfinished))
 
@@ -285,7 +285,7 @@ async def test_what_artifactory_has_of_an_earlier_process_is_closed_or_begun_ane
             location = f"/v2/app/blobs/uploads/{opened.headers['Docker-Upload-UUID']}"
         if share:
             (await http.patch(location, data=BytesIO(blob.read()[: int(share * blob.size_bytes)]))).close()
-        registries.journal.note(fake.repository("app"), blob.digest, UploadCheckpoint(f"{fake.url}{location}", 0))
+        registries.journal.record(fake.repository("app"), blob.digest, UploadCheckpoint(f"{fake.url}{location}", 0))
         fake.requests.clear()
         await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
         assert uploads(fake) == requests
@@ -387,7 +387,7 @@ async def test_a_note_that_is_stale_costs_one_request(
     """The registry does not know it: it is forgotten."""
     journal = registries.journal
     url = location if "//" in location else f"{fake.url}{location}"
-    journal.note(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
+    journal.record(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
     await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake)[-4:] == ["POST", "PATCH", "PATCH", "PUT"]
     assert uploads(fake).count("GET") <= 1
@@ -399,7 +399,7 @@ async def test_where_sessions_end_with_their_process_chunks_have_connections_of_
 ) -> None:
     """Whoever was killed may have been so on a bad line: a chunk on a fresh one loses no other with it."""
     url = f"{fake.url}/v2/app/blobs/uploads/not-known-any-more"
-    registries.journal.note(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
+    registries.journal.record(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["GET", "POST", "PATCH", "PATCH", "PUT"]
     assert [request.headers.get("connection") for request in fake.requests.only(kind="upload")][1:] == ["close"] * 4

@@ -62,7 +62,7 @@ def who_repeats(error: StoreError, side: Side = "target") -> tuple[str, ...]:
     copy = CopyFailed(error, side=side, step="push manifest")
     again = {
         "request": RetryPolicy().wait_after(error, 1, Random(1)) is not None,
-        "run": not copy.permanent and not isinstance(error, QuotaUsedUp),
+        "run": not copy.is_permanent and not isinstance(error, QuotaUsedUp),
         "queue": JobRetryPolicy().wait_after(copy, 1, Random(1)) is not None,
     }
     return tuple(who for who, repeats in again.items() if repeats)

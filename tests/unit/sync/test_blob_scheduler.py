@@ -120,7 +120,7 @@ async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> 
     """A registry that does not mount may well have the blob in this very repository."""
     knowledge = MemoryBlobLocations()
     for blob in image().blobs.values():
-        knowledge.placed(Repository("target.test", "never/there"), blob.descriptor)
+        knowledge.record(Repository("target.test", "never/there"), blob.descriptor)
     stores.store(SOURCE).load(image(), "v1")
     stores.store(TARGET).blobs |= image().blobs
     result = (await runner(stores, knowledge)(rule("v1", TARGET)))[f"{TARGET}:v1"]

@@ -92,9 +92,9 @@ async def test_a_wrong_note_of_a_filter_is_put_right(stores: MemoryStores, histo
     await fill(stores, "v1")
     source, wrong = stores.store(SOURCE).tags["v1"], Digest.of(b"wrong")
     (true,) = await plan(stores, MemoryDigestCache(), rule(platforms=ARM))
-    history.note_trimmed(source, ARM, wrong)
+    history.record_filtered(source, ARM, wrong)
     assert await plan(stores, history, rule(platforms=ARM)) == (true,)
-    assert await history.trimmed(source, ARM) == true.target_digest
+    assert await history.filtered_digest(source, ARM) == true.target_digest
 
 
 async def test_a_recheck_asks_the_target_once_in_its_time(
@@ -142,7 +142,7 @@ async def test_without_a_recheck_what_is_remembered_of_targets_counts_for_nothin
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(TARGET).load(single("a"), "v1")
     await plan(stores, history, rule())
-    assert await history.confirmed(TARGET, DAY) == {}
+    assert await history.target_digests(TARGET, DAY) == {}
     await plan(stores, history, rule(recheck=DAY))
     await plan(stores, history, rule())
     assert asked(stores, TARGET) == ["resolve"]
@@ -166,10 +166,10 @@ class CountingHistory(MemoryDigestCache):
         super().__init__()
         self.questions = 0
 
-    async def confirmed(self, repository: Repository, seconds: float) -> dict[str, Digest]:
+    async def target_digests(self, repository: Repository, seconds: float) -> dict[str, Digest]:
         """Count, and answer."""
         self.questions += 1
-        return dict(await super().confirmed(repository, seconds))
+        return dict(await super().target_digests(repository, seconds))
 
 
 async def test_history_is_asked_once_for_a_target_repository(stores: MemoryStores) -> None:

@@ -78,7 +78,7 @@ async def test_an_image_that_takes_too_long_fails_alone() -> None:
 
 def retryable(result: CopyResult) -> bool:
     """Whether the end of the run would have repeated it."""
-    return result.failure is not None and not result.failure.permanent
+    return result.failure is not None and not result.failure.is_permanent
 
 
 async def test_what_runs_has_no_time_after_a_second_wish_to_stop() -> None:

@@ -102,8 +102,8 @@ def test_attestations_name_what_they_attest() -> None:
     """One for each image of the index."""
     parsed = attested("app").root.parse()
     assert isinstance(parsed, Index)
-    images = [str(entry.digest) for entry in parsed.manifests if entry.attests is None]
-    assert [entry.attests for entry in parsed.manifests if entry.attests is not None] == images
+    images = [str(entry.digest) for entry in parsed.manifests if entry.attested_digest is None]
+    assert [entry.attested_digest for entry in parsed.manifests if entry.attested_digest is not None] == images
     assert len(images) == 2
 
 

@@ -96,7 +96,7 @@ class OpenUpload:
         if self._journaled:
             self._noted = True
             unfinished = UploadCheckpoint(session.location, session.offset_bytes)
-            self._journal.note(self._conversation.repository, self._blob.digest, unfinished)
+            self._journal.record(self._conversation.repository, self._blob.digest, unfinished)
         return session
 
     def mark_offset_unknown(self) -> None:

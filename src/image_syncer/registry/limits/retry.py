@@ -147,7 +147,7 @@ def is_throttled(failure: StoreError) -> bool:
 
 def is_held_back(failure: StoreError) -> bool:
     """Whether the registry as a whole is waited for, so that who tries again is held back at its door."""
-    return isinstance(failure, Postponed) and failure.held
+    return isinstance(failure, Postponed) and failure.limiter_holds
 
 
 def requested_wait(failure: StoreError) -> float | None:
