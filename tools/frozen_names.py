@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from image_syncer.cli.main import app
+from image_syncer.cli.main import root
 from image_syncer.config.fork.fork_model import ForkFile
 from image_syncer.config.schema import json_schema
 from image_syncer.server.metrics import Metrics
@@ -30,7 +30,7 @@ def frozen_names() -> dict[str, list[str]]:
     return {
         "configuration": sorted(set(_keys(json_schema()))),
         "configuration of the fork": sorted(set(_keys(ForkFile.model_json_schema(by_alias=True)))),
-        "command line": sorted(_options(_command(), "image-syncer")),
+        "command line": sorted(_options(root, "image-syncer")),
         "metrics": sorted(_metrics()),
         "log events": sorted(set(_log_events())),
         "database": sorted(
@@ -53,12 +53,6 @@ def api_fields(document: JsonSchema) -> list[str]:
                     fields = _keys(schema, document)
                     found |= {f"{name} {status} {field}" for field in fields}
     return sorted(found)
-
-
-def _command() -> Any:
-    from typer.main import get_command  # noqa: PLC0415 - only as long as the command line is built with it
-
-    return get_command(app)
 
 
 def _options(command: Any, name: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A blob over lines that cut every connection, by the tool that does it at full size."""
+"""A blob over a network that breaks every connection: a short run of `script/stress cut`."""
 
 import pytest
 
@@ -8,10 +8,10 @@ from support.stress import stress
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_a_blob_that_no_connection_carries_whole_arrives_and_little_is_sent_twice() -> None:
-    """To a registry that keeps uploads and to one that loses them; and it arrives after a kill -9 in its middle.
+def test_a_blob_arrives_over_broken_connections_with_few_bytes_sent_twice() -> None:
+    """One registry keeps broken uploads, the other loses them; a kill -9 in the middle is survived, too.
 
-    What a kill costs is for the large size: here it may come before the first chunk is complete.
+    The cost of a kill is measured at full size only: here the kill may come before the first chunk is complete.
     """
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")

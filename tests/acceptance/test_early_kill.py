@@ -1,4 +1,4 @@
-"""kill -9 of a one-shot run right after the first bytes of a big blob have gone out."""
+"""kill -9 of a one-shot run right after it has sent the first bytes of a big blob."""
 
 import time
 
@@ -13,10 +13,10 @@ LINE = RelayLine(bytes_per_second=8 * MIB)
 EARLY_BYTES = MIB // 2
 
 
-def test_a_kill_at_the_first_bytes_finds_the_upload_in_the_state(
+def test_an_upload_is_in_the_state_from_its_first_bytes(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """Even if that state was made for it a moment ago: the second process goes on with the same session."""
+    """The state is new, too. The second process continues the same upload session."""
     source.load("app", single("early", layers=[Blob.generated("early", SIZE)]), "v1")
     with SlowLine(target.host, LINE) as line:
         command = ("copy", "--quiet", "--state", "state.db", f"{source.host}/app:v1", f"{line.host}/app:v1")
@@ -30,9 +30,9 @@ def test_a_kill_at_the_first_bytes_finds_the_upload_in_the_state(
         assert cli.run(*command).returncode == 0
     assert _sent(target) <= SIZE + 2 * MIB
     sessions = {request.path for request in target.requests.only(kind="upload", method="PUT")}
-    assert len(sessions) == 2  # The config's, and one for the layer.
+    assert len(sessions) == 2  # One for the config, one for the layer.
 
 
 def _sent(registry: FakeRegistry) -> int:
-    """Return how many bytes of blobs have arrived."""
+    """Return the number of blob bytes that have arrived."""
     return registry.requests.only(kind="upload").bytes_in

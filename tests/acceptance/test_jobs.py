@@ -1,4 +1,4 @@
-"""`image-syncer jobs`: what an operator sees and does in the daemon's queue, in a SQLite file and in PostgreSQL."""
+"""`image-syncer jobs` on the daemon's queue, in a SQLite file and in PostgreSQL."""
 
 import asyncio
 import json
@@ -43,36 +43,36 @@ def daemon(state: dict[str, str]) -> str:
 
 
 async def call(cli: CommandLine, *arguments: str) -> Done:
-    """Run `image-syncer jobs` beside what else the test does."""
+    """Run `image-syncer jobs` in a thread, beside the workers of the test."""
     return await asyncio.to_thread(cli.run, "jobs", *arguments, "-c", "d.yaml")
 
 
-async def told(cli: CommandLine, *arguments: str) -> Any:
-    """Return what it says as JSON."""
+async def json_of(cli: CommandLine, *arguments: str) -> Any:
+    """Return the parsed JSON output of `image-syncer jobs`."""
     return json.loads((await call(cli, *arguments, "--output", "json")).stdout)
 
 
 async def refuse(job: CopyJob) -> None:
-    """End a copy for good."""
+    """Fail a copy for good."""
     raise CopyFailed(Denied(f"{job.target}: denied", remedy="ask for the right"), side="target", step="push blob")
 
 
-def is_over(view: JobRecord) -> bool:
-    """Whether nothing more will happen to it."""
+def is_finished(view: JobRecord) -> bool:
+    """Whether the job has its final status."""
     return view.status not in {JobStatus.WAITING, JobStatus.RUNNING}
 
 
 async def failed(jobs: JobQueue, *requests: CopyRequest) -> list[int]:
-    """Return dead letters."""
+    """Return the ids of jobs that failed for good."""
     ids = [await queued(jobs, request) for request in requests]
     async with working(jobs, Hands(refuse)):
         for job in ids:
-            await settled(jobs, job, is_over)
+            await settled(jobs, job, is_finished)
     return ids
 
 
 async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: JobQueue, cli: CommandLine) -> None:
-    """One line each where nobody looks at a terminal, without colours; then how many there are of all."""
+    """In a pipe each job has one line without colours; the last line counts all jobs."""
     [dead] = await failed(jobs, wanted("app:1"))
     waiting = await queued(jobs, wanted("app:2"))
     rule = await jobs.request_rule("nightly")
@@ -86,19 +86,19 @@ async def test_jobs_are_listed_newest_first_with_their_errors_and_counted(jobs: 
         [str(dead), "copy", "failed", "1"],
     ]
     assert "src.example/app:1 → dst.example/app:1  target: push blob: dst.example/app:1: denied" in done.stdout
-    assert lines[4] == ["in", "all:", "2", "waiting,", "1", "failed"]
+    assert lines[4] == ["total:", "2", "waiting,", "1", "failed"]
 
 
 async def test_a_listing_can_be_narrowed_and_continued(jobs: JobQueue, cli: CommandLine) -> None:
-    """By status, by kind, and page by page; the last page says that it is the last."""
+    """The options filter by status, by kind and by page; `next` of the last page is null."""
     await failed(jobs, wanted("dead:1"))
     ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(3)]
     await jobs.request_rule("nightly")
     await jobs.cancel(ids[0])
-    kinds = [job["kind"] for job in (await told(cli, "list", "--kind", "rule"))["jobs"]]
-    some = await told(cli, "list", "--status", "failed", "--status", "cancelled")
-    first = await told(cli, "list", "--kind", "copy", "--limit", "2")
-    second = await told(cli, "list", "--kind", "copy", "--limit", "3", "--before", str(first["next"]))
+    kinds = [job["kind"] for job in (await json_of(cli, "list", "--kind", "rule"))["jobs"]]
+    some = await json_of(cli, "list", "--status", "failed", "--status", "cancelled")
+    first = await json_of(cli, "list", "--kind", "copy", "--limit", "2")
+    second = await json_of(cli, "list", "--kind", "copy", "--limit", "3", "--before", str(first["next"]))
     assert (kinds, [job["status"] for job in some["jobs"]]) == (["rule"], ["cancelled", "failed"])
     assert [job["id"] for job in first["jobs"]] == [ids[2], ids[1]]
     assert (second["jobs"][0]["id"], second["next"]) == (ids[0], None)
@@ -107,16 +107,16 @@ async def test_a_listing_can_be_narrowed_and_continued(jobs: JobQueue, cli: Comm
     }  # fmt: skip
 
 
-async def test_show_tells_all_that_is_known(jobs: JobQueue, cli: CommandLine) -> None:
-    """What it does and for whom, what went wrong, when it is tried again, and its steps."""
+async def test_show_prints_all_facts_of_a_job(jobs: JobQueue, cli: CommandLine) -> None:
+    """It prints source, target, rule, event, error, time of the next attempt, and the steps."""
 
-    async def rest(_job: CopyJob) -> None:
+    async def fail_for_now(_job: CopyJob) -> None:
         raise busy()
 
     job = await queued(jobs, replace(wanted(), digest=Digest.of(b"x"), rule="all", event="17", priority=5))
-    async with working(jobs, Hands(rest), SLUGGISH):
+    async with working(jobs, Hands(fail_for_now), SLUGGISH):
         await settled(jobs, job, lambda view: view.attempts)
-    shown, facts = (await call(cli, "show", str(job))).stdout, await told(cli, "show", str(job))
+    shown, facts = (await call(cli, "show", str(job))).stdout, await json_of(cli, "show", str(job))
     for text in ("src.example/app:1", "dst.example/app:1", str(Digest.of(b"x")), "all", "17", "asked to slow down"):
         assert text in shown
     assert "Z, in " in shown
@@ -127,44 +127,44 @@ async def test_show_tells_all_that_is_known(jobs: JobQueue, cli: CommandLine) ->
     assert [step["what"] for step in facts["steps"]] == ["deferred", "started", "deferred_for_retry"]
 
 
-async def test_a_dead_letter_is_retried_and_what_cannot_be_says_why(jobs: JobQueue, cli: CommandLine) -> None:
-    """Each job has its answer; one refusal makes the exit code 1 and hinders no other."""
+async def test_a_failed_job_is_retried_and_a_refusal_has_its_reason(jobs: JobQueue, cli: CommandLine) -> None:
+    """Each job has its result; one refusal makes the exit code 1 and stops no other job."""
     again, joined = await failed(jobs, wanted("app:1"), wanted("app:2"))
     await queued(jobs, wanted("app:2"))
     fine = await queued(jobs, wanted("app:3"))
     await jobs.cancel(await queued(jobs, wanted("app:4")))
     async with working(jobs, Hands()):
-        await settled(jobs, fine, is_over)
+        await settled(jobs, fine, is_finished)
     await queued(jobs, wanted("app:2"))
     done = await call(cli, "retry", "99", str(fine), str(again), str(joined), str(2**63))
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         f"job {again} is queued",
-        f"job {joined} is not needed: another one for the same waits",
+        f"job {joined} was not queued: another job for the same image or rule already waits",
     ]
     assert done.stderr.splitlines() == [
         "image-syncer: there is no job 99",
-        f"image-syncer: job {fine} is succeeded: nothing to retry",
+        f"image-syncer: job {fine} is succeeded: cannot retry it",
         f"image-syncer: there is no job {2**63}",
     ]
     view = await seen(jobs, again)
     assert (view.status, view.attempts) == (JobStatus.WAITING, 0)
 
 
-async def test_all_dead_letters_are_retried_at_once(jobs: JobQueue, cli: CommandLine) -> None:
-    """And a second time there is none, which is no failure."""
+async def test_all_failed_jobs_are_retried_at_once(jobs: JobQueue, cli: CommandLine) -> None:
+    """A second retry finds none, which is no failure."""
     ids = await failed(jobs, *(wanted(f"app:{number}") for number in range(3)))
     await queued(jobs, wanted("app:0"))
     done = await call(cli, "retry", "--failed")
     assert (done.returncode, done.stdout, done.stderr) == (
-        0, "2 jobs queued again, 1 job not needed, since others for the same wait\n", "",
+        0, "2 jobs queued again, 1 job not queued because others for the same image or rule wait\n", "",
     )  # fmt: skip
     assert [(await seen(jobs, job)).status.value for job in ids] == ["failed", "waiting", "waiting"]
-    assert await told(cli, "retry", "--failed") == {"jobs": [{"id": ids[0], "result": "merged", "status": None}]}
+    assert await json_of(cli, "retry", "--failed") == {"jobs": [{"id": ids[0], "result": "merged", "status": None}]}
 
 
-async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: JobQueue, cli: CommandLine) -> None:
-    """Beside the worker that runs it, which holds the embedded store for itself; then it is over, and stays so."""
+async def test_cancel_ends_waiting_and_running_jobs(jobs: JobQueue, cli: CommandLine) -> None:
+    """The worker that runs a job holds the lock of the embedded store; cancelling works beside it and lasts."""
     answered = asyncio.Event()
 
     async def linger(_job: CopyJob) -> None:
@@ -180,23 +180,23 @@ async def test_cancelling_withdraws_what_waits_and_stops_what_runs(jobs: JobQueu
         await eventually(lambda: hands.running)
         done = await call(cli, "cancel", str(running), str(later))
         answered.set()
-        view = await settled(jobs, running, is_over)
-    assert done.stdout.splitlines() == [f"job {running} runs, and is told to stop", f"job {later} is cancelled"]
+        view = await settled(jobs, running, is_finished)
+    assert done.stdout.splitlines() == [f"job {running} is running and will stop", f"job {later} is cancelled"]
     assert (done.returncode, view.status, hands.ended) == (0, JobStatus.CANCELLED, [])
     again = await call(cli, "cancel", str(running), "--output", "json")
     assert again.returncode == 1
     assert json.loads(again.stdout)["jobs"] == [{"id": running, "result": "refused", "status": "cancelled"}]
 
 
-async def test_showing_what_does_not_exist_is_one_line(jobs: JobQueue, cli: CommandLine) -> None:
-    """Exit code 1."""
+async def test_showing_an_unknown_job_is_an_error(jobs: JobQueue, cli: CommandLine) -> None:
+    """The exit code is 1."""
     done = await call(cli, "show", "7")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "image-syncer: there is no job 7\n")
     assert (await call(cli, "list")).stdout == "\n  no jobs\n\n"
 
 
-async def test_looking_at_a_daemon_that_never_ran_makes_nothing(cli: CommandLine, store: dict[str, str]) -> None:
-    """No file, no directory, no table: who only looks leaves no traces."""
+async def test_jobs_of_a_daemon_that_never_ran_create_no_database(cli: CommandLine, store: dict[str, str]) -> None:
+    """No file, directory or table appears."""
     cli.write("d.yaml", daemon(store))
     for arguments in (["list"], ["retry", "--failed"], ["cancel", "1"]):
         done = await call(cli, *arguments)
@@ -211,8 +211,8 @@ async def test_looking_at_a_daemon_that_never_ran_makes_nothing(cli: CommandLine
         assert [path.name for path in cli.directory.iterdir()] == ["d.yaml"]
 
 
-def test_a_database_that_is_down_is_one_line_without_its_password(cli: CommandLine) -> None:
-    """Exit code 1: it may work later."""
+def test_a_database_that_is_down_is_an_error_without_its_password(cli: CommandLine) -> None:
+    """The exit code is 1, since a later try may work."""
     url = f"postgresql://owner:{quote(PASSWORD)}@127.0.0.1:{free_port()}/jobs"
     cli.write("d.yaml", daemon({"url": url}))
     done = cli.run("jobs", "list", "-c", "d.yaml")
@@ -224,29 +224,29 @@ def test_a_database_that_is_down_is_one_line_without_its_password(cli: CommandLi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["list"], "no --config FILE, and no configs/sync.yaml here (image-syncer jobs list -c FILE)"),
+        (["list"], "no --config FILE, and no configs/sync.yaml in this directory (image-syncer jobs list -c FILE)"),
         (["list", "-c", "none.yaml"], "none.yaml: "),
         (["list", "-c", "once.yaml"], "once.yaml: this file has no server, so it has no jobs"),
         (["list", "--status", "doing"], "'--status'"),
         (["list", "--limit", "0"], "'--limit'"),
         (["show", "seven"], "(see image-syncer jobs show --help)"),
-        (["retry"], "no job is named (image-syncer jobs retry ID..., or image-syncer jobs retry --failed)"),
-        (["retry", "1", "--failed"], "jobs by id and --failed together"),
-        (["cancel"], "Missing argument 'ID' (see image-syncer jobs cancel --help)"),
+        (["retry"], "no job ids are given (image-syncer jobs retry ID..., or image-syncer jobs retry --failed)"),
+        (["retry", "1", "--failed"], "job ids and --failed exclude each other"),
+        (["cancel"], "Missing argument 'ID...' (see image-syncer jobs cancel --help)"),
     ],
 )
-def test_a_slip_is_one_line_and_exit_code_2(cli: CommandLine, arguments: list[str], said: str) -> None:
-    """What is wrong and what to do; nothing on stdout."""
+def test_a_usage_error_is_one_line_and_exit_code_2(cli: CommandLine, arguments: list[str], message: str) -> None:
+    """The line names the problem and the remedy; stdout is empty."""
     cli.write("once.yaml", "version: 1\nrules: [{name: a, source: src.example/a, targets: dst.example/a}]\n")
     done = cli.run("jobs", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-async def test_the_usual_file_of_the_fork_will_do_without_its_login(cli: CommandLine) -> None:
-    """Its jobs are where its daemon keeps them; whether hooks are guarded is not asked here."""
+async def test_the_default_file_of_the_fork_works_without_its_login(cli: CommandLine) -> None:
+    """`jobs` finds the queue of its daemon and does not check the login of its hook."""
     cli.write(
         "configs/sync.yaml",
         "registry: {reg: [{sourceName: src.example, namespace: t, destinationName: dst.example}]}\n",

@@ -1,4 +1,4 @@
-"""kill -9 of one-shot runs at random moments, by the tool that does it at full size."""
+"""kill -9 of one-shot runs at random moments: a short run of `script/stress crash`."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from support.stress import stress
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_whoever_pulls_while_runs_are_killed_gets_whole_images() -> None:
-    """After the rerun everything is in place, and no tag was listed that could not be pulled."""
+def test_pullers_get_whole_images_while_runs_are_killed() -> None:
+    """Every listed tag can be pulled, and the last run completes all images."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     figures, broken = stress("crash", "--kills", "6", "--images", "12", "--seed", "7")

@@ -1,4 +1,4 @@
-"""The native file as its users run it: one pass, the check, and the schema."""
+"""The native file as a process reads it: one pass, the validation, and the schema."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from support.command_line import CommandLine
 
 
 def native(source: FakeRegistry, target: FakeRegistry) -> str:
-    """Return a file with a rule to carry out and one that waits for events."""
+    """Return a file with a rule to run and one that waits for events."""
     return (
         "version: 1\nregistries:\n"
         f"  {source.host}: {{insecure: true}}\n  {target.host}: {{insecure: true}}\n"
@@ -22,10 +22,8 @@ def native(source: FakeRegistry, target: FakeRegistry) -> str:
     )
 
 
-def test_sync_carries_out_the_rules_of_a_native_file(
-    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
-) -> None:
-    """What the clock would do is done now; a rule for events says that there is nothing to do without one."""
+def test_sync_runs_the_rules_of_a_native_file(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
+    """A scheduled rule runs now; a rule for events prints a warning."""
     source.load("team/app", multi("app"), "v1", "w1")
     cli.write("n.yaml", native(source, target))
     done = cli.run("sync", "-c", "n.yaml", "--report", "report.json")
@@ -36,35 +34,35 @@ def test_sync_carries_out_the_rules_of_a_native_file(
     assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
 
 
-def test_the_limits_of_a_registry_hold_for_one_pass(
+def test_the_limits_of_a_registry_apply_to_one_pass(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """With one request at a time, the registry never sees two."""
-    inside = [0, 0]
+    """With a limit of one request, the registry never has two at once."""
+    active = [0, 0]
 
-    async def watch(request: web.Request) -> web.StreamResponse | None:
-        inside[0] += 1
-        inside[1] = max(inside)
+    async def count(request: web.Request) -> web.StreamResponse | None:
+        active[0] += 1
+        active[1] = max(active)
         try:
             await asyncio.sleep(0.01)
             return await request.match_info.handler(request)
         finally:
-            inside[0] -= 1
+            active[0] -= 1
 
-    target.intercept.append(watch)
+    target.intercept.append(count)
     source.load("team/app", multi("app"), "v1", "v2")
     text = native(source, target).replace(
         f"{target.host}: {{insecure: true}}", f"{target.host}: {{limits: {{transfers: 1, requests: 1}}}}"
     )
     cli.write("n.yaml", text)
     assert cli.run("sync", "-c", "n.yaml").returncode == 0
-    assert inside == [0, 1]
+    assert active == [0, 1]
 
 
-def test_a_queue_without_its_extra_is_said_before_anything_is_opened(
+def test_a_queue_without_its_extra_is_an_early_error(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """Exit code 2, with the line in the file and the one to type; no state is made, and nobody is asked."""
+    """The error has the line of the file and the command to install it; no state and no request is made."""
     cli.write("hidden/sitecustomize.py", "import sys\nsys.modules['aio_pika'] = None\n")  # As if not installed.
     cli.environment["PYTHONPATH"] = str(cli.directory / "hidden")
     queue = "queues:\n  pushes: {kind: rabbitmq, urls: ['amqp://guest:guest@127.0.0.1:1/'], queue: images}\n"
@@ -76,8 +74,8 @@ def test_a_queue_without_its_extra_is_said_before_anything_is_opened(
     assert not (cli.directory / "kept").exists()
 
 
-def test_a_native_file_is_checked(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
-    """Every fault has its line."""
+def test_a_native_file_is_validated(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
+    """Every problem has its line."""
     text = native(source, target)
     cli.write("n.yaml", text)
     assert cli.run("config", "validate", "-c", "n.yaml").stdout == "valid: 2 rules, 2 logins\n"
@@ -89,7 +87,7 @@ def test_a_native_file_is_checked(cli: CommandLine, source: FakeRegistry, target
 
 
 def test_the_schema_is_written_to_stdout(cli: CommandLine) -> None:
-    """For an editor, in JSON."""
+    """Editors use it to complete and check keys."""
     done = cli.run("config", "schema")
     assert done.returncode == 0
     assert json.loads(done.stdout)["properties"].keys() >= {"version", "rules", "registries", "hooks"}

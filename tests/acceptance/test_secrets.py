@@ -1,4 +1,4 @@
-"""Secrets are planted wherever one can be configured or handed out, and looked for wherever something is written."""
+"""Secrets are planted in every configuration and answer that can hold one, and searched in all output."""
 
 import base64
 import json
@@ -32,17 +32,17 @@ HOOK_URL = "secret-in-the-address-of-a-hook-11-0123456789"
 HOOK_BASIC = "secret-login-of-a-hook-12"
 API_LOGIN = "secret-login-of-the-api-13"
 QUEUE = "secret-of-the-queue-14"
-API_TOKEN = "the-token-of-the-api-0123456789abcdef"  # That of `support.sites`.
+API_TOKEN = "the-token-of-the-api-0123456789abcdef"  # The token of `support.sites`.
 SECRETS = (
     *(AUTH_FILE, VARIABLE, DOCKER, TOKEN, SIGNED, SESSION, STATE_URL, PROXY, HOOK_KEY, HOOK_HEADER, HOOK_URL),
     *(HOOK_BASIC, API_LOGIN, QUEUE, API_TOKEN),
 )
 GIVEN = frozenset({"auth.yaml", "config.json", "native.yaml"})
-"""The files that the test itself writes secrets into."""
+"""The files into which the test writes secrets."""
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """Yield *secret* as it may be written: as it is, in a URL, and in base64 at each of the three positions."""
+    """Yield the forms of *secret* in output: plain, in a URL, and in base64 at each of the three positions."""
     yield secret.encode()
     yield quote(secret, safe="").encode()
     for position in range(3):
@@ -55,22 +55,22 @@ NEEDLES = {form: secret for secret in SECRETS for form in forms(secret)}
 
 @dataclass
 class Search:
-    """Everything that was written, by where."""
+    """All output, by its place."""
 
     places: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def add(self, place: str, content: str | bytes) -> None:
-        """Search *content* too."""
+        """Add *content* to the search."""
         self.places[f"{len(self.places)} {place}"] = content.encode() if isinstance(content, str) else content
 
     def add_run(self, done: Done) -> None:
-        """Search what a process wrote, and how it was called."""
+        """Add the output and the arguments of a process."""
         self.add("stdout", done.stdout)
         self.add("stderr", done.stderr)
         self.add("arguments", " ".join(done.args))
 
     def add_folder(self, folder: Path) -> None:
-        """Search every file, databases also value by value: a page may cut a text in two."""
+        """Add every file; databases also value by value, since a page may cut a text in two."""
         for file in folder.rglob("*"):
             if file.is_file() and file.name not in GIVEN:
                 self.add(str(file), file.read_bytes())
@@ -78,7 +78,7 @@ class Search:
                     self.add(f"{file} by value", dump(file))
 
     def found(self) -> list[str]:
-        """Return which secret was found where."""
+        """Return each secret that was found, with its place."""
         return [
             f"{secret} in {place}"
             for place, content in self.places.items()
@@ -88,14 +88,14 @@ class Search:
 
 
 def ran(cli: CommandLine, *arguments: str) -> Done:
-    """Run to the end, with a traceback where that is wanted."""
+    """Run to the end; a traceback is allowed."""
     process = cli.start(*arguments)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def dump(file: Path) -> str:
-    """Return all that a database holds, as text."""
+    """Return the content of a database as text."""
     connection = sqlite3.connect(file)
     try:
         return "\n".join(connection.iterdump())
@@ -103,8 +103,8 @@ def dump(file: Path) -> str:
         connection.close()
 
 
-def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
-    """In every form, also in a database."""
+def test_the_search_finds_planted_secrets(tmp_path: Path) -> None:
+    """It finds every form, in databases, too."""
     search = Search()
     search.add("log", f"password={VARIABLE}")
     search.add("header", f"Basic {base64.b64encode(f'user:{DOCKER}'.encode()).decode()}")
@@ -119,14 +119,14 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
 
 @pytest.fixture
 def storage() -> Iterator[FakeRegistry]:
-    """Storage that the source redirects to, by signed addresses."""
+    """Return the storage to which the source redirects by signed URLs."""
     with FakeRegistry.in_thread() as registry:
         yield registry
 
 
 @pytest.fixture
 def source(storage: FakeRegistry) -> Iterator[FakeRegistry]:
-    """A registry with tokens, whose blobs are at *storage*."""
+    """Return a registry with tokens whose blobs are at *storage*."""
     with FakeRegistry.in_thread() as registry:
 
         async def guard(request: web.Request) -> web.Response | None:
@@ -149,7 +149,7 @@ def source(storage: FakeRegistry) -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def target() -> Iterator[FakeRegistry]:
-    """A registry with a login, which says it again in its errors, and opens uploads by addresses with a secret."""
+    """Return a registry that repeats logins in its errors and opens uploads at URLs with a secret."""
     accounts = Accounts({"robot": Account(DOCKER)})
     with FakeRegistry.in_thread(Profile(auth="basic", accounts=accounts)) as registry:
 
@@ -159,8 +159,8 @@ def target() -> Iterator[FakeRegistry]:
                 location = f"{registry.url}{request.path}x?_state={SESSION}"
                 return web.Response(status=202, headers={"Location": location})
             if "_state=" + SESSION in str(request.url):
-                said = f"denied: Authorization: {header} at {request.url}"
-                return web.json_response({"errors": [{"code": "DENIED", "message": said}]}, status=403)
+                message = f"denied: Authorization: {header} at {request.url}"
+                return web.json_response({"errors": [{"code": "DENIED", "message": message}]}, status=403)
             return None
 
         registry.intercept.append(echo)
@@ -191,7 +191,7 @@ VERBOSE = ("--debug", "--report", "report.json", "--output-success-images", "cop
 
 @pytest.mark.usefixtures("files")
 def test_no_run_writes_a_secret(cli: CommandLine, target: FakeRegistry) -> None:
-    """Neither what succeeds nor what fails, whatever a registry repeats, and however much is told."""
+    """Successes and failures hide secrets, even if a registry repeats them and with --debug."""
     search = Search()
     for more in (
         ("--dry-run", "--debug"),
@@ -210,7 +210,7 @@ def test_no_run_writes_a_secret(cli: CommandLine, target: FakeRegistry) -> None:
         ),
     ):
         done = ran(cli, *ARGUMENTS, *more)
-        assert done.returncode == 1, done.stderr  # One tag is not there.
+        assert done.returncode == 1, done.stderr  # One tag does not exist.
         search.add_run(done)
     assert target.manifest("app", "v1")
     for words in (("inspect", f"{target.host}/app:v1", "--debug"), ("tags", f"{target.host}/app", "--output", "json")):
@@ -225,8 +225,8 @@ def test_no_run_writes_a_secret(cli: CommandLine, target: FakeRegistry) -> None:
     ("state", "proxy"),
     [(f"postgresql://user:{STATE_URL}@127.0.0.1:1/x", ""), (f"mysql://user:{STATE_URL}@h/x", ""), ("none", PROXY)],
 )
-def test_what_can_not_be_reached_is_told_without_its_login(cli: CommandLine, state: str, proxy: str) -> None:
-    """A state that is not there, one of a kind that is not supported, a proxy that is not there."""
+def test_errors_about_a_state_or_a_proxy_hide_their_logins(cli: CommandLine, state: str, proxy: str) -> None:
+    """The state is unreachable or unsupported, or the proxy is unreachable."""
     if proxy:
         cli.environment["HTTPS_PROXY"] = f"http://user:{proxy}@127.0.0.1:1"
         cli.write("images.json", json.dumps({"registry.example/app:v1": "registry.example/copy"}))
@@ -240,8 +240,8 @@ def test_what_can_not_be_reached_is_told_without_its_login(cli: CommandLine, sta
     assert search.found() == []
 
 
-def test_a_configuration_with_faults_is_told_without_its_secrets(cli: CommandLine) -> None:
-    """Wrong keys, wrong types, wrong places: the place is named, never the value."""
+def test_errors_of_a_configuration_hide_its_secrets(cli: CommandLine) -> None:
+    """An error about a wrong key, type or place names the place, not the value."""
     search = Search()
     for text in (
         f"a.io: {{username: u, passwort: {AUTH_FILE}}}\n",
@@ -256,7 +256,7 @@ def test_a_configuration_with_faults_is_told_without_its_secrets(cli: CommandLin
         cli.write("images.json", '{"a.io/x:v1": "b.io/x"}')
         done = ran(cli, *ARGUMENTS, "--debug")
         assert done.returncode == 2, text
-        if "@a.io" not in text:  # A key is no secret, and has to be named.
+        if "@a.io" not in text:  # A key is no secret, and the error names it.
             search.add_run(done)
     assert search.found() == []
 
@@ -264,7 +264,7 @@ def test_a_configuration_with_faults_is_told_without_its_secrets(cli: CommandLin
 def test_the_daemon_writes_no_secret(
     tmp_path: Path, source: FakeRegistry, storage: FakeRegistry, target: FakeRegistry
 ) -> None:
-    """Log, state, jobs, pages, API, metrics, description of the API, process: after calls right and wrong."""
+    """Log, state, jobs, pages, API, metrics and process list have none, after valid and invalid calls."""
     site = Site(free_port(), tmp_path)
     hooks = {
         "signed": {"kind": "harbor", "registry": source.host, "header": {"value": HOOK_HEADER}},

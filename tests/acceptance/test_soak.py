@@ -1,4 +1,4 @@
-"""Repeated syncs over faults and cut lines, by the tool that does it for a quarter of an hour."""
+"""Repeated syncs with faults and broken connections: a short run of `script/stress soak`."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from support.stress import stress
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_content_that_changes_under_faults_is_in_step_in_the_end() -> None:
-    """For the daemon and for a program that uses the Python API: both go on, and nothing wrong is left at a target."""
+def test_changing_content_is_mirrored_despite_faults() -> None:
+    """The daemon and a program with the Python API both continue, and each target ends with the right content."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     figures, broken = stress("soak", "--seconds", "12", "--faults", "0.05", "--seed", "3")

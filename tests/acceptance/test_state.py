@@ -1,4 +1,4 @@
-"""The state of one-shot runs, as its users meet it: it spares requests, and whatever becomes of it harms nothing."""
+"""The state of one-shot runs: it saves requests, and a broken state does no harm."""
 
 import json
 import sqlite3
@@ -26,7 +26,7 @@ _ENGINE = (
 
 
 class Site:
-    """A registry with two images in a repository, and the rule that copies them to another one."""
+    """A registry with two images in a repository, and a rule that copies them to another one."""
 
     def __init__(self, registry: DockerRegistry, cli: CommandLine) -> None:
         self.registry = registry
@@ -36,15 +36,15 @@ class Site:
         self.images: dict[str, Image] = {tag: multi(f"{self.name}/{tag}") for tag in TAGS}
         for tag, image in self.images.items():
             self.peer.push(f"{self.name}/app", image, tag)
-        self.aim("first")
+        self.write_rule("first")
 
     @property
     def file(self) -> Path:
-        """Where the state is unless another place is named."""
+        """The default file of the state."""
         return self.cli.directory / ".local" / "state" / "image-syncer" / "state.db"
 
-    def aim(self, target: str, more: str = "") -> None:
-        """Let the rule copy to the repository *target*."""
+    def write_rule(self, target: str, more: str = "") -> None:
+        """Write a rule that copies to the repository *target*."""
         host = self.registry.host
         self.cli.write(
             "n.yaml",
@@ -53,28 +53,28 @@ class Site:
         )
 
     def sync(self, *options: str) -> Done:
-        """Carry the rule out; nothing else counts as asked of the registry."""
+        """Run the rule and count only its requests."""
         self.registry.forget_requests()
         return self.cli.run("sync", "-c", "n.yaml", "--quiet", *options)
 
-    def asked(self, repository: str) -> list[str]:
+    def methods(self, repository: str) -> list[str]:
         """Return the methods of the requests for manifests of *repository*."""
         requests = self.registry.read_requests().only(kind="manifest", repository=f"{self.name}/{repository}")
         return [request.method for request in requests]
 
     def manifests(self, target: str) -> list[bytes | None]:
-        """Return what the tags name at *target*."""
+        """Return the manifests of the tags at *target*."""
         return [self.peer.manifest(f"{self.name}/{target}", tag) for tag in TAGS]
 
 
 @pytest.fixture
 def site(docker_registry: DockerRegistry, cli: CommandLine) -> Site:
-    """A site of the test's own."""
+    """Return a new site."""
     return Site(docker_registry, cli)
 
 
-def test_a_run_that_copies_nothing_makes_and_imports_no_state(site: Site) -> None:
-    """To ask for two tags takes no database."""
+def test_a_run_without_changes_creates_no_state(site: Site) -> None:
+    """It does not import the database library either."""
     assert site.sync("--state", "none").returncode == 0
     command = [sys.executable, "-c", _ENGINE, "sync", "-c", "n.yaml", "--output", "json"]
     done = subprocess.run(
@@ -91,31 +91,31 @@ def test_a_run_that_copies_nothing_makes_and_imports_no_state(site: Site) -> Non
     assert not (site.cli.directory / ".local").exists()
 
 
-def test_a_filter_costs_a_head_on_each_side_in_the_second_run(site: Site) -> None:
-    """What it leaves of an index is known from the first; without a state it is found out anew."""
+def test_a_platform_filter_costs_one_head_at_each_side_in_the_second_run(site: Site) -> None:
+    """The state has the filtered digest of the index; without a state the run reads the index again."""
     assert site.sync(*FILTER).returncode == 0
     assert site.file.exists()
     assert site.sync(*FILTER).returncode == 0
-    assert (site.asked("app"), site.asked("first")) == (["HEAD"] * 2, ["HEAD"] * 2)
+    assert (site.methods("app"), site.methods("first")) == (["HEAD"] * 2, ["HEAD"] * 2)
     assert site.sync(*FILTER, "--state", "none").returncode == 0
-    assert sorted(site.asked("app")) == ["GET", "GET", "HEAD", "HEAD"]
+    assert sorted(site.methods("app")) == ["GET", "GET", "HEAD", "HEAD"]
 
 
-def test_a_recheck_asks_no_target_in_its_time(site: Site) -> None:
-    """By choice, in the native file; --force asks all the same."""
-    site.aim("first", ", recheck_targets: 24h")
+def test_recheck_targets_skips_requests_to_the_target(site: Site) -> None:
+    """The native file turns it on; --force asks the target again."""
+    site.write_rule("first", ", recheck_targets: 24h")
     assert site.sync().returncode == 0
     assert site.sync().returncode == 0
     assert site.sync().returncode == 0
-    assert (site.asked("app"), site.asked("first")) == (["HEAD"] * 2, [])
+    assert (site.methods("app"), site.methods("first")) == (["HEAD"] * 2, [])
     assert site.sync("--force").returncode == 0
-    assert site.asked("first").count("HEAD") >= 2
+    assert site.methods("first").count("HEAD") >= 2
 
 
-def test_a_state_may_be_named(site: Site) -> None:
-    """The usual one is left alone."""
-    assert site.sync(*FILTER, "--state", "deep/mine.db").returncode == 0
-    assert (site.cli.directory / "deep" / "mine.db").exists()
+def test_the_option_state_names_another_file(site: Site) -> None:
+    """The default file is not created."""
+    assert site.sync(*FILTER, "--state", "deep/other.db").returncode == 0
+    assert (site.cli.directory / "deep" / "other.db").exists()
     assert not site.file.exists()
 
 
@@ -127,8 +127,8 @@ def test_a_state_may_be_named(site: Site) -> None:
         ("other.db", "state other.db: a database of another program"),
     ],
 )
-def test_nonsense_is_said_before_anything_is_contacted(site: Site, state: str, message: str) -> None:
-    """Exit code 2 and one line."""
+def test_a_wrong_state_is_an_early_error(site: Site, state: str, message: str) -> None:
+    """The exit code is 2, and no request is made."""
     with closing(sqlite3.connect(site.cli.directory / "other.db")) as connection:
         connection.execute("CREATE TABLE precious (x)")
     done = site.sync("--state", state)
@@ -138,31 +138,31 @@ def test_nonsense_is_said_before_anything_is_contacted(site: Site, state: str, m
 
 
 def truncated(file: Path) -> None:
-    """Leave half of it."""
+    """Cut the file in half."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2 + 100])
 
 
 def garbage(file: Path) -> None:
-    """Write something else."""
+    """Replace the content by text."""
     file.write_bytes(b"version: 1\n" * 5000)
 
 
-def of_the_future(file: Path) -> None:
-    """Let a version have written it that nobody knows yet."""
+def newer_schema(file: Path) -> None:
+    """Set an unknown schema version."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("UPDATE image_syncer_version SET version_num = '9999'")
 
 
 def without_tables(file: Path) -> None:
-    """Take the tables away behind its back."""
+    """Drop the cache tables."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         for table in ("trimmed", "copies", "blobs"):
             connection.execute(f"DROP TABLE image_syncer_{table}")
 
 
-def wrong(file: Path) -> None:
-    """Say of everything what is not so."""
+def wrong_rows(file: Path) -> None:
+    """Write valid rows that are not true."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         digest = f"sha256:{'0' * 64}"
         connection.execute("UPDATE image_syncer_trimmed SET digest = ?", (digest,))
@@ -170,44 +170,44 @@ def wrong(file: Path) -> None:
         connection.execute("UPDATE image_syncer_blobs SET repository = 'not/there'")
 
 
-def unreadable(file: Path) -> None:
-    """Say what is no digest and no repository."""
+def invalid_rows(file: Path) -> None:
+    """Write invalid digests and repositories."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("UPDATE image_syncer_trimmed SET digest = 'hunter2'")
         connection.execute("UPDATE image_syncer_blobs SET repository = '../..'")
 
 
 def a_directory(file: Path) -> None:
-    """Have a directory in its place."""
+    """Replace the file by a directory."""
     file.unlink()
     file.mkdir()
 
 
 def deleted(file: Path) -> None:
-    """Take it away."""
+    """Delete the file."""
     file.unlink()
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("damage", "message"),
     [
         (truncated, "the file is damaged"),
         (garbage, "the file is damaged: file is not a database"),
-        (of_the_future, "written by a newer image-syncer (schema '9999'"),
+        (newer_schema, "written by a newer image-syncer (schema '9999'"),
         (without_tables, "no such table"),
-        (unreadable, "not a digest"),
-        (wrong, ""),
+        (invalid_rows, "not a digest"),
+        (wrong_rows, ""),
         (deleted, ""),
         (a_directory, "Is a directory"),
     ],
 )
-def test_whatever_became_of_the_state_the_images_arrive(site: Site, harm: Callable[[Path], None], said: str) -> None:
-    """Exit code 0, one warning at most, and the very bytes that a run without any state makes."""
+def test_images_arrive_despite_a_damaged_state(site: Site, damage: Callable[[Path], None], message: str) -> None:
+    """The exit code is 0, there is one warning at most, and the manifests are those of a run without a state."""
     assert site.sync(*FILTER).returncode == 0
     for log in site.file.parent.glob("state.db-*"):
         log.unlink()
-    harm(site.file)
-    site.aim("second")
+    damage(site.file)
+    site.write_rule("second")
     done = site.sync(*FILTER, "--report", "report.json")
     assert done.returncode == 0, done.stderr
     assert site.manifests("second") == site.manifests("first")
@@ -216,19 +216,19 @@ def test_whatever_became_of_the_state_the_images_arrive(site: Site, harm: Callab
     noisy = site.cli.run("sync", "-c", "n.yaml", *FILTER)
     warnings = [line for line in noisy.stderr.splitlines() if "warning" in line]
     assert noisy.returncode == 0
-    assert len(warnings) == bool(said), noisy.stderr
-    assert said in "".join(warnings)
+    assert len(warnings) == bool(message), noisy.stderr
+    assert message in "".join(warnings)
 
 
-def test_a_state_of_other_registries_is_of_no_use_and_no_harm(
+def test_a_state_of_other_registries_does_no_harm(
     site: Site, docker_htpasswd: DockerRegistry, cli: CommandLine
 ) -> None:
-    """Its rows are about others."""
+    """Its rows do not apply to this registry."""
     assert site.sync(*FILTER).returncode == 0
     with closing(sqlite3.connect(site.file, isolation_level=None)) as connection:
         connection.execute("UPDATE image_syncer_blobs SET registry = ?", (docker_htpasswd.host,))
         connection.execute("UPDATE image_syncer_copies SET repository = ?", (f"{docker_htpasswd.host}/x",))
-    site.aim("second")
+    site.write_rule("second")
     done = cli.run("sync", "-c", "n.yaml", *FILTER)
     assert done.returncode == 0
     assert "warning" not in done.stderr
@@ -237,15 +237,15 @@ def test_a_state_of_other_registries_is_of_no_use_and_no_harm(
 
 @pytest.mark.parametrize("blocks", [0, 20])
 def test_a_full_disk_is_a_warning(site: Site, blocks: int) -> None:
-    """Whether there is no room from the beginning, or none any more."""
+    """The disk is full from the start, or becomes full during the run."""
     done = site.cli.shell(f"ulimit -f {blocks}; $it sync -c n.yaml --arch arm64")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "warning" in line], done.stderr
     assert None not in site.manifests("first")
 
 
-def test_a_directory_that_cannot_be_made_is_a_warning(site: Site) -> None:
-    """One line, with what to do; the images are copied."""
+def test_a_state_directory_that_cannot_be_created_is_a_warning(site: Site) -> None:
+    """The warning has a remedy, and the images are copied."""
     site.cli.environment["XDG_STATE_HOME"] = "/proc/nowhere"
     done = site.cli.run("sync", "-c", "n.yaml", *FILTER)
     assert done.returncode == 0
@@ -254,8 +254,8 @@ def test_a_directory_that_cannot_be_made_is_a_warning(site: Site) -> None:
     assert "which costs requests alone (check the path and its permissions)" in warning
 
 
-def test_a_database_server_that_is_away_is_a_warning(site: Site) -> None:
-    """The native file may name one, which one-shot runs use too."""
+def test_an_unreachable_database_server_is_a_warning(site: Site) -> None:
+    """One-shot runs use the server that the native file names."""
     site.cli.write("n.yaml", site.cli.read("n.yaml") + "state: {url: 'postgresql://me:s3cret@127.0.0.1:1/x'}\n")
     done = site.cli.run("sync", "-c", "n.yaml", *FILTER)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Everything arrives however often the registries fail (`script/stress storm` tries it at length)."""
+"""All images arrive from and at registries that fail at random: a short run of `script/stress storm`."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from support.stress import stress
 
 
 @pytest.mark.slow
-def test_what_fails_at_random_arrives_all_the_same() -> None:
-    """One request in twenty fails at both ends: no image fails, no byte is wrong, and it was a storm indeed."""
+def test_all_images_arrive_despite_random_failures() -> None:
+    """One request in twenty fails at both registries. No image fails and no byte is wrong."""
     figures, broken = stress("storm", "--images", "30", "--runs", "1", "--seed", "7")
     assert broken == []
     assert (figures["failed"], figures["wrong or missing at the target"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""The main job as its users run it: a process with the Go tool's files and flags."""
+"""One-shot runs as a process, with the files and flags of the Go tool."""
 
 import json
 from typing import Any
@@ -25,8 +25,8 @@ def mirror(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None
     )
 
 
-def test_the_seeds_flags_copy_everything_and_the_second_run_nothing(cli: CommandLine, target: FakeRegistry) -> None:
-    """Exit code 0 twice; the first run copies three images, the second finds them unchanged."""
+def test_the_flags_of_the_go_tool_copy_all_images_and_a_second_run_none(cli: CommandLine, target: FakeRegistry) -> None:
+    """Both exit with 0; the second run finds the three images unchanged."""
     first = cli.run(*FILES, "--proc", "3", "-r", "1")
     assert first.returncode == 0
     assert "copied     3" in first.stdout
@@ -38,7 +38,7 @@ def test_the_seeds_flags_copy_everything_and_the_second_run_nothing(cli: Command
 
 
 def test_stdout_has_the_result_and_stderr_the_progress(cli: CommandLine) -> None:
-    """Each can be kept without the other, and neither has colours where no terminal is."""
+    """Neither has colours in a pipe."""
     done = cli.run("sync", *FILES)
     *_, last, end = done.stderr.splitlines()
     assert last.startswith("Now 3/3 tasks have been processed (3 copied, 0 unchanged, 0 failed; ")
@@ -47,15 +47,15 @@ def test_stdout_has_the_result_and_stderr_the_progress(cli: CommandLine) -> None
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_quiet_says_nothing_but_the_result(cli: CommandLine) -> None:
-    """A cron job that succeeds has nothing on stderr."""
+def test_quiet_prints_only_the_result(cli: CommandLine) -> None:
+    """A cron job that succeeds writes nothing to stderr."""
     done = cli.run(*FILES, "--quiet")
     assert done.stderr == ""
     assert "copied     3" in done.stdout
 
 
 def test_json_output_is_the_report(cli: CommandLine) -> None:
-    """What a program reads from stdout is what it would read from the file."""
+    """Stdout and the report file have the same content."""
     done = cli.run(*FILES, "--output", "json", "--report", "report.json")
     assert done.stdout == cli.read("report.json")
     report = json.loads(done.stdout)
@@ -63,55 +63,57 @@ def test_json_output_is_the_report(cli: CommandLine) -> None:
     assert {image["outcome"] for image in report["images"]} == {"copied"}
 
 
-def test_a_dry_run_changes_nothing_and_tells_all(cli: CommandLine, target: FakeRegistry) -> None:
-    """It names every image that a run would copy."""
+def test_a_dry_run_names_all_images_and_changes_none(cli: CommandLine, target: FakeRegistry) -> None:
+    """It makes no PUT and no POST."""
     done = cli.run("sync", *FILES, "--dry-run")
     assert done.returncode == 0
     assert done.stdout.count("→") == 3
     assert target.requests.count(method="PUT") + target.requests.count(method="POST") == 0
 
 
-def test_one_rule_can_be_run_alone(cli: CommandLine, source: FakeRegistry) -> None:
-    """By its name, which is its source; another name is a slip."""
+def test_the_option_rule_selects_one_rule(cli: CommandLine, source: FakeRegistry) -> None:
+    """The name of a rule is its source; an unknown name is a usage error."""
     done = cli.run("sync", *FILES, "--rule", f"{source.host}/team/tool:v1")
     assert "copied     1" in done.stdout
-    slip = cli.run("sync", *FILES, "--rule", "tool")
-    assert slip.returncode == 2
-    assert "--rule tool: there is no such rule" in slip.stderr
+    wrong = cli.run("sync", *FILES, "--rule", "tool")
+    assert wrong.returncode == 2
+    assert "--rule tool: no rule has this name" in wrong.stderr
 
 
 @pytest.mark.parametrize("form", ["yaml", "json", "toml"])
-def test_the_map_of_copied_images_is_written_as_the_seed_does(
+def test_the_map_of_copied_images_is_that_of_the_go_tool(
     cli: CommandLine, source: FakeRegistry, target: FakeRegistry, form: str
 ) -> None:
-    """Source to targets; any other word than json means yaml, with a warning."""
+    """It maps sources to targets; an unknown format means YAML, with a warning."""
     done = cli.run(*FILES, "--output-success-images", "done", "--output-images-format", form)
     reader: Any = YAML(typ="safe", pure=True)
     written = json.loads(cli.read("done")) if form == "json" else reader.load(cli.read("done"))
     assert written[f"{source.host}/team/tool:v1"] == [f"{target.host}/mirror/tool:v1"]
     assert len(written) == 3
-    assert ("--output-images-format toml: neither yaml nor json" in done.stderr) is (form == "toml")
+    assert ("--output-images-format toml: unknown format" in done.stderr) is (form == "toml")
 
 
-def test_the_single_file_of_old_is_read(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
-    """With --config the other two are ignored, which is said."""
+def test_a_single_file_with_auth_and_images_is_read(
+    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """With --config a warning says that the other two options are ignored."""
     config = {"auth": {}, "images": {f"{source.host}/team/app:v1": f"{target.host}/one/app"}}
     cli.write("config.json", json.dumps(config))
     done = cli.run("-c", "config.json", "--images", "images.yaml")
     assert "copied     1" in done.stdout
-    assert "--config is given: --auth and --images are ignored" in done.stderr
+    assert "--auth and --images are ignored because --config is given" in done.stderr
 
 
 def test_without_an_auth_file_there_is_one_warning(cli: CommandLine) -> None:
-    """And the run goes on anonymously."""
+    """The run continues anonymously."""
     done = cli.run("--images", "images.yaml")
     assert done.returncode == 0
     assert done.stderr.count("warning: ") == 1
     assert "no auth file is given" in done.stderr
 
 
-def test_a_log_file_tells_how_each_copy_ended(cli: CommandLine) -> None:
-    """One closing event for each, beside the progress on stderr."""
+def test_the_log_has_the_outcome_of_each_copy(cli: CommandLine) -> None:
+    """Each copy has one closing event; progress still goes to stderr."""
     done = cli.run(*FILES, "--log", "log.json", "--log-format", "json")
     events = [json.loads(line) for line in cli.read("log.json").splitlines()]
     assert [event["outcome"] for event in events if event["event"] == "copy.finished"] == ["copied"] * 3
@@ -119,16 +121,16 @@ def test_a_log_file_tells_how_each_copy_ended(cli: CommandLine) -> None:
     assert "Synchronization finished" in done.stderr
 
 
-def test_json_on_stderr_is_nothing_but_json(cli: CommandLine) -> None:
-    """A collector that reads events finds no prose between them."""
+def test_a_json_log_on_stderr_has_only_json(cli: CommandLine) -> None:
+    """Every line is an event, warnings included."""
     done = cli.run("--images", "images.yaml", "--log-format", "json")
     names = [json.loads(line)["event"] for line in done.stderr.splitlines()]
     assert names.count("copy.finished") == 3
     assert {"run.warned", "run.finished"} <= set(names)
 
 
-def test_platforms_can_be_chosen(cli: CommandLine, source: FakeRegistry) -> None:
-    """The trimmed index has a digest of its own, and the report says so."""
+def test_options_select_platforms(cli: CommandLine, source: FakeRegistry) -> None:
+    """The report has the digest of the filtered index."""
     done = cli.run(
         "sync", *FILES, "--rule", f"{source.host}/team/app", "--arch", "amd64", "--os", "linux", "--output", "json"
     )

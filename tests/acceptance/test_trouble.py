@@ -1,4 +1,4 @@
-"""What goes wrong, tried as a new user would: one clear line, the right exit code, nothing half-written."""
+"""Errors as a user sees them: one clear line, the right exit code, no half-written file."""
 
 import asyncio
 import errno
@@ -31,18 +31,18 @@ def rules(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
 
 
 def stall_uploads(target: FakeRegistry) -> None:
-    """Let uploads to *target* take for ever, except for what belongs to the first image."""
-    fine = {str(digest) for digest in single("app0").blobs}
+    """Stall uploads to *target*, except for the blobs of the first image."""
+    allowed = {str(digest) for digest in single("app0").blobs}
 
     async def intercept(request: web.Request) -> None:
-        if request.method == "PUT" and request.query.get("digest", "") not in fine | {""}:
+        if request.method == "PUT" and request.query.get("digest", "") not in allowed | {""}:
             await asyncio.sleep(60)
 
     target.intercept.append(intercept)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("images.yaml", None, "image-syncer: images.yaml: "),
         ("images.yaml", "a: b\n  c: d\n", "image-syncer: images.yaml:2: "),
@@ -51,28 +51,28 @@ def stall_uploads(target: FakeRegistry) -> None:
         ("images.txt", "nginx: registry.example.com/nginx\n", "image-syncer: images.txt: "),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_one_line_with_its_place(
-    cli: CommandLine, name: str, text: str | None, said: str
+def test_a_wrong_file_is_one_line_with_file_and_line_number(
+    cli: CommandLine, name: str, text: str | None, message: str
 ) -> None:
-    """Exit code 2, nothing on stdout."""
+    """The exit code is 2, and stdout is empty."""
     if text is not None:
         cli.write(name, text)
     done = cli.run("--images", name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_several_faults_have_a_line_each(cli: CommandLine) -> None:
-    """A user corrects them in one go."""
+def test_each_problem_of_a_file_has_a_line(cli: CommandLine) -> None:
+    """A user can correct all of them at once."""
     cli.write("images.yaml", "Nginx: registry.example.com/nginx\nredis: registry.example.com/Redis\n")
     first, second = cli.run("--images", "images.yaml").stderr.splitlines()
     assert first.startswith("image-syncer: images.yaml:1: ")
     assert second.startswith("  images.yaml:2: ")
 
 
-def test_a_daemon_without_a_login_is_not_started(cli: CommandLine) -> None:
-    """The fork's file is found without arguments; its hook open to everybody must be wanted."""
+def test_the_daemon_refuses_a_hook_without_a_login(cli: CommandLine) -> None:
+    """An open hook in the fork's default file needs the option --allow-open."""
     (cli.directory / "configs").mkdir()
     cli.write("configs/sync.yaml", "app:\n  port: :8080\n")
     done = cli.run()
@@ -82,10 +82,10 @@ def test_a_daemon_without_a_login_is_not_started(cli: CommandLine) -> None:
 
 @pytest.mark.usefixtures("rules")
 @pytest.mark.parametrize("option", ["--report", "--output-success-images", "--log"])
-def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_contacted(
+def test_an_output_file_that_cannot_be_written_is_an_early_error(
     cli: CommandLine, source: FakeRegistry, option: str
 ) -> None:
-    """Exit code 2, and no request was made."""
+    """The exit code is 2, and no request is made."""
     done = cli.run(*FILES, option, "missing/file")
     assert done.returncode == 2
     assert done.stderr.startswith(f"image-syncer: {option} missing/file: cannot be written: ")
@@ -93,10 +93,8 @@ def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_contacted
 
 
 @pytest.mark.usefixtures("rules")
-def test_one_missing_tag_fails_alone_and_the_report_says_so(
-    cli: CommandLine, source: FakeRegistry, target: FakeRegistry
-) -> None:
-    """Exit code 1; the others are copied."""
+def test_a_missing_tag_fails_only_its_own_image(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
+    """The exit code is 1; the report has the failure, and the other tags are copied."""
     rules = f"{source.host}/team/app:v1,v9,v2: {target.host}/mirror/app\n"
     cli.write("images.yaml", rules)
     done = cli.run(*FILES, "--report", "report.json")
@@ -110,8 +108,8 @@ def test_one_missing_tag_fails_alone_and_the_report_says_so(
 
 
 @pytest.mark.usefixtures("rules")
-def test_a_registry_that_is_not_there_is_a_failure_that_names_it(cli: CommandLine, target: FakeRegistry) -> None:
-    """Exit code 1, and no traceback."""
+def test_an_unreachable_registry_is_named(cli: CommandLine, target: FakeRegistry) -> None:
+    """The exit code is 1."""
     cli.write("images.yaml", f"127.0.0.1:1/team/app:v1: {target.host}/mirror/app\n")
     done = cli.run(*FILES, "--retries", "0")
     assert done.returncode == 1
@@ -119,8 +117,8 @@ def test_a_registry_that_is_not_there_is_a_failure_that_names_it(cli: CommandLin
     assert "127.0.0.1:1" in done.stdout
 
 
-def test_a_wrong_password_is_told_without_the_password(cli: CommandLine, target: FakeRegistry) -> None:
-    """Neither on the streams nor in the log, however much is logged."""
+def test_an_error_about_a_wrong_password_does_not_show_it(cli: CommandLine, target: FakeRegistry) -> None:
+    """The streams, the log and the report do not have it, even with --debug."""
     accounts = Accounts({"reader": Account("right", {"*": PULL})})
     with FakeRegistry.in_thread(Profile(auth="basic", accounts=accounts)) as closed:
         closed.load("team/app", single("app"), "v1")
@@ -134,8 +132,8 @@ def test_a_wrong_password_is_told_without_the_password(cli: CommandLine, target:
 
 
 @pytest.mark.usefixtures("rules")
-def test_what_a_registry_says_cannot_steer_the_terminal(cli: CommandLine, source: FakeRegistry) -> None:
-    """An error text with escape sequences is shown harmless, on both streams."""
+def test_control_characters_of_a_registry_are_escaped(cli: CommandLine, source: FakeRegistry) -> None:
+    """Escape sequences in an error text reach neither stream."""
 
     async def evil(_request: web.Request) -> web.Response:
         error = {"code": "DENIED", "message": "\x1b[2J\x1b]0;owned\x07 no \u202eway"}
@@ -155,7 +153,7 @@ def test_what_a_registry_says_cannot_steer_the_terminal(cli: CommandLine, source
 def test_an_interrupted_run_drains_reports_and_can_be_run_again(
     cli: CommandLine, target: FakeRegistry, number: signal.Signals, code: int
 ) -> None:
-    """What was not finished is skipped as interrupted and has no tag; the next run copies it."""
+    """An unfinished image is skipped as interrupted and has no tag; the next run copies it."""
     stall_uploads(target)
     process = cli.start(*FILES, "--report", "report.json")
     wait_until(lambda: target.manifest("mirror/app", "v0") is not None)
@@ -163,7 +161,7 @@ def test_an_interrupted_run_drains_reports_and_can_be_run_again(
     out, err = process.communicate(timeout=30)
     report = json.loads(cli.read("report.json"))
     assert process.returncode == code
-    assert "stopping; what runs has 10 s to finish" in err
+    assert "stopping; running copies have 10 s to finish" in err
     assert "Traceback" not in err
     assert (report["summary"]["copied"], report["summary"]["skipped"]) == (1, 5)
     assert {image["reason"] for image in report["images"]} == {None, "interrupted"}
@@ -175,8 +173,8 @@ def test_an_interrupted_run_drains_reports_and_can_be_run_again(
 
 
 @pytest.mark.usefixtures("rules")
-def test_a_second_signal_stops_at_once_and_the_report_is_written(cli: CommandLine, target: FakeRegistry) -> None:
-    """No drain is waited for; what was not finished is named, and the next run copies it."""
+def test_a_second_signal_stops_at_once_with_a_report(cli: CommandLine, target: FakeRegistry) -> None:
+    """The run does not drain. The report names unfinished images, and the next run copies them."""
     cli.write("report.json", "of yesterday")
     stall_uploads(target)
     process = cli.start(*FILES, "--report", "report.json")
@@ -193,8 +191,8 @@ def test_a_second_signal_stops_at_once_and_the_report_is_written(cli: CommandLin
     assert json.loads(cli.run(*FILES, "--output", "json").stdout)["summary"]["copied"] == 5
 
 
-def test_looking_stops_at_the_first_signal(cli: CommandLine, source: FakeRegistry) -> None:
-    """Nothing has to be finished; nothing is said."""
+def test_tags_stops_at_the_first_signal(cli: CommandLine, source: FakeRegistry) -> None:
+    """It has nothing to finish and prints nothing."""
 
     async def never(_request: web.Request) -> None:
         await asyncio.sleep(60)
@@ -208,8 +206,8 @@ def test_looking_stops_at_the_first_signal(cli: CommandLine, source: FakeRegistr
 
 
 @pytest.mark.usefixtures("rules")
-def test_a_full_disk_under_stdout_is_one_line(cli: CommandLine) -> None:
-    """The run itself was carried out, and its report is there."""
+def test_a_full_disk_under_stdout_is_one_error_line(cli: CommandLine) -> None:
+    """The run is complete, and its report exists."""
     done = cli.shell("$it --auth auth.yaml --images images.yaml -q --report report.json > /dev/full; echo $?")
     assert done.stdout == "1\n"
     assert done.stderr == "image-syncer: the result cannot be written: No space left on device\n"
@@ -218,7 +216,7 @@ def test_a_full_disk_under_stdout_is_one_line(cli: CommandLine) -> None:
 
 @pytest.mark.usefixtures("rules")
 def test_closed_streams_do_not_stop_a_run(cli: CommandLine, target: FakeRegistry) -> None:
-    """As a daemon or a careless script starts programs."""
+    """Some scripts and daemons start programs without streams."""
     done = cli.shell("$it --auth auth.yaml --images images.yaml >&- 2>&-; echo $?")
     assert (done.stdout, done.stderr) == ("0\n", "")
     assert target.manifest("mirror/app", "v5") is not None
@@ -226,8 +224,8 @@ def test_closed_streams_do_not_stop_a_run(cli: CommandLine, target: FakeRegistry
 
 @pytest.mark.usefixtures("rules")
 @pytest.mark.parametrize("more", [[], ["--no-progress"]])
-def test_bars_are_drawn_on_a_terminal_alone_and_leave_it_clean(cli: CommandLine, more: list[str]) -> None:
-    """They hide the cursor and show it again; with --no-progress there are plain lines."""
+def test_progress_bars_are_drawn_only_on_a_terminal(cli: CommandLine, more: list[str]) -> None:
+    """They hide the cursor and show it again; --no-progress prints plain lines."""
     screen = run_on_terminal(cli, *FILES, *more)
     drawn = "\x1b[?25l" in screen
     assert drawn is not bool(more)
@@ -236,21 +234,21 @@ def test_bars_are_drawn_on_a_terminal_alone_and_leave_it_clean(cli: CommandLine,
 
 
 def run_on_terminal(cli: CommandLine, *arguments: str) -> str:
-    """Run with stderr on a terminal and return all that was written there."""
+    """Run with stderr on a terminal and return its output."""
     cli.environment["TERM"] = "xterm-256color"
-    ours, theirs = pty.openpty()
-    process = cli.start(*arguments, stderr=theirs)
-    os.close(theirs)
+    reader, terminal = pty.openpty()
+    process = cli.start(*arguments, stderr=terminal)
+    os.close(terminal)
     written = b""
-    while chunk := read_terminal(ours):
+    while chunk := read_terminal(reader):
         written += chunk
-    os.close(ours)
+    os.close(reader)
     assert process.wait(timeout=10) == 0
     return written.decode()
 
 
 def read_terminal(descriptor: int) -> bytes:
-    """Return what comes next; empty once nobody writes any more, which Linux calls an input/output error."""
+    """Return the next bytes; empty after the last writer has gone, which Linux reports as EIO."""
     try:
         return os.read(descriptor, 65536)
     except OSError as error:
@@ -260,7 +258,7 @@ def read_terminal(descriptor: int) -> bytes:
 
 
 def refuse_one_upload(target: FakeRegistry, seconds: int) -> None:
-    """Let *target* refuse the first upload, and ask for *seconds* of quiet."""
+    """Refuse the first upload to *target* with a Retry-After of *seconds*."""
     refusals = iter([web.Response(status=429, headers={"Retry-After": str(seconds)})])
 
     async def intercept(request: web.Request) -> web.Response | None:
@@ -270,8 +268,8 @@ def refuse_one_upload(target: FakeRegistry, seconds: int) -> None:
 
 
 @pytest.mark.usefixtures("rules")
-def test_who_waits_is_told_for_what(cli: CommandLine, target: FakeRegistry) -> None:
-    """One line that names the registry and the seconds, in the log as well; the run fails nothing."""
+def test_a_wait_for_a_registry_is_announced(cli: CommandLine, target: FakeRegistry) -> None:
+    """One line and one log event name the registry and the seconds. No image fails."""
     refuse_one_upload(target, 3)
     done = cli.run(*FILES, "--log", "log.txt", "--retries", "0")
     assert done.returncode == 0
@@ -281,26 +279,28 @@ def test_who_waits_is_told_for_what(cli: CommandLine, target: FakeRegistry) -> N
 
 @pytest.mark.usefixtures("rules")
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--patience", "soon", "--patience: expected a duration with its unit, such as 90s, 10m, 1h30m or 7d"),
         ("--image-timeout", "60", "--image-timeout: expected a duration with its unit"),
         ("--stall-timeout", "10ms", "--stall-timeout: shorter than a second"),
     ],
 )
-def test_a_time_that_is_none_is_said_before_anything_is_contacted(
-    cli: CommandLine, source: FakeRegistry, option: str, value: str, said: str
+def test_a_wrong_duration_is_an_early_error(
+    cli: CommandLine, source: FakeRegistry, option: str, value: str, message: str
 ) -> None:
-    """Exit code 2, one line."""
+    """The exit code is 2, and no request is made."""
     done = cli.run(*FILES, option, value)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"image-syncer: {said}")
+    assert done.stderr.startswith(f"image-syncer: {message}")
     assert source.requests.count() == 0
 
 
 @pytest.mark.parametrize("patience", ["1s", "5m"])
-def test_a_used_up_quota_is_waited_for_or_told(cli: CommandLine, target: FakeRegistry, patience: str) -> None:
-    """Who has no patience sees what to do; who has sees how long it takes, and gets everything. Nobody is refused."""
+def test_a_used_up_quota_is_waited_for_within_the_patience(
+    cli: CommandLine, target: FakeRegistry, patience: str
+) -> None:
+    """A short patience fails the image with a remedy; a long one copies all. The registry never answers 429."""
     hub = replace(profiles.DOCKER_HUB, quota=QuotaProfile(2, 8), blobs_elsewhere=False)
     with FakeRegistry.in_thread(hub) as source:
         for number in range(3):
@@ -320,8 +320,8 @@ def test_a_used_up_quota_is_waited_for_or_told(cli: CommandLine, target: FakeReg
 
 
 @pytest.mark.usefixtures("rules")
-def test_quiet_means_quiet_while_a_registry_makes_us_wait(cli: CommandLine, target: FakeRegistry) -> None:
-    """Nothing on stderr."""
+def test_quiet_hides_the_wait_for_a_registry(cli: CommandLine, target: FakeRegistry) -> None:
+    """Stderr is empty."""
     refuse_one_upload(target, 2)
     done = cli.run(*FILES, "--quiet")
     assert (done.returncode, done.stderr) == (0, "")

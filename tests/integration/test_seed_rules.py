@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.config.load import load_seed
+from image_syncer.config.load import load_go_tool_files
 from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.result import Outcome
@@ -144,7 +144,7 @@ async def test_duplicate_keys_are_an_error(source: Peer, target: Peer, tmp_path:
     rule = f"{source.host}/team/app: {target.host}/mirror/app\n"
     (tmp_path / "images.yaml").write_text(rule + rule)
     with pytest.raises(ConfigError, match=r"images\.yaml:2"):
-        load_seed(auth=None, images=tmp_path / "images.yaml", platforms=PlatformFilter(), environment={})
+        load_go_tool_files(auth=None, images=tmp_path / "images.yaml", platforms=PlatformFilter(), environment={})
 
 
 async def test_platform_filters_apply_to_every_rule(source: Peer, target: Peer, tmp_path: Path) -> None:

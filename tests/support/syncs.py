@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from image_syncer.app import Options, open_app
-from image_syncer.config.load import load_seed
+from image_syncer.config.load import load_go_tool_files
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.result import CopyResult, RunResult
 
@@ -26,7 +26,7 @@ async def sync_files(  # noqa: PLR0913 -- the flags of the Go tool
     """Write *images* and *auth* to files in *folder*, load them, execute them once and return the result."""
     (folder / "images.json").write_text(json.dumps(images))
     (folder / "auth.json").write_text(json.dumps(auth or {}))
-    configuration = load_seed(
+    configuration = load_go_tool_files(
         auth=folder / "auth.json",
         images=folder / "images.json",
         platforms=PlatformFilter.parse(systems, architectures),

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from image_syncer.cli.main import app
-from image_syncer.config.load import load_seed
+from image_syncer.cli.main import root
+from image_syncer.config.load import load_go_tool_files
 from image_syncer.oci import PlatformFilter
 
 _ROOT = Path(__file__).parents[2]
@@ -32,7 +31,9 @@ def test_the_files_of_the_readme_can_be_loaded(name: str, tmp_path: Path) -> Non
     auth, images = tmp_path / "auth.yaml", tmp_path / "images.yaml"
     for path, text in zip((auth, images), _YAML.findall((_ROOT / name).read_text(encoding="utf-8")), strict=True):
         path.write_text(text, encoding="utf-8")
-    loaded = load_seed(auth=auth, images=images, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"})
+    loaded = load_go_tool_files(
+        auth=auth, images=images, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"}
+    )
     assert (len(loaded.rules), len(loaded.access), loaded.warnings) == (2, 1, ())
 
 
@@ -56,7 +57,7 @@ def test_every_option_is_documented() -> None:
     text = (_ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     options = {
         name
-        for one in every_command(get_command(app))
+        for one in every_command(root)
         for option in one.params
         if not getattr(option, "hidden", False)
         for name in option.opts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from image_syncer.app import Options, open_app
-from image_syncer.config.load import load_auth, load_seed
+from image_syncer.config.load import load_auth, load_go_tool_files
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.rule import Rule
 
@@ -51,7 +51,7 @@ def _reason(text: str | None) -> str:
 
 
 async def _main(rules: Path, state: str) -> None:
-    loaded = load_seed(auth=None, images=rules, platforms=PlatformFilter(), environment={})
+    loaded = load_go_tool_files(auth=None, images=rules, platforms=PlatformFilter(), environment={})
     access = load_auth(rules.with_name("auth.json"), environment={})
     loop = Loop(loaded.rules, Options(access, state=state, environment={}))
     _say({})

@@ -1,4 +1,4 @@
-"""From the options of a command to rules and logins, without contacting anybody; and `config validate`."""
+"""Load rules and logins as the options of a command ask, without contacting any server; and `config validate`."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from typing import Final
 
 from image_syncer.cli.console import warn, write_result
 from image_syncer.cli.formatting import number
-from image_syncer.cli.options import Files, Voice, Work
+from image_syncer.cli.options import FileOptions, OutputOptions, RunOptions
 from image_syncer.config.duration import parse_duration
-from image_syncer.config.load import load_file, load_seed
+from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
@@ -21,41 +21,45 @@ from image_syncer.sync.rule import Rule
 DEFAULT_FILES: Final = ("configs/sync.yaml", "configs/sync.yml", "configs/sync.json")
 
 
-def load(given: Files, wanted: PlatformFilter) -> Configuration:
-    """Return the configuration of the files that were *given*, or of the daemon's usual file if none was."""
+def load(options: FileOptions, wanted: PlatformFilter) -> Configuration:
+    """Return the configuration of the files in *options*, or of the daemon's default file without any."""
     environment = os.environ
-    if given.config is not None:
-        configuration = load_file(given.config, platforms=wanted, environment=environment)
-        if given.auth is None and given.images is None:
+    if options.config is not None:
+        configuration = load_file(options.config, platforms=wanted, environment=environment)
+        if options.auth is None and options.images is None:
             return configuration
-        ignored = "--config is given: --auth and --images are ignored"
-        return replace(configuration, warnings=(ignored, *configuration.warnings))
-    if given.auth is not None or given.images is not None:
-        return load_seed(auth=given.auth, images=given.images, platforms=wanted, environment=environment)
-    found = _found()
+        return replace(
+            configuration,
+            warnings=("--auth and --images are ignored because --config is given", *configuration.warnings),
+        )
+    if options.auth is not None or options.images is not None:
+        return load_go_tool_files(auth=options.auth, images=options.images, platforms=wanted, environment=environment)
+    found = _find_default_file()
     if found is None:
         raise UsageError(
-            f"nothing to do: no --images FILE, no --config FILE, and no {DEFAULT_FILES[0]} here",
+            f"nothing to do: no --images FILE, no --config FILE, and no {DEFAULT_FILES[0]} in this directory",
             remedy="image-syncer --auth auth.yaml --images images.yaml, or image-syncer --help",
         )
     return load_file(found, platforms=wanted, environment=environment)
 
 
-def usual_file(command: str) -> Path:
-    """Return the daemon's usual file; `UsageError`, which shows *command* with a file, where there is none."""
-    found = _found()
+def default_file(command: str) -> Path:
+    """Return the daemon's default file; `UsageError` if there is none, with *command* and a file as the remedy."""
+    found = _find_default_file()
     if found is None:
-        raise UsageError(f"no --config FILE, and no {DEFAULT_FILES[0]} here", remedy=f"image-syncer {command} -c FILE")
+        raise UsageError(
+            f"no --config FILE, and no {DEFAULT_FILES[0]} in this directory", remedy=f"image-syncer {command} -c FILE"
+        )
     return found
 
 
 def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
-    """Return the rules with these *names*, all if there are none; `UsageError` for a name that no rule has."""
+    """Return the rules called *names*, or all without names; `UsageError` for an unknown name."""
     unknown = set(names) - {rule.name for rule in rules}
     if unknown:
         raise UsageError(
-            f"--rule {min(unknown)}: there is no such rule",
-            remedy="a rule is named by its name:, in the Go tool's files by its source as written",
+            f"--rule {min(unknown)}: no rule has this name",
+            remedy="a rule's name is its name:, or in the Go tool's files its source as written",
         )
     return [rule for rule in rules if rule.name in names] if names else rules
 
@@ -68,49 +72,49 @@ def schema() -> int:
     return 0
 
 
-def platforms(work: Work) -> PlatformFilter:
+def platforms(run: RunOptions) -> PlatformFilter:
     """Return the platform filter of `--os`, `--arch` and `--platform`."""
-    return PlatformFilter.parse(work.os, work.arch, work.platform)
+    return PlatformFilter.parse(run.os, run.arch, run.platform)
 
 
-def timeouts(work: Work, written: Timeouts) -> Timeouts:
-    """Return how long is waited for what: as the options of *work* say, else as it is *written* in the file."""
-    patience = _seconds(work.patience, "--patience", least=0.0)
-    stall = _seconds(work.stall_timeout, "--stall-timeout", least=1.0)
-    image = _seconds(work.image_timeout, "--image-timeout", least=1.0)
+def timeouts(run: RunOptions, configured: Timeouts) -> Timeouts:
+    """Return the timeouts of the options *run*, or those *configured* in the file where an option is absent."""
+    patience = _seconds(run.patience, "--patience", minimum=0.0)
+    stall = _seconds(run.stall_timeout, "--stall-timeout", minimum=1.0)
+    image = _seconds(run.image_timeout, "--image-timeout", minimum=1.0)
     return replace(
-        written,
-        patience=written.patience if patience is None else patience,
-        stall=written.stall if stall is None else stall,
-        image=written.image if image is None else image,
+        configured,
+        patience=configured.patience if patience is None else patience,
+        stall=configured.stall if stall is None else stall,
+        image=configured.image if image is None else image,
     )
 
 
-def _seconds(text: str | None, option: str, *, least: float) -> float | None:
+def _seconds(text: str | None, option: str, *, minimum: float) -> float | None:
     if text is None:
         return None
     try:
         seconds = parse_duration(text).total_seconds()
     except ValueError as error:
         raise UsageError(f"{option}: {error}", remedy=f"{option} 10m") from error
-    if seconds < least:
+    if seconds < minimum:
         raise UsageError(f"{option}: shorter than a second")
     return seconds
 
 
-def validate(given: Files, voice: Voice) -> int:
-    """Say whether the configuration can be understood; a fault comes out as `ConfigError`."""
-    configuration = load(given, PlatformFilter())
-    if not voice.quiet:
+def validate(files: FileOptions, output: OutputOptions) -> int:
+    """Print that the configuration is valid; `ConfigError` if it is not."""
+    configuration = load(files, PlatformFilter())
+    if not output.quiet:
         for warning in configuration.warnings:
             warn(warning)
     rules, logins = len(configuration.rules), len(configuration.access)
-    if voice.output == "json":
+    if output.output == "json":
         write_result([json.dumps({"valid": True, "rules": rules, "logins": logins}), "\n"])
     else:
         write_result([f"valid: {number(rules, 'rule')}, {number(logins, 'login')}\n"])
     return 0
 
 
-def _found() -> Path | None:
+def _find_default_file() -> Path | None:
     return next((path for path in map(Path, DEFAULT_FILES) if path.is_file()), None)

@@ -13,11 +13,11 @@ PROGRAM = "image-syncer"
 
 
 def open_streams() -> None:
-    """Make both streams usable: closed ones swallow everything, and no character that they lack stops us."""
+    """Make both streams usable: replace a closed one, and escape characters that a stream cannot encode."""
     if not sys.stdout:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open as long as we run
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
     if not sys.stderr:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open as long as we run
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -25,7 +25,7 @@ def open_streams() -> None:
 
 
 def write_result(chunks: Iterable[str]) -> bool:
-    """Write the result to stdout; False once nobody reads it any more, which is no failure (`tags | head`)."""
+    """Write the result to stdout; return False if the reader has gone, which is no failure (`tags | head`)."""
     try:
         for chunk in chunks:
             sys.stdout.write(chunk)
@@ -40,7 +40,7 @@ def write_result(chunks: Iterable[str]) -> bool:
 
 
 def write_bytes(content: bytes) -> None:
-    """Write *content* to stdout as it is; on a terminal without what could steer that."""
+    """Write *content* to stdout unchanged; on a terminal with control characters escaped."""
     if sys.stdout.isatty():
         write_result(f"{visible(line)}\n" for line in content.decode("utf-8", "backslashreplace").splitlines())
         return
@@ -56,7 +56,7 @@ def write_bytes(content: bytes) -> None:
 
 
 def say(text: str) -> None:
-    """Write one line to stderr; whether anybody reads it is not our concern."""
+    """Write one line to stderr; a broken stderr is ignored."""
     try:
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
     except OSError:
@@ -64,17 +64,17 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Say what went wrong, in our name."""
+    """Write a line to stderr that begins with the name of the program."""
     say(f"{PROGRAM}: {text}")
 
 
 def warn(text: str) -> None:
-    """Say what people should know although we go on."""
+    """Write a warning to stderr."""
     say(f"{PROGRAM}: warning: {text}")
 
 
 def _discard(stream: TextIO) -> None:
-    """Let everything more that is written to *stream* vanish, also what it holds back until the program ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Send *stream* to /dev/null, with what is still in its buffer: a flush at exit cannot fail then."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

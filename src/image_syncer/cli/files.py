@@ -1,4 +1,4 @@
-"""Files that we write for others: whole or not at all, and known to be writable before the work begins."""
+"""Files that a command writes: atomically, and checked before the work begins."""
 
 import errno
 import os
@@ -13,35 +13,35 @@ from image_syncer.errors import ImageSyncerError, UsageError
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Raise `UsageError`, naming *option*, if `write` could not write *path*; nothing is left behind."""
+    """Raise `UsageError`, which names *option*, if `write` cannot write *path*; leave no file behind."""
     target = path.resolve()
     try:
-        if not _in_place(target):
+        if not _must_write_in_place(target):
             temporary, descriptor = _create_beside(target)
             os.close(descriptor)
             temporary.unlink()
     except OSError as error:
-        raise UsageError(f"{option} {path}: cannot be written: {_why(error)}") from error
+        raise UsageError(f"{option} {path}: cannot be written: {_reason(error)}") from error
 
 
 def write(path: Path, chunks: Iterable[str]) -> None:
     """Replace *path* by the text of *chunks*: a reader sees the old content or the new one, never a part.
 
-    Pipes, devices and files whose directory takes no new ones are written in place, since nothing else is possible.
+    Pipes, devices and files in a read-only directory are written in place, since no rename can replace them.
     """
     target = path.resolve()
     try:
-        if _in_place(target):
+        if _must_write_in_place(target):
             with target.open("w", encoding="utf-8") as file:
                 file.writelines(chunks)
         else:
             _replace(target, chunks)
     except OSError as error:
-        raise ImageSyncerError(f"{path}: cannot be written: {_why(error)}") from error
+        raise ImageSyncerError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
-def _in_place(target: Path) -> bool:
-    """Whether *target* can only be written where it is; `OSError` where not even that is possible."""
+def _must_write_in_place(target: Path) -> bool:
+    """Whether *target* must be written in place; `OSError` if it cannot be written at all."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def _in_place(target: Path) -> bool:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not stat.S_ISREG(mode):
         return True
-    with target.open("ab"):  # A file that was made read-only shall stay as it is, although a rename could replace it.
+    with target.open("ab"):  # Fails for a read-only file, which a rename could replace: respect its mode.
         pass
     return not os.access(target.parent, os.W_OK | os.X_OK)
 
@@ -67,14 +67,14 @@ def _replace(target: Path, chunks: Iterable[str]) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-            shutil.copyfile(temporary, target)  # A file that is mounted alone into a container cannot be replaced.
+            shutil.copyfile(temporary, target)  # A file mounted into a container cannot be replaced.
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
 
 
 def _create_beside(target: Path) -> tuple[Path, int]:
-    """Create an empty file in the directory of *target*, with the rights that *target* has or would get."""
+    """Create an empty file in the directory of *target*, with the mode that *target* has or would get."""
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with suppress(FileNotFoundError):
@@ -82,7 +82,7 @@ def _create_beside(target: Path) -> tuple[Path, int]:
     return temporary, descriptor
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "its directory does not exist"
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Texts for people: sizes, durations, and foreign text made harmless (`image_syncer.text`)."""
+"""Sizes, durations and counts as text; untrusted text made printable (`image_syncer.text`)."""
 
 from typing import Final
 
@@ -10,22 +10,22 @@ _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(size_bytes: float) -> str:
-    """Return a number of bytes as people read it: `512 B`, `12.3 MiB`."""
+    """Return a number of bytes in binary units: `512 B`, `12.3 MiB`."""
     if size_bytes < 1024:  # noqa: PLR2004 - the step between binary units
         return f"{size_bytes:.0f} B"
     power = 1
-    while size_bytes >= 1023.95 * 1024**power and power < len(_UNITS):  # What would be shown as 1024.0.
+    while size_bytes >= 1023.95 * 1024**power and power < len(_UNITS):  # 1023.95 would be shown as 1024.0
         power += 1
     return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people read it: `2.3 s`, `4 min 05 s`, `1 h 02 min`."""
+    """Return a duration: `2.3 s`, `4 min 05 s`, `1 h 02 min`."""
     return f"{seconds:.1f} s" if seconds < 59.95 else whole_duration(seconds)  # noqa: PLR2004 - shown as 60.0
 
 
 def whole_duration(seconds: float) -> str:
-    """Return the same without tenths of a second, for a text that changes while it is read: `2 s`."""
+    """Return a duration in whole seconds, for text that changes: `2 s`."""
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"
@@ -35,7 +35,7 @@ def whole_duration(seconds: float) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """Return the same in its largest unit alone, for a column: `12 s`, `4 min`, `3 h`, `5 d`; never less than 0 s."""
+    """Return a duration in its largest unit, for a column: `12 s`, `4 min`, `3 h`, `5 d`; at least 0 s."""
     whole = max(0, int(seconds))
     for unit, length, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * 86400)):
         if whole < limit:

@@ -1,4 +1,4 @@
-"""Commands that only look at a registry: `tags` and `inspect`."""
+"""Commands that read a registry and change nothing: `tags` and `inspect`."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from typing import Any
 from image_syncer.app import Inspection, Options, open_app
 from image_syncer.cli.console import write_bytes, write_result
 from image_syncer.cli.formatting import number, printable, size
-from image_syncer.cli.log import run_log
-from image_syncer.cli.options import Voice
+from image_syncer.cli.log import command_log
+from image_syncer.cli.options import OutputOptions
 from image_syncer.cli.output import Line, show
 from image_syncer.cli.references import parse_repository, parse_source
 from image_syncer.cli.signals import run_unless_interrupted
@@ -18,36 +18,36 @@ from image_syncer.config.load import load_auth
 from image_syncer.oci import Descriptor, Platform, Repository
 
 
-def tags(repository: str, auth: Path | None, voice: Voice) -> int:
-    """Write the tags of *repository* to stdout, one a line, or as a JSON list."""
+def tags(repository: str, auth: Path | None, output: OutputOptions) -> int:
+    """Write the tags of *repository* to stdout, one on a line, or as a JSON list."""
     wanted = parse_repository(repository)
     options = _options(auth)
-    with run_log(voice, {}):
-        run_unless_interrupted(_tags(wanted, options, as_json=voice.output == "json"))
+    with command_log(output, {}):
+        run_unless_interrupted(_write_tags(wanted, options, as_json=output.output == "json"))
     return 0
 
 
-def inspect(reference: str, auth: Path | None, voice: Voice, *, raw: bool) -> int:
-    """Write what *reference* names to stdout; with *raw* the very bytes of its manifest."""
+def inspect(reference: str, auth: Path | None, output: OutputOptions, *, raw: bool) -> int:
+    """Write the properties of the image *reference* to stdout; with *raw* its manifest byte for byte."""
     wanted = parse_source(reference)
     options = _options(auth)
 
-    async def look() -> Inspection:
+    async def read() -> Inspection:
         async with open_app(options) as syncer:
             return await syncer.inspect(wanted)
 
-    with run_log(voice, {}):
-        found = run_unless_interrupted(look())
+    with command_log(output, {}):
+        found = run_unless_interrupted(read())
     if raw:
         write_bytes(found.manifest.content)
-    elif voice.output == "json":
+    elif output.output == "json":
         write_result([json.dumps(_as_json(found), indent=2), "\n"])
     else:
         show(_as_text(found))
     return 0
 
 
-async def _tags(repository: Repository, options: Options, *, as_json: bool) -> None:
+async def _write_tags(repository: Repository, options: Options, *, as_json: bool) -> None:
     async with open_app(options) as syncer:
         listing = syncer.tags(repository)
         if as_json:

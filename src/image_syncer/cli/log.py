@@ -1,4 +1,4 @@
-"""The log of a command: opened where somebody wants one, since the library that writes it takes long to import."""
+"""The log of a command, opened only if an option asks for one: the logging library takes long to import."""
 
 # ruff: noqa: PLC0415 - the imports inside the functions are the point
 
@@ -6,29 +6,29 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from image_syncer.cli.options import Voice
+from image_syncer.cli.options import OutputOptions
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.sync.result import Observer, RunResult, Silent
 
 
-class RunLog(Observer, RegistryObserver, Protocol):
-    """What is logged of a run: what an observer and a watcher are told, and what else happens to it."""
+class CommandLog(Observer, RegistryObserver, Protocol):
+    """Log of a run: the events of both observers, and warnings, the request to stop and the end."""
 
     def warned(self, text: str) -> None:
-        """The user should know *text*."""
+        """Log the warning *text*."""
         ...
 
     def stopping(self, drain_seconds: float) -> None:
-        """A signal came; what runs has so long to finish."""
+        """Log that a signal asked to stop, and that running copies have *drain_seconds* to finish."""
         ...
 
     def ended(self, result: RunResult) -> None:
-        """The run is over."""
+        """Log the end of the run."""
         ...
 
 
 class NoLog(Silent, SilentObserver):
-    """Where nobody wants a log."""
+    """A log that drops everything."""
 
     def warned(self, text: str) -> None:
         """Ignore it."""
@@ -40,37 +40,37 @@ class NoLog(Silent, SilentObserver):
         """Ignore it."""
 
 
-def is_wanted(voice: Voice) -> bool:
-    """Whether any option asks for a log."""
-    return voice.log is not None or voice.log_format is not None or voice.debug
+def is_wanted(output: OutputOptions) -> bool:
+    """Whether an option asks for a log."""
+    return output.log is not None or output.log_format is not None or output.debug
 
 
-def stderr_is_json(voice: Voice) -> bool:
-    """Whether stderr belongs to a program that reads events, so that prose has no place there."""
-    return voice.log is None and voice.log_format == "json"
+def stderr_is_json(output: OutputOptions) -> bool:
+    """Whether stderr carries log events in JSON and must have no other text."""
+    return output.log is None and output.log_format == "json"
 
 
 @contextmanager
-def logging_for(voice: Voice) -> Generator[None]:
-    """Send the log where *voice* says; who did not ask for one gets its warnings on stderr."""
+def logging_for(output: OutputOptions) -> Generator[None]:
+    """Send the log where *output* says; without a log option, only its warnings, to stderr."""
     from image_syncer.telemetry import LogOptions, logging_to
 
-    with logging_to(LogOptions(voice.log, voice.log_format == "json", voice.debug, info=is_wanted(voice))):
+    with logging_to(LogOptions(output.log, output.log_format == "json", output.debug, info=is_wanted(output))):
         yield
 
 
 @contextmanager
-def run_log(voice: Voice, context: Mapping[str, object]) -> Generator[RunLog]:
-    """Open the log that *voice* wants, with *context* in every event; one that takes nothing if it wants none.
+def command_log(output: OutputOptions, context: Mapping[str, object]) -> Generator[CommandLog]:
+    """Open the log that *output* asks for, with *context* in every event; one that drops everything without a request.
 
-    Nothing on a run's way logs by itself, so nothing is lost then.
+    No event is lost then: in a one-shot run only this log writes events.
     """
-    if not is_wanted(voice):
+    if not is_wanted(output):
         yield NoLog()
         return
     from structlog.contextvars import bound_contextvars
 
     from image_syncer.telemetry import LogObserver
 
-    with logging_for(voice), bound_contextvars(**context):
+    with logging_for(output), bound_contextvars(**context):
         yield LogObserver()

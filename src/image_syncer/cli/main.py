@@ -1,199 +1,301 @@
-"""The command line: commands and their options, and the one place where errors become words and exit codes.
+"""The command line: the commands with their options, and the one place where an error becomes a line and an exit code.
 
-Whatever is slow to import is imported inside the commands, so that `--help`, `--version` and completion answer at once.
+Modules that are slow to import are imported inside the commands, so that `--help`, `--version` and completion answer
+at once.
 """
 
 # ruff: noqa: PLC0415 - the imports inside the commands are the point
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+import click
+from click.exceptions import NoSuchCommand
 
-from image_syncer.cli.console import PROGRAM, complain, open_streams, say
-from image_syncer.cli.jobs.commands import jobs_app
-from image_syncer.cli.options import Files, Papers, Root, Rules, Voice, Work, given, grouped
-from image_syncer.cli.values import spare
+from image_syncer import __version__
+from image_syncer.cli.completion import CURRENT, SHELLS, install_completion, show_completion
+from image_syncer.cli.console import PROGRAM, complain, open_streams, say, write_result
+from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
+from image_syncer.cli.jobs.commands import jobs
+from image_syncer.cli.options import (
+    FileOptions,
+    OutputOptions,
+    ReportOptions,
+    RunOptions,
+    SourceOptions,
+    auth_option,
+    config_option,
+    file_options,
+    given_options,
+    option,
+    output_options,
+    report_options,
+    run_options,
+    source_options,
+)
 from image_syncer.errors import ImageSyncerError, UsageError
 
 _FAILURE: Final = 1
 _USAGE: Final = 2
 _INTERRUPT: Final = 130
 _REMOVED: Final = {
-    "records": "leave it out; what a target has is found by asking it",
+    "records": "leave it out: image-syncer asks the target which images it has",
     "registry": "write the whole target into the images file: nginx: registry.example.com/mirror/nginx",
     "namespace": "write the whole target into the images file: nginx: registry.example.com/mirror/nginx",
 }
 
-_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-_Auth = Annotated[Path | None, typer.Option("--auth", metavar="FILE", help="Logins of the registries.")]
 
-app = typer.Typer(name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_SETTINGS)
-config_app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_SETTINGS)
-app.add_typer(config_app, name="config", help="Look at configuration files.")
-app.add_typer(jobs_app, name="jobs", help="Look at the daemon's jobs, retry or cancel them.")
+def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's way
+    if wanted and not context.resilient_parsing:
+        write_result([f"{PROGRAM} {__version__}\n"])
+        context.exit()
 
 
-@app.callback(invoke_without_command=True)
-@grouped
-def root(context: typer.Context, rules: Rules, work: Work, papers: Papers, voice: Voice, only: Root) -> int:
-    """Keep container images in step between registries: byte-exact, resumable, and asking for little.
+def _refuse_removed(_context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise UsageError(f"--{parameter.name} was removed", remedy=_REMOVED[parameter.name])
 
-    Without a command the rules of --images (or --config) are carried out once, as by the command sync.
+
+def _completion(action: Callable[[click.Command, str], None]) -> Callable[..., None]:
+    def callback(context: click.Context, _parameter: click.Parameter, shell: str | None) -> None:
+        if shell is not None and not context.resilient_parsing:
+            action(context.command, shell)
+            context.exit()
+
+    return callback
+
+
+def _eager(*names: str, **settings: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return an option that ends the command by itself."""
+    return option(*names, is_eager=True, expose_value=False, section=OTHER, **settings)
+
+
+_SHELL: Final[dict[str, Any]] = {
+    "type": click.Choice([*SHELLS, CURRENT]),
+    "is_flag": False,
+    "flag_value": CURRENT,
+    "metavar": f"[{'|'.join(SHELLS)}]",
+    "show_default": "the current shell",
+}
+
+
+@click.group(
+    cls=Group,
+    context_settings=SETTINGS,
+    invoke_without_command=True,
+    examples=(
+        f"{PROGRAM} copy nginx:1.27 registry.example.com/mirror/nginx",
+        f"{PROGRAM} sync --config mirror.yaml --dry-run",
+        f"{PROGRAM} --auth auth.yaml --images images.yaml",
+        f"{PROGRAM} serve --config mirror.yaml",
+    ),
+)
+@source_options
+@run_options
+@report_options
+@output_options
+@option("--records", hidden=True, expose_value=False, callback=_refuse_removed)
+@option("--registry", hidden=True, expose_value=False, callback=_refuse_removed)
+@option("--namespace", hidden=True, expose_value=False, callback=_refuse_removed)
+@_eager(
+    "--install-completion", callback=_completion(install_completion), help="Install completion for a shell.", **_SHELL
+)
+@_eager("--show-completion", callback=_completion(show_completion), help="Print the completion script.", **_SHELL)
+@_eager("--version", "-V", is_flag=True, callback=_show_version, help="Show the version.")
+@click.pass_context
+def root(
+    context: click.Context, source: SourceOptions, run: RunOptions, report: ReportOptions, output: OutputOptions
+) -> int:
+    """Mirror container images between registries.
+
+    Without a command, image-syncer copies the images that --images (or --config) selects, as the command sync does. The
+    options --auth and --images are those of https://github.com/AliyunContainerService/image-syncer ("the Go tool"). The
+    daemon also reads the sync.yaml of https://github.com/zxzixuanwang/image-syncer ("the fork").
     """
-    for name, remedy in _REMOVED.items():
-        if getattr(only, name) is not None:
-            raise UsageError(f"--{name} was removed", remedy=remedy)
     if context.invoked_subcommand is None:
         from image_syncer.cli.sync import synchronise
 
-        return synchronise(rules, work, papers, voice, may_serve=True)
-    misplaced = [option for group in (rules, work, papers, voice) for option in given(group)]
+        return synchronise(source, run, report, output, may_serve=True)
+    misplaced = given_options(context)
     if misplaced:
         command = context.invoked_subcommand
-        raise UsageError(f"{misplaced[0]} stands before {command}", remedy=f"write {PROGRAM} {command} {misplaced[0]}")
+        raise UsageError(
+            f"{misplaced[0]} must come after the command {command}",
+            remedy=f"write {PROGRAM} {command} {misplaced[0]}",
+        )
     return 0
 
 
-@app.command()
-@grouped
+@root.command(
+    cls=Command,
+    examples=(
+        f"{PROGRAM} sync --config mirror.yaml",
+        f"{PROGRAM} sync --config mirror.yaml --rule nginx --rule redis",
+        f"{PROGRAM} sync --auth auth.yaml --images images.yaml --report report.json",
+    ),
+)
+@source_options
+@option("--rule", "rules", metavar="NAME", multiple=True, show_default="all", help="Run only this rule. Repeatable.")
+@run_options
+@report_options
+@output_options
 def sync(
-    rules: Rules,
-    work: Work,
-    papers: Papers,
-    voice: Voice,
-    rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this rule; repeatable.")] = None,
+    source: SourceOptions, rules: tuple[str, ...], run: RunOptions, report: ReportOptions, output: OutputOptions
 ) -> int:
-    """Carry out the rules once: copy what is missing or has changed, and nothing else."""
+    """Run the rules once: copy images that are missing or have changed."""
     from image_syncer.cli.sync import synchronise
 
-    return synchronise(rules, work, papers, voice, rule or ())
+    return synchronise(source, run, report, output, rules)
 
 
-@app.command()
-@grouped
-def serve(
-    voice: Voice,
-    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="The daemon's file.")] = None,
-    allow_open: Annotated[  # noqa: FBT002 - Typer's way
-        bool, typer.Option("--allow-open", help="Serve even where nothing guards the routes.")
-    ] = False,
+@root.command(
+    cls=Command,
+    examples=(
+        f"{PROGRAM} copy nginx:1.27 registry.example.com/mirror/nginx",
+        f"{PROGRAM} copy --platform linux/arm64 nginx:1.27 eu.example.com/nginx us.example.com/nginx",
+    ),
+)
+@click.argument("source", metavar="SOURCE", help="Image to read. The default tag is latest.")
+@click.argument(
+    "targets",
+    metavar="TARGET...",
+    nargs=-1,
+    required=True,
+    help="Image or repository to write. Without a tag, the target gets the tag of the source.",
+)
+@auth_option
+@run_options
+@report_options
+@output_options
+def copy(
+    source: str,
+    targets: tuple[str, ...],
+    auth: Path | None,
+    run: RunOptions,
+    report: ReportOptions,
+    output: OutputOptions,
 ) -> int:
-    """Run for ever: take push notifications, keep schedules, copy what they ask for."""
+    """Copy one image to one or more targets."""
+    from image_syncer.cli.sync import copy as copy_image
+
+    return copy_image((source, targets), auth, run, report, output)
+
+
+@root.command(cls=Command, examples=(f"{PROGRAM} serve --config mirror.yaml",))
+@config_option
+@option("--allow-open", is_flag=True, help="Serve even if the routes accept unauthenticated requests.")
+@output_options
+def serve(config: Path | None, output: OutputOptions, *, allow_open: bool) -> int:
+    """Run the daemon: receive webhooks, run schedules, copy images."""
     import os
 
     from image_syncer.cli.daemon import serve as run_daemon
 
-    return run_daemon(config, voice, dict(os.environ), allow_open=allow_open)
+    return run_daemon(config, output, dict(os.environ), allow_open=allow_open)
 
 
-@app.command()
-@grouped
-def worker(
-    voice: Voice,
-    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="The daemon's file.")] = None,
-) -> int:
-    """Run for ever: do the jobs of a fleet on PostgreSQL, without taking notifications."""
+@root.command(cls=Command, examples=(f"{PROGRAM} worker --config mirror.yaml",))
+@config_option
+@output_options
+def worker(config: Path | None, output: OutputOptions) -> int:
+    """Run an extra worker on a shared PostgreSQL queue."""
     import os
 
     from image_syncer.cli.daemon import work as run_worker
 
-    return run_worker(config, voice, dict(os.environ))
+    return run_worker(config, output, dict(os.environ))
 
 
-@app.command()
-@grouped
-def copy(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to read; without a tag it is latest.")],
-    targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="What to write.")],
-    work: Work,
-    papers: Papers,
-    voice: Voice,
-    auth: _Auth = None,
-) -> int:
-    """Copy one image to one or more targets; a target without a tag keeps that of the source."""
-    from image_syncer.cli.sync import copy as copy_images
-
-    return copy_images((source, targets), auth, work, papers, voice)
-
-
-@app.command()
-@grouped
-def tags(repository: Annotated[str, typer.Argument(metavar="REPOSITORY")], voice: Voice, auth: _Auth = None) -> int:
+@root.command(cls=Command, examples=(f"{PROGRAM} tags registry.example.com/team/app",))
+@click.argument("repository", metavar="REPOSITORY", help="Repository, such as registry.example.com/team/app.")
+@auth_option
+@output_options
+def tags(repository: str, auth: Path | None, output: OutputOptions) -> int:
     """List the tags of a repository."""
     from image_syncer.cli.inspect import tags as show_tags
 
-    return show_tags(repository, auth, voice)
+    return show_tags(repository, auth, output)
 
 
-@app.command()
-@grouped
-def inspect(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE")],
-    voice: Voice,
-    auth: _Auth = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Write the manifest's very bytes.")] = False,  # noqa: FBT002 - Typer's way
-) -> int:
-    """Show what a reference names: digest, type, size, platforms."""
+@root.command(
+    cls=Command,
+    examples=(f"{PROGRAM} inspect nginx:1.27", f"{PROGRAM} inspect --raw registry.example.com/team/app:v1"),
+)
+@click.argument("reference", metavar="REFERENCE", help="Image, such as nginx:1.27.")
+@auth_option
+@option("--raw", is_flag=True, help="Write the manifest byte for byte.")
+@output_options
+def inspect(reference: str, auth: Path | None, output: OutputOptions, *, raw: bool) -> int:
+    """Show the digest, media type, size and platforms of an image."""
     from image_syncer.cli.inspect import inspect as show
 
-    return show(reference, auth, voice, raw=raw)
+    return show(reference, auth, output, raw=raw)
 
 
-@config_app.command()
-@grouped
-def validate(files: Files, voice: Voice) -> int:
-    """Check configuration files without contacting anybody."""
+@root.group(cls=Group)
+def config() -> None:
+    """Check configuration files, or print their JSON Schema."""
+
+
+@config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
+@file_options
+@output_options
+def validate(files: FileOptions, output: OutputOptions) -> int:
+    """Check configuration files without contacting any server."""
     from image_syncer.cli import configuration
 
-    return configuration.validate(files, voice)
+    return configuration.validate(files, output)
 
 
-@config_app.command()
-@grouped
-def schema(voice: Voice) -> int:
-    """Write the JSON Schema of the native configuration file, for editors."""
-    del voice  # The options that every command has.
+@config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))
+@output_options
+def schema(output: OutputOptions) -> int:
+    """Print the JSON Schema of the native configuration file, for editors."""
+    del output  # Every command has these options.
     from image_syncer.cli import configuration
 
     return configuration.schema()
 
 
+root.add_command(jobs)
+
+
+@root.command(name="help", cls=Command, examples=(f"{PROGRAM} help sync", f"{PROGRAM} help jobs retry"))
+@click.argument("names", metavar="[COMMAND]...", nargs=-1, help="Command to explain.")
+@click.pass_context
+def help_(context: click.Context, names: tuple[str, ...]) -> int:
+    """Show the help of a command."""
+    shown = context.find_root()
+    for name in names:
+        commands: Mapping[str, click.Command] = getattr(shown.command, "commands", {})
+        if name not in commands:
+            raise NoSuchCommand(name, possibilities=commands, ctx=shown)
+        shown = click.Context(commands[name], parent=shown, info_name=name)
+    write_help(shown)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* (None: those of this process) and return the exit code.
 
-    0: nothing failed. 1: something did. 2: usage or configuration, nothing was contacted. 130, 143: interrupted.
+    0: nothing failed. 1: an image or a request failed. 2: wrong usage or configuration; no server was contacted.
+    130, 143: interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     open_streams()
     try:
-        return _dispatch(words)
-    except KeyboardInterrupt:
+        return int(root.main(words, prog_name=PROGRAM, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, click.Abort):
         return _INTERRUPT
     except Exception as error:  # noqa: BLE001 - the outermost place: every error becomes one line and an exit code
-        return _explain(error, debug="--debug" in words)
+        return _report_error(error, debug="--debug" in words)
 
 
-def _dispatch(words: list[str]) -> int:
-    """Run the command that *words* begin with, else the root command.
-
-    Going through the groups above it would make Typer look at all of their options, and import pydantic for that.
-    """
-    command, name = get_command(app), PROGRAM
-    while words and isinstance(command, TyperGroup) and words[0] in command.commands:
-        command, name, words = command.commands[words[0]], f"{name} {words[0]}", words[1:]
-    spare(command)
-    # A command that is entered directly inherits no settings from the groups above it.
-    return int(command.main(words, prog_name=name, standalone_mode=False, **_SETTINGS) or 0)
-
-
-def _explain(error: BaseException, *, debug: bool) -> int:
-    """Say what *error* means for the user and return the exit code."""
+def _report_error(error: BaseException, *, debug: bool) -> int:
+    """Print *error* for the user and return the exit code."""
     if debug:
         for line in "".join(traceback.format_exception(error)).splitlines():
             say(line)
@@ -201,20 +303,20 @@ def _explain(error: BaseException, *, debug: bool) -> int:
 
     error = first_of(error)
     match error:
-        case typer.TyperException():
+        case click.ClickException():
             command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
             complain(f"{error.format_message().rstrip('.')} (see {command} --help)")
             return _USAGE
         case ImageSyncerError():
             _complain_in_lines(str(error))
             return _USAGE if isinstance(error, UsageError) else _FAILURE
-        case _:  # Its text is nobody's promise: it may hold anything, a signed address for instance.
-            complain(f"an unexpected {type(error).__name__} (please report it, with what --debug shows)")
+        case _:  # The text of an unforeseen error may hold anything, for instance a signed URL.
+            complain(f"an unexpected {type(error).__name__} (please report it, with the output of --debug)")
             return _FAILURE
 
 
 def _complain_in_lines(text: str) -> None:
-    """Several faults of a file have a line each; the errors of a registry never have line breaks."""
+    """Print several problems of a file on a line each; a registry's error never has line breaks."""
     first, *others = text.splitlines() or [""]
     complain(first)
     for line in others:

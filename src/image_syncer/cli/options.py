@@ -1,162 +1,230 @@
-"""The options of the commands, in groups that belong together: each group is one value, not a dozen parameters."""
+"""The options that several commands share. A command gets each group of options as one value."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, Final, Literal
 
-import typer
+import click
+from click.core import ParameterSource
 
-from image_syncer import __version__
-from image_syncer.cli.console import PROGRAM, write_result
+from image_syncer.cli.help import Option
 
-_REMOVED = typer.Option(hidden=True)
+CommandFunction = Callable[..., int]
+Decorator = Callable[[CommandFunction], CommandFunction]
+Format = Literal["text", "json"]
 
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where rules and logins are written."""
-
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="One file with logins and rules.")
-    ] = None
-    auth: Annotated[Path | None, typer.Option(metavar="FILE", help="Logins of the registries.")] = None
-    images: Annotated[Path | None, typer.Option(metavar="FILE", help="Rules: source to target.")] = None
+_FILES: Final = "Rules and logins"
+_COPYING: Final = "Copying"
+_REPORTS: Final = "Reports"
+_OUTPUT: Final = "Output and log"
+_PATH: Final = click.Path(path_type=Path)
+_FORMAT: Final = click.Choice(["text", "json"])
 
 
 @dataclass(frozen=True, slots=True)
-class Rules(Files):
-    """The rules to carry out."""
+class FileOptions:
+    """The files with rules and logins."""
 
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be copied; change nothing.")] = False
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How the work is done."""
-
-    proc: Annotated[
-        int, typer.Option("--proc", "-p", min=1, max=1000, metavar="N", help="Transfers at once to each registry.")
-    ] = 5
-    retries: Annotated[
-        int, typer.Option("--retries", "-r", min=0, max=100, metavar="N", help="Repetitions of what failed.")
-    ] = 2
-    patience: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="How long a registry may make us wait: 10m if not said, 7h for a quota."),
-    ] = None
-    stall_timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="A transfer without a byte for so long is broken off: 60s.")
-    ] = None
-    image_timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="What one image may take; no limit if not said.")
-    ] = None
-    os: Annotated[list[str], typer.Option(metavar="OS[:VERSION]", help="Copy these systems only; repeatable.")] = field(
-        default_factory=list[str]
-    )
-    arch: Annotated[
-        list[str], typer.Option(metavar="ARCH[:VARIANT]", help="Copy these architectures only; repeatable.")
-    ] = field(default_factory=list[str])
-    platform: Annotated[
-        list[str], typer.Option(metavar="OS/ARCH[/VARIANT]", help="Copy these platforms only; repeatable.")
-    ] = field(default_factory=list[str])
-    force: Annotated[bool, typer.Option("--force", help="Push manifests also where nothing has changed.")] = False
-    state: Annotated[
-        str | None, typer.Option(metavar="FILE|URL|none", help="Where runs tell each other what they found.")
-    ] = None
+    config: Path | None = None
+    auth: Path | None = None
+    images: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Papers:
-    """What is written about a run, beside the result on stdout."""
+class SourceOptions(FileOptions):
+    """The rules to run, and whether to change anything."""
 
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what happened to each image, as JSON.")] = (
-        None
-    )
-    output_success_images: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a map of the copied sources to their targets.")
-    ] = None
-    output_images_format: Annotated[
-        str, typer.Option(metavar="yaml|json", help="Format of --output-success-images.")
-    ] = "yaml"
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """What is said, how, and where."""
+class RunOptions:
+    """How images are selected and copied."""
 
-    output: Annotated[Literal["text", "json"], typer.Option(help="Format of the result on stdout.")] = "text"
-    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the log there, from its beginning.")] = None
-    log_format: Annotated[Literal["text", "json"] | None, typer.Option(help="Format of the log.")] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Draw no progress bar.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Log everything; show where in the code an error arose.")] = (
-        False
-    )
-
-
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's way
-    if wanted:
-        write_result([f"{PROGRAM} {__version__}\n"])
-        raise typer.Exit
+    proc: int = 5
+    retries: int = 2
+    patience: str | None = None
+    stall_timeout: str | None = None
+    image_timeout: str | None = None
+    os: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ()
+    platform: tuple[str, ...] = ()
+    force: bool = False
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """What only the root command takes; the last three the Go tool once had, and scripts still carry them."""
+class ReportOptions:
+    """The files to write about a run, beside the result on stdout."""
 
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
-    ] = False
-    records: Annotated[str | None, _REMOVED] = None
-    registry: Annotated[str | None, _REMOVED] = None
-    namespace: Annotated[str | None, _REMOVED] = None
+    report: Path | None = None
+    output_success_images: Path | None = None
+    output_images_format: str = "yaml"
 
 
-def grouped(function: Callable[..., int]) -> Callable[..., int]:
-    """Return *function* as a command whose options are the fields of the groups among its parameters.
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """The format of the result, the log, and how much goes to stderr."""
 
-    Typer reads options from a signature; the returned function has one in which every group is replaced by its fields.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        single = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        parameters += _options(groups[name]) if name in groups else [single]
-
-    @wraps(function)
-    def command(**values: Any) -> int:
-        taken: dict[str, Any] = {
-            name: group(**{part.name: values.pop(part.name) for part in dataclasses.fields(group)})
-            for name, group in groups.items()
-        }
-        return function(**taken, **values)
-
-    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue] - inspect's protocol
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+    output: Format = "text"
+    log: Path | None = None
+    log_format: Format | None = None
+    quiet: bool = False
+    no_progress: bool = False
+    debug: bool = False
 
 
-def given(group: Any) -> list[str]:
-    """Return the options of *group* that are not as they are by default, as one writes them."""
-    usual = type(group)()
+def option(*names: str, **settings: Any) -> Decorator:
+    """Return a decorator that adds one option to a command."""
+    return click.option(*names, cls=Option, **settings)
+
+
+config_option: Final = option("--config", "-c", type=_PATH, metavar="FILE", help="Configuration file of the daemon.")
+auth_option: Final = option("--auth", type=_PATH, metavar="FILE", section=_FILES, help="Registry logins.")
+
+_file_options: Final = (
+    option("--config", "-c", type=_PATH, metavar="FILE", section=_FILES, help="One file with logins and rules."),
+    auth_option,
+    option("--images", type=_PATH, metavar="FILE", section=_FILES, help="Rules: a map from source to target."),
+)
+_run_options: Final = (
+    option(
+        *("--proc", "-p"),
+        type=click.IntRange(1, 1000),
+        default=RunOptions().proc,
+        metavar="N",
+        section=_COPYING,
+        help="Concurrent blob transfers per registry.",
+    ),
+    option(
+        *("--retries", "-r"),
+        type=click.IntRange(0, 100),
+        default=RunOptions().retries,
+        metavar="N",
+        section=_COPYING,
+        help="Retries for failed images.",
+    ),
+    option(
+        "--patience",
+        metavar="DURATION",
+        show_default="10m; 7h for quotas",
+        section=_COPYING,
+        help="Longest wait for a throttled or unavailable registry.",
+    ),
+    option(
+        "--stall-timeout",
+        metavar="DURATION",
+        show_default="60s",
+        section=_COPYING,
+        help="Abort and retry a transfer after this long without data.",
+    ),
+    option(
+        "--image-timeout",
+        metavar="DURATION",
+        show_default="no limit",
+        section=_COPYING,
+        help="Longest time for one image.",
+    ),
+    option(
+        "--os",
+        metavar="OS[:VERSION]",
+        multiple=True,
+        show_default="all",
+        section=_COPYING,
+        help="Copy only this operating system. Repeatable.",
+    ),
+    option(
+        "--arch",
+        metavar="ARCH[:VARIANT]",
+        multiple=True,
+        show_default="all",
+        section=_COPYING,
+        help="Copy only this architecture. Repeatable.",
+    ),
+    option(
+        "--platform",
+        metavar="OS/ARCH[/VARIANT]",
+        multiple=True,
+        show_default="all",
+        section=_COPYING,
+        help="Copy only this platform. Repeatable.",
+    ),
+    option("--force", is_flag=True, section=_COPYING, help="Push even if the target is up to date."),
+    option(
+        "--state",
+        metavar="FILE|URL|none",
+        show_default="state.db in the user's state directory",
+        section=_COPYING,
+        help="Cache shared between runs: a file, a postgresql:// URL, or none.",
+    ),
+)
+_report_options: Final = (
+    option("--report", type=_PATH, metavar="FILE", section=_REPORTS, help="Write the result of each image as JSON."),
+    option(
+        "--output-success-images",
+        type=_PATH,
+        metavar="FILE",
+        section=_REPORTS,
+        help="Write a map from each copied source to its targets.",
+    ),
+    option(
+        "--output-images-format",
+        default=ReportOptions().output_images_format,
+        metavar="yaml|json",
+        section=_REPORTS,
+        help="Format of --output-success-images.",
+    ),
+)
+_output_options: Final = (
+    option("--output", type=_FORMAT, default="text", section=_OUTPUT, help="Format of the result on stdout."),
+    option("--log", type=_PATH, metavar="FILE", section=_OUTPUT, help="Write the log to a new file."),
+    option("--log-format", type=_FORMAT, show_default="text", section=_OUTPUT, help="Format of the log."),
+    option("--quiet", "-q", is_flag=True, section=_OUTPUT, help="Print only errors and the result."),
+    option("--no-progress", is_flag=True, section=_OUTPUT, help="Show no progress bar."),
+    option("--debug", is_flag=True, section=_OUTPUT, help="Log everything, and show a traceback for an error."),
+)
+
+
+def _group(name: str, kind: type[Any], options: tuple[Decorator, ...]) -> Decorator:
+    """Return a decorator that adds *options* to a command, which gets their values as one *kind* called *name*."""
+    fields = [field.name for field in dataclasses.fields(kind)]
+
+    def decorate(function: CommandFunction) -> CommandFunction:
+        @wraps(function)
+        def command(*args: Any, **values: Any) -> int:
+            group = kind(**{field: values.pop(field) for field in fields})
+            return function(*args, **values, **{name: group})
+
+        decorated: CommandFunction = command
+        for each in reversed(options):
+            decorated = each(decorated)
+        return decorated
+
+    return decorate
+
+
+file_options: Final = _group("files", FileOptions, _file_options)
+source_options: Final = _group(
+    "source",
+    SourceOptions,
+    (
+        *_file_options,
+        option("--dry-run", is_flag=True, section=_FILES, help="Show what a run would copy. Change nothing."),
+    ),
+)
+run_options: Final = _group("run", RunOptions, _run_options)
+report_options: Final = _group("report", ReportOptions, _report_options)
+output_options: Final = _group("output", OutputOptions, _output_options)
+
+
+def given_options(context: click.Context) -> list[str]:
+    """Return the long names of the options on the command line of *context*."""
     return [
-        f"--{part.name.replace('_', '-')}"
-        for part in dataclasses.fields(group)
-        if getattr(group, part.name) != getattr(usual, part.name)
-    ]
-
-
-def _options(group: Any) -> list[inspect.Parameter]:
-    usual = group()
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            part.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(usual, part.name), annotation=hints[part.name]
-        )
-        for part in dataclasses.fields(group)
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]

@@ -1,4 +1,4 @@
-"""The result of a run for people, and the map of copied images that the Go tool writes."""
+"""The summary of a run as text, and the map of copied images that the Go tool writes."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _PLAIN_YAML = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*[A-Za-z0-9_-]")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of text for people: parts of text with Rich styles ("" is plain), *indent* columns from the left."""
+    """One line of text: parts with Rich styles ("" is plain), indented by *indent* columns."""
 
     parts: tuple[tuple[str, str], ...] = ()
     indent: int = 2
@@ -34,17 +34,17 @@ class Line:
         return " " * self.indent + text if text else ""
 
 
-def closing(result: RunResult, *, listed: bool) -> Iterator[Line]:
-    """Yield what a run came to: counts, bytes, requests and time, then what failed and what was skipped, and why.
+def summary(result: RunResult, *, lists_copies: bool) -> Iterator[Line]:
+    """Yield counts, bytes, requests and time, then the skipped and the failed images with their reasons.
 
-    With *listed* each copied image is named as well, as always in a dry run.
+    With *lists_copies*, and always in a dry run, it names each copied image.
     """
     yield Line()
     if result.dry_run:
-        yield Line((("Dry run: this is what would be done.", "bold"),))
+        yield Line((("Dry run: nothing was changed.", "bold"),))
         yield Line()
     yield from _counts(result)
-    if listed or result.dry_run:
+    if lists_copies or result.dry_run:
         yield from _copied(result)
     yield from _skipped(result)
     yield from _failed(result)
@@ -52,7 +52,7 @@ def closing(result: RunResult, *, listed: bool) -> Iterator[Line]:
 
 
 def show(lines: Iterator[Line]) -> None:
-    """Write *lines* to stdout: with colours and wrapped at the terminal's width, or plain where it is no terminal."""
+    """Write *lines* to stdout: on a terminal in colour and wrapped at its width, else plain."""
     if not sys.stdout.isatty():
         write_result(f"{line}\n" for line in lines)
         return
@@ -68,7 +68,7 @@ def show(lines: Iterator[Line]) -> None:
 
 
 def success_map(result: RunResult, *, as_json: bool) -> Iterator[str]:
-    """Yield the map of each source to the targets that it was copied to, as YAML or JSON; empty in a dry run."""
+    """Yield a map from each copied source to its targets, as YAML or JSON; empty in a dry run."""
     pushed: dict[str, list[str]] = {}
     for image in result.results:
         if image.outcome is Outcome.COPIED and not result.dry_run:
@@ -84,7 +84,7 @@ def success_map(result: RunResult, *, as_json: bool) -> Iterator[str]:
 
 
 def arrow(image: CopyResult) -> str:
-    """Return the two ends of a copy as one text, fit to be shown."""
+    """Return source and target of a copy as one printable text."""
     return f"{printable(image.source)} \u2192 {printable(image.target)}"
 
 
@@ -92,14 +92,14 @@ def _counts(result: RunResult) -> Iterator[Line]:
     counts = result.counts
     width = len(str(max(counts.values())))
     transferred = result.transferred
-    moved = (
+    amounts = (
         (size(transferred.copied), transferred.copied or counts[Outcome.COPIED]),
         (f"{size(transferred.mounted)} mounted", transferred.mounted),
-        (f"{size(transferred.existing)} there already", transferred.existing),
+        (f"{size(transferred.existing)} already at the target", transferred.existing),
     )
-    amounts = "" if result.dry_run else ", ".join(text for text, wanted in moved if wanted)
+    shown = "" if result.dry_run else ", ".join(text for text, is_shown in amounts if is_shown)
     for outcome, count in counts.items():
-        note = f"   {amounts}" if outcome is Outcome.COPIED and amounts else ""
+        note = f"   {shown}" if outcome is Outcome.COPIED and shown else ""
         style = _STYLES[outcome] if count else "dim"
         yield Line(((f"{outcome.value:<9}  {count:>{width}}", style), (note, "dim")))
     requests = f"{result.requests.get('source', 0)} at the source, {result.requests.get('target', 0)} at the target"
@@ -118,7 +118,7 @@ def _copied(result: RunResult) -> Iterator[Line]:
 
 
 def _skipped(result: RunResult) -> Iterator[Line]:
-    """Group by reason: an interrupted run skips very many for the same one."""
+    """Yield the skipped images by reason: an interrupted run skips many for the same one."""
     images = [image for image in result.results if image.outcome is Outcome.SKIPPED]
     if images:
         yield from _heading("skipped", Outcome.SKIPPED)
@@ -130,7 +130,7 @@ def _skipped(result: RunResult) -> Iterator[Line]:
 
 
 def _failed(result: RunResult) -> Iterator[Line]:
-    """Group by reason: a registry that is down fails very many for the same one."""
+    """Yield the failed images by reason: a registry that is down fails many for the same one."""
     images = [image for image in result.results if image.outcome is Outcome.FAILED]
     if images:
         yield from _heading("failed", Outcome.FAILED)
@@ -139,11 +139,11 @@ def _failed(result: RunResult) -> Iterator[Line]:
         groups.setdefault((image.side, image.step, image.reason, image.remedy), []).append(image)
     for group in groups.values():
         yield from (Line(((arrow(image), ""),), indent=4) for image in group)
-        yield from _why(group[0])
+        yield from _explanation(group[0])
     yield from _more(images, _FAILED_SHOWN, indent=4)
 
 
-def _why(image: CopyResult) -> Iterator[Line]:
+def _explanation(image: CopyResult) -> Iterator[Line]:
     where = ": ".join(part for part in (image.side, image.step) if part)
     yield Line(((f"{where}: " if where else "", "dim"), (_reason(image), "red")), indent=6)
     if image.remedy:
@@ -157,13 +157,13 @@ def _heading(text: str, outcome: Outcome) -> Iterator[Line]:
 
 def _more(images: Sequence[CopyResult], shown: int, *, indent: int) -> Iterator[Line]:
     if len(images) > shown:
-        yield Line(((f"and {len(images) - shown} more; --report FILE names them all", "dim"),), indent=indent)
+        yield Line(((f"and {len(images) - shown} more; --report FILE lists them all", "dim"),), indent=indent)
 
 
 def _reason(image: CopyResult) -> str:
-    return printable(image.reason or "for no known reason")
+    return printable(image.reason or "unknown reason")
 
 
 def _yaml(text: str) -> str:
-    """Return *text* as a YAML scalar: plain as references nearly always can be, else in quotes."""
+    """Return *text* as a YAML scalar: plain if that is safe, else in quotes."""
     return text if _PLAIN_YAML.fullmatch(text) else json.dumps(text)

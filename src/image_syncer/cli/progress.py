@@ -1,37 +1,38 @@
-"""Progress: a tally of what the observer is told, and plain lines for where no terminal is watching."""
+"""Progress of a run: a tally of observer events, and plain lines for a stderr that is no terminal."""
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from image_syncer.cli.formatting import size, whole_duration
 from image_syncer.registry.observer import RegistryObserver, Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Observer, Outcome, RunResult
 
-_WINDOW_SECONDS = 10.0
-_FIRST_PAUSE_SECONDS = 2.0
-_LONGEST_PAUSE_SECONDS = 30.0
-_SIGN_OF_LIFE_SECONDS = 60.0
-_RULE_STEP = "list tags"  # The step at which a rule fails as a whole, before its images are known.
+_WINDOW_SECONDS: Final = 10.0
+_FIRST_PAUSE_SECONDS: Final = 2.0
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+_HEARTBEAT_SECONDS: Final = 60.0
+_RULE_STEP: Final = "list tags"  # The step at which a rule fails as a whole, before its images are known.
 
-Ends = tuple[str, str]
+CopyKey = tuple[str, str]
+"""Source and target of a copy."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What is known about a run at any moment (an `Observer`). *clock* gives seconds that only grow."""
+    """The state of a run at any moment (an `Observer`). *clock* returns monotonic seconds."""
 
     clock: Callable[[], float]
     selected_count: int = 0
     known_bytes: int = 0
     moved_bytes: int = 0
-    active: dict[Ends, float] = field(default_factory=dict[Ends, float])
-    """What is being copied right now, and since when."""
-    _outcomes: dict[Ends, Outcome] = field(default_factory=dict[Ends, Outcome])
-    _failed_rules: dict[str, set[Ends]] = field(default_factory=dict[str, set[Ends]])
+    active: dict[CopyKey, float] = field(default_factory=dict[CopyKey, float])
+    """The running copies, with the time of their start."""
+    _outcomes: dict[CopyKey, Outcome] = field(default_factory=dict[CopyKey, Outcome])
+    _failed_rules: dict[str, set[CopyKey]] = field(default_factory=dict[str, set[CopyKey]])
     _samples: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     _began: float = field(init=False)
 
@@ -47,37 +48,37 @@ class Tally:
         self.active[str(copy.source), str(copy.target)] = self.clock()
 
     def found(self, size_bytes: int) -> None:
-        """Count bytes that have to be moved."""
+        """Count bytes to move."""
         self.known_bytes += size_bytes
 
     def moved(self, size_bytes: int) -> None:
-        """Count bytes that were moved."""
+        """Count moved bytes."""
         self.moved_bytes += size_bytes
 
     def finished(self, result: CopyResult) -> None:
-        """Note the end of a copy; a later result replaces an earlier one, and that of a whole rule."""
-        ends = (result.source, result.target)
-        self.active.pop(ends, None)
+        """Note the end of a copy. A later result replaces an earlier one, and the failure of its rule as a whole."""
+        key = (result.source, result.target)
+        self.active.pop(key, None)
         if result.outcome is Outcome.FAILED and result.step == _RULE_STEP:
-            self._failed_rules.setdefault(result.rule, set()).add(ends)
-        else:  # The rule has images after all: its tags were listed at a later try.
+            self._failed_rules.setdefault(result.rule, set()).add(key)
+        else:  # A retry has listed the tags of the rule, so the rule as a whole has not failed.
             for failed in self._failed_rules.pop(result.rule, ()):
                 self._outcomes.pop(failed, None)
-        self._outcomes[ends] = result.outcome
+        self._outcomes[key] = result.outcome
 
     @property
     def counts(self) -> Counter[Outcome]:
-        """How many copies have ended how."""
+        """Number of finished copies by outcome."""
         return Counter(self._outcomes.values())
 
     @property
     def done(self) -> int:
-        """How many copies have ended."""
+        """Number of finished copies."""
         return len(self._outcomes)
 
     @property
     def total(self) -> int:
-        """How many copies are known to be wanted."""
+        """Number of copies known so far."""
         return max(self.selected_count, self.done)
 
     @property
@@ -100,8 +101,8 @@ class Tally:
         return max(0.0, (self.moved_bytes - first_bytes) / max(now - first_time, 0.001))
 
 
-class Waits:
-    """Which registries make us wait now, until when and why (a `Watcher`). *say* gets a line when a wait begins."""
+class RegistryWaits:
+    """The waits for registries that are going on (a `RegistryObserver`). *say* gets a line when a wait begins."""
 
     def __init__(self, clock: Callable[[], float], say: Callable[[str], None] = lambda _: None) -> None:
         self._clock = clock
@@ -109,12 +110,12 @@ class Waits:
         self._waits: dict[str, tuple[float, str]] = {}
 
     def on_wait(self, wait: Wait) -> None:
-        """Note that a registry makes us wait."""
+        """Note the begin of a wait."""
         self._waits[wait.registry] = self._clock() + wait.seconds, wait.reason
         self._say(_wait_line(wait.registry, wait.reason, wait.seconds))
 
     def on_resume(self, registry: str) -> None:
-        """Note that *registry* is asked again."""
+        """Note the end of the wait for *registry*."""
         if self._waits.pop(registry, None) is not None:
             self._say(f"{registry}: answers again")
 
@@ -122,7 +123,7 @@ class Waits:
         """Ignore it."""
 
     def lines(self) -> list[str]:
-        """Return a line for each registry that makes us wait at this moment, with what is left of it."""
+        """Return a line for each wait that is going on, with the remaining time."""
         now = self._clock()
         self._waits = {registry: wait for registry, wait in self._waits.items() if wait[0] > now}
         return [_wait_line(registry, reason, until - now) for registry, (until, reason) in self._waits.items()]
@@ -132,47 +133,47 @@ def _wait_line(registry: str, reason: str, seconds: float) -> str:
     return f"{registry}: {reason}, next request in {whole_duration(max(1.0, seconds))}"
 
 
-class Watchers:
-    """Tells several watchers the same (a `Watcher`)."""
+class RegistryObserverGroup:
+    """Passes each event on to several registry observers (a `RegistryObserver`)."""
 
-    def __init__(self, *watchers: RegistryObserver) -> None:
-        self._watchers = watchers
+    def __init__(self, *observers: RegistryObserver) -> None:
+        self._observers = observers
 
     def on_wait(self, wait: Wait) -> None:
         """Pass it on."""
-        for watcher in self._watchers:
-            watcher.on_wait(wait)
+        for observer in self._observers:
+            observer.on_wait(wait)
 
     def on_resume(self, registry: str) -> None:
         """Pass it on."""
-        for watcher in self._watchers:
-            watcher.on_resume(registry)
+        for observer in self._observers:
+            observer.on_resume(registry)
 
     def on_login(self, registry: str, user: str) -> None:
         """Pass it on."""
-        for watcher in self._watchers:
-            watcher.on_login(registry, user)
+        for observer in self._observers:
+            observer.on_login(registry, user)
 
 
 def remaining_seconds(tally: Tally, rate: float) -> float | None:
-    """Return how long the rest will take, None while nobody can tell.
+    """Return the estimated time to the end, None if there is no estimate yet.
 
-    Known bytes at the present *rate*, or the images at the pace so far if that is longer: the sizes of images that have
-    not begun are not known yet.
+    It is the longer of two estimates: the known bytes at the current *rate*, and the remaining images at the pace so
+    far, since the sizes of images that have not started are unknown.
     """
     if not tally.done or tally.done >= tally.total:
         by_images = 0.0 if tally.done else None
     else:
         by_images = tally.elapsed / tally.done * (tally.total - tally.done)
-    left_bytes = tally.known_bytes - tally.moved_bytes
-    if left_bytes <= 0:
+    remaining_bytes = tally.known_bytes - tally.moved_bytes
+    if remaining_bytes <= 0:
         return by_images
-    by_bytes = left_bytes / rate if rate > 0 else None
+    by_bytes = remaining_bytes / rate if rate > 0 else None
     return by_bytes if by_images is None or by_bytes is None else max(by_images, by_bytes)
 
 
 def progress_line(tally: Tally) -> str:
-    """Return one line about the run so far, in the words that users of the Go tool search for."""
+    """Return one line about the run so far, in the words of the Go tool, which scripts search for."""
     counts = tally.counts
     skipped = f"{counts[Outcome.SKIPPED]} skipped, " if counts[Outcome.SKIPPED] else ""
     return (
@@ -183,59 +184,59 @@ def progress_line(tally: Tally) -> str:
 
 
 def final_line(result: RunResult) -> str:
-    """Return the last line about a run, in the same words."""
+    """Return the last line about a run, in the words of the Go tool."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     return f"Synchronization finished, {result.counts[Outcome.FAILED]} tasks failed, cost {seconds:.2f}s"
 
 
 class Display(Protocol):
-    """Shows a tally to somebody. `tick` is called every *interval* seconds, `close` once or more at the end."""
+    """Shows a tally. The run calls `tick` every *interval* seconds and `close` at least once at the end."""
 
     interval: float
 
     def tick(self) -> None:
-        """Show how things stand."""
+        """Show the current state."""
         ...
 
     def close(self, result: RunResult | None, /) -> None:
-        """Show the end (*result* None: there is none) and leave the terminal as it was."""
+        """Show the end (*result* None: the run has no result) and restore the terminal."""
         ...
 
 
-class Lines:
-    """Plain lines: at first every 2 seconds if something has changed, in a long run less and less often."""
+class PlainLines:
+    """Plain lines: at first every 2 seconds if anything has changed, in a long run less often."""
 
     interval = 0.5
 
-    def __init__(self, tally: Tally, waits: Waits, say: Callable[[str], None]) -> None:
+    def __init__(self, tally: Tally, waits: RegistryWaits, say: Callable[[str], None]) -> None:
         self._tally = tally
         self._waits = waits
         self._say = say
-        self._said_at = 0.0
-        self._said: tuple[int, int, int] = (0, 0, 0)
+        self._last_time = 0.0
+        self._last_state: tuple[int, int, int] = (0, 0, 0)
 
     def tick(self) -> None:
-        """Say how things stand, if it is time and there is news."""
-        quiet_for = self._tally.elapsed - self._said_at
+        """Print the current state if it is time and something has changed."""
+        since_last = self._tally.elapsed - self._last_time
         pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, self._tally.elapsed / 20))
-        if quiet_for < pause or not self._tally.total:
+        if since_last < pause or not self._tally.total:
             return
         state = (self._tally.done, self._tally.total, self._tally.moved_bytes)
-        if state != self._said or quiet_for >= _SIGN_OF_LIFE_SECONDS:
-            self._said, self._said_at = state, self._tally.elapsed
+        if state != self._last_state or since_last >= _HEARTBEAT_SECONDS:
+            self._last_state, self._last_time = state, self._tally.elapsed
             self._say(progress_line(self._tally))
             for line in self._waits.lines():
                 self._say(line)
 
     def close(self, result: RunResult | None) -> None:
-        """Say how it ended."""
+        """Print the last two lines."""
         if result is not None:
             self._say(progress_line(self._tally))
             self._say(final_line(result))
 
 
-class Nothing:
-    """Shows nothing."""
+class NoDisplay:
+    """A display that shows nothing."""
 
     interval = 60.0
 
@@ -246,15 +247,15 @@ class Nothing:
         """Show nothing."""
 
 
-async def keep_ticking(display: Display) -> None:
-    """Call `tick` again and again until cancelled."""
+async def refresh(display: Display) -> None:
+    """Call `tick` at the interval of *display* until cancelled."""
     while True:
         display.tick()
         await asyncio.sleep(display.interval)
 
 
-class Several:
-    """Tells several observers the same (an `Observer`)."""
+class ObserverGroup:
+    """Passes each event on to several observers (an `Observer`)."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

@@ -1,4 +1,4 @@
-"""References as people write them on the command line."""
+"""References on the command line."""
 
 from image_syncer.errors import UsageError
 from image_syncer.oci import Reference, Repository
@@ -8,13 +8,13 @@ _LAYOUTS = ("oci:", "oci-archive:")
 
 
 def parse_source(text: str) -> Reference:
-    """Return the reference to read; without tag and digest it is `latest`."""
+    """Return the reference to read; without tag and digest its tag is `latest`."""
     _check_scheme(text)
     return Reference.parse(text)
 
 
 def parse_target(text: str, source: Reference) -> Reference:
-    """Return the reference to write; without tag and digest it keeps those of *source*."""
+    """Return the reference to write; without tag and digest it gets those of *source*."""
     _check_scheme(text)
     _, tag, digest = split_reference(text)
     bare = tag is None and digest is None
@@ -24,7 +24,9 @@ def parse_target(text: str, source: Reference) -> Reference:
     if target.digest is not None and source.digest is not None and target.digest != source.digest:
         raise UsageError(f"{text}: a copy has the digest of its source", remedy="leave the digest out, or name a tag")
     if target.digest is not None and source.tag is not None:
-        raise UsageError(f"{text}: the digest of tag {source.tag} is not known yet", remedy="name a tag as the target")
+        raise UsageError(
+            f"{text}: the digest of the tag {source.tag} is not known yet", remedy="name a tag as the target"
+        )
     return target
 
 
@@ -40,9 +42,9 @@ def parse_repository(text: str) -> Repository:
 def _check_scheme(text: str) -> None:
     if text.startswith(_LAYOUTS):
         raise UsageError(
-            f"{text}: image layouts come with a later version of image-syncer",
+            f"{text}: this version of image-syncer cannot copy image layouts",
             remedy="name a repository at a registry, such as registry.example.com/team/app:v1",
         )
     scheme, separator, rest = text.partition("://")
     if separator:
-        raise UsageError(f"{text}: a reference has no {scheme}://", remedy=f"write {rest}")
+        raise UsageError(f"{text}: references have no scheme such as {scheme}://", remedy=f"write {rest}")

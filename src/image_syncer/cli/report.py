@@ -1,4 +1,4 @@
-"""The report: what happened to every image, for machines. Stable; `version` changes when a reader would have to."""
+"""The report: the result of every image as JSON. `version` changes when a reader has to change."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ from image_syncer.sync.result import CopyResult, Outcome, RunResult
 VERSION: Final = 1
 
 
-def report(result: RunResult) -> Iterator[str]:
-    """Yield the report of *result* as JSON text, one line for each image, so that any number of them costs no memory.
+def report_text(result: RunResult) -> Iterator[str]:
+    """Yield the report of *result* as JSON text, an image on each line, so that memory does not grow with the images.
 
-    Sizes are in bytes, durations in seconds, instants in UTC. What is unknown is null.
+    Sizes are in bytes, durations in seconds, times in UTC. An unknown value is null.
     """
     head = json.dumps(_head(result), indent=2)
     yield head.removesuffix("\n}") + ',\n  "images": ['
@@ -58,5 +58,5 @@ def _image(image: CopyResult) -> Mapping[str, Any]:
 
 
 def instant_text(instant: datetime) -> str:
-    """Return an aware instant as all our JSON has it: in UTC, with milliseconds and a `Z`."""
+    """Return *instant* (aware) as in all JSON output: in UTC, with milliseconds and a `Z`."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Running a coroutine under signals: the first asks for an orderly end, the second for one at once."""
+"""Run a coroutine under signals: the first signal asks for an orderly end, the second for an immediate one."""
 
 import asyncio
 import gc
@@ -8,20 +8,21 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
-import typer
+from click.exceptions import Exit
 
 Value = TypeVar("Value")
 
-_WATCHED = (signal.SIGINT, signal.SIGTERM)
-_LAST_SECONDS: Final = 10.0  # Within them a second signal ends the program, whatever it is busy with.
+_WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
+_LAST_SECONDS: Final = 10.0
+"""Time to end after a second signal; then the process exits, whatever it is busy with."""
 
 
 class Signals:
-    """Watches SIGINT and SIGTERM.
+    """Handler of SIGINT and SIGTERM.
 
-    The first one calls *first*, which begins an orderly end. The second calls *second*, which must end the work at
-    once; who can not do that in time is ended where he stands, and so is everybody by a third one, after *last* has put
-    the terminal right. Without *second* the second is the end.
+    The first signal calls *first*, which begins an orderly end. The second calls *second*, which must end the work at
+    once. If the work is still running 10 s later, or a third signal arrives, the process calls *last*, which restores
+    the terminal, and exits. Without *second* the second signal exits.
     """
 
     def __init__(
@@ -35,70 +36,70 @@ class Signals:
 
     @property
     def exit_code(self) -> int | None:
-        """128 + the number of the signal that came first; None if none came."""
+        """128 + the number of the first signal; None without a signal."""
         return None if self._received is None else 128 + self._received
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to watch, while *loop* runs."""
+        """Handle signals while *loop* runs."""
         for number in _WATCHED:
-            loop.add_signal_handler(number, self._ask, loop, number)
+            loop.add_signal_handler(number, self._handle_first, loop, number)
 
     def disarm(self) -> None:
-        """Let a second signal end nothing any more: the work is over, and nothing can hang."""
+        """Cancel the exit that a second signal has scheduled: the work is over."""
         if self._watchdog is not None:
             self._watchdog.cancel()
 
-    def _ask(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+    def _handle_first(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         self._received = number
         for watched in _WATCHED:
             loop.remove_signal_handler(watched)
-            # Not the loop's: this one must also work while the loop is busy, and after it has closed.
-            signal.signal(watched, lambda again, _frame: self._ask_again(loop, again))
+            # A plain handler, not the loop's: it also works while the loop is busy, and after the loop has closed.
+            signal.signal(watched, lambda again, _frame: self._handle_second(loop, again))
         self._first()
 
-    def _ask_again(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+    def _handle_second(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
         second, self._second = self._second, None
         if second is None:
-            self._end(number)
-        self._watchdog = threading.Timer(_LAST_SECONDS, self._end, [number])
+            self._exit(number)
+        self._watchdog = threading.Timer(_LAST_SECONDS, self._exit, [number])
         self._watchdog.daemon = True
         self._watchdog.start()
-        if not loop.is_closed():  # Otherwise the work is done, and what came of it is being written.
+        if not loop.is_closed():  # A closed loop means that the work is done and its result is being written.
             loop.call_soon_threadsafe(second)
 
-    def _end(self, number: int) -> NoReturn:
+    def _exit(self, number: int) -> NoReturn:
         self._last()
         os._exit(128 + number)
 
 
-def run(work: Coroutine[Any, Any, Value], signals: Signals) -> Value:
-    """Run *work* and return its value, watching *signals*, whose `first` must bring *work* to its end."""
+def run_with_signals(work: Coroutine[Any, Any, Value], signals: Signals) -> Value:
+    """Run *work* and return its value, while *signals* handles signals; its `first` must end *work*."""
 
     async def watched() -> Value:
         signals.watch(asyncio.get_running_loop())
         return await work
 
-    gc.freeze()  # What is imported by now stays: to look for garbage among it again and again costs time.
+    gc.freeze()  # Imported modules stay for ever: the garbage collector need not search them again and again.
     return asyncio.run(watched())
 
 
 def run_unless_interrupted(work: Coroutine[Any, Any, Value]) -> Value:
-    """Run *work*, which changes nothing anywhere and can be dropped at any time: the first signal ends the command."""
+    """Run *work*, which can be dropped at any time; the first signal cancels it and ends the command."""
     running: list[asyncio.Task[Value]] = []
 
-    def drop() -> None:
+    def cancel() -> None:
         for task in running:
             task.cancel()
 
-    async def droppable() -> Value:
+    async def cancellable() -> Value:
         async with asyncio.TaskGroup() as group:
             running.append(group.create_task(work, name="work"))
         return running[0].result()
 
-    signals = Signals(first=drop, last=lambda: None)
+    signals = Signals(first=cancel, last=lambda: None)
     try:
-        return run(droppable(), signals)
+        return run_with_signals(cancellable(), signals)
     except asyncio.CancelledError:
         if signals.exit_code is None:
             raise
-        raise typer.Exit(signals.exit_code) from None
+        raise Exit(signals.exit_code) from None

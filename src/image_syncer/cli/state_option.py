@@ -1,4 +1,4 @@
-"""The option `--state`: where runs tell each other what they found."""
+"""The option `--state`: the cache that runs share."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,22 +8,22 @@ from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 
-# Where SQLite keeps the id of the program, and ours (`state.migrate`): so a run that needs no history need not import
-# the database to know its own file.
-OUR_ID: Final = b"isSt"
-_ID_AT: Final = slice(68, 72)
+# SQLite stores the id of an application in its file header; `state.migrate` writes this one. Reading it here spares a
+# run without history the import of the database library.
+APPLICATION_ID: Final = b"isSt"
+_APPLICATION_ID_BYTES: Final = slice(68, 72)
 
 
-def wanted_state(given: str | None, configuration: Configuration) -> str | None:
-    """Return the file or URL of the state: what was *given*, else the place of *configuration*; None for `none`.
+def state_location(given: str | None, configuration: Configuration) -> str | None:
+    """Return the file or URL of the state: *given*, else the location of *configuration*; None for `none`.
 
-    `UsageError` where what was given cannot be one. One that is damaged passes: that costs requests alone.
+    `UsageError` if *given* can be no state. A damaged state passes: a run without it only makes more requests.
     """
     if given is None:
         return DatabaseLocations.of(configuration).state
     if given == "none":
         return None
-    path = _file_of(given)
+    path = _state_file(given)
     if path is None:
         return given
     if path.exists() and not path.is_file():
@@ -31,16 +31,16 @@ def wanted_state(given: str | None, configuration: Configuration) -> str | None:
     return str(path)
 
 
-def _file_of(given: str) -> Path | None:
-    """Return the file that *given* names, None for a database of a server."""
+def _state_file(given: str) -> Path | None:
+    """Return the file that *given* names, None for the URL of a database server."""
     try:
-        plain = Path(given).expanduser()
+        path = Path(given).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"--state {given}: nobody has that home directory") from error
-    usual = bool(given) and not any(sign in given for sign in "?:\0")
-    if usual and (not plain.is_file() or _is_ours(plain)):
-        return plain
-    # All that is not plainly right is looked at by those who know; to import them takes a while.
+        raise UsageError(f"--state {given}: unknown home directory", remedy="write the whole path") from error
+    ordinary = bool(given) and not any(sign in given for sign in "?:\0")
+    if ordinary and (not path.is_file() or _has_our_id(path)):
+        return path
+    # Only a doubtful value needs the full check, which is slow to import.
     from image_syncer.state import SqliteFile, parse_place, refuse_foreign  # noqa: PLC0415
 
     place = parse_place(given)
@@ -50,8 +50,8 @@ def _file_of(given: str) -> Path | None:
     return place.path
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether *path* is a state by the id in its head."""
+def _has_our_id(path: Path) -> bool:
+    """Whether the header of *path* has the application id of a state."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(_ID_AT.stop)[_ID_AT] == OUR_ID
+        return file.read(_APPLICATION_ID_BYTES.stop)[_APPLICATION_ID_BYTES] == APPLICATION_ID
     return False

@@ -1,4 +1,4 @@
-"""One pass over rules, or over one reference: the root command, `sync` and `copy`."""
+"""One pass over rules, or a copy of one reference: the root command, `sync` and `copy`."""
 
 import asyncio
 import os
@@ -12,14 +12,23 @@ from image_syncer.app import Options, Syncer, open_app
 from image_syncer.cli import files
 from image_syncer.cli.configuration import load, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
-from image_syncer.cli.log import RunLog, run_log, stderr_is_json
-from image_syncer.cli.options import Papers, Rules, Voice, Work
-from image_syncer.cli.output import closing, show, success_map
-from image_syncer.cli.progress import Display, Lines, Nothing, Several, Tally, Waits, Watchers, keep_ticking
+from image_syncer.cli.log import CommandLog, command_log, stderr_is_json
+from image_syncer.cli.options import OutputOptions, ReportOptions, RunOptions, SourceOptions
+from image_syncer.cli.output import show, success_map, summary
+from image_syncer.cli.progress import (
+    Display,
+    NoDisplay,
+    ObserverGroup,
+    PlainLines,
+    RegistryObserverGroup,
+    RegistryWaits,
+    Tally,
+    refresh,
+)
 from image_syncer.cli.references import parse_source, parse_target
-from image_syncer.cli.report import report
-from image_syncer.cli.signals import Signals, run
-from image_syncer.cli.state_option import wanted_state
+from image_syncer.cli.report import report_text
+from image_syncer.cli.signals import Signals, run_with_signals
+from image_syncer.cli.state_option import state_location
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.config.load import load_auth
 from image_syncer.config.model import Configuration
@@ -27,167 +36,186 @@ from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
 from image_syncer.sync.result import Observer, RunResult
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be done: *perform* does it, with what *options* say. *listed* names every copied image at the end."""
-
-    options: Options
-    perform: Callable[[Syncer, Observer, Shutdown], Awaitable[RunResult]]
-    warnings: Sequence[str] = ()
-    listed: bool = False
-    dry_run: bool = False
+Work = Callable[[Syncer, Observer, Shutdown], Awaitable[RunResult]]
 
 
 def synchronise(
-    rules: Rules, work: Work, papers: Papers, voice: Voice, names: Sequence[str] = (), *, may_serve: bool = False
+    source: SourceOptions,
+    run: RunOptions,
+    report: ReportOptions,
+    output: OutputOptions,
+    names: Sequence[str] = (),
+    *,
+    may_serve: bool = False,
 ) -> int:
-    """Carry out the rules (with *names*: only those) once and return the exit code.
+    """Run the rules once, only those called *names* if there are any, and return the exit code.
 
-    With *may_serve* the file decides whether it is for one pass or for the daemon.
+    With *may_serve* a file for the daemon starts the daemon.
     """
-    configuration = load(rules, platforms(work))
+    configuration = load(source, platforms(run))
     if may_serve and configuration.server is not None:
-        from image_syncer.cli.daemon import serve  # noqa: PLC0415 - the daemon's libraries are needed for it alone
+        from image_syncer.cli.daemon import serve  # noqa: PLC0415 - only the daemon needs its libraries
 
-        return serve(rules.config, voice, dict(os.environ), allow_open=False)
-    wanted = pick(configuration.rules, names)
-    state = wanted_state(work.state, configuration)
-
-    def perform(syncer: Syncer, observer: Observer, stop: Shutdown) -> Awaitable[RunResult]:
-        return syncer.sync(wanted, dry_run=rules.dry_run, force=work.force, observer=observer, stop=stop)
-
+        return serve(source.config, output, dict(os.environ), allow_open=False)
+    rules = pick(configuration.rules, names)
     options = Options(
         access=configuration.access,
-        proc=work.proc,
-        retries=work.retries,
-        state=state,
+        proc=run.proc,
+        retries=run.retries,
+        state=state_location(run.state, configuration),
         keep=configuration.state.keep,
         host_limits=configuration.host_limits,
-        timeouts=timeouts(work, configuration.timeouts),
+        timeouts=timeouts(run, configuration.timeouts),
     )
-    return carry_out(Order(options, perform, configuration.warnings, dry_run=rules.dry_run), papers, voice)
+    one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)
+    return one_shot.execute(
+        lambda syncer, observer, stop: syncer.sync(
+            rules, dry_run=source.dry_run, force=run.force, observer=observer, stop=stop
+        )
+    )
 
 
-def copy(ends: tuple[str, Sequence[str]], auth: Path | None, work: Work, papers: Papers, voice: Voice) -> int:
-    """Copy one reference, the first of *ends*, to the others and return the exit code."""
-    source = parse_source(ends[0])
-    targets = tuple(dict.fromkeys(parse_target(text, source) for text in ends[1]))
-    wanted = platforms(work)
-
-    def perform(syncer: Syncer, observer: Observer, stop: Shutdown) -> Awaitable[RunResult]:
-        return syncer.copy(source, targets, platforms=wanted, force=work.force, observer=observer, stop=stop)
-
+def copy(
+    references: tuple[str, Sequence[str]],
+    auth: Path | None,
+    run: RunOptions,
+    report: ReportOptions,
+    output: OutputOptions,
+) -> int:
+    """Copy the first of *references* to the others and return the exit code."""
+    source = parse_source(references[0])
+    targets = tuple(dict.fromkeys(parse_target(text, source) for text in references[1]))
+    wanted = platforms(run)
     access = load_auth(auth, environment=os.environ) if auth else ()
-    state = wanted_state(work.state, Configuration(access, ()))
     options = Options(
-        access=access, proc=work.proc, retries=work.retries, state=state, timeouts=timeouts(work, Timeouts())
+        access=access,
+        proc=run.proc,
+        retries=run.retries,
+        state=state_location(run.state, Configuration(access, ())),
+        timeouts=timeouts(run, Timeouts()),
     )
-    return carry_out(Order(options, perform, listed=True), papers, voice)
+    return OneShotRun(options, report, output, lists_copies=True).execute(
+        lambda syncer, observer, stop: syncer.copy(
+            source, targets, platforms=wanted, force=run.force, observer=observer, stop=stop
+        )
+    )
 
 
-def carry_out(order: Order, papers: Papers, voice: Voice) -> int:
-    """Do what *order* says, tell about it as *papers* and *voice* want it, and return the exit code."""
-    for path, option in ((papers.report, "--report"), (papers.output_success_images, "--output-success-images")):
-        if path is not None:
-            files.check_writable(path, option)
-    with run_log(voice, {"dry_run": True} if order.dry_run else {}) as log:
-        _warn([*order.warnings, *_format_warning(papers)], voice, log)
-        result, interrupted, trouble = _run(order, papers, voice, log)
-        log.ended(result)
-        _warn(result.warnings, voice)
-        _show(result, order, voice)
-        if trouble is not None:
-            raise trouble
-    return interrupted or int(result.failed)
+@dataclass(frozen=True, slots=True)
+class OneShotRun:
+    """A run in the foreground, with its progress, signals, report and exit code.
+
+    *lists_copies*: the summary names each copied image.
+    """
+
+    options: Options
+    report: ReportOptions
+    output: OutputOptions
+    warnings: Sequence[str] = ()
+    lists_copies: bool = False
+    dry_run: bool = False
+
+    def execute(self, work: Work) -> int:
+        """Do *work*, print the result, and return the exit code."""
+        for path, option in (
+            (self.report.report, "--report"),
+            (self.report.output_success_images, "--output-success-images"),
+        ):
+            if path is not None:
+                files.check_writable(path, option)
+        with command_log(self.output, {"dry_run": True} if self.dry_run else {}) as log:
+            self._warn([*self.warnings, *_format_warning(self.report)], log)
+            result, exit_code, report_error = self._run(work, log)
+            log.ended(result)
+            self._warn(result.warnings)
+            self._show(result)
+            if report_error is not None:
+                raise report_error
+        return exit_code or int(result.failed)
+
+    def _run(self, work: Work, log: CommandLog) -> tuple[RunResult, int | None, ImageSyncerError | None]:
+        """Return the result, the exit code of the signal that ended it, and the error of a report file."""
+        tally = Tally(time.monotonic)
+        display, waits = _display(self.output, tally)
+        stop = Shutdown(drain_seconds=self.options.drain_seconds)
+
+        def request_stop() -> None:
+            stop.requested.set()
+            log.stopping(stop.drain_seconds)
+            self._announce_stop(stop)
+
+        signals = Signals(first=request_stop, second=stop.at_once.set, last=lambda: display.close(None))
+
+        async def observed() -> tuple[RunResult, ImageSyncerError | None]:
+            watcher = RegistryObserverGroup(waits, log)
+            async with open_app(self.options, watcher=watcher) as syncer, asyncio.TaskGroup() as group:
+                refreshing = group.create_task(refresh(display), name="progress")
+                try:
+                    result = await work(syncer, ObserverGroup(tally, log), stop)
+                finally:
+                    refreshing.cancel()
+                # Before `open_app` closes, which may take seconds: a second signal must not lose the report.
+                return result, self._report_error(result)
+
+        try:
+            result, report_error = run_with_signals(observed(), signals)
+        except BaseException:
+            display.close(None)
+            raise
+        finally:
+            signals.disarm()
+        display.close(result)
+        return result, signals.exit_code, report_error
+
+    def _warn(self, warnings: Sequence[str], log: CommandLog | None = None) -> None:
+        """Print *warnings*, and log them where the log is a file or JSON."""
+        for text in warnings:
+            if not self.output.quiet and not stderr_is_json(self.output):
+                warn(text)
+            if log is not None and (self.output.log is not None or stderr_is_json(self.output)):
+                log.warned(text)
+
+    def _announce_stop(self, stop: Shutdown) -> None:
+        if not self.output.quiet and not stderr_is_json(self.output):
+            complain(
+                f"stopping; running copies have {stop.drain_seconds:.0f} s to finish; a second signal stops at once"
+            )
+
+    def _report_error(self, result: RunResult) -> ImageSyncerError | None:
+        """Write the report files and return the error of one that cannot be written."""
+        try:
+            self._write_reports(result)
+        except ImageSyncerError as error:
+            return error
+        return None
+
+    def _write_reports(self, result: RunResult) -> None:
+        if self.report.report is not None:
+            files.write(self.report.report, report_text(result))
+        if self.report.output_success_images is not None:
+            as_json = self.report.output_images_format == "json"
+            files.write(self.report.output_success_images, success_map(result, as_json=as_json))
+
+    def _show(self, result: RunResult) -> None:
+        if self.output.output == "json":
+            write_result(report_text(result))
+        else:
+            show(summary(result, lists_copies=self.lists_copies))
 
 
-def _run(
-    order: Order, papers: Papers, voice: Voice, log: RunLog
-) -> tuple[RunResult, int | None, ImageSyncerError | None]:
-    """Return the result, the exit code of the signal that cut it short, and why a paper could not be written."""
-    tally = Tally(time.monotonic)
-    display, waits = _display(voice, tally)
-    stop = Shutdown(drain_seconds=order.options.drain_seconds)
+def _display(output: OutputOptions, tally: Tally) -> tuple[Display, RegistryWaits]:
+    """Return the progress display, and the record of registry waits that it shows."""
+    if output.quiet or stderr_is_json(output):
+        return NoDisplay(), RegistryWaits(time.monotonic)
+    if output.no_progress or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        waits = RegistryWaits(time.monotonic, say)
+        return PlainLines(tally, waits, say), waits
+    from image_syncer.cli.bars import ProgressBars  # noqa: PLC0415 - only a terminal needs Rich
 
-    def ask_to_stop() -> None:
-        stop.requested.set()
-        _note_interruption(voice, log, stop)
-
-    signals = Signals(first=ask_to_stop, second=stop.at_once.set, last=lambda: display.close(None))
-
-    async def work() -> tuple[RunResult, ImageSyncerError | None]:
-        async with open_app(order.options, watcher=Watchers(waits, log)) as syncer, asyncio.TaskGroup() as group:
-            ticking = group.create_task(keep_ticking(display), name="progress")
-            try:
-                result = await order.perform(syncer, Several(tally, log), stop)
-            finally:
-                ticking.cancel()
-            return result, _papers_trouble(result, papers)  # First of all: closing down may take its time.
-
-    try:
-        result, trouble = run(work(), signals)
-    except BaseException:
-        display.close(None)
-        raise
-    finally:
-        signals.disarm()
-    display.close(result)
-    return result, signals.exit_code, trouble
+    waits = RegistryWaits(time.monotonic)
+    return ProgressBars(tally, waits), waits
 
 
-def _display(voice: Voice, tally: Tally) -> tuple[Display, Waits]:
-    """Return what shows how things stand, and what knows who makes us wait."""
-    if voice.quiet or stderr_is_json(voice):
-        return Nothing(), Waits(time.monotonic)
-    if voice.no_progress or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        waits = Waits(time.monotonic, say)
-        return Lines(tally, waits, say), waits
-    from image_syncer.cli.bars import Bars  # noqa: PLC0415 - Rich is needed on a terminal only
-
-    waits = Waits(time.monotonic)
-    return Bars(tally, waits), waits
-
-
-def _warn(warnings: Sequence[str], voice: Voice, log: RunLog | None = None) -> None:
-    """Say *warnings*, and log them too where the log is not what people look at anyway."""
-    for text in warnings:
-        if not voice.quiet and not stderr_is_json(voice):
-            warn(text)
-        if log is not None and (voice.log is not None or stderr_is_json(voice)):
-            log.warned(text)
-
-
-def _note_interruption(voice: Voice, log: RunLog, stop: Shutdown) -> None:
-    log.stopping(stop.drain_seconds)
-    if not voice.quiet and not stderr_is_json(voice):
-        complain(f"stopping; what runs has {stop.drain_seconds:.0f} s to finish; a second signal stops at once")
-
-
-def _format_warning(papers: Papers) -> list[str]:
-    form = papers.output_images_format
-    return [] if form in {"yaml", "json"} else [f"--output-images-format {form}: neither yaml nor json; taken as yaml"]
-
-
-def _papers_trouble(result: RunResult, papers: Papers) -> ImageSyncerError | None:
-    """Write the papers about *result* and return why one could not be written, None where all were."""
-    try:
-        _write_papers(result, papers)
-    except ImageSyncerError as error:
-        return error
-    return None
-
-
-def _write_papers(result: RunResult, papers: Papers) -> None:
-    if papers.report is not None:
-        files.write(papers.report, report(result))
-    if papers.output_success_images is not None:
-        as_json = papers.output_images_format == "json"
-        files.write(papers.output_success_images, success_map(result, as_json=as_json))
-
-
-def _show(result: RunResult, order: Order, voice: Voice) -> None:
-    if voice.output == "json":
-        write_result(report(result))
-    else:
-        show(closing(result, listed=order.listed))
+def _format_warning(report: ReportOptions) -> list[str]:
+    name = report.output_images_format
+    return [] if name in {"yaml", "json"} else [f"--output-images-format {name}: unknown format; yaml is used"]

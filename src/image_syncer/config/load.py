@@ -24,7 +24,7 @@ _NO_ACCESS: Final = "no auth file is given: registries are asked anonymously, or
 _NO_RULES: Final = "no rules: nothing will be copied"
 
 
-def load_seed(
+def load_go_tool_files(
     *, auth: Path | None, images: Path | None, platforms: PlatformFilter, environment: Mapping[str, str]
 ) -> Configuration:
     """Return what the two files of `--auth` and `--images` say; without *auth* everything is anonymous.

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from image_syncer.cli.bars import Bars, draw
-from image_syncer.cli.progress import Tally, Waits
+from image_syncer.cli.bars import ProgressBars, draw
+from image_syncer.cli.progress import RegistryWaits, Tally
 from image_syncer.oci import Reference
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 
 
 def drawn(tally: Tally, *, width: int = 100) -> str:
-    """Return what is drawn for *tally* on a terminal of *width* columns, while 1 MiB moves in a second."""
+    """Return the drawing of *tally* on a terminal of *width* columns at a rate of 1 MiB/s."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as captured:
         console.print(draw(tally, MIB))
@@ -23,29 +23,31 @@ def drawn(tally: Tally, *, width: int = 100) -> str:
 
 
 def start(tally: Tally, name: str) -> None:
-    """Let the copy of *name* run."""
+    """Start the copy of *name*."""
     source = Reference.parse(f"docker.io/library/{name}")
     tally.started(Copy(name, source, Reference.parse(f"registry.example.com/mirror/{name}")))
 
 
 @pytest.fixture
 def tally() -> Tally:
-    """Return a tally whose clock goes on by two seconds with each look at it."""
+    """Return a tally whose clock advances by two seconds with each reading."""
     ticks = iter(range(0, 10_000, 2))
     return Tally(lambda: float(next(ticks)))
 
 
-def test_at_first_it_says_what_it_waits_for(tally: Tally) -> None:
-    """Before the tags are known there is nothing to count."""
+def test_before_the_tags_are_known_a_spinner_is_shown(tally: Tally) -> None:
+    """There is nothing to count yet."""
     screen = io.StringIO()
-    bars = Bars(tally, Waits(tally.clock), Console(file=screen, width=60, force_terminal=True, color_system=None))
+    bars = ProgressBars(
+        tally, RegistryWaits(tally.clock), Console(file=screen, width=60, force_terminal=True, color_system=None)
+    )
     bars.tick()
     bars.close(None)
-    assert "Looking at the registries" in screen.getvalue()
+    assert "Reading the registries" in screen.getvalue()
 
 
-def test_it_counts_images_and_bytes_and_names_what_runs(tally: Tally, result: Any) -> None:
-    """One bar, and a line for each image that is being copied."""
+def test_the_bar_counts_images_and_bytes_and_names_running_copies(tally: Tally, result: Any) -> None:
+    """Below the bar each running copy has a line."""
     tally.selected(120)
     tally.found(3 * MIB)
     tally.moved(MIB)
@@ -60,8 +62,8 @@ def test_it_counts_images_and_bytes_and_names_what_runs(tally: Tally, result: An
     assert "docker.io/library/nginx:1.27 → registry.example.com/mirror/nginx:1.27" in shown
 
 
-def test_it_stays_small_however_much_runs(tally: Tally) -> None:
-    """Five images are named, the others counted; no line is wider than the terminal."""
+def test_the_drawing_is_bounded_with_many_copies(tally: Tally) -> None:
+    """It names five copies and counts the others. No line is wider than the terminal."""
     tally.selected(500)
     tally.found(500 * MIB)
     for number in range(40):
@@ -72,21 +74,23 @@ def test_it_stays_small_however_much_runs(tally: Tally) -> None:
     assert max(map(len, lines)) <= 60
 
 
-def test_it_leaves_the_terminal_as_it_was() -> None:
-    """The cursor is shown again, also when it is closed twice."""
+def test_closing_restores_the_terminal() -> None:
+    """The cursor is shown again, even after a second close."""
     screen = io.StringIO()
-    bars = Bars(Tally(lambda: 0.0), Waits(lambda: 0.0), Console(file=screen, width=60, force_terminal=True))
+    bars = ProgressBars(
+        Tally(lambda: 0.0), RegistryWaits(lambda: 0.0), Console(file=screen, width=60, force_terminal=True)
+    )
     bars.tick()
     bars.close(None)
     bars.close(None)
     assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l")
 
 
-def test_it_shows_who_makes_us_wait(tally: Tally) -> None:
-    """Below the bar, with what is left of it, and no terminal is steered by a reason."""
+def test_waits_for_registries_are_shown_below_the_bar(tally: Tally) -> None:
+    """Each has its remaining time. Control characters in a reason are escaped."""
     screen = io.StringIO()
-    waits = Waits(lambda: 0.0)
-    bars = Bars(tally, waits, Console(file=screen, width=100, force_terminal=True, color_system=None))
+    waits = RegistryWaits(lambda: 0.0)
+    bars = ProgressBars(tally, waits, Console(file=screen, width=100, force_terminal=True, color_system=None))
     waits.on_wait(Wait("docker.io", 840, "quota used up (100 per 6 h)\x1b[2J"))
     bars.tick()
     bars.close(None)

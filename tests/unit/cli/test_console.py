@@ -1,4 +1,4 @@
-"""Bytes of strangers on their way to stdout."""
+"""Untrusted bytes on stdout."""
 
 import io
 import sys
@@ -11,34 +11,34 @@ CONTENT = b'{"note": "\x9b31m\xe2\x80\xae \x1b[2J"}\r\n' + b"x" * 5000
 
 
 class Terminal(io.TextIOWrapper):
-    """A stream that says whether it is a terminal."""
+    """A stream with a settable `isatty`."""
 
     def __init__(self, *, terminal: bool) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="")
         self._terminal = terminal
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return the setting."""
         return self._terminal
 
     @property
     def written(self) -> bytes:
-        """What came."""
+        """The bytes written so far."""
         buffer = self.buffer
         assert isinstance(buffer, io.BytesIO)
         return buffer.getvalue()
 
 
-def test_bytes_stay_as_they_are_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their digest is looked at there."""
+def test_a_pipe_gets_the_bytes_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may compute their digest."""
     stream = Terminal(terminal=False)
     monkeypatch.setattr(sys, "stdout", stream)
     write_bytes(CONTENT)
     assert stream.written == CONTENT
 
 
-def test_bytes_steer_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them are shown, and none does anything."""
+def test_a_terminal_gets_control_characters_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is lost."""
     stream = Terminal(terminal=True)
     monkeypatch.setattr(sys, "stdout", stream)
     write_bytes(CONTENT)

@@ -9,8 +9,8 @@ from image_syncer.cli.files import check_writable, write
 from image_syncer.errors import ImageSyncerError, UsageError
 
 
-def test_a_file_is_written_whole_and_nothing_stays_beside_it(tmp_path: Path) -> None:
-    """The new content replaces the old, and no temporary file is left."""
+def test_a_file_is_replaced_and_no_temporary_file_stays(tmp_path: Path) -> None:
+    """The directory has only the new file."""
     path = tmp_path / "report.json"
     path.write_text("old")
     write(path, ["new ", "content"])
@@ -18,8 +18,8 @@ def test_a_file_is_written_whole_and_nothing_stays_beside_it(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
-    """A reader never sees a part."""
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
+    """A reader never sees half a file."""
     path = tmp_path / "report.json"
     path.write_text("old")
 
@@ -33,8 +33,8 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What a link points to is replaced, not the link."""
+def test_a_symbolic_link_stays(tmp_path: Path) -> None:
+    """The target of the link is replaced."""
     (tmp_path / "real.json").write_text("old")
     link = tmp_path / "report.json"
     link.symlink_to(tmp_path / "real.json")
@@ -43,8 +43,8 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real.json").read_text() == "new"
 
 
-def test_rights_of_a_file_are_kept(tmp_path: Path) -> None:
-    """Who may read the old report may read the new one, and nobody else."""
+def test_the_mode_of_a_file_is_kept(tmp_path: Path) -> None:
+    """The same users can read the new file."""
     path = tmp_path / "report.json"
     path.write_text("old")
     path.chmod(0o640)
@@ -52,8 +52,8 @@ def test_rights_of_a_file_are_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_new_file_has_the_usual_rights(tmp_path: Path) -> None:
-    """The umask decides, as it does for every program."""
+def test_the_umask_decides_about_the_mode_of_a_new_file(tmp_path: Path) -> None:
+    """A umask of 022 gives mode 644."""
     path = tmp_path / "report.json"
     before = os.umask(0o022)
     try:
@@ -71,19 +71,19 @@ def test_a_device_is_written_in_place() -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/report.json", "."])
-def test_a_path_that_cannot_be_written_is_found_out_early(tmp_path: Path, name: str) -> None:
-    """One line with the option, before anything is contacted."""
+def test_the_check_refuses_a_path_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    """The error names the option."""
     with pytest.raises(UsageError, match=r"--report .*: cannot be written: "):
         check_writable(tmp_path / name, "--report")
 
 
-def test_the_check_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A run that never ends has written no report."""
+def test_the_check_leaves_no_file(tmp_path: Path) -> None:
+    """A run that is killed leaves no empty report."""
     check_writable(tmp_path / "report.json", "--report")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_vanished_is_one_clear_error(tmp_path: Path) -> None:
-    """What happens between the check and the end is reported like everything else."""
+def test_a_directory_that_vanishes_is_a_named_error(tmp_path: Path) -> None:
+    """The directory may vanish between the check and the end of the run."""
     with pytest.raises(ImageSyncerError, match="its directory does not exist"):
         write(tmp_path / "gone" / "report.json", ["new"])

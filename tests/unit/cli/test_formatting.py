@@ -17,12 +17,12 @@ from image_syncer.cli.formatting import duration, number, printable, rough_durat
         ("tag\U000e0041", "tag\\U000e0041"),
     ],
 )
-def test_foreign_text_cannot_steer_a_terminal(text: str, shown: str) -> None:
-    """Control characters, line breaks and direction marks are shown as escapes; everything else stays."""
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
+    """Control characters, line breaks and direction marks become escapes; other text stays."""
     assert printable(text) == shown
 
 
-def test_foreign_text_is_cut_to_a_bounded_length() -> None:
+def test_untrusted_text_is_cut_to_a_bounded_length() -> None:
     """A registry cannot fill the screen."""
     assert len(printable("x" * 1_000_000)) < 2_100
 
@@ -38,13 +38,13 @@ def test_foreign_text_is_cut_to_a_bounded_length() -> None:
         (3 << 30, "3.0 GiB"),
     ],
 )
-def test_sizes_are_shown_in_binary_units(size_bytes: int, shown: str) -> None:
-    """Never 1024.0 of a unit: that is 1.0 of the next."""
+def test_sizes_have_binary_units(size_bytes: int, shown: str) -> None:
+    """1024.0 of a unit is shown as 1.0 of the next."""
     assert size(size_bytes) == shown
 
 
-def test_sizes_beyond_the_last_unit_stay_in_it() -> None:
-    """An absurd number still has a text."""
+def test_a_size_beyond_the_last_unit_stays_in_it() -> None:
+    """The largest unit is PiB."""
     assert size(5000 * 1024**5) == "5000.0 PiB"
 
 
@@ -52,7 +52,7 @@ def test_sizes_beyond_the_last_unit_stay_in_it() -> None:
     ("seconds", "shown"),
     [(0.04, "0.0 s"), (2.31, "2.3 s"), (59.99, "1 min 00 s"), (245, "4 min 05 s"), (3725, "1 h 02 min")],
 )
-def test_durations_are_shown_in_the_units_that_matter(seconds: float, shown: str) -> None:
+def test_durations_have_one_or_two_units(seconds: float, shown: str) -> None:
     """Tenths of a second, then minutes and seconds, then hours and minutes."""
     assert duration(seconds) == shown
 
@@ -62,7 +62,7 @@ def test_durations_are_shown_in_the_units_that_matter(seconds: float, shown: str
     [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (172_799, "47 h"), (172_800, "2 d")],
 )
 def test_a_rough_duration_has_one_unit(seconds: float, shown: str) -> None:
-    """A clock that went back makes nobody younger than nothing."""
+    """A negative duration, after a clock was set back, is 0 s."""
     assert rough_duration(seconds) == shown
 
 

@@ -1,62 +1,72 @@
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+"""Groups of options: a command gets each group as one value."""
 
+from typing import Any
+
+import click
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from image_syncer.cli.options import Papers, Work, given, grouped
+from image_syncer.cli.options import (
+    OutputOptions,
+    ReportOptions,
+    RunOptions,
+    SourceOptions,
+    given_options,
+    output_options,
+    report_options,
+    run_options,
+    source_options,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Two options."""
+def run(*arguments: str) -> dict[str, Any]:
+    """Run a command with an argument and every group, and return the values that it gets."""
+    got: dict[str, Any] = {}
 
-    count: Annotated[int, typer.Option("--count", "-n")] = 1
-    names: Annotated[list[str], typer.Option("--name")] = field(default_factory=list[str])
-
-
-def run(*arguments: str) -> list[Any]:
-    """Run a command that takes an argument, a group and an option, and return what it got."""
-    got: list[Any] = []
-    app = typer.Typer()
-
-    @app.command()
-    @grouped
-    def command(target: str, group: Group, loud: bool = False) -> int:  # noqa: FBT002 - Typer's way
-        got.extend([target, group, loud])
+    @click.command()
+    @click.argument("name")
+    @source_options
+    @run_options
+    @report_options
+    @output_options
+    @click.pass_context
+    def command(context: click.Context, **values: Any) -> int:
+        got.update(values, given=given_options(context))
         return 0
 
-    outcome = CliRunner().invoke(app, list(arguments))
+    outcome = CliRunner().invoke(command, list(arguments))
     assert outcome.exit_code == 0, outcome.output
     return got
 
 
-def test_a_group_arrives_as_one_value() -> None:
-    """Its fields are options of the command, beside those that stand alone."""
-    assert run("x", "-n", "3", "--name", "a", "--name", "b", "--loud") == ["x", Group(3, ["a", "b"]), True]
+def test_without_options_each_group_has_its_defaults() -> None:
+    """The defaults of the dataclass and of its options are the same."""
+    assert run("x") == {
+        "name": "x",
+        "source": SourceOptions(),
+        "run": RunOptions(),
+        "report": ReportOptions(),
+        "output": OutputOptions(),
+        "given": [],
+    }
 
 
-def test_a_group_that_nobody_touched_is_the_default_one() -> None:
-    """So it can be told whether anything was given."""
-    assert run("x") == ["x", Group(), False]
-    assert given(run("x")[1]) == []
-
-
-def test_lists_of_two_calls_are_two_lists() -> None:
-    """A default is not shared."""
-    run("x")[1].names.append("left over")
-    assert run("x")[1].names == []
+def test_options_arrive_in_their_group() -> None:
+    """Types included: a number is a number, and a repeatable option a tuple."""
+    values = run("x", "-p", "3", "--arch", "arm64", "--arch", "arm", "--dry-run", "--output", "json", "-q")
+    assert values["run"] == RunOptions(proc=3, arch=("arm64", "arm"))
+    assert values["source"] == SourceOptions(dry_run=True)
+    assert values["output"] == OutputOptions(output="json", quiet=True)
 
 
 @pytest.mark.parametrize(
-    ("group", "options"),
+    ("arguments", "options"),
     [
-        (Work(), []),
-        (Work(proc=3, arch=["arm64"]), ["--proc", "--arch"]),
-        (Papers(output_images_format="json"), ["--output-images-format"]),
+        (["-p", "3", "--arch", "arm64"], ["--proc", "--arch"]),
+        (["-p", "5"], ["--proc"]),
+        (["--output-images-format", "json", "-q"], ["--output-images-format", "--quiet"]),
     ],
 )
-def test_options_that_were_given_are_named_as_they_are_written(group: Any, options: list[str]) -> None:
-    """A message can point at them."""
-    assert given(group) == options
+def test_given_options_have_their_long_names(arguments: list[str], options: list[str]) -> None:
+    """An option with its default value counts as given, too."""
+    assert run("x", *arguments)["given"] == options

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from image_syncer.cli.progress import (
-    Lines,
-    Nothing,
-    Several,
+    NoDisplay,
+    ObserverGroup,
+    PlainLines,
+    RegistryObserverGroup,
+    RegistryWaits,
     Tally,
-    Waits,
-    Watchers,
     final_line,
-    keep_ticking,
     progress_line,
+    refresh,
     remaining_seconds,
 )
 from image_syncer.oci import Reference
@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that a test moves."""
 
     now = 100.0
 
@@ -37,24 +37,24 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock in the test's hand."""
+    """Return a clock at 100 s."""
     return Clock()
 
 
 @pytest.fixture
 def tally(clock: Clock) -> Tally:
-    """Return a tally of a run that has just begun."""
+    """Return the tally of a run that has just begun."""
     return Tally(clock)
 
 
 def copy_of(name: str) -> Copy:
-    """Return a copy with the ends that the fixture `result` gives *name*."""
+    """Return a copy with the source and target that the fixture `result` gives *name*."""
     source = Reference.parse(f"docker.io/library/{name}")
     return Copy(name, source, Reference.parse(f"registry.example.com/mirror/{name}"))
 
 
-def test_a_line_keeps_the_words_that_users_search_for(tally: Tally, clock: Clock, result: Any) -> None:
-    """Scripts that grep the Go tool's log find the same words, with more behind them."""
+def test_a_progress_line_begins_with_the_words_of_the_go_tool(tally: Tally, clock: Clock, result: Any) -> None:
+    """Scripts that search the log of the Go tool find the same words."""
     tally.selected(7)
     for name, outcome in (("a:1", Outcome.COPIED), ("b:1", Outcome.COPIED), ("c:1", Outcome.UNCHANGED)):
         tally.finished(result(name, outcome))
@@ -65,21 +65,21 @@ def test_a_line_keeps_the_words_that_users_search_for(tally: Tally, clock: Clock
     )
 
 
-def test_a_line_tells_of_skipped_images_where_there_are_any(tally: Tally, result: Any) -> None:
-    """Nothing that ended is left out."""
+def test_a_progress_line_counts_skipped_images_if_there_are_any(tally: Tally, result: Any) -> None:
+    """Every finished copy is counted."""
     tally.selected(1)
     tally.finished(result("a:1", Outcome.SKIPPED, reason="interrupted"))
     assert "Now 1/1 tasks have been processed (0 copied, 0 unchanged, 1 skipped, 0 failed;" in progress_line(tally)
 
 
-def test_the_last_line_keeps_the_words_that_users_search_for(ran: Any, result: Any) -> None:
-    """The number of failures and the time, as the Go tool says it."""
+def test_the_last_line_has_the_words_of_the_go_tool(ran: Any, result: Any) -> None:
+    """It tells the number of failures and the time."""
     run = ran(result("a:1", Outcome.FAILED), result("b:1"))
     assert final_line(run) == "Synchronization finished, 1 tasks failed, cost 2.31s"
 
 
-def test_a_repeated_result_replaces_the_earlier_one(tally: Tally, result: Any) -> None:
-    """A copy that failed and then succeeded is one copy, and no failure."""
+def test_a_later_result_replaces_an_earlier_one(tally: Tally, result: Any) -> None:
+    """A copy that fails and then succeeds is one copy without a failure."""
     tally.selected(1)
     tally.finished(result("a:1", Outcome.FAILED))
     tally.finished(result("a:1", Outcome.COPIED, attempts=2))
@@ -87,8 +87,8 @@ def test_a_repeated_result_replaces_the_earlier_one(tally: Tally, result: Any) -
     assert (tally.done, tally.total) == (1, 1)
 
 
-def test_a_rule_that_is_selected_again_loses_its_failure(tally: Tally, result: Any) -> None:
-    """A tag list that came at the second try leaves only the images, not the rule."""
+def test_a_successful_retry_removes_the_failure_of_a_rule(tally: Tally, result: Any) -> None:
+    """After the second try lists the tags, only the images count, not the rule."""
     tally.selected(2)
     tally.finished(result("a:1"))
     tally.finished(result("b", Outcome.FAILED, step="list tags"))
@@ -99,16 +99,16 @@ def test_a_rule_that_is_selected_again_loses_its_failure(tally: Tally, result: A
     assert tally.counts[Outcome.FAILED] == 0
 
 
-def test_what_is_copied_right_now_is_known_until_it_ends(tally: Tally, result: Any) -> None:
-    """The display names exactly what is running."""
+def test_a_copy_is_active_until_it_ends(tally: Tally, result: Any) -> None:
+    """The display names exactly the running copies."""
     tally.started(copy_of("a:1"))
     tally.started(copy_of("b:1"))
     tally.finished(result("a:1"))
     assert [source for source, _ in tally.active] == ["docker.io/library/b:1"]
 
 
-def test_the_rate_is_that_of_the_last_seconds(tally: Tally, clock: Clock) -> None:
-    """A stall shows as such, however fast the first minutes were."""
+def test_the_rate_covers_the_last_ten_seconds(tally: Tally, clock: Clock) -> None:
+    """A stall shows as 0, however fast the transfer was before."""
     rates: list[float] = []
     for second in range(40):
         tally.moved(MIB if second < 20 else 0)
@@ -119,7 +119,7 @@ def test_the_rate_is_that_of_the_last_seconds(tally: Tally, clock: Clock) -> Non
 
 
 def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
-    """Bytes that must be moved again are taken back."""
+    """A retry subtracts the bytes that it moves again."""
     tally.moved(10)
     tally.sample()
     clock.now += 1
@@ -127,8 +127,8 @@ def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
     assert tally.sample() == 0
 
 
-def test_the_rest_is_estimated_by_bytes_and_by_images(tally: Tally, clock: Clock, result: Any) -> None:
-    """The longer of both: the sizes of images that have not begun are unknown."""
+def test_the_remaining_time_is_the_longer_of_two_estimates(tally: Tally, clock: Clock, result: Any) -> None:
+    """The estimate by images covers those whose sizes are unknown yet."""
     tally.selected(4)
     tally.found(100)
     assert remaining_seconds(tally, 0) is None
@@ -139,17 +139,17 @@ def test_the_rest_is_estimated_by_bytes_and_by_images(tally: Tally, clock: Clock
     assert remaining_seconds(tally, 0) is None
 
 
-def test_nothing_remains_when_all_is_done(tally: Tally, result: Any) -> None:
-    """Zero, not unknown."""
+def test_no_time_remains_after_the_last_copy(tally: Tally, result: Any) -> None:
+    """The estimate is 0, not unknown."""
     tally.selected(1)
     tally.finished(result("a:1"))
     assert remaining_seconds(tally, 0) == 0
 
 
-def test_lines_come_at_most_every_two_seconds_and_only_with_news(tally: Tally, clock: Clock, result: Any) -> None:
-    """A log is not flooded; a run that is stuck gives a sign of life every minute."""
+def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(tally: Tally, clock: Clock, result: Any) -> None:
+    """A run that is stuck prints a line each minute."""
     said: list[str] = []
-    lines = Lines(tally, Waits(tally.clock), said.append)
+    lines = PlainLines(tally, RegistryWaits(tally.clock), said.append)
     tally.selected(3)
     for step in range(4 * 30):
         if step == 10:
@@ -162,10 +162,10 @@ def test_lines_come_at_most_every_two_seconds_and_only_with_news(tally: Tally, c
     assert len(said) == 3
 
 
-def test_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None:
-    """An hour makes some 150 lines, not 1 800."""
+def test_plain_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None:
+    """An hour has about 150 lines, not 1 800."""
     said: list[str] = []
-    lines = Lines(tally, Waits(tally.clock), said.append)
+    lines = PlainLines(tally, RegistryWaits(tally.clock), said.append)
     tally.selected(3)
     for _ in range(2 * 3600):
         tally.moved(1)
@@ -174,26 +174,26 @@ def test_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None
     assert 100 < len(said) < 250
 
 
-def test_lines_end_with_the_final_ones(tally: Tally, ran: Any, result: Any) -> None:
-    """However short the run was."""
+def test_plain_lines_end_with_the_two_last_lines(tally: Tally, ran: Any, result: Any) -> None:
+    """Even a short run prints them."""
     said: list[str] = []
     tally.selected(1)
     tally.finished(result("a:1"))
-    Lines(tally, Waits(tally.clock), said.append).close(ran(result("a:1")))
+    PlainLines(tally, RegistryWaits(tally.clock), said.append).close(ran(result("a:1")))
     assert [line.split(" ", 2)[0] for line in said] == ["Now", "Synchronization"]
 
 
-def test_lines_of_a_run_without_a_result_claim_no_end(tally: Tally) -> None:
-    """A crash is not "finished, 0 tasks failed"."""
+def test_plain_lines_of_a_run_without_a_result_print_no_end(tally: Tally) -> None:
+    """A crash does not print "finished, 0 tasks failed"."""
     said: list[str] = []
-    Lines(tally, Waits(tally.clock), said.append).close(None)
+    PlainLines(tally, RegistryWaits(tally.clock), said.append).close(None)
     assert said == []
 
 
-async def test_ticking_goes_on_until_cancelled() -> None:
-    """The display is refreshed at its own pace."""
+async def test_the_display_is_refreshed_until_the_task_is_cancelled() -> None:
+    """Its interval decides how often."""
 
-    class Counting(Nothing):
+    class Counting(NoDisplay):
         interval = 0.001
         ticks = 0
 
@@ -202,34 +202,34 @@ async def test_ticking_goes_on_until_cancelled() -> None:
 
     display = Counting()
     async with asyncio.TaskGroup() as group:
-        ticking = group.create_task(keep_ticking(display))
-        while display.ticks < 3:  # noqa: ASYNC110 - what is waited for is a count
+        refreshing = group.create_task(refresh(display))
+        while display.ticks < 3:  # noqa: ASYNC110 - it waits for a count
             await asyncio.sleep(0.001)
-        ticking.cancel()
-    assert ticking.cancelled()
+        refreshing.cancel()
+    assert refreshing.cancelled()
 
 
-def test_several_observers_are_told_the_same(clock: Clock, result: Any) -> None:
-    """The log and the display see one run."""
+def test_a_group_passes_events_to_each_observer(clock: Clock, result: Any) -> None:
+    """The log and the display get the same events."""
     tallies = Tally(clock), Tally(clock)
-    observer = Several(*tallies)
-    tell: list[Callable[[], None]] = [
+    observer = ObserverGroup(*tallies)
+    calls: list[Callable[[], None]] = [
         lambda: observer.selected(2),
         lambda: observer.started(copy_of("b:1")),
         lambda: observer.found(10),
         lambda: observer.moved(5),
         lambda: observer.finished(result("a:1")),
     ]
-    for each in tell:
-        each()
+    for call in calls:
+        call()
     assert tallies[0] == tallies[1]
     assert (tallies[0].total, tallies[0].known_bytes, tallies[0].moved_bytes) == (2, 10, 5)
 
 
-def test_who_makes_us_wait_is_told_at_once_and_as_long_as_it_lasts(clock: Clock) -> None:
-    """With what is left of it; a registry that goes on earlier is no more in it."""
+def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) -> None:
+    """Its line shows the remaining time. A wait that ends early disappears."""
     said: list[str] = []
-    waits = Waits(clock, said.append)
+    waits = RegistryWaits(clock, said.append)
     waits.on_wait(Wait("docker.io", 840, "quota used up (100 per 6 h)"))
     waits.on_wait(Wait("quay.io", 3))
     clock.now += 60
@@ -244,11 +244,11 @@ def test_who_makes_us_wait_is_told_at_once_and_as_long_as_it_lasts(clock: Clock)
     ]
 
 
-def test_lines_repeat_what_is_waited_for(tally: Tally, clock: Clock) -> None:
-    """Who looks at a log that stands still sees why."""
+def test_plain_lines_repeat_the_waits(tally: Tally, clock: Clock) -> None:
+    """A log without progress shows the reason."""
     said: list[str] = []
-    waits = Waits(clock)
-    lines = Lines(tally, waits, said.append)
+    waits = RegistryWaits(clock)
+    lines = PlainLines(tally, waits, said.append)
     tally.selected(3)
     waits.on_wait(Wait("docker.io", 840, "quota used up"))
     clock.now += 120
@@ -256,12 +256,12 @@ def test_lines_repeat_what_is_waited_for(tally: Tally, clock: Clock) -> None:
     assert said[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
 
 
-def test_several_watchers_are_told_the_same(clock: Clock) -> None:
-    """The log and the display."""
+def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
+    """The log and the display get the same events."""
     told = Told(), Told()
-    watchers = Watchers(*told)
-    watchers.on_wait(Wait("docker.io", 3))
-    watchers.on_resume("docker.io")
-    watchers.on_login("docker.io", "ann")
+    group = RegistryObserverGroup(*told)
+    group.on_wait(Wait("docker.io", 3))
+    group.on_resume("docker.io")
+    group.on_login("docker.io", "ann")
     assert told[0] == told[1]
     assert (told[0].going, told[0].logins) == (["docker.io"], [("docker.io", "ann")])

@@ -8,7 +8,7 @@ OTHER = "sha256:" + "1" * 64
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "meant"),
+    ("source", "target", "parsed"),
     [
         ("nginx:1.27", "registry.example.com/mirror/nginx", "registry.example.com/mirror/nginx:1.27"),
         ("nginx", "localhost:5000/nginx", "localhost:5000/nginx:latest"),
@@ -17,38 +17,38 @@ OTHER = "sha256:" + "1" * 64
         ("nginx:1.27", "localhost:5000/nginx:stable", "localhost:5000/nginx:stable"),
     ],
 )
-def test_a_target_without_a_tag_keeps_that_of_the_source(source: str, target: str, meant: str) -> None:
+def test_a_target_without_a_tag_gets_that_of_the_source(source: str, target: str, parsed: str) -> None:
     """A tag stays a tag, a digest a digest."""
-    assert str(parse_target(target, parse_source(source))) == meant
+    assert str(parse_target(target, parse_source(source))) == parsed
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"),
+    ("source", "target", "message"),
     [
         ("nginx:1", "docker.io/library/nginx", "source and target are the same"),
         (f"nginx@{DIGEST}", f"localhost:5000/nginx@{OTHER}", "a copy has the digest of its source"),
-        ("nginx:1", f"localhost:5000/nginx@{DIGEST}", "the digest of tag 1 is not known yet"),
-        ("nginx:1", "oci:/tmp/layout", "image layouts come with a later version"),
+        ("nginx:1", f"localhost:5000/nginx@{DIGEST}", "the digest of the tag 1 is not known yet"),
+        ("nginx:1", "oci:/tmp/layout", "this version of image-syncer cannot copy image layouts"),
         ("nginx:1", "docker://localhost:5000/nginx", "write localhost:5000/nginx"),
         ("nginx:1", "localhost:5000/Nginx", "no upper-case letters"),
     ],
 )
-def test_a_target_that_cannot_be_meant_is_refused(source: str, target: str, said: str) -> None:
-    """Each is a usage error that says what to write instead."""
+def test_a_wrong_target_is_refused(source: str, target: str, message: str) -> None:
+    """Each usage error names the problem or the right form."""
     with pytest.raises(UsageError) as error:
         parse_target(target, parse_source(source))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["oci-archive:image.tar", "https://registry.example.com/app:1", ""])
-def test_a_source_that_is_no_reference_is_refused(text: str) -> None:
-    """Before anything is contacted."""
+def test_a_wrong_source_is_refused(text: str) -> None:
+    """A layout, a URL and an empty text are no references."""
     with pytest.raises(UsageError):
         parse_source(text)
 
 
 def test_a_repository_has_no_tag() -> None:
-    """`tags nginx:1.27` is a slip; the message has the right words."""
+    """The error for `tags nginx:1.27` shows the right form."""
     assert str(parse_repository("nginx")) == "docker.io/library/nginx"
     with pytest.raises(UsageError, match="write nginx"):
         parse_repository("nginx:1.27")

@@ -1,13 +1,13 @@
 import json
 from typing import Any
 
-from image_syncer.cli.report import report
+from image_syncer.cli.report import report_text
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, Transferred
 
 
 def read(result: RunResult) -> Any:
-    """Return the report as a reader parses it."""
-    return json.loads("".join(report(result)))
+    """Return the parsed report."""
+    return json.loads("".join(report_text(result)))
 
 
 def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, result: Any, moved: Transferred) -> None:
@@ -52,14 +52,14 @@ def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, res
     )
 
 
-def test_a_failure_tells_its_side_step_reason_and_remedy(ran: Any, result: Any) -> None:
+def test_a_failure_has_its_side_step_reason_and_remedy(ran: Any, result: Any) -> None:
     """A machine can sort failures without reading prose."""
     failed = result(
         "a:1", Outcome.FAILED, side="target", step="push blob", reason="denied", remedy="log in", attempts=3
     )
     image = read(ran(failed))["images"][0]
-    told = {key: image[key] for key in ("outcome", "side", "step", "reason", "remedy", "source_digest", "attempts")}
-    assert told == {
+    fields = {key: image[key] for key in ("outcome", "side", "step", "reason", "remedy", "source_digest", "attempts")}
+    assert fields == {
         "outcome": "failed",
         "side": "target",
         "step": "push blob",
@@ -81,13 +81,13 @@ def test_a_run_without_images_is_a_whole_document(ran: Any) -> None:
 def test_each_image_has_a_line_of_its_own(ran: Any, result: Any) -> None:
     """`grep` works on a report of a hundred thousand images."""
     images: list[CopyResult] = [result(f"app:{number}") for number in range(3)]
-    text = "".join(report(ran(*images)))
+    text = "".join(report_text(ran(*images)))
     assert sum(line.startswith('    {"rule": "app:') for line in text.splitlines()) == 3
     assert len(read(ran(*images))["images"]) == 3
 
 
 def test_a_report_holds_no_control_characters(ran: Any, result: Any) -> None:
-    """What a registry said is escaped, whoever prints the file."""
-    text = "".join(report(ran(result("a:1", Outcome.FAILED, reason="\x1b[2J\u202e"))))
+    """Text of a registry is escaped, so the file can be printed on a terminal."""
+    text = "".join(report_text(ran(result("a:1", Outcome.FAILED, reason="\x1b[2J\u202e"))))
     assert text.isascii()
     assert "\x1b" not in text

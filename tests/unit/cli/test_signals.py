@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import typer
+from click.exceptions import Exit
 
-from image_syncer.cli.signals import Signals, run, run_unless_interrupted
+from image_syncer.cli.signals import Signals, run_unless_interrupted, run_with_signals
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Put the handlers back that were there before."""
+    """Restore the signal handlers after the test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -21,13 +21,13 @@ def handlers() -> Iterator[None]:
 
 
 def send(number: int) -> None:
-    """Send a signal to ourselves."""
+    """Send a signal to this process."""
     os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_first_signal_asks_and_the_work_ends_by_itself(number: int, code: int) -> None:
-    """Its value is still there, and the exit code tells of the signal."""
+def test_the_first_signal_lets_the_work_end_in_order(number: int, code: int) -> None:
+    """The work still returns its value, and the exit code names the signal."""
     asked = asyncio.Event()
     signals = Signals(first=asked.set, last=lambda: None)
 
@@ -37,12 +37,12 @@ def test_the_first_signal_asks_and_the_work_ends_by_itself(number: int, code: in
             await asked.wait()
         return "drained"
 
-    assert run(work(), signals) == "drained"
+    assert run_with_signals(work(), signals) == "drained"
     assert signals.exit_code == code
 
 
-def test_the_second_signal_ends_the_work_which_still_has_a_result() -> None:
-    """So a report can be written of it."""
+def test_after_the_second_signal_the_work_still_has_a_result() -> None:
+    """A report of it can be written."""
     at_once = asyncio.Event()
     signals = Signals(first=lambda: send(signal.SIGTERM), second=at_once.set, last=lambda: None)
 
@@ -53,7 +53,7 @@ def test_the_second_signal_ends_the_work_which_still_has_a_result() -> None:
         return "cut short"
 
     try:
-        assert run(work(), signals) == "cut short"
+        assert run_with_signals(work(), signals) == "cut short"
     finally:
         signals.disarm()
     assert signals.exit_code == 130
@@ -63,39 +63,39 @@ STUBBORN = """
 import os, signal, sys, time
 from image_syncer.cli import signals as signals_module
 signals_module._LAST_SECONDS = 0.3
-signals = signals_module.Signals(first=lambda: None, second=lambda: None, last=lambda: print("last words", flush=True))
+signals = signals_module.Signals(first=lambda: None, second=lambda: None, last=lambda: print("restored", flush=True))
 async def work():
     for _ in range(int(sys.argv[1])):
         os.kill(os.getpid(), signal.SIGTERM)
         await __import__("asyncio").sleep(0.05)
     time.sleep(30)  # The loop itself is stuck.
-signals_module.run(work(), signals)
+signals_module.run_with_signals(work(), signals)
 """
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_who_can_not_end_is_ended(times: int) -> None:
-    """By a third signal, or some seconds after the second; the terminal is put right before."""
+def test_a_process_that_is_stuck_is_ended(times: int) -> None:
+    """A third signal ends it, or the time after the second; it restores the terminal first."""
     done = subprocess.run(
         [sys.executable, "-c", STUBBORN, str(times)], capture_output=True, text=True, timeout=20, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (143, "last words\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "restored\n", "")
 
 
 def test_without_a_signal_there_is_no_exit_code() -> None:
-    """The result decides alone."""
+    """Only the result decides about the exit code."""
     signals = Signals(first=lambda: None, last=lambda: None)
 
     async def work() -> int:
         return 7
 
-    assert run(work(), signals) == 7
+    assert run_with_signals(work(), signals) == 7
     assert signals.exit_code is None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_work_that_changes_nothing_is_dropped_at_the_first_signal(number: int, code: int) -> None:
-    """Looking needs no drain."""
+def test_droppable_work_is_cancelled_by_the_first_signal(number: int, code: int) -> None:
+    """Its cleanup runs, and the exit code names the signal."""
     cleaned: list[str] = []
 
     async def work() -> None:
@@ -105,14 +105,14 @@ def test_work_that_changes_nothing_is_dropped_at_the_first_signal(number: int, c
         finally:
             cleaned.append("closed")
 
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(Exit) as ended:
         run_unless_interrupted(work())
     assert ended.value.exit_code == code
     assert cleaned == ["closed"]
 
 
-def test_what_the_work_raises_comes_out() -> None:
-    """Inside a group, as a task group has it; the command line looks inside."""
+def test_an_error_of_droppable_work_is_raised() -> None:
+    """It is inside an exception group; the command line unwraps it."""
 
     async def work() -> None:
         raise LookupError("gone")

@@ -1,4 +1,4 @@
-"""`--state`: what is nonsense is said before anybody is contacted, and what is usual is quick."""
+"""`--state`: a wrong value is refused before any request, and an ordinary one is fast."""
 
 import asyncio
 import sqlite3
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.cli.state_option import OUR_ID, wanted_state
+from image_syncer.cli.state_option import APPLICATION_ID as ID_IN_HEADER
+from image_syncer.cli.state_option import state_location
 from image_syncer.config.model import Configuration, StateSettings
 from image_syncer.errors import UsageError
 from image_syncer.state import open_state
@@ -19,7 +20,7 @@ NOTHING = Configuration((), ())
 
 
 def database(path: Path, *statements: str) -> str:
-    """Make a database and return its path."""
+    """Create a database and return its path."""
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -27,30 +28,30 @@ def database(path: Path, *statements: str) -> str:
 
 
 async def make(path: Path) -> None:
-    """Make a state."""
+    """Create a state."""
     async with open_state(str(path)):
         pass
 
 
-def test_the_id_in_the_head_of_a_file_is_the_one_that_the_state_writes() -> None:
-    """It stands twice, since the state is slow to import."""
-    assert int.from_bytes(OUR_ID, "big") == APPLICATION_ID
+def test_the_application_id_is_that_of_the_state() -> None:
+    """The command line repeats it, since the state is slow to import."""
+    assert int.from_bytes(ID_IN_HEADER, "big") == APPLICATION_ID
 
 
-def test_without_the_option_it_is_the_daemons_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The platform's directory, or what the file says."""
+def test_the_default_is_the_state_of_the_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is in the platform's state directory, or where the file says."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert wanted_state(None, NOTHING) == str(tmp_path / "image-syncer" / "state.db")
-    there = Configuration((), (), state=StateSettings(url="postgresql://me:s3cret@db.test/x"))
-    assert wanted_state(None, there) == "postgresql://me:s3cret@db.test/x"
-    assert wanted_state("none", there) is None
+    assert state_location(None, NOTHING) == str(tmp_path / "image-syncer" / "state.db")
+    configured = Configuration((), (), state=StateSettings(url="postgresql://me:s3cret@db.test/x"))
+    assert state_location(None, configured) == "postgresql://me:s3cret@db.test/x"
+    assert state_location("none", configured) is None
 
 
-def test_a_file_may_be_named_in_every_way(tmp_path: Path) -> None:
-    """Its directory is made when it is needed."""
+def test_a_path_and_a_sqlite_url_name_the_same_file(tmp_path: Path) -> None:
+    """The directory need not exist yet."""
     wanted = str(tmp_path / "deep" / "s.db")
-    assert wanted_state(wanted, NOTHING) == wanted_state(f"sqlite:///{wanted}", NOTHING) == wanted
-    assert wanted_state("postgresql://db.test/x", NOTHING) == "postgresql://db.test/x"
+    assert state_location(wanted, NOTHING) == state_location(f"sqlite:///{wanted}", NOTHING) == wanted
+    assert state_location("postgresql://db.test/x", NOTHING) == "postgresql://db.test/x"
 
 
 @pytest.mark.parametrize(
@@ -62,45 +63,45 @@ def test_a_file_may_be_named_in_every_way(tmp_path: Path) -> None:
         ("postgresql://u:s3@cret@h:x/d", "state: the postgresql URL names no host"),
         ("/tmp", "--state /tmp: not a file"),
         ("/dev/null", "--state /dev/null: not a file"),
-        ("~nobody-has-this-name/s.db", "nobody has that home directory"),
+        ("~nobody-has-this-name/s.db", "unknown home directory"),
     ],
 )
-def test_nonsense_is_refused(given: str, message: str) -> None:
-    """With what is wrong, and without a secret."""
+def test_a_wrong_state_is_refused(given: str, message: str) -> None:
+    """The error names the problem and shows no secret."""
     with pytest.raises(UsageError) as failure:
-        wanted_state(given, NOTHING)
+        state_location(given, NOTHING)
     assert message in str(failure.value)
     assert "cret" not in str(failure.value)
 
 
 def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
-    """By its tables, or by its id."""
+    """Its tables or its application id show it."""
     tables = database(tmp_path / "a.db", "CREATE TABLE precious (x)")
     marked = database(tmp_path / "b.db", "PRAGMA application_id = 7", "PRAGMA user_version = 1")
     for path in (tables, marked):
         with pytest.raises(UsageError, match="a database of another program"):
-            wanted_state(path, NOTHING)
+            state_location(path, NOTHING)
 
 
-async def test_ours_and_what_is_damaged_pass(tmp_path: Path) -> None:
-    """A damaged state costs requests; the run says so once."""
+async def test_own_damaged_and_empty_files_pass(tmp_path: Path) -> None:
+    """A run with a damaged state makes more requests and prints a warning."""
     ours, damaged, empty = tmp_path / "ours.db", tmp_path / "damaged.db", tmp_path / "empty.db"
     async with open_state(str(ours)):
-        assert wanted_state(str(ours), NOTHING) == str(ours)  # Its id is in the log of what was written only.
-    assert wanted_state(str(ours), NOTHING) == str(ours)
+        assert state_location(str(ours), NOTHING) == str(ours)  # The id may be only in the write-ahead log yet.
+    assert state_location(str(ours), NOTHING) == str(ours)
     damaged.write_bytes(b"no database " * 100)
     empty.touch()
     for path in (damaged, empty):
-        assert wanted_state(str(path), NOTHING) == str(path)
+        assert state_location(str(path), NOTHING) == str(path)
 
 
-def test_to_know_our_own_file_takes_no_database_library(tmp_path: Path) -> None:
-    """A run that needs no history is not slower for the option."""
+def test_an_own_file_is_recognised_without_the_database_library(tmp_path: Path) -> None:
+    """The option does not slow down a run that needs no history."""
     ours = tmp_path / "ours.db"
     asyncio.run(make(ours))
     program = (
-        "import sys; from image_syncer.cli.state_option import wanted_state, Configuration;"
-        "wanted_state(sys.argv[1], Configuration((), ())); wanted_state('new.db', Configuration((), ()));"
+        "import sys; from image_syncer.cli.state_option import state_location, Configuration;"
+        "state_location(sys.argv[1], Configuration((), ())); state_location('new.db', Configuration((), ()));"
         "sys.exit('sqlalchemy' in sys.modules or 'psycopg' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(ours)], check=True, timeout=30, cwd=tmp_path)

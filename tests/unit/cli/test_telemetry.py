@@ -20,8 +20,8 @@ def log() -> Any:
     return structlog.get_logger()
 
 
-def test_a_log_file_begins_anew_at_each_start(tmp_path: Path) -> None:
-    """As the Go tool has it."""
+def test_a_log_file_is_emptied_at_each_start(tmp_path: Path) -> None:
+    """The Go tool does the same."""
     path = tmp_path / "log"
     path.write_text("of yesterday\n")
     with logging_to(LogOptions(path, as_json=True)):
@@ -31,8 +31,8 @@ def test_a_log_file_begins_anew_at_each_start(tmp_path: Path) -> None:
     assert event["time"].endswith("Z")
 
 
-def test_a_log_file_grows_where_that_is_wanted(tmp_path: Path) -> None:
-    """As the fork has it."""
+def test_an_appended_log_file_keeps_its_lines(tmp_path: Path) -> None:
+    """The fork does the same."""
     path = tmp_path / "log"
     for number in range(2):
         with logging_to(LogOptions(path, as_json=True, appended=True)):
@@ -41,8 +41,8 @@ def test_a_log_file_grows_where_that_is_wanted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["password", "token", "Authorization", "client_secret", "registry_password"])
-def test_a_secret_cannot_be_logged_by_accident(tmp_path: Path, key: str) -> None:
-    """Neither as a value nor inside of one, such as the headers of a request."""
+def test_secrets_are_masked(tmp_path: Path, key: str) -> None:
+    """A secret is masked as a value and inside a value, such as the headers of a request."""
     path = tmp_path / "log"
     with logging_to(LogOptions(path)):
         log().info(
@@ -53,7 +53,7 @@ def test_a_secret_cannot_be_logged_by_accident(tmp_path: Path, key: str) -> None
 
 
 def test_a_text_line_cannot_be_forged(tmp_path: Path) -> None:
-    """What a registry said stands in quotes, line breaks and escape sequences as escapes."""
+    """Text of a registry is quoted, with line breaks and control characters escaped."""
     path = tmp_path / "log"
     with logging_to(LogOptions(path)):
         log().warning("copy.failed", reason="x\n2025 error forged\x1b[2J\u202e", source="docker.io/library/a:1")
@@ -68,8 +68,8 @@ def test_a_text_line_cannot_be_forged(tmp_path: Path) -> None:
     ("options", "kept"),
     [({}, ["info", "warning"]), ({"debug": True}, ["debug", "info", "warning"]), ({"info": False}, ["warning"])],
 )
-def test_the_level_decides_what_is_kept(tmp_path: Path, options: Any, kept: list[str]) -> None:
-    """DEBUG on wish, INFO for a log, only warnings where nobody asked for one."""
+def test_the_level_decides_which_events_are_written(tmp_path: Path, options: Any, kept: list[str]) -> None:
+    """DEBUG needs an option; without a log option only warnings are written."""
     with logging_to(LogOptions(tmp_path / "log", as_json=True, **options)):
         for level in ("debug", "info", "warning"):
             getattr(log(), level)("thing.happened")
@@ -77,7 +77,7 @@ def test_the_level_decides_what_is_kept(tmp_path: Path, options: Any, kept: list
 
 
 def test_without_a_file_the_log_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Stdout is for the result alone."""
+    """Stdout carries only the result."""
     with logging_to(LogOptions()):
         log().info("run.started")
     captured = capsys.readouterr()
@@ -86,21 +86,21 @@ def test_without_a_file_the_log_goes_to_stderr(capsys: pytest.CaptureFixture[str
 
 
 def test_context_is_part_of_every_event(tmp_path: Path) -> None:
-    """Identity is bound once."""
+    """The context is bound once."""
     with logging_to(LogOptions(tmp_path / "log", as_json=True)), structlog.contextvars.bound_contextvars(rule="nginx"):
         log().info("copy.started")
     assert events(tmp_path / "log")[0]["rule"] == "nginx"
 
 
-def test_an_exception_is_logged_with_its_trace(tmp_path: Path) -> None:
-    """Behind the line, where a person looks for it."""
+def test_an_exception_is_logged_with_its_traceback(tmp_path: Path) -> None:
+    """The traceback follows the line."""
     with logging_to(LogOptions(tmp_path / "log")):
         log().error("run.broke", exc_info=LookupError("gone"))
     assert "LookupError: gone" in (tmp_path / "log").read_text()
 
 
 def test_a_log_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    """Nothing was contacted yet."""
+    """The error comes before any request."""
     with (
         pytest.raises(UsageError, match=r"--log .*: cannot be written"),
         logging_to(LogOptions(tmp_path / "no" / "log")),
@@ -109,7 +109,7 @@ def test_a_log_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_each_copy_has_one_closing_event(tmp_path: Path, ran: Any, result: Any) -> None:
-    """A failure that a repetition made good is no closing event; one that lasted gets its own at the end."""
+    """A failure that a retry repairs is no closing event; a lasting one gets its event at the end."""
     again, lost = result("a:1", Outcome.FAILED), result("b:1", Outcome.FAILED, reason="denied")
     good = result("a:1", transferred=Transferred(copied=5), seconds=1.5, attempts=2)
     with logging_to(LogOptions(tmp_path / "log", as_json=True)):
@@ -118,8 +118,8 @@ def test_each_copy_has_one_closing_event(tmp_path: Path, ran: Any, result: Any) 
             observer.finished(each)
         observer.ended(ran(good, lost))
     closed = [event for event in events(tmp_path / "log") if event["event"] == "copy.finished"]
-    told = ("rule", "source", "target", "outcome", "bytes", "seconds", "reason")
-    assert [[event[key] for key in told] for event in closed] == [
+    keys = ("rule", "source", "target", "outcome", "bytes", "seconds", "reason")
+    assert [[event[key] for key in keys] for event in closed] == [
         ["a:1", good.source, good.target, "copied", 5, 1.5, None],
         ["b:1", lost.source, lost.target, "failed", 0, 0.0, "denied"],
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.config.load import load_file, load_seed
+from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import ForkSettings, Login
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
@@ -16,7 +16,7 @@ ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_the_two_files_load(suffix: str) -> None:
     """Logins and rules of the two-file examples are complete, and variables are put in."""
-    loaded = load_seed(
+    loaded = load_go_tool_files(
         auth=EXAMPLES / f"auth.{suffix}",
         images=EXAMPLES / f"images.{suffix}",
         platforms=PlatformFilter(),
@@ -44,7 +44,7 @@ def test_the_single_file_loads(suffix: str) -> None:
 def test_both_syntaxes_say_the_same() -> None:
     """A user may pick either example and gets the same rules."""
     rules = [
-        load_seed(
+        load_go_tool_files(
             auth=None, images=EXAMPLES / f"images.{suffix}", platforms=PlatformFilter(), environment=ENVIRONMENT
         ).rules
         for suffix in ("yaml", "json")

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from image_syncer.config.load import load_file, load_seed
+from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
@@ -36,7 +36,7 @@ def rules(
     """Return the rules of an images file that holds *text*."""
     path = directory / name
     path.write_text(text)
-    return list(load_seed(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
+    return list(load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
 
 
 def single(
@@ -52,7 +52,7 @@ SINGLE = "auth:\n  q.io: {username: u, password: p}\nimages:\n  q.io/a:v1: t.io/
 def test_both_files_make_one_configuration(tmp_path: Path) -> None:
     """Logins, rules and the platform filter of the command line come together."""
     platforms = PlatformFilter.parse(["linux"])
-    loaded = load_seed(
+    loaded = load_go_tool_files(
         auth=write(tmp_path, "auth.json", '{"q.io": {"username": "u", "password": "p"}}'),
         images=write(tmp_path, "images.yml", "a:v1: t.io/x"),
         platforms=platforms,
@@ -65,7 +65,7 @@ def test_both_files_make_one_configuration(tmp_path: Path) -> None:
 def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
     """As the Go tool does: the run goes on anonymously."""
     path = write(tmp_path, "images.yaml", "a:v1: t.io/x")
-    loaded = load_seed(auth=None, images=path, platforms=PlatformFilter(), environment={})
+    loaded = load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment={})
     assert loaded.access == ()
     assert "no auth file" in loaded.warnings[0]
 
@@ -73,7 +73,7 @@ def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
 def test_without_rules_there_is_nothing_to_do() -> None:
     """The Go tool refuses too, with a text that names no flag."""
     with pytest.raises(UsageError, match="--images"):
-        load_seed(auth=None, images=None, platforms=PlatformFilter(), environment={})
+        load_go_tool_files(auth=None, images=None, platforms=PlatformFilter(), environment={})
 
 
 def test_an_empty_map_of_rules_is_a_warning(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
     auth = write(tmp_path, "auth.yaml", "q.io: 5\nw.io: 6\n")
     images = write(tmp_path, "images.yaml", "a:v1: t.io/x\nb:v1: T\n")
     with pytest.raises(ConfigError) as error:
-        load_seed(auth=auth, images=images, platforms=PlatformFilter(), environment={})
+        load_go_tool_files(auth=auth, images=images, platforms=PlatformFilter(), environment={})
     places = [line.partition(": ")[0] for line in str(error.value).splitlines()]
     assert places == [f"{auth}:1", f"{auth}:2", f"{images}:2"]
     assert (error.value.file, error.value.line) == (str(auth), 1)
@@ -147,7 +147,7 @@ def test_a_missing_file_hides_no_fault_of_the_other(tmp_path: Path) -> None:
     """Both lines are told."""
     images = write(tmp_path, "images.yaml", "b:v1: T\n")
     with pytest.raises(ConfigError) as error:
-        load_seed(auth=Path("gone.yaml"), images=images, platforms=PlatformFilter(), environment={})
+        load_go_tool_files(auth=Path("gone.yaml"), images=images, platforms=PlatformFilter(), environment={})
     first, second = str(error.value).splitlines()
     assert first == "gone.yaml: no such file (check the path)"
     assert second.startswith(f"{images}:1: ")

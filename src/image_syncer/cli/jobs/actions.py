@@ -1,4 +1,4 @@
-"""The commands `jobs list|show|retry|cancel`: the daemon's queue, opened beside the daemon, whether it runs or not."""
+"""The commands `jobs list|show|retry|cancel`. They open the daemon's queue, whether the daemon runs or not."""
 
 import json
 import os
@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from image_syncer.cli.configuration import usual_file
+from image_syncer.cli.configuration import default_file
 from image_syncer.cli.console import complain, write_result
-from image_syncer.cli.jobs import tables
-from image_syncer.cli.jobs.tables import Answer, Result
+from image_syncer.cli.jobs import job_tables
+from image_syncer.cli.jobs.job_tables import ActionResult, JobAction
 from image_syncer.cli.log import logging_for
-from image_syncer.cli.options import Voice
+from image_syncer.cli.options import OutputOptions
 from image_syncer.cli.output import show
 from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.config.load import load_file
@@ -23,107 +23,112 @@ from image_syncer.jobs import JobFilter, JobQueue, JobRecord, JobStatus, JobStep
 from image_syncer.oci import PlatformFilter
 
 Value = TypeVar("Value")
-Act = Callable[[JobQueue, int], Awaitable[Answer]]
+Action = Callable[[JobQueue, int], Awaitable[JobAction]]
 
 _STORE: Final = StoreOptions(connections=1, make=False)
-_LARGEST: Final = 2**63 - 1  # the last id that a database knows
-_REPLAYED: Final = {Replay.QUEUED: Result.QUEUED, Replay.MERGED: Result.MERGED, Replay.REFUSED: Result.REFUSED}
+_LARGEST_ID: Final = 2**63 - 1
+_RETRIED: Final = {
+    Replay.QUEUED: ActionResult.QUEUED,
+    Replay.MERGED: ActionResult.MERGED,
+    Replay.REFUSED: ActionResult.REFUSED,
+}
 
 
-def wanted(words: Sequence[str], kind: str | None, before: int | None, limit: int) -> JobFilter:
-    """Return the filter for the statuses that people call by these *words*; none of them means all."""
-    statuses = frozenset(status for status in JobStatus if status.value in words) if words else None
-    behind = None if before is None else min(before, _LARGEST)
-    return JobFilter(statuses=statuses, kind=kind, before=behind, limit=limit)
+def job_filter(names: Sequence[str], kind: str | None, before: int | None, limit: int) -> JobFilter:
+    """Return the filter for the statuses with these *names*; without names it takes every status."""
+    statuses = frozenset(status for status in JobStatus if status.value in names) if names else None
+    return JobFilter(
+        statuses=statuses, kind=kind, before=None if before is None else min(before, _LARGEST_ID), limit=limit
+    )
 
 
-def list_jobs(file: Path | None, chosen: JobFilter, voice: Voice) -> int:
-    """Write the jobs that are *chosen* to stdout, and how many there are of each status."""
+def list_jobs(file: Path | None, wanted: JobFilter, output: OutputOptions) -> int:
+    """Write the *wanted* jobs to stdout, and the number of jobs by status."""
 
-    async def read(jobs: JobQueue) -> tables.Listing:
-        found = await jobs.list(chosen)
-        return tables.Listing(found, await jobs.counts(), more=len(found) == chosen.limit)
+    async def read(jobs: JobQueue) -> job_tables.JobListing:
+        found = await jobs.list(wanted)
+        return job_tables.JobListing(found, await jobs.counts(), more=len(found) == wanted.limit)
 
-    listing = _with_jobs(file, "list", voice, read)
-    if voice.output == "json":
-        write_result([json.dumps(tables.listing_as_json(listing), indent=2), "\n"])
+    listing = _with_queue(file, "list", output, read)
+    if output.output == "json":
+        write_result([json.dumps(job_tables.listing_as_json(listing), indent=2), "\n"])
     else:
-        show(tables.listing_as_text(listing, _now(), tables.terminal_width()))
+        show(job_tables.listing_as_text(listing, _now(), job_tables.terminal_width()))
     return 0
 
 
-def show_job(file: Path | None, job: int, voice: Voice) -> int:
-    """Write all that is known of one job to stdout."""
-    found = _with_jobs(file, "show", voice, lambda jobs: _found(jobs, job))
+def show_job(file: Path | None, job: int, output: OutputOptions) -> int:
+    """Write one job with its steps to stdout."""
+    found = _with_queue(file, "show", output, lambda jobs: _find(jobs, job))
     if found is None:
         raise ImageSyncerError(f"there is no job {job}")
-    if voice.output == "json":
-        write_result([json.dumps(tables.job_as_json(*found), indent=2), "\n"])
+    if output.output == "json":
+        write_result([json.dumps(job_tables.job_as_json(*found), indent=2), "\n"])
     else:
-        show(tables.job_as_text(*found, _now()))
+        show(job_tables.job_as_text(*found, _now()))
     return 0
 
 
-def retry(file: Path | None, ids: Sequence[int], voice: Voice, *, failed: bool) -> int:
-    """Queue the jobs with these *ids* again, or all that have *failed*, and say what became of each."""
+def retry(file: Path | None, ids: Sequence[int], output: OutputOptions, *, failed: bool) -> int:
+    """Queue the jobs *ids* again, or all *failed* jobs, and print the result for each."""
     if bool(ids) == failed:
-        wrong = "jobs by id and --failed together" if failed else "no job is named"
-        raise UsageError(wrong, remedy="image-syncer jobs retry ID..., or image-syncer jobs retry --failed")
+        problem = "job ids and --failed exclude each other" if failed else "no job ids are given"
+        raise UsageError(problem, remedy="image-syncer jobs retry ID..., or image-syncer jobs retry --failed")
     if not failed:
-        return _each(file, "retry", ids, _replay, voice)
-    answers = _with_jobs(file, "retry", voice, _replay_failed)
-    if voice.output == "json":
-        write_result([json.dumps(tables.answers_as_json(answers)), "\n"])
+        return _act_on_each(file, "retry", ids, _retry, output)
+    actions = _with_queue(file, "retry", output, _retry_failed)
+    if output.output == "json":
+        write_result([json.dumps(job_tables.actions_as_json(actions)), "\n"])
     else:
-        write_result([tables.replayed(answers), "\n"])
-    return 0  # Whoever is no longer failed has been seen to by somebody else.
+        write_result([job_tables.retried_as_text(actions), "\n"])
+    return 0  # A job that is no longer failed was retried or cancelled by another caller meanwhile.
 
 
-def cancel(file: Path | None, ids: Sequence[int], voice: Voice) -> int:
-    """End the jobs with these *ids*, and say what became of each."""
-    return _each(file, "cancel", ids, _stop, voice)
+def cancel(file: Path | None, ids: Sequence[int], output: OutputOptions) -> int:
+    """Cancel the jobs *ids*, and print the result for each."""
+    return _act_on_each(file, "cancel", ids, _cancel, output)
 
 
-def _each(file: Path | None, command: str, ids: Sequence[int], act: Act, voice: Voice) -> int:
-    """Do *act* to each job, one transaction each, and say at once what it came to; 1 where one was not possible."""
+def _act_on_each(file: Path | None, command: str, ids: Sequence[int], act: Action, output: OutputOptions) -> int:
+    """Call *act* for each job, one transaction each, and print its result at once; return 1 if one was refused."""
 
-    async def work(jobs: JobQueue) -> list[Answer]:
-        answers: list[Answer] = []
+    async def work(jobs: JobQueue) -> list[JobAction]:
+        actions: list[JobAction] = []
         for job in dict.fromkeys(ids):
-            answer = await act(jobs, job) if job <= _LARGEST else Answer(job, Result.UNKNOWN)
-            answers.append(answer)
-            if voice.output == "text":
-                _say(answer, command)
-        return answers
+            action = await act(jobs, job) if job <= _LARGEST_ID else JobAction(job, ActionResult.UNKNOWN)
+            actions.append(action)
+            if output.output == "text":
+                _print(action, command)
+        return actions
 
-    answers = _with_jobs(file, command, voice, work)
-    if voice.output == "json":
-        write_result([json.dumps(tables.answers_as_json(answers)), "\n"])
-    return int(any(not answer.done for answer in answers))
+    actions = _with_queue(file, command, output, work)
+    if output.output == "json":
+        write_result([json.dumps(job_tables.actions_as_json(actions)), "\n"])
+    return int(any(not action.is_done for action in actions))
 
 
-def _say(answer: Answer, command: str) -> None:
-    text = tables.answer_as_text(answer, command)
-    if answer.done:
+def _print(action: JobAction, command: str) -> None:
+    text = job_tables.action_as_text(action, command)
+    if action.is_done:
         write_result([text, "\n"])
     else:
         complain(text)
 
 
-async def _replay(jobs: JobQueue, job: int) -> Answer:
-    result = _REPLAYED[await jobs.retry(job)]
-    return Answer(job, result) if result is not Result.REFUSED else await _refused(jobs, job)
+async def _retry(jobs: JobQueue, job: int) -> JobAction:
+    result = _RETRIED[await jobs.retry(job)]
+    return JobAction(job, result) if result is not ActionResult.REFUSED else await _refused(jobs, job)
 
 
-async def _replay_failed(jobs: JobQueue) -> list[Answer]:
+async def _retry_failed(jobs: JobQueue) -> list[JobAction]:
     async with aclosing(failed_jobs(jobs)) as ids:
-        return [Answer(job, _REPLAYED[await jobs.retry(job)]) async for job in ids]
+        return [JobAction(job, _RETRIED[await jobs.retry(job)]) async for job in ids]
 
 
 async def failed_jobs(jobs: JobQueue, page: int = 1000) -> AsyncGenerator[int]:
-    """Yield the ids of all dead letters, of which *page* are read at once.
+    """Yield the ids of all failed jobs, newest first, reading *page* of them at once.
 
-    From the newest on, so that one that stays or fails again meanwhile does not come again.
+    The ids only fall, so a job that stays failed or fails again meanwhile is yielded once.
     """
     before: int | None = None
     while True:
@@ -135,31 +140,33 @@ async def failed_jobs(jobs: JobQueue, page: int = 1000) -> AsyncGenerator[int]:
         before = found[-1].id
 
 
-async def _stop(jobs: JobQueue, job: int) -> Answer:
+async def _cancel(jobs: JobQueue, job: int) -> JobAction:
     if not await jobs.abort(job):
         return await _refused(jobs, job)
     found = await jobs.show(job)
-    return Answer(job, Result.STOPPING if found and found[0].stopping else Result.CANCELLED)
+    return JobAction(job, ActionResult.STOPPING if found and found[0].stopping else ActionResult.CANCELLED)
 
 
-async def _found(jobs: JobQueue, job: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
-    return await jobs.show(job) if job <= _LARGEST else None
+async def _find(jobs: JobQueue, job: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
+    return await jobs.show(job) if job <= _LARGEST_ID else None
 
 
-async def _refused(jobs: JobQueue, job: int) -> Answer:
+async def _refused(jobs: JobQueue, job: int) -> JobAction:
     found = await jobs.show(job)
-    return Answer(job, Result.REFUSED, found[0].status.value) if found else Answer(job, Result.UNKNOWN)
+    if not found:
+        return JobAction(job, ActionResult.UNKNOWN)
+    return JobAction(job, ActionResult.REFUSED, found[0].status.value)
 
 
-def _with_jobs(
-    file: Path | None, command: str, voice: Voice, work: Callable[[JobQueue], Coroutine[Any, Any, Value]]
+def _with_queue(
+    file: Path | None, command: str, output: OutputOptions, work: Callable[[JobQueue], Coroutine[Any, Any, Value]]
 ) -> Value:
-    """Return what *work* makes of the queue that the daemon of *file* has; nothing is made where it has none yet.
+    """Return the value of *work* on the queue of the daemon's *file*; a missing queue is an error and is not created.
 
-    An interruption ends it between two transactions. The configuration's warnings are for those who start the daemon.
+    An interruption takes effect between two transactions. The daemon prints the warnings of its configuration.
     """
-    path = file or usual_file(f"jobs {command}")
-    # Whether hooks are guarded is the daemon's concern too.
+    path = file or default_file(f"jobs {command}")
+    # The daemon checks whether its routes need logins.
     configuration = load_file(path, platforms=PlatformFilter(), environment=os.environ, allow_open=True)
     if configuration.server is None:
         raise UsageError(f"{path}: this file has no server, so it has no jobs", remedy="name the daemon's file with -c")
@@ -168,7 +175,7 @@ def _with_jobs(
         async with open_jobs(DatabaseLocations.of(configuration).jobs, _STORE) as jobs:
             return await work(jobs)
 
-    with logging_for(voice):
+    with logging_for(output):
         return run_unless_interrupted(opened())
 
 

@@ -1,86 +1,100 @@
-"""The commands `jobs ...` and their options; what they do is in `jobs`, imported when it is needed."""
+"""The commands below `image-syncer jobs`, with their options."""
 
-# ruff: noqa: PLC0415 - the imports inside the commands are the point
+# ruff: noqa: PLC0415 - `actions` is slow to import, and help needs none of it
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Final
 
-import typer
+import click
 
-from image_syncer.cli.options import Voice, grouped
+from image_syncer.cli.console import PROGRAM
+from image_syncer.cli.help import Command, Group
+from image_syncer.cli.options import OutputOptions, config_option, option, output_options
 
+STATUSES: Final = ("waiting", "running", "succeeded", "failed", "superseded", "cancelled")
+KINDS: Final = ("copy", "rule")
 
-class StatusWord(StrEnum):
-    """What a job's status is called; an enumeration, since Typer takes no list of literals."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
-    CANCELLED = "cancelled"
+_ID: Final = click.IntRange(min=1)
 
 
-KindWord = Literal["copy", "rule"]
-
-_Config = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="The daemon's file.")]
-
-jobs_app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+@click.group(cls=Group)
+def jobs() -> None:
+    """List, show, retry or cancel the daemon's jobs."""
 
 
-@jobs_app.command("list")
-@grouped
+@jobs.command(
+    name="list",
+    cls=Command,
+    examples=(
+        f"{PROGRAM} jobs list --config mirror.yaml --status failed",
+        f"{PROGRAM} jobs list --config mirror.yaml --output json",
+    ),
+)
+@config_option
+@option(
+    "--status",
+    "statuses",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    metavar="STATUS",
+    show_default="all",
+    help=f"Show only jobs that are {', '.join(STATUSES[:-1])} or {STATUSES[-1]}. Repeatable.",
+)
+@option(
+    "--kind", type=click.Choice(KINDS), show_default="both", help="Show only jobs that copy an image or run a rule."
+)
+@option("--limit", type=click.IntRange(1, 1000), default=50, metavar="N", help="Show this many jobs, newest first.")
+@option("--before", type=_ID, metavar="ID", help="Show jobs older than this one: the next page.")
+@output_options
 def list_(
-    voice: Voice,
-    config: _Config = None,
-    status: Annotated[
-        list[StatusWord] | None, typer.Option(metavar="STATUS", help=f"Only {', '.join(StatusWord)}; repeatable.")
-    ] = None,
-    kind: Annotated[KindWord | None, typer.Option(help="Only copies, or only runs of rules.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="At most so many, the newest.")] = 50,
-    before: Annotated[
-        int | None, typer.Option(min=1, metavar="ID", help="Only older ones than this: the next page.")
-    ] = None,
+    config: Path | None,
+    statuses: tuple[str, ...],
+    kind: str | None,
+    limit: int,
+    before: int | None,
+    output: OutputOptions,
 ) -> int:
-    """List the daemon's jobs, newest first, and count all of them."""
+    """List the daemon's jobs, newest first, and count all jobs by status."""
     from image_syncer.cli.jobs import actions
 
-    return actions.list_jobs(config, actions.wanted(status or (), kind, before, limit), voice)
+    return actions.list_jobs(config, actions.job_filter(statuses, kind, before, limit), output)
 
 
-@jobs_app.command()
-@grouped
-def show(job: Annotated[int, typer.Argument(min=1, metavar="ID")], voice: Voice, config: _Config = None) -> int:
-    """Show all that is known of one job."""
+@jobs.command(cls=Command, examples=(f"{PROGRAM} jobs show 7 --config mirror.yaml",))
+@click.argument("job", type=_ID, metavar="ID", help="Number of the job.")
+@config_option
+@output_options
+def show(job: int, config: Path | None, output: OutputOptions) -> int:
+    """Show one job with its whole error and its history."""
     from image_syncer.cli.jobs import actions
 
-    return actions.show_job(config, job, voice)
+    return actions.show_job(config, job, output)
 
 
-@jobs_app.command()
-@grouped
-def retry(
-    voice: Voice,
-    jobs_: Annotated[list[int] | None, typer.Argument(min=1, metavar="ID", show_default=False)] = None,
-    config: _Config = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that have failed for good.")] = False,  # noqa: FBT002 - Typer's way
-) -> int:
+@jobs.command(
+    cls=Command,
+    examples=(f"{PROGRAM} jobs retry 7 8 --config mirror.yaml", f"{PROGRAM} jobs retry --failed --config mirror.yaml"),
+)
+@click.argument("ids", type=_ID, metavar="[ID]...", nargs=-1, help="Number of the job.")
+@option("--failed", is_flag=True, help="Retry all jobs that failed for good.")
+@config_option
+@output_options
+def retry(ids: tuple[int, ...], config: Path | None, output: OutputOptions, *, failed: bool) -> int:
     """Queue jobs again that ended without success.
 
-    They have all their attempts before them. One that waits for its next attempt is due now.
+    A retried job gets all its attempts again. A waiting job becomes due now.
     """
     from image_syncer.cli.jobs import actions
 
-    return actions.retry(config, jobs_ or (), voice, failed=failed)
+    return actions.retry(config, ids, output, failed=failed)
 
 
-@jobs_app.command()
-@grouped
-def cancel(
-    jobs_: Annotated[list[int], typer.Argument(min=1, metavar="ID")], voice: Voice, config: _Config = None
-) -> int:
-    """Withdraw jobs that wait and stop those that run, for good."""
+@jobs.command(cls=Command, examples=(f"{PROGRAM} jobs cancel 7 --config mirror.yaml",))
+@click.argument("ids", type=_ID, metavar="ID...", nargs=-1, required=True, help="Number of the job.")
+@config_option
+@output_options
+def cancel(ids: tuple[int, ...], config: Path | None, output: OutputOptions) -> int:
+    """Cancel jobs for good, whether they wait or run."""
     from image_syncer.cli.jobs import actions
 
-    return actions.cancel(config, jobs_, voice)
+    return actions.cancel(config, ids, output)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from image_syncer.config.load import load_seed
+from image_syncer.config.load import load_go_tool_files
 from image_syncer.errors import ConfigError
 from image_syncer.oci import Digest, PlatformFilter
 from image_syncer.sync.rule import AllTags, ByDigest, Rule, Selection, TagNames, TagPattern, select_tags
@@ -29,7 +29,7 @@ def rules(
     """Return the rules of an images file that holds *text*."""
     path = directory / name
     path.write_text(text)
-    return list(load_seed(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
+    return list(load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
 
 
 DIGEST = "sha256:" + "a" * 64

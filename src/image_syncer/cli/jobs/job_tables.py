@@ -1,4 +1,4 @@
-"""Jobs as texts for people and as JSON, from the same facts."""
+"""Jobs as text and as JSON."""
 
 import shutil
 import sys
@@ -14,9 +14,9 @@ from image_syncer.cli.output import Line
 from image_syncer.cli.report import instant_text
 from image_syncer.jobs import JobRecord, JobStatus, JobStep
 
-_ERROR_SHOWN: Final = 100  # characters in a listing; `jobs show` has all of it
-_ERROR_ROOM: Final = 30  # columns below which an error gets a line of its own
-_NARROWEST: Final = 20  # columns that are used even if the terminal has fewer
+_ERROR_SHOWN: Final = 100  # characters in a listing; `jobs show` shows the whole error
+_ERROR_ROOM: Final = 30  # with fewer columns left, an error gets its own line
+_NARROWEST: Final = 20  # columns; a narrower terminal wraps the lines itself
 _ARROW: Final = " \u2192 "
 _STEPS_KEPT: Final = 200
 _INDENT: Final = 2
@@ -32,39 +32,39 @@ _STEPS: Final = {
     "deferred": "queued",
     "deferred_for_retry": "put back into the queue",
     "retried": "queued again",
-    "abort_requested": "told to stop",
+    "abort_requested": "asked to stop",
     "aborted": "stopped",
 }
 
 
-class Result(StrEnum):
-    """What became of the wish to retry or to cancel a job."""
+class ActionResult(StrEnum):
+    """Result of a request to retry or cancel a job."""
 
     QUEUED = "queued"
-    MERGED = "merged"  # another job for the same waits, so nothing was needed
+    MERGED = "merged"  # another job for the same image or rule waits, so this one stays as it is
     CANCELLED = "cancelled"
-    STOPPING = "stopping"  # it runs, and will be told within a second or so
+    STOPPING = "stopping"  # it runs, and stops within a second or so
     REFUSED = "refused"  # its status does not allow it
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of the wish for one *job*; *status* is what stood in the way of one that was refused."""
+class JobAction:
+    """The *result* of a request for one *job*; *status* is the job's status if it was refused."""
 
     job: int
-    result: Result
+    result: ActionResult
     status: str | None = None
 
     @property
-    def done(self) -> bool:
-        """Whether things are as they were wanted."""
-        return self.result not in {Result.REFUSED, Result.UNKNOWN}
+    def is_done(self) -> bool:
+        """Whether the job is now as the request asks."""
+        return self.result not in {ActionResult.REFUSED, ActionResult.UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A page of *jobs*, the *counts* of all there are, and whether there may be *more* behind the page."""
+class JobListing:
+    """A page of *jobs*, the *counts* of all jobs, and whether there may be *more* after this page."""
 
     jobs: Sequence[JobRecord]
     counts: Mapping[JobStatus, int]
@@ -72,19 +72,19 @@ class Listing:
 
     @property
     def next(self) -> int | None:
-        """What `--before` takes for the next page; None after the last one."""
+        """The value of `--before` for the next page; None after the last one."""
         return self.jobs[-1].id if self.more else None
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that stdout is, None where it is none."""
+    """Return the columns of the terminal at stdout, None if stdout is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def listing_as_text(listing: Listing, now: datetime, width: int | None) -> Iterator[Line]:
-    """Yield a table, and the counts. Each job has one line, or three where it does not fit into *width* columns.
+def listing_as_text(listing: JobListing, now: datetime, width: int | None) -> Iterator[Line]:
+    """Yield a table and the counts. A job has one line, or several if it does not fit into *width* columns.
 
-    Without a *width* each has one line, for `grep` and the like.
+    Without *width* each job has one line, for `grep` and the like.
     """
     rows = [_cells(view, now) for view in listing.jobs]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
@@ -100,16 +100,16 @@ def listing_as_text(listing: Listing, now: datetime, width: int | None) -> Itera
             yield Line(fixed)
             yield from _below(view, widths[0] + 2 * _INDENT, width or 0)
         else:
-            error = _error(view, None if room is None else room - len(_what(view)) - 2)
-            yield Line((*fixed, (f"  {_what(view)}", ""), (f"  {error}" if error else "", "red")))
+            error = _error(view, None if room is None else room - len(_subject(view)) - 2)
+            yield Line((*fixed, (f"  {_subject(view)}", ""), (f"  {error}" if error else "", "red")))
     if rows:
         yield Line()
     yield from _closing(listing)
     yield Line()
 
 
-def listing_as_json(listing: Listing) -> dict[str, Any]:
-    """Return a page as a value for `json.dumps`; its fields are those of the HTTP API."""
+def listing_as_json(listing: JobListing) -> dict[str, Any]:
+    """Return a page for `json.dumps`; the fields of a job are those of the HTTP API."""
     return {
         "jobs": [_view_as_json(view) for view in listing.jobs],
         "next": listing.next,
@@ -118,7 +118,7 @@ def listing_as_json(listing: Listing) -> dict[str, Any]:
 
 
 def job_as_text(view: JobRecord, steps: Sequence[JobStep], now: datetime) -> Iterator[Line]:
-    """Yield all that is known of one job."""
+    """Yield the facts and the steps of one job."""
     yield Line()
     for name, value in _facts(view, now):
         style = {"status": _STYLES.get(view.status.value, ""), "error": "red"}.get(name, "")
@@ -131,37 +131,37 @@ def job_as_text(view: JobRecord, steps: Sequence[JobStep], now: datetime) -> Ite
 
 
 def job_as_json(view: JobRecord, steps: Sequence[JobStep]) -> dict[str, Any]:
-    """Return the same as a value for `json.dumps`."""
+    """Return one job for `json.dumps`."""
     happened = [{"what": step.what, "at": instant_text(step.happened_at)} for step in steps]
     return {**_view_as_json(view), "steps": happened}
 
 
-def answer_as_text(answer: Answer, command: str) -> str:
-    """Return one line about what became of a job that *command* (`retry` or `cancel`) was wanted for."""
-    job = f"job {answer.job}"
+def action_as_text(action: JobAction, command: str) -> str:
+    """Return one line about the result of *command* (`retry` or `cancel`) for a job."""
+    job = f"job {action.job}"
     texts = {
-        Result.QUEUED: f"{job} is queued",
-        Result.MERGED: f"{job} is not needed: another one for the same waits",
-        Result.CANCELLED: f"{job} is cancelled",
-        Result.STOPPING: f"{job} runs, and is told to stop",
-        Result.UNKNOWN: f"there is no {job}",
-        Result.REFUSED: f"{job} is {answer.status}: nothing to {command}",
+        ActionResult.QUEUED: f"{job} is queued",
+        ActionResult.MERGED: f"{job} was not queued: another job for the same image or rule already waits",
+        ActionResult.CANCELLED: f"{job} is cancelled",
+        ActionResult.STOPPING: f"{job} is running and will stop",
+        ActionResult.UNKNOWN: f"there is no {job}",
+        ActionResult.REFUSED: f"{job} is {action.status}: cannot {command} it",
     }
-    return texts[answer.result]
+    return texts[action.result]
 
 
-def answers_as_json(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return them as a value for `json.dumps`."""
-    return {"jobs": [{"id": each.job, "result": each.result.value, "status": each.status} for each in answers]}
+def actions_as_json(actions: Sequence[JobAction]) -> dict[str, Any]:
+    """Return the results for `json.dumps`."""
+    return {"jobs": [{"id": each.job, "result": each.result.value, "status": each.status} for each in actions]}
 
 
-def replayed(answers: Sequence[Answer]) -> str:
-    """Return one line about all failed jobs."""
-    counts = Counter(answer.result for answer in answers)
+def retried_as_text(actions: Sequence[JobAction]) -> str:
+    """Return one line about a retry of all failed jobs."""
+    counts = Counter(action.result for action in actions)
     texts = {
-        Result.QUEUED: "queued again",
-        Result.MERGED: "not needed, since others for the same wait",
-        Result.REFUSED: "not failed any more",
+        ActionResult.QUEUED: "queued again",
+        ActionResult.MERGED: "not queued because others for the same image or rule wait",
+        ActionResult.REFUSED: "no longer failed",
     }
     parts = [f"{number(counts[result], 'job')} {text}" for result, text in texts.items() if counts[result]]
     return ", ".join(parts) or "no job has failed"
@@ -183,13 +183,13 @@ def _next(view: JobRecord, now: datetime) -> str:
     return f"in {rough_duration(seconds)}" if seconds > 0 else "now"
 
 
-def _what(view: JobRecord) -> str:
+def _subject(view: JobRecord) -> str:
     source, target, rule = (view.args.get(name) for name in ("source", "target", "rule"))
     return printable(f"{source}{_ARROW}{target}" if source and target else rule or "")
 
 
 def _error(view: JobRecord, room: int | None) -> str:
-    """Return the start of what went wrong last, "" where nothing did or it no longer matters."""
+    """Return the start of the last error, "" without one or after success."""
     if view.last_error is None or view.status is JobStatus.SUCCEEDED:
         return ""
     text, longest = printable(view.last_error), _ERROR_SHOWN if room is None else room
@@ -198,14 +198,14 @@ def _error(view: JobRecord, room: int | None) -> str:
 
 def _needed(view: JobRecord) -> int:
     error = _error(view, None)
-    return len(_what(view)) + (2 + min(len(error), _ERROR_ROOM) if error else 0)
+    return len(_subject(view)) + (2 + min(len(error), _ERROR_ROOM) if error else 0)
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Return *cells* in columns: figures to the right."""
-    figures = {0, _HEADINGS.index("attempts")}
+    """Return *cells* in columns, with numbers aligned to the right."""
+    numbers = {0, _HEADINGS.index("attempts")}
     return "  ".join(
-        f"{cell:>{width}}" if column in figures else f"{cell:<{width}}"
+        f"{cell:>{width}}" if column in numbers else f"{cell:<{width}}"
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
 
@@ -218,26 +218,26 @@ def _styled(cells: Sequence[str], widths: Sequence[int], view: JobRecord) -> tup
 
 
 def _below(view: JobRecord, indent: int, width: int) -> Iterator[Line]:
-    """Yield what a job does and its error; the target goes to a line of its own where both ends are too long."""
+    """Yield source, target and error of a job; the target gets its own line if both do not fit in one."""
     room = max(_NARROWEST, width - indent)
-    what, error = _what(view), _error(view, room)
-    source, arrow, target = what.partition(_ARROW)
-    parts = (source, f"{_ARROW.lstrip()}{target}") if arrow and len(what) > room else (what,)
+    subject, error = _subject(view), _error(view, room)
+    source, arrow, target = subject.partition(_ARROW)
+    parts = (source, f"{_ARROW.lstrip()}{target}") if arrow and len(subject) > room else (subject,)
     for part in parts:
-        # Cut here: wrapped at a space, the arrow would stand alone.
+        # Cut here: a terminal would wrap at a space and leave the arrow alone.
         yield from (Line(((part[begin : begin + room], ""),), indent) for begin in range(0, len(part), room))
     if error:
         yield Line(((error, "red"),), indent)
 
 
-def _closing(listing: Listing) -> Iterator[Line]:
+def _closing(listing: JobListing) -> Iterator[Line]:
     if not listing.jobs:
-        yield Line((("no such job" if sum(listing.counts.values()) else "no jobs", ""),))
+        yield Line((("no matching jobs" if sum(listing.counts.values()) else "no jobs", ""),))
     if listing.next is not None:
-        yield Line(((f"older ones: --before {listing.next}", "dim"),))
+        yield Line(((f"older jobs: --before {listing.next}", "dim"),))
     counted = [f"{count} {name}" for name, count in _counted(listing.counts).items() if count]
     if counted:
-        yield Line(((f"in all: {', '.join(counted)}", "dim"),))
+        yield Line(((f"total: {', '.join(counted)}", "dim"),))
 
 
 def _counted(counts: Mapping[JobStatus, int]) -> dict[str, int]:
@@ -246,7 +246,7 @@ def _counted(counts: Mapping[JobStatus, int]) -> dict[str, int]:
 
 def _facts(view: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "job", f"{view.id}, {view.kind}"
-    yield "status", f"{view.status.value}, told to stop" if view.stopping else view.status.value
+    yield "status", f"{view.status.value}, asked to stop" if view.stopping else view.status.value
     for name in ("source", "target", "digest", "rule", "event"):
         if name in view.args:
             yield name, view.args[name]

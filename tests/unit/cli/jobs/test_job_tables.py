@@ -1,14 +1,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from image_syncer.cli.jobs.actions import failed_jobs
-from image_syncer.cli.jobs.actions import wanted as wanted_jobs
-from image_syncer.cli.jobs.commands import KindWord, StatusWord
-from image_syncer.cli.jobs.tables import Listing, job_as_text, listing_as_text
+from image_syncer.cli.jobs.actions import failed_jobs, job_filter
+from image_syncer.cli.jobs.commands import KINDS, STATUSES
+from image_syncer.cli.jobs.job_tables import JobListing, job_as_text, listing_as_text
 from image_syncer.jobs import JobFilter, JobKind, JobRecord, JobStatus, JobStep, open_jobs
 from jobs.workbench import Hands, busy, queued, settled, wanted, working
 
@@ -18,7 +16,7 @@ COUNTS = dict.fromkeys(JobStatus, 0) | {JobStatus.FAILED: 1, JobStatus.CANCELLED
 
 
 def view(**more: object) -> JobRecord:
-    """Return a dead letter."""
+    """Return a job that failed for good."""
     known = JobRecord(
         id=42,
         kind="copy",
@@ -39,56 +37,56 @@ def view(**more: object) -> JobRecord:
 
 def listed(*views: JobRecord, width: int | None, more: bool = False) -> list[str]:
     """Return the lines of a listing an hour later."""
-    lines = listing_as_text(Listing(views, COUNTS, more), NOW + timedelta(hours=1), width)
+    lines = listing_as_text(JobListing(views, COUNTS, more), NOW + timedelta(hours=1), width)
     return [str(line) for line in lines]
 
 
-def test_words_of_the_command_line_are_those_of_the_queue() -> None:
-    """They are written twice, so that `--help` needs no queue."""
-    assert {*StatusWord} == {status.value for status in JobStatus}
-    assert {*get_args(KindWord)} == {*JobKind}
+def test_the_command_line_has_the_statuses_and_kinds_of_the_queue() -> None:
+    """The command line repeats them, so that `--help` does not import the queue."""
+    assert {*STATUSES} == {status.value for status in JobStatus}
+    assert {*KINDS} == {*JobKind}
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_on_a_terminal_no_line_is_wider_than_it(width: int) -> None:
-    """What does not fit has lines of its own, and nothing of a reference is lost."""
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    """A long job has several lines, and its references are complete."""
     lines = listed(view(), width=width)
     assert [line for line in lines if len(line) > width] == []
     text = "".join(line.strip() for line in lines)
     assert all(reference in text for reference in NGINX.values())
 
 
-def test_on_a_wide_terminal_a_job_is_one_line() -> None:
-    """Its error takes the room that is left."""
+def test_on_a_wide_terminal_a_job_has_one_line() -> None:
+    """Its error takes the remaining columns."""
     [line] = [line for line in listed(view(), width=180) if "42" in line]
     assert len(line) == 180
     assert line.endswith(" ...")
 
 
 def test_the_counts_are_of_all_jobs_and_the_next_page_is_named() -> None:
-    """Stopped and withdrawn ones are cancelled, both."""
+    """The counts are those of the queue, not of the page."""
     lines = listed(view(), width=80, more=True)
-    assert lines[-3:] == ["  older ones: --before 42", "  in all: 1 failed, 5 cancelled", ""]
+    assert lines[-3:] == ["  older jobs: --before 42", "  total: 1 failed, 5 cancelled", ""]
 
 
-def test_a_job_that_is_told_to_stop_and_one_that_rests_say_so() -> None:
-    """And an error that a success has overtaken is not shown any more."""
+def test_a_stopping_job_and_a_waiting_job_show_their_state() -> None:
+    """After a success the last error is not shown."""
     running = view(status=JobStatus.RUNNING, stopping=True, last_error=None)
-    resting = view(status=JobStatus.WAITING, next_at=NOW + timedelta(hours=1, seconds=90))
-    shown = listed(running, resting, view(status=JobStatus.SUCCEEDED), width=None)
+    waiting = view(status=JobStatus.WAITING, next_at=NOW + timedelta(hours=1, seconds=90))
+    shown = listed(running, waiting, view(status=JobStatus.SUCCEEDED), width=None)
     assert "  42  copy  stopping         10  1 h  -         docker.io" in shown[2]
     assert "  42  copy  waiting          10  1 h  in 1 min  docker.io" in shown[3]
     assert shown[4].endswith(NGINX["target"])
 
 
-def test_a_status_finds_all_that_people_call_by_it() -> None:
-    """Without a status all jobs are listed."""
-    assert wanted_jobs(["cancelled"], None, None, 1).statuses == {JobStatus.CANCELLED}
-    assert wanted_jobs([], None, 2**64, 1) == JobFilter(before=2**63 - 1, limit=1)
+def test_a_status_selects_its_jobs() -> None:
+    """Without a status the filter takes all jobs."""
+    assert job_filter(["cancelled"], None, None, 1).statuses == {JobStatus.CANCELLED}
+    assert job_filter([], None, 2**64, 1) == JobFilter(before=2**63 - 1, limit=1)
 
 
-def test_foreign_text_cannot_steer_the_terminal() -> None:
-    """An error quotes a registry, and a rule's name is somebody's."""
+def test_control_characters_in_jobs_are_escaped() -> None:
+    """Errors quote registries, and the name of a rule is untrusted, too."""
     hostile = view(args={"rule": "\x1b[2J"}, kind="rule", last_error="\x1b]0;x\x07\nsecond")
     steps = [JobStep("\x1b[1m", NOW)]
     for lines in (listed(hostile, width=80), map(str, job_as_text(hostile, steps, NOW))):
@@ -97,8 +95,8 @@ def test_foreign_text_cannot_steer_the_terminal() -> None:
         assert not any(part in text for part in ("\x1b", "\x07", "\nsecond"))
 
 
-async def test_dead_letters_are_found_page_by_page(tmp_path: Path) -> None:
-    """Each once, however many there are, also while they are queued again behind us."""
+async def test_failed_jobs_are_read_page_by_page(tmp_path: Path) -> None:
+    """Each job comes once, even while jobs of earlier pages are queued again."""
     async with open_jobs(str(tmp_path / "jobs.db")) as jobs:
         ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(5)]
 
