@@ -1,31 +1,31 @@
-"""Every exception that leaves image-syncer, split by what its reader can do.
+"""All exceptions of image-syncer, split by what the reader can do about them.
 
     ImageSyncerError
-    ├── UsageError                  the command line or an input file is wrong: nothing was contacted (exit 2)
+    ├── UsageError                  the command line or an input file is wrong; no registry was contacted (exit 2)
     │   ├── ConfigError             the same with a file and a line
-    │   └── InvalidReference        a text that is no reference, digest or platform
-    ├── StoreError                  a registry or layout did not do what was asked; says where
-    │   ├── NotFound                repository, tag, manifest or blob is not there
-    │   ├── Unauthorized            it does not know us: no, wrong or expired credentials
-    │   ├── Denied                  it knows us and says no: a right or a repository is missing
-    │   ├── Refused                 it does not take this content or request
-    │   │   ├── TooLarge            beyond a limit, theirs or ours
+    │   └── InvalidReference        a text is not a reference, digest or platform
+    ├── StoreError                  a registry or layout could not do a request
+    │   ├── NotFound                the repository, tag, manifest or blob does not exist
+    │   ├── Unauthorized            credentials are missing, wrong or expired
+    │   ├── Denied                  the login is valid, but lacks a permission or a repository
+    │   ├── Refused                 the store does not accept this content or request
+    │   │   ├── TooLarge            beyond a limit of the store or of this tool
     │   │   ├── TagImmutable        the tag exists with other content and may not move
-    │   │   └── MissingContent      a manifest names content that the store does not (yet) hold
-    │   ├── ContentMismatch         bytes are not what their digest or size promised
-    │   ├── ProtocolError           the answer breaks the specification
-    │   ├── InsecureConnection      TLS cannot be trusted, or is not spoken where it must be
-    │   ├── UnknownHost             the registry's name does not exist
-    │   ├── Unexpected              a mistake of ours, met with one image
-    │   ├── Interrupted             we were told to stop while we waited for it
-    │   └── Postponed               later it may work; may say when                            (retryable)
-    │       ├── RateLimited         asked to slow down
-    │       │   └── QuotaUsedUp     nothing is left of a quota, and its window turns too late for us
-    │       └── Unavailable         network trouble, time-out or a 5xx answer
-    │           └── RegistryDown    nothing gets through for so long that it is not asked any more
-    └── CopyFailed                  one copy failed: side, step and the cause of it
+    │   │   └── MissingContent      a manifest names content that the store does not hold (yet)
+    │   ├── ContentMismatch         bytes do not have the digest or size that was promised
+    │   ├── ProtocolError           the response breaks the specification
+    │   ├── InsecureConnection      the TLS certificate is not trusted, or the server does not speak TLS
+    │   ├── UnknownHost             the registry's host name does not exist
+    │   ├── Unexpected              a bug of this tool, hit by one image
+    │   ├── Interrupted             the run was stopped while it waited for the registry
+    │   └── Postponed               a later attempt may succeed                                (retryable)
+    │       ├── RateLimited         the registry asks for a slower pace
+    │       │   └── QuotaUsedUp     the quota is used up, and its window resets later than we may wait
+    │       └── Unavailable         a network error, a timeout or a 5xx response
+    │           └── RegistryDown    the circuit breaker is open: only probes are sent
+    └── CopyFailed                  one copy failed: side, step and cause
 
-A message says what happened to which reference; `remedy` says what the reader can do about it. Neither ever holds a
+A message says what happened to which reference; `remedy` says what the reader can do about it. Neither ever contains a
 secret: texts are built from references, never from URLs with queries.
 """
 
@@ -65,7 +65,7 @@ Side = Literal["source", "target"]
 
 
 class ImageSyncerError(Exception):
-    """The root: catch it to catch everything that this package raises on purpose."""
+    """Base class: catch it to catch every error that this package raises on purpose."""
 
     retryable: ClassVar[bool] = False
 
@@ -79,11 +79,11 @@ class ImageSyncerError(Exception):
 
 
 class UsageError(ImageSyncerError):
-    """What was asked for cannot be understood; nothing was contacted or changed."""
+    """The command line or an input file is wrong; no registry was contacted, nothing was changed."""
 
 
 class ConfigError(UsageError):
-    """A configuration file is wrong at *line* (1-based; None where the file as a whole is meant)."""
+    """A configuration file is wrong at *line* (1-based; None means the file as a whole)."""
 
     def __init__(self, message: str, *, file: str, line: int | None = None, remedy: str | None = None) -> None:
         where = file if line is None else f"{file}:{line}"
@@ -97,12 +97,12 @@ class InvalidReference(UsageError, ValueError):
 
 
 class StoreError(ImageSyncerError):
-    """A registry or layout did not do what was asked of it.
+    """A registry or layout could not do a request.
 
-    Its texts are often a stranger's: they are made harmless here, so that nobody further on has to think of it.
+    Messages may quote untrusted peers. The constructor escapes them, so every log, page and report may print them.
 
-    *status* is the HTTP status where there was one, *code* the registry's own error code (such as
-    `MANIFEST_UNKNOWN`), both None where the failure came before an answer.
+    *status* is the HTTP status and *code* the registry's own error code (such as `MANIFEST_UNKNOWN`); both are None
+    if the request failed before a response.
     """
 
     def __init__(
@@ -119,23 +119,23 @@ class StoreError(ImageSyncerError):
 
 
 class NotFound(StoreError):
-    """The repository, tag, manifest or blob is not there."""
+    """The repository, tag, manifest or blob does not exist."""
 
 
 class Unauthorized(StoreError):
-    """The registry does not know us: credentials are missing, wrong or expired."""
+    """Credentials are missing, wrong or expired."""
 
 
 class Denied(StoreError):
-    """The registry knows us and says no."""
+    """The registry accepts the login, and denies this request."""
 
 
 class Refused(StoreError):
-    """The registry does not take this content or this request; asking again will not help."""
+    """The registry does not accept this content or this request; a retry will not help."""
 
 
 class TooLarge(Refused):
-    """Something is beyond a limit of the registry's or of ours."""
+    """Content is beyond a limit of the registry or of this tool."""
 
 
 class TagImmutable(Refused):
@@ -143,38 +143,38 @@ class TagImmutable(Refused):
 
 
 class MissingContent(Refused):
-    """A manifest was refused because the store does not (yet) hold what it names (MANIFEST_BLOB_UNKNOWN)."""
+    """The store refused a manifest because it does not hold (yet) what the manifest names (MANIFEST_BLOB_UNKNOWN)."""
 
 
 class ContentMismatch(StoreError):
-    """Bytes are not what their digest or size promised: damaged on the way, or a lie."""
+    """Bytes do not have the digest or size that was promised: a damaged transfer, or a hostile registry."""
 
-    retryable = True  # A truncated or corrupted transfer is the usual cause; a liar fails again.
+    retryable = True  # The usual cause is a damaged transfer; a hostile registry fails again.
 
 
 class ProtocolError(StoreError):
-    """The answer breaks the specification in a way that leaves nothing to go on with."""
+    """The response breaks the specification, and the request cannot continue."""
 
 
 class InsecureConnection(StoreError):
-    """TLS cannot be trusted here, or is not spoken where it must be."""
+    """The TLS certificate is not trusted, or the server does not speak TLS."""
 
 
 class UnknownHost(StoreError):
-    """The registry's name does not exist, so nobody can be asked."""
+    """The registry's host name does not exist."""
 
 
 class Unexpected(StoreError):
-    """A mistake of ours, met with one image, which must not be the end of all others; `__cause__` is what it was."""
+    """A bug of this tool, hit by one image; the other images continue. `__cause__` is the original exception."""
 
     def __init__(self, cause: Exception) -> None:
-        # Its own text is nobody's promise: it may hold anything, a signed address for instance.
+        # The exception's own text may contain anything, such as a signed URL.
         super().__init__(f"an unexpected {type(cause).__name__}", remedy="please report it, with what --debug shows")
         self.__cause__ = cause
 
 
 class Interrupted(StoreError):
-    """We were told to stop while we waited for a registry; nothing is wrong with what was asked of it."""
+    """The run was stopped while it waited for a registry; the request itself did not fail."""
 
 
 class Postponed(StoreError):
@@ -202,32 +202,32 @@ class Postponed(StoreError):
 
 
 class RateLimited(Postponed):
-    """The registry asks us to slow down."""
+    """The registry asks for a slower pace."""
 
 
 class QuotaUsedUp(RateLimited):
-    """Nothing is left of a quota, and it is longer until its window can turn than we want to wait: *retry_after*.
+    """The quota is used up, and its window resets in *retry_after* seconds: later than we may wait.
 
-    Nobody was asked: it is known from an earlier answer.
+    No request was sent: an earlier response said so.
     """
 
 
 class Unavailable(Postponed):
-    """Network trouble, a time-out or a server error."""
+    """A network error, a timeout or a 5xx response."""
 
 
 class RegistryDown(Unavailable):
-    """Nothing has got through to the registry for so long that it is not asked any more, but by a probe now and then.
+    """The circuit breaker of the registry is open: only probes are sent.
 
-    The message ends with the last real failure, whose status, code and remedy are its own.
+    The message ends with the failure that opened it; status, code and remedy are those of that failure.
     """
 
 
 class CopyFailed(ImageSyncerError):
-    """One copy failed: on which *side* (None: it is not one of them), at which *step*, and why (*cause*).
+    """One copy failed: on which *side* (None: neither), at which *step*, and why (*cause*).
 
-    Steps are words a reader can place: "list tags", "resolve", "read manifest", "read blob", "push blob",
-    "push manifest"; "copy" is all of them together.
+    Steps are "list tags", "resolve", "read manifest", "read blob", "push blob" and "push manifest"; "copy" is all of
+    them together.
     """
 
     def __init__(self, cause: StoreError, *, side: Side | None, step: str) -> None:
@@ -238,10 +238,10 @@ class CopyFailed(ImageSyncerError):
 
     @property
     def is_permanent(self) -> bool:
-        """True where trying again cannot help."""
+        """True if a retry cannot help."""
         return not self.cause.retryable
 
     @property
     def is_interrupted(self) -> bool:
-        """True where nothing failed: we were told to stop."""
+        """True if nothing failed: the run was stopped."""
         return isinstance(self.cause, Interrupted)

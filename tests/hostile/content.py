@@ -191,7 +191,7 @@ def many_values(street: Street) -> None:
     serve_manifest(street, document(extra=[0] * 1_000_000).replace(b" ", b""))
 
 
-@DOCUMENTS.add("10 001 layers", Gets(reason="names more than 10000 parts"))
+@DOCUMENTS.add("10 001 layers", Gets(reason="refers to more than 10000 parts"))
 def many_layers(street: Street) -> None:
     """Each would be asked for."""
     layer = {"mediaType": types.OCI_LAYER_GZIP, "digest": str(OTHER), "size": 1}
@@ -227,7 +227,7 @@ def other_type(street: Street) -> None:
 
 
 @DOCUMENTS.add(
-    "a digest that is a path (`sha256:../../etc/passwd`)", Gets(reason="a descriptor with an unusable digest")
+    "a digest that is a path (`sha256:../../etc/passwd`)", Gets(reason="a descriptor has an unusable digest")
 )
 def digest_with_a_path(street: Street) -> None:
     """It would go into a URL."""

@@ -126,7 +126,7 @@ def endless_words(street: Street) -> None:
 
 @WORDS.add(
     "control characters in a media type",
-    Gets(step="resolve", reason="not a manifest type that we know"),
+    Gets(step="resolve", reason="unknown manifest type"),
     after=_harmless,
 )
 def steering_type(street: Street) -> None:

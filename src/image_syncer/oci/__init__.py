@@ -1,4 +1,4 @@
-"""Pure values of the OCI specifications: digests, references, descriptors, platforms, manifests. No I/O."""
+"""Values of the OCI specifications: digests, references, descriptors, platforms, manifests. No I/O."""
 
 from image_syncer.oci.descriptor import Descriptor
 from image_syncer.oci.digest import Digest, Verifier

@@ -1,4 +1,4 @@
-"""Descriptors: how a manifest or an index names other content (image-spec descriptor.md)."""
+"""Descriptors: how a manifest or an index refers to other content (image-spec descriptor.md)."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ _REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Names content by type, digest and size; *size* is in bytes, None only for the blobs of Docker schema 1."""
+    """Refers to content by type, digest and size in bytes; *size* is None only for blobs of Docker schema 1."""
 
     media_type: str
     digest: Digest
@@ -24,22 +24,22 @@ class Descriptor:
 
     @property
     def is_manifest(self) -> bool:
-        """Whether this names a manifest or an index rather than a blob."""
+        """Whether this refers to a manifest or an index rather than a blob."""
         return self.media_type in media_type.MANIFESTS
 
     @property
     def is_index(self) -> bool:
-        """Whether this names an index (a Docker manifest list included)."""
+        """Whether this refers to an index (or a Docker manifest list)."""
         return self.media_type in media_type.INDEXES
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a layer that registries need not hold."""
+        """Whether this is a non-distributable layer, which registries need not hold."""
         return media_type.is_foreign(self.media_type)
 
     @property
     def attested_digest(self) -> str | None:
-        """The digest (as written) of the image that this entry attests; None if it is no BuildKit attestation."""
+        """The digest (as written) of the image that this entry attests; None if it is not a BuildKit attestation."""
         if self.annotations.get(_REFERENCE_TYPE) != _ATTESTATION:
             return None
         return self.annotations.get(_REFERENCE_DIGEST)

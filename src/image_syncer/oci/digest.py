@@ -1,4 +1,4 @@
-"""Digests: parsed before they enter a URL or a path, and checked while bytes flow."""
+"""Digests: validated before they enter a URL or a path, and verified while bytes flow."""
 
 import copy
 import hashlib
@@ -24,7 +24,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the digest that *text* names; `InvalidReference` for anything we could not verify."""
+        """Return the digest in *text*; `InvalidReference` for anything that this tool cannot verify."""
         algorithm, _, encoded = text.partition(":")
         length = _HEX_LENGTH.get(algorithm)
         if length is None:
@@ -46,22 +46,22 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """The first 12 digits, for people."""
+        """The first 12 digits, for display."""
         return self.encoded[:12]
 
 
 UNSIZED_LIMIT_BYTES: Final = 64 * 1024**3
-"""How much is read of content whose size nobody has told: the blobs of Docker schema 1."""
+"""The most that is read of content of unknown size: the blobs of Docker schema 1."""
 
 
 class Verifier:
-    """Counts and hashes bytes as they flow, and knows when they are not what was promised.
+    """Counts and hashes bytes while they flow, and detects content that differs from its digest or size.
 
-    Call `update` with every chunk *before* passing it on: it raises `ContentMismatch` as soon as there are more than
+    Call `update` with every chunk *before* you pass it on. It raises `ContentMismatch` as soon as there are more than
     *size_bytes*, and on the chunk that completes the size if the digest is wrong. So the last chunk of wrong content is
-    never handed out, and whoever receives it can not commit. Call `finish` at the end of the stream.
+    never passed on, and the receiver cannot commit it. Call `finish` at the end of the stream.
 
-    With *start* it sees the bytes from there on, and since it knows nothing of those before, their number alone counts.
+    A verifier with *start* sees only the bytes from there on, so it checks the size alone.
     """
 
     def __init__(self, digest: Digest, size_bytes: int | None, what: str, *, start: int = 0) -> None:
@@ -74,24 +74,24 @@ class Verifier:
             self._check_digest()
 
     def copy(self) -> Self:
-        """Return another one that has seen the same, and can go on from here by itself."""
+        """Return an independent verifier that has seen the same bytes."""
         twin = copy.copy(self)
-        twin._hash = None if self._hash is None else self._hash.copy()  # noqa: SLF001 - one of our own
+        twin._hash = None if self._hash is None else self._hash.copy()  # noqa: SLF001 - an instance of this class
         return twin
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Account for *chunk*; `ContentMismatch` if it proves the content wrong."""
+        """Add *chunk*; `ContentMismatch` if it proves the content wrong."""
         self.seen_bytes += len(chunk)
         limit = UNSIZED_LIMIT_BYTES if self._size is None else self._size
         if self.seen_bytes > limit:
-            raise ContentMismatch(f"{self._what}: more bytes than the {limit} that were promised")
+            raise ContentMismatch(f"{self._what}: more than the promised {limit} bytes")
         if self._hash is not None:
             self._hash.update(chunk)
         if self.seen_bytes == self._size:
             self._check_digest()
 
     def finish(self) -> None:
-        """Raise `ContentMismatch` if bytes are missing or, for an unknown size, if the digest is wrong."""
+        """Raise `ContentMismatch` if bytes are missing or, for content of unknown size, if the digest is wrong."""
         if self._size is None:
             self._check_digest()
         elif self.seen_bytes != self._size:
@@ -106,5 +106,5 @@ class Verifier:
         if found != self._digest:
             raise ContentMismatch(
                 f"{self._what}: the bytes have digest {found}, not {self._digest}",
-                remedy="damaged where they are kept, or on the way: if it happens again, push the image there anew",
+                remedy="damaged in storage or in transit: if it happens again, push the image to that registry again",
             )

@@ -1,7 +1,7 @@
-"""Manifests and indexes: the exact bytes, and what they name.
+"""Manifests and indexes: their exact bytes, and the content that they refer to.
 
-The bytes are what is pushed; the parsed form only tells what to copy first. Documents that two readers could understand
-differently are refused (CVE-2021-41190).
+A copy pushes the bytes; the parsed form only says which content to copy first. Documents that two parsers could
+read differently are refused (CVE-2021-41190).
 """
 
 import base64
@@ -17,13 +17,13 @@ from image_syncer.oci.digest import Digest
 from image_syncer.oci.platform import Platform
 
 MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""What registries must take (distribution-spec, "Pushing manifests") and the most that we read."""
+"""The size that registries must accept (distribution-spec, "Pushing manifests"), and the most that is read."""
 
 PARTS_LIMIT: Final = 10_000
-"""How many layers a manifest, or entries an index may name."""
+"""How many layers a manifest may have, or entries an index."""
 
 SIZE_LIMIT_BYTES: Final = 1 << 50
-"""What a descriptor may promise at most."""
+"""The largest size that a descriptor may state."""
 
 _NAMES: Final = {
     name.lower(): name
@@ -34,7 +34,7 @@ _DESCRIPTOR_NAMES: Final = {name.lower(): name for name in ("mediaType", "digest
 
 @dataclass(frozen=True, slots=True)
 class RawManifest:
-    """A manifest or index as it was read: its type, its digest and its very bytes."""
+    """A manifest or index as it was read: its type, its digest and its exact bytes."""
 
     media_type: str
     digest: Digest
@@ -44,8 +44,8 @@ class RawManifest:
     def of(cls, content: bytes, content_type: str = "", *, what: str = "manifest") -> "RawManifest":
         """Return the manifest in *content*, served as *content_type*; *what* names it in errors.
 
-        `ProtocolError` where the bytes are no manifest or contradict themselves or *content_type*. A content type that
-        names no manifest (some servers say `text/plain`) gives way to what the document itself says.
+        `ProtocolError` if the bytes are not a manifest, or contradict themselves or *content_type*. If *content_type*
+        is not a manifest type (some servers send `text/plain`), the document's own `mediaType` counts.
         """
         if len(content) > MANIFEST_LIMIT_BYTES:
             raise TooLarge(f"{what}: larger than {MANIFEST_LIMIT_BYTES // 1024**2} MiB")
@@ -57,16 +57,16 @@ class RawManifest:
 
     @property
     def descriptor(self) -> Descriptor:
-        """What names this manifest in an index."""
+        """The descriptor of this manifest, as an index holds it."""
         return Descriptor(self.media_type, self.digest, len(self.content))
 
     @property
     def document(self) -> JsonObject:
-        """The parsed JSON, anew at each call."""
+        """The parsed JSON; parsed again at each call."""
         return parse_object(self.content, str(self.digest))
 
     def parse(self) -> "Manifest | Index":
-        """Return what this names; `ProtocolError` where a descriptor in it is broken."""
+        """Return the parsed manifest or index; `ProtocolError` if a descriptor in it is broken."""
         document = self.document
         what = str(self.digest)
         subject = _optional(document.get("subject"), what)
@@ -88,9 +88,9 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """What a registry must hold before it takes this manifest: each digest once, foreign layers left out."""
-        named = (*((self.config,) if self.config else ()), *self.layers)
-        return tuple({blob.digest: blob for blob in named if not blob.is_foreign}.values())
+        """The blobs that a registry must hold before it accepts this manifest: each digest once, no foreign layers."""
+        parts = (*((self.config,) if self.config else ()), *self.layers)
+        return tuple({blob.digest: blob for blob in parts if not blob.is_foreign}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Index:
 
 
 def platform_of_config(content: bytes) -> Platform:
-    """Return the platform that an image config names; empty fields where it is silent or no JSON at all."""
+    """Return the platform in an image config; its fields are empty where the config is silent or not JSON."""
     try:
         return _platform(parse_object(content, "config"))
     except (ProtocolError, TooLarge):
@@ -110,23 +110,25 @@ def platform_of_config(content: bytes) -> Platform:
 
 
 def _kind(document: JsonObject, served_as: str, what: str) -> str:
-    """Decide the media type of *document*, or refuse to."""
+    """Return the media type of *document*; `ProtocolError` if it is ambiguous."""
     if "manifests" in document and ("layers" in document or "config" in document or "fsLayers" in document):
         raise ProtocolError(f"{what}: both a manifest and an index; refused as ambiguous")
-    says = document.get("mediaType")
-    if says is not None and not isinstance(says, str):
-        raise ProtocolError(f"{what}: mediaType is no text")
-    says = media_type.essence(says) if says else ""
+    value = document.get("mediaType")
+    if value is not None and not isinstance(value, str):
+        raise ProtocolError(f"{what}: mediaType is not a string")
+    declared = media_type.essence(value) if value else ""
     if served_as in media_type.MANIFESTS:
-        if says and says != served_as and not {says, served_as} <= media_type.SCHEMA1:
-            raise ProtocolError(f"{what}: served as {served_as} but says {says[:100]}; refused as ambiguous")
+        if declared and declared != served_as and not {declared, served_as} <= media_type.SCHEMA1:
+            raise ProtocolError(
+                f"{what}: served as {served_as} but its mediaType is {declared[:100]}; refused as ambiguous"
+            )
         kind = served_as
     else:
-        kind = says or _guess(document)
+        kind = declared or _guess(document)
     if kind not in media_type.MANIFESTS:
-        raise ProtocolError(f"{what}: not a manifest type that we know: {(kind or served_as)[:100] or 'none given'}")
+        raise ProtocolError(f"{what}: unknown manifest type: {(kind or served_as)[:100] or 'none given'}")
     if (kind in media_type.INDEXES) != ("manifests" in document):
-        raise ProtocolError(f"{what}: the content is not what its type {kind} promises")
+        raise ProtocolError(f"{what}: the content does not have the form of its type {kind}")
     return kind
 
 
@@ -142,10 +144,10 @@ def _descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise ProtocolError(f"{what}: a list of descriptors is no list")
+        raise ProtocolError(f"{what}: a list of descriptors is not a list")
     entries = cast("list[object]", value)
     if len(entries) > PARTS_LIMIT:
-        raise TooLarge(f"{what}: names more than {PARTS_LIMIT} parts")
+        raise TooLarge(f"{what}: refers to more than {PARTS_LIMIT} parts")
     return tuple(_descriptor(entry, what) for entry in entries)
 
 
@@ -155,12 +157,12 @@ def _optional(value: object, what: str) -> Descriptor | None:
 
 def _descriptor(value: object, what: str) -> Descriptor:
     if not isinstance(value, dict):
-        raise ProtocolError(f"{what}: a descriptor is no JSON object")
+        raise ProtocolError(f"{what}: a descriptor is not a JSON object")
     entry = cast("JsonObject", value)
     refuse_lookalikes(entry, _DESCRIPTOR_NAMES, what)
     size = entry.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_LIMIT_BYTES:
-        raise ProtocolError(f"{what}: a descriptor without a usable size")
+        raise ProtocolError(f"{what}: a descriptor has no usable size")
     platform: object = entry.get("platform")
     annotations: object = entry.get("annotations")
     return Descriptor(
@@ -177,7 +179,7 @@ def _digest(text: str, what: str) -> Digest:
     try:
         return Digest.parse(text)
     except InvalidReference as error:
-        raise ProtocolError(f"{what}: a descriptor with an unusable digest: {error}") from error
+        raise ProtocolError(f"{what}: a descriptor has an unusable digest: {error}") from error
 
 
 def _platform(document: JsonObject) -> Platform:
@@ -199,10 +201,10 @@ def _texts(document: JsonObject) -> dict[str, str]:
 
 
 def _schema1_layers(document: JsonObject, what: str) -> tuple[Descriptor, ...]:
-    """Return the layers of a schema 1 manifest, lowest first; their sizes are nowhere written."""
+    """Return the layers of a schema 1 manifest, lowest first; schema 1 does not state their sizes."""
     layers: object = document.get("fsLayers")
     if not isinstance(layers, list) or len(cast("list[object]", layers)) > PARTS_LIMIT:
-        raise ProtocolError(f"{what}: a schema 1 manifest without usable fsLayers")
+        raise ProtocolError(f"{what}: the schema 1 manifest has no usable fsLayers")
     sums = [
         _text(cast("JsonObject", layer), "blobSum")
         for layer in reversed(cast("list[object]", layers))
@@ -212,7 +214,7 @@ def _schema1_layers(document: JsonObject, what: str) -> tuple[Descriptor, ...]:
 
 
 def _schema1_digest(content: bytes, document: JsonObject, what: str) -> Digest:
-    """Return the digest of a schema 1 manifest: of its payload, without the signatures that were added to it."""
+    """Return the digest of a schema 1 manifest: that of its payload, without the signatures."""
     signatures = document.get("signatures")
     if not signatures:
         return Digest.of(content)
@@ -220,9 +222,9 @@ def _schema1_digest(content: bytes, document: JsonObject, what: str) -> Digest:
         protected = parse_object(_base64url(signatures[0]["protected"]), what)
         length, tail = protected["formatLength"], _base64url(protected["formatTail"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error) as error:
-        raise ProtocolError(f"{what}: a schema 1 manifest with a broken signature block") from error
+        raise ProtocolError(f"{what}: the schema 1 manifest has a broken signature block") from error
     if not isinstance(length, int) or not 0 <= length <= len(content):
-        raise ProtocolError(f"{what}: a schema 1 manifest whose signature is for other bytes")
+        raise ProtocolError(f"{what}: the signature of the schema 1 manifest covers other bytes")
     return Digest.of(content[:length] + tail)
 
 

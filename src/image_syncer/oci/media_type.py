@@ -1,10 +1,12 @@
-"""Media types: what a manifest or a descriptor says that it is (image-spec media-types.md)."""
+"""Media types of manifests and descriptors (image-spec media-types.md)."""
 
 from typing import Final
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-OCI_ARTIFACT: Final = "application/vnd.oci.artifact.manifest.v1+json"  # Withdrawn, yet stored in places.
+OCI_ARTIFACT: Final = (
+    "application/vnd.oci.artifact.manifest.v1+json"  # Withdrawn from the specification; some registries still hold it.
+)
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -26,7 +28,7 @@ ACCEPT: Final = (
     DOCKER_SCHEMA1,
     OCI_ARTIFACT,
 )
-"""Everything that we understand, in the order of preference that other clients send too."""
+"""The manifest types that this tool understands, in the order of preference that other clients send too."""
 
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
@@ -37,10 +39,10 @@ _NON_DISTRIBUTABLE_PREFIX = "application/vnd.oci.image.layer.nondistributable.v1
 
 
 def essence(content_type: str) -> str:
-    """Return *content_type* without parameters, in lower case: what may be compared."""
+    """Return *content_type* without parameters, in lower case, for comparison."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def is_foreign(media_type: str) -> bool:
-    """Whether a layer of this type may live outside registries, at its `urls` alone."""
+    """Whether this is the type of a non-distributable layer, which may exist only at its `urls`."""
     return media_type.startswith((DOCKER_FOREIGN_LAYER, _NON_DISTRIBUTABLE_PREFIX))

@@ -1,4 +1,4 @@
-"""Platforms, and the filter that `--os`, `--arch` and `--platform` make."""
+"""Platforms, and the filter that `--os`, `--arch` and `--platform` define."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Self
 
 from image_syncer.errors import InvalidReference
 
-# What a missing variant means (containerd's normalisation, followed by every builder).
+# The meaning of a missing variant (containerd's normalisation, which every builder follows).
 _IMPLIED_VARIANT = {"arm64": "v8", "arm": "v7"}
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on (image-spec image-index.md, "platform"); empty strings where unsaid."""
+    """What an image runs on (image-spec image-index.md, "platform"); a missing field is an empty string."""
 
     os: str = ""
     architecture: str = ""
@@ -26,7 +26,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class OsPattern:
-    """One `--os` value: `linux`, or `windows:10.0.17763.1` (a version that begins so)."""
+    """One `--os` value: `linux`, or `windows:10.0.17763.1` (a prefix of the version)."""
 
     os: str
     version: str = ""
@@ -43,7 +43,7 @@ class OsPattern:
         return f"{self.os}:{self.version}" if self.version else self.os
 
     def matches(self, platform: Platform) -> bool:
-        """Whether *platform* passes; one that names no os always does."""
+        """Whether *platform* matches; a platform without an os always does."""
         if not platform.os:
             return True
         if platform.os != self.os:
@@ -58,7 +58,7 @@ class OsPattern:
 
 @dataclass(frozen=True, slots=True)
 class ArchPattern:
-    """One `--arch` value: `amd64`, `arm:v7`; without a variant it takes all variants."""
+    """One `--arch` value: `amd64` or `arm:v7`; without a variant it matches all variants."""
 
     architecture: str
     variant: str = ""
@@ -75,7 +75,7 @@ class ArchPattern:
         return f"{self.architecture}:{self.variant}" if self.variant else self.architecture
 
     def matches(self, platform: Platform) -> bool:
-        """Whether *platform* passes; one that names no architecture always does."""
+        """Whether *platform* matches; a platform without an architecture always does."""
         if not platform.architecture:
             return True
         if platform.architecture != self.architecture:
@@ -86,7 +86,7 @@ class ArchPattern:
 
 @dataclass(frozen=True, slots=True)
 class PlatformFilter:
-    """Which platforms to keep: any of *systems*, and any of *architectures*, and any of *pairs*; empty means all."""
+    """The platforms to keep: one of *systems*, one of *architectures* and one of *pairs*; an empty list means all."""
 
     systems: tuple[OsPattern, ...] = ()
     architectures: tuple[ArchPattern, ...] = ()
@@ -96,7 +96,7 @@ class PlatformFilter:
     def parse(
         cls, systems: Iterable[str] = (), architectures: Iterable[str] = (), platforms: Iterable[str] = ()
     ) -> Self:
-        """Return the filter of `--os`, `--arch` and `--platform` (`os/arch[/variant]`) values; empty items drop out."""
+        """Return the filter of `--os`, `--arch` and `--platform` (`os/arch[/variant]`), without empty ones."""
         return cls(
             tuple(OsPattern.parse(item) for item in systems if item.strip()),
             tuple(ArchPattern.parse(item) for item in architectures if item.strip()),
@@ -104,7 +104,7 @@ class PlatformFilter:
         )
 
     def to_options(self) -> tuple[list[str], list[str], list[str]]:
-        """Return what `parse` makes this filter of."""
+        """Return the arguments from which `parse` makes this filter."""
         pairs = ["/".join(filter(None, (str(os), arch.architecture, arch.variant))) for os, arch in self.pairs]
         return [*map(str, self.systems)], [*map(str, self.architectures)], pairs
 
@@ -112,7 +112,7 @@ class PlatformFilter:
         return bool(self.systems or self.architectures or self.pairs)
 
     def matches(self, platform: Platform) -> bool:
-        """Whether an image for *platform* is wanted. A field that the platform leaves out is never held against it."""
+        """Whether an image for *platform* is wanted. A field that the platform lacks matches every pattern."""
         return (
             (not self.systems or any(pattern.matches(platform) for pattern in self.systems))
             and (not self.architectures or any(pattern.matches(platform) for pattern in self.architectures))

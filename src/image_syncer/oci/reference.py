@@ -1,4 +1,4 @@
-"""Repositories and references: Docker Hub's shorthand is resolved once, here, and nowhere else."""
+"""Repositories and references. Only this module resolves Docker Hub's shorthand."""
 
 import re
 from dataclasses import dataclass
@@ -23,17 +23,15 @@ def is_tag(text: str) -> bool:
 
 
 def looks_like_host(component: str) -> bool:
-    """Whether a first path component names a registry: it holds a dot or a colon, or is `localhost`."""
+    """Whether a first path component is a registry: it contains a dot or a colon, or is `localhost`."""
     return "." in component or ":" in component or component == "localhost"
 
 
 def normalise_host(text: str) -> str:
-    """Return *text* as the one spelling of a registry: lower case, and every alias of Docker Hub as `docker.io`."""
+    """Return the canonical spelling of a registry: lower case, and `docker.io` for every alias of Docker Hub."""
     host = text.lower()
     if not _HOST.fullmatch(host):
-        raise InvalidReference(
-            f"{text!r}: not a registry; expected host or host:port, such as registry.example.com:5000"
-        )
+        raise InvalidReference(f"{text!r}: not a registry; write host or host:port, such as registry.example.com:5000")
     return DOCKER_HUB if host in _HUB_ALIASES else host
 
 
@@ -46,7 +44,7 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the repository that *text* names; Docker Hub's short forms are filled in."""
+        """Return the repository in *text*; Docker Hub's short forms are completed."""
         first, slash, rest = text.partition("/")
         if slash and looks_like_host(first):
             registry, path = normalise_host(first), rest
@@ -56,7 +54,7 @@ class Repository:
 
     @classmethod
     def of(cls, registry: str, path: str) -> Self:
-        """Return the repository *path* at *registry*, which is one whatever it looks like (`harbor`, without a dot)."""
+        """Return the repository *path* at *registry*, which may be a name without a dot, such as `harbor`."""
         return cls._checked(normalise_host(registry), path, f"{registry}/{path}")
 
     def __str__(self) -> str:
@@ -97,10 +95,10 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str, *, default_tag: str | None = "latest") -> Self:
-        """Return the reference that *text* names.
+        """Return the reference in *text*.
 
-        Without tag and digest it means *default_tag*; where that is None, `InvalidReference`. A tag together with a
-        digest is refused: which of the two is meant cannot be known.
+        Without tag and digest it means *default_tag*; if that is None, `InvalidReference`. A tag together with a
+        digest is refused, since they may name different content.
         """
         name, tag, digest = split_reference(text)
         if tag is not None and digest is not None:
@@ -113,7 +111,7 @@ class Reference:
         return cls(repository, tag=tag if tag is not None else default_tag)
 
     def __hash__(self) -> int:
-        # What is usual would hash every part anew; strings know their hash.
+        # Faster than the generated hash, which hashes every part again: strings cache theirs.
         repository, digest = self.repository, self.digest
         return hash((repository.registry, repository.path, self.tag or (digest and digest.encoded)))
 
@@ -122,7 +120,7 @@ class Reference:
 
     @property
     def identifier(self) -> str:
-        """The tag or digest as it stands in a manifest URL."""
+        """The tag or digest, as a manifest URL contains it."""
         return self.tag if self.tag is not None else str(self.digest)
 
     def in_repository(self, repository: Repository) -> "Reference":
@@ -131,9 +129,9 @@ class Reference:
 
 
 def split_reference(text: str) -> tuple[str, str | None, str | None]:
-    """Split *text* into name, tag and digest as written (unchecked); None for what is not there.
+    """Split *text* into name, tag and digest as written, unchecked; None for a missing part.
 
-    The colon of a port is no tag: a tag has no slash behind it.
+    A colon followed by a slash belongs to a port, not to a tag.
     """
     name, at, digest = text.partition("@")
     head, colon, tag = name.rpartition(":")
@@ -144,9 +142,7 @@ def split_reference(text: str) -> tuple[str, str | None, str | None]:
 
 def _why_not_path(path: str) -> str:
     if path != path.lower():
-        return "a repository name has no upper-case letters"
+        return "a repository name must be lower case"
     if not path or path.endswith("/") or path.startswith("/") or "//" in path:
         return "a part of the repository name is empty"
-    return (
-        "not a repository name; lower-case letters and digits, joined by '.', '_', '__' or '-', in parts split by '/'"
-    )
+    return "not a repository name; use lower-case letters and digits, joined by '.', '_', '__' or '-', split by '/'"

@@ -30,7 +30,7 @@ def test_a_target_without_a_tag_gets_that_of_the_source(source: str, target: str
         ("nginx:1", f"localhost:5000/nginx@{DIGEST}", "the digest of the tag 1 is not known yet"),
         ("nginx:1", "oci:/tmp/layout", "this version of image-syncer cannot copy image layouts"),
         ("nginx:1", "docker://localhost:5000/nginx", "write localhost:5000/nginx"),
-        ("nginx:1", "localhost:5000/Nginx", "no upper-case letters"),
+        ("nginx:1", "localhost:5000/Nginx", "must be lower case"),
     ],
 )
 def test_a_wrong_target_is_refused(source: str, target: str, message: str) -> None:

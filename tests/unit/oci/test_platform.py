@@ -1,4 +1,4 @@
-"""Platform filters, as `--os`, `--arch` and `--platform` mean them."""
+"""Platform filters as `--os`, `--arch` and `--platform` define them."""
 
 import pytest
 
@@ -27,19 +27,19 @@ from image_syncer.oci import Platform, PlatformFilter
     ],
 )
 def test_os_and_arch_filters(systems: list[str], architectures: list[str], platform: Platform, passes: bool) -> None:
-    """Each list must match; what a platform leaves out is never held against it; a filter without variant takes all."""
+    """Each list must match; a missing field matches every pattern; a pattern without variant matches all variants."""
     assert PlatformFilter.parse(systems, architectures).matches(platform) is passes
 
 
-def test_platform_pairs_belong_together() -> None:
-    """`--platform` does not mix the os of one value with the architecture of another."""
+def test_platform_pairs_are_not_mixed() -> None:
+    """`--platform` never combines the os of one value with the architecture of another."""
     wanted = PlatformFilter.parse(platforms=["linux/arm64", "windows/amd64"])
     assert wanted.matches(Platform("linux", "arm64", "v8"))
     assert not wanted.matches(Platform("linux", "amd64"))
 
 
 @pytest.mark.parametrize("text", ["linux", "linux/", "a/b/c/d", "//"])
-def test_what_is_no_platform_is_refused(text: str) -> None:
-    """The error names the text."""
+def test_an_invalid_platform_is_refused(text: str) -> None:
+    """The error says what a platform is."""
     with pytest.raises(InvalidReference, match="platform"):
         PlatformFilter.parse(platforms=[text])

@@ -1,4 +1,4 @@
-"""References: one spelling for what is one thing, and one clear line for what is none."""
+"""References: one canonical spelling each, and one clear error for an invalid text."""
 
 import pytest
 from hypothesis import given
@@ -50,8 +50,8 @@ def test_a_repository_has_one_spelling(text: str, registry: str, path: str) -> N
         "a/\n",
     ],
 )
-def test_what_is_no_repository_is_refused_by_name(text: str) -> None:
-    """The error names the text that was refused."""
+def test_an_invalid_repository_is_refused(text: str) -> None:
+    """The error quotes the text."""
     with pytest.raises(InvalidReference) as error:
         Repository.parse(text)
     assert repr(text)[1:8] in str(error.value)
@@ -69,26 +69,26 @@ def test_what_is_no_repository_is_refused_by_name(text: str) -> None:
     ],
 )
 def test_a_reference_is_a_tag_or_a_digest(text: str, parsed: str) -> None:
-    """The colon of a port is no tag."""
+    """The colon of a port does not begin a tag."""
     assert str(Reference.parse(text)) == parsed
 
 
 @pytest.mark.parametrize("text", ["a:", "a:-x", "a:" + "x" * 129, "a:b c", f"a:v1@sha256:{HEX}", "a@sha256:12", "a@"])
-def test_what_is_no_reference_is_refused(text: str) -> None:
+def test_an_invalid_reference_is_refused(text: str) -> None:
     """Broken tags and digests, and a tag beside a digest, are refused."""
     with pytest.raises(InvalidReference):
         Reference.parse(text)
 
 
-def test_a_missing_tag_is_an_error_where_there_is_no_default() -> None:
-    """Callers decide whether `latest` is meant."""
+def test_a_missing_tag_is_an_error_without_a_default() -> None:
+    """Callers decide whether `latest` is the default."""
     with pytest.raises(InvalidReference, match="missing"):
         Reference.parse("nginx", default_tag=None)
 
 
 @given(st.text(max_size=80))
 def test_parsing_any_text_gives_a_reference_or_one_error(text: str) -> None:
-    """Nothing but `InvalidReference` comes out, and what was parsed is parsed again from its own text."""
+    """Only `InvalidReference` is raised, and a parsed reference can be parsed again from its own text."""
     try:
         reference = Reference.parse(text)
     except InvalidReference:
@@ -97,14 +97,14 @@ def test_parsing_any_text_gives_a_reference_or_one_error(text: str) -> None:
 
 
 @given(st.from_regex(r"[a-z0-9]+(/[a-z0-9]+){0,3}", fullmatch=True), st.from_regex(r"\w[\w.-]{0,20}", fullmatch=True))
-def test_splitting_and_joining_are_inverse(name: str, tag: str) -> None:
-    """A name and a tag joined by a colon come apart again."""
+def test_splitting_reverses_joining(name: str, tag: str) -> None:
+    """A name and a tag, joined by a colon, are split again."""
     assert split_reference(f"{name}:{tag}") == (name, tag, None)
 
 
 @pytest.mark.parametrize("text", [f"sha256:{HEX}", f"sha512:{HEX}{HEX}", f"sha384:{HEX}{HEX[:32]}"])
 def test_digests_round_trip(text: str) -> None:
-    """A digest is parsed and written alike."""
+    """A parsed digest is written as it was read."""
     assert str(Digest.parse(text)) == text
 
 
@@ -112,7 +112,7 @@ def test_digests_round_trip(text: str) -> None:
     "text",
     ["", "sha256:", f"sha256:{HEX.upper()}", f"sha256:{HEX}0", f"md5:{HEX[:32]}", f"../sha256:{HEX}", "sha256:../.."],
 )
-def test_what_could_not_be_verified_is_no_digest(text: str) -> None:
+def test_a_digest_that_cannot_be_verified_is_refused(text: str) -> None:
     """Wrong lengths, upper case, weak algorithms and path tricks are refused before they reach a URL."""
     with pytest.raises(InvalidReference):
         Digest.parse(text)

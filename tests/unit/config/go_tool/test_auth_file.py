@@ -78,7 +78,7 @@ def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
         ("https://quay.io: {}", "auth.yaml:1: a key of the auth file names a registry without its scheme (leave"),
         ("# c\nmyorg: {}", "auth.yaml:2: 'myorg': not a registry; its name holds a dot or a port, or is localhost"),
         ("$HOST.io: {}", "auth.yaml:1: '$HOST.io': environment variables do not work in keys"),
-        ("quay.io/Team: {}", "auth.yaml:1: 'quay.io/Team': a repository name has no upper-case"),
+        ("quay.io/Team: {}", "auth.yaml:1: 'quay.io/Team': a repository name must be lower case"),
         ("quay.io//: {}", "auth.yaml:1: 'quay.io/': a part of the repository name is empty"),
         ("docker.io: {}\nindex.docker.io/: {}", "auth.yaml:2: 'index.docker.io/' means docker.io, as line 1 does"),
         ("quay.io: {}\nquay.io: {}", "auth.yaml:2: the key 'quay.io' stands here for the second time, after line 1"),

@@ -157,7 +157,7 @@ def test_a_rule_knows_where_it_was_written(tmp_path: Path) -> None:
         ("a: https://me:hunter2@t.io/x", "1: a target that begins with https://"),
         ("a: me:hunter2@t.io/x", "1: 't.io/x': not a digest"),
         ("a: t.io/x:v1,u.io/y:v1", "1: 't.io/x:v1,u.io/y': not a repository (several targets are written as a list)"),
-        ("a: t.io/X", "1: 't.io/X': a repository name has no upper-case letters"),
+        ("a: t.io/X", "1: 't.io/X': a repository name must be lower case"),
         ("a: t.io/", "1: 't.io/': a part of the repository name is empty"),
         (
             "a:v1: t.io/x:$NO",
