@@ -7,8 +7,14 @@ async with open_app(Options(access=(...))) as syncer:
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,50 +36,50 @@ from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.result import Observer, RunResult, Silent
+from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
-_BURST_SECONDS = 300.0
-_LAST_NOTES_SECONDS = 3.0
+_COPIER_SECONDS = 300.0
+_LAST_WRITES_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run behaves, whatever its rules.
+    """How a run behaves, whatever its rules are.
 
-    *proc* blobs move at once to each registry, and four small requests may run for each; *host_limits* say it otherwise
-    for single registries, by host. Failed images that may succeed yet are repeated *retries* times at the end. After a
-    stop, running copies have *drain_seconds* to finish. *environment* and *home* tell where proxies, certificates and
-    docker's credentials are found; None means this process's own. *state* is a file or a URL (which may hold a
-    password) of what runs tell each other, opened when it is first needed; None: they tell nothing. What was not
-    confirmed for *keep* is forgotten there. *postpones*: a used-up quota is not waited for, since whoever asked has a
-    queue to come back from.
+    *transfers* is the number of blobs above 1 MiB in flight to and from each registry, with four small requests for
+    each of them; *host_limits* overrides both for single hosts. A run retries failed images up to *retries* times at
+    its end. After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where
+    proxies, certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL
+    (which may contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no
+    run confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
+    have a queue.
     """
 
     access: tuple[RegistryAccount, ...] = ()
-    proc: int = 5
+    transfers: int = 5
     retries: int = 2
     drain_seconds: float = 10.0
     environment: Mapping[str, str] | None = None
     home: Path | None = None
     host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     state: str | None = field(default=None, repr=False)
-    keep: timedelta = timedelta(days=30)
+    keep_state: timedelta = timedelta(days=30)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    postpones: bool = False
+    postpone_on_quota: bool = False
 
     @property
     def policy(self) -> RetryPolicy:
-        """How requests are repeated, and for how long registries are waited for."""
+        """How requests are retried, and the longest wait for a registry."""
         policy = RetryPolicy.patient(self.timeouts.patience)
-        return replace(policy, quota_patience=0.0) if self.postpones else policy
+        return replace(policy, quota_patience=0.0) if self.postpone_on_quota else policy
 
     @property
     def limits(self) -> Limits:
-        """The bounds of every conversation with a registry that follow from *proc* and *host_limits*."""
-        transfers = max(1, self.proc)
+        """The limits of the registry client."""
+        transfers = max(1, self.transfers)
         requests = max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER)
         return Limits(
             transfers=transfers,
@@ -86,7 +92,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a reference names: its manifest, its platforms, and the blobs of all of them together."""
+    """The manifest that a reference names, its platforms, and the number and size of all their blobs."""
 
     reference: Reference
     manifest: RawManifest
@@ -95,40 +101,45 @@ class Inspection:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What a run is to do, and the wish to end it early."""
-
-    stop: Shutdown
-    execute: Callable[[Run, Shutdown], Awaitable[None]]
-
-
 @dataclass(slots=True)
-class _Burst:
-    """Copies that run at the same time, and what they know together."""
+class _SharedCopier:
+    """The copier of concurrent copies, which share its cache; *users* counts them."""
 
     copier: Copier
-    began: float
+    created_at: float
     users: int = 0
 
 
-class Syncer:
-    """Plans, copies and looks. Get one from `open_app`."""
+@dataclass(slots=True)
+class _Execution:
+    """One run and, once it has ended, its result."""
 
-    def __init__(self, registries: Registries, options: Options, memories: Caches, *, rng: Random) -> None:
+    run: Run
+    finished: RunResult | None = None
+
+    @property
+    def result(self) -> RunResult:
+        """The result; `RuntimeError` before the end of the run."""
+        if self.finished is None:
+            raise RuntimeError("the run has not ended yet")
+        return self.finished
+
+
+class Syncer:
+    """Plans rules, copies images and reads from registries. Get one from `open_app`."""
+
+    def __init__(self, registries: Registries, options: Options, caches: Caches, *, rng: Random) -> None:
         self._registries = registries
         self._options = options
-        self._memories = memories
+        self._caches = caches
         self._rng = rng
-        self._width = max(1, options.proc) * _SMALL_REQUESTS_PER_TRANSFER
-        self._burst: _Burst | None = None
+        self._concurrent_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
+        self._shared: _SharedCopier | None = None
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
-        """Return what *rules* lead to now, without changing anything."""
-        reader = ManifestReader(self._registries)
-        planner = Planner(self._registries, reader, width=self._width, history=self._memories.digests)
-        plan = await planner.plan(rules, force=force)
-        return replace(plan, warnings=(*plan.warnings, *await self._memories.flush()))
+        """Return the plan for *rules* as of now; changes nothing."""
+        plan = await self._planner(ManifestReader(self._registries)).plan(rules, force=force)
+        return replace(plan, warnings=(*plan.warnings, *await self._caches.flush()))
 
     async def sync(
         self,
@@ -136,16 +147,17 @@ class Syncer:
         *,
         dry_run: bool = False,
         force: bool = False,
-        observer: Observer | None = None,
+        observer: RunObserver | None = None,
         stop: Shutdown | None = None,
     ) -> RunResult:
         """Bring every target up to date; failures are in the result, not raised.
 
-        A *dry_run* asks the registries and reports the outcomes that would be. *force* pushes what is unchanged too.
+        A *dry_run* only reads and reports the outcomes that a run would have. *force* also pushes what is up to date.
         """
-        options = self._run_options(force=force, dry_run=dry_run)
-        order = _Order(stop or self._stop(), lambda run, stop: run.execute(rules, stop=stop, rng=self._rng))
-        return await self._run(options, observer, order)
+        stop = stop or self._shutdown()
+        async with self._executing(self._run_options(force=force, dry_run=dry_run), observer, stop) as execution:
+            await execution.run.execute(rules, stop=stop)
+        return execution.result
 
     async def copy(
         self,
@@ -154,29 +166,28 @@ class Syncer:
         *,
         platforms: PlatformFilter | None = None,
         force: bool = False,
-        observer: Observer | None = None,
+        observer: RunObserver | None = None,
         stop: Shutdown | None = None,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
-        Copies that run at the same time without an *observer* share what they know of the targets: a blob that one of
-        them has put into a registry is mounted by the others.
+        Concurrent copies without an *observer* share a copier: a blob that one of them pushed to a registry is mounted
+        by the others.
         """
-        options = self._run_options(force=force)
         wanted = platforms or PlatformFilter()
         copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
-        order = _Order(stop or self._stop(), lambda run, stop: run.execute_copies(copies, stop=stop, rng=self._rng))
-        if observer is not None:
-            return await self._run(options, observer, order)
-        with self._shared_copier() as copier:
-            return await self._run(options, None, order, copier)
+        stop = stop or self._shutdown()
+        with self._shared_copier() if observer is None else nullcontext() as copier:
+            async with self._executing(self._run_options(force=force), observer, stop, copier) as execution:
+                await execution.run.execute(copies=copies, stop=stop)
+        return execution.result
 
     def tags(self, repository: Repository) -> AsyncIterator[str]:
-        """Yield the tags of *repository* in its registry's order; `StoreError` where that cannot be done."""
+        """Yield the tags of *repository* in its registry's order; raises `StoreError`."""
         return self._registries.source(repository).tags()
 
     async def inspect(self, reference: Reference) -> Inspection:
-        """Return what *reference* names; reads manifests and configs, no layers."""
+        """Return the image or index that *reference* names; reads manifests and configs, no layers."""
         source = self._registries.source(reference.repository)
         manifest = await source.manifest(reference.identifier)
         reader = ManifestReader(self._registries)
@@ -192,34 +203,76 @@ class Syncer:
 
     @contextmanager
     def _shared_copier(self) -> Generator[Copier]:
-        """Hand out the copier of the copies that run now; what it knows is forgotten after the last, or when it is old.
+        """Share one copier between concurrent copies, until the last one ends or for 5 minutes.
 
-        A registry may lose what it had, so its knowledge is not kept for long.
+        A registry may lose blobs, so a copier that knows where they are is not used for long.
         """
-        burst, now = self._burst, time.monotonic()
-        if burst is None or now - burst.began > _BURST_SECONDS:
-            copier = self._copier(ManifestReader(self._registries), Silent())
-            burst = self._burst = _Burst(copier, now)
-        burst.users += 1
+        shared, now = self._shared, time.monotonic()
+        if shared is None or now - shared.created_at > _COPIER_SECONDS:
+            copier = self._copier(ManifestReader(self._registries), SilentRunObserver())
+            shared = self._shared = _SharedCopier(copier, now)
+        shared.users += 1
         try:
-            yield burst.copier
+            yield shared.copier
         finally:
-            burst.users -= 1
-            if not burst.users and self._burst is burst:
-                self._burst = None
+            shared.users -= 1
+            if not shared.users and self._shared is shared:
+                self._shared = None
 
-    def _stop(self) -> Shutdown:
+    def _shutdown(self) -> Shutdown:
         return Shutdown(drain_seconds=self._options.drain_seconds)
 
     def _run_options(self, *, force: bool, dry_run: bool = False) -> RunOptions:
-        timeouts = self._options.timeouts
+        options = self._options
         return RunOptions(
-            self._width, self._options.retries, force=force, dry_run=dry_run, image_seconds=timeouts.image
+            self._concurrent_images,
+            options.retries,
+            force=force,
+            dry_run=dry_run,
+            image_seconds=options.timeouts.image,
+        )
+
+    def _planner(self, reader: ManifestReader) -> Planner:
+        return Planner(self._registries, reader, width=self._concurrent_images, history=self._caches.digests)
+
+    def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
+        limits = self._options.limits
+        return Copier(
+            self._registries,
+            reader,
+            observer=observer,
+            knowledge=self._caches.blob_locations,
+            transfers=lambda registry: limits.of(registry).transfers,
         )
 
     @asynccontextmanager
-    async def _without_waits_after(self, stop: Shutdown) -> AsyncGenerator[None]:
-        """Within the context, end all waits for registries once *stop* is requested: nobody knows how long they are."""
+    async def _executing(
+        self, options: RunOptions, observer: RunObserver | None, stop: Shutdown, copier: Copier | None = None
+    ) -> AsyncGenerator[_Execution]:
+        """Provide a run to execute; at the end write the caches and complete the result."""
+        observer = observer or SilentRunObserver()
+        reader = ManifestReader(self._registries)
+        copier = copier or self._copier(reader, observer)
+        run = Run(self._planner(reader), copier, observer, options=options, clock=time.monotonic, rng=self._rng)
+        started_at = datetime.now(UTC)
+        before = dict(self._registries.requests)
+        execution = _Execution(run)
+        async with self._no_waits_after(stop):
+            yield execution
+        warnings = await self._flush_caches(stop)
+        after = self._registries.requests
+        execution.finished = RunResult(
+            started_at,
+            datetime.now(UTC),
+            run.results,
+            dry_run=options.dry_run,
+            requests={side: after[side] - before.get(side, 0) for side in after},
+            warnings=(*run.warnings, *warnings),
+        )
+
+    @asynccontextmanager
+    async def _no_waits_after(self, stop: Shutdown) -> AsyncGenerator[None]:
+        """Within the context, a request to stop ends all waits for registries, which may be longer than a drain."""
 
         async def end_waits() -> None:
             await stop.requested.wait()
@@ -231,67 +284,34 @@ class Syncer:
             finally:
                 self._registries.resume_waits()
 
-    async def _settle(self, stop: Shutdown) -> Sequence[str]:
-        """Write down what is only noted and return what people should know; in some seconds, where we must end now."""
+    async def _flush_caches(self, stop: Shutdown) -> Sequence[str]:
+        """Write the caches and return warnings; after a request to stop at once, for 3 seconds at most."""
         limit = asyncio.timeout(None)
 
-        async def hurry() -> None:
+        async def set_deadline() -> None:
             await stop.at_once.wait()
-            limit.reschedule(asyncio.get_running_loop().time() + _LAST_NOTES_SECONDS)
+            limit.reschedule(asyncio.get_running_loop().time() + _LAST_WRITES_SECONDS)
 
         try:
-            async with background(hurry()), limit:
-                return await self._memories.flush()
+            async with background(set_deadline()), limit:
+                return await self._caches.flush()
         except TimeoutError:
             if not limit.expired():
                 raise
-            return ("there was no time to note in the state what was found; the next run asks the registries again",)
-
-    def _copier(self, reader: ManifestReader, observer: Observer) -> Copier:
-        transfers = self._options.limits.transfers
-        return Copier(
-            self._registries, reader, observer=observer, knowledge=self._memories.blob_locations, transfers=transfers
-        )
-
-    async def _run(
-        self,
-        options: RunOptions,
-        observer: Observer | None,
-        order: _Order,
-        copier: Copier | None = None,
-    ) -> RunResult:
-        observer = observer or Silent()
-        reader = ManifestReader(self._registries)
-        planner = Planner(self._registries, reader, width=options.width, history=self._memories.digests)
-        copier = copier or self._copier(reader, observer)
-        run = Run(planner, copier, observer, options=options, clock=time.monotonic)
-        started_at = datetime.now(UTC)
-        before = dict(self._registries.requests)
-        async with self._without_waits_after(order.stop):
-            await order.execute(run, order.stop)
-        troubles = await self._settle(order.stop)
-        after = self._registries.requests
-        return RunResult(
-            started_at,
-            datetime.now(UTC),
-            run.results,
-            dry_run=options.dry_run,
-            requests={side: after[side] - before.get(side, 0) for side in after},
-            warnings=(*run.warnings, *troubles),
-        )
+            return ("stopped before the state was written; the next run asks the registries again",)
 
 
 @asynccontextmanager
 async def open_app(
     options: Options | None = None,
-    memories: Caches | None = None,
+    caches: Caches | None = None,
     *,
-    watcher: RegistryObserver | None = None,
+    registry_observer: RegistryObserver | None = None,
 ) -> AsyncGenerator[Syncer]:
-    """Build everything for *options*, hand out the `Syncer`, and close every connection at the end.
+    """Build everything for *options*, yield the `Syncer`, and close every connection at the end.
 
-    *memories* take the place of those in the state of *options*. *watcher* is told when a registry makes us wait; None:
-    nobody is.
+    *caches* replace those in the state of *options*. *registry_observer* receives waits for registries and changes of
+    login.
     """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
@@ -302,18 +322,18 @@ async def open_app(
         registries = Registries(
             keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
         )
-        if watcher is not None:
-            registries.observer = watcher
+        if registry_observer is not None:
+            registries.observer = registry_observer
         await stack.enter_async_context(registries)
-        if memories is None and options.state is not None:
-            memories = await stack.enter_async_context(for_run(_shelf(options.state, options.keep)))
-        memories = memories or in_memory()
-        registries.journal = memories.uploads
-        yield Syncer(registries, options, memories, rng=rng)
+        if caches is None and options.state is not None:
+            caches = await stack.enter_async_context(for_run(_cache_backend(options.state, options.keep_state)))
+        caches = caches or in_memory()
+        registries.journal = caches.uploads
+        yield Syncer(registries, options, caches, rng=rng)
 
 
-def _shelf(state: str, keep: timedelta) -> LazyBackend:
-    """Return the archive in *state*, of which nothing is imported before it is opened."""
+def _cache_backend(state: str, keep: timedelta) -> LazyBackend:
+    """Return the cache tables in *state*; they and the code for them are loaded at the first use."""
 
     def is_new() -> bool:
         return "://" not in state and not Path(state).expanduser().exists()
@@ -328,7 +348,7 @@ def _shelf(state: str, keep: timedelta) -> LazyBackend:
 
 
 def _archive_opener() -> Callable[..., AbstractAsyncContextManager[CacheBackend]]:
-    # Hundreds of milliseconds, which a run that needs no history does not pay.
+    # The import takes hundreds of milliseconds, which a run without history saves.
     from image_syncer.state import open_archive  # noqa: PLC0415
 
     return open_archive

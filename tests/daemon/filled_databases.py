@@ -66,7 +66,7 @@ OPTIONS = Options(
         RegistryAccount("mirror.test/team", Credential("alice", "hunter2")),
         RegistryAccount("mirror.test", Credential("alice", "hunter2")),
     ),
-    proc=3,
+    transfers=3,
     host_limits={"docker.io": HostLimits(transfers=2, requests=7)},
 )
 COPY_LIMITS = {"mirror.test": 4}

@@ -99,7 +99,7 @@ def test_registries_tell_their_roles_and_that_there_is_a_login() -> None:
         Rule("two", SourcePattern.of("c.test", "**"), AllTags(), (TargetTemplate.of("d.test", "{repository}"),)),
     ]
     access = (RegistryAccount("a.test", insecure=True), RegistryAccount("c.test/team", Credential("alice", "hunter2")))
-    options = Options(access, proc=3, host_limits={"d.test": HostLimits(transfers=2, requests=7)})
+    options = Options(access, transfers=3, host_limits={"d.test": HostLimits(transfers=2, requests=7)})
     found = named_registries(LiveConfig(tuple(rules), options, {"c.test": 4}))
     assert [(view.host, view.source, view.target, view.logins, view.insecure) for view in found] == [
         ("a.test", False, False, [], True),

@@ -158,7 +158,7 @@ async def test_a_copy_that_never_works_ends_its_run_as_failed(tmp_path: Path) ->
 
 async def test_an_outage_that_outlasts_all_tries_costs_none_of_them(tmp_path: Path) -> None:
     """The event's job is there when the registry is back, however often that was tried in vain."""
-    impatient = Options(retries=0, timeouts=Timeouts(patience=0.5), postpones=True)
+    impatient = Options(retries=0, timeouts=Timeouts(patience=0.5), postpone_on_quota=True)
     async with bench(tmp_path, impatient) as it, asyncio.timeout(40):
         it.source.load("app", single("kept"), "v1")
         it.target.faults.add(faults.answer(503))

@@ -11,7 +11,7 @@ from image_syncer.roles import BlobLocations
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.result import CopyResult, Silent
+from image_syncer.sync.result import CopyResult, SilentRunObserver
 from image_syncer.sync.rule import Rule, RuleTarget, Selection, TagNames
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.testing.memory_store import MemoryStores
@@ -46,12 +46,19 @@ def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunR
         reader = ManifestReader(stores)
         done = Run(
             Planner(stores, reader, width=8),
-            Copier(stores, reader, observer=Silent(), knowledge=knowledge or MemoryBlobLocations(), transfers=5),
-            Silent(),
+            Copier(
+                stores,
+                reader,
+                observer=SilentRunObserver(),
+                knowledge=knowledge or MemoryBlobLocations(),
+                transfers=lambda _registry: 5,
+            ),
+            SilentRunObserver(),
             options=options or RunOptions(retries=0),
             clock=time.monotonic,
+            rng=Random(0),
         )
-        await done.execute(rules, stop=stop or Shutdown(), rng=Random(0))
+        await done.execute(rules, stop=stop or Shutdown())
         return {result.target: result for result in done.results}
 
     return execute

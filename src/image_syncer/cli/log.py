@@ -8,10 +8,10 @@ from typing import Protocol
 
 from image_syncer.cli.options import OutputOptions
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
-from image_syncer.sync.result import Observer, RunResult, Silent
+from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 
 
-class CommandLog(Observer, RegistryObserver, Protocol):
+class CommandLog(RunObserver, RegistryObserver, Protocol):
     """Log of a run: the events of both observers, and warnings, the request to stop and the end."""
 
     def warned(self, text: str) -> None:
@@ -27,7 +27,7 @@ class CommandLog(Observer, RegistryObserver, Protocol):
         ...
 
 
-class NoLog(Silent, SilentObserver):
+class NoLog(SilentRunObserver, SilentObserver):
     """A log that drops everything."""
 
     def warned(self, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from image_syncer.cli.formatting import size, whole_duration
 from image_syncer.registry.observer import RegistryObserver, Wait
 from image_syncer.sync.plan import Copy
-from image_syncer.sync.result import CopyResult, Observer, Outcome, RunResult
+from image_syncer.sync.result import CopyResult, Outcome, RunObserver, RunResult
 
 _WINDOW_SECONDS: Final = 10.0
 _FIRST_PAUSE_SECONDS: Final = 2.0
@@ -257,7 +257,7 @@ async def refresh(display: Display) -> None:
 class ObserverGroup:
     """Passes each event on to several observers (an `Observer`)."""
 
-    def __init__(self, *observers: Observer) -> None:
+    def __init__(self, *observers: RunObserver) -> None:
         self._observers = observers
 
     def selected(self, count: int) -> None:

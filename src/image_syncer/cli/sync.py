@@ -34,9 +34,9 @@ from image_syncer.config.load import load_auth
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
-from image_syncer.sync.result import Observer, RunResult
+from image_syncer.sync.result import RunObserver, RunResult
 
-Work = Callable[[Syncer, Observer, Shutdown], Awaitable[RunResult]]
+Work = Callable[[Syncer, RunObserver, Shutdown], Awaitable[RunResult]]
 
 
 def synchronise(
@@ -60,10 +60,10 @@ def synchronise(
     rules = pick(configuration.rules, names)
     options = Options(
         access=configuration.access,
-        proc=run.proc,
+        transfers=run.proc,
         retries=run.retries,
         state=state_location(run.state, configuration),
-        keep=configuration.state.keep,
+        keep_state=configuration.state.keep,
         host_limits=configuration.host_limits,
         timeouts=timeouts(run, configuration.timeouts),
     )
@@ -89,7 +89,7 @@ def copy(
     access = load_auth(auth, environment=os.environ) if auth else ()
     options = Options(
         access=access,
-        proc=run.proc,
+        transfers=run.proc,
         retries=run.retries,
         state=state_location(run.state, Configuration(access, ())),
         timeouts=timeouts(run, Timeouts()),
@@ -148,7 +148,7 @@ class OneShotRun:
 
         async def observed() -> tuple[RunResult, ImageSyncerError | None]:
             watcher = RegistryObserverGroup(waits, log)
-            async with open_app(self.options, watcher=watcher) as syncer, asyncio.TaskGroup() as group:
+            async with open_app(self.options, registry_observer=watcher) as syncer, asyncio.TaskGroup() as group:
                 refreshing = group.create_task(refresh(display), name="progress")
                 try:
                     result = await work(syncer, ObserverGroup(tally, log), stop)

@@ -93,9 +93,9 @@ def options_of(configuration: Configuration) -> Options:
             retries=0,
             host_limits=configuration.host_limits,
             timeouts=configuration.timeouts,
-            postpones=True,
+            postpone_on_quota=True,
         )
-    return Options(configuration.access, proc=configuration.fork.transfers, retries=0, postpones=True)
+    return Options(configuration.access, transfers=configuration.fork.transfers, retries=0, postpone_on_quota=True)
 
 
 def now() -> datetime:

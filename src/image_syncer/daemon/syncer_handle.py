@@ -70,5 +70,5 @@ async def open_connections(options: Options, memories: Caches | None = None) -> 
 
 async def _open(options: Options, memories: Caches | None) -> _Generation:
     async with AsyncExitStack() as stack:
-        syncer = await stack.enter_async_context(open_app(options, memories, watcher=LogWatcher()))
+        syncer = await stack.enter_async_context(open_app(options, memories, registry_observer=LogWatcher()))
         return _Generation(syncer, stack.pop_all())

@@ -8,7 +8,7 @@ from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Repository
 from image_syncer.roles import Chunk, Opener, Source
 from image_syncer.sync.manifest_reader import SMALL_BYTES, ManifestReader
-from image_syncer.sync.result import Observer
+from image_syncer.sync.result import RunObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class SourceBlob:
 class CountedContent:
     """One blob on its way into one repository: counts what moves, and remembers whether reading is what failed."""
 
-    def __init__(self, content: Opener, size_bytes: int, observer: Observer) -> None:
+    def __init__(self, content: Opener, size_bytes: int, observer: RunObserver) -> None:
         self._content = content
         self._observer = observer
         self._announced_bytes = size_bytes

@@ -6,7 +6,7 @@ if not. The others wait for it and mount. What several registries lack at the sa
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,11 +17,14 @@ from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.roles import BlobLocations, Opener
 from image_syncer.sync.blob_content import CountedContent, SourceBlob
 from image_syncer.sync.copy_state import TargetProgress
-from image_syncer.sync.result import Observer
+from image_syncer.sync.result import RunObserver
 from image_syncer.sync.tee import SharedRead
 
 BlobAtRegistry = tuple[str, Digest]
 """A blob at a registry."""
+
+TransfersOf = Callable[[str], int]
+"""Returns how many large blobs may be read from a registry at once (`limits.transfers`)."""
 
 _HOLDERS = 50_000  # Older ones are left to the knowledge.
 _SMALL_PER_LARGE = 4  # Small blobs are requests rather than transfers, so more of them may be on their way.
@@ -81,7 +84,7 @@ class BlobScheduler:
     What the run itself has placed is known for certain; what *knowledge* has from earlier runs is only tried.
     """
 
-    def __init__(self, knowledge: BlobLocations, observer: Observer, *, transfers: int) -> None:
+    def __init__(self, knowledge: BlobLocations, observer: RunObserver, *, transfers: TransfersOf) -> None:
         self._knowledge = knowledge
         self._observer = observer
         self._transfers = transfers
@@ -230,7 +233,9 @@ class BlobScheduler:
     def _turns_at(self, content: SourceBlob) -> PrioritySemaphore:
         key = content.origin.registry, content.is_small
         if key not in self._turns:
-            self._turns[key] = PrioritySemaphore(self._transfers * (_SMALL_PER_LARGE if content.is_small else 1))
+            self._turns[key] = PrioritySemaphore(
+                self._transfers(key[0]) * (_SMALL_PER_LARGE if content.is_small else 1)
+            )
         return self._turns[key]
 
     def _weight(self, shipment: _SharedUpload) -> int:

@@ -15,12 +15,12 @@ from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, Store
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.roles import BlobLocations, Stores
 from image_syncer.sync.blob_content import SourceBlob
-from image_syncer.sync.blob_scheduler import BlobScheduler
+from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.copy_state import SourceImage, TargetProgress, alive
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import PlannedCopy
 from image_syncer.sync.platform_filter import check_depth, filter_index
-from image_syncer.sync.result import Observer, Transferred
+from image_syncer.sync.result import RunObserver, Transferred
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8
@@ -37,7 +37,13 @@ class Copier:
     """Copies images between *stores*; one object serves a whole run and remembers what it has placed where."""
 
     def __init__(
-        self, stores: Stores, reader: ManifestReader, *, observer: Observer, knowledge: BlobLocations, transfers: int
+        self,
+        stores: Stores,
+        reader: ManifestReader,
+        *,
+        observer: RunObserver,
+        knowledge: BlobLocations,
+        transfers: TransfersOf,
     ) -> None:
         self._stores = stores
         self._reader = reader

@@ -94,7 +94,7 @@ class RunResult:
         return any(result.outcome is Outcome.FAILED for result in self.results)
 
 
-class Observer(Protocol):
+class RunObserver(Protocol):
     """Is told what happens while it happens. Calls are made on the event loop, must return at once and never raise."""
 
     def selected(self, count: int) -> None:
@@ -118,7 +118,7 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
+class SilentRunObserver:
     """An observer that does nothing."""
 
     def selected(self, count: int) -> None:

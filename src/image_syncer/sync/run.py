@@ -1,4 +1,4 @@
-"""One execution of rules: select, decide, copy, repeat what failed, and one result for every selected image."""
+"""One execution of rules: select tags, decide what to copy, copy it, retry failures, one result per selected image."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
 from image_syncer.sync.result import (
     CopyResult,
-    Observer,
+    RunObserver,
     Transferred,
     copied_result,
     failed_result,
@@ -28,15 +28,15 @@ from image_syncer.sync.rule import Rule
 
 INTERRUPTED = "interrupted"
 Item = TypeVar("Item")
-_LONGEST_PAUSE_SECONDS = 30.0
-_DECIDED_AT_ONCE = 5_000
+_LONGEST_RETRY_WAIT_SECONDS = 30.0
+_DECISION_BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How rules are executed: *width* images at once, failed ones repeated *retries* times at the end.
+    """How a run executes rules: *width* images at once, and up to *retries* retries of failed ones at the end.
 
-    An image that takes longer than *image_seconds* fails; None: it takes as long as it takes.
+    An image that takes longer than *image_seconds* fails; None: no limit.
     """
 
     width: int = 20
@@ -47,8 +47,8 @@ class RunOptions:
 
 
 @dataclass(slots=True)
-class _Todo:
-    """What one round works on."""
+class _Pending:
+    """The input of one round: rules to select from, and copies that are selected already."""
 
     rules: list[Rule] = field(default_factory=list[Rule])
     copies: list[Copy] = field(default_factory=list[Copy])
@@ -58,19 +58,27 @@ class _Todo:
 
 
 class Run:
-    """Executes rules once and keeps the results. *clock* gives seconds that only grow."""
+    """Executes rules once and keeps the results. *clock* returns monotonic seconds; *rng* spreads retries."""
 
     def __init__(
-        self, planner: Planner, copier: Copier, observer: Observer, *, options: RunOptions, clock: Callable[[], float]
+        self,
+        planner: Planner,
+        copier: Copier,
+        observer: RunObserver,
+        *,
+        options: RunOptions,
+        clock: Callable[[], float],
+        rng: Random,
     ) -> None:
         self._planner = planner
         self._copier = copier
         self._observer = observer
         self._options = options
         self._clock = clock
-        self._results: dict[str, CopyResult] = {}  # By target, which has one source.
+        self._rng = rng
+        self._results: dict[str, CopyResult] = {}  # By target: each target has one source.
         self._rule_results: dict[tuple[str, str], CopyResult] = {}
-        self._repeat = _Todo()
+        self._retry = _Pending()
         self.warnings: list[str] = []
 
     @property
@@ -78,38 +86,33 @@ class Run:
         """The results so far: one for each source and target."""
         return (*self._results.values(), *self._rule_results.values())
 
-    async def execute(self, rules: Sequence[Rule], *, stop: Shutdown, rng: Random) -> None:
-        """Execute *rules*, then repeat what failed and may succeed yet. Returns early after a stop."""
-        await self._rounds(_Todo(rules=list(rules)), stop, rng)
-
-    async def execute_copies(self, copies: Sequence[Copy], *, stop: Shutdown, rng: Random) -> None:
-        """Do the same for copies that no rule has to select."""
+    async def execute(self, rules: Sequence[Rule] = (), copies: Sequence[Copy] = (), *, stop: Shutdown) -> None:
+        """Execute *rules* and *copies*, then retry failures that may succeed later. Returns early after a stop."""
         self._observer.selected(len(copies))
-        await self._rounds(_Todo(copies=list(copies)), stop, rng)
-
-    async def _rounds(self, todo: _Todo, stop: Shutdown, rng: Random) -> None:
+        pending = _Pending(list(rules), list(copies))
         for attempt in range(1, self._options.retries + 2):
-            self._repeat = _Todo()
-            await self._round(todo, attempt, stop)
-            todo = self._repeat
-            if not todo or self._options.dry_run or attempt > self._options.retries:
+            self._retry = _Pending()
+            await self._copy_all(await self._decide_all(pending, attempt, stop), attempt, stop)
+            pending = self._retry
+            if not pending or self._options.dry_run or attempt > self._options.retries:
                 return
-            await _pause(rng.uniform(0.5, min(_LONGEST_PAUSE_SECONDS, 2.0**attempt)), stop)
+            await _wait(self._rng.uniform(0.5, min(_LONGEST_RETRY_WAIT_SECONDS, 2.0**attempt)), stop)
             if stop.requested.is_set():
                 return
 
-    async def _round(self, todo: _Todo, attempt: int, stop: Shutdown) -> None:
-        selected = deque([*todo.copies, *await self._select(todo.rules, attempt, stop)])
-        todo.copies.clear()
+    async def _decide_all(self, pending: _Pending, attempt: int, stop: Shutdown) -> list[PlannedCopy]:
+        """Return the copies to make; all others get their results here."""
+        selected = deque([*pending.copies, *await self._select(pending.rules, attempt, stop)])
+        pending.copies.clear()
         to_copy: list[PlannedCopy] = []
         while selected:
-            # By parts, so that of 100 000 images at most one part is known in every detail.
-            part = [selected.popleft() for _ in range(min(_DECIDED_AT_ONCE, len(selected)))]
-            to_copy += await self._decide(part, attempt, stop)
-        await self._copy_all(to_copy, attempt, stop)
+            # In batches: for 100 000 images, only one batch is in memory with all its details.
+            batch = [selected.popleft() for _ in range(min(_DECISION_BATCH, len(selected)))]
+            to_copy += await self._decide(batch, attempt, stop)
+        return to_copy
 
     async def _decide(self, copies: Sequence[Copy], attempt: int, stop: Shutdown) -> list[PlannedCopy]:
-        """Return what of *copies* has to be copied; the others get their results."""
+        """Return those of *copies* that must be made, and record the results of the others."""
         decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
         to_copy: list[PlannedCopy] = []
         interrupted: list[Copy] = []
@@ -119,17 +122,17 @@ class Run:
             elif planned.failure is not None and planned.failure.is_interrupted:
                 interrupted.append(copy)
             else:
-                self._finish_undone(planned, attempt)
+                self._finish_without_copying(planned, attempt)
         self._interrupt([*interrupted, *(copy for copy in copies if copy not in decided)])
         return to_copy
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> list[Copy]:
-        """Select, and record what could not be selected."""
-        # A rule that is selected again gets new results; those of other rules stay.
-        again = [(rule.name, str(target)) for rule in rules for target in rule.targets]
-        before = len([key for key in again if self._rule_results.pop(key, None)])
+        """Return the copies that *rules* select, and record the rules that could not be expanded."""
+        # A rule that is selected again replaces its results; the results of other rules stay.
+        keys = [(rule.name, str(target)) for rule in rules for target in rule.targets]
+        replaced = len([key for key in keys if self._rule_results.pop(key, None)])
         selected = await self._planner.select(rules, stop=stop)
-        self._observer.selected(len(selected.copies) + len(selected.failures) - before)
+        self._observer.selected(len(selected.copies) + len(selected.failures) - replaced)
         self.warnings += selected.warnings
         for failure in selected.failures:
             if failure.failure.is_interrupted:
@@ -139,7 +142,7 @@ class Run:
         for rule in selected.unlisted:
             for target in rule.targets:
                 self._record_rule(skipped_result(rule.name, rule.name, str(target), INTERRUPTED))
-        self._repeat.rules += selected.repeatable
+        self._retry.rules += selected.repeatable
         return selected.copies
 
     async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Shutdown) -> None:
@@ -150,48 +153,47 @@ class Run:
             for planned in copies:
                 self._observer.started(planned.copy)
 
-            def finished(planned: PlannedCopy, how: Transferred | CopyFailed) -> None:
-                if isinstance(how, CopyFailed) and how.is_interrupted:
+            def finished(planned: PlannedCopy, end: Transferred | CopyFailed) -> None:
+                if isinstance(end, CopyFailed) and end.is_interrupted:
                     return
-                self._finish(planned, how, attempt, self._clock() - started)
+                self._finish(planned, end, attempt, self._clock() - started)
                 done.add(planned.copy)
 
             options = self._options
             try:
                 await self._copier.copy(copies, finished, force=options.force, seconds=options.image_seconds)
-            except Exception as error:  # noqa: BLE001 - a mistake of ours with one image must not end the others
+            except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
                 failure = CopyFailed(Unexpected(error), side=None, step="copy")
                 for planned in copies:
                     if planned.copy not in done:
                         finished(planned, failure)
 
         images = group_by_image(planned_copies)
-        await for_each(
-            round_robin(images, lambda copies: copies[0].copy.rule), copy_image, width=self._options.width, stop=stop
-        )
+        ordered = round_robin(images, lambda copies: copies[0].copy.rule)
+        await for_each(ordered, copy_image, width=self._options.width, stop=stop)
         self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
 
-    def _finish(self, planned: PlannedCopy, how: Transferred | CopyFailed, attempt: int, seconds: float) -> None:
-        if isinstance(how, CopyFailed):
-            if _is_worth_repeating(how):
-                self._repeat.copies.append(planned.copy)
-            result = failed_result(planned, how, attempt=attempt, seconds=seconds)
+    def _finish(self, planned: PlannedCopy, end: Transferred | CopyFailed, attempt: int, seconds: float) -> None:
+        if isinstance(end, CopyFailed):
+            if _can_retry(end):
+                self._retry.copies.append(planned.copy)
+            result = failed_result(planned, end, attempt=attempt, seconds=seconds)
         else:
             self._planner.confirm([planned], written=True)
-            result = copied_result(planned, how, seconds=seconds, attempt=attempt)
+            result = copied_result(planned, end, seconds=seconds, attempt=attempt)
         self._record(result)
 
-    def _finish_undone(self, planned: PlannedCopy, attempt: int) -> None:
-        """Record a copy about which nothing has to be, or in a dry run would be, or can be done."""
-        if planned.failure is not None and _is_worth_repeating(planned.failure):
-            self._repeat.copies.append(planned.copy)
-        tried = planned.failure is not None or not self._options.dry_run
-        self._record(undone_result(planned, attempt if tried else 0))
+    def _finish_without_copying(self, planned: PlannedCopy, attempt: int) -> None:
+        """Record the result of *planned*, which is up to date, skipped or failed, or belongs to a dry run."""
+        if planned.failure is not None and _can_retry(planned.failure):
+            self._retry.copies.append(planned.copy)
+        attempted = planned.failure is not None or not self._options.dry_run
+        self._record(undone_result(planned, attempt if attempted else 0))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
             if str(copy.target) in self._results:
-                continue  # It failed before; that it was not repeated is no better news.
+                continue  # The copy failed in an earlier round: that result says more than an interrupted retry.
             self._record(skipped_result(copy.rule, str(copy.source), str(copy.target), INTERRUPTED))
 
     def _record(self, result: CopyResult) -> None:
@@ -203,13 +205,13 @@ class Run:
         self._observer.finished(result)
 
 
-def _is_worth_repeating(failure: CopyFailed) -> bool:
-    """Whether the end of this run may be late enough: a used-up quota has been waited for as long as we wanted."""
+def _can_retry(failure: CopyFailed) -> bool:
+    """Whether a retry within this run can succeed: not for a used-up quota, which the run has waited for already."""
     return not failure.is_permanent and not isinstance(failure.cause, QuotaUsedUp)
 
 
-async def _pause(seconds: float, stop: Shutdown) -> None:
-    """Wait before a repetition, but not past a stop."""
+async def _wait(seconds: float, stop: Shutdown) -> None:
+    """Wait *seconds*, or until *stop* is requested."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.requested.wait()
