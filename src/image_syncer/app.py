@@ -242,7 +242,7 @@ class Syncer:
             reader,
             observer=observer,
             knowledge=self._caches.blob_locations,
-            transfers=lambda registry: limits.of(registry).transfers,
+            transfers=lambda registry: limits.for_host(registry).transfers,
         )
 
     @asynccontextmanager
