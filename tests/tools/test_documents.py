@@ -34,7 +34,7 @@ def test_the_files_of_the_readme_can_be_loaded(name: str, tmp_path: Path) -> Non
     loaded = load_go_tool_files(
         auth=auth, images=images, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"}
     )
-    assert (len(loaded.rules), len(loaded.access), loaded.warnings) == (2, 1, ())
+    assert (len(loaded.rules), len(loaded.accounts), loaded.warnings) == (2, 1, ())
 
 
 def test_both_readmes_show_the_same_code() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from image_syncer.cli.console import warn, write_result
 from image_syncer.cli.formatting import number
-from image_syncer.cli.options import FileOptions, OutputOptions, RunOptions
+from image_syncer.cli.options import CopyOptions, FileOptions, OutputOptions
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import Configuration
@@ -72,12 +72,12 @@ def schema() -> int:
     return 0
 
 
-def platforms(run: RunOptions) -> PlatformFilter:
+def platforms(run: CopyOptions) -> PlatformFilter:
     """Return the platform filter of `--os`, `--arch` and `--platform`."""
     return PlatformFilter.parse(run.os, run.arch, run.platform)
 
 
-def timeouts(run: RunOptions, configured: Timeouts) -> Timeouts:
+def timeouts(run: CopyOptions, configured: Timeouts) -> Timeouts:
     """Return the timeouts of the options *run*, or those *configured* in the file where an option is absent."""
     patience = _seconds(run.patience, "--patience", minimum=0.0)
     stall = _seconds(run.stall_timeout, "--stall-timeout", minimum=1.0)
@@ -108,7 +108,7 @@ def validate(files: FileOptions, output: OutputOptions) -> int:
     if not output.quiet:
         for warning in configuration.warnings:
             warn(warning)
-    rules, logins = len(configuration.rules), len(configuration.access)
+    rules, logins = len(configuration.rules), len(configuration.accounts)
     if output.output == "json":
         write_result([json.dumps({"valid": True, "rules": rules, "logins": logins}), "\n"])
     else:

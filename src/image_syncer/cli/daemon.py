@@ -23,7 +23,7 @@ from image_syncer.telemetry import LogOptions, logging_to
 
 
 @dataclass(frozen=True, slots=True)
-class _Daemon:
+class _PreparedDaemon:
     """A daemon before its start: its file, the content of the file, and its output options."""
 
     file: ConfigurationFile
@@ -61,7 +61,7 @@ def work(file: Path | None, output: OutputOptions, environment: dict[str, str]) 
 
 def _prepare(
     command: str, file: Path | None, output: OutputOptions, environment: dict[str, str], *, allow_open: bool
-) -> _Daemon:
+) -> _PreparedDaemon:
     path = file or default_file(command)
 
     def load() -> Configuration:
@@ -70,10 +70,10 @@ def _prepare(
     configuration = load()
     for text in configuration.warnings:
         warn(text)
-    return _Daemon(ConfigurationFile(path, load), configuration, output)
+    return _PreparedDaemon(ConfigurationFile(path, load), configuration, output)
 
 
-def _run(daemon: _Daemon, control: DaemonControl, work: Coroutine[Any, Any, None]) -> int:
+def _run(daemon: _PreparedDaemon, control: DaemonControl, work: Coroutine[Any, Any, None]) -> int:
     output = daemon.output
 
     def request_stop() -> None:

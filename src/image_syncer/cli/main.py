@@ -21,10 +21,10 @@ from image_syncer.cli.console import PROGRAM, complain, open_streams, say, write
 from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
 from image_syncer.cli.options import (
+    CopyOptions,
     FileOptions,
     OutputOptions,
     ReportOptions,
-    RunOptions,
     SourceOptions,
     auth_option,
     config_option,
@@ -107,7 +107,7 @@ _SHELL: Final[dict[str, Any]] = {
 @_eager("--version", "-V", is_flag=True, callback=_show_version, help="Show the version.")
 @click.pass_context
 def root(
-    context: click.Context, source: SourceOptions, run: RunOptions, report: ReportOptions, output: OutputOptions
+    context: click.Context, source: SourceOptions, run: CopyOptions, report: ReportOptions, output: OutputOptions
 ) -> int:
     """Mirror container images between registries.
 
@@ -143,7 +143,7 @@ def root(
 @report_options
 @output_options
 def sync(
-    source: SourceOptions, rules: tuple[str, ...], run: RunOptions, report: ReportOptions, output: OutputOptions
+    source: SourceOptions, rules: tuple[str, ...], run: CopyOptions, report: ReportOptions, output: OutputOptions
 ) -> int:
     """Run the rules once: copy images that are missing or have changed."""
     from image_syncer.cli.sync import synchronise
@@ -174,7 +174,7 @@ def copy(
     source: str,
     targets: tuple[str, ...],
     auth: Path | None,
-    run: RunOptions,
+    run: CopyOptions,
     report: ReportOptions,
     output: OutputOptions,
 ) -> int:

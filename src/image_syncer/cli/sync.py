@@ -13,7 +13,7 @@ from image_syncer.cli import files
 from image_syncer.cli.configuration import load, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.log import CommandLog, command_log, stderr_is_json
-from image_syncer.cli.options import OutputOptions, ReportOptions, RunOptions, SourceOptions
+from image_syncer.cli.options import CopyOptions, OutputOptions, ReportOptions, SourceOptions
 from image_syncer.cli.output import show, success_map, summary
 from image_syncer.cli.progress import (
     Display,
@@ -41,7 +41,7 @@ Work = Callable[[Syncer, RunObserver, Shutdown], Awaitable[RunResult]]
 
 def synchronise(
     source: SourceOptions,
-    run: RunOptions,
+    run: CopyOptions,
     report: ReportOptions,
     output: OutputOptions,
     names: Sequence[str] = (),
@@ -59,7 +59,7 @@ def synchronise(
         return serve(source.config, output, dict(os.environ), allow_open=False)
     rules = pick(configuration.rules, names)
     options = Options(
-        access=configuration.access,
+        access=configuration.accounts,
         transfers=run.proc,
         retries=run.retries,
         state=state_location(run.state, configuration),
@@ -78,7 +78,7 @@ def synchronise(
 def copy(
     references: tuple[str, Sequence[str]],
     auth: Path | None,
-    run: RunOptions,
+    run: CopyOptions,
     report: ReportOptions,
     output: OutputOptions,
 ) -> int:

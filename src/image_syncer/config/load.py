@@ -8,8 +8,8 @@ from image_syncer.config.documents.document import read_document
 from image_syncer.config.documents.node import MapNode, Node, Scalar, describe, unknown_key
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
-from image_syncer.config.go_tool.auth_file import parse_access, read_access
-from image_syncer.config.go_tool.images_file import RuleFile, parse_rules
+from image_syncer.config.go_tool.auth_file import parse_auth, read_auth_file
+from image_syncer.config.go_tool.images_file import RuleContext, parse_rules
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
@@ -39,11 +39,11 @@ def load_go_tool_files(
     access: tuple[RegistryAccount, ...] = ()
     rules: tuple[Rule, ...] = ()
     if auth is not None:
-        with problems.at(str(auth)):
-            access = read_access(auth, environment, problems)
-    with problems.at(str(images)):
+        with problems.collect_at(str(auth)):
+            access = read_auth_file(auth, environment, problems)
+    with problems.collect_at(str(images)):
         document = read_document(images, remedy_if_empty=_EMPTY_RULES)
-        rules = parse_rules(document, RuleFile(str(images), platforms, Substitution(environment)), problems)
+        rules = parse_rules(document, RuleContext(str(images), platforms, Substitution(environment)), problems)
     problems.raise_found()
     return _configuration(access, rules, warnings=() if auth is not None else (_NO_ACCESS,))
 
@@ -85,7 +85,7 @@ def load_document(
 def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:
     """Return the logins of the file of `--auth`."""
     problems = Problems()
-    access = read_access(path, environment, problems)
+    access = read_auth_file(path, environment, problems)
     problems.raise_found()
     return access
 
@@ -96,8 +96,8 @@ def _seed_file(
     problems = Problems()
     sections = _sections(document, file, problems)
     # The Go tool reads the logins of this file as they are, so passwords with a bare `$` are in use.
-    access = parse_access(sections["auth"], file, Substitution(environment, bare_names=False), problems)
-    rules = parse_rules(sections["images"], RuleFile(file, platforms, Substitution(environment)), problems)
+    access = parse_auth(sections["auth"], file, Substitution(environment, bare_names=False), problems)
+    rules = parse_rules(sections["images"], RuleContext(file, platforms, Substitution(environment)), problems)
     problems.raise_found()
     return _configuration(access, rules)
 
@@ -105,7 +105,7 @@ def _seed_file(
 def _sections(document: MapNode, file: str, problems: Problems) -> dict[str, MapNode]:
     sections: dict[str, MapNode] = {}
     for entry in document.entries:
-        with problems.at(file, entry.key.line):
+        with problems.collect_at(file, entry.key.line):
             name = entry.key.text.lower()
             if name not in _SEED_KEYS:
                 raise unknown_key(entry.key, _SEED_KEYS)

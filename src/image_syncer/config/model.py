@@ -32,7 +32,7 @@ HookKind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class BasicCredentials:
     """A user name and its password, as a caller sends them by HTTP Basic."""
 
     username: str
@@ -40,14 +40,14 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class HmacSecret:
+class HmacProof:
     """The sender signs the body with *secret*; the kind of the hook says how."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderSecret:
+class HeaderProof:
     """The sender puts *value*, word for word, into the header *name*."""
 
     name: str
@@ -55,7 +55,7 @@ class HeaderSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class UrlSecret:
+class UrlSecretProof:
     """The sender knows *secret* as a part of the address that it calls, since it can do nothing better."""
 
     secret: str = field(repr=False)
@@ -74,7 +74,7 @@ class TokenClaims:
     keys: str | None = None
 
 
-Proof = Login | HmacSecret | HeaderSecret | UrlSecret | TokenClaims
+Proof = BasicCredentials | HmacProof | HeaderProof | UrlSecretProof | TokenClaims
 """How a sender shows that it is the one."""
 
 
@@ -96,7 +96,7 @@ class HookSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
+class ServerConfig:
     """Where the daemon listens, and whom it lets in. *host* empty means all addresses; a *port* of 0 any free one.
 
     Without *login* and *tokens* everybody is let in: a file can say so only by `allow_open`, or on a loopback address.
@@ -104,7 +104,7 @@ class ServerSettings:
 
     host: str
     port: int
-    login: Login | None = None
+    login: BasicCredentials | None = None
     tokens: tuple[str, ...] = field(default=(), repr=False)
     drain_seconds: float = 30.0
 
@@ -176,12 +176,12 @@ class Configuration:
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
 
-    access: tuple[RegistryAccount, ...]
+    accounts: tuple[RegistryAccount, ...]
     rules: tuple[Rule, ...]
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookSettings, ...] = ()
     queues: tuple[QueueSettings, ...] = ()
-    server: ServerSettings | None = None
+    server: ServerConfig | None = None
     state: StateSettings = field(default_factory=StateSettings)
     fork: ForkSettings | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from image_syncer.config.model import Configuration, ServerSettings
+from image_syncer.config.model import Configuration, ServerConfig
 from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
@@ -99,7 +99,7 @@ class _Daemon:
         parts: Services,
         keys: IssuerKeys,
         configuration: Configuration,
-        server: ServerSettings,
+        server: ServerConfig,
         *,
         stop: asyncio.Event,
         allow_open: bool,

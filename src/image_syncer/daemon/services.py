@@ -89,13 +89,13 @@ def options_of(configuration: Configuration) -> Options:
     """Return how registries are talked to. Jobs are repeated by the queue, so copies are not."""
     if configuration.fork is None:
         return Options(
-            configuration.access,
+            configuration.accounts,
             retries=0,
             host_limits=configuration.host_limits,
             timeouts=configuration.timeouts,
             postpone_on_quota=True,
         )
-    return Options(configuration.access, transfers=configuration.fork.transfers, retries=0, postpone_on_quota=True)
+    return Options(configuration.accounts, transfers=configuration.fork.transfers, retries=0, postpone_on_quota=True)
 
 
 def now() -> datetime:

@@ -1,21 +1,21 @@
 """From the configuration to what the server has to know."""
 
 from image_syncer.config.model import (
+    BasicCredentials,
     Configuration,
-    HeaderSecret,
-    HmacSecret,
+    HeaderProof,
+    HmacProof,
     HookSettings,
-    Login,
-    ServerSettings,
+    ServerConfig,
     TokenClaims,
-    UrlSecret,
+    UrlSecretProof,
 )
 from image_syncer.daemon.jwks import token_check
 from image_syncer.events import signatures
 from image_syncer.server import server_settings as web
 
 
-def web_settings(configuration: Configuration, server: ServerSettings, *, allow_open: bool) -> web.ServerSettings:
+def web_settings(configuration: Configuration, server: ServerConfig, *, allow_open: bool) -> web.ServerSettings:
     """Return what the routes have to know."""
     login = None if server.login is None else signatures.Basic(server.login.username, server.login.password)
     logins: tuple[web.Login, ...] = tuple(signatures.Bearer(token) for token in server.tokens)
@@ -35,13 +35,13 @@ def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
     match hook.proof:
         case None:
             return ()
-        case Login(username, password):
+        case BasicCredentials(username, password):
             return (signatures.Basic(username, password),)
-        case HmacSecret(secret):
+        case HmacProof(secret):
             return (signatures.signed(hook.kind, secret),)
-        case HeaderSecret(name, value):
+        case HeaderProof(name, value):
             return (signatures.StaticHeader(value, name.lower()),)
-        case UrlSecret(secret):
+        case UrlSecretProof(secret):
             return (signatures.UrlSecret(secret),)
         case TokenClaims() as claims:
             return (token_check(claims),)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.config.load import load_file, load_go_tool_files
-from image_syncer.config.model import ForkSettings, Login
+from image_syncer.config.model import BasicCredentials, ForkSettings
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
 
@@ -22,12 +22,12 @@ def test_the_two_files_load(suffix: str) -> None:
         platforms=PlatformFilter(),
         environment=ENVIRONMENT,
     )
-    logins = {access.prefix: access.credential for access in loaded.access}
+    logins = {access.prefix: access.credential for access in loaded.accounts}
     robot = logins["registry.example.com/payments"]
     assert robot is not None
     assert (robot.username, robot.password) == ("robot$mirror", "three")
     assert str(loaded.rules[-1].targets[0]) == "registry.example.com/blue/app"
-    assert (len(loaded.access), len(loaded.rules), loaded.warnings) == (4, 6, ())
+    assert (len(loaded.accounts), len(loaded.rules), loaded.warnings) == (4, 6, ())
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
@@ -35,8 +35,8 @@ def test_the_single_file_loads(suffix: str) -> None:
     """The single-file examples hold the same in both syntaxes."""
     loaded = load_file(EXAMPLES / f"config.{suffix}", platforms=PlatformFilter(), environment=ENVIRONMENT)
     assert [rule.name for rule in loaded.rules] == [r"nginx:/^1\.2[67]\.[0-9]+$/", "redis:7.4"]
-    assert [access.insecure for access in loaded.access] == [False, True]
-    credential = loaded.access[0].credential
+    assert [access.insecure for access in loaded.accounts] == [False, True]
+    credential = loaded.accounts[0].credential
     assert credential is not None
     assert (credential.username, credential.password) == ("robot$mirror", "one")
 
@@ -61,14 +61,14 @@ def test_the_native_file_loads() -> None:
     assert [rule.name for rule in loaded.rules] == ["nginx", "payments", "team"]
     assert [schedule.rule for schedule in loaded.schedules] == ["nginx", "payments"]
     assert [hook.kind for hook in loaded.hooks] == ["harbor", "dockerhub", "github"]
-    hub = loaded.access[0]
+    hub = loaded.accounts[0]
     logins = [access.credential for access in (hub, *hub.further)]
     assert logins == [Credential("example", "two"), Credential("example-2", "i")]
     assert loaded.timeouts == Timeouts(connect=10, stall=30, image=7200, patience=1800)
     assert loaded.host_limits == {"registry.example.com": HostLimits(transfers=10, requests=64)}
     assert loaded.server is not None
-    assert loaded.server.login == Login("operator", "g")
-    assert (len(loaded.access), len(loaded.queues), loaded.warnings) == (3, 1, ())
+    assert loaded.server.login == BasicCredentials("operator", "g")
+    assert (len(loaded.accounts), len(loaded.queues), loaded.warnings) == (3, 1, ())
 
 
 def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     loaded = load_file(EXAMPLES / "sync.yaml", platforms=PlatformFilter(), environment=environment)
     assert [len(rule.targets) for rule in loaded.rules] == [2, 1]
     assert loaded.fork == ForkSettings(600.0, "./images.json", "./app.log", transfers=5, retries=2)
-    assert (len(loaded.access), len(loaded.queues[0].urls), loaded.warnings) == (4, 2, ())
+    assert (len(loaded.accounts), len(loaded.queues[0].urls), loaded.warnings) == (4, 2, ())
 
 
 def test_every_example_is_tested() -> None:

@@ -58,7 +58,7 @@ def test_both_files_make_one_configuration(tmp_path: Path) -> None:
         platforms=platforms,
         environment={},
     )
-    assert (loaded.access[0].credential, loaded.rules[0].platforms) == (Credential("u", "p"), platforms)
+    assert (loaded.accounts[0].credential, loaded.rules[0].platforms) == (Credential("u", "p"), platforms)
     assert loaded.warnings == ()
 
 
@@ -66,7 +66,7 @@ def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
     """As the Go tool does: the run goes on anonymously."""
     path = write(tmp_path, "images.yaml", "a:v1: t.io/x")
     loaded = load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment={})
-    assert loaded.access == ()
+    assert loaded.accounts == ()
     assert "no auth file" in loaded.warnings[0]
 
 
@@ -91,19 +91,23 @@ def test_an_empty_map_of_rules_is_a_warning(tmp_path: Path) -> None:
 def test_the_single_file_holds_both(tmp_path: Path, name: str, text: str) -> None:
     """Sections as Go reads them: in JSON their names count in any case."""
     loaded = single(tmp_path, text, name=name)
-    assert (loaded.access[0].credential, str(loaded.rules[0].targets[0])) == (Credential("u", "p"), "t.io/x")
+    assert (loaded.accounts[0].credential, str(loaded.rules[0].targets[0])) == (Credential("u", "p"), "t.io/x")
 
 
 def test_logins_may_be_left_out_of_the_single_file(tmp_path: Path) -> None:
     """An `auth:` with nothing behind it, or none at all, is anonymous."""
-    assert single(tmp_path, "auth:\nimages: {a: t.io/x}").access == single(tmp_path, "images: {a: t.io/x}").access == ()
+    assert (
+        single(tmp_path, "auth:\nimages: {a: t.io/x}").accounts
+        == single(tmp_path, "images: {a: t.io/x}").accounts
+        == ()
+    )
 
 
 def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
     """Passwords with a bare dollar worked there in the Go tool; targets take both forms everywhere."""
     text = "auth:\n  q.io: {username: u$A, password: 'x$$${A}'}\nimages:\n  a: $A/x\n"
     loaded = single(tmp_path, text.replace("$$$", "$$ $"), {"A": "t.io"})
-    assert loaded.access[0].credential == Credential("u$A", "x$$ t.io")
+    assert loaded.accounts[0].credential == Credential("u$A", "x$$ t.io")
     assert str(loaded.rules[0].targets[0]) == "t.io/x"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from image_syncer.config.documents.json_text import parse_json
-from image_syncer.config.documents.node import Malformed, MapNode, describe
+from image_syncer.config.documents.node import DocumentError, MapNode, describe
 from image_syncer.config.documents.yaml_text import parse_yaml
 from image_syncer.errors import ConfigError
 
@@ -28,7 +28,7 @@ def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNo
     text = _decode(content, file)
     try:
         node = parse(text)
-    except Malformed as error:
+    except DocumentError as error:
         raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
     if node is None or describe(node) == "nothing":
         raise ConfigError("the file is empty", file=file, remedy=remedy_if_empty)

@@ -12,13 +12,13 @@ from typing import Any, cast
 from image_syncer.config.documents.node import (
     DEPTH_LIMIT,
     NODE_LIMIT,
-    Entry,
+    DocumentError,
     ListNode,
-    Malformed,
+    MapEntry,
     Node,
     Scalar,
+    join_surrogates,
     map_node,
-    whole,
 )
 
 _TOKEN = re.compile(
@@ -47,7 +47,7 @@ class _Pairs(list[tuple[str, object]]):
 
 def parse_json(text: str) -> Node | None:
     """Return the value of *text*, None where nothing but comments stands there; `Malformed` with the line otherwise."""
-    plain, lines = blank(text)
+    plain, lines = blank_comments(text)
     if not lines:
         return None
     try:
@@ -55,11 +55,11 @@ def parse_json(text: str) -> Node | None:
             plain, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_Number
         )
     except json.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error.msg.rstrip(':')}", error.lineno, remedy=_remedy(error)) from None
+        raise DocumentError(f"not JSON: {error.msg.rstrip(':')}", error.lineno, remedy=_remedy(error)) from None
     return _node(value, iter(lines))
 
 
-def blank(text: str) -> tuple[str, list[int]]:
+def blank_comments(text: str) -> tuple[str, list[int]]:
     """Return *text* with comments and trailing commas as blanks, every other character in its place.
 
     Beside it the line of each key and value in document order. `Malformed` where a string or a comment does not end,
@@ -71,10 +71,12 @@ def blank(text: str) -> tuple[str, list[int]]:
     previous, comma_at = "", -1
     for kind, piece in _tokens(text):
         if kind == "unclosed":
-            raise Malformed("not JSON: a string that does not end" if piece == '"' else "a comment without end", line)
+            raise DocumentError(
+                "not JSON: a string that does not end" if piece == '"' else "a comment without end", line
+            )
         depth += (kind == "open") - (kind == "close")
         if depth > DEPTH_LIMIT or len(lines) > NODE_LIMIT:
-            raise Malformed(f"deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
+            raise DocumentError(f"deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
         if kind in _VALUES:
             lines.append(line)
         if kind == "close" and previous == "comma" and comma_at >= 0:
@@ -97,7 +99,7 @@ def _node(value: Any, lines: Iterator[int]) -> Node:
     line = next(lines)
     match value:
         case _Pairs():
-            return map_node([Entry(_text(key, next(lines)), _node(item, lines)) for key, item in value], line)
+            return map_node([MapEntry(_text(key, next(lines)), _node(item, lines)) for key, item in value], line)
         case list():
             return ListNode(tuple(_node(item, lines) for item in cast("list[object]", value)), line)
         case _Number():
@@ -111,7 +113,7 @@ def _node(value: Any, lines: Iterator[int]) -> Node:
 
 
 def _text(text: str, line: int) -> Scalar:
-    return Scalar(whole(text, line), "text", line)
+    return Scalar(join_surrogates(text, line), "text", line)
 
 
 def _remedy(error: json.JSONDecodeError) -> str | None:

@@ -36,7 +36,7 @@ class ListNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MapEntry:
     """One `key: value` of a map."""
 
     key: Scalar
@@ -47,14 +47,14 @@ class Entry:
 class MapNode:
     """Entries in order, no key twice; *line* is where the map begins."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[MapEntry, ...]
     line: int
 
 
 Node = Scalar | ListNode | MapNode
 
 
-class Malformed(UsageError):
+class DocumentError(UsageError):
     """A text is no document of its kind; *line* is 1-based."""
 
     def __init__(self, message: str, line: int, *, remedy: str | None = None) -> None:
@@ -62,28 +62,28 @@ class Malformed(UsageError):
         self.line = line
 
 
-def map_node(entries: Iterable[Entry], line: int) -> MapNode:
+def map_node(entries: Iterable[MapEntry], line: int) -> MapNode:
     """Return a map of *entries*; `Malformed` where a key stands twice."""
-    first: dict[str, Entry] = {}
+    first: dict[str, MapEntry] = {}
     for entry in entries:
         earlier = first.setdefault(entry.key.text, entry)
         if earlier is not entry:
-            raise Malformed(
-                f"the key {shown(entry.key.text)} stands here for the second time, after line {earlier.key.line}",
+            raise DocumentError(
+                f"the key {quoted(entry.key.text)} stands here for the second time, after line {earlier.key.line}",
                 entry.key.line,
                 remedy="keep one of them; several values of one key are written as a list",
             )
     return MapNode(tuple(first.values()), line)
 
 
-def whole(text: str, line: int) -> str:
+def join_surrogates(text: str, line: int) -> str:
     r"""Return *text* with the halves of `\ud83d\ude00` joined, as JSON means them; `Malformed` for a half alone."""
     if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     try:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError as error:
-        raise Malformed("half of a surrogate pair, which is no character", line) from error
+        raise DocumentError("half of a surrogate pair, which is no character", line) from error
 
 
 def describe(node: Node) -> str:
@@ -97,7 +97,7 @@ def describe(node: Node) -> str:
             return {"text": "a text", "number": "a number", "truth": "true or false", "null": "nothing"}[node.kind]
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """Return *text* quoted, cut where it is very long."""
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
 
@@ -106,4 +106,4 @@ def unknown_key(key: Scalar, known: Sequence[str]) -> UsageError:
     """Return the error for a *key* that is none of *known*."""
     near = get_close_matches(key.text.lower(), known, n=1)
     remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return UsageError(f"unknown key {shown(key.text)}", remedy=remedy)
+    return UsageError(f"unknown key {quoted(key.text)}", remedy=remedy)

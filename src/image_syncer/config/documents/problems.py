@@ -17,7 +17,7 @@ class Problems:
         self._found: list[ConfigError] = []
 
     @contextmanager
-    def at(self, file: str, line: int | None = None) -> Generator[None]:
+    def collect_at(self, file: str, line: int | None = None) -> Generator[None]:
         """Note a `UsageError` of the block, at *file* and *line* unless it has a place, and go on behind the block."""
         try:
             yield

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, shown, unknown_key
+from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted, unknown_key
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
 from image_syncer.config.native.native_values import known_keys
@@ -52,7 +52,7 @@ class SourceFile:
     substitution: Substitution = field(repr=False)
     problems: Problems = field(repr=False)
 
-    def read(self, model: type[Model]) -> Model:
+    def validate(self, model: type[Model]) -> Model:
         """Return the file as *model*; one `ConfigError` with all faults of its structure otherwise."""
         try:
             return model.model_validate(_plain(self.root))
@@ -62,46 +62,46 @@ class SourceFile:
             self.problems.raise_found()
             raise  # Not reached: pydantic's error has at least one detail.
 
-    def line(self, *path: Step) -> int:
+    def line_of(self, *path: Step) -> int:
         """Return the line of what stands at *path*, of the nearest thing around it where nothing does."""
         return _walk(self.root, path)[1]
 
-    def origin(self, *path: Step) -> str:
+    def location(self, *path: Step) -> str:
         """Return the place of *path* as `file:line`."""
-        return f"{self.file}:{self.line(*path)}"
+        return f"{self.file}:{self.line_of(*path)}"
 
-    def at(self, *path: Step) -> AbstractContextManager[None]:
+    def collect_at(self, *path: Step) -> AbstractContextManager[None]:
         """Note a `UsageError` of the block at the line of *path*, and go on behind the block."""
-        return self.problems.at(self.file, self.line(*path))
+        return self.problems.collect_at(self.file, self.line_of(*path))
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
         """Return what *make* gives; None where that is a `UsageError`, which is noted at the line of *path*."""
-        with self.at(*path):
+        with self.collect_at(*path):
             return make()
         return None
 
-    def fill(self, value: str | SecretStr, *path: Step) -> str:
+    def substitute(self, value: str | SecretStr, *path: Step) -> str:
         """Return *value* with its variables; `ConfigError`, which does not show the value, where one is unset."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         try:
             filled = self.substitution.apply(text)
         except UsageError as error:
-            raise self.fault(error.message, path, error.remedy) from None
+            raise self.error_at(error.message, path, error.remedy) from None
         if not filled:
-            raise self.fault("empty, once its variables are put in", path)
+            raise self.error_at("empty, once its variables are put in", path)
         return filled
 
-    def fault(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
+    def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
         """Return the error that *message* is true of what stands at *path*."""
-        return ConfigError(f"{written(path)}: {message}", file=self.file, line=self.line(*path), remedy=remedy)
+        return ConfigError(f"{path_text(path)}: {message}", file=self.file, line=self.line_of(*path), remedy=remedy)
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, line, path = _walk(self.root, detail["loc"])
-        with self.problems.at(self.file, line):
+        with self.problems.collect_at(self.file, line):
             raise _fault(detail, node, path, model)
 
 
-def written(path: Sequence[Step]) -> str:
+def path_text(path: Sequence[Step]) -> str:
     """Return *path* as people write it: `rules[0].targets[1]`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in path)
     return text.removeprefix(".") or "the file"
@@ -147,32 +147,32 @@ def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, 
 def _fault(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:
     location, kind = detail["loc"], detail["type"]
     if kind == "extra_forbidden":
-        where = f"{written(path[:-1])}: " if len(path) > 1 else ""
+        where = f"{path_text(path[:-1])}: " if len(path) > 1 else ""
         unknown = unknown_key(Scalar(str(location[-1]), "text", 0), known_keys(_model_at(model, location[:-1])))
         return UsageError(f"{where}{unknown.message}", remedy=unknown.remedy)
     if kind == "missing":
-        return UsageError(f"{written(path)}: {location[-1]} is missing")
+        return UsageError(f"{path_text(path)}: {location[-1]} is missing")
     if kind == "literal_error":
         return _not_one_of(detail, node, path)
     if kind in _BOUNDS:
-        return UsageError(f"{written(path)}: {_BOUNDS[kind].format(**detail.get('ctx', {}))}")
+        return UsageError(f"{path_text(path)}: {_BOUNDS[kind].format(**detail.get('ctx', {}))}")
     if kind in _SHAPES:
         return UsageError(
-            f"{written(path)}: expected {_SHAPES[kind]}, found {describe(node)}", remedy=_quotes(kind, node)
+            f"{path_text(path)}: expected {_SHAPES[kind]}, found {describe(node)}", remedy=_quotes(kind, node)
         )
     if kind == "value_error":
-        return UsageError(f"{written(path)}: {detail['ctx']['error'] if 'ctx' in detail else detail['msg']}")
-    return UsageError(f"{written(path)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
+        return UsageError(f"{path_text(path)}: {detail['ctx']['error'] if 'ctx' in detail else detail['msg']}")
+    return UsageError(f"{path_text(path)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}")
 
 
 def _not_one_of(detail: ErrorDetails, node: Node, path: Sequence[Step]) -> UsageError:
     expected = str(detail.get("ctx", {}).get("expected", ""))
     choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
     if not isinstance(node, Scalar) or node.kind == "null":
-        return UsageError(f"{written(path)}: expected one of {', '.join(choices)}, found {describe(node)}")
+        return UsageError(f"{path_text(path)}: expected one of {', '.join(choices)}, found {describe(node)}")
     near = get_close_matches(node.text.lower(), choices, n=1)
     remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(choices)}"
-    return UsageError(f"{written(path)}: {shown(node.text)} is not known", remedy=remedy)
+    return UsageError(f"{path_text(path)}: {quoted(node.text)} is not known", remedy=remedy)
 
 
 def _quotes(kind: str, node: Node) -> str | None:

@@ -27,15 +27,15 @@ from ruamel.yaml.reader import ReaderError
 from image_syncer.config.documents.node import (
     DEPTH_LIMIT,
     NODE_LIMIT,
-    Entry,
+    DocumentError,
     Kind,
     ListNode,
-    Malformed,
+    MapEntry,
     MapNode,
     Node,
     Scalar,
+    join_surrogates,
     map_node,
-    whole,
 )
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
@@ -59,21 +59,21 @@ def parse_yaml(text: str) -> Node | None:
         raise _malformed(error, text) from None
     except (ValueError, OverflowError):
         # ruamel.yaml lets these through for escapes beyond Unicode; the place is that of the last value before it.
-        raise Malformed("not YAML: an escape that names no character", reader.line, remedy=r"look for \U") from None
+        raise DocumentError("not YAML: an escape that names no character", reader.line, remedy=r"look for \U") from None
 
 
-def _malformed(error: YAMLError, text: str) -> Malformed:
+def _malformed(error: YAMLError, text: str) -> DocumentError:
     position: Any = getattr(error, "position", None)
     if isinstance(error, ReaderError) and isinstance(position, int):
         line = text.count("\n", 0, position) + 1
-        return Malformed("not YAML: a control character", line, remedy=r'write it as "\x07" in double quotes')
+        return DocumentError("not YAML: a control character", line, remedy=r'write it as "\x07" in double quotes')
     problem = str(getattr(error, "problem", None) or "broken")
     # What does not end is looked for where it began; anything else where it was noticed.
     names = ("context_mark", "problem_mark") if problem.endswith("end of stream") else ("problem_mark", "context_mark")
     mark: Any = getattr(error, names[0], None) or getattr(error, names[1], None)
     line = mark.line + 1 if mark is not None else 1
     told = _QUOTED.sub("...", problem)
-    return Malformed(f"not YAML: {told}", line, remedy="a value with special characters needs quotes")
+    return DocumentError(f"not YAML: {told}", line, remedy="a value with special characters needs quotes")
 
 
 class _Reader:
@@ -93,7 +93,9 @@ class _Reader:
                 case StreamStartEvent() | StreamEndEvent() | DocumentEndEvent():
                     continue
                 case DocumentStartEvent() if found is not None:
-                    raise Malformed("a second document begins here", _line(event), remedy="one file holds one document")
+                    raise DocumentError(
+                        "a second document begins here", _line(event), remedy="one file holds one document"
+                    )
                 case DocumentStartEvent():
                     continue
                 case _:
@@ -106,11 +108,11 @@ class _Reader:
         before = self._count
         self._grow(1, event)
         if event.tag is not None and event.tag not in _KNOWN_TAGS:
-            raise Malformed(
+            raise DocumentError(
                 "a YAML tag, which is not supported here", _line(event), remedy="quote a value that begins with '!'"
             )
         if depth > DEPTH_LIMIT:
-            raise Malformed(f"nested deeper than {DEPTH_LIMIT} levels", _line(event))
+            raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels", _line(event))
         node = self._content(event, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, self._count - before)
@@ -128,24 +130,24 @@ class _Reader:
                 return _scalar(event)
 
     def _map(self, event: Any, depth: int) -> MapNode:
-        entries: list[Entry] = []
-        merged: list[Entry] = []
+        entries: list[MapEntry] = []
+        merged: list[MapEntry] = []
         for item in self._until(MappingEndEvent):
             key = self._node(item, depth + 1)
             if not isinstance(key, Scalar):
-                raise Malformed(
+                raise DocumentError(
                     "a key that is a list or a map", _line(item), remedy="quote a key with special characters"
                 )
             value = self._node(next(self._events), depth + 1)
             if key.text == "<<" and not _is_quoted(item):
                 merged.extend(_merged(value))
             else:
-                entries.append(Entry(key, value))
+                entries.append(MapEntry(key, value))
         own = map_node(entries, _line(event))
         if not merged:
             return own
         # YAML's merge key: what a map says itself wins, then the earlier of the maps that it takes in.
-        united: dict[str, Entry] = {}
+        united: dict[str, MapEntry] = {}
         for entry in (*own.entries, *merged):
             united.setdefault(entry.key.text, entry)
         return MapNode(tuple(united.values()), own.line)
@@ -153,7 +155,7 @@ class _Reader:
     def _alias(self, event: Any) -> Node:
         known = self._anchors.get(event.anchor)
         if known is None:
-            raise Malformed(
+            raise DocumentError(
                 "an alias to an anchor that does not stand before it",
                 _line(event),
                 remedy="quote a value that begins with '*'",
@@ -172,19 +174,21 @@ class _Reader:
         self._count += count
         self.line = _line(event)
         if self._count > NODE_LIMIT:
-            raise Malformed(f"more than {NODE_LIMIT} values (an alias counts as all that it stands for)", _line(event))
+            raise DocumentError(
+                f"more than {NODE_LIMIT} values (an alias counts as all that it stands for)", _line(event)
+            )
 
 
-def _merged(value: Node) -> Iterator[Entry]:
+def _merged(value: Node) -> Iterator[MapEntry]:
     for part in value.items if isinstance(value, ListNode) else (value,):
         if not isinstance(part, MapNode):
-            raise Malformed("'<<' takes a map or a list of maps", value.line)
+            raise DocumentError("'<<' takes a map or a list of maps", value.line)
         yield from part.entries
 
 
 def _scalar(event: Any) -> Scalar:
     line = _line(event)
-    text = whole(event.value, line)
+    text = join_surrogates(event.value, line)
     plain = event.tag is None and not _is_quoted(event)
     return Scalar(text, _kind(text) if plain else "text", line)
 

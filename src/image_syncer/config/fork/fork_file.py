@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from image_syncer.config.documents.node import Malformed, MapNode, shown
+from image_syncer.config.documents.node import DocumentError, MapNode, quoted
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.documents.source_file import SourceFile
 from image_syncer.config.environment import Substitution
@@ -16,10 +16,10 @@ from image_syncer.config.fork.fork_model import (
     RabbitSection,
     RouteSection,
     SyncSection,
-    spelled,
+    normalise_keys,
 )
-from image_syncer.config.go_tool.auth_file import read_access
-from image_syncer.config.model import Configuration, ForkSettings, Login, QueueSettings, ServerSettings
+from image_syncer.config.go_tool.auth_file import read_auth_file
+from image_syncer.config.model import BasicCredentials, Configuration, ForkSettings, QueueSettings, ServerConfig
 from image_syncer.config.native.native_server import parse_host, parse_listen
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter, Repository
@@ -46,34 +46,34 @@ def parse_fork(
     are any, take the place of the file's filters.
     """
     try:
-        document = spelled(document)
-    except Malformed as error:
+        document = normalise_keys(document)
+    except DocumentError as error:
         raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
-    paper = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
-    written = paper.read(ForkFile)
-    own = paper.attempt(lambda: _platforms(written.sync), "sync", "filter")
-    rules = _rules(written.registry.reg, platforms or own or PlatformFilter(), paper)
-    server = paper.attempt(lambda: _server(written, paper, allow_open=allow_open), "auth")
-    queues = tuple(_queues(written.rabbitmq, paper))
-    access, warnings = _access(written.sync.file_position.auth, environment, paper)
-    read = () if warnings else (written.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
-    paper.problems.raise_found()
+    config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
+    sections = config_file.validate(ForkFile)
+    own = config_file.attempt(lambda: _platforms(sections.sync), "sync", "filter")
+    rules = _rules(sections.registry.reg, platforms or own or PlatformFilter(), config_file)
+    server = config_file.attempt(lambda: _server(sections, config_file, allow_open=allow_open), "auth")
+    queues = tuple(_queues(sections.rabbitmq, config_file))
+    access, warnings = _access(sections.sync.file_position.auth, environment, config_file)
+    read = () if warnings else (sections.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
+    config_file.problems.raise_found()
     warnings += () if rules else ("registry.reg has no entry: nothing will be copied",)
     return Configuration(
-        access, rules, warnings, queues=queues, server=server, fork=_settings(written.sync), files=read
+        access, rules, warnings, queues=queues, server=server, fork=_settings(sections.sync), files=read
     )
 
 
-def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, paper: SourceFile) -> tuple[Rule, ...]:
+def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, config_file: SourceFile) -> tuple[Rule, ...]:
     """Return a rule for each source; entries for the same one are its targets together, in their order."""
     origins: dict[SourcePattern, str] = {}
     targets: dict[SourcePattern, list[TargetTemplate]] = {}
     for number, route in enumerate(routes):
         place = ("registry", "reg", number)
-        source = paper.attempt(lambda route=route: _source(route), *place)
-        wanted = paper.attempt(lambda route=route: _targets(route), *place, "destinationName")
+        source = config_file.attempt(lambda route=route: _source(route), *place)
+        wanted = config_file.attempt(lambda route=route: _targets(route), *place, "destinationName")
         if source is not None and wanted is not None:
-            origins.setdefault(source, paper.origin(*place))
+            origins.setdefault(source, config_file.location(*place))
             targets.setdefault(source, []).extend(wanted)
     return tuple(
         Rule(
@@ -93,8 +93,8 @@ def _source(route: RouteSection) -> SourcePattern:
     host = parse_host(route.source_name, "sourceName")
     namespace = route.namespace.strip().strip("/")
     if has_wildcard(namespace) or "{" in namespace:
-        raise UsageError(f"namespace: {shown(namespace)}: no pattern", remedy="all that lies below it is meant anyway")
-    Repository.of(host, namespace)  # Checked alone, so that the message shows what is written.
+        raise UsageError(f"namespace: {quoted(namespace)}: no pattern", remedy="all that lies below it is meant anyway")
+    Repository.of(host, namespace)  # Checked alone, so that the message shows what is sections.
     return SourcePattern.of(host, f"{namespace}/**")
 
 
@@ -111,60 +111,60 @@ def _target(text: str) -> TargetTemplate:
     return TargetTemplate.of(host, f"{path}/{{repository}}" if slash else "{repository}")
 
 
-def _server(written: ForkFile, paper: SourceFile, *, allow_open: bool) -> ServerSettings | None:
-    """Return the server; None where its address is none, which was noted in *paper*."""
-    auth = written.auth
+def _server(sections: ForkFile, config_file: SourceFile, *, allow_open: bool) -> ServerConfig | None:
+    """Return the server; None where its address is none, which was noted in *config_file*."""
+    auth = sections.auth
     password = auth.password.get_secret_value()
     if bool(auth.username) != bool(password):
         given, missing = ("username", "password") if auth.username else ("password", "username")
         raise UsageError(f"auth: a {given} without a {missing}", remedy="give both")
     login = None
     if auth.username:
-        login = Login(
-            paper.fill(auth.username, "auth", "username"),
-            paper.fill(password, "auth", "password"),
+        login = BasicCredentials(
+            config_file.substitute(auth.username, "auth", "username"),
+            config_file.substitute(password, "auth", "password"),
         )
     elif not allow_open:
         raise UsageError(
             "auth: no username and password, so everybody could call the hook",
             remedy="give both, or start with --allow-open",
         )
-    address = paper.attempt(lambda: parse_listen(written.app.port), "app", "port")
-    return ServerSettings(*address, login) if address else None
+    address = config_file.attempt(lambda: parse_listen(sections.app.port), "app", "port")
+    return ServerConfig(*address, login) if address else None
 
 
 def _platforms(section: SyncSection) -> PlatformFilter:
     return PlatformFilter.parse(section.filter.os_filter_list, section.filter.arch_filter_list)
 
 
-def _queues(section: RabbitSection, paper: SourceFile) -> Iterator[QueueSettings]:
+def _queues(section: RabbitSection, config_file: SourceFile) -> Iterator[QueueSettings]:
     """Yield the queue, if an address of a broker is given."""
     if not section.info:
         return
-    with paper.at("rabbitmq"):
+    with config_file.collect_at("rabbitmq"):
         if not section.queue_name:
             raise UsageError("rabbitmq: queueName is missing", remedy="name the queue, or leave rabbitmq out")
     urls = [
-        paper.attempt(lambda broker=broker, at=at: _url(broker, at, paper), "rabbitmq", "info", at)
+        config_file.attempt(lambda broker=broker, at=at: _url(broker, at, config_file), "rabbitmq", "info", at)
         for at, broker in enumerate(section.info)
     ]
     known = tuple(url for url in urls if url is not None)
-    yield QueueSettings(_QUEUE_NAME, "rabbitmq", known, section.queue_name, origin=paper.origin("rabbitmq"))
+    yield QueueSettings(_QUEUE_NAME, "rabbitmq", known, section.queue_name, origin=config_file.location("rabbitmq"))
 
 
-def _url(broker: BrokerSection, at: int, paper: SourceFile) -> str:
+def _url(broker: BrokerSection, at: int, config_file: SourceFile) -> str:
     """Return the address as the fork makes it, with the special characters of a login made harmless."""
     if not _BROKER.fullmatch(broker.address):
         raise UsageError("address: not host:port", remedy="such as rabbitmq.example.com:5672, without a scheme")
     password = broker.password.get_secret_value()
     if not broker.username:
         return f"amqp://{broker.address}/"
-    filled = paper.fill(password, "rabbitmq", "info", at, "password") if password else ""
+    filled = config_file.substitute(password, "rabbitmq", "info", at, "password") if password else ""
     return f"amqp://{quote(broker.username, safe='')}:{quote(filled, safe='')}@{broker.address}/"
 
 
 def _access(
-    named: str | None, environment: Mapping[str, str], paper: SourceFile
+    named: str | None, environment: Mapping[str, str], config_file: SourceFile
 ) -> tuple[tuple[RegistryAccount, ...], tuple[str, ...]]:
     """Return the logins, and a warning where there is no file of them and none was asked for."""
     path = Path(named or _DEFAULT_AUTH_FILE)
@@ -172,8 +172,8 @@ def _access(
         return (), (
             f"{_DEFAULT_AUTH_FILE} does not exist: registries are asked anonymously, or as docker is logged in",
         )
-    with paper.at("sync", "filePosition", "auth"):
-        return read_access(path, environment, paper.problems), ()
+    with config_file.collect_at("sync", "filePosition", "auth"):
+        return read_auth_file(path, environment, config_file.problems), ()
     return (), ()
 
 

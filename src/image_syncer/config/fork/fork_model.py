@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, cast, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
-from image_syncer.config.documents.node import Entry, ListNode, MapNode, Node, Scalar, map_node
+from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, map_node
 from image_syncer.config.native.native_values import Section, Text, as_list, known_keys
 
 _MINUTES_OF_A_YEAR: Final = 366 * 24 * 60
@@ -33,13 +33,13 @@ class RouteSection(ForkSection):
     destination_name: Text
 
 
-class RegistrySection(ForkSection):
+class RoutesSection(ForkSection):
     """The routes."""
 
     reg: tuple[RouteSection, ...] = ()
 
 
-class AuthSection(ForkSection):
+class HookLoginSection(ForkSection):
     """Who may call the hook."""
 
     username: str = ""
@@ -97,39 +97,41 @@ class ForkFile(ForkSection):
     """The fork's file. It reads `receiver` and `db` and uses them for nothing."""
 
     app: AppSection = AppSection()
-    registry: RegistrySection = RegistrySection()
-    auth: AuthSection = AuthSection()
+    registry: RoutesSection = RoutesSection()
+    auth: HookLoginSection = HookLoginSection()
     sync: SyncSection = SyncSection()
     rabbitmq: RabbitSection = RabbitSection()
     receiver: Any = None
     db: DatabaseSection = DatabaseSection()
 
 
-def spelled(node: MapNode) -> MapNode:
+def normalise_keys(node: MapNode) -> MapNode:
     """Return *node* with the known keys, in whatever case, spelled as the models have them.
 
     `Malformed` where a map holds a key twice.
     """
     spelling = {key.lower(): key for key in _all_keys(ForkFile)}
-    return _spelled_map(node, spelling)
+    return _normalise_map(node, spelling)
 
 
-def _spelled_map(node: MapNode, spelling: dict[str, str]) -> MapNode:
-    entries = [Entry(_spelled_key(entry.key, spelling), _spelled_node(entry.value, spelling)) for entry in node.entries]
+def _normalise_map(node: MapNode, spelling: dict[str, str]) -> MapNode:
+    entries = [
+        MapEntry(_normalise_key(entry.key, spelling), _normalise_node(entry.value, spelling)) for entry in node.entries
+    ]
     return map_node(entries, node.line)
 
 
-def _spelled_node(node: Node, spelling: dict[str, str]) -> Node:
+def _normalise_node(node: Node, spelling: dict[str, str]) -> Node:
     match node:
         case MapNode():
-            return _spelled_map(node, spelling)
+            return _normalise_map(node, spelling)
         case ListNode():
-            return ListNode(tuple(_spelled_node(item, spelling) for item in node.items), node.line)
+            return ListNode(tuple(_normalise_node(item, spelling) for item in node.items), node.line)
         case Scalar():
             return node
 
 
-def _spelled_key(key: Scalar, spelling: dict[str, str]) -> Scalar:
+def _normalise_key(key: Scalar, spelling: dict[str, str]) -> Scalar:
     return Scalar(spelling.get(key.text.lower(), key.text), key.kind, key.line)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from image_syncer.config.documents.document import read_document
-from image_syncer.config.documents.node import Entry, MapNode, Node, Scalar, describe, shown, unknown_key
+from image_syncer.config.documents.node import MapEntry, MapNode, Node, Scalar, describe, quoted, unknown_key
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
 from image_syncer.errors import ConfigError, UsageError
@@ -18,24 +18,24 @@ _TRUE = frozenset({"true", "yes", "on"})
 _GOOGLE_USER = "_oauth2_"
 
 
-def read_access(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
+def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
     """Return what the auth file at *path* allows; `ConfigError` where it is no such file at all."""
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
-    return parse_access(document, str(path), Substitution(environment), problems)
+    return parse_auth(document, str(path), Substitution(environment), problems)
 
 
-def parse_access(
+def parse_auth(
     document: MapNode, file: str, substitution: Substitution, problems: Problems
 ) -> tuple[RegistryAccount, ...]:
     """Return what the entries of *document* allow; what is wrong with the others is noted in *problems*."""
     found: dict[str, tuple[RegistryAccount, int]] = {}
     for entry in document.entries:
-        with problems.at(file, entry.key.line):
+        with problems.collect_at(file, entry.key.line):
             access = _access(entry, file, substitution)
             earlier = found.setdefault(access.prefix, (access, entry.key.line))
             if earlier[0] is not access:
                 raise UsageError(
-                    f"{shown(entry.key.text)} means {access.prefix}, as line {earlier[1]} does",
+                    f"{quoted(entry.key.text)} means {access.prefix}, as line {earlier[1]} does",
                     remedy="keep one of them",
                 )
     return tuple(access for access, _ in found.values())
@@ -50,11 +50,11 @@ def parse_prefix(text: str) -> str:
             remedy="leave out what stands before the host, and write docker.io for Docker Hub",
         )
     if "$" in key:
-        raise UsageError(f"{shown(text)}: environment variables do not work in keys", remedy="write the name out")
+        raise UsageError(f"{quoted(text)}: environment variables do not work in keys", remedy="write the name out")
     host, slash, namespace = key.removesuffix("/").partition("/")
     if not looks_like_host(host):
         raise UsageError(
-            f"{shown(text)}: not a registry; its name holds a dot or a port, or is localhost",
+            f"{quoted(text)}: not a registry; its name holds a dot or a port, or is localhost",
             remedy=f"a namespace of Docker Hub is docker.io/{key}" if key else None,
         )
     registry = normalise_host(host)
@@ -65,14 +65,14 @@ def parse_prefix(text: str) -> str:
     return f"{registry}/{namespace}"
 
 
-def _access(entry: Entry, file: str, substitution: Substitution) -> RegistryAccount:
+def _access(entry: MapEntry, file: str, substitution: Substitution) -> RegistryAccount:
     prefix = parse_prefix(entry.key.text)
     fields = _fields(entry, file)
     credential = _credential(entry.key.line, fields, file, substitution)
     return RegistryAccount(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
 
 
-def _fields(entry: Entry, file: str) -> dict[str, Node]:
+def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
     """Return the fields of one entry; their names are taken in any case, since Go reads JSON so."""
     if isinstance(entry.value, Scalar) and entry.value.kind == "null":
         return {}

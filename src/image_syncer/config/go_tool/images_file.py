@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from image_syncer.config.documents.node import Entry, ListNode, MapNode, Node, Scalar, describe, shown
+from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
 from image_syncer.errors import ConfigError, UsageError
@@ -16,7 +16,7 @@ _PATTERN_MARK = ":/"
 
 
 @dataclass(frozen=True, slots=True)
-class RuleFile:
+class RuleContext:
     """What all rules of one file have in common."""
 
     file: str
@@ -24,11 +24,11 @@ class RuleFile:
     substitution: Substitution
 
 
-def parse_rules(document: MapNode, context: RuleFile, problems: Problems) -> tuple[Rule, ...]:
+def parse_rules(document: MapNode, context: RuleContext, problems: Problems) -> tuple[Rule, ...]:
     """Return the rules of *document* in their order; what is wrong with the others is noted in *problems*."""
     rules: list[Rule] = []
     for entry in document.entries:
-        with problems.at(context.file, entry.key.line):
+        with problems.collect_at(context.file, entry.key.line):
             rules.append(_rule(entry, context))
     return tuple(rules)
 
@@ -53,11 +53,11 @@ def parse_target(text: str, selection: Selection) -> RuleTarget:
     """Return where *text* (its variables already put in) sends what *selection* selects; `UsageError`."""
     name = _plain(text, "target")
     if _PATTERN_MARK in name:
-        raise UsageError(f"{shown(name)}: a regular expression in a target", remedy="it belongs to the source")
+        raise UsageError(f"{quoted(name)}: a regular expression in a target", remedy="it belongs to the source")
     head, tags, digest = _split(name)
     if digest is not None and selection != ByDigest(digest):
         raise UsageError(
-            f"{shown(name)}: a target has no digest but that of its source",
+            f"{quoted(name)}: a target has no digest but that of its source",
             remedy="leave the digest out, or give the source the same one",
         )
     target = RuleTarget(_target_repository(head), tuple(_tags(tags)) if tags is not None else ())
@@ -65,7 +65,7 @@ def parse_target(text: str, selection: Selection) -> RuleTarget:
     return target
 
 
-def _rule(entry: Entry, context: RuleFile) -> Rule:
+def _rule(entry: MapEntry, context: RuleContext) -> Rule:
     key = entry.key
     if key.kind == "null":
         raise UsageError("a rule without a source", remedy="the key of a rule is the repository to copy from")
@@ -74,7 +74,7 @@ def _rule(entry: Entry, context: RuleFile) -> Rule:
     return Rule(key.text, source, selection, targets, context.platforms, f"{context.file}:{key.line}")
 
 
-def _targets(value: Node, selection: Selection, context: RuleFile) -> tuple[RuleTarget, ...]:
+def _targets(value: Node, selection: Selection, context: RuleContext) -> tuple[RuleTarget, ...]:
     """Return the targets in their order, each once."""
     items = value.items if isinstance(value, ListNode) else (value,)
     if not items:
@@ -82,7 +82,7 @@ def _targets(value: Node, selection: Selection, context: RuleFile) -> tuple[Rule
     return tuple(dict.fromkeys(_target(item, selection, context) for item in items))
 
 
-def _target(node: Node, selection: Selection, context: RuleFile) -> RuleTarget:
+def _target(node: Node, selection: Selection, context: RuleContext) -> RuleTarget:
     if not isinstance(node, Scalar) or node.kind != "text":
         raise ConfigError(
             f"expected a target, found {describe(node)}",
@@ -121,11 +121,11 @@ def _split(name: str) -> tuple[str, str | None, Digest | None]:
     if digest_text is None:
         return head, tags, None
     if "," in digest_text:
-        raise UsageError(f"{shown(head)}: more than one digest", remedy="write one rule for each digest")
+        raise UsageError(f"{quoted(head)}: more than one digest", remedy="write one rule for each digest")
     digest = Digest.parse(digest_text.strip())
     if tags is not None:
         raise UsageError(
-            f"{shown(name)}: a tag and a digest together", remedy="keep one of them; a target may have a tag instead"
+            f"{quoted(name)}: a tag and a digest together", remedy="keep one of them; a target may have a tag instead"
         )
     return head, None, digest
 
@@ -135,16 +135,16 @@ def _tags(text: str) -> list[str]:
     tags = [item.strip() for item in text.split(",")]
     for tag in tags:
         if not tag:
-            raise UsageError(f"{shown(text)}: an empty tag", remedy="look for a comma or colon too many")
+            raise UsageError(f"{quoted(text)}: an empty tag", remedy="look for a comma or colon too many")
         if not is_tag(tag):
-            raise UsageError(f"{shown(tag)}: not a tag; up to 128 letters, digits, '_', '.' and '-'")
+            raise UsageError(f"{quoted(tag)}: not a tag; up to 128 letters, digits, '_', '.' and '-'")
     return tags
 
 
 def _pattern(text: str) -> TagPattern:
     if text == "/" or not text.endswith("/"):
         raise UsageError(
-            f"{shown(_PATTERN_MARK + text)}: a regular expression stands between slashes",
+            f"{quoted(_PATTERN_MARK + text)}: a regular expression stands between slashes",
             remedy="such as repository:/^v1/; leave it out for all tags",
         )
     return TagPattern.parse(text[:-1])
@@ -152,7 +152,7 @@ def _pattern(text: str) -> TagPattern:
 
 def _target_repository(head: str) -> Repository:
     if "," in head:
-        raise UsageError(f"{shown(head)}: not a repository", remedy="several targets are written as a list")
+        raise UsageError(f"{quoted(head)}: not a repository", remedy="several targets are written as a list")
     return Repository.parse(head)
 
 
@@ -160,7 +160,7 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
     """Refuse tags that cannot be given by position; how many a listing selects only the registry knows."""
     if len(set(target.tags)) < len(target.tags):
         raise UsageError(
-            f"{shown(str(target))}: a tag twice, so one image would hide another", remedy="give each its own tag"
+            f"{quoted(str(target))}: a tag twice, so one image would hide another", remedy="give each its own tag"
         )
     match selection:
         case TagNames():
@@ -171,7 +171,7 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
             return
     if target.tags and len(target.tags) != wanted:
         raise UsageError(
-            f"{shown(str(target))}: {len(target.tags)} tags for {wanted} of the source",
+            f"{quoted(str(target))}: {len(target.tags)} tags for {wanted} of the source",
             remedy="tags rename by position: give as many as the source has, or none to keep them",
         )
 

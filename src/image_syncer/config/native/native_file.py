@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from image_syncer.config.documents.node import MapNode, shown
+from image_syncer.config.documents.node import MapNode, quoted
 from image_syncer.config.documents.problems import Problems
-from image_syncer.config.documents.source_file import SourceFile, Step, written
+from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_prefix
 from image_syncer.config.model import Configuration, StateSettings
@@ -39,17 +39,17 @@ def parse_native(
 
     *platforms* of the command line, where there are any, take the place of those that the rules name.
     """
-    paper = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
-    written = paper.read(NativeFile)
-    access = _access(written.registries, paper)
-    limits = _limits(written.registries, paper)
-    rules = _rules(written, paper, platforms)
-    hooks = [hook for name, section in written.hooks.items() if (hook := parse_hook(name, section, paper))]
-    queues = [queue for name, section in written.queues.items() if (queue := parse_queue(name, section, paper))]
-    server = parse_server(written.server, paper) if written.server else None
-    state = _state(written.state, paper) if written.state else StateSettings()
-    timeouts = _timeouts(written.timeouts, paper)
-    paper.problems.raise_found()
+    config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
+    sections = config_file.validate(NativeFile)
+    access = _access(sections.registries, config_file)
+    limits = _limits(sections.registries, config_file)
+    rules = _rules(sections, config_file, platforms)
+    hooks = [hook for name, section in sections.hooks.items() if (hook := parse_hook(name, section, config_file))]
+    queues = [queue for name, section in sections.queues.items() if (queue := parse_queue(name, section, config_file))]
+    server = parse_server(sections.server, config_file) if sections.server else None
+    state = _state(sections.state, config_file) if sections.state else StateSettings()
+    timeouts = _timeouts(sections.timeouts, config_file)
+    config_file.problems.raise_found()
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
@@ -67,18 +67,18 @@ def parse_native(
     )
 
 
-def _access(registries: Mapping[str, RegistrySection | None], paper: SourceFile) -> tuple[RegistryAccount, ...]:
+def _access(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> tuple[RegistryAccount, ...]:
     found: dict[str, RegistryAccount] = {}
     for key, section in registries.items():
-        with paper.at("registries", key):
-            access = _one_access(key, section or RegistrySection(), paper)
+        with config_file.collect_at("registries", key):
+            access = _one_access(key, section or RegistrySection(), config_file)
             if found.setdefault(access.prefix, access) is not access:
                 line = found[access.prefix].origin.rpartition(":")[2]
-                raise UsageError(f"{shown(key)} means {access.prefix}, as line {line} does", remedy="keep one of them")
+                raise UsageError(f"{quoted(key)} means {access.prefix}, as line {line} does", remedy="keep one of them")
     return tuple(found.values())
 
 
-def _one_access(key: str, section: RegistrySection, paper: SourceFile) -> RegistryAccount:
+def _one_access(key: str, section: RegistrySection, config_file: SourceFile) -> RegistryAccount:
     place: tuple[Step, ...] = ("registries", key)
     prefix = parse_prefix(key)
     if (section.username is None) != (section.password is None):
@@ -86,16 +86,20 @@ def _one_access(key: str, section: RegistrySection, paper: SourceFile) -> Regist
         raise UsageError(
             f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
         )
-    access = RegistryAccount(prefix, None, section.insecure, paper.origin(*place), section.private_network)
+    access = RegistryAccount(prefix, None, section.insecure, config_file.location(*place), section.private_network)
     if section.logins:
-        return _with_logins(access, key, section, paper)
+        return _with_logins(access, key, section, config_file)
     if section.username is None or section.password is None:
         return access
-    username = paper.fill(section.username, *place, "username")
-    return replace(access, credential=Credential(username, paper.fill(section.password, *place, "password")))
+    username = config_file.substitute(section.username, *place, "username")
+    return replace(
+        access, credential=Credential(username, config_file.substitute(section.password, *place, "password"))
+    )
 
 
-def _with_logins(access: RegistryAccount, key: str, section: RegistrySection, paper: SourceFile) -> RegistryAccount:
+def _with_logins(
+    access: RegistryAccount, key: str, section: RegistrySection, config_file: SourceFile
+) -> RegistryAccount:
     """Return *access* with the first of the logins, and the others behind it."""
     if section.username is not None:
         raise UsageError(
@@ -104,22 +108,22 @@ def _with_logins(access: RegistryAccount, key: str, section: RegistrySection, pa
     found: dict[str, RegistryAccount] = {}
     for number, login in enumerate(section.logins):
         place: tuple[Step, ...] = ("registries", key, "logins", number)
-        username = paper.fill(login.username, *place, "username")
-        credential = Credential(username, paper.fill(login.password, *place, "password"))
+        username = config_file.substitute(login.username, *place, "username")
+        credential = Credential(username, config_file.substitute(login.password, *place, "password"))
         if username in found:
-            raise UsageError(f"{written(place)}: {shown(username)} stands twice", remedy="keep one of them")
-        found[username] = replace(access, credential=credential, origin=paper.origin(*place))
+            raise UsageError(f"{path_text(place)}: {quoted(username)} stands twice", remedy="keep one of them")
+        found[username] = replace(access, credential=credential, origin=config_file.location(*place))
     first, *others = found.values()
     return replace(first, further=tuple(others))
 
 
-def _limits(registries: Mapping[str, RegistrySection | None], paper: SourceFile) -> Mapping[str, LimitsSection]:
+def _limits(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, LimitsSection]:
     """Return how much of each registry is used, where that is said."""
     limits: dict[str, LimitsSection] = {}
     for key, section in registries.items():
         if section is None or section.limits == LimitsSection():
             continue
-        with paper.at("registries", key, "limits"):
+        with config_file.collect_at("registries", key, "limits"):
             prefix = parse_prefix(key)
             if "/" in prefix:
                 raise UsageError(
@@ -130,16 +134,16 @@ def _limits(registries: Mapping[str, RegistrySection | None], paper: SourceFile)
     return limits
 
 
-def _rules(written: NativeFile, paper: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:
+def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:
     rules: dict[str, Rule] = {}
-    for number, section in enumerate(written.rules):
-        with paper.at("rules", number, "name"):
-            rule = parse_rule(_with_defaults(section, written.defaults), number, paper, platforms)
+    for number, section in enumerate(sections.rules):
+        with config_file.collect_at("rules", number, "name"):
+            rule = parse_rule(_with_defaults(section, sections.defaults), number, config_file, platforms)
             first = rules.setdefault(rule.name, rule) if rule else None
             if first is not rule:
                 line = first.origin.rpartition(":")[2] if first else ""
                 raise UsageError(
-                    f"rules[{number}].name: {shown(section.name)} is the name of the rule in line {line} too",
+                    f"rules[{number}].name: {quoted(section.name)} is the name of the rule in line {line} too",
                     remedy="give each rule its own name",
                 )
     return tuple(rules.values())
@@ -151,33 +155,33 @@ def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSecti
     return section.model_copy(update=unsaid)
 
 
-def _timeouts(section: TimeoutsSection, paper: SourceFile) -> Timeouts:
+def _timeouts(section: TimeoutsSection, config_file: SourceFile) -> Timeouts:
     for key in ("connect", "stall", "image"):
         value: timedelta | None = getattr(section, key)
-        with paper.at("timeouts", key):
+        with config_file.collect_at("timeouts", key):
             if value is not None and value < _SHORTEST_TIMEOUT:
                 raise UsageError(f"timeouts.{key}: shorter than a second")
     image, patience = (None if value is None else value.total_seconds() for value in (section.image, section.patience))
     return Timeouts(section.connect.total_seconds(), section.stall.total_seconds(), image, patience)
 
 
-def _state(section: StateSection, paper: SourceFile) -> StateSettings:
+def _state(section: StateSection, config_file: SourceFile) -> StateSettings:
     url = path = None
-    with paper.at("state"):
+    with config_file.collect_at("state"):
         if section.url is not None and section.path is not None:
             raise UsageError("state: a url and a path together", remedy="keep one of them")
     if section.url is not None:
-        with paper.at("state", "url"):
-            url = paper.fill(section.url, "state", "url")
+        with config_file.collect_at("state", "url"):
+            url = config_file.substitute(section.url, "state", "url")
             if not url.startswith(("postgresql://", "postgres://")):
                 raise UsageError(
                     "state.url: not a PostgreSQL address",
-                    remedy="postgresql://user@host/database; a directory is written as path:",
+                    remedy="postgresql://user@host/database; a directory is sections as path:",
                 )
     if section.path is not None:
-        with paper.at("state", "path"):
-            path = paper.fill(section.path, "state", "path")
-    with paper.at("state", "keep"):
+        with config_file.collect_at("state", "path"):
+            path = config_file.substitute(section.path, "state", "path")
+    with config_file.collect_at("state", "keep"):
         if section.keep < _SHORTEST_MEMORY:
             raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")
     return StateSettings(url, path, section.keep)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
-from image_syncer.config.documents.node import shown
+from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
@@ -40,18 +40,20 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SAMPLE_TAG: Final = "x"
 
 
-def parse_rule(section: RuleSection, number: int, paper: SourceFile, platforms: PlatformFilter) -> Rule | None:
-    """Return the rule of *section*, the file's *number*-th; None where faults of it were noted in *paper*."""
+def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platforms: PlatformFilter) -> Rule | None:
+    """Return the rule of *section*, the file's *number*-th; None where faults of it were noted in *config_file*."""
     place: tuple[Step, ...] = ("rules", number)
-    source = paper.attempt(lambda: parse_source(section.source), *place, "source")
-    selection = paper.attempt(lambda: _selection(section.tags or TagsSection(), place, paper), *place, "tags")
-    own = paper.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
+    source = config_file.attempt(lambda: parse_source(section.source), *place, "source")
+    selection = config_file.attempt(
+        lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
+    )
+    own = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
     clock = next((key for key in _CLOCK if getattr(section, key) is not None), "name")
-    schedule = paper.attempt(lambda: _schedule(section), *place, clock)
+    schedule = config_file.attempt(lambda: _schedule(section), *place, clock)
     if source is None:
         return None
-    triggers = paper.attempt(lambda: _triggers(section, source, schedule), *place, "source")
-    targets = _targets(section, (source, selection or AllTags()), place, paper)
+    triggers = config_file.attempt(lambda: _triggers(section, source, schedule), *place, "source")
+    targets = _targets(section, (source, selection or AllTags()), place, config_file)
     if selection is None or own is None or triggers is None or targets is None:
         return None
     return Rule(
@@ -60,7 +62,7 @@ def parse_rule(section: RuleSection, number: int, paper: SourceFile, platforms: 
         selection,
         targets,
         platforms or own,
-        paper.origin(*place),
+        config_file.location(*place),
         triggers,
         recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
     )
@@ -77,7 +79,7 @@ def parse_source(text: str) -> Repository | SourcePattern:
     if digest is not None:
         raise UsageError("a source with an @", remedy="leave the login or the digest out; a repository is meant")
     if tag is not None:
-        raise UsageError(f"{shown(name)}: a source is a repository", remedy="what to take of it is said by tags:")
+        raise UsageError(f"{quoted(name)}: a source is a repository", remedy="what to take of it is said by tags:")
     return SourcePattern.parse(name) if has_wildcard(name) else Repository.parse(name)
 
 
@@ -88,9 +90,9 @@ def parse_matcher(text: str) -> TagMatcher:
     return text if is_tag(text) else TagGlob.parse(text)
 
 
-def _selection(section: TagsSection, place: Sequence[Step], paper: SourceFile) -> Selection | None:
-    include = _matchers(section.include or (), (*place, "tags", "include"), paper)
-    exclude = _matchers(section.exclude or (), (*place, "tags", "exclude"), paper)
+def _selection(section: TagsSection, place: Sequence[Step], config_file: SourceFile) -> Selection | None:
+    include = _matchers(section.include or (), (*place, "tags", "include"), config_file)
+    exclude = _matchers(section.exclude or (), (*place, "tags", "exclude"), config_file)
     if include is None or exclude is None:
         return None
     if not include and not exclude:
@@ -105,22 +107,25 @@ def _selection(section: TagsSection, place: Sequence[Step], paper: SourceFile) -
     return TagNames(tuple(names))
 
 
-def _matchers(texts: Sequence[str], place: Sequence[Step], paper: SourceFile) -> tuple[TagMatcher, ...] | None:
-    found = [paper.attempt(lambda text=text: parse_matcher(text), *place, at) for at, text in enumerate(texts)]
+def _matchers(texts: Sequence[str], place: Sequence[Step], config_file: SourceFile) -> tuple[TagMatcher, ...] | None:
+    found = [config_file.attempt(lambda text=text: parse_matcher(text), *place, at) for at, text in enumerate(texts)]
     known = tuple(dict.fromkeys(one for one in found if one is not None))
     return known if None not in found else None
 
 
 def _targets(
-    section: RuleSection, wanted: tuple[Repository | SourcePattern, Selection], place: Sequence[Step], paper: SourceFile
+    section: RuleSection,
+    wanted: tuple[Repository | SourcePattern, Selection],
+    place: Sequence[Step],
+    config_file: SourceFile,
 ) -> tuple[TargetTemplate, ...] | None:
     """Return the targets in their order, each once."""
 
     def target(text: str, at: int) -> TargetTemplate:
-        return _target(paper.fill(text, *place, "targets", at), *wanted)
+        return _target(config_file.substitute(text, *place, "targets", at), *wanted)
 
     found = [
-        paper.attempt(lambda text=text, at=at: target(text, at), *place, "targets", at)
+        config_file.attempt(lambda text=text, at=at: target(text, at), *place, "targets", at)
         for at, text in enumerate(section.targets)
     ]
     known = tuple(dict.fromkeys(one for one in found if one is not None))
@@ -138,10 +143,10 @@ def _target(text: str, source: Repository | SourcePattern, selection: Selection)
     template = TargetTemplate.parse(name)
     sample = (source.sample if isinstance(source, SourcePattern) else source).tag(_SAMPLE_TAG)
     if template.fill(sample) == sample:
-        raise UsageError(f"{shown(name)}: the target is the source itself")
+        raise UsageError(f"{quoted(name)}: the target is the source itself")
     if template.renames_all and isinstance(selection, TagNames) and len(selection.names) > 1:
         raise UsageError(
-            f"{shown(name)}: one tag for {len(selection.names)} images, so one would hide another",
+            f"{quoted(name)}: one tag for {len(selection.names)} images, so one would hide another",
             remedy="write {tag}, or leave the tag out",
         )
     return template
@@ -151,7 +156,7 @@ def _triggers(section: RuleSection, source: Repository | SourcePattern, schedule
     events = "event" in section.on
     if isinstance(source, SourcePattern) and (schedule is not None or not events):
         raise UsageError(
-            f"{shown(section.source)}: only events trigger a rule for a pattern of repositories",
+            f"{quoted(section.source)}: only events trigger a rule for a pattern of repositories",
             remedy="write on: [event] and no every: or cron:, or name one repository",
         )
     return Triggers(schedule, events)
@@ -185,15 +190,15 @@ def _cron(text: str) -> str:
     expression = " ".join(text.split())
     if len(expression.split()) != _CRON_FIELDS:
         raise UsageError(
-            f"cron: {shown(text)} has not {_CRON_FIELDS} fields",
+            f"cron: {quoted(text)} has not {_CRON_FIELDS} fields",
             remedy="minute hour day month weekday, such as 15 3 * * *",
         )
     if _BY_CHANCE.search(expression):
-        raise UsageError(f"cron: {shown(text)}: H and R have no fixed time", remedy="use jitter for a time by chance")
+        raise UsageError(f"cron: {quoted(text)}: H and R have no fixed time", remedy="use jitter for a time by chance")
     try:
         croniter(expression, _SOME_DAY).get_next(datetime)
     except CroniterError as error:
-        raise UsageError(f"cron: {shown(text)}: no cron expression, or one that never comes") from error
+        raise UsageError(f"cron: {quoted(text)}: no cron expression, or one that never comes") from error
     return expression
 
 
@@ -202,6 +207,7 @@ def _timezone(name: str) -> str:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise UsageError(
-            f"timezone: {shown(name)} is not known", remedy="such as Europe/Berlin, or UTC; the package tzdata has them"
+            f"timezone: {quoted(name)} is not known",
+            remedy="such as Europe/Berlin, or UTC; the package tzdata has them",
         ) from error
     return name

@@ -6,19 +6,19 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from image_syncer.config.documents.node import shown
+from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.model import (
-    HeaderSecret,
-    HmacSecret,
+    BasicCredentials,
+    HeaderProof,
+    HmacProof,
     HookKind,
     HookSettings,
-    Login,
     Proof,
     QueueKind,
     QueueSettings,
-    ServerSettings,
-    UrlSecret,
+    ServerConfig,
+    UrlSecretProof,
 )
 from image_syncer.config.native.native_model import HookSection, LoginSection, QueueSection, ServerSection
 from image_syncer.config.native.native_token import parse_token
@@ -57,70 +57,73 @@ _SIGNING: Final[frozenset[HookKind]] = frozenset({"cloudevents", "gitea", "githu
 _WITH_PREFIX: Final[frozenset[HookKind]] = frozenset({"jfrog", "nexus"})
 
 
-def parse_hook(name: str, section: HookSection, paper: SourceFile) -> HookSettings | None:
-    """Return the hook *name*; None where faults of it were noted in *paper*."""
+def parse_hook(name: str, section: HookSection, config_file: SourceFile) -> HookSettings | None:
+    """Return the hook *name*; None where faults of it were noted in *config_file*."""
 
     def make() -> HookSettings:
         _check_name(name, "hook", "its address is /hooks/NAME")
         registry = _registry(name, section)
-        proof = _proof(name, section, paper)
+        proof = _proof(name, section, config_file)
         prefix = _prefix(name, section, registry)
-        return HookSettings(name, section.kind, registry, proof, paper.origin("hooks", name), prefix)
+        return HookSettings(name, section.kind, registry, proof, config_file.location("hooks", name), prefix)
 
-    return paper.attempt(make, "hooks", name)
+    return config_file.attempt(make, "hooks", name)
 
 
-def parse_queue(name: str, section: QueueSection, paper: SourceFile) -> QueueSettings | None:
-    """Return the queue *name*; None where faults of it were noted in *paper*."""
+def parse_queue(name: str, section: QueueSection, config_file: SourceFile) -> QueueSettings | None:
+    """Return the queue *name*; None where faults of it were noted in *config_file*."""
 
     def make() -> QueueSettings:
         _check_name(name, "queue", "it is a name for logs")
         urls = tuple(
-            _broker(section.kind, paper.fill(url, "queues", name, "urls", at)) for at, url in enumerate(section.urls)
+            _broker(section.kind, config_file.substitute(url, "queues", name, "urls", at))
+            for at, url in enumerate(section.urls)
         )
         parts = _PARTED.get(section.kind)
         if parts is not None and not all(section.queue.rpartition("/")):
             raise UsageError(
-                f"queues.{name}.queue: {shown(section.queue)}: not {parts}", remedy="both must exist there"
+                f"queues.{name}.queue: {quoted(section.queue)}: not {parts}", remedy="both must exist there"
             )
-        origin = paper.origin("queues", name)
+        origin = config_file.location("queues", name)
         return QueueSettings(name, section.kind, urls, section.queue, section.prefetch, section.poison, origin)
 
-    return paper.attempt(make, "queues", name)
+    return config_file.attempt(make, "queues", name)
 
 
-def parse_server(section: ServerSection, paper: SourceFile) -> ServerSettings | None:
-    """Return the server; None where faults of it were noted in *paper*."""
+def parse_server(section: ServerSection, config_file: SourceFile) -> ServerConfig | None:
+    """Return the server; None where faults of it were noted in *config_file*."""
     login = tokens = None
     auth = section.auth
     if auth is not None:
         basic = auth.basic
         if basic is not None:
-            login = paper.attempt(lambda: _login(basic, paper, "server", "auth", "basic"), "server", "auth")
-        tokens = paper.attempt(
-            lambda: tuple(paper.fill(one, "server", "auth", "tokens", at) for at, one in enumerate(auth.tokens)),
+            login = config_file.attempt(lambda: _login(basic, config_file, "server", "auth", "basic"), "server", "auth")
+        tokens = config_file.attempt(
+            lambda: tuple(
+                config_file.substitute(one, "server", "auth", "tokens", at) for at, one in enumerate(auth.tokens)
+            ),
             "server",
             "auth",
         )
 
-    def make() -> ServerSettings:
-        host, port = parse_listen(paper.fill(section.listen, "server", "listen"))
+    def make() -> ServerConfig:
+        host, port = parse_listen(config_file.substitute(section.listen, "server", "listen"))
         guarded = auth is not None and (auth.basic is not None or bool(auth.tokens))
         if not guarded and not section.allow_open and not is_loopback(host):
             raise UsageError(
                 "server: everybody who can reach it would be let in",
                 remedy="give auth: with basic: or tokens:, listen on 127.0.0.1, or say allow_open: true",
             )
-        return ServerSettings(host, port, login, tokens or (), section.drain.total_seconds())
+        return ServerConfig(host, port, login, tokens or (), section.drain.total_seconds())
 
-    return paper.attempt(make, "server", "listen")
+    return config_file.attempt(make, "server", "listen")
 
 
 def parse_listen(text: str) -> tuple[str, int]:
     """Return host and port of `host:port`; `:8080` is all addresses, whose host is empty. `UsageError`."""
     match = _LISTEN.fullmatch(text.strip())
     if not match or int(match["port"]) > _PORT_LIMIT:
-        raise UsageError(f"{shown(text)}: not an address to listen on", remedy="such as 127.0.0.1:8080, or :8080")
+        raise UsageError(f"{quoted(text)}: not an address to listen on", remedy="such as 127.0.0.1:8080, or :8080")
     return match["host"].strip("[]"), int(match["port"])
 
 
@@ -133,7 +136,7 @@ def parse_host(text: str, key: str) -> str:
     if not host:
         raise UsageError(f"{key}: an empty name of a registry", remedy="look for a comma too many")
     if "/" in host:
-        raise UsageError(f"{key}: {shown(host)}: a registry has no path")
+        raise UsageError(f"{key}: {quoted(host)}: a registry has no path")
     return normalise_host(host)
 
 
@@ -150,7 +153,7 @@ def is_loopback(host: str) -> bool:
 def _check_name(name: str, what: str, why: str) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{shown(name)}: not a name for a {what}; {why}",
+            f"{quoted(name)}: not a name for a {what}; {why}",
             remedy="up to 64 lower-case letters, digits, '.', '_' and '-', a letter or digit first",
         )
 
@@ -174,10 +177,10 @@ def _prefix(name: str, section: HookSection, registry: str | None) -> str | None
     return Repository.of(registry, section.prefix.strip("/")).path
 
 
-def _proof(name: str, section: HookSection, paper: SourceFile) -> Proof | None:
+def _proof(name: str, section: HookSection, config_file: SourceFile) -> Proof | None:
     """Return how the sender shows who it is, None where the file says that everybody is believed."""
     place = ("hooks", name)
-    proofs = _proofs(section, paper, place)
+    proofs = _proofs(section, config_file, place)
     if section.allow_open and not proofs:
         return None
     if section.allow_open or len(proofs) != 1:
@@ -190,30 +193,30 @@ def _proof(name: str, section: HookSection, paper: SourceFile) -> Proof | None:
     return proof
 
 
-def _proofs(section: HookSection, paper: SourceFile, place: tuple[Step, ...]) -> list[Proof]:
+def _proofs(section: HookSection, config_file: SourceFile, place: tuple[Step, ...]) -> list[Proof]:
     found: list[Proof] = []
     if section.secret is not None:
-        found.append(HmacSecret(paper.fill(section.secret, *place, "secret")))
+        found.append(HmacProof(config_file.substitute(section.secret, *place, "secret")))
     if section.header is not None:
-        value = paper.fill(section.header.value, *place, "header", "value")
-        found.append(HeaderSecret(section.header.name, value))
+        value = config_file.substitute(section.header.value, *place, "header", "value")
+        found.append(HeaderProof(section.header.name, value))
     if section.basic is not None:
-        found.append(_login(section.basic, paper, *place, "basic"))
+        found.append(_login(section.basic, config_file, *place, "basic"))
     if section.url_secret is not None:
-        found.append(UrlSecret(paper.fill(section.url_secret, *place, "url_secret")))
+        found.append(UrlSecretProof(config_file.substitute(section.url_secret, *place, "url_secret")))
     if section.token is not None:
-        found.append(parse_token(section.token, section.kind, (*place, "token"), paper))
+        found.append(parse_token(section.token, section.kind, (*place, "token"), config_file))
     return found
 
 
 def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
     match proof:
-        case HmacSecret() if kind not in _SIGNING:
+        case HmacProof() if kind not in _SIGNING:
             raise UsageError(
                 f"hooks.{name}.secret: {kind} signs nothing; {', '.join(sorted(_SIGNING))} do",
                 remedy="give a header, a login or a url_secret",
             )
-        case UrlSecret(secret):
+        case UrlSecretProof(secret):
             if len(secret) < _URL_SECRET_CHARACTERS or not _URL_SECRET.fullmatch(secret):
                 raise UsageError(
                     f"hooks.{name}.url_secret: at least {_URL_SECRET_CHARACTERS} letters, digits, '-', '_', '.', '~'",
@@ -223,11 +226,11 @@ def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
             pass
 
 
-def _login(section: LoginSection, paper: SourceFile, *place: Step) -> Login:
-    username = paper.fill(section.username, *place, "username")
+def _login(section: LoginSection, config_file: SourceFile, *place: Step) -> BasicCredentials:
+    username = config_file.substitute(section.username, *place, "username")
     if ":" in username:
         raise UsageError("username: HTTP Basic takes no colon in it")
-    return Login(username, paper.fill(section.password, *place, "password"))
+    return BasicCredentials(username, config_file.substitute(section.password, *place, "password"))
 
 
 def _broker(kind: QueueKind, url: str) -> str:
@@ -254,8 +257,8 @@ def _check_options(kind: QueueKind, options: Mapping[str, str]) -> None:
     unknown = options.keys() - set(_OPTIONS[kind])
     if unknown:
         known = " and ".join(f"?{option}=" for option in _OPTIONS[kind])
-        raise UsageError(f"urls: {shown(min(unknown))} means nothing at {kind}", remedy=f"{known} alone")
+        raise UsageError(f"urls: {quoted(min(unknown))} means nothing at {kind}", remedy=f"{known} alone")
     if options.get("sasl", _SASL[0]) not in _SASL:
         raise UsageError(
-            f"urls: {shown(options['sasl'])} is no way to log in here", remedy=f"sasl={' or '.join(_SASL)}"
+            f"urls: {quoted(options['sasl'])} is no way to log in here", remedy=f"sasl={' or '.join(_SASL)}"
         )

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from image_syncer.config.documents.source_file import SourceFile, Step, written
+from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.model import HookKind, TokenClaims
 from image_syncer.config.native.native_model import TokenSection
 from image_syncer.errors import StoreError, UsageError
@@ -13,32 +13,34 @@ _KINDS: Final[frozenset[HookKind]] = frozenset({"acr", "pubsub"})
 _ADDRESS: Final = re.compile(r"[\x21-\x7e]+")
 
 
-def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], paper: SourceFile) -> TokenClaims:
+def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], config_file: SourceFile) -> TokenClaims:
     """Return what the tokens of a sender of *kind* must say; `UsageError` where that would let strangers in."""
     if kind not in _KINDS:
-        raise UsageError(f"{written(place)}: {kind} sends none; {', '.join(sorted(_KINDS))} do")
+        raise UsageError(f"{path_text(place)}: {kind} sends none; {', '.join(sorted(_KINDS))} do")
     if kind == "acr" and section.issuer is None:
-        raise paper.fault("issuer is missing", place, "for Entra ID https://login.microsoftonline.com/TENANT/v2.0")
+        raise config_file.error_at(
+            "issuer is missing", place, "for Entra ID https://login.microsoftonline.com/TENANT/v2.0"
+        )
     if kind == "pubsub" and section.email is None:
         # Whoever has an account at Google can have tokens for our audience.
-        raise paper.fault("email is missing", place, "the service account of the push subscription")
+        raise config_file.error_at("email is missing", place, "the service account of the push subscription")
     return TokenClaims(
-        paper.fill(section.audience, *place, "audience"),
-        None if section.email is None else paper.fill(section.email, *place, "email"),
-        None if section.issuer is None else _address(section.issuer, (*place, "issuer"), paper, without="?#"),
-        None if section.keys is None else _address(section.keys, (*place, "keys"), paper, without="#"),
+        config_file.substitute(section.audience, *place, "audience"),
+        None if section.email is None else config_file.substitute(section.email, *place, "email"),
+        None if section.issuer is None else _address(section.issuer, (*place, "issuer"), config_file, without="?#"),
+        None if section.keys is None else _address(section.keys, (*place, "keys"), config_file, without="#"),
     )
 
 
-def _address(text: str, place: tuple[Step, ...], paper: SourceFile, *, without: str) -> str:
+def _address(text: str, place: tuple[Step, ...], config_file: SourceFile, *, without: str) -> str:
     """Return *text* with its variables, where nobody on the way can change what it answers."""
-    address = paper.fill(text, *place)
+    address = config_file.substitute(text, *place)
     try:
         usable = _ADDRESS.fullmatch(address) and not set(without) & set(address) and is_tamper_proof(address)
     except StoreError:
         usable = False
     if not usable:  # Not shown: people put logins there.
-        raise paper.fault(
+        raise config_file.error_at(
             "not an https address that can be asked", place, "https://host/path; http is for this machine alone"
         )
     return address

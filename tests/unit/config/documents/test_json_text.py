@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.config.documents.json_text import blank, parse_json
-from image_syncer.config.documents.node import DEPTH_LIMIT, ListNode, Malformed, MapNode, Node, Scalar
+from image_syncer.config.documents.json_text import blank_comments, parse_json
+from image_syncer.config.documents.node import DEPTH_LIMIT, DocumentError, ListNode, MapNode, Node, Scalar
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -69,7 +69,7 @@ def test_every_value_knows_its_line() -> None:
 )
 def test_what_is_no_json_is_told_with_its_line(text: str, line: int, message: str) -> None:
     """A reader finds the place."""
-    with pytest.raises(Malformed, match=re.escape(message)) as error:
+    with pytest.raises(DocumentError, match=re.escape(message)) as error:
         parse_json(text)
     assert error.value.line == line
 
@@ -112,8 +112,8 @@ def test_comments_change_no_value(value: object, comment: str) -> None:
 def test_blanking_keeps_every_place(text: str) -> None:
     """Length and line breaks stay, so the line of an error is the line of the file."""
     try:
-        plain_text, lines = blank(text)
-    except Malformed:
+        plain_text, lines = blank_comments(text)
+    except DocumentError:
         return  # The next test is about those.
     assert [(place, c) for place, c in enumerate(plain_text) if c in "\r\n"] == [
         (place, c) for place, c in enumerate(text) if c in "\r\n"
@@ -125,9 +125,9 @@ def test_blanking_keeps_every_place(text: str) -> None:
 @given(st.text() | st.text(alphabet='{}[]",:/*\\ \n1truenl'))
 def test_any_text_is_json_or_malformed(text: str) -> None:
     """Nothing but `Malformed`, with a line of the file, leaves the parser."""
-    failure: Malformed | None = None
+    failure: DocumentError | None = None
     try:
         parse_json(text)
-    except Malformed as error:
+    except DocumentError as error:
         failure = error
     assert failure is None or 1 <= failure.line <= text.count("\n") + 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.config.documents.node import DEPTH_LIMIT, ListNode, Malformed, MapNode, Node, Scalar
+from image_syncer.config.documents.node import DEPTH_LIMIT, DocumentError, ListNode, MapNode, Node, Scalar
 from image_syncer.config.documents.yaml_text import parse_yaml
 
 
@@ -64,7 +64,7 @@ def test_a_billion_laughs_end_early() -> None:
     """Aliases of aliases are counted as what they stand for."""
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     laughs += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
-    with pytest.raises(Malformed, match="more than"):
+    with pytest.raises(DocumentError, match="more than"):
         parse_yaml(laughs)
 
 
@@ -91,7 +91,7 @@ def test_a_billion_laughs_end_early() -> None:
 )
 def test_what_is_not_taken_is_told_with_its_line_and_unquoted(text: str, line: int, message: str) -> None:
     """A reader finds the place; a password that YAML stumbles over is not shown."""
-    with pytest.raises(Malformed, match=re.escape(message)) as error:
+    with pytest.raises(DocumentError, match=re.escape(message)) as error:
         parse_yaml(text)
     assert error.value.line == line
     assert "hunter2" not in str(error.value)
@@ -112,9 +112,9 @@ def test_quoted_texts_come_back(value: dict[str, str | list[str]]) -> None:
 @given(st.text() | st.text(alphabet="ab:-? \n\t[]{},#&*!|>'\"%@`\\<~U0.Yx"))
 def test_any_text_is_yaml_or_malformed(text: str) -> None:
     """Nothing but `Malformed` leaves the parser."""
-    failure: Malformed | None = None
+    failure: DocumentError | None = None
     try:
         parse_yaml(text)
-    except Malformed as error:
+    except DocumentError as error:
         failure = error
     assert failure is None or 1 <= failure.line <= len(text) + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.config.load import load_file
-from image_syncer.config.model import Configuration, ForkSettings, Login
+from image_syncer.config.model import BasicCredentials, Configuration, ForkSettings
 from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential
@@ -98,13 +98,13 @@ def test_settings_are_those_of_the_file() -> None:
     assert (loaded.server.host, loaded.server.port, loaded.server.login) == (
         "localhost",
         9090,
-        Login("operator", "007"),
+        BasicCredentials("operator", "007"),
     )
     assert loaded.rules[0].platforms == PlatformFilter.parse(["linux"], ["arm:v7"])
     assert fork(FULL, platforms=PlatformFilter.parse(["windows"])).rules[0].platforms == PlatformFilter.parse(
         ["windows"]
     )
-    assert loaded.access[0].credential == Credential("x", "y")
+    assert loaded.accounts[0].credential == Credential("x", "y")
     assert loaded.warnings == ()
 
 
@@ -129,7 +129,7 @@ def test_what_is_left_out_is_as_the_fork_has_it() -> None:
 def test_the_usual_auth_file_is_read_where_it_exists() -> None:
     """In the working directory, as the fork does."""
     Path("auth.yaml").write_text("q.io: {username: a, password: b}")
-    assert fork(AUTH + "sync:").access[0].prefix == "q.io"
+    assert fork(AUTH + "sync:").accounts[0].prefix == "q.io"
 
 
 def test_an_open_hook_is_wanted_explicitly() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file
 from image_syncer.config.model import (
+    BasicCredentials,
     Configuration,
-    HeaderSecret,
-    HmacSecret,
-    Login,
+    HeaderProof,
+    HmacProof,
     Proof,
     StateSettings,
     TokenClaims,
-    UrlSecret,
+    UrlSecretProof,
 )
 from image_syncer.config.native.native_rules import parse_matcher
 from image_syncer.config.native.native_server import is_loopback, parse_listen
@@ -60,7 +60,7 @@ def proof(directory: Path, kind: str, text: str) -> Proof | None:
 def test_the_smallest_file_has_nothing_to_do(tmp_path: Path) -> None:
     """What is left out is empty, and a person is told."""
     loaded = native(tmp_path, "rules:\nhooks:\nserver:\nstate:\n")
-    assert (loaded.access, loaded.rules, loaded.hooks, loaded.queues, loaded.schedules) == ((), (), (), (), ())
+    assert (loaded.accounts, loaded.rules, loaded.hooks, loaded.queues, loaded.schedules) == ((), (), (), (), ())
     assert (loaded.server, loaded.state, loaded.fork) == (None, StateSettings(), None)
     assert loaded.warnings == ("no rules: nothing will be copied",)
 
@@ -71,14 +71,14 @@ def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
         "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n"
         "  q.io/team/:\n    insecure: true\n    private_network: false\n"
     )
-    first, second = native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n  e.io:\n", {"P": "$x"}).access[
+    first, second = native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n  e.io:\n", {"P": "$x"}).accounts[
         :2
     ]
     assert (first.prefix, first.credential, first.insecure) == ("docker.io", Credential("robot$x", "$x"), False)
     assert (second.prefix, second.credential, second.insecure) == ("q.io/team", None, True)
     assert (first.private_network, second.private_network) == (None, False)
     assert (first.origin, second.origin) == (f"{tmp_path}/n.yaml:3", f"{tmp_path}/n.yaml:4")
-    assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).access[2].credential == (
+    assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).accounts[2].credential == (
         Credential("007", "1.20")
     )
 
@@ -89,7 +89,7 @@ def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
         "registries:\n  docker.io:\n    insecure: true\n    logins:\n"
         "      - {username: ann, password: '${P}'}\n      - {username: bob, password: b}\n"
     )
-    (access,) = native(tmp_path, text, {"P": "a"}).access
+    (access,) = native(tmp_path, text, {"P": "a"}).accounts
     found = [(one.credential, one.origin, one.insecure) for one in (access, *access.further)]
     assert found == [
         (Credential("ann", "a"), f"{tmp_path}/n.yaml:6", True),
@@ -191,11 +191,11 @@ def test_a_pattern_is_a_source_for_events(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
     [
-        ("github", "secret: '${S}x'", HmacSecret("${S}x")),
-        ("harbor", "header: {value: Bearer s}", HeaderSecret("Authorization", "Bearer s")),
-        ("jfrog", "header: {name: X-JFrog-Event-Auth, value: s}", HeaderSecret("X-JFrog-Event-Auth", "s")),
-        ("zot", "basic: {username: u, password: 5}", Login("u", "5")),
-        ("quay", f"url_secret: {LONG_SECRET}", UrlSecret(LONG_SECRET)),
+        ("github", "secret: '${S}x'", HmacProof("${S}x")),
+        ("harbor", "header: {value: Bearer s}", HeaderProof("Authorization", "Bearer s")),
+        ("jfrog", "header: {name: X-JFrog-Event-Auth, value: s}", HeaderProof("X-JFrog-Event-Auth", "s")),
+        ("zot", "basic: {username: u, password: 5}", BasicCredentials("u", "5")),
+        ("quay", f"url_secret: {LONG_SECRET}", UrlSecretProof(LONG_SECRET)),
         ("pubsub", "token: {audience: a, email: e@x}", TokenClaims("a", "e@x")),
         ("acr", "token: {audience: a, issuer: 'https://i/t/v2.0'}", TokenClaims("a", None, "https://i/t/v2.0")),
         (
@@ -238,7 +238,7 @@ def test_the_server_has_an_address_and_lets_in_who_may(tmp_path: Path) -> None:
     auth = "auth: {basic: {username: u, password: '${P}'}, tokens: [a, '${P}']}"
     server = native(tmp_path, f"server: {{listen: ':8080', {auth}, drain: 1m}}", {"P": "p"}).server
     assert server is not None
-    assert (server.host, server.port, server.login, server.tokens) == ("", 8080, Login("u", "p"), ("a", "p"))
+    assert (server.host, server.port, server.login, server.tokens) == ("", 8080, BasicCredentials("u", "p"), ("a", "p"))
     assert server.drain_seconds == 60
     local = native(tmp_path, "server: {}").server
     assert local is not None
