@@ -32,7 +32,9 @@ async def sync_files(  # noqa: PLR0913 -- the flags of the Go tool
         platforms=PlatformFilter.parse(systems, architectures),
         environment=environment or {},
     )
-    options = Options(configuration.accounts, transfers=proc, retries=retries, environment=environment or {}, home=folder)
+    options = Options(
+        configuration.accounts, transfers=proc, retries=retries, environment=environment or {}, home=folder
+    )
     async with open_app(options) as syncer:
         return await syncer.sync(configuration.rules, force=force)
 
