@@ -89,19 +89,19 @@ def listen(stack: AsyncExitStack) -> Listen:
 
 
 @pytest.fixture
-def lean() -> bool:
-    """Whether the lean path serves; tests of what both paths promise are given both values."""
+def sockets() -> bool:
+    """Whether our own HTTP client is used; tests of both transports override it with both values."""
     return True
 
 
 @pytest.fixture
-def open_transport(stack: AsyncExitStack, lean: bool) -> Open:
+def open_transport(stack: AsyncExitStack, sockets: bool) -> Open:
     """A transport on demand, with limits and an environment."""
 
     async def start(
         limits: Limits = LIMITS, environment: Mapping[str, str] | None = None, certificates: tuple[Path, ...] = ()
     ) -> Transport:
-        transport = Transport(limits, environment or {}, certificates=certificates, lean=lean)
+        transport = Transport(limits, environment or {}, certificates=certificates, sockets=sockets)
         return await stack.enter_async_context(transport)
 
     return start

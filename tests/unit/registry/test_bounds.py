@@ -24,7 +24,7 @@ Open = Callable[..., Awaitable[Transport]]
 Answering = Callable[..., Awaitable[str]]
 
 VERIFY = TlsPolicy("127.0.0.1")
-BOTH = pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])
+BOTH = pytest.mark.parametrize("sockets", [True, False], ids=["sockets", "aiohttp"])
 IMPATIENT = Limits(connect_seconds=5.0, stall_seconds=0.4)
 
 

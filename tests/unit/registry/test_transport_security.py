@@ -30,7 +30,9 @@ Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
 Tunnel = Callable[[int], Awaitable[str]]
 
-pytestmark = pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])  # Nobody can tell which served.
+pytestmark = pytest.mark.parametrize(
+    "sockets", [True, False], ids=["sockets", "aiohttp"]
+)  # Nobody can tell which served.
 
 VERIFY = TlsPolicy("127.0.0.1")
 IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
@@ -77,7 +79,7 @@ async def test_an_insecure_policy_trusts_every_certificate(
 
 async def test_a_plain_port_is_not_tls(serve: Serve, open_transport: Open) -> None:
     """Plain HTTP is recognised as such, and named with its remedy."""
-    with pytest.raises(NotTls, match=r"TLS is not spoken there.*insecure: true"):
+    with pytest.raises(NotTls, match=r"the server does not speak TLS.*insecure: true"):
         await get(await open_transport(), f"https://127.0.0.1:{await serve(echo)}/")
 
 

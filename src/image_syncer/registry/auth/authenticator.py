@@ -1,4 +1,4 @@
-"""Being let in: answers to challenges, and the tokens that they lead to (distribution auth/token.md and oauth.md)."""
+"""Answers authentication challenges and obtains bearer tokens (distribution auth/token.md and oauth.md)."""
 
 import base64
 import math
@@ -32,22 +32,24 @@ from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
 
 Send = Callable[[Request, Side], Awaitable[Response]]
-"""Sends one request as it is, and counts it; the answer is to be released."""
+"""Sends one request unchanged and counts it; the caller releases the response."""
 
 _CLIENT_ID: Final = "image-syncer"
-_SHORTEST_SECONDS: Final = 60.0  # auth/token.md: less, or nothing, means 60 for compatibility.
+_SHORTEST_SECONDS: Final = 60.0  # auth/token.md: a missing or shorter lifetime means 60.
 _LONGEST_SECONDS: Final = 24 * 3600.0
-_EARLY_SECONDS: Final = 10.0  # A token is renewed so long before its end that a request begun with it is answered.
-_REFUSAL_SECONDS: Final = 60.0  # So long a refused login is not tried again: repetition locks accounts.
-_KEPT: Final = 1_024
+_EARLY_SECONDS: Final = 10.0  # Renew a token this early: it must not expire while a request is in flight.
+_REFUSAL_SECONDS: Final = 60.0  # Repeat a refused login no sooner: repetition can lock the account.
+_CACHED_ENTRIES: Final = 1_024
+# Status codes of token servers that do not support oauth.md.
+_OAUTH_UNSUPPORTED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """What a request is sent with: the value of `Authorization`, and the scopes that a token was asked for.
+    """The value of a request's `Authorization` header, and the scopes of a token in it.
 
-    *fresh* says that the token server gave it just now: a refusal of it is final.
+    *fresh*: the token server has just issued the token, so a registry that refuses it means it.
     """
 
     header: str = field(repr=False)
@@ -56,7 +58,7 @@ class Authorization:
 
     @property
     def is_bearer(self) -> bool:
-        """Whether it is a token rather than user and password."""
+        """Whether it holds a token rather than user and password."""
         return self.header.startswith("Bearer ")
 
 
@@ -70,16 +72,16 @@ class _Key:
 @dataclass(frozen=True, slots=True)
 class _CachedToken:
     text: str = field(repr=False)
-    ends_at: float  # On the monotonic clock.
+    expires_at: float  # On the monotonic clock.
 
 
 class Authenticator:
-    """Who we are to one registry. It begins as nobody; `learn` tells it what the registry wants to see."""
+    """Authorizes requests to one registry. It sends none until `learn` passes a challenge of the registry to it."""
 
-    def __init__(self, registry: str, access: RegistryAccount, ask: Send, *, token_bytes: int, clock: Clock) -> None:
+    def __init__(self, registry: str, access: RegistryAccount, send: Send, *, token_bytes: int, clock: Clock) -> None:
         self._registry = registry
         self._access = access
-        self._ask = ask
+        self._send = send
         self._token_bytes = token_bytes
         self._clock = clock
         self._challenge: Challenge | None = None
@@ -91,21 +93,21 @@ class Authenticator:
         self._negative_cache = NegativeCache()
 
     def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
-        """Answer *challenge*, seen at the URL *base*, from now on.
+        """Answer *challenge*, received from the URL *base*, from now on.
 
-        Where it came for a request with the scopes *asked*, its own are added whenever those are asked for again.
-        None changes nothing: some registries challenge only at the door, others only inside.
+        If it came for a request with the scopes *asked*, later requests for these scopes ask for its scopes too. None
+        changes nothing: some registries send challenges only for `/v2/`, others only for other paths.
         """
         if challenge is None:
             return
         self._challenge, self._base = challenge, base
         if asked is not None and (wider := merge_scopes(asked, challenge.scopes)) != merge_scopes(asked):
-            _keep(self._widened, asked, wider)
+            _store(self._widened, asked, wider)
 
     async def authorize(self, scopes: tuple[str, ...], side: Side) -> Authorization | None:
-        """Return what to send with a request that needs *scopes*, None where there is nothing (or no need).
+        """Return the authorization for a request that needs *scopes*, None if there is none, or no need.
 
-        Raises `Unauthorized` or `Denied` where the token server refuses us, and what `Ask` raises.
+        Raises `Unauthorized` or `Denied` if the token server refuses, and the errors of `Send`.
         """
         if self._challenge is None:
             return None
@@ -116,36 +118,36 @@ class Authenticator:
         token, fresh = await self._token(key, side)
         return Authorization(f"Bearer {token.text}", key.scopes, fresh)
 
-    def discard(self, grant: Authorization) -> None:
-        """Forget the token of *grant*, which was refused; a newer one in its place stays."""
-        text = grant.header.removeprefix("Bearer ")
+    def discard(self, authorization: Authorization) -> None:
+        """Drop the refused token of *authorization* from the cache; a newer one in its place stays."""
+        text = authorization.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
 
-    def is_worth_retrying(self, status: int, challenge: Challenge | None, grant: Authorization | None) -> bool:
-        """Whether another grant may do better than *status*; *challenge* came with it, *grant* had been sent."""
+    def is_worth_retrying(self, status: int, challenge: Challenge | None, authorization: Authorization | None) -> bool:
+        """Whether a new authorization may succeed after *status* with *challenge*; *authorization* had been sent."""
         refused = status == HTTPStatus.UNAUTHORIZED
-        if grant is None:
+        if authorization is None:
             return refused and challenge is not None and self._can_answer(challenge)
-        if not grant.is_bearer:
+        if not authorization.is_bearer:
             return refused and challenge is not None and challenge.scheme == "bearer"
         if challenge is None:
-            return refused and not grant.fresh
+            return refused and not authorization.fresh
         if not refused and challenge.get("error") != "insufficient_scope":
             return False
-        return not grant.fresh or merge_scopes(grant.scopes, challenge.scopes) != grant.scopes
+        return not authorization.fresh or merge_scopes(authorization.scopes, challenge.scopes) != authorization.scopes
 
     def _can_answer(self, challenge: Challenge) -> bool:
         credential = self._access.credential
         return challenge.scheme == "bearer" or bool(credential and credential.username)
 
     def _key(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Key:
-        """Return what to ask for, and where; `ProtocolError` for a realm that no credential may be sent to."""
+        """Return the token request; raises `ProtocolError` for a realm that must not get credentials."""
         realm = challenge.get("realm")
         base = origin_of(self._base)
         try:
             plain = origin_of(urljoin(self._base, realm)).scheme == "http"
         except ValueError as error:
-            raise ProtocolError(f"{self._registry}: the address of its token server can not be read") from error
+            raise ProtocolError(f"{self._registry}: the address of its token server is invalid") from error
         if plain and base.scheme == "https":
             raise ProtocolError(
                 f"{self._registry}: its token server {redacted(realm)} is not asked over plain http",
@@ -156,39 +158,36 @@ class Authenticator:
     async def _token(self, key: _Key, side: Side) -> tuple[_CachedToken, bool]:
         now = self._clock.monotonic()
         token = self._tokens.get(key)
-        if token is not None and now < token.ends_at:
+        if token is not None and now < token.expires_at:
             return token, False
         refusal, until = self._refusals.get(key, (None, 0.0))
         if refusal is not None and now < until:
-            raise refusal.with_traceback(None)  # Raised often, it would gather the frames of every time.
-        return await self._flights.do(key, lambda: self._fetch_and_keep(key, side)), True
+            raise refusal.with_traceback(None)  # Raised again and again, it would collect the frames of each time.
+        return await self._flights.do(key, lambda: self._fetch_and_store(key, side)), True
 
-    async def _fetch_and_keep(self, key: _Key, side: Side) -> _CachedToken:
+    async def _fetch_and_store(self, key: _Key, side: Side) -> _CachedToken:
         began = self._clock.monotonic()
-        if (closed := self._negative_cache.cached_failure(began)) is not None:
-            raise closed
+        if (failure := self._negative_cache.cached_failure(began)) is not None:
+            raise failure
         try:
             token = await self._fetch(key, side)
         except (Unauthorized, Denied) as refusal:
-            _keep(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
+            _store(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
             raise
         except (UnknownHost, InsecureConnection) as failure:
             self._negative_cache = self._negative_cache.after_failure(failure, began, self._clock.monotonic())
             raise
         self._negative_cache = NegativeCache()
-        _keep(self._tokens, key, token)
+        _store(self._tokens, key, token)
         return token
 
     async def _fetch(self, key: _Key, side: Side) -> _CachedToken:
         credential = self._access.credential
         if credential is not None and credential.identity_token:
-            async with released(await self._ask(_refresh_request(key, credential.identity_token), side)) as response:
-                if response.status not in {
-                    HTTPStatus.NOT_FOUND,
-                    HTTPStatus.METHOD_NOT_ALLOWED,
-                }:  # Not every token server knows oauth.md.
+            async with released(await self._send(_refresh_request(key, credential.identity_token), side)) as response:
+                if response.status not in _OAUTH_UNSUPPORTED:
                     return await self._read(response)
-        async with released(await self._ask(_token_request(key, credential), side)) as response:
+        async with released(await self._send(_token_request(key, credential), side)) as response:
             return await self._read(response)
 
     async def _read(self, response: Response) -> _CachedToken:
@@ -197,23 +196,23 @@ class Authenticator:
         content = await response.read(self._token_bytes)
         where = f"{self._registry}: its token server {_host(response)}"
         try:
-            answer = parse_object(content, f"{where} gives no usable token")
+            document = parse_object(content, f"{where} gives no usable token")
         except ProtocolError as error:
             raise compression_error(response.headers, where) or error from error.__cause__
-        text: object = answer.get("token") or answer.get("access_token")
+        text: object = document.get("token") or document.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise ProtocolError(f"{where} gives no usable token")
-        return _CachedToken(text, self._clock.monotonic() + lifetime(answer.get("expires_in")) - _EARLY_SECONDS)
+        return _CachedToken(text, self._clock.monotonic() + lifetime(document.get("expires_in")) - _EARLY_SECONDS)
 
     def _refusal(self, response: Response) -> StoreError:
-        """Return what a token server's refusal means; its words are not shown, since they may repeat ours."""
+        """Return the error for a token server's refusal. Its text is not shown: it may repeat our credentials."""
         status, where = response.status, f"{self._registry}: its token server {_host(response)}"
         wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
         match response.status:
             case HTTPStatus.TOO_MANY_REQUESTS:
                 return RateLimited(f"{where} answers {status}", status=status, retry_after=wait)
             case HTTPStatus.FORBIDDEN:
-                return Denied(f"{where} denies us a token", status=status, remedy=self._remedy("the rights of"))
+                return Denied(f"{where} refuses us a token", status=status, remedy=self._remedy("the rights of"))
             case HTTPStatus.BAD_REQUEST | HTTPStatus.UNAUTHORIZED:
                 return self._unauthorized(where, status)
             case _ if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -225,18 +224,18 @@ class Authenticator:
 
     def _unauthorized(self, where: str, status: int) -> Unauthorized:
         if self._access.credential is None:
-            remedy = f"give user name and password for {self._registry}"
+            remedy = f"set user name and password for {self._registry}"
             return Unauthorized(f"{where} gives no token without a login", status=status, remedy=remedy)
         remedy = self._remedy("user name and password of")
         return Unauthorized(f"{where} does not accept the credentials", status=status, remedy=remedy)
 
-    def _remedy(self, what: str) -> str:
+    def _remedy(self, subject: str) -> str:
         origin = self._access.origin
-        return f"check {what} {self._access.prefix}" + (f" in {origin}" if origin else "")
+        return f"check {subject} {self._access.prefix}" + (f" in {origin}" if origin else "")
 
 
 def lifetime(expires_in: object) -> float:
-    """Return how long a token lives, in seconds: 60 where *expires_in* is absent, less or no number; at most a day."""
+    """Return the lifetime of a token in seconds: 60 if *expires_in* is missing, shorter or no number; at most a day."""
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return _SHORTEST_SECONDS
     if isinstance(expires_in, float) and not math.isfinite(expires_in):
@@ -274,7 +273,7 @@ def _with_query(url: str, fields: list[tuple[str, str]]) -> str:
 
 
 def _basic(credential: Credential) -> str:
-    user = credential.username or "<token>"  # What docker's helpers call the owner of an identity token.
+    user = credential.username or "<token>"  # The user name that docker's helpers use for an identity token.
     pair = f"{user}:{credential.password or credential.identity_token}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
@@ -283,9 +282,9 @@ def _host(response: Response) -> str:
     return str(origin_of(response.url))
 
 
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    """Remember *value*, and no more than a bounded number of them: the oldest goes."""
-    kept.pop(key, None)
-    while len(kept) >= _KEPT:
-        del kept[next(iter(kept))]
-    kept[key] = value
+def _store(cache: dict[Any, Any], key: object, value: object) -> None:
+    """Store *value* in a cache of bounded size, dropping the oldest entry if it is full."""
+    cache.pop(key, None)
+    while len(cache) >= _CACHED_ENTRIES:
+        del cache[next(iter(cache))]
+    cache[key] = value

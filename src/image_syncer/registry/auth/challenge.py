@@ -1,4 +1,4 @@
-"""Challenges: what a registry wants to see before it answers (RFC 9110 section 11.6.1; distribution auth/token.md)."""
+"""Parses authentication challenges (RFC 9110 section 11.6.1; distribution auth/token.md)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -34,12 +34,12 @@ class Challenge:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The scopes that it names; some registries pack several into one parameter."""
+        """The scopes in the challenge; some registries put several into one parameter."""
         return tuple(self.get("scope").split()[:_SCOPES_LIMIT])
 
 
 def parse_challenges(values: Sequence[str]) -> list[Challenge]:
-    """Return the challenges of all `WWW-Authenticate` header lines, in order; what can not be read ends its line."""
+    """Return the challenges of all `WWW-Authenticate` lines, in order. A syntax error ends its line."""
     challenges: list[Challenge] = []
     for value in values[:_CHALLENGES_LIMIT]:
         challenges += _parse_line(value[:_TEXT_LIMIT])
@@ -47,7 +47,7 @@ def parse_challenges(values: Sequence[str]) -> list[Challenge]:
 
 
 def preferred(challenges: Iterable[Challenge]) -> Challenge | None:
-    """Return the challenge to answer: Bearer before Basic, None where there is neither."""
+    """Return the challenge to answer, Bearer before Basic; None if there is neither."""
     known = [challenge for challenge in challenges if challenge.scheme in {"bearer", "basic"}]
     usable = [challenge for challenge in known if challenge.scheme == "basic" or challenge.get("realm")]
     return min(usable, key=lambda challenge: challenge.scheme != "bearer", default=None)
@@ -80,7 +80,7 @@ def _parse_line(text: str) -> list[Challenge]:
 
 
 def _parse_parameters(text: str, position: int) -> tuple[tuple[tuple[str, str], ...], int]:
-    """Return the parameters that follow a scheme, and where the next challenge begins."""
+    """Return the parameters that follow a scheme, and the position of the next challenge."""
     parameters: list[tuple[str, str]] = []
     position = _skip(text, position)
     while len(parameters) < _PARAMETERS_LIMIT and (match := _PARAMETER.match(text, position)):

@@ -1,4 +1,4 @@
-"""Credential helpers: programs that keep logins for docker (docker/docker-credential-helpers, "Development")."""
+"""Runs docker credential helpers, programs that store logins (docker/docker-credential-helpers, "Development")."""
 
 import asyncio
 import json
@@ -16,35 +16,35 @@ _SECONDS: Final = 30.0
 _OUTPUT_LIMIT: Final = 64 * 1024  # Bytes.
 _HUB_ADDRESS: Final = "https://index.docker.io/v1/"
 _NOT_FOUND: Final = b"credentials not found"
-_TOKEN_USER: Final = "<token>"  # noqa: S105  # The protocol's name for "the secret is an identity token".
+_TOKEN_USER: Final = "<token>"  # noqa: S105  # In the protocol, this user name marks the secret as an identity token.
 
 
 def server_address(registry: str) -> str:
-    """Return the name under which docker files the login of *registry*."""
+    """Return the key under which docker stores the login of *registry*."""
     return _HUB_ADDRESS if registry == DOCKER_HUB else registry
 
 
 async def ask_helper(
     suffix: str, server: str, environment: Mapping[str, str], *, seconds: float = _SECONDS
 ) -> Credential | None:
-    """Return the login that `docker-credential-<suffix>` has for *server*, None where it has none.
+    """Return the login that `docker-credential-<suffix>` has for *server*, None if it has none.
 
-    Raises `Unauthorized`, which names the helper and the server, where it can not be run, fails, says what is no
+    Raises `Unauthorized` with the names of helper and server if the helper does not start, fails, prints anything but a
     login, or takes longer than *seconds*.
     """
     program = f"docker-credential-{suffix}"
     if not _SUFFIX.fullmatch(suffix):
-        raise Unauthorized(f"{server}: {suffix[:50]!r} is no name of a credential helper")
+        raise Unauthorized(f"{server}: {suffix[:50]!r} is not a valid name of a credential helper")
     try:
         process = await asyncio.create_subprocess_exec(
             program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(environment)
         )
     except OSError as error:
-        why = f"can not be run: {error.strerror or type(error).__name__}"
-        raise _failed(program, server, why) from error
+        reason = f"cannot be run: {error.strerror or type(error).__name__}"
+        raise _failed(program, server, reason) from error
     try:
         async with asyncio.timeout(seconds):
-            output = await _converse(process, server)
+            output = await _exchange(process, server)
             status = await process.wait()
     except TimeoutError:
         raise _failed(program, server, f"did not answer within {seconds:g} s") from None
@@ -57,8 +57,8 @@ async def ask_helper(
     return _parse(output, program, server)
 
 
-async def _converse(process: Process, server: str) -> bytes:
-    """Write the server's address, read the answer: at most one byte more than is allowed."""
+async def _exchange(process: Process, server: str) -> bytes:
+    """Write the server's address and return the output; kill a helper that writes more than the limit."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the helper was started without pipes")
     process.stdin.write(server.encode())
@@ -72,13 +72,13 @@ async def _converse(process: Process, server: str) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Leave neither the process nor its pipes behind.
+    """Close the pipes and end the process.
 
-    The pipes first: what the helper started itself may hold the other ends open, and until they are closed Python 3.11
-    does not say that the helper has ended. There is no public way to them.
+    The pipes come first: a child of the helper may hold their other ends open, and Python 3.11 reports the end of the
+    helper only once they are closed. There is no public access to them.
     """
     transport = cast("asyncio.SubprocessTransport", process._transport)  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
-    transport.close()  # Kills what still runs.
+    transport.close()  # Kills the process if it still runs.
     await process.wait()
 
 
@@ -87,16 +87,16 @@ def _parse(output: bytes, program: str, server: str) -> Credential:
         document: object = json.loads(output)
     except (ValueError, RecursionError):
         document = None
-    answer = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    user: object = answer.get("Username")
-    secret: object = answer.get("Secret")
+    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    user: object = fields.get("Username")
+    secret: object = fields.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
-        raise _failed(program, server, "did not answer with a login")
+        raise _failed(program, server, "did not return a login")
     return Credential(identity_token=secret) if user == _TOKEN_USER else Credential(user, secret)
 
 
-def _failed(program: str, server: str, why: str) -> Unauthorized:
+def _failed(program: str, server: str, reason: str) -> Unauthorized:
     return Unauthorized(
-        f"{server}: the credential helper {program} {why}",
-        remedy=f"repair it, or give user name and password for {server} in the auth file",
+        f"{server}: the credential helper {program} {reason}",
+        remedy=f"repair it, or set user name and password for {server} in the auth file",
     )

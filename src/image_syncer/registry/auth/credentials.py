@@ -1,4 +1,4 @@
-"""Whose login is used where: the user's own entries first, then the files that docker and containers tools keep."""
+"""Selects the login for a repository: configured entries first, then the files of docker and the containers tools."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 
 @dataclass(frozen=True, slots=True)
 class _HelperResult:
-    """What a credential helper said about a registry: a login, none, or that it can not say."""
+    """The cached result of a credential helper: a login, none, or a failure."""
 
     credential: Credential | None = None
     failure: StoreError | None = None
 
 
 def longest_match(access: Sequence[RegistryAccount], repository: Repository) -> RegistryAccount | None:
-    """Return the entry with the longest prefix of *repository*, None if none matches.
+    """Return the entry with the longest prefix that matches *repository*, None if there is none.
 
-    A prefix ends at a `/` of the repository or at its end: `quay.io/core` is none of `quay.io/coreos/etcd`.
+    A prefix matches whole path components: `quay.io/core` does not match `quay.io/coreos/etcd`.
     """
     path = f"{repository}/"
     matching = [entry for entry in access if path.startswith(f"{entry.prefix.rstrip('/')}/")]
@@ -31,42 +31,42 @@ def longest_match(access: Sequence[RegistryAccount], repository: Repository) -> 
 
 
 class Keychain:
-    """Finds the access for a repository.
+    """Finds the account for a repository.
 
-    *access* are the user's own entries. Where none of them has a login, these are asked in turn: the text in
+    *access* holds the configured entries. If none of them has a login, these follow in turn: the text in
     `DOCKER_AUTH_CONFIG`, the file that `REGISTRY_AUTH_FILE` names, `$XDG_RUNTIME_DIR/containers/auth.json`,
     `$XDG_CONFIG_HOME/containers/auth.json` (by default in `~/.config`) and `$DOCKER_CONFIG/config.json` (by default in
-    `~/.docker`). Each is read once, when it is first needed.
+    `~/.docker`). Each is read once, at its first use.
     """
 
     def __init__(self, access: Sequence[RegistryAccount], *, environment: Mapping[str, str], home: Path) -> None:
         self._access = tuple(access)
         self._environment = environment
-        self._paths = _paths(environment, home)
+        self._sources = _sources(environment, home)
         self._files: dict[str, LoginFile | None] = {}
-        self._helped: dict[tuple[str, str], _HelperResult] = {}
+        self._helper_results: dict[tuple[str, str], _HelperResult] = {}
         self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"Keychain({len(self._access)} entries)"
 
     async def account_for(self, repository: Repository) -> RegistryAccount:
-        """Return how to reach *repository*: the longest matching entry, with a login from the files if it has none.
+        """Return the account for *repository*: the longest matching entry, with a login from the files if it has none.
 
-        An entry that only says `insecure` keeps that. Without any login the access is anonymous. Raises `Unauthorized`
-        where a file that had to be asked can not be read, or where a credential helper fails.
+        The other settings of the entry stay. Without any login the account is anonymous. Raises `Unauthorized` if a
+        file is unreadable or a credential helper fails.
         """
-        own = longest_match(self._access, repository)
-        if own is not None and own.credential is not None:
-            return own
-        async with self._lock:  # Helpers may ask the user to unlock something: one question at a time.
+        entry = longest_match(self._access, repository)
+        if entry is not None and entry.credential is not None:
+            return entry
+        async with self._lock:  # A helper may prompt the user: one prompt at a time.
             found = await self._find(repository)
-        if own is None:
+        if entry is None:
             return found or RegistryAccount(repository.registry)
-        return own if found is None else replace(own, credential=found.credential, origin=found.origin)
+        return entry if found is None else replace(entry, credential=found.credential, origin=found.origin)
 
     async def _find(self, repository: Repository) -> RegistryAccount | None:
-        for path in self._paths:
+        for path in self._sources:
             file = await self._file(path)
             found = None if file is None else await self._find_in(file, repository)
             if found is not None:
@@ -85,35 +85,37 @@ class Keychain:
         return await asyncio.to_thread(read_login_file, Path(path))
 
     async def _find_in(self, file: LoginFile, repository: Repository) -> RegistryAccount | None:
-        """Return the login in *file*: from the registry's own helper, an entry, or the helper for all others."""
+        """Return the login from *file*: the registry's own helper, an entry, or the default helper."""
         registry = repository.registry
         if helper := file.helpers.get(registry):
-            return await self._helped_access(helper, registry)
+            return await self._account_from_helper(helper, registry)
         entry = file.entry(repository)
         if entry is not None:
             return RegistryAccount(entry.prefix, entry.credential(), origin=file.name)
-        return await self._helped_access(file.store, registry) if file.store else None
+        return await self._account_from_helper(file.store, registry) if file.store else None
 
-    async def _helped_access(self, helper: str, registry: str) -> RegistryAccount | None:
+    async def _account_from_helper(self, helper: str, registry: str) -> RegistryAccount | None:
         key = (helper, registry)
-        if key not in self._helped:
-            self._helped[key] = await self._ask(helper, registry)
-        helped = self._helped[key]
-        if helped.failure is not None:
-            raise helped.failure.with_traceback(None)  # Raised often, it would gather the frames of every time.
-        if helped.credential is None:
+        if key not in self._helper_results:
+            self._helper_results[key] = await self._run_helper(helper, registry)
+        result = self._helper_results[key]
+        if result.failure is not None:
+            raise result.failure.with_traceback(
+                None
+            )  # Raised again and again, it would collect the frames of each time.
+        if result.credential is None:
             return None
-        return RegistryAccount(registry, helped.credential, origin=f"docker-credential-{helper}")
+        return RegistryAccount(registry, result.credential, origin=f"docker-credential-{helper}")
 
-    async def _ask(self, helper: str, registry: str) -> _HelperResult:
+    async def _run_helper(self, helper: str, registry: str) -> _HelperResult:
         try:
             return _HelperResult(await ask_helper(helper, server_address(registry), self._environment))
         except StoreError as failure:
             return _HelperResult(failure=failure)
 
 
-def _paths(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
-    """Return what is asked for logins, first first; names of files, and of the variable that holds a whole file."""
+def _sources(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
+    """Return the sources of logins in order: file names, and the variable that holds a whole file."""
     runtime = environment.get("XDG_RUNTIME_DIR")
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker")

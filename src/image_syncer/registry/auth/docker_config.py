@@ -1,4 +1,4 @@
-"""Files of logins, as docker (config.json) and the containers tools (auth.json) write them."""
+"""Reads the login files of docker (config.json) and the containers tools (auth.json)."""
 
 import base64
 import binascii
@@ -18,14 +18,14 @@ _FILE_LIMIT: Final = 1024 * 1024  # Bytes.
 
 @dataclass(frozen=True, slots=True)
 class LoginEntry:
-    """One entry of `auths` in the file *name*; it is decoded only when it is used."""
+    """One entry of `auths` in the file *name*, decoded at its first use."""
 
     name: str
     prefix: str
     document: Mapping[str, Any] = field(repr=False)
 
     def credential(self) -> Credential:
-        """Return its login; `Unauthorized` where its `auth` is not base64 of `user:password`."""
+        """Return the login; raises `Unauthorized` if `auth` is not base64 of `user:password`."""
         identity_token = _text(self.document, "identitytoken")
         if identity_token:
             return Credential(identity_token=identity_token)
@@ -38,15 +38,15 @@ class LoginEntry:
             colon = user = password = ""
         if not colon or not user:
             raise Unauthorized(
-                f"{self.name}: the entry for {self.prefix} is no login: its auth is not base64 of user:password",
+                f"{self.name}: the entry for {self.prefix} is invalid: its auth is not base64 of user:password",
                 remedy=f"log in again: docker login {self.prefix.partition('/')[0]}",
             )
-        return Credential(user, password.rstrip("\0"))  # Old versions of docker padded it.
+        return Credential(user, password.rstrip("\0"))  # Old versions of docker padded the password.
 
 
 @dataclass(frozen=True, slots=True)
 class LoginFile:
-    """What one file says: *entries* and *helpers* by normalised prefix; *store* is the helper for all others."""
+    """The content of a login file: *entries* and *helpers* by normalised prefix; *store* is the default helper."""
 
     name: str
     entries: Mapping[str, LoginEntry] = field(default_factory=dict[str, LoginEntry])
@@ -54,7 +54,7 @@ class LoginFile:
     store: str = ""
 
     def entry(self, repository: Repository) -> LoginEntry | None:
-        """Return the most specific entry for *repository*: of itself, its namespaces, its registry."""
+        """Return the most specific entry for *repository*: its own, one of a namespace, or that of the registry."""
         prefix = str(repository)
         while prefix:
             if prefix in self.entries:
@@ -64,7 +64,7 @@ class LoginFile:
 
 
 def read_login_file(path: Path) -> LoginFile | None:
-    """Return what *path* says, None where it is not there; `Unauthorized` where it can not be read."""
+    """Return the content of *path*, None if it does not exist; raises `Unauthorized` if it is unreadable."""
     try:
         with path.open("rb") as file:
             content = file.read(_FILE_LIMIT + 1)
@@ -78,7 +78,7 @@ def read_login_file(path: Path) -> LoginFile | None:
 
 
 def parse_login_file(content: bytes, name: str) -> LoginFile:
-    """Return what *content* says; `Unauthorized` where it is not JSON of the right shape. Unknown keys are ignored."""
+    """Parse *content*; raises `Unauthorized` if it is not JSON of the right shape. Unknown keys are ignored."""
     try:
         document: object = json.loads(content)
     except json.JSONDecodeError as error:
@@ -99,7 +99,7 @@ def parse_login_file(content: bytes, name: str) -> LoginFile:
 
 
 def _prefix(key: str) -> str:
-    """Return the prefix that *key* means; docker writes URLs (`https://index.docker.io/v1/`), containers bare names."""
+    """Return *key* as a prefix; docker writes URLs (`https://index.docker.io/v1/`), podman plain names."""
     bare = key.strip()
     for scheme in ("https://", "http://"):
         if bare.startswith(scheme):
@@ -110,11 +110,11 @@ def _prefix(key: str) -> str:
     try:
         return f"{normalise_host(host)}{slash}{path}"
     except InvalidReference:
-        return bare  # No registry that we could ever ask: it matches nothing.
+        return bare  # Not a valid registry name: it matches no repository.
 
 
 def _is_login(value: object) -> bool:
-    """Whether an entry holds a login; an empty one only says that a helper has it."""
+    """Whether an entry holds a login; an empty one means that a helper has it."""
     if not isinstance(value, dict):
         return False
     entry = cast("dict[str, Any]", value)
@@ -135,8 +135,8 @@ def _text(document: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _unreadable(name: str, why: str) -> Unauthorized:
+def _unreadable(name: str, reason: str) -> Unauthorized:
     return Unauthorized(
-        f"{name}: logins can not be read from it: {why}",
-        remedy="repair or remove it, or give user name and password in the auth file",
+        f"{name}: logins cannot be read from it: {reason}",
+        remedy="repair or remove it, or set user name and password in the auth file",
     )

@@ -1,7 +1,7 @@
-"""The path by aiohttp: through proxies, and for bodies of unknown length. Imported when the first of these comes.
+"""The transport over aiohttp, for proxies and for bodies of unknown length. Imported for the first such request.
 
-The only shipped module that knows the HTTP library (docs/adr/0003-http-library.md). Its pitfalls are met here: nothing
-is re-encoded, decompressed, redirected, remembered as a cookie or read from netrc behind our back.
+The only shipped module that uses the HTTP library (docs/adr/0003-http-library.md). It turns off what the library does
+by itself: re-encoding URLs, decompression, redirects, cookies, netrc.
 """
 
 import asyncio
@@ -36,35 +36,35 @@ from image_syncer.registry.settings import Limits
 from image_syncer.roles import Chunk
 
 _READ_BUFFER_BYTES: Final = 256 * 1024
-_SMALL_BODY_BYTES: Final = 64 * 1024  # Goes out with the head, in one piece.
+_SMALL_BODY_BYTES: Final = 64 * 1024  # Sent together with the head.
 _KEEP_ALIVE_SECONDS: Final = 30.0
 _DNS_SECONDS: Final = 60
-_LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
-_LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
+_LEFTOVER_BYTES: Final = 64 * 1024  # An unread rest up to this size is read so that the connection can be reused.
+_LEFTOVER_SECONDS: Final = 1.0
 
 
 class _AiohttpResponse(Response):
-    """An answer that aiohttp reads."""
+    """A response that aiohttp reads."""
 
     def __init__(
-        self, raw: aiohttp.ClientResponse, request: Request, upload: BodyReader | None, stall_seconds: float
+        self, raw: aiohttp.ClientResponse, request: Request, body: BodyReader | None, stall_seconds: float
     ) -> None:
         super().__init__(request, raw.status, Headers(raw.headers.items()), raw.content_length)
         self._raw = raw
-        self._upload = upload
+        self._body = body
         self._stall_seconds = stall_seconds
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
-        flow, loop = StallTimer(self._stall_seconds), asyncio.get_running_loop()
+        """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
+        stall_timer, loop = StallTimer(self._stall_seconds), asyncio.get_running_loop()
         try:
             while True:
                 began = loop.time()
-                async with asyncio.timeout(flow.remaining_seconds):
+                async with asyncio.timeout(stall_timer.remaining_seconds):
                     chunk = await self._raw.content.readany()
                 if not chunk:
                     break
-                flow.record(len(chunk), loop.time() - began)
+                stall_timer.record(len(chunk), loop.time() - began)
                 yield chunk
         except TimeoutError:
             reason = f"the answer stalled for {self._stall_seconds:g} s"
@@ -72,22 +72,22 @@ class _AiohttpResponse(Response):
             reason = "the answer broke off"
         else:
             return
-        # Outside of the handlers, so that the library's error, which holds the whole URL, is no part of the story.
+        # Raised outside the handlers: the library's error holds the whole URL, which may have secrets in its query.
         raise Unavailable(f"{self._request}: {reason}", status=self.status)
 
     async def release(self, *, failed: bool) -> None:
-        """Save the connection where the rest of the body is small, otherwise close it."""
+        """Keep the connection if the rest of the body is small, otherwise close it."""
         try:
             if not failed:
                 await _read_leftovers(self._raw)
         finally:
             self._raw.close()
-            if self._upload is not None:
-                await self._upload.close()
+            if self._body is not None:
+                await self._body.close()
 
 
 class _PolicyResolver(AbstractResolver):
-    """Looks names up for one session, and lets nothing pass that is out of *reach*."""
+    """Resolves names for one session, and refuses addresses that *reach* forbids."""
 
     def __init__(self, resolver: Resolver, reach: AddressPolicy) -> None:
         self._resolver = resolver
@@ -96,7 +96,7 @@ class _PolicyResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of *host*; `ProtocolError` where one of them is out of reach."""
+        """Return the addresses of *host*; raises `ProtocolError` if the policy forbids one of them."""
         found: list[ResolveResult] = []
         for kind, address in await self._resolver.addresses(host, port):
             self._reach.check(str(address[0]), host)
@@ -109,11 +109,11 @@ class _PolicyResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Leave the resolver to its owner."""
+        """Do nothing: the resolver belongs to the transport."""
 
 
 class AiohttpTransport:
-    """Every connection that aiohttp holds; to be closed. Sessions, and so connections, are kept by reach."""
+    """Owns one aiohttp session, and so one connection pool, per address policy; to be closed."""
 
     def __init__(self, limits: Limits, resolver: Resolver) -> None:
         self._limits = limits
@@ -128,52 +128,52 @@ class AiohttpTransport:
     async def send(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
-        """Send *request* and return its answer, as `Transport.ask` promises; through *proxy* unless that is None.
+        """Send *request*, through *proxy* unless that is None, and return the response as `Transport.send` promises.
 
         *context* is None for plain HTTP.
         """
-        upload = _upload(request.body, self._limits.stall_seconds)
+        body = _streaming(request.body, self._limits.stall_seconds)
         try:
-            raw = await self._ask(request, _Route(tls, context, proxy, reach), upload)
+            raw = await self._send(request, _Route(tls, context, proxy, reach), body)
         except BaseException:
-            if upload is not None:
-                await upload.close()
+            if body is not None:
+                await body.close()
             raise
-        return _AiohttpResponse(raw, request, upload, self._limits.stall_seconds)
+        return _AiohttpResponse(raw, request, body, self._limits.stall_seconds)
 
-    async def _ask(self, request: Request, way: "_Route", upload: BodyReader | None) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, route: "_Route", body: BodyReader | None) -> aiohttp.ClientResponse:
         headers = dict(request.headers)
-        if upload is not None and upload.length is not None:
-            headers["Content-Length"] = str(upload.length)
-        session = self._session(request.url, way)
-        watch = asyncio.timeout(None if upload else self._limits.patience_seconds)
+        if body is not None and body.length is not None:
+            headers["Content-Length"] = str(body.length)
+        session = self._session(request.url, route)
+        limit = asyncio.timeout(None if body else self._limits.patience_seconds)
         try:
-            async with watch:
-                if upload is not None:
-                    upload.watch(watch)
+            async with limit:
+                if body is not None:
+                    body.watch(limit)
                 return await session.request(
                     request.method,
                     URL(request.url, encoded=True),
                     headers=headers,
-                    data=upload or request.body,
+                    data=body or request.body,
                     skip_auto_headers=("Content-Type",) if request.body is None else (),
                     allow_redirects=False,
-                    proxy=way.proxy,
-                    ssl=way.context or True,
+                    proxy=route.proxy,
+                    ssl=route.context or True,
                 )
         except (aiohttp.ClientError, OSError) as error:
             host = str(origin_of(request.url))
-            trouble = (upload.failure if upload else None) or _explain(error, host, way, self._limits)
-            if upload is None and watch.expired():
-                trouble = explain_overdue(host, self._limits.patience_seconds)
+            failure = (body.failure if body else None) or _explain(error, host, route, self._limits)
+            if body is None and limit.expired():
+                failure = explain_overdue(host, self._limits.patience_seconds)
         finally:
-            if upload is not None:
-                upload.watch(None)
-        raise trouble  # Outside of the handler: the library's error holds the whole URL and even our credentials.
+            if body is not None:
+                body.watch(None)
+        raise failure  # Raised outside the handler: the library's error holds the whole URL and even our credentials.
 
-    def _session(self, url: str, way: "_Route") -> aiohttp.ClientSession:
-        """Return the session for *way*; a proxy may be anywhere, and digits are never looked up."""
-        reach = ANYWHERE if way.proxy is not None else way.reach
+    def _session(self, url: str, route: "_Route") -> aiohttp.ClientSession:
+        """Return the session for *route*. A proxy may have any address; an IP address in *url* is checked here."""
+        reach = ANYWHERE if route.proxy is not None else route.reach
         reach.check_host(origin_of(url).host)
         if reach not in self._sessions:
             self._sessions[reach] = _open_session(self._limits, _PolicyResolver(self._resolver, reach))
@@ -182,7 +182,7 @@ class AiohttpTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How a request goes: what its TLS must show (*context* None: none), and by which *proxy* (None: directly)."""
+    """How a request travels: *context* None means plain HTTP, *proxy* None a direct connection."""
 
     tls: TlsPolicy
     context: SSLContext | None
@@ -202,7 +202,9 @@ def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientS
             connect=limits.connect_seconds,
             sock_connect=limits.connect_seconds,
             sock_read=limits.stall_seconds,
-            ceil_threshold=max(limits.connect_seconds, limits.stall_seconds),  # Time-outs are not rounded.
+            ceil_threshold=max(
+                limits.connect_seconds, limits.stall_seconds
+            ),  # Keeps the library from rounding timeouts.
         ),
         auto_decompress=False,
         requote_redirect_url=False,
@@ -214,15 +216,15 @@ def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientS
     )
 
 
-def _upload(body: bytes | RequestBody | None, stall_seconds: float) -> BodyReader | None:
-    """Return how *body* streams; None for one that goes out with its head."""
+def _streaming(body: bytes | RequestBody | None, stall_seconds: float) -> BodyReader | None:
+    """Return the reader of a streaming *body*, None for one that is sent together with the head."""
     if body is None or (isinstance(body, bytes) and len(body) <= _SMALL_BODY_BYTES):
         return None
     return BodyReader(in_pieces(body) if isinstance(body, bytes) else body, stall_seconds)
 
 
 async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
-    """Read the rest of a small body that nobody wanted, since only then its connection can serve again."""
+    """Read the unread rest of a small body: only then can its connection be reused."""
     if raw.connection is None or (raw.content_length or 0) > _LEFTOVER_BYTES:
         return
     try:
@@ -231,23 +233,21 @@ async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
             while size_bytes <= _LEFTOVER_BYTES and (chunk := await raw.content.readany()):
                 size_bytes += len(chunk)
     except (aiohttp.ClientError, OSError):
-        return  # The answer is known already; all that is lost is the connection.
+        return  # Only the connection is lost; the caller has what it needs.
 
 
-def _explain(error: Exception, host: str, way: _Route, limits: Limits) -> StoreError:
-    """Return what *error* means for our reader; nothing of its text, which may hold secrets, is taken over."""
-    proxy = way.proxy
+def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> StoreError:
+    """Return our error for *error*, without its text, which may hold secrets."""
+    proxy = route.proxy
     match error:
         case aiohttp.ClientProxyConnectionError():
-            return Unavailable(
-                f"{host}: the proxy {_proxy_host(proxy)} can not be reached: {os_reason(error.os_error)}"
-            )
+            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} cannot be reached: {os_reason(error.os_error)}")
         case aiohttp.ClientHttpProxyError():
             return _proxy_refuses(error.status, host, proxy)
         case aiohttp.ClientConnectorDNSError():
             return explain_resolving(error.os_error, host)
         case aiohttp.ClientConnectorError():
-            return explain_connecting(error.os_error, host, way.tls)
+            return explain_connecting(error.os_error, host, route.tls)
         case aiohttp.ConnectionTimeoutError():
             return Unavailable(f"{host}: no connection within {limits.connect_seconds:g} s")
         case TimeoutError():

@@ -1,21 +1,21 @@
-"""Where a body ends, and which of the received bytes are its own (RFC 9112, 6 and 7). Pure."""
+"""Body framing: where a body ends, and which received bytes belong to it (RFC 9112, 6 and 7). Pure."""
 
 import re
 from typing import Final, Protocol
 
 from image_syncer.registry.http.head import Head
 
-_LINE_BYTES: Final = 1024  # A chunk's size with its extensions.
+_LINE_BYTES: Final = 1024  # A chunk's size line, with extensions.
 _TRAILER_BYTES: Final = 16 * 1024
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
 class BrokenBody(Exception):
-    """The body does not end as it was announced."""
+    """The body does not match its framing."""
 
 
 class Framing(Protocol):
-    """Finds one body in the bytes that follow its head."""
+    """Extracts one body from the bytes that follow its head."""
 
     @property
     def has_ended(self) -> bool:
@@ -24,7 +24,7 @@ class Framing(Protocol):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was fed beyond the end, so that the connection can serve again."""
+        """Whether no byte was fed beyond the end, so that the connection can be reused."""
         ...
 
     def wanted(self, limit_bytes: int) -> int:
@@ -32,16 +32,16 @@ class Framing(Protocol):
         ...
 
     def feed(self, received: memoryview) -> list[memoryview]:
-        """Return what of *received* is content; `BrokenBody`."""
+        """Return the content in *received*; raises `BrokenBody`."""
         ...
 
     def close(self) -> None:
-        """Note that the connection has ended; `BrokenBody` where the body had not."""
+        """Handle the end of the connection; raises `BrokenBody` if the body is incomplete."""
         ...
 
 
 def framing_of(head: Head, method: str) -> Framing:
-    """Return how the body after *head* is found, where *method* was asked."""
+    """Return the framing of the body after *head*, the response to a *method* request."""
     if not head.has_body(method):
         return ContentLengthFraming(0)
     if head.chunked:
@@ -58,11 +58,11 @@ class ContentLengthFraming:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all of its bytes were fed."""
+        """Whether all bytes have been fed."""
         return self._left == 0
 
     def wanted(self, limit_bytes: int) -> int:
-        """Return how many bytes may be received next: never more than are left."""
+        """Return how many bytes may be received next: never more than the rest of the body."""
         return min(self._left, limit_bytes)
 
     def feed(self, received: memoryview) -> list[memoryview]:
@@ -73,13 +73,13 @@ class ContentLengthFraming:
         return [content] if content else []
 
     def close(self) -> None:
-        """Note that the connection has ended."""
+        """Handle the end of the connection; raises `BrokenBody` if the body is incomplete."""
         if self._left:
             raise BrokenBody
 
 
 class CloseFraming:
-    """A body that ends with its connection."""
+    """A body that ends where the connection ends."""
 
     def __init__(self) -> None:
         self.has_ended = False
@@ -94,17 +94,17 @@ class CloseFraming:
         return [received] if received else []
 
     def close(self) -> None:
-        """Note that the connection, and with it the body, has ended."""
+        """Handle the end of the connection, which ends the body."""
         self.has_ended = True
 
 
 class ChunkedFraming:
-    """A body in chunks: lines of at most 1 KiB between them, trailers of at most 16 KiB, which nobody reads."""
+    """A chunked body: size lines of at most 1 KiB, trailers of at most 16 KiB, which are ignored."""
 
     def __init__(self) -> None:
         self.has_ended = False
         self.is_clean = True
-        self._left = 0  # Bytes of the chunk at hand.
+        self._left = 0  # Bytes of the current chunk that are still to come.
         self._after_chunk = False
         self._in_trailer = False
         self._trailer_bytes = 0
@@ -131,12 +131,12 @@ class ChunkedFraming:
         return found
 
     def close(self) -> None:
-        """Note that the connection has ended."""
+        """Handle the end of the connection; raises `BrokenBody` if the body is incomplete."""
         if not self.has_ended:
             raise BrokenBody
 
     def _take_line(self, received: memoryview) -> int:
-        """Take up to the end of a line from *received* and return how many bytes that were."""
+        """Consume *received* up to the end of a line; return the number of consumed bytes."""
         found = bytes(received)
         end = found.find(b"\n")
         taken = len(found) if end < 0 else end + 1

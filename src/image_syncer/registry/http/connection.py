@@ -1,7 +1,7 @@
-"""A connected socket, with TLS or without, that is waited for without a transport, a task or a copy in between.
+"""A connected socket, plain or TLS, used without an asyncio transport and without copies.
 
-asyncio's own TLS passes every byte through two memory buffers; a non-blocking `SSLSocket` decrypts straight into ours.
-`loop.sock_*` refuses such sockets, so readiness is waited for here.
+asyncio's own TLS copies every byte through two memory buffers; a non-blocking `SSLSocket` decrypts straight into our
+buffer. `loop.sock_*` refuses such sockets, so this module waits for readiness itself.
 """
 
 import asyncio
@@ -15,14 +15,16 @@ _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError)
 
 
 class Connection:
-    """One connection, used by one task at a time; every wait ends at a time of the loop's clock (`TimeoutError`).
+    """One connection, used by one task at a time.
 
-    All methods that talk raise `OSError`. *received* are bytes that came and were not taken yet. *has_news*: something
-    came while we were sending, or the connection ended. *on_readable* is called whenever something is to be received
-    and nobody waits.
+    Every wait takes *until*, a time of the loop's clock, and raises `TimeoutError` then; all I/O raises `OSError`.
+
+    *received* holds bytes that arrived and are not consumed yet. *has_input* becomes true when bytes or the end arrive,
+    also while a task is sending. *on_readable* is called whenever the socket is readable and no task waits for it.
+    *is_used*: the connection has carried a request before.
     """
 
-    def __init__(self, connected: socket.socket, forget: Callable[["Connection"], None]) -> None:
+    def __init__(self, connected: socket.socket, on_close: Callable[["Connection"], None]) -> None:
         self.received = bytearray()
         self.has_input = False
         self.on_readable: Callable[[], None] | None = None
@@ -30,22 +32,22 @@ class Connection:
         self._socket = connected
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self._fd = connected.fileno()
-        self._forget = forget
+        self._on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._when_writable: Callable[[], None] | None = None
         self._is_watched = False
-        self._crossed = False  # TLS wants to write before it can read.
+        self._read_needs_write = False  # TLS must send something before it can decrypt more.
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed at our end."""
+        """Whether `close` was called."""
         return self._fd < 0
 
     async def handshake(self, until: float) -> None:
-        """Begin TLS, where it is spoken."""
+        """Do the TLS handshake, if this is a TLS connection."""
         while self._tls is not None:
             try:
                 return self._tls.do_handshake()
@@ -56,34 +58,34 @@ class Connection:
         return None
 
     def receive_now(self, buffer: memoryview) -> int | None:
-        """Receive into *buffer* and return the number of bytes: 0 at the end, None where nothing is there yet."""
-        self._crossed = False
+        """Receive into *buffer* without waiting; return the number of bytes, 0 at the end, None if none are there."""
+        self._read_needs_write = False
         try:
             return self._socket.recv_into(buffer)
         except _WOULD_BLOCK:
             return None
         except ssl.SSLWantWriteError:
-            self._crossed = True
+            self._read_needs_write = True
             return None
 
     async def receive(self, buffer: memoryview, until: float) -> int:
-        """Receive into *buffer* what is there, or what comes next, and return the number of bytes; 0 at the end."""
+        """Receive into *buffer*, waiting if needed, and return the number of bytes; 0 at the end."""
         while (count := self.receive_now(buffer)) is None:
-            await self._wait(until, writing=self._crossed)
+            await self._wait(until, writing=self._read_needs_write)
         if self._tls is not None and count:
             count = self._fill(buffer, count)
         return count
 
     async def receive_more(self, scratch: memoryview, until: float) -> bool:
-        """Add to *received* what comes next; False at the end. *scratch* is free again afterwards."""
+        """Wait for bytes and append them to *received*; return False at the end. *scratch* is free afterwards."""
         if self._tls is None or not self._tls.pending():
-            await self._wait(until, writing=False)  # Right after a request there is nothing yet: do not ask in vain.
+            await self._wait(until, writing=False)  # Right after a request a read would fail: save the system call.
         count = await self.receive(scratch, until)
         self.received += scratch[:count]
         return count > 0
 
     def receive_available(self, scratch: memoryview) -> bool:
-        """Add to *received* what has come, without waiting; False at the end."""
+        """Append the bytes that have arrived to *received*, without waiting; return False at the end."""
         self.has_input = False
         count = self.receive_now(scratch)
         if count is None:
@@ -94,9 +96,9 @@ class Connection:
         return count != 0
 
     def send_now(self, content: bytes | bytearray | memoryview) -> int | None:
-        """Send the beginning of *content* and return the number of bytes, None where nothing can be sent yet.
+        """Send the beginning of *content* without waiting; return the number of bytes, None if none can be sent yet.
 
-        After None the same bytes, and perhaps more, must be sent next: TLS has packed them already.
+        After None, the next call must begin with the same bytes: TLS has already encrypted them.
         """
         try:
             return self._socket.send(content)
@@ -104,7 +106,7 @@ class Connection:
             return None
 
     async def send(self, content: memoryview, until: float) -> memoryview:
-        """Send *content* and return what of it is left when the other side begins to talk: mostly nothing."""
+        """Send *content*; return the rest that was not sent because the peer began to send (usually empty)."""
         while content:
             sent = self.send_now(content)
             if sent is not None:
@@ -116,25 +118,28 @@ class Connection:
         return content
 
     def probe_idle(self) -> bool:
-        """Whether nothing came, not even the end: only then a connection that was idle can serve again."""
+        """Read one byte and return whether there was none, nor the end: only then an idle connection can be reused.
+
+        A byte that arrived is lost, so the caller must close the connection then.
+        """
         try:
             return not self.received and self.receive_now(memoryview(bytearray(1))) is None
         except OSError:
             return False
 
     def watch(self) -> None:
-        """Notice from now on when something comes: by *has_news*, and by *on_readable* where that is set."""
+        """Set *has_input* and call *on_readable* from now on when bytes or the end arrive."""
         if not self._is_watched:
             self._loop.add_reader(self._fd, self._readable)
             self._is_watched = True
 
     def call_when_writable(self, callback: Callable[[], None]) -> None:
-        """Call *callback* once, as soon as something can be sent."""
+        """Call *callback* once, as soon as bytes can be sent."""
         self._when_writable = callback
         self._loop.add_writer(self._fd, self._writable)
 
     def close(self) -> None:
-        """Close at once. Whoever waits gets a `ConnectionAbortedError`; TLS is not wound up, which nobody needs."""
+        """Close at once, without a TLS closing alert. A waiting task gets `ConnectionAbortedError`."""
         if self._fd < 0:
             return
         self._loop.remove_reader(self._fd)
@@ -146,10 +151,10 @@ class Connection:
             self._waiter.set_exception(ConnectionAbortedError())
         self.on_readable = None
         self._socket.close()
-        self._forget(self)
+        self._on_close(self)
 
     def _fill(self, buffer: memoryview, count: int) -> int:
-        """Receive further records of TLS, which are small, while there are any: one large piece costs less later."""
+        """Receive more TLS records, which are small, while there are any: consumers do better with one large piece."""
         try:
             while count < len(buffer):
                 more = self.receive_now(buffer[count:])
@@ -157,11 +162,11 @@ class Connection:
                     break
                 count += more
         except OSError:
-            pass  # What came before it is good, and the next call meets the same trouble.
+            pass  # The bytes received so far are good, and the next call raises the same error.
         return count
 
     async def _wait(self, until: float, *, writing: bool) -> None:
-        """Wait until something can be received, or sent where *writing*."""
+        """Wait until bytes can be received, or with *writing* until they can be sent or received."""
         if self._fd < 0:
             raise ConnectionAbortedError
         self.watch()
@@ -183,7 +188,7 @@ class Connection:
                 self._waiter.set_result(None)
         elif self.on_readable is not None:
             self.on_readable()
-        else:  # Nobody reads at the moment: being told again and again would cost all our time.
+        else:  # No task reads now. Stop watching: the loop would call this again and again.
             self._loop.remove_reader(self._fd)
             self._is_watched = False
 
@@ -201,7 +206,7 @@ class Connection:
         self._timer = self._loop.call_at(self._until, self._timed_out)
 
     def _timed_out(self) -> None:
-        # One timer serves all waits of a second or an hour: most of them are over long before, and move only `_until`.
+        # One timer serves many waits: most end long before it fires, and each only moves `_until`.
         self._timer = None
         if self._waiter is None or self._waiter.done():
             return
@@ -212,5 +217,5 @@ class Connection:
 
 
 def new_scratch_buffer() -> memoryview:
-    """Return room for what is copied away before anybody else can run, so that all connections can share it."""
+    """Return a buffer that all connections share: its user copies the bytes out before it awaits anything."""
     return memoryview(bytearray(_SCRATCH_BYTES))

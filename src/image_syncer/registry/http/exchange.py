@@ -1,4 +1,4 @@
-"""One request on one connection: sent, and its answer's head awaited, which may come before all is sent."""
+"""One request on one connection: sends it and awaits the head of the response, which may come before all is sent."""
 
 import asyncio
 from contextlib import aclosing
@@ -13,18 +13,18 @@ from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, ch
 from image_syncer.registry.settings import Limits
 
 INFORMATIONAL: Final = 20
-"""How many heads with a 1xx status are passed over before an answer."""
+"""Heads with a 1xx status that are skipped before the response."""
 
-_SMALL_BODY_BYTES: Final = 64 * 1024  # Goes out with the head, in one piece.
+_SMALL_BODY_BYTES: Final = 64 * 1024  # Sent together with the head, in one system call.
 
 
 class StaleConnection(Exception):
-    """A connection that was kept had ended before it could carry the request; nothing of an answer came."""
+    """A pooled connection ended before it carried the request; no byte of a response arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
-    """A request as it goes out. *until* (on the loop's clock) bounds a request whose body does not stream."""
+    """An encoded request. *until*, a time of the loop's clock, bounds a request whose body does not stream."""
 
     head: bytes
     body: bytes | RequestBody | None
@@ -33,46 +33,46 @@ class OutgoingRequest:
 
 
 class Exchange:
-    """Carries *message* over *connection*; to be used once."""
+    """Sends *outgoing* over *connection*; to be used once."""
 
-    def __init__(self, connection: Connection, message: OutgoingRequest, scratch: memoryview, limits: Limits) -> None:
+    def __init__(self, connection: Connection, outgoing: OutgoingRequest, scratch: memoryview, limits: Limits) -> None:
         self._connection = connection
-        self._message = message
+        self._outgoing = outgoing
         self._scratch = scratch
         self._stall_seconds = limits.stall_seconds
         self._loop = asyncio.get_running_loop()
-        self._until, self._until_seconds = message.until, limits.patience_seconds
+        self._until, self._until_seconds = outgoing.until, limits.patience_seconds
         self._informational = 0
         self._early: Head | None = None
-        connection.has_input = False  # Whatever it was belonged to an earlier request, or to the handshake.
+        connection.has_input = False  # Earlier input belonged to another request, or to the handshake.
 
     async def run(self) -> tuple[Head, bool]:
-        """Return the answer's head, and whether everything was sent.
+        """Return the head of the response, and whether the whole request was sent.
 
-        Raises `StoreError`, what the body raises, and `Stale` where the request may be sent again.
+        Raises `StoreError`, the body's own errors, and `StaleConnection` if the request may be sent again.
         """
         sent = await self._send()
         try:
-            return self._early or await self._answer(), sent
+            return self._early or await self._await_head(), sent
         except NotHttp:
-            raise ProtocolError(f"{self._message.host}: the answer is not HTTP") from None
+            raise ProtocolError(f"{self._outgoing.host}: the answer is not HTTP") from None
         except TimeoutError:
-            raise self._stalled() from None
+            raise self._timed_out() from None
         except OSError as error:
             if self._connection.is_used and not self._connection.received and not self._informational:
                 raise StaleConnection from error
             raise self._broken(error) from None
 
     async def _send(self) -> bool:
-        """Send the request and return whether all of it went out, or an answer or the end came first."""
-        body = self._message.body
+        """Send the request; return False if a response or the end of the connection came first."""
+        body = self._outgoing.body
         if isinstance(body, bytes) and len(body) > _SMALL_BODY_BYTES:
             body = in_pieces(body)
         if not isinstance(body, RequestBody):
-            return await self._pass(memoryview(self._message.head + (body or b"")))
+            return await self._send_piece(memoryview(self._outgoing.head + (body or b"")))
         self._connection.watch()
-        sent = await self._pass(memoryview(self._message.head)) and await self._stream(body)
-        # The last piece has to pass, and the answer must come.
+        sent = await self._send_piece(memoryview(self._outgoing.head)) and await self._stream(body)
+        # Time for the last piece to arrive, and for the response.
         self._until_seconds = 2 * self._stall_seconds
         self._until = self._loop.time() + self._until_seconds
         return sent
@@ -82,32 +82,32 @@ class Exchange:
             async for chunk in chunks:
                 view = memoryview(chunk)
                 for start in range(0, len(view), PIECE_BYTES):
-                    if not await self._pass(view[start : start + PIECE_BYTES]):
+                    if not await self._send_piece(view[start : start + PIECE_BYTES]):
                         return False
         return True
 
-    async def _pass(self, piece: memoryview) -> bool:
-        """Send *piece* within the stall time; False where an answer came instead, or the connection ended."""
+    async def _send_piece(self, piece: memoryview) -> bool:
+        """Send *piece* within the stall time; return False if a response or the end of the connection came instead."""
         until = self._loop.time() + self._stall_seconds
         try:
             while piece:
-                if self._connection.has_input and self._has_answered():
+                if self._connection.has_input and self._receive_early():
                     return False
                 piece = await self._connection.send(piece, until)
         except TimeoutError:
-            raise self._stalled() from None
+            raise self._timed_out() from None
         except (OSError, NotHttp):
-            return False  # What the other side said before it hung up tells more than that it did.
+            return False  # A response that arrived before the break explains more than the break does.
         return True
 
-    def _has_answered(self) -> bool:
-        """Whether the answer, or the end, has come while we are still sending."""
-        goes_on = self._connection.receive_available(self._scratch)
+    def _receive_early(self) -> bool:
+        """Read what arrived while sending; return whether that is a response, or the end of the connection."""
+        is_open = self._connection.receive_available(self._scratch)
         self._early = self._next_head()
-        return self._early is not None or not goes_on
+        return self._early is not None or not is_open
 
-    async def _answer(self) -> Head:
-        """Return the head of the answer: every part of it within the stall time, all of it within the patience."""
+    async def _await_head(self) -> Head:
+        """Return the head of the response: each part within the stall time, all of it within the time limit."""
         while (head := self._next_head()) is None:
             until = min(self._until, self._loop.time() + self._stall_seconds)
             if not await self._connection.receive_more(self._scratch, until):
@@ -115,7 +115,7 @@ class Exchange:
         return head
 
     def _next_head(self) -> Head | None:
-        """Return the answer's head if it is there, passing over informational ones (RFC 9110, 15.2)."""
+        """Return the head of the response if it has arrived, skipping informational ones (RFC 9110, 15.2)."""
         while (head := take_head(self._connection.received)) is not None:
             if not head.is_informational:
                 return head
@@ -124,10 +124,10 @@ class Exchange:
                 raise NotHttp
         return None
 
-    def _stalled(self) -> StoreError:
+    def _timed_out(self) -> StoreError:
         if self._loop.time() >= self._until:
-            return explain_overdue(self._message.host, self._until_seconds)
-        return Unavailable(f"{self._message.host}: nothing was sent or received for {self._stall_seconds:g} s")
+            return explain_overdue(self._outgoing.host, self._until_seconds)
+        return Unavailable(f"{self._outgoing.host}: nothing was sent or received for {self._stall_seconds:g} s")
 
     def _broken(self, error: OSError) -> StoreError:
-        return explain_break((error,), self._message.host)
+        return explain_break((error,), self._outgoing.host)

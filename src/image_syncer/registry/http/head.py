@@ -1,7 +1,7 @@
-"""Heads of requests and answers (RFC 9112), written and read by hand. Pure; whatever is doubtful is refused.
+"""Writes request heads and parses response heads (RFC 9112). Pure.
 
-A head that two programs read differently is how requests are smuggled, so there is no repair here: no folded lines, no
-bare line feeds, no second opinion about where a body ends.
+Request smuggling relies on heads that two programs read differently. So this parser repairs nothing: it refuses folded
+lines, bare line feeds and ambiguous body lengths.
 """
 
 import re
@@ -14,8 +14,8 @@ from image_syncer.errors import ProtocolError
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.http.urls import Origin
 
-HEAD_BYTES: Final = 32 * 1024  # Signed addresses of storage services and challenges are long.
-FIELDS_LIMIT: Final = 256  # An answer to many tags names each of them in a field of its own.
+HEAD_BYTES: Final = 32 * 1024  # Signed URLs of storage services and challenges are long.
+FIELDS_LIMIT: Final = 256  # A response to a push of many tags has one field for each.
 _END: Final = b"\r\n\r\n"
 _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _FIELD: Final = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n", re.MULTILINE)
@@ -28,15 +28,14 @@ _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class NotHttp(Exception):
-    """What came is no answer in HTTP/1, or one that can be read in more than one way."""
+    """The received bytes are no HTTP/1 response, or an ambiguous one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an answer.
+    """The head of a response.
 
-    *length* of the body in bytes, None where it is not announced; *chunked* where it comes in chunks. *lasting*: the
-    connection serves on.
+    *length* is the Content-Length in bytes, None without one. *keep_alive*: the server keeps the connection open.
     """
 
     status: int
@@ -47,19 +46,19 @@ class Head:
 
     @property
     def is_informational(self) -> bool:
-        """Whether another head follows, which is the answer."""
+        """Whether this is an interim response (1xx), which another head follows."""
         return self.status < HTTPStatus.OK
 
     def has_body(self, method: str) -> bool:
-        """Whether a body follows where *method* was asked (RFC 9112, 6.3)."""
+        """Whether a body follows in the response to a *method* request (RFC 9112, 6.3)."""
         return method != "HEAD" and self.status not in _BODILESS and not self.is_informational
 
 
 def request_head(method: str, url: str, origin: Origin, fields: bytes, length: int | None) -> bytes:
-    """Return the head of a request for *url*, which lies at *origin*, with the *fields* that `header_fields` returns.
+    """Return the head of a request for *url* at *origin*, with *fields* from `header_fields`.
 
-    *length* is that of its body in bytes, None without one. Raises `ProtocolError` for an address with characters that
-    would end a line.
+    *length* of the body in bytes, None without one. Raises `ProtocolError` for a URL with characters that would end a
+    line.
     """
     return _first_line(method, url, origin) + fields + _last_lines(method, length)
 
@@ -72,25 +71,25 @@ def _first_line(method: str, url: str, origin: Origin) -> bytes:
         "/" + target[query:] if 0 <= query < start or (start < 0 <= query) else target[start:] if start >= 0 else "/"
     )
     if not _TARGET.fullmatch(target) or not _NAME.fullmatch(method):
-        raise ProtocolError(f"{origin}: an address with characters that no address has")
+        raise ProtocolError(f"{origin}: a URL with invalid characters")
     return f"{method} {target} HTTP/1.1\r\n".encode()
 
 
 def header_fields(origin: Origin, headers: Mapping[str, str]) -> bytes:
     """Return the lines of *headers* in a request to *origin*, Host first.
 
-    Raises `ProtocolError` for a header with characters that would end a line, or that no head holds.
+    Raises `ProtocolError` for a header with control characters, or with characters that have no encoding.
     """
     lines = [f"Host: {origin}"]
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or _UNSENDABLE.search(value):
-            raise ProtocolError(f"{origin}: a header that can not be sent: it has control characters")
+            raise ProtocolError(f"{origin}: a header with control characters cannot be sent")
         lines.append(f"{name}: {value}")
     lines.append("")
     try:
         return "\r\n".join(lines).encode()
     except UnicodeEncodeError as error:
-        raise ProtocolError(f"{origin}: a header that can not be sent: it is no Unicode") from error
+        raise ProtocolError(f"{origin}: a header that is not valid Unicode cannot be sent") from error
 
 
 def _last_lines(method: str, length: int | None) -> bytes:
@@ -100,7 +99,7 @@ def _last_lines(method: str, length: int | None) -> bytes:
 
 
 def take_head(received: bytearray) -> Head | None:
-    """Cut the first head off *received* and return it, None while it is not whole; `NotHttp`."""
+    """Remove the first head from *received* and return it, None while it is incomplete; raises `NotHttp`."""
     end = received.find(_END)
     if end < 0:
         if len(received) > HEAD_BYTES or b"HTTP/1."[: len(received)] != bytes(received[:7]):
@@ -125,17 +124,17 @@ def _parsed(text: str) -> Head:
     old = status[1] == "0"
     chunked = _is_chunked(headers, old=old)
     length = _length(headers)
-    if (chunked and length is not None) or status[2] == "101":  # An upgrade that nobody asked for.
+    if (chunked and length is not None) or status[2] == "101":  # We never ask for an upgrade.
         raise NotHttp
     return Head(int(status[2]), headers, length, chunked, keep_alive=not old and not _closes(headers))
 
 
 def _length(headers: Headers) -> int | None:
-    said = set(headers.all("Content-Length"))
-    if not said:
+    values = set(headers.all("Content-Length"))
+    if not values:
         return None
-    value = said.pop()
-    if said or not _LENGTH.fullmatch(value):
+    value = values.pop()
+    if values or not _LENGTH.fullmatch(value):
         raise NotHttp
     return int(value)
 

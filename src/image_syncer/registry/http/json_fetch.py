@@ -1,4 +1,4 @@
-"""Small public documents by their addresses, over the same transport: no login, no redirects, no repetition."""
+"""Fetches small public JSON documents over the same transport, without login, redirects or retries."""
 
 import asyncio
 import re
@@ -15,21 +15,21 @@ from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.settings import Limits
 
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,9})\"?")
-_UNKEPT: Final = frozenset({"no-cache", "no-store"})
+_UNCACHEABLE: Final = frozenset({"no-cache", "no-store"})
 
 
 @dataclass(frozen=True, slots=True)
 class JsonDocument:
-    """What an address gave. *max_age* is how many seconds it may be kept, None where its server does not say."""
+    """A fetched document. *max_age* is how many seconds it may be cached, None if the server does not say."""
 
     content: bytes
     max_age: float | None = None
 
 
 class JsonFetcher:
-    """Reads documents, as an async context manager; proxies and certificates come from *environment*.
+    """Fetches documents, as an async context manager; *environment* names proxies and certificates.
 
-    No document may take longer than *seconds* as a whole. TLS is always verified.
+    Each fetch takes at most *seconds*. TLS is always verified.
     """
 
     def __init__(self, environment: Mapping[str, str], *, seconds: float = 4.0) -> None:
@@ -46,10 +46,10 @@ class JsonFetcher:
         await self._transport.__aexit__(kind, error, trace)
 
     async def get(self, url: str, limit_bytes: int) -> JsonDocument:
-        """Return what *url* answers with 200.
+        """Return the document at *url*.
 
-        `TooLarge` for more than *limit_bytes*, `Unavailable` for network trouble and 5xx, `InsecureConnection` for TLS
-        that can not be trusted, `ProtocolError` for every other answer.
+        Raises `TooLarge` for more than *limit_bytes*, `Unavailable` for network errors and 5xx, `InsecureConnection`
+        for untrusted TLS, and `ProtocolError` for every other status than 200.
         """
         request = Request("GET", url, {"Accept": "application/json"})
         try:
@@ -72,11 +72,11 @@ def _refusal(request: Request, response: Response) -> StoreError:
 
 
 def _max_age(headers: Headers) -> float | None:
-    """Return what Cache-Control allows (RFC 9111, 5.2.2), less the time that a cache on the way has kept it."""
-    said = {part.strip().lower() for line in headers.all("Cache-Control") for part in line.split(",")}
-    if said & _UNKEPT:
+    """Return the seconds that Cache-Control allows (RFC 9111, 5.2.2), less the age from a cache on the way."""
+    directives = {part.strip().lower() for line in headers.all("Cache-Control") for part in line.split(",")}
+    if directives & _UNCACHEABLE:
         return 0.0
-    ages = [float(match[1]) for part in said if (match := _MAX_AGE.fullmatch(part))]
+    ages = [float(match[1]) for part in directives if (match := _MAX_AGE.fullmatch(part))]
     age = headers.get("Age") or ""
     spent = float(age) if re.fullmatch(r"[0-9]{1,9}", age) else 0.0
     return max(min(ages) - spent, 0.0) if ages else None

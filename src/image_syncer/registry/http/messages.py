@@ -1,4 +1,4 @@
-"""Requests and answers as everything above the transport sees them, whichever path carries them."""
+"""Requests and responses as callers of the transport see them, whichever transport carries them."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -14,19 +14,19 @@ from image_syncer.registry.http.urls import redacted
 from image_syncer.roles import Chunk
 
 DOCUMENT_SECONDS: Final = 600.0
-"""How long a whole body may take that is read at once: a manifest, a list, a token, a small blob."""
+"""Time limit for a body that is read whole: a manifest, a list, a token, a small blob."""
 
 PROGRESS_BYTES: Final = 4 * 1024
-"""How much of a body has to come within the stall time; less is a stall as well."""
+"""Bytes of a body that must arrive within the stall time; fewer count as a stall too."""
 
 
 def default_headers() -> dict[str, str]:
-    """Return what every request says of us: who asks, and that bytes are wanted as they are stored."""
+    """Return the headers of every request: our name, and that we want bytes without compression."""
     return {"User-Agent": f"image-syncer/{__version__}", "Accept-Encoding": "identity"}
 
 
 class Headers:
-    """The headers of an answer; names compare without regard to case."""
+    """The headers of a response; names are case-insensitive."""
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._values: dict[str, list[str]] = {}
@@ -34,7 +34,7 @@ class Headers:
             self._values.setdefault(name.lower(), []).append(value)
 
     def get(self, name: str) -> str | None:
-        """Return the first value of *name*, None if it is not there."""
+        """Return the first value of *name*, None if it is absent."""
         values = self._values.get(name.lower())
         return values[0] if values else None
 
@@ -44,16 +44,17 @@ class Headers:
 
     @property
     def content_encoding(self) -> str:
-        """How the body was compressed although we asked for its very bytes; empty where it was not."""
-        return "" if (said := (self.get("Content-Encoding") or "").strip().lower()) == "identity" else said
+        """The compression of the body, which we never ask for; empty without one."""
+        encoding = (self.get("Content-Encoding") or "").strip().lower()
+        return "" if encoding == "identity" else encoding
 
     def __repr__(self) -> str:
-        return f"Headers({', '.join(sorted(self._values))})"  # Names alone: values hold challenges and signed URLs.
+        return f"Headers({', '.join(sorted(self._values))})"  # No values: they hold challenges and signed URLs.
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. *url* is absolute and encoded already: it is sent untouched."""
+    """One request. *url* is absolute and already encoded; it is sent unchanged."""
 
     method: str
     url: str = field(repr=False)
@@ -65,10 +66,7 @@ class Request:
 
 
 class Response(ABC):
-    """One answer; valid until it is released, which whoever has it must do. *url* is what was asked.
-
-    *announced* is the Content-Length in bytes, of a HEAD that of another answer; None where none is told.
-    """
+    """One response to the request for *url*. Its owner must release it; it is valid until then."""
 
     def __init__(self, request: Request, status: int, headers: Headers, announced: int | None) -> None:
         self.status = status
@@ -82,13 +80,13 @@ class Response(ABC):
 
     @property
     def content_length(self) -> int | None:
-        """How many bytes the body has by its head; None where that does not say."""
+        """The Content-Length in bytes (for HEAD, that of the body a GET would return); None if the head has none."""
         return self._content_length
 
     async def read(self, limit_bytes: int) -> bytes:
-        """Return the whole body; `TooLarge` where it has more than *limit_bytes*.
+        """Return the whole body.
 
-        `Unavailable` where it breaks off, or takes longer than ten minutes.
+        Raises `TooLarge` for more than *limit_bytes*, `Unavailable` if the body breaks off or takes over ten minutes.
         """
         if self._request.method == "HEAD" or self._content_length == 0:
             return b""
@@ -104,7 +102,7 @@ class Response(ABC):
         raise TooLarge(f"{self._request}: the answer has more than {limit_bytes} bytes", status=self.status)
 
     async def _read(self, limit_bytes: int) -> bytearray:
-        """Return the body, or as much of it as is more than *limit_bytes*."""
+        """Return the body, or its beginning if that already exceeds *limit_bytes*."""
         content = bytearray()
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
@@ -115,16 +113,16 @@ class Response(ABC):
 
     @abstractmethod
     def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
+        """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
 
     @abstractmethod
     async def release(self, *, failed: bool) -> None:
-        """Let go of the answer; *failed* where whoever had it did not come to an end with it."""
+        """Release the response; *failed*: its owner stopped with an exception."""
 
 
 @asynccontextmanager
 async def released(response: Response) -> AsyncGenerator[Response]:
-    """Give *response*, and release it at the end."""
+    """Yield *response* and release it at the end."""
     failed = True
     try:
         yield response
@@ -134,25 +132,25 @@ async def released(response: Response) -> AsyncGenerator[Response]:
 
 
 class StallTimer:
-    """Watches that a body keeps coming, within *seconds* of waiting; time in which nobody waits does not count."""
+    """Detects a stalled body. Only time spent waiting for it counts, not time in which its consumer is busy."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = self.remaining_seconds = seconds
-        self._came = 0
+        self._received = 0
 
     def record(self, size_bytes: int, seconds: float) -> None:
-        """Note that after *seconds* of waiting so many bytes came; `left` is how long the next may take."""
-        self._came += size_bytes
+        """Record that *size_bytes* arrived after *seconds* of waiting; sets the limit for the next bytes."""
+        self._received += size_bytes
         self.remaining_seconds -= seconds
-        if self._came >= PROGRESS_BYTES:
-            self._came = 0
+        if self._received >= PROGRESS_BYTES:
+            self._received = 0
             self.remaining_seconds = self._seconds
 
 
 def compression_error(headers: Headers, what: object) -> ProtocolError | None:
-    """Return what is wrong with an answer to *what* that makes no sense, where it was compressed; None where not.
+    """Return the error for an unusable response to *what* if it was compressed, otherwise None.
 
-    Nothing is ever unpacked: a few kilobytes could be gigabytes, and digests are of the bytes as they are stored.
+    We never decompress: a few kilobytes could become gigabytes, and digests are those of the stored bytes.
     """
     if not headers.content_encoding:
         return None

@@ -1,4 +1,4 @@
-"""Connections that wait for their next request, and buffers that wait for their next body."""
+"""The pool of idle connections, and a pool of receive buffers."""
 
 import asyncio
 from collections import OrderedDict
@@ -13,19 +13,19 @@ from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.urls import Origin
 
 PoolKey = tuple[Origin, SSLContext | None, AddressPolicy]
-"""Whom a connection leads to, and how it and its address were judged; contexts are kept as long as the transport.
+"""Origin, TLS context and address policy of a connection. The transport keeps contexts for its whole life.
 
-So an open connection needs no second look: whoever gets it would have been led there just the same.
+Requests with the same key would pass the same checks, so a pooled connection needs no second check.
 """
 
 IDLE_SECONDS: Final = 30.0
 _IDLE_CONNECTIONS: Final = 64
 _BUFFER_BYTES: Final = 512 * 1024
-_BUFFERS_KEPT: Final = 4
+_KEPT_BUFFERS: Final = 4
 
 
 class Pool:
-    """Idle connections: at most 64, each for at most 30 s, and none on which anything has come."""
+    """Idle connections: at most 64, each for at most 30 s. One that receives bytes or ends while idle is closed."""
 
     def __init__(self) -> None:
         self._idle: OrderedDict[Connection, tuple[PoolKey, float]] = OrderedDict()
@@ -33,7 +33,7 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, key: PoolKey) -> Connection | None:
-        """Return the connection to *key* that was used last, None if there is none."""
+        """Return the most recently used connection to *key*, None if there is none."""
         while connections := self._by_key.get(key):
             connection = connections[-1]
             self._forget(connection)
@@ -43,7 +43,7 @@ class Pool:
         return None
 
     def put(self, key: PoolKey, connection: Connection) -> None:
-        """Keep *connection*, whose last answer was read to its end."""
+        """Keep *connection*, whose last response was read to its end."""
         loop = asyncio.get_running_loop()
         connection.is_used = True
         connection.on_readable = partial(self._check, connection)
@@ -56,7 +56,7 @@ class Pool:
             self._timer = loop.call_later(IDLE_SECONDS, self._expire)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all idle connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -64,7 +64,7 @@ class Pool:
             self._drop(connection)
 
     def _check(self, connection: Connection) -> None:
-        """Drop *connection* where it has ended, or says what nobody asked; a session ticket of TLS is neither."""
+        """Close *connection* if it ended or received unexpected bytes; a TLS session ticket is neither."""
         if not connection.probe_idle():
             self._drop(connection)
 
@@ -92,17 +92,17 @@ class Pool:
 
 
 class BufferPool:
-    """Room to receive bodies in, one piece per body that is being read; a few are kept for the next."""
+    """Receive buffers, one for each body that is being read; a few are kept for reuse."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     @contextmanager
     def borrow(self) -> Generator[memoryview]:
-        """Lend a buffer of 512 KiB; what is in it means nothing, and nobody may look into it afterwards."""
+        """Lend a buffer of 512 KiB with arbitrary content. Views of it are invalid after the context."""
         buffer = self._free.pop() if self._free else memoryview(bytearray(_BUFFER_BYTES))
         try:
             yield buffer
         finally:
-            if len(self._free) < _BUFFERS_KEPT:
+            if len(self._free) < _KEPT_BUFFERS:
                 self._free.append(buffer)

@@ -1,4 +1,4 @@
-"""Which proxy a request takes: the environment's word, read as Go's tools read it (golang.org/x/net/http/httpproxy)."""
+"""Selects the proxy of a request from environment variables, as Go does (golang.org/x/net/http/httpproxy)."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from image_syncer.registry.http.urls import Origin, is_loopback, origin_of
 
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy for *url*, perhaps with credentials in it, None to connect directly.
+    """Return the URL of the proxy for *url*, which may hold credentials, None to connect directly.
 
-    `HTTPS_PROXY` and `HTTP_PROXY` (or in lower case) name it by the scheme of *url*, `NO_PROXY` the exceptions.
-    `HTTP_PROXY` is ignored where `REQUEST_METHOD` is set, since there a client may have sent it as a `Proxy` header.
-    Raises `StoreError` for a proxy that is neither http nor https.
+    `HTTPS_PROXY` or `HTTP_PROXY` (also in lower case) names it, by the scheme of *url*; `NO_PROXY` lists exceptions.
+    In a CGI process, where `REQUEST_METHOD` is set, a client may have set `HTTP_PROXY` by a `Proxy` header, so that is
+    ignored. Raises `StoreError` for a proxy that is neither http nor https.
     """
     origin = origin_of(url)
-    value = _named(origin.scheme, environment)
-    if not value or is_loopback(origin.host) or _excepted(origin, _either("NO_PROXY", environment)):
+    value = _configured(origin.scheme, environment)
+    if not value or is_loopback(origin.host) or _is_excepted(origin, _variable("NO_PROXY", environment)):
         return None
     proxy = value if "://" in value else f"http://{value}"
     if urlsplit(proxy).scheme not in {"http", "https"}:
@@ -28,17 +28,17 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
     return proxy
 
 
-def _named(scheme: str, environment: Mapping[str, str]) -> str:
+def _configured(scheme: str, environment: Mapping[str, str]) -> str:
     if scheme == "http" and environment.get("REQUEST_METHOD"):
         return environment.get("http_proxy", "")
-    return _either(f"{scheme.upper()}_PROXY", environment)
+    return _variable(f"{scheme.upper()}_PROXY", environment)
 
 
-def _either(name: str, environment: Mapping[str, str]) -> str:
+def _variable(name: str, environment: Mapping[str, str]) -> str:
     return environment.get(name) or environment.get(name.lower(), "")
 
 
-def _excepted(origin: Origin, exceptions: str) -> bool:
+def _is_excepted(origin: Origin, exceptions: str) -> bool:
     return any(_matches(item.strip().lower(), origin) for item in exceptions.split(",") if item.strip())
 
 
@@ -53,7 +53,7 @@ def _matches(item: str, origin: Origin) -> bool:
     try:
         return ipaddress.ip_address(host) == ipaddress.ip_address(origin.host)
     except ValueError:
-        pass  # One of the two is a name: compare them as names.
+        pass  # At least one of them is a name: compare as names.
     host = host.removeprefix("*")
     return origin.host.endswith(host) if host.startswith(".") else f".{origin.host}".endswith(f".{host}")
 
@@ -72,4 +72,4 @@ def _in_network(item: str, host: str) -> bool:
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(item, strict=False)
     except ValueError:
-        return False  # A name is in no network, and what is no network holds nothing; Go passes over it too.
+        return False  # A host name, or an invalid network; Go ignores both too.

@@ -1,4 +1,4 @@
-"""A body on its way out: cut into pieces, watched for stalls, its own failure kept apart from the connection's."""
+"""Request bodies: sent in pieces, watched for stalls; their errors are kept apart from the connection's."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -9,19 +9,21 @@ from typing import Final, Self
 from image_syncer.errors import ContentMismatch
 from image_syncer.roles import Chunk
 
-PIECE_BYTES: Final = 1024 * 1024  # One piece must pass within the stall time: 17 KiB/s at its default of 60 s.
+PIECE_BYTES: Final = (
+    1024 * 1024
+)  # One piece must be sent within the stall time: at least 17 KiB/s at the default of 60 s.
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """A body that streams: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
+    """A streaming body: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
 
     chunks: Callable[[], AsyncGenerator[Chunk]]
     length: int | None
 
 
 async def checked_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:
-    """Yield the chunks of *body*, none of them empty; `ContentMismatch` where they are not as long as it announces."""
+    """Yield the non-empty chunks of *body*; raises `ContentMismatch` if their total differs from its length."""
     sent_bytes = 0
     async with aclosing(body.chunks()) as chunks:
         async for chunk in chunks:
@@ -35,7 +37,7 @@ async def checked_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:
 
 
 def in_pieces(content: bytes) -> RequestBody:
-    """Return *content* as a body of pieces, so that a stall is seen while it goes out."""
+    """Return *content* as a body of pieces, so that a stall is noticed while it is sent."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
         for start in range(0, len(content), PIECE_BYTES):
@@ -45,11 +47,11 @@ def in_pieces(content: bytes) -> RequestBody:
 
 
 class BodyReader:
-    """What the HTTP library draws a body from, in a task of its own.
+    """An async iterator over a body, for the HTTP library, which reads it in a task of its own.
 
-    *length* in bytes is None where nobody knows it. *failure* is what the body itself raised, None while it behaves.
-    The deadline of `watch` moves with every piece that has passed, and stands still while we wait for the body: a slow
-    source is no fault of this connection.
+    *length* in bytes is None if it is unknown. *failure* is the exception that the body raised, None without one. Each
+    piece that was sent extends the deadline of `watch`; there is no deadline while the body itself is slow, since that
+    is no fault of this connection.
     """
 
     def __init__(self, body: RequestBody, stall_seconds: float) -> None:
@@ -63,7 +65,7 @@ class BodyReader:
         self._rest = memoryview(b"")
 
     def watch(self, watch: asyncio.Timeout | None) -> None:
-        """Move the deadline of *watch* from now on; None: the answer has begun, which needs no watching here."""
+        """Extend the deadline of *watch* from now on; None once the response, with its own limit, has begun."""
         self._watch = watch
 
     def __aiter__(self) -> Self:
@@ -82,7 +84,7 @@ class BodyReader:
             self._idle.set()
 
     async def close(self) -> None:
-        """Close the body, once the library has let go of it."""
+        """Close the body, after the library has finished its current read."""
         async with asyncio.timeout(self._stall_seconds):
             await self._idle.wait()
             await self._chunks.aclose()
@@ -93,23 +95,22 @@ class BodyReader:
             self._rest = self._rest[PIECE_BYTES:]
         else:
             piece = await self._next_chunk()
-        self._allow(self._stall_seconds)
+        self._set_deadline(self._stall_seconds)
         return piece
 
     async def _next_chunk(self) -> bytes:
-        self._allow(None)
+        self._set_deadline(None)
         async for chunk in self._chunks:
-            # The library may keep what it writes, while a chunk is valid only until the next: so anything but bytes
-            # is copied.
+            # The library may keep what it writes, but a chunk is valid only until the next one: copy all but bytes.
             if len(chunk) <= PIECE_BYTES:
                 return chunk if isinstance(chunk, bytes) else bytes(chunk)
             view = memoryview(chunk)
             self._rest = view[PIECE_BYTES:]
             return bytes(view[:PIECE_BYTES])
-        # The last piece has to pass, then the library's own read time-out watches the answer.
-        self._allow(2 * self._stall_seconds)
+        # Time for the last piece to be sent; the library's own read timeout covers the response.
+        self._set_deadline(2 * self._stall_seconds)
         raise StopAsyncIteration
 
-    def _allow(self, seconds: float | None) -> None:
+    def _set_deadline(self, seconds: float | None) -> None:
         if self._watch is not None and not self._watch.expired():
             self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)

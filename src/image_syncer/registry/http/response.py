@@ -1,4 +1,4 @@
-"""Answers that arrive on our own connections, their bodies read straight from the socket."""
+"""Responses of our own HTTP client; their bodies are read straight from the socket."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,12 +14,12 @@ from image_syncer.registry.http.messages import Request, Response, StallTimer
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.roles import Chunk
 
-_LEFTOVER_BYTES: Final = 64 * 1024  # What is read of an unwanted body to save its connection ...
-_LEFTOVER_SECONDS: Final = 1.0  # ... and how long that may take.
+_LEFTOVER_BYTES: Final = 64 * 1024  # An unread rest up to this size is read so that the connection can be reused.
+_LEFTOVER_SECONDS: Final = 1.0
 
 
 class BodilessResponse(Response):
-    """An answer without a body: all of it is in its head, and its connection is no longer needed."""
+    """A response without a body; it holds no connection."""
 
     def __init__(self, request: Request, head: Head) -> None:
         super().__init__(request, head.status, head.headers, head.length)
@@ -30,43 +30,43 @@ class BodilessResponse(Response):
             yield nothing
 
     async def release(self, *, failed: bool) -> None:
-        """Let go of the answer; *failed* where whoever had it did not come to an end with it."""
+        """Do nothing: there is no connection to release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection with where it goes afterwards. *lasting*: it may serve again, by all that both sides have said."""
+    """A connection and the pool that gets it back. *keep_alive*: request and response both allow its reuse."""
 
     connection: Connection
     key: PoolKey
     pool: Pool
     buffers: BufferPool
-    lasting: bool
+    keep_alive: bool
 
 
 class StreamedResponse(BodilessResponse):
-    """An answer whose body is still on its connection. Chunks are views of one buffer: valid until the next one."""
+    """A response whose body is still on its connection. Each chunk is a view, valid until the next chunk."""
 
-    def __init__(self, request: Request, head: Head, held: Lease, stall_seconds: float) -> None:
+    def __init__(self, request: Request, head: Head, lease: Lease, stall_seconds: float) -> None:
         super().__init__(request, head)
-        self._held = held
+        self._lease = lease
         self._stall_seconds = stall_seconds
-        self._flow = StallTimer(stall_seconds)
+        self._stall_timer = StallTimer(stall_seconds)
         self._loop = asyncio.get_running_loop()
         self._framing = framing_of(head, request.method)
-        self._is_settled = False
+        self._is_returned = False
         if self._framing.has_ended:
-            self._settle()
+            self._return()
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield the body as it comes, undecoded; `Unavailable` where it breaks off, or stalls for too long."""
-        if self._is_settled:
+        """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
+        if self._is_returned:
             return
         try:
             for piece in self._take_early():
                 yield piece
             if not self._framing.has_ended:
-                with self._held.buffers.borrow() as buffer:
+                with self._lease.buffers.borrow() as buffer:
                     while not self._framing.has_ended:
                         for piece in await self._receive(buffer):
                             yield piece
@@ -75,38 +75,38 @@ class StreamedResponse(BodilessResponse):
         except (OSError, BrokenBody):
             reason = "the answer broke off"
         else:
-            self._settle()
+            self._return()
             return
-        self._settle(broken=True)
+        self._return(broken=True)
         raise Unavailable(f"{self._request}: {reason}", status=self.status)
 
     async def release(self, *, failed: bool) -> None:
-        """Save the connection where the rest of the body is small, otherwise close it."""
+        """Return the connection to the pool if the rest of the body is small, otherwise close it."""
         try:
-            small = self._held.lasting and (self._content_length or 0) <= _LEFTOVER_BYTES
-            if small and not failed and not self._is_settled:
+            small = self._lease.keep_alive and (self._content_length or 0) <= _LEFTOVER_BYTES
+            if small and not failed and not self._is_returned:
                 await self._skip_rest()
         finally:
-            self._settle()
+            self._return()
 
     def _take_early(self) -> list[memoryview]:
-        """Return what of the body came with its head."""
-        early = self._held.connection.received
-        self._held.connection.received = bytearray()
+        """Return the part of the body that arrived with its head."""
+        early = self._lease.connection.received
+        self._lease.connection.received = bytearray()
         return self._framing.feed(memoryview(early))
 
     async def _receive(self, buffer: memoryview) -> list[memoryview]:
-        """Return what of the body comes next, in *buffer*."""
+        """Return the next part of the body, in *buffer*."""
         wanted = buffer[: self._framing.wanted(len(buffer))]
         began = self._loop.time()
-        count = await self._held.connection.receive(wanted, began + self._flow.remaining_seconds)
-        self._flow.record(count, self._loop.time() - began)
+        count = await self._lease.connection.receive(wanted, began + self._stall_timer.remaining_seconds)
+        self._stall_timer.record(count, self._loop.time() - began)
         if not count:
             self._framing.close()
         return self._framing.feed(wanted[:count])
 
     async def _skip_rest(self) -> None:
-        """Read the rest of a small body that nobody wanted, since only then its connection can serve again."""
+        """Read the unread rest of a small body: only then can its connection be reused."""
         try:
             async with asyncio.timeout(_LEFTOVER_SECONDS), aclosing(self.chunks()) as chunks:
                 size_bytes = 0
@@ -115,16 +115,16 @@ class StreamedResponse(BodilessResponse):
                     if size_bytes > _LEFTOVER_BYTES:
                         return
         except (TimeoutError, Unavailable):
-            return  # The answer is known already; all that is lost is the connection.
+            return  # Only the connection is lost; the caller has what it needs.
 
-    def _settle(self, *, broken: bool = False) -> None:
-        """Give the connection back where the body has been read to its very end, otherwise close it; once."""
-        if self._is_settled:
+    def _return(self, *, broken: bool = False) -> None:
+        """Return the connection to the pool if its body was read to the end, otherwise close it. Acts once."""
+        if self._is_returned:
             return
-        self._is_settled = True
-        held = self._held
-        whole = self._framing.has_ended and self._framing.is_clean and not held.connection.received
-        if whole and held.lasting and not broken:
-            held.pool.put(held.key, held.connection)
+        self._is_returned = True
+        lease = self._lease
+        whole = self._framing.has_ended and self._framing.is_clean and not lease.connection.received
+        if whole and lease.keep_alive and not broken:
+            lease.pool.put(lease.key, lease.connection)
         else:
-            held.connection.close()
+            lease.connection.close()

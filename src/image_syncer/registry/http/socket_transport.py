@@ -1,4 +1,4 @@
-"""The lean path: every request that needs no proxy, over connections of our own."""
+"""The transport over our own HTTP/1.1 client, for requests without a proxy."""
 
 import asyncio
 from ssl import SSLContext
@@ -19,13 +19,13 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
 from image_syncer.registry.settings import Limits
 
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # Twice is as good as once (RFC 9110, 9.2.2).
-_PIPELINES: Final = 1_000  # Origins that are remembered.
-_FIELDS: Final = 64
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # Idempotent (RFC 9110, 9.2.2).
+_MOST_PIPELINES: Final = 1_000
+_CACHED_HEADERS: Final = 64
 
 
 class SocketTransport:
-    """Every connection of ours; to be closed."""
+    """Owns the connection pool and the pipelines; to be closed."""
 
     def __init__(self, limits: Limits, dialer: Dialer) -> None:
         self._limits = limits
@@ -36,7 +36,9 @@ class SocketTransport:
         self._pipelines: dict[PoolKey, HeadPipeline] = {}
         self._headers = {**default_headers(), "Accept": "*/*"}
         self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
-        self._fields: dict[tuple[object, ...], bytes] = {}  # Most requests say the same as the one before.
+        self._fields: dict[
+            tuple[object, ...], bytes
+        ] = {}  # Encoded headers: most requests repeat those of an earlier one.
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
@@ -49,48 +51,48 @@ class SocketTransport:
     async def send(
         self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
     ) -> BodilessResponse:
-        """Send *request* to *origin* and return its answer, to be released; *context* is None for plain HTTP.
+        """Send *request* to *origin* and return the response, to be released; *context* is None for plain HTTP.
 
-        Raises as `Transport.ask` does.
+        Raises as `Transport.send` does.
         """
         head = self._head(request, origin)
         key = (origin, context, reach)
         if request.method == "HEAD" and request.body is None:
-            answer = await self._pipeline(key).send(head, lambda: self._connect(key, tls))
-            if answer is not None:
-                return BodilessResponse(request, answer)
-        message = OutgoingRequest(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
+            response_head = await self._pipeline(key).send(head, lambda: self._connect(key, tls))
+            if response_head is not None:
+                return BodilessResponse(request, response_head)
+        outgoing = OutgoingRequest(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
         connection = self._pool.take(key)
         if connection is not None:
             try:
-                return await self._exchange(connection, key, request, message)
+                return await self._exchange(connection, key, request, outgoing)
             except StaleConnection:
-                if request.method not in _REPEATABLE or isinstance(request.body, RequestBody):
-                    raise self._broke_off(origin) from None
+                if request.method not in _IDEMPOTENT or isinstance(request.body, RequestBody):
+                    raise _broken(origin) from None
         connection = await self._dialer.dial(origin, tls, context, reach)
-        return await self._exchange(connection, key, request, message)
+        return await self._exchange(connection, key, request, outgoing)
 
     async def _exchange(
-        self, connection: Connection, key: PoolKey, request: Request, message: OutgoingRequest
+        self, connection: Connection, key: PoolKey, request: Request, outgoing: OutgoingRequest
     ) -> BodilessResponse:
         try:
-            head, sent = await Exchange(connection, message, self._scratch, self._limits).run()
+            head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
         except BaseException:
             connection.close()
             raise
-        held = Lease(connection, key, self._pool, self._buffers, lasting=head.keep_alive and sent)
-        return StreamedResponse(request, head, held, self._limits.stall_seconds)
+        lease = Lease(connection, key, self._pool, self._buffers, keep_alive=head.keep_alive and sent)
+        return StreamedResponse(request, head, lease, self._limits.stall_seconds)
 
     def _head(self, request: Request, origin: Origin) -> bytes:
         body = request.body
         length = None if body is None else len(body) if isinstance(body, bytes) else body.length
-        own = self._headers if body is None else self._body_headers
+        defaults = self._headers if body is None else self._body_headers
         key = origin, body is None, *request.headers.items()
         fields = self._fields.get(key)
         if fields is None:
             given = {name.lower() for name in request.headers}
-            headers = {name: value for name, value in own.items() if name.lower() not in given}
-            if len(self._fields) >= _FIELDS:
+            headers = {name: value for name, value in defaults.items() if name.lower() not in given}
+            if len(self._fields) >= _CACHED_HEADERS:
                 self._fields.clear()
             fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
         return request_head(request.method, request.url, origin, fields, length)
@@ -98,7 +100,7 @@ class SocketTransport:
     def _pipeline(self, key: PoolKey) -> HeadPipeline:
         pipeline = self._pipelines.get(key)
         if pipeline is None:
-            if len(self._pipelines) >= _PIPELINES:
+            if len(self._pipelines) >= _MOST_PIPELINES:
                 self._pipelines.pop(next(iter(self._pipelines))).close()
             pipeline = self._pipelines[key] = HeadPipeline(str(key[0]), self._limits, self._scratch)
         return pipeline
@@ -106,6 +108,6 @@ class SocketTransport:
     async def _connect(self, key: PoolKey, tls: TlsPolicy) -> Connection:
         return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1], key[2])
 
-    @staticmethod
-    def _broke_off(origin: Origin) -> StoreError:
-        return Unavailable(f"{origin}: the connection broke off before an answer")
+
+def _broken(origin: Origin) -> StoreError:
+    return Unavailable(f"{origin}: the connection broke off before an answer")

@@ -1,4 +1,4 @@
-"""Whom we trust: one TLS context per set of certificates, with what docker's users have put into certs.d."""
+"""TLS contexts, one per set of certificates, with those of docker's certs.d directories."""
 
 import re
 import ssl
@@ -15,28 +15,28 @@ _BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-_FILES_LIMIT: Final = 1_000  # Files that are read from one directory.
-# A name that is one component of a path: redirects come from strangers, and so do the hosts in them.
+_FILES_LIMIT: Final = 1_000  # Per directory.
+# A single path component: hosts may come from redirects, which are untrusted.
 _HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
-    """How TLS is judged at *host* (`host` or `host:port`, as certs.d names it); *insecure* trusts every certificate."""
+    """TLS settings for *host* (`host` or `host:port`, as in certs.d); *insecure* accepts every certificate."""
 
     host: str
     insecure: bool = False
 
 
 def certificate_directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the directories that hold a directory per registry, as docker and the containers tools have them."""
+    """Return the certs.d directories of docker and the containers tools."""
     system = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
     home = environment.get("HOME")
     return (*system, Path(home, ".config/containers/certs.d")) if home else system
 
 
 class TlsContexts:
-    """Builds and keeps the contexts. Hosts without certificates of their own share one, and so its connections."""
+    """Builds and caches contexts. Hosts without certificates of their own share one context, and so connections."""
 
     def __init__(self, environment: Mapping[str, str], directories: Sequence[Path]) -> None:
         self._environment = environment
@@ -44,20 +44,22 @@ class TlsContexts:
         self._contexts: dict[tuple[bool, tuple[Path, ...]], ssl.SSLContext] = {}
 
     def context(self, policy: TlsPolicy) -> ssl.SSLContext:
-        """Return the context for *policy*; `InsecureConnection` names a certificate file that can not be used."""
-        key = (policy.insecure, self._own_directories(policy.host))
+        """Return the context for *policy*; raises `InsecureConnection` for an unusable certificate file."""
+        key = (policy.insecure, self._host_directories(policy.host))
         if key not in self._contexts:
             self._contexts[key] = self._build(policy, key[1])
         return self._contexts[key]
 
-    def _own_directories(self, host: str) -> tuple[Path, ...]:
+    def _host_directories(self, host: str) -> tuple[Path, ...]:
         if not _HOST.fullmatch(host):
             return ()
-        return tuple(own for directory in self._directories if (own := directory / host).is_dir())
+        return tuple(found for directory in self._directories if (found := directory / host).is_dir())
 
     def _build(self, policy: TlsPolicy, directories: tuple[Path, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # The system may ask for more.
+        context.minimum_version = max(
+            context.minimum_version, ssl.TLSVersion.TLSv1_2
+        )  # The system may demand a later one.
         context.set_alpn_protocols(["http/1.1"])
         if policy.insecure:
             context.check_hostname = False
@@ -70,7 +72,7 @@ class TlsContexts:
 
 
 def _trust_system(context: ssl.SSLContext, environment: Mapping[str, str]) -> None:
-    """Trust what the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` each replace their half, as they do for Go."""
+    """Trust the system's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace its file and directory, as in Go."""
     defaults = ssl.get_default_verify_paths()
     if file := environment.get("SSL_CERT_FILE"):
         _load_authorities(context, Path(file), "SSL_CERT_FILE")
@@ -89,7 +91,7 @@ def _load_every_authority(context: ssl.SSLContext, directory: Path) -> None:
         try:
             context.load_verify_locations(cafile=file)
         except (OSError, ssl.SSLError):
-            continue  # Such a directory also holds what is no certificate; Go and OpenSSL pass over that too.
+            continue  # Such directories also hold other files; Go and OpenSSL skip them too.
 
 
 def _load_directory(context: ssl.SSLContext, directory: Path, policy: TlsPolicy) -> None:
@@ -102,7 +104,7 @@ def _load_directory(context: ssl.SSLContext, directory: Path, policy: TlsPolicy)
             context.load_cert_chain(file, key, password=_no_password)
         except (OSError, ssl.SSLError, ValueError) as error:
             raise InsecureConnection(
-                f"{policy.host}: the client certificate {file} and its key {key.name} can not be used: {_why(error)}",
+                f"{policy.host}: the client certificate {file} and its key {key.name} cannot be used: {_why(error)}",
                 remedy="both must be readable PEM files, the key without a password",
             ) from error
 
@@ -112,7 +114,7 @@ def _load_authorities(context: ssl.SSLContext, file: Path, what: str) -> None:
         context.load_verify_locations(cafile=file)
     except (OSError, ssl.SSLError) as error:
         raise InsecureConnection(
-            f"{what}: the certificates in {file} can not be used: {_why(error)}",
+            f"{what}: the certificates in {file} cannot be used: {_why(error)}",
             remedy="it must be a readable file of certificates in PEM form",
         ) from error
 
@@ -121,7 +123,7 @@ def _files(directory: Path, pattern: str, what: str) -> list[Path]:
     try:
         return sorted(file for file in directory.glob(pattern) if file.is_file())[:_FILES_LIMIT]
     except OSError as error:
-        raise InsecureConnection(f"{what}: the directory {directory} can not be read: {_why(error)}") from error
+        raise InsecureConnection(f"{what}: the directory {directory} cannot be read: {_why(error)}") from error
 
 
 def _why(error: Exception) -> str:
@@ -131,5 +133,5 @@ def _why(error: Exception) -> str:
 
 
 def _no_password() -> str:
-    """Answer OpenSSL, which would otherwise ask on the terminal and wait for ever."""
+    """Refuse, so that OpenSSL does not ask for a password on the terminal."""
     raise ValueError("the key is encrypted")

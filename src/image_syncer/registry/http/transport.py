@@ -1,8 +1,7 @@
-"""The one door to the network: one request out, one answer in. No redirects, no retries, no credentials of its own.
+"""The HTTP transport: sends one request, returns one response. It follows no redirects, retries nothing, adds no login.
 
-Two paths lead from it, and nobody outside can tell which served: the lean one (`lean`) takes every request that needs
-no proxy and whose length is known; aiohttp takes the rest, and is imported when the first of these comes
-(docs/adr/0003-http-library.md).
+It hands requests without a proxy and with a known length to our own client (`SocketTransport`), all others to aiohttp,
+which is imported for the first of them (docs/adr/0003-http-library.md). Callers cannot tell the two apart.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -34,16 +33,16 @@ __all__ = [
     "Transport",
 ]
 
-_ORIGINS: Final = 512  # Whose proxies are remembered.
+_CACHED_PROXIES: Final = 512  # By origin.
 
 
 class AnyTransport(Protocol):
-    """The path by an HTTP library."""
+    """A transport that takes every kind of request."""
 
     async def send(
         self, request: Request, *, tls: TlsPolicy, context: SSLContext | None, proxy: str | None, reach: AddressPolicy
     ) -> Response:
-        """Send *request*, through *proxy* unless that is None, to an address within *reach*."""
+        """Send *request* to an address that *reach* allows, through *proxy* unless that is None."""
         ...
 
     async def close(self) -> None:
@@ -52,10 +51,10 @@ class AnyTransport(Protocol):
 
 
 class Transport:
-    """Every connection of the process, as an async context manager. Proxies come from *environment*.
+    """Owns every connection of the process, as an async context manager. *environment* names proxies.
 
-    *certificates* are the directories with a directory per host (certs.d); None means those of docker and containers.
-    *lean* False takes the library's path for everything.
+    *certificates* are directories with one directory per host (certs.d), by default those of docker and containers.
+    *sockets* False uses aiohttp for everything.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Transport:
         environment: Mapping[str, str],
         *,
         certificates: Sequence[Path] | None = None,
-        lean: bool = True,
+        sockets: bool = True,
     ) -> None:
         self.limits = limits
         self._environment = environment
@@ -72,7 +71,7 @@ class Transport:
         self._contexts = TlsContexts(environment, directories)
         self._resolver = Resolver()
         self._dialer = Dialer(limits.connect_seconds, self._resolver)
-        self._use_sockets = lean
+        self._use_sockets = sockets
         self._proxies: dict[Origin, str | None] = {}
         self._sockets: SocketTransport | None = None
         self._library: AnyTransport | None = None
@@ -84,20 +83,19 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lean, library = self._sockets, self._library
+        sockets, library = self._sockets, self._library
         self._sockets = self._library = None
-        if lean is not None:
-            lean.close()
+        if sockets is not None:
+            sockets.close()
         if library is not None:
             await library.close()
 
     async def send(self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE) -> Response:
-        """Send *request* and return its answer, whatever its status; it may come while the body still goes out.
+        """Send *request* and return the response, whatever its status; it may arrive before the body is sent.
 
-        Every address is within *reach*, or `ProtocolError`; where a proxy looks the name up, that is the proxy's
-        affair, and only what stands in the URL is judged. Raises `Unavailable` for network trouble and stalls,
-        `InsecureConnection` for TLS that can not be trusted, `ProtocolError` for what can not be sent or is no answer,
-        and exactly what the request's body raised, where that was the trouble.
+        Raises `Unavailable` for network errors and stalls, `InsecureConnection` for untrusted TLS, `ProtocolError` for
+        invalid requests and responses and for addresses that *reach* forbids, and any error of the request's body
+        unchanged. A proxy resolves names itself; then *reach* judges only an IP address in the URL.
         """
         if self._sockets is None:
             raise RuntimeError("the transport is not open")
@@ -115,31 +113,31 @@ class Transport:
     async def request(
         self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE
     ) -> AsyncGenerator[Response]:
-        """Give the answer to *request* as a context; otherwise as `ask` does."""
+        """Send *request* as `send` does, and release the response at the end of the context."""
         async with released(await self.send(request, tls=tls, reach=reach)) as response:
             yield response
 
     async def zone(self, url: str) -> Zone:
-        """Return where the host of *url* lies: by its addresses, or by its text alone where a proxy looks it up.
+        """Return the network zone of the host of *url*, by its addresses; `PUBLIC` for names that a proxy resolves.
 
-        Raises as `ask` does.
+        Raises as `send` does.
         """
         origin = origin_of(url)
-        named = zone_of_host(origin.host)
-        if named is not None:
-            return named
+        literal = zone_of_host(origin.host)
+        if literal is not None:
+            return literal
         return Zone.PUBLIC if self._proxy(origin, url) is not None else await self._dialer.zone(origin)
 
     def _proxy(self, origin: Origin, url: str) -> str | None:
         if origin not in self._proxies:
-            if len(self._proxies) >= _ORIGINS:
+            if len(self._proxies) >= _CACHED_PROXIES:
                 self._proxies.clear()
             self._proxies[origin] = proxy_for(url, self._environment)
         return self._proxies[origin]
 
     def _aiohttp(self) -> AnyTransport:
         if self._library is None:
-            # It costs 0.2 s of CPU, and few need it.
+            # The import costs 0.2 s of CPU, and few runs need it.
             from image_syncer.registry.http.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - see above
 
             self._library = AiohttpTransport(self.limits, self._resolver)

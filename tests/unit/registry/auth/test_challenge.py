@@ -1,4 +1,4 @@
-"""Challenges, friendly and hostile."""
+"""Parsing of challenges, valid and hostile."""
 
 import time
 
@@ -20,13 +20,13 @@ BEARER = Challenge("bearer", (("realm", "https://auth.example/token"), ("service
         ', Bearer realm="https:\\/\\/auth.example/token",, service="registry.example",',
     ],
 )
-def test_one_challenge_is_read_however_it_is_written(line: str) -> None:
-    """Quotes, blanks, case and empty list items do not matter."""
+def test_a_challenge_is_parsed_in_every_spelling(line: str) -> None:
+    """Quotes, spaces, case and empty list items make no difference."""
     assert parse_challenges([line]) == [BEARER]
 
 
-def test_a_quoted_comma_ends_nothing() -> None:
-    """Scopes hold commas, and some registries put several scopes into one parameter."""
+def test_a_quoted_comma_does_not_end_a_parameter() -> None:
+    """Scopes contain commas, and some registries put several scopes into one parameter."""
     line = 'Bearer realm="r",scope="repository:a:pull,push repository:b:pull",error="insufficient_scope"'
     (challenge,) = parse_challenges([line])
     assert challenge.scopes == ("repository:a:pull,push", "repository:b:pull")
@@ -44,27 +44,27 @@ def test_a_quoted_comma_ends_nothing() -> None:
     ],
 )
 def test_bearer_is_found_among_others(lines: list[str]) -> None:
-    """Several challenges in one header, or several headers: Bearer is preferred."""
+    """Bearer is preferred among several challenges, in one header or in several."""
     assert preferred(parse_challenges(lines)) == Challenge("bearer", (("realm", "r"), ("service", "s")))
 
 
 @pytest.mark.parametrize(
     ("line", "scheme"), [('Basic realm="x"', "basic"), ("Basic", "basic"), ("Bearer", None), ("Negotiate", None)]
 )
-def test_only_what_can_be_answered_is_preferred(line: str, scheme: str | None) -> None:
-    """A Bearer challenge without a realm leads nowhere."""
+def test_a_challenge_that_cannot_be_answered_is_ignored(line: str, scheme: str | None) -> None:
+    """A Bearer challenge without a realm names no token server."""
     challenge = preferred(parse_challenges([line]))
     assert (challenge and challenge.scheme) == scheme
 
 
 @given(st.lists(st.text(alphabet='Bear realm="\\,\t x=é\x00', max_size=60), max_size=4))
-def test_any_text_is_survived(lines: list[str]) -> None:
-    """Headers come from strangers; nothing in them raises."""
+def test_any_text_is_parsed_without_an_exception(lines: list[str]) -> None:
+    """Headers are untrusted input."""
     assert all(challenge.scheme for challenge in parse_challenges(lines))
 
 
 def test_hostile_headers_are_bounded() -> None:
-    """Neither time nor memory grows with what a stranger sends."""
+    """Time and memory stay bounded, whatever the header holds."""
     started = time.perf_counter()
     many = parse_challenges(["Bearer a=b, " * 100_000] * 1000)
     (long,) = parse_challenges(["Bearer " + "a=b," * 100_000])[:1]
@@ -77,7 +77,7 @@ def test_hostile_headers_are_bounded() -> None:
 
 
 def test_scopes_are_joined_by_resource() -> None:
-    """One resource is asked for once, with all that is to be done to it."""
+    """Each resource occurs once, with all its actions."""
     merged = merge_scopes(["repository:b:pull"], ["repository:a:pull,push", "repository:b:push", "repository:b:pull"])
     assert merged == ("repository:a:pull,push", "repository:b:pull,push")
     assert merge_scopes(merged) == merged

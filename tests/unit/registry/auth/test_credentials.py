@@ -1,4 +1,4 @@
-"""Whose login is used where."""
+"""Which login is used for which repository."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ APP = Repository.parse("reg.example:5000/team/app")
 
 
 def basic(pair: str) -> dict[str, str]:
-    """Return an entry as docker writes it."""
+    """Return an entry in docker's form."""
     return {"auth": base64.b64encode(pair.encode()).decode()}
 
 
@@ -37,13 +37,13 @@ def docker_file(home: Path, document: object) -> Path:
 async def login(
     home: Path, repository: Repository = APP, environment: Mapping[str, str] | None = None
 ) -> Credential | None:
-    """Return the login that is found in files."""
+    """Return the login from the login files."""
     return (await Keychain([], environment=environment or {}, home=home).account_for(repository)).credential
 
 
 @pytest.fixture
 def helper(tmp_path: Path) -> Helper:
-    """Write a program `docker-credential-test` with the Python *source*; returns an environment that finds it."""
+    """Write a program `docker-credential-test` with the Python *source*; return an environment with it in PATH."""
 
     def write(source: str) -> dict[str, str]:
         programs = tmp_path / "bin"
@@ -70,32 +70,32 @@ def helper(tmp_path: Path) -> Helper:
     ],
 )
 def test_the_longest_prefix_wins(repository: str, expected: str | None) -> None:
-    """Whatever the order, with or without a slash at the end, and a whole repository too; never half a name."""
+    """In any order, with or without a final slash, up to a whole repository; only whole path components match."""
     prefixes = ["quay.io/team/", "quay.io", "quay.io/core", "quay.io/team/app", "reg.example:5000", "docker.io"]
     for order in (prefixes, prefixes[::-1]):
         found = longest_match([RegistryAccount(prefix) for prefix in order], Repository.parse(repository))
         assert (found and found.prefix) == expected
 
 
-async def test_without_any_login_the_access_is_anonymous(tmp_path: Path) -> None:
+async def test_without_any_login_the_account_is_anonymous(tmp_path: Path) -> None:
     """Public registries need no entry."""
     assert await Keychain([], environment={}, home=tmp_path).account_for(APP) == RegistryAccount("reg.example:5000")
 
 
-async def test_the_users_own_login_comes_first(tmp_path: Path) -> None:
-    """Files of other tools are not even opened then: a broken one does no harm."""
+async def test_a_configured_login_comes_first(tmp_path: Path) -> None:
+    """The files of other tools are not opened then, so a broken one does no harm."""
     docker_file(tmp_path, "{broken")
-    own = RegistryAccount("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
-    assert await Keychain([own], environment={}, home=tmp_path).account_for(APP) is own
+    entry = RegistryAccount("reg.example:5000", Credential("me", "mine"), origin="auth.yaml:3")
+    assert await Keychain([entry], environment={}, home=tmp_path).account_for(APP) is entry
 
 
-async def test_an_entry_that_only_says_insecure_takes_its_login_from_docker(tmp_path: Path) -> None:
+async def test_an_entry_without_a_login_takes_it_from_docker(tmp_path: Path) -> None:
     """Users of the Go tool write `insecure: true` and log in with docker."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
-    own = RegistryAccount("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
-    found = await Keychain([own], environment={}, home=tmp_path).account_for(APP)
+    entry = RegistryAccount("reg.example:5000/team", insecure=True, origin="auth.yaml:3")
+    found = await Keychain([entry], environment={}, home=tmp_path).account_for(APP)
     assert found == RegistryAccount("reg.example:5000/team", Credential("u", "p"), insecure=True, origin=str(file))
-    assert await Keychain([own], environment={}, home=tmp_path / "x").account_for(APP) == own
+    assert await Keychain([entry], environment={}, home=tmp_path / "x").account_for(APP) == entry
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ async def test_an_entry_that_only_says_insecure_takes_its_login_from_docker(tmp_
         ("nonsense", None),
     ],
 )
-async def test_every_form_of_entry_is_read(tmp_path: Path, entry: object, expected: Credential | None) -> None:
-    """Base64, two fields, or an identity token; an empty one is no login."""
+async def test_every_form_of_an_entry_is_read(tmp_path: Path, entry: object, expected: Credential | None) -> None:
+    """Base64, two fields, or an identity token; an empty entry holds no login."""
     docker_file(tmp_path, {"auths": {"reg.example:5000": entry}, "HttpHeaders": {"a": "b"}})
     assert await login(tmp_path) == expected
 
@@ -130,24 +130,22 @@ async def test_every_form_of_entry_is_read(tmp_path: Path, entry: object, expect
         ("reg.example:5000/team", APP),
     ],
 )
-async def test_keys_are_understood_as_their_writers_meant_them(
-    tmp_path: Path, key: str, repository: Repository
-) -> None:
-    """URLs as docker writes them, names and namespaces as podman does."""
+async def test_every_form_of_a_key_is_read(tmp_path: Path, key: str, repository: Repository) -> None:
+    """Docker writes URLs, podman writes names and namespaces."""
     docker_file(tmp_path, {"auths": {"other.example": basic("x:y"), key: basic("u:p")}})
     assert await login(tmp_path, repository) == Credential("u", "p")
 
 
 async def test_the_most_specific_entry_of_a_file_wins(tmp_path: Path) -> None:
-    """As podman writes them: repository before namespace before registry."""
+    """Repository before namespace before registry, as podman does."""
     entries = {"reg.example:5000": "a:a", "reg.example:5000/team/app": "b:b", "reg.example:5000/team": "c:c"}
     docker_file(tmp_path, {"auths": {key: basic(pair) for key, pair in entries.items()}})
     assert await login(tmp_path) == Credential("b", "b")
     assert await login(tmp_path, Repository.parse("reg.example:5000/team/x")) == Credential("c", "c")
 
 
-async def test_every_place_is_asked_in_its_order(tmp_path: Path) -> None:
-    """Each place is put in front of the last one."""
+async def test_login_files_have_a_fixed_order(tmp_path: Path) -> None:
+    """Each further source takes precedence over those before it."""
 
     def write(path: Path, pair: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,26 +173,26 @@ async def test_every_place_is_asked_in_its_order(tmp_path: Path) -> None:
     "document",
     ['{"auths": {"reg": {"auth": "SECRET"', "[]", '{"auths": 7}', "[" * 100_000, " " * 2_000_000, "\xff\x00"],
 )
-async def test_a_file_that_had_to_be_asked_must_be_readable(tmp_path: Path, document: str) -> None:
-    """Going on anonymously would end in a puzzling 401; the file is named, its content is not."""
+async def test_an_unreadable_login_file_is_an_error(tmp_path: Path, document: str) -> None:
+    """An anonymous request would end in a puzzling 401. The message names the file, not its content."""
     docker_file(tmp_path, document)
-    with pytest.raises(Unauthorized, match=r"config.json: logins can not be read") as raised:
+    with pytest.raises(Unauthorized, match=r"config.json: logins cannot be read") as raised:
         await login(tmp_path)
     assert "SECRET" not in str(raised.value) + repr(raised.value.__cause__)
 
 
 @pytest.mark.parametrize("auth", ["SECRET!", base64.b64encode(b"SECRET").decode(), base64.b64encode(b":p").decode()])
-async def test_an_entry_that_is_no_login_is_named(tmp_path: Path, auth: str) -> None:
-    """The entry's name and file are told, what it holds is not; others in the file still serve."""
+async def test_an_invalid_entry_is_named(tmp_path: Path, auth: str) -> None:
+    """The message names entry and file, not the content; other entries of the file still work."""
     docker_file(tmp_path, {"auths": {"reg.example:5000": {"auth": auth}, "docker.io": basic("u:p")}})
-    with pytest.raises(Unauthorized, match=r"config.json: the entry for reg.example:5000 is no login") as raised:
+    with pytest.raises(Unauthorized, match=r"config.json: the entry for reg.example:5000 is invalid") as raised:
         await login(tmp_path)
     assert auth not in str(raised.value)
     assert await login(tmp_path, NGINX) == Credential("u", "p")
 
 
 async def test_files_are_read_once(tmp_path: Path) -> None:
-    """A run sees one state of them."""
+    """A run works with one version of them."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
     keychain = Keychain([], environment={}, home=tmp_path)
     await keychain.account_for(APP)
@@ -203,10 +201,10 @@ async def test_files_are_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("repository", "server"), [(APP, "reg.example:5000"), (NGINX, "https://index.docker.io/v1/")])
-async def test_a_helper_is_asked_for_its_registry(
+async def test_a_helper_runs_once_for_its_registry(
     tmp_path: Path, helper: Helper, repository: Repository, server: str
 ) -> None:
-    """The protocol of docker's helpers, with docker's own name for the Hub; each is asked once."""
+    """It gets the registry in docker's form, with docker's entry key for Docker Hub."""
     docker_file(tmp_path, {"credHelpers": {repository.registry: "test"}})
     log = tmp_path / "log"
     source = f'open({str(log)!r}, \'a\').write(server + chr(10)); print(\'{{"Username": "u", "Secret": "p"}}\')'
@@ -217,41 +215,41 @@ async def test_a_helper_is_asked_for_its_registry(
     assert log.read_text() == f"{server}\n"
 
 
-async def test_the_store_serves_registries_without_an_entry(tmp_path: Path, helper: Helper) -> None:
-    """An empty entry only says that the store has it; a full one is used as it is."""
+async def test_the_default_helper_serves_registries_without_an_entry(tmp_path: Path, helper: Helper) -> None:
+    """An empty entry means that the helper has the login; a full one is used itself."""
     environment = helper("""print('{"Username": "<token>", "Secret": "t"}')""")
     docker_file(tmp_path, {"credsStore": "test", "auths": {"reg.example:5000": {}, "docker.io": basic("u:p")}})
     assert await login(tmp_path, APP, environment) == Credential(identity_token="t")
     assert await login(tmp_path, NGINX, environment) == Credential("u", "p")
 
 
-async def test_a_helper_without_a_login_leaves_us_anonymous(tmp_path: Path, helper: Helper) -> None:
-    """The protocol says so with an exit status and a sentence."""
+async def test_a_helper_without_a_login_means_anonymous(tmp_path: Path, helper: Helper) -> None:
+    """In the protocol that is an exit status with a fixed sentence."""
     docker_file(tmp_path, {"credsStore": "test"})
     source = "print('credentials not found in native keychain'); sys.exit(1)"
     assert await login(tmp_path, APP, helper(source)) is None
 
 
 @pytest.mark.parametrize(
-    ("source", "why"),
+    ("source", "reason"),
     [
         ("print('SECRET is locked'); sys.exit(1)", "failed with status 1"),
-        ("print('SECRET')", "did not answer with a login"),
-        ("""print('{"Username": "", "Secret": "SECRET"}')""", "did not answer with a login"),
+        ("print('SECRET')", "did not return a login"),
+        ("""print('{"Username": "", "Secret": "SECRET"}')""", "did not return a login"),
         ("print('SECRET' * 1_000_000)", "failed"),
     ],
 )
-async def test_a_helper_that_fails_is_named(helper: Helper, source: str, why: str) -> None:
-    """Helper and registry are told, its words are not: they may hold the secret."""
+async def test_a_failing_helper_is_named(helper: Helper, source: str, reason: str) -> None:
+    """The message names helper and registry, without the output, which may hold the secret."""
     with pytest.raises(
-        Unauthorized, match=f"reg.example: the credential helper docker-credential-test {why}"
+        Unauthorized, match=f"reg.example: the credential helper docker-credential-test {reason}"
     ) as raised:
         await ask_helper("test", "reg.example", helper(source))
     assert "SECRET" not in str(raised.value)
 
 
-async def test_a_helper_that_hangs_is_given_up(helper: Helper) -> None:
-    """Its pipe is not left open, though what it started itself may still hold the other end."""
+async def test_a_hanging_helper_times_out(helper: Helper) -> None:
+    """Its pipe is closed, even if a child of the helper still holds the other end."""
 
     def pipes() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
@@ -261,19 +259,19 @@ async def test_a_helper_that_hangs_is_given_up(helper: Helper) -> None:
     async with asyncio.timeout(15):
         with pytest.raises(Unauthorized, match=r"docker-credential-test did not answer within 0\.5 s"):
             await ask_helper("test", "reg.example", environment, seconds=0.5)
-    await asyncio.sleep(0)  # The loop closes them at its next turn.
+    await asyncio.sleep(0)  # The loop closes them in its next turn.
     assert pipes() <= before
 
 
 @pytest.mark.parametrize("suffix", ["missing", "../evil", "a b", ""])
-async def test_a_helper_that_is_none_is_refused(tmp_path: Path, suffix: str) -> None:
-    """A configuration can not make us run what is no helper."""
+async def test_an_invalid_helper_name_is_refused(tmp_path: Path, suffix: str) -> None:
+    """A login file cannot make us run another program."""
     with pytest.raises(StoreError, match="credential helper"):
         await ask_helper(suffix, "reg.example", {"PATH": str(tmp_path)})
 
 
 def test_a_keychain_shows_no_secret(tmp_path: Path) -> None:
-    """Neither do its entries."""
-    own = RegistryAccount("a.example", Credential("me", "hunter2", "hunter3"))
-    told = repr(own) + repr(Keychain([own], environment={}, home=tmp_path))
-    assert "hunter" not in told
+    """The same holds for its entries."""
+    entry = RegistryAccount("a.example", Credential("me", "hunter2", "hunter3"))
+    shentry = repr(entry) + repr(Keychain([entry], environment={}, home=tmp_path))
+    assert "hunter" not in shentry

@@ -89,9 +89,9 @@ async def test_a_name_is_looked_up_once_a_minute(listen: Serve, monkeypatch: pyt
     assert asked == ["registry.example"]
 
 
-@pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])
+@pytest.mark.parametrize("sockets", [True, False], ids=["sockets", "aiohttp"])
 async def test_an_address_is_judged_after_its_name_was_looked_up(
-    listen: Serve, monkeypatch: pytest.MonkeyPatch, lean: bool
+    listen: Serve, monkeypatch: pytest.MonkeyPatch, sockets: bool
 ) -> None:
     """Whatever a name looks like, what it leads to counts, and one bad address among good ones is enough."""
     resolving(monkeypatch, "192.0.2.1", "127.0.0.1")
@@ -102,7 +102,7 @@ async def test_an_address_is_judged_after_its_name_was_looked_up(
 
     url = f"http://storage.example:{await listen(talk)}/"
     reach = policy_for_redirects(Zone.PUBLIC, verified=False, private=None)
-    async with Transport(QUICK, {}, certificates=(), lean=lean) as transport:
+    async with Transport(QUICK, {}, certificates=(), sockets=sockets) as transport:
         for method in ("GET", "HEAD"):
             with pytest.raises(ProtocolError, match=r"storage.example \(127\.0\.0\.1\): an address of this machine"):
                 async with transport.request(Request(method, url), tls=VERIFY, reach=reach):

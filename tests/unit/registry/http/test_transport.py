@@ -28,7 +28,9 @@ Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
 Tunnel = Callable[[int], Awaitable[str]]
 
-pytestmark = pytest.mark.parametrize("lean", [True, False], ids=["lean", "aiohttp"])  # Nobody can tell which served.
+pytestmark = pytest.mark.parametrize(
+    "sockets", [True, False], ids=["sockets", "aiohttp"]
+)  # Nobody can tell which served.
 
 VERIFY = TlsPolicy("127.0.0.1")
 IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
