@@ -349,9 +349,9 @@ def _cache_backend(state: str, keep: timedelta) -> LazyBackend:
 
 def _archive_opener() -> Callable[..., AbstractAsyncContextManager[CacheBackend]]:
     # The import takes hundreds of milliseconds, which a run without history saves.
-    from image_syncer.state import open_archive  # noqa: PLC0415
+    from image_syncer.state import open_cache_backend  # noqa: PLC0415
 
-    return open_archive
+    return open_cache_backend
 
 
 def _images(manifest: RawManifest) -> list[Descriptor]:

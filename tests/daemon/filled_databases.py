@@ -15,7 +15,7 @@ from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount
 from image_syncer.state import (
     CopyEnd,
-    Every,
+    IntervalSchedule,
     NewEvent,
     NewRun,
     RunPlan,
@@ -23,7 +23,7 @@ from image_syncer.state import (
     Trigger,
     open_state,
 )
-from image_syncer.state import Cron as CronTimes
+from image_syncer.state import CronSchedule as CronTimes
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
@@ -153,7 +153,7 @@ async def _fill_runs(state: State) -> None:
     ]
     ended = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["hub/nginx"], NOW - 120 * MINUTE))
     copies = [Copy(result.rule, NGINX.tag("1.27"), MIRROR.tag("x")) for result in done[:1]]
-    await state.open_copies.plan(
+    await state.open_copies.record_plan(
         ended, RunPlan(done[1:], copies, warnings=["one", "two"], unannounced=3), now=NOW - 119 * MINUTE
     )
     await state.open_copies.settle(
@@ -167,12 +167,12 @@ async def _fill_runs(state: State) -> None:
 
 async def _fill_schedules(state: State) -> None:
     schedules = {
-        "hub/nginx": Every(timedelta(seconds=93_784), timedelta(seconds=5)),
+        "hub/nginx": IntervalSchedule(timedelta(seconds=93_784), timedelta(seconds=5)),
         "nightly": CronTimes("30 2 * * *", "Europe/Berlin", timedelta(0)),
     }
-    await state.schedules.plan(schedules, now=NOW - 10 * MINUTE, rng=Random(1))
+    await state.schedules.replace_all(schedules, now=NOW - 10 * MINUTE, rng=Random(1))
     [due] = await state.schedules.claim(now=NOW - 9 * MINUTE)
-    await state.schedules.fired(due, now=NOW - 9 * MINUTE, rng=Random(1))
+    await state.schedules.mark_fired(due, now=NOW - 9 * MINUTE, rng=Random(1))
 
 
 async def _fill_jobs(jobs: JobQueue, file: Path) -> None:

@@ -70,7 +70,7 @@ async def test_dispatching_again_after_a_crash_in_between_loses_and_doubles_noth
     """The job exists, the event is not marked: the second dispatch joins the job."""
     async with bench(tmp_path) as it:
         (entry,) = await it.intake.accept("hook", [PushEvent(APP, "v1")])
-        (event,) = await it.state.events.pending()
+        (event,) = await it.state.events.list_pending()
         await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the step that a crash repeats
         await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the same
         assert len(await it.jobs.list(JobFilter())) == 1

@@ -216,7 +216,7 @@ async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Pa
         ]
         run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], now()))
         plan = RunPlan([], [Copy("app", copy.source, copy.target) for copy in copies])
-        await state.open_copies.plan(run, plan, now=now())
+        await state.open_copies.record_plan(run, plan, now=now())
         gone, _ = await jobs.request_copies(copies)
         assert gone is not None
         assert await jobs.cancel(gone)
@@ -225,7 +225,7 @@ async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Pa
         found = await state.runs.get(run)
         assert found is not None
         assert (found.counts[Outcome.SKIPPED], found.finished_at) == (1, None)
-        assert await state.open_copies.of_run(run) == [(str(copies[1].source), str(copies[1].target))]
+        assert await state.open_copies.list_of_run(run) == [(str(copies[1].source), str(copies[1].target))]
 
 
 async def begun(parts: Services, job: int) -> int:

@@ -18,7 +18,7 @@ from image_syncer.config.documents.document import parse_document
 from image_syncer.config.load import load_document
 from image_syncer.errors import ImageSyncerError, Side
 from image_syncer.events import DIALECTS
-from image_syncer.events.notification import Malformed
+from image_syncer.events.notification import MalformedNotification
 from image_syncer.events.payload import is_form, parse_form, payload
 from image_syncer.events.signatures import Basic, Bearer, Hmac, SignedDelivery, verify
 from image_syncer.oci import Digest, Index, PlatformFilter, RawManifest, Reference, Repository, media_type
@@ -218,12 +218,12 @@ def webhook(data: bytes) -> None:
         for read in DIALECTS.values():
             try:
                 read("registry.example", headers, data)
-            except Malformed:
+            except MalformedNotification:
                 continue
         try:
             payload(headers, data)
             parse_form(data)
-        except Malformed:
+        except MalformedNotification:
             continue
     assert is_form(_HEADERS[1])
 

@@ -11,18 +11,18 @@ from random import Random
 import pytest
 from procrastinate.jobs import Status
 
-from image_syncer.jobs import CopyJob, JobQueue, JobRecord, JobStatus, JobsUnavailable, StoreOptions, open_jobs
-from image_syncer.jobs.attempts import Attempts
+from image_syncer.jobs import CopyJob, JobQueue, JobRecord, JobStatus, JobStoreOptions, JobsUnavailable, open_jobs
+from image_syncer.jobs.attempts import AttemptRunner
 from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
-from image_syncer.jobs.worker import Supervisor
+from image_syncer.jobs.worker import WorkerSupervisor
 from jobs.processes import running, said
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 from support.postgres import Postgres
 
-_IMPATIENT = StoreOptions(busy=0.1, patience=0.0)
-_PATIENT = StoreOptions(busy=0.3, patience=30.0)
+_IMPATIENT = JobStoreOptions(busy=0.1, patience=0.0)
+_PATIENT = JobStoreOptions(busy=0.3, patience=30.0)
 
 
 @pytest.fixture
@@ -219,9 +219,11 @@ async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
     assert min(len(hands.ended), len(others.ended)) > 0
 
 
-def _supervisor(keeper: FencedJobManager) -> Supervisor:
-    tries = Attempts(keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC))
-    return Supervisor(tries.app(), keeper, QUICK)
+def _supervisor(keeper: FencedJobManager) -> WorkerSupervisor:
+    tries = AttemptRunner(
+        keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC)
+    )
+    return WorkerSupervisor(tries.app(), keeper, QUICK)
 
 
 async def _until(gate: asyncio.Event) -> None:

@@ -51,12 +51,12 @@ async def test_a_file_has_one_worker_and_the_next_begins_when_that_has_ended(tmp
     url = f"sqlite:///{tmp_path}/jobs.db"
     async with open_jobs(url) as one, open_jobs(url) as two:
         async with working(one, Hands()):
-            await eventually(lambda: one.worker_alive)
+            await eventually(lambda: one.is_worker_alive)
             async with working(two, Hands()):
                 await asyncio.sleep(0.5)
-                assert not two.worker_alive
+                assert not two.is_worker_alive
         async with working(two, Hands()):
-            await eventually(lambda: two.worker_alive)
+            await eventually(lambda: two.is_worker_alive)
 
 
 async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ async def test_postgresql_commits_each_statement_by_itself(postgres: Postgres) -
     """A worker that is paused between two round trips holds up nobody: no transaction of ours is ever left open."""
     url = postgres.new_database()
     async with open_jobs(url) as jobs, working(jobs, Hands()):
-        await eventually(lambda: jobs.worker_alive)
+        await eventually(lambda: jobs.is_worker_alive)
         await jobs.request_copy(wanted())
         with psycopg.connect(url, autocommit=True) as other:
             states = other.execute(

@@ -9,7 +9,7 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp, RegistryDown
-from image_syncer.jobs import CopyJob, JobQueue, JobStatus, Replay, StoreOptions, open_jobs
+from image_syncer.jobs import CopyJob, JobQueue, JobStatus, JobStoreOptions, Replay, open_jobs
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
 
@@ -75,7 +75,7 @@ async def test_an_outage_of_hours_makes_no_dead_letter_and_one_of_a_week_does(ur
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(hours=hours)
 
-    async with open_jobs(url, StoreOptions(now=now)) as jobs:
+    async with open_jobs(url, JobStoreOptions(now=now)) as jobs:
         job_id, hands = await queued(jobs, wanted()), Hands(act)
         async with working(jobs, hands):
             for hours in (0, 5, 100):  # noqa: B007 - it is the clock's
@@ -95,7 +95,7 @@ async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> 
     async def act(job: CopyJob) -> None:
         ages.append(job.age)
 
-    async with open_jobs(url, StoreOptions(now=lambda: datetime.now(UTC) + timedelta(days=days))) as jobs:
+    async with open_jobs(url, JobStoreOptions(now=lambda: datetime.now(UTC) + timedelta(days=days))) as jobs:
         job_id = await queued(jobs, wanted())
         days = 6
         assert await jobs.request_copy(wanted()) is None
@@ -279,10 +279,10 @@ async def test_a_cancelled_worker_drains_too(jobs: JobQueue) -> None:
 
 async def test_the_worker_says_whether_it_is_at_work(jobs: JobQueue) -> None:
     """Readiness can be asked for."""
-    assert not jobs.worker_alive
+    assert not jobs.is_worker_alive
     async with working(jobs, Hands()):
-        await eventually(lambda: jobs.worker_alive)
-    assert not jobs.worker_alive
+        await eventually(lambda: jobs.is_worker_alive)
+    assert not jobs.is_worker_alive
 
 
 async def _fail(_job: CopyJob) -> None:

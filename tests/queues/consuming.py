@@ -29,7 +29,7 @@ class EventStore:
 
     async def tags(self) -> list[str]:
         """Return the tags of all recorded events, oldest first."""
-        return [event.tag for event in await self.state.events.pending(1000)]
+        return [event.tag for event in await self.state.events.list_pending(1000)]
 
     @contextmanager
     def locked(self) -> Generator[None]:

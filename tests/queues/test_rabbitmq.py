@@ -33,7 +33,7 @@ async def test_a_message_becomes_an_event_and_leaves_the_queue(
     await publish(channel, queue, message("v1"), b'{"name": "localhost/app", "TAG": "v2"}')
     async with consuming(settings(rabbitmq, queue), store.sink):
         await until(lambda: has(store, 2))
-    first, second = await store.state.events.pending()
+    first, second = await store.state.events.list_pending()
     assert (first.source, first.repository, first.tag) == ("queues/pushes", "registry.example.com/team/app", "v1")
     assert (second.repository, second.tag) == ("localhost/app", "v2")
     await until(lambda: is_empty(channel, queue))

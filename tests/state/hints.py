@@ -7,7 +7,7 @@ from datetime import timedelta
 from image_syncer.cache.backend import LazyBackend
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import Descriptor, Digest, Repository
-from image_syncer.state import open_archive
+from image_syncer.state import open_cache_backend
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
@@ -25,7 +25,7 @@ def blob(text: str) -> Descriptor:
 
 def shelf(place: str, *, is_new: bool = False) -> LazyBackend:
     """Return the archive in the state at *place*."""
-    return LazyBackend(lambda: open_archive(place, keep=KEEP), lambda: is_new)
+    return LazyBackend(lambda: open_cache_backend(place, keep=KEEP), lambda: is_new)
 
 
 async def _note(place: str, name: str, rounds: int) -> None:

@@ -84,9 +84,9 @@ async def test_a_claimed_event_still_waits(state: State) -> None:
     """Who looks at the queue sees it, and since when the oldest waits."""
     recorded = await record(state, 2)
     await state.events.claim(now=NOW)
-    tally = await state.events.tally()
-    assert ids(await state.events.pending()) == recorded
+    tally = await state.events.count_by_status()
+    assert ids(await state.events.list_pending()) == recorded
     assert (tally.counts, tally.waiting_since) == ({("harbor", EventStatus.RECEIVED): 2}, NOW)
     await state.events.mark_dispatched(recorded, now=NOW)
-    tally = await state.events.tally()
+    tally = await state.events.count_by_status()
     assert (tally.counts, tally.waiting_since) == ({("harbor", EventStatus.DISPATCHED): 2}, None)

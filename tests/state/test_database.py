@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from image_syncer.errors import UsageError
 from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrate, migrations, open_state
-from image_syncer.state.database_url import parse_place
+from image_syncer.state.database_url import parse_database_url
 from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
 from support.postgres import PASSWORD, Postgres
@@ -326,12 +326,12 @@ async def test_a_wrong_password_is_not_tried_again_and_not_told(postgres: Postgr
 def test_a_url_that_makes_no_sense_is_refused_without_quoting_it(url: str) -> None:
     """It may hold a password."""
     with pytest.raises(UsageError) as failure:
-        parse_place(url)
+        parse_database_url(url)
     assert "cret" not in str(failure.value)
 
 
 def test_a_place_names_itself_without_its_password() -> None:
     """For messages and logs."""
-    place = parse_place("postgresql://me:s3cret@db.test:5432/syncer?sslmode=require")
+    place = parse_database_url("postgresql://me:s3cret@db.test:5432/syncer?sslmode=require")
     assert str(place) == "state syncer at db.test"
     assert "s3cret" not in repr(place)

@@ -26,7 +26,7 @@ def end(began_at: datetime, outcome: str = "copied", reason: str | None = None) 
 async def test_a_recorded_event_waits_for_the_dispatcher_as_it_came(state: State) -> None:
     """Nothing of an event is lost or rounded on its way through the database."""
     [number] = await state.events.record([event(delivery="d1")], now=NOW)
-    [waiting] = await state.events.pending()
+    [waiting] = await state.events.list_pending()
     assert (waiting.id, waiting.status, waiting.received_at) == (number, EventStatus.RECEIVED, NOW)
     assert (waiting.source, waiting.repository, waiting.tag) == ("harbor", "harbor.test/team/app", "1")
     assert (waiting.digest, waiting.delivery, waiting.repetitions) == (f"sha256:{'a' * 64}", "d1", 0)
@@ -37,13 +37,13 @@ async def test_events_survive_the_process(state_url: str) -> None:
     async with open_state(state_url) as first:
         ids = await first.events.record([event("1"), event("2")], now=NOW)
     async with open_state(state_url) as second:
-        assert [waiting.id for waiting in await second.events.pending()] == ids
+        assert [waiting.id for waiting in await second.events.list_pending()] == ids
 
 
 async def test_identifiers_come_in_the_order_of_the_events(state: State) -> None:
     """Each event of one message gets its own identifier, at its own place."""
     ids = await state.events.record([event(str(n), delivery="d") for n in range(20)], now=NOW)
-    tags = {waiting.id: waiting.tag for waiting in await state.events.pending()}
+    tags = {waiting.id: waiting.tag for waiting in await state.events.list_pending()}
     assert [tags[number] for number in ids] == [str(n) for n in range(20)]
 
 
@@ -51,7 +51,7 @@ async def test_a_delivery_that_comes_again_is_the_same_event(state: State) -> No
     """A sender that did not hear our answer sends again; one copy is enough."""
     first = await state.events.record([event(delivery="d1")], now=NOW)
     assert await state.events.record([event(delivery="d1")], now=NOW + SECOND) == first
-    [waiting] = await state.events.pending()
+    [waiting] = await state.events.list_pending()
     assert (waiting.repetitions, waiting.received_at) == (1, NOW)
 
 
@@ -95,7 +95,7 @@ async def test_an_unmatched_event_that_is_delivered_again_waits_again(state: Sta
     ids = await state.events.record([event(delivery="d1")], now=NOW)
     await state.events.mark_unmatched(ids, now=NOW)
     await state.events.record([event(delivery="d1")], now=NOW + SECOND)
-    assert [waiting.id for waiting in await state.events.pending()] == ids
+    assert [waiting.id for waiting in await state.events.list_pending()] == ids
 
 
 async def test_a_dispatched_event_that_is_delivered_again_stays_dispatched(state: State) -> None:
@@ -103,7 +103,7 @@ async def test_a_dispatched_event_that_is_delivered_again_stays_dispatched(state
     ids = await state.events.record([event(delivery="d1")], now=NOW)
     await state.events.mark_dispatched(ids, now=NOW)
     await state.events.record([event(delivery="d1")], now=NOW + SECOND)
-    assert await state.events.pending() == []
+    assert await state.events.list_pending() == []
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 5000, "'; drop table image_syncer_events; --"])
@@ -111,7 +111,7 @@ async def test_any_text_of_a_stranger_can_be_recorded(state: State, text: str) -
     """No delivery identifier keeps an event from being accepted, and the same one again is still known."""
     first = await state.events.record([event(delivery=text)], now=NOW)
     assert await state.events.record([event(delivery=text)], now=NOW) == first
-    [waiting] = await state.events.pending()
+    [waiting] = await state.events.list_pending()
     assert waiting.delivery is not None
     assert len(waiting.delivery) <= 200
 
@@ -140,7 +140,7 @@ async def test_marking_is_done_once(state: State) -> None:
 async def test_pending_goes_on_behind_an_event(state: State) -> None:
     """One event that cannot be dispatched does not hide those behind it."""
     ids = await state.events.record([event(str(n)) for n in range(5)], now=NOW)
-    assert [waiting.id for waiting in await state.events.pending(2, after=ids[0])] == ids[1:3]
+    assert [waiting.id for waiting in await state.events.list_pending(2, after=ids[0])] == ids[1:3]
 
 
 async def test_a_copy_tells_the_events_that_it_covers(state: State) -> None:
@@ -247,4 +247,4 @@ async def test_what_events_announced_is_known(state: State) -> None:
     await state.events.record([event("2")], now=NOW)
     app = "harbor.test/team/app"
     asked = {(app, "2"), (app, "old"), (app, "3"), ("harbor.test/other", "2")}
-    assert await state.events.announced(asked, since=NOW - timedelta(days=1)) == {(app, "2")}
+    assert await state.events.filter_announced(asked, since=NOW - timedelta(days=1)) == {(app, "2")}

@@ -54,7 +54,7 @@ async def test_every_image_becomes_an_event_and_the_file_is_kept_aside(state: St
     assert imported is not None
     assert (imported.kept_as.name, content_of(imported.kept_as)) == ("images.json.imported", content)
     assert content_of(file) == b""
-    waiting = {(event.source, event.repository, event.tag) for event in await state.events.pending()}
+    waiting = {(event.source, event.repository, event.tag) for event in await state.events.list_pending()}
     assert waiting == {("fork-queue", "hub.test/team/app", "1.0"), ("fork-queue", "hub.test:5000/team/a/b", "v2")}
 
 

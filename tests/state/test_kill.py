@@ -42,7 +42,7 @@ async def said_until_killed(program: str, *arguments: str, seconds: float) -> li
 async def pending(state: State) -> list[int]:
     """Return the identifiers of all events that wait."""
     found: list[int] = []
-    while page := await state.events.pending(_PENDING_PAGE, after=found[-1] if found else 0):
+    while page := await state.events.list_pending(_PENDING_PAGE, after=found[-1] if found else 0):
         found += [event.id for event in page]
     return found
 

@@ -31,7 +31,7 @@ def result(tag: str, outcome: Outcome = Outcome.COPIED) -> CopyResult:
 async def planned(state: State, *tags: str, at: datetime = NOW) -> int:
     """Return a run that waits for *tags*."""
     run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], at))
-    await state.open_copies.plan(run, RunPlan([result("known", Outcome.UNCHANGED)], copies(*tags)), now=at)
+    await state.open_copies.record_plan(run, RunPlan([result("known", Outcome.UNCHANGED)], copies(*tags)), now=at)
     return run
 
 
@@ -58,7 +58,7 @@ async def test_a_run_with_nothing_to_copy_ends_at_once(state: State) -> None:
     """What was found is written down, with its price and its warnings."""
     run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], NOW))
     plan = RunPlan([result("1", Outcome.UNCHANGED)], [], {"source": 3, "target": 4}, ["odd"], unannounced=2)
-    assert await state.open_copies.plan(run, plan, now=LATER)
+    assert await state.open_copies.record_plan(run, plan, now=LATER)
     found = await state.runs.get(run)
     assert found is not None
     assert (found.finished_at, found.requests, found.warnings) == (LATER, {"source": 3, "target": 4}, ("odd",))
@@ -69,14 +69,14 @@ async def test_one_copy_ends_for_all_runs_that_wait_for_it(state: State) -> None
     """A copy that two runs asked for is made once."""
     first, second = await planned(state, "1"), await planned(state, "1", "2")
     assert await state.open_copies.settle([result("1")], began_at=NOW, now=LATER) == [first]
-    assert await state.open_copies.of_run(second) == [("a.test/app:2", "b.test/app:2")]
+    assert await state.open_copies.list_of_run(second) == [("a.test/app:2", "b.test/app:2")]
 
 
 async def test_a_copy_that_began_before_a_run_is_not_its_copy(state: State) -> None:
     """It may have read the source before what the run found was pushed."""
     run = await planned(state, "1", at=LATER)
     assert await state.open_copies.settle([result("1")], began_at=NOW, now=LATER) == []
-    assert await state.open_copies.of_run(run)
+    assert await state.open_copies.list_of_run(run)
 
 
 async def test_a_copy_that_is_settled_twice_counts_once(state: State) -> None:
@@ -112,8 +112,8 @@ async def test_copies_that_wait_for_long_are_found_the_oldest_first(state: State
     """Somebody can then ask what has become of their jobs."""
     await planned(state, "2", at=NOW)
     await planned(state, "1", "2", at=LATER)
-    assert await state.open_copies.older_than(LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
-    assert len(await state.open_copies.older_than(LATER + timedelta(seconds=1))) == 2
+    assert await state.open_copies.list_older_than(LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
+    assert len(await state.open_copies.list_older_than(LATER + timedelta(seconds=1))) == 2
 
 
 async def test_a_run_of_many_copies_is_noted_in_one_go(state: State) -> None:

@@ -97,7 +97,7 @@ async def test_the_history_of_a_target_is_newest_first(state: State) -> None:
     """What happened to this image, over all runs."""
     for number in range(3):
         await state.runs.add(await begin(state, number), [copied("1"), FAILED])
-    assert await state.runs.latest("b.test/app:1", limit=2) == [copied("1")] * 2
+    assert await state.runs.latest_results("b.test/app:1", limit=2) == [copied("1")] * 2
 
 
 async def test_runs_are_listed_newest_first_in_pages_and_by_trigger(state: State) -> None:
@@ -139,7 +139,7 @@ async def test_pruning_removes_what_is_old(state: State) -> None:
 async def test_results_of_a_run_that_was_removed_are_dropped(state: State) -> None:
     """A long run whose row was pruned ends in peace, and leaves no orphans."""
     await state.runs.add(999, [FAILED])
-    assert await state.runs.latest(FAILED.target) == []
+    assert await state.runs.latest_results(FAILED.target) == []
 
 
 async def test_a_run_that_goes_on_is_not_pruned_by_count(state: State) -> None:

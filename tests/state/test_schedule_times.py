@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from image_syncer.errors import UsageError
 from image_syncer.state.schedule_times import (
-    Cron,
-    Every,
+    CronSchedule,
+    IntervalSchedule,
     Schedule,
     delayed,
     first_after,
@@ -35,25 +35,25 @@ def times(schedule: Schedule, after: datetime, count: int) -> list[str]:
 
 def test_an_interval_that_never_ran_is_due_at_once() -> None:
     """A new rule need not wait for a whole interval."""
-    assert first_after(Every(7 * HOUR), now=NOW) == NOW
+    assert first_after(IntervalSchedule(7 * HOUR), now=NOW) == NOW
 
 
 def test_a_cron_expression_that_never_ran_waits_for_its_time() -> None:
     """A nightly rule does not run at noon because it is new."""
-    assert first_after(Cron("0 3 * * *"), now=NOW) == datetime(2026, 5, 2, 3, 0, tzinfo=UTC)
+    assert first_after(CronSchedule("0 3 * * *"), now=NOW) == datetime(2026, 5, 2, 3, 0, tzinfo=UTC)
 
 
 def test_a_late_run_does_not_shift_the_next() -> None:
     """The grid stays: a run that started 5 minutes late is followed by one in time."""
-    assert next_after(Every(HOUR), planned_for=NOW, now=NOW + 5 * MINUTE) == NOW + HOUR
+    assert next_after(IntervalSchedule(HOUR), planned_for=NOW, now=NOW + 5 * MINUTE) == NOW + HOUR
 
 
 def test_a_run_exactly_at_the_next_time_is_followed_by_the_one_after() -> None:
     """A due time lies after now, or the same one would run twice."""
-    assert next_after(Every(HOUR), planned_for=NOW, now=NOW + HOUR) == NOW + 2 * HOUR
+    assert next_after(IntervalSchedule(HOUR), planned_for=NOW, now=NOW + HOUR) == NOW + 2 * HOUR
 
 
-@pytest.mark.parametrize("schedule", [Every(HOUR), Cron("0 * * * *")])
+@pytest.mark.parametrize("schedule", [IntervalSchedule(HOUR), CronSchedule("0 * * * *")])
 def test_a_long_downtime_is_one_run(schedule: Schedule) -> None:
     """After a weekend without power there is one run, not sixty."""
     assert next_after(schedule, planned_for=NOW, now=NOW + 60 * HOUR + MINUTE) == NOW + 61 * HOUR
@@ -61,14 +61,14 @@ def test_a_long_downtime_is_one_run(schedule: Schedule) -> None:
 
 def test_a_clock_that_was_set_back_does_not_repeat_a_run() -> None:
     """What was planned is over, even if the clock says that it is yet to come."""
-    assert next_after(Cron("0 * * * *"), planned_for=NOW, now=NOW - MINUTE) == NOW + HOUR
-    assert next_after(Every(HOUR), planned_for=NOW, now=NOW - MINUTE) == NOW + HOUR
+    assert next_after(CronSchedule("0 * * * *"), planned_for=NOW, now=NOW - MINUTE) == NOW + HOUR
+    assert next_after(IntervalSchedule(HOUR), planned_for=NOW, now=NOW - MINUTE) == NOW + HOUR
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**8))
 def test_the_next_time_is_on_the_grid_and_the_first_after_now(interval: int, gone: int) -> None:
     """For any interval and any gap."""
-    every = Every(timedelta(seconds=interval))
+    every = IntervalSchedule(timedelta(seconds=interval))
     found = next_after(every, planned_for=NOW, now=NOW + timedelta(seconds=gone))
     assert (found - NOW) % every.interval == timedelta(0)
     assert timedelta(0) < found - (NOW + timedelta(seconds=gone)) <= every.interval
@@ -77,17 +77,17 @@ def test_the_next_time_is_on_the_grid_and_the_first_after_now(interval: int, gon
 @given(st.randoms(use_true_random=False))
 def test_jitter_delays_up_to_its_bound_and_never_hastens(rng: Random) -> None:
     """Rules of one interval spread, and none comes before its time."""
-    assert NOW <= delayed(Every(HOUR, 10 * MINUTE), NOW, rng=rng) <= NOW + 10 * MINUTE
+    assert NOW <= delayed(IntervalSchedule(HOUR, 10 * MINUTE), NOW, rng=rng) <= NOW + 10 * MINUTE
 
 
 def test_no_jitter_is_no_delay() -> None:
     """Without it the time is exact."""
-    assert delayed(Cron("0 * * * *"), NOW, rng=Random(0)) == NOW
+    assert delayed(CronSchedule("0 * * * *"), NOW, rng=Random(0)) == NOW
 
 
 def test_a_cron_expression_is_local_time() -> None:
     """Three o'clock in Shanghai is 19:00 UTC of the day before."""
-    assert times(Cron("0 3 * * *", "Asia/Shanghai"), NOW, 1) == ["01 19:00"]
+    assert times(CronSchedule("0 3 * * *", "Asia/Shanghai"), NOW, 1) == ["01 19:00"]
 
 
 BERLIN = "Europe/Berlin"
@@ -106,7 +106,7 @@ AUTUMN = datetime(2026, 10, 24, 23, 50, tzinfo=UTC)  # 03:00 becomes 02:00 at 01
 )
 def test_a_missing_hour_loses_no_run(expression: str, expected: list[str]) -> None:
     """Where 02:30 does not exist it runs at 03:00, once."""
-    assert times(Cron(expression, BERLIN), SPRING, 3) == expected
+    assert times(CronSchedule(expression, BERLIN), SPRING, 3) == expected
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,22 @@ def test_a_missing_hour_loses_no_run(expression: str, expected: list[str]) -> No
 )
 def test_a_repeated_hour_repeats_no_fixed_run_and_makes_no_pause(expression: str, expected: list[str]) -> None:
     """02:30 comes twice in that night and runs once; every half hour stays every half hour."""
-    assert times(Cron(expression, BERLIN), AUTUMN, len(expected)) == expected
+    assert times(CronSchedule(expression, BERLIN), AUTUMN, len(expected)) == expected
 
 
 def test_a_start_within_the_repeated_hour_waits_for_the_next_day() -> None:
     """A restart in the second 02:15 does not repeat the run of the first 02:30."""
     restarted = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)
-    assert times(Cron("30 2 * * *", BERLIN), restarted, 1) == ["26 01:30"]
+    assert times(CronSchedule("30 2 * * *", BERLIN), restarted, 1) == ["26 01:30"]
 
 
 @given(
     st.builds(
-        Every, st.timedeltas(timedelta(seconds=60), timedelta(days=300)), st.timedeltas(timedelta(0), 59 * MINUTE / 60)
+        IntervalSchedule,
+        st.timedeltas(timedelta(seconds=60), timedelta(days=300)),
+        st.timedeltas(timedelta(0), 59 * MINUTE / 60),
     )
-    | st.builds(Cron, st.sampled_from(["0 3 * * *", "*/7 1-5 * * mon"]), st.sampled_from(["UTC", BERLIN]))
+    | st.builds(CronSchedule, st.sampled_from(["0 3 * * *", "*/7 1-5 * * mon"]), st.sampled_from(["UTC", BERLIN]))
 )
 def test_a_schedule_survives_being_stored(schedule: Schedule) -> None:
     """Text in, schedule out; equal schedules have equal texts."""
@@ -159,14 +161,14 @@ def test_a_schedule_survives_being_stored(schedule: Schedule) -> None:
 def test_a_cron_expression_that_makes_no_sense_is_refused(expression: str) -> None:
     """Six fields would mean seconds, which nobody wants by accident; the 30th of February never comes."""
     with pytest.raises(UsageError, match="cron"):
-        Cron(expression)
+        CronSchedule(expression)
 
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "", "../../etc/passwd", "/etc/localtime", "a\0b"])
 def test_a_time_zone_that_is_not_known_is_refused(name: str) -> None:
     """With a remedy, since small images come without time zones."""
     with pytest.raises(UsageError, match="tzdata"):
-        Cron("0 3 * * *", name)
+        CronSchedule("0 3 * * *", name)
 
 
 @pytest.mark.parametrize(
@@ -182,4 +184,4 @@ def test_a_time_zone_that_is_not_known_is_refused(name: str) -> None:
 def test_an_interval_or_jitter_that_makes_no_sense_is_refused(interval: timedelta, jitter: timedelta) -> None:
     """The fork stopped with a panic at an interval of 0."""
     with pytest.raises(UsageError):
-        Every(interval, jitter)
+        IntervalSchedule(interval, jitter)

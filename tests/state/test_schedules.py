@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from image_syncer.state import Cron, Due, Every, Schedule, State, open_state
+from image_syncer.state import CronSchedule, DueSchedule, IntervalSchedule, Schedule, State, open_state
 from image_syncer.state.schedules import CLAIM_SECONDS
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -14,19 +14,19 @@ MINUTE = timedelta(minutes=1)
 
 async def plan(state: State, now: datetime = NOW, **wanted: Schedule) -> None:
     """Make the book hold *wanted*."""
-    await state.schedules.plan(wanted, now=now, rng=Random(0))
+    await state.schedules.replace_all(wanted, now=now, rng=Random(0))
 
 
 async def run(state: State, now: datetime) -> list[str]:
     """Claim what is due, start it, and return the rules' names."""
     due = await state.schedules.claim(now=now)
-    assert [await state.schedules.fired(one, now=now, rng=Random(0)) for one in due] == [True] * len(due)
+    assert [await state.schedules.mark_fired(one, now=now, rng=Random(0)) for one in due] == [True] * len(due)
     return [one.rule for one in due]
 
 
 async def test_an_interval_runs_at_once_and_then_in_time(state: State) -> None:
     """A new rule is due now, then after each interval, on the grid of its first run."""
-    await plan(state, app=Every(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR))
     assert await run(state, NOW) == ["app"]
     assert await run(state, NOW + HOUR - MINUTE) == []
     assert await run(state, NOW + HOUR + MINUTE) == ["app"]
@@ -35,7 +35,7 @@ async def test_an_interval_runs_at_once_and_then_in_time(state: State) -> None:
 
 async def test_a_claimed_rule_is_nobody_elses(state: State) -> None:
     """The second process of a fleet finds nothing to do."""
-    await plan(state, app=Every(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR))
     assert [due.rule for due in await state.schedules.claim(now=NOW)] == ["app"]
     assert await state.schedules.claim(now=NOW) == []
 
@@ -43,14 +43,14 @@ async def test_a_claimed_rule_is_nobody_elses(state: State) -> None:
 async def test_a_fleet_that_looks_at_the_same_moment_fires_once(state_url: str) -> None:
     """Of nine claims over three connections each rule is granted to one."""
     async with open_state(state_url) as a, open_state(state_url) as b, open_state(state_url) as c:
-        await a.schedules.plan({f"rule{n}": Every(HOUR) for n in range(20)}, now=NOW, rng=Random(0))
+        await a.schedules.replace_all({f"rule{n}": IntervalSchedule(HOUR) for n in range(20)}, now=NOW, rng=Random(0))
         claimed = await asyncio.gather(*(one.schedules.claim(now=NOW) for one in (a, b, c) * 3))
     assert sorted(due.rule for some in claimed for due in some) == sorted(f"rule{n}" for n in range(20))
 
 
 async def test_a_claim_whose_owner_died_is_granted_again(state: State) -> None:
     """A kill between claim and job costs a minute, not a run."""
-    await plan(state, app=Every(24 * HOUR))
+    await plan(state, app=IntervalSchedule(24 * HOUR))
     assert await state.schedules.claim(now=NOW)
     assert await state.schedules.next_due() == NOW + timedelta(seconds=CLAIM_SECONDS)
     assert await run(state, NOW + timedelta(seconds=CLAIM_SECONDS)) == ["app"]
@@ -59,11 +59,11 @@ async def test_a_claim_whose_owner_died_is_granted_again(state: State) -> None:
 async def test_a_downtime_is_caught_up_once(state_url: str) -> None:
     """After three days without us one run is due, and then the next hour."""
     async with open_state(state_url) as before:
-        await plan(before, app=Every(HOUR))
+        await plan(before, app=IntervalSchedule(HOUR))
         assert await run(before, NOW) == ["app"]
     late = NOW + 72 * HOUR + MINUTE
     async with open_state(state_url) as after:
-        await plan(after, late, app=Every(HOUR))
+        await plan(after, late, app=IntervalSchedule(HOUR))
         assert await run(after, late) == ["app"]
         assert await run(after, late) == []
         assert await after.schedules.next_due() == NOW + 73 * HOUR
@@ -71,34 +71,34 @@ async def test_a_downtime_is_caught_up_once(state_url: str) -> None:
 
 async def test_a_restart_moves_nothing(state: State) -> None:
     """Whoever restarts every ten minutes still runs every hour."""
-    await plan(state, app=Every(HOUR), nightly=Cron("0 3 * * *"))
+    await plan(state, app=IntervalSchedule(HOUR), nightly=CronSchedule("0 3 * * *"))
     assert await run(state, NOW) == ["app"]
     before = await state.schedules.list()
-    await plan(state, NOW + 10 * MINUTE, app=Every(HOUR), nightly=Cron("0 3 * * *"))
+    await plan(state, NOW + 10 * MINUTE, app=IntervalSchedule(HOUR), nightly=CronSchedule("0 3 * * *"))
     assert await state.schedules.list() == before
 
 
 async def test_a_changed_interval_counts_from_the_last_run(state: State) -> None:
     """Shortening an interval does not wait for the old one, and does not run twice at once either."""
-    await plan(state, app=Every(24 * HOUR))
+    await plan(state, app=IntervalSchedule(24 * HOUR))
     await run(state, NOW)
-    await plan(state, NOW + MINUTE, app=Every(HOUR))
+    await plan(state, NOW + MINUTE, app=IntervalSchedule(HOUR))
     assert await state.schedules.next_due() == NOW + HOUR
-    await plan(state, NOW + 2 * HOUR, app=Every(HOUR, MINUTE))
+    await plan(state, NOW + 2 * HOUR, app=IntervalSchedule(HOUR, MINUTE))
     assert await run(state, NOW + 2 * HOUR + MINUTE) == ["app"]
 
 
 async def test_a_changed_cron_expression_waits_for_its_time(state: State) -> None:
     """Writing another hour does not start a run now."""
-    await plan(state, app=Cron("0 3 * * *"))
-    await plan(state, app=Cron("0 15 * * *"))
+    await plan(state, app=CronSchedule("0 3 * * *"))
+    await plan(state, app=CronSchedule("0 15 * * *"))
     assert await state.schedules.next_due() == datetime(2026, 5, 1, 15, 0, tzinfo=UTC)
 
 
 async def test_a_removed_rule_is_never_due(state: State) -> None:
     """What is not in the configuration does not run."""
-    await plan(state, app=Every(HOUR), gone=Every(HOUR))
-    await plan(state, app=Every(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR), gone=IntervalSchedule(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR))
     assert await run(state, NOW) == ["app"]
     await plan(state)
     assert await state.schedules.next_due() is None
@@ -106,32 +106,32 @@ async def test_a_removed_rule_is_never_due(state: State) -> None:
 
 async def test_a_schedule_that_changed_after_its_claim_keeps_its_new_time(state: State) -> None:
     """A reload between claim and job is not overwritten."""
-    await plan(state, app=Every(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR))
     [due] = await state.schedules.claim(now=NOW)
-    await plan(state, NOW + MINUTE, app=Cron("0 3 * * *"))
-    assert not await state.schedules.fired(due, now=NOW + MINUTE, rng=Random(0))
+    await plan(state, NOW + MINUTE, app=CronSchedule("0 3 * * *"))
+    assert not await state.schedules.mark_fired(due, now=NOW + MINUTE, rng=Random(0))
     assert await state.schedules.next_due() == datetime(2026, 5, 2, 3, 0, tzinfo=UTC)
 
 
 async def test_a_rule_that_is_gone_cannot_fire(state: State) -> None:
     """Nothing comes back by a late answer."""
-    assert not await state.schedules.fired(Due("app", NOW, NOW), now=NOW, rng=Random(0))
+    assert not await state.schedules.mark_fired(DueSchedule("app", NOW, NOW), now=NOW, rng=Random(0))
 
 
 async def test_jitter_does_not_add_up(state: State) -> None:
     """However late each run is, the tenth is planned for the tenth hour."""
-    await plan(state, app=Every(HOUR, 30 * MINUTE))
+    await plan(state, app=IntervalSchedule(HOUR, 30 * MINUTE))
     for hour in range(10):
         [due] = await state.schedules.claim(now=NOW + hour * HOUR + 30 * MINUTE)
         assert due.planned_for == NOW + hour * HOUR
         assert due.planned_for <= due.due_at <= due.planned_for + 30 * MINUTE
-        await state.schedules.fired(due, now=NOW + hour * HOUR + 30 * MINUTE, rng=Random(hour))
+        await state.schedules.mark_fired(due, now=NOW + hour * HOUR + 30 * MINUTE, rng=Random(hour))
 
 
 async def test_operators_see_when_a_rule_ran_and_will_run(state: State) -> None:
     """The dashboard's line about a schedule."""
-    await plan(state, app=Every(HOUR))
+    await plan(state, app=IntervalSchedule(HOUR))
     await run(state, NOW)
     [planned] = await state.schedules.list()
-    assert (planned.rule, planned.schedule) == ("app", Every(HOUR))
+    assert (planned.rule, planned.schedule) == ("app", IntervalSchedule(HOUR))
     assert (planned.last_run_at, planned.due_at) == (NOW, NOW + HOUR)

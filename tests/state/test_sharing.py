@@ -50,7 +50,7 @@ async def test_the_failure_of_one_is_nobody_elses(state: State) -> None:
         return_exceptions=True,
     )
     assert [isinstance(result, ZeroDivisionError) for result in results] == [False, True, False, True]
-    assert [found.tag for found in await state.events.pending()] == ["v1", "v2"]
+    assert [found.tag for found in await state.events.list_pending()] == ["v1", "v2"]
 
 
 async def test_a_commit_that_fails_is_everybodys_failure(state: State) -> None:

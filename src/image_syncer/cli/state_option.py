@@ -41,9 +41,9 @@ def _state_file(given: str) -> Path | None:
     if ordinary and (not path.is_file() or _has_our_id(path)):
         return path
     # Only a doubtful value needs the full check, which is slow to import.
-    from image_syncer.state import SqliteFile, parse_place, refuse_foreign  # noqa: PLC0415
+    from image_syncer.state import SqliteFile, parse_database_url, refuse_foreign  # noqa: PLC0415
 
-    place = parse_place(given)
+    place = parse_database_url(given)
     if not isinstance(place, SqliteFile):
         return None
     refuse_foreign(place)

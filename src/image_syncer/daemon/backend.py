@@ -17,8 +17,8 @@ from image_syncer.state import (
     EventCounts,
     EventFilter,
     ImageFilter,
-    Planned,
     RunRecord,
+    ScheduleRecord,
     State,
     StateUnavailable,
     Trigger,
@@ -68,7 +68,7 @@ class Events:
 
     async def tally(self) -> EventCounts:
         """Return how many there are."""
-        return await _ask(self._events.tally())
+        return await _ask(self._events.count_by_status())
 
 
 class Rules:
@@ -191,7 +191,7 @@ class Health:
                 await check()
             except (StateUnavailable, JobsUnavailable) as error:
                 found.append(error.message)
-        if not self._jobs.worker_alive:
+        if not self._jobs.is_worker_alive:
             found.append("no worker is at work")
         return found
 
@@ -200,7 +200,7 @@ def _page(shown: Sequence[Value], part: api.Slice, ids: Sequence[int]) -> api.Pa
     return api.Page(shown, ids[-1] if len(ids) == part.limit else None)
 
 
-def _rule(rule: Rule, planned: Planned | None) -> api.RuleView:
+def _rule(rule: Rule, planned: ScheduleRecord | None) -> api.RuleView:
     schedule = None if rule.triggers.schedule is None else _in_words(rule.triggers.schedule)
     targets = [str(target) for target in rule.targets]
     return api.RuleView(

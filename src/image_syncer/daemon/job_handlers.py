@@ -81,7 +81,7 @@ class JobHandlers:
         # What was found unchanged is also the end of copies that earlier runs still wait for.
         await self._settle(spread.done, began)
         found = RunPlan(spread.done, spread.copies, warnings=plan.warnings, unannounced=unannounced)
-        ended = await self._state.open_copies.plan(run, found, now=self._now())
+        ended = await self._state.open_copies.record_plan(run, found, now=self._now())
         self._log.info(
             "run.planned",
             run=run,
@@ -126,4 +126,4 @@ class JobHandlers:
         tags = named_tags(copies)
         if not tags:
             return 0
-        return len(tags - await self._state.events.announced(tags, since=since - _ANNOUNCED_WITHIN))
+        return len(tags - await self._state.events.filter_announced(tags, since=since - _ANNOUNCED_WITHIN))

@@ -13,7 +13,7 @@ import structlog
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.config.model import TokenClaims
 from image_syncer.errors import ImageSyncerError, ProtocolError
-from image_syncer.events import Malformed
+from image_syncer.events import MalformedNotification
 from image_syncer.events.oidc import (
     GOOGLE_ISSUERS,
     GOOGLE_KEYS,
@@ -99,7 +99,7 @@ class IssuerKeys:
         document = await self._documents.get(address, _DOCUMENT_BYTES)
         keys = parse_keys(document.content)
         if not keys:
-            raise Malformed("a key set without a key that we could use")
+            raise MalformedNotification("a key set without a key that we could use")
         fresh_until = self._clock() + _keeping_seconds(document)
         return _Known(keys, fresh_until, fresh_until + _GRACE_SECONDS)
 

@@ -43,12 +43,12 @@ class Reconciler:
     async def settle(self) -> int:
         """Settle what is left over now, at most 500 of events and 500 of runs, and return how many copies that were."""
         until = self._now() - _PATIENCE
-        of_events = await self._state.events.unsettled(decided_before=until, limit=_BATCH)
-        of_runs = await self._state.open_copies.older_than(until, limit=_BATCH)
+        of_events = await self._state.events.list_unsettled(decided_before=until, limit=_BATCH)
+        of_runs = await self._state.open_copies.list_older_than(until, limit=_BATCH)
         # A rule that is being planned has yet to ask for what it noted.
-        planning = await self._jobs.open_rules({rule for _, rule in of_runs})
+        planning = await self._jobs.filter_open_rules({rule for _, rule in of_runs})
         waiting = dict.fromkeys(of_events, "") | {pair: rule for pair, rule in of_runs if rule not in planning}
-        asked_for = await self._jobs.open_copies(waiting)
+        asked_for = await self._jobs.filter_open_copies(waiting)
         left = {pair: rule for pair, rule in waiting.items() if pair not in asked_for}
         for pair, rule in left.items():
             await self._end(pair, rule)

@@ -10,7 +10,7 @@ import structlog
 
 from image_syncer.daemon.event_recorder import LiveConfig, Now
 from image_syncer.jobs import JobQueue, JobsUnavailable
-from image_syncer.state import Cron, Every, Schedule, ScheduleBook, StateUnavailable
+from image_syncer.state import CronSchedule, IntervalSchedule, Schedule, ScheduleBook, StateUnavailable
 from image_syncer.sync import rule as rules
 
 _LONGEST_LOOK_SECONDS: Final = 30.0  # Others of the fleet may change the book.
@@ -36,7 +36,7 @@ class Scheduler:
             for rule in self._rules.rules
             if rule.triggers.schedule is not None
         }
-        await self._book.plan(wanted, now=self._now(), rng=self._rng)
+        await self._book.replace_all(wanted, now=self._now(), rng=self._rng)
         self._changed.set()
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class Scheduler:
     async def _fire(self) -> None:
         for due in await self._book.claim(now=self._now()):
             job = await self._jobs.request_rule(due.rule)
-            await self._book.fired(due, now=self._now(), rng=self._rng)
+            await self._book.mark_fired(due, now=self._now(), rng=self._rng)
             self._log.info("rule.due", rule=due.rule, job=job)
 
     async def _until_next(self) -> float:
@@ -69,6 +69,6 @@ def scheduled(schedule: rules.Schedule) -> Schedule:
     """Return a rule's schedule as the book keeps it."""
     match schedule:
         case rules.Every(seconds, jitter):
-            return Every(timedelta(seconds=seconds), timedelta(seconds=jitter))
+            return IntervalSchedule(timedelta(seconds=seconds), timedelta(seconds=jitter))
         case rules.Cron(expression, timezone, jitter):
-            return Cron(expression, timezone, timedelta(seconds=jitter))
+            return CronSchedule(expression, timezone, timedelta(seconds=jitter))

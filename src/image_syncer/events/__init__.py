@@ -1,14 +1,21 @@
 """Push notifications of every registry as values: what a request announces, and whether it is who it says. No I/O."""
 
 from image_syncer.events.dialects import DIALECTS, Dialect, dialect
-from image_syncer.events.notification import Answer, Handshake, Malformed, Notification, Oversized, PushEvent
+from image_syncer.events.notification import (
+    Answer,
+    Handshake,
+    MalformedNotification,
+    Notification,
+    Oversized,
+    PushEvent,
+)
 
 __all__ = [
     "DIALECTS",
     "Answer",
     "Dialect",
     "Handshake",
-    "Malformed",
+    "MalformedNotification",
     "Notification",
     "Oversized",
     "PushEvent",

@@ -15,11 +15,11 @@ _DELIVERY_LIMIT: Final = 200
 _QUOTE_LIMIT: Final = 80
 
 
-class Malformed(ImageSyncerError):
+class MalformedNotification(ImageSyncerError):
     """A notification is not what its kind of sender sends (answer 400); the message says what is wrong with it."""
 
 
-class Oversized(Malformed):
+class Oversized(MalformedNotification):
     """A notification is larger than we read (answer 413)."""
 
 
@@ -69,23 +69,23 @@ _Entry = TypeVar("_Entry")
 
 
 def push_event(registry: str, path: str, tag: str, *, digest: str = "", delivery: str = "") -> PushEvent:
-    """Return the event that *tag* of *path* was pushed at *registry*; `Malformed` outside the grammar of the spec.
+    """Return the event of a push of *path*:*tag* at *registry*; `MalformedNotification` outside the spec's grammar.
 
-    A *digest* or *delivery* that cannot be used is as good as none: both only spare work.
+    An unusable *digest* or *delivery* is ignored, since both only save work.
     """
     if not is_tag(tag):
-        raise Malformed(f"{quoted(tag)} is not a tag")
+        raise MalformedNotification(f"{quoted(tag)} is not a tag")
     return PushEvent(located(registry, path), tag, _usable_digest(digest), _usable_delivery(delivery))
 
 
 def located(registry: str, path: str) -> Repository:
     """Return the repository *path* at *registry*, which is a host whatever it looks like."""
     if len(path) > _PATH_LIMIT:
-        raise Malformed(f"a repository name is longer than {_PATH_LIMIT} characters")
+        raise MalformedNotification(f"a repository name is longer than {_PATH_LIMIT} characters")
     try:
         return Repository.of(registry, path)
     except InvalidReference as error:
-        raise Malformed(error.message) from error
+        raise MalformedNotification(error.message) from error
 
 
 def one(event: PushEvent) -> Notification:
@@ -113,7 +113,7 @@ def gather(
             raise Oversized(f"more than {ENTRIES_LIMIT} entries in one notification")
         try:
             gathered.add(read(entry))
-        except Malformed as error:
+        except MalformedNotification as error:
             gathered.add_malformed(error)
     if refusing and gathered.malformed is not None and gathered.is_all_malformed:
         raise gathered.malformed
@@ -126,7 +126,7 @@ class _Gathered:
 
     events: dict[PushEvent, None] = field(default_factory=dict[PushEvent, None])
     reasons: dict[str, None] = field(default_factory=dict[str, None])
-    malformed: Malformed | None = None
+    malformed: MalformedNotification | None = None
     is_all_malformed: bool = True
 
     def add(self, found: Notification | PushEvent | str) -> None:
@@ -140,7 +140,7 @@ class _Gathered:
             for reason in found.left_out or filter(None, [found.ignored]):
                 self._note(reason)
 
-    def add_malformed(self, error: Malformed) -> None:
+    def add_malformed(self, error: MalformedNotification) -> None:
         self.malformed = self.malformed or error
         self._note(error.message)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import jwt
 
 from image_syncer.errors import UsageError
-from image_syncer.events.notification import Malformed, quoted
+from image_syncer.events.notification import MalformedNotification, quoted
 from image_syncer.events.payload import at, list_at, parse_json, parse_object, required_text, text_at
 
 ALGORITHM: Final = "RS256"  # What Google and Microsoft sign with; a token never chooses how it is verified.
@@ -43,10 +43,10 @@ class Jwt:
 
 
 def parse_keys(body: bytes) -> SigningKeys:
-    """Return the RSA keys of an issuer's JWK set (RFC 7517); `Malformed` where it is none or holds a broken key."""
+    """Return the RSA keys of a JWK set (RFC 7517); `MalformedNotification` if it is none or holds a broken key."""
     entries = list_at(parse_object(body), "keys")
     if len(entries) > _KEYS_LIMIT:
-        raise Malformed(f"a key set of more than {_KEYS_LIMIT} keys")
+        raise MalformedNotification(f"a key set of more than {_KEYS_LIMIT} keys")
     keys: dict[str, jwt.PyJWK] = {}
     for entry in entries:
         kid = text_at(entry, "kid")
@@ -56,7 +56,7 @@ def parse_keys(body: bytes) -> SigningKeys:
         try:
             keys[kid] = jwt.PyJWK(public, ALGORITHM)
         except (jwt.PyJWTError, ValueError) as error:
-            raise Malformed("a key set with a broken key") from error
+            raise MalformedNotification("a key set with a broken key") from error
     return keys
 
 
@@ -66,11 +66,14 @@ def discovery_address(issuer: str) -> str:
 
 
 def parse_discovery(issuer: str, body: bytes) -> str:
-    """Return the address of the JWK set, from what *issuer* says of itself; `Malformed` where another says it."""
+    """Return the address of the JWK set in the discovery document *body*.
+
+    `MalformedNotification` if the document is of another issuer.
+    """
     document = parse_object(body)
     named = required_text(document, "issuer")
     if named != issuer:
-        raise Malformed(f"the description of another issuer, {quoted(named)}")
+        raise MalformedNotification(f"the description of another issuer, {quoted(named)}")
     return required_text(document, "jwks_uri")
 
 
@@ -86,7 +89,7 @@ def key_id(token: str) -> str | None:
         # Parsed here first, because the library's own reading of the header is unbounded in depth.
         header = parse_json(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
         named, algorithm = text_at(header, "kid"), text_at(header, "alg")
-    except (Malformed, ValueError):
+    except (MalformedNotification, ValueError):
         return None
     return named if named and algorithm == ALGORITHM else None
 

@@ -6,7 +6,7 @@ from typing import Final, cast
 from urllib.parse import parse_qsl
 
 from image_syncer.bounded_json import InvalidJson, read_json
-from image_syncer.events.notification import Malformed, Oversized
+from image_syncer.events.notification import MalformedNotification, Oversized
 from image_syncer.oci.media_type import essence
 
 BODY_LIMIT: Final = 1024 * 1024
@@ -16,7 +16,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 
 def parse_json(body: bytes) -> object:
-    """Return the JSON value of *body*; `Oversized` beyond 1 MiB, `Malformed` where it is not JSON.
+    """Return the JSON value of *body*; `Oversized` beyond 1 MiB, `MalformedNotification` where it is not JSON.
 
     At most 32 levels are read. Of repeated keys the last counts. NaN and Infinity are refused (RFC 8259 section 6).
     All numbers are floats.
@@ -25,11 +25,11 @@ def parse_json(body: bytes) -> object:
     try:
         return read_json(body, depth=DEPTH_LIMIT, strict=False)
     except InvalidJson as error:
-        raise Malformed(str(error)) from None
+        raise MalformedNotification(str(error)) from None
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object of *body*; `Malformed` where it is another value."""
+    """Return the JSON object of *body*; `MalformedNotification` where it is another value."""
     return as_object(parse_json(body), "the body")
 
 
@@ -39,9 +39,9 @@ def parse_form(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_LIMIT)
     except UnicodeDecodeError:
-        raise Malformed("not a form: it holds bytes that a form would escape") from None
+        raise MalformedNotification("not a form: it holds bytes that a form would escape") from None
     except ValueError:
-        raise Malformed(f"a form with more than {FIELDS_LIMIT} fields") from None
+        raise MalformedNotification(f"a form with more than {FIELDS_LIMIT} fields") from None
     return dict(reversed(pairs))
 
 
@@ -56,22 +56,22 @@ def payload(headers: Mapping[str, str], body: bytes) -> bytes:
         return body
     text = parse_form(body).get("payload")
     if text is None:
-        raise Malformed("a form without the field 'payload'")
+        raise MalformedNotification("a form without the field 'payload'")
     return text.encode()
 
 
 def parse_base64(text: str) -> bytes:
-    """Return the bytes that *text* encodes (RFC 4648 section 4); `Malformed` where it does not."""
+    """Return the bytes that *text* encodes (RFC 4648 section 4); `MalformedNotification` where it does not."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise Malformed("not base64") from None
+        raise MalformedNotification("not base64") from None
 
 
 def as_object(value: object, name: str) -> dict[str, object]:
-    """Return *value* as the object that *name* has to be; `Malformed` otherwise."""
+    """Return *value* as the object that *name* has to be; `MalformedNotification` otherwise."""
     if not isinstance(value, dict):
-        raise Malformed(f"{name} is not an object")
+        raise MalformedNotification(f"{name} is not an object")
     return cast("dict[str, object]", value)
 
 
@@ -85,22 +85,22 @@ def at(value: object, *path: str) -> object:
 
 
 def text_at(value: object, *path: str) -> str:
-    """Return the text at *path*; empty where it is missing or null, `Malformed` where it is another value."""
+    """Return the text at *path*, empty if missing or null; `MalformedNotification` for any other value."""
     found = at(value, *path)
     if found is None:
         return ""
     if not isinstance(found, str):
-        raise Malformed(f"{'.'.join(path)} is not a text")
+        raise MalformedNotification(f"{'.'.join(path)} is not a text")
     return found
 
 
 def list_at(value: object, *path: str) -> list[object]:
-    """Return the list at *path*; empty where it is missing or null, `Malformed` where it is another value."""
+    """Return the list at *path*, empty if missing or null; `MalformedNotification` for any other value."""
     found = at(value, *path)
     if found is None:
         return []
     if not isinstance(found, list):
-        raise Malformed(f"{'.'.join(path)} is not a list")
+        raise MalformedNotification(f"{'.'.join(path)} is not a list")
     return cast("list[object]", found)
 
 
@@ -108,7 +108,7 @@ def required_text(value: object, *path: str) -> str:
     """Return the text at *path*, which must not be empty."""
     found = text_at(value, *path)
     if not found:
-        raise Malformed(f"{'.'.join(path)} is missing")
+        raise MalformedNotification(f"{'.'.join(path)} is missing")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from jwt import PyJWK
 
 from image_syncer.errors import UsageError
-from image_syncer.events.notification import Malformed
+from image_syncer.events.notification import MalformedNotification
 from image_syncer.events.oidc import Jwt, SigningKeys, token_problem
 from image_syncer.events.payload import payload
 
@@ -162,7 +162,7 @@ def _hmac_problem(check: Hmac, delivery: SignedDelivery) -> str | None:
     given = _header(delivery, name)
     try:
         content = payload(delivery.headers, delivery.body) if check.over == "payload" else delivery.body
-    except Malformed:
+    except MalformedNotification:
         return f"{name} is over a form that cannot be read"
     expected = check.prefix + hmac.new(check.secret.encode(), content, check.algorithm).hexdigest()
     return None if _same(_wire(given), expected.encode()) else _wrong(given, name)

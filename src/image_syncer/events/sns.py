@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from image_syncer.events.notification import Malformed, quoted
+from image_syncer.events.notification import MalformedNotification, quoted
 from image_syncer.events.payload import parse_base64, parse_object, required_text, text_at
 
 TYPE_HEADER: Final = "x-amz-sns-message-type"
@@ -73,14 +73,14 @@ def is_topic(text: str) -> bool:
 
 
 def parse_envelope(body: bytes) -> SnsMessage:
-    """Return the envelope in *body*; `Malformed` where SNS cannot have sent it. Nothing in it is verified yet."""
+    """Return the unverified envelope in *body*; `MalformedNotification` if SNS cannot have sent it."""
     value = parse_object(body)
     kind = required_text(value, "Type")
     if kind != _NOTIFICATION and kind not in _CONFIRMATIONS:
-        raise Malformed(f"Type {quoted(kind)} is no type of SNS message")
+        raise MalformedNotification(f"Type {quoted(kind)} is no type of SNS message")
     version = required_text(value, "SignatureVersion")
     if version not in _HASHES:
-        raise Malformed(f"SignatureVersion {quoted(version)} is not known")
+        raise MalformedNotification(f"SignatureVersion {quoted(version)} is not known")
     return SnsMessage(
         type=kind,
         identity=required_text(value, "MessageId"),
@@ -117,31 +117,34 @@ def sns_problem(message: SnsMessage, topics: Collection[str], certificate: bytes
 
 
 def confirmation_address(message: SnsMessage) -> str:
-    """Return the address to visit in order to confirm; `Malformed` unless it is SNS's own for the message's topic."""
+    """Return the address that confirms the subscription.
+
+    `MalformedNotification` unless it is an address of SNS for the message's topic.
+    """
     parts = _sns_url(message.subscribe_url)
     query = parse_qs(parts.query, max_num_fields=8)
     wanted = query.get("Action") == ["ConfirmSubscription"] and query.get("TopicArn") == [message.topic]
     token = query.get("Token", [""])
     if parts.path != "/" or not wanted or len(token) != 1 or not _TOKEN.fullmatch(token[0]):
-        raise Malformed("SubscribeURL does not confirm a subscription to the message's topic")
+        raise MalformedNotification("SubscribeURL does not confirm a subscription to the message's topic")
     return message.subscribe_url
 
 
 def _certificate_url(url: str) -> str:
     parts = _sns_url(url)
     if not _CERTIFICATE_PATH.fullmatch(parts.path) or parts.query:
-        raise Malformed("SigningCertURL is not a certificate of SNS")
+        raise MalformedNotification("SigningCertURL is not a certificate of SNS")
     return url
 
 
 def _sns_url(url: str) -> SplitResult:
-    """Return the parts of *url*; `Malformed` unless its host is exactly a regional one of SNS, over https."""
+    """Return the parts of *url*; `MalformedNotification` unless it is https and the host a regional one of SNS."""
     try:
         parts = urlsplit(url if len(url) <= _TEXT_LIMIT and url.isascii() and url.isprintable() else "")
     except ValueError:
         parts = urlsplit("")
     if parts.scheme != "https" or _HOST.fullmatch(parts.netloc) is None or parts.fragment:
-        raise Malformed("an address in the message is not at sns.<region>.amazonaws.com")
+        raise MalformedNotification("an address in the message is not at sns.<region>.amazonaws.com")
     return parts
 
 
@@ -149,7 +152,7 @@ def _instant(text: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise Malformed("Timestamp is not a time") from None
+        raise MalformedNotification("Timestamp is not a time") from None
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 

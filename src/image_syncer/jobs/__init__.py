@@ -3,7 +3,7 @@
 from image_syncer.jobs.attempts import Handlers
 from image_syncer.jobs.errors import JobsUnavailable, NoJobs
 from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
-from image_syncer.jobs.queue import JobQueue, StoreOptions, open_jobs
+from image_syncer.jobs.queue import JobQueue, JobStoreOptions, open_jobs
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
 from image_syncer.jobs.views import JobFilter, JobRecord, JobStatus, JobStep, Replay
 from image_syncer.jobs.worker import WorkerOptions
@@ -19,11 +19,11 @@ __all__ = [
     "JobRetryPolicy",
     "JobStatus",
     "JobStep",
+    "JobStoreOptions",
     "JobsUnavailable",
     "NoJobs",
     "Replay",
     "RuleJob",
-    "StoreOptions",
     "WorkerOptions",
     "open_jobs",
     "target_lock",

@@ -16,7 +16,7 @@ from procrastinate.jobs import Job
 from structlog.contextvars import bound_contextvars
 
 from image_syncer.errors import ImageSyncerError
-from image_syncer.jobs.job_manager import Ending, FencedJobManager
+from image_syncer.jobs.job_manager import AttemptEnd, FencedJobManager
 from image_syncer.jobs.payloads import CopyJob, JobKind, RuleJob, age_of, text_arguments
 from image_syncer.jobs.retry_strategy import JobRetryPolicy, describe
 
@@ -59,7 +59,7 @@ class _Strategy(BaseRetryStrategy):
         return None
 
 
-class Attempts:
+class AttemptRunner:
     """Runs the tries of jobs in *handlers*, each for at most *longest* seconds; *now* is the time (aware)."""
 
     def __init__(
@@ -114,12 +114,12 @@ class Attempts:
             self._log.info("job.aborted")
             raise JobAborted from None
         self._log.info("job.interrupted")
-        self._keeper.remember(context.job.id or 0, Ending(counted=False))
+        self._keeper.remember(context.job.id or 0, AttemptEnd(counted=False))
 
     def _failed(self, job: Job, error: Exception, age: float) -> _Failed:
         wait = self._policy.wait_after(error, job.attempts + 1, self._rng, age=age)
         text = describe(error)
-        self._keeper.remember(job.id or 0, Ending(text, counted=self._policy.is_counted(error, age=age)))
+        self._keeper.remember(job.id or 0, AttemptEnd(text, counted=self._policy.is_counted(error, age=age)))
         strange = not isinstance(error, ImageSyncerError | TimeoutError)
         fields: dict[str, Any] = {"exc_info": error} if strange else {}
         if wait is None:

@@ -26,7 +26,7 @@ class NoJobs(ImageSyncerError):
 
 
 @contextmanager
-def reaching(place: str) -> Generator[None]:
+def translated_errors(place: str) -> Generator[None]:
     """Turn trouble with the store at *place* (a name without secrets) into `JobsUnavailable`."""
     try:
         yield

@@ -22,7 +22,7 @@ Ended = Literal["todo", "succeeded", "failed", "aborted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class AttemptEnd:
     """How a try ended, beside its status: the *error* to be shown (None: keep the last), and whether the try counts."""
 
     error: str | None = None
@@ -43,10 +43,10 @@ class FencedJobManager(JobManager):
         super().__init__(connector)
         self.gave_up: Final = asyncio.Event()
         self._patience = patience
-        self._endings: dict[int, Ending] = {}
+        self._endings: dict[int, AttemptEnd] = {}
         self._log: Any = structlog.get_logger()
 
-    async def request(self, job: Job) -> int | None:
+    async def enqueue(self, job: Job) -> int | None:
         """Queue *job* and return its id; None where it joined one that waits under the same queueing lock.
 
         Whatever waits at that moment begins later, so it does what is asked here, with the newer arguments.
@@ -59,13 +59,13 @@ class FencedJobManager(JobManager):
                     return None  # Else it has just begun: then one more is needed.
         return None
 
-    def remember(self, job_id: int, ending: Ending) -> None:
+    def remember(self, job_id: int, ending: AttemptEnd) -> None:
         """Keep how the running try of *job_id* ended until its status is written."""
         self._endings[job_id] = ending
 
     async def take_over(self, job: Job, *, status: Ended, error: str | None, counted: bool) -> None:
         """End the try of a worker that is no more; nothing happens where somebody else has done so."""
-        self.remember(job.id or 0, Ending(error, counted))
+        self.remember(job.id or 0, AttemptEnd(error, counted))
         await self._settle(job, status, None)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
@@ -127,7 +127,7 @@ class FencedJobManager(JobManager):
 
     async def _settle(self, job: Job, status: Ended, retry_at: datetime | None) -> None:
         """Write the end of a try, however often the store fails within our patience."""
-        ending = self._endings.pop(job.id or 0, Ending())
+        ending = self._endings.pop(job.id or 0, AttemptEnd())
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -139,7 +139,7 @@ class FencedJobManager(JobManager):
                 self._log.warning("job.end_not_written", job_id=job.id, status=status, error=_reason(error))
             await asyncio.sleep(_PAUSE)
 
-    async def _settle_once(self, job: Job, status: Ended, retry_at: datetime | None, ending: Ending) -> None:
+    async def _settle_once(self, job: Job, status: Ended, retry_at: datetime | None, ending: AttemptEnd) -> None:
         try:
             found = await self._write(job, status, retry_at, ending)
         except UniqueViolation:
@@ -149,7 +149,7 @@ class FencedJobManager(JobManager):
             self._log.warning("job.not_ours", job_id=job.id, status=status)
 
     async def _write(
-        self, job: Job, status: Ended | Literal["superseded"], retry_at: datetime | None, ending: Ending
+        self, job: Job, status: Ended | Literal["superseded"], retry_at: datetime | None, ending: AttemptEnd
     ) -> bool:
         rows = await self.connector.execute_query_all_async(
             QUERIES["settle_job"],

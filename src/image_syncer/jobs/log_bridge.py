@@ -28,7 +28,7 @@ class _Forwarder(logging.Handler):
 
 
 @contextmanager
-def forwarded() -> Generator[None]:
+def library_logs_forwarded() -> Generator[None]:
     """Forward the libraries' warnings inside the context; without a handler Python would print them to stderr."""
     handler = _Forwarder()
     for name in _LOGGERS:

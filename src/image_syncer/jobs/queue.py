@@ -13,19 +13,19 @@ from procrastinate.connector import BaseAsyncConnector
 from procrastinate.exceptions import UniqueViolation
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs.attempts import Attempts, Handlers
-from image_syncer.jobs.errors import NoJobs, reaching
+from image_syncer.jobs.attempts import AttemptRunner, Handlers
+from image_syncer.jobs.errors import NoJobs, translated_errors
 from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.lock_file import worker_lock
-from image_syncer.jobs.log_bridge import forwarded
+from image_syncer.jobs.log_bridge import library_logs_forwarded
 from image_syncer.jobs.payloads import CopyRequest, copy_lock, rule_job, rule_lock
 from image_syncer.jobs.postgresql import postgres_connector, prepare
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.views import STEP_LIMIT, JobFilter, JobRecord, JobStatus, JobStep, Replay, counts
-from image_syncer.jobs.worker import Supervisor, WorkerOptions
+from image_syncer.jobs.worker import WorkerOptions, WorkerSupervisor
 from image_syncer.state import Trigger
-from image_syncer.state.database_url import SqliteFile, parse_place
+from image_syncer.state.database_url import SqliteFile, parse_database_url
 
 _AT_ONCE: Final = 4  # requests of a batch on their way together
 
@@ -35,7 +35,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreOptions:
+class JobStoreOptions:
     """How the store of jobs is reached.
 
     *connections* bounds those to PostgreSQL. *busy* is how many seconds a query waits for one of them, or for what
@@ -62,12 +62,12 @@ class JobQueue:
         self._now = now
         self._place = place
         self._file = file
-        self._supervisor: Supervisor | None = None
+        self._supervisor: WorkerSupervisor | None = None
 
     @property
-    def worker_alive(self) -> bool:
+    def is_worker_alive(self) -> bool:
         """Whether a worker of this process is registered and takes jobs."""
-        return self._supervisor is not None and self._supervisor.alive
+        return self._supervisor is not None and self._supervisor.is_alive
 
     async def request_copy(self, request: CopyRequest) -> int | None:
         """Queue one copy and return the id of its job; None where it joined a job for the same that waits.
@@ -75,8 +75,8 @@ class JobQueue:
         A copy that runs already may have read the source before the push, so it is not joined: one more is queued. The
         job that was joined has the newer digest and the higher of both priorities.
         """
-        with reaching(self._place):
-            return await self._keeper.request(request.to_job(self._now()))
+        with translated_errors(self._place):
+            return await self._keeper.enqueue(request.to_job(self._now()))
 
     async def request_copies(self, requests: Iterable[CopyRequest]) -> list[int | None]:
         """Queue many copies, each by itself, and return what `request_copy` would, in their order.
@@ -89,9 +89,9 @@ class JobQueue:
 
         async def some() -> None:
             for index, request in todo:
-                ids[index] = await self._keeper.request(request.to_job(self._now()))
+                ids[index] = await self._keeper.enqueue(request.to_job(self._now()))
 
-        with reaching(self._place):
+        with translated_errors(self._place):
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(_AT_ONCE):
@@ -112,21 +112,21 @@ class JobQueue:
 
         *trigger* is recorded with the run. A job that waits is one by request as soon as any of those who asked is.
         """
-        with reaching(self._place):
-            return await self._keeper.request(rule_job(rule, priority, not_before, trigger, self._now()))
+        with translated_errors(self._place):
+            return await self._keeper.enqueue(rule_job(rule, priority, not_before, trigger, self._now()))
 
-    async def open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    async def filter_open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the (source, target) *pairs* for which a job waits or runs."""
         by_lock = {copy_lock(*pair): pair for pair in pairs}
         return {by_lock[lock] for lock in await self._open_locks(by_lock)}
 
-    async def open_rules(self, names: Iterable[str]) -> set[str]:
+    async def filter_open_rules(self, names: Iterable[str]) -> set[str]:
         """Return those of the rules *names* of which a run waits or is made."""
         by_lock = {rule_lock(name): name for name in names}
         return {by_lock[lock] for lock in await self._open_locks(by_lock)}
 
     async def _open_locks(self, locks: Iterable[str]) -> list[str]:
-        with reaching(self._place):
+        with translated_errors(self._place):
             rows = await self._keeper.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(locks))
         return [row["queueing_lock"] for row in rows]
 
@@ -138,14 +138,14 @@ class JobQueue:
         """
         if any(limit < 1 for limit in limits.values()):
             raise UsageError("jobs: a limit is at least 1")
-        with reaching(self._place):
+        with translated_errors(self._place):
             await self._keeper.connector.execute_query_async(
                 QUERIES["replace_limits"], registries=list(limits), running=list(limits.values())
             )
 
     async def list(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
         """Return the jobs that match, newest first."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             rows = await self._keeper.connector.execute_query_all_async(
                 QUERIES["view_jobs"], **(wanted or JobFilter()).to_arguments()
             )
@@ -153,7 +153,7 @@ class JobQueue:
 
     async def show(self, job_id: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
         """Return one job and its latest steps (at most 200), oldest first; None where there is no such job."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             rows = await self._keeper.connector.execute_query_all_async(
                 QUERIES["view_jobs"], **{**JobFilter(limit=1).to_arguments(), "job_id": job_id}
             )
@@ -164,12 +164,12 @@ class JobQueue:
 
     async def counts(self) -> Mapping[JobStatus, int]:
         """Return how many jobs stand where; also the way to find out whether the store answers."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             return counts(await self._keeper.connector.execute_query_all_async(QUERIES["count_jobs"]))
 
     async def retry(self, job_id: int) -> Replay:
         """Run a job again that ended without success, with all its tries before it; or one that waits, now."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             try:
                 rows = await self._keeper.connector.execute_query_all_async(QUERIES["replay_job"], job_id=job_id)
             except UniqueViolation:
@@ -178,12 +178,12 @@ class JobQueue:
 
     async def cancel(self, job_id: int) -> bool:
         """End a job that waits; False where it does not wait."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             return await self._keeper.cancel_job_by_id_async(job_id)
 
     async def abort(self, job_id: int) -> bool:
         """End a job that waits or runs, for good; False where it has ended. What runs is told within a second or so."""
-        with reaching(self._place):
+        with translated_errors(self._place):
             return await self._keeper.cancel_job_by_id_async(job_id, abort=True)
 
     async def run_worker(
@@ -195,19 +195,19 @@ class JobQueue:
         The file of the embedded store has one worker at a time: this one begins when no other process works.
         """
         chosen = options or WorkerOptions()
-        tries = Attempts(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
-        supervisor = Supervisor(tries.app(), self._keeper, chosen)
+        tries = AttemptRunner(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
+        supervisor = WorkerSupervisor(tries.app(), self._keeper, chosen)
         if self._file is None:
             await self._supervised(supervisor, stop)
             return
         async with worker_lock(self._file, stop) as alone:
             if not alone:
                 return
-            with reaching(self._place):
+            with translated_errors(self._place):
                 await supervisor.sweep()
             await self._supervised(supervisor, stop)
 
-    async def _supervised(self, supervisor: Supervisor, stop: asyncio.Event) -> None:
+    async def _supervised(self, supervisor: WorkerSupervisor, stop: asyncio.Event) -> None:
         self._supervisor = supervisor
         try:
             await supervisor.run(stop)
@@ -216,14 +216,14 @@ class JobQueue:
 
 
 @asynccontextmanager
-async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGenerator[JobQueue]:
+async def open_jobs(url: str, options: JobStoreOptions | None = None) -> AsyncGenerator[JobQueue]:
     """Open the queue at *url*: `sqlite:////absolute/path`, `sqlite:///relative/path`, a path, or `postgresql://...`.
 
     Makes what is missing there, unless the options say not to: then `NoJobs`. `JobsUnavailable` where it cannot be
     reached now, `UsageError` where it never will.
     """
-    chosen = options or StoreOptions()
-    place = parse_place(url)
+    chosen = options or JobStoreOptions()
+    place = parse_database_url(url)
     connector: BaseAsyncConnector
     if isinstance(place, SqliteFile):
         name, file = f"jobs {place.path}", place.path
@@ -233,9 +233,9 @@ async def open_jobs(url: str, options: StoreOptions | None = None) -> AsyncGener
     else:
         name, file = f"jobs {place.name}", None
         connector = postgres_connector(place.conninfo, chosen.connections, chosen.busy)
-    with forwarded():
+    with library_logs_forwarded():
         try:
-            with reaching(name):
+            with translated_errors(name):
                 if not isinstance(place, SqliteFile):
                     await prepare(place.conninfo, name, make=chosen.make)
                 await connector.open_async()

@@ -20,7 +20,7 @@ from procrastinate.manager import QUEUEING_LOCK_CONSTRAINT
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs.queries import QUERIES
-from image_syncer.jobs.sqlite_queries import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Note, Row, Transaction
+from image_syncer.jobs.sqlite_queries import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Note, Row, SqliteTransaction
 
 _T = TypeVar("_T")
 _OLDEST: Final = (3, 38, 0)  # json_each without an option, RETURNING
@@ -106,7 +106,7 @@ class SqliteConnector(BaseAsyncConnector):
         try:
             database.execute("BEGIN IMMEDIATE")
             try:
-                transaction = Transaction(database, time.time())
+                transaction = SqliteTransaction(database, time.time())
                 rows = transaction.play(name, arguments)
                 database.execute("COMMIT")
             except BaseException:

@@ -147,7 +147,7 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
 )
 
 
-class Transaction:
+class SqliteTransaction:
     """One open transaction at the instant *now* (seconds since 1970); *notes* are for listeners, after its commit."""
 
     def __init__(self, database: sqlite3.Connection, now: float) -> None:
@@ -170,23 +170,23 @@ class Transaction:
         names = [column[0] for column in cursor.description or ()]
         return [{name: _loaded(name, value) for name, value in zip(names, row, strict=True)} for row in cursor]
 
-    def tell(self, kind: str, jobs: Sequence[Row]) -> None:
+    def notify(self, kind: str, jobs: Sequence[Row]) -> None:
         """Tell the listeners of each job's queue of it."""
         self.notes += [(job["queue_name"], {"type": kind, "job_id": job["id"]}) for job in jobs]
 
 
-def _defer_jobs(transaction: Transaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+def _defer_jobs(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     statement: LiteralString = """
         INSERT INTO jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
         VALUES (:queue_name, :task_name, :priority, :lock, :queueing_lock, :args, :scheduled_at)
         RETURNING id, queue_name
     """
     jobs = [transaction.rows(statement, job._asdict())[0] for job in arguments["jobs"]]
-    transaction.tell("job_inserted", jobs)
+    transaction.notify("job_inserted", jobs)
     return jobs
 
 
-def _settle_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+def _settle_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     settled = transaction.rows(
         """
         UPDATE jobs SET
@@ -210,11 +210,11 @@ def _settle_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Seque
             """,
             arguments,
         )
-    transaction.tell("job_inserted", settled)  # Others may have waited for its target or for a limit.
+    transaction.notify("job_inserted", settled)  # Others may have waited for its target or for a limit.
     return settled
 
 
-def _replay_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+def _replay_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     replayed = transaction.rows(
         """
         UPDATE jobs SET attempts = CASE WHEN status = 'todo' THEN attempts ELSE 0 END, status = 'todo',
@@ -226,11 +226,11 @@ def _replay_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Seque
     )
     if replayed:
         transaction.rows("UPDATE notes SET superseded = 0 WHERE job_id = :job_id", arguments)
-    transaction.tell("job_inserted", replayed)
+    transaction.notify("job_inserted", replayed)
     return replayed
 
 
-def _cancel_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+def _cancel_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     if arguments["delete_job"]:
         raise ConnectorException("a cancelled job is kept, so that its operator finds it")
     found = transaction.rows(
@@ -242,11 +242,11 @@ def _cancel_job(transaction: Transaction, arguments: Mapping[str, Any]) -> Seque
         """,
         arguments,
     )
-    transaction.tell("abort_job_requested", found)
+    transaction.notify("abort_job_requested", found)
     return found or [{"id": None}]
 
 
-def _replace_limits(transaction: Transaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+def _replace_limits(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     transaction.rows("DELETE FROM limits", {})
     return transaction.rows(
         """
@@ -257,7 +257,7 @@ def _replace_limits(transaction: Transaction, arguments: Mapping[str, Any]) -> S
     )
 
 
-WITH_STEPS: Final = MappingProxyType[str, Callable[[Transaction, Mapping[str, Any]], Sequence[Row]]](
+WITH_STEPS: Final = MappingProxyType[str, Callable[[SqliteTransaction, Mapping[str, Any]], Sequence[Row]]](
     {
         "cancel_job": _cancel_job,
         "defer_jobs": _defer_jobs,

@@ -43,7 +43,7 @@ class WorkerOptions:
     retry: JobRetryPolicy = field(default_factory=JobRetryPolicy)
 
 
-class Supervisor:
+class WorkerSupervisor:
     """Keeps one worker of *app* at work until told to stop. *alive* says whether it is at work now."""
 
     def __init__(self, app: App, keeper: FencedJobManager, options: WorkerOptions) -> None:
@@ -54,7 +54,7 @@ class Supervisor:
         self._log: Any = structlog.get_logger()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the worker is registered and takes jobs."""
         return self._worker is not None and self._worker.worker_id is not None
 

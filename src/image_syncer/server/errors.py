@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from image_syncer.errors import ImageSyncerError
-from image_syncer.events import Malformed, Oversized
+from image_syncer.events import MalformedNotification, Oversized
 from image_syncer.server.backend import BackendUnavailable, Conflict, Missing
 
 T = TypeVar("T")
@@ -45,10 +45,10 @@ _STATUSES: Final[tuple[tuple[type[ImageSyncerError], int], ...]] = (
     (Missing, 404),
     (Conflict, 409),
     (Oversized, 413),
-    (Malformed, 400),
+    (MalformedNotification, 400),
     (BackendUnavailable, 503),
 )
-"""The first that fits counts: `Oversized` is a `Malformed`."""
+"""The first that fits counts: `Oversized` is a `MalformedNotification`."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

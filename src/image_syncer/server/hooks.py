@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from image_syncer.events import Answer, Handshake, Malformed, PushEvent, dialect
+from image_syncer.events import Answer, Handshake, MalformedNotification, PushEvent, dialect
 from image_syncer.events.dialects import legacy
 from image_syncer.events.dialects.envelope import answer_to_options
 from image_syncer.events.notification import ignored, one
@@ -112,7 +112,7 @@ class HookRoutes:
             raise HTTPException(401, verification.problem or "", challenge(source.checks))
         try:
             return _read(source, request, body)
-        except Malformed as error:
+        except MalformedNotification as error:
             self._reception.tell(request, name, "malformed", reason=error.message)
             raise
 
@@ -135,7 +135,7 @@ def _read(source: HookSource, request: Request, body: bytes) -> Answer:
         return one(decision.event)
     if decision.status == _OK:
         return ignored(decision.reason or "")
-    raise Malformed(decision.reason or "")
+    raise MalformedNotification(decision.reason or "")
 
 
 def _shown(event: PushEvent, accepted: Accepted) -> dict[str, object]:

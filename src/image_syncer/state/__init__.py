@@ -1,26 +1,25 @@
-"""What we remember: events, schedules and runs, in a SQLite file or a PostgreSQL database."""
+"""The state: events, schedules, runs and caches in a SQLite file or a PostgreSQL database."""
 
-from image_syncer.state.cache_tables import StateCacheBackend, open_archive
-from image_syncer.state.copy_end import EndedCopy
+from image_syncer.state.cache_tables import StateCacheBackend, open_cache_backend
 from image_syncer.state.database import Database
-from image_syncer.state.database_url import SqliteFile, parse_place
+from image_syncer.state.database_url import SqliteFile, parse_database_url
 from image_syncer.state.errors import StateUnavailable, StateUnusable
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
 from image_syncer.state.event_log import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
 from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
 from image_syncer.state.pending_copies import PendingCopies, RunPlan
-from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunLog, RunRecord, Trigger
-from image_syncer.state.schedule_times import Cron, Every, Schedule
-from image_syncer.state.schedules import Due, Planned, ScheduleBook
-from image_syncer.state.state import State, open_state
+from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunHistory, RunRecord, Trigger
+from image_syncer.state.schedule_times import CronSchedule, IntervalSchedule, Schedule
+from image_syncer.state.schedules import DueSchedule, ScheduleBook, ScheduleRecord
+from image_syncer.state.state import EndedCopy, State, open_state
 
 __all__ = [
     "MIGRATION_LOCK",
     "CopyEnd",
-    "Cron",
+    "CronSchedule",
     "Database",
-    "Due",
+    "DueSchedule",
     "EndedCopy",
     "Event",
     "EventCopy",
@@ -28,21 +27,21 @@ __all__ = [
     "EventFilter",
     "EventLog",
     "EventStatus",
-    "Every",
     "ForkQueue",
     "ImageFilter",
     "Imported",
+    "IntervalSchedule",
     "NewEvent",
     "NewRun",
     "PendingCopies",
     "PendingImage",
-    "Planned",
     "RunEnd",
-    "RunLog",
+    "RunHistory",
     "RunPlan",
     "RunRecord",
     "Schedule",
     "ScheduleBook",
+    "ScheduleRecord",
     "SqliteFile",
     "State",
     "StateCacheBackend",
@@ -50,8 +49,8 @@ __all__ = [
     "StateUnusable",
     "Trigger",
     "import_fork_queue",
-    "open_archive",
+    "open_cache_backend",
     "open_state",
-    "parse_place",
+    "parse_database_url",
     "refuse_foreign",
 ]

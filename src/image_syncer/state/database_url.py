@@ -32,10 +32,10 @@ class PostgresDatabase:
         return f"state {self.name}"
 
 
-Place = SqliteFile | PostgresDatabase
+DatabaseLocation = SqliteFile | PostgresDatabase
 
 
-def parse_place(url: str) -> Place:
+def parse_database_url(url: str) -> DatabaseLocation:
     """Return where *url* points to; `UsageError`, which never quotes *url*, where it makes no sense."""
     scheme, separator, rest = url.partition("://")
     if not separator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
-from image_syncer.state.database_url import Place, PostgresDatabase, SqliteFile
+from image_syncer.state.database_url import DatabaseLocation, PostgresDatabase, SqliteFile
 from image_syncer.state.errors import StateUnavailable
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def writing(connection: Connection) -> Connection:
     return connection.execution_options(**{_WRITES: True})
 
 
-def make_engine(place: Place) -> Engine:
+def make_engine(place: DatabaseLocation) -> Engine:
     """Return an engine for *place*; nothing is opened yet."""
     if isinstance(place, SqliteFile):
         return _sqlite(place)
     return _postgres(place)
 
 
-class Lines:
+class OpenConnections:
     """The open connections of an engine to a server, to be cut where the server has fallen silent.
 
     libpq waits for an answer without end, and TCP finds only a dead machine, not a stopped process.
@@ -61,7 +61,7 @@ class Lines:
             event.listen(engine, "connect", self._opened)
             event.listen(engine, "close", self._closed)
 
-    def cut(self) -> None:
+    def shut_down(self) -> None:
         """End every connection: who waits for an answer gets an error, and the next call a new connection."""
         if not self._open:
             return

@@ -19,9 +19,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from image_syncer.state.database import Database
+from image_syncer.state.database import Database, chunks, page_size
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
-from image_syncer.state.pages import chunks, page_size
 from image_syncer.state.tables import event_copies, events
 
 REPETITION_WINDOW: Final = timedelta(days=1)
@@ -72,7 +71,7 @@ class EventLog:
         statement = update(events).where(*claimed).values(claimed_until=None)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
-    async def pending(self, limit: int = 100, *, after: int = 0) -> list[Event]:
+    async def list_pending(self, limit: int = 100, *, after: int = 0) -> list[Event]:
         """Return up to *limit* events that wait, claimed or not, oldest first, beyond the identifier *after*."""
         wanted = (
             select(events)
@@ -87,7 +86,7 @@ class EventLog:
         counted = select(func.count()).select_from(events).where(events.c.status == EventStatus.RECEIVED)
         return await self._database.read(lambda connection: connection.execute(counted).scalar_one())
 
-    async def tally(self) -> EventCounts:
+    async def count_by_status(self) -> EventCounts:
         """Return how many events there are of which source and status, and since when the oldest waits."""
         return await self._database.read(_tally)
 
@@ -114,7 +113,7 @@ class EventLog:
         """
         return await self._database.write(lambda connection: settle_copies(connection, end))
 
-    async def unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
+    async def list_unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
         """Return up to *limit* (source, target) copies without an outcome that old events led to, the oldest first."""
         wanted = (
             select(event_copies.c.source, event_copies.c.target)
@@ -130,7 +129,7 @@ class EventLog:
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())
         return list(dict.fromkeys((row.source, row.target) for row in rows))
 
-    async def announced(self, tags: Collection[tuple[str, str]], *, since: datetime) -> set[tuple[str, str]]:
+    async def filter_announced(self, tags: Collection[tuple[str, str]], *, since: datetime) -> set[tuple[str, str]]:
         """Return those of the (repository, tag) pairs that an event named since then: hooks that work miss none."""
         return await self._database.read(lambda connection: _announced(connection, tags, since))
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from image_syncer.state.engines import Lines, writing
+from image_syncer.state.engines import OpenConnections, writing
 from image_syncer.state.errors import StateUnavailable, translated
 
 WAITING_LIMIT: Final = 1000
@@ -29,7 +29,7 @@ Work = Callable[[Connection], T]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ExecutorSettings:
     """How lanes treat the database at *place*: each call has *patience* seconds in all.
 
     With *sharing*, any calls may be written in one transaction; else only those that say so, since two processes that
@@ -38,7 +38,7 @@ class Manner:
 
     engine: Engine
     place: str
-    lines: Lines
+    lines: OpenConnections
     patience: float
     sharing: bool
 
@@ -46,7 +46,7 @@ class Manner:
 class _Executor:
     """One thread and those who wait for it."""
 
-    def __init__(self, name: str, manner: Manner) -> None:
+    def __init__(self, name: str, manner: ExecutorSettings) -> None:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._manner = manner
         self._waiting = 0
@@ -66,13 +66,13 @@ class _Executor:
                 return await ask()
         except TimeoutError as error:
             # Or the thread would wait for the silent server, and everybody else for the thread.
-            self._manner.lines.cut()
+            self._manner.lines.shut_down()
             raise StateUnavailable(f"{place}: no answer within {patience:.0f} s") from error
         finally:
             self._waiting -= 1
 
 
-class Reader(_Executor):
+class ReadExecutor(_Executor):
     """The thread that reads."""
 
     async def run(self, work: Work[T]) -> T:
@@ -102,7 +102,7 @@ class _PendingWrite(Generic[T]):
 class GroupCommitWriter(_Executor):
     """The thread that writes."""
 
-    def __init__(self, name: str, manner: Manner) -> None:
+    def __init__(self, name: str, manner: ExecutorSettings) -> None:
         super().__init__(name, manner)
         self._queue: deque[_PendingWrite[Any]] = deque()
 

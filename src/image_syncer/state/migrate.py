@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from image_syncer.state.database_url import Place, SqliteFile
+from image_syncer.state.database_url import DatabaseLocation, SqliteFile
 from image_syncer.state.engines import LOCK_SECONDS, writing
 from image_syncer.state.errors import StateUnusable, explained, translated
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
@@ -43,7 +43,7 @@ _version: Final = Table(  # As Alembic makes it.
 )
 
 
-def prepare(engine: Engine, place: Place) -> None:
+def prepare(engine: Engine, place: DatabaseLocation) -> None:
     """Make or migrate the schema at *place*; `StateUnusable` where it is not ours or newer than we are."""
     if isinstance(place, SqliteFile):
         _make_file(place)
@@ -81,7 +81,7 @@ def _take_lock(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
 
 
-def _migrate(connection: Connection, place: Place) -> None:
+def _migrate(connection: Connection, place: DatabaseLocation) -> None:
     revision = _revision(connection)
     if revision == REVISIONS[-1]:
         return

@@ -13,8 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
 
 from image_syncer.errors import Side
-from image_syncer.state.database import Database
-from image_syncer.state.pages import chunks, page_size
+from image_syncer.state.database import Database, chunks, page_size
 from image_syncer.state.runs import add_results, one_line_each
 from image_syncer.state.tables import open_copies, runs
 from image_syncer.sync.plan import Copy
@@ -46,7 +45,7 @@ class PendingCopies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def plan(self, run: int, plan: RunPlan, *, now: datetime) -> bool:
+    async def record_plan(self, run: int, plan: RunPlan, *, now: datetime) -> bool:
         """Note what *run* found, its copies in one transaction; return whether it has none, and so has ended."""
         for some in chunks(plan.done):  # Who records events waits for one step at most.
             await self._database.write(lambda connection, some=some: add_results(connection, run, some))
@@ -64,12 +63,12 @@ class PendingCopies:
             )
         return ended
 
-    async def of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
+    async def list_of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
         """Return up to *limit* copies that *run* still waits for."""
         wanted = select(open_copies.c.source, open_copies.c.target).where(open_copies.c.run_id == run)
         return [_pair(row) for row in await self._rows(wanted.limit(page_size(limit)))]
 
-    async def older_than(self, until: datetime, *, limit: int = 500) -> list[tuple[Pair, str]]:
+    async def list_older_than(self, until: datetime, *, limit: int = 500) -> list[tuple[Pair, str]]:
         """Return up to *limit* copies that runs from before *until* wait for, each with its rule, the oldest first."""
         columns = select(open_copies.c.source, open_copies.c.target, open_copies.c.rule)
         waiting = columns.join(runs, runs.c.id == open_copies.c.run_id).where(runs.c.started_at < until)

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, i
 
 from image_syncer.errors import Side
 from image_syncer.oci import Digest
-from image_syncer.state.database import Database
-from image_syncer.state.pages import chunks, page_size
+from image_syncer.state.database import Database, chunks, page_size
 from image_syncer.state.tables import results, runs
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 
@@ -86,7 +85,7 @@ class ImageFilter:
     repository: str | None = None
 
 
-class RunLog:
+class RunHistory:
     """The runs in the state."""
 
     def __init__(self, database: Database) -> None:
@@ -145,7 +144,7 @@ class RunLog:
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())
         return [_result(row) for row in rows], rows[-1].id if rows else after
 
-    async def latest(self, target: str, *, limit: int = 10) -> list[CopyResult]:
+    async def latest_results(self, target: str, *, limit: int = 10) -> list[CopyResult]:
         """Return the last results for a target reference, newest first."""
         wanted = select(results).where(results.c.target == target).order_by(results.c.id.desc()).limit(page_size(limit))
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())

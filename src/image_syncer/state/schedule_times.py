@@ -28,7 +28,7 @@ _FIELD: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class IntervalSchedule:
     """Every *interval*, later by a random time of up to *jitter*; `UsageError` where these make no sense."""
 
     interval: timedelta
@@ -43,7 +43,7 @@ class Every:
 
 
 @dataclass(frozen=True, slots=True)
-class Cron:
+class CronSchedule:
     """At the times of a cron *expression* of five fields in *timezone*; `UsageError` where it has none."""
 
     expression: str
@@ -56,12 +56,12 @@ class Cron:
         _check_expression(self.expression)
 
 
-Schedule = Every | Cron
+Schedule = IntervalSchedule | CronSchedule
 
 
 def first_after(schedule: Schedule, *, now: datetime) -> datetime:
     """Return when a schedule that never ran is due: an interval at once, a cron expression at its next time."""
-    return now if isinstance(schedule, Every) else _next_cron(schedule, now)
+    return now if isinstance(schedule, IntervalSchedule) else _next_cron(schedule, now)
 
 
 def next_after(schedule: Schedule, *, planned_for: datetime, now: datetime) -> datetime:
@@ -69,7 +69,7 @@ def next_after(schedule: Schedule, *, planned_for: datetime, now: datetime) -> d
 
     However many were missed in between, they are one run: the one that is being made.
     """
-    if isinstance(schedule, Cron):
+    if isinstance(schedule, CronSchedule):
         return _next_cron(schedule, max(planned_for, now))
     missed = max(0, (now - planned_for) // schedule.interval)
     return planned_for + (missed + 1) * schedule.interval
@@ -82,7 +82,7 @@ def delayed(schedule: Schedule, planned_for: datetime, *, rng: Random) -> dateti
 
 def to_text(schedule: Schedule) -> str:
     """Return *schedule* as it is stored: equal texts are equal schedules."""
-    if isinstance(schedule, Every):
+    if isinstance(schedule, IntervalSchedule):
         parts: dict[str, object] = {"every": schedule.interval.total_seconds()}
     else:
         parts = {"cron": schedule.expression, "timezone": schedule.timezone}
@@ -94,11 +94,11 @@ def from_text(text: str) -> Schedule:
     parts: Mapping[str, Any] = json.loads(text)
     jitter = timedelta(seconds=parts["jitter"])
     if "every" in parts:
-        return Every(timedelta(seconds=parts["every"]), jitter)
-    return Cron(parts["cron"], parts["timezone"], jitter)
+        return IntervalSchedule(timedelta(seconds=parts["every"]), jitter)
+    return CronSchedule(parts["cron"], parts["timezone"], jitter)
 
 
-def _next_cron(schedule: Cron, after: datetime) -> datetime:
+def _next_cron(schedule: CronSchedule, after: datetime) -> datetime:
     times = croniter(schedule.expression, after.astimezone(_zone(schedule.timezone)))
     local = times.get_next(datetime)
     if not schedule.expression.split()[1].startswith("*"):

@@ -16,7 +16,15 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database
-from image_syncer.state.schedule_times import Every, Schedule, delayed, first_after, from_text, next_after, to_text
+from image_syncer.state.schedule_times import (
+    IntervalSchedule,
+    Schedule,
+    delayed,
+    first_after,
+    from_text,
+    next_after,
+    to_text,
+)
 from image_syncer.state.tables import schedules
 
 CLAIM_SECONDS: Final = 60
@@ -26,7 +34,7 @@ _CLAIM_LIMIT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueSchedule:
     """A rule whose time has come and that is ours to start; *due_at* tells this claim from a later one."""
 
     rule: str
@@ -35,7 +43,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class ScheduleRecord:
     """A schedule as operators see it; *last_run_at* None where it never ran."""
 
     rule: str
@@ -50,7 +58,7 @@ class ScheduleBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def plan(self, wanted: Mapping[str, Schedule], *, now: datetime, rng: Random) -> None:
+    async def replace_all(self, wanted: Mapping[str, Schedule], *, now: datetime, rng: Random) -> None:
         """Make the book hold exactly the rules of *wanted*.
 
         A schedule that is already there as it is keeps its time: a restart moves nothing, and what fell due
@@ -58,11 +66,11 @@ class ScheduleBook:
         """
         await self._database.write(lambda connection: _plan(connection, wanted, now, rng))
 
-    async def claim(self, *, now: datetime) -> list[Due]:
+    async def claim(self, *, now: datetime) -> list[DueSchedule]:
         """Return the rules that are due and that no other process has claimed, the longest overdue first."""
         return await self._database.write(lambda connection: _claim(connection, now))
 
-    async def fired(self, due: Due, *, now: datetime, rng: Random) -> bool:
+    async def mark_fired(self, due: DueSchedule, *, now: datetime, rng: Random) -> bool:
         """Say that the job of *due* exists, and plan the next time; False where the schedule changed meanwhile."""
         return await self._database.write(lambda connection: _fired(connection, due, now, rng))
 
@@ -76,12 +84,12 @@ class ScheduleBook:
 
         return await self._database.read(look)
 
-    async def list(self) -> list[Planned]:
+    async def list(self) -> list[ScheduleRecord]:
         """Return every schedule in the order of the rules' names."""
         wanted = select(schedules).order_by(schedules.c.rule)
         return await self._database.read(
             lambda connection: [
-                Planned(row.rule, from_text(row.schedule), row.due_at, row.last_run_at)
+                ScheduleRecord(row.rule, from_text(row.schedule), row.due_at, row.last_run_at)
                 for row in connection.execute(wanted)
             ]
         )
@@ -104,7 +112,7 @@ def _remove(connection: Connection, rules: Collection[str]) -> None:
 
 
 def _anew(schedule: Schedule, row: Row[Any] | None, now: datetime) -> datetime:
-    if isinstance(schedule, Every) and row is not None and row.last_run_at is not None:
+    if isinstance(schedule, IntervalSchedule) and row is not None and row.last_run_at is not None:
         return max(now, row.last_run_at + schedule.interval)
     return first_after(schedule, now=now)
 
@@ -126,11 +134,11 @@ def _begin(connection: Connection, rule: str, schedule: Schedule, planned_for: d
     )
 
 
-def _claim(connection: Connection, now: datetime) -> list[Due]:
+def _claim(connection: Connection, now: datetime) -> list[DueSchedule]:
     free = and_(schedules.c.due_at <= now, or_(schedules.c.claimed_until.is_(None), schedules.c.claimed_until <= now))
     candidates = select(schedules).where(free).order_by(schedules.c.due_at, schedules.c.rule).limit(_CLAIM_LIMIT)
     return [
-        Due(row.rule, row.planned_for, row.due_at)
+        DueSchedule(row.rule, row.planned_for, row.due_at)
         for row in connection.execute(candidates).all()
         if connection.execute(
             update(schedules)
@@ -140,7 +148,7 @@ def _claim(connection: Connection, now: datetime) -> list[Due]:
     ]
 
 
-def _fired(connection: Connection, due: Due, now: datetime, rng: Random) -> bool:
+def _fired(connection: Connection, due: DueSchedule, now: datetime, rng: Random) -> bool:
     same = and_(schedules.c.rule == due.rule, schedules.c.due_at == due.due_at)
     row = connection.execute(select(schedules).where(same).with_for_update()).one_or_none()
     if row is None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from image_syncer.events import Malformed
+from image_syncer.events import MalformedNotification
 from image_syncer.events.dialects.cdevents import is_artifact_event, read_event
 from image_syncer.events.dialects.envelope import entries, event_of
 from image_syncer.events.notification import PushEvent
@@ -57,7 +57,7 @@ def test_other_events_are_ignored_with_a_reason(purl: str, kind: str, reason: st
 )
 def test_a_bad_package_url_is_malformed(purl: str) -> None:
     """Without a usable repository and tag there is nothing to look up."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         read(purl)
 
 

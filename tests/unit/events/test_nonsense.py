@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_syncer.events import DIALECTS, Handshake, Malformed, Notification, Oversized, PushEvent
+from image_syncer.events import DIALECTS, Handshake, MalformedNotification, Notification, Oversized, PushEvent
 from unit.events.payloads import SAMPLES, Sample, cloud, distribution_entry
 
 VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
@@ -53,7 +53,7 @@ def outcome(sample: Sample, content: bytes) -> tuple[tuple[PushEvent, ...], str]
     """Return the events in *content* and what is said where there are none; any error but `Malformed` fails a test."""
     try:
         answer = DIALECTS[sample.kind](sample.registry, sample.headers, content)
-    except Malformed as error:
+    except MalformedNotification as error:
         return (), error.message
     return ((), "handshake") if isinstance(answer, Handshake) else (answer.events, answer.ignored or "")
 
@@ -93,7 +93,7 @@ def test_a_real_notification_with_any_member_replaced_is_answered_or_malformed(
 def test_what_is_no_json_object_is_malformed(kind: str, body: bytes) -> None:
     """Blank, cut, not UTF-8, no object, or very deep: nothing that any sender sends."""
     headers = {"x-github-event": "package", "x-gitea-event": "package"}
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         DIALECTS[kind]("registry.example.com", headers, body)
 
 
@@ -148,14 +148,14 @@ def test_a_sender_that_punishes_refusals_is_not_refused_for_an_entry(kind: str) 
 def test_every_other_sender_is_refused_for_nonsense(kind: str) -> None:
     """So that whoever runs it sees that something is wrong."""
     sample = SAMPLES[kind]
-    with pytest.raises(Malformed, match="is not a tag"):
+    with pytest.raises(MalformedNotification, match="is not a tag"):
         DIALECTS[kind](sample.registry, sample.headers, sample.with_other("1.4.2", "a b"))
 
 
 @pytest.mark.parametrize(("kind", "body", "reason"), WRONG_SHAPES)
 def test_the_wrong_shape_is_named(kind: str, body: Any, reason: str) -> None:
     """So that whoever configured the wrong kind sees it."""
-    with pytest.raises(Malformed, match=reason):
+    with pytest.raises(MalformedNotification, match=reason):
         DIALECTS[kind]("registry.example.com", {}, json.dumps(body).encode())
 
 

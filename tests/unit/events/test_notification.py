@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.events import Malformed, Notification, PushEvent
+from image_syncer.events import MalformedNotification, Notification, PushEvent
 from image_syncer.events.notification import gather, ignored, one, push_event
 from image_syncer.oci import Repository
 
@@ -37,5 +37,5 @@ def test_the_host_is_one_whatever_it_looks_like() -> None:
 @pytest.mark.parametrize("registry", ["", "ex ample", "a/b", "https://r.io"])
 def test_what_is_no_host_is_malformed(registry: str) -> None:
     """It may come from a plain call, where the host is a stranger's word."""
-    with pytest.raises(Malformed, match="not a registry"):
+    with pytest.raises(MalformedNotification, match="not a registry"):
         push_event(registry, "team/app", "1")

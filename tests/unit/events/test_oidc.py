@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.errors import UsageError
-from image_syncer.events import Malformed
+from image_syncer.events import MalformedNotification
 from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt, SigningKeys, key_id, parse_keys
 from image_syncer.events.signatures import SignedDelivery, verify
 
@@ -147,13 +147,13 @@ def test_keys_of_other_types_and_without_names_are_left_out() -> None:
 @pytest.mark.parametrize("body", [key_set(n=""), key_set(n="%"), key_set(e=""), key_set(n=5), b"[]", b'{"keys": 5}'])
 def test_a_broken_key_set_is_malformed(body: bytes) -> None:
     """It is refused as a whole."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         parse_keys(body)
 
 
 def test_a_key_set_is_bounded() -> None:
     """At most 64 keys are read."""
-    with pytest.raises(Malformed, match="64"):
+    with pytest.raises(MalformedNotification, match="64"):
         parse_keys(json.dumps({"keys": [{}] * 65}).encode())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_syncer.events import Malformed, Oversized
+from image_syncer.events import MalformedNotification, Oversized
 from image_syncer.events.payload import BODY_LIMIT, DEPTH_LIMIT, parse_base64, parse_form, parse_json, payload
 
 FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
@@ -17,7 +17,7 @@ def test_depth_is_bounded_exactly() -> None:
     """32 levels are read, 33 are not; brackets in texts do not count."""
     assert parse_json(b"[" * DEPTH_LIMIT + b"]" * DEPTH_LIMIT)
     assert parse_json(b'"' + b"[" * 100 + b'\\"{"') == "[" * 100 + '"{'
-    with pytest.raises(Malformed, match="deeper than 32"):
+    with pytest.raises(MalformedNotification, match="deeper than 32"):
         parse_json(b"[" * (DEPTH_LIMIT + 1) + b"]" * (DEPTH_LIMIT + 1))
 
 
@@ -31,7 +31,7 @@ def test_size_is_bounded_exactly() -> None:
 @pytest.mark.parametrize("body", [b"NaN", b"[Infinity]", b'{"a":-Infinity}', b'{"a":1,}', b"{'a':1}", b"\xef\xbb\xbf"])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     """The standard's grammar holds, without Python's additions."""
-    with pytest.raises(Malformed, match="not JSON"):
+    with pytest.raises(MalformedNotification, match="not JSON"):
         parse_json(body)
 
 
@@ -44,7 +44,7 @@ def test_oddities_that_senders_have_are_read() -> None:
 def test_an_endless_string_is_found_at_once() -> None:
     """A million escaped quotes do not cost a million searches."""
     started = time.perf_counter()
-    with pytest.raises(Malformed, match="Unterminated string starting at character 0"):
+    with pytest.raises(MalformedNotification, match="Unterminated string starting at character 0"):
         parse_json(b'"' + b'\\"' * 500_000)
     assert time.perf_counter() - started < 1
 
@@ -65,7 +65,7 @@ def test_the_first_of_equal_fields_counts() -> None:
 @pytest.mark.parametrize("body", [b"a=1&" * 100, b"a=\xff", "a=ü".encode()])
 def test_a_form_is_bounded_and_ascii(body: bytes) -> None:
     """At most 64 fields; what is not ASCII has to be escaped."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         parse_form(body)
 
 
@@ -73,12 +73,12 @@ def test_a_payload_is_the_body_or_the_field_of_a_form() -> None:
     """By the content type alone."""
     assert payload({}, b"payload=x") == b"payload=x"
     assert payload(FORM, b"payload=%7B%7D") == b"{}"
-    with pytest.raises(Malformed, match="'payload'"):
+    with pytest.raises(MalformedNotification, match="'payload'"):
         payload(FORM, b"other=1")
 
 
 @pytest.mark.parametrize("text", ["%", "YQ", "ü", "YQ==\n"])
 def test_what_is_no_base64_is_malformed(text: str) -> None:
     """Without padding, or with anything between."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         parse_base64(text)

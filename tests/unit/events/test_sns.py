@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
-from image_syncer.events import Malformed
+from image_syncer.events import MalformedNotification
 from image_syncer.events.sns import confirmation_address, is_topic, parse_envelope, sns_problem
 
 NOW = datetime(2026, 5, 4, 9, 12, 33, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_a_certificate_must_be_valid_and_rsa() -> None:
 )
 def test_a_certificate_elsewhere_is_never_fetched(url: str) -> None:
     """The address is checked before it is used: an attacker's certificate would verify an attacker's message."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         parse_envelope(message(_SigningCertURL=url))
 
 
@@ -147,7 +147,7 @@ def test_a_subscription_is_confirmed_at_sns_only() -> None:
         SUBSCRIBE_URL.replace("Token=", "Token=%0d%0a"),
         "",
     ):
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedNotification):
             confirmation_address(parse_envelope(message("SubscriptionConfirmation", SubscribeURL=url)))
 
 
@@ -164,7 +164,7 @@ def test_a_subscription_is_confirmed_at_sns_only() -> None:
 )
 def test_nonsense_is_malformed(changes: dict[str, str]) -> None:
     """What SNS cannot have sent is refused before anything is verified."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedNotification):
         parse_envelope(message(**changes))
 
 

@@ -19,13 +19,13 @@ from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.config.load import load_file
 from image_syncer.config.locations import DatabaseLocations
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.jobs import JobFilter, JobQueue, JobRecord, JobStatus, JobStep, Replay, StoreOptions, open_jobs
+from image_syncer.jobs import JobFilter, JobQueue, JobRecord, JobStatus, JobStep, JobStoreOptions, Replay, open_jobs
 from image_syncer.oci import PlatformFilter
 
 Value = TypeVar("Value")
 Action = Callable[[JobQueue, int], Awaitable[JobAction]]
 
-_STORE: Final = StoreOptions(connections=1, make=False)
+_STORE: Final = JobStoreOptions(connections=1, make=False)
 _LARGEST_ID: Final = 2**63 - 1
 _RETRIED: Final = {
     Replay.QUEUED: ActionResult.QUEUED,

@@ -1,8 +1,8 @@
 """One module for each family of senders; each reads a request to a `Notification` or a `Handshake`, purely.
 
-A dialect takes the registry's host from our configuration, never from the body. It is given the headers with names in
-lower case (or a mapping that ignores case) and the raw body, and raises `Malformed` for what its sender cannot have
-sent.
+A dialect takes the registry's host from our configuration, never from the body. It receives the headers, with names in
+lower case or in a mapping that ignores case, and the raw body. It raises `MalformedNotification` for a body that its
+sender cannot have sent.
 """
 
 from collections.abc import Callable, Mapping

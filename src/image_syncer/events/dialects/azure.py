@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 
 from image_syncer.events.dialects.envelope import entries, event_of
-from image_syncer.events.notification import Answer, Handshake, Malformed, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import (
+    Answer,
+    Handshake,
+    MalformedNotification,
+    PushEvent,
+    gather,
+    push_event,
+    quoted,
+)
 from image_syncer.events.payload import at, required_text, text_at
 
 _PUSHED = "Microsoft.ContainerRegistry.ImagePushed"
@@ -54,5 +62,5 @@ def _validated(entry: object) -> Handshake:
     """Return the code as proof that we read it; the `validationUrl` beside it is never fetched."""
     code = required_text(entry, "data", "validationCode")
     if len(code) > _CODE_LIMIT:
-        raise Malformed(f"a validation code of more than {_CODE_LIMIT} characters")
+        raise MalformedNotification(f"a validation code of more than {_CODE_LIMIT} characters")
     return Handshake(json.dumps({"validationResponse": code}).encode(), "application/json")

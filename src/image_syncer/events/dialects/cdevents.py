@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from image_syncer.events.dialects.envelope import CloudEvent
-from image_syncer.events.notification import Malformed, PushEvent, push_event, quoted
+from image_syncer.events.notification import MalformedNotification, PushEvent, push_event, quoted
 from image_syncer.events.payload import text_at
 
 _PREFIX: Final = "pkg:oci/"
@@ -44,9 +44,9 @@ def _split(purl: str) -> tuple[str, str, str, str]:
     try:
         qualifiers = parse_qs(query, max_num_fields=_QUALIFIERS)
     except ValueError:
-        raise Malformed(f"a package URL with more than {_QUALIFIERS} qualifiers") from None
+        raise MalformedNotification(f"a package URL with more than {_QUALIFIERS} qualifiers") from None
     url = qualifiers.get("repository_url", [""])[0].removeprefix("https://").rstrip("/")
     host, slash, path = url.partition("/")
     if not slash:
-        raise Malformed(f"{quoted(purl)} has no repository_url that names a repository")
+        raise MalformedNotification(f"{quoted(purl)} has no repository_url that names a repository")
     return host.lower(), path, qualifiers.get("tag", [""])[0], unquote(name.partition("@")[2])

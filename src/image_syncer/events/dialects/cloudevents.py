@@ -5,7 +5,7 @@ from typing import Final
 
 from image_syncer.events.dialects import azure, ecr, harbor, zot
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import MalformedNotification, Notification, PushEvent, gather, push_event, quoted
 from image_syncer.events.payload import text_at
 from image_syncer.oci.reference import split_reference
 
@@ -27,7 +27,7 @@ def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification
 def _read_entry(registry: str, entry: object) -> Notification | PushEvent | str:
     event = event_of(entry)
     if event is None:
-        raise Malformed("no CloudEvent: neither ce- headers nor specversion")
+        raise MalformedNotification("no CloudEvent: neither ce- headers nor specversion")
     read_known = _KNOWN.get(event.type)
     return read_known(registry, event) if read_known is not None else _read_generic(registry, event)
 

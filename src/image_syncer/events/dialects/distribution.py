@@ -6,7 +6,7 @@ until it is accepted. So an entry that is nonsense is left out and never refuses
 
 from collections.abc import Mapping
 
-from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import MalformedNotification, Notification, PushEvent, gather, push_event, quoted
 from image_syncer.events.payload import at, list_at, parse_object, text_at
 from image_syncer.oci.media_type import MANIFESTS, essence
 
@@ -16,7 +16,7 @@ def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification
     del headers  # The media type of the envelope differs by version (v1, v2) and tells nothing that the body does not.
     envelope = parse_object(body)
     if at(envelope, "events") is None:
-        raise Malformed("events is missing")
+        raise MalformedNotification("events is missing")
     return gather(list_at(envelope, "events"), lambda entry: _read_entry(registry, entry), refusing=False)
 
 

@@ -8,7 +8,15 @@ import re
 from collections.abc import Mapping
 
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, ignored, push_event, quoted
+from image_syncer.events.notification import (
+    MalformedNotification,
+    Notification,
+    PushEvent,
+    gather,
+    ignored,
+    push_event,
+    quoted,
+)
 from image_syncer.events.payload import required_text, text_at
 
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
@@ -28,7 +36,7 @@ def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
         return f"type {quoted(event.type)} is no push"
     source = _SOURCE.fullmatch(event.source)
     if source is None:
-        raise Malformed(f"source {quoted(event.source)} names no repository of ECR")
+        raise MalformedNotification(f"source {quoted(event.source)} names no repository of ECR")
     if _is_elsewhere(registry, source["account"], source["region"]):
         return "it is about another account or region"
     tag = text_at(event.data, "imageTag")

@@ -47,7 +47,10 @@ def entries(headers: Mapping[str, str], body: bytes) -> list[object]:
 
 
 def event_of(entry: object) -> CloudEvent | None:
-    """Return the event that *entry* is, None where it has another shape; `Malformed` where an attribute is no text."""
+    """Return *entry* as an event, None if it has another shape.
+
+    `MalformedNotification` if an attribute is not a text.
+    """
     if isinstance(entry, CloudEvent):
         return entry
     if not is_structured(entry):

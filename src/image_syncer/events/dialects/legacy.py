@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from image_syncer.events.notification import (
-    Malformed,
+    MalformedNotification,
     Notification,
     Oversized,
     PushEvent,
@@ -51,7 +51,7 @@ def decide(query: bytes, headers: Mapping[str, str], body: bytes) -> Decision:
             fields = _fields_of_body(headers, body)
     except Oversized as error:
         return Decision(413, None, error.message)
-    except Malformed as error:
+    except MalformedNotification as error:
         return Decision(400, None, error.message)
     return judge(fields.get("name", ""), fields.get("tag", ""))
 
@@ -74,7 +74,7 @@ def judge(name: str, tag: str) -> Decision:
         return Decision(406, None, f"{quoted(tag)} is a snapshot", unwanted=True)
     try:
         return Decision(200, push_event(host, path, tag), None)
-    except Malformed as error:
+    except MalformedNotification as error:
         return Decision(406, None, error.message)
 
 
@@ -90,7 +90,7 @@ def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification
         is_ours = not registry or host == normalise_host(registry)
         return one(decision.event) if is_ours else ignored(f"it is about the registry {quoted(host)}")
     if decision.status != _DONE:
-        raise Malformed(decision.reason or "")
+        raise MalformedNotification(decision.reason or "")
     return ignored(decision.reason or "")
 
 

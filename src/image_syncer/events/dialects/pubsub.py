@@ -6,7 +6,7 @@ ignored with its reason; only what Pub/Sub could not have sent is refused.
 
 from collections.abc import Mapping
 
-from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import MalformedNotification, Notification, PushEvent, gather, push_event, quoted
 from image_syncer.events.payload import as_object, at, parse_base64, parse_object, text_at
 from image_syncer.oci.reference import split_reference
 
@@ -39,5 +39,5 @@ def _split(name: str) -> tuple[str, str, str]:
     reference, tag, digest = split_reference(name)
     host, slash, path = reference.partition("/")
     if not slash or tag is None or digest is not None:
-        raise Malformed(f"{quoted(name)} is not host/path:tag")
+        raise MalformedNotification(f"{quoted(name)} is not host/path:tag")
     return host, path, tag

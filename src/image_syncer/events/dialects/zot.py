@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
-from image_syncer.events.notification import Malformed, Notification, PushEvent, gather, push_event, quoted
+from image_syncer.events.notification import MalformedNotification, Notification, PushEvent, gather, push_event, quoted
 from image_syncer.events.payload import required_text, text_at
 
 
@@ -26,5 +26,5 @@ def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
 def _read_entry(registry: str, entry: object) -> PushEvent | str:
     event = event_of(entry)
     if event is None:
-        raise Malformed("no CloudEvent: neither ce- headers nor specversion")
+        raise MalformedNotification("no CloudEvent: neither ce- headers nor specversion")
     return read_event(registry, event)
