@@ -32,6 +32,7 @@ from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
+from image_syncer.roles import Fence
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
@@ -159,7 +160,7 @@ class Syncer:
             await execution.run.execute(rules, stop=stop)
         return execution.result
 
-    async def copy(
+    async def copy(  # noqa: PLR0913 - each is an independent wish of the caller
         self,
         source: Reference,
         targets: Sequence[Reference],
@@ -168,17 +169,19 @@ class Syncer:
         force: bool = False,
         observer: RunObserver | None = None,
         stop: Shutdown | None = None,
+        fence: Fence | None = None,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
         Concurrent copies without an *observer* share a copier: a blob that one of them pushed to a registry is mounted
-        by the others.
+        by the others. *fence* is checked right before each write of a tag (`LeaseLost`).
         """
         wanted = platforms or PlatformFilter()
         copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
-            async with self._executing(self._run_options(force=force), observer, stop, copier) as execution:
+            options = self._run_options(force=force, fence=fence)
+            async with self._executing(options, observer, stop, copier) as execution:
                 await execution.run.execute(copies=copies, stop=stop)
         return execution.result
 
@@ -222,7 +225,7 @@ class Syncer:
     def _shutdown(self) -> Shutdown:
         return Shutdown(drain_seconds=self._options.drain_seconds)
 
-    def _run_options(self, *, force: bool, dry_run: bool = False) -> RunOptions:
+    def _run_options(self, *, force: bool, dry_run: bool = False, fence: Fence | None = None) -> RunOptions:
         options = self._options
         return RunOptions(
             self._concurrent_images,
@@ -230,6 +233,7 @@ class Syncer:
             force=force,
             dry_run=dry_run,
             image_seconds=options.timeouts.image,
+            fence=fence,
         )
 
     def _planner(self, reader: ManifestReader) -> Planner:

@@ -18,6 +18,7 @@
     │   ├── UnknownHost             the registry's host name does not exist
     │   ├── Unexpected              a bug of this tool, hit by one image
     │   ├── Interrupted             the run was stopped while it waited for the registry
+    │   ├── LeaseLost               another worker may have taken over the job of this copy; no tag was written
     │   └── Postponed               a later attempt may succeed                                (retryable)
     │       ├── RateLimited         the registry asks for a slower pace
     │       │   └── QuotaUsedUp     the quota is used up, and its window resets later than we may wait
@@ -42,6 +43,7 @@ __all__ = [
     "InsecureConnection",
     "Interrupted",
     "InvalidReference",
+    "LeaseLost",
     "MissingContent",
     "NotFound",
     "Postponed",
@@ -175,6 +177,13 @@ class Unexpected(StoreError):
 
 class Interrupted(StoreError):
     """The run was stopped while it waited for a registry; the request itself did not fail."""
+
+
+class LeaseLost(StoreError):
+    """The lease of this copy's job no longer holds: another worker may have taken the job over.
+
+    Raised before the request that would have moved a tag, so nothing changed.
+    """
 
 
 class Postponed(StoreError):

@@ -73,6 +73,14 @@ class BlobTarget(Protocol):
         ...
 
 
+class Fence(Protocol):
+    """Tells whether a copy may still write tags. A worker that lost its job must not overwrite newer images."""
+
+    async def check(self) -> None:
+        """Return if the copy may write now; raises `LeaseLost`."""
+        ...
+
+
 class Target(BlobTarget, Protocol):
     """Where images are written: one repository, blobs first."""
 
@@ -80,15 +88,18 @@ class Target(BlobTarget, Protocol):
         """Return what *identifier* names now, None if it (or the repository) is not there yet."""
         ...
 
-    async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
-        """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
+    async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
+        """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there.
+
+        *fence* is checked right before each request, after all waits: `LeaseLost`, and nothing is sent.
+        """
         ...
 
-    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Give *manifest*, which the repository holds, as many of *tags* as one request can; return which got it.
 
         Empty where the store takes one tag at a time, which `push_manifest` does. Only what the store confirms is
-        returned; the others may or may not name it.
+        returned; the others may or may not name it. *fence* as in `push_manifest`.
         """
         ...
 

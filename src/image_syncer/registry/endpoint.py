@@ -82,7 +82,8 @@ class RegistryClient:
 
         With *retry* it is repeated as the policy says, so *call* must be safe to repeat. *slot* "request" takes a
         request slot for each attempt; "upload" means that the caller holds an upload slot. *limit_bytes* bounds the
-        content (`TooLarge`); None discards it.
+        content (`TooLarge`); None discards it. The call's fence is checked before each
+        attempt, after the wait for a slot.
         """
         attempts = RetryAttempts(self.retrying)
         while True:
@@ -90,6 +91,8 @@ class RegistryClient:
             try:
                 with self.logins.count_in_flight(login, call):
                     async with self.limiter.request() if slot == "request" else nullcontext():
+                        if call.fence is not None:
+                            await call.fence.check()
                         response = await self._open(login, call, asked, expect, slot)
                         return await self._read(call, response, limit_bytes)
             except StoreError as error:

@@ -42,6 +42,7 @@ from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopba
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
+from image_syncer.roles import Fence
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -53,7 +54,7 @@ class Call:
 
     *target* is a path that begins with `/v2/`, or a URL that `Host.resolve` returned. *side* is whom it is counted for.
     *scopes* are what it needs, such as `repository:library/nginx:pull,push`. *follow*: redirects are followed, which
-    only GET and HEAD may ask for.
+    only GET and HEAD may ask for. *fence* is checked right before each attempt to send it.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     body: bytes | RequestBody | None = field(default=None, repr=False)
     follow: bool = False
+    fence: Fence | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_counted(self) -> bool:

@@ -12,6 +12,7 @@ from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_t
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compression_error
+from image_syncer.roles import Fence
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
@@ -57,11 +58,15 @@ class Manifests:
 
         return await self._endpoint.retrying.run(read)
 
-    async def put(self, manifest: RawManifest, identifier: str) -> None:
-        """Store the very bytes of *manifest* at *identifier*; `MissingContent`, `TagImmutable` and others."""
+    async def put(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
+        """Store the very bytes of *manifest* at *identifier*; `MissingContent`, `TagImmutable`, `LeaseLost` and others.
+
+        *fence* is checked right before each attempt.
+        """
         reference = self._conversation.reference(identifier)
         headers = {"Content-Type": manifest.media_type}
         call = self._conversation.build("PUT", self._path(reference), headers=headers, body=manifest.content)
+        call = replace(call, fence=fence)
         asked = self._conversation.context(reference, manifest=True)
         try:
             answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
@@ -71,7 +76,7 @@ class Manifests:
             raise
         _check_stored(answer, manifest, reference)
 
-    async def put_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+    async def put_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Give *manifest*, which is here, as many of *tags* as one PUT can; return those that the registry confirmed.
 
         distribution-spec, end-7b. Whether a registry can do that shows at the first PUT of at least three tags. After
@@ -81,12 +86,12 @@ class Manifests:
         if quirks.many_tags is None and len(fitting) > _FEW_TAGS:
             async with self._endpoint.probing:  # Those who come meanwhile wait for what we learn.
                 if quirks.many_tags is None:
-                    return await self._put_at_once(manifest, fitting)
+                    return await self._put_at_once(manifest, fitting, fence)
         if quirks.many_tags and len(fitting) >= _FEW_TAGS:
-            return await self._put_at_once(manifest, fitting)
+            return await self._put_at_once(manifest, fitting, fence)
         return frozenset()
 
-    async def _put_at_once(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+    async def _put_at_once(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None) -> frozenset[str]:
         """Put *manifest* with *tags*, and learn whether the registry can do that.
 
         What may be about one of the tags or about the manifest leads to none confirmed: each tag alone will show it.
@@ -98,6 +103,7 @@ class Manifests:
         )
         headers = {"Content-Type": manifest.media_type}
         call = self._conversation.build("PUT", target, headers=headers, body=manifest.content)
+        call = replace(call, fence=fence)
         asked, quirks = self._conversation.context(reference, manifest=True), self._endpoint.profile
         try:
             answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)

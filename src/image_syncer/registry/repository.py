@@ -13,7 +13,7 @@ from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests
-from image_syncer.roles import Chunk, Opener, UploadJournal
+from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Finds the registry of a repository under the access that holds for it; quick, once that is known."""
@@ -110,10 +110,10 @@ class RegistryTarget(_RegistryRepository):
             return False
         return await (await self._blobs()).mount(blob, origin)
 
-    async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
+    async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
         """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
-        await (await self._manifests()).put(manifest, identifier)
+        await (await self._manifests()).put(manifest, identifier, fence)
 
-    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Give *manifest* as many of *tags* as one request can; return those that the registry confirmed."""
-        return await (await self._manifests()).put_tags(manifest, tags)
+        return await (await self._manifests()).put_tags(manifest, tags, fence)

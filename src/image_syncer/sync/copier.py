@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import CopyFailed, MissingContent, ProtocolError, StoreError, Unavailable
+from image_syncer.errors import CopyFailed, LeaseLost, MissingContent, ProtocolError, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.roles import BlobLocations, Stores
+from image_syncer.roles import BlobLocations, Fence, Stores
 from image_syncer.sync.blob_content import SourceBlob
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.copy_state import SourceImage, TargetProgress, alive
@@ -54,13 +54,20 @@ class Copier:
         self._manifests: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=False)
 
     async def copy(
-        self, copies: Sequence[PlannedCopy], finished: Finished, *, force: bool = False, seconds: float | None = None
+        self,
+        copies: Sequence[PlannedCopy],
+        finished: Finished,
+        *,
+        force: bool = False,
+        seconds: float | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """Carry out planned copies of one source image, which may go to many targets, and tell how each ended.
 
         Of a copy that failed no tag has changed. What is not done within *seconds* (None: no limit) has failed.
+        *fence* is checked right before each write of a tag; without its consent the copy fails with `LeaseLost`.
         """
-        goals = self._goals(copies, force=force)
+        goals = self._goals(copies, force=force, fence=fence)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -86,7 +93,9 @@ class Copier:
             moved, goal.transferred = goal.transferred, Transferred()
             finished(planned, moved)
 
-    def _goals(self, copies: Sequence[PlannedCopy], *, force: bool) -> dict[Repository, TargetProgress]:
+    def _goals(
+        self, copies: Sequence[PlannedCopy], *, force: bool, fence: Fence | None
+    ) -> dict[Repository, TargetProgress]:
         """Return what is to be reached at each target repository."""
         goals: dict[Repository, TargetProgress] = {}
         for planned in copies:
@@ -95,7 +104,9 @@ class Copier:
             goal = goals.get(target.repository)
             if goal is None:
                 store = self._stores.target(target.repository)
-                goals[target.repository] = TargetProgress(target.repository, store, [target.identifier], probe)
+                goals[target.repository] = TargetProgress(
+                    target.repository, store, [target.identifier], probe, fence=fence
+                )
             else:
                 goal.identifiers.append(target.identifier)
                 goal.probe |= probe
@@ -233,6 +244,9 @@ class Copier:
                 break
             if isinstance(failure.cause, MissingContent):
                 return failure
+            if isinstance(failure.cause, LeaseLost):
+                goal.failure = failure
+                return None
             goal.refused[left[0]] = failure  # It may be this tag alone that must not move, or a moment's trouble.
             left = goal.unnamed if goal.is_worth_trying else []
         if not goal.named:
@@ -260,11 +274,11 @@ class Copier:
         if len(tags) < _MANY_TAGS:
             return
         with suppress(StoreError):  # One by one they tell what is wrong with which.
-            goal.named |= await goal.target.push_tags(raw, tags)
+            goal.named |= await goal.target.push_tags(raw, tags, goal.fence)
 
     async def _put_at(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
         try:
-            await goal.target.push_manifest(raw, identifier)
+            await goal.target.push_manifest(raw, identifier, None if ":" in identifier else goal.fence)
         except StoreError as error:
             return _at_target(error, "push manifest")
         if identifier in goal.identifiers:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
-from image_syncer.roles import Source, Target
+from image_syncer.roles import Fence, Source, Target
 from image_syncer.sync.result import Transferred
 
 NODES_LIMIT = 20_000
@@ -19,6 +19,7 @@ class TargetProgress:
 
     *identifiers* are the tags or digests that shall name the image there; *named* has those that do by now, *refused*
     those that could not be given, each with the reason. *failure* is what ended the whole goal, None while it is well.
+    *fence* is checked right before each write of a tag; None: the copy needs no lease.
     *probe*: child manifests may be there already, so that asking for them can save their blobs.
     """
 
@@ -28,6 +29,7 @@ class TargetProgress:
     probe: bool
     transferred: Transferred = field(default_factory=Transferred)
     named: set[str] = field(default_factory=set[str])
+    fence: Fence | None = None
     refused: dict[str, CopyFailed] = field(default_factory=dict[str, CopyFailed])
     failure: CopyFailed | None = None
 

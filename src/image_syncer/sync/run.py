@@ -11,6 +11,7 @@ from typing import TypeVar
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.roles import Fence
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
@@ -37,6 +38,7 @@ class RunOptions:
     """How a run executes rules: *width* images at once, and up to *retries* retries of failed ones at the end.
 
     An image that takes longer than *image_seconds* fails; None: no limit.
+    *fence* is checked right before each write of a tag; None: the run needs no lease.
     """
 
     width: int = 20
@@ -44,6 +46,7 @@ class RunOptions:
     force: bool = False
     dry_run: bool = False
     image_seconds: float | None = None
+    fence: Fence | None = None
 
 
 @dataclass(slots=True)
@@ -161,7 +164,9 @@ class Run:
 
             options = self._options
             try:
-                await self._copier.copy(copies, finished, force=options.force, seconds=options.image_seconds)
+                await self._copier.copy(
+                    copies, finished, force=options.force, seconds=options.image_seconds, fence=options.fence
+                )
             except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
                 failure = CopyFailed(Unexpected(error), side=None, step="copy")
                 for planned in copies:

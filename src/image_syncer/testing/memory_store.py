@@ -9,7 +9,7 @@ from typing import Final, Literal
 from image_syncer.cache import skipped, verified
 from image_syncer.errors import MissingContent, NotFound, Refused, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
-from image_syncer.roles import Chunk, Opener
+from image_syncer.roles import Chunk, Fence, Opener
 from image_syncer.testing.content import Blob, Image
 
 Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest", "push_tags"]
@@ -194,8 +194,10 @@ class MemoryTarget:
             self._store.blobs[blob.digest] = held
         return held is not None
 
-    async def push_manifest(self, manifest: RawManifest, identifier: str) -> None:
+    async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
         """Keep *manifest*; `MissingContent` where it names what is not here, `Refused` at a digest not its own."""
+        if fence is not None:
+            await fence.check()
         await self._store.note("push_manifest", identifier)
         what = f"{self._store.repository}: {identifier}"
         if ":" in identifier and identifier != str(manifest.digest):
@@ -207,10 +209,12 @@ class MemoryTarget:
         if ":" not in identifier:
             self._store.tags[identifier] = manifest.digest
 
-    async def push_tags(self, manifest: RawManifest, tags: Sequence[str]) -> frozenset[str]:
+    async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Let *tags* name *manifest*, which is here, if *many_tags* is set; none otherwise."""
         if not self._store.many_tags:
             return frozenset()
+        if fence is not None:
+            await fence.check()
         await self._store.note("push_tags", ",".join(tags))
         if manifest.digest not in self._store.manifests:
             raise NotFound(
