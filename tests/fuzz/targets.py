@@ -250,7 +250,8 @@ def logins(data: bytes) -> None:
 
 def message(data: bytes) -> None:
     """Messages of queues."""
-    read_message(data)
+    for kind in ("rabbitmq", "sqs", "pubsub"):
+        read_message(kind, data)
 
 
 def log(data: bytes) -> None:

@@ -121,16 +121,17 @@ class StateSettings:
     keep: timedelta = timedelta(days=30)
 
 
-QueueKind = Literal["kafka", "nats", "rabbitmq", "redis"]
+QueueKind = Literal["kafka", "nats", "pubsub", "rabbitmq", "redis", "sqs"]
 """A message broker."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """A broker's queue that brings `{"Name", "Tag"}` messages.
+    """A broker's queue that brings `{"Name", "Tag"}` messages, or those of the cloud that it belongs to.
 
-    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS, `stream/group` of Redis
-    and `topic/group` of Kafka. *poison* says what becomes of a message that can not be understood: rejected to where
+    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS, `stream/group` of
+    Redis, `topic/group` of Kafka, a subscription of Pub/Sub, and a name or `account/name` of SQS.
+    *poison* says what becomes of a message that can not be understood: rejected to where
     the broker keeps dead letters, or logged and dropped.
     """
 

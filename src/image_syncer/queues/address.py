@@ -10,6 +10,7 @@ class BrokerAddress:
     """An address that the configuration has validated. *user* and *password* are None without a login.
 
     *cafile* names the trusted certificates (None: those of the system). *sasl* is the SASL mechanism, if one is named.
+    *endpoint* replaces the cloud's own API address, if one is named.
     """
 
     scheme: str
@@ -20,6 +21,7 @@ class BrokerAddress:
     password: str | None = field(repr=False)
     cafile: str | None = None
     sasl: str | None = None
+    endpoint: str | None = None
 
     @classmethod
     def parse(cls, url: str, *, port: int) -> Self:
@@ -36,6 +38,7 @@ class BrokerAddress:
             password,
             query.get("cafile"),
             query.get("sasl"),
+            query.get("endpoint"),
         )
 
     @property

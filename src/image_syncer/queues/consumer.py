@@ -5,7 +5,7 @@ again; two events of one push lead to one copy.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from random import Random
@@ -17,8 +17,8 @@ import structlog
 from image_syncer.concurrency.backoff import Backoff
 from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.events import PushEvent
-from image_syncer.events.dialects.legacy import decide_message
+from image_syncer.events import Malformed, Notification, PushEvent
+from image_syncer.events.queue_messages import read_aws, read_google, read_plain
 from image_syncer.queues.session import BrokerUnavailable, OpenSession, QueueDelivery, QueueSession, wait_for
 
 _RECORD_SECONDS: Final = 10.0
@@ -26,9 +26,13 @@ _RECORD_ATTEMPTS: Final = 8
 _LIBRARIES: Final[Mapping[QueueKind, str]] = {
     "kafka": "aiokafka",
     "nats": "nats",
+    "pubsub": "google.pubsub_v1",
     "rabbitmq": "aio_pika",
     "redis": "redis",
+    "sqs": "botocore",
 }
+_EXTRAS: Final[Mapping[QueueKind, str]] = {"pubsub": "pubsub", "sqs": "aws"}
+_READERS: Final[Mapping[QueueKind, Callable[[bytes], Notification]]] = {"pubsub": read_google, "sqs": read_aws}
 
 
 class EventSink(Protocol):
@@ -51,10 +55,11 @@ def check_installed(queues: Sequence[QueueSettings]) -> None:
     """Raise `UsageError` if a library that *queues* need is not installed. Imports nothing."""
     for queue in queues:
         library = _LIBRARIES[queue.kind]
-        if find_spec(library) is None:
+        if not _is_installed(library):
+            extra = _EXTRAS.get(queue.kind, "queues")
             raise UsageError(
                 f"{queue.origin}: a queue of {queue.kind} needs {library}, which is not installed",
-                remedy="pip install 'image-syncer[queues]', or remove the queue",
+                remedy=f"pip install 'image-syncer[{extra}]', or remove the queue",
             )
 
 
@@ -66,13 +71,24 @@ async def consume(settings: QueueSettings, sink: EventSink, stop: asyncio.Event,
     await _Consumer(settings, sink, stop, rng).run()
 
 
-def read_message(body: bytes) -> PushEvent | MessageRefused:
-    """Return the push in *body*: `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case.
+def read_message(kind: QueueKind, body: bytes) -> Sequence[PushEvent] | MessageRefused:
+    """Return the pushes in *body*: `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case.
 
-    The first part of the name is always the registry. At most 1 MiB and 32 levels are read.
+    The first part of the name is always the registry. A cloud's queue also has the messages of its own registry. At
+    most 1 MiB and 32 levels are read.
     """
-    decision = decide_message(body)
-    return decision.event or MessageRefused(decision.reason or "no event", decision.unwanted)
+    try:
+        found = _READERS.get(kind, read_plain)(body)
+    except Malformed as error:
+        return MessageRefused(error.message)
+    return found.events or MessageRefused(found.ignored or "no event", unwanted=True)
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:  # A parent package is missing.
+        return False
 
 
 def _opener(kind: QueueKind) -> OpenSession:
@@ -83,6 +99,14 @@ def _opener(kind: QueueKind) -> OpenSession:
             return open_session
         case "nats":
             from image_syncer.queues.nats import open_session  # noqa: PLC0415 - an optional dependency
+
+            return open_session
+        case "pubsub":
+            from image_syncer.queues.pubsub import open_session  # noqa: PLC0415 - an optional dependency
+
+            return open_session
+        case "sqs":
+            from image_syncer.queues.sqs import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
         case "redis":
@@ -142,14 +166,14 @@ class _Consumer:
     async def _handle(self, delivery: QueueDelivery, session: QueueSession) -> bool:
         """Settle *delivery* or give it back; return whether it was settled."""
         try:
-            match read_message(delivery.body):
-                case PushEvent() as event:
-                    return await self._record_and_ack(event, delivery, session)
+            match read_message(self._settings.kind, delivery.body):
                 case MessageRefused(reason, unwanted=True):
                     self._log.info("queue.message_unwanted", reason=reason)
                     await delivery.ack()
                 case MessageRefused(reason):
                     await self._refuse(delivery, reason)
+                case events:
+                    return await self._record_and_ack(events, delivery, session)
         except BrokerUnavailable as error:
             session.end(str(error))
             return False
@@ -162,13 +186,15 @@ class _Consumer:
         else:
             await delivery.ack()
 
-    async def _record_and_ack(self, event: PushEvent, delivery: QueueDelivery, session: QueueSession) -> bool:
-        """Acknowledge *delivery* once *event* is durable; give it back after the last failed attempt.
+    async def _record_and_ack(
+        self, events: Sequence[PushEvent], delivery: QueueDelivery, session: QueueSession
+    ) -> bool:
+        """Acknowledge *delivery* once all *events* are durable; give it back after the last failed attempt.
 
         The message is kept between the attempts: a broker may count redeliveries and dead-letter it for them.
         """
         for attempt in range(1, _RECORD_ATTEMPTS + 1):
-            failure = await self._record(event)
+            failure = await self._record(events)
             if failure is None:
                 await delivery.ack()
                 return True
@@ -180,14 +206,15 @@ class _Consumer:
         await delivery.give_back()
         return False
 
-    async def _record(self, event: PushEvent) -> str | None:
-        """Return None once *event* is durable, and otherwise the reason."""
+    async def _record(self, events: Sequence[PushEvent]) -> str | None:
+        """Return None once *events* are durable, and otherwise the reason."""
         try:
             async with asyncio.timeout(_RECORD_SECONDS):
-                await self._sink.accept(f"queues/{self._settings.name}", [event])
+                await self._sink.accept(f"queues/{self._settings.name}", events)
         except TimeoutError:
             return f"not recorded within {_RECORD_SECONDS:.0f} s"
         except ImageSyncerError as error:
             return error.message
-        self._log.info("queue.message_recorded", repository=str(event.repository), tag=event.tag)
+        for event in events:
+            self._log.info("queue.message_recorded", repository=str(event.repository), tag=event.tag)
         return None

@@ -57,7 +57,7 @@ def test_the_daemon_starts_without_importing_a_brokers_library() -> None:
 )
 def test_a_message_names_registry_repository_and_tag(body: bytes, registry: str, path: str) -> None:
     """Keys in any case, as in the fork; the first part of the name is the registry, with or without a dot."""
-    assert read_message(body) == push_event(registry, path, "1.4.2")
+    assert read_message("rabbitmq", body) == (push_event(registry, path, "1.4.2"),)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_a_message_names_registry_repository_and_tag(body: bytes, registry: str,
 )
 def test_a_message_without_a_push_is_refused_with_the_reason(body: bytes, reason: str) -> None:
     """Such a message is poison, and goes to the dead-letter exchange."""
-    assert read_message(body) == MessageRefused(reason)
+    assert read_message("rabbitmq", body) == MessageRefused(reason)
 
 
 @pytest.mark.parametrize("tag", ["1.0-SNAPSHOT", "snapshot-7"])
 def test_a_snapshot_is_unwanted_but_not_poison(tag: str) -> None:
     """The message is well-formed."""
-    refusal = read_message(f'{{"Name": "r.io/app", "Tag": "{tag}"}}'.encode())
+    refusal = read_message("rabbitmq", f'{{"Name": "r.io/app", "Tag": "{tag}"}}'.encode())
     assert refusal == MessageRefused(f"{tag!r} is a snapshot", unwanted=True)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_yield_an_event_or_a_short_reason(body: bytes) -> None:
+@given(st.sampled_from(["rabbitmq", "sqs", "pubsub"]), st.binary(max_size=200))
+def test_any_bytes_yield_an_event_or_a_short_reason(kind: QueueKind, body: bytes) -> None:
     """Any producer can publish anything; the reason is printable."""
-    match read_message(body):
+    match read_message(kind, body):
         case MessageRefused(reason):
             assert 0 < len(reason) < 600
             assert reason.isprintable()
-        case event:
-            assert event.tag
+        case events:
+            assert all(event.tag for event in events)

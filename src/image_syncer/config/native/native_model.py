@@ -178,10 +178,12 @@ class QueueSection(Section):
         BeforeValidator(as_list, json_schema_input_type=str | list[str]),
         Field(min_length=1, max_length=100),
     ] = Field(
-        description="amqp://user:${PASSWORD}@host:5672/vhost, kafka://, nats:// or redis://; several are tried in turn."
+        description="amqp://user:${PASSWORD}@host:5672/vhost, kafka://, nats://, redis://, sqs://REGION or "
+        "pubsub://PROJECT; several are tried in turn."
     )
     queue: Text = Field(
-        description="What must exist: a queue, stream/consumer of NATS, stream/group of Redis, topic/group of Kafka."
+        description="What must exist: a queue, stream/consumer of NATS, stream/group of Redis, topic/group of Kafka, "
+        "a subscription of Pub/Sub."
     )
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 16
     poison: Literal["reject", "drop"] = Field(default="reject", description="What becomes of a message that is none.")

@@ -34,21 +34,27 @@ _URL_SECRET: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _BROKER_SCHEMES: Final[Mapping[QueueKind, tuple[str, ...]]] = {
     "kafka": ("kafka", "kafkas"),
     "nats": ("nats", "tls"),
+    "pubsub": ("pubsub",),
     "rabbitmq": ("amqp", "amqps"),
     "redis": ("redis", "rediss"),
+    "sqs": ("sqs",),
 }
 _BROKER_EXAMPLES: Final[Mapping[QueueKind, str]] = {
     "kafka": "kafka://user:password@host:9092",
     "nats": "nats://user:password@host:4222",
+    "pubsub": "pubsub://PROJECT",
     "rabbitmq": "amqp://user:password@host:5672/vhost",
     "redis": "redis://user:password@host:6379/0",
+    "sqs": "sqs://REGION",
 }
 _REDIS_PATH: Final = re.compile(r"/?[0-9]{0,4}")
 _PARTED: Final[Mapping[QueueKind, str]] = {"kafka": "topic/group", "nats": "stream/consumer", "redis": "stream/group"}
 _OPTIONS: Final[Mapping[QueueKind, tuple[str, ...]]] = {
     "kafka": ("cafile", "sasl"),
     "nats": ("cafile",),
+    "pubsub": (),
     "redis": ("cafile",),
+    "sqs": ("endpoint",),
 }
 _SASL: Final = ("plain", "scram-sha-256", "scram-sha-512")
 

@@ -20,18 +20,22 @@ def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification
 
 
 def _read_message(registry: str, message: dict[str, object]) -> PushEvent | str:
-    value = parse_object(parse_base64(text_at(message, "data")))
+    delivery = text_at(message, "messageId") or text_at(message, "message_id")
+    return read_change(parse_object(parse_base64(text_at(message, "data"))), registry=registry, delivery=delivery)
+
+
+def read_change(value: object, *, registry: str | None, delivery: str) -> PushEvent | str:
+    """Return the push in *value*, or why it is none; *registry* None accepts the registry that the message names."""
     action, name = text_at(value, "action"), text_at(value, "tag")
     if action != "INSERT":
         return f"action {quoted(action)} is no push"
     if not name:
         return "an image without a tag"
     host, path, tag = _split(name)
-    if host.lower() != registry.lower():
+    if registry is not None and host.lower() != registry.lower():
         return f"it is about the registry {quoted(host)}"
     digest = split_reference(text_at(value, "digest"))[2] or ""
-    delivery = text_at(message, "messageId") or text_at(message, "message_id")
-    return push_event(registry, path, tag, digest=digest, delivery=delivery)
+    return push_event(registry or host.lower(), path, tag, digest=digest, delivery=delivery)
 
 
 def _split(name: str) -> tuple[str, str, str]:
