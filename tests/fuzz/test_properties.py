@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.errors import InvalidReference
@@ -16,8 +16,6 @@ TOKENS = st.text("abcdefgh-XYZ09!#$", min_size=1, max_size=8)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30)
 CUTS = st.lists(st.integers(1, 40), min_size=1, max_size=10)
 
-unhurried = settings(deadline=None, max_examples=150)
-
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """Return *data* in pieces of the lengths *cuts*, over and over."""
@@ -29,7 +27,6 @@ def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return found
 
 
-@unhurried
 @given(st.integers(200, 599), st.lists(st.tuples(TOKENS, VALUES), max_size=10), CUTS, st.binary(max_size=20))
 def test_a_head_is_read_as_it_was_written(
     status: int, fields: list[tuple[str, str]], cuts: list[int], rest: bytes
@@ -51,7 +48,6 @@ def test_a_head_is_read_as_it_was_written(
     assert received == rest
 
 
-@unhurried
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=6), CUTS, st.binary(max_size=10))
 def test_a_chunked_body_is_read_as_it_was_written(chunks: list[bytes], cuts: list[int], rest: bytes) -> None:
     """However it is cut, and not a byte further."""
@@ -68,7 +64,6 @@ def test_a_chunked_body_is_read_as_it_was_written(chunks: list[bytes], cuts: lis
     assert framing.is_clean == (fed == len(body))
 
 
-@unhurried
 @given(st.lists(st.tuples(TOKENS, st.dictionaries(TOKENS.map(str.lower), VALUES, min_size=1, max_size=4)), max_size=4))
 def test_challenges_are_read_as_they_were_written(challenges: list[tuple[str, Mapping[str, str]]]) -> None:
     """Quoted, with commas and quotes inside; in one line or in several."""
@@ -84,7 +79,6 @@ def test_challenges_are_read_as_they_were_written(challenges: list[tuple[str, Ma
         assert found == wanted
 
 
-@unhurried
 @given(st.text("abc/?=&,;%-", min_size=1, max_size=30), VALUES, st.sampled_from(["next", "prev next", "NEXT"]))
 def test_the_next_link_is_found_among_others(target: str, title: str, relation: str) -> None:
     """Whatever stands beside it."""
@@ -92,7 +86,6 @@ def test_the_next_link_is_found_among_others(target: str, title: str, relation: 
     assert next_link([line]) == target
 
 
-@unhurried
 @given(st.lists(st.lists(st.sampled_from(["pull", "push", "delete"]), min_size=1), max_size=3), TOKENS)
 def test_merged_scopes_say_all_that_they_were_merged_of(actions: list[list[str]], name: str) -> None:
     """Once each, in one order."""
@@ -104,7 +97,6 @@ def test_merged_scopes_say_all_that_they_were_merged_of(actions: list[list[str]]
     }
 
 
-@unhurried
 @given(st.text("abcz019._-/", min_size=1, max_size=40))
 def test_a_repository_is_written_as_it_was_read(path: str) -> None:
     """Or it is none, and the text is named."""

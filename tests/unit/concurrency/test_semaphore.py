@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.concurrency.semaphore import PrioritySemaphore, ResizableSemaphore
@@ -79,7 +79,6 @@ async def test_a_slot_granted_to_a_cancelled_task_is_passed_on() -> None:
     assert slots.used == 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 5))
 def test_cancelling_and_resizing_lose_no_slot(seed: int, count: int) -> None:
     """Whichever tasks are cancelled at whatever moment, in the end all slots can be taken."""
@@ -131,7 +130,6 @@ async def test_a_free_slot_goes_to_the_highest_priority() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
 def test_cancelling_loses_no_priority_slot(plan: list[tuple[int, bool]], slots: int) -> None:
     """Whichever tasks are cancelled: never more than *slots* hold one, and in the end all can be taken."""
 

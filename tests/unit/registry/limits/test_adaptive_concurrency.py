@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.registry.limits.adaptive_concurrency import AimdLimit, Latency, RefusalBackoff, RequestEnd
@@ -104,7 +104,6 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)  # How long it takes depends on what else the machine does.
 @given(ceiling=st.integers(-3, 60), events=EVENTS)
 def test_whatever_happens_the_places_stay_between_one_and_the_ceiling_and_come_back(
     ceiling: int, events: list[tuple[bool, float, float, float | None]]
