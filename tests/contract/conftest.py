@@ -65,7 +65,9 @@ async def _open(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegis
         docker: DockerRegistry = request.getfixturevalue(DOCKERS[name])
         login = docker.profile.passwords is not None or docker.profile.issuer is not None
         environment = _trusting(request) if docker.profile.tls else None
-        async with registry_place(docker.host, docker.plant, prefix, login=login, environment=environment) as place:
+        async with registry_place(
+            docker.host, docker.replace_blob, prefix, login=login, environment=environment
+        ) as place:
             yield place
 
 

@@ -1,4 +1,4 @@
-"""Reads the access log of docker-registry."""
+"""Reader for docker-registry's access log."""
 
 import re
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.testing.request_log import Request, RequestLog
 
-# Apache's combined format, as docker-registry writes it for every request once it is answered.
+# Apache's combined format, written by docker-registry after each response.
 _ACCESS = re.compile(
     r'\S+ \S+ .*? \[[^\]]+\] "(?P<method>[A-Z]+) (?P<uri>\S+) HTTP/[0-9.]+" (?P<status>\d+) (?P<out>\d+)'
 )
 
 
 def parse_access_log(lines: Iterable[str]) -> RequestLog:
-    """Return the requests of an access log; lines of other kinds are left out.
+    """Return the requests of an access log; other lines are skipped.
 
-    For a HEAD the log has the size of the body that was not sent: none is counted.
+    For a HEAD the log has the size of the omitted body; it counts as 0.
     """
     log = RequestLog()
     for line in lines:

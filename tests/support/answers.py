@@ -1,4 +1,4 @@
-"""What test registries answer to plain clients."""
+"""Responses of test registries to plain clients."""
 
 import asyncio
 
@@ -10,12 +10,12 @@ from support.skopeo import Skopeo
 
 
 async def code_of(response: aiohttp.ClientResponse) -> tuple[int, str]:
-    """Return the status and the error code of a refusal."""
+    """Return the status and the error code of a response."""
     return response.status, (await response.json())["errors"][0]["code"]
 
 
 async def copy_by_skopeo(skopeo: Skopeo, registry: FakeRegistry, name: str) -> None:
-    """Let skopeo copy one of the twenty kinds from `from` to `to`, and compare what it then reads there."""
+    """Copy one of the twenty kinds from `from` to `to` with skopeo, and compare the copy."""
     image = twenty_kinds()[name]
     registry.load("from", image, name)
     await asyncio.to_thread(skopeo.copy, f"{registry.host}/from:{name}", f"{registry.host}/to:{name}")

@@ -1,4 +1,4 @@
-"""NATS and Redis servers of the tests' own: a process on a free loopback port, its data in a temporary directory."""
+"""NATS and Redis servers for tests: processes on free loopback ports, with data in temporary directories."""
 
 import shutil
 import socket
@@ -12,11 +12,11 @@ from typing import Self
 from support.ports import free_port
 
 PASSWORD = "p@ss-word"
-_START_SECONDS = 30.0  # Kafka is slow, and so is a busy machine.
+_START_SECONDS = 30.0  # Kafka starts slowly, above all on a busy machine.
 
 
 class Server:
-    """A server that can be stopped and started again on the same port, with what it had written to disk."""
+    """A server that can stop and start again on the same port, with everything that it had written to disk."""
 
     program = ""
 
@@ -27,12 +27,12 @@ class Server:
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether there is one on this machine."""
+        """Whether the program is installed."""
         return cls.path() is not None
 
     @classmethod
     def path(cls) -> str | None:
-        """Where it is; Debian keeps some servers out of an ordinary user's PATH."""
+        """The path of the program; Debian keeps some servers out of an ordinary user's PATH."""
         return shutil.which(cls.program) or shutil.which(cls.program, path="/usr/sbin")
 
     def __enter__(self) -> Self:
@@ -47,15 +47,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address, with the login."""
+        """Its URL, with the login."""
         raise NotImplementedError
 
     def arguments(self, folder: Path) -> list[str]:
-        """Return its arguments; its data lie in *folder*."""
+        """Return its arguments; its data are in *folder*."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         command = [self.path() or self.program, *self.arguments(Path(self._directory.name))]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
@@ -83,7 +83,7 @@ class Nats(Server):
 
     @property
     def url(self) -> str:
-        """Its address, with the login."""
+        """Its URL, with the login."""
         return f"nats://syncer:{PASSWORD.replace('@', '%40')}@127.0.0.1:{self.port}"
 
     def arguments(self, folder: Path) -> list[str]:
@@ -93,13 +93,13 @@ class Nats(Server):
 
 
 class RedisServer(Server):
-    """redis-server that writes every change to disk before it answers."""
+    """redis-server that writes every change to disk before it responds."""
 
     program = "redis-server"
 
     @property
     def url(self) -> str:
-        """Its address, with the login."""
+        """Its URL, with the login."""
         return f"redis://:{PASSWORD.replace('@', '%40')}@127.0.0.1:{self.port}"
 
     def arguments(self, folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A headless Chromium of the tests' own, spoken to by its DevTools protocol."""
+"""A headless Chromium, controlled through its DevTools protocol."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ _FLAGS: Final = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-d
 
 
 def chromium() -> str | None:
-    """Return the program, None where it is not installed."""
+    """Return the program, None if it is not installed."""
     return shutil.which("chromium")
 
 
@@ -37,7 +37,7 @@ class Tab:
                 return said["result"]
 
     async def look(self, expression: str) -> Any:
-        """Return what a JavaScript *expression* comes to in the page."""
+        """Return the value of a JavaScript *expression* in the page."""
         said = await self.tell("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
@@ -48,20 +48,20 @@ class Tab:
         await self.look(wait)
 
     async def open(self, url: str, width: int, height: int = 800) -> None:
-        """Show *url* in a window of so many pixels."""
+        """Show *url* in a window of this size in pixels."""
         phone = width < 600
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
         await self.tell("Emulation.setDeviceMetricsOverride", **metrics)
         await self.tell("Page.navigate", url=url)
-        # A promise would end with the page that is left.
+        # A promise would be lost together with the page that is replaced.
         async with asyncio.timeout(_SECONDS):
-            while await self.look("document.readyState + location.protocol") != "completehttp:":  # noqa: ASYNC110 - it tells nobody
+            while await self.look("document.readyState + location.protocol") != "completehttp:":  # noqa: ASYNC110 - Chromium sends no event
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
 async def browser(folder: Path) -> AsyncGenerator[Tab]:
-    """Start Chromium with its profile in *folder*, and give its tab."""
+    """Start Chromium with its profile in *folder*, and yield its tab."""
     profile = folder / "chromium"
     process = await asyncio.create_subprocess_exec(
         chromium() or "",
@@ -81,7 +81,7 @@ async def browser(folder: Path) -> AsyncGenerator[Tab]:
             async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 tab = Tab(socket)
                 yield tab
-                await tab.tell("Browser.close")  # Its helpers with their connections end before it does.
+                await tab.tell("Browser.close")  # Its child processes end before it does.
                 await process.wait()
     finally:
         if process.returncode is None:

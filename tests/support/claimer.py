@@ -1,4 +1,4 @@
-"""A process that claims events for ever and marks them, and says each identifier only after it was marked.
+"""A process that claims and marks events forever, and prints each identifier only after it was marked.
 
 python claimer.py STATE_URL
 """
@@ -11,7 +11,7 @@ from image_syncer.state import open_state
 
 
 async def claim(url: str) -> None:
-    """Claim a few and mark all but the last of them, until killed."""
+    """Claim a few events and mark all but the last, until killed."""
     async with open_state(url) as state:
         while True:
             claimed = await state.events.claim(5, now=datetime.now(UTC))

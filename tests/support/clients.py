@@ -1,4 +1,4 @@
-"""The registry client at work on test registries, with a time of its own, and faults on demand."""
+"""The registry client against test registries, with a fake clock and faults on demand."""
 
 import asyncio
 import json
@@ -29,18 +29,18 @@ NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 @dataclass(slots=True)
 class FakeTime:
-    """A clock that moves only while somebody sleeps on it; *waits* are all sleeps, in seconds."""
+    """A clock that advances only by its own sleeps; *waits* lists them, in seconds."""
 
     waits: list[float] = field(default_factory=list[float])
     seconds: float = 1000.0
 
     @property
     def clock(self) -> Clock:
-        """This time as a clock."""
+        """Return the current time, for use as a clock."""
         return Clock(lambda: self.seconds, lambda: NOON + timedelta(seconds=self.seconds), self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass at once."""
+        """Advance by *seconds* at once."""
         self.waits.append(seconds)
         self.seconds += seconds
         await asyncio.sleep(0)
@@ -48,22 +48,22 @@ class FakeTime:
 
 @dataclass(slots=True)
 class Told(SilentObserver):
-    """A watcher that keeps what it is told."""
+    """An observer that keeps every event."""
 
     waits: list[Wait] = field(default_factory=list[Wait])
     going: list[str] = field(default_factory=list[str])
     logins: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def on_wait(self, wait: Wait) -> None:
-        """Keep it."""
+        """Keep the event."""
         self.waits.append(wait)
 
     def on_resume(self, registry: str) -> None:
-        """Keep it."""
+        """Keep the event."""
         self.going.append(registry)
 
     def on_login(self, registry: str, user: str) -> None:
-        """Keep it."""
+        """Keep the event."""
         self.logins.append((registry, user))
 
 
@@ -75,7 +75,7 @@ async def client(
     policy: RetryPolicy | None = None,
     access: Sequence[RegistryAccount] = (),
 ) -> AsyncGenerator[Registries]:
-    """Open a client that knows no login but *access*, and never really waits."""
+    """Open a client with no logins but *access*, and with waits that take no time."""
     keychain = Keychain(access, environment={}, home=Path("/nonexistent"))
     clock = time if isinstance(time, Clock) else (time or FakeTime()).clock
     async with Registries(
@@ -86,7 +86,7 @@ async def client(
 
 @dataclass(slots=True)
 class Fault:
-    """Answers the first *times* requests that fit, in the registry's place; *seen* counts those that it answered."""
+    """Answers the first *times* matching requests instead of the registry; *seen* counts them."""
 
     status: int
     method: str | None = None
@@ -98,7 +98,7 @@ class Fault:
     seen: int = 0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        """Answer *request*, or leave it to the registry."""
+        """Respond to *request*, or leave it to the registry."""
         fits = self.method in {None, request.method} and self.kind in {None, kind_of(request.path)}
         if not fits or request.path == "/v2/" or self.seen >= self.times:
             return None
@@ -113,7 +113,7 @@ class Fault:
 def instead(
     method: str, handler: Callable[[web.Request], web.StreamResponse], *, kind: Kind | None = None
 ) -> Interceptor:
-    """Return an interceptor that answers every request of *method* (and *kind*) with *handler*."""
+    """Return an interceptor that handles every request of *method* (and *kind*) with *handler*."""
 
     async def intercept(request: web.Request) -> web.StreamResponse | None:
         fits = request.method == method and kind in {None, kind_of(request.path)}
@@ -123,7 +123,7 @@ def instead(
 
 
 def lose_answer(fake: FakeRegistry, method: str, kind: Kind, times: int = 1) -> None:
-    """Let *fake* do what the next *times* requests of *method* want, and break the connection instead of answering."""
+    """Let *fake* process the next *times* requests of *method*, and reset the connection instead of responding."""
     losing = times
 
     async def intercept(request: web.Request) -> web.StreamResponse | None:
@@ -156,7 +156,7 @@ def failing(failure: Exception, *, after: Sequence[bytes] = ()) -> Opener:
 
 
 def one_after_another(*contents: Opener) -> tuple[Opener, list[int]]:
-    """Return an opener that opens *contents* in turn, the last one for ever, and the list of what was opened."""
+    """Return an opener that opens *contents* in turn, the last one repeatedly, and the list of what was opened."""
     opened: list[int] = []
 
     @asynccontextmanager
@@ -170,15 +170,15 @@ def one_after_another(*contents: Opener) -> tuple[Opener, list[int]]:
 
 
 def fast_time(factor: float = 20.0) -> Clock:
-    """Return a clock that really runs, *factor* times as fast."""
+    """Return a real clock that runs *factor* times as fast."""
     return Clock(lambda: time.monotonic() * factor, sleep=lambda seconds: asyncio.sleep(seconds / factor))
 
 
 @dataclass(slots=True)
 class Crowded:
-    """Lets *limit* requests into a registry at once, each for *seconds*, and refuses the others with *status*.
+    """Admits *limit* requests at once, each for *seconds*, and refuses the others with *status*.
 
-    *seen* counts by status, *most* is how many were inside at once.
+    *seen* counts responses by status, *most* is the highest number of concurrent requests.
     """
 
     limit: int
@@ -189,7 +189,7 @@ class Crowded:
     most: int = 0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        """Answer *request* as the registry would, or refuse it."""
+        """Respond to *request* as the registry would, or refuse it."""
         if request.path == "/v2/":
             return None
         if self.inside >= self.limit:

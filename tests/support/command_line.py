@@ -1,4 +1,4 @@
-"""image-syncer as its users run it: a process of its own."""
+"""image-syncer as users run it: as a process."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ _PATIENCE_SECONDS = 60
 
 @dataclass
 class CommandLine:
-    """Runs image-syncer as a process of its own, in an empty home and a directory of its own."""
+    """Runs image-syncer as a process, in an empty home and its own directory."""
 
     directory: Path
     environment: dict[str, str] = field(init=False)
@@ -37,7 +37,7 @@ class CommandLine:
         return (self.directory / name).read_text()
 
     def run(self, *arguments: str) -> Done:
-        """Run to the end; nothing a user may see holds a traceback."""
+        """Run to the end; output for users never contains a traceback."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=_PATIENCE_SECONDS)
         assert "Traceback" not in err
@@ -57,7 +57,7 @@ class CommandLine:
         )
 
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        """Start and return at once; it is ended with the test."""
+        """Start the process and return at once; it ends with the test."""
         command = [sys.executable, "-m", "image_syncer", *arguments]
         process = subprocess.Popen(
             command, cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -66,7 +66,7 @@ class CommandLine:
         return process
 
     def close(self) -> None:
-        """End what still runs."""
+        """Kill processes that still run."""
         for process in self.started:
             if process.poll() is None:
                 process.kill()

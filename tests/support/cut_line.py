@@ -1,4 +1,4 @@
-"""A server behind a line that cuts every connection after so many bytes, and counts what went over it.
+"""A connection to a server that is cut after so many bytes, and counts its traffic.
 
 with CutLine(registry.host, to_client_bytes=64 * MIB, to_server_bytes=64 * MIB) as line:
     ...  # talk to line.host
@@ -16,10 +16,10 @@ _PLAIN: Final = RelayLine()
 
 
 class CutLine(SlowLine):
-    """A relay to the server at *host* (`127.0.0.1:port`), in a process of its own; a context manager.
+    """A relay process to the server at *host* (`127.0.0.1:port`); a context manager.
 
-    Once *to_server_bytes* or *to_client_bytes* of one connection were delivered, both its ends get a TCP reset;
-    None for a direction that is never cut. *line* adds latency and a rate.
+    Once *to_server_bytes* or *to_client_bytes* of one connection were delivered, both ends get a TCP reset; None never
+    cuts that direction. *line* adds latency and a rate.
     """
 
     def __init__(
@@ -31,5 +31,5 @@ class CutLine(SlowLine):
         line: RelayLine = _PLAIN,
     ) -> None:
         if any(most is not None and most < 1 for most in (to_server_bytes, to_client_bytes)):
-            raise ValueError("a line that lets nothing through is no line: cut after 1 byte or more")
+            raise ValueError("a line must let at least 1 byte through")
         super().__init__(host, RelayLine(line.latency_seconds, line.bytes_per_second, to_server_bytes, to_client_bytes))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
-    """Run the daemon in *folder*; without arguments as the fork is started. *variables* join its environment."""
+    """Run the daemon in *folder*; without arguments it starts like the fork. *variables* extend its environment."""
     with running(folder, *arguments, **variables) as process:
         wait_for(lambda: answers(port) or process.poll() is not None, 20)
         assert process.poll() is None, (process.stdout or sys.stdin).read()
@@ -22,7 +22,7 @@ def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Ge
 
 @contextmanager
 def running(folder: Path, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
-    """Run image-syncer in *folder* until the end of the context, then ask it to stop."""
+    """Run image-syncer in *folder* until the context ends, then ask it to stop."""
     command = [str(Path(sys.executable).parent / "image-syncer"), *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     environment |= variables
@@ -40,7 +40,7 @@ def running(folder: Path, *arguments: str, **variables: str) -> Generator[subpro
 
 
 def answers(port: int) -> bool:
-    """Whether the daemon takes requests."""
+    """Whether the daemon answers `/healthz`."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as response:
             return response.status == 200
@@ -49,7 +49,7 @@ def answers(port: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, *, pause: float = 0.05) -> None:
-    """Wait until *condition* holds, for at most *seconds*; *pause* is the time between two looks."""
+    """Wait until *condition* holds, for at most *seconds*, checking every *pause* seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

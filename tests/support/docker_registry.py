@@ -37,7 +37,7 @@ _MARK = "seen"
 
 
 class ServerFailed(Exception):
-    """A server did not start, or stopped answering; the message has the end of its log."""
+    """A server did not start, or stopped responding; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Whom a docker-registry tells of pushes, pulls and deletions: a POST to *url* with *headers*, one at a time.
+    """Receiver of a docker-registry's notifications: a POST to *url* with *headers* for each push, pull and deletion.
 
-    What is not answered 2xx or 3xx within *timeout_seconds* is sent again at once, after *threshold* failures in a row
-    every *backoff_seconds*, and for ever; all that follow wait in the registry's memory.
+    The registry sends one at a time. Without a 2xx or 3xx within *timeout_seconds* it repeats at once, after
+    *threshold* consecutive failures every *backoff_seconds*, without an end; later notifications wait in its memory.
     """
 
     url: str
@@ -63,7 +63,7 @@ class Notifications:
     backoff_seconds: float = 0.2
 
     def as_endpoint(self) -> dict[str, Any]:
-        """Return the entry in the registry's configuration (distribution, `notifications.endpoints`)."""
+        """Return the entry for the registry's configuration (distribution, `notifications.endpoints`)."""
         return {
             "name": "test",
             "url": self.url,
@@ -76,11 +76,11 @@ class Notifications:
 
 @dataclass(frozen=True, slots=True)
 class DockerProfile:
-    """How a docker-registry is configured: with no login, with *passwords* (htpasswd), or with tokens of *issuer*.
+    """The configuration of a docker-registry: no login, *passwords* (htpasswd), or tokens of *issuer*.
 
-    *quiet*: it logs errors alone, so its requests cannot be read. With *notifications* it tells somebody of what
-    happens in it. With *cache* it keeps what it knows of blobs in memory, as in production; it then goes on speaking of
-    blobs that were deleted from its storage behind its back.
+    A *quiet* one logs only errors, so its requests cannot be read. *notifications* names a receiver of events. With
+    *cache* it caches blob descriptors in memory, as in production; it then reports blobs that were deleted from its
+    storage by someone else.
     """
 
     passwords: Mapping[str, str] | None = field(default=None, repr=False)
@@ -93,10 +93,10 @@ class DockerProfile:
 
 
 class DockerRegistry:
-    """A docker-registry of its own, its storage in a temporary directory; a context manager.
+    """A docker-registry process with its storage in a temporary directory; a context manager.
 
-    *parent* is where that directory is made, None for the usual place. With *storage* it serves what lies there, beside
-    whoever does so already.
+    *parent* is the parent of that directory, None for the default. With *storage* it serves that directory, which other
+    registries may serve at the same time.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class DockerRegistry:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether there is a docker-registry on this machine."""
+        """Whether docker-registry is installed."""
         return _program() is not None
 
     def __enter__(self) -> Self:
@@ -133,30 +133,30 @@ class DockerRegistry:
 
     @property
     def pid(self) -> int:
-        """The process, to stop or to kill it in a test."""
+        """The pid, for tests that stop or kill it."""
         if self._process is None:
             raise RuntimeError("a DockerRegistry is used as a context manager")
         return self._process.pid
 
     @property
     def storage(self) -> Path:
-        """The directory that its files lie in."""
+        """The directory with its files."""
         return self._storage or self._directory / "storage"
 
     def repository(self, path: str) -> Repository:
         """Return the name of the repository *path* at this registry."""
         return Repository(self.host, path)
 
-    def plant(self, digest: Digest, content: bytes) -> None:
-        """Let the blob *digest* have other bytes from now on, as a damaged disk would."""
+    def replace_blob(self, digest: Digest, content: bytes) -> None:
+        """Replace the bytes of the blob *digest*, as a damaged disk would."""
         kept = self.storage / "docker/registry/v2/blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded
         (kept / "data").write_bytes(content)
 
     def read_requests(self) -> RequestLog:
-        """Return every request that was answered since the start or the last `forget_requests`, from the access log.
+        """Return every request answered since the start or the last `forget_requests`, from the access log.
 
-        The log is written behind the answers, so the registry is asked one marked question first, and its line is
-        waited for. Such questions are left out.
+        The log lags behind the responses, so this sends one marked request and waits for its line. Marked requests are
+        left out.
         """
         if self.profile.quiet:
             raise RuntimeError("a quiet registry keeps no access log")
@@ -172,7 +172,7 @@ class DockerRegistry:
             time.sleep(_POLL_SECONDS)
 
     def forget_requests(self) -> None:
-        """Let counting begin anew."""
+        """Restart counting."""
         self._forgotten += len(self.read_requests())
 
     def _start(self) -> None:
@@ -189,7 +189,7 @@ class DockerRegistry:
         program = _program()
         if program is None:
             raise ServerFailed("docker-registry is not installed")
-        file = self._directory / "config.yml"  # YAML holds JSON.
+        file = self._directory / "config.yml"  # YAML is a superset of JSON.
         file.write_text(json.dumps(self._configuration(port), indent=1))
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._directory), "OTEL_TRACES_EXPORTER": "none"}
         with (self._directory / "access.log").open("wb") as access, (self._directory / "error.log").open("wb") as error:
@@ -203,7 +203,7 @@ class DockerRegistry:
             )
 
     def _wait_until_ready(self) -> bool:
-        """Return whether it answers; False if it gave up at once, as it does when somebody else took the port."""
+        """Return whether it responds; False if it ended at once, as it does if its port was taken."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
@@ -249,7 +249,7 @@ class DockerRegistry:
         http_section: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "one process, one test"}
         if self.profile.tls is not None:
             http_section["tls"] = {"certificate": str(self.profile.tls.certificate), "key": str(self.profile.tls.key)}
-        told = self.profile.notifications
+        endpoint = self.profile.notifications
         return {
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": True}} if self.profile.quiet else {"level": "info"},
@@ -261,7 +261,7 @@ class DockerRegistry:
             },
             "http": http_section,
             "auth": self._auth_section(),
-            "notifications": {"endpoints": [] if told is None else [told.as_endpoint()]},
+            "notifications": {"endpoints": [] if endpoint is None else [endpoint.as_endpoint()]},
             "validation": {"manifests": {"urls": {"allow": ["^https://"]}}},
             "compatibility": {"schema1": {"enabled": self.profile.schema1}},
         }
@@ -291,7 +291,7 @@ def _is_mark(request: Request) -> bool:
 
 
 def _trusting_all() -> ssl.SSLContext:
-    """Return a context for the question whether a server of our own is there yet."""
+    """Return a context for testing whether our own server is up."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""htpasswd files: docker-registry takes bcrypt alone, which the C library of every Debian computes."""
+"""htpasswd files: docker-registry accepts only bcrypt, which the C library of every Debian computes."""
 
 import ctypes
 import ctypes.util
@@ -7,11 +7,11 @@ import string
 from collections.abc import Mapping
 
 _ALPHABET = "./" + string.ascii_uppercase + string.ascii_lowercase + string.digits
-_COST = "04"  # The least that is allowed: it is asked for at each request of a test.
+_COST = "04"  # The allowed minimum: a registry checks the password at each request of a test.
 
 
 class BcryptMissing(Exception):
-    """This machine's C library computes no bcrypt."""
+    """The C library of this machine has no bcrypt."""
 
 
 def htpasswd(passwords: Mapping[str, str]) -> str:
@@ -25,7 +25,7 @@ def _bcrypt(password: str) -> str:
         raise BcryptMissing("libcrypt is not installed")
     crypt = ctypes.CDLL(found).crypt
     crypt.restype = ctypes.c_char_p
-    # Of the 22 letters of a salt the last carries 2 bits; "." is one of the four that are allowed there.
+    # The last of the 22 letters of a salt carries 2 bits; "." is one of the four letters that are allowed there.
     salt = "".join(secrets.choice(_ALPHABET) for _ in range(21)) + "."
     hashed: bytes | None = crypt(password.encode(), f"$2b${_COST}${salt}".encode())
     if hashed is None or not hashed.startswith(b"$2b$"):

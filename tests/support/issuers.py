@@ -1,4 +1,4 @@
-"""An identity provider over real HTTP: OpenID Connect discovery, a JWK set that rotates, and tokens."""
+"""An identity provider over HTTP: OpenID Connect discovery, a JWK set that rotates, and tokens."""
 
 import json
 import time
@@ -21,16 +21,16 @@ DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
 
 @cache
 def private_key(kid: str) -> rsa.RSAPrivateKey:
-    """Return the key *kid*, made once: that takes a while."""
+    """Return the key *kid*; each is generated once, because that takes a while."""
     assert kid
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @dataclass
 class Issuer:
-    """What it answers can be changed at any time: *kids* are published, *answers* stand in for those of a path.
+    """Its responses can change at any time: *kids* are the published keys, *answers* replace responses by path.
 
-    *asked* counts the requests for each path.
+    *asked* counts the requests by path.
     """
 
     url: str = ""
@@ -42,18 +42,18 @@ class Issuer:
     asked: Counter[str] = field(default_factory=Counter[str])
 
     def token(self, audience: str, *, kid: str = "k1", **claims: Any) -> str:
-        """Return a token for *audience* that holds for five minutes; *claims* change what it says, None removes."""
+        """Return a token for *audience*, valid for five minutes; *claims* replace its claims, None removes one."""
         now = int(time.time())
         said = {"iss": self.url, "aud": audience, "iat": now, "exp": now + 300} | claims
         kept = {name: value for name, value in said.items() if value is not None}
         return jwt.encode(kept, private_key(kid), "RS256", headers={"kid": kid})
 
     def proof(self, audience: str, *, kid: str = "k1", **claims: Any) -> dict[str, str]:
-        """Return the header that shows such a token."""
+        """Return the Authorization header with such a token."""
         return {"authorization": f"Bearer {self.token(audience, kid=kid, **claims)}"}
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer as the test wants it now."""
+        """Respond as configured at this moment."""
         self.asked[request.path] += 1
         if self.status != 200:
             return web.Response(status=self.status, headers=self.headers)

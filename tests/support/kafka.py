@@ -1,6 +1,6 @@
-"""Kafka for tests: a broker where its programs are installed, and the one inside of librdkafka everywhere."""
+"""Kafka for tests: a real broker if its programs are installed, and librdkafka's mock broker everywhere."""
 
-# The library has no types of its own.
+# The library is untyped.
 # pyright: reportMissingTypeStubs=false
 
 import subprocess
@@ -41,17 +41,17 @@ log.flush.interval.messages=1
 
 
 class Kafka(Server):
-    """A node of its own, with a login."""
+    """A single node, with a login."""
 
     program = "kafka-server-start.sh"
 
     @property
     def url(self) -> str:
-        """Its address, with the login."""
+        """Its URL, with the login."""
         return f"kafka://syncer:{PASSWORD.replace('@', '%40')}@127.0.0.1:{self.port}"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Return its arguments; at the first start its storage is made."""
+        """Return its arguments; the first start formats its storage."""
         file = folder / "server.properties"
         if not file.exists():
             values = {"port": self.port, "controller": free_port(), "folder": folder}
@@ -62,34 +62,34 @@ class Kafka(Server):
 
 
 class MockKafka(Server):
-    """The broker that librdkafka brings for tests: Kafka's protocol over TCP, its records in memory, no logins."""
+    """librdkafka's mock broker: Kafka's protocol over TCP, records in memory, no logins."""
 
     program = "librdkafka"
     _cluster: Producer | None = None
 
     @classmethod
     def path(cls) -> str | None:
-        """It is part of a library."""
+        """Always: it is part of a library."""
         return cls.program
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Its URL."""
         return f"kafka://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it; the port is of its own choice."""
+        """Start it on a port that it chooses."""
         self._cluster = Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "log_level": 0})
         [broker] = self._cluster.list_topics(timeout=10).brokers.values()
         self.port = broker.port
 
     def kill(self) -> None:
-        """End it, with all that it has."""
+        """Stop it and lose its records."""
         self._cluster = None
 
 
 class KafkaTopic:
-    """A topic `images` with the group `mirror`, as an operator makes and looks at it."""
+    """A topic `images` with the group `mirror`, as an operator creates and inspects it."""
 
     kind: QueueKind = "kafka"
     queue = "images/mirror"
@@ -102,7 +102,7 @@ class KafkaTopic:
             self._ways |= {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", **login}
 
     async def make(self) -> None:
-        """Make the topic and the one for dead letters."""
+        """Create the topic and the dead-letter topic."""
         for topic in ("images", "images.dead"):
             await self._make(topic)
 
@@ -114,14 +114,14 @@ class KafkaTopic:
                 await producer.send_and_wait("images", body, partition=0)
 
     async def unsettled(self) -> int:
-        """Return how many records the position of the group has not passed."""
+        """Return how many records are behind the group's position."""
         place = TopicPartition("images", 0)
         async with self._consumer("mirror") as consumer:
             consumer.assign([place])
             return (await consumer.end_offsets([place]))[place] - (await consumer.committed(place) or 0)
 
     async def dead(self) -> list[bytes]:
-        """Return what was refused."""
+        """Return the dead letters."""
         async with self._consumer("undertaker") as consumer:
             consumer.subscribe(["images.dead"])
             found = await consumer.getmany(timeout_ms=3000)
@@ -135,7 +135,7 @@ class KafkaTopic:
             yield consumer
 
     async def _make(self, topic: str) -> None:
-        if self._mock:  # Whoever asks for a topic there has it.
+        if self._mock:  # Asking for a topic creates it there.
             producer: Any = AIOKafkaProducer(**self._ways)
             async with producer:
                 await producer.partitions_for(topic)

@@ -1,4 +1,4 @@
-"""The places that the store contract holds for: stores in memory, our fake registry, and real ones."""
+"""The stores that the store contract covers: in memory, the fake registry, and real registries."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,16 +23,16 @@ _LIMITS = Limits(connect_seconds=10.0, stall_seconds=10.0, tags=10_000)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a test may read and write: repositories of *registry* whose paths begin with *prefix*, its alone.
+    """A namespace for one test: repositories of *registry* whose paths begin with *prefix*.
 
-    *plant* gives a blob other bytes behind the store's back. *profile* has the habits that are no
-    secret: what no registry of its kind does, a test does not ask for.
+    *replace_blob* replaces bytes behind the store's back. *profile* describes the registry: a test does not ask
+    for features that it lacks.
     """
 
     stores: Stores
     registry: str
     prefix: str
-    plant: Callable[[Digest, bytes], None] = field(repr=False)
+    replace_blob: Callable[[Digest, bytes], None] = field(repr=False)
     profile: Profile = profiles.OCI
 
     def repository(self, path: str = "app") -> Repository:
@@ -40,11 +40,11 @@ class Place:
         return Repository(self.registry, f"{self.prefix}/{path}")
 
     def source(self, path: str = "app") -> Source:
-        """Return the repository *path* to read from."""
+        """Return the repository *path* as a source."""
         return self.stores.source(self.repository(path))
 
     def target(self, path: str = "app") -> Target:
-        """Return the repository *path* to write to."""
+        """Return the repository *path* as a target."""
         return self.stores.target(self.repository(path))
 
     async def push(self, image: Image, *tags: str, path: str = "app") -> None:
@@ -67,23 +67,23 @@ def memory_place(prefix: str) -> Place:
     """Return a place in memory."""
     stores = MemoryStores()
 
-    def plant(digest: Digest, content: bytes) -> None:
+    def replace_blob(digest: Digest, content: bytes) -> None:
         for store in stores:
-            store.plant(digest, content)
+            store.replace_blob(digest, content)
 
-    return Place(stores, "memory.test", prefix, plant)
+    return Place(stores, "memory.test", prefix, replace_blob)
 
 
 @asynccontextmanager
 async def registry_place(
     host: str,
-    plant: Callable[[Digest, bytes], None],
+    replace_blob: Callable[[Digest, bytes], None],
     prefix: str,
     *,
     login: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Place]:
-    """Return a place at the registry *host*, by the client that we ship; plain HTTP unless *environment* is given."""
+    """Return a place at the registry *host*, through the shipped client; plain HTTP unless *environment* is given."""
     credential = Credential(USER, PASSWORD) if login else None
     access = RegistryAccount(host, credential, insecure=environment is None)
     surroundings = dict(environment or {})
@@ -91,4 +91,4 @@ async def registry_place(
     async with Registries(
         keychain, environment=surroundings, limits=_LIMITS, policy=_QUICK, rng=Random(1)
     ) as registries:
-        yield Place(registries, host, prefix, plant)
+        yield Place(registries, host, prefix, replace_blob)

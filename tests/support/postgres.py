@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own: temporary, on loopback, run by an unprivileged user, stopped by its pid."""
+"""A temporary PostgreSQL cluster on loopback, run by an unprivileged user, and stopped by its pid."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ _START_SECONDS: Final = 30
 
 
 class Postgres:
-    """A server that lives as long as the `with` block; `stop` and `start` play an outage."""
+    """A server that lives as long as the `with` block; `stop` and `start` simulate an outage."""
 
     def __init__(self) -> None:
         self._bin = _programs()
@@ -30,7 +30,7 @@ class Postgres:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether the server's programs are here."""
+        """Whether the server's programs are installed."""
         return _programs() is not None
 
     def __enter__(self) -> Self:
@@ -49,22 +49,22 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.crash()  # Nobody needs what it would write down at an orderly end.
+        self.crash()  # An orderly shutdown would only write data that is about to be removed.
         self._home.remove()
 
     def url(self, database: str = "postgres") -> str:
-        """Return libpq's URL of *database*, its password included."""
+        """Return libpq's URL of *database*, including the password."""
         return f"postgresql://owner:{quote(PASSWORD)}@127.0.0.1:{self._port}/{database}"
 
     def new_database(self) -> str:
-        """Return the URL of a fresh, empty database."""
+        """Return the URL of a new, empty database."""
         name = f"t{secrets.token_hex(6)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url(name)
 
     def start(self) -> None:
-        """Start the server and wait until it answers; it keeps its port over an outage."""
+        """Start the server and wait until it responds; it keeps its port across an outage."""
         arguments = ["-D", str(self._data), "-k", "", "-h", "127.0.0.1", "-p", str(self._port)]
         settings = [
             part
@@ -80,21 +80,21 @@ class Postgres:
         end(process, signal.SIGINT)  # "fast": open transactions are rolled back
 
     def crash(self) -> None:
-        """End it as a crash does: nobody is told, and the next start recovers what was committed."""
+        """End it as a crash does: without a word to clients; the next start recovers what was committed."""
         process, self._process = self._process, None
         end(process, signal.SIGQUIT)
 
     def freeze(self) -> None:
-        """Stop all its processes where they are: connections stay open, and nobody answers."""
+        """Freeze all its processes: connections stay open, and get no response."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Resume all its processes."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
-            raise RuntimeError("it does not run")
+            raise RuntimeError("the server is not running")
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         for process in (pid, *map(int, children)):
@@ -118,7 +118,7 @@ class Postgres:
 
 
 def _programs() -> Path | None:
-    """Return where `initdb` and `postgres` are: Debian keeps them out of the path."""
+    """Return the directory of `initdb` and `postgres`; Debian keeps them out of PATH."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     found = debian[-1] if debian else shutil.which("initdb")
     return None if found is None else Path(found).resolve().parent

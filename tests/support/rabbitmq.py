@@ -1,4 +1,4 @@
-"""A RabbitMQ node of the tests' own: temporary, on free loopback ports, with its own epmd, stopped by its pids."""
+"""A temporary RabbitMQ node on free loopback ports, with its own epmd, stopped by its pids."""
 
 import json
 import os
@@ -21,10 +21,10 @@ _START_SECONDS: Final = 60
 
 
 class RabbitMQ:
-    """A node that lives as long as the `with` block; `stop` and `start` play a restart, which keeps what is durable."""
+    """A node that lives as long as the `with` block; `stop` and `start` simulate a restart with durable data."""
 
     def __init__(self, certificate: Path | None = None) -> None:
-        """*certificate*: the directory with `server.pem` and `server.key` for TLS; None: it speaks none."""
+        """*certificate*: the directory with `server.pem` and `server.key` for TLS; None disables TLS."""
         self._certificate = certificate
         self._home = ServerHome("rabbitmq", "nobody")
         self._epmd_port = free_port()
@@ -35,7 +35,7 @@ class RabbitMQ:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether the server's programs are here."""
+        """Whether the server's programs are installed."""
         return _program("rabbitmq-server") is not None and shutil.which("epmd") is not None
 
     def __enter__(self) -> Self:
@@ -63,11 +63,11 @@ class RabbitMQ:
         self._home.remove()
 
     def url(self, user: str = USER, password: str | None = None) -> str:
-        """Return the address of the node, with a login in it."""
+        """Return the URL of the node, with a login in it."""
         return f"amqp://{user}:{quote(password or PASSWORD, safe='')}@{self.address}/"
 
     def tls_url(self, query: str = "") -> str:
-        """Return its address over TLS."""
+        """Return its TLS URL."""
         return f"amqps://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self._tls_port}/{query}"
 
     @property
@@ -76,12 +76,12 @@ class RabbitMQ:
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start the node and wait until it takes connections; it keeps its port."""
+        """Start the node and wait until it accepts connections; it keeps its port."""
         self._node = self._run(str(_program("rabbitmq-server")))
         self._home.wait_until(self._answers, self._node, _START_SECONDS)
 
     def stop(self) -> None:
-        """Stop the node; connections break, durable queues and persistent messages stay."""
+        """Stop the node; connections break, and durable queues and persistent messages stay."""
         node, self._node = self._node, None
         end(node)
 
@@ -89,7 +89,7 @@ class RabbitMQ:
         return self._home.launch(*command, environment=self._environment())
 
     def _environment(self) -> dict[str, str]:
-        """Return what keeps the node apart from any other: places, ports, name and cookie."""
+        """Return the settings that isolate the node: directories, ports, name and cookie."""
         own = self._home.directory
         return {
             "PATH": f"{os.defpath}:/usr/sbin:/sbin",
@@ -111,7 +111,7 @@ class RabbitMQ:
         }
 
     def _answers(self) -> bool:
-        """Whether it speaks AMQP: an answer to the protocol header, which a port that is only open does not give."""
+        """Whether it speaks AMQP: it answers the protocol header, which an open port alone does not."""
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=2) as probe:
                 probe.sendall(b"AMQP\x00\x00\x09\x01")
@@ -141,7 +141,7 @@ def _configuration(port: int, tls_port: int | None) -> str:
 
 
 def _definitions() -> str:
-    """Return the node's users: one who may do all, and one who may only read."""
+    """Return the node's users: one with all rights, and one with read access only."""
     users = [
         {"name": USER, "password": PASSWORD, "tags": "administrator"},
         {"name": READER, "password": PASSWORD, "tags": ""},
@@ -154,7 +154,7 @@ def _definitions() -> str:
 
 
 def _program(name: str) -> Path | None:
-    """Return where *name* is: Debian's in the path becomes another user and loses all settings."""
+    """Return the path of *name*: Debian's wrapper in PATH switches the user and loses all settings."""
     debian = Path("/usr/lib/rabbitmq/bin") / name
     found = debian if debian.exists() else shutil.which(name)
     return None if found is None else Path(found)

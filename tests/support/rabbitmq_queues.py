@@ -1,4 +1,4 @@
-"""What tests do with a RabbitMQ node: declare, publish and look."""
+"""Queue operations of tests on a RabbitMQ node."""
 
 import secrets
 from collections.abc import AsyncGenerator
@@ -11,18 +11,18 @@ from pamqp.common import FieldValue
 
 from support.rabbitmq import RabbitMQ
 
-_EXCHANGE: Final = "amq.direct"  # It exists on every node, and takes dead letters as well as any.
+_EXCHANGE: Final = "amq.direct"  # It exists on every node, and routes dead letters as well as any.
 
 
 @asynccontextmanager
 async def channel_to(node: RabbitMQ) -> AsyncGenerator[AbstractChannel]:
-    """A channel of the tests' own, to declare, publish and look."""
+    """A channel for the test itself, to declare, publish and inspect."""
     async with await connect(node.url()) as connection, connection.channel() as channel:
         yield channel
 
 
 async def make_queue(channel: AbstractChannel, name: str = "", *, dead_letters: str | None = None) -> str:
-    """Return the name of a new durable queue; what it rejects goes to the queue *dead_letters*, made too."""
+    """Return the name of a new durable queue; rejected messages go to the queue *dead_letters*, created as well."""
     name = name or f"q{secrets.token_hex(6)}"
     arguments: dict[str, FieldValue] = {}
     if dead_letters is not None:
@@ -34,19 +34,19 @@ async def make_queue(channel: AbstractChannel, name: str = "", *, dead_letters: 
 
 
 async def publish(channel: AbstractChannel, queue: str, *bodies: bytes) -> None:
-    """Send *bodies*; it returns once the node has each of them on its disk."""
+    """Send *bodies*; return once the node has written each of them to disk."""
     for body in bodies:
         message = Message(body, delivery_mode=DeliveryMode.PERSISTENT, content_type="application/json")
         await channel.default_exchange.publish(message, queue)
 
 
 async def waiting(channel: AbstractChannel, queue: str) -> int:
-    """Return how many messages wait in *queue*: those that nobody has in hand."""
+    """Return the number of messages in *queue* that no consumer holds."""
     declared = await channel.declare_queue(queue, passive=True)
     return declared.declaration_result.message_count or 0
 
 
 async def take(channel: AbstractChannel, queue: str) -> bytes | None:
-    """Return the body of the first message of *queue* and remove it, None where there is none."""
+    """Remove the first message of *queue* and return its body, None if there is none."""
     message = await (await channel.get_queue(queue)).get(no_ack=True, fail=False)
     return None if message is None else message.body

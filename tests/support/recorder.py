@@ -1,4 +1,4 @@
-"""A process that records events for ever and says each identifier only after it was acknowledged.
+"""A process that records events forever and prints each identifier only after it was acknowledged.
 
 python recorder.py STATE_URL NAME
 """

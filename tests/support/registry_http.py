@@ -1,4 +1,4 @@
-"""Putting images into a registry and looking at it by plain HTTP, independently of the code under test."""
+"""Pushes images to a registry and reads them by plain HTTP, independently of the code under test."""
 
 import json
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from image_syncer.testing.images import Image
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A registry without authentication, spoken to over plain HTTP."""
+    """A registry without authentication, over plain HTTP."""
 
     host: str
 
     def push(self, repository: str, image: Image, *tags: str) -> None:
-        """Store *image* with all its parts, under *tags*."""
+        """Push *image* with all its parts, under *tags*."""
         for blob in image.blobs.values():
             location = self._send("POST", f"/v2/{repository}/blobs/uploads/")[1]["Location"]
             mark = "&" if "?" in location else "?"
@@ -28,7 +28,7 @@ class Peer:
             self._send("PUT", f"/v2/{repository}/manifests/{tag}", image.root.content, headers)
 
     def manifest(self, repository: str, identifier: str) -> bytes | None:
-        """Return the manifest's bytes, None if it is not there."""
+        """Return the manifest's bytes, None if it is missing."""
         headers = {"Accept": ", ".join(types.ACCEPT)}
         try:
             return self._send("GET", f"/v2/{repository}/manifests/{identifier}", None, headers)[0]
@@ -41,7 +41,7 @@ class Peer:
         self._send("DELETE", f"/v2/{repository}/manifests/{digest}")
 
     def has_blob(self, repository: str, digest: object) -> bool:
-        """Whether the repository holds the blob."""
+        """Whether the repository has the blob."""
         try:
             self._send("HEAD", f"/v2/{repository}/blobs/{digest}")
         except HTTPError as error:
@@ -50,7 +50,7 @@ class Peer:
         return True
 
     def tags(self, repository: str) -> list[str]:
-        """Return all tags, sorted; none where the repository is not there."""
+        """Return all tags, sorted; none if the repository does not exist."""
         try:
             body = self._send("GET", f"/v2/{repository}/tags/list")[0]
         except HTTPError as error:
@@ -61,7 +61,7 @@ class Peer:
     def _send(
         self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[bytes, dict[str, str]]:
-        # Without a type urllib claims a form, which the registry would then parse out of the blob.
+        # Without a type urllib declares a form, which the registry would then parse out of the blob.
         headers = {"Content-Type": "application/octet-stream", **(headers or {})}
         url = target if target.startswith("http") else f"http://{self.host}{target}"
         data = b"" if body is None and method in {"POST", "PUT"} else body

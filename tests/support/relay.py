@@ -1,12 +1,12 @@
-"""A TCP relay that behaves like a line of some length: latency, a rate per connection, bytes in order and unchanged.
+"""A TCP relay that simulates a line: latency, a rate per connection, bytes in order and unchanged.
 
 python relay.py HOST PORT LATENCY_SECONDS BYTES_PER_SECOND [TO_SERVER_BYTES TO_CLIENT_BYTES]     (0: no limit)
 
-With the last two it is a bad line, which cuts every connection once so many bytes went over it in that direction.
+With the last two it is a bad line, which cuts every connection after that many bytes in that direction.
 
-A process of its own, without imports from outside the standard library, so that it starts at once and what it needs
-is not in the way of what is measured. It writes its port and then, at each line on its standard input, what it has
-carried so far, all as JSON. It ends when its standard input does, and so with whoever started it.
+It is a separate process that imports only the standard library, so it starts at once and does not disturb the
+measurement. It prints its port and then, for each line on its standard input, its traffic so far, all as JSON. It ends
+when its standard input closes, and so together with its parent.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class RelayLine:
-    """What lies in between: *latency_seconds* are those of a round trip, half of it each way; 0 adds nothing.
+    """The properties of a line: *latency_seconds* is a round trip, half of it each way; 0 adds none.
 
-    *bytes_per_second* bounds each connection, in each direction by itself; 0 stands for no limit.
-    A connection is cut, for both ends, once *to_server_bytes* or *to_client_bytes* were delivered; None: never.
+    *bytes_per_second* limits each connection in each direction separately; 0 means no limit. Both ends of a connection
+    are cut once *to_server_bytes* or *to_client_bytes* were delivered; None never cuts.
     """
 
     latency_seconds: float = 0.0
@@ -45,14 +45,14 @@ class RelayLine:
 
     @property
     def held_bytes(self) -> int:
-        """How much is on the way at most, in one direction of one connection: beyond it the sender has to wait."""
+        """The limit of bytes in flight, in one direction of one connection; beyond it the sender waits."""
         on_the_way = self.bytes_per_second * (self.latency_seconds / 2 + _SLACK_SECONDS)
         return round(on_the_way) + _CHUNK_BYTES if self.bytes_per_second else _UNLIMITED_BYTES
 
 
 @dataclass(slots=True)
 class Carried:
-    """What went over a line: bytes of both directions, whatever they are (headers, TLS), connections, cuts of them."""
+    """The traffic of a line: all bytes of both directions (with headers and TLS), connections, and cut connections."""
 
     to_server: int = 0
     to_client: int = 0
@@ -61,13 +61,13 @@ class Carried:
 
 
 class LineCut(Exception):
-    """A direction has delivered all that its line lets through."""
+    """A direction has delivered its last byte."""
 
 
 class Direction:
-    """One direction of one connection, which delivers *most* bytes, None for all.
+    """One direction of one connection, which delivers at most *most* bytes, None for all.
 
-    Nothing is read before *opens_at*, a time of the loop.
+    It reads nothing before *opens_at*, a time of the loop.
     """
 
     def __init__(self, line: RelayLine, most: int | None, incoming: socket.socket, outgoing: socket.socket) -> None:
@@ -83,7 +83,7 @@ class Direction:
         self._changed = asyncio.Event()
 
     async def read(self) -> None:
-        """Take in what comes, as long as there is room, and note when it has arrived at the other end."""
+        """Read while there is room, and note when each piece arrives at the other end."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self.opens_at - loop.time())
         free_at = 0.0
@@ -101,7 +101,7 @@ class Direction:
                 return
 
     async def write(self) -> None:
-        """Hand on what has arrived, in order; at its end the other side hears of the end. `LineCut` after the most."""
+        """Deliver what has arrived, in order, and then the end of the stream. `LineCut` after the last allowed byte."""
         loop = asyncio.get_running_loop()
         while True:
             while not self._waiting:
@@ -125,10 +125,10 @@ class Direction:
         return _CHUNK_BYTES if self._most is None else min(_CHUNK_BYTES, self._most - self._taken)
 
     async def _arrive(self) -> None:
-        """Wait until the system at the other end has all: a reset throws away what is still to be sent."""
+        """Wait until the peer's system has all bytes: a reset discards bytes that are still to be sent."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_BYTES_SECONDS
-        while _unsent_bytes(self._outgoing) and loop.time() < deadline:  # noqa: ASYNC110 - the system sets no event
+        while _unsent_bytes(self._outgoing) and loop.time() < deadline:  # noqa: ASYNC110 - the system sends no event
             await asyncio.sleep(_LAST_BYTES_POLL_SECONDS)
 
     async def _change(self) -> None:
@@ -137,7 +137,7 @@ class Direction:
 
 
 class Relay:
-    """Accepts connections and carries each to *server* over a line of its own; *carried* counts."""
+    """Accepts connections and carries each to *server* over its own line; *carried* counts."""
 
     def __init__(self, server: tuple[str, int], line: RelayLine) -> None:
         self._server = server
@@ -147,13 +147,13 @@ class Relay:
 
     @property
     def carried(self) -> Carried:
-        """What was delivered so far."""
+        """The traffic delivered so far."""
         to_server = self._ended.to_server + sum(up.delivered for up, _ in self._open)
         to_client = self._ended.to_client + sum(down.delivered for _, down in self._open)
         return Carried(to_server, to_client, self._ended.connections + len(self._open), self._ended.cuts)
 
     async def accept(self, listening: socket.socket) -> None:
-        """Carry what comes until cancelled; more connections than a bound wait to be accepted."""
+        """Accept connections until cancelled; connections beyond a limit wait."""
         loop = asyncio.get_running_loop()
         free = asyncio.Semaphore(_CONNECTIONS)
         async with asyncio.TaskGroup() as group:
@@ -164,7 +164,7 @@ class Relay:
                 task.add_done_callback(lambda _: free.release())
 
     async def _carry(self, client: socket.socket) -> None:
-        """Serve one connection; an end that breaks it off, or is not there, breaks it off for the other one."""
+        """Serve one connection; if one end breaks it or is absent, the other end is disconnected too."""
         with closing(client), closing(_socket()) as server:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             up = Direction(self._line, self._line.to_server_bytes, client, server)
@@ -177,7 +177,7 @@ class Relay:
                 for end in (client, server):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             except* OSError:
-                pass  # Closing tells the one that is left.
+                pass  # Closing both sockets informs the remaining end.
             finally:
                 self._open.discard((up, down))
                 self._ended.to_server += up.delivered
@@ -186,7 +186,7 @@ class Relay:
 
     async def _talk(self, server: socket.socket, up: Direction, down: Direction) -> None:
         loop = asyncio.get_running_loop()
-        # The system has taken the connection already. On a real line its maker waits for a round trip before the
+        # The system has accepted the connection already. On a real line the client waits for a round trip before the
         # first byte, so the first byte waits here.
         up.opens_at = down.opens_at = loop.time() + self._line.latency_seconds
         await loop.sock_connect(server, self._server)
@@ -196,7 +196,7 @@ class Relay:
 
 
 def _socket() -> socket.socket:
-    """Return a socket whose buffers in the kernel are small beside a line, so that the line sets the pace."""
+    """Return a socket with kernel buffers that are small beside a line, so that the line sets the pace."""
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         made.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
@@ -206,7 +206,7 @@ def _socket() -> socket.socket:
 
 
 def _unsent_bytes(outgoing: socket.socket) -> int:
-    """Return how much the system has taken of us and the other end has not acknowledged."""
+    """Return the number of bytes that the other end has not acknowledged."""
     return struct.unpack("i", fcntl.ioctl(outgoing, termios.TIOCOUTQ, bytes(4)))[0]
 
 

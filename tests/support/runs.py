@@ -28,7 +28,7 @@ def rule(
     source: Repository = SOURCE,
     platforms: PlatformFilter | None = None,
 ) -> Rule:
-    """Return a rule; a text selects that tag, and without targets it is TARGET."""
+    """Return a rule; a string selects that tag, and the default target is TARGET."""
     wanted = TagNames((selection,)) if isinstance(selection, str) else selection
     ends = tuple(end if isinstance(end, RuleTarget) else RuleTarget(end) for end in targets or (TARGET,))
     return Rule(f"{source}:{wanted}", source, wanted, ends, platforms or PlatformFilter(), "images.yaml:1")
@@ -37,7 +37,7 @@ def rule(
 def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunRules:
     """Return a function that executes rules over *stores* and returns the results by target.
 
-    Without *knowledge* no execution knows anything of the ones before.
+    Without *knowledge* each execution starts without blob locations.
     """
 
     async def execute(

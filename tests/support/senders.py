@@ -1,4 +1,4 @@
-"""Senders of notifications as they are outside: the body that each kind sends, and how it shows who it is."""
+"""Senders of notifications: the body of each kind, and how each authenticates."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ USER: Final = "sender"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A hex HMAC of the body in *header*, behind *prefix*."""
+    """A hex HMAC of the body in *header*, after *prefix*."""
 
     header: str
     prefix: str = ""
@@ -27,7 +27,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The secret itself in the header *name*, behind *prefix*."""
+    """The secret itself in the header *name*, after *prefix*."""
 
     name: str = "Authorization"
     prefix: str = "Bearer "
@@ -46,7 +46,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The secret in the address, behind the last slash or as a query."""
+    """The secret in the URL, after the last slash or as a query parameter."""
 
     in_query: bool = False
 
@@ -59,7 +59,7 @@ Proof = Signature | Header | Login | Address
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent: to which path, with which headers, which body."""
+    """A request: its path, headers and body."""
 
     path: str
     headers: Mapping[str, str]
@@ -67,7 +67,7 @@ class Message:
 
 
 def as_configured(proof: Proof, secret: str) -> dict[str, object]:
-    """Return the keys of a hook in the native file that wants *proof* of *secret*."""
+    """Return the keys of a hook in the native file that requires *proof* of *secret*."""
     match proof:
         case Signature():
             return {"secret": secret}

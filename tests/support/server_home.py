@@ -1,4 +1,4 @@
-"""Where a server of the tests' own lives: a temporary directory of an unprivileged user, in which it runs."""
+"""The home of a test server: a temporary directory of an unprivileged user, and the processes in it."""
 
 import os
 import pwd
@@ -16,9 +16,9 @@ _POLL_SECONDS: Final = 0.05
 
 
 class ServerHome:
-    """The directory of *server*, and what runs in it. Where we are root that is run by the first of *users* there is.
+    """The directory of *server* and its processes. For root they run as the first existing user of *users*.
 
-    A server of root's would leave root's files, and PostgreSQL refuses to be one.
+    A server run by root would leave root's files, and PostgreSQL refuses to run as root.
     """
 
     def __init__(self, server: str, *users: str) -> None:
@@ -27,18 +27,18 @@ class ServerHome:
         self._hand_over(self.directory)
 
     def write(self, name: str, content: str) -> Path:
-        """Return a file of the server's with this *content*."""
+        """Write a file with *content* for the server, and return its path."""
         file = self.directory / name
         file.write_text(content, encoding="utf-8")
         self._hand_over(file)
         return file
 
     def take(self, file: Path) -> None:
-        """Let the server have a copy of *file*."""
+        """Copy *file* into the directory, for the server."""
         self._hand_over(Path(shutil.copy(file, self.directory)))
 
     def launch(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Return a process that runs *command*, at the head of a group of its own; *environment* None: that is ours."""
+        """Start *command* as the leader of its own process group; *environment* None inherits ours."""
         account = None if self._user is None else self._user.pw_uid
         with (self.directory / "output").open("ab") as output:
             return subprocess.Popen(
@@ -51,32 +51,32 @@ class ServerHome:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Its helpers are of its group, and end with it.
+                start_new_session=True,  # Its child processes belong to its group, and end with it.
             )
 
     def wait_until(self, answers: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> None:
-        """Return once *process* *answers*; `RuntimeError` with what it said if it ends, or does not in *seconds*."""
+        """Return once *answers* holds; `RuntimeError` with the output if *process* ends, or after *seconds*."""
         deadline = time.monotonic() + seconds
         while not answers():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self._said())
+                raise RuntimeError(self._output())
             time.sleep(_POLL_SECONDS)
 
     def run(self, *command: str, seconds: float) -> None:
-        """Run *command* to its end; `RuntimeError` with what it said if it fails."""
+        """Run *command* to its end; `RuntimeError` with its output if it fails."""
         process = self.launch(*command)
         try:
             status = process.wait(seconds)
         finally:
             end(process, signal.SIGKILL)
         if status != 0:
-            raise RuntimeError(self._said())
+            raise RuntimeError(self._output())
 
     def remove(self) -> None:
         """Remove the directory."""
         shutil.rmtree(self.directory)
 
-    def _said(self) -> str:
+    def _output(self) -> str:
         return (self.directory / "output").read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def _hand_over(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class ServerHome:
 
 
 def end(process: subprocess.Popen[bytes] | None, how: signal.Signals = signal.SIGTERM) -> None:
-    """Tell *process* and the group that it leads to end, and kill them if they do not within 20 s: that is an error."""
+    """Signal *process* and its group to end; if they do not within 20 s, kill them and raise."""
     if process is None or process.poll() is not None:
         return
     os.killpg(process.pid, how)

@@ -1,4 +1,4 @@
-"""A daemon of a native file, and what can be asked of it from outside: its hooks, its API and its log."""
+"""A daemon with a native file, seen from outside: its hooks, its API and its log."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and how long it took."""
+    """A response, and the time that it took."""
 
     status: int
     text: str
@@ -26,7 +26,7 @@ class Reply:
 
     @property
     def said(self) -> Any:
-        """The JSON in it."""
+        """The JSON body."""
         return json.loads(self.text)
 
 
@@ -40,7 +40,7 @@ class Site:
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _NO_HEADERS
     ) -> Reply:
-        """Send one request on a connection of its own."""
+        """Send one request on a new connection."""
         began = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_SECONDS)
         try:
@@ -62,12 +62,12 @@ class Site:
         return list(reversed(reply.said["items"]))
 
     def log(self) -> str:
-        """Return the log of the daemon's last start."""
+        """Return the log since the daemon's last start."""
         file = self.folder / "daemon.log"
         return file.read_text() if file.exists() else ""
 
     def hooks_answered(self) -> list[dict[str, Any]]:
-        """Return the log lines of the hooks that were called since the daemon's last start."""
+        """Return the log lines of hook requests since the daemon's last start."""
         lines = [json.loads(line) for line in self.log().splitlines()]
         return [line for line in lines if line["event"] == "http.answered" and line["route"].startswith("/hooks/")]
 
@@ -75,7 +75,7 @@ class Site:
 def native_file(
     site: Site, hooks: Mapping[str, Mapping[str, object]], rules: Sequence[tuple[str, str]], **more: object
 ) -> str:
-    """Return a native file with *hooks* and, triggered by events, *rules* as pairs of source and target."""
+    """Return a native file with *hooks* and event-triggered *rules*, given as pairs of source and target."""
     document = {
         "version": 1,
         "rules": [
@@ -86,12 +86,12 @@ def native_file(
         "server": {"listen": f"127.0.0.1:{site.port}", "auth": {"tokens": [TOKEN]}},
         "state": {"path": str(site.folder / "state")},
     }
-    return json.dumps(document | more, indent=1)  # YAML holds JSON.
+    return json.dumps(document | more, indent=1)  # YAML is a superset of JSON.
 
 
 @contextmanager
 def run_site(site: Site, text: str, **environment: str) -> Generator[Site]:
-    """Run the daemon of the native file *text*, with *environment* beside the usual."""
+    """Run the daemon with the native file *text*; *environment* extends the usual one."""
     (site.folder / "native.yaml").write_text(text)
     arguments = ("serve", "-c", "native.yaml", "--log", "daemon.log", "--log-format", "json")
     with run_daemon(site.folder, site.port, *arguments, **environment):

@@ -1,4 +1,4 @@
-"""skopeo as an independent judge of what was copied; it blocks, so that async tests call it by `asyncio.to_thread`."""
+"""skopeo as an independent judge of copies. It blocks; async tests call it through `asyncio.to_thread`."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ _SECONDS = 120
 
 
 class SkopeoFailed(Exception):
-    """skopeo came back with an error; the message is what it said."""
+    """skopeo failed; the message is its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skopeo:
-    """Runs skopeo with *home* as its home, without looking at TLS certificates, logged in as *credentials* if given.
+    """Runs skopeo with *home* as its home, without verifying TLS certificates, and with *credentials* if given.
 
     *credentials* is `user:password`, for every registry that a command names.
     """
@@ -29,21 +29,21 @@ class Skopeo:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether there is a skopeo on this machine."""
+        """Whether skopeo is installed."""
         return shutil.which("skopeo") is not None
 
     def raw(self, reference: str) -> bytes:
-        """Return the very bytes of the manifest at *reference* (`host/repository:tag` or `@digest`)."""
+        """Return the exact bytes of the manifest at *reference* (`host/repository:tag` or `@digest`)."""
         options = ["--tls-verify=false", *(["--creds", self.credentials] if self.credentials else [])]
         return self._run("inspect", "--raw", *options, f"docker://{reference}")
 
     def pull(self, reference: str, directory: Path) -> None:
-        """Pull *reference* with all that belongs to it into *directory*, which it makes; every digest is compared."""
+        """Pull *reference* with its whole graph into *directory*, which skopeo creates; it verifies every digest."""
         options = ["--all", "--src-tls-verify=false", *(["--src-creds", self.credentials] if self.credentials else [])]
         self._run("copy", *options, f"docker://{reference}", f"dir:{directory}")
 
     def copy(self, source: str, target: str) -> None:
-        """Copy *source* to *target* with all that belongs to it, digests unchanged."""
+        """Copy *source* to *target* with its whole graph, digests unchanged."""
         options = ["--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]
         if self.credentials:
             options += ["--src-creds", self.credentials, "--dest-creds", self.credentials]
@@ -66,11 +66,11 @@ class Skopeo:
 
 
 def skopeo_environment(home: Path) -> dict[str, str]:
-    """Return an environment in which skopeo finds nobody's logins, and remembers things below *home* alone."""
+    """Return an environment in which skopeo finds no logins, and stores its data only below *home*."""
     return {
         "HOME": str(home),
         "PATH": os.environ.get("PATH", ""),
         "XDG_RUNTIME_DIR": str(home),
-        # Run by root, skopeo would keep its memory of blobs in /var/lib, shared by all runs that ever were.
+        # As root, skopeo would keep its blob cache in /var/lib, shared by all earlier runs.
         "_CONTAINERS_ROOTLESS_UID": "1000",
     }

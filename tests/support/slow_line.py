@@ -1,4 +1,4 @@
-"""A server behind a line of some length: how a registry looks from far away, and how many bytes went there.
+"""A server behind a slow line: how a distant registry looks, and how many bytes went there.
 
 with SlowLine(registry.host, FAR) as line:
     ...  # talk to line.host
@@ -15,11 +15,11 @@ from support.subprocess_helper import HelperProcess
 __all__ = ["FAR", "Carried", "RelayLine", "SlowLine"]
 
 FAR: Final = RelayLine(latency_seconds=0.05, bytes_per_second=20 * 1024 * 1024)
-"""Another region: 50 ms for a round trip, and 20 MiB/s for a connection."""
+"""Another region: a round trip of 50 ms, and 20 MiB/s per connection."""
 
 
 class SlowLine:
-    """A relay to the server at *host* (`127.0.0.1:port`), in a process of its own; a context manager."""
+    """A relay process to the server at *host* (`127.0.0.1:port`); a context manager."""
 
     def __init__(self, host: str, line: RelayLine) -> None:
         self._server = host
@@ -40,16 +40,16 @@ class SlowLine:
 
     @property
     def host(self) -> str:
-        """Where the near end of the line is: `127.0.0.1:port`."""
+        """The address of the near end: `127.0.0.1:port`."""
         return f"127.0.0.1:{self._running.ready['port']}"
 
     @property
     def pid(self) -> int:
-        """The process of the relay."""
+        """The pid of the relay."""
         return self._running.pid
 
     def carried(self) -> Carried:
-        """Return what went over the line so far."""
+        """Return the traffic so far."""
         return Carried(**self._running.ask())
 
     @property

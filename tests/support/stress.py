@@ -12,7 +12,7 @@ _SECONDS: Final = 110
 
 
 def stress(*arguments: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the figures of a run, and the promises that it found broken; its words, where it does not end well."""
+    """Return the figures of a run and the promises that it found broken; fail with its output if it has no report."""
     completed = subprocess.run(
         [sys.executable, "-m", "stress", *arguments, "--json"],
         capture_output=True,

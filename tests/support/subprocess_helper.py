@@ -1,6 +1,6 @@
-"""A helper process that answers questions: what it says comes as one JSON object a line, and it ends with its parent.
+"""A helper process that answers questions with one JSON object per line, and ends with its parent.
 
-It says one object when it is ready, and one for each line on its standard input; at the end of that it ends itself.
+It prints one object when it is ready, and one for each line on its standard input; it ends when that closes.
 """
 
 import json
@@ -16,9 +16,9 @@ _ANSWER_SECONDS = 10.0
 
 
 class HelperProcess:
-    """Runs the Python file *program* with *arguments*; *ready* is what it said first.
+    """Runs the Python file *program* with *arguments*; *ready* is its first object.
 
-    When *bare* it gets the standard library alone, so that it starts at once and stays small.
+    A *bare* one has only the standard library, so that it starts at once and stays small.
     """
 
     def __init__(self, program: Path, arguments: Sequence[str], *, bare: bool = True) -> None:
@@ -37,11 +37,11 @@ class HelperProcess:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The pid."""
         return self._process.pid
 
     def ask(self, question: str = "") -> dict[str, Any]:
-        """Return what it has to say now to *question*; `RuntimeError` if it has ended or says nothing for 10 s."""
+        """Return its response to *question*; `RuntimeError` if it has ended, or does not respond within 10 s."""
         if self._process.stdin is not None:
             self._process.stdin.write(f"{question}\n".encode())
         return self._read(_ANSWER_SECONDS)
@@ -55,11 +55,11 @@ class HelperProcess:
                 process.kill()
 
     def _read(self, seconds: float) -> dict[str, Any]:
-        """Return the next line; it says one at a time, so none is left behind it."""
-        said = self._process.stdout
-        if said is None or not select.select([said], [], [], seconds)[0]:
-            raise RuntimeError(f"{self._name} said nothing within {seconds} s")
-        text = said.readline()
+        """Return the next line; it writes one at a time, so the buffer holds no second one."""
+        stdout = self._process.stdout
+        if stdout is None or not select.select([stdout], [], [], seconds)[0]:
+            raise RuntimeError(f"{self._name} printed nothing within {seconds} s")
+        text = stdout.readline()
         if not text:
             raise RuntimeError(f"{self._name} has ended")
         return json.loads(text)

@@ -1,4 +1,4 @@
-"""Running the tool in this process as the command line does, from the Go tool's files."""
+"""Runs the tool in this process as the command line does, with files of the Go tool."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ async def sync_files(  # noqa: PLR0913 -- the flags of the Go tool
     force: bool = False,
     proc: int = 5,
 ) -> RunResult:
-    """Write *images* and *auth* to files in *folder*, load them, execute them once and return the result."""
+    """Write *images* and *auth* to files in *folder*, load them, run once and return the result."""
     (folder / "images.json").write_text(json.dumps(images))
     (folder / "auth.json").write_text(json.dumps(auth or {}))
     configuration = load_go_tool_files(

@@ -1,4 +1,4 @@
-"""Where the development tools are, and what they need to run as programs."""
+"""The directories of the development tools, and their environment."""
 
 import os
 from pathlib import Path

@@ -100,7 +100,7 @@ def test_a_storm_sees_what_did_not_arrive(module: Callable[[str], Any]) -> None:
         registry.content("storm/app0").tags["v0"] = images["storm/app0", "v1"].digest
         del registry.content("storm/app0").manifests[images["storm/app0", "v2"].digest]
         blob = next(iter(images["storm/app1", "v7"].blobs.values()))
-        registry.plant(blob.digest, blob.read()[:-1] + b"?")
+        registry.replace_blob(blob.digest, blob.read()[:-1] + b"?")
         found = "\n".join(wrong_at(registry, images))
     assert [f"{name} " in found for name in ("storm/app0:v0", "storm/app0:v1", "storm/app0:v2", "storm/app1:v7")] == [
         True,

@@ -66,7 +66,7 @@ def test_a_tag_without_one_of_its_children_is_incomplete(registry: FakeRegistry,
 def test_a_blob_of_other_bytes_is_incomplete(registry: FakeRegistry, pull: Callable[[], Any]) -> None:
     """Digests are looked at, not sizes alone."""
     damaged, blob = next(iter(_IMAGE.blobs.items()))
-    registry.plant(damaged, bytes(blob.size_bytes))
+    registry.replace_blob(damaged, bytes(blob.size_bytes))
     assert f"blob {damaged}: {blob.size_bytes} bytes of {blob.size_bytes}" in pull().complaints[0]
 
 

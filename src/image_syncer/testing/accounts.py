@@ -1,4 +1,4 @@
-"""Who may do what at a test registry or token server."""
+"""Users and their rights at a test registry or token server."""
 
 import base64
 import binascii
@@ -12,12 +12,12 @@ ALL: Final = frozenset({"pull", "push", "delete"})
 PULL: Final = frozenset({"pull"})
 
 Rights = Mapping[str, frozenset[str]]
-"""Actions by pattern of the repository's name; the patterns that fit add up."""
+"""Actions by pattern of the repository's name; all matching patterns add up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user's password and rights. *refresh_token*, where set, is taken by the POST flow in place of the password."""
+    """A user's password and rights. The POST flow accepts *refresh_token*, if set, instead of the password."""
 
     password: str = field(repr=False)
     rights: Rights = field(default_factory=lambda: {"*": ALL})
@@ -26,18 +26,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """All users by name, and what those may do who give none."""
+    """All users by name, and the rights of anonymous callers."""
 
     users: Mapping[str, Account] = field(default_factory=dict[str, Account])
     anonymous: Rights = field(default_factory=dict[str, frozenset[str]])
 
     def knows(self, name: str, password: str) -> bool:
-        """Whether *password* is that of the user *name*."""
+        """Whether *password* is the password of the user *name*."""
         account = self.users.get(name)
         return account is not None and hmac.compare_digest(account.password.encode(), password.encode())
 
     def owner_of(self, refresh_token: str) -> str | None:
-        """Return whose refresh token this is, None if nobody's."""
+        """Return the user with this refresh token, None if there is none."""
         owners = (
             name for name, user in self.users.items() if user.refresh_token and user.refresh_token == refresh_token
         )
@@ -51,7 +51,7 @@ class Accounts:
 
 
 def parse_basic(header: str | None) -> tuple[str, str] | None:
-    """Return user name and password of an Authorization header, None if it is no Basic one."""
+    """Return user name and password of an Authorization header, None if it is not Basic."""
     scheme, _, encoded = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return None

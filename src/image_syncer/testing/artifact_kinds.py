@@ -1,4 +1,4 @@
-"""One image of every kind: what a registry of the year 2021 takes, and what it does not."""
+"""One image of every kind: those that a registry from 2021 accepts, and those that it refuses."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _WINDOWS = tuple(Platform("windows", "amd64", "", version) for version in ("10.0
 
 
 def twenty_kinds() -> Mapping[str, Image]:
-    """Return 20 images of all kinds by name (usable as a tag); distribution 2.8 takes each of them."""
+    """Return 20 images of all kinds by name (usable as a tag); distribution 2.8 accepts each of them."""
     signed = single("signed")
     return {
         "oci": single("oci"),
@@ -60,7 +60,7 @@ def twenty_kinds() -> Mapping[str, Image]:
 
 
 def newer_kinds() -> Mapping[str, Image]:
-    """Return what distribution 2.8 does not take, yet others do: withdrawn, outdated and newer documents."""
+    """Return kinds that distribution 2.8 refuses and others accept: withdrawn, outdated and newer documents."""
     return {
         "artifact-manifest": artifact_manifest("artifact-manifest"),
         "schema1": signed_schema1("library/old", "schema1"),
@@ -69,7 +69,7 @@ def newer_kinds() -> Mapping[str, Image]:
 
 
 def mixed_index(seed: str) -> Image:
-    """Return an index that holds Docker and OCI images, an artifact and an image of shared layers."""
+    """Return an index with Docker and OCI images, an artifact, and images that share layers."""
     first, second = sharing(seed, 2, shared=(3000,), own=(100,))
     chart = helm_chart(seed)
     return index(
@@ -88,7 +88,7 @@ def _same_layer_twice() -> Image:
 
 
 def _no_media_type() -> Image:
-    """Return an OCI image without the optional member `mediaType`: the Content-Type alone says what it is."""
+    """Return an OCI image without the optional member `mediaType`: only the Content-Type tells its type."""
     image = single("no-media-type")
     document = {key: value for key, value in image.root.document.items() if key != "mediaType"}
     root = RawManifest.of(json.dumps(document).encode(), types.OCI_MANIFEST)

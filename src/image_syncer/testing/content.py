@@ -1,4 +1,4 @@
-"""Content for tests: blobs of any size that are the same in every run, and images made of them."""
+"""Content for tests: reproducible blobs of any size, and images made of them."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ _BLOCK_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content with the descriptor that names it; *chunks* gives its bytes anew at each call."""
+    """Content with its descriptor. Each call of *chunks* yields the bytes from the start."""
 
     descriptor: Descriptor
     chunks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False)
@@ -35,7 +35,7 @@ class Blob:
 
     @classmethod
     def generated(cls, seed: str, size_bytes: int, media_type: str = types.OCI_LAYER_GZIP) -> Self:
-        """Return *size_bytes* pseudo-random bytes that follow from *seed*; however many, they are never held whole."""
+        """Return *size_bytes* pseudo-random bytes derived from *seed*; they are never held in memory as a whole."""
         descriptor = Descriptor(media_type, _generated_digest(seed, size_bytes), size_bytes)
         return cls(descriptor, lambda: _generate(seed, size_bytes))
 
@@ -56,7 +56,7 @@ class Blob:
             yield stream
 
     def read(self) -> bytes:
-        """Return the content whole."""
+        """Return the whole content."""
         return b"".join(self.chunks())
 
     async def _stream(self) -> AsyncGenerator[Chunk]:
@@ -66,7 +66,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image, index or artifact with everything that it names: *manifests* has children first and the root last."""
+    """An image, index or artifact with its whole graph: *manifests* lists children first and the root last."""
 
     root: RawManifest
     manifests: tuple[RawManifest, ...] = field(repr=False)
@@ -79,13 +79,13 @@ class Image:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all blobs together, each once."""
+        """The size of all blobs together, each counted once."""
         return sum(blob.size_bytes for blob in self.blobs.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a manifest is written down. Only the default comes back as it was after reading and writing it again."""
+    """How a manifest is serialised. Only the default survives parsing and serialising again."""
 
     indent: int | None = None
     reverse_keys: bool = False
@@ -100,13 +100,13 @@ class Style:
 
 COMPACT: Final = Style()
 ODD: Final = Style(indent=3, reverse_keys=True, tail="\n\n")
-"""Blanks, key order and line ends that no writer makes by itself: parsed and written again, the digest is another."""
+"""Unusual whitespace, key order and line ends: parsing and serialising again changes the digest."""
 
 
 def files_layer(files: Mapping[str, bytes], media_type: str = types.OCI_LAYER_GZIP) -> Blob:
-    """Return a layer with *files* (path in the image: content) as a tar.gz, executable, the same bytes in every run."""
+    """Return *files* (path in the image: content) as an executable tar.gz layer, byte-identical in every run."""
     packed = io.BytesIO()
-    # No name and mtime 0: gzip would otherwise write the hour of packing into its header.
+    # No name and mtime 0: gzip would otherwise store the time of packing in its header.
     with (
         GzipFile(filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=6) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -119,7 +119,7 @@ def files_layer(files: Mapping[str, bytes], media_type: str = types.OCI_LAYER_GZ
 
 
 def _generate(seed: str, size_bytes: int) -> Iterator[bytes]:
-    """Yield blocks that differ in their first bytes alone: making them must not be what a benchmark measures."""
+    """Yield blocks that differ only in their first bytes: generating them must not dominate a benchmark."""
     block = Random(seed).randbytes(min(size_bytes, _BLOCK_BYTES))
     for number, start in enumerate(range(0, size_bytes, _BLOCK_BYTES)):
         here = block if number == 0 else number.to_bytes(8, "big") + block[8:]

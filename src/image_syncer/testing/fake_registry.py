@@ -1,4 +1,4 @@
-"""A registry in this process: OCI distribution-spec 1.1 as it is written, counting everything that it is asked.
+"""A registry in this process: OCI distribution-spec 1.1, with a log of every request.
 
 async with FakeRegistry() as registry:
     registry.load("app", single("seed"), "latest")
@@ -37,10 +37,10 @@ _VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
 class FakeRegistry:
-    """An OCI 1.1 registry on a free port of the loopback interface; use it as an async context manager.
+    """An OCI 1.1 registry on a free loopback port; use it as an async context manager.
 
-    *requests* has every request from its first byte on. *faults* is the script of what goes wrong, and *rng* decides
-    about those that have a chance. Functions in *intercept* may answer in its place.
+    *requests* logs every request from its first byte on. *faults* is the fault script; *rng* draws for faults that have
+    a chance. Functions in *intercept* may respond instead of the registry.
     """
 
     def __init__(self, profile: Profile | None = None, *, rng: Random | None = None) -> None:
@@ -58,7 +58,7 @@ class FakeRegistry:
 
     @classmethod
     def in_thread(cls, profile: Profile | None = None, *, rng: Random | None = None) -> AbstractContextManager[Self]:
-        """Return a registry to use with a plain `with`; it runs in a thread of its own."""
+        """Return a registry for a plain `with` statement; it runs in its own thread."""
         return open_in_thread(cls(profile, rng=rng))
 
     async def __aenter__(self) -> Self:
@@ -81,12 +81,12 @@ class FakeRegistry:
 
     @property
     def host(self) -> str:
-        """Where it listens: `127.0.0.1:port`."""
+        """Its address: `127.0.0.1:port`."""
         return self._host
 
     @property
     def url(self) -> str:
-        """The same with its scheme."""
+        """Its address with the scheme."""
         return f"{'https' if self.profile.tls else 'http'}://{self._host}"
 
     def repository(self, path: str) -> Repository:
@@ -94,20 +94,20 @@ class FakeRegistry:
         return Repository(self._host, path)
 
     def load(self, path: str, image: Image, *tags: str) -> None:
-        """Hold *image* in the repository *path* under *tags*, without a request."""
+        """Store *image* in the repository *path* under *tags*, without a request."""
         self._held.load(path, image, tags)
 
-    def plant(self, digest: Digest, content: bytes) -> None:
-        """Let the blob *digest* have other bytes from now on: a damaged disk, or a liar."""
-        self._held.plant(digest, content)
+    def replace_blob(self, digest: Digest, content: bytes) -> None:
+        """Replace the bytes of the blob *digest*, as a damaged disk or a malicious server would."""
+        self._held.replace_blob(digest, content)
 
     def blob(self, digest: Digest) -> bytes | None:
-        """Return the bytes that it has for the blob *digest*, None if it has none."""
+        """Return the stored bytes of the blob *digest*, None if there are none."""
         place = self._held.place(digest)
         return place.read_bytes() if place.exists() else None
 
     def content(self, path: str) -> FakeRepository:
-        """Return what the repository *path* holds now, to look at and to change; empty if it was never pushed to."""
+        """Return the content of the repository *path*, to inspect and to change; empty if nothing was pushed."""
         return self._held.repositories.get(path, FakeRepository())
 
     def manifest(self, path: str, identifier: str) -> RawManifest | None:
@@ -117,23 +117,23 @@ class FakeRegistry:
 
     @property
     def unfinished_uploads(self) -> int:
-        """How many uploads were begun and neither finished nor given up."""
+        """The number of uploads that were begun and neither finished nor cancelled."""
         return len(self._held.uploads)
 
     def expire_tokens(self) -> None:
-        """Make every token that was handed out worthless."""
+        """Invalidate every token issued so far."""
         self._access.expire_tokens()
 
     def turn_quota(self) -> None:
-        """Let a new window of the quota begin for everybody."""
+        """Start a new quota window for every account."""
         if self._quota is not None:
             self._quota.turn()
 
     @property
     def elsewhere(self) -> StorageHost:
-        """The other server, which has the blobs of a registry whose profile says so; `RuntimeError` without one."""
+        """The storage host of a registry whose profile redirects blobs; `RuntimeError` without one."""
         if self._elsewhere is None:
-            raise RuntimeError("this registry's profile keeps no blobs elsewhere")
+            raise RuntimeError("the profile of this registry does not redirect blobs")
         return self._elsewhere
 
     @property

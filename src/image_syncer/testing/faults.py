@@ -1,4 +1,4 @@
-"""Faults: what goes wrong between a client and a `FakeRegistry`, and the script that says with which requests.
+"""Faults between a client and a `FakeRegistry`, and the script that selects the requests.
 
 registry.faults.add(faults.answer(429, headers={"Retry-After": "2"}), method="GET", kind="blob", times=3)
 registry.faults.add(faults.cut(after_bytes=1_000_000), method="PATCH")
@@ -46,60 +46,60 @@ def answer(
     body: bytes | str | None = None,
     early: bool = False,
 ) -> Fault:
-    """Return the fault that answers *status* in the registry's place, which never sees the request.
+    """Return a fault that responds with *status*; the registry never sees the request.
 
-    The body is *body* where it is given; else the specification's errors with *code*, or with the one that is usual
-    for *status*. With *early* it is said before the request's body is read, which a client may still be sending.
+    The body is *body* if given, else the specification's error document with *code*, or the usual code for *status*.
+    With *early* the response comes before the request's body was read, while a client may still be sending.
     """
     text = body.encode() if isinstance(body, str) else body
     return Answered(status, dict(headers or {}), code, text, early)
 
 
 def redirect(to: str, *, status: int = HTTPStatus.TEMPORARY_REDIRECT) -> Fault:
-    """Return the fault that sends whom the registry lets in to the URL *to*.
+    """Return a fault that redirects authorized requests to the URL *to*.
 
-    Without a path in *to* (`http://other:5000`) the request's own path and query are added.
+    If *to* has no path (`http://other:5000`), the request's own path and query are added.
     """
     return Redirected(to, status)
 
 
 def cut(after_bytes: int) -> Fault:
-    """Return the fault that resets the connection once *after_bytes* bytes of a body have passed.
+    """Return a fault that resets the connection after *after_bytes* bytes of a body.
 
-    Of the request's body with POST, PATCH and PUT: the registry has got them. Of the answer's with everything else:
-    they were sent. A shorter body passes unharmed; 0 breaks before the first byte, where there is a body.
+    For POST, PATCH and PUT these are bytes of the request's body, which the registry has received; otherwise bytes of
+    the response's body, which were sent. A shorter body passes; 0 resets before the first byte of a body.
     """
     return Cut(after_bytes)
 
 
 def lost() -> Fault:
-    """Return the fault that resets the connection in place of an answer: the registry has done what was wanted."""
+    """Return a fault that resets the connection instead of responding: the registry has processed the request."""
     return Lost()
 
 
 def drip(bytes_per_second: float) -> Fault:
-    """Return the fault that sends the answer's body no faster than *bytes_per_second*."""
+    """Return a fault that limits the response's body to *bytes_per_second*."""
     return Dripping(bytes_per_second)
 
 
 def silence(seconds: float, *, after_bytes: int | None = None) -> Fault:
-    """Return the fault that lets no byte pass for *seconds*; then all goes on as usual.
+    """Return a fault that pauses for *seconds* before the registry sees the request.
 
-    The request is not looked at that long. With *after_bytes* the pause is in the answer's body, behind so many.
+    With *after_bytes* the pause is in the response's body, after that many bytes.
     """
     return Silent(seconds, after_bytes)
 
 
 def altered(at: int = 0) -> Fault:
-    """Return the fault that alters the byte *at* (from 0) of the answer's body; its length stays."""
+    """Return a fault that alters the byte *at* (from 0) of the response's body; its length stays."""
     return Altered(at)
 
 
 def without(*names: str) -> Fault:
-    """Return the fault that takes the headers *names* from the answer."""
+    """Return a fault that removes the headers *names* from the response."""
     return OtherHeaders(taken=names)
 
 
 def headers(values: Mapping[str, str]) -> Fault:
-    """Return the fault that gives the answer the headers *values*, in place of its own of these names."""
+    """Return a fault that sets the headers *values* in the response, replacing those of the same names."""
     return OtherHeaders(given=dict(values))

@@ -41,12 +41,12 @@ _COMMON: Final = (LINUX_AMD64, Platform("linux", "arm", "v7"), LINUX_ARM64)
 _EMPTY: Final = Blob.of(b"{}", types.OCI_EMPTY)
 
 Layers = Sequence[int | Blob]
-"""Layers as their content, or as a size in bytes for which content is made."""
+"""Layers as content, or as sizes in bytes for generated content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image's place in an index; no *platform* is written where it is None."""
+    """An image in an index; *platform* None leaves the platform out."""
 
     image: Image
     platform: Platform | None = None
@@ -78,7 +78,7 @@ def index(
     style: Style = COMPACT,
     annotations: Mapping[str, str] | None = None,
 ) -> Image:
-    """Return an OCI index or Docker manifest list of *entries*, which may be indexes themselves."""
+    """Return an OCI index or Docker manifest list of *entries*, which may themselves be indexes."""
     entries = tuple(entries)
     kind = types.DOCKER_LIST if docker else types.OCI_INDEX
     document: dict[str, Any] = {"schemaVersion": 2, "mediaType": kind, "manifests": [_entry(item) for item in entries]}
@@ -98,7 +98,7 @@ def multi(
     docker: bool = False,
     style: Style = COMPACT,
 ) -> Image:
-    """Return an index with one image per platform; None stands for an entry that names no platform."""
+    """Return an index with one image per platform; None makes an entry without a platform."""
     images = [
         single(f"{seed}/{number}", layers=layers, platform=platform or LINUX_AMD64, docker=docker, style=style)
         for number, platform in enumerate(platforms)
@@ -107,7 +107,7 @@ def multi(
 
 
 def nested(seed: str, depth: int = 2) -> Image:
-    """Return an index that holds an image and an index, which does the same, *depth* indexes one in another."""
+    """Return an index of an image and another index, nested *depth* levels deep."""
     if depth <= 1:
         return multi(f"{seed}/{depth}")
     inner = nested(f"{seed}/{depth}", depth - 1)
@@ -115,7 +115,7 @@ def nested(seed: str, depth: int = 2) -> Image:
 
 
 def attested(seed: str, platforms: Sequence[Platform] = (LINUX_AMD64, LINUX_ARM64)) -> Image:
-    """Return an index as BuildKit writes it: each image with an attestation, `unknown/unknown`, that names it."""
+    """Return an index as BuildKit writes it: each image has an attestation with platform `unknown/unknown`."""
     images = [single(f"{seed}/{number}", platform=platform) for number, platform in enumerate(platforms)]
     return index(
         [
@@ -134,7 +134,7 @@ def artifact(
     subject: Image | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> Image:
-    """Return an artifact of OCI 1.1, by default with the empty config; it refers to *subject*, if any."""
+    """Return an OCI 1.1 artifact, by default with the empty config; its subject is *subject*, if given."""
     if layers is None:
         layers = [Blob.generated(seed, 500, artifact_type)]
     document: dict[str, Any] = {"mediaType": types.OCI_MANIFEST, "artifactType": artifact_type}
@@ -147,7 +147,7 @@ def artifact(
 
 
 def artifact_manifest(seed: str, subject: Image | None = None) -> Image:
-    """Return a document of the withdrawn artifact manifest type, which has `blobs` and no config."""
+    """Return a manifest of the withdrawn artifact manifest type, which has `blobs` and no config."""
     blob = Blob.generated(seed, 700, "application/vnd.example.sbom+json")
     document: dict[str, Any] = {
         "mediaType": types.OCI_ARTIFACT,
@@ -186,12 +186,12 @@ def cosign_signature(signed: Image) -> Image:
 
 
 def zero_layers(seed: str) -> Image:
-    """Return an image that consists of a config alone."""
+    """Return an image that has a config and no layers."""
     return single(seed, layers=())
 
 
 def foreign(seed: str, *, docker: bool = True) -> Image:
-    """Return an image whose first layer lies elsewhere: the image has its descriptor, not its content."""
+    """Return an image whose first layer has URLs elsewhere: the image has its descriptor, not its content."""
     base_type = types.DOCKER_FOREIGN_LAYER if docker else "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     base, layer = Blob.generated(f"{seed}/base", 900, base_type), _layer(f"{seed}/own", 900, _layer_type(docker=docker))
     config = _config(Platform("windows", "amd64", "", "10.0.17763.5"), [base, layer], _config_type(docker=docker))
@@ -202,14 +202,14 @@ def foreign(seed: str, *, docker: bool = True) -> Image:
 
 
 def sharing(seed: str, count: int, *, shared: Sequence[int], own: Sequence[int], docker: bool = False) -> list[Image]:
-    """Return *count* images with the *shared* layers in common and layers of their *own* above; sizes in bytes."""
+    """Return *count* images that share the *shared* layers and add their *own*; sizes in bytes."""
     media_type = _layer_type(docker=docker)
     common = [Blob.generated(f"{seed}/shared/{number}", size, media_type) for number, size in enumerate(shared)]
     return [single(f"{seed}/{number}", layers=(*common, *own), docker=docker) for number in range(count)]
 
 
 def signed_schema1(name: str, tag: str, seed: str = "schema1") -> Image:
-    """Return a signed Docker schema 1 manifest; it is put together as a JWS, yet its signature verifies nowhere."""
+    """Return a signed Docker schema 1 manifest: a well-formed JWS whose signature is invalid."""
     layers = [Blob.generated(f"{seed}/{number}", 600, types.DOCKER_LAYER) for number in range(2)]
     payload = json.dumps(_schema1(name, tag, layers), indent=3).encode()
     body, tail = payload.removesuffix(b"\n}"), b"\n}"

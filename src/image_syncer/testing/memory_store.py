@@ -1,4 +1,4 @@
-"""Stores in memory: correct, checking all that a good registry checks, and failing when told to."""
+"""Stores in memory: they check all that a good registry checks, and fail on request."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _FOR_EVER: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call of a role's method: the *step*, and the tag or digest (empty for a listing) that it was about."""
+    """One call of a role's method: the *step*, and its tag or digest (empty for a listing)."""
 
     step: Step
     identifier: str
@@ -36,12 +36,11 @@ class _Trouble:
 
 
 class MemoryStore:
-    """One repository in memory; *source* and *target* are the two roles that it plays.
+    """One repository in memory; *source* and *target* are its two roles.
 
-    What it holds (*manifests*, *tags*, *blobs*) may be looked at and changed by tests; *operations* has every call in
-    order, and *watch* is told of each. With *many_tags* one push may name several tags. Everything that is about one of
-    the digests in *fail_on* raises `Unavailable`.
-    With *tells* its listings say what tags name.
+    Tests may inspect and change its content (*manifests*, *tags*, *blobs*). *operations* lists every call in order, and
+    *watch* receives each call. With *many_tags* one push may set several tags. Every call about a digest in *fail_on*
+    raises `Unavailable`. With *tells* listings report what tags name.
     """
 
     def __init__(
@@ -66,18 +65,18 @@ class MemoryStore:
             self.fail(None, digest, times=_FOR_EVER)
 
     def load(self, image: Image, *tags: str) -> None:
-        """Hold *image* from now on, under *tags*; that counts as no operation."""
+        """Store *image* under *tags*; this counts as no operation."""
         self.blobs |= image.blobs
         self.manifests |= {raw.digest: raw for raw in image.manifests}
         self.tags |= dict.fromkeys(tags, image.digest)
 
-    def plant(self, digest: Digest, content: bytes) -> None:
-        """Let the blob *digest*, if it is here, have other bytes from now on."""
+    def replace_blob(self, digest: Digest, content: bytes) -> None:
+        """Replace the bytes of the blob *digest*, if it is here."""
         if digest in self.blobs:
             self.blobs[digest] = Blob.of(content)
 
     def fail(self, step: Step | None, about: object = None, error: StoreError | None = None, *, times: int = 1) -> None:
-        """Let the next *times* calls at *step* about the tag or digest *about* raise *error*; None stands for any."""
+        """Make the next *times* calls at *step* about the tag or digest *about* raise *error*; None matches any."""
         identifier = None if about is None else str(about)
         trouble = error or Unavailable(f"{self.repository}: {identifier or step}: told to fail", status=503)
         self._troubles.append(_Trouble(step, identifier, trouble, times))
@@ -88,16 +87,16 @@ class MemoryStore:
         return sum(call.step == step and identifier in {None, call.identifier} for call in self.operations)
 
     def find(self, identifier: str) -> RawManifest | None:
-        """Return the manifest at a tag or digest, None if there is none; that counts as no operation."""
+        """Return the manifest at a tag or digest, None if there is none; this counts as no operation."""
         digest = Digest.parse(identifier) if ":" in identifier else self.tags.get(identifier)
         return self.manifests.get(digest) if digest else None
 
     async def note(self, step: Step, identifier: str = "") -> None:
-        """Count a call, and raise what was ordered for it."""
+        """Count a call, and raise the error ordered for it."""
         call = Operation(step, identifier)
         self.operations.append(call)
         self.watch(call)
-        await asyncio.sleep(0)  # As with a real store, others run meanwhile.
+        await asyncio.sleep(0)  # Yield to other tasks, as a real store does.
         for trouble in self._troubles:
             if trouble.meets(call):
                 trouble.times -= 1
@@ -111,7 +110,7 @@ class MemorySource:
         self._store = store
 
     async def resolve(self, identifier: str) -> Descriptor:
-        """Return what *identifier* names; `NotFound`."""
+        """Return the descriptor of *identifier*; `NotFound`."""
         await self._store.note("resolve", identifier)
         return self._find(identifier).descriptor
 
@@ -121,11 +120,11 @@ class MemorySource:
         return self._find(identifier)
 
     def open(self, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        """Open *blob* from *start*; `NotFound`, and `ContentMismatch` while it is read."""
+        """Open *blob* from *start*; `NotFound`, and `ContentMismatch` while reading."""
         return self._open(blob, start)
 
     async def tags(self) -> AsyncIterator[str]:
-        """Yield every tag; `NotFound` where nothing was ever pushed."""
+        """Yield every tag; `NotFound` if nothing was ever pushed."""
         await self._store.note("tags")
         if not self._store.manifests and not self._store.blobs:
             raise NotFound(f"{self._store.repository}: not there", status=404, code="NAME_UNKNOWN")
@@ -133,7 +132,7 @@ class MemorySource:
             yield tag
 
     def listed_digests(self) -> Mapping[str, Digest]:
-        """Return what tags name, where the store's *tells* is set: ."""
+        """Return the descriptors of tags, if the store has *tells* set."""
         return dict(self._store.tags) if self._store.tells else {}
 
     def _find(self, identifier: str) -> RawManifest:
@@ -165,7 +164,7 @@ class MemoryTarget:
         self._family = family
 
     async def resolve(self, identifier: str) -> Descriptor | None:
-        """Return what *identifier* names, None if nothing."""
+        """Return the descriptor of *identifier*, None if there is none."""
         await self._store.note("resolve", identifier)
         found = self._store.find(identifier)
         return found.descriptor if found else None
@@ -176,7 +175,7 @@ class MemoryTarget:
         return blob.digest in self._store.blobs
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
-        """Keep *blob* once all its bytes were right; `ContentMismatch`."""
+        """Store *blob* after verifying all its bytes; `ContentMismatch`."""
         await self._store.note("push_blob", str(blob.digest))
         what = f"{self._store.repository}: {blob.digest}"
         verifier = Verifier(blob.digest, blob.size, what)
@@ -185,7 +184,7 @@ class MemoryTarget:
         self._store.blobs[blob.digest] = Blob.of(whole, blob.media_type, algorithm=blob.digest.algorithm)
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
-        """Take *blob* over from the repository *origin* if it is there."""
+        """Mount *blob* from the repository *origin* if it is there."""
         await self._store.note("mount", str(blob.digest))
         if self._family is None or origin.registry != self._store.repository.registry:
             return False
@@ -195,7 +194,7 @@ class MemoryTarget:
         return held is not None
 
     async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
-        """Keep *manifest*; `MissingContent` where it names what is not here, `Refused` at a digest not its own."""
+        """Store *manifest*; `MissingContent` if content that it names is missing, `Refused` at another digest."""
         if fence is not None:
             await fence.check()
         await self._store.note("push_manifest", identifier)
@@ -210,7 +209,7 @@ class MemoryTarget:
             self._store.tags[identifier] = manifest.digest
 
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
-        """Let *tags* name *manifest*, which is here, if *many_tags* is set; none otherwise."""
+        """Point *tags* to *manifest*, which is here, if *many_tags* is set; otherwise set none."""
         if not self._store.many_tags:
             return frozenset()
         if fence is not None:
@@ -225,7 +224,7 @@ class MemoryTarget:
 
 
 class MemoryStores:
-    """Repositories of any registry, made as they are asked for; plays `Stores`."""
+    """Repositories of any registry, created on first use; implements `Stores`."""
 
     def __init__(self) -> None:
         self._stores: dict[Repository, MemoryStore] = {}
@@ -242,11 +241,11 @@ class MemoryStores:
         return self._stores[repository]
 
     def source(self, repository: Repository) -> MemorySource:
-        """Return *repository* to read from."""
+        """Return *repository* as a source."""
         return self.store(repository).source
 
     def target(self, repository: Repository) -> MemoryTarget:
-        """Return *repository* to write to."""
+        """Return *repository* as a target."""
         return self.store(repository).target
 
     def count(self, step: Step, about: object = None) -> int:
@@ -255,7 +254,7 @@ class MemoryStores:
 
 
 def _parts(manifest: RawManifest) -> list[Digest]:
-    """Return what must be there before *manifest*; a subject need not (distribution-spec, "Pushing manifests")."""
+    """Return the content required before *manifest*; a subject is optional (distribution-spec, "Pushing manifests")."""
     parsed = manifest.parse()
     return [part.digest for part in (parsed.manifests if isinstance(parsed, Index) else parsed.blobs)]
 

@@ -1,4 +1,4 @@
-"""What a server was asked: one record per request, so that budgets can be counted at the registry."""
+"""The requests that a server received: one record each, for counting request budgets at the registry."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -22,11 +22,11 @@ _KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = (
 
 @dataclass(slots=True)
 class Request:
-    """One request as its server saw it; it is noted when it begins, so *status* is 0 until there is an answer.
+    """One request as the server saw it, recorded at its start; *status* is 0 until there is a response.
 
-    *bytes_in* and *bytes_out* count bodies alone. A log of docker-registry knows neither *bytes_in* nor
-    *authorization*: 0 and empty there. *repository* is empty where the path names none. *broken* says that a
-    fault has reset the connection.
+    *bytes_in* and *bytes_out* count only bodies. The log of docker-registry has neither *bytes_in* (0) nor
+    *authorization* (empty). *repository* is empty if the path names none. *broken* is set if a fault has reset the
+    connection.
     """
 
     method: str
@@ -41,18 +41,18 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """What the request is about."""
+        """The kind of the request."""
         return kind_of(self.path)
 
     @property
     def repository(self) -> str:
-        """The repository that the path names, empty if none."""
+        """The repository in the path, empty if there is none."""
         match = re.fullmatch(r"/v2/(.+)/(?:blobs|manifests|tags|referrers)/.*", self.path)
         return match[1].partition("/blobs/uploads")[0] if match else ""
 
 
 class RequestLog:
-    """Requests in the order of their arrival; it grows while its server lives."""
+    """Requests in order of arrival; it grows while its server runs."""
 
     def __init__(self, requests: Iterable[Request] = ()) -> None:
         self._requests = list(requests)
@@ -70,11 +70,11 @@ class RequestLog:
         return "\n".join(f"{request.method} {request.path} {request.status}" for request in self)
 
     def append(self, request: Request) -> None:
-        """Note *request*."""
+        """Add *request*."""
         self._requests.append(request)
 
     def clear(self) -> None:
-        """Forget everything, so that counting begins anew."""
+        """Remove all requests, so that counting restarts."""
         self._requests.clear()
 
     def only(
@@ -85,7 +85,7 @@ class RequestLog:
         status: int | None = None,
         repository: str | None = None,
     ) -> "RequestLog":
-        """Return the requests that fit everything that is given."""
+        """Return the requests that match every given criterion."""
         return RequestLog(
             request
             for request in self
@@ -103,22 +103,22 @@ class RequestLog:
         status: int | None = None,
         repository: str | None = None,
     ) -> int:
-        """Return how many requests fit everything that is given."""
+        """Return how many requests match every given criterion."""
         return len(self.only(method=method, kind=kind, status=status, repository=repository))
 
     @property
     def bytes_in(self) -> int:
-        """Bytes of all request bodies."""
+        """The size of all request bodies."""
         return sum(request.bytes_in for request in self)
 
     @property
     def bytes_out(self) -> int:
-        """Bytes of all response bodies."""
+        """The size of all response bodies."""
         return sum(request.bytes_out for request in self)
 
 
 def kind_of(path: str) -> Kind:
-    """Return what a request to *path* (without query) is about."""
+    """Return the kind of a request to *path* (without query)."""
     for pattern, kind in _KINDS:
         if pattern.fullmatch(path):
             return kind

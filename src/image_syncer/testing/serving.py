@@ -1,4 +1,4 @@
-"""Servers of our own on a free loopback port."""
+"""Serve aiohttp applications on a free loopback port."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -12,7 +12,7 @@ _SHUTDOWN_SECONDS = 1.0
 
 @asynccontextmanager
 async def serve(application: web.Application, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """Serve *application* on 127.0.0.1, with TLS if there is a context for it; gives the port."""
+    """Serve *application* on 127.0.0.1, with TLS if there is a context; yields the port."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:

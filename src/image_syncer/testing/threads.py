@@ -1,4 +1,4 @@
-"""An async context manager kept open by a loop in a thread of its own, for code that is not async."""
+"""Run an async context manager in its own thread and event loop, for code that is not async."""
 
 import asyncio
 from collections.abc import Generator
@@ -14,7 +14,7 @@ _STOP_SECONDS = 15.0
 
 @contextmanager
 def open_in_thread(opening: AbstractAsyncContextManager[T]) -> Generator[T]:
-    """Enter *opening* in a new thread's loop, hand out what it gives, and leave it at the end."""
+    """Enter *opening* in a new thread's loop, yield its value, and leave it at the end."""
     opened: Future[tuple[T, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def hold() -> None:
@@ -40,4 +40,4 @@ def open_in_thread(opening: AbstractAsyncContextManager[T]) -> Generator[T]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(_STOP_SECONDS)
         if thread.is_alive():
-            raise RuntimeError(f"still running {_STOP_SECONDS} s after it was told to stop")
+            raise RuntimeError(f"still running {_STOP_SECONDS} s after it was asked to stop")

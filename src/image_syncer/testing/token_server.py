@@ -1,6 +1,6 @@
-"""A token server whose tokens docker-registry verifies: RS256, the key named as libtrust names it.
+"""A token server whose tokens docker-registry verifies: RS256, with key ids in libtrust's format.
 
-Importing this module needs PyJWT and cryptography, which are development dependencies; nothing else here does.
+Importing this module needs PyJWT and cryptography, which are development dependencies; no other module here does.
 """
 
 import base64
@@ -30,9 +30,9 @@ from image_syncer.testing.tokens import IssuedToken, Issuer, TokenService
 
 
 class TokenServer:
-    """Hands out bearer tokens to *accounts* on a free loopback port; an async context manager.
+    """Issues bearer tokens to *accounts* on a free loopback port; an async context manager.
 
-    *requests* has every request for a token, *issuer* is what a registry must know to take the tokens.
+    *requests* logs every token request; *issuer* is the information that a registry needs to verify tokens.
     """
 
     def __init__(self, accounts: Accounts, *, token_seconds: float = 300) -> None:
@@ -44,12 +44,12 @@ class TokenServer:
 
     @classmethod
     def in_thread(cls, accounts: Accounts, *, token_seconds: float = 300) -> AbstractContextManager[Self]:
-        """Return a token server to use with a plain `with`; it runs in a thread of its own."""
+        """Return a token server for a plain `with` statement; it runs in its own thread."""
         return open_in_thread(cls(accounts, token_seconds=token_seconds))
 
     @property
     def issuer(self) -> Issuer:
-        """What a registry must know of this server."""
+        """The information that a registry needs about this server."""
         if self._issuer is None:
             raise RuntimeError("a TokenServer is used as a context manager")
         return self._issuer
@@ -84,22 +84,22 @@ class TokenServer:
 
 
 class Signer:
-    """Signs grants as tokens of distribution's `spec/auth/jwt.md`, with a key of its own."""
+    """Signs grants as tokens of distribution's `spec/auth/jwt.md`, with its own key."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = self._key.public_key()
         der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        # libtrust's name of a key: 240 bits of its hash in base32, in groups of four.
+        # libtrust's key id: 240 bits of the key's hash in base32, in groups of four.
         name = base64.b32encode(hashlib.sha256(der).digest()[:30]).decode()
         self._headers = {"kid": ":".join(name[start : start + 4] for start in range(0, len(name), 4))}
 
     def sign(self, grant: IssuedToken, seconds: float) -> str:
-        """Return a token for *grant* that holds for *seconds*."""
+        """Return a token for *grant* that is valid for *seconds*."""
         return jwt.encode(_claims(grant, seconds), self._key, algorithm="RS256", headers=self._headers)
 
     def write_certificate(self, file: Path) -> None:
-        """Write the certificate that tokens are verified with to *file* (PEM)."""
+        """Write the certificate that verifies the tokens to *file* (PEM)."""
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, Issuer.name)])
         now = datetime.now(UTC)
         certificate = (

@@ -1,4 +1,4 @@
-"""Token servers: who asks with which rights, answered by GET and by POST (distribution's token and oauth specs)."""
+"""Token endpoints by GET and by POST (distribution's token and oauth specs)."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from image_syncer.testing.accounts import Accounts, parse_basic
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """What a registry must know of a token server: its *realm* (URL), and the *certificate* (PEM) of its key."""
+    """The information that a registry needs about a token server: its *realm* (URL) and *certificate* (PEM)."""
 
     name: ClassVar[str] = "image-syncer-test-tokens"
     service: ClassVar[str] = "docker-registry"
@@ -24,21 +24,21 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """What a token allows: *access* has actions by resource (`repository:app`); *subject* None is anonymous."""
+    """The rights of a token: *access* maps a resource (`repository:app`) to actions; *subject* None is anonymous."""
 
     subject: str | None
     service: str
     access: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def allows(self, resource: str, action: str) -> bool:
-        """Whether *action* on *resource* is granted."""
+        """Whether the token grants *action* on *resource*."""
         return action in self.access.get(resource, frozenset())
 
 
 class TokenService:
     """Answers token requests for *accounts*; *mint* turns a grant and its lifetime in seconds into a token.
 
-    Without *life_told* an answer says nothing of that lifetime.
+    Without *life_told* the response omits the lifetime.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TokenService:
         return self._answer(name, fields.get("scope", "").split(), "access_token", extra)
 
     def grant(self, name: str | None, scopes: Iterable[str]) -> IssuedToken:
-        """Return what *name* gets of *scopes*; less than was asked is no error."""
+        """Return the granted part of *scopes* for *name*; a smaller grant than requested is no error."""
         access: dict[str, frozenset[str]] = {}
         for scope in scopes:
             resource, _, actions = scope.rpartition(":")

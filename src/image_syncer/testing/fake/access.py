@@ -1,4 +1,4 @@
-"""Who may pass: nobody is asked, Basic, or Bearer with tokens of the registry's own token server."""
+"""Access control: open, Basic, or Bearer with tokens from the registry's own token server."""
 
 import secrets
 import time
@@ -20,7 +20,7 @@ _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 
 
 class AccessControl:
-    """Decides about every request to `/v2/`; *tokens* answers where the profile's token server is."""
+    """Authorizes every request to `/v2/`; *tokens* handles requests to the profile's token server."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
@@ -35,7 +35,7 @@ class AccessControl:
         )
 
     def check(self, request: web.Request) -> None:
-        """Refuse *request* with a challenge, or with DENIED, unless its credentials allow it; note whose they are."""
+        """Refuse *request* with a challenge or DENIED unless its credentials allow it; record the user."""
         match self._profile.auth:
             case "none":
                 request[ACCOUNT] = None
@@ -67,14 +67,14 @@ class AccessControl:
 
     def _challenge(self, request: web.Request, needed: Mapping[str, frozenset[str]], error: str) -> RegistryError:
         if error == "invalid_token" and self._profile.basic_too:
-            return _unauthorized(_BASIC)  # Harbor challenges for a token only where there is no Authorization.
+            return _unauthorized(_BASIC)  # Harbor sends a token challenge only if the request has no Authorization.
         scopes = " ".join(f"{resource}:{','.join(sorted(actions))}" for resource, actions in needed.items())
         realm = f"{request.scheme}://{request.host}{self._profile.token_path}"
         fields = {"realm": realm, "service": SERVICE, "scope": scopes, "error": error}
         return _unauthorized("Bearer " + ",".join(f'{key}="{value}"' for key, value in fields.items() if value))
 
     def expire_tokens(self) -> None:
-        """Make every token that was handed out worthless."""
+        """Invalidate every token issued so far."""
         self._granted.clear()
 
     def _mint(self, grant: IssuedToken, seconds: float) -> str:
@@ -84,7 +84,7 @@ class AccessControl:
 
 
 def _needed(request: web.Request) -> dict[str, frozenset[str]]:
-    """Return the actions that *request* takes, by resource (distribution `handlers/app.go`)."""
+    """Return the actions that *request* needs, by resource (distribution `handlers/app.go`)."""
     if kind_of(request.path) == "catalog":
         return {"registry:catalog": frozenset({"*"})}
     name = request.match_info.get("name")

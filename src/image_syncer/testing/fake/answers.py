@@ -1,4 +1,4 @@
-"""Answers and refusals of the fake registry, and the record that goes with each request."""
+"""Responses and errors of the fake registry, and the record that accompanies each request."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from image_syncer.testing.request_log import Request, authorization_kind
 
 RECORD: Final = web.RequestKey("record", Request)
 EXTRA: Final = web.RequestKey[Mapping[str, str]]("extra", Mapping)
-"""Headers that the answer will have beside its own."""
+"""Headers to add to the response."""
 
 
 class RegistryError(Exception):
-    """A request is refused with *status* and the error *code* of the specification."""
+    """Refuses a request with *status* and an error *code* of the specification."""
 
     def __init__(self, status: int, code: str, message: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message or code)
@@ -25,11 +25,11 @@ class RegistryError(Exception):
 
     @classmethod
     def of(cls, refusal: ProfileRefusal) -> Self:
-        """Return *refusal* to raise."""
+        """Return the error for *refusal*."""
         return cls(refusal.status, refusal.code, refusal.message)
 
     def response(self) -> web.Response:
-        """Return the refusal as the specification writes it."""
+        """Return the response in the specification's error format."""
         body = {"errors": [{"code": self.code, "message": str(self), "detail": None}]}
         return web.json_response(body, status=self.status, headers=self.headers)
 
@@ -43,18 +43,18 @@ def new_record(request: web.Request) -> Request:
 
 
 def empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an answer without a body."""
+    """Return a response without a body."""
     return web.Response(status=status, headers=headers)
 
 
 def document(
     content: Any, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Return *content* as JSON."""
+    """Return *content* as a JSON response."""
     return web.Response(body=json.dumps(content).encode(), content_type=media_type, headers=headers)
 
 
 async def read_away(request: web.Request) -> None:
-    """Read the body of *request* and forget it, so that whoever sends it gets to the answer."""
+    """Read and discard the body of *request*, so that a client that is still sending gets to the response."""
     async for chunk in request.content.iter_any():
         request[RECORD].bytes_in += len(chunk)

@@ -16,7 +16,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 def parse_digest(text: str) -> Digest:
-    """Return the digest that *text* names, refusing anything else."""
+    """Parse *text* as a digest; an invalid one is refused."""
     try:
         return Digest.parse(text)
     except InvalidReference as error:
@@ -24,7 +24,7 @@ def parse_digest(text: str) -> Digest:
 
 
 class BlobHandlers:
-    """Answers what concerns whole blobs; *elsewhere* returns the URL that a GET of a path leads to, if it does."""
+    """Handlers for whole blobs; *elsewhere* maps a path to the URL that its GET redirects to, or None."""
 
     def __init__(self, storage: Storage, profile: Profile, elsewhere: Callable[[str], str] | None = None) -> None:
         self._storage = storage
@@ -32,7 +32,7 @@ class BlobHandlers:
         self._elsewhere = elsewhere
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Answer HEAD and GET, whole or from an offset."""
+        """Answer HEAD and GET, for the whole blob or a range."""
         digest = self._held(request)
         if self._elsewhere is not None and request.method == "GET":
             return empty(307, {"Location": self._elsewhere(request.path)})
@@ -52,7 +52,7 @@ class BlobHandlers:
         return StreamedBody(self._storage.read(digest, start, end - start), 206 if partial else 200, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Answer DELETE: the blob can no longer be pulled from this repository."""
+        """Answer DELETE: remove the blob from this repository."""
         if self._profile.deletes == "nothing":
             raise RegistryError.of(self._profile.undeletable)
         digest = self._held(request)
@@ -67,7 +67,7 @@ class BlobHandlers:
 
 
 def _wanted(header: str | None, size: int) -> tuple[int, int]:
-    """Return start and end (exclusive) of the bytes that are asked for."""
+    """Return start and end (exclusive) of the requested bytes."""
     match = _RANGE.fullmatch(header or "")
     if match is None or size == 0:
         return 0, size

@@ -1,4 +1,4 @@
-"""What can go wrong with an exchange. `image_syncer.testing.faults` makes these; a registry lets them act."""
+"""Faults of an exchange. `image_syncer.testing.faults` creates them; a registry applies them."""
 
 import asyncio
 import fcntl
@@ -25,45 +25,45 @@ _CODES = {
     503: "UNAVAILABLE",
 }
 _DRIPS_PER_SECOND = 20
-_LOOKS = 3_000  # A millisecond apart.
+_LOOKS = 3_000  # One millisecond apart.
 _SENDING = frozenset({"POST", "PATCH", "PUT"})
 
 
 class BrokenConnection(ConnectionResetError):
-    """We have reset the connection."""
+    """The fault has reset the connection."""
 
 
 class Fault:
-    """One thing that goes wrong. Each method is a point of an exchange, where nothing happens unless it says so."""
+    """One fault. Each method hooks into a point of an exchange, and does nothing unless overridden."""
 
     answers: ClassVar[bool] = False
-    """Whether the request ends with it."""
+    """Whether the fault ends the request."""
     touches_body: ClassVar[bool] = False
-    """Whether it sees the bytes of the answer."""
+    """Whether the fault needs the bytes of the response."""
 
     async def meet(self, request: web.Request) -> web.StreamResponse | None:
-        """Return the answer to a request that nobody has looked at; None to let it go on."""
+        """Return a response before the registry sees the request; None to continue."""
 
     def replace(self, request: web.Request) -> web.StreamResponse | None:
-        """Return the answer to a request that was let in; None to let it go on."""
+        """Return a response after the request was authorized; None to continue."""
 
     def receive(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Return what the registry gets of a request's body."""
+        """Return the bytes of the request's body that reach the registry."""
         del request
         return chunks
 
     def head(self, request: web.Request, headers: CIMultiDict[str]) -> None:
-        """Change the headers of the answer; raise `Broken` where there is none."""
+        """Change the headers of the response, or raise `BrokenConnection` instead of responding."""
 
     def send(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Return what the client gets of the answer's body."""
+        """Return the bytes of the response's body that reach the client."""
         del request
         return chunks
 
 
 @dataclass(frozen=True, slots=True)
 class Answered(Fault):
-    """Another answer in the registry's place."""
+    """Responds instead of the registry."""
 
     answers: ClassVar[bool] = True
     status: int
@@ -73,7 +73,7 @@ class Answered(Fault):
     early: bool = False
 
     async def meet(self, request: web.Request) -> web.StreamResponse | None:
-        """The answer, once the request's body is read."""
+        """Return the response after reading the request's body."""
         if not self.early:
             await read_away(request)
         code = self.code or _CODES.get(self.status, "")
@@ -84,31 +84,31 @@ class Answered(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Redirected(Fault):
-    """Who was let in is sent elsewhere."""
+    """Redirects authorized requests."""
 
     answers: ClassVar[bool] = True
     to: str
     status: int
 
     def replace(self, request: web.Request) -> web.StreamResponse | None:
-        """The redirect."""
+        """Return the redirect."""
         location = self.to if urlsplit(self.to).path else f"{self.to}{request.path_qs}"
         return web.Response(status=self.status, headers={"Location": location})
 
 
 @dataclass(frozen=True, slots=True)
 class Cut(Fault):
-    """The connection is reset within a body."""
+    """Resets the connection within a body."""
 
     touches_body: ClassVar[bool] = True
     after_bytes: int
 
     def receive(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The bytes before the cut."""
+        """Yield the bytes before the cut."""
         return self._pass(request, chunks)
 
     def send(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The bytes before the cut, unless it is for the request's body."""
+        """Yield the bytes before the cut, unless the cut is in the request's body."""
         return chunks if request.method in _SENDING else self._pass(request, chunks)
 
     async def _pass(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -124,23 +124,23 @@ class Cut(Fault):
 
 
 class Lost(Fault):
-    """The connection is reset in place of the answer."""
+    """Resets the connection instead of responding."""
 
     def head(self, request: web.Request, headers: CIMultiDict[str]) -> None:
-        """Break off."""
+        """Reset the connection."""
         del headers
         raise break_off(request)
 
 
 @dataclass(frozen=True, slots=True)
 class Dripping(Fault):
-    """The answer's body comes slowly."""
+    """Sends the response's body slowly."""
 
     touches_body: ClassVar[bool] = True
     bytes_per_second: float
 
     async def send(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The same bytes, drop by drop."""
+        """Yield the same bytes in small pieces."""
         del request
         length = max(1, int(self.bytes_per_second / _DRIPS_PER_SECOND))
         async for chunk in chunks:
@@ -152,20 +152,20 @@ class Dripping(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Silent(Fault):
-    """Nothing passes for a while."""
+    """Pauses the exchange."""
 
     touches_body: ClassVar[bool] = True
     seconds: float
     after_bytes: int | None = None
 
     async def meet(self, request: web.Request) -> web.StreamResponse | None:
-        """None, after the pause that comes before everything."""
+        """Pause before the registry sees the request, and return None."""
         del request
         if self.after_bytes is None:
             await asyncio.sleep(self.seconds)
 
     async def send(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The same bytes with the pause among them."""
+        """Yield the same bytes with a pause after the first ones."""
         del request
         left = self.after_bytes
         async for chunk in chunks:
@@ -181,13 +181,13 @@ class Silent(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Altered(Fault):
-    """One byte of the answer's body is another one."""
+    """Alters one byte of the response's body."""
 
     touches_body: ClassVar[bool] = True
     at: int
 
     async def send(self, request: web.Request, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """As many bytes."""
+        """Yield the same number of bytes."""
         del request
         start = 0
         async for chunk in chunks:
@@ -202,13 +202,13 @@ class Altered(Fault):
 
 @dataclass(frozen=True, slots=True)
 class OtherHeaders(Fault):
-    """Headers of the answer are missing, or are others."""
+    """Removes or replaces headers of the response."""
 
     taken: tuple[str, ...] = ()
     given: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def head(self, request: web.Request, headers: CIMultiDict[str]) -> None:
-        """Take, then give."""
+        """Remove headers, then set headers."""
         del request
         for name in (*self.taken, *self.given):
             headers.popall(name, None)
@@ -216,7 +216,7 @@ class OtherHeaders(Fault):
 
 
 async def _sent(request: web.Request) -> None:
-    """Wait until what was written is at the other end: a reset throws away what still lies here."""
+    """Wait until the peer has all written bytes: a reset discards bytes that are still in the send buffer."""
     with suppress(OSError):
         for _ in range(_LOOKS):
             if not _is_sending(request):
@@ -225,7 +225,7 @@ async def _sent(request: web.Request) -> None:
 
 
 def _is_sending(request: web.Request) -> bool:
-    """Whether bytes are unacknowledged as far as we can tell (Linux, tcp(7): SIOCOUTQ); `OSError` elsewhere."""
+    """Whether bytes are unacknowledged (Linux, tcp(7): SIOCOUTQ); `OSError` elsewhere."""
     if request.transport is None:
         return False
     connection: socket.socket = request.transport.get_extra_info("socket")
@@ -234,7 +234,7 @@ def _is_sending(request: web.Request) -> bool:
 
 
 def break_off(request: web.Request) -> BrokenConnection:
-    """Reset the connection of *request* at once (RST, not an orderly end); return what to raise."""
+    """Reset the connection of *request* at once (RST, no orderly close); return the exception to raise."""
     request[RECORD].broken = True
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""The script of a fake registry: which faults meet which requests, and which have."""
+"""The fault script of a fake registry: which faults apply to which requests, and which have fired."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,10 +12,11 @@ from image_syncer.testing.request_log import Kind, Request
 
 
 class Which(TypedDict, total=False):
-    """A choice of requests: those that fit everything given.
+    """Selects requests that match every given criterion.
 
-    *path* is a pattern as of `fnmatch` for the path without its query. The first *after* that fit pass unharmed, then
-    *times* are met (None: all), each with *chance* of 1, decided by *rng* or by the registry's own.
+    *path* is an `fnmatch` pattern for the path without its query. The first *after* matching requests pass, then the
+    fault fires *times* times (None: always), each time with probability *chance*, drawn from *rng* or the registry's
+    own source.
     """
 
     method: str | None
@@ -29,7 +30,7 @@ class Which(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Rule:
-    """One fault and the requests that it is for; *seen* counts those, *fired* how many of them it has met."""
+    """A fault and its requests; *seen* counts matching requests, *fired* those that the fault changed."""
 
     fault: Fault
     method: str | None = None
@@ -47,7 +48,7 @@ class Rule:
             raise ValueError("a fault with a chance needs a random source: give rng=Random(seed)")
 
     def fits(self, request: Request) -> bool:
-        """Whether *request* is one that this rule is for."""
+        """Whether *request* matches this rule."""
         return (
             self.method in {None, request.method}
             and self.kind in {None, request.kind}
@@ -55,7 +56,7 @@ class Rule:
         )
 
     def fires(self, request: Request) -> bool:
-        """Whether the fault meets *request*; counts it."""
+        """Count *request* and return whether the fault fires for it."""
         if not self.fits(request):
             return False
         self.seen += 1
@@ -69,16 +70,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A fault that has met a request."""
+    """A fault that fired, with its request."""
 
     fault: Fault
     request: Request
 
 
 class Script:
-    """The faults of one server, in the order of their adding. It may be changed from any thread while it serves.
+    """The faults of one server, in the order in which they were added. Any thread may change it while the server runs.
 
-    *fired* has all that have met a request so far: `len(registry.faults.fired)`.
+    *fired* lists the faults that have fired so far: `len(registry.faults.fired)`.
     """
 
     def __init__(self, rng: Random | None = None) -> None:
@@ -93,15 +94,15 @@ class Script:
 
     @property
     def fired(self) -> tuple[Fired, ...]:
-        """Every fault that has met a request, in the order of the requests."""
+        """Every fault that has fired, in the order of the requests."""
         with self._lock:
             return tuple(self._fired)
 
     def add(self, fault: Fault, **which: Unpack[Which]) -> Rule:
-        """Let *fault* meet the requests that fit everything given, and return the rule, which counts.
+        """Apply *fault* to requests that match every given criterion; return the rule, which counts them.
 
-        `ValueError` where a chance has no random source. Several faults can meet one request; one that answers it ends
-        that, so those added after it do not count.
+        `ValueError` if a chance has no random source. Several faults can apply to one request; a fault that responds
+        ends the request, so faults added later do not count it.
         """
         if which.get("chance", 1.0) < 1.0 and self._rng is not None:
             which.setdefault("rng", self._rng)
@@ -111,17 +112,17 @@ class Script:
         return rule
 
     def remove(self, rule: Rule) -> None:
-        """Let *rule* meet nothing any more."""
+        """Disable *rule*."""
         with self._lock:
             self._rules.remove(rule)
 
     def clear(self) -> None:
-        """Let nothing go wrong from now on; what has fired stays known."""
+        """Remove all rules; the list of fired faults stays."""
         with self._lock:
             self._rules.clear()
 
     def for_request(self, request: Request) -> tuple[Fault, ...]:
-        """Return the faults that meet *request*, and count them."""
+        """Return the faults that apply to *request*, and count them."""
         chosen: list[Fault] = []
         with self._lock:
             for rule in self._rules:

@@ -16,7 +16,7 @@ from image_syncer.testing.profile import Profile
 
 
 class ListingHandlers:
-    """Answers listings, page by page as the profile has it."""
+    """Handlers for listings, page by page as the profile says."""
 
     def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
@@ -50,7 +50,7 @@ class ListingHandlers:
         return document({"repositories": page}, headers=headers)
 
     async def referrers(self, request: web.Request) -> web.Response:
-        """Answer GET referrers: an index of what names the digest as its subject, empty if nothing does."""
+        """Answer GET referrers: an index of the manifests whose subject is the digest, possibly empty."""
         subject = str(parse_digest(request.match_info["digest"]))
         wanted = request.query.get("artifactType")
         repository = self._storage.repositories.get(request.match_info["name"])
@@ -66,7 +66,7 @@ class ListingHandlers:
         return document(index, types.OCI_INDEX, headers)
 
     def _page(self, request: web.Request, entries: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """Return the entries after where the page begins, and a Link if there are more."""
+        """Return the entries of one page, and a Link header if there are more."""
         limit = self._limit(request.query.get("n"))
         if limit is None:
             return list(entries), {}
@@ -78,7 +78,7 @@ class ListingHandlers:
         return page, {"Link": f'<{self._link(request, page[-1])}>; rel="next"'}
 
     def _last(self, request: web.Request, entries: Sequence[str]) -> str:
-        """Return the entry behind which the page begins, empty for the first page."""
+        """Return the entry after which the page begins, empty for the first page."""
         if self._profile.cursor == "token":
             return self._tokens.get(request.query.get("next_page", ""), "")
         last = request.query.get("last", "")
@@ -98,7 +98,7 @@ class ListingHandlers:
         return f"{origin}{request.path}?{urlencode(query | dict(self._profile.link_query))}"
 
     def _limit(self, text: str | None) -> int | None:
-        """Return the most entries of a page, None for all at once."""
+        """Return the size limit of a page, None for all entries at once."""
         if self._profile.pages == "never" or (self._profile.pages == "asked" and text is None):
             return None
         if text is None:
@@ -109,7 +109,7 @@ class ListingHandlers:
 
 
 def _named(repository: FakeRepository, tags: Iterable[str]) -> dict[str, Any]:
-    """Return what *tags* name, as Google's registries say it."""
+    """Return the manifests behind *tags*, in the format of Google's registries."""
     manifests: dict[str, Any] = {}
     for tag in tags:
         entry = manifests.setdefault(str(repository.tags[tag]), {"tag": [], "timeUploadedMs": "1700000000000"})
@@ -118,7 +118,7 @@ def _named(repository: FakeRepository, tags: Iterable[str]) -> dict[str, Any]:
 
 
 def _referrer(raw: RawManifest, subject: str) -> dict[str, Any] | None:
-    """Return the entry for *raw* in the list of referrers of *subject*, None if it is none."""
+    """Return the entry for *raw* in the referrers of *subject*, None if *raw* does not refer to it."""
     named = raw.parse().subject
     if named is None or str(named.digest) != subject:
         return None

@@ -20,14 +20,14 @@ _UNTYPED = ProfileRefusal(400, "UNSUPPORTED", "Invalid parameter: Invalid JSON s
 
 
 class ManifestHandlers:
-    """Answers what concerns manifests."""
+    """Handlers for manifests."""
 
     def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
         self._profile = profile
 
     async def get(self, request: web.Request) -> web.Response:
-        """Answer HEAD and GET; a type that the Accept list leaves out is not found."""
+        """Answer HEAD and GET; a type that the Accept list leaves out counts as not found."""
         if request.method == "HEAD" and self._profile.head == "refused":
             raise RegistryError(405, "UNSUPPORTED", "no HEAD here")
         digest, raw = self._find(request)
@@ -42,7 +42,7 @@ class ManifestHandlers:
         return web.Response(body=raw.content, headers=headers)
 
     async def put(self, request: web.Request) -> web.Response:
-        """Answer PUT: nothing changes unless all that the manifest names is here and its digest is right."""
+        """Answer PUT: store the manifest only if everything that it names is here and its digest is right."""
         name, identifier = request.match_info["name"], request.match_info["reference"]
         content = await read_limited(request, self._profile.manifest_limit_bytes)
         self._check_project(name)
@@ -59,7 +59,7 @@ class ManifestHandlers:
         return self._created(name, digest, subject, tags if ":" in identifier else ())
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Answer DELETE: by tag the tag alone, by digest the manifest and all tags on it."""
+        """Answer DELETE: by tag only the tag, by digest the manifest and all its tags."""
         identifier = request.match_info["reference"]
         if self._profile.deletes == "nothing" or (self._profile.deletes == "digests" and ":" not in identifier):
             raise RegistryError.of(self._profile.undeletable)
@@ -98,7 +98,7 @@ class ManifestHandlers:
                 raise RegistryError.of(self._profile.immutable)
 
     def _check_parts(self, repository: FakeRepository, raw: RawManifest) -> Digest | None:
-        """Refuse *raw* if something it names is missing; return its subject, which may be (distribution-spec)."""
+        """Refuse *raw* if content that it names is missing; return its subject, which may be missing."""
         parsed = raw.parse()
         named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
         held = repository.manifests if isinstance(parsed, Index) else repository.blobs
@@ -143,7 +143,7 @@ def _parse(content: bytes, content_type: str) -> RawManifest:
 
 
 def _digest_at(identifier: str, raw: RawManifest) -> Digest:
-    """Return the digest to hold *raw* under, refusing an *identifier* that is another one."""
+    """Return the digest under which to store *raw*; refuse an *identifier* that is a different digest."""
     if ":" not in identifier:
         return raw.digest
     digest = parse_digest(identifier)

@@ -1,4 +1,4 @@
-"""A quota of pulls as Docker Hub has it: manifests that are fetched count, questions by HEAD do not."""
+"""A pull quota like Docker Hub's: GET of a manifest counts, HEAD does not."""
 
 import time
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from image_syncer.testing.profile import QuotaProfile
 
 
 class PullQuota:
-    """Counts pulls by account (None: who gives none) in windows that begin with the first pull."""
+    """Counts pulls by account (None: anonymous) in windows that begin with the first pull."""
 
     def __init__(self, quota: QuotaProfile) -> None:
         self._quota = quota
         self._windows: dict[str | None, tuple[float, int]] = {}
 
     def admit(self, request: web.Request, account: str | None) -> Mapping[str, str]:
-        """Count *request* for a manifest and return the headers of its answer; refuse it where the quota is used up."""
+        """Count *request* for a manifest and return the headers for its response; refuse it if the quota is used up."""
         began, used = self._window(account)
         counted = request.method == "GET"
         if counted and used >= self._quota.pulls:
@@ -29,7 +29,7 @@ class PullQuota:
         return self._headers(request, account, used + counted)
 
     def turn(self) -> None:
-        """Let a new window begin for everybody."""
+        """Start a new window for every account."""
         self._windows.clear()
 
     def _window(self, account: str | None) -> tuple[float, int]:

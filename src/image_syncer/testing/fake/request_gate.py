@@ -1,4 +1,4 @@
-"""What every request to a server of ours passes: it is noted, faults meet it, and its answer is delivered."""
+"""Middleware of the kit's servers: records each request, applies faults, and delivers the response."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -11,11 +11,11 @@ from image_syncer.testing.fake.streaming import FAULTS, deliver
 from image_syncer.testing.request_log import RequestLog
 
 Interceptor = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""Sees a request before the registry does; what it returns is the answer, None lets the request go on."""
+"""Sees a request before the registry does; returns a response, or None to continue."""
 
 
 class RequestGate:
-    """The middleware of one server: *admit* comes before the handlers; *headers* are those of every answer."""
+    """The middleware of one server: *admit* runs before the handlers; every response carries *headers*."""
 
     def __init__(self, requests: RequestLog, faults: Script, admit: Interceptor, headers: Mapping[str, str]) -> None:
         self._requests = requests
@@ -27,7 +27,7 @@ class RequestGate:
     async def answer(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Note the request, let it be answered, and note the answer before a byte of it is sent."""
+        """Record the request, run the handlers, and record the response before sending its first byte."""
         record = request[RECORD] = new_record(request)
         self._requests.append(record)
         request[FAULTS] = self._faults.for_request(record)
@@ -38,7 +38,7 @@ class RequestGate:
             response.headers.update({**self._headers, **request.get(EXTRA, {})})
             return await deliver(request, response)
         except BrokenConnection:
-            return web.Response()  # Nobody gets it.
+            return web.Response()  # The client does not receive it.
 
     async def _answered(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

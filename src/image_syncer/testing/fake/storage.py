@@ -1,4 +1,4 @@
-"""What a fake registry holds: manifests in memory, blobs and uploads as files in a directory of its own."""
+"""The content of a fake registry: manifests in memory, blobs and uploads as files in its own directory."""
 
 import hashlib
 import secrets
@@ -14,28 +14,28 @@ _READ_BYTES = 256 * 1024
 
 @dataclass(slots=True)
 class FakeRepository:
-    """One repository: its manifests, which digest each tag names, and which blobs may be pulled here."""
+    """One repository: its manifests, the digest of each tag, and the blobs that may be pulled from it."""
 
     manifests: dict[Digest, RawManifest] = field(default_factory=dict[Digest, RawManifest])
     tags: dict[str, Digest] = field(default_factory=dict[str, Digest])
     blobs: set[Digest] = field(default_factory=set[Digest])
 
     def find(self, identifier: str) -> tuple[Digest, RawManifest] | None:
-        """Return the manifest at a tag or digest with the digest it is held under, None if there is none."""
+        """Return the manifest at a tag or digest together with its digest, None if there is none."""
         digest = Digest.parse(identifier) if ":" in identifier else self.tags.get(identifier)
         found = self.manifests.get(digest) if digest else None
         return (digest, found) if digest and found else None
 
 
 class StoredUpload:
-    """A blob on its way in: what has arrived lies in a file, hashed as it came."""
+    """A blob while it is uploaded: the received bytes are in a file and hashed on arrival."""
 
     def __init__(self, repository: str, file: Path) -> None:
         self.repository = repository
         self.name = secrets.token_hex(16)
         self.offset = 0
         self.short = False
-        """Whether a chunk was below the minimum, which only the last one may be."""
+        """Whether a chunk was below the minimum, which is allowed only for the last one."""
         self.patches = 0
         self.closed = False
         self._file = file / self.name
@@ -50,19 +50,19 @@ class StoredUpload:
         self.offset += len(chunk)
 
     def digest(self, algorithm: str) -> Digest:
-        """Return the digest of what has arrived."""
+        """Return the digest of the received bytes."""
         if algorithm == "sha256":
             return Digest("sha256", self._hash.hexdigest())
         with self._file.open("rb") as content:
             return Digest(algorithm, hashlib.file_digest(content, algorithm).hexdigest())
 
     def move(self, place: Path) -> None:
-        """Make what has arrived the content of *place*, in one step."""
+        """Move the received bytes to *place*, atomically."""
         self.closed = True
         self._file.replace(place)
 
     def discard(self) -> None:
-        """Forget what has arrived."""
+        """Discard the received bytes."""
         self.closed = True
         self._file.unlink(missing_ok=True)
 
@@ -79,11 +79,11 @@ class Storage:
         self.uploads: dict[str, StoredUpload] = {}
 
     def repository(self, name: str) -> FakeRepository:
-        """Return the repository *name*, made if it is new."""
+        """Return the repository *name*, created if it is new."""
         return self.repositories.setdefault(name, FakeRepository())
 
     def load(self, name: str, image: Image, tags: tuple[str, ...]) -> None:
-        """Hold *image* in the repository *name* under *tags*."""
+        """Store *image* in the repository *name* under *tags*."""
         repository = self.repository(name)
         for blob in image.blobs.values():
             if not self.place(blob.digest).exists():
@@ -99,18 +99,18 @@ class Storage:
         return upload
 
     def commit(self, upload: StoredUpload, digest: Digest) -> None:
-        """Make the whole *upload* the blob *digest*, which it was checked to be."""
+        """Store the whole *upload* as the blob *digest*; the caller has verified the digest."""
         upload.move(self.place(digest))
         del self.uploads[upload.name]
         self.repository(upload.repository).blobs.add(digest)
 
     def cancel(self, upload: StoredUpload) -> None:
-        """Drop *upload*."""
+        """Discard *upload*."""
         upload.discard()
         self.uploads.pop(upload.name, None)
 
     def holds(self, name: str, digest: Digest) -> bool:
-        """Whether the repository *name* holds the blob *digest*."""
+        """Whether the repository *name* has the blob *digest*."""
         repository = self.repositories.get(name)
         return repository is not None and digest in repository.blobs
 
@@ -126,12 +126,12 @@ class Storage:
                 length -= len(chunk)
                 yield chunk
 
-    def plant(self, digest: Digest, content: bytes) -> None:
-        """Let the blob *digest* have other bytes from now on: a damaged disk, or a liar."""
+    def replace_blob(self, digest: Digest, content: bytes) -> None:
+        """Replace the bytes of the blob *digest*, as a damaged disk or a malicious server would."""
         self._keep(digest, iter((content,)))
 
     def place(self, digest: Digest) -> Path:
-        """Return where the blob *digest* lies, if it does."""
+        """Return the file of the blob *digest*, None if there is none."""
         return self._holding / f"{digest.algorithm}-{digest.encoded}"
 
     def _keep(self, digest: Digest, chunks: Iterator[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Another server, where a registry keeps its blobs: signed URLs that end, and no place for its credentials."""
+"""Blob storage on another host: signed URLs that expire, and no use for the registry's credentials."""
 
 import hmac
 import secrets
@@ -18,9 +18,9 @@ from image_syncer.testing.serving import serve
 
 
 class StorageHost:
-    """Hands out blobs to whoever has a signed URL and shows no Authorization (S3 refuses those that do).
+    """Serves blobs to requests with a signed URL and without an Authorization (S3 refuses both together).
 
-    *requests* is what it was asked, *faults* its own script; *host* where it listens.
+    *requests* logs its requests, *faults* is its own fault script, *host* is its address.
     """
 
     def __init__(self, storage: Storage, profile: Profile, faults: Script) -> None:
@@ -33,7 +33,7 @@ class StorageHost:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        """Serve on a free port of its own, with the registry's TLS if it has some."""
+        """Serve on its own free port, with the registry's TLS settings."""
         application = web.Application(middlewares=[RequestGate(self.requests, self.faults, self._admit, {}).answer])
         application.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blobs.get)
         async with serve(application, self._profile.tls) as port:
@@ -47,7 +47,7 @@ class StorageHost:
         return f"{scheme}://{self.host}{path}?X-Expires={expires}&X-Signature={self._sign(path, expires)}"
 
     def expire(self) -> None:
-        """Make every URL that was signed worthless."""
+        """Invalidate every URL signed so far."""
         self._key = secrets.token_bytes(16)
 
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:

@@ -1,4 +1,4 @@
-"""Bodies on their way in and out of a fake registry, with the faults that meet them."""
+"""Request and response bodies of a fake registry, with the faults that apply to them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
@@ -13,7 +13,7 @@ FAULTS: Final = web.RequestKey[tuple[Fault, ...]]("faults", tuple)
 
 
 class StreamedBody(web.StreamResponse):
-    """An answer whose body, *chunks*, is read while it is sent; *headers* have its Content-Length."""
+    """A response that reads its body from *chunks* while it is sent; *headers* contain its Content-Length."""
 
     def __init__(self, chunks: Iterator[bytes], status: int, headers: Mapping[str, str]) -> None:
         super().__init__(status=status, headers=headers)
@@ -21,7 +21,7 @@ class StreamedBody(web.StreamResponse):
 
 
 async def received(request: web.Request) -> AsyncGenerator[bytes]:
-    """Yield the body of *request* as it arrives and count it; `OSError` or `ClientError` where it breaks off."""
+    """Yield the body of *request* as it arrives and count it; `OSError` or `ClientError` if it breaks off."""
     chunks: AsyncIterator[bytes] = request.content.iter_any()
     for fault in request.get(FAULTS, ()):
         chunks = fault.receive(request, chunks)
@@ -31,7 +31,7 @@ async def received(request: web.Request) -> AsyncGenerator[bytes]:
 
 
 async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
-    """Return the body of *request*, refusing one above *limit_bytes*."""
+    """Return the body of *request*; refuse one above *limit_bytes*."""
     parts: list[bytes] = []
     async with aclosing(received(request)) as chunks:
         async for chunk in chunks:
@@ -42,7 +42,7 @@ async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
 
 
 async def deliver(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Note *response* before a byte of it is sent, and send it, unless the library may do that."""
+    """Record *response* before its first byte is sent, then send it, unless aiohttp can do that."""
     faults, record = request.get(FAULTS, ()), request[RECORD]
     touched = any(fault.touches_body for fault in faults) and isinstance(response, web.Response)
     if touched and request.method != "HEAD":

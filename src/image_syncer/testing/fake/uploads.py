@@ -19,7 +19,7 @@ _CONTENT_RANGE = re.compile(r"(\d+)-(\d+)")
 
 
 class UploadHandlers:
-    """Answers what concerns blobs on their way in."""
+    """Handlers for uploads and mounts."""
 
     def __init__(self, storage: Storage, profile: Profile) -> None:
         self._storage = storage
@@ -27,7 +27,7 @@ class UploadHandlers:
         self._key = secrets.token_bytes(16)
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer POST: a mount, a whole blob at once, or a new session."""
+        """Answer POST: a mount, a whole blob in one request, or a new session."""
         name = request.match_info["name"]
         if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
             raise RegistryError.of(self._profile.missing_project)
@@ -38,7 +38,7 @@ class UploadHandlers:
             if self._profile.mount_refusal is not None:
                 raise RegistryError.of(self._profile.mount_refusal)
         elif "from" in request.query and self._profile.mount == "everywhere":
-            raise RegistryError(405, "UNSUPPORTED", "from without mount")  # zot.
+            raise RegistryError(405, "UNSUPPORTED", "from without mount")  # zot does so.
         upload = self._storage.begin(name)
         if "digest" in request.query:
             digest = parse_digest(request.query["digest"])
@@ -66,7 +66,7 @@ class UploadHandlers:
         return empty(202, self._progress(request, upload))
 
     async def put(self, request: web.Request) -> web.Response:
-        """Answer PUT: perhaps the last chunk or the whole blob, and the digest of everything."""
+        """Answer PUT: close the upload with its digest, and optionally receive the last chunk or the whole blob."""
         upload = self._upload(request)
         digest = parse_digest(request.query.get("digest", ""))
         if not self._profile.closing_content:
@@ -77,17 +77,17 @@ class UploadHandlers:
         return self._commit(upload, digest)
 
     async def get(self, request: web.Request) -> web.Response:
-        """Answer GET: how far the upload has come."""
+        """Answer GET: report the upload's offset."""
         headers = self._progress(request, self._upload(request))
         return empty(204, headers | {"Range": f"{self._profile.range_unit}{headers['Range']}"})
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Answer DELETE: the upload is given up."""
+        """Answer DELETE: cancel the upload."""
         self._storage.cancel(self._upload(request))
         return empty(204)
 
     def _mount(self, name: str, digest: Digest, origin: str | None) -> bool:
-        """Take *digest* over from where the profile looks for it."""
+        """Mount *digest* from a repository where the profile looks for it; return whether it was there."""
         origins = [origin] if origin is not None else []
         match self._profile.mount:
             case "never":
@@ -112,7 +112,7 @@ class UploadHandlers:
         return upload
 
     async def _check_chunk(self, request: web.Request, upload: StoredUpload) -> None:
-        """Refuse a chunk that the profile takes no more, or not of that size."""
+        """Refuse a chunk that is one too many for the profile, or too large."""
         allowed = {"many": None, "one": 1, "none": 0}[self._profile.patches]
         limit, length = self._profile.chunk_max_bytes, request.content_length or 0
         if allowed is not None and upload.patches >= allowed:
@@ -126,7 +126,7 @@ class UploadHandlers:
             raise RegistryError(400, "SIZE_INVALID", "a chunk before this one was below the minimum")
 
     def _check_order(self, request: web.Request, upload: StoredUpload) -> None:
-        """Refuse a chunk that does not begin where the last one ended, and a Location that is no longer the newest."""
+        """Refuse a chunk that does not begin where the last one ended, and an outdated Location."""
         stale = self._is_stale(request, upload)
         header = request.headers.get("Content-Range")
         if header is not None:
@@ -139,7 +139,7 @@ class UploadHandlers:
             raise RegistryError(416, "RANGE_INVALID", "not the next chunk", self._progress(request, upload))
 
     async def _receive(self, request: web.Request, upload: StoredUpload) -> None:
-        """Keep what arrives; if the connection breaks, what was received stays for a later chunk to continue."""
+        """Store the received bytes; after a broken connection they stay, so that a later chunk can continue."""
         try:
             async with aclosing(received(request)) as chunks:
                 async for chunk in chunks:
@@ -158,7 +158,7 @@ class UploadHandlers:
         return _created(upload.repository, digest)
 
     def _progress(self, request: web.Request, upload: StoredUpload) -> dict[str, str]:
-        """Return where and from which byte an upload goes on; 0-0 stands for an empty one, as in distribution."""
+        """Return headers with the upload's address and offset; like distribution, an empty upload reports 0-0."""
         headers = {"Range": f"0-{max(0, upload.offset - 1)}", "Docker-Upload-UUID": upload.name}
         location = f"/v2/{upload.repository}/blobs/uploads/{upload.name}?_state={self._state(upload)}"
         match self._profile.location:
@@ -174,7 +174,7 @@ class UploadHandlers:
         return self._profile.location != "none" and request.query.get("_state") != self._state(upload)
 
     def _state(self, upload: StoredUpload) -> str:
-        """Return what stands for *upload* with all that has arrived: nobody else can make it up."""
+        """Return a signature of *upload* and its offset, which a client cannot forge."""
         return hmac.digest(self._key, f"{upload.name} {upload.offset}".encode(), "sha256").hex()[:24]
 
 

@@ -88,7 +88,7 @@ async def test_a_blob_without_a_known_size_is_read_too(source: RegistrySource) -
 async def test_wrong_bytes_are_never_complete(fake: FakeRegistry, source: RegistrySource) -> None:
     """The last chunk of a lie is withheld, and of a small one there is no other."""
     for blob in (BLOB, BIG):
-        fake.plant(blob.digest, blob.read()[:-1] + b"?")
+        fake.replace_blob(blob.digest, blob.read()[:-1] + b"?")
         received = bytearray()
         with pytest.raises(ContentMismatch, match=f"app@{blob.digest}"):
             await drain(source, blob, received)
@@ -98,7 +98,7 @@ async def test_wrong_bytes_are_never_complete(fake: FakeRegistry, source: Regist
 
 async def test_a_small_blob_that_is_too_big_is_no_content(fake: FakeRegistry, source: RegistrySource) -> None:
     """What should be small and is not is not kept in memory either."""
-    fake.plant(BLOB.digest, bytes(1_500_000))
+    fake.replace_blob(BLOB.digest, bytes(1_500_000))
     with pytest.raises(ContentMismatch, match="more than its size"):
         await read(source)
 

@@ -225,7 +225,7 @@ async def test_a_refusal_to_go_on_is_what_it_is(
 async def test_a_lie_after_the_break_is_found(fake: FakeRegistry, source: RegistrySource) -> None:
     """The check goes on across the break."""
     fake.intercept.append(Cutting(every=3 * MIB, times=1))
-    fake.plant(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    fake.replace_blob(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     fake.intercept.insert(0, _only_first(fake.intercept.pop()))
     with pytest.raises(ContentMismatch, match="the bytes have digest"):
         await read(source)
@@ -262,7 +262,7 @@ async def test_a_read_from_the_middle_is_checked_by_what_was_read_before(
             got += len(chunk)
             if got >= 4 * MIB:
                 break
-    fake.plant(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    fake.replace_blob(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     with pytest.raises(ContentMismatch):
         await read(source, 4 * MIB)
     assert len(CONTENT) - 3 * MIB > fake.requests.only(kind="blob")[-1].bytes_out >= len(CONTENT) - 4 * MIB
