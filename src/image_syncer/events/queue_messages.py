@@ -8,7 +8,7 @@ from typing import Final
 
 from image_syncer.events.dialects import ecr, pubsub
 from image_syncer.events.dialects.legacy import decide_message
-from image_syncer.events.notification import Malformed, Notification, gather, ignored, one, quoted
+from image_syncer.events.notification import MalformedNotification, Notification, gather, ignored, one, quoted
 from image_syncer.events.payload import parse_object, text_at
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
@@ -16,13 +16,13 @@ _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
 
 
 def read_plain(body: bytes) -> Notification:
-    """Return the push in `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case; `Malformed`."""
+    """Return the push in `{"Name": "registry/repository", "Tag": "tag"}`, keys in any case; `MalformedNotification`."""
     decision = decide_message(body)
     if decision.event is not None:
         return one(decision.event)
     if decision.unwanted:
         return ignored(decision.reason or "")
-    raise Malformed(decision.reason or "no event")
+    raise MalformedNotification(decision.reason or "no event")
 
 
 def read_aws(body: bytes) -> Notification:
@@ -35,7 +35,7 @@ def read_aws(body: bytes) -> Notification:
         return read_plain(body)
     account, region = text_at(value, "account"), text_at(value, "region")
     if not (_ACCOUNT.fullmatch(account) and _REGION.fullmatch(region)):
-        raise Malformed(f"account {quoted(account)} or region {quoted(region)} is not one of AWS")
+        raise MalformedNotification(f"account {quoted(account)} or region {quoted(region)} is not one of AWS")
     suffix = ".cn" if region.startswith("cn-") else ""
     return ecr.read(f"{account}.dkr.ecr.{region}.amazonaws.com{suffix}", {}, body)
 

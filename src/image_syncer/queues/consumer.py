@@ -17,7 +17,7 @@ import structlog
 from image_syncer.concurrency.backoff import Backoff
 from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.events import Malformed, Notification, PushEvent
+from image_syncer.events import MalformedNotification, Notification, PushEvent
 from image_syncer.events.queue_messages import read_aws, read_google, read_plain
 from image_syncer.queues.session import BrokerUnavailable, OpenSession, QueueDelivery, QueueSession, wait_for
 
@@ -79,7 +79,7 @@ def read_message(kind: QueueKind, body: bytes) -> Sequence[PushEvent] | MessageR
     """
     try:
         found = _READERS.get(kind, read_plain)(body)
-    except Malformed as error:
+    except MalformedNotification as error:
         return MessageRefused(error.message)
     return found.events or MessageRefused(found.ignored or "no event", unwanted=True)
 

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from botocore.session import get_session
 
 from image_syncer.config.model import QueueSettings
-from image_syncer.events import Malformed
+from image_syncer.events import MalformedNotification
 from image_syncer.events.payload import parse_object, text_at
 from image_syncer.queues.address import BrokerAddress
 from image_syncer.queues.session import InFlight, QueueSession, explain_failure, translated
@@ -188,7 +188,9 @@ def _code(error: Any) -> str:
 
 
 def _translated() -> AbstractAsyncContextManager[None]:
-    return translated(2.0 * (_CONNECT_SECONDS + _ANSWER_SECONDS), (BotoCoreError, ClientError, Malformed), _explain)
+    return translated(
+        2.0 * (_CONNECT_SECONDS + _ANSWER_SECONDS), (BotoCoreError, ClientError, MalformedNotification), _explain
+    )
 
 
 def _explain(error: BaseException) -> str:
@@ -202,7 +204,7 @@ def _explain(error: BaseException) -> str:
             return "connection refused, or unknown host name"
         case ConnectTimeoutError() | ReadTimeoutError():
             return "timed out"
-        case Malformed():
+        case MalformedNotification():
             return "the queue's redrive policy cannot be read"
         case _:
             return explain_failure(error)
