@@ -1,4 +1,4 @@
-"""Small servers on loopback, and clients that are closed again."""
+"""Small servers on loopback, and transports; all are closed after the test."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from image_syncer.registry.settings import Limits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Serve = Callable[..., Awaitable[int]]
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Listen = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
 
@@ -24,7 +24,7 @@ LIMITS = Limits(connect_seconds=5.0, stall_seconds=5.0)
 
 @pytest.fixture
 async def stack() -> AsyncGenerator[AsyncExitStack]:
-    """Whatever a test opens, closed after it."""
+    """Closes everything that a test opens."""
     async with AsyncExitStack() as opened:
         yield opened
 
@@ -37,7 +37,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """What a server at 127.0.0.1, localhost or registry.example shows."""
+    """The TLS context of a server for 127.0.0.1, localhost and registry.example."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     identity = authority.issue_cert("127.0.0.1", "localhost", "registry.example")
     with identity.private_key_and_cert_chain_pem.tempfile() as file:
@@ -47,7 +47,7 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The private CA's certificate."""
+    """The certificate of the private CA."""
     file = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(file))
     return file
@@ -55,7 +55,7 @@ def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(stack: AsyncExitStack) -> Serve:
-    """An HTTP server on demand; awaiting it with a handler (and a TLS context) gives the port."""
+    """Start an HTTP server; awaiting it with a handler (and a TLS context) gives the port."""
 
     async def start(handler: Handler, tls: ssl.SSLContext | None = None) -> int:
         runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.5)
@@ -70,18 +70,18 @@ def serve(stack: AsyncExitStack) -> Serve:
 
 @pytest.fixture
 def listen(stack: AsyncExitStack) -> Listen:
-    """A server of bare bytes on demand; a connection lasts as long as what talks on it."""
+    """Start a TCP server; awaiting it with a connection handler gives the port. A connection ends with its handler."""
 
-    async def start(talk: Talk, tls: ssl.SSLContext | None = None) -> int:
-        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def start(handler: ConnectionHandler, tls: ssl.SSLContext | None = None) -> int:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                await talk(reader, writer)
+                await handler(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError):
-                pass  # The client has gone, as many tests want it to.
+                pass  # The client closed the connection, as in many tests.
             finally:
                 writer.close()
 
-        server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
         stack.callback(server.close)
         return server.sockets[0].getsockname()[1]
 
@@ -96,7 +96,7 @@ def sockets() -> bool:
 
 @pytest.fixture
 def open_transport(stack: AsyncExitStack, sockets: bool) -> Open:
-    """A transport on demand, with limits and an environment."""
+    """Open a transport; awaiting it takes limits and an environment."""
 
     async def start(
         limits: Limits = LIMITS, environment: Mapping[str, str] | None = None, certificates: tuple[Path, ...] = ()
@@ -109,13 +109,13 @@ def open_transport(stack: AsyncExitStack, sockets: bool) -> Open:
 
 @pytest.fixture
 def tunnel(listen: Listen) -> Callable[[int], Awaitable[str]]:
-    """A proxy on demand that leads every CONNECT to one port; awaiting it gives its URL.
+    """Start a proxy that connects every CONNECT to one port; awaiting it gives its URL.
 
-    So tests reach hosts that are not this machine by their names.
+    Through it a test reaches hosts by names that are not this machine.
     """
 
     async def start(port: int) -> str:
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -123,7 +123,7 @@ def tunnel(listen: Listen) -> Callable[[int], Awaitable[str]]:
                 group.create_task(_pipe(reader, inner_writer))
                 group.create_task(_pipe(inner_reader, writer))
 
-        return f"http://127.0.0.1:{await listen(talk)}"
+        return f"http://127.0.0.1:{await listen(handler)}"
 
     return start
 
@@ -134,6 +134,6 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(chunk)
             await writer.drain()
     except ConnectionError:
-        pass  # One end has gone; the other follows.
+        pass  # One end is closed; the other follows.
     finally:
         writer.close()

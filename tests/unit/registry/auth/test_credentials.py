@@ -204,7 +204,7 @@ async def test_files_are_read_once(tmp_path: Path) -> None:
 async def test_a_helper_runs_once_for_its_registry(
     tmp_path: Path, helper: Helper, repository: Repository, server: str
 ) -> None:
-    """It gets the registry in docker's form, with docker's entry key for Docker Hub."""
+    """It gets the registry in docker's form, with docker's own key for Docker Hub."""
     docker_file(tmp_path, {"credHelpers": {repository.registry: "test"}})
     log = tmp_path / "log"
     source = f'open({str(log)!r}, \'a\').write(server + chr(10)); print(\'{{"Username": "u", "Secret": "p"}}\')'
@@ -273,5 +273,5 @@ async def test_an_invalid_helper_name_is_refused(tmp_path: Path, suffix: str) ->
 def test_a_keychain_shows_no_secret(tmp_path: Path) -> None:
     """The same holds for its entries."""
     entry = RegistryAccount("a.example", Credential("me", "hunter2", "hunter3"))
-    shentry = repr(entry) + repr(Keychain([entry], environment={}, home=tmp_path))
-    assert "hunter" not in shentry
+    shown = repr(entry) + repr(Keychain([entry], environment={}, home=tmp_path))
+    assert "hunter" not in shown

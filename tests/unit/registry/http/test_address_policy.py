@@ -1,4 +1,4 @@
-"""Where addresses lie, and who may lead to them."""
+"""Network zones of addresses, and the addresses that untrusted URLs may use."""
 
 import ipaddress
 import socket
@@ -27,7 +27,7 @@ PUBLIC, PRIVATE, LOOPBACK, LINK, UNUSABLE = Zone
         ("8.8.8.8", PUBLIC),
         ("2001:4860::8888", PUBLIC),
         ("[2001:4860::8888]", PUBLIC),
-        ("198.18.0.7", PUBLIC),  # What some proxies let every name mean.
+        ("198.18.0.7", PUBLIC),  # Some proxies resolve every name to this network.
         ("10.0.0.1", PRIVATE),
         ("172.31.255.255", PRIVATE),
         ("172.32.0.0", PUBLIC),
@@ -80,28 +80,28 @@ PUBLIC, PRIVATE, LOOPBACK, LINK, UNUSABLE = Zone
         ("", None),
     ],
 )
-def test_every_spelling_of_an_address_lies_where_the_address_does(host: str, zone: Zone | None) -> None:
-    """As the system reads them, with one IPv4 address inside an IPv6 one; None has to be looked up."""
+def test_every_spelling_of_an_address_has_its_zone(host: str, zone: Zone | None) -> None:
+    """The system's spellings, and IPv4 addresses embedded in IPv6; None means a name that needs a lookup."""
     assert zone_of_host(host) is zone
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["{0}", "{0:#x}", "0{0:o}"]))
-def test_numbers_mean_what_the_system_makes_of_them(number: int, form: str) -> None:
-    """One number is a whole IPv4 address, in any base that C reads."""
+def test_a_number_is_parsed_as_the_system_does(number: int, form: str) -> None:
+    """A single number is an IPv4 address, in any base that C accepts."""
     text = form.format(number)
     assert parse_ip(text) == ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(text)))
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_lies_the_same_in_every_dress(address: ipaddress.IPv4Address) -> None:
-    """Mapped, translated, tunnelled: what is connected to is the address within."""
+def test_an_embedded_ipv4_address_keeps_its_zone(address: ipaddress.IPv4Address) -> None:
+    """Mapped, translated or tunnelled: the connection goes to the embedded address."""
     number = int(address)
     dressed = [0xFFFF << 32 | number, int(ipaddress.IPv6Address("64:ff9b::")) | number, 0x2002 << 112 | number << 80]
     assert {zone_of(ipaddress.IPv6Address(one)) for one in dressed} == {zone_of(address)}
 
 
-def led(zone: Zone, *, verified: bool = True, private: bool | None = None) -> list[Zone]:
-    """Return the zones of the addresses that a host with a name may have, led to by a registry in *zone*."""
+def allowed_zones(zone: Zone, *, verified: bool = True, private: bool | None = None) -> list[Zone]:
+    """Return the zones that a host name from a registry in *zone* may resolve to."""
     examples = ("8.8.8.8", "10.0.0.1", "127.0.0.1", "169.254.1.1", "169.254.169.254")
     found: list[Zone] = []
     for address in examples:
@@ -114,9 +114,9 @@ def led(zone: Zone, *, verified: bool = True, private: bool | None = None) -> li
 
 
 @pytest.mark.parametrize("zone", Zone)
-def test_a_registry_leads_to_the_public_and_to_its_own_kind(zone: Zone) -> None:
-    """Never to the metadata, to this machine only from this machine, to the link only from the link."""
-    found = led(zone, verified=False)
+def test_a_registry_may_point_to_public_addresses_and_its_own_zone(zone: Zone) -> None:
+    """Never to metadata services; to this machine or its link only if it is there itself."""
+    found = allowed_zones(zone, verified=False)
     assert UNUSABLE not in found
     assert PUBLIC in found
     assert (LOOPBACK in found) is (zone is LOOPBACK)
@@ -124,34 +124,34 @@ def test_a_registry_leads_to_the_public_and_to_its_own_kind(zone: Zone) -> None:
     assert (PRIVATE in found) is (zone is not PUBLIC)
 
 
-def test_a_public_registry_leads_inside_by_a_verified_name_or_by_leave() -> None:
-    """A certificate proves who answers for a name; digits and unverified names need the user's word."""
-    assert PRIVATE in led(PUBLIC)
-    assert PRIVATE not in led(PUBLIC, verified=False)
-    assert PRIVATE in led(PUBLIC, verified=False, private=True)
-    assert PRIVATE not in led(PUBLIC, private=False)
-    assert PRIVATE not in led(PRIVATE, private=False)
+def test_a_public_registry_needs_a_verified_name_or_permission_for_private_addresses() -> None:
+    """A certificate proves the owner of a name; IP addresses and unverified names need `private_network`."""
+    assert PRIVATE in allowed_zones(PUBLIC)
+    assert PRIVATE not in allowed_zones(PUBLIC, verified=False)
+    assert PRIVATE in allowed_zones(PUBLIC, verified=False, private=True)
+    assert PRIVATE not in allowed_zones(PUBLIC, private=False)
+    assert PRIVATE not in allowed_zones(PRIVATE, private=False)
     with pytest.raises(ProtocolError, match=r"^10\.0\.0\.1: an address in a private network") as raised:
         policy_for_redirects(PUBLIC, verified=True, private=None).check_host("10.0.0.1")
     assert "private_network: true" in (raised.value.remedy or "")
 
 
-def test_a_registry_that_the_user_names_may_be_anywhere_but_at_the_metadata() -> None:
-    """A name that leads to the cloud's metadata was not meant."""
+def test_a_configured_registry_may_be_anywhere_but_at_a_metadata_service() -> None:
+    """A name that resolves to a metadata service is never intended."""
     for address in ("8.8.8.8", "10.0.0.1", "127.0.0.1", "fe80::1"):
         USER_NAMED.check(address, "registry.example")
     with pytest.raises(ProtocolError, match=r"registry.example \(169.254.169.254\): an address that no registry has"):
         USER_NAMED.check("169.254.169.254", "registry.example")
 
 
-def test_the_most_public_address_counts() -> None:
-    """And whoever has none is taken for public."""
+def test_the_most_public_address_decides_the_zone() -> None:
+    """A host without addresses counts as public."""
     assert most_public({LOOPBACK, PRIVATE}) is PRIVATE
     assert most_public(()) is PUBLIC
 
 
-def test_one_rule_is_one_object() -> None:
-    """Connections are pooled by it."""
+def test_equal_arguments_give_the_same_policy_object() -> None:
+    """The policy is part of the connection pool's key."""
     assert policy_for_redirects(PUBLIC, verified=True, private=None) is policy_for_redirects(
         PUBLIC, verified=True, private=None
     )

@@ -1,4 +1,4 @@
-"""What goes wrong before a registry can answer."""
+"""Errors before a registry can respond."""
 
 import socket
 
@@ -9,8 +9,8 @@ from image_syncer.registry.http.connect_errors import explain_resolving
 
 
 @pytest.mark.parametrize(("code", "kind"), [(socket.EAI_NONAME, UnknownHost), (socket.EAI_AGAIN, Unavailable)])
-def test_a_name_that_does_not_exist_is_final_and_a_silent_server_is_not(code: int, kind: type) -> None:
-    """Nobody waits for retries after a misspelt registry; the message says what to look at."""
+def test_a_missing_name_is_permanent_and_a_failed_lookup_is_not(code: int, kind: type) -> None:
+    """A misspelt registry is not retried, and the message says what to check."""
     trouble = explain_resolving(socket.gaierror(code, "said so"), "registry.example.com")
     assert type(trouble) is kind
     assert "registry.example.com" in trouble.message

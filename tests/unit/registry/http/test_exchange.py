@@ -1,4 +1,4 @@
-"""One request on one connection of our own, against servers that behave badly."""
+"""One request on one connection of our own client, against misbehaving servers."""
 
 import asyncio
 import subprocess
@@ -9,71 +9,67 @@ from contextlib import suppress
 import pytest
 
 from image_syncer.errors import ProtocolError, Unavailable
-from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Request, RequestBody, Transport
-from image_syncer.registry.settings import Limits
 from image_syncer.roles import Chunk
+from support.http_exchange import VERIFY, Open, Serve, exchange
 
-Serve = Callable[..., Awaitable[int]]
-Open = Callable[..., Awaitable[Transport]]
-
-VERIFY = TlsPolicy("127.0.0.1")
-IMPATIENT = Limits(connect_seconds=0.5, stall_seconds=0.3)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def ask(transport: Transport, request: Request) -> tuple[int, bytes]:
-    """Send and read everything."""
-    async with transport.request(request, tls=VERIFY) as response:
-        return response.status, await response.read(10_000_000)
+async def status_and_body(transport: Transport, request: Request) -> tuple[int, bytes]:
+    """Send *request*; return status and body of the response."""
+    status, _, content = await exchange(transport, request)
+    return status, content
 
 
 @pytest.fixture
-def answering(listen: Serve) -> Callable[[bytes], Awaitable[str]]:
-    """A server on demand that answers every request with the same bytes; awaiting it gives its URL."""
+def canned_server(listen: Serve) -> Callable[[bytes], Awaitable[str]]:
+    """Start a server that responds to every request with the same bytes; awaiting it gives its URL."""
 
-    async def start(answer: bytes) -> str:
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def start(response: bytes) -> str:
+        async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(answer)
+                writer.write(response)
 
-        return f"http://127.0.0.1:{await listen(talk)}/"
+        return f"http://127.0.0.1:{await listen(serve_connection)}/"
 
     return start
 
 
-def test_the_client_needs_no_http_library() -> None:
-    """The library costs 0.2 s of CPU, and is for proxies alone."""
+def test_our_client_does_not_import_the_http_library() -> None:
+    """The import costs 0.2 s of CPU, and only proxies need it."""
     code = "import sys, image_syncer.registry.registries; print({'aiohttp', 'yarl'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_informational_answers_are_passed_over(
-    answering: Callable[[bytes], Awaitable[str]], open_transport: Open, method: str
+async def test_informational_responses_are_skipped(
+    canned_server: Callable[[bytes], Awaitable[str]], open_transport: Open, method: str
 ) -> None:
-    """A 103 is no answer, and neither are twenty of them."""
-    url = await answering(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20 + OK[: -2 if method == "HEAD" else None])
-    assert (await ask(await open_transport(), Request(method, url)))[0] == 200
+    """Up to twenty of them may precede the response."""
+    url = await canned_server(
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20 + OK[: -2 if method == "HEAD" else None]
+    )
+    assert (await status_and_body(await open_transport(), Request(method, url)))[0] == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_flood_of_informational_answers_is_not_http(
-    answering: Callable[[bytes], Awaitable[str]], open_transport: Open, method: str
+async def test_too_many_informational_responses_are_an_error(
+    canned_server: Callable[[bytes], Awaitable[str]], open_transport: Open, method: str
 ) -> None:
-    """Nobody is kept waiting by hints for ever."""
-    url = await answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 21 + OK)
+    """A server cannot delay us with hints without end."""
+    url = await canned_server(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 21 + OK)
     with pytest.raises(ProtocolError, match="not HTTP"):
-        await ask(await open_transport(), Request(method, url))
+        await status_and_body(await open_transport(), Request(method, url))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_a_head_with_two_lengths_closes_its_connection(listen: Serve, open_transport: Open, method: str) -> None:
-    """What follows it might be anybody's answer."""
+    """The bytes behind it could be read as another response."""
     ended = asyncio.Event()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         assert await reader.read() == b""
@@ -81,59 +77,59 @@ async def test_a_head_with_two_lengths_closes_its_connection(listen: Serve, open
 
     transport = await open_transport()
     with pytest.raises(ProtocolError, match="the answer is not HTTP"):
-        await ask(transport, Request(method, f"http://127.0.0.1:{await listen(talk)}/"))
+        await status_and_body(transport, Request(method, f"http://127.0.0.1:{await listen(serve_connection)}/"))
     async with asyncio.timeout(2):
         await ended.wait()
 
 
-async def test_chunks_are_read_and_the_connection_serves_again(listen: Serve, open_transport: Open) -> None:
-    """Real registries list their tags in chunks."""
+async def test_a_chunked_body_leaves_the_connection_reusable(listen: Serve, open_transport: Open) -> None:
+    """Real registries send tag lists with chunked encoding."""
     connections: list[int] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         while await reader.readuntil(b"\r\n\r\n"):
             for part in (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3", b"\r\nabc\r", b"\n0\r\n\r\n"):
                 writer.write(part)
                 await asyncio.sleep(0.01)
 
-    url, transport = f"http://127.0.0.1:{await listen(talk)}/", await open_transport()
-    assert [await ask(transport, Request("GET", url)) for _ in range(2)] == [(200, b"abc")] * 2
+    url, transport = f"http://127.0.0.1:{await listen(serve_connection)}/", await open_transport()
+    assert [await status_and_body(transport, Request("GET", url)) for _ in range(2)] == [(200, b"abc")] * 2
     assert len(connections) == 1
 
 
-async def test_chunks_that_are_none_break_the_answer_off(
-    answering: Callable[[bytes], Awaitable[str]], open_transport: Open
+async def test_invalid_chunks_are_a_broken_body(
+    canned_server: Callable[[bytes], Awaitable[str]], open_transport: Open
 ) -> None:
-    """A body whose end can not be found is not a whole one."""
-    url = await answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd")
+    """A body without a recognisable end is incomplete."""
+    url = await canned_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd")
     with pytest.raises(Unavailable, match="broke off"):
-        await ask(await open_transport(), Request("GET", url))
+        await status_and_body(await open_transport(), Request("GET", url))
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"])
 async def test_a_body_may_end_with_its_connection(listen: Serve, open_transport: Open, head: bytes) -> None:
-    """As old servers have it; the next request takes a new connection."""
+    """Old servers do so; the next request opens a new connection."""
     connections: list[int] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(head + b"content")
 
-    url, transport = f"http://127.0.0.1:{await listen(talk)}/", await open_transport()
-    assert [await ask(transport, Request("GET", url)) for _ in range(2)] == [(200, b"content")] * 2
+    url, transport = f"http://127.0.0.1:{await listen(serve_connection)}/", await open_transport()
+    assert [await status_and_body(transport, Request("GET", url)) for _ in range(2)] == [(200, b"content")] * 2
     assert len(connections) == 2
 
 
 @pytest.mark.parametrize(("method", "sent"), [("GET", 2), ("PUT", 2), ("POST", 1), ("PATCH", 1)])
-async def test_a_kept_connection_that_ended_is_replaced_where_that_is_safe(
+async def test_only_idempotent_requests_are_repeated_on_a_new_connection(
     listen: Serve, open_transport: Open, method: str, sent: int
 ) -> None:
-    """What may have been done already is not done twice."""
+    """The server may already have carried out the others."""
     seen: list[bytes] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         served = False
         while request := await reader.readuntil(b"\r\n\r\n"):
             if not request.startswith(b"GET /first"):
@@ -143,56 +139,58 @@ async def test_a_kept_connection_that_ended_is_replaced_where_that_is_safe(
             served = True
             writer.write(OK)
 
-    url, transport = f"http://127.0.0.1:{await listen(talk)}", await open_transport()
-    await ask(transport, Request("GET", f"{url}/first"))
+    url, transport = f"http://127.0.0.1:{await listen(serve_connection)}", await open_transport()
+    await status_and_body(transport, Request("GET", f"{url}/first"))
     if sent == 1:
         with pytest.raises(Unavailable, match="broke off before an answer"):
-            await ask(transport, Request(method, f"{url}/second"))
+            await status_and_body(transport, Request(method, f"{url}/second"))
     else:
-        assert await ask(transport, Request(method, f"{url}/second")) == (200, b"ok")
+        assert await status_and_body(transport, Request(method, f"{url}/second")) == (200, b"ok")
     assert len(seen) == sent
 
 
 @pytest.mark.parametrize("parting", [b"", b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n"])
-async def test_an_idle_connection_that_stirs_is_dropped(listen: Serve, open_transport: Open, parting: bytes) -> None:
-    """What a server says unasked, or its end, is never taken for an answer; not even a POST fails of it."""
+async def test_an_idle_connection_with_unexpected_bytes_is_closed(
+    listen: Serve, open_transport: Open, parting: bytes
+) -> None:
+    """They are never taken for a response, and the next request does not fail, not even a POST."""
     connections: list[int] = []
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         await asyncio.sleep(0.05)
         writer.write(parting)
 
-    url, transport = f"http://127.0.0.1:{await listen(talk)}/", await open_transport()
+    url, transport = f"http://127.0.0.1:{await listen(serve_connection)}/", await open_transport()
     for _ in range(2):
-        assert await ask(transport, Request("POST", url)) == (200, b"ok")
+        assert await status_and_body(transport, Request("POST", url)) == (200, b"ok")
         await asyncio.sleep(0.1)
     assert len(connections) == 2
 
 
-async def test_more_than_an_answer_is_never_the_next_one(
-    answering: Callable[[bytes], Awaitable[str]], open_transport: Open
+async def test_bytes_behind_a_response_are_not_the_next_response(
+    canned_server: Callable[[bytes], Awaitable[str]], open_transport: Open
 ) -> None:
-    """A forged answer behind an answer meets a closed door."""
-    url = await answering(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+    """The connection is closed, so a forged response is never read."""
+    url = await canned_server(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
     transport = await open_transport()
-    assert [await ask(transport, Request("GET", url)) for _ in range(3)] == [(200, b"ok")] * 3
+    assert [await status_and_body(transport, Request("GET", url)) for _ in range(3)] == [(200, b"ok")] * 3
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_an_answer_before_the_end_of_a_body_is_the_answer(
+async def test_a_response_before_the_end_of_the_request_counts(
     listen: Serve, open_transport: Open, reset: bool
 ) -> None:
-    """A registry that answers 401 and hangs up on the rest has answered 401."""
+    """A registry that sends 401 and closes the connection has responded with 401."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
         for _ in range(200):
             yield bytes(256 * 1024)
             await asyncio.sleep(0)
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
         await writer.drain()
@@ -201,52 +199,56 @@ async def test_an_answer_before_the_end_of_a_body_is_the_answer(
                 async with asyncio.timeout(1):
                     await reader.read()
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(chunks, 200 * 256 * 1024))
-    assert await ask(await open_transport(), request) == (401, b"no")
+    request = Request(
+        "PUT", f"http://127.0.0.1:{await listen(serve_connection)}/", body=RequestBody(chunks, 200 * 256 * 1024)
+    )
+    assert await status_and_body(await open_transport(), request) == (401, b"no")
 
 
-async def test_going_on_is_no_answer(listen: Serve, open_transport: Open) -> None:
-    """A 100 in the middle of a body stops nothing."""
+async def test_100_continue_is_no_response(listen: Serve, open_transport: Open) -> None:
+    """A 100 while the body is sent does not stop it."""
 
     async def chunks() -> AsyncGenerator[Chunk]:
         for _ in range(8):
             yield b"abc"
             await asyncio.sleep(0.02)
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert await reader.readexactly(24) == b"abc" * 8
         writer.write(OK)
 
-    request = Request("PUT", f"http://127.0.0.1:{await listen(talk)}/", body=RequestBody(chunks, 24))
-    assert await ask(await open_transport(), request) == (200, b"ok")
+    request = Request("PUT", f"http://127.0.0.1:{await listen(serve_connection)}/", body=RequestBody(chunks, 24))
+    assert await status_and_body(await open_transport(), request) == (200, b"ok")
 
 
 async def test_a_cancelled_request_closes_its_connection_at_once(listen: Serve, open_transport: Open) -> None:
-    """A run that is interrupted leaves no socket behind."""
-    asked, ended = asyncio.Event(), asyncio.Event()
+    """An interrupted run leaves no socket open."""
+    received_request, ended = asyncio.Event(), asyncio.Event()
 
-    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        asked.set()
+        received_request.set()
         assert await reader.read() == b""
         ended.set()
 
     transport = await open_transport()
     async with asyncio.timeout(2), asyncio.TaskGroup() as group:
-        task = group.create_task(ask(transport, Request("GET", f"http://127.0.0.1:{await listen(talk)}/")))
-        await asked.wait()
+        task = group.create_task(
+            status_and_body(transport, Request("GET", f"http://127.0.0.1:{await listen(serve_connection)}/"))
+        )
+        await received_request.wait()
         task.cancel()
         await ended.wait()
 
 
 async def test_chunks_are_views_of_one_buffer(
-    answering: Callable[[bytes], Awaitable[str]], open_transport: Open
+    canned_server: Callable[[bytes], Awaitable[str]], open_transport: Open
 ) -> None:
-    """A large body is received without a copy, and comes out as it is."""
+    """A large body is received without a copy, and unchanged."""
     content = bytes(range(256)) * 8192
-    url = await answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+    url = await canned_server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
     received, kinds = bytearray(), set[type[object]]()
     async with (await open_transport()).request(Request("GET", url), tls=VERIFY) as response:
         async for chunk in response.chunks():

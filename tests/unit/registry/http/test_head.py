@@ -1,4 +1,4 @@
-"""Heads of requests and answers, written and read by hand."""
+"""Request heads and response heads."""
 
 import pytest
 from hypothesis import given
@@ -18,8 +18,8 @@ def parsed(fields: bytes, status: bytes = OK) -> Head:
     return head
 
 
-def test_a_head_is_cut_off_and_the_rest_stays() -> None:
-    """What follows is the body's."""
+def test_a_head_is_removed_and_the_rest_stays() -> None:
+    """The rest belongs to the body."""
     received = bytearray(OK + b"Content-Length: 4\r\nX-A:\t b \r\n\r\nbody")
     head = take_head(received)
     assert head is not None
@@ -28,16 +28,16 @@ def test_a_head_is_cut_off_and_the_rest_stays() -> None:
 
 
 @given(st.integers(0, 40))
-def test_half_a_head_is_waited_for(size: int) -> None:
-    """Bytes come in pieces of any size."""
+def test_an_incomplete_head_is_left_in_place(size: int) -> None:
+    """Bytes arrive in pieces of any size."""
     received = bytearray((OK + b"Content-Length: 4\r\n\r\n")[:size])
     head = take_head(received)
     assert (head is None) == (size < 38)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_lead_out_of_the_tree(noise: bytes) -> None:
-    """Whatever comes is a head, not yet one, or no HTTP."""
+def test_any_bytes_are_a_head_or_incomplete_or_not_http(noise: bytes) -> None:
+    """No other exception comes out."""
     for content in (noise, OK + noise + b"\r\n\r\n", b"HTTP/1.1 " + noise + b"\r\n\r\n"):
         try:
             head = take_head(bytearray(content))
@@ -72,8 +72,8 @@ def test_no_bytes_lead_out_of_the_tree(noise: bytes) -> None:
         b"X-A: " + b"b" * HEAD_BYTES + b"\r\n",
     ],
 )
-def test_what_two_programs_read_differently_is_refused(fields: bytes) -> None:
-    """Such a head is how requests are smuggled."""
+def test_an_ambiguous_head_is_refused(fields: bytes) -> None:
+    """Request smuggling relies on such heads."""
     with pytest.raises(NotHttp):
         parsed(fields)
 
@@ -81,20 +81,20 @@ def test_what_two_programs_read_differently_is_refused(fields: bytes) -> None:
 @pytest.mark.parametrize(
     "status", [b"HTTP/2 200\r\n", b"HTTP/1.1 099 A\r\n", b"HTTP/1.1 20\r\n", b"HTTP/1.1 101 A\r\n", b"220 mail\r\n"]
 )
-def test_what_is_no_status_is_no_answer(status: bytes) -> None:
-    """Nor is an upgrade that nobody asked for."""
+def test_an_invalid_status_line_is_refused(status: bytes) -> None:
+    """So is a protocol upgrade, which we never ask for."""
     with pytest.raises(NotHttp):
         parsed(b"", status)
 
 
-def test_an_old_coding_is_refused() -> None:
-    """HTTP/1.0 has no chunks."""
+def test_chunked_encoding_in_http_1_0_is_refused() -> None:
+    """HTTP/1.0 has no chunked encoding."""
     with pytest.raises(NotHttp):
         parsed(b"Transfer-Encoding: chunked\r\n", b"HTTP/1.0 200 OK\r\n")
 
 
-def test_a_head_without_end_is_bounded() -> None:
-    """Memory is ours."""
+def test_the_size_of_a_head_is_bounded() -> None:
+    """A server cannot use up our memory."""
     with pytest.raises(NotHttp):
         take_head(bytearray(OK + b"X-A: " + b"b" * HEAD_BYTES))
 
@@ -108,16 +108,16 @@ def test_a_head_without_end_is_bounded() -> None:
         (b"HTTP/1.0 200 OK\r\n", b"", False),
     ],
 )
-def test_a_server_says_whether_its_connection_lasts(status: bytes, fields: bytes, lasting: bool) -> None:
-    """And an old one never means it."""
+def test_keep_alive_follows_version_and_connection_header(status: bytes, fields: bytes, lasting: bool) -> None:
+    """An HTTP/1.0 connection is never kept."""
     assert parsed(fields, status).keep_alive is lasting
 
 
 @pytest.mark.parametrize(
     ("status", "method", "expected"), [(200, "GET", True), (200, "HEAD", False), (204, "PUT", False)]
 )
-def test_some_answers_have_no_body(status: int, method: str, expected: bool) -> None:
-    """Whatever length they announce."""
+def test_some_responses_have_no_body(status: int, method: str, expected: bool) -> None:
+    """Whatever their Content-Length."""
     assert parsed(b"Content-Length: 9\r\n", b"HTTP/1.1 %d A\r\n" % status).has_body(method) is expected
 
 
@@ -129,8 +129,8 @@ def test_some_answers_have_no_body(status: int, method: str, expected: bool) -> 
         ("http://a.example/v2/?sig=a%2Fb&z=~#part", "/v2/?sig=a%2Fb&z=~"),
     ],
 )
-def test_a_request_asks_for_its_address_as_it_stands(url: str, target: str) -> None:
-    """Without its fragment, and never for nothing."""
+def test_the_request_line_has_the_url_unchanged(url: str, target: str) -> None:
+    """Without its fragment, and with `/` for an empty path."""
     origin = origin_of(url)
     head = request_head("GET", url, origin, header_fields(origin, {"Accept": "*/*"}), None)
     assert head == f"GET {target} HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n".encode()
@@ -150,8 +150,8 @@ def test_a_request_asks_for_its_address_as_it_stands(url: str, target: str) -> N
         ("http://a.example/", {"X A": "b"}),
     ],
 )
-def test_nothing_breaks_out_of_its_line(url: str, headers: dict[str, str]) -> None:
-    """Neither an address nor a token of a stranger adds a header, and the message repeats neither."""
+def test_control_characters_are_refused(url: str, headers: dict[str, str]) -> None:
+    """No untrusted URL or token can add a header, and the message repeats neither."""
     origin = Origin("http", "a.example", 80)
     with pytest.raises(ProtocolError, match=r"^a\.example: ") as raised:
         request_head("GET", url, origin, header_fields(origin, headers), None)

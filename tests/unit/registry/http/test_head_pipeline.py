@@ -2,21 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from image_syncer.errors import Unavailable
 from image_syncer.registry.http.head_pipeline import FAR_SECONDS, choose_connection
-from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import ConnectionRefused, Request, Transport
-from image_syncer.registry.settings import Limits
+from support.http_exchange import IMPATIENT, VERIFY, Open, Serve
 
-Serve = Callable[..., Awaitable[int]]
-Open = Callable[..., Awaitable[Transport]]
-
-VERIFY = TlsPolicy("127.0.0.1")
-IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
 NEAR, FAR = FAR_SECONDS / 2, FAR_SECONDS * 2
 
 

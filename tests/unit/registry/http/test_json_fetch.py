@@ -1,4 +1,4 @@
-"""Small public documents: bounded in size and time, never redirected, kept as long as their server says."""
+"""Fetching small documents: bounded size and time, no redirects, and the cache time from the server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,12 +17,12 @@ Tunnel = Callable[[int], Awaitable[str]]
 
 @pytest.fixture
 async def documents(stack: AsyncExitStack) -> JsonFetcher:
-    """A reader without proxies that soon loses its patience."""
+    """A fetcher without proxies and with a short time limit."""
     return await stack.enter_async_context(JsonFetcher({}, seconds=2.0))
 
 
 async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> str:
-    """Return the address of a server that gives *response* to everything."""
+    """Return the URL of a server that responds to everything with *response*."""
 
     async def handler(_request: web.BaseRequest) -> web.StreamResponse:
         return response()
@@ -42,10 +42,10 @@ async def address(serve: Serve, response: Callable[[], web.StreamResponse]) -> s
         ({"Cache-Control": "s-maxage=600, max-age=x"}, None),
     ],
 )
-async def test_a_document_says_how_long_it_may_be_kept(
+async def test_cache_control_and_age_give_the_cache_time(
     serve: Serve, documents: JsonFetcher, headers: dict[str, str], seconds: float | None
 ) -> None:
-    """Of Cache-Control what concerns us, less what caches on the way have used up."""
+    """The time from Cache-Control, less the age from caches on the way."""
     document = await documents.get(await address(serve, lambda: web.Response(body=b"{}", headers=headers)), 2)
     assert (document.content, document.max_age) == (b"{}", seconds)
 
@@ -54,20 +54,20 @@ async def test_a_document_says_how_long_it_may_be_kept(
 async def test_only_200_is_a_document(
     serve: Serve, documents: JsonFetcher, status: int, error: type[Exception]
 ) -> None:
-    """A redirect too: who may say where keys are is the configured address alone."""
+    """A redirect is an error too: only the configured URL decides where keys come from."""
     url = await address(serve, lambda: web.Response(status=status, headers={"Location": "/elsewhere"}))
     with pytest.raises(error, match=f"answers {status}"):
         await documents.get(url, 10)
 
 
 async def test_a_document_is_bounded(serve: Serve, documents: JsonFetcher) -> None:
-    """One byte more is an error."""
+    """One byte beyond the limit is an error."""
     with pytest.raises(TooLarge):
         await documents.get(await address(serve, lambda: web.Response(body=b"123")), 2)
 
 
-async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: JsonFetcher) -> None:
-    """A server that drips never stalls, and is given up all the same."""
+async def test_the_total_time_is_bounded(serve: Serve, documents: JsonFetcher) -> None:
+    """A server that keeps sending single bytes times out too."""
 
     async def drip(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -82,7 +82,7 @@ async def test_the_time_is_bounded_as_a_whole(serve: Serve, documents: JsonFetch
 
 
 async def test_tls_is_verified_on_loopback_too(serve: Serve, documents: JsonFetcher, server_tls: object) -> None:
-    """Keys from whoever has the port would let everybody in."""
+    """Otherwise any program on that port could supply keys."""
 
     async def handler(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=b"{}")
@@ -91,10 +91,10 @@ async def test_tls_is_verified_on_loopback_too(serve: Serve, documents: JsonFetc
         await documents.get(f"https://127.0.0.1:{await serve(handler, server_tls)}/", 10)
 
 
-async def test_proxies_and_authorities_of_the_environment_count(
+async def test_proxies_and_authorities_come_from_the_environment(
     serve: Serve, tunnel: Tunnel, server_tls: object, authority_file: Path
 ) -> None:
-    """As for registries."""
+    """The same holds for registries."""
 
     async def handler(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=b"{}")

@@ -1,4 +1,4 @@
-"""Which proxy a request takes."""
+"""The proxy of a request."""
 
 import pytest
 
@@ -23,21 +23,21 @@ BOTH = {"HTTP_PROXY": PROXY, "HTTPS_PROXY": "http://secure.example:3128"}
         ("https://a.example/", {}, None),
     ],
 )
-def test_the_scheme_names_the_proxy(url: str, environment: dict[str, str], expected: str | None) -> None:
-    """Each scheme has its variable, in upper case or in lower."""
+def test_the_scheme_selects_the_variable(url: str, environment: dict[str, str], expected: str | None) -> None:
+    """Each scheme has its own variable, in upper or lower case."""
     assert proxy_for(url, environment) == expected
 
 
-def test_a_cgi_program_takes_no_proxy_from_its_client() -> None:
-    """There HTTP_PROXY is a header that a stranger sent (httpoxy); the lower-case one is the administrator's."""
+def test_a_cgi_process_ignores_http_proxy() -> None:
+    """There a client can set HTTP_PROXY by a header (httpoxy); only the administrator can set http_proxy."""
     environment = {"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}
     assert proxy_for("http://a.example/", environment) is None
     assert proxy_for("http://a.example/", {**environment, "http_proxy": PROXY}) == PROXY
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9:5000", "[::1]:5000", "LOCALHOST:5000"])
-def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
-    """A proxy's localhost is another one."""
+def test_requests_to_this_machine_use_no_proxy(host: str) -> None:
+    """For a proxy, localhost is another machine."""
     assert proxy_for(f"http://{host}/v2/", BOTH) is None
 
 
@@ -69,14 +69,14 @@ def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
         ("", "a.example", False),
     ],
 )
-def test_exceptions_are_read_as_go_reads_them(no_proxy: str, host: str, direct: bool) -> None:
-    """Names with and without a dot in front, ports, addresses and networks."""
+def test_no_proxy_is_read_as_in_go(no_proxy: str, host: str, direct: bool) -> None:
+    """Names with and without a leading dot, ports, addresses and networks."""
     environment = {**BOTH, "no_proxy": no_proxy}
     assert (proxy_for(f"https://{host}/", environment) is None) is direct
 
 
-def test_a_proxy_of_another_kind_is_refused_without_its_password() -> None:
-    """Going on without it would show the traffic to a network that it was meant to avoid."""
+def test_an_unsupported_kind_of_proxy_is_refused() -> None:
+    """A direct connection would bypass the proxy. The message does not show the password."""
     with pytest.raises(StoreError, match="HTTPS_PROXY") as raised:
         proxy_for("https://a.example/", {"HTTPS_PROXY": "socks5://u:hunter2@proxy.example:1080"})
     assert "hunter2" not in str(raised.value)

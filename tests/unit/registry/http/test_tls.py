@@ -1,4 +1,4 @@
-"""Contexts: whom they trust, and what they refuse to load."""
+"""TLS contexts: the authorities they trust, and the files they refuse."""
 
 import ssl
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from image_syncer.registry.http.tls import TlsContexts, TlsPolicy, certificate_d
 
 
 def contexts(environment: Mapping[str, str] | None = None, *directories: Path) -> TlsContexts:
-    """Return contexts of their own."""
+    """Return a new cache of contexts."""
     return TlsContexts(environment or {}, directories)
 
 
 def subjects(context: ssl.SSLContext) -> str:
-    """Return whom *context* trusts."""
+    """Return the subjects of the authorities that *context* trusts."""
     return str(context.get_ca_certs())
 
 
@@ -27,8 +27,8 @@ def other() -> trustme.CA:
     return trustme.CA(organization_name="Another")
 
 
-def test_docker_and_containers_keep_their_certificates_here() -> None:
-    """The system's directories, and the user's own."""
+def test_certificate_directories_are_those_of_docker_and_containers() -> None:
+    """The directories of the system and of the user."""
     paths = [str(path) for path in certificate_directories({"HOME": "/home/someone"})]
     assert paths == [
         "/etc/docker/certs.d",
@@ -38,7 +38,7 @@ def test_docker_and_containers_keep_their_certificates_here() -> None:
     assert len(certificate_directories({})) == 2
 
 
-def test_verification_is_on_unless_told_otherwise() -> None:
+def test_verification_is_on_by_default() -> None:
     """Only `insecure` turns it off."""
     secure = contexts().context(TlsPolicy("a.example"))
     insecure = contexts().context(TlsPolicy("a.example", insecure=True))
@@ -47,7 +47,7 @@ def test_verification_is_on_unless_told_otherwise() -> None:
 
 
 def test_hosts_without_certificates_of_their_own_share_a_context(tmp_path: Path) -> None:
-    """Connections are pooled by context, and loading one takes milliseconds."""
+    """The context is part of the connection pool's key, and loading one takes milliseconds."""
     (tmp_path / "own.example").mkdir()
     kept = contexts(None, tmp_path)
     assert kept.context(TlsPolicy("a.example")) is kept.context(TlsPolicy("b.example"))
@@ -55,8 +55,8 @@ def test_hosts_without_certificates_of_their_own_share_a_context(tmp_path: Path)
     assert kept.context(TlsPolicy("a.example")) is not kept.context(TlsPolicy("a.example", insecure=True))
 
 
-def test_a_ca_in_certs_d_is_trusted_for_its_host_alone(tmp_path: Path, other: trustme.CA) -> None:
-    """Every *.crt of the host's directory counts, whatever its name."""
+def test_a_ca_in_certs_d_is_trusted_only_for_its_host(tmp_path: Path, other: trustme.CA) -> None:
+    """Every `*.crt` of the host's directory is loaded."""
     (tmp_path / "a.example:5000").mkdir()
     other.cert_pem.write_to_path(str(tmp_path / "a.example:5000" / "company.crt"))
     kept = contexts(None, tmp_path)
@@ -64,15 +64,15 @@ def test_a_ca_in_certs_d_is_trusted_for_its_host_alone(tmp_path: Path, other: tr
     assert "Another" not in subjects(kept.context(TlsPolicy("a.example")))
 
 
-def test_ssl_cert_file_takes_the_place_of_the_systems(authority_file: Path) -> None:
-    """As for Go: nothing but that file, and the directory of hashed names."""
+def test_ssl_cert_file_replaces_the_file_of_the_system(authority_file: Path) -> None:
+    """As in Go, only that file and the directory of hashed names remain."""
     context = contexts({"SSL_CERT_FILE": str(authority_file)}).context(TlsPolicy("a.example"))
     assert len(context.get_ca_certs()) == 1
     assert "trustme" in subjects(context)
 
 
 def test_ssl_cert_dir_is_read_file_by_file(tmp_path: Path, authority_file: Path, other: trustme.CA) -> None:
-    """Files need no hashed names, several directories may be named, and what is no certificate is passed over."""
+    """Files need no hashed names, there may be several directories, and other files are skipped."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     (tmp_path / "one" / "README").write_text("hello")
@@ -82,8 +82,8 @@ def test_ssl_cert_dir_is_read_file_by_file(tmp_path: Path, authority_file: Path,
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_named_file_that_can_not_be_used_is_an_error(tmp_path: Path, content: str | None) -> None:
-    """Going on without it would end in a certificate that is "not trusted", which is harder to understand."""
+def test_an_unusable_configured_file_is_an_error(tmp_path: Path, content: str | None) -> None:
+    """Ignoring it would end in "certificate not trusted", which is harder to understand."""
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
@@ -93,7 +93,7 @@ def test_a_named_file_that_can_not_be_used_is_an_error(tmp_path: Path, content: 
 
 @pytest.mark.parametrize("key", [None, "no key", "encrypted"])
 def test_a_client_certificate_needs_its_key(tmp_path: Path, authority: trustme.CA, key: str | None) -> None:
-    """A pair that is not one is named; a password is never asked for on the terminal."""
+    """The message names an invalid pair, and no password prompt appears on the terminal."""
     own = tmp_path / "a.example"
     own.mkdir()
     identity = authority.issue_cert("client.example")
@@ -106,8 +106,8 @@ def test_a_client_certificate_needs_its_key(tmp_path: Path, authority: trustme.C
 
 
 @pytest.mark.parametrize("host", ["..", ".", "../etc", "a/b", "", "a\0b"])
-def test_a_host_is_no_path(tmp_path: Path, authority: trustme.CA, host: str) -> None:
-    """Hosts come from redirects too: none leads out of certs.d."""
+def test_a_host_cannot_escape_from_certs_d(tmp_path: Path, authority: trustme.CA, host: str) -> None:
+    """Hosts may come from redirects, which are untrusted."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
     (tmp_path / "certs.d" / "a").mkdir(parents=True)
     kept = contexts(None, tmp_path / "certs.d")

@@ -1,4 +1,4 @@
-"""URLs from strangers."""
+"""Untrusted URLs."""
 
 import pytest
 
@@ -32,8 +32,8 @@ BASE = "https://registry.example/v2/a/blobs/uploads/?from=x"
         ("/v2/\udcff", "https://registry.example/v2/%FF"),
     ],
 )
-def test_a_location_is_joined_and_not_rewritten(location: str, expected: str) -> None:
-    """RFC 3986, with every escape as it came; the registry's own http:// keeps https."""
+def test_a_location_is_joined_without_changes(location: str, expected: str) -> None:
+    """RFC 3986, with every escape unchanged; `http://` with the registry's own host becomes https."""
     assert join(BASE, location) == expected
 
 
@@ -77,32 +77,32 @@ def test_a_location_is_joined_and_not_rewritten(location: str, expected: str) ->
         "javascript:alert(1)",
     ],
 )
-def test_what_no_registry_should_hand_out_is_refused(location: str) -> None:
-    """Down to plain http, with a login, unreadable, or into our own network."""
+def test_a_dangerous_location_is_refused(location: str) -> None:
+    """Plain http on another host, a login, an invalid URL, or an address in our own network."""
     with pytest.raises(ProtocolError):
         join(BASE, location)
 
 
 def test_a_registry_on_this_machine_may_point_to_it() -> None:
-    """What is forbidden to strangers is where such a registry lives."""
+    """Its own zone is allowed."""
     assert join("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/token") == "http://127.0.0.1:5001/token"
 
 
-def test_an_origin_is_written_as_people_write_it() -> None:
-    """The scheme's own port is left out, IPv6 stands in brackets."""
+def test_an_origin_is_shown_in_its_common_form() -> None:
+    """Without the default port, and IPv6 in brackets."""
     urls = ["https://a.example:443/x", "https://A.example:5000", "http://[::1]:80/", "http://[::1]:5000/"]
     assert [str(origin_of(url)) for url in urls] == ["a.example", "a.example:5000", "[::1]", "[::1]:5000"]
 
 
 def test_a_url_is_shown_without_secrets() -> None:
-    """Queries hold signatures, and users have passwords."""
+    """Queries hold signatures, and the user part may hold a password."""
     assert redacted("https://u:p@a.example/x?sig=1#y") == "https://a.example/x"
     assert redacted("/v2/a?_state=1") == "/v2/a"
     assert redacted("https://a.example/\x1b[31m") == "https://a.example/?[31m"
 
 
-def test_names_are_taken_apart() -> None:
-    """Hosts, ports, and what is local."""
+def test_host_and_port_of_a_name() -> None:
+    """Host, port, and whether the host is this machine."""
     assert [host_of(name) for name in ("a.example:1", "a.example", "[::1]:1", "[::1]")] == ["a.example"] * 2 + [
         "::1"
     ] * 2
@@ -124,6 +124,6 @@ def test_names_are_taken_apart() -> None:
         ("http://10.0.0.1/", False),
     ],
 )
-def test_only_tls_and_this_machine_are_tamper_proof(url: str, expected: bool) -> None:
-    """Whoever changes keys on the way lets himself in."""
+def test_only_https_and_this_machine_are_tamper_proof(url: str, expected: bool) -> None:
+    """An attacker who can replace keys can log in."""
     assert is_tamper_proof(url) is expected

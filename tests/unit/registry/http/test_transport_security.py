@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import traceback
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,47 +18,18 @@ from image_syncer.errors import (
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
     HandshakeBroken,
-    Headers,
     NotTls,
     Request,
-    Transport,
 )
-from image_syncer.registry.settings import Limits
+from support.http_exchange import Open, Serve, Tunnel, both_transports, echo, exchange, get
 
-Serve = Callable[..., Awaitable[int]]
-Open = Callable[..., Awaitable[Transport]]
-Tunnel = Callable[[int], Awaitable[str]]
-
-pytestmark = pytest.mark.parametrize(
-    "sockets", [True, False], ids=["sockets", "aiohttp"]
-)  # Nobody can tell which served.
-
-VERIFY = TlsPolicy("127.0.0.1")
-IMPATIENT = Limits(connect_seconds=2.0, stall_seconds=0.3)
+pytestmark = both_transports
 
 
-async def ask(transport: Transport, request: Request, tls: TlsPolicy = VERIFY) -> tuple[int, Headers, bytes]:
-    """Send and read everything."""
-    async with transport.request(request, tls=tls) as response:
-        return response.status, response.headers, await response.read(64 * 1024 * 1024)
-
-
-async def get(transport: Transport, url: str, tls: TlsPolicy = VERIFY) -> bytes:
-    """Return the content at *url*."""
-    return (await ask(transport, Request("GET", url), tls))[2]
-
-
-async def echo(request: web.BaseRequest) -> web.Response:
-    """Give back what came."""
-    return web.Response(
-        status=201, body=await request.content.read(), headers={"X-Length": str(request.content_length)}
-    )
-
-
-async def test_an_unknown_certificate_is_refused_with_the_way_out(
+async def test_an_untrusted_certificate_is_refused_with_remedies(
     serve: Serve, open_transport: Open, server_tls: ssl.SSLContext, authority_file: Path
 ) -> None:
-    """The message names the host and all three remedies; the CA in SSL_CERT_FILE makes it work."""
+    """The message names the host and all three remedies; with the CA in SSL_CERT_FILE it is trusted."""
     url = f"https://127.0.0.1:{await serve(echo, server_tls)}/"
     with pytest.raises(InsecureConnection, match=r"127.0.0.1:\d+: its certificate is not trusted") as raised:
         await get(await open_transport(), url)
@@ -72,61 +42,61 @@ async def test_an_unknown_certificate_is_refused_with_the_way_out(
 async def test_an_insecure_policy_trusts_every_certificate(
     serve: Serve, open_transport: Open, server_tls: ssl.SSLContext
 ) -> None:
-    """That is what `insecure: true` asks for."""
+    """This is the meaning of `insecure: true`."""
     url = f"https://127.0.0.1:{await serve(echo, server_tls)}/"
     assert await get(await open_transport(), url, TlsPolicy("127.0.0.1", insecure=True)) == b""
 
 
-async def test_a_plain_port_is_not_tls(serve: Serve, open_transport: Open) -> None:
-    """Plain HTTP is recognised as such, and named with its remedy."""
+async def test_a_plain_http_port_is_recognised(serve: Serve, open_transport: Open) -> None:
+    """The message says that the server does not speak TLS, with a remedy."""
     with pytest.raises(NotTls, match=r"the server does not speak TLS.*insecure: true"):
         await get(await open_transport(), f"https://127.0.0.1:{await serve(echo)}/")
 
 
-async def test_an_alert_is_tls(listen: Serve, open_transport: Open) -> None:
-    """A server that refuses our TLS speaks it: no reason to go on without."""
+async def test_a_tls_alert_is_no_plain_http(listen: Serve, open_transport: Open) -> None:
+    """A server that refuses our TLS does speak TLS, so plain HTTP is not tried."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
         writer.write(bytes.fromhex("15030300020228"))  # Alert, fatal, handshake_failure.
 
-    url = f"https://127.0.0.1:{await listen(talk)}/"
+    url = f"https://127.0.0.1:{await listen(serve_connection)}/"
     with pytest.raises(InsecureConnection, match="TLS handshake failed") as raised:
         await get(await open_transport(), url, TlsPolicy("127.0.0.1", insecure=True))
     assert not isinstance(raised.value, NotTls)
 
 
-async def test_a_handshake_that_is_cut_may_heal(listen: Serve, open_transport: Open) -> None:
-    """A reset in the handshake is trouble on the way until proven otherwise."""
+async def test_a_broken_handshake_may_be_retried(listen: Serve, open_transport: Open) -> None:
+    """A reset during the handshake may be a network error."""
 
-    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(65536)
 
     with pytest.raises(HandshakeBroken) as raised:
-        await get(await open_transport(), f"https://127.0.0.1:{await listen(talk)}/")
+        await get(await open_transport(), f"https://127.0.0.1:{await listen(serve_connection)}/")
     assert raised.value.retryable
 
 
-async def test_a_client_certificate_is_shown(
+async def test_a_client_certificate_of_certs_d_is_used(
     serve: Serve, open_transport: Open, server_tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    """A pair in certs.d opens a registry that asks for one."""
+    """A registry that demands one accepts the pair in certs.d."""
     server_tls.verify_mode = ssl.CERT_REQUIRED
     server_tls.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
     port = await serve(echo, server_tls)
-    own, identity = tmp_path / f"127.0.0.1:{port}", authority.issue_cert("client.example")
-    own.mkdir()
-    (own / "ca.crt").write_bytes(authority.cert_pem.bytes())
-    (own / "client.cert").write_bytes(b"".join(part.bytes() for part in identity.cert_chain_pems))
-    (own / "client.key").write_bytes(identity.private_key_pem.bytes())
+    directory, identity = tmp_path / f"127.0.0.1:{port}", authority.issue_cert("client.example")
+    directory.mkdir()
+    (directory / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    (directory / "client.cert").write_bytes(b"".join(part.bytes() for part in identity.cert_chain_pems))
+    (directory / "client.key").write_bytes(identity.private_key_pem.bytes())
     known = await open_transport(certificates=(tmp_path,))
-    assert await get(known, f"https://127.0.0.1:{port}/", TlsPolicy(own.name)) == b""
+    assert await get(known, f"https://127.0.0.1:{port}/", TlsPolicy(directory.name)) == b""
 
 
-async def test_a_missing_client_certificate_is_no_network_trouble(
+async def test_a_missing_client_certificate_is_no_network_error(
     open_transport: Open, server_tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    """Under TLS 1.3 the refusal comes after the handshake; trying again does not help."""
+    """Under TLS 1.3 the refusal comes after the handshake; a retry does not help."""
     server_tls.verify_mode = ssl.CERT_REQUIRED
     server_tls.load_verify_locations(cadata=authority.cert_pem.bytes().decode())
 
@@ -137,7 +107,9 @@ async def test_a_missing_client_certificate_is_no_network_trouble(
             with pytest.raises(ssl.SSLError):
                 wrapped.do_handshake()
             with suppress(ConnectionError):
-                while socket.socket.recv(wrapped, 4096):  # To close over unread bytes would reset, and lose the alert.
+                while socket.socket.recv(
+                    wrapped, 4096
+                ):  # Closing with unread bytes would reset the connection and lose the alert.
                     pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -147,11 +119,11 @@ async def test_a_missing_client_certificate_is_no_network_trouble(
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(refuse, listener))
             with pytest.raises(InsecureConnection, match="certificate required"):
-                await ask(transport, Request("POST", url), policy)
+                await exchange(transport, Request("POST", url), policy)
 
 
-async def test_plain_requests_go_through_a_proxy_with_its_login(serve: Serve, open_transport: Open) -> None:
-    """The proxy sees the whole address, and credentials of its own."""
+async def test_plain_http_uses_a_proxy_with_its_login(serve: Serve, open_transport: Open) -> None:
+    """The proxy sees the whole URL, and its own credentials."""
     seen: list[tuple[str, str]] = []
 
     async def proxy(request: web.BaseRequest) -> web.Response:
@@ -164,17 +136,17 @@ async def test_plain_requests_go_through_a_proxy_with_its_login(serve: Serve, op
     assert seen == [("http://registry.example/v2/", "Basic dXNlcjpwYXNz")]
 
 
-async def test_tls_goes_through_a_tunnel(
+async def test_https_uses_a_tunnel_through_the_proxy(
     serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
 ) -> None:
-    """CONNECT first, and the certificate is that of the registry."""
+    """After CONNECT, the certificate is that of the registry."""
     proxy = await tunnel(await serve(echo, server_tls))
     transport = await open_transport(environment={"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority_file)})
     assert await get(transport, "https://registry.example/v2/") == b""
 
 
-async def test_a_proxy_that_refuses_us_is_named(serve: Serve, open_transport: Open) -> None:
-    """The proxy's name is told, its password is not."""
+async def test_a_proxy_that_refuses_our_login_is_named(serve: Serve, open_transport: Open) -> None:
+    """The message has the proxy's name without its password."""
 
     async def proxy(_: web.BaseRequest) -> web.Response:
         return web.Response(status=407)
