@@ -191,7 +191,7 @@ def wicked_token(street: Street) -> None:
 
 @CREDENTIALS.add(
     "a token of more than 1 MiB",
-    Gets(step="resolve", reason="the answer has more than 1048576 bytes"),
+    Gets(step="resolve", reason="the response has more than 1048576 bytes"),
     auth="bearer",
 )
 def huge_token(street: Street) -> None:

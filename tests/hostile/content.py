@@ -172,7 +172,7 @@ def wrong_child_size(street: Street) -> None:
     street.load(with_child_size(multi("a"), 1))
 
 
-@DOCUMENTS.add("a manifest of more than 4 MiB", Gets(reason=f"the answer has more than {MANIFEST_LIMIT_BYTES} bytes"))
+@DOCUMENTS.add("a manifest of more than 4 MiB", Gets(reason=f"the response has more than {MANIFEST_LIMIT_BYTES} bytes"))
 def huge_manifest(street: Street) -> None:
     """By one byte."""
     content = document()
@@ -236,7 +236,8 @@ def digest_with_a_path(street: Street) -> None:
 
 
 @DOCUMENTS.add(
-    "a manifest that is compressed unasked", Gets(reason=r"the answer is compressed \(gzip\), which was not asked for")
+    "a manifest that is compressed unasked",
+    Gets(reason=r"the response is compressed \(gzip\), which we did not ask for"),
 )
 def compressed_manifest(street: Street) -> None:
     """Nothing is unpacked: it could be a bomb."""

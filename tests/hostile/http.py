@@ -16,7 +16,7 @@ HTTP = Table("HTTP")
 TARGETS = Table("Targets that lie")
 
 _HEAD: Final = b"HTTP/1.1 200 OK\r\n"
-_NOT_HTTP: Final = "the answer is not HTTP"
+_NOT_HTTP: Final = "the response is not HTTP"
 
 
 def _raw(does: str, answer: bytes, reason: str = _NOT_HTTP, outcome: str = "failed") -> None:

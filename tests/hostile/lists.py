@@ -60,7 +60,7 @@ def page_elsewhere(street: Street) -> None:
     serve_tags(street, TAGS, Link=f'<{street.elsewhere.url}/v2/app/tags/list?last=x>; rel="next"')
 
 
-@LISTS.add("a page of more than 16 MiB", listing("the answer has more than 16777216 bytes"))
+@LISTS.add("a page of more than 16 MiB", listing("the response has more than 16777216 bytes"))
 def huge_page(street: Street) -> None:
     """One byte too much."""
     serve_tags(street, TAGS + b" " * (16 * 1024 * 1024 + 1 - len(TAGS)))
@@ -78,7 +78,7 @@ def many_tags(street: Street) -> None:
     serve_tags(street, json.dumps({"tags": [f"v{number}" for number in range(200_001)]}).encode())
 
 
-@LISTS.add("a list that is a bomb of gzip", listing(r"the tag list: the answer is compressed \(gzip\)"))
+@LISTS.add("a list that is a bomb of gzip", listing(r"the tag list: the response is compressed \(gzip\)"))
 def compressed_list(street: Street) -> None:
     """A thousand times as large."""
     serve_tags(street, gzip.compress(b" " * 50_000_000), **{"Content-Encoding": "gzip"})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import (
     CopyFailed,
     ImageSyncerError,
@@ -60,8 +61,10 @@ class JobRetryPolicy:
         counted = self.is_counted(error, age=age)
         if not counted and isinstance(_cause(error), QuotaUsedUp):
             return min(_wish(error), self.patience) * rng.uniform(1.0, 1.1)
-        grown = self.first_wait * 2.0 ** min(attempt - 1, 64) if counted else max(self.first_wait, age * _SHARE_OF_AGE)
-        wait = min(self.longest_wait, grown)
+        if counted:
+            wait = exponential_wait(self.first_wait, self.longest_wait, attempt)
+        else:
+            wait = min(self.longest_wait, max(self.first_wait, age * _SHARE_OF_AGE))
         return max(rng.uniform(wait / 2, wait), min(_wish(error), self.patience))
 
     def is_last(self, error: Exception, attempt: int, *, age: float = 0.0) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
+from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.oci import Digest, PlatformFilter, Repository
@@ -99,7 +100,7 @@ class Run:
             pending = self._retry
             if not pending or self._options.dry_run or attempt > self._options.retries:
                 return
-            await _wait(self._rng.uniform(0.5, min(_LONGEST_RETRY_WAIT_SECONDS, 2.0**attempt)), stop)
+            await _wait(self._rng.uniform(0.5, exponential_wait(2.0, _LONGEST_RETRY_WAIT_SECONDS, attempt)), stop)
             if stop.requested.is_set():
                 return
 

@@ -80,7 +80,7 @@ async def test_heads_are_bounded(answering: Answering, open_transport: Open, fit
 
 async def test_the_size_of_a_head_is_exact(answering: Answering, open_transport: Open) -> None:
     """On our own path to the byte."""
-    with pytest.raises(ProtocolError, match="the answer is not HTTP"):
+    with pytest.raises(ProtocolError, match="the response is not HTTP"):
         await get(await open_transport(), await answering(padded(HEAD_BYTES + 5) + b"ok"))
 
 
@@ -88,7 +88,7 @@ async def test_informational_answers_are_counted(answering: Answering, open_tran
     """So many, and no more."""
     early = b"HTTP/1.1 103 Early\r\n\r\n"
     assert await get(await open_transport(), await answering(early * INFORMATIONAL + head() + b"ok")) == b"ok"
-    with pytest.raises(ProtocolError, match="the answer is not HTTP"):
+    with pytest.raises(ProtocolError, match="the response is not HTTP"):
         await get(await open_transport(), await answering(early * (INFORMATIONAL + 1) + head() + b"ok"))
 
 
@@ -125,7 +125,7 @@ async def test_a_head_that_drips_is_not_waited_for(
 ) -> None:
     """A byte now and then is no stall, so that is not what is said: which limit it was, and what changes it."""
     url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
-    with pytest.raises(Unavailable, match=f"no whole answer to one request within {limit} s") as raised:
+    with pytest.raises(Unavailable, match=f"no complete response to one request within {limit} s") as raised:
         async with asyncio.timeout(8):
             await _status(transport, Request(method, url, body=body))
     assert "raise timeouts.stall (--stall-timeout)" in (raised.value.remedy or "")
@@ -136,7 +136,7 @@ async def test_a_head_that_drips_after_a_body_that_streams_is_not_waited_for(
 ) -> None:
     """How long the body takes is another matter; from its last byte on the stall time counts twice."""
     url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
-    with pytest.raises(Unavailable, match="no whole answer to one request within 2 s"):
+    with pytest.raises(Unavailable, match="no complete response to one request within 2 s"):
         async with asyncio.timeout(8):
             await _status(transport, Request("PUT", url, body=in_pieces(b"body")))
 
@@ -150,7 +150,7 @@ async def _status(transport: Transport, request: Request) -> int:
 async def test_a_drip_is_a_stall(answering: Answering, open_transport: Open) -> None:
     """A byte now and then keeps nobody waiting for ever."""
     url = await answering(head(length=1000), *[b"x"] * 200, pause=0.05)
-    with pytest.raises(Unavailable, match=r"the answer stalled for 0\.4 s"):
+    with pytest.raises(Unavailable, match=r"the response stalled for 0\.4 s"):
         async with asyncio.timeout(8):
             await get(await open_transport(limits=IMPATIENT), url)
 
@@ -170,7 +170,7 @@ async def test_a_document_has_its_time(
     """However steadily it comes."""
     monkeypatch.setattr(messages, "DOCUMENT_SECONDS", 0.3)
     url = await answering(head(length=100 * PROGRESS_BYTES), *[b"x" * PROGRESS_BYTES] * 100, pause=0.05)
-    with pytest.raises(Unavailable, match=r"no whole answer within 0\.3 s"):
+    with pytest.raises(Unavailable, match=r"no complete response within 0\.3 s"):
         await get(await open_transport(), url)
 
 

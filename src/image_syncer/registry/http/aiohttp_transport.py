@@ -67,9 +67,9 @@ class _AiohttpResponse(Response):
                 stall_timer.record(len(chunk), loop.time() - began)
                 yield chunk
         except TimeoutError:
-            reason = f"the answer stalled for {self._stall_seconds:g} s"
+            reason = f"the response stalled for {self._stall_seconds:g} s"
         except (aiohttp.ClientError, OSError):
-            reason = "the answer broke off"
+            reason = "the response broke off"
         else:
             return
         # Raised outside the handlers: the library's error holds the whole URL, which may have secrets in its query.
@@ -253,7 +253,7 @@ def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> Stor
         case TimeoutError():
             return Unavailable(f"{host}: nothing was sent or received for {limits.stall_seconds:g} s")
         case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-            return ProtocolError(f"{host}: the answer is not HTTP")
+            return ProtocolError(f"{host}: the response is not HTTP")
         case _:
             return explain_break((error.__cause__, error.__context__), host)
 

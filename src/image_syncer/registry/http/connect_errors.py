@@ -76,7 +76,7 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
 def explain_overdue(host: str, seconds: float) -> Unavailable:
     """Return the error for a head of *host* that was incomplete after *seconds*, although bytes kept coming."""
     return Unavailable(
-        f"{host}: no whole answer to one request within {seconds:g} s",
+        f"{host}: no complete response to one request within {seconds:g} s",
         remedy="if it is that slow, raise timeouts.stall (--stall-timeout), from which that limit follows",
     )
 
@@ -91,7 +91,7 @@ def explain_break(causes: Iterable[BaseException | None], host: str) -> StoreErr
             f"{host}: the TLS connection was refused: {as_words(alert.reason or '')}",
             remedy="a client certificate may be missing in certs.d",
         )
-    return Unavailable(f"{host}: the connection broke off before an answer")
+    return Unavailable(f"{host}: the connection broke off before a response")
 
 
 def os_reason(error: OSError) -> str:

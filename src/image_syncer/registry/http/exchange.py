@@ -55,7 +55,7 @@ class Exchange:
         try:
             return self._early or await self._await_head(), sent
         except NotHttp:
-            raise ProtocolError(f"{self._outgoing.host}: the answer is not HTTP") from None
+            raise ProtocolError(f"{self._outgoing.host}: the response is not HTTP") from None
         except TimeoutError:
             raise self._timed_out() from None
         except OSError as error:

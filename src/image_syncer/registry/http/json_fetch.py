@@ -59,7 +59,7 @@ class JsonFetcher:
                         raise _refusal(request, response)
                     return JsonDocument(await response.read(limit_bytes), _max_age(response.headers))
         except TimeoutError:
-            raise Unavailable(f"{request}: no whole answer within {self._seconds:g} s") from None
+            raise Unavailable(f"{request}: no complete response within {self._seconds:g} s") from None
 
 
 def _refusal(request: Request, response: Response) -> StoreError:

@@ -95,11 +95,11 @@ class Response(ABC):
                 async with asyncio.timeout(DOCUMENT_SECONDS):
                     content = await self._read(limit_bytes)
             except TimeoutError:
-                reason = f"no whole answer within {DOCUMENT_SECONDS:g} s"
+                reason = f"no complete response within {DOCUMENT_SECONDS:g} s"
                 raise Unavailable(f"{self._request}: {reason}", status=self.status) from None
             if len(content) <= limit_bytes:
                 return bytes(content)
-        raise TooLarge(f"{self._request}: the answer has more than {limit_bytes} bytes", status=self.status)
+        raise TooLarge(f"{self._request}: the response has more than {limit_bytes} bytes", status=self.status)
 
     async def _read(self, limit_bytes: int) -> bytearray:
         """Return the body, or its beginning if that already exceeds *limit_bytes*."""
@@ -155,6 +155,6 @@ def compression_error(headers: Headers, what: object) -> ProtocolError | None:
     if not headers.content_encoding:
         return None
     return ProtocolError(
-        f"{what}: the answer is compressed ({headers.content_encoding[:40]}), which was not asked for",
-        remedy="a proxy on the way may do that; it must leave answers as they are",
+        f"{what}: the response is compressed ({headers.content_encoding[:40]}), which we did not ask for",
+        remedy="a proxy may do that; configure it to pass responses through unchanged",
     )

@@ -71,9 +71,9 @@ class StreamedResponse(BodilessResponse):
                         for piece in await self._receive(buffer):
                             yield piece
         except TimeoutError:
-            reason = f"the answer stalled for {self._stall_seconds:g} s"
+            reason = f"the response stalled for {self._stall_seconds:g} s"
         except (OSError, BrokenBody):
-            reason = "the answer broke off"
+            reason = "the response broke off"
         else:
             self._return()
             return

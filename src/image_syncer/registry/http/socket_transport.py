@@ -110,4 +110,4 @@ class SocketTransport:
 
 
 def _broken(origin: Origin) -> StoreError:
-    return Unavailable(f"{origin}: the connection broke off before an answer")
+    return Unavailable(f"{origin}: the connection broke off before a response")

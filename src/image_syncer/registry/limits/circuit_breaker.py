@@ -9,6 +9,7 @@ from datetime import datetime
 from math import inf
 from typing import Final, Self
 
+from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import InsecureConnection, RegistryDown, StoreError, UnknownHost
 
 _FAILURES: Final = 5
@@ -154,7 +155,7 @@ class NegativeCache:
         if began < self.known_at:
             return self
         failures = self.failures + 1
-        seconds = min(_LONGEST_CACHED_SECONDS, _FIRST_CACHED_SECONDS * 2.0 ** min(failures - _TRUSTED_FAILURES, 8))
+        seconds = exponential_wait(_FIRST_CACHED_SECONDS, _LONGEST_CACHED_SECONDS, failures - _TRUSTED_FAILURES + 1)
         return type(self)(failure, failures, now + seconds if failures >= _TRUSTED_FAILURES else -inf, now)
 
     def cached_failure(self, now: float) -> StoreError | None:

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import Self, TypeVar
 
+from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import (
     ContentMismatch,
     Postponed,
@@ -84,7 +85,7 @@ class RetryPolicy:
             return None
         if wished is not None:
             return wished if wished <= self.patience else None
-        return rng.uniform(0, min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)))
+        return rng.uniform(0, exponential_wait(self.first_wait, self.longest_wait, attempt))
 
 
 @dataclass(frozen=True, slots=True)

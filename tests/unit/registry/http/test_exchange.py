@@ -76,7 +76,7 @@ async def test_a_head_with_two_lengths_closes_its_connection(listen: Serve, open
         ended.set()
 
     transport = await open_transport()
-    with pytest.raises(ProtocolError, match="the answer is not HTTP"):
+    with pytest.raises(ProtocolError, match="the response is not HTTP"):
         await status_and_body(transport, Request(method, f"http://127.0.0.1:{await listen(serve_connection)}/"))
     async with asyncio.timeout(2):
         await ended.wait()
@@ -142,7 +142,7 @@ async def test_only_idempotent_requests_are_repeated_on_a_new_connection(
     url, transport = f"http://127.0.0.1:{await listen(serve_connection)}", await open_transport()
     await status_and_body(transport, Request("GET", f"{url}/first"))
     if sent == 1:
-        with pytest.raises(Unavailable, match="broke off before an answer"):
+        with pytest.raises(Unavailable, match="broke off before a response"):
             await status_and_body(transport, Request(method, f"{url}/second"))
     else:
         assert await status_and_body(transport, Request(method, f"{url}/second")) == (200, b"ok")
