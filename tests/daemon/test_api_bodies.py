@@ -18,14 +18,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.filled_databases import COPY_LIMITS, NOW, OPTIONS, RULES, Databases, filled_databases
-from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.event_recorder import EventRecorder, LiveConfig
-from image_syncer.server.backend import Backend
+from image_syncer.daemon.event_recorder import EventRecorder
+from image_syncer.daemon.reload import LiveConfig
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen, ServerSettings
 from image_syncer.server.web_app import create_app
+from image_syncer.server.web_backend import Backend
 
 GOLDEN = Path(__file__).with_name("api_bodies.json")
 REQUESTS = (
@@ -83,16 +83,10 @@ REQUESTS = (
 def backend_over(databases: Databases) -> Backend:
     """Return the server's backend as the daemon builds it."""
     state, jobs = databases.state, databases.jobs
-    book, arrived = LiveConfig(RULES, OPTIONS, COPY_LIMITS), asyncio.Event()
-    dispatcher = Dispatcher(state.events, jobs, book, arrived, lambda: NOW, tick_seconds=None)
-    return Backend(
-        EventRecorder(state.events, book, arrived, lambda: NOW),
-        Events(state),
-        Rules(book, jobs, state, dispatcher),
-        Runs(state),
-        Jobs(jobs),
-        Health(state, jobs),
-    )
+    config, arrived = LiveConfig(RULES, OPTIONS, COPY_LIMITS), asyncio.Event()
+    dispatcher = Dispatcher(state.events, jobs, config, arrived, lambda: NOW, tick_seconds=None)
+    recorder = EventRecorder(state.events, config, arrived, lambda: NOW)
+    return Backend(recorder, config, dispatcher.dispatch, state, jobs)
 
 
 @asynccontextmanager

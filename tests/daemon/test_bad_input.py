@@ -1,4 +1,4 @@
-"""What strangers send to a real daemon, and what each of them gets: a status, one line, and nothing is left behind."""
+"""Hostile requests to a real daemon: each gets a status and one line, and leaves nothing behind."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ MEBIBYTE: Final = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    """A daemon whose rule wants nothing that is sent here."""
+    """A daemon whose rule wants none of the images here."""
     site = Site(free_port(), tmp_path_factory.mktemp("bad-input"))
     with run_site(site, native_file(site, HOOKS, [("127.0.0.1:1/wanted/**", "127.0.0.1:2/{repository}")])):
         yield site
@@ -50,7 +50,7 @@ def envelope(tag: str) -> bytes:
 
 
 def deep(body: bytes, levels: int) -> bytes:
-    """Return the notification *body* with a member that makes it so many levels deep."""
+    """Return the notification *body* with a member that is nested that deep."""
     return b'{"more": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b", " + body[1:]
 
 
@@ -81,23 +81,23 @@ BODIES: Final[dict[str, tuple[bytes, int]]] = {
 
 
 @pytest.mark.parametrize(("body", "status"), BODIES.values(), ids=BODIES)
-def test_what_no_sender_sends_is_refused(site: Site, body: bytes, status: int) -> None:
-    """The sender has the right proof, and still: its status, one printable line, no event."""
+def test_malformed_notifications_are_refused(site: Site, body: bytes, status: int) -> None:
+    """Despite the right proof: a status, one printable line, no event."""
     reply = site.post("/hooks/harbor", body, PROOF)
     assert (reply.status, one_line(reply)) == (status, True)
     assert not site.entries("events", source="harbor")
 
 
-def test_the_right_notification_is_taken(site: Site) -> None:
-    """So what is refused here is refused for what is wrong with it; as large and as deep as allowed is allowed."""
+def test_a_correct_notification_is_accepted(site: Site) -> None:
+    """So the other tests fail for the reason they name; the largest and deepest allowed body is accepted."""
     for body in (envelope("right"), envelope("large").ljust(MEBIBYTE), deep(envelope("deep"), 32)):
         assert site.post("/hooks/registry", body, PROOF).status == 202
     assert [event["tag"] for event in site.entries("events", source="registry")] == ["right", "large", "deep"]
     assert {event["status"] for event in site.entries("events", source="registry")} <= {"received", "unmatched"}
 
 
-def test_a_sender_that_punishes_refusals_is_told_why_in_an_answer_200(site: Site) -> None:
-    """Distribution would send a refused envelope again for ever; the reason shows the tag with everything escaped."""
+def test_distribution_gets_200_with_the_reason(site: Site) -> None:
+    """Distribution would repeat a refused envelope without end; the reason shows the tag escaped."""
     before = len(site.entries("events", source="registry"))
     reply = site.post("/hooks/registry", envelope("a\x1b[31mred"), PROOF)
     assert (reply.status, reply.said["status"]) == (200, "ignored")
@@ -108,8 +108,8 @@ def test_a_sender_that_punishes_refusals_is_told_why_in_an_answer_200(site: Site
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/hooks/nobody", 404),
-        ("POST", f"/hooks/nobody/{URL_SECRET}", 404),
+        ("POST", "/hooks/unknown", 404),
+        ("POST", f"/hooks/unknown/{URL_SECRET}", 404),
         ("POST", "/hooks/", 404),
         ("POST", "/hooks/harbor/a/b", 404),
         ("POST", "/hooks/%2e%2e%2fhealthz", 404),
@@ -120,8 +120,8 @@ def test_a_sender_that_punishes_refusals_is_told_why_in_an_answer_200(site: Site
         ("GET", "/images/sync/hook", 404),
     ],
 )
-def test_another_place_or_method_is_refused(site: Site, method: str, path: str, status: int) -> None:
-    """404 and 405, whatever proof is shown; the fork's address is not there where its file is not."""
+def test_another_path_or_method_is_refused(site: Site, method: str, path: str, status: int) -> None:
+    """404 and 405, with any proof; without a fork file its path does not exist."""
     reply = site.call(method, path, harbor(), PROOF)
     assert (reply.status, one_line(reply)) == (status, True)
 
@@ -141,14 +141,14 @@ def test_another_place_or_method_is_refused(site: Site, method: str, path: str, 
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_headers_decide_what_they_may(site: Site, headers: dict[str, str], status: int) -> None:
-    """The type of the content does not matter where one kind is read; how it is packed, and its length, do."""
+def test_length_and_encoding_are_checked_but_no_content_type(site: Site, headers: dict[str, str], status: int) -> None:
+    """A webhook of one kind parses every content type."""
     reply = site.post("/hooks/registry", envelope("typed"), PROOF | headers)
     assert reply.status == status
 
 
-def test_a_form_where_json_has_to_be_is_refused(site: Site) -> None:
-    """A plain hook reads the form that is announced, and not the JSON that it is not."""
+def test_a_plain_hook_parses_the_announced_type(site: Site) -> None:
+    """A form as a form; JSON announced as a form is refused."""
     login = {"Authorization": "Basic Y2k6cGFzc3dvcmQtb2YtYS1zZW5kZXItMDEyMzQ1Njc4OQ=="}
     form, fields = {"Content-Type": "application/x-www-form-urlencoded"}, b"name=r.test%2Fteam%2Fapp&tag=a%0Ab"
     assert site.post("/hooks/plain", b'{"name": "r.test/team/app", "tag": "1"}', login | form).status == 200
@@ -157,8 +157,8 @@ def test_a_form_where_json_has_to_be_is_refused(site: Site) -> None:
     assert not site.entries("events", source="plain")
 
 
-def test_a_body_in_chunks_is_counted_while_it_comes(site: Site) -> None:
-    """No length is announced, so 413 comes when the limit is passed, not when the sender is done."""
+def test_a_chunked_body_is_bounded(site: Site) -> None:
+    """413 as soon as the limit is exceeded, not when the sender has finished."""
     head = head_of("POST /hooks/harbor", "Transfer-Encoding: chunked")
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     answer, sent = talk(site, [head, *[chunk] * 64], pause=0)
@@ -166,8 +166,8 @@ def test_a_body_in_chunks_is_counted_while_it_comes(site: Site) -> None:
     assert sent < 64 * len(chunk)
 
 
-def test_nonsense_instead_of_chunks_or_of_http_is_refused(site: Site) -> None:
-    """The connection is closed, and the next request finds the daemon as it was."""
+def test_broken_chunks_and_broken_http_are_refused(site: Site) -> None:
+    """The connection is closed, and the next request works."""
     chunked = head_of("POST /hooks/harbor", "Transfer-Encoding: chunked")
     endless = head_of("POST /hooks/harbor", f"X-Long: {'a' * MEBIBYTE}")
     tls = b"\x16\x03\x01\x02\x00" * 100
@@ -177,8 +177,8 @@ def test_nonsense_instead_of_chunks_or_of_http_is_refused(site: Site) -> None:
     assert site.call("GET", "/healthz").status == 200
 
 
-def test_a_slow_body_loses_its_turn_and_nobody_else_does(site: Site) -> None:
-    """408 after ten seconds, also for a sender that never stops; others are answered meanwhile."""
+def test_a_slow_body_is_408_and_delays_no_other_request(site: Site) -> None:
+    """After ten seconds, also for a sender that never stops."""
     pieces = [head_of("POST /hooks/harbor", "Content-Length: 1000"), *[b" "] * 60]
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
@@ -193,7 +193,7 @@ def test_a_slow_body_loses_its_turn_and_nobody_else_does(site: Site) -> None:
     assert max(reply.seconds for reply in meanwhile) < 1
 
 
-def test_a_sender_that_hangs_up_is_no_failure_of_ours(site: Site) -> None:
+def test_a_sender_that_disconnects_causes_no_error(site: Site) -> None:
     """In the middle of its body: nothing is recorded, and the log has no traceback."""
     head = head_of("POST /hooks/harbor", "Content-Length: 1000")
     with socket.create_connection(("127.0.0.1", site.port), 10) as connection:
@@ -203,7 +203,7 @@ def test_a_sender_that_hangs_up_is_no_failure_of_ours(site: Site) -> None:
 
 
 def test_no_secret_is_in_the_log_or_in_an_answer(site: Site) -> None:
-    """Neither the right ones nor those that were tried, wherever they stood; and nothing here was our own failure."""
+    """Neither the right ones nor wrong ones, in any position; and no request caused an internal error."""
     tried = "a-secret-that-was-tried-0123456789abcdef"
     replies = [
         site.post(f"/hooks/hub/{URL_SECRET}", b"nonsense"),
@@ -227,7 +227,7 @@ def test_no_secret_is_in_the_log_or_in_an_answer(site: Site) -> None:
 
 
 def one_line(reply: Reply) -> bool:
-    """Whether the answer is our JSON with one short and printable line."""
+    """Whether the answer is JSON with one short, printable line."""
     said = reply.said["error"]
     return said.isprintable() and 0 < len(said) < 300
 
@@ -243,7 +243,7 @@ def in_pieces(said: bytes) -> list[bytes]:
 
 
 def talk(site: Site, pieces: Iterable[bytes], *, pause: float) -> tuple[bytes, int]:
-    """Say *pieces* with pauses of so many seconds until an answer comes; return it and how many bytes were taken."""
+    """Send *pieces* with pauses of that many seconds until an answer comes; return it and the number of bytes sent."""
     sent = 0
     with socket.create_connection(("127.0.0.1", site.port), 10) as connection:
         for piece in pieces:

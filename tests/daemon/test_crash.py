@@ -1,4 +1,4 @@
-"""kill -9 of the daemon at random moments of a stream of hooks, by the tool that does it at full size."""
+"""kill -9 of the daemon at random moments of a stream of webhooks, with the tool of `script/stress`."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from support.stress import stress
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_what_was_acknowledged_arrives_however_often_the_daemon_is_killed() -> None:
-    """The daemon of a fork's file, over SQLite: nothing is lost, and no job dies of its worker's deaths."""
+def test_acknowledged_events_survive_every_kill() -> None:
+    """The daemon of a fork file, over SQLite: nothing is lost, and no job fails because its workers died."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     figures, broken = stress("kill", "--hooks", "100", "--kills", "5", "--life", "0.8", "--seed", "7")

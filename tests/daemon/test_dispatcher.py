@@ -1,7 +1,7 @@
 """From recorded events to jobs, over a real state and a real queue."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import structlog
 
+from image_syncer.app import Options
 from image_syncer.daemon.dispatcher import Dispatcher
-from image_syncer.daemon.event_recorder import EventRecorder, LiveConfig
+from image_syncer.daemon.event_recorder import EventRecorder
+from image_syncer.daemon.reload import LiveConfig
 from image_syncer.events import PushEvent
+from image_syncer.events.matching import Matches, match_push
 from image_syncer.jobs import JobFilter, JobQueue, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.state import EventFilter, EventStatus, State, open_state
@@ -25,32 +28,33 @@ RULE = Rule("app", APP, AllTags(), (RuleTarget(Repository("target.test", "app"))
 
 @dataclass
 class Bench:
-    """What an event passes through."""
+    """The components that an event passes through."""
 
     state: State
     jobs: JobQueue
-    intake: EventRecorder
+    recorder: EventRecorder
     dispatcher: Dispatcher
+    config: LiveConfig
 
 
 def now() -> datetime:
-    """Return this instant."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 @asynccontextmanager
 async def bench(folder: Path, *, tick_seconds: float | None = None) -> AsyncGenerator[Bench]:
     """Open state and queue in *folder*."""
-    book, arrived = LiveConfig((RULE,)), asyncio.Event()
+    config, arrived = LiveConfig((RULE,)), asyncio.Event()
     async with open_state(str(folder / "state.db")) as state, open_jobs(str(folder / "jobs.db")) as jobs:
-        dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=tick_seconds)
-        yield Bench(state, jobs, EventRecorder(state.events, book, arrived, now), dispatcher)
+        dispatcher = Dispatcher(state.events, jobs, config, arrived, now, tick_seconds=tick_seconds)
+        yield Bench(state, jobs, EventRecorder(state.events, config, arrived, now), dispatcher, config)
 
 
 async def test_an_event_is_a_row_before_it_is_answered_and_a_job_afterwards(tmp_path: Path) -> None:
-    """The answer names the rules; unmatched events are kept as such."""
+    """The answer names the rules; unmatched events are recorded as such."""
     async with bench(tmp_path) as it:
-        accepted = await it.intake.accept("hook", [PushEvent(APP, "v1"), PushEvent(Repository("x.test", "y"), "v1")])
+        accepted = await it.recorder.accept("hook", [PushEvent(APP, "v1"), PushEvent(Repository("x.test", "y"), "v1")])
         assert [entry.rules for entry in accepted] == [("app",), ()]
         assert await it.dispatcher.dispatch() == 1
         (job,) = await it.jobs.list()
@@ -61,7 +65,7 @@ async def test_an_event_is_a_row_before_it_is_answered_and_a_job_afterwards(tmp_
 async def test_a_burst_of_pushes_is_one_job(tmp_path: Path) -> None:
     """One pending copy per source and target, whatever the number of events."""
     async with bench(tmp_path) as it:
-        await it.intake.accept("hook", [PushEvent(APP, "v1") for _ in range(20)])
+        await it.recorder.accept("hook", [PushEvent(APP, "v1") for _ in range(20)])
         await it.dispatcher.dispatch()
         assert len(await it.jobs.list()) == 1
 
@@ -69,7 +73,7 @@ async def test_a_burst_of_pushes_is_one_job(tmp_path: Path) -> None:
 async def test_dispatching_again_after_a_crash_in_between_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """The job exists, the event is not marked: the second dispatch joins the job."""
     async with bench(tmp_path) as it:
-        (entry,) = await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        (entry,) = await it.recorder.accept("hook", [PushEvent(APP, "v1")])
         (event,) = await it.state.events.list_pending()
         await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the step that a crash repeats
         await it.dispatcher._dispatch([event])  # pyright: ignore[reportPrivateUsage] - the same
@@ -78,9 +82,9 @@ async def test_dispatching_again_after_a_crash_in_between_loses_and_doubles_noth
 
 
 async def test_two_dispatchers_share_the_events_of_a_fleet(tmp_path: Path) -> None:
-    """Each event is worked on by one of them, and none is left."""
+    """One of them handles each event, and none is left over."""
     async with bench(tmp_path) as it, bench(tmp_path) as other:
-        await it.intake.accept("hook", [PushEvent(APP, f"v{number}") for number in range(500)])
+        await it.recorder.accept("hook", [PushEvent(APP, f"v{number}") for number in range(500)])
         with structlog.testing.capture_logs() as logs:
             asked = await asyncio.gather(it.dispatcher.dispatch(), other.dispatcher.dispatch())
         assert sum(asked) == 500
@@ -89,9 +93,9 @@ async def test_two_dispatchers_share_the_events_of_a_fleet(tmp_path: Path) -> No
 
 
 async def test_events_of_a_dispatcher_that_died_are_dispatched_later(tmp_path: Path) -> None:
-    """At first they are taken for being worked on."""
+    """Once its claim has expired."""
     async with bench(tmp_path) as it:
-        await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        await it.recorder.accept("hook", [PushEvent(APP, "v1")])
         claimed = await it.state.events.claim(now=now() - timedelta(seconds=CLAIM_SECONDS - 1))
         assert (len(claimed), await it.dispatcher.dispatch()) == (1, 0)
         async with asyncio.timeout(10):
@@ -102,11 +106,29 @@ async def test_events_of_a_dispatcher_that_died_are_dispatched_later(tmp_path: P
 
 @pytest.mark.parametrize("tick_seconds", [None, 0.3])
 async def test_events_are_dispatched_at_once_or_at_the_tick(tick_seconds: float | None, tmp_path: Path) -> None:
-    """Without anybody asking."""
+    """By the background task."""
     async with bench(tmp_path, tick_seconds=tick_seconds) as it, asyncio.TaskGroup() as group:
         running = group.create_task(it.dispatcher.run())
-        await it.intake.accept("hook", [PushEvent(APP, "v1")])
+        await it.recorder.accept("hook", [PushEvent(APP, "v1")])
         async with asyncio.timeout(10):
             while not await it.jobs.list():  # noqa: ASYNC110 - the database has no event to wait for
                 await asyncio.sleep(0.02)
         running.cancel()
+
+
+async def test_a_push_is_matched_against_the_rules_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dispatcher finds the result of the recorder; a reload matches again."""
+    matched: list[str] = []
+
+    def count(repository: Repository, tag: str, rules: Sequence[Rule]) -> Matches:
+        matched.append(tag)
+        return match_push(repository, tag, rules)
+
+    monkeypatch.setattr("image_syncer.daemon.reload.match_push", count)
+    async with bench(tmp_path) as it:
+        await it.recorder.accept("hook", [PushEvent(APP, "v1"), PushEvent(APP, "v2")])
+        await it.dispatcher.dispatch()
+        assert matched == ["v1", "v2"]
+        it.config.apply((), Options(), {})
+        [entry] = await it.recorder.accept("hook", [PushEvent(APP, "v1")])
+        assert (matched, entry.rules) == (["v1", "v2", "v1"], ())

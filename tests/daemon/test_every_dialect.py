@@ -70,7 +70,7 @@ every_dialect = pytest.mark.parametrize("name", SAMPLES)
 
 @dataclass(frozen=True)
 class Stage:
-    """A daemon with a hook for each sample, a registry that has *image* under all tags, and one that gets it."""
+    """A daemon with a webhook for each sample, a registry that has *image* under all tags, and a target."""
 
     site: Site
     source: Peer
@@ -83,7 +83,7 @@ class Stage:
         self.table[name][column] = str(value)
 
     def host(self, sample: Sample) -> str:
-        """Return the registry that a sender speaks for: ours, but for ECR, whose account and region are in its name."""
+        """Return the registry of a sender: the test's own, except for ECR, whose name contains account and region."""
         return sample.registry if sample.kind == "ecr" else self.source.host
 
     def message(self, name: str, tag: str, secret: str = SECRET) -> Message:
@@ -93,7 +93,7 @@ class Stage:
         return self.proven(name, body, sample.headers, secret)
 
     def proven(self, name: str, body: bytes, headers: dict[str, str], secret: str = SECRET) -> Message:
-        """Return *body* with the proof that the sender *name* gives."""
+        """Return *body* with the proof of the sender *name*."""
         headers = {"content-type": CONTENT_TYPES.get(name, "application/json")} | headers
         return proven(PROOFS[name], secret, Message(f"/hooks/{slug(name)}", headers, body))
 
@@ -117,14 +117,14 @@ class Stage:
         return f"{self.host(sample)}/{where}", f"{self.target.host}/copies/{where}"
 
     def puts(self, name: str, tag: str) -> int:
-        """Return how often *tag* was written at the target."""
+        """Return how often *tag* was pushed to the target."""
         path = f"/v2/copies/{SAMPLES[name].repository}/manifests/{tag}"
         return sum(1 for request in self.target.read_requests().only(method="PUT") if request.path == path)
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
-    """One daemon for all dialects. What is not on this machine it would reach through a proxy that is not there."""
+    """One daemon for all dialects. Hosts outside this machine would go through a proxy that does not exist."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     with DockerRegistry() as source, DockerRegistry() as target:
@@ -144,7 +144,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
 
 @every_dialect
 def test_a_push_is_recorded_and_copied(stage: Stage, name: str) -> None:
-    """202, an event with what the sender told, a job for the right source and target, and the image at the target."""
+    """202, an event with the sender's data, a job for the right source and target, and the image at the target."""
     tag, sample = slug(name), SAMPLES[name]
     source, target = stage.copy(name, tag)
     reply = stage.send(stage.message(name, tag))
@@ -166,10 +166,7 @@ def test_a_push_is_recorded_and_copied(stage: Stage, name: str) -> None:
 
 @every_dialect
 def test_a_repetition_makes_no_second_copy(stage: Stage, name: str) -> None:
-    """With a delivery's id the answer is the same and counted, and there is one job; without one the tag is looked at.
-
-    Nothing is written twice either way.
-    """
+    """A delivery id makes it the same event; without one the second copy finds the tag unchanged."""
     tag, sample = f"{slug(name)}-again", SAMPLES[name]
     message = stage.message(name, tag)
     first = stage.send(message)
@@ -209,7 +206,7 @@ def test_a_wrong_secret_leaves_nothing(stage: Stage, name: str) -> None:
 
 @every_dialect
 def test_an_ignored_kind_leaves_nothing(stage: Stage, name: str) -> None:
-    """200 with the reason, since a refusal would make senders repeat or stop; no event."""
+    """200 with the reason, since senders repeat or stop after an error; no event."""
     body, headers = IGNORED[SAMPLES[name].kind]
     before = len(stage.site.entries("events", source=slug(name)))
     content = retold(Sample(SAMPLES[name].kind, "none", body), "none", "none", b"")
@@ -222,8 +219,8 @@ def test_an_ignored_kind_leaves_nothing(stage: Stage, name: str) -> None:
 
 @every_dialect
 @pytest.mark.parametrize("body", [b"nonsense", b"[" * 1000, b"\xff\xfe{}"])
-def test_nonsense_is_refused(stage: Stage, name: str, body: bytes) -> None:
-    """400 for what no sender sends, also with the right proof; no event."""
+def test_malformed_bodies_are_refused(stage: Stage, name: str, body: bytes) -> None:
+    """400 despite the right proof; no event."""
     before = len(stage.site.entries("events", source=slug(name)))
     reply = stage.send(stage.proven(name, body, SAMPLES[name].headers))
     assert reply.status == 400
@@ -232,22 +229,22 @@ def test_nonsense_is_refused(stage: Stage, name: str, body: bytes) -> None:
     stage.note(name, "nonsense", reply.status)
 
 
-def test_every_kind_and_every_proof_is_there() -> None:
-    """A dialect without a sender here would be unproven."""
+def test_every_kind_and_every_proof_is_tested() -> None:
+    """A dialect without a sender here would be untested."""
     assert set(PROOFS) == set(SAMPLES)
     assert {sample.kind for sample in SAMPLES.values()} == set(DIALECTS) == set(IGNORED)
     assert {type(proof) for proof in PROOFS.values()} == {Signature, Header, Login, Address}
 
 
 def hook(stage: Stage, name: str) -> dict[str, object]:
-    """Return the hook of a sender as the native file has it; a plain sender names its registry itself."""
+    """Return the webhook of a sender as in the native file; a plain sender names its registry itself."""
     sample = SAMPLES[name]
     registry = {} if sample.kind == "plain" else {"registry": stage.host(sample)}
     return {"kind": sample.kind, **registry, **as_configured(PROOFS[name], SECRET)}
 
 
 def slug(name: str) -> str:
-    """Return *name* as a hook and a tag may be called."""
+    """Return *name* as a valid name of a webhook and a tag."""
     return name.replace(" ", "-").replace("_", "-")
 
 

@@ -1,4 +1,4 @@
-"""Two daemons over one PostgreSQL of which one is killed, by the tool that does it at full size."""
+"""Two daemons over one PostgreSQL, one of which is killed, with the tool of `script/stress`."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from support.stress import stress
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_the_copies_of_a_killed_daemon_are_made_by_the_other_within_30_s() -> None:
-    """Hooks go to both; what the dead was at is started again, and nothing that either acknowledged is lost."""
+def test_the_other_daemon_takes_over_the_copies_of_a_killed_one_within_30_s() -> None:
+    """Both receive webhooks; nothing that either acknowledged is lost."""
     if not (DockerRegistry.is_installed() and Postgres.is_installed()):
         pytest.skip("docker-registry or postgresql is not installed")
     figures, broken = stress("fleet", "--hooks", "100")

@@ -1,4 +1,4 @@
-"""The fork's daemon, unchanged for its users: its file, its hook, its tick, two real registries."""
+"""The fork's file, webhook and interval work unchanged, over two real registries."""
 
 import json
 import urllib.error
@@ -58,12 +58,12 @@ def ask(port: int, path: str, authorization: str = LOGIN) -> tuple[int, bytes]:
 
 
 def hook(source: Peer, path: str, tag: str) -> str:
-    """Return the path of the fork's hook for an image."""
+    """Return the path of the fork's webhook for an image."""
     return f"/images/sync/hook?name={source.host}/{path}&tag={tag}"
 
 
-def test_an_image_arrives_at_every_target_when_told_to_run(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """The hook records, `/images/sync/do` does the work; comma-separated targets, one with a path."""
+def test_do_copies_a_pushed_image_to_every_target(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
+    """The webhook records, `/images/sync/do` copies; comma-separated targets, one with a path."""
     source, first, second = registries
     image = multi("daemon")
     source.push("team/app", image, "v1")
@@ -99,7 +99,7 @@ def test_the_status_codes_are_the_forks(registries: tuple[Peer, Peer, Peer], tmp
 
 
 def test_an_accepted_event_survives_kill_9(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """What was answered 200 is copied after the next start."""
+    """After a 200 the next start copies it."""
     source, first, _ = registries
     for number in range(5):
         source.push("team/app", single(f"kill/{number}"), f"v{number}")
@@ -115,8 +115,8 @@ def test_an_accepted_event_survives_kill_9(registries: tuple[Peer, Peer, Peer], 
         wait_for(lambda: len(first.tags("team/app")) == 5, 30)
 
 
-def test_the_log_file_grows_from_start_to_start(tmp_path: Path) -> None:
-    """As the fork's does, in lines of JSON: what happened before a restart can still be read."""
+def test_the_log_file_is_appended_after_a_restart(tmp_path: Path) -> None:
+    """As in the fork, in lines of JSON."""
     port = free_port()
     write_files(tmp_path, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
     for _ in range(2):
@@ -127,8 +127,8 @@ def test_the_log_file_grows_from_start_to_start(tmp_path: Path) -> None:
     assert all(line["time"] and line["level"] for line in lines)
 
 
-def test_a_file_without_a_login_is_open_where_that_is_wanted(tmp_path: Path) -> None:
-    """The fork takes an empty login, whoever can reach it; here somebody has to say so."""
+def test_a_file_without_a_login_needs_allow_open(tmp_path: Path) -> None:
+    """The fork accepts an empty login on every address."""
     port = free_port()
     write_files(tmp_path, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
     file = tmp_path / "configs/sync.yaml"

@@ -1,4 +1,4 @@
-"""What users of the fork suffer from, each shown to be absent here (its defects F1 to F9, F11 and F12).
+"""Defects of the fork that users reported, each shown to be absent here (F1 to F9, F11 and F12).
 
 F10, what it loses between the broker and its queue, is the whole of tests/queues.
 """
@@ -36,14 +36,14 @@ def registries() -> Generator[tuple[Peer, Peer, Peer]]:
 
 
 def asked(port: int, what: str) -> Any:
-    """Return what the API says."""
+    """Return the answer of the API."""
     status, body = ask(port, f"/api/v1/{what}")
     assert status == 200, body
     return json.loads(body)
 
 
 def reasons(port: int, status: str) -> list[str]:
-    """Return why the last try of each job of this *status* failed."""
+    """Return the last error of each job with this *status*."""
     return [job["error"] for job in asked(port, f"jobs?status={status}")["items"] if job["error"]]
 
 
@@ -53,10 +53,10 @@ def outcomes(port: int) -> dict[str, list[str | None]]:
     return {f"{event['repository']}:{event['tag']}": [copy["outcome"] for copy in event["copies"]] for event in events}
 
 
-def test_f1_f2_f11_what_arrives_during_a_run_is_kept_and_answered(
+def test_f1_f2_f11_events_during_a_run_are_kept_and_answered(
     registries: tuple[Peer, Peer, Peer], tmp_path: Path
 ) -> None:
-    """F1: a run deletes nothing that came meanwhile. F2: many callers kill nothing. F11: nobody waits for it."""
+    """F1: a run deletes no new event. F2: many callers crash nothing. F11: no caller waits for the run."""
     source, _, target = registries
     tags = [f"v{number}" for number in range(40)]
     source.push("team/app", single("f1"), *tags)
@@ -71,8 +71,8 @@ def test_f1_f2_f11_what_arrives_during_a_run_is_kept_and_answered(
         wait_for(lambda: set(target.tags("team/app")) == set(tags), 60)
 
 
-def test_f3_one_bad_tag_costs_the_others_nothing(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """Its copies end as dead letters with their reason; the one to a registry that is down rests, with its own."""
+def test_f3_one_bad_tag_does_not_affect_the_others(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
+    """Its copies fail with their reason; the copy to a registry that is down waits, with its own."""
     source, other, target = registries
     source.push("team/app", single("f3"), "v1")
     port = free_port()
@@ -91,7 +91,7 @@ def test_f3_one_bad_tag_costs_the_others_nothing(registries: tuple[Peer, Peer, P
 def test_f4_f5_a_destination_may_hold_a_path_and_be_a_part_of_the_source(
     registries: tuple[Peer, Peer, Peer], tmp_path: Path
 ) -> None:
-    """F4: such an image was skipped and forgotten. F5: a path broke the whole batch."""
+    """F4: the fork skipped and forgot such an image. F5: a path failed the whole batch."""
     source, _, target = registries
     image = single("f4")
     source.push("team/app", image, "v1")
@@ -105,7 +105,7 @@ def test_f4_f5_a_destination_may_hold_a_path_and_be_a_part_of_the_source(
 
 
 def test_f6_the_same_path_of_two_sources_is_two_copies(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """They take turns at the target and neither is forgotten."""
+    """They run one after the other, and neither is forgotten."""
     source, other, target = registries
     images = {peer.host: single(peer.host) for peer in (source, other)}
     for peer in (source, other):
@@ -125,7 +125,7 @@ def test_f6_the_same_path_of_two_sources_is_two_copies(registries: tuple[Peer, P
 
 
 def test_f7_a_queue_of_an_older_configuration_is_no_crash(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """What today's routes want is copied, the rest is recorded as unmatched; an impossible name is named in the log."""
+    """Images of current routes are copied, the others recorded as unmatched; the log names an invalid entry."""
     source, _, target = registries
     source.push("team/app", single("f7"), "v1")
     port = free_port()
@@ -147,7 +147,7 @@ def test_f7_a_queue_of_an_older_configuration_is_no_crash(registries: tuple[Peer
 
 
 def test_f8_without_its_broker_it_serves_and_keeps_the_queue(tmp_path: Path) -> None:
-    """F8: it emptied the queue and ended. A broker that is away is tried again, and hooks are taken meanwhile."""
+    """F8: the fork emptied the queue and ended. The daemon retries the broker and accepts webhooks meanwhile."""
     port = free_port()
     waiting = with_queue(tmp_path, port)
     with run_daemon(tmp_path, port):
@@ -156,20 +156,20 @@ def test_f8_without_its_broker_it_serves_and_keeps_the_queue(tmp_path: Path) -> 
     assert kept(tmp_path) == [waiting]
 
 
-def test_f8_a_taken_port_ends_it_with_a_word_and_loses_nothing(tmp_path: Path) -> None:
-    """F8: the same silent end with 0. What waited is there at the next start."""
+def test_f8_a_taken_port_ends_it_with_an_error_and_loses_nothing(tmp_path: Path) -> None:
+    """F8: the fork ended silently with 0. The next start has the waiting images."""
     port = free_port()
     waiting = with_queue(tmp_path, port)
     with socket.create_server(("", port)), running(tmp_path) as process:
         assert process.wait(30) == 2
-        assert "cannot be listened at" in said(process)
+        assert "cannot listen" in said(process)
     with run_daemon(tmp_path, port):
         assert [event["tag"] for event in asked(port, "events")["items"]] == ["v1"]
     assert kept(tmp_path) == [waiting]
 
 
 def test_f8_a_broken_queue_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """F8: it was overwritten with nothing. Its place is named."""
+    """F8: the fork overwrote it. The error names the file."""
     with_queue(tmp_path, free_port())
     (tmp_path / "images.json").write_text('{\n"a/b/c:v1&d": 0,\n')
     with running(tmp_path) as process:
@@ -179,7 +179,7 @@ def test_f8_a_broken_queue_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_f9_a_stop_and_a_hangup_lose_nothing(registries: tuple[Peer, Peer, Peer], tmp_path: Path) -> None:
-    """F9: SIGTERM lost three minutes, SIGHUP ended it. Here the first ends it with 0 and the second reads its file."""
+    """F9: in the fork SIGTERM lost three minutes and SIGHUP ended it. Here the first drains and the second reloads."""
     source, _, target = registries
     source.push("team/app", single("f9"), "v1", "v2")
     port = free_port()
@@ -196,8 +196,8 @@ def test_f9_a_stop_and_a_hangup_lose_nothing(registries: tuple[Peer, Peer, Peer]
         wait_for(lambda: sorted(target.tags("team/app")) == ["v1", "v2"], 30)
 
 
-def test_f12_nothing_is_dropped_in_silence_and_no_page_can_call(tmp_path: Path) -> None:
-    """An answer says what became of it; health and metrics are there; another site's page has no effect by its GET."""
+def test_f12_every_answer_has_a_body_and_other_sites_are_refused(tmp_path: Path) -> None:
+    """Health and metrics exist; the GET of another site's page has no effect."""
     port, source = free_port(), Peer("127.0.0.1:1")
     write_files(tmp_path, port, source, ["127.0.0.1:2"])
     with run_daemon(tmp_path, port):
@@ -215,7 +215,7 @@ def test_f12_nothing_is_dropped_in_silence_and_no_page_can_call(tmp_path: Path) 
 
 
 def with_queue(folder: Path, port: int) -> str:
-    """Write the fork's files with a broker that is away, and a queue, whose text is returned."""
+    """Write the fork's files with a broker that is down and a queue; return the text of the queue."""
     write_files(folder, port, Peer("127.0.0.1:1"), ["127.0.0.1:2"])
     file = folder / "configs/sync.yaml"
     file.write_text(file.read_text() + "rabbitmq: {queueName: q, info: [{address: '127.0.0.1:1'}]}\n")
@@ -225,11 +225,11 @@ def with_queue(folder: Path, port: int) -> str:
 
 
 def kept(folder: Path) -> list[str]:
-    """Return what the fork's queue and its copies hold."""
+    """Return the content of the fork's queue and of its copies."""
     return [file.read_text() for file in folder.glob("images.json*")]
 
 
 def said(process: subprocess.Popen[bytes]) -> str:
-    """Return what a process that has ended wrote."""
+    """Return the output of a process that has ended."""
     assert process.stdout is not None
     return process.stdout.read().decode()

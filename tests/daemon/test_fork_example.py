@@ -1,4 +1,4 @@
-"""The fork's users keep their file and their line: examples/sync.yaml, filled in, and curl as its documents have it."""
+"""The fork's file and command work unchanged: examples/sync.yaml, filled in, and its documented curl."""
 
 import json
 import re
@@ -24,7 +24,7 @@ OPERATOR, MIRROR = "password-of-the-hook", "password-of-the-registries"
 
 @pytest.fixture
 def hosts() -> Generator[dict[str, str]]:
-    """Registries that want a login, in the place of those that the example names."""
+    """Registries with logins, in place of those in the example."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     profile = DockerProfile(passwords={"mirror": MIRROR})
@@ -36,12 +36,12 @@ def hosts() -> Generator[dict[str, str]]:
         }
 
 
-def test_the_forks_own_line_brings_the_image_to_every_target(
+def test_the_documented_curl_command_copies_to_every_target(
     hosts: dict[str, str], tmp_path: Path, skopeo: Skopeo
 ) -> None:
-    """Pushed, told by curl, and at the next tick (a minute, the shortest that the file can say) it is everywhere.
+    """At the next interval (a minute, the shortest in the fork).
 
-    Byte for byte where the image has no more than the platforms of the file's filter, trimmed to them where it has.
+    Byte for byte if the image has only platforms of the filter, trimmed to them otherwise.
     """
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
@@ -71,7 +71,7 @@ def test_the_forks_own_line_brings_the_image_to_every_target(
 
 
 def fill_in(folder: Path, port: int, hosts: dict[str, str]) -> None:
-    """Write the example with our port, *hosts* and a tick of a minute, without the broker; and the logins."""
+    """Write the example with a free port, *hosts* and an interval of a minute, without the broker; and the logins."""
     text = re.sub(r"(?m)^rabbitmq:\n(?:[ \t].*\n|\n)*", "", EXAMPLE.read_text())
     for old, new in {**hosts, ":8080": f":{port}", "interval: 10": "interval: 1"}.items():
         assert old in text
@@ -83,7 +83,7 @@ def fill_in(folder: Path, port: int, hosts: dict[str, str]) -> None:
 
 
 def curl(port: int, name: str, tag: str, password: str) -> tuple[str, str]:
-    """Call the hook as the fork's documents say, and return head and body of the answer."""
+    """Call the webhook as the fork's documentation shows, and return head and body of the answer."""
     url = f"http://127.0.0.1:{port}/images/sync/hook?name={name}&tag={tag}"
     command = ["curl", "-sS", "-i", url, "-u", f"operator:{password}"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=30)
@@ -97,7 +97,7 @@ def architectures(index: bytes) -> set[str]:
 
 
 def raw(judge: Skopeo, reference: str) -> bytes | None:
-    """Return the bytes of the manifest, None where there is none."""
+    """Return the bytes of the manifest; None without one."""
     try:
         return judge.raw(reference)
     except SkopeoFailed:

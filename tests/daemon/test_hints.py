@@ -1,4 +1,4 @@
-"""The daemon's copies tell each other what they found, in the state that it has open anyway."""
+"""Copies of the daemon share a cache in its state."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from image_syncer.config.model import Configuration, StateSettings
-from image_syncer.daemon.services import open_parts
+from image_syncer.daemon.services import open_services
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.sync.plan import Action
 from image_syncer.sync.result import Outcome
@@ -24,27 +24,27 @@ def rule(registry: FakeRegistry) -> Rule:
     return Rule("app", source, AllTags(), (RuleTarget(target),), ARM)
 
 
-async def test_what_a_filter_leaves_is_known_after_a_restart(tmp_path: Path) -> None:
+async def test_filtered_digests_are_known_after_a_restart(tmp_path: Path) -> None:
     """Then each tag costs one HEAD at each side."""
     configuration = Configuration((), (), state=StateSettings(path=str(tmp_path)))
     async with FakeRegistry() as registry:
         registry.load("team/app", multi("a"), "v1", "v2")
-        async with open_parts(configuration) as parts, parts.connections.current() as syncer:
+        async with open_services(configuration) as services, services.syncers.current() as syncer:
             assert not (await syncer.sync([rule(registry)])).failed
         registry.requests.clear()
-        async with open_parts(configuration) as parts, parts.connections.current() as syncer:
+        async with open_services(configuration) as services, services.syncers.current() as syncer:
             plan = await syncer.plan([rule(registry)])
         assert [copy.action for copy in plan.copies] == [Action.UNCHANGED] * 2
         assert [request.method for request in registry.requests.only(kind="manifest")] == ["HEAD"] * 4
 
 
-async def test_copies_go_on_where_the_state_does_not_answer(tmp_path: Path) -> None:
-    """The log says so once; hooks are another matter."""
+async def test_copies_work_while_the_state_is_down(tmp_path: Path) -> None:
+    """The log says so once."""
     structlog.reset_defaults()
     configuration = Configuration((), (), state=StateSettings(path=str(tmp_path)))
     async with FakeRegistry() as registry:
         registry.load("team/app", multi("a"), "v1", "v2")
-        async with open_parts(configuration) as parts, parts.connections.current() as syncer:
+        async with open_services(configuration) as services, services.syncers.current() as syncer:
             await asyncio.to_thread((tmp_path / "state.db").unlink)
             with capture_logs() as logs:
                 made = await syncer.sync([rule(registry)])

@@ -6,15 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from image_syncer.app import Options
-from image_syncer.daemon.event_recorder import LiveConfig
+from image_syncer.daemon.job_handlers import JobHandlers
 from image_syncer.daemon.reconciler import Reconciler
-from image_syncer.daemon.services import Services, chance, handlers_of, now
-from image_syncer.daemon.syncer_handle import open_connections
+from image_syncer.daemon.reload import LiveConfig
+from image_syncer.daemon.services import Services, utc_now
+from image_syncer.daemon.syncer_handle import open_syncer_handle
 from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Timeouts
@@ -34,7 +36,7 @@ POLICY = JobRetryPolicy(attempts=3, first_wait=0.1, longest_wait=0.2, attempts_i
 class Bench:
     """A worker, and the registries between which it copies."""
 
-    parts: Services
+    services: Services
     source: FakeRegistry
     target: FakeRegistry
 
@@ -44,43 +46,47 @@ class Bench:
         source = self.source.repository("app")
         return Rule(name, source, AllTags(), (target,), platforms=platforms or PlatformFilter())
 
+    def use(self, *rules: Rule) -> None:
+        """Put *rules* in force."""
+        self.services.config.apply(rules, self.services.config.options, {})
+
     async def carried_out(self, *rules: Rule) -> list[RunRecord]:
-        """Run *rules* by jobs, and return the runs once they have ended, the oldest first."""
-        self.parts.book.rules = rules
-        before = {run.id for run in await self.parts.state.runs.page()}
+        """Run *rules* by jobs; return the ended runs, oldest first."""
+        self.use(*rules)
+        before = {run.id for run in await self.services.state.runs.page()}
         for rule in rules:
-            await self.parts.jobs.request_rule(rule.name)
+            await self.services.jobs.request_rule(rule.name)
         await self.idle()
-        return [run for run in reversed(await self.parts.state.runs.page()) if run.id not in before]
+        return [run for run in reversed(await self.services.state.runs.page()) if run.id not in before]
 
     async def idle(self) -> None:
         """Wait until no job waits or runs."""
         busy = JobFilter(statuses=frozenset({JobStatus.WAITING, JobStatus.RUNNING}))
         async with asyncio.timeout(20):
-            while await self.parts.jobs.list(busy):  # noqa: ASYNC110 - there is no event for an empty queue
+            while await self.services.jobs.list(busy):  # noqa: ASYNC110 - there is no event for an empty queue
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
 async def bench(folder: Path, registries: Options | None = None) -> AsyncGenerator[Bench]:
-    """Open everything, with a worker at work; *registries* is how they are talked to."""
+    """Open everything, with a running worker; *registries* are the options of its syncer."""
     options, stop = WorkerOptions(retry=POLICY, poll=0.1), asyncio.Event()
     async with (
         FakeRegistry() as source,
         FakeRegistry() as target,
         open_state(str(folder / "state.db")) as state,
         open_jobs(str(folder / "jobs.db")) as jobs,
-        open_connections(registries or Options(retries=0)) as connections,
+        open_syncer_handle(registries or Options(retries=0)) as syncers,
         asyncio.TaskGroup() as group,
     ):
-        parts = Services(state, jobs, connections, LiveConfig(()), Metrics(CollectorRegistry()), chance())
-        group.create_task(jobs.run_worker(handlers_of(parts, POLICY), options, stop=stop, rng=parts.rng))
-        yield Bench(parts, source, target)
+        services = Services(state, jobs, syncers, LiveConfig(()), Metrics(CollectorRegistry()), Random(1))
+        group.create_task(jobs.run_worker(JobHandlers(services, POLICY).handlers, options, stop=stop, rng=Random(1)))
+        yield Bench(services, source, target)
         stop.set()
 
 
-async def test_a_rule_is_one_job_for_each_copy_that_is_needed_and_one_run(tmp_path: Path) -> None:
-    """What is unchanged needs no job; the run ends with the last copy and counts all of them."""
+async def test_a_rule_is_one_run_with_a_job_for_each_needed_copy(tmp_path: Path) -> None:
+    """An unchanged image needs no job; the run ends with the last copy and counts all images."""
     async with bench(tmp_path) as it:
         for number, image in enumerate([single("one"), multi("two"), single("three")]):
             it.source.load("app", image, f"v{number}")
@@ -90,23 +96,23 @@ async def test_a_rule_is_one_job_for_each_copy_that_is_needed_and_one_run(tmp_pa
         it.source.load("app", single("four"), "v3")
         (run,) = await it.carried_out(it.rule())
         assert (run.counts[Outcome.UNCHANGED], run.counts[Outcome.COPIED]) == (3, 1)
-        jobs = await it.parts.jobs.list()
+        jobs = await it.services.jobs.list()
         assert [job.kind for job in jobs] == ["copy", "rule", "copy", "copy", "copy", "rule"]
 
 
-async def test_a_pass_says_how_many_images_no_event_had_announced(tmp_path: Path) -> None:
-    """A hook that is missing shows: what it should have told is counted."""
+async def test_a_run_counts_images_without_an_event(tmp_path: Path) -> None:
+    """They reveal a missing webhook."""
     async with bench(tmp_path) as it:
         for tag in ("told", "untold"):
             it.source.load("app", single(tag), tag)
         told = NewEvent("hook", str(it.source.repository("app")), "told")
-        await it.parts.state.events.record([told], now=now())
+        await it.services.state.events.record([told], now=utc_now())
         (run,) = await it.carried_out(it.rule())
         assert (run.unannounced, run.counts[Outcome.COPIED]) == (1, 2)
 
 
-async def test_copies_of_a_pass_share_what_they_know_of_the_target(tmp_path: Path) -> None:
-    """A layer that ten images share is read once, though each image is a job and goes to a repository of its own."""
+async def test_copies_of_a_run_share_a_layer(tmp_path: Path) -> None:
+    """It is read once, though each image is a job with its own target repository."""
     async with bench(tmp_path) as it:
         images = sharing("shared", 10, shared=(5000,), own=(100,))
         copies: list[CopyRequest] = []
@@ -114,129 +120,129 @@ async def test_copies_of_a_pass_share_what_they_know_of_the_target(tmp_path: Pat
             it.source.load("app", image, f"v{number}")
             target = it.target.repository(f"copied/{number}").tag("v1")
             copies.append(CopyRequest(it.source.repository("app").tag(f"v{number}"), target))
-        await it.parts.jobs.request_copies(copies)
+        await it.services.jobs.request_copies(copies)
         await it.idle()
         reads = it.source.requests.count(method="GET", kind="blob")
         assert reads == len({digest for image in images for digest in image.blobs})
 
 
 async def test_the_platforms_of_a_rule_travel_with_its_copies(tmp_path: Path) -> None:
-    """Also to a process that has never heard of the rule."""
+    """Also to a process that does not know the rule."""
     async with bench(tmp_path) as it:
         it.source.load("app", multi("both"), "v1")
         wanted = PlatformFilter.parse(platforms=["linux/arm64"])
         source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
-        await it.parts.jobs.request_copy(CopyRequest(source, target, rule="unknown", platforms=wanted))
+        await it.services.jobs.request_copy(CopyRequest(source, target, rule="unknown", platforms=wanted))
         await it.idle()
-        async with it.parts.connections.current() as syncer:
+        async with it.services.syncers.current() as syncer:
             looked = await syncer.inspect(target)
         assert [platform.architecture for platform, _ in looked.platforms] == ["arm64"]
 
 
-async def test_a_failure_that_passes_is_tried_again_and_counts_once(tmp_path: Path) -> None:
+async def test_a_temporary_failure_is_retried_and_counts_once(tmp_path: Path) -> None:
     """The run waits for the last attempt."""
     async with bench(tmp_path) as it:
         it.source.load("app", single("flaky"), "v1")
         it.target.intercept.append(failing(6))  # More than one try repeats by itself.
         (run,) = await it.carried_out(it.rule())
         assert (run.counts[Outcome.COPIED], run.counts[Outcome.FAILED]) == (1, 0)
-        (copy, _) = await it.parts.jobs.list()
+        (copy, _) = await it.services.jobs.list()
         assert copy.attempts > 1
 
 
 async def test_a_copy_that_never_works_ends_its_run_as_failed(tmp_path: Path) -> None:
-    """Its job is a dead letter with the reason, which an operator may replay."""
+    """Its job has failed with the reason; an operator can retry it."""
     async with bench(tmp_path) as it:
         it.source.load("app", single("refused"), "v1")
         it.target.intercept.append(failing(10_000))
         (run,) = await it.carried_out(it.rule())
         assert (run.counts[Outcome.FAILED], run.finished_at is None) == (1, False)
-        dead = await it.parts.jobs.list(JobFilter(statuses=frozenset({JobStatus.FAILED})))
+        dead = await it.services.jobs.list(JobFilter(statuses=frozenset({JobStatus.FAILED})))
         assert [(job.kind, job.attempts) for job in dead] == [("copy", 3)]
         assert "push" in (dead[0].last_error or "")
 
 
-async def test_an_outage_that_outlasts_all_tries_costs_none_of_them(tmp_path: Path) -> None:
-    """The event's job is there when the registry is back, however often that was tried in vain."""
+async def test_an_outage_uses_up_no_attempt(tmp_path: Path) -> None:
+    """The job succeeds when the registry is back, however often it was attempted."""
     impatient = Options(retries=0, timeouts=Timeouts(patience=0.5), postpone_on_quota=True)
     async with bench(tmp_path, impatient) as it, asyncio.timeout(40):
         it.source.load("app", single("kept"), "v1")
         it.target.faults.add(faults.answer(503))
         source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
-        job = await it.parts.jobs.request_copy(CopyRequest(source, target, event="1"))
+        job = await it.services.jobs.request_copy(CopyRequest(source, target, event="1"))
         assert job is not None
-        while await begun(it.parts, job) <= POLICY.attempts:  # noqa: ASYNC110 - there is no event for a try
+        while await begun(it.services, job) <= POLICY.attempts:  # noqa: ASYNC110 - there is no event for a try
             await asyncio.sleep(0.05)
         it.target.faults.clear()
         await it.idle()
-        (view,) = await it.parts.jobs.list()
+        (view,) = await it.services.jobs.list()
         assert (view.status, "down since" in (view.last_error or "")) == (JobStatus.SUCCEEDED, True)
         assert it.target.manifest("copied", "v1") is not None
 
 
-async def test_a_rule_that_nobody_knows_is_tried_again_elsewhere_before_it_fails(tmp_path: Path) -> None:
-    """A fleet does not read a new configuration at one instant."""
+async def test_an_unknown_rule_is_retried_before_it_fails(tmp_path: Path) -> None:
+    """Another process of the fleet may have reloaded earlier."""
     async with bench(tmp_path) as it:
-        await it.parts.jobs.request_rule("gone")
+        await it.services.jobs.request_rule("gone")
         await it.idle()
-        (job,) = await it.parts.jobs.list()
+        (job,) = await it.services.jobs.list()
         assert (job.status, job.attempts) == (JobStatus.FAILED, POLICY.attempts)
         assert "no rule 'gone'" in (job.last_error or "")
 
 
 async def test_a_push_during_its_own_copy_wins(tmp_path: Path) -> None:
-    """A pass that had read the old image cannot put it over the new one: one target is written by one job at a time."""
+    """A run that read the old image cannot overwrite the new one: one job at a time writes a target."""
     async with bench(tmp_path) as it:
         old, new = single("old"), single("new")
         it.source.load("app", old, "v1")
         reached, go_on = asyncio.Event(), asyncio.Event()
         it.target.intercept.append(holding(reached, go_on))
-        it.parts.book.rules = (it.rule(),)
-        await it.parts.jobs.request_rule("app")
+        it.use(it.rule())
+        await it.services.jobs.request_rule("app")
         async with asyncio.timeout(10):
             await reached.wait()
         it.source.load("app", new, "v1")
         source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
-        await it.parts.jobs.request_copy(CopyRequest(source, target, event="1"))
+        await it.services.jobs.request_copy(CopyRequest(source, target, event="1"))
         await asyncio.sleep(1)  # Time enough to overtake, were it allowed.
         go_on.set()
         await it.idle()
-        async with it.parts.connections.current() as syncer:
+        async with it.services.syncers.current() as syncer:
             assert (await syncer.inspect(target)).manifest.digest == new.digest
 
 
-async def test_a_copy_that_was_cancelled_ends_its_run_and_its_event(tmp_path: Path) -> None:
-    """Nobody waits for ever for what an operator took out of the queue; what is still to be made is left alone."""
+async def test_the_reconciler_ends_a_cancelled_copy(tmp_path: Path) -> None:
+    """Its run and its event do not wait for it; a copy with a job is left alone."""
     async with bench(tmp_path) as it:
-        state, jobs = it.parts.state, it.parts.jobs
-        later = now() + timedelta(days=1)
+        state, jobs = it.services.state, it.services.jobs
+        later = utc_now() + timedelta(days=1)
         copies = [
             CopyRequest(it.source.repository("app").tag(tag), it.target.repository("copied").tag(tag), not_before=later)
             for tag in ("gone", "kept")
         ]
-        run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], now()))
+        run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], utc_now()))
         plan = RunPlan([], [Copy("app", copy.source, copy.target) for copy in copies])
-        await state.open_copies.record_plan(run, plan, now=now())
+        await state.open_copies.record_plan(run, plan, now=utc_now())
         gone, _ = await jobs.request_copies(copies)
         assert gone is not None
         assert await jobs.cancel(gone)
-        assert await Reconciler(state, jobs, now).settle() == 0
-        assert await Reconciler(state, jobs, lambda: now() + timedelta(hours=1)).settle() == 1
+        assert await Reconciler(state, jobs, utc_now).reconcile() == 0
+        assert await Reconciler(state, jobs, lambda: utc_now() + timedelta(hours=1)).reconcile() == 1
         found = await state.runs.get(run)
         assert found is not None
         assert (found.counts[Outcome.SKIPPED], found.finished_at) == (1, None)
         assert await state.open_copies.list_of_run(run) == [(str(copies[1].source), str(copies[1].target))]
 
 
-async def begun(parts: Services, job: int) -> int:
-    """Return how often *job* was begun."""
-    found = await parts.jobs.show(job)
+async def begun(services: Services, job: int) -> int:
+    """Return how often *job* was started."""
+    found = await services.jobs.show(job)
     assert found is not None
     return sum(step.what == "started" for step in found[1])
 
 
 def failing(times: int) -> Interceptor:
-    """Return what answers the first *times* manifest uploads with a server error that is not repeated at once."""
+    """Return an interceptor that answers the first *times* manifest uploads with a server error."""
     left = [times]
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
@@ -249,7 +255,7 @@ def failing(times: int) -> Interceptor:
 
 
 def holding(reached: asyncio.Event, go_on: asyncio.Event) -> Interceptor:
-    """Return what holds the first manifest upload until *go_on*."""
+    """Return an interceptor that holds the first manifest upload until *go_on*."""
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
         if request.method == "PUT" and "/manifests/" in request.path and not reached.is_set():

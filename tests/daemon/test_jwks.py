@@ -1,4 +1,4 @@
-"""Keys of token issuers, over real HTTP: fetched once, renewed in time, and never at a stranger's will."""
+"""The JWKS cache, over real HTTP: keys are fetched once, refreshed in time, and never at a stranger's will."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,7 +11,7 @@ from image_syncer.config.model import TokenClaims
 from image_syncer.daemon.jwks import IssuerKeys, token_check
 from image_syncer.events.oidc import GOOGLE_ISSUERS, GOOGLE_KEYS, Jwt
 from image_syncer.registry.http.json_fetch import JsonFetcher
-from image_syncer.server.backend import BackendUnavailable
+from image_syncer.server.web_backend import BackendUnavailable
 from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer
 
 MINUTE, DAY = 60.0, 24 * 3600.0
@@ -30,18 +30,18 @@ class Clock:
 
 @dataclass
 class Bench:
-    """An issuer, our keys of it, and the time."""
+    """An issuer, the cache of its keys, and the clock."""
 
     issuer: Issuer
     ring: IssuerKeys
     clock: Clock
 
     async def keys(self, kid: str = "k1") -> set[str]:
-        """Return the ids of the keys that are known when *kid* is asked for."""
+        """Return the ids of the known keys after a request for *kid*."""
         return set(await self.ring.keys_for(Jwt((self.issuer.url,), "us"), kid))
 
     async def refused(self) -> float:
-        """Return when to come again, since there are no keys."""
+        """Return the Retry-After of a request without keys."""
         with pytest.raises(BackendUnavailable) as error:
             await self.keys()
         return error.value.retry_after
@@ -49,14 +49,14 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncGenerator[Bench]:
-    """An issuer with the key k1 that nobody has asked yet."""
+    """An issuer with the key k1, which has had no request yet."""
     clock = Clock()
     async with open_issuer() as issuer, JsonFetcher({}, seconds=10.0) as documents:
         yield Bench(issuer, IssuerKeys(documents, clock), clock)
 
 
-async def test_keys_are_found_by_discovery_and_kept(bench: Bench) -> None:
-    """One request for the description, one for the keys, however many tokens come at once and later."""
+async def test_keys_are_discovered_once_and_kept(bench: Bench) -> None:
+    """One request for the description, one for the keys, however many tokens arrive."""
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(bench.keys()) for _ in range(50)]
     bench.clock.now += 59 * MINUTE
@@ -71,8 +71,8 @@ async def test_a_configured_address_needs_no_discovery(bench: Bench) -> None:
     assert bench.issuer.asked == {"/own": 1}
 
 
-async def test_a_new_key_is_known_when_it_is_used(bench: Bench) -> None:
-    """An issuer that rotates its keys needs nobody here; a withdrawn one is forgotten with that."""
+async def test_a_rotated_key_is_fetched_on_first_use(bench: Bench) -> None:
+    """A withdrawn key is forgotten by the same request."""
     await bench.keys()
     bench.clock.now += MINUTE
     bench.issuer.kids = ["k2"]
@@ -80,7 +80,7 @@ async def test_a_new_key_is_known_when_it_is_used(bench: Bench) -> None:
 
 
 async def test_a_flood_of_unknown_keys_is_one_request_a_minute(bench: Bench) -> None:
-    """Strangers choose the id; what is known goes on to be known."""
+    """Strangers choose the key id; known keys stay valid."""
     await bench.keys()
     for minute in range(3):
         async with asyncio.TaskGroup() as group:
@@ -95,8 +95,8 @@ async def test_a_flood_of_unknown_keys_is_one_request_a_minute(bench: Bench) -> 
 @pytest.mark.parametrize(
     ("control", "kept"), [("max-age=1", 5 * MINUTE), ("max-age=7200", 7200), ("max-age=999999999", DAY), ("", 3600)]
 )
-async def test_keys_are_read_anew_when_the_issuer_says_so(bench: Bench, control: str, kept: float) -> None:
-    """Within five minutes and a day, and after an hour where it says nothing."""
+async def test_keys_are_refreshed_as_often_as_the_issuer_says(bench: Bench, control: str, kept: float) -> None:
+    """Between five minutes and a day; after an hour without max-age."""
     bench.issuer.headers["Cache-Control"] = control
     await bench.keys()
     bench.clock.now += kept - 1
@@ -107,8 +107,8 @@ async def test_keys_are_read_anew_when_the_issuer_says_so(bench: Bench, control:
     assert bench.issuer.asked[KEYS] == 2
 
 
-async def test_old_keys_stay_while_the_issuer_is_down_but_not_for_ever(bench: Bench) -> None:
-    """For a day beyond their time, and it is asked once a minute; then nothing is believed."""
+async def test_old_keys_stay_valid_for_a_day_while_the_issuer_is_down(bench: Bench) -> None:
+    """With one request a minute; then no token is accepted."""
     await bench.keys()
     bench.issuer.status = 500
     bench.clock.now += 3600
@@ -123,8 +123,8 @@ async def test_old_keys_stay_while_the_issuer_is_down_but_not_for_ever(bench: Be
     assert bench.issuer.asked[DISCOVERY] == 4
 
 
-async def test_without_keys_nothing_is_believed_until_there_are_some(bench: Bench) -> None:
-    """The sender is told when to come again, and the issuer is left in peace until then."""
+async def test_without_keys_no_token_is_accepted(bench: Bench) -> None:
+    """The error says when to try again, and the issuer gets no request until then."""
     bench.issuer.status = 503
     assert await bench.refused() == 10
     bench.issuer.status = 200
@@ -139,7 +139,7 @@ async def test_without_keys_nothing_is_believed_until_there_are_some(bench: Benc
     ("path", "answer", "reason"),
     [
         (KEYS, b" " * (256 * 1024 + 1), "more than 262144 bytes"),
-        (KEYS, b'{"keys": []}', "without a key that we could use"),
+        (KEYS, b'{"keys": []}', "no usable key"),
         (KEYS, b'{"keys": [{"kid": "k", "kty": "RSA", "n": "", "e": ""}]}', "broken key"),
         (KEYS, b'{"keys":' + b"[" * 1000, "nested deeper"),
         (KEYS, b"nonsense", "not JSON"),
@@ -147,10 +147,10 @@ async def test_without_keys_nothing_is_believed_until_there_are_some(bench: Benc
         (DISCOVERY, b" " * (256 * 1024 + 1), "more than 262144 bytes"),
     ],
 )
-async def test_an_issuer_that_answers_nonsense_gives_no_keys(
+async def test_a_malformed_answer_of_the_issuer_gives_no_keys(
     bench: Bench, path: str, answer: bytes, reason: str
 ) -> None:
-    """It is the same as one that is down; the log says why, the sender is not told."""
+    """As if it were down; the log has the reason, the sender does not see it."""
     bench.issuer.answers[path] = answer
     with capture_logs() as logs:
         await bench.refused()
@@ -161,15 +161,15 @@ async def test_an_issuer_that_answers_nonsense_gives_no_keys(
     ("discovery", "reason"),
     [
         ({"issuer": "https://stranger.example.com"}, "another issuer, 'https://stranger.example.com'"),
-        ({"jwks_uri": "http://keys.example.com/"}, "not at an https address"),
+        ({"jwks_uri": "http://keys.example.com/"}, "is not https"),
         ({"jwks_uri": "ftp://keys.example.com/"}, "not an http or https address"),
         ({"jwks_uri": None}, "jwks_uri is missing"),
     ],
 )
-async def test_keys_come_from_where_nobody_can_change_them(
+async def test_keys_come_from_the_configured_issuer_over_https(
     bench: Bench, discovery: dict[str, str], reason: str
 ) -> None:
-    """The issuer must be the one that we know, and say an address that cannot be forged."""
+    """The description must name that issuer and an address that cannot be forged."""
     bench.issuer.discovery = discovery
     with capture_logs() as logs:
         await bench.refused()
@@ -177,7 +177,7 @@ async def test_keys_come_from_where_nobody_can_change_them(
     assert bench.issuer.asked == {DISCOVERY: 1}
 
 
-async def test_a_redirect_leads_nowhere(bench: Bench) -> None:
+async def test_redirects_are_not_followed(bench: Bench) -> None:
     """Neither for the description nor for the keys."""
     bench.issuer.status, bench.issuer.headers["Location"] = 302, f"{bench.issuer.url}{KEYS}"
     await bench.refused()
@@ -186,7 +186,7 @@ async def test_a_redirect_leads_nowhere(bench: Bench) -> None:
     assert bench.issuer.asked == {DISCOVERY: 1, "/moved": 1}
 
 
-async def test_who_gives_up_waiting_leaves_nothing_behind(bench: Bench) -> None:
+async def test_a_cancelled_caller_leaves_no_request_behind(bench: Bench) -> None:
     """The attempt counts, and the next one after its pause succeeds."""
     asking = asyncio.create_task(bench.keys())
     await asyncio.sleep(0)
@@ -199,7 +199,7 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(bench: Bench) -> None:
 
 
 def test_claims_become_a_check() -> None:
-    """Google is known by name; another issuer is asked where its keys are, unless that is configured."""
+    """Google's issuer is built in; another issuer publishes its key address unless the configuration has it."""
     assert token_check(TokenClaims("a", "e")) == Jwt(GOOGLE_ISSUERS, "a", "e", GOOGLE_KEYS)
     assert token_check(TokenClaims("a", "e", keys="https://k")) == Jwt(GOOGLE_ISSUERS, "a", "e", "https://k")
     assert token_check(TokenClaims("a", None, "https://i")) == Jwt(("https://i",), "a")

@@ -1,4 +1,4 @@
-"""The daemon of a native file: a schedule brings completeness, a hook brings speed."""
+"""The daemon of a native file: schedules make copies complete, webhooks make them fast."""
 
 import json
 import urllib.request
@@ -17,8 +17,8 @@ TOKEN = {"Authorization": "Bearer a-token-that-is-long-enough-for-everybody"}
 pytestmark = pytest.mark.real
 
 
-def test_schedules_and_hooks_copy_and_the_api_tells(tmp_path: Path) -> None:
-    """A rule runs when it is due; a Distribution notification is a copy within seconds; events and runs are listed."""
+def test_schedules_and_webhooks_copy_and_the_api_lists_them(tmp_path: Path) -> None:
+    """A due rule runs; a Distribution notification is copied within seconds."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     with DockerRegistry() as one, DockerRegistry() as other:
@@ -63,7 +63,7 @@ state: {{path: '{folder}/state'}}
 
 
 def notify(port: int, repository: str, tag: str, digest: str) -> int:
-    """Send what docker-registry sends for a push; return the status."""
+    """Send the notification of docker-registry for a push; return the status."""
     media_type = "application/vnd.oci.image.index.v1+json"
     target = {"mediaType": media_type, "repository": repository, "tag": tag, "digest": digest, "size": 3}
     body = json.dumps({"events": [{"id": "1", "action": "push", "target": target}]}).encode()
@@ -75,14 +75,14 @@ def notify(port: int, repository: str, tag: str, digest: str) -> int:
 
 
 def api(port: int, what: str) -> str:
-    """Return what the API says, in one form."""
+    """Return the JSON of the API."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{what}", headers=TOKEN)
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.dumps(json.loads(response.read()))
 
 
 def start(port: int, what: str) -> None:
-    """Ask the API for something."""
+    """Send an action to the API."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{what}", b"", TOKEN)
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.status == 202

@@ -1,4 +1,4 @@
-"""Messages of a real RabbitMQ to images at real registries, by the daemon as a process."""
+"""Messages of a real RabbitMQ become images at real registries, by the daemon as a process."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -39,10 +39,8 @@ async def left(node: RabbitMQ, queue: str) -> int:
         return await waiting(channel, queue)
 
 
-async def test_a_message_of_the_forks_broker_brings_the_image(
-    rabbitmq: RabbitMQ, peers: tuple[Peer, Peer], tmp_path: Path
-) -> None:
-    """The fork's file and message as they are, its first address dead; after the tick the image is there."""
+async def test_a_message_of_the_fork_is_copied(rabbitmq: RabbitMQ, peers: tuple[Peer, Peer], tmp_path: Path) -> None:
+    """The fork's file and message, with its first broker down; after the interval the image is at the target."""
     source, target = peers
     image = single("queued")
     source.push("team/app", image, "v1")
@@ -61,7 +59,7 @@ sync: {{filePosition: {{log: '{tmp_path}/app.log'}}}}
 rabbitmq:
   queueName: fork
   info:
-    - {{address: '127.0.0.1:{free_port()}', username: nobody, password: hunter2}}
+    - {{address: '127.0.0.1:{free_port()}', username: unknown, password: hunter2}}
     - {{address: '{rabbitmq.address}', username: {USER}, password: '{PASSWORD}'}}
 """
     )
@@ -83,7 +81,7 @@ rabbitmq:
 async def test_a_message_of_a_native_file_is_copied_at_once(
     rabbitmq: RabbitMQ, peers: tuple[Peer, Peer], tmp_path: Path
 ) -> None:
-    """No tick, and a message that is none is in the way."""
+    """Without an interval, behind a malformed message."""
     source, target = peers
     source.push("team/app", single("native queue"), "v1")
     await send(rabbitmq, "native", "{", f'{{"name":"{source.host}/team/app","tag":"v1"}}')

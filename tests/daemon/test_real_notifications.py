@@ -1,4 +1,4 @@
-"""Debian's docker-registry notifies the daemon, skopeo pushes and judges: what arrives, what is ignored, what ends."""
+"""Debian's docker-registry notifies the daemon; skopeo pushes and verifies."""
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ _MOST_MILLISECONDS = 200.0
 
 @dataclass(frozen=True)
 class Stage:
-    """Two registries that notify a daemon, and somebody who pushes with skopeo."""
+    """Two registries that notify a daemon, and a client that pushes with skopeo."""
 
     site: Site
     one: DockerRegistry
@@ -38,16 +38,16 @@ class Stage:
         return run_site(self.site, native_file(self.site, hooks, rules))
 
     def push(self, image: Image, to: DockerRegistry, name: str) -> str:
-        """Push *image* to *name* (`repository:tag`) of a registry, and return where it is."""
+        """Push *image* to *name* (`repository:tag`) of a registry, and return its reference."""
         path, _, tag = name.partition(":")
         self.fake.load(path, image, tag)
         self.skopeo.copy(f"{self.fake.host}/{name}", f"{to.host}/{name}")
         return f"{to.host}/{name}"
 
     def hear_all(self, *registries: DockerRegistry) -> None:
-        """Return when everything that *registries* had to tell until now was told.
+        """Return once all notifications of *registries* have arrived.
 
-        A registry tells one thing after the other, so the last push is heard of last.
+        A registry delivers in order, so that of a last push arrives last.
         """
         for registry in registries:
             repository = f"{registry.host}/sentinel/last"
@@ -60,17 +60,17 @@ class Stage:
         return [event for event in self.site.entries("events") if "/sentinel/" not in event["repository"]]
 
     def outcomes(self) -> list[str]:
-        """What became of each copy that an event led to, `None` while it is not over, sorted."""
+        """The outcome of each copy of an event, sorted; `None` for a running one."""
         return sorted(str(copy["outcome"]) for event in self.events() for copy in event["copies"])
 
     def wait_for_outcomes(self, *wanted: str) -> None:
-        """Wait until exactly these copies are over."""
+        """Wait until exactly these copies have ended."""
         wait_for(lambda: self.outcomes() == sorted(wanted), 20)
 
 
 @pytest.fixture
 def stage(tmp_path: Path, skopeo: Skopeo) -> Generator[Stage]:
-    """Registries that are told from the start where the daemon will be."""
+    """Registries that know from the start where the daemon will listen."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     site = Site(free_port(), tmp_path)
@@ -82,8 +82,8 @@ def stage(tmp_path: Path, skopeo: Skopeo) -> Generator[Stage]:
         yield Stage(site, one, other, fake, skopeo)
 
 
-def test_what_is_pushed_arrives_byte_for_byte(stage: Stage) -> None:
-    """A single image and one of several platforms, of which only the tag is an event; each answer within 200 ms."""
+def test_pushed_images_arrive_byte_for_byte(stage: Stage) -> None:
+    """A single image and a multi-platform one, of which only the tag is an event; each answer within 200 ms."""
     with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/copies/{{repository}}")) as site:
         for image, name in ((single("alone"), "team/app:v1"), (multi("many"), "team/deep/app:v2")):
             source = stage.push(image, stage.one, name)
@@ -97,7 +97,7 @@ def test_what_is_pushed_arrives_byte_for_byte(stage: Stage) -> None:
 
 
 def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
-    """Answered 200 with the reason in the log; no event, no job."""
+    """200 with the reason in the log; no event, no job."""
     with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/{{repository}}")) as site:
         image = single("pulled")
         source = stage.push(image, stage.one, "team/app:v1")
@@ -114,8 +114,8 @@ def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
         assert len(site.entries("jobs")) == 1
 
 
-def test_what_is_pushed_while_the_daemon_is_down_is_not_lost(stage: Stage) -> None:
-    """The registry keeps what it has to tell, and delivers it once the daemon is back."""
+def test_pushes_while_the_daemon_is_down_are_not_lost(stage: Stage) -> None:
+    """The registry delivers its notifications when the daemon is back."""
     rule = (f"{stage.one.host}/team/**", f"{stage.other.host}/{{repository}}")
     with stage.daemon(rule):
         stage.push(single("before"), stage.one, "team/app:before")
@@ -132,9 +132,9 @@ def test_what_is_pushed_while_the_daemon_is_down_is_not_lost(stage: Stage) -> No
 
 
 def test_a_loop_ends_by_digest(stage: Stage) -> None:
-    """Two rules in both directions, both registries notify: each image is written once at the other, then it is over.
+    """Two rules in both directions, both registries notify: each image is pushed once to the other.
 
-    The daemon's own write is a push that is told of, too; its copy back finds the same digest and writes nothing.
+    The daemon's own push causes a notification, too; the copy back finds the same digest and pushes nothing.
     """
     there, back = f"{stage.one.host}/loop/**", f"{stage.other.host}/loop/**"
     with stage.daemon(
@@ -164,7 +164,7 @@ def is_there(registry: DockerRegistry, reference: str) -> bool:
 
 
 def slowest(answered: Sequence[dict[str, Any]]) -> float:
-    """Return how many milliseconds the slowest answer took; there is at least one."""
+    """Return the milliseconds of the slowest answer; there is at least one."""
     return max(line["ms"] for line in answered)
 
 

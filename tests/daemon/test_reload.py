@@ -30,7 +30,7 @@ class Running:
     target: Peer
 
     def write(self, rules: str, more: str = "") -> None:
-        """Write the file anew."""
+        """Replace the file."""
         self.file.write_text(native(self.port, self.file.parent, rules, more))
 
     def rule(self, name: str) -> str:
@@ -39,7 +39,7 @@ class Running:
         return f"  - {{name: {name}, {ends}, every: 1h}}"
 
     def run(self, name: str) -> bool:
-        """Ask for a run of a rule, and return whether there is such a rule."""
+        """Request a run of a rule; return whether the rule exists."""
         request = Request(f"http://127.0.0.1:{self.port}/api/v1/rules/{name}/run", method="POST")
         try:
             with urlopen(request, timeout=10) as response:
@@ -49,7 +49,7 @@ class Running:
             return error.code != 404
 
     def said(self, event: str) -> bool:
-        """Whether the log has *event*."""
+        """Whether the log contains *event*."""
         return event in (self.file.parent / "log").read_text()
 
 
@@ -74,8 +74,8 @@ def native(port: int, folder: Path, rules: str, more: str = "") -> str:
     return f"version: 1\nrules:\n{rules}\n{server}\nstate: {{path: '{folder}/state'}}\n{more}"
 
 
-def test_a_changed_file_holds_within_seconds_and_a_bad_one_is_refused(daemon: Running) -> None:
-    """A new rule runs; a mistake is named with its line, and what held before goes on."""
+def test_a_changed_file_takes_effect_and_a_bad_one_is_refused(daemon: Running) -> None:
+    """A new rule runs within seconds; the log names a mistake with its line, and the previous configuration stays."""
     daemon.write(f"{daemon.rule('one')}\n{daemon.rule('two')}")
     wait_for(lambda: daemon.target.tags("two") == ["v1"], 15)
     daemon.write(f"{daemon.rule('one')}\n  - {{name: bad, sauce: x}}")
@@ -87,8 +87,8 @@ def test_a_changed_file_holds_within_seconds_and_a_bad_one_is_refused(daemon: Ru
     assert answers(daemon.port)
 
 
-def test_a_hangup_reads_the_file_at_once(daemon: Running) -> None:
-    """Also an unchanged one; what can only change with a restart is said."""
+def test_sighup_reloads_the_file_at_once(daemon: Running) -> None:
+    """Also an unchanged one; the log names keys that need a restart."""
     daemon.process.send_signal(signal.SIGHUP)
     wait_for(lambda: daemon.said("configuration.reloaded"), 5)
     other = native(daemon.port, daemon.file.parent / "elsewhere", daemon.rule("one"))
@@ -98,16 +98,16 @@ def test_a_hangup_reads_the_file_at_once(daemon: Running) -> None:
     assert daemon.said("state")
 
 
-def test_a_rule_that_is_gone_is_known_no_more(daemon: Running) -> None:
-    """Nor does it run."""
+def test_a_removed_rule_cannot_be_run(daemon: Running) -> None:
+    """It is unknown after the reload."""
     assert daemon.run("one")
     daemon.write(daemon.rule("two"))
     wait_for(lambda: daemon.run("two"), 10)
     assert not daemon.run("one")
 
 
-def test_limits_of_a_changed_file_hold(daemon: Running) -> None:
-    """A registry that is limited still gets everything."""
+def test_limits_of_a_changed_file_apply(daemon: Running) -> None:
+    """A limited registry still gets all images."""
     limited = f"registries:\n  '{daemon.target.host}': {{limits: {{copies: 1}}}}\n"
     daemon.write(daemon.rule("two"), limited)
     wait_for(lambda: daemon.said("configuration.reloaded"), 10)

@@ -1,4 +1,4 @@
-"""The state does not grow for ever."""
+"""Retention: the state does not grow without bound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Enough(Exception):
 
 @dataclass
 class Time:
-    """A clock that moves only while somebody pauses; *during* the pause of a number something may happen."""
+    """A clock that moves only during pauses; *during* has a function for the pause of a number."""
 
     now: datetime = START
     pauses: list[float] = field(default_factory=list[float])
@@ -37,7 +37,7 @@ class Time:
 
 
 async def fill(state: State, at: datetime) -> None:
-    """Leave an event that is decided, one that waits, and twelve runs of a rule."""
+    """Record a decided event, a pending one, and twelve runs of a rule."""
     decided, _ = await state.events.record([NewEvent("h", "a.test/b", tag) for tag in ("1", "2")], now=at)
     await state.events.mark_unmatched([decided], now=at)
     for _ in range(12):
@@ -45,37 +45,37 @@ async def fill(state: State, at: datetime) -> None:
         await state.runs.finish(run, RunEnd(at))
 
 
-async def left(state: State) -> tuple[int, int]:
-    """Return how many events and runs there are."""
+async def remaining(state: State) -> tuple[int, int]:
+    """Return the numbers of events and runs."""
     return len(await state.events.page()), len(await state.runs.page())
 
 
 @pytest.mark.parametrize(("age", "events_and_runs"), [(KEEP - timedelta(minutes=2), (2, 12)), (KEEP, (1, 10))])
-async def test_what_is_older_than_the_time_to_keep_goes(
+async def test_old_events_and_runs_are_removed(
     age: timedelta, events_and_runs: tuple[int, int], tmp_path: Path
 ) -> None:
-    """But never what waits, nor the last ten runs of a rule."""
+    """But never a pending event, nor the last ten runs of a rule."""
     time = Time(most=2)
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - age)
         with pytest.raises(Enough):
             await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
-        assert await left(state) == events_and_runs
+        assert await remaining(state) == events_and_runs
 
 
-async def test_it_is_done_a_minute_after_the_start_and_then_every_hour(tmp_path: Path) -> None:
-    """What becomes old while the daemon runs goes too."""
+async def test_retention_runs_a_minute_after_the_start_and_then_every_hour(tmp_path: Path) -> None:
+    """Entries that become old while the daemon runs are removed, too."""
     time = Time()
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - KEEP + timedelta(minutes=30))
         with pytest.raises(Enough):
             await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
         assert time.pauses == [60, 3600, 3600, 3600]
-        assert await left(state) == (1, 10)
+        assert await remaining(state) == (1, 10)
 
 
-async def test_a_database_that_is_down_only_postpones_it(tmp_path: Path) -> None:
-    """It is tried again a minute later."""
+async def test_retention_retries_a_minute_after_a_failure(tmp_path: Path) -> None:
+    """The database was down."""
     file, away = tmp_path / "state.db", tmp_path / "away"
     time = Time(most=3, during={1: lambda: file.rename(away), 2: lambda: away.rename(file)})
     async with open_state(str(file)) as state:
@@ -83,4 +83,4 @@ async def test_a_database_that_is_down_only_postpones_it(tmp_path: Path) -> None
         with pytest.raises(Enough):
             await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
         assert time.pauses == [60, 60, 3600]
-        assert await left(state) == (1, 10)
+        assert await remaining(state) == (1, 10)

@@ -1,4 +1,4 @@
-"""A hook of the native file that believes a signed token: from the file to the copy."""
+"""A webhook of the native file with signed tokens: from the file to the copy."""
 
 import json
 import urllib.request
@@ -22,7 +22,7 @@ AUDIENCE, EMAIL = "https://sync.example.com/hooks/gar", "push@my-project.iam.gse
 
 
 def test_a_push_with_a_token_is_copied(tmp_path: Path) -> None:
-    """The right account's token brings the image to its target; another account's is refused."""
+    """The token of the configured account is accepted; another account's is refused."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     with DockerRegistry() as one, DockerRegistry() as other, open_in_thread(open_issuer()) as issuer:
@@ -41,7 +41,7 @@ def test_a_push_with_a_token_is_copied(tmp_path: Path) -> None:
 
 
 def native(port: int, source: Peer, target: Peer, issuer: str) -> str:
-    """Return a native file whose one hook is of Pub/Sub."""
+    """Return a native file with one webhook of Pub/Sub."""
     return f"""
 version: 1
 rules:
@@ -56,7 +56,7 @@ server: {{listen: '127.0.0.1:{port}'}}
 
 
 def envelope(name: str, tag: str, digest: str) -> bytes:
-    """Return what Artifact Registry publishes, as Pub/Sub pushes it."""
+    """Return a message of Artifact Registry as Pub/Sub delivers it."""
     return json.dumps(pubsub({"action": "INSERT", "digest": f"{name}@{digest}", "tag": f"{name}:{tag}"})).encode()
 
 

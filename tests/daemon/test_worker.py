@@ -1,4 +1,4 @@
-"""More hands for a fleet: workers that take no notifications."""
+"""Additional workers of a fleet, which receive no notifications."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ IMAGES = 40
 
 @pytest.mark.real
 def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path, postgres: Postgres) -> None:
-    """A rule is planned once; its copies are made by whoever has a free hand."""
+    """One process plans a rule; any free worker makes its copies."""
     if not DockerRegistry.is_installed():
         pytest.skip("docker-registry is not installed")
     with DockerRegistry() as here, DockerRegistry() as there:
@@ -44,7 +44,7 @@ def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path, postgres: Postgres
 
 
 def test_a_worker_needs_postgresql(tmp_path: Path) -> None:
-    """SQLite has one worker, which the daemon has itself: that is said in one line, and nothing is made."""
+    """SQLite allows one worker, which the daemon has itself: one line says so, and nothing is created."""
     file = tmp_path / "alone.yaml"
     file.write_text(f"version: 1\nrules: []\nstate: {{path: {tmp_path}/state}}\n")
     command = [str(Path(sys.executable).parent / "image-syncer"), "worker", "-c", str(file)]
@@ -55,7 +55,7 @@ def test_a_worker_needs_postgresql(tmp_path: Path) -> None:
 
 
 def logs(folder: Path) -> str:
-    """Return what both wrote."""
+    """Return the logs of both."""
     return "".join(file.read_text() for file in folder.glob("*.log"))
 
 

@@ -269,7 +269,7 @@ async def test_a_cancelled_worker_drains_too(jobs: JobQueue) -> None:
     """Whoever brings the task tree down gets the same guarantee."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
-    working_task = asyncio.create_task(_work_for_ever(jobs, hands))
+    working_task = asyncio.create_task(_work_forever(jobs, hands))
     await eventually(lambda: hands.running)
     working_task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -293,7 +293,7 @@ async def _succeed(_job: CopyJob) -> None:
     await asyncio.sleep(0)
 
 
-async def _work_for_ever(jobs: JobQueue, hands: Hands) -> None:
+async def _work_forever(jobs: JobQueue, hands: Hands) -> None:
     await jobs.run_worker(hands.handlers(), HURRIED, stop=asyncio.Event(), rng=Random(7))
 
 

@@ -33,7 +33,7 @@ async def test_pushes_are_recorded_and_then_acknowledged(pubsub: FakePubsub, sto
     async with consuming(SETTINGS, store.sink):
         await until(lambda: has(store, 2))
         await until(lambda: _settled(pubsub))
-    events = await store.state.events.pending(10)
+    events = await store.state.events.list_pending(10)
     assert {f"{event.repository}:{event.tag}" for event in events} == {
         "europe-docker.pkg.dev/p/r/app:v1",
         "registry.example.com/team/app:plain",

@@ -53,7 +53,7 @@ async def test_pushes_are_recorded_and_then_deleted(sqs: FakeSqs, store: EventSt
         await until(lambda: has(store, 3))
         await until(_empty(sqs, QUEUE))
     assert sorted(await store.tags()) == ["bare", "plain", "wrapped"]
-    registries = {event.repository.partition("/")[0] for event in await store.state.events.pending(10)}
+    registries = {event.repository.partition("/")[0] for event in await store.state.events.list_pending(10)}
     assert registries == {"registry.example.com", "123456789012.dkr.ecr.eu-central-1.amazonaws.com"}
 
 

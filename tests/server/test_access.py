@@ -1,4 +1,4 @@
-"""Who may come in, what browsers must not be made to do, and what is said about it in the log."""
+"""Authentication, protection against cross-site requests, and the log."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -8,10 +8,10 @@ import structlog
 
 from image_syncer.errors import Unavailable, UsageError
 from image_syncer.events.signatures import Basic, Bearer, UrlSecret
-from image_syncer.server.backend import BackendUnavailable
 from image_syncer.server.errors import in_time
 from image_syncer.server.server_settings import ForkHook, HookSource, Listen, ServerSettings, check_exposure
-from server.memory_backend import Running, basic, filled, running
+from image_syncer.server.web_backend import BackendUnavailable
+from server.serving import Running, basic, fill, running
 
 ADMIN = basic("admin", "päss:word")
 LOGINS = (Basic("admin", "päss:word"), Basic("reader", "second"), Bearer("token-1"))
@@ -22,13 +22,13 @@ OWN = ("/", "/docs", "/openapi.json", "/metrics", "/api/v1/rules", "/api/v1/runs
 @pytest.fixture
 async def site() -> AsyncGenerator[Running]:
     """A server with logins."""
-    async with running(SETTINGS, filled()) as server:
+    async with running(SETTINGS, fill) as server:
         yield server
 
 
 @pytest.mark.parametrize("path", OWN)
-async def test_own_routes_need_a_login(site: Running, path: str) -> None:
-    """401 with the schemes that would do; each of the logins opens."""
+async def test_the_api_and_the_pages_need_a_login(site: Running, path: str) -> None:
+    """401 names both schemes; each configured login works."""
     async with site.client.get(path) as response:
         challenge = response.headers["www-authenticate"]
     assert (response.status, challenge.count("realm=")) == (401, 2)
@@ -41,22 +41,23 @@ async def test_own_routes_need_a_login(site: Running, path: str) -> None:
     "value",
     ["", "Basic", "Basic !!!", "Basic YWRtaW4=", "Basic YWRtaW46", "Bearer", "Bearer token-2", "Digest a", "\x80\xff"],
 )
-async def test_no_other_authorization_opens(site: Running, value: str) -> None:
-    """Broken headers are wrong logins, not errors."""
+async def test_malformed_and_wrong_authorization_is_401(site: Running, value: str) -> None:
+    """A broken header counts as a wrong login, not as an error."""
     assert await site.status("GET", "/api/v1/rules", headers={"authorization": value}) == 401
 
 
-async def test_probes_are_open_and_say_nothing_but_ok(site: Running) -> None:
-    """Whoever looks after the process has no login."""
+async def test_probes_need_no_login_and_answer_ok(site: Running) -> None:
+    """An orchestrator has no login."""
     for path in ("/healthz", "/readyz"):
         async with site.client.get(path) as response:
             assert (response.status, await response.text()) == (200, "ok\n")
 
 
-@pytest.mark.parametrize("disturb", ["down", "dead_worker"])
-async def test_readiness_falls_with_the_backend_and_says_no_more(site: Running, disturb: str) -> None:
-    """503 without the reason, which strangers could use; being alive is another question."""
-    setattr(site.memory, disturb, True)
+@pytest.mark.parametrize("failure", ["databases", "worker"])
+async def test_readiness_falls_with_the_backend_and_hides_the_reason(site: Running, failure: str) -> None:
+    """503 without the reason, which strangers could use; liveness is another question."""
+    site.databases.is_down = failure == "databases"
+    site.databases.set_worker(alive=failure != "worker")
     with structlog.testing.capture_logs() as logs:
         async with site.client.get("/readyz") as response:
             assert (response.status, await response.text()) == (503, "not ok\n")
@@ -64,8 +65,8 @@ async def test_readiness_falls_with_the_backend_and_says_no_more(site: Running, 
     assert await site.status("GET", "/healthz") == 200
 
 
-async def test_open_settings_open_everything() -> None:
-    """Without logins, which is a decision of the configuration."""
+async def test_without_logins_every_route_is_open() -> None:
+    """The configuration decides that."""
     async with running(ServerSettings()) as site:
         assert [await site.status("GET", path) for path in OWN] == [200] * len(OWN)
 
@@ -80,19 +81,19 @@ async def test_open_settings_open_everything() -> None:
         {"origin": "http://127.0.0.1:1"},
     ],
 )
-async def test_other_sites_pages_have_no_effects(site: Running, headers: dict[str, str]) -> None:
-    """403 also with the right login, which browsers add by themselves; the fork's GETs included."""
+async def test_actions_from_other_sites_are_403(site: Running, headers: dict[str, str]) -> None:
+    """With the right login, too, which browsers add by themselves; the fork's GET routes included."""
     user = basic("user", "pass")
     hook = "/images/sync/hook?name=registry.example.com/team/app&tag=1"
     assert await site.status("GET", hook, headers=user | headers) == 403
     assert await site.status("POST", "/images/sync/do", headers=user | headers) == 403
     for path in ("/api/v1/rules/team/run", "/api/v1/jobs/1/retry", "/api/v1/jobs/2/cancel"):
         assert await site.status("POST", path, headers=ADMIN | headers) == 403
-    assert (len(site.memory.event_rows), len(site.memory.job_rows), site.memory.started) == (2, 3, 0)
+    assert (len(await site.events()), len(await site.databases.jobs.list())) == (2, 3)
 
 
-async def test_own_pages_and_programs_have_effects(site: Running) -> None:
-    """The origin that was asked, one that is configured, an address bar, and no browser at all."""
+async def test_actions_from_own_pages_and_programs_are_accepted(site: Running) -> None:
+    """The requested origin, a configured one, an address bar, and no browser at all."""
     own = {"origin": site.url, "sec-fetch-site": "same-origin"}
     for headers in (own, {"sec-fetch-site": "none"}, {}):
         assert await site.status("POST", "/api/v1/rules/team/run", headers=ADMIN | headers) == 202
@@ -101,13 +102,13 @@ async def test_own_pages_and_programs_have_effects(site: Running) -> None:
     assert await site.status("POST", "/api/v1/rules/team/run", headers=proxied) == 202
 
 
-async def test_pages_of_other_sites_may_link_to_ours(site: Running) -> None:
-    """Reading has no effects: a link from a wiki works."""
+async def test_other_sites_may_link_to_the_dashboard(site: Running) -> None:
+    """Reading is no action: a link from a wiki works."""
     assert await site.status("GET", "/", headers=ADMIN | {"sec-fetch-site": "cross-site"}) == 200
 
 
 async def test_no_secret_reaches_the_log() -> None:
-    """The line names the route as it is declared; path, query, login and body stay out of it."""
+    """The line names the declared route; path, query, login and body stay out of it."""
     hooks = {"quay": HookSource("quay", "quay.io", (UrlSecret("s3cret-in-path"),))}
     settings = ServerSettings(logins=LOGINS, hooks=hooks, fork=ForkHook(Basic("user", "pass")))
     with structlog.testing.capture_logs() as logs:
@@ -127,31 +128,33 @@ async def test_no_secret_reaches_the_log() -> None:
     ]
 
 
-async def test_log_line_tells_the_story(site: Running) -> None:
-    """Route, status, time and the events that the request brought."""
+async def test_the_log_line_has_route_status_time_and_events(site: Running) -> None:
+    """One line per request."""
     path = "/images/sync/hook?name=registry.example.com/team/app&tag=1"
     with structlog.testing.capture_logs() as logs:
         await site.status("GET", path, headers=basic("user", "pass"))
     [line] = logs
-    assert (line["event"], line["status"], line["outcome"], line["events"]) == ("http.answered", 200, "accepted", [3])
+    recorded = [(await site.events())[-1].id]
+    assert (line["event"], line["status"], line["outcome"]) == ("http.answered", 200, "accepted")
+    assert line["events"] == recorded
     assert line["ms"] >= 0
 
 
-async def test_an_unforeseen_error_is_logged_and_answered() -> None:
-    """500 without a word about the inside, which is in the log."""
-    async with running(memory=filled()) as site:
-        site.memory.job_rows.append(None)  # pyright: ignore[reportArgumentType] - breaks the answer on purpose
+async def test_an_unexpected_error_is_logged_and_answered_500() -> None:
+    """The answer has no detail; the log has it."""
+    async with running(fill=fill) as site:
+        site.databases.config.copy_limits = None  # pyright: ignore[reportAttributeAccessIssue] - breaks the answer
         with structlog.testing.capture_logs() as logs:
-            async with site.client.get("/api/v1/jobs?status=failed") as response:
+            async with site.client.get("/api/v1/registries") as response:
                 assert (response.status, await response.json()) == (
                     500,
-                    {"error": "an error of ours; the log tells more"},
+                    {"error": "internal error; see the log of image-syncer"},
                 )
     assert [line["event"] for line in logs] == ["http.failed", "http.answered"]
 
 
-async def test_any_error_that_may_pass_is_503() -> None:
-    """What lies below need not know our errors, and its text reaches who may see it."""
+async def test_a_retryable_error_is_503() -> None:
+    """The text of the error reaches the authenticated caller."""
 
     async def fail() -> None:
         raise Unavailable("the database restarts")
@@ -160,8 +163,8 @@ async def test_any_error_that_may_pass_is_503() -> None:
         await in_time(1, fail())
 
 
-async def test_an_error_that_does_not_pass_stays_what_it_is() -> None:
-    """Nobody is told to come again for what will not help."""
+async def test_a_permanent_error_is_not_503() -> None:
+    """Repeating the request would not help."""
 
     async def fail() -> None:
         raise UsageError("never")
@@ -171,8 +174,8 @@ async def test_an_error_that_does_not_pass_stays_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-def test_open_settings_may_be_served_to_this_machine(host: str) -> None:
-    """Loopback addresses are nobody else's."""
+def test_open_settings_are_served_on_loopback(host: str) -> None:
+    """Only this machine reaches a loopback address."""
     check_exposure(Listen(host, 8080), ServerSettings())
 
 
@@ -185,15 +188,15 @@ def test_open_settings_may_be_served_to_this_machine(host: str) -> None:
         (ServerSettings(logins=LOGINS, hooks={"quay": HookSource("quay", "quay.io")}), "/hooks/quay"),
     ],
 )
-def test_open_settings_are_refused_elsewhere(host: str, settings: ServerSettings, door: str) -> None:
-    """The refusal names what would be open and the ways out."""
+def test_open_settings_are_refused_on_other_addresses(host: str, settings: ServerSettings, door: str) -> None:
+    """The error names the open routes and the remedies."""
     with pytest.raises(UsageError, match=door) as error:
         check_exposure(Listen(host, 8080), settings)
     assert "login" in (error.value.remedy or "")
 
 
-def test_open_settings_may_be_wanted() -> None:
-    """Who says so is believed, and guarded settings need no word."""
+def test_allow_open_serves_open_settings_everywhere() -> None:
+    """Settings with authentication need no such permission."""
     check_exposure(Listen("", 8080), ServerSettings(allow_open=True))
     check_exposure(Listen("", 8080), SETTINGS)
 

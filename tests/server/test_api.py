@@ -1,20 +1,20 @@
-"""The API, the pages and the metrics over a backend in which something has happened."""
+"""The API, the pages and the metrics over databases with some history."""
 
 import base64
 import hashlib
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from image_syncer.app import Options
 from image_syncer.server.pages import moment, shape, size
 from image_syncer.server.server_settings import HookSource, ServerSettings
-from image_syncer.state import EventStatus
+from image_syncer.state import NewEvent, NewRun, Trigger
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
-from server.memory_backend import NOW, Running, filled, running
+from server.serving import NGINX_RULE, NOW, Running, fill, image, request_copy, running
 
 HOUR = timedelta(hours=1)
 
@@ -22,36 +22,36 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 async def site() -> AsyncGenerator[Running]:
     """An open server."""
-    async with running(memory=filled()) as server:
+    async with running(fill=fill) as server:
         yield server
 
 
 async def get(site: Running, path: str) -> Any:
-    """Return the JSON of a good answer."""
+    """Return the JSON of a 200 response."""
     async with site.client.get(path) as response:
         assert response.status == 200, await response.text()
         return await response.json()
 
 
 async def test_rules_are_listed(site: Running) -> None:
-    """In their order, with what is wanted and when."""
+    """In the order of the configuration, with their schedules."""
     first, second = await get(site, "/api/v1/rules")
     assert (first["name"], first["events"], first["schedule"]) == ("team", True, None)
-    assert (second["schedule"], second["next_at"]) == ("every 10 min", "2026-05-04T09:16:33Z")
+    assert (second["schedule"], second["next_at"]) == ("every 10m", "2026-05-04T09:16:33Z")
 
 
 async def test_a_rule_is_run_on_request(site: Running) -> None:
-    """Its name may hold slashes; one that waits already is not doubled; one that is not there is 404."""
+    """Its name may contain slashes; a waiting job is joined; an unknown rule is 404."""
     path = "/api/v1/rules/docker.io/library/nginx/run"
     async with site.client.post(path) as response:
         assert (response.status, await response.json()) == (202, {"job": 4})
     async with site.client.post(path) as response:
         assert (response.status, await response.json()) == (202, {"job": None})
-    assert await site.status("POST", "/api/v1/rules/nobody/run") == 404
+    assert await site.status("POST", "/api/v1/rules/nowhere/run") == 404
 
 
 async def test_runs_and_their_images_are_shown(site: Running) -> None:
-    """Newest first, by rule, and the images by outcome."""
+    """Newest first; runs by rule, images by outcome."""
     assert [run["id"] for run in (await get(site, "/api/v1/runs"))["items"]] == [2, 1]
     assert [run["id"] for run in (await get(site, "/api/v1/runs?rule=team"))["items"]] == [2]
     assert (await get(site, "/api/v1/runs/1"))["copied"] == 3
@@ -69,15 +69,15 @@ async def test_images_are_found_over_all_runs(site: Running) -> None:
 
 
 async def test_registries_are_listed_without_their_logins(site: Running) -> None:
-    """What they are for, whether a login is known, and how much is asked of them at once."""
-    hub, mirror = await get(site, "/api/v1/registries")
+    """Their use, whether a login is known, and their limits."""
+    _, hub, mirror, _ = await get(site, "/api/v1/registries")
     assert (hub["host"], hub["source"], hub["target"], hub["logins"]) == ("docker.io", True, False, [])
-    assert mirror["logins"] == ["mirror.test"]
+    assert mirror["logins"] == ["mirror.example.com"]
     assert set(hub) == {"host", "source", "target", "logins", "insecure", "requests", "transfers", "copies"}
 
 
 async def test_jobs_are_listed_in_pages_and_by_filter(site: Running) -> None:
-    """`next` leads on until there is no more."""
+    """`next` is null on the last page."""
     page = await get(site, "/api/v1/jobs?limit=2")
     assert ([job["id"] for job in page["items"]], page["next"]) == ([3, 2], 2)
     page = await get(site, "/api/v1/jobs?limit=2&before=2")
@@ -87,8 +87,8 @@ async def test_jobs_are_listed_in_pages_and_by_filter(site: Running) -> None:
 
 
 async def test_a_failed_job_is_retried_and_a_waiting_one_cancelled(site: Running) -> None:
-    """Each only in the state that it is for: 409 otherwise."""
-    assert await site.status("POST", "/api/v1/jobs/3/retry") == 409
+    """409 for a job whose status does not allow it."""
+    assert await site.status("POST", "/api/v1/jobs/2/retry") == 409
     assert await site.status("POST", "/api/v1/jobs/1/cancel") == 409
     assert await site.status("POST", "/api/v1/jobs/1/retry") == 200
     assert await site.status("POST", "/api/v1/jobs/3/cancel") == 200
@@ -96,42 +96,43 @@ async def test_a_failed_job_is_retried_and_a_waiting_one_cancelled(site: Running
 
 
 async def test_events_are_listed_and_shown(site: Running) -> None:
-    """With the copies that they led to."""
-    assert [row["id"] for row in (await get(site, "/api/v1/events?status=unmatched"))["items"]] == [2]
+    """With the copies that they caused."""
+    [unmatched] = (await get(site, "/api/v1/events?status=unmatched"))["items"]
+    assert unmatched["repository"] == "registry.example.com/other/app"
     assert (await get(site, "/api/v1/events/1"))["copies"][0]["outcome"] == "copied"
 
 
 @pytest.mark.parametrize("path", ["jobs/99", "runs/99", "runs/99/images", "events/99"])
-async def test_what_is_not_there_is_404(site: Running, path: str) -> None:
-    """In our own form."""
+async def test_an_unknown_id_is_404(site: Running, path: str) -> None:
+    """With an error in JSON."""
     async with site.client.get(f"/api/v1/{path}") as response:
-        assert (response.status, await response.json()) == (404, {"error": "there is no 99"})
+        assert (response.status, await response.json()) == (404, {"error": f"there is no {path.partition('s/')[0]} 99"})
 
 
 @pytest.mark.parametrize(
     "path", ["jobs?limit=0", "jobs?limit=501", "jobs?status=odd", "jobs/x", "jobs/0", "jobs/9223372036854775808"]
 )
 async def test_bad_parameters_are_422(site: Running, path: str) -> None:
-    """They never reach the backend, and the answer names the parameter."""
+    """They never reach the backend, and the error names the parameter."""
     async with site.client.get(f"/api/v1/{path}") as response:
         assert response.status == 422
         assert re.search("limit|status|job", (await response.json())["error"])
 
 
-async def test_the_api_says_when_the_backend_is_down(site: Running) -> None:
-    """503 with Retry-After everywhere, never an empty list."""
-    site.memory.down = True
-    for path in ("rules", "runs", "jobs", "events", "jobs/1", "images", "registries"):
+async def test_the_api_is_503_while_the_databases_are_down(site: Running) -> None:
+    """With Retry-After, never an empty list."""
+    site.databases.is_down = True
+    for path in ("rules", "runs", "jobs", "events", "jobs/1", "images"):
         async with site.client.get(f"/api/v1/{path}") as response:
-            assert (response.status, response.headers["retry-after"]) == (503, "7")
+            assert (response.status, response.headers["retry-after"]) == (503, "5")
 
 
-async def test_the_dashboard_shows_what_goes_on(site: Running) -> None:
-    """Rules, runs, jobs, events and registries on one page that needs nothing else, and runs our own script alone."""
+async def test_the_dashboard_shows_everything_on_one_page(site: Running) -> None:
+    """Rules, runs, jobs, events and registries; it loads nothing else and runs only its own script."""
     async with site.client.get("/") as response:
         text, policy = await response.text(), response.headers["content-security-policy"]
     assert response.status == 200
-    for shown in ("registry.example.com/team/**", "507 no space left", "700.0 MiB", "unmatched", "mirror.test"):
+    for shown in ("registry.example.com/team/**", "507 no space left", "700.0 MiB", "unmatched", "backup.example.com"):
         assert shown in text
     assert not re.search(r"<script [a-z]|https?://|<link|<img|style=| on[a-z]+=", text)
     [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
@@ -140,10 +141,10 @@ async def test_the_dashboard_shows_what_goes_on(site: Running) -> None:
     assert f"script-src 'sha256-{fingerprint}';" in policy
 
 
-async def test_what_failed_comes_first_with_its_remedy_and_what_to_do(site: Running) -> None:
-    """A copy whose last end is a failure, the job that may be tried again, and how many there are in the head."""
-    failed = site.memory.image_rows[1]
-    site.memory.image_rows[1] = replace(failed, reason="tag is immutable", remedy="allow it at the target")
+async def test_failures_come_first_with_their_remedy(site: Running) -> None:
+    """The failed copy, the command that retries its job, and the number of failures in the header."""
+    failed = image("1.9", Outcome.FAILED, reason="tag is immutable", remedy="allow it at the target")
+    await site.databases.state.runs.add(1, [failed])
     async with site.client.get("/") as response:
         text = await response.text()
     assert "2 need attention" in text
@@ -152,21 +153,23 @@ async def test_what_failed_comes_first_with_its_remedy_and_what_to_do(site: Runn
     assert places == sorted(places)
 
 
-async def test_a_run_shows_how_it_came_out_at_a_glance(site: Running) -> None:
-    """A bar with a part for each outcome, as long as the run is large; what no event had announced is said."""
-    site.memory.run_rows[0] = replace(site.memory.run_rows[0], unannounced=3)
-    site.memory.run_rows.append(replace(site.memory.run_rows[0], id=3, copied=0, unchanged=90, failed=0, skipped=0))
+async def test_the_bar_of_a_run_shows_its_outcomes(site: Running) -> None:
+    """A part for each outcome, its length by the size of the run; images without a webhook event are counted."""
+    databases = site.databases
+    await databases.set_run(1, unannounced=3)
+    larger = await databases.state.runs.begin(NewRun(Trigger.SCHEDULE, [NGINX_RULE.name], NOW))
+    await databases.set_run(larger, unchanged=90)
     async with site.client.get("/") as response:
         text = await response.text()
     widths = re.findall(r'<rect class="(failed|copied|skipped|unchanged)" x="[0-9.]+" width="([0-9.]+)"', text)
     assert widths[:3] == [("unchanged", "100.00"), ("failed", "1.11"), ("copied", "3.33")]
-    assert "3 had been announced by no event" in text
+    assert "3 images had no webhook event" in text
 
 
-async def test_what_strangers_wrote_is_only_text(site: Running) -> None:
-    """An error text of a registry can not become a part of the page."""
-    job = site.memory.job_rows[0]
-    object.__setattr__(job, "error", "<script>alert(1)</script>")
+async def test_text_from_strangers_is_escaped(site: Running) -> None:
+    """An error text of a registry cannot become a part of the page."""
+    assert await request_copy(site.databases, "broken") == 4
+    await site.databases.set_job(4, "failed", 1, "<script>alert(1)</script>")
     async with site.client.get("/") as response:
         text = await response.text()
     assert "&lt;script&gt;alert(1)" in text
@@ -174,29 +177,33 @@ async def test_what_strangers_wrote_is_only_text(site: Running) -> None:
 
 
 async def test_an_empty_dashboard_says_so() -> None:
-    """Nothing has happened yet, and the page is whole."""
-    async with running() as site, site.client.get("/") as response:
-        assert "There are no rules." in await response.text()
+    """Without rules and history the page is still complete."""
+    async with running() as site:
+        site.databases.config.apply((), Options(), {})
+        async with site.client.get("/") as response:
+            text = await response.text()
+    for empty in ("There are no rules.", "No runs yet.", "No events yet.", "The queue is empty."):
+        assert empty in text
 
 
-async def test_the_dashboard_says_when_the_backend_is_down(site: Running) -> None:
-    """503 with a page that tells it."""
-    site.memory.down = True
+async def test_the_dashboard_is_503_while_the_databases_are_down(site: Running) -> None:
+    """The page shows the reason."""
+    site.databases.is_down = True
     async with site.client.get("/") as response:
         assert response.status == 503
         assert "disk I/O error" in await response.text()
 
 
 @pytest.mark.parametrize("path", ["/", "/sync/"])
-async def test_pages_stand_behind_a_prefix(path: str) -> None:
-    """Whether the proxy takes its prefix away or not, and links lead through it."""
-    async with running(ServerSettings(base_path="/sync"), filled()) as site, site.client.get(path) as response:
+async def test_pages_work_behind_a_path_prefix(path: str) -> None:
+    """Whether the proxy strips its prefix or not; links contain it."""
+    async with running(ServerSettings(base_path="/sync"), fill) as site, site.client.get(path) as response:
         assert response.status == 200
         assert set(re.findall(r'href="(/[a-z]*)', await response.text())) == {"/sync"}
 
 
 async def test_the_description_names_every_route(site: Running) -> None:
-    """The page and the document tell the same."""
+    """The page and the document agree."""
     document = await get(site, "/openapi.json")
     assert {"/api/v1/jobs/{job}/retry", "/hooks/{source}", "/healthz", "/metrics"} <= set(document["paths"])
     async with site.client.get("/docs") as response:
@@ -206,7 +213,7 @@ async def test_the_description_names_every_route(site: Running) -> None:
 
 
 async def test_metrics_count_requests_events_and_jobs(site: Running) -> None:
-    """By route, source and status; the names begin with our own."""
+    """By route, source and status; every name starts with image_syncer_."""
     await site.status("BREW", "/healthz")
     await site.status("GET", "/api/v1/jobs/1")
     await site.status("POST", "/api/v1/jobs/99/retry")
@@ -222,10 +229,10 @@ async def test_metrics_count_requests_events_and_jobs(site: Running) -> None:
     assert not [line for line in text.splitlines() if not line.startswith(("#", "image_syncer_"))]
 
 
-async def test_metrics_show_no_old_numbers(site: Running) -> None:
-    """While the queue does not answer, that is what they say."""
+async def test_metrics_show_no_stale_numbers(site: Running) -> None:
+    """While the queue does not answer, the gauges are absent."""
     await site.status("GET", "/metrics")
-    site.memory.down = True
+    site.databases.is_down = True
     async with site.client.get("/metrics") as response:
         text = await response.text()
     assert "image_syncer_backend_up 0.0" in text
@@ -234,26 +241,26 @@ async def test_metrics_show_no_old_numbers(site: Running) -> None:
     assert not re.search("image_syncer_(jobs|remembered_events){", text)
 
 
-async def test_metrics_tell_how_long_the_oldest_event_waits(site: Running) -> None:
-    """Nothing waits: 0. Whoever looks at it sees a dispatcher that hangs, though all else is well."""
+async def test_metrics_show_the_age_of_the_oldest_pending_event(site: Running) -> None:
+    """0 without one. A growing age reveals a dispatcher that hangs."""
     assert "image_syncer_oldest_waiting_event_seconds 0.0" in await metrics(site)
-    waiting = replace(site.memory.event_rows[0], status=EventStatus.RECEIVED, received_at=datetime.now(UTC) - HOUR)
-    site.memory.event_rows.append(waiting)
+    waiting = NewEvent("harbor", "registry.example.com/team/app", "2")
+    await site.databases.state.events.record([waiting], now=datetime.now(UTC) - HOUR)
     found = re.search(r"(?m)^image_syncer_oldest_waiting_event_seconds (\S+)", await metrics(site))
     assert found is not None
     assert 3600 <= float(found[1]) < 3660
 
 
-async def test_metrics_tell_that_the_worker_is_dead(site: Running) -> None:
-    """The databases answer, and still nothing is done."""
-    site.memory.dead_worker = True
+async def test_metrics_show_that_the_worker_is_dead(site: Running) -> None:
+    """The databases answer, but nothing is copied."""
+    site.databases.set_worker(alive=False)
     text = await metrics(site)
     assert "image_syncer_ready 0.0" in text
     assert "image_syncer_backend_up 1.0" in text
 
 
 async def test_metrics_count_copies_by_their_outcome(site: Running) -> None:
-    """And the bytes that they moved."""
+    """And the bytes that they transferred."""
     for outcome, moved in ((Outcome.COPIED, 700), (Outcome.COPIED, 20), (Outcome.FAILED, 3)):
         site.metrics.copied(CopyResult("r", "a.test/a:1", "b.test/a:1", outcome, transferred=Transferred(moved)))
     text = await metrics(site)
@@ -263,10 +270,10 @@ async def test_metrics_count_copies_by_their_outcome(site: Running) -> None:
 
 
 async def test_the_time_to_answer_a_hook_is_measured() -> None:
-    """One histogram for all hooks, whatever strangers write into the path, with a bound at the promised 200 ms."""
+    """One histogram for all webhooks, whatever path strangers request, with a bucket at the promised 200 ms."""
     hooks = {"r": HookSource("distribution", "registry.example.com")}
     async with running(ServerSettings(hooks=hooks)) as site:
-        for name in ("r", "nobody", "nobody-else"):
+        for name in ("r", "unknown", "other"):
             await site.status("POST", f"/hooks/{name}", data=b"{}")
         text = await metrics(site)
     assert 'image_syncer_http_request_seconds_count{route="/hooks/{source}"} 3.0' in text
@@ -279,8 +286,8 @@ async def metrics(site: Running) -> str:
         return await response.text()
 
 
-def test_numbers_are_told_as_people_read_them() -> None:
-    """Sizes in binary units, times from now."""
+def test_numbers_are_formatted_for_people() -> None:
+    """Sizes in binary units, times relative to now."""
     assert [size(n) for n in (0, 1023, 1024, 734_003_200, 2**50)] == [
         "0 B",
         "1023 B",
@@ -292,7 +299,7 @@ def test_numbers_are_told_as_people_read_them() -> None:
     assert moment(NOW.replace(day=1), NOW) == "3 d ago"
 
 
-def test_schemas_are_told_in_a_few_words() -> None:
+def test_schemas_are_summarised_in_a_few_words() -> None:
     """Optional, list, reference and the rest."""
     assert shape({"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Job"}}, {"type": "null"}]}) == (
         "list of Job or null"

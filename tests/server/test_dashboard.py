@@ -1,13 +1,16 @@
-"""The dashboard as a person sees it, in a real browser: wide, narrow, dark, and while it looks again."""
+"""The dashboard in a real browser: wide, narrow, dark, and while it refreshes."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from server.memory_backend import MemoryBackend, Running, filled, running
+from image_syncer.app import Options
+from image_syncer.state import NewEvent, NewRun, Trigger
+from image_syncer.sync.result import Outcome
+from server.serving import NOW, Databases, Running, fill, image, request_copy, running
 from support.chromium import Tab, browser, chromium
 
 pytestmark = pytest.mark.real
@@ -29,48 +32,52 @@ async def tab(tmp_path: Path) -> AsyncGenerator[Tab]:
 
 @pytest.fixture
 async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Running]:
-    """A daemon with much to tell, whose page looks again soon."""
+    """A daemon with a long history, whose page refreshes often."""
     monkeypatch.setattr("image_syncer.server.pages._REFRESH_SECONDS", 0.5)
-    async with running(memory=crowded()) as server:
+    async with running(fill=fill_crowded) as server:
         yield server
 
 
-def crowded() -> MemoryBackend:
-    """Return a backend with long names and many rows."""
-    memory = filled()
-    (image,) = memory.image_rows[1:]
-    job, event, run = memory.job_rows[0], memory.event_rows[0], memory.run_rows[0]
+async def fill_crowded(databases: Databases) -> None:
+    """Record long names and many rows."""
+    await fill(databases)
+    state = databases.state
     for number in range(10, 30):
-        reason = f"{LONG}:{number}: not found; the registry answered 404"
-        names: Any = {"source": f"{LONG}:{number}", "target": f"{LONG}-mirror:{number}"}
-        memory.image_rows.append(replace(image, id=number, **names, reason=reason, remedy="check the name and the tag"))
-        memory.job_rows.append(replace(job, id=number, **names))
-        memory.event_rows.append(replace(event, id=number, repository=LONG, tag=str(number)))
-        memory.run_rows.append(replace(run, id=number, rules=[LONG]))
-    return memory
+        run = await state.runs.begin(NewRun(Trigger.SCHEDULE, [LONG], NOW))
+        failed = image("1", Outcome.FAILED, reason=f"{LONG}:{number}: not found; the registry answered 404")
+        names = {
+            "source": f"{LONG}:{number}",
+            "target": f"{LONG}-mirror:{number}",
+            "remedy": "check the name and the tag",
+        }
+        await state.runs.add(run, [replace(failed, **names)])
+        job = await request_copy(databases, str(number))
+        assert job is not None
+        await databases.set_job(job, "failed", 5, f"{LONG}:{number}: not found")
+        await state.events.record([NewEvent("harbor", LONG, str(number))], now=NOW)
 
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
 async def test_nothing_is_cut_off(site: Running, tab: Tab, width: int) -> None:
-    """Neither the page nor a part of it has to be moved sideways, however long the names are."""
+    """Neither the page nor a section scrolls sideways, however long the names are."""
     await tab.open(site.url, width)
     assert not await tab.look(WIDER)
     assert await tab.look(CUT) == 0
 
 
-async def test_it_looks_again_and_leaves_the_reader_where_he_is(site: Running, tab: Tab) -> None:
-    """What is new is there, the page is scrolled and focused as it was, and our policy lets nothing else run."""
+async def test_a_refresh_keeps_scroll_position_and_focus(site: Running, tab: Tab) -> None:
+    """New data appears, and the policy lets no other script run."""
     await tab.open(site.url, 1280)
     await tab.look("document.querySelector('#events a').focus(); window.scrollTo(0, 700); window.mark = 1")
-    site.memory.run_rows.append(replace(site.memory.run_rows[-1], id=4711, rules=["brand-new"]))
+    await site.databases.state.runs.begin(NewRun(Trigger.REQUEST, ["brand-new"], NOW))
     await tab.until("document.querySelector('#runs').innerText.includes('brand-new')")
     assert await tab.look("[window.scrollY, window.mark, document.activeElement.tagName]") == [700, 1, "A"]
     await tab.look("document.body.setAttribute('onclick', 'window.mark = 2'); document.body.click()")
     assert await tab.look("window.mark") == 1
 
 
-async def test_it_does_not_pull_a_selection_away(site: Running, tab: Tab) -> None:
-    """Who copies an error does so in peace; afterwards it goes on."""
+async def test_a_refresh_waits_while_text_is_selected(site: Running, tab: Tab) -> None:
+    """It goes on when the selection ends."""
     await tab.open(site.url, 1280)
     await tab.look("getSelection().selectAllChildren(document.querySelector('#troubles td'))")
     await tab.look(
@@ -79,23 +86,23 @@ async def test_it_does_not_pull_a_selection_away(site: Running, tab: Tab) -> Non
     await tab.look("new Promise((done) => setTimeout(done, 1500))")
     assert await tab.look("window.asked") == 0
     await tab.look("getSelection().removeAllRanges()")
-    site.memory.rule_rows.clear()
+    site.databases.config.apply((), Options(), {})
     await tab.until("document.querySelector('#rules').innerText.includes('There are no rules')")
 
 
-async def test_it_says_when_it_is_old(site: Running, tab: Tab) -> None:
-    """A daemon that is gone leaves no page that looks alive; a store that is down is told, and its end as well."""
+async def test_a_stale_page_says_so(site: Running, tab: Tab) -> None:
+    """A page of a dead daemon shows that it is stale; a database that is down shows the reason until it is back."""
     await tab.open(site.url, 1280)
-    site.memory.down = True
+    site.databases.is_down = True
     await tab.until("document.querySelector('main').innerText.includes('disk I/O error')")
-    site.memory.down = False
+    site.databases.is_down = False
     await tab.until("document.querySelector('#runs') !== null")
     site.stop.set()
-    await tab.until("getComputedStyle(document.querySelector('.old')).display === 'block'")
+    await tab.until("getComputedStyle(document.querySelector('.outdated')).display === 'block'")
 
 
-async def test_it_is_dark_where_the_reader_wants_that(site: Running, tab: Tab) -> None:
-    """The colours of the page are those of the system."""
+async def test_the_colours_follow_the_system(site: Running, tab: Tab) -> None:
+    """Dark and light."""
     shades: list[object] = []
     for scheme in ("light", "dark"):
         await tab.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])

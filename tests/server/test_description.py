@@ -1,4 +1,4 @@
-"""The OpenAPI description says what a route needs and how it refuses."""
+"""The OpenAPI description names the authentication and the error responses of each route."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from image_syncer.events.signatures import Basic, Bearer, UrlSecret
 from image_syncer.server.server_settings import ForkHook, HookSource, ServerSettings
-from server.memory_backend import basic, running
+from server.serving import basic, running
 
 LOGINS = (Basic("admin", "pass"), Bearer("token"))
 ADMIN = basic("admin", "pass")
@@ -20,8 +20,8 @@ async def document(settings: ServerSettings) -> dict[str, Any]:
         return await response.json()
 
 
-async def test_own_routes_name_the_logins_that_open_them() -> None:
-    """Basic or bearer on each but the probes, as schemes that tools understand."""
+async def test_routes_name_their_logins() -> None:
+    """Basic or bearer on all routes but the probes, as schemes that tools understand."""
     described = await document(ServerSettings(logins=LOGINS))
     schemes = described["components"]["securitySchemes"]
     assert {name: (scheme["type"], scheme["scheme"]) for name, scheme in schemes.items()} == {
@@ -34,16 +34,16 @@ async def test_own_routes_name_the_logins_that_open_them() -> None:
             assert path.startswith("/hooks/") or operation.get("security") == expected, path
 
 
-async def test_only_logins_that_are_configured_are_named() -> None:
-    """A server that knows no tokens does not ask for one; an open one asks for nothing."""
+async def test_only_configured_logins_are_named() -> None:
+    """A server without tokens names no bearer scheme; an open server names none."""
     described = await document(ServerSettings(logins=LOGINS[:1]))
     assert described["paths"]["/api/v1/rules"]["get"]["security"] == [{"basic": []}]
     described = await document(ServerSettings())
     assert "security" not in described["paths"]["/api/v1/rules"]["get"]
 
 
-async def test_a_run_names_what_may_have_triggered_it() -> None:
-    """Whoever counts runs by their reason knows all reasons there are."""
+async def test_a_run_names_all_triggers() -> None:
+    """Clients that count runs by trigger know all values."""
     described = await document(ServerSettings())
     run = described["components"]["schemas"]["RunView"]["properties"]
     assert run["trigger"] == {"$ref": "#/components/schemas/Trigger"}
@@ -51,7 +51,7 @@ async def test_a_run_names_what_may_have_triggered_it() -> None:
 
 
 async def test_hooks_name_the_proofs_of_their_sources() -> None:
-    """What is no HTTP login is told by the empty requirement; the fork's hook has its own login."""
+    """An empty requirement means a proof that is no HTTP login; the fork's webhook has its own login."""
     hooks = {
         "harbor": HookSource("harbor", "harbor.test", (Basic("u", "p"),)),
         "quay": HookSource("quay", "quay.io", (UrlSecret("s" * 32),)),
@@ -75,8 +75,8 @@ async def test_hooks_name_the_proofs_of_their_sources() -> None:
         ("get", "/metrics", {"200", "401"}),
     ],
 )
-async def test_each_route_names_its_refusals(method: str, path: str, statuses: set[str]) -> None:
-    """With the body that they have."""
+async def test_each_route_names_its_error_responses(method: str, path: str, statuses: set[str]) -> None:
+    """With their body."""
     described = await document(ServerSettings(logins=LOGINS, fork=ForkHook(None)))
     responses = described["paths"][path][method]["responses"]
     assert set(responses) == statuses

@@ -1,4 +1,4 @@
-"""Native hooks: verified as they came, understood, recorded, and only then answered."""
+"""Native webhooks: authenticated as sent, parsed, recorded, and only then answered."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ from jwt.algorithms import RSAAlgorithm
 from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt
 from image_syncer.events.signatures import Basic, Bearer, StaticHeader, UrlSecret, signed
 from image_syncer.server.server_settings import HookSource, ServerSettings
-from server.memory_backend import MemoryBackend, Running, basic, running
+from server.serving import FixedKeys, Running, basic, running
 
 REGISTRY = "registry.example.com"
 SECRET = "a-secret-of-32-characters-0123456"
@@ -45,13 +45,13 @@ BEARER = {"authorization": f"Bearer {SECRET}"}
 
 @pytest.fixture
 async def site() -> AsyncGenerator[Running]:
-    """A server with a source for every way to show oneself."""
+    """A server with a source for every kind of proof."""
     async with running(SETTINGS) as server:
         yield server
 
 
 def envelope(tag: str = "1.4.2", action: str = "push", repository: str = "team/app") -> bytes:
-    """Return what a Distribution registry sends."""
+    """Return a notification of a Distribution registry."""
     target = {"mediaType": MANIFEST, "repository": repository, "tag": tag, "digest": f"sha256:{'3f' * 32}"}
     return json.dumps({"events": [{"id": "e-1", "action": action, "target": target}]}).encode()
 
@@ -62,16 +62,16 @@ async def test_accepted_means_recorded(site: Running) -> None:
         answer = await response.json()
     assert response.status == 202
     assert answer["events"] == [{"id": 1, "reference": f"{REGISTRY}/team/app:1.4.2", "rules": ["team"]}]
-    assert [(row.source, row.tag) for row in site.memory.event_rows] == [("open", "1.4.2")]
+    assert [(row.source, row.tag) for row in await site.events()] == [("open", "1.4.2")]
 
 
-async def test_uninteresting_kinds_are_ignored_with_the_reason(site: Running) -> None:
-    """200, since a refusal would make senders repeat or stop."""
+async def test_other_kinds_of_events_are_ignored_with_the_reason(site: Running) -> None:
+    """200, since senders repeat or stop after an error."""
     async with site.client.post("/hooks/open", data=envelope(action="pull")) as response:
         answer = await response.json()
     assert (response.status, answer["status"]) == (200, "ignored")
     assert "pull" in answer["reason"]
-    assert not site.memory.event_rows
+    assert not await site.events()
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ async def test_uninteresting_kinds_are_ignored_with_the_reason(site: Running) ->
         (b" " * (1024 * 1024 + 1), 413),
     ],
 )
-async def test_nonsense_is_refused(site: Running, body: bytes, status: int) -> None:
-    """What no sender sends is 400, deep nesting too, a body beyond the limit 413; nothing is left behind."""
+async def test_malformed_bodies_are_refused(site: Running, body: bytes, status: int) -> None:
+    """400 for malformed or deeply nested bodies, 413 beyond the limit; nothing is recorded."""
     assert await site.status("POST", "/hooks/open", data=BytesIO(body)) == status
-    assert not site.memory.event_rows
+    assert not await site.events()
 
 
-async def test_a_body_of_unknown_length_is_counted_while_it_comes() -> None:
-    """What would be taken if it were shorter is refused at our limit, which is not the parser's."""
+async def test_a_body_of_unknown_length_is_bounded() -> None:
+    """413 as soon as the limit is exceeded."""
 
     async def pieces() -> AsyncGenerator[bytes]:
         yield envelope()
@@ -108,17 +108,18 @@ async def test_a_body_of_unknown_length_is_counted_while_it_comes() -> None:
 
 
 async def test_every_event_of_an_envelope_is_recorded(site: Running) -> None:
-    """One notification may tell of several tags, and leave some out."""
+    """One notification may contain several tags; an invalid one is left out."""
     entries = [json.loads(envelope(tag))["events"][0] for tag in ("1", "2", "bad tag")]
     async with site.client.post("/hooks/open", json={"events": entries}) as response:
         answer = await response.json()
-    assert [event["id"] for event in answer["events"]] == [1, 2]
-    assert [row.tag for row in site.memory.event_rows] == ["1", "2"]
+    recorded = {row.id: f"{REGISTRY}/team/app:{row.tag}" for row in await site.events()}
+    assert {event["id"]: event["reference"] for event in answer["events"]} == recorded
+    assert sorted(recorded.values()) == [f"{REGISTRY}/team/app:1", f"{REGISTRY}/team/app:2"]
     assert "bad tag" in answer["left_out"][0]
 
 
-async def test_a_slow_body_loses_its_turn(site: Running) -> None:
-    """A sender that drips is answered 408 in the end."""
+async def test_a_slow_body_is_408(site: Running) -> None:
+    """After the timeout for bodies."""
 
     async def drip() -> AsyncGenerator[bytes]:
         yield b"{"
@@ -128,13 +129,13 @@ async def test_a_slow_body_loses_its_turn(site: Running) -> None:
 
 
 async def test_a_compressed_body_is_refused(site: Running) -> None:
-    """Nothing is unpacked: a few kilobytes could be gigabytes."""
+    """A few kilobytes could unpack to gigabytes."""
     headers = {"content-encoding": "gzip"}
     assert await site.status("POST", "/hooks/open", data=b"x", headers=headers) == 415
 
 
 async def test_a_tag_with_control_characters_is_no_event(site: Running) -> None:
-    """It is left out and quoted, and nothing is recorded."""
+    """The answer quotes it, and nothing is recorded."""
     async with site.client.post("/hooks/open", data=envelope(tag="a\x1b[31m")) as response:
         assert response.status == 200
         assert "\x1b" not in (await response.json())["reason"]
@@ -142,13 +143,13 @@ async def test_a_tag_with_control_characters_is_no_event(site: Running) -> None:
 
 async def test_an_unknown_source_is_404(site: Running) -> None:
     """With and without a secret in the path."""
-    assert await site.status("POST", "/hooks/nobody", data=envelope()) == 404
-    assert await site.status("POST", "/hooks/nobody/secret", data=envelope()) == 404
-    assert await site.status("OPTIONS", "/hooks/nobody") == 404
+    assert await site.status("POST", "/hooks/unknown", data=envelope()) == 404
+    assert await site.status("POST", "/hooks/unknown/secret", data=envelope()) == 404
+    assert await site.status("OPTIONS", "/hooks/unknown") == 404
 
 
-async def test_only_post_is_taken(site: Running) -> None:
-    """A page that is fetched has no effects."""
+async def test_only_post_is_accepted(site: Running) -> None:
+    """A GET must have no effects."""
     assert await site.status("GET", "/hooks/open") == 405
 
 
@@ -164,8 +165,8 @@ async def test_only_post_is_taken(site: Running) -> None:
         ("/hooks/rolling", {"headers": {"authorization": "Bearer old"}}),
     ],
 )
-async def test_the_right_proof_opens(site: Running, path: str, options: dict[str, Any]) -> None:
-    """Every way in which a sender of envelopes can show itself."""
+async def test_a_valid_proof_is_accepted(site: Running, path: str, options: dict[str, Any]) -> None:
+    """Every way in which a sender of envelopes authenticates."""
     assert await site.status("POST", path, data=envelope(), **options) == 202
 
 
@@ -185,17 +186,17 @@ async def test_the_right_proof_opens(site: Running, path: str, options: dict[str
     ],
 )
 async def test_a_wrong_proof_is_401(site: Running, path: str, options: dict[str, Any]) -> None:
-    """It is refused before the body is understood: nonsense is 401 too. The answer does not repeat what was given."""
+    """It is checked before the body is parsed: a malformed body is 401, too. The answer does not repeat the proof."""
     for body in (envelope(), b"nonsense"):
         async with site.client.post(path, data=body, **options) as response:
             assert response.status == 401
             assert "wrong" not in response.headers.get("www-authenticate", "")
             assert SECRET not in await response.text()
-    assert not site.memory.event_rows
+    assert not await site.events()
 
 
-async def test_signatures_are_over_the_raw_body(site: Running) -> None:
-    """One changed byte, even a blank, and the signature does not fit."""
+async def test_signatures_cover_the_raw_body(site: Running) -> None:
+    """One changed byte, even a space, invalidates the signature."""
     body = json.dumps({"repository": {}, "component": {"format": "docker"}, "action": "DELETED"}).encode()
     headers = {"x-nexus-webhook-signature": hmac.new(SECRET.encode(), body, hashlib.sha1).hexdigest()}
     assert await site.status("POST", "/hooks/nexus", data=body, headers=headers) in {200, 400}
@@ -203,7 +204,7 @@ async def test_signatures_are_over_the_raw_body(site: Running) -> None:
 
 
 async def test_a_signed_ping_is_answered(site: Running) -> None:
-    """GitHub's first call after the hook is made."""
+    """GitHub sends it after the webhook was created."""
     body = b'{"zen": "Keep it logically awesome."}'
     signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     headers = {"x-hub-signature-256": f"sha256={signature}", "x-github-event": "ping"}
@@ -211,23 +212,23 @@ async def test_a_signed_ping_is_answered(site: Running) -> None:
 
 
 async def test_a_signed_token_is_verified_with_the_issuers_keys() -> None:
-    """Pub/Sub's token passes with the key of its id, for our audience alone; the keys come from the key ring."""
+    """Pub/Sub's token is accepted for our audience only; the keys come from the key ring."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     numbers = json.loads(RSAAlgorithm.to_jwk(private.public_key())) | {"kid": "k1"}
-    memory = MemoryBackend(signing={"k1": jwt.PyJWK(numbers, "RS256")})
+    keys = FixedKeys({"k1": jwt.PyJWK(numbers, "RS256")})
     body = json.dumps({"message": {"data": "e30=", "messageId": "1"}, "subscription": "s"}).encode()
-    async with running(SETTINGS, memory) as site:
+    async with running(SETTINGS, keys=keys) as site:
         for audience, refused in (("our-audience", False), ("another", True)):
             now = int(time.time())
             claims = {"iss": GOOGLE_ISSUERS[0], "aud": audience, "iat": now, "exp": now + 300}
             token = jwt.encode(claims, private, "RS256", headers={"kid": "k1"})
             headers = {"authorization": f"Bearer {token}"}
             assert (await site.status("POST", "/hooks/pubsub", data=body, headers=headers) == 401) is refused
-    assert memory.asked_keys == [(*GOOGLE_ISSUERS, "k1")] * 2
+    assert keys.calls == [(*GOOGLE_ISSUERS, "k1")] * 2
 
 
-async def test_event_grid_is_greeted(site: Running) -> None:
-    """Both handshakes are answered: the event of its own schema, and the OPTIONS request of CloudEvents."""
+async def test_both_handshakes_of_event_grid_are_answered(site: Running) -> None:
+    """The event of its own schema, and the OPTIONS request of CloudEvents."""
     kind = "Microsoft.EventGrid.SubscriptionValidationEvent"
     body = json.dumps([{"id": "1", "eventType": kind, "data": {"validationCode": "512d38b6"}}])
     async with site.client.post(f"/hooks/acr/{SECRET}", data=body) as response:
@@ -239,7 +240,7 @@ async def test_event_grid_is_greeted(site: Running) -> None:
 
 
 async def test_a_handshake_needs_the_proof_too(site: Running) -> None:
-    """A stranger can not subscribe us to his topic."""
+    """A stranger cannot subscribe this server to a topic."""
     kind = "Microsoft.EventGrid.SubscriptionValidationEvent"
     body = json.dumps([{"id": "1", "eventType": kind, "data": {"validationCode": "512d38b6"}}])
     assert await site.status("POST", "/hooks/acr/wrong", data=body) == 401
@@ -254,22 +255,22 @@ async def test_a_handshake_needs_the_proof_too(site: Running) -> None:
         ({"name": "a.example.com/b", "tag": "snapshot"}, 400),
     ],
 )
-async def test_a_plain_source_names_its_registry_itself(site: Running, fields: dict[str, str], status: int) -> None:
-    """The fork's fields with a native source's statuses."""
+async def test_a_plain_notification_names_its_registry(site: Running, fields: dict[str, str], status: int) -> None:
+    """The fork's fields with the statuses of a native source."""
     assert await site.status("POST", "/hooks/plain", json=fields, headers=BEARER) == status
 
 
-async def test_nothing_is_accepted_while_the_store_is_down(site: Running) -> None:
-    """503 with the time to come again; afterwards the repetition is taken."""
-    site.memory.down = True
+async def test_nothing_is_accepted_while_the_state_is_down(site: Running) -> None:
+    """503 with Retry-After; a later delivery is accepted."""
+    site.databases.is_down = True
     async with site.client.post("/hooks/open", data=envelope()) as response:
-        assert (response.status, response.headers["retry-after"]) == (503, "7")
-    site.memory.down = False
+        assert (response.status, response.headers["retry-after"]) == (503, "5")
+    site.databases.is_down = False
     assert await site.status("POST", "/hooks/open", data=envelope()) == 202
 
 
-async def test_too_many_bodies_at_once_are_turned_away() -> None:
-    """What is held in memory is bounded; the sender is told to come again, and does so with success."""
+async def test_too_many_bodies_at_once_are_503() -> None:
+    """Memory is bounded; the sender succeeds later."""
 
     async def drip() -> AsyncGenerator[bytes]:
         yield b"{"
@@ -289,17 +290,18 @@ async def test_too_many_bodies_at_once_are_turned_away() -> None:
         assert await site.status("POST", "/hooks/open", data=envelope()) == 202
 
 
-async def test_no_page_of_another_site_can_notify(site: Running) -> None:
-    """A browser that knows a source's login must not be made to use it."""
+async def test_a_notification_from_another_site_is_403(site: Running) -> None:
+    """A browser may hold the login of a source."""
     headers = basic("user", SECRET) | {"origin": "https://evil.example.com"}
     assert await site.status("POST", "/hooks/basic", data=envelope(), headers=headers) == 403
-    assert not site.memory.event_rows
+    assert not await site.events()
 
 
-async def test_a_slow_store_blocks_nobody_else() -> None:
-    """While one call waits for the store, a probe is answered at once."""
+async def test_a_slow_state_blocks_no_other_request() -> None:
+    """A probe is answered while a webhook waits for the state."""
     patient = replace(SETTINGS, patience_seconds=30)
-    async with running(patient, MemoryBackend(slow=3)) as site, asyncio.TaskGroup() as group:
+    async with running(patient) as site, asyncio.TaskGroup() as group:
+        site.databases.delay = 3
         waiting = group.create_task(site.status("POST", "/hooks/open", data=envelope()))
         assert await site.status("GET", "/healthz") == 200
         assert not waiting.done()

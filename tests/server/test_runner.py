@@ -1,4 +1,4 @@
-"""Starting, changing the settings in between, and stopping."""
+"""The HTTP server: start, change of settings, stop, and slow connections."""
 
 import asyncio
 import signal
@@ -13,20 +13,21 @@ from image_syncer.events.signatures import Bearer
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import HookSource, Listen, ServerSettings
-from server.memory_backend import MemoryBackend, running
+from image_syncer.server.web_backend import Backend
+from server.serving import backend_over, open_databases, running, unused_backend
 from server.test_hooks import envelope
 
 LOOPBACK = Listen("127.0.0.1", 0)
 
 
-def build(listen: Listen = LOOPBACK, settings: ServerSettings | None = None) -> Site:
-    """Return a site over an empty backend."""
+def build(listen: Listen = LOOPBACK, settings: ServerSettings | None = None, backend: Backend | None = None) -> Site:
+    """Return a site that is not served yet."""
     metrics = Metrics(CollectorRegistry())
-    return Site(listen, settings or ServerSettings(), MemoryBackend().backend(), metrics=metrics, clock=time.time)
+    return Site(listen, settings or ServerSettings(), backend or unused_backend(), metrics=metrics, clock=time.time)
 
 
 async def exchange(listen: Listen, said: bytes) -> bytes:
-    """Return all that comes back until the other side closes."""
+    """Return everything that the server sends until it closes."""
     reader, writer = await asyncio.open_connection(listen.host, listen.port)
     writer.write(said)
     answer = await reader.read()
@@ -36,13 +37,13 @@ async def exchange(listen: Listen, said: bytes) -> bytes:
 
 
 def test_an_exposed_site_is_not_built() -> None:
-    """There is no way around the check."""
-    with pytest.raises(UsageError, match="everybody who reaches this address"):
+    """The exposure check cannot be bypassed."""
+    with pytest.raises(UsageError, match="other machines could use"):
         build(Listen("0.0.0.0", 0))
 
 
 async def test_settings_change_while_it_runs() -> None:
-    """The next request is answered by the new ones, on the same connection."""
+    """They apply to the next request on the same connection."""
     async with running() as site:
         assert await site.status("GET", "/api/v1/rules") == 200
         site.site.change(ServerSettings(logins=(Bearer("t"),)))
@@ -50,16 +51,17 @@ async def test_settings_change_while_it_runs() -> None:
 
 
 def test_refused_settings_leave_the_old_ones() -> None:
-    """A change can not open what the start would not have."""
+    """A reload cannot open what the start would refuse."""
     site = build(Listen("0.0.0.0", 0), ServerSettings(logins=(Bearer("t"),)))
     with pytest.raises(UsageError):
         site.change(ServerSettings())
 
 
-async def test_stop_lets_what_has_begun_end() -> None:
-    """A hook that is being recorded when the stop comes still gets its answer; later calls find nobody."""
+async def test_a_stop_finishes_open_requests() -> None:
+    """A webhook in progress gets its answer; later connections are refused."""
     hooks = {"open": HookSource("distribution", "registry.example.com")}
-    async with running(ServerSettings(hooks=hooks), MemoryBackend(slow=0.4)) as site, asyncio.TaskGroup() as group:
+    async with running(ServerSettings(hooks=hooks)) as site, asyncio.TaskGroup() as group:
+        site.databases.delay = 0.4
         call = group.create_task(site.status("POST", "/hooks/open", data=envelope()))
         await asyncio.sleep(0.1)
         site.stop.set()
@@ -69,12 +71,12 @@ async def test_stop_lets_what_has_begun_end() -> None:
             await asyncio.open_connection("127.0.0.1", site.listen.port)
 
 
-async def test_stop_has_an_end() -> None:
-    """What takes longer than the drain is given up, and the port is free again."""
+async def test_a_stop_gives_up_after_the_drain() -> None:
+    """The port is free again."""
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    memory = MemoryBackend(slow=60)
-    site = Site(LOOPBACK, ServerSettings(), memory.backend(), metrics=Metrics(CollectorRegistry()), clock=time.time)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with open_databases() as databases, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        databases.delay = 60
+        site = build(backend=backend_over(databases))
         serving = group.create_task(serve(site, stop=stop, started=address.set_result, drain_seconds=1))
         listen = await address
         _, writer = await asyncio.open_connection(listen.host, listen.port)
@@ -89,20 +91,20 @@ async def test_stop_has_an_end() -> None:
 
 
 async def test_a_taken_port_is_a_usage_error() -> None:
-    """With the address and what to do."""
+    """With the address and a remedy."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = Listen(*taken.getsockname())
-        with pytest.raises(UsageError, match=f"{listen}: cannot be listened at"):
+        with pytest.raises(UsageError, match=f"{listen}: cannot listen"):
             await serve(build(listen), stop=asyncio.Event(), started=lambda _: None)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /"])
 async def test_a_silent_connection_is_closed(said: bytes) -> None:
-    """Also where a request came before, and only where the head of one is missing: what is being answered goes on."""
+    """Also after an earlier request; a request in progress goes on."""
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    memory = MemoryBackend(slow=0.8)
-    site = Site(LOOPBACK, ServerSettings(), memory.backend(), metrics=Metrics(CollectorRegistry()), clock=time.time)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with open_databases() as databases, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        databases.delay = 0.8
+        site = build(backend=backend_over(databases))
         group.create_task(serve(site, stop=stop, started=address.set_result, head_seconds=0.3))
         listen = await address
         answers = [
@@ -116,7 +118,7 @@ async def test_a_silent_connection_is_closed(said: bytes) -> None:
 
 
 async def test_a_busy_connection_stays_open() -> None:
-    """Short requests with short pauses: the patience begins anew with each of them."""
+    """Each request restarts the head timeout."""
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(serve(build(), stop=stop, started=address.set_result, head_seconds=1.0))
@@ -131,15 +133,15 @@ async def test_a_busy_connection_stays_open() -> None:
         stop.set()
 
 
-async def test_signals_are_left_alone() -> None:
-    """Who owns the loop owns the signals."""
+async def test_the_server_installs_no_signal_handlers() -> None:
+    """The owner of the loop handles signals."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with running():
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 async def test_a_cancelled_server_frees_its_port() -> None:
-    """Also where nobody told it to stop."""
+    """Without a stop."""
     address = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(build(), stop=asyncio.Event(), started=address.set_result))
@@ -149,10 +151,11 @@ async def test_a_cancelled_server_frees_its_port() -> None:
         pass
 
 
-async def test_many_calls_at_once_are_all_recorded() -> None:
-    """Two hundred senders, each event once."""
+async def test_two_hundred_concurrent_webhooks_are_all_recorded() -> None:
+    """Each event once."""
     hooks = {"open": HookSource("distribution", "registry.example.com")}
-    async with running(ServerSettings(hooks=hooks, bodies_at_once=1000)) as site, asyncio.TaskGroup() as group:
-        calls = [group.create_task(site.status("POST", "/hooks/open", data=envelope(f"v{n}"))) for n in range(200)]
-    assert {call.result() for call in calls} == {202}
-    assert len({event.tag for event in site.memory.event_rows}) == 200
+    async with running(ServerSettings(hooks=hooks, bodies_at_once=1000)) as site:
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(site.status("POST", "/hooks/open", data=envelope(f"v{n}"))) for n in range(200)]
+        assert {call.result() for call in calls} == {202}
+        assert len({event.tag for event in await site.events()}) == 200

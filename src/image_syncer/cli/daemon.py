@@ -16,7 +16,7 @@ from image_syncer.cli.signals import Signals, run_with_signals
 from image_syncer.config.load import load_file
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.reload import ConfigurationFile
-from image_syncer.daemon.serve import DaemonControl, serve_for_ever, work_for_ever
+from image_syncer.daemon.serve import DaemonControl, serve_forever, work_forever
 from image_syncer.oci import PlatformFilter
 from image_syncer.server.server_settings import Listen
 from image_syncer.telemetry import LogOptions, logging_to
@@ -41,7 +41,7 @@ def serve(file: Path | None, output: OutputOptions, environment: dict[str, str],
         if not output.quiet:
             say(f"listening at http://{listen}")
 
-    served = serve_for_ever(daemon.file, daemon.configuration, control, started=started, allow_open=allow_open)
+    served = serve_forever(daemon.file, daemon.configuration, control, started=started, allow_open=allow_open)
     return _run(daemon, control, served)
 
 
@@ -56,7 +56,7 @@ def work(file: Path | None, output: OutputOptions, environment: dict[str, str]) 
         if not output.quiet:
             say("worker started")
 
-    return _run(daemon, control, work_for_ever(daemon.file, daemon.configuration, control, started=started))
+    return _run(daemon, control, work_forever(daemon.file, daemon.configuration, control, started=started))
 
 
 def _prepare(

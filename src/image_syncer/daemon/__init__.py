@@ -1,1 +1,1 @@
-"""The daemon: builds everything that runs for ever, and keeps it running until told to stop."""
+"""The daemon: builds the server, the worker and the background tasks, and runs them until a stop is requested."""

@@ -1,4 +1,4 @@
-"""From recorded events to jobs. Every step may be repeated: what was killed in between is simply done again."""
+"""Turns recorded events into jobs. Every step can be repeated, so a killed dispatcher loses and doubles nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,30 +7,30 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import LiveConfig, Now
+from image_syncer.daemon.event_recorder import Now
+from image_syncer.daemon.reload import LiveConfig
 from image_syncer.errors import ImageSyncerError
-from image_syncer.events.matching import match_push
 from image_syncer.jobs import CopyRequest, JobQueue, JobsUnavailable
 from image_syncer.oci import Digest, Repository
 from image_syncer.state import Event, EventLog, StateUnavailable
 from image_syncer.sync.plan import Copy
 
-_BATCH: Final = 200  # Worked through well within the time of a claim.
+_BATCH: Final = 200  # takes much less time than a claim lasts
 _SWEEP_SECONDS: Final = 5.0
-_REST_SECONDS: Final = 2.0  # after the database did not answer
+_RETRY_SECONDS: Final = 2.0  # after the database did not answer
 
 
 class Dispatcher:
-    """Turns events that wait into jobs: at once, or (*tick_seconds*) all together at each tick, as the fork does.
+    """Turns pending events into jobs: at once, or all together every *tick_seconds*, as the fork does.
 
-    *tick_seconds* may be changed; that holds from the next tick on.
+    A changed *tick_seconds* takes effect at the next tick.
     """
 
     def __init__(
         self,
         events: EventLog,
         jobs: JobQueue,
-        book: LiveConfig,
+        config: LiveConfig,
         arrived: asyncio.Event,
         now: Now,
         *,
@@ -38,14 +38,14 @@ class Dispatcher:
     ) -> None:
         self._events = events
         self._jobs = jobs
-        self._book = book
+        self._config = config
         self._arrived = arrived
         self._now = now
         self.tick_seconds = tick_seconds
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """Dispatch for ever: what waits at the start is not left for later, unless the tick decides."""
+        """Dispatch until cancelled; events of an earlier process included."""
         while True:
             if self.tick_seconds is not None:
                 await asyncio.sleep(self.tick_seconds)
@@ -53,7 +53,7 @@ class Dispatcher:
                 await self.dispatch()
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("events.postponed", error=str(error))
-                await asyncio.sleep(_REST_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if self.tick_seconds is None:
                 with suppress(TimeoutError):
@@ -62,14 +62,14 @@ class Dispatcher:
                 self._arrived.clear()
 
     async def dispatch(self) -> int:
-        """Make jobs of every event that waits and that nobody else has claimed; return how many copies were asked for.
+        """Request the copies of all pending events that no other process has claimed; return the number of copies.
 
-        What is not worked through because a database does not answer is claimed again once the claim has ended.
+        If a database does not answer, the rest is claimed again after the claim has expired.
         """
-        asked = 0
+        copies = 0
         while batch := await self._events.claim(_BATCH, now=self._now()):
-            asked += await self._dispatch(batch)
-        return asked
+            copies += await self._dispatch(batch)
+        return copies
 
     async def _dispatch(self, batch: Sequence[Event]) -> int:
         wanted = {event.id: self._copies(event) for event in batch}
@@ -88,7 +88,7 @@ class Dispatcher:
     def _copies(self, event: Event) -> tuple[Copy, ...]:
         registry, _, path = event.repository.partition("/")
         try:
-            matches = match_push(Repository.of(registry, path), event.tag, self._book.rules)
+            matches = self._config.match(Repository.of(registry, path), event.tag)
         except ImageSyncerError as error:
             self._log.warning("event.unusable", event=event.id, error=str(error))
             return ()

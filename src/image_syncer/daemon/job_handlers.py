@@ -1,120 +1,110 @@
-"""What jobs do: make one copy, or plan a rule and ask for its copies. Their ends are written down."""
+"""The handlers of jobs: make one copy, or plan a rule and request its copies. Both record results in the state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import LiveConfig, Now
-from image_syncer.daemon.spread import divide, named_tags
-from image_syncer.daemon.syncer_handle import SyncerHandle
-from image_syncer.errors import ImageSyncerError
-from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobRetryPolicy, RuleJob
-from image_syncer.server.metrics import Metrics
-from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, State, Trigger
-from image_syncer.sync.plan import Copy
-from image_syncer.sync.result import CopyResult, RunResult
+from image_syncer.daemon.services import Services
+from image_syncer.errors import CopyFailed, ImageSyncerError
+from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
+from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
+from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
+from image_syncer.sync.result import CopyResult, RunResult, rule_failure_result, undone_result
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
 _BATCH: Final = 100
 
 
 class RuleUnknown(ImageSyncerError):
-    """The configuration of this process has no such rule (any more); another process of the fleet may have it."""
+    """This process has no such rule (any more); another process of the fleet may have it."""
 
     retryable = True
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What work needs: where its results go, who carries out what it asks for, and the rules."""
-
-    connections: SyncerHandle
-    state: State
-    jobs: JobQueue
-    book: LiveConfig
-    now: Now
-    metrics: Metrics
-    policy: JobRetryPolicy
-
-
 class JobHandlers:
-    """The handlers of jobs."""
+    """Handles jobs with *services*; *policy* is the worker's retry policy, which tells a last attempt."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._state = desk.state
-        self._now = desk.now
+    def __init__(self, services: Services, policy: JobRetryPolicy) -> None:
+        self._services = services
+        self._state = services.state
+        self._now = services.now
+        self._policy = policy
         self._log: Any = structlog.get_logger()
 
+    @property
+    def handlers(self) -> Handlers:
+        """The functions that the worker calls."""
+        return Handlers(self.copy, self.rule)
+
     async def copy(self, job: CopyJob) -> None:
-        """Make one copy. A failure comes out as it is: the queue decides whether it is tried again."""
+        """Make one copy. A failure is raised as it is: the queue decides about another attempt."""
         began = self._now()
-        async with self._desk.connections.current() as syncer:
+        async with self._services.syncers.current() as syncer:
             made = await syncer.copy(job.source, [job.target], platforms=job.platforms)
         (result,) = made.results
-        # A filter gives an image by digest another digest, yet who asked knows the copy by the names in the request.
-        names = str(job.source), str(job.target)
-        result = replace(result, rule=job.rule or result.rule, source=names[0], target=names[1], attempts=job.attempt)
+        # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
+        ends = str(job.source), str(job.target)
+        result = replace(result, rule=job.rule or result.rule, source=ends[0], target=ends[1], attempts=job.attempt)
         failure = result.failure
-        if failure is None or self._desk.policy.is_last(failure, job.attempt, age=job.age):
-            await self._copy_ended(job, replace(made, results=(result,)), began)
+        if failure is None or self._policy.is_last(failure, job.attempt, age=job.age):
+            await self._record_copy(job, replace(made, results=(result,)), began)
         if failure is not None:
             raise failure
 
     async def rule(self, job: RuleJob) -> None:
-        """Plan one rule, write down what is known by that, and ask for a job for each copy that is to be made."""
-        rule = self._desk.book.find(job.rule)
+        """Plan one rule, record the results that need no copy, and request a job for each copy."""
+        rule = self._services.config.find(job.rule)
         if rule is None:
             raise RuleUnknown(f"there is no rule {job.rule!r} in this configuration")
         began = self._now()
         await self._state.open_copies.end_lost_runs(rule.name, now=began)
         run = await self._state.runs.begin(NewRun(job.trigger, [rule.name], began))
-        async with self._desk.connections.current() as syncer:
+        async with self._services.syncers.current() as syncer:
             plan = await syncer.plan([rule])
-        spread = divide(plan, attempt=job.attempt)
-        for result in spread.done:
-            self._desk.metrics.copied(result)
-        unannounced = await self._unannounced(spread.copies, since=began)
-        # What was found unchanged is also the end of copies that earlier runs still wait for.
-        await self._settle(spread.done, began)
-        found = RunPlan(spread.done, spread.copies, warnings=plan.warnings, unannounced=unannounced)
-        ended = await self._state.open_copies.record_plan(run, found, now=self._now())
+        split = split_plan(plan, attempt=job.attempt)
+        for result in split.done:
+            self._services.metrics.copied(result)
+        unannounced = await self._unannounced(split.copies, since=began)
+        # An unchanged image also ends the copies of it that earlier runs still wait for.
+        await self._settle(split.done, began)
+        found = RunPlan(split.done, split.copies, warnings=plan.warnings, unannounced=unannounced)
+        has_ended = await self._state.open_copies.record_plan(run, found, now=self._now())
         self._log.info(
             "run.planned",
             run=run,
             rule=rule.name,
-            known=len(spread.done),
-            copies=len(spread.copies),
+            known=len(split.done),
+            copies=len(split.copies),
             unannounced=unannounced,
         )
-        await self._ask_for(spread.copies)
-        if ended:
-            await self._tell_ended([run])
-        if spread.unlisted is not None:
-            raise spread.unlisted
+        await self._request(split.copies)
+        if has_ended:
+            await self._log_ended([run])
+        if split.unlisted is not None:
+            raise split.unlisted
 
-    async def _ask_for(self, copies: Sequence[Copy]) -> None:
-        """Ask for all *copies*. A process that is killed in between plans again, and joins the jobs that wait."""
+    async def _request(self, copies: Sequence[Copy]) -> None:
+        """Request all *copies*. After a kill in between, the next attempt plans again and joins the waiting jobs."""
         for start in range(0, len(copies), _BATCH):
-            await self._desk.jobs.request_copies(
+            await self._services.jobs.request_copies(
                 CopyRequest(copy.source, copy.target, rule=copy.rule, platforms=copy.platforms)
                 for copy in copies[start : start + _BATCH]
             )
 
-    async def _copy_ended(self, job: CopyJob, made: RunResult, began: datetime) -> None:
+    async def _record_copy(self, job: CopyJob, made: RunResult, began: datetime) -> None:
         (result,) = made.results
-        self._desk.metrics.copied(result)
+        self._services.metrics.copied(result)
         run = None if job.event is None else NewRun(Trigger.EVENT, [result.rule], made.started_at)
         end = RunEnd(made.finished_at, warnings=made.warnings)
-        await self._tell_ended(await self._state.end_copy(EndedCopy(result, began, self._now(), run, end)))
+        await self._log_ended(await self._state.end_copy(EndedCopy(result, began, self._now(), run, end)))
 
     async def _settle(self, results: Sequence[CopyResult], began: datetime) -> None:
-        await self._tell_ended(await self._state.open_copies.settle(results, began_at=began, now=self._now()))
+        await self._log_ended(await self._state.open_copies.settle(results, began_at=began, now=self._now()))
 
-    async def _tell_ended(self, runs: Sequence[int]) -> None:
+    async def _log_ended(self, runs: Sequence[int]) -> None:
         for number in runs:
             run = await self._state.runs.get(number)
             if run is not None:
@@ -122,8 +112,44 @@ class JobHandlers:
                 self._log.info("run.finished", run=run.id, rule=run.rules, **counts)
 
     async def _unannounced(self, copies: Sequence[Copy], *, since: datetime) -> int:
-        """Return how many images are to be copied that no event of the last day announced: hooks that are missing."""
+        """Return the number of images to copy that no event of the last day announced: their webhook is missing."""
         tags = named_tags(copies)
         if not tags:
             return 0
         return len(tags - await self._state.events.filter_announced(tags, since=since - _ANNOUNCED_WITHIN))
+
+
+@dataclass(slots=True)
+class SplitPlan:
+    """A plan as results that need no copy, and copies.
+
+    *unlisted* is the reason why a part of the rule could not be planned and may be later; None if all was planned.
+    """
+
+    done: list[CopyResult] = field(default_factory=list[CopyResult])
+    copies: list[Copy] = field(default_factory=list[Copy])
+    unlisted: CopyFailed | None = None
+
+
+def split_plan(plan: Plan, *, attempt: int) -> SplitPlan:
+    """Split *plan*. A copy whose decision failed temporarily becomes a job, which decides again."""
+    split = SplitPlan()
+    for planned in plan.copies:
+        if planned.action is Action.COPY or _may_work_later(planned):
+            split.copies.append(planned.copy)
+        else:
+            split.done.append(undone_result(planned, attempt))
+    for failed in plan.failures:
+        split.done.append(rule_failure_result(failed, attempt))
+        if not failed.failure.is_permanent:
+            split.unlisted = failed.failure
+    return split
+
+
+def named_tags(copies: Sequence[Copy]) -> set[tuple[str, str]]:
+    """Return the (repository, tag) pairs that *copies* read; events announce tags, so copies by digest are left out."""
+    return {(str(copy.source.repository), copy.source.tag) for copy in copies if copy.source.tag is not None}
+
+
+def _may_work_later(planned: PlannedCopy) -> bool:
+    return planned.failure is not None and not planned.failure.is_permanent

@@ -1,6 +1,6 @@
-"""The keys by which issuers sign tokens: fetched when one is needed, and kept as long as they may be.
+"""JWKS cache: the public keys of token issuers, fetched on demand and kept as long as the issuer allows.
 
-Strangers choose the id of the key that a token names, so an unknown one leads to a request at most once a minute.
+Strangers choose the key id in a token, so an unknown id causes at most one request a minute.
 """
 
 import time
@@ -25,27 +25,29 @@ from image_syncer.events.oidc import (
 )
 from image_syncer.registry.http.json_fetch import JsonDocument, JsonFetcher
 from image_syncer.registry.http.urls import is_tamper_proof, join
-from image_syncer.server.backend import BackendUnavailable
+from image_syncer.server.web_backend import BackendUnavailable
 
 _DOCUMENT_BYTES: Final = 256 * 1024
 _SHORTEST_SECONDS: Final = 5 * 60.0
-_USUAL_SECONDS: Final = 3600.0  # Where the issuer does not say how long its keys may be kept.
+_DEFAULT_SECONDS: Final = 3600.0  # if the issuer sends no max-age
 _LONGEST_SECONDS: Final = 24 * 3600.0
-_GRACE_SECONDS: Final = 24 * 3600.0  # So much longer keys serve whose issuer can not be asked.
-_PAUSE_SECONDS: Final = 60.0  # Between two requests to one issuer ...
-_FIRST_PAUSE_SECONDS: Final = 10.0  # ... and as long as no key of it is known.
+_GRACE_SECONDS: Final = 24 * 3600.0  # how much longer keys serve while their issuer is unreachable
+_PAUSE_SECONDS: Final = 60.0  # between two requests to one issuer ...
+_FIRST_PAUSE_SECONDS: Final = 10.0  # ... and while none of its keys is known
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where keys are: at the address *keys*, or, where that is None, where *issuer* says."""
+class _KeySource:
+    """The address of a key set: *keys*, or, if that is None, the one that *issuer* publishes."""
 
     issuer: str
     keys: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedKeys:
+    """A key set and its validity, in seconds of the clock."""
+
     keys: SigningKeys
     fresh_until: float
     usable_until: float
@@ -57,69 +59,69 @@ class IssuerKeys:
     def __init__(self, documents: JsonFetcher, clock: Callable[[], float] = time.monotonic) -> None:
         self._documents = documents
         self._clock = clock
-        self._known: dict[_Place, _Known] = {}
-        self._not_before: dict[_Place, float] = {}
-        self._flights: SingleFlight[_Place, None] = SingleFlight()
+        self._known: dict[_KeySource, _CachedKeys] = {}
+        self._next_request: dict[_KeySource, float] = {}
+        self._refreshing: SingleFlight[_KeySource, None] = SingleFlight()
         self._log: Any = structlog.get_logger()
 
     async def keys_for(self, rules: Jwt, key_id: str) -> SigningKeys:
-        """Return the keys of the issuer that *rules* trust, asked again where *key_id* is unknown or they are old.
+        """Return the keys of the issuer that *rules* trust; fetch them if *key_id* is unknown or they are stale.
 
-        Where the issuer can not be asked its old keys stay, for a day; `BackendUnavailable` where there are none.
+        While the issuer is unreachable its old keys stay valid for a day; `BackendUnavailable` without any.
         """
-        place = _Place(rules.issuers[0], rules.keys)
-        known = self._known.get(place)
+        source = _KeySource(rules.issuers[0], rules.keys)
+        known = self._known.get(source)
         if known is None or key_id not in known.keys or self._clock() >= known.fresh_until:
-            await self._flights.do(place, lambda: self._refresh(place))
-            known = self._known.get(place)
+            await self._refreshing.do(source, lambda: self._refresh(source))
+            known = self._known.get(source)
         now = self._clock()
         if known is None or now >= known.usable_until:
-            # Why is in the log alone: it is no stranger's business.
-            wait = self._not_before.get(place, now) - now
-            raise BackendUnavailable("the keys that tokens are signed with can not be had now", retry_after=wait)
+            # Only the log has the reason: strangers see this answer.
+            wait = self._next_request.get(source, now) - now
+            raise BackendUnavailable("the keys that verify tokens are unavailable", retry_after=wait)
         return known.keys
 
-    async def _refresh(self, place: _Place) -> None:
-        """Read the keys anew, unless that was tried just now."""
+    async def _refresh(self, source: _KeySource) -> None:
+        """Fetch the keys, unless that was tried just now."""
         now = self._clock()
-        if now < self._not_before.get(place, now):
+        if now < self._next_request.get(source, now):
             return
-        # Noted first: whoever asks may give up in between, and that counts as tried.
-        self._not_before[place] = now + (_PAUSE_SECONDS if place in self._known else _FIRST_PAUSE_SECONDS)
+        # Set before the request: a cancelled caller counts as an attempt too.
+        self._next_request[source] = now + (_PAUSE_SECONDS if source in self._known else _FIRST_PAUSE_SECONDS)
         try:
-            self._known[place] = await self._read(place)
+            self._known[source] = await self._read(source)
         except ImageSyncerError as error:
-            kept = place in self._known
-            self._log.warning("keys.unavailable", issuer=place.issuer, error=str(error), old_keys_kept=kept)
+            is_kept = source in self._known
+            self._log.warning("keys.unavailable", issuer=source.issuer, error=str(error), old_keys_kept=is_kept)
         else:
-            self._not_before[place] = self._clock() + _PAUSE_SECONDS
+            self._next_request[source] = self._clock() + _PAUSE_SECONDS
 
-    async def _read(self, place: _Place) -> _Known:
-        address = place.keys or await self._discover(place.issuer)
+    async def _read(self, source: _KeySource) -> _CachedKeys:
+        address = source.keys or await self._discover(source.issuer)
         document = await self._documents.get(address, _DOCUMENT_BYTES)
         keys = parse_keys(document.content)
         if not keys:
-            raise MalformedNotification("a key set without a key that we could use")
-        fresh_until = self._clock() + _keeping_seconds(document)
-        return _Known(keys, fresh_until, fresh_until + _GRACE_SECONDS)
+            raise MalformedNotification("the key set has no usable key")
+        fresh_until = self._clock() + _lifetime_seconds(document)
+        return _CachedKeys(keys, fresh_until, fresh_until + _GRACE_SECONDS)
 
     async def _discover(self, issuer: str) -> str:
-        """Return where *issuer* says that its keys are; `ProtocolError` where others could change them on the way."""
+        """Return the address of the keys that *issuer* publishes; `ProtocolError` for one that is not https."""
         address = discovery_address(issuer)
         document = await self._documents.get(address, _DOCUMENT_BYTES)
         keys = join(address, parse_discovery(issuer, document.content))
         if not is_tamper_proof(keys):
-            raise ProtocolError(f"{issuer}: its keys are not at an https address")
+            raise ProtocolError(f"{issuer}: the address of its keys is not https")
         return keys
 
 
 def token_check(claims: TokenClaims) -> Jwt:
-    """Return the check that a token fits *claims*."""
+    """Return the check of a token against *claims*."""
     if claims.issuer is None:
         return Jwt(GOOGLE_ISSUERS, claims.audience, claims.email, claims.keys or GOOGLE_KEYS)
     return Jwt((claims.issuer,), claims.audience, claims.email, claims.keys)
 
 
-def _keeping_seconds(document: JsonDocument) -> float:
-    said = _USUAL_SECONDS if document.max_age is None else document.max_age
-    return min(max(said, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+def _lifetime_seconds(document: JsonDocument) -> float:
+    stated = _DEFAULT_SECONDS if document.max_age is None else document.max_age
+    return min(max(stated, _SHORTEST_SECONDS), _LONGEST_SECONDS)

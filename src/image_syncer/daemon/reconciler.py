@@ -1,6 +1,7 @@
-"""Copies whose jobs ended without a word: an operator cancelled them, or their last worker died in the middle.
+"""Reconciles copies whose job ended without reporting a result.
 
-Their events and runs would wait for ever. So whoever still waits long after asking is compared with the queue.
+An operator cancelled the job, or its last worker died during it. Its events and runs would wait without end, so copies
+that are still pending long after they were requested are compared with the queue.
 """
 
 import asyncio
@@ -14,16 +15,16 @@ from image_syncer.jobs import JobQueue, JobsUnavailable
 from image_syncer.state import CopyEnd, State, StateUnavailable
 from image_syncer.sync.result import Outcome, skipped_result
 
-REASON: Final = "its job ended without a result: it was cancelled, or its worker ended in the middle of the last try"
-_LOOK_SECONDS: Final = 60.0
-_PATIENCE: Final = timedelta(minutes=2)  # Whoever asked has noted it by then.
+REASON: Final = "its job ended without a result: it was cancelled, or its worker died during the last attempt"
+_INTERVAL_SECONDS: Final = 60.0
+_GRACE: Final = timedelta(minutes=2)  # by then the job of a requested copy exists
 _BATCH: Final = 500
 
 _Pair = tuple[str, str]
 
 
 class Reconciler:
-    """Ends what waits for a copy that nobody will make any more."""
+    """Ends pending copies that have no job any more."""
 
     def __init__(self, state: State, jobs: JobQueue, now: Now) -> None:
         self._state = state
@@ -32,30 +33,30 @@ class Reconciler:
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """Look every minute, for ever."""
+        """Reconcile every minute until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_INTERVAL_SECONDS)
             try:
-                await self.settle()
+                await self.reconcile()
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("leftovers.postponed", error=str(error))
 
-    async def settle(self) -> int:
-        """Settle what is left over now, at most 500 of events and 500 of runs, and return how many copies that were."""
-        until = self._now() - _PATIENCE
+    async def reconcile(self) -> int:
+        """End at most 500 copies of events and 500 of runs that have no job; return the number of ended copies."""
+        until = self._now() - _GRACE
         of_events = await self._state.events.list_unsettled(decided_before=until, limit=_BATCH)
         of_runs = await self._state.open_copies.list_older_than(until, limit=_BATCH)
-        # A rule that is being planned has yet to ask for what it noted.
+        # A rule that is still being planned has stored its copies and has yet to request them.
         planning = await self._jobs.filter_open_rules({rule for _, rule in of_runs})
-        waiting = dict.fromkeys(of_events, "") | {pair: rule for pair, rule in of_runs if rule not in planning}
-        asked_for = await self._jobs.filter_open_copies(waiting)
-        left = {pair: rule for pair, rule in waiting.items() if pair not in asked_for}
-        for pair, rule in left.items():
+        pending = dict.fromkeys(of_events, "") | {pair: rule for pair, rule in of_runs if rule not in planning}
+        with_job = await self._jobs.filter_open_copies(pending)
+        orphaned = {pair: rule for pair, rule in pending.items() if pair not in with_job}
+        for pair, rule in orphaned.items():
             await self._end(pair, rule)
-        return len(left)
+        return len(orphaned)
 
     async def _end(self, pair: _Pair, rule: str) -> None:
         now = self._now()
         self._log.warning("copy.left_over", source=pair[0], target=pair[1], reason=REASON)
-        await self._state.events.settle(CopyEnd(*pair, now - _PATIENCE, now, Outcome.SKIPPED.value, REASON))
-        await self._state.open_copies.settle([skipped_result(rule, *pair, REASON)], began_at=now - _PATIENCE, now=now)
+        await self._state.events.settle(CopyEnd(*pair, now - _GRACE, now, Outcome.SKIPPED.value, REASON))
+        await self._state.open_copies.settle([skipped_result(rule, *pair, REASON)], began_at=now - _GRACE, now=now)

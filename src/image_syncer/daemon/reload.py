@@ -1,35 +1,73 @@
-"""A changed configuration takes effect without a restart; a bad one is refused, and the old one stays."""
+"""The configuration in force, and its reload: a changed file takes effect without a restart, a bad one is refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError, UsageError
+from image_syncer.events.matching import Matches, match_push
+from image_syncer.oci import Repository
+from image_syncer.sync.rule import Rule
 
-_LOOK_SECONDS: Final = 1.0
-_REST_SECONDS: Final = 2.0
+_CHECK_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 2.0
+_MATCHES_KEPT: Final = 4096  # as many as one notification may have entries
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
+class LiveConfig:
+    """The rules in force, how registries are reached, and how many copies each registry takes at once."""
+
+    def __init__(
+        self, rules: tuple[Rule, ...], options: Options | None = None, copy_limits: Mapping[str, int] | None = None
+    ) -> None:
+        self.apply(rules, options or Options(), copy_limits or {})
+
+    def apply(self, rules: tuple[Rule, ...], options: Options, copy_limits: Mapping[str, int]) -> None:
+        """Replace everything at once."""
+        self.rules = rules
+        self.options = options
+        self.copy_limits = copy_limits
+
+        @lru_cache(maxsize=_MATCHES_KEPT)
+        def match(repository: Repository, tag: str) -> Matches:
+            return match_push(repository, tag, rules)
+
+        self._match = match
+
+    def match(self, repository: Repository, tag: str) -> Matches:
+        """Return what the rules make of a push; `InvalidReference` for an invalid *tag*.
+
+        The recorder of an event and its dispatcher both need this; the second call finds the result of the first.
+        """
+        return self._match(repository, tag)
+
+    def find(self, name: str | None) -> Rule | None:
+        """Return the rule *name*; None if the configuration has no such rule (any more)."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigurationFile:
-    """Where the configuration is written, and how it is read (`UsageError` with file and line where it is bad)."""
+    """The configuration file, and how to read it (`UsageError` with file and line if it is invalid)."""
 
     path: Path
     load: Callable[[], Configuration]
 
 
 class Reloader:
-    """Reads the file again when it has changed, or when *asked* is set, and lets *apply* make it hold.
+    """Reads the file again when it has changed or when *requested* is set, and passes it to *apply*.
 
-    *apply* refuses with a `UsageError` what cannot be, before it has changed anything. Where it could not finish (the
-    database does not answer) it is called again.
+    *apply* raises `UsageError` for a configuration that it refuses, before it has changed anything. After any other
+    error (the database does not answer) the reloader calls it again.
     """
 
     def __init__(
@@ -38,36 +76,37 @@ class Reloader:
         running: Configuration,
         apply: Callable[[Configuration], Awaitable[None]],
         *,
-        asked: asyncio.Event,
+        requested: asyncio.Event,
     ) -> None:
         self._file = file
         self._running = running
         self._apply = apply
-        self._asked = asked
+        self._requested = requested
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """Watch for ever."""
-        read = self._stamps()
-        last = read
+        """Watch the file until cancelled."""
+        loaded = self._stamps()
+        last = loaded
         while True:
-            await self._rest(_LOOK_SECONDS)
+            await self._pause(_CHECK_SECONDS)
             now = self._stamps()
-            # A file that is being written changes from one look to the next; one that is being replaced is missing.
-            settled = None not in now and now == last and now != read
+            # A file that is being written changes between two checks; one that is being replaced is missing.
+            is_settled = None not in now and now == last and now != loaded
             last = now
-            if self._asked.is_set() or settled:
-                self._asked.clear()
-                read = now
+            if self._requested.is_set() or is_settled:
+                self._requested.clear()
+                loaded = now
                 if await self._reload():
-                    read = last = self._stamps()
+                    loaded = last = self._stamps()
 
     async def _reload(self) -> bool:
         try:
             wanted = await asyncio.to_thread(self._file.load)
-            await self._make_hold(wanted)
+            await self._apply_until_done(wanted)
         except UsageError as error:
-            self._log.error("configuration.refused", error=str(error), remedy="the old one stays in force")
+            remedy = "correct the file; the previous configuration stays in force"
+            self._log.error("configuration.refused", error=str(error), remedy=remedy)
             return False
         for key in needing_restart(self._running, wanted):
             self._log.warning("configuration.needs_restart", key=key)
@@ -77,7 +116,7 @@ class Reloader:
         self._log.info("configuration.reloaded", rules=len(wanted.rules), hooks=len(wanted.hooks))
         return True
 
-    async def _make_hold(self, wanted: Configuration) -> None:
+    async def _apply_until_done(self, wanted: Configuration) -> None:
         while True:
             try:
                 return await self._apply(wanted)
@@ -85,12 +124,12 @@ class Reloader:
                 raise
             except ImageSyncerError as error:
                 self._log.warning("configuration.postponed", error=str(error))
-            await asyncio.sleep(_REST_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._asked.wait()
+                await self._requested.wait()
         except TimeoutError:
             return
 
@@ -107,7 +146,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def needing_restart(old: Configuration, new: Configuration) -> list[str]:
-    """Return the parts of *new* that differ from *old* and cannot change while we run."""
+    """Return the keys that differ between *old* and *new* and take effect at the next start only."""
     pairs: dict[str, tuple[object, object]] = {"state": (old.state, new.state)}
     if old.server is not None and new.server is not None:
         pairs["server.listen"] = (old.server.host, old.server.port), (new.server.host, new.server.port)

@@ -1,4 +1,4 @@
-"""What has been decided and done long ago is forgotten, so that the state does not grow for ever."""
+"""Retention: removes old events, runs and cached hints, so that the state does not grow without bound."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ import structlog
 from image_syncer.daemon.event_recorder import Now
 from image_syncer.state import State, StateCacheBackend, StateUnavailable
 
-_FIRST_SECONDS: Final = 60.0  # A start has better things to do.
-_EVERY_SECONDS: Final = 3600.0
-_REST_SECONDS: Final = 60.0  # after the database did not answer
+_FIRST_SECONDS: Final = 60.0  # leaves the start to more urgent work
+_INTERVAL_SECONDS: Final = 3600.0
+_RETRY_SECONDS: Final = 60.0  # after the database did not answer
 _RUNS_OF_EACH_RULE: Final = 10
 _MOST_RUNS: Final = 100_000
 
@@ -20,24 +20,22 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class Retention:
-    """Removes decided events and runs that are older than *keep*, and hints of which there is too much.
+    """Removes decided events and finished runs older than *keep*, and surplus hints. *pause* sleeps for seconds.
 
-    *pause* waits for so many seconds.
-
-    The newest 10 runs of each rule stay however old they are, and of all runs the newest 100 000 at most. Any number of
+    The newest 10 runs of each rule stay at any age; of all runs at most the newest 100 000 stay. Any number of
     processes may do this on one database.
     """
 
     def __init__(self, state: State, now: Now, *, keep: timedelta, pause: Pause = asyncio.sleep) -> None:
         self._state = state
-        self._archive = StateCacheBackend(state.database, keep=keep, now=now)
+        self._cache = StateCacheBackend(state.database, keep=keep, now=now)
         self._now = now
         self._keep = keep
         self._pause = pause
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
-        """Prune a minute after the start and then every hour, for ever."""
+        """Prune a minute after the start and then every hour, until cancelled."""
         wait = _FIRST_SECONDS
         while True:
             await self._pause(wait)
@@ -45,16 +43,16 @@ class Retention:
                 await self.prune()
             except StateUnavailable as error:
                 self._log.warning("upkeep.postponed", error=str(error))
-                wait = _REST_SECONDS
+                wait = _RETRY_SECONDS
             else:
-                wait = _EVERY_SECONDS
+                wait = _INTERVAL_SECONDS
 
     async def prune(self) -> None:
-        """Remove what is old now."""
+        """Remove everything that is too old now."""
         now = self._now()
         until = now - self._keep
         events = await self._state.events.prune(older_than=until, now=now)
         runs = await self._state.runs.prune(keep=_MOST_RUNS, older_than=until, of_each=_RUNS_OF_EACH_RULE)
-        hints = await self._archive.prune()
+        hints = await self._cache.prune()
         if events or runs or hints:
             self._log.info("state.pruned", events=events, runs=runs, hints=hints)

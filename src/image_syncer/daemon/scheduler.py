@@ -1,4 +1,4 @@
-"""Rules by the clock: rows that are claimed once in a whole fleet become jobs."""
+"""Runs rules by their schedules: of a whole fleet one process claims a due rule and queues its job."""
 
 import asyncio
 from contextlib import suppress
@@ -8,39 +8,41 @@ from typing import Any, Final
 
 import structlog
 
-from image_syncer.daemon.event_recorder import LiveConfig, Now
+from image_syncer.daemon.event_recorder import Now
+from image_syncer.daemon.reload import LiveConfig
 from image_syncer.jobs import JobQueue, JobsUnavailable
 from image_syncer.state import CronSchedule, IntervalSchedule, Schedule, ScheduleBook, StateUnavailable
 from image_syncer.sync import rule as rules
 
-_LONGEST_LOOK_SECONDS: Final = 30.0  # Others of the fleet may change the book.
-_REST_SECONDS: Final = 2.0
+_LONGEST_WAIT_SECONDS: Final = 30.0  # another process of the fleet may change the schedules
+_SHORTEST_WAIT_SECONDS: Final = 0.1
+_RETRY_SECONDS: Final = 2.0
 
 
 class Scheduler:
-    """Asks for the rules whose time has come."""
+    """Queues a job for each rule that is due."""
 
-    def __init__(self, book: ScheduleBook, jobs: JobQueue, rule_book: LiveConfig, now: Now, *, rng: Random) -> None:
-        self._book = book
+    def __init__(self, schedules: ScheduleBook, jobs: JobQueue, config: LiveConfig, now: Now, *, rng: Random) -> None:
+        self._schedules = schedules
         self._jobs = jobs
-        self._rules = rule_book
+        self._config = config
         self._now = now
         self._rng = rng
         self._changed = asyncio.Event()
         self._log: Any = structlog.get_logger()
 
     async def plan(self) -> None:
-        """Make the book hold the schedules of the rules that hold now."""
+        """Store the schedules of the rules in force."""
         wanted = {
-            rule.name: scheduled(rule.triggers.schedule)
-            for rule in self._rules.rules
+            rule.name: stored_schedule(rule.triggers.schedule)
+            for rule in self._config.rules
             if rule.triggers.schedule is not None
         }
-        await self._book.replace_all(wanted, now=self._now(), rng=self._rng)
+        await self._schedules.replace_all(wanted, now=self._now(), rng=self._rng)
         self._changed.set()
 
     async def run(self) -> None:
-        """Fire what is due, for ever; what fell due while nobody ran is fired once."""
+        """Queue due rules until cancelled. A rule that fell due while no daemon ran is queued once."""
         while True:
             self._changed.clear()
             try:
@@ -48,25 +50,25 @@ class Scheduler:
                 wait = await self._until_next()
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("schedules.postponed", error=str(error))
-                wait = _REST_SECONDS
+                wait = _RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
 
     async def _fire(self) -> None:
-        for due in await self._book.claim(now=self._now()):
+        for due in await self._schedules.claim(now=self._now()):
             job = await self._jobs.request_rule(due.rule)
-            await self._book.mark_fired(due, now=self._now(), rng=self._rng)
+            await self._schedules.mark_fired(due, now=self._now(), rng=self._rng)
             self._log.info("rule.due", rule=due.rule, job=job)
 
     async def _until_next(self) -> float:
-        due = await self._book.next_due()
-        left = _LONGEST_LOOK_SECONDS if due is None else (due - self._now()).total_seconds()
-        return min(max(left, 0.1), _LONGEST_LOOK_SECONDS)
+        due = await self._schedules.next_due()
+        wait = _LONGEST_WAIT_SECONDS if due is None else (due - self._now()).total_seconds()
+        return min(max(wait, _SHORTEST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS)
 
 
-def scheduled(schedule: rules.Schedule) -> Schedule:
-    """Return a rule's schedule as the book keeps it."""
+def stored_schedule(schedule: rules.Schedule) -> Schedule:
+    """Return a rule's schedule as the state stores it."""
     match schedule:
         case rules.Every(seconds, jitter):
             return IntervalSchedule(timedelta(seconds=seconds), timedelta(seconds=jitter))

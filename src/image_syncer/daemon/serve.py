@@ -1,4 +1,4 @@
-"""Everything that runs for ever, in one task tree: the server, the dispatcher, the schedules and the worker."""
+"""Runs the daemon in one task tree: web server, queue consumers, dispatcher, scheduler, worker and upkeep."""
 
 import asyncio
 import os
@@ -6,97 +6,98 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import structlog
 
-from image_syncer.config.model import Configuration, ServerConfig
-from image_syncer.daemon.backend import Events, Health, Jobs, Rules, Runs
+from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
+from image_syncer.daemon.job_handlers import JobHandlers
 from image_syncer.daemon.jwks import IssuerKeys
-from image_syncer.daemon.queue_supervisor import QueueSupervisor
 from image_syncer.daemon.reconciler import Reconciler
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
 from image_syncer.daemon.retention import Retention
 from image_syncer.daemon.scheduler import Scheduler
-from image_syncer.daemon.services import Services, handlers_of, now, open_parts, worker_options_of
-from image_syncer.daemon.web import web_settings
+from image_syncer.daemon.services import Services, open_services, utc_now, web_settings, worker_options
 from image_syncer.errors import UsageError
-from image_syncer.queues import check_installed
+from image_syncer.queues import EventSink, check_installed, consume
 from image_syncer.registry.http.json_fetch import JsonFetcher
-from image_syncer.server.backend import Backend
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen
+from image_syncer.server.web_backend import Backend
 from image_syncer.state import EventLog, import_fork_queue
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonControl:
-    """What the operator wants: to end, or to have the configuration read again."""
+    """Requests of the operator: stop the daemon, or reload its configuration."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def serve_for_ever(
+async def serve_forever(
     file: ConfigurationFile,
     configuration: Configuration,
-    wishes: DaemonControl,
+    control: DaemonControl,
     *,
     started: Callable[[Listen], None],
     allow_open: bool = False,
 ) -> None:
-    """Serve what *configuration* (what *file* says now) says until a stop is wished for, then drain.
+    """Serve *configuration* (the present content of *file*) until a stop is requested, then drain.
 
-    *started* is told the address once requests are taken. `UsageError` where the configuration cannot be served.
+    *started* gets the address once the server accepts requests. `UsageError` for a configuration without a server.
     """
     if configuration.server is None:
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
     check_installed(configuration.queues)
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(open_parts(configuration))
+        services = await stack.enter_async_context(open_services(configuration))
         if configuration.fork is not None:
-            await _take_over(Path(configuration.fork.queue_file), parts.state.events)
+            await _import_fork_queue(Path(configuration.fork.queue_file), services.state.events)
         keys = IssuerKeys(await stack.enter_async_context(JsonFetcher(os.environ)))
         if configuration.state.url is None:
-            await parts.state.events.release_claims()  # Nobody else dispatches from our file.
-        daemon = _Daemon(parts, keys, configuration, configuration.server, stop=wishes.stop, allow_open=allow_open)
-        await daemon.clockwork.plan()
-        reloader = Reloader(file, configuration, daemon.change, asked=wishes.reload)
+            await services.state.events.release_claims()  # No other process dispatches from this file.
+        daemon = _Daemon(services, keys, configuration, configuration.server, stop=control.stop, allow_open=allow_open)
+        await daemon.scheduler.plan()
+        reloader = Reloader(file, configuration, daemon.apply, requested=control.reload)
         await _run(
-            serve(daemon.site, stop=wishes.stop, started=started),
-            workers=(_worker(parts, configuration, wishes.stop), daemon.listeners.run()),
+            serve(daemon.site, stop=control.stop, started=started),
+            workers=(_worker(services, configuration, control.stop), daemon.consumers.run()),
             background=(*daemon.background(), reloader.run()),
         )
 
 
-async def work_for_ever(
-    file: ConfigurationFile, configuration: Configuration, wishes: DaemonControl, *, started: Callable[[], None]
+async def work_forever(
+    file: ConfigurationFile, configuration: Configuration, control: DaemonControl, *, started: Callable[[], None]
 ) -> None:
-    """Do the jobs of a fleet until a stop is wished for, then drain; others take the notifications.
+    """Run jobs of a fleet until a stop is requested, then drain; other processes receive the notifications.
 
-    *started* is called once the databases are open. `UsageError` where they are not a fleet's.
+    *started* is called once the databases are open. `UsageError` for a state that cannot be shared.
     """
     if configuration.state.url is None:
         raise UsageError(
-            "a worker shares the jobs of others, which only PostgreSQL can",
+            "a worker shares the jobs of other processes, which needs PostgreSQL",
             remedy="set state: url:, or use image-syncer serve alone",
         )
-    async with open_parts(configuration) as parts:
-        reloader = Reloader(file, configuration, parts.change, asked=wishes.reload)
+    async with open_services(configuration) as services:
+        reloader = Reloader(file, configuration, services.apply, requested=control.reload)
         started()
         await _run(
-            wishes.stop.wait(), workers=(_worker(parts, configuration, wishes.stop),), background=(reloader.run(),)
+            control.stop.wait(),
+            workers=(_worker(services, configuration, control.stop),),
+            background=(reloader.run(),),
         )
 
 
 class _Daemon:
-    """The parts of a process that serves."""
+    """The components of a process that serves."""
 
     def __init__(
         self,
-        parts: Services,
+        services: Services,
         keys: IssuerKeys,
         configuration: Configuration,
         server: ServerConfig,
@@ -104,54 +105,78 @@ class _Daemon:
         stop: asyncio.Event,
         allow_open: bool,
     ) -> None:
-        self._parts = parts
+        self._services = services
         self._allow_open = allow_open
         self._keep = configuration.state.keep
         arrived = asyncio.Event()
-        state, jobs, book = parts.state, parts.jobs, parts.book
-        self.dispatcher = Dispatcher(state.events, jobs, book, arrived, now, tick_seconds=_tick(configuration))
-        self.clockwork = Scheduler(state.schedules, jobs, book, now, rng=parts.rng)
-        intake = EventRecorder(state.events, book, arrived, now)
-        self.listeners = QueueSupervisor(configuration.queues, intake, stop, parts.rng)
-        backend = Backend(
-            intake,
-            Events(state),
-            Rules(book, jobs, state, self.dispatcher),
-            Runs(state),
-            Jobs(jobs),
-            Health(state, jobs),
-            keys,
-        )
+        state, jobs, config, now = services.state, services.jobs, services.config, services.now
+        self.dispatcher = Dispatcher(state.events, jobs, config, arrived, now, tick_seconds=_tick(configuration))
+        self.scheduler = Scheduler(state.schedules, jobs, config, now, rng=services.rng)
+        recorder = EventRecorder(state.events, config, arrived, now)
+        self.consumers = QueueSupervisor(configuration.queues, recorder, stop, services.rng)
         self.site = Site(
             Listen(server.host, server.port),
             web_settings(configuration, server, allow_open=allow_open),
-            backend,
-            metrics=parts.metrics,
+            Backend(recorder, config, self.dispatcher.dispatch, state, jobs, keys),
+            metrics=services.metrics,
             clock=lambda: now().timestamp(),
         )
 
     def background(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Return what goes on beside the server and the worker."""
-        leftovers = Reconciler(self._parts.state, self._parts.jobs, now)
-        upkeep = Retention(self._parts.state, now, keep=self._keep)
-        return self.dispatcher.run(), self.clockwork.run(), leftovers.run(), upkeep.run()
+        """Return the tasks beside the server and the worker."""
+        state, now = self._services.state, self._services.now
+        reconciler = Reconciler(state, self._services.jobs, now)
+        retention = Retention(state, now, keep=self._keep)
+        return self.dispatcher.run(), self.scheduler.run(), reconciler.run(), retention.run()
 
-    async def change(self, configuration: Configuration) -> None:
-        """Let *configuration* hold from now on; `UsageError` where it cannot, and then nothing has changed."""
+    async def apply(self, configuration: Configuration) -> None:
+        """Use *configuration* from now on; after a `UsageError` nothing has changed."""
         server = configuration.server
         if server is None:
             raise UsageError("this file has no server (any more)", remedy="add server: with listen:")
         check_installed(configuration.queues)
         self.site.change(web_settings(configuration, server, allow_open=self._allow_open))
-        await self._parts.change(configuration)
-        self.listeners.change(configuration.queues)
+        await self._services.apply(configuration)
+        self.consumers.change(configuration.queues)
         self.dispatcher.tick_seconds = _tick(configuration)
-        await self.clockwork.plan()
+        await self.scheduler.plan()
 
 
-async def _take_over(queue: Path, events: EventLog) -> None:
-    """Record what waits in the fork's file, and say what became of it."""
-    imported = await import_fork_queue(queue, events, now=now())
+class QueueSupervisor:
+    """Runs a consumer for each configured queue until *stop* is set."""
+
+    def __init__(self, queues: Sequence[QueueSettings], sink: EventSink, stop: asyncio.Event, rng: Random) -> None:
+        check_installed(queues)
+        self._queues = tuple(queues)
+        self._sink = sink
+        self._stop = stop
+        self._rng = rng
+        self._changed = asyncio.Event()
+
+    def change(self, queues: Sequence[QueueSettings]) -> None:
+        """Consume *queues* from now on."""
+        if self._queues != tuple(queues):
+            self._queues = tuple(queues)
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Consume. After a change every consumer finishes its message in hand, then all start again."""
+        while not self._stop.is_set():
+            self._changed.clear()
+            ended = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                for queue in self._queues:
+                    group.create_task(consume(queue, self._sink, ended, self._rng), name=f"queue {queue.name}")
+                signals = [group.create_task(event.wait()) for event in (self._stop, self._changed)]
+                await asyncio.wait(signals, return_when=asyncio.FIRST_COMPLETED)
+                ended.set()
+                for signal in signals:
+                    signal.cancel()
+
+
+async def _import_fork_queue(queue: Path, events: EventLog) -> None:
+    """Record the images that wait in the fork's file, and log the result."""
+    imported = await import_fork_queue(queue, events, now=utc_now())
     if imported is None:
         return
     log: Any = structlog.get_logger()
@@ -164,9 +189,10 @@ def _tick(configuration: Configuration) -> float | None:
     return None if configuration.fork is None else configuration.fork.interval_seconds
 
 
-def _worker(parts: Services, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-    options = worker_options_of(configuration)
-    return parts.jobs.run_worker(handlers_of(parts, options.retry), options, stop=stop, rng=parts.rng)
+def _worker(services: Services, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+    options = worker_options(configuration)
+    handlers = JobHandlers(services, options.retry).handlers
+    return services.jobs.run_worker(handlers, options, stop=stop, rng=services.rng)
 
 
 async def _run(
@@ -175,7 +201,7 @@ async def _run(
     workers: tuple[Coroutine[Any, Any, None], ...],
     background: tuple[Coroutine[Any, Any, None], ...],
 ) -> None:
-    """Run all of them until *front* and the *workers* have ended; what is in the *background* ends with the front."""
+    """Run all of them until *front* and the *workers* have ended; the end of *front* cancels the *background*."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work, name="daemon: background") for work in background]
         for work in workers:

@@ -1,6 +1,6 @@
-"""What every process of the daemon has: the state, the jobs, the way to the registries, and the rules that hold now."""
+"""The services of every daemon process: state, job queue, syncer, configuration in force; and their settings."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,78 +15,90 @@ from image_syncer.cache import Caches
 from image_syncer.cache.backend import LazyBackend
 from image_syncer.cache.persistent import for_daemon
 from image_syncer.config.locations import DatabaseLocations
-from image_syncer.config.model import Configuration
-from image_syncer.daemon.event_recorder import LiveConfig
-from image_syncer.daemon.job_handlers import Desk, JobHandlers
-from image_syncer.daemon.syncer_handle import SyncerHandle, open_connections
-from image_syncer.jobs import Handlers, JobQueue, JobRetryPolicy, WorkerOptions, open_jobs
+from image_syncer.config.model import (
+    BasicCredentials,
+    Configuration,
+    HeaderProof,
+    HmacProof,
+    HookSettings,
+    ServerConfig,
+    TokenClaims,
+    UrlSecretProof,
+)
+from image_syncer.daemon.jwks import token_check
+from image_syncer.daemon.reload import LiveConfig
+from image_syncer.daemon.syncer_handle import SyncerHandle, open_syncer_handle
+from image_syncer.events import signatures
+from image_syncer.jobs import JobQueue, JobRetryPolicy, WorkerOptions, open_jobs
+from image_syncer.server import server_settings as web
 from image_syncer.server.metrics import Metrics
 from image_syncer.state import State, StateCacheBackend, open_state
 
-_STATE_PATIENCE_SECONDS: Final = 5.0  # A sender of a notification waits no longer.
+_STATE_PATIENCE_SECONDS: Final = 5.0  # the sender of a notification waits no longer
 _DRAIN_SECONDS: Final = 30.0
-_REST_SECONDS: Final = 60.0  # How long copies ask the registries alone after the state did not answer.
+_CACHE_PAUSE_SECONDS: Final = 60.0  # how long copies do without the cache after the state did not answer
+
+
+def utc_now() -> datetime:
+    """Return the current time."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts, open."""
+    """The open services of one process."""
 
     state: State
     jobs: JobQueue
-    connections: SyncerHandle
-    book: LiveConfig
+    syncers: SyncerHandle
+    config: LiveConfig
     metrics: Metrics
     rng: Random
+    now: Callable[[], datetime] = utc_now
 
-    async def change(self, configuration: Configuration) -> None:
-        """Let *configuration* hold for all that begins from now on."""
+    async def apply(self, configuration: Configuration) -> None:
+        """Use *configuration* for everything that begins from now on."""
         await self.jobs.set_limits(configuration.limits)
-        options = options_of(configuration)
-        await self.connections.change(options)
-        self.book.rules, self.book.options, self.book.copy_limits = configuration.rules, options, configuration.limits
+        options = syncer_options(configuration)
+        await self.syncers.change(options)
+        self.config.apply(configuration.rules, options, configuration.limits)
 
 
 @asynccontextmanager
-async def open_parts(configuration: Configuration) -> AsyncGenerator[Services]:
-    """Open the parts that *configuration* wants."""
-    places = DatabaseLocations.of(configuration)
+async def open_services(configuration: Configuration) -> AsyncGenerator[Services]:
+    """Open the services that *configuration* describes."""
+    locations = DatabaseLocations.of(configuration)
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_state(places.state, patience=_STATE_PATIENCE_SECONDS))
-        jobs = await stack.enter_async_context(open_jobs(places.jobs))
-        options = options_of(configuration)
-        archive = StateCacheBackend(state.database, keep=configuration.state.keep)
-        memories = await stack.enter_async_context(_memories(archive))
-        connections = await stack.enter_async_context(open_connections(options, memories))
+        state = await stack.enter_async_context(open_state(locations.state, patience=_STATE_PATIENCE_SECONDS))
+        jobs = await stack.enter_async_context(open_jobs(locations.jobs))
+        options = syncer_options(configuration)
+        cache = StateCacheBackend(state.database, keep=configuration.state.keep)
+        caches = await stack.enter_async_context(_caches(cache))
+        syncers = await stack.enter_async_context(open_syncer_handle(options, caches))
         await jobs.set_limits(configuration.limits)
-        book = LiveConfig(configuration.rules, options, configuration.limits)
-        yield Services(state, jobs, connections, book, Metrics(CollectorRegistry()), chance())
+        config = LiveConfig(configuration.rules, options, configuration.limits)
+        rng = Random()  # noqa: S311 - jitter, no secrets
+        yield Services(state, jobs, syncers, config, Metrics(CollectorRegistry()), rng)
 
 
-def _memories(archive: StateCacheBackend) -> AbstractAsyncContextManager[Caches]:
-    """Return what copies tell each other, kept in the state that is open anyway."""
+def _caches(backend: StateCacheBackend) -> AbstractAsyncContextManager[Caches]:
+    """Return the caches that all copies share, stored in the state that is open already."""
 
     def warn(text: str) -> None:
         structlog.get_logger().warning("state.not_consulted", error=text)
 
-    return for_daemon(LazyBackend(lambda: nullcontext(archive), lambda: False), warn, rest_seconds=_REST_SECONDS)
+    return for_daemon(LazyBackend(lambda: nullcontext(backend), lambda: False), warn, rest_seconds=_CACHE_PAUSE_SECONDS)
 
 
-def handlers_of(parts: Services, policy: JobRetryPolicy) -> Handlers:
-    """Return what the worker does with jobs; *policy* is the worker's, to know a last attempt."""
-    work = JobHandlers(Desk(parts.connections, parts.state, parts.jobs, parts.book, now, parts.metrics, policy))
-    return Handlers(work.copy, work.rule)
-
-
-def worker_options_of(configuration: Configuration) -> WorkerOptions:
-    """Return how the worker works."""
+def worker_options(configuration: Configuration) -> WorkerOptions:
+    """Return how the worker retries and drains."""
     fork, server = configuration.fork, configuration.server
     policy = JobRetryPolicy() if fork is None else JobRetryPolicy(attempts=1 + fork.retries)
     return WorkerOptions(drain=_DRAIN_SECONDS if server is None else server.drain_seconds, retry=policy)
 
 
-def options_of(configuration: Configuration) -> Options:
-    """Return how registries are talked to. Jobs are repeated by the queue, so copies are not."""
+def syncer_options(configuration: Configuration) -> Options:
+    """Return how registries are reached. The queue retries jobs, so the syncer does not retry copies."""
     if configuration.fork is None:
         return Options(
             configuration.accounts,
@@ -98,11 +110,32 @@ def options_of(configuration: Configuration) -> Options:
     return Options(configuration.accounts, transfers=configuration.fork.transfers, retries=0, postpone_on_quota=True)
 
 
-def now() -> datetime:
-    """Return the daemon's time."""
-    return datetime.now(UTC)
+def web_settings(configuration: Configuration, server: ServerConfig, *, allow_open: bool) -> web.ServerSettings:
+    """Return the settings of the web server."""
+    login = None if server.login is None else signatures.Basic(server.login.username, server.login.password)
+    logins: tuple[web.Login, ...] = tuple(signatures.Bearer(token) for token in server.tokens)
+    return web.ServerSettings(
+        logins=(*logins, *((login,) if login else ())),
+        hooks={
+            hook.name: web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix)
+            for hook in configuration.hooks
+        },
+        fork=None if configuration.fork is None else web.ForkHook(login),
+        allow_open=allow_open,
+    )
 
 
-def chance() -> Random:
-    """Return the daemon's random source."""
-    return Random()  # noqa: S311 - jitter, no secrets
+def _checks(hook: HookSettings) -> tuple[signatures.Check, ...]:
+    match hook.proof:
+        case None:
+            return ()
+        case BasicCredentials(username, password):
+            return (signatures.Basic(username, password),)
+        case HmacProof(secret):
+            return (signatures.signed(hook.kind, secret),)
+        case HeaderProof(name, value):
+            return (signatures.StaticHeader(value, name.lower()),)
+        case UrlSecretProof(secret):
+            return (signatures.UrlSecret(secret),)
+        case TokenClaims() as claims:
+            return (token_check(claims),)

@@ -1,4 +1,4 @@
-"""The way to the registries as the configuration of the moment says; what began under an older one ends under it."""
+"""A handle to the syncer of the options in force; work that began under older options ends under them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,28 +11,28 @@ from image_syncer.telemetry import LogWatcher
 
 @dataclass(slots=True)
 class _Generation:
-    """A syncer, and how many use it now."""
+    """A syncer, and the number of its current users."""
 
     syncer: Syncer
-    closing: AsyncExitStack
+    resources: AsyncExitStack
     users: int = 0
-    retired: bool = False
+    is_retired: bool = False
 
     async def close_if_unused(self) -> None:
-        if self.retired and not self.users:
-            await self.closing.aclose()
+        if self.is_retired and not self.users:
+            await self.resources.aclose()
 
 
 class SyncerHandle:
-    """Hands out the syncer of the options that hold now. Made by `open_connections`."""
+    """Lends the syncer of the options in force. Created by `open_syncer_handle`."""
 
-    def __init__(self, first: _Generation, memories: Caches | None) -> None:
+    def __init__(self, first: _Generation, caches: Caches | None) -> None:
         self._current = first
-        self._memories = memories
+        self._caches = caches
 
     @asynccontextmanager
     async def current(self) -> AsyncGenerator[Syncer]:
-        """Hand out the syncer for one piece of work, and keep it open until its end."""
+        """Lend the current syncer; it stays open until the context ends, also after a change of the options."""
         generation = self._current
         generation.users += 1
         try:
@@ -42,33 +42,33 @@ class SyncerHandle:
             await generation.close_if_unused()
 
     async def change(self, options: Options) -> None:
-        """Let *options* hold for all that begins from now on. The old connections close with their last user."""
-        old, self._current = self._current, await _open(options, self._memories)
+        """Use *options* for all work that begins from now on. The last user of the old syncer closes it."""
+        old, self._current = self._current, await _open(options, self._caches)
         await self._retire(old)
 
     async def close(self) -> None:
-        """Close the current connections with their last user."""
+        """Close the current syncer once its last user has ended."""
         await self._retire(self._current)
 
     async def _retire(self, generation: _Generation) -> None:
-        generation.retired = True
+        generation.is_retired = True
         await generation.close_if_unused()
 
 
 @asynccontextmanager
-async def open_connections(options: Options, memories: Caches | None = None) -> AsyncGenerator[SyncerHandle]:
-    """Open the way to the registries.
+async def open_syncer_handle(options: Options, caches: Caches | None = None) -> AsyncGenerator[SyncerHandle]:
+    """Open a syncer with *options* and yield its handle.
 
-    What is known of them is kept in *memories*, whatever changes; None: for as long as the options hold.
+    *caches* outlive a change of the options; None: each generation has its own.
     """
-    connections = SyncerHandle(await _open(options, memories), memories)
+    handle = SyncerHandle(await _open(options, caches), caches)
     try:
-        yield connections
+        yield handle
     finally:
-        await connections.close()
+        await handle.close()
 
 
-async def _open(options: Options, memories: Caches | None) -> _Generation:
+async def _open(options: Options, caches: Caches | None) -> _Generation:
     async with AsyncExitStack() as stack:
-        syncer = await stack.enter_async_context(open_app(options, memories, registry_observer=LogWatcher()))
+        syncer = await stack.enter_async_context(open_app(options, caches, registry_observer=LogWatcher()))
         return _Generation(syncer, stack.pop_all())

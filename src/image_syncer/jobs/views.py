@@ -19,8 +19,8 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # a dead letter: nothing will happen unless somebody replays it
-    SUPERSEDED = "superseded"  # it failed while its successor was waiting, so it was not tried again
     CANCELLED = "cancelled"  # by an operator; the job's steps say whether it ran
+    SUPERSEDED = "superseded"  # it failed while its successor was waiting, so it was not tried again
 
 
 _WORDS: Final[Mapping[str, JobStatus]] = {

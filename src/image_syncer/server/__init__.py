@@ -1,1 +1,1 @@
-"""The daemon over HTTP: hooks, API, pages, probes and metrics. What it needs from below is handed in (`backend`)."""
+"""The daemon's HTTP server: webhooks, API, pages, probes and metrics. The daemon passes in the rest (`web_backend`)."""

@@ -1,4 +1,4 @@
-"""What the dashboard shows, gathered from the backend: what needs somebody first."""
+"""The dashboard's content, read from the backend: failures that need attention first."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,29 +6,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from image_syncer.server.backend import (
-    Backend,
+from image_syncer.jobs import JobFilter, JobStatus
+from image_syncer.server.resources import (
     ImageView,
-    JobFilter,
-    JobStatus,
     JobView,
     RegistryView,
     RuleView,
     RunView,
-    Slice,
+    job_views,
+    registry_views,
+    rule_views,
+    run_views,
 )
-from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter
+from image_syncer.server.web_backend import Backend
+from image_syncer.state import Event, EventStatus, ImageFilter
 from image_syncer.sync.result import Outcome
 
-_SHOWN: Final = Slice(limit=15)
+_SHOWN: Final = 15
 _IN_QUEUE: Final = (JobStatus.RUNNING, JobStatus.WAITING)
+_REASON_IN_LOG: Final = "see the log for the reason"
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Something that failed and will not come right by itself, with the *job* that can be retried, if there is one.
+    """A failure that no further attempt will repair by itself, and the failed *job* that can be retried, if any.
 
-    *target* is empty where no single copy failed.
+    *target* is empty for the failure of a rule as a whole.
     """
 
     what: str
@@ -42,7 +45,7 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the dashboard shows. *more_troubles*: not all of them are there."""
+    """The content of the dashboard. *more_troubles* says that *troubles* is cut."""
 
     problems: Sequence[str]
     troubles: Sequence[Attention]
@@ -51,60 +54,64 @@ class Overview:
     queue: Sequence[JobView]
     runs: Sequence[RunView]
     events: Sequence[Event]
-    told: Mapping[str, Mapping[EventStatus, int]]
-    waiting_events: int
+    event_counts: Mapping[str, Mapping[EventStatus, int]]
     waiting_since: datetime | None
     rules: Sequence[RuleView]
     registries: Sequence[RegistryView]
 
     @property
     def in_queue(self) -> int:
-        """How many jobs run or wait, shown or not."""
+        """The number of jobs that run or wait, shown or not."""
         return sum(self.counts.get(status, 0) for status in _IN_QUEUE)
 
     @property
+    def pending_events(self) -> int:
+        """The number of events that no job exists for yet."""
+        return sum(counts.get(EventStatus.RECEIVED, 0) for counts in self.event_counts.values())
+
+    @property
     def largest_run(self) -> int:
-        """How many images the largest of the shown runs has come to, 1 at least."""
+        """The number of images of the largest shown run, at least 1."""
         sizes = [run.copied + run.unchanged + run.skipped + run.failed for run in self.runs]
         return max([1, *sizes])
 
 
-async def look_over(backend: Backend) -> Overview:
-    """Ask *backend* for everything; the newest 15 of what there may be many of."""
-    tally = await backend.events.tally()
-    images = await backend.runs.latest(ImageFilter(outcome=Outcome.FAILED), _SHOWN)
-    failed = await backend.jobs.list(JobFilter(JobStatus.FAILED), _SHOWN)
-    queue = [job for status in _IN_QUEUE for job in (await backend.jobs.list(JobFilter(status), _SHOWN)).items]
-    told: dict[str, Counter[EventStatus]] = {}
+async def read_overview(backend: Backend) -> Overview:
+    """Read everything from *backend*; of long lists the newest 15 entries."""
+    state, jobs = backend.state, backend.jobs
+    tally = await state.events.count_by_status()
+    images = await state.runs.images(ImageFilter(outcome=Outcome.FAILED), limit=_SHOWN)
+    failed = await jobs.list(JobFilter(frozenset({JobStatus.FAILED}), limit=_SHOWN))
+    queue = [job for status in _IN_QUEUE for job in await jobs.list(JobFilter(frozenset({status}), limit=_SHOWN))]
+    event_counts: dict[str, Counter[EventStatus]] = {}
     for (source, status), count in sorted(tally.counts.items()):
-        told.setdefault(source, Counter())[status] += count
+        event_counts.setdefault(source, Counter())[status] += count
     return Overview(
-        problems=await backend.health.problems(),
-        troubles=troubles(images.items, failed.items),
-        more_troubles=images.next is not None or failed.next is not None,
-        counts=await backend.jobs.counts(),
-        queue=queue[: _SHOWN.limit],
-        runs=(await backend.runs.list(None, _SHOWN)).items,
-        events=(await backend.events.list(EventFilter(), _SHOWN)).items,
-        told=told,
-        waiting_events=sum(counts[EventStatus.RECEIVED] for counts in told.values()),
+        problems=await backend.problems(),
+        troubles=troubles([ImageView.of(number, result) for number, result in images], job_views(failed)),
+        more_troubles=_SHOWN in (len(images), len(failed)),
+        counts=await jobs.counts(),
+        queue=job_views(queue[:_SHOWN]),
+        runs=run_views(await state.runs.page(limit=_SHOWN)),
+        events=await state.events.page(limit=_SHOWN),
+        event_counts=event_counts,
         waiting_since=tally.waiting_since,
-        rules=await backend.rules.list(),
-        registries=await backend.rules.registries(),
+        rules=rule_views(backend.config, await state.schedules.list()),
+        registries=registry_views(backend.config),
     )
 
 
 def troubles(images: Sequence[ImageView], failed: Sequence[JobView]) -> list[Attention]:
-    """Return what failed for good: copies that end so, and jobs, each copy once."""
+    """Return the copies and jobs that failed for good, each copy once."""
     jobs = {(job.source, job.target): job for job in reversed(failed)}
     found: list[Attention] = []
     for image in images:
         job = jobs.pop((image.source, image.target), None)
-        error = image.reason or "the log has the reason"
+        error = image.reason or _REASON_IN_LOG
         number = None if job is None else job.id
         found.append(Attention(image.source, image.target, image.rule, error, image.remedy, number, image.attempts))
     for job in reversed(jobs.values()):
         what = job.source or f"rule {job.rule}"
-        error = job.error or "the log has the reason"
+        error = job.error or _REASON_IN_LOG
         found.append(Attention(what, job.target or "", job.rule, error, job=job.id, attempts=job.attempts))
     return found

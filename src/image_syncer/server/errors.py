@@ -1,4 +1,4 @@
-"""Failures as answers: JSON with `error` and, where we know one, `remedy`. No answer repeats what a caller sent."""
+"""Errors as HTTP responses: JSON with `error` and an optional `remedy`. No response repeats what the caller sent."""
 
 import asyncio
 import math
@@ -13,32 +13,32 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import MalformedNotification, Oversized
-from image_syncer.server.backend import BackendUnavailable, Conflict, Missing
+from image_syncer.server.web_backend import BackendUnavailable, Conflict, Missing
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The body of every refusal: what is wrong, and what can be done where we know it."""
+    """The body of every error response: what is wrong and, if known, what to do."""
 
     error: str
     remedy: str | None = None
 
 
 _MEANINGS: Final[Mapping[int, str]] = {
-    400: "Not understood",
-    401: "A login or a proof is needed; `WWW-Authenticate` names the schemes",
-    403: "A page of another site",
-    404: "There is no such thing",
-    405: "Not with this method",
-    406: "Not what can be meant",
+    400: "MalformedNotification request",
+    401: "Authentication required; `WWW-Authenticate` names the schemes",
+    403: "Sent by a page of another site",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Invalid name or tag",
     408: "The body took too long",
-    409: "Not in the state that this needs",
-    413: "The body is too big",
+    409: "The status of the job does not allow this",
+    413: "The body is too large",
     415: "The body is compressed",
-    422: "A parameter is wrong",
-    503: "Not now; `Retry-After` says when to come again",
+    422: "Invalid parameter",
+    503: "Unavailable; `Retry-After` says when to try again",
 }
 
 _STATUSES: Final[tuple[tuple[type[ImageSyncerError], int], ...]] = (
@@ -48,16 +48,16 @@ _STATUSES: Final[tuple[tuple[type[ImageSyncerError], int], ...]] = (
     (MalformedNotification, 400),
     (BackendUnavailable, 503),
 )
-"""The first that fits counts: `Oversized` is a `MalformedNotification`."""
+"""The first match counts: `Oversized` is a `MalformedNotification`."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how refusals with *statuses* stand in the description of a route."""
+    """Return the OpenAPI responses for error *statuses*."""
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
 async def in_time(seconds: float, answer: Awaitable[T]) -> T:
-    """Return the backend's *answer*; `BackendUnavailable` where it takes longer than *seconds*, or may come later."""
+    """Return the backend's *answer*; `BackendUnavailable` after *seconds*, or if a later attempt may succeed."""
     try:
         async with asyncio.timeout(seconds):
             return await answer
@@ -72,39 +72,39 @@ async def in_time(seconds: float, answer: Awaitable[T]) -> T:
 def failure(
     status: int, message: str, *, remedy: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the answer that something did not work."""
+    """Return an error response."""
     content = {"error": message} | ({"remedy": remedy} if remedy else {})
     return JSONResponse(content, status, headers=headers)
 
 
 def refuse_busy(message: str, *, retry_after: float = 1.0) -> HTTPException:
-    """Return the refusal of a request that may come again."""
+    """Return a 503 for a request that the caller may repeat."""
     return HTTPException(503, message, {"retry-after": str(max(1, math.ceil(retry_after)))})
 
 
 def add_failures(application: FastAPI) -> None:
-    """Let *application* answer our errors, and its framework's, in our form."""
+    """Make *application* answer all errors, its framework's included, with a `Problem`."""
     handlers: list[tuple[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = [
-        (StarletteHTTPException, _of_framework),
-        (RequestValidationError, _of_validation),
-        *((kind, _of_ours) for kind, _ in _STATUSES),
+        (StarletteHTTPException, _from_framework),
+        (RequestValidationError, _from_validation),
+        *((kind, _from_image_syncer) for kind, _ in _STATUSES),
     ]
     for kind, handler in handlers:
         application.add_exception_handler(kind, handler)
 
 
-async def _of_framework(_request: Request, error: Exception) -> Response:
+async def _from_framework(_request: Request, error: Exception) -> Response:
     known = cast("StarletteHTTPException", error)
     return failure(known.status_code, known.detail, headers=known.headers)
 
 
-async def _of_validation(_request: Request, error: Exception) -> Response:
+async def _from_validation(_request: Request, error: Exception) -> Response:
     problems = cast("RequestValidationError", error).errors()
     named = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems]
     return failure(422, "; ".join(named))
 
 
-async def _of_ours(_request: Request, error: Exception) -> Response:
+async def _from_image_syncer(_request: Request, error: Exception) -> Response:
     known = cast("ImageSyncerError", error)
     status = next(status for kind, status in _STATUSES if isinstance(known, kind))
     headers = None

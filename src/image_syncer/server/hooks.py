@@ -1,9 +1,9 @@
-"""`POST /hooks/SOURCE`: read, verify, understand, record, and only then answer.
+"""`POST /hooks/SOURCE`: read, authenticate, parse, record, and only then answer.
 
-The body is verified as it came, before anything of it is parsed. 202 means that the events are durable.
+The body is authenticated as sent, before it is parsed. 202 means that the events are durable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -16,40 +16,73 @@ from image_syncer.events.notification import ignored, one
 from image_syncer.events.oidc import Jwt, SigningKeys, key_id
 from image_syncer.events.signatures import SignedDelivery, verify
 from image_syncer.server.authentication import Authentication, challenge, described
-from image_syncer.server.backend import Accepted, BackendUnavailable, KeyRing
 from image_syncer.server.body_reader import BodyReader
 from image_syncer.server.errors import in_time, refusals
-from image_syncer.server.reception import Reception
+from image_syncer.server.metrics import Metrics
+from image_syncer.server.middleware import note
 from image_syncer.server.server_settings import HookSource, ServerSettings
+from image_syncer.server.web_backend import Accepted, BackendUnavailable, EventInbox, KeyRing
 
 _OK: Final = 200
-_RESPONSES: Final = {200: {"description": "Nothing in it is wanted, or a handshake"}} | refusals(
+_RESPONSES: Final = {200: {"description": "Nothing to record, or a handshake"}} | refusals(
     400, 401, 403, 404, 408, 413, 415, 422, 503
 )
-# Signatures, headers of their own and secrets in the URL are proofs too, and each source has its own.
+# An empty requirement: signatures, custom headers and secrets in the URL also authenticate, per source.
 _OTHER_PROOFS: Final[dict[str, object]] = {"security": [{}]}
 
 
+class NotificationRecorder:
+    """Records the events of notifications and counts the notifications; every hook uses it."""
+
+    def __init__(self, inbox: EventInbox, metrics: Metrics, *, patience_seconds: float) -> None:
+        self._inbox = inbox
+        self._metrics = metrics
+        self._patience = patience_seconds
+
+    async def record(self, request: Request, source: str, events: Sequence[PushEvent]) -> list[Accepted]:
+        """Return *events* as recorded; `BackendUnavailable` if they are not durable in time."""
+        accepted = await in_time(self._patience, self._inbox.accept(source, events))
+        note(request, events=(entry.event_id for entry in accepted))
+        wanted = sum(1 for entry in accepted if entry.rules)
+        self._metrics.recorded(source, wanted=wanted, unmatched=len(accepted) - wanted)
+        self.count(request, source, "accepted" if wanted else "unmatched")
+        return accepted
+
+    def count(self, request: Request, source: str, outcome: str, *, reason: str | None = None) -> None:
+        """Count a notification by its *outcome*, and add that to the log line of *request*."""
+        self._metrics.notified(source, outcome)
+        note(request, source=source, outcome=outcome)
+        if reason is not None:
+            note(request, reason=reason)
+
+
 class HookRoutes:
-    """The notifications of registries. *clock* gives seconds since the epoch; *keys* is for signed tokens alone."""
+    """The webhooks of registries. *clock* gives seconds since the epoch; *keys* verify signed tokens."""
 
     def __init__(
-        self, settings: ServerSettings, reception: Reception, *, keys: KeyRing | None, clock: Callable[[], float]
+        self,
+        settings: ServerSettings,
+        recorder: NotificationRecorder,
+        *,
+        keys: KeyRing | None,
+        clock: Callable[[], float],
     ) -> None:
         self._sources = settings.hooks
         self._patience = settings.patience_seconds
         self._bodies = BodyReader(settings)
-        self._reception = reception
+        self._recorder = recorder
         self._keys = keys
         self._clock = clock
 
-    def router(self, guard: Authentication) -> APIRouter:
-        """Return the routes; the secret of senders that can do nothing better is the last part of the path.
+    def router(self, authentication: Authentication) -> APIRouter:
+        """Return the routes; a sender that supports nothing better puts its secret last in the path.
 
-        No sender is a browser, and a browser may know the login of a source that shows itself by one.
+        No sender is a browser. A browser may hold the login of a source with Basic authentication, hence the check of
+        the origin.
         """
         checks = [check for source in self._sources.values() for check in source.checks]
-        router = APIRouter(tags=["hooks"], dependencies=[Depends(guard.require_same_origin), *described(checks)])
+        dependencies = [Depends(authentication.require_same_origin), *described(checks)]
+        router = APIRouter(tags=["hooks"], dependencies=dependencies)
         for path, receive in (("/hooks/{source}", self.receive), ("/hooks/{source}/{secret}", self.receive_secret)):
             router.add_api_route(
                 path,
@@ -64,36 +97,35 @@ class HookRoutes:
         return router
 
     async def receive(self, request: Request, source: str) -> Response:
-        """Record the pushes that a notification announces; its kind and its proof are configured for `source`.
+        """Record the pushes that a notification announces. The configuration sets kind and proof of `source`.
 
-        202 once they are durable, 200 where nothing in it is wanted or for a handshake, 400 for nonsense, 401 without
-        its proof, 404 for an unknown source, 413 beyond the limit, 503 where it can not be recorded now.
+        202: recorded. 200: nothing to record, or a handshake. 400: malformed. 401: not authenticated. 404: unknown
+        source. 413: too large. 503: not recorded, try again.
         """
         return await self._receive(request, source, request.query_params.get("secret", ""))
 
     async def receive_secret(self, request: Request, source: str, secret: str) -> Response:
-        """As without a secret in the path."""
+        """The same, with the secret in the path."""
         return await self._receive(request, source, secret)
 
     async def consent(self, request: Request, source: str) -> Response:
-        """Consent to deliveries (CloudEvents web hooks, section 4). It opens nothing: each delivery is verified."""
+        """Consent to deliveries (CloudEvents web hooks, section 4); each delivery is still authenticated."""
         self._source(source)
         headers = answer_to_options(request.headers)
         if not headers:
-            raise HTTPException(405, "only a handshake may be asked for so", {"allow": "POST"})
+            raise HTTPException(405, "OPTIONS is for the CloudEvents handshake only", {"allow": "POST"})
         return Response(status_code=200, headers=headers)
 
     async def _receive(self, request: Request, name: str, secret: str) -> Response:
-        source = self._source(name)
-        answer = await self._understand(request, name, source, secret)
+        answer = await self._parse(request, name, secret)
         if isinstance(answer, Handshake):
-            self._reception.tell(request, name, "handshake")
+            self._recorder.count(request, name, "handshake")
             return Response(answer.body, media_type=answer.content_type)
         if answer.ignored is not None:
-            self._reception.tell(request, name, "ignored", reason=answer.ignored)
+            self._recorder.count(request, name, "ignored", reason=answer.ignored)
             return JSONResponse({"status": "ignored", "reason": answer.ignored})
-        accepted = await self._reception.accept(request, name, answer.events)
-        events = [_shown(event, entry) for event, entry in zip(answer.events, accepted, strict=True)]
+        accepted = await self._recorder.record(request, name, answer.events)
+        events = [_as_json(event, entry) for event, entry in zip(answer.events, accepted, strict=True)]
         return JSONResponse({"status": "accepted", "events": events, "left_out": answer.left_out}, 202)
 
     def _source(self, name: str) -> HookSource:
@@ -102,32 +134,33 @@ class HookRoutes:
             raise HTTPException(404, "there is no such source")
         return source
 
-    async def _understand(self, request: Request, name: str, source: HookSource, secret: str) -> Answer:
+    async def _parse(self, request: Request, name: str, secret: str) -> Answer:
+        source = self._source(name)
         body = await self._bodies.read(request)
         keys = await self._signing_keys(request, source)
         delivery = SignedDelivery(request.headers, body, url_secret=secret, now=self._clock(), keys=keys)
         verification = verify(source.checks, delivery)
         if source.checks and not verification.passed:
-            self._reception.tell(request, name, "unverified", reason=verification.problem)
+            self._recorder.count(request, name, "unverified", reason=verification.problem)
             raise HTTPException(401, verification.problem or "", challenge(source.checks))
         try:
-            return _read(source, request, body)
+            return _notification(source, request, body)
         except MalformedNotification as error:
-            self._reception.tell(request, name, "malformed", reason=error.message)
+            self._recorder.count(request, name, "malformed", reason=error.message)
             raise
 
     async def _signing_keys(self, request: Request, source: HookSource) -> SigningKeys:
-        """Return the keys that the request's token may be signed with; none where no token has to be verified."""
+        """Return the keys that may have signed the request's token; none if *source* needs no token."""
         rules = next((check for check in source.checks if isinstance(check, Jwt)), None)
         kid = key_id(request.headers.get("authorization", "").partition(" ")[2].strip())
         if rules is None or kid is None:
             return {}
         if self._keys is None:
-            raise BackendUnavailable("nobody can tell the keys that tokens are signed with")
+            raise BackendUnavailable("this server has no keys to verify tokens with")
         return await in_time(self._patience, self._keys.keys_for(rules, kid))
 
 
-def _read(source: HookSource, request: Request, body: bytes) -> Answer:
+def _notification(source: HookSource, request: Request, body: bytes) -> Answer:
     if source.registry is not None:
         return dialect(source.kind, prefix=source.prefix)(source.registry, request.headers, body)
     decision = legacy.decide(request.scope["query_string"], request.headers, body)
@@ -138,6 +171,6 @@ def _read(source: HookSource, request: Request, body: bytes) -> Answer:
     raise MalformedNotification(decision.reason or "")
 
 
-def _shown(event: PushEvent, accepted: Accepted) -> dict[str, object]:
+def _as_json(event: PushEvent, accepted: Accepted) -> dict[str, object]:
     reference = str(event.repository.tag(event.tag))
     return {"id": accepted.event_id, "reference": reference, "rules": accepted.rules}

@@ -1,8 +1,9 @@
-"""The fork's routes, with its paths, its login, its statuses and their order.
+"""The routes of the fork (https://github.com/zxzixuanwang/image-syncer): its paths, login and statuses.
 
-zxzixuanwang/image-syncer, web/route.go. What it answered without a body has one here that says what happened.
+The checks run in the order of its web/route.go. Answers that had no body there have one here.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -10,10 +11,9 @@ from fastapi.responses import JSONResponse
 
 from image_syncer.events.dialects.legacy import Decision, decide
 from image_syncer.server.authentication import Authentication
-from image_syncer.server.backend import Rules
 from image_syncer.server.body_reader import BodyReader
 from image_syncer.server.errors import in_time, refusals
-from image_syncer.server.reception import Reception
+from image_syncer.server.hooks import NotificationRecorder
 from image_syncer.server.server_settings import FORK_SOURCE, ServerSettings
 
 _PREFIX: Final = "/images/sync"
@@ -24,17 +24,19 @@ _FIELDS: Final = {
 
 
 class ForkRoutes:
-    """`/images/sync/hook` and `/images/sync/do`."""
+    """`/images/sync/hook` and `/images/sync/do`. *dispatch* turns pending events into jobs."""
 
-    def __init__(self, settings: ServerSettings, reception: Reception, rules: Rules) -> None:
+    def __init__(
+        self, settings: ServerSettings, recorder: NotificationRecorder, dispatch: Callable[[], Awaitable[int]]
+    ) -> None:
         self._patience = settings.patience_seconds
         self._bodies = BodyReader(settings)
-        self._reception = reception
-        self._rules = rules
+        self._recorder = recorder
+        self._dispatch = dispatch
 
-    def router(self, guard: Authentication) -> APIRouter:
-        """Return the routes, guarded as the fork guards them: another method or path is refused before the login."""
-        router = APIRouter(tags=["hooks"], dependencies=guard.fork_access, responses=refusals(401, 403, 503))
+    def router(self, authentication: Authentication) -> APIRouter:
+        """Return the routes. As in the fork, a wrong method or path is refused before the login is checked."""
+        router = APIRouter(tags=["hooks"], dependencies=authentication.fork_access, responses=refusals(401, 403, 503))
         for method in ("GET", "POST"):
             router.add_api_route(
                 f"{_PREFIX}/hook",
@@ -48,24 +50,24 @@ class ForkRoutes:
         return router
 
     async def hook(self, request: Request) -> Response:
-        """Record that `name` (host/namespace/repository) was pushed with `tag`, both by query, form or JSON.
+        """Record the push of `tag` to `name` (host/namespace/repository); query, form or JSON carry both.
 
-        200 also without a name and where no rule wants it; 400 without a tag; 406 for what can not be meant.
+        200 also without a name, and if no rule wants the image. 400: no tag. 406: invalid name or tag.
         """
         body = await self._bodies.read(request) if request.method == "POST" else b""
         decision = decide(request.scope["query_string"], request.headers, body)
         if decision.event is None:
-            return self._declined(request, decision)
-        [accepted] = await self._reception.accept(request, FORK_SOURCE, [decision.event])
+            return self._decline(request, decision)
+        [accepted] = await self._recorder.record(request, FORK_SOURCE, [decision.event])
         status = "accepted" if accepted.rules else "unmatched"
         return JSONResponse({"status": status, "event": accepted.event_id, "rules": accepted.rules})
 
     async def do(self) -> Response:
-        """Start now what waits for its time."""
-        started = await in_time(self._patience, self._rules.run_waiting())
+        """Copy now what waits for the next interval."""
+        started = await in_time(self._patience, self._dispatch())
         return JSONResponse({"status": "started", "count": started})
 
-    def _declined(self, request: Request, decision: Decision) -> Response:
+    def _decline(self, request: Request, decision: Decision) -> Response:
         status = "ignored" if decision.status == _OK else "refused"
-        self._reception.tell(request, FORK_SOURCE, status)
+        self._recorder.count(request, FORK_SOURCE, status)
         return JSONResponse({"status": status, "reason": decision.reason}, decision.status)

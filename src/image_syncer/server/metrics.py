@@ -1,4 +1,4 @@
-"""What Prometheus may read. Every label has few values: routes as they are declared, configured names, statuses."""
+"""Metrics for Prometheus. Every label has few values: declared routes, configured names, statuses."""
 
 import math
 from collections.abc import Mapping
@@ -7,19 +7,19 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from image_syncer.server.backend import JobStatus
+from image_syncer.jobs import JobStatus
 from image_syncer.state import EventStatus
 from image_syncer.sync.result import CopyResult
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# A hook promises its answer within 200 ms, and senders give up after 0.5 to 1 s.
+# A webhook promises its answer within 200 ms; some senders give up after 0.5 to 1 s.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What there is to be done: jobs by status, events by source and status, and how long the oldest has waited."""
+    """Pending work: jobs by status, events by source and status, and how long the oldest event has waited."""
 
     jobs: Mapping[JobStatus, int]
     events: Mapping[tuple[str, EventStatus], int]
@@ -28,41 +28,46 @@ class Backlog:
 
 
 class Metrics:
-    """The server's metrics in *registry*. They outlive a change of the configuration."""
+    """The server's metrics in *registry*. They survive a reload of the configuration."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._requests = Counter(
-            "image_syncer_http_requests", "Answered requests.", ("route", "method", "status"), registry=registry
+            "image_syncer_http_requests", "HTTP requests answered.", ("route", "method", "status"), registry=registry
         )
         self._seconds = Histogram(
-            "image_syncer_http_request_seconds", "Time to the answer.", ("route",), buckets=_SECONDS, registry=registry
+            "image_syncer_http_request_seconds",
+            "Time to answer a request.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._notifications = Counter(
             "image_syncer_notifications",
-            "Notifications by what became of them.",
+            "Webhook notifications by outcome.",
             ("source", "outcome"),
             registry=registry,
         )
         self._events = Counter("image_syncer_events", "Events recorded.", ("source", "wanted"), registry=registry)
-        self._copies = Counter("image_syncer_copies", "Copies by how they ended.", ("outcome",), registry=registry)
-        self._bytes = Counter("image_syncer_copied_bytes", "Bytes that were moved by copies.", registry=registry)
+        self._copies = Counter("image_syncer_copies", "Copies by outcome.", ("outcome",), registry=registry)
+        self._bytes = Counter("image_syncer_copied_bytes", "Bytes transferred by copies.", registry=registry)
         self._jobs = Gauge("image_syncer_jobs", "Jobs by status.", ("status",), registry=registry)
         self._remembered = Gauge(
-            "image_syncer_remembered_events", "Events that are remembered.", ("source", "status"), registry=registry
+            "image_syncer_remembered_events",
+            "Events in the state, by source and status.",
+            ("source", "status"),
+            registry=registry,
         )
         self._waited = Gauge(
             "image_syncer_oldest_waiting_event_seconds",
-            "How long the oldest event has waited for its jobs; 0 where none waits.",
+            "Age of the oldest pending event; 0 without one.",
             registry=registry,
         )
-        self._ready = Gauge("image_syncer_ready", "1 where /readyz would say ok.", registry=registry)
-        self._up = Gauge(
-            "image_syncer_backend_up", "1 where the databases answered when this page was read.", registry=registry
-        )
+        self._ready = Gauge("image_syncer_ready", "1 if /readyz answers ok.", registry=registry)
+        self._up = Gauge("image_syncer_backend_up", "1 if the databases answered this scrape.", registry=registry)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one request; a method that nobody declared counts as `other`."""
+        """Count one request; an unknown method counts as `other`."""
         self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -71,17 +76,17 @@ class Metrics:
         self._notifications.labels(source, outcome).inc()
 
     def recorded(self, source: str, *, wanted: int, unmatched: int) -> None:
-        """Count events that are durable."""
+        """Count recorded events."""
         self._events.labels(source, "yes").inc(wanted)
         self._events.labels(source, "no").inc(unmatched)
 
     def copied(self, result: CopyResult) -> None:
-        """Count one copy that has ended for good."""
+        """Count the final result of one copy."""
         self._copies.labels(result.outcome.value).inc()
         self._bytes.inc(result.transferred.copied)
 
-    def show(self, backlog: Backlog | None) -> None:
-        """Take over the numbers of *backlog*; None where a database does not answer, so that no old number stands."""
+    def set_backlog(self, backlog: Backlog | None) -> None:
+        """Set the gauges from *backlog*; None clears them, since a database does not answer."""
         self._up.set(backlog is not None)
         self._ready.set(backlog is not None and backlog.ready)
         self._waited.set(math.nan if backlog is None else backlog.waited_seconds)

@@ -1,4 +1,4 @@
-"""Pages for people: the dashboard and the description of the API. They need nothing from elsewhere."""
+"""Pages for people: the dashboard and the description of the API. They load nothing from other hosts."""
 
 import base64
 import hashlib
@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from image_syncer.server.authentication import Authentication
-from image_syncer.server.backend import Backend, BackendUnavailable
-from image_syncer.server.dashboard import look_over
+from image_syncer.server.dashboard import read_overview
 from image_syncer.server.errors import in_time
+from image_syncer.server.web_backend import Backend, BackendUnavailable
 
 _REFRESH_SECONDS: Final = 15.0
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -41,18 +41,18 @@ class Pages:
         style, script = (self._environment.get_template(name).render() for name in ("style.css", "refresh.js"))
         self._policy = _policy(style, script)
 
-    def router(self, guard: Authentication) -> APIRouter:
-        """Return the routes, for known callers alone."""
-        router = APIRouter(include_in_schema=False, dependencies=guard.access)
+    def router(self, authentication: Authentication) -> APIRouter:
+        """Return the routes, for authenticated callers only."""
+        router = APIRouter(include_in_schema=False, dependencies=authentication.access)
         router.add_api_route("/", self.dashboard, response_class=HTMLResponse)
         router.add_api_route("/docs", self.docs, response_class=HTMLResponse)
         router.add_api_route("/openapi.json", self.openapi, response_class=JSONResponse)
         return router
 
     async def dashboard(self) -> Response:
-        """Show what is wanted, what was done and what is being done; 503 with the reason where that is not known."""
+        """Show rules, runs, jobs and events; 503 with the reason if the databases do not answer."""
         try:
-            overview = await in_time(self._patience, look_over(self._backend))
+            overview = await in_time(self._patience, read_overview(self._backend))
         except BackendUnavailable as error:
             return self._page("unavailable.html", 503, reason=error.message)
         return self._page("dashboard.html", 200, overview=overview, now=self._now())
@@ -62,7 +62,7 @@ class Pages:
         return self._page("docs.html", 200, document=_document(request))
 
     async def openapi(self, request: Request) -> Response:
-        """Give the OpenAPI description."""
+        """Return the OpenAPI description."""
         return JSONResponse(_document(request))
 
     def _page(self, template: str, status: int, **values: Any) -> Response:
@@ -74,7 +74,7 @@ class Pages:
 
 
 def size(count: int) -> str:
-    """Return *count* bytes as a person reads them."""
+    """Return *count* bytes in a readable unit."""
     value = float(count)
     for unit in _UNITS[:-1]:
         if value < _STEP:
@@ -84,7 +84,7 @@ def size(count: int) -> str:
 
 
 def moment(instant: datetime | None, now: datetime) -> str:
-    """Return how far *instant* is from *now* as a person says it; a dash for None."""
+    """Return the time from *now* to *instant* in words; a dash for None."""
     if instant is None:
         return _DASH
     seconds = (instant - now).total_seconds()
@@ -95,7 +95,7 @@ def moment(instant: datetime | None, now: datetime) -> str:
 
 
 def lasted(started: datetime, finished: datetime | None) -> str:
-    """Return how long something took; a dash while it goes on."""
+    """Return the duration of something; a dash while it runs."""
     if finished is None:
         return _DASH
     seconds = (finished - started).total_seconds()
@@ -114,7 +114,7 @@ def shape(schema: Mapping[str, Any]) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Return *text* with what stands between backticks as code."""
+    """Return *text* as HTML, the parts between backticks as code."""
     parts = (
         Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`"))
     )
@@ -144,7 +144,7 @@ def _environment(base_path: str) -> Environment:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the policy under which only our own style sheet and our own script apply (CSP level 3)."""
+    """Return the Content-Security-Policy that allows only this page's style sheet and script (CSP level 3)."""
     applied = f"style-src {_fingerprint(style)}; script-src {_fingerprint(script)}; connect-src 'self'"
     return f"default-src 'none'; {applied}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for machines that look after us."""
+"""`/healthz`, `/readyz` and `/metrics`: for orchestrators and monitoring."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,12 +8,12 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from image_syncer.server.authentication import Authentication
-from image_syncer.server.backend import Backend, BackendUnavailable
 from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
+from image_syncer.server.web_backend import Backend, BackendUnavailable
 
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-_PATIENCE_SECONDS: Final = 2.0  # Kubernetes asks a probe for its answer within 1 s by default, most others within 5 s.
+_PATIENCE_SECONDS: Final = 2.0  # Kubernetes gives a probe 1 s by default, most others 5 s.
 
 
 class Probes:
@@ -25,8 +25,8 @@ class Probes:
         self._clock = clock
         self._log: Any = structlog.get_logger()
 
-    def router(self, guard: Authentication) -> APIRouter:
-        """Return the routes. The first two are open, so they say nothing but ok or not."""
+    def router(self, authentication: Authentication) -> APIRouter:
+        """Return the routes. The first two need no login, so they say only ok or not ok."""
         router = APIRouter(tags=["operation"])
         router.add_api_route("/healthz", self.alive, response_class=PlainTextResponse)
         router.add_api_route(
@@ -39,19 +39,19 @@ class Probes:
             "/metrics",
             self.read_metrics,
             response_class=Response,
-            dependencies=guard.access,
+            dependencies=authentication.access,
             responses=_TEXT | refusals(401),
         )
         return router
 
     async def alive(self) -> Response:
-        """Say that the process answers."""
+        """Return ok: the process answers."""
         return PlainTextResponse("ok\n")
 
     async def ready(self) -> Response:
-        """Say whether events can be recorded and are worked on; 503 where not. The log says why."""
+        """Return ok if events are recorded and processed, 503 otherwise. The log has the reason."""
         try:
-            problems = await in_time(_PATIENCE_SECONDS, self._backend.health.problems())
+            problems = await in_time(_PATIENCE_SECONDS, self._backend.problems())
         except BackendUnavailable as error:
             problems = [error.message]
         if not problems:
@@ -60,17 +60,17 @@ class Probes:
         return PlainTextResponse("not ok\n", 503)
 
     async def read_metrics(self) -> Response:
-        """Give the metrics in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         try:
             backlog = await in_time(_PATIENCE_SECONDS, self._backlog())
         except BackendUnavailable:
-            backlog = None  # The metrics say so themselves: image_syncer_backend_up is 0.
-        self._metrics.show(backlog)
+            backlog = None  # image_syncer_backend_up is 0 then.
+        self._metrics.set_backlog(backlog)
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def _backlog(self) -> Backlog:
         jobs = await self._backend.jobs.counts()
-        tally = await self._backend.events.tally()
+        tally = await self._backend.state.events.count_by_status()
         since = tally.waiting_since
         waited = 0.0 if since is None else max(0.0, self._clock() - since.timestamp())
-        return Backlog(jobs, tally.counts, waited, ready=not await self._backend.health.problems())
+        return Backlog(jobs, tally.counts, waited, ready=not await self._backend.problems())

@@ -1,4 +1,4 @@
-"""Serving in a running event loop: start, replace the settings while it runs, stop when told to."""
+"""Runs the HTTP server in the current event loop: start, change settings while it runs, stop."""
 
 import asyncio
 import math
@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from image_syncer.errors import UsageError
-from image_syncer.server.backend import Backend
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.server_settings import Listen, ServerSettings, check_exposure
 from image_syncer.server.web_app import create_app
+from image_syncer.server.web_backend import Backend
 
 _CONNECTIONS: Final = 1000
 _BACKLOG: Final = 1024
@@ -23,9 +23,9 @@ _IDLE_SECONDS: Final = 15
 
 
 class Site:
-    """What is served at an address: the application of the settings that hold now.
+    """The application that an address serves, with its current settings.
 
-    `UsageError` where they would open it to others than this machine without saying so.
+    `UsageError` if the settings would open it to other machines without `allow_open`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Site:
         self._application = self._build(settings)
 
     def change(self, settings: ServerSettings) -> None:
-        """Let other settings hold for all further requests; the old ones stay where these are refused."""
+        """Use other settings for all further requests; after a `UsageError` the old ones stay in force."""
         self._application = self._build(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,28 +64,27 @@ async def serve(
     drain_seconds: float = 10.0,
     head_seconds: float = 15.0,
 ) -> None:
-    """Serve *site* until *stop* is set, then answer what has begun within *drain_seconds*, and return.
+    """Serve *site* until *stop* is set, then finish open requests within *drain_seconds*, and return.
 
-    *started* is called once with the address when requests are taken. A connection that does not bring the head of a
-    request within *head_seconds* is closed. Signals are the caller's business. `UsageError` where the address can not
-    be listened at.
+    *started* gets the address once the server accepts requests. A connection that sends no complete request head
+    within *head_seconds* is closed. The caller handles signals. `UsageError` if the address cannot be bound.
     """
-    with _bound(site.listen) as listening:
-        patience = _Patience(head_seconds)
-        server = _Server(_config(site, drain_seconds), lambda: started(_address(listening)), patience)
+    with _listener(site.listen) as listener:
+        head_timeout = _HeadTimeout(head_seconds)
+        server = _Server(_config(site, drain_seconds), lambda: started(_address(listener)), head_timeout)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(server.serve(sockets=[listening]), name="http")
+                group.create_task(server.serve(sockets=[listener]), name="http")
                 await stop.wait()
                 server.should_exit = True
         finally:
             server.close()
 
 
-class _Patience:
-    """Closes connections that are silent where the head of a request should come: uvicorn waits for it for ever.
+class _HeadTimeout:
+    """Closes connections that send no complete request head in time: uvicorn waits for it without a limit.
 
-    Else a stranger who opens as many connections as we take, and says nothing, would lock everybody out.
+    Otherwise a stranger could open all connections that the server accepts, send nothing, and lock out the others.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -93,7 +92,7 @@ class _Patience:
         self._waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
 
     def sweep(self, connections: Iterable[object], now: float) -> None:
-        """Look at all *connections*; *now* is in seconds of any clock."""
+        """Check all *connections*; *now* is in seconds of any clock."""
         waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
         for connection in connections:
             if not isinstance(connection, H11Protocol):
@@ -102,7 +101,7 @@ class _Patience:
             if last is not None and not last.response_complete:
                 continue
             known, since = self._waiting.get(connection, (last, now))
-            # Another request since the last look, and the wait is a new one.
+            # A new request since the last check starts a new wait.
             waiting[connection] = (last, since if known is last else now)
         self._waiting = waiting
         for connection, (_, since) in waiting.items():
@@ -111,30 +110,30 @@ class _Patience:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server without its signal handlers; says when it has started, and has an eye on connections."""
+    """Uvicorn's server without its signal handlers; reports its start and enforces the head timeout."""
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], patience: _Patience) -> None:
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], head_timeout: _HeadTimeout) -> None:
         super().__init__(config)
         self._on_start = on_start
-        self._patience = patience
+        self._head_timeout = head_timeout
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave signals alone."""
+        """Install no signal handlers."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to take requests."""
+        """Start to accept requests."""
         await super().startup(sockets)
         self._on_start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is to be done ten times a second."""
-        self._patience.sweep(self.server_state.connections, asyncio.get_running_loop().time())
+        """Run ten times a second."""
+        self._head_timeout.sweep(self.server_state.connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
     def close(self) -> None:
-        """Take no more requests, also after a cancellation, when uvicorn does not get to it."""
+        """Stop listening, also after a cancellation, when uvicorn does not get to it."""
         for server in getattr(self, "servers", ()):
             server.close()
 
@@ -151,7 +150,7 @@ def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        # Its log is prose about single requests; what matters of it our own lines tell.
+        # Uvicorn logs prose for single requests; the middleware logs events instead.
         log_level="critical",
         access_log=False,
         proxy_headers=False,
@@ -164,18 +163,18 @@ def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
 
 
 @contextmanager
-def _bound(listen: Listen) -> Generator[socket.socket]:
+def _listener(listen: Listen) -> Generator[socket.socket]:
     try:
-        listening = _listening(listen)
+        listener = _bind(listen)
     except OSError as error:
         raise UsageError(
-            f"{listen}: cannot be listened at: {error.strerror or error}", remedy="choose another address or port"
+            f"{listen}: cannot listen: {error.strerror or error}", remedy="choose another address or port"
         ) from error
-    with listening:
-        yield listening
+    with listener:
+        yield listener
 
 
-def _listening(listen: Listen) -> socket.socket:
+def _bind(listen: Listen) -> socket.socket:
     address = (listen.host, listen.port)
     if listen.host:
         [(family, *_), *_] = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -185,6 +184,6 @@ def _listening(listen: Listen) -> socket.socket:
     return socket.create_server(address, backlog=_BACKLOG)
 
 
-def _address(listening: socket.socket) -> Listen:
-    host, port, *_ = listening.getsockname()
+def _address(listener: socket.socket) -> Listen:
+    host, port, *_ = listener.getsockname()
     return Listen(host, port)

@@ -1,4 +1,4 @@
-"""Who may come in and from where, as frozen values; and the decision whether that may be served at an address. Pure."""
+"""Settings of the server as frozen values, and whether an address may serve them. Pure."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from image_syncer.events.payload import BODY_LIMIT
 from image_syncer.events.signatures import Basic, Bearer, Check
 
 FORK_SOURCE: Final = "images/sync/hook"
-"""The source of events that came by the fork's hook. No configured hook can have this name: it holds slashes."""
+"""The source of events from the fork's hook. No configured webhook has this name: it contains slashes."""
 
 Login = Basic | Bearer
-"""How a caller of our own routes shows who he is."""
+"""How a caller of the API and the pages authenticates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """The address that is listened at. *host* empty means all addresses, a *port* of 0 any free one."""
+    """The address to listen on. An empty *host* means all addresses, *port* 0 any free port."""
 
     host: str
     port: int
@@ -31,7 +31,7 @@ class Listen:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine reaches it."""
         if self.host == "localhost":
             return True
         try:
@@ -42,11 +42,11 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class HookSource:
-    """Who notifies us at `/hooks/NAME`: the *kind* of sender, the *registry* it speaks for, and how it shows itself.
+    """A sender of webhooks at `/hooks/NAME`: its *kind*, the *registry* it reports for, and how it authenticates.
 
-    *registry* None is for `plain` alone, which names the registry itself. One of *checks* has to pass; without any,
-    everybody is believed. *prefix* is the path before an image's name at `jfrog` and `nexus`, None for the usual one.
-    `UsageError` for a kind that does not exist.
+    *registry* is None only for `plain`, whose messages name the registry. One of *checks* has to pass; without any
+    the source accepts unauthenticated requests. *prefix* is the path before an image's name at `jfrog` and `nexus`,
+    None for the usual one. `UsageError` for an unknown kind.
     """
 
     kind: str
@@ -59,24 +59,25 @@ class HookSource:
         if self.registry is None and self.kind != "plain":
             raise UsageError(f"a hook of the kind {self.kind!r} needs its registry", remedy="name the registry's host")
         if sum(isinstance(check, Jwt) for check in self.checks) > 1:
-            # The keys of one issuer must never pass for those of another.
-            raise UsageError("a hook takes the tokens of one issuer", remedy="make a hook for each issuer")
+            # The keys of one issuer must never verify tokens of another.
+            raise UsageError("a hook accepts tokens of one issuer only", remedy="make a hook for each issuer")
 
 
 @dataclass(frozen=True, slots=True)
 class ForkHook:
-    """The fork's routes under `/images/sync/`, with their *login*; None lets everybody in."""
+    """The fork's routes under `/images/sync/`, with their *login*; None accepts unauthenticated requests."""
 
     login: Basic | None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Everything that the routes have to know.
+    """Settings of the routes.
 
-    Without *logins* our own routes are open. *origins* are those of pages that may act beside the host that was asked,
-    such as `https://sync.example.com` where a proxy changes `Host`. *base_path* is what a proxy has put before our
-    paths (`/image-syncer`). *patience_seconds* bounds every wait for the backend, *body_seconds* that for a body.
+    Without *logins* the API and the pages are open. *origins* are further origins whose pages may send actions, such
+    as `https://sync.example.com` behind a proxy that changes `Host`. *base_path* is the prefix that a proxy puts
+    before all paths (`/image-syncer`). *patience_seconds* bounds every wait for the backend, *body_seconds* the wait
+    for a body.
     """
 
     logins: tuple[Login, ...] = ()
@@ -91,19 +92,19 @@ class ServerSettings:
     patience_seconds: float = 10.0
 
 
-def open_doors(settings: ServerSettings) -> list[str]:
-    """Return the routes that everybody may use, `/healthz` and `/readyz` aside."""
-    doors = [] if settings.logins else ["the API and the pages"]
+def open_routes(settings: ServerSettings) -> list[str]:
+    """Return the routes without authentication, `/healthz` and `/readyz` aside."""
+    routes = [] if settings.logins else ["the API and the pages"]
     if settings.fork is not None and settings.fork.login is None:
-        doors.append(f"/{FORK_SOURCE}")
-    return doors + [f"/hooks/{name}" for name, source in settings.hooks.items() if not source.checks]
+        routes.append(f"/{FORK_SOURCE}")
+    return routes + [f"/hooks/{name}" for name, source in settings.hooks.items() if not source.checks]
 
 
 def check_exposure(listen: Listen, settings: ServerSettings) -> None:
-    """Raise `UsageError` where others than this machine could use routes that nothing guards, unless that is wanted."""
-    doors = open_doors(settings)
-    if doors and not settings.allow_open and not listen.is_loopback:
+    """Raise `UsageError` if other machines could use open routes and the settings do not allow that."""
+    routes = open_routes(settings)
+    if routes and not settings.allow_open and not listen.is_loopback:
         raise UsageError(
-            f"{listen}: everybody who reaches this address could use {', '.join(doors)}",
-            remedy="configure a login or a secret, listen at 127.0.0.1, or say that it is meant to be open",
+            f"{listen}: other machines could use {', '.join(routes)} without authentication",
+            remedy="configure a login or a secret, listen on 127.0.0.1, or pass --allow-open",
         )
