@@ -1,4 +1,4 @@
-"""Inputs out of inputs: the mutations of a fuzzer, for where none with an eye on coverage can be had."""
+"""Mutations of inputs, as a fuzzer makes them, for platforms without a coverage-guided fuzzer."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -7,7 +7,7 @@ LONGEST = 4096
 
 
 def mutations(seeds: Sequence[bytes], words: Sequence[bytes], rng: Random) -> Iterator[bytes]:
-    """Yield inputs for ever: the *seeds* first, then what becomes of them by chance. *rng* decides alone."""
+    """Yield inputs forever: the *seeds* first, then random mutations of them, drawn only from *rng*."""
     kept = list(seeds) or [b""]
     yield from kept
     while True:
@@ -15,7 +15,7 @@ def mutations(seeds: Sequence[bytes], words: Sequence[bytes], rng: Random) -> It
         for _ in range(1 + min(int(rng.expovariate(0.5)), 16)):
             _mutate(data, kept, words, rng)
         found = bytes(data[:LONGEST])
-        if rng.random() < 0.02 and len(kept) < 500:  # Some become seeds, so that changes add up.
+        if rng.random() < 0.02 and len(kept) < 500:  # Some mutations become seeds, so that changes add up.
             kept.append(found)
         yield found
 

@@ -1,7 +1,7 @@
-"""Fuzz the parsers of untrusted bytes: `run.py [--seconds N] [TARGET...]`, the time shared out among the targets.
+"""Fuzz the parsers of untrusted bytes: `run.py [--seconds N] [TARGET...]`; the targets share the time.
 
-With atheris an eye is kept on coverage; where it is not installed, inputs are made by chance. What is found is kept in
-`tests/fuzz/inputs/TARGET`, where the tests try it from then on, and the exit code is 1.
+With atheris the fuzzing is guided by coverage; without it, inputs are random. Findings are kept in
+`tests/fuzz/inputs/TARGET`, where the tests run them from then on, and the exit code is 1.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _FINDING: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the fuzzing of one target came to."""
+    """The result of fuzzing one target."""
 
     name: str
     executions: int
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _run(name: str, seconds: float, *, guided: bool) -> Figures:
-    """Fuzz one target in a process of its own, and print its figures."""
+    """Fuzz one target in its own process, and print its figures."""
     figures = _guided(name, seconds) if guided else _by_chance(name, seconds)
     rate = figures.executions / max(figures.seconds, 0.001)
     _say(f"{name:<15} {figures.executions:>12,} {rate:>11,.0f} {figures.slowest_seconds:>10.1f}")
@@ -69,7 +69,7 @@ def _run(name: str, seconds: float, *, guided: bool) -> Figures:
 
 
 def _guided(name: str, seconds: float) -> Figures:
-    from fuzz.targets import TARGETS  # noqa: PLC0415 - found only now
+    from fuzz.targets import TARGETS  # noqa: PLC0415 - on the path only now
 
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,10 +89,10 @@ def _guided(name: str, seconds: float) -> Figures:
 
 
 def _fuzz_one(name: str, seconds: float) -> int:
-    """Fuzz one target with atheris, in this process, which never returns from it."""
+    """Fuzz one target with atheris, in this process; atheris never returns."""
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["image_syncer"]):
-        from fuzz.targets import TARGETS  # noqa: PLC0415 - what is imported here is watched
+        from fuzz.targets import TARGETS  # noqa: PLC0415 - imports below are instrumented
 
     flags = [f"-max_total_time={max(1, round(seconds))}", f"-max_len={LONGEST}", f"-timeout={SLOW_SECONDS}"]
     rest = [word for word in sys.argv[1:] if word.startswith(("-dict", "/"))]
@@ -102,7 +102,7 @@ def _fuzz_one(name: str, seconds: float) -> int:
 
 
 def _by_chance(name: str, seconds: float) -> Figures:
-    from fuzz.inputs import mutations  # noqa: PLC0415 - found only now
+    from fuzz.inputs import mutations  # noqa: PLC0415 - on the path only now
     from fuzz.targets import TARGETS  # noqa: PLC0415
 
     target, count, slowest = TARGETS[name], 0, 0.0
@@ -110,7 +110,7 @@ def _by_chance(name: str, seconds: float) -> Figures:
     for data in mutations([*target.seeds, *kept_inputs(name)], target.words, Random(os.urandom(8))):
         try:
             target.run(data)
-        except Exception:  # noqa: BLE001 - whatever it is, it is a finding
+        except Exception:  # noqa: BLE001 - any exception is a finding
             _keep(name, data)
             return Figures(name, count, last - began, slowest, traceback.format_exc())
         count += 1
@@ -122,7 +122,7 @@ def _by_chance(name: str, seconds: float) -> Figures:
 
 
 def kept_inputs(name: str) -> list[bytes]:
-    """Return what was found for the target *name* before."""
+    """Return earlier findings for the target *name*."""
     return [file.read_bytes() for file in sorted((INPUTS / name).glob("*"))]
 
 
@@ -139,7 +139,7 @@ def _keep_artifacts(name: str, folder: Path) -> None:
 
 
 def _names() -> list[str]:
-    from fuzz.targets import TARGETS  # noqa: PLC0415 - found only now
+    from fuzz.targets import TARGETS  # noqa: PLC0415 - on the path only now
 
     return list(TARGETS)
 

@@ -1,7 +1,7 @@
-"""Every parser of bytes that others control: any input is a value, or an error of ours.
+"""Every parser of untrusted bytes: any input gives a value or one of our errors.
 
-A target takes bytes and returns; whatever else it raises is a finding. Where there is something that has to hold (what
-was written reads the same, pieces read as the whole does), it is asserted.
+A target takes bytes and returns; any other exception is a finding. Invariants are asserted: written values read back
+the same, and pieces read the same as the whole.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ LINUX: Final = PlatformFilter.parse(["linux"], ["amd64", "arm64"])
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parser; *seeds* are inputs that get somewhere, *words* what inputs are made of."""
+    """One parser; *seeds* are inputs that reach deep into it, *words* are building blocks of inputs."""
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...]
@@ -58,12 +58,12 @@ class Target:
 
 
 def text(data: bytes) -> str:
-    """Return *data* as text, whatever it is, halves of characters included."""
+    """Return *data* as text in any case, even with broken characters."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def reference(data: bytes) -> None:
-    """References, repositories, digests: what is understood is written as it was read."""
+    """References, repositories, digests: a parsed value is written as it was read."""
     written = text(data)
     split_reference(written)
     for parse in (Reference.parse, Repository.parse, Digest.parse):
@@ -76,7 +76,7 @@ def reference(data: bytes) -> None:
 
 
 def manifest(data: bytes) -> None:
-    """Manifests and indexes of every type, parsed, and trimmed to a platform."""
+    """Manifests and indexes of every type, parsed, and filtered by platform."""
     for kind in ("", media_type.OCI_INDEX, media_type.OCI_MANIFEST, media_type.DOCKER_SCHEMA1_SIGNED):
         try:
             raw = RawManifest.of(data, kind)
@@ -90,7 +90,7 @@ def manifest(data: bytes) -> None:
 
 
 def challenge(data: bytes) -> None:
-    """Challenges, and the scopes in them."""
+    """Challenges and their scopes."""
     lines = text(data).split("\n")
     found = parse_challenges(lines)
     assert len(found) <= 16
@@ -108,7 +108,7 @@ def link(data: bytes) -> None:
 
 
 def url(data: bytes) -> None:
-    """Addresses that are handed out: what is joined can be asked, from https it stays https, and never leads inside."""
+    """URLs in responses: a resolved URL keeps https, and never leads to an internal address."""
     location = text(data)
     assert redacted(location).isprintable()
     zone_of_host(location)
@@ -125,19 +125,19 @@ def url(data: bytes) -> None:
 
 
 def head(data: bytes) -> None:
-    """Heads of answers: the same whether they come at once or byte by byte."""
+    """Response heads: the same result for one piece as for single bytes."""
     assert _taken(data, len(data) + 1) == _taken(data, 1)
 
 
 def chunked(data: bytes) -> None:
-    """Chunked bodies: the same at once and in pieces, and never more content than was received."""
+    """Chunked bodies: the same result at once and in pieces, and never more content than was received."""
     whole, pieces = _unchunked(data, len(data) + 1), _unchunked(data, 7)
     assert whole == pieces
     assert whole is None or len(whole[0]) <= len(data)
 
 
 def refusal(data: bytes) -> None:
-    """Bodies of refusals of every status: an error of ours, short and harmless."""
+    """Bodies of error responses of every status: one of our errors, short and harmless."""
     for status in (301, 400, 401, 403, 404, 409, 413, 416, 429, 500, 503):
         for upload, named in ((False, False), (True, False), (False, True)):
             asked = ErrorContext("r.io/a:1", "r.io", upload=upload, manifest=named)
@@ -147,7 +147,7 @@ def refusal(data: bytes) -> None:
 
 
 def times(data: bytes) -> None:
-    """Waiting times of servers and lives of tokens: numbers within their bounds."""
+    """Waiting times of servers and lifetimes of tokens: numbers within their bounds."""
     written = text(data)
     seconds = parse_retry_after(written, lambda: NOW)
     assert seconds is None or 0 <= seconds <= 600
@@ -159,7 +159,7 @@ def times(data: bytes) -> None:
 
 
 def ranges(data: bytes) -> None:
-    """Ranges of downloads and of uploads: what is understood makes sense and is written as it was read."""
+    """Ranges of downloads and of uploads: a parsed range is valid and written as it was read."""
     written = text(data)
     found = content_range(written)
     if found is not None:
@@ -171,7 +171,7 @@ def ranges(data: bytes) -> None:
 
 
 def token(data: bytes) -> None:
-    """Challenges that are answered, and what token servers say to that."""
+    """Challenges, and the responses of token servers to our requests."""
     header, _, body = data.partition(b"\n")
 
     async def ask(request: Request, _: Side) -> Response:
@@ -203,7 +203,7 @@ def token(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """Files of rules, of both syntaxes and every dialect: a configuration, or what is wrong with it."""
+    """Rule files in both syntaxes and every dialect: a configuration, or its errors."""
     for name in ("a.yaml", "a.json"):
         try:
             document = parse_document(data, Path(name), remedy_if_empty="")
@@ -229,7 +229,7 @@ def webhook(data: bytes) -> None:
 
 
 def proof(data: bytes) -> None:
-    """What callers show: logins, tokens, signatures. Nobody gets in with noise."""
+    """Credentials of callers: logins, tokens, signatures. Noise never authenticates."""
     header, _, body = data.partition(b"\n")
     value = header.decode("latin-1")
     for name in ("authorization", "x-hub-signature-256", "x-gitea-signature"):
@@ -238,7 +238,7 @@ def proof(data: bytes) -> None:
 
 
 def logins(data: bytes) -> None:
-    """Files of logins."""
+    """Login files."""
     try:
         file = parse_login_file(data, "config.json")
         file.entry(Repository("registry.example", "a/b"))
@@ -249,13 +249,13 @@ def logins(data: bytes) -> None:
 
 
 def message(data: bytes) -> None:
-    """Messages of queues."""
+    """Queue messages."""
     for kind in ("rabbitmq", "sqs", "pubsub"):
         read_message(kind, data)
 
 
 def log(data: bytes) -> None:
-    """Foreign texts in logs and on terminals: one line, harmless."""
+    """Foreign text in logs and on terminals: one line, harmless."""
     written = text(data)
     event: dict[str, Any] = {"event": written, "level": "info", "reason": written, "nested": {"token": [written]}}
     masked = mask_secrets(None, "", event)

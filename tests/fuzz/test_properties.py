@@ -1,4 +1,4 @@
-"""What was written by the book is read as it was meant, however it is cut."""
+"""Well-formed input is read as intended, however it is split into pieces."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ CUTS = st.lists(st.integers(1, 40), min_size=1, max_size=10)
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Return *data* in pieces of the lengths *cuts*, over and over."""
+    """Return *data* in pieces of the lengths *cuts*, repeated."""
     found: list[bytes] = []
     while data:
         length = cuts[len(found) % len(cuts)]
@@ -28,10 +28,10 @@ def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
 
 
 @given(st.integers(200, 599), st.lists(st.tuples(TOKENS, VALUES), max_size=10), CUTS, st.binary(max_size=20))
-def test_a_head_is_read_as_it_was_written(
+def test_a_response_head_reads_back_in_any_pieces(
     status: int, fields: list[tuple[str, str]], cuts: list[int], rest: bytes
 ) -> None:
-    """All fields, in their order; what follows stays."""
+    """All fields arrive in their order; the bytes after the head remain."""
     lines = [f"HTTP/1.1 {status} Fine", *(f"X-{name}: {value}" for name, value in fields)]
     received = bytearray()
     found = None
@@ -49,8 +49,8 @@ def test_a_head_is_read_as_it_was_written(
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=6), CUTS, st.binary(max_size=10))
-def test_a_chunked_body_is_read_as_it_was_written(chunks: list[bytes], cuts: list[int], rest: bytes) -> None:
-    """However it is cut, and not a byte further."""
+def test_a_chunked_body_reads_back_in_any_pieces(chunks: list[bytes], cuts: list[int], rest: bytes) -> None:
+    """However it is split, and without reading past its end."""
     body = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nTrailer: x\r\n\r\n"
     framing, content, fed = ChunkedFraming(), bytearray(), 0
     for piece in pieces(body + rest, cuts):
@@ -65,7 +65,7 @@ def test_a_chunked_body_is_read_as_it_was_written(chunks: list[bytes], cuts: lis
 
 
 @given(st.lists(st.tuples(TOKENS, st.dictionaries(TOKENS.map(str.lower), VALUES, min_size=1, max_size=4)), max_size=4))
-def test_challenges_are_read_as_they_were_written(challenges: list[tuple[str, Mapping[str, str]]]) -> None:
+def test_challenges_read_back_in_any_form(challenges: list[tuple[str, Mapping[str, str]]]) -> None:
     """Quoted, with commas and quotes inside; in one line or in several."""
 
     def written(scheme: str, parameters: Mapping[str, str]) -> str:
@@ -80,15 +80,15 @@ def test_challenges_are_read_as_they_were_written(challenges: list[tuple[str, Ma
 
 
 @given(st.text("abc/?=&,;%-", min_size=1, max_size=30), VALUES, st.sampled_from(["next", "prev next", "NEXT"]))
-def test_the_next_link_is_found_among_others(target: str, title: str, relation: str) -> None:
-    """Whatever stands beside it."""
+def test_the_next_link_is_found_among_other_links(target: str, title: str, relation: str) -> None:
+    """Whatever else is in the header."""
     line = f'<https://first.example/>; rel=first, <{target}>; title="{_quoted(title)}"; rel="{relation}", <x>; rel=last'
     assert next_link([line]) == target
 
 
 @given(st.lists(st.lists(st.sampled_from(["pull", "push", "delete"]), min_size=1), max_size=3), TOKENS)
-def test_merged_scopes_say_all_that_they_were_merged_of(actions: list[list[str]], name: str) -> None:
-    """Once each, in one order."""
+def test_merged_scopes_contain_every_action(actions: list[list[str]], name: str) -> None:
+    """Once each, in a stable order."""
     scopes = [f"repository:{name.lower()}:{','.join(group)}" for group in actions]
     merged = merge_scopes(scopes, scopes)
     assert merged == merge_scopes(reversed(scopes))
@@ -99,11 +99,11 @@ def test_merged_scopes_say_all_that_they_were_merged_of(actions: list[list[str]]
 
 @given(st.text("abcz019._-/", min_size=1, max_size=40))
 def test_a_repository_is_written_as_it_was_read(path: str) -> None:
-    """Or it is none, and the text is named."""
+    """Or it is refused, and the error names the text."""
     try:
         found = Repository.parse(f"registry.example/{path}")
     except InvalidReference as error:
-        assert repr(f"registry.example/{path}") in str(error)  # noqa: PT017 - both ends are the property
+        assert repr(f"registry.example/{path}") in str(error)  # noqa: PT017 - both branches are the property
         return
     assert (found.registry, found.path) == ("registry.example", path)
     assert Repository.parse(str(found)) == found

@@ -1,4 +1,4 @@
-"""Every parser of untrusted bytes, for a moment; `script/fuzz` does the same for as long as one likes."""
+"""Every fuzz target for a moment; `script/fuzz` runs them as long as you like."""
 
 import sys
 import time
@@ -15,8 +15,8 @@ SLOW_SECONDS = 5.0
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_was_found_before_is_mended(name: str) -> None:
-    """And the usual inputs get where they should."""
+def test_earlier_findings_stay_fixed(name: str) -> None:
+    """And the usual inputs are parsed."""
     target = TARGETS[name]
     assert target.seeds
     for data in (*target.seeds, *kept_inputs(name), b""):
@@ -24,8 +24,8 @@ def test_what_was_found_before_is_mended(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_bytes_are_an_error_of_another_kind(name: str) -> None:
-    """Whatever comes: a value or an error of ours, and soon. The inputs are the same in every run."""
+def test_any_bytes_give_a_value_or_our_error(name: str) -> None:
+    """And soon. The inputs are the same in every run."""
     target, end = TARGETS[name], time.monotonic() + SECONDS
     for data in mutations([*target.seeds, *kept_inputs(name)], target.words, Random(name)):
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Inputs that get somewhere, for each parser, and the words that inputs are made of."""
+"""Seeds and building blocks of inputs for each parser."""
 
 import json
 from typing import Any, Final

@@ -24,8 +24,8 @@ def _run(path: str, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_something_to_measure_against_the_benchmark_says_so(tmp_path: Path) -> None:
-    """No figures are better than figures without a comparison."""
+def test_without_programs_to_compare_with_the_benchmark_refuses_to_run(tmp_path: Path) -> None:
+    """Figures without a comparison would mislead."""
     result = _run(str(tmp_path), tmp_path)
     assert result.returncode == 2
     assert "not installed: docker-registry and skopeo" in result.stderr
@@ -37,8 +37,8 @@ def test_without_something_to_measure_against_the_benchmark_says_so(tmp_path: Pa
 @pytest.mark.skipif(
     not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
 )
-def test_a_small_benchmark_measures_both_programs_and_leaves_nothing(tmp_path: Path) -> None:
-    """Every workload has a row for each program, with requests and bytes; far away has its floor too."""
+def test_a_small_benchmark_measures_both_programs_and_leaves_no_files(tmp_path: Path) -> None:
+    """Every workload has a row for each program, with requests and bytes; distant registries have a floor too."""
     result = _run(os.environ.get("PATH", ""), tmp_path)
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
     cells = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()]

@@ -15,22 +15,22 @@ def _write(root: Path, name: str, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def test_what_is_within_the_bounds_passes(tmp_path: Path) -> None:
-    """A file of 400 lines and a function of 50 are not too long."""
+def test_files_within_the_limits_pass(tmp_path: Path) -> None:
+    """A file of 400 lines and a function of 50 are within the limits."""
     _write(tmp_path, "src/a.py", "def f() -> None:\n" + "    f()\n" * 49 + "\n" * 350)
     result = _run(tmp_path)
     assert (result.returncode, result.stdout) == (0, "sizes: 0 beyond the bounds\n")
 
 
-def test_a_long_file_is_named(tmp_path: Path) -> None:
-    """The message says which file it is, how long, and how long it may be."""
+def test_a_long_file_is_reported(tmp_path: Path) -> None:
+    """The message has its name, its length and the limit."""
     _write(tmp_path, "src/pkg/a.py", "\n" * 401)
     result = _run(tmp_path)
     assert result.returncode == 1
     assert "src/pkg/a.py: 401 lines, at most 400" in result.stdout
 
 
-def test_a_long_function_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_long_function_is_reported_with_its_line(tmp_path: Path) -> None:
     """Functions inside classes and functions count too."""
     _write(tmp_path, "tools/a.py", "class A:\n    async def long(self) -> None:\n" + "        await self\n" * 50)
     result = _run(tmp_path)
@@ -38,15 +38,15 @@ def test_a_long_function_is_named_with_its_line(tmp_path: Path) -> None:
     assert "tools/a.py:2: long has 51 lines, at most 50" in result.stdout
 
 
-def test_a_docstring_is_not_counted(tmp_path: Path) -> None:
-    """Nobody shall save on explanations to stay within the bounds."""
+def test_docstrings_do_not_count(tmp_path: Path) -> None:
+    """The limits must not discourage explanations."""
     docstring = '    """One.\n\n' + "    More.\n" * 60 + '    """\n'
     _write(tmp_path, "src/a.py", "def f() -> None:\n" + docstring + "    f()\n" * 49)
     assert _run(tmp_path).returncode == 0
 
 
 def test_test_files_may_be_longer(tmp_path: Path) -> None:
-    """A table of cases may take 800 lines, not more."""
+    """Up to 800 lines, for tables of cases."""
     _write(tmp_path, "tests/a.py", "\n" * 800)
     _write(tmp_path, "tests/b.py", "\n" * 801)
     result = _run(tmp_path)

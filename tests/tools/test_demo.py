@@ -1,4 +1,4 @@
-"""The demo is what a new user sees first, so it runs here as it runs there."""
+"""The demo is a new user's first contact, so it runs here the same way."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def _run(home: Path, path: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_other_programs_the_demo_uses_the_test_kit_and_says_so(tmp_path: Path) -> None:
-    """A machine without docker-registry and skopeo shows the same, and is told what is missing."""
+    """Without docker-registry and skopeo it shows the same, and names the missing programs."""
     result = _run(tmp_path, str(tmp_path))
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
     assert "docker-registry is not installed: a registry of the test kit takes its place" in result.stdout
@@ -44,8 +44,8 @@ def test_without_other_programs_the_demo_uses_the_test_kit_and_says_so(tmp_path:
 @pytest.mark.skipif(
     not (DockerRegistry.is_installed() and Skopeo.is_installed()), reason="no docker-registry or skopeo"
 )
-def test_between_real_registries_skopeo_finds_all_manifests_the_same(tmp_path: Path) -> None:
-    """The first run copies, the second asks one question per tag and side, and nothing is left on the machine."""
+def test_between_real_registries_skopeo_finds_identical_manifests(tmp_path: Path) -> None:
+    """The first run copies, the second makes one request per tag and side, and no file remains."""
     result = _run(tmp_path, os.environ.get("PATH", ""))
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
     assert "7 of 7 manifests are the same, byte for byte" in result.stdout
@@ -53,7 +53,7 @@ def test_between_real_registries_skopeo_finds_all_manifests_the_same(tmp_path: P
 
 
 def test_an_interrupted_demo_stops_and_removes_everything(tmp_path: Path) -> None:
-    """Ctrl-C leaves neither a process nor a file, also where a runner passes the signal on a second time."""
+    """Ctrl-C leaves neither a process nor a file, even if a runner sends the signal twice."""
     environment = _environment(tmp_path, str(tmp_path))
     with subprocess.Popen([sys.executable, _TOOL], stdout=subprocess.PIPE, text=True, env=environment) as demo:
         assert demo.stdout is not None

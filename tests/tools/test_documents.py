@@ -1,4 +1,4 @@
-"""What the documents say must stay true; here is what a program can check of it."""
+"""Checks that keep the documents true."""
 
 import re
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ _YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: path.name)
-def test_links_between_documents_lead_somewhere(document: Path) -> None:
+def test_links_between_documents_work(document: Path) -> None:
     """A link within the repository names a file that exists."""
     links = _LINK.findall(document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", _READMES)
-def test_the_files_of_the_readme_can_be_loaded(name: str, tmp_path: Path) -> None:
-    """Who copies the two files of the first minute gets two rules and a login."""
+def test_the_files_of_the_readme_load(name: str, tmp_path: Path) -> None:
+    """The two files of the quick start give two rules and a login."""
     auth, images = tmp_path / "auth.yaml", tmp_path / "images.yaml"
     for path, text in zip((auth, images), _YAML.findall((_ROOT / name).read_text(encoding="utf-8")), strict=True):
         path.write_text(text, encoding="utf-8")
@@ -38,15 +38,15 @@ def test_the_files_of_the_readme_can_be_loaded(name: str, tmp_path: Path) -> Non
 
 
 def test_both_readmes_show_the_same_code() -> None:
-    """What is pasted into a terminal does not depend on the language."""
+    """Code to paste does not depend on the language."""
     blocks = [
         re.findall(r"```(?:yaml)?\n.*?```", (_ROOT / name).read_text(encoding="utf-8"), re.DOTALL) for name in _READMES
     ]
-    assert blocks[0][:-1] == blocks[1][:-1]  # The last one explains the scripts, in words.
+    assert blocks[0][:-1] == blocks[1][:-1]  # The last block explains the scripts, in words.
 
 
 def every_command(command: Any) -> Iterator[Any]:
-    """Yield *command* and all below it."""
+    """Yield *command* and all its subcommands."""
     yield command
     for below in getattr(command, "commands", {}).values():
         yield from every_command(below)

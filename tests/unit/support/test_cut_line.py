@@ -15,7 +15,7 @@ Talk = Callable[[socket.socket], None]
 
 @contextmanager
 def server(talk: Talk) -> Generator[str]:
-    """A server that does *talk* with one after the other; gives its host."""
+    """A server that runs *talk* with one connection after the other; yields its host."""
 
     def serve() -> None:
         while True:
@@ -38,7 +38,7 @@ def server(talk: Talk) -> Generator[str]:
 
 
 def read_to_the_end(connection: socket.socket) -> tuple[bytes, bool]:
-    """Return what can be read, and whether a reset ended it."""
+    """Return the received bytes, and whether a reset ended them."""
     got = bytearray()
     try:
         while data := connection.recv(64 * KIB):
@@ -49,7 +49,7 @@ def read_to_the_end(connection: socket.socket) -> tuple[bytes, bool]:
 
 
 def dial(line: CutLine) -> socket.socket:
-    """Open a connection over *line* and knock, which is one byte."""
+    """Open a connection over *line* and send one byte."""
     name, _, port = line.host.partition(":")
     connection = socket.create_connection((name, int(port)), timeout=10)
     connection.sendall(b"?")
@@ -65,8 +65,8 @@ def give(connection: socket.socket) -> None:
         return
 
 
-def test_a_download_is_cut_after_so_many_bytes_and_all_of_them_arrive() -> None:
-    """The receiver has the very first bytes, no more and no fewer, and hears of a reset, not of an end."""
+def test_a_download_is_cut_after_the_exact_number_of_bytes() -> None:
+    """The receiver gets exactly the first bytes and then a reset, not an orderly end."""
     with server(give) as host, CutLine(host, to_client_bytes=100 * KIB) as line:
         for _ in range(2):
             with dial(line) as connection:
@@ -74,8 +74,8 @@ def test_a_download_is_cut_after_so_many_bytes_and_all_of_them_arrive() -> None:
         assert line.carried() == Carried(to_server=2, to_client=200 * KIB, connections=2, cuts=2)
 
 
-def test_an_upload_is_cut_after_so_many_bytes_at_both_ends() -> None:
-    """The server sees a reset in the middle of what it reads, and the sender one as well."""
+def test_an_upload_is_cut_at_both_ends() -> None:
+    """The server gets a reset while reading, and so does the sender."""
     read: list[tuple[bytes, bool]] = []
     with (
         server(lambda connection: read.append(read_to_the_end(connection))) as host,
@@ -89,8 +89,8 @@ def test_an_upload_is_cut_after_so_many_bytes_at_both_ends() -> None:
     assert carried == Carried(to_server=100 * KIB, to_client=0, connections=1, cuts=1)
 
 
-def test_what_stays_below_is_not_cut() -> None:
-    """A connection that carries one byte less ends as its ends want; each counts anew."""
+def test_a_connection_below_the_limit_is_not_cut() -> None:
+    """A connection with one byte less ends normally; each connection counts separately."""
     with server(give) as host, CutLine(host, to_client_bytes=len(CONTENT) + 1, to_server_bytes=2) as line:
         for _ in range(2):
             with dial(line) as connection:
@@ -98,28 +98,28 @@ def test_what_stays_below_is_not_cut() -> None:
         assert line.carried() == Carried(2, 2 * len(CONTENT), connections=2, cuts=0)
 
 
-def test_one_direction_alone_can_be_bad() -> None:
+def test_one_direction_alone_can_be_cut() -> None:
     """None lets everything through."""
     with server(give) as host, CutLine(host, to_server_bytes=10) as line, dial(line) as connection:
         assert read_to_the_end(connection) == (CONTENT, False)
 
 
-def test_a_cut_line_can_be_long_as_well() -> None:
-    """Latency and rate hold the bytes back; they are not lost, and the cut comes where it would."""
+def test_a_cut_line_can_be_slow_as_well() -> None:
+    """Latency and rate delay the bytes without losing any, and the cut comes at the same byte."""
     long_line = RelayLine(latency_seconds=0.02, bytes_per_second=1024 * KIB)
     with server(give) as host, CutLine(host, to_client_bytes=150 * KIB, line=long_line) as line, dial(line) as far:
         assert read_to_the_end(far) == (CONTENT[: 150 * KIB], True)
 
 
-def test_many_connections_are_cut_each_by_itself() -> None:
-    """What one has carried is no matter of the others."""
+def test_many_connections_are_cut_separately() -> None:
+    """The traffic of one does not affect the others."""
     with server(give) as host, CutLine(host, to_client_bytes=50 * KIB) as line, ExitStack() as stack:
         connections = [stack.enter_context(dial(line)) for _ in range(5)]
         assert [read_to_the_end(connection) for connection in connections] == [(CONTENT[: 50 * KIB], True)] * 5
 
 
 @pytest.mark.parametrize("most", [0, -1])
-def test_a_line_that_lets_nothing_through_is_refused(most: int) -> None:
-    """Nobody would ever get an answer; it is a mistake of who wrote it."""
+def test_a_limit_below_one_byte_is_refused(most: int) -> None:
+    """No request would ever get a response: a mistake in the test."""
     with pytest.raises(ValueError, match="at least 1 byte"):
         CutLine("127.0.0.1:9", to_client_bytes=most)

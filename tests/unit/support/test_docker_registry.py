@@ -1,4 +1,4 @@
-"""The servers that tests start are real, count what they are asked, and go away."""
+"""The docker-registry starter: real, counting, and gone after the test."""
 
 import shutil
 import ssl
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.real
 ACCOUNTS = Accounts({"alice": Account("secret"), "bob": Account("word", {"public/*": PULL})})
 
 
-def test_requests_are_counted_in_the_log(skopeo: Skopeo, docker_registry: DockerRegistry) -> None:
-    """Those of skopeo, which copies an image and an index into a docker-registry."""
+def test_requests_are_counted_from_the_log(skopeo: Skopeo, docker_registry: DockerRegistry) -> None:
+    """Here skopeo copies an image and an index into a docker-registry."""
     registry = docker_registry
     registry.forget_requests()
     with FakeRegistry.in_thread() as fake:
@@ -42,8 +42,8 @@ def test_requests_are_counted_in_the_log(skopeo: Skopeo, docker_registry: Docker
 
 
 @pytest.mark.parametrize("name", ["artifact-manifest", "schema1"])
-async def test_a_docker_registry_refuses_newer_and_older_kinds(docker_registry: DockerRegistry, name: str) -> None:
-    """It knows no artifact manifest, and takes no schema 1 any more."""
+async def test_newer_and_older_kinds_are_refused(docker_registry: DockerRegistry, name: str) -> None:
+    """docker-registry knows no artifact manifest, and no longer accepts schema 1."""
     image = newer_kinds()[name]
     headers = {"Content-Type": image.root.media_type}
     url = f"http://{docker_registry.host}/v2/library/old/manifests/{name}"
@@ -52,8 +52,8 @@ async def test_a_docker_registry_refuses_newer_and_older_kinds(docker_registry: 
 
 
 @pytest.mark.usefixtures("docker_registry")
-def test_htpasswd_lets_those_in_who_know_their_password(skopeo: Skopeo) -> None:
-    """And nobody else."""
+def test_htpasswd_authenticates_users_by_password(skopeo: Skopeo) -> None:
+    """And refuses everyone else."""
     with DockerRegistry(DockerProfile(passwords={"alice": "secret"})) as registry, FakeRegistry.in_thread() as fake:
         fake.load("app", single("app"), "v1")
         for credentials in ("alice:wrong", ""):
@@ -64,7 +64,7 @@ def test_htpasswd_lets_those_in_who_know_their_password(skopeo: Skopeo) -> None:
 
 @pytest.mark.usefixtures("docker_registry")
 def test_tokens_carry_the_rights_of_each_user(skopeo: Skopeo) -> None:
-    """docker-registry verifies what the token server signed; a user without the right to push is refused."""
+    """docker-registry verifies the token server's tokens; a user without the right to push is refused."""
     with (
         TokenServer.in_thread(ACCOUNTS) as tokens,
         DockerRegistry(DockerProfile(issuer=tokens.issuer)) as registry,
@@ -80,8 +80,8 @@ def test_tokens_carry_the_rights_of_each_user(skopeo: Skopeo) -> None:
         assert tokens.requests.count(status=200) >= 3
 
 
-async def test_tls_has_the_certificate_of_the_private_ca(docker_tls: DockerRegistry, private_ca: Path) -> None:
-    """Who trusts the CA gets through, who does not is stopped."""
+async def test_tls_uses_the_certificate_of_the_private_ca(docker_tls: DockerRegistry, private_ca: Path) -> None:
+    """Only clients that trust the CA connect."""
     trusting = ssl.create_default_context(cafile=private_ca / "ca.pem")
     async with aiohttp.ClientSession(f"https://{docker_tls.host}") as http:
         async with http.get("/v2/", ssl=trusting) as response:
@@ -92,8 +92,8 @@ async def test_tls_has_the_certificate_of_the_private_ca(docker_tls: DockerRegis
 
 @pytest.mark.usefixtures("docker_registry")
 @pytest.mark.parametrize(("cache", "status"), [(True, 200), (False, 404)])
-async def test_a_registry_with_a_cache_asks_its_disk_once(skopeo: Skopeo, *, cache: bool, status: int) -> None:
-    """What it has told of a blob it tells again, though the blob has gone meanwhile."""
+async def test_a_registry_with_a_cache_reads_its_disk_once(skopeo: Skopeo, *, cache: bool, status: int) -> None:
+    """It still reports a blob that has disappeared from the disk."""
     image = single("cached")
     blob = next(iter(image.blobs))
     with DockerRegistry(DockerProfile(cache=cache)) as registry, FakeRegistry.in_thread() as fake:
@@ -105,15 +105,15 @@ async def test_a_registry_with_a_cache_asks_its_disk_once(skopeo: Skopeo, *, cac
             assert response.status == status
 
 
-def test_htpasswd_lines_hold_no_password() -> None:
-    """bcrypt, with a salt of its own for each."""
+def test_htpasswd_lines_contain_no_password() -> None:
+    """bcrypt, each with its own salt."""
     text = htpasswd({"alice": "secret", "bob": "secret"})
     assert "secret" not in text
     assert len({line.partition(":")[2] for line in text.splitlines()}) == 2
 
 
-def test_an_access_log_becomes_requests() -> None:
-    """Query and bytes are read, other lines left out."""
+def test_an_access_log_is_parsed_into_requests() -> None:
+    """With query and bytes; other lines are skipped."""
     line = '127.0.0.1 - - [23/Nov/2026:22:00:00 +0000] "GET /v2/a/b/tags/list?n=10 HTTP/1.1" 200 42 "" "agent"'
     head = line.replace("GET", "HEAD")
     request, unsent = parse_access_log(["listening on 5000", line, head])

@@ -1,4 +1,4 @@
-"""Where servers of the tests' own live: what goes wrong at their start is told, and nothing of them stays."""
+"""Homes of test servers: failures to start are reported, and no process or file remains."""
 
 import os
 import signal
@@ -13,22 +13,22 @@ from support.server_home import ServerHome, end
 
 @pytest.fixture
 def home() -> Iterator[ServerHome]:
-    """Return a home, which goes with the test."""
+    """Return a home that is removed after the test."""
     made = ServerHome("test", "no such user", "nobody")
     yield made
     made.remove()
 
 
-def test_a_server_that_ends_at_its_start_is_told_with_what_it_said(home: ServerHome) -> None:
-    """Nobody waits for it until the time is up."""
+def test_a_server_that_ends_at_once_is_reported_with_its_output(home: ServerHome) -> None:
+    """Without waiting for the timeout."""
     process = home.launch("sh", "-c", "echo the port is taken >&2; exit 3")
     with pytest.raises(RuntimeError, match="the port is taken"):
         home.wait_until(lambda: False, process, 60)
     assert process.returncode == 3
 
 
-def test_a_server_that_never_answers_is_not_waited_for_for_ever(home: ServerHome) -> None:
-    """It runs, and says why it does not answer."""
+def test_a_server_that_never_responds_is_reported_with_its_output(home: ServerHome) -> None:
+    """After the timeout, while it still runs."""
     process = home.launch("sh", "-c", "echo recovering; exec sleep 60")
     with pytest.raises(RuntimeError, match="recovering"):
         home.wait_until(lambda: False, process, 1)
@@ -36,8 +36,8 @@ def test_a_server_that_never_answers_is_not_waited_for_for_ever(home: ServerHome
     end(process)
 
 
-def test_the_end_of_a_server_is_that_of_its_helpers(home: ServerHome) -> None:
-    """They are of its group."""
+def test_ending_a_server_ends_its_child_processes(home: ServerHome) -> None:
+    """They belong to its process group."""
     process = home.launch("sh", "-c", "sleep 60 & echo $! > helper; wait")
     helper = home.directory / "helper"
     home.wait_until(lambda: helper.exists() and bool(helper.read_text()), process, 20)
@@ -46,16 +46,16 @@ def test_the_end_of_a_server_is_that_of_its_helpers(home: ServerHome) -> None:
     wait_for(lambda: not is_running(int(helper.read_text())), 20)
 
 
-def test_a_command_that_fails_is_told_with_what_it_said(home: ServerHome) -> None:
-    """As that which makes a server's directory may."""
+def test_a_failed_command_is_reported_with_its_output(home: ServerHome) -> None:
+    """For instance the command that initializes a server's directory."""
     home.run("true", seconds=20)
     with pytest.raises(RuntimeError, match="no space left"):
         home.run("sh", "-c", "echo no space left; exit 1", seconds=20)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="nobody but root runs programs as others")
-def test_a_server_of_roots_is_run_by_somebody_else(home: ServerHome) -> None:
-    """PostgreSQL refuses to be root; files that it is given are its own, and it has no group of root's."""
+def test_root_runs_a_server_as_another_user(home: ServerHome) -> None:
+    """PostgreSQL refuses to run as root; its files belong to that user, and it has none of root's groups."""
     file = home.write("secret", "word")
     home.run("sh", "-c", "cat secret && echo of > mine && id -un && id -Gn", seconds=20)
     said = (home.directory / "output").read_text(encoding="utf-8").split()
@@ -65,7 +65,7 @@ def test_a_server_of_roots_is_run_by_somebody_else(home: ServerHome) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
+    """Whether this process exists and has not ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
         return stat.rsplit(")", 1)[1].split()[0] != "Z"

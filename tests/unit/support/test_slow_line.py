@@ -16,14 +16,14 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say back what comes, to its end."""
+    """Echo everything until the end of the stream."""
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
 
 
 async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read to the end, then say how much it was."""
+    """Read to the end, then send the number of bytes."""
     total = 0
     while data := await reader.read(65536):
         total += len(data)
@@ -32,7 +32,7 @@ async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def behind(line: RelayLine, talk: Talk) -> AsyncGenerator[SlowLine]:
-    """A line to a server that does *talk* with everybody."""
+    """A line to a server that runs *talk* with every connection."""
     talks: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,7 +48,7 @@ async def behind(line: RelayLine, talk: Talk) -> AsyncGenerator[SlowLine]:
 
 @asynccontextmanager
 async def closed(writer: asyncio.StreamWriter) -> AsyncGenerator[None]:
-    """Close *writer* at the end, whatever the other end has done to it."""
+    """Close *writer* at the end, in whatever state the connection is."""
     try:
         yield
     finally:
@@ -67,15 +67,15 @@ async def connected(line: SlowLine) -> AsyncGenerator[tuple[asyncio.StreamReader
 
 
 async def send(line: SlowLine, content: bytes) -> bytes:
-    """Send *content* and its end over a connection of its own; returns all that comes back."""
+    """Send *content* and the end of the stream over a new connection; return the response."""
     async with connected(line) as (reader, writer):
         writer.write(content)
         writer.write_eof()
         return await reader.read()
 
 
-async def test_a_round_trip_takes_the_latency_and_a_new_connection_takes_one_more() -> None:
-    """Who opens many connections pays for them, as over a real line."""
+async def test_a_round_trip_takes_the_latency_and_a_new_connection_one_more() -> None:
+    """Many connections cost time, as over a real line."""
     seconds: list[float] = []
     async with behind(FAR, echo) as line:
         started = time.perf_counter()
@@ -89,8 +89,8 @@ async def test_a_round_trip_takes_the_latency_and_a_new_connection_takes_one_mor
     assert 0.05 <= seconds[1] < 0.25
 
 
-async def test_questions_that_are_sent_together_wait_for_one_round_trip() -> None:
-    """Latency is no bound on how much is on the way: pipelining pays."""
+async def test_pipelined_questions_wait_for_one_round_trip() -> None:
+    """Latency does not limit the bytes in flight, so pipelining pays off."""
     async with behind(FAR, echo) as line, connected(line) as (reader, writer):
         started = time.perf_counter()
         for number in range(200):
@@ -101,7 +101,7 @@ async def test_questions_that_are_sent_together_wait_for_one_round_trip() -> Non
 
 
 async def test_a_connection_has_its_rate() -> None:
-    """8 MiB take what they take at 20 MiB/s, not much less and not much more."""
+    """8 MiB take the expected time at 20 MiB/s, not much less and not much more."""
     async with behind(FAR, count) as line:
         started = time.perf_counter()
         assert await send(line, bytes(8 * MIB)) == str(8 * MIB).encode()
@@ -109,8 +109,8 @@ async def test_a_connection_has_its_rate() -> None:
     assert 0.4 <= seconds < 1.5
 
 
-async def test_ten_connections_have_their_rate_each() -> None:
-    """The relay itself is no bottleneck: ten connections carry ten times as much in about the same time."""
+async def test_ten_connections_each_have_the_full_rate() -> None:
+    """The relay is no bottleneck: ten connections carry ten times as much in about the same time."""
     async with behind(FAR, count) as line, asyncio.TaskGroup() as group:
         started = time.perf_counter()
         sent = [group.create_task(send(line, bytes(8 * MIB))) for _ in range(10)]
@@ -120,15 +120,15 @@ async def test_ten_connections_have_their_rate_each() -> None:
 
 @pytest.mark.parametrize("line", [RelayLine(), FAR], ids=["plain", "far"])
 async def test_bytes_are_unchanged_and_counted_both_ways(line: RelayLine) -> None:
-    """What arrives is what was sent, in its order, and the relay says how much it was."""
+    """All bytes arrive in order, and the relay reports their number."""
     content = os.urandom(3 * MIB)
     async with behind(line, echo) as slow:
         assert await send(slow, content) == content
         assert await asyncio.to_thread(slow.carried) == Carried(3 * MIB, 3 * MIB, 1)
 
 
-async def test_who_does_not_read_stops_the_sender() -> None:
-    """Memory stays bounded: the sender waits, as it would with nothing in between."""
+async def test_a_slow_reader_stops_the_sender() -> None:
+    """Memory stays bounded: the sender waits, as it would without a relay."""
     waiting = asyncio.Event()
 
     async def deaf(*_: object) -> None:
@@ -146,8 +146,8 @@ async def test_who_does_not_read_stops_the_sender() -> None:
     assert held < 40 * MIB
 
 
-async def test_a_server_that_breaks_off_is_heard_of() -> None:
-    """A reset at one end ends the connection at the other, and the relay goes on with the next."""
+async def test_a_reset_of_the_server_reaches_the_client() -> None:
+    """A reset at one end ends the connection at the other, and the relay accepts the next one."""
     talks: list[int] = []
 
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,14 +160,14 @@ async def test_a_server_that_breaks_off_is_heard_of() -> None:
     assert talks == [1, 1]
 
 
-async def test_a_server_that_is_not_there_ends_the_connection() -> None:
-    """Nobody waits for a server that does not listen."""
+async def test_an_absent_server_ends_the_connection() -> None:
+    """The client does not wait for a server that does not listen."""
     with SlowLine(f"127.0.0.1:{free_port()}", FAR) as line:
         assert await _until_over(line) == b""
 
 
-def test_the_relay_ends_with_who_started_it() -> None:
-    """No process is left behind, and its port refuses."""
+def test_the_relay_ends_with_its_parent() -> None:
+    """No process remains, and its port refuses connections."""
     with SlowLine("127.0.0.1:9", RelayLine()) as line:
         pid, port = line.pid, int(line.host.partition(":")[2])
     assert not Path(f"/proc/{pid}").exists()

@@ -10,7 +10,7 @@ from image_syncer.testing import FakeRegistry
 
 @pytest.fixture
 async def registry() -> AsyncGenerator[FakeRegistry]:
-    """A registry that wants no login."""
+    """A registry without logins."""
     async with FakeRegistry() as registry:
         yield registry
 

@@ -1,4 +1,4 @@
-"""The profile of distribution 2.8 does what docker-registry does: both are asked the same and answer the same."""
+"""The profile of distribution 2.8 behaves as docker-registry does: both get the same requests and respond the same."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ Seen = tuple[object, ...]
 
 
 class Client:
-    """Asks one registry; each answer is what can be compared: status, error code, and headers that were asked for."""
+    """Sends requests to one registry; each result is comparable: status, error code, and selected headers."""
 
     def __init__(self, http: aiohttp.ClientSession, host: str) -> None:
         self.http = http
@@ -37,7 +37,7 @@ class Client:
             return (response.status, code, *(response.headers.get(name) for name in wanted))
 
     async def begin(self) -> str:
-        """Open an upload and return its Location, which is a whole URL."""
+        """Open an upload and return its Location, an absolute URL."""
         status, _, location = await self.ask("POST", "/v2/habits/app/blobs/uploads/", "Location")
         assert status == 202
         return str(location)
@@ -49,7 +49,7 @@ class Client:
         return str(after)
 
     async def cut(self, location: str, sent_bytes: int) -> None:
-        """Promise a chunk, send *sent_bytes* of it and go away."""
+        """Announce a chunk, send only *sent_bytes* of it, and disconnect."""
         url = urlsplit(location)
         reader, writer = await asyncio.open_connection(url.hostname, url.port)
         head = f"PATCH {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 2000\r\n\r\n"
@@ -62,7 +62,7 @@ class Client:
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
 async def client(request: pytest.FixtureRequest) -> AsyncGenerator[Client]:
-    """A client of either, each with the same content."""
+    """A client for each registry; both have the same content."""
     async with aiohttp.ClientSession() as http, FakeRegistry(profiles.DISTRIBUTION_2_8) as fake:
         host = fake.host
         if request.param == "real":
@@ -166,7 +166,7 @@ HABITS: dict[Callable[[Client], Awaitable[list[Seen]]], list[Seen]] = {
     _referrers: [(404,)],
     _absent: [
         (404, "MANIFEST_UNKNOWN"),
-        (404, "MANIFEST_UNKNOWN"),  # Without the repository as well.
+        (404, "MANIFEST_UNKNOWN"),  # Without its repository as well.
         (404, "NAME_UNKNOWN"),
         (404, "BLOB_UNKNOWN"),
     ],
@@ -174,15 +174,15 @@ HABITS: dict[Callable[[Client], Awaitable[list[Seen]]], list[Seen]] = {
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.__name__.strip("_"))
-async def test_a_habit_is_that_of_the_real_one(
+async def test_the_profile_behaves_as_the_real_registry(
     client: Client, habit: Callable[[Client], Awaitable[list[Seen]]]
 ) -> None:
-    """What our profile says, docker-registry of Debian was seen to say."""
+    """The profile and Debian's docker-registry give the same responses."""
     assert await habit(client) == HABITS[habit]
 
 
 async def test_the_whole_list_comes_whatever_is_asked(client: Client) -> None:
-    """`n` and `last` are not looked at, and there is no Link; nor is there an order."""
+    """`n` and `last` are ignored, there is no Link, and the order is arbitrary."""
     async with client.http.get(f"http://{client.host}/v2/habits/app/tags/list?n=1&last=b") as response:
         assert sorted((await response.json(content_type=None))["tags"]) == ["a", "b", "c"]
         assert "Link" not in response.headers

@@ -1,4 +1,4 @@
-"""FakeRegistry lets those in who may: Basic, Bearer with its own token server, TLS."""
+"""Access control of the FakeRegistry: Basic, Bearer with its own token server, TLS."""
 
 import asyncio
 import ssl
@@ -22,8 +22,8 @@ ACCOUNTS = Accounts(
 )
 
 
-async def test_basic_asks_for_a_password_and_minds_rights() -> None:
-    """401 with a challenge, 403 for what the user may not do."""
+async def test_basic_requires_a_password_and_enforces_rights() -> None:
+    """401 with a challenge, 403 without the right."""
     async with FakeRegistry(Profile(auth="basic", accounts=ACCOUNTS)) as registry:
         registry.load("public/app", single("app"), "v1")
         async with aiohttp.ClientSession(registry.url) as http:
@@ -40,7 +40,7 @@ async def test_basic_asks_for_a_password_and_minds_rights() -> None:
 
 @pytest.fixture
 async def bearer() -> AsyncGenerator[FakeRegistry]:
-    """A registry that wants tokens, with the image `app:v1`."""
+    """A registry with token authentication and the image `app:v1`."""
     async with FakeRegistry(Profile("bearer", ACCOUNTS)) as registry:
         registry.load("app", single("app"), "v1")
         yield registry
@@ -66,13 +66,13 @@ async def _ask(registry: FakeRegistry, token: str, path: str, method: str = "GET
 
 
 async def test_the_challenge_names_the_token_server_and_the_scope(bearer: FakeRegistry) -> None:
-    """What a client needs to go on."""
+    """Everything that a client needs to continue."""
     challenge = f'Bearer realm="{bearer.url}/token",service="{SERVICE}",scope="repository:app:pull"'
     assert await _ask(bearer, "", "/v2/app/tags/list") == (401, challenge)
 
 
-async def test_a_token_is_good_for_what_was_granted(bearer: FakeRegistry) -> None:
-    """Users get what they asked for as far as they have the right, strangers nothing here."""
+async def test_a_token_allows_what_it_grants(bearer: FakeRegistry) -> None:
+    """Users get the part of the request that they may have; anonymous callers get nothing here."""
     alice = await _token(bearer, "repository:app:pull", user="alice", password="pa:ss")
     bob = await _token(bearer, "repository:app:pull", user="bob", password="word")
     stranger = await _token(bearer, "repository:app:pull")
@@ -83,8 +83,8 @@ async def test_a_token_is_good_for_what_was_granted(bearer: FakeRegistry) -> Non
     assert bearer.requests.count(kind="token") == 3
 
 
-async def test_a_mount_needs_the_right_to_pull_from_its_origin(bearer: FakeRegistry) -> None:
-    """As distribution has it (`handlers/app.go`)."""
+async def test_a_mount_requires_pull_at_its_origin(bearer: FakeRegistry) -> None:
+    """As in distribution (`handlers/app.go`)."""
     path = f"/v2/other/blobs/uploads/?mount={next(iter(single('app').blobs))}&from=app"
     scopes = ["repository:other:pull,push", "repository:app:pull"]
     statuses: list[int] = []
@@ -104,7 +104,7 @@ async def test_a_mount_needs_the_right_to_pull_from_its_origin(bearer: FakeRegis
         ({"grant_type": "other"}, 401),
     ],
 )
-async def test_tokens_are_had_by_post_too(bearer: FakeRegistry, form: dict[str, str], status: int) -> None:
+async def test_post_issues_tokens_too(bearer: FakeRegistry, form: dict[str, str], status: int) -> None:
     """The OAuth2 flow, with a password or a refresh token."""
     asked = {"service": SERVICE, "scope": "repository:app:pull", "client_id": "test"}
     async with aiohttp.ClientSession(bearer.url) as http, http.post("/token", data=asked | form) as response:
@@ -123,15 +123,15 @@ async def test_a_wrong_password_gets_no_token(bearer: FakeRegistry) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("profile", [Profile("basic", ACCOUNTS), Profile("bearer", ACCOUNTS)])
 async def test_skopeo_logs_in(skopeo: Skopeo, profile: Profile) -> None:
-    """With the password of a user; without it nothing is read."""
+    """With the password of a user; without it skopeo reads nothing."""
     async with FakeRegistry(profile) as registry:
         await copy_by_skopeo(replace(skopeo, credentials="alice:pa:ss"), registry, "oci-index")
         with pytest.raises(SkopeoFailed, match=r"unauthorized|authentication required"):
             await asyncio.to_thread(skopeo.raw, f"{registry.host}/to:oci-index")
 
 
-async def test_it_speaks_tls_where_it_is_given_a_certificate(private_ca: Path) -> None:
-    """To who trusts its CA."""
+async def test_it_speaks_tls_with_the_given_certificate(private_ca: Path) -> None:
+    """To clients that trust its CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(private_ca / "server.pem", private_ca / "server.key")
     trusting = ssl.create_default_context(cafile=private_ca / "ca.pem")
@@ -142,14 +142,14 @@ async def test_it_speaks_tls_where_it_is_given_a_certificate(private_ca: Path) -
             await http.get("/v2/")
 
 
-async def test_a_token_ends_with_its_time() -> None:
-    """With a challenge that says why."""
+async def test_a_token_expires() -> None:
+    """With a challenge that gives the reason."""
     async with FakeRegistry(Profile("bearer", ACCOUNTS, token_seconds=-1)) as registry:
         status, challenge = await _ask(registry, await _token(registry), "/v2/")
     assert (status, 'error="invalid_token"' in challenge) == (401, True)
 
 
-async def test_all_tokens_can_be_made_worthless(bearer: FakeRegistry) -> None:
+async def test_all_tokens_can_be_invalidated(bearer: FakeRegistry) -> None:
     """As when a registry restarts with another key."""
     token = await _token(bearer)
     before = await _ask(bearer, token, "/v2/")

@@ -1,4 +1,4 @@
-"""FakeRegistry speaks the distribution-spec: by a plain HTTP client, and by skopeo's word."""
+"""FakeRegistry speaks the distribution-spec, judged by a plain HTTP client and by skopeo."""
 
 import asyncio
 from io import BytesIO
@@ -15,7 +15,7 @@ from support.answers import code_of, copy_by_skopeo
 from support.skopeo import SKOPEO_CANNOT_COPY, Skopeo, SkopeoFailed
 
 
-async def test_what_was_loaded_is_served_byte_for_byte(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+async def test_loaded_content_is_served_byte_for_byte(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
     """By tag and by digest, with its own media type and digest."""
     image = multi("app", docker=True)
     registry.load("team/app", image, "v1")
@@ -26,8 +26,8 @@ async def test_what_was_loaded_is_served_byte_for_byte(registry: FakeRegistry, h
             assert response.headers["Docker-Content-Digest"] == str(image.digest)
 
 
-async def test_head_has_the_headers_alone(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Size and digest of manifests and blobs are told without their content."""
+async def test_head_has_only_headers(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """Size and digest of manifests and blobs, without content."""
     image = single("app")
     registry.load("app", image, "v1")
     blob = next(iter(image.blobs.values()))
@@ -42,7 +42,7 @@ async def test_head_has_the_headers_alone(registry: FakeRegistry, http: aiohttp.
 
 
 async def test_a_type_that_is_not_accepted_is_not_found(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """As distribution does it; an unchanged manifest is not sent again."""
+    """As in distribution; a conditional request for an unchanged manifest gets no body."""
     image = single("app")
     registry.load("app", image, "v1")
     async with http.get("/v2/app/manifests/v1", headers={"Accept": types.DOCKER_MANIFEST}) as response:
@@ -61,10 +61,10 @@ async def test_a_type_that_is_not_accepted_is_not_found(registry: FakeRegistry, 
         ("app/blobs/uploads/nothing", "BLOB_UPLOAD_UNKNOWN"),
     ],
 )
-async def test_what_is_missing_has_itscode_of(
+async def test_missing_content_has_the_code_of_the_specification(
     registry: FakeRegistry, http: aiohttp.ClientSession, path: str, code: str
 ) -> None:
-    """404 with the code of the specification."""
+    """404 with that code."""
     registry.load("app", single("app"), "v1")
     async with http.get(f"/v2/{path}") as response:
         assert await code_of(response) == (404, code)
@@ -82,7 +82,7 @@ async def test_what_is_missing_has_itscode_of(
 async def test_blobs_are_read_from_any_offset(
     registry: FakeRegistry, http: aiohttp.ClientSession, wanted: str | None, status: int, start: int, end: int
 ) -> None:
-    """A Range is answered by 206 with exactly these bytes."""
+    """206 with exactly the requested bytes."""
     blob = Blob.generated("layer", 3000)
     registry.load("app", single("app", layers=[blob]), "v1")
     async with http.get(f"/v2/app/blobs/{blob.digest}", headers={"Range": wanted} if wanted else {}) as response:
@@ -92,7 +92,7 @@ async def test_blobs_are_read_from_any_offset(
 
 
 async def test_a_range_beyond_the_end_is_refused(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """416 says how much there is."""
+    """416 reports the size."""
     blob = Blob.of(b"content")
     registry.load("app", single("app", layers=[blob]), "v1")
     async with http.get(f"/v2/app/blobs/{blob.digest}", headers={"Range": "bytes=7-"}) as response:
@@ -106,7 +106,7 @@ async def _put(http: aiohttp.ClientSession, image: Image, identifier: str, path:
         return response
 
 
-async def test_a_manifest_needs_what_it_names(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+async def test_a_manifest_requires_its_content(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
     """An index without its children is refused, and no tag moves."""
     image = multi("app")
     assert await code_of(await _put(http, image, "v1")) == (404, "MANIFEST_BLOB_UNKNOWN")
@@ -114,13 +114,13 @@ async def test_a_manifest_needs_what_it_names(registry: FakeRegistry, http: aioh
 
 
 async def test_a_manifest_at_another_digest_is_refused(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """What stands at a digest has that digest."""
+    """A digest always gives content with that digest."""
     image, other = single("app"), single("other")
     registry.load("app", image)
     assert await code_of(await _put(http, image, str(other.digest))) == (400, "DIGEST_INVALID")
 
 
-async def test_several_tags_in_one_request(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+async def test_one_put_sets_several_tags(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
     """end-7b of distribution-spec 1.1."""
     image = single("app")
     registry.load("app", image)
@@ -129,8 +129,8 @@ async def test_several_tags_in_one_request(registry: FakeRegistry, http: aiohttp
     assert registry.content("app").tags == {"a": image.digest, "b": image.digest}
 
 
-async def test_a_tag_moves_and_goes(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Deleting a tag leaves the manifest, deleting the digest takes the tags along."""
+async def test_a_tag_moves_and_is_deleted(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """Deleting a tag leaves the manifest; deleting the digest removes its tags."""
     first, second = single("first"), single("second")
     registry.load("app", first, "old", "v1")
     registry.load("app", second)
@@ -167,7 +167,7 @@ async def test_referrers_are_listed_filtered_and_paged() -> None:
 async def test_listings_are_paged_by_links(
     registry: FakeRegistry, http: aiohttp.ClientSession, path: str, key: str
 ) -> None:
-    """Lexical order, `n` at most, and a relative Link while there is more."""
+    """Lexical order, at most `n` entries, and a relative Link to the next page."""
     image = single("app")
     registry.load("app", image, "c", "a", "b")
     registry.load("b", image)
@@ -181,8 +181,8 @@ async def test_listings_are_paged_by_links(
     assert pages in ([["a", "b"], ["c"]], [["app", "b"], ["c"]])
 
 
-async def test_an_interceptor_answers_first(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Faults come in by this door; such requests are counted too."""
+async def test_an_interceptor_responds_first(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """Interceptors inject faults; their requests are counted too."""
 
     async def busy(request: web.Request) -> web.Response | None:
         return web.Response(status=429, headers={"Retry-After": "1"}) if request.method == "GET" else None
@@ -197,14 +197,14 @@ async def test_an_interceptor_answers_first(registry: FakeRegistry, http: aiohtt
 
 @pytest.mark.real
 async def test_skopeo_copies_every_kind_in_and_out(skopeo: Skopeo, registry: FakeRegistry) -> None:
-    """What an independent client reads after it wrote is what was there before."""
+    """An independent client reads back exactly what it wrote."""
     for name in twenty_kinds().keys() - SKOPEO_CANNOT_COPY:
         await copy_by_skopeo(skopeo, registry, name)
 
 
 @pytest.mark.real
-async def test_skopeo_reads_what_older_registries_do_not_take(skopeo: Skopeo, registry: FakeRegistry) -> None:
-    """Signed schema 1 and sha512 layers; skopeo 1.9 itself does not accept the withdrawn artifact manifest."""
+async def test_skopeo_reads_kinds_that_older_registries_refuse(skopeo: Skopeo, registry: FakeRegistry) -> None:
+    """Signed schema 1 and sha512 layers; skopeo 1.9 does not accept the withdrawn artifact manifest."""
     for name in ("schema1", "sha512"):
         image = newer_kinds()[name]
         registry.load("app", image, name)
@@ -224,7 +224,7 @@ def test_it_runs_in_a_thread_for_code_that_is_not_async(skopeo: Skopeo) -> None:
     assert registry.requests.count(kind="manifest") == 1
 
 
-async def test_a_registry_of_1_0_has_no_referrers() -> None:
+async def test_a_registry_of_spec_1_0_has_no_referrers() -> None:
     """Neither the listing nor the header that acknowledges a subject."""
     image = artifact("app", "application/x", subject=single("subject"))
     async with FakeRegistry(Profile(referrers=False)) as registry, aiohttp.ClientSession(registry.url) as http:
@@ -243,9 +243,9 @@ async def test_a_registry_of_1_0_has_no_referrers() -> None:
         (b" " * (4 * 1024 * 1024 + 1), types.OCI_MANIFEST, 413),
     ],
 )
-async def test_what_is_no_manifest_is_refused(
+async def test_an_invalid_manifest_is_refused(
     http: aiohttp.ClientSession, content: bytes, kind: str, status: int
 ) -> None:
-    """And what is both an index and an image, and what is too large."""
+    """Also a document that is both index and image, and one that is too large."""
     async with http.put("/v2/app/manifests/v1", data=BytesIO(content), headers={"Content-Type": kind}) as response:
         assert response.status == status

@@ -1,4 +1,4 @@
-"""FakeRegistry takes blobs as the distribution-spec says: at once, in chunks, by mount."""
+"""FakeRegistry accepts blobs as the distribution-spec says: at once, in chunks, by mount."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ async def _start(http: aiohttp.ClientSession, name: str = "app") -> str:
 
 
 async def test_a_blob_arrives_in_chunks(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Each PATCH continues the last, GET tells how far it came, PUT brings the last chunk and the digest."""
+    """Each PATCH continues the last, GET reports the offset, PUT sends the last chunk and the digest."""
     blob = Blob.generated("layer", 3000)
     content = blob.read()
     location = await _start(http)
@@ -35,7 +35,7 @@ async def test_a_blob_arrives_in_chunks(registry: FakeRegistry, http: aiohttp.Cl
 
 @pytest.mark.parametrize("chunk_range", ["999-1999", "1001-2001", None])
 async def test_a_chunk_out_of_order_is_refused(http: aiohttp.ClientSession, chunk_range: str | None) -> None:
-    """416 with the newest Location and Range; a Location that was replaced is no better than a wrong range."""
+    """416 with the newest Location and Range; an outdated Location is refused like a wrong range."""
     location = await _start(http)
     async with http.patch(location, data=bytes(1000)) as response:
         newest = response.headers["Location"]
@@ -46,7 +46,7 @@ async def test_a_chunk_out_of_order_is_refused(http: aiohttp.ClientSession, chun
         assert (response.headers["Location"], response.headers["Range"]) == (newest, "0-999")
 
 
-async def test_a_chunk_below_the_minimum_can_only_be_the_last() -> None:
+async def test_only_the_last_chunk_may_be_below_the_minimum() -> None:
     """The minimum is announced when the upload begins."""
     async with FakeRegistry(Profile(chunk_min_bytes=10)) as registry, aiohttp.ClientSession(registry.url) as http:
         async with http.post("/v2/app/blobs/uploads/") as response:
@@ -57,8 +57,8 @@ async def test_a_chunk_below_the_minimum_can_only_be_the_last() -> None:
             assert await code_of(response) == (400, "SIZE_INVALID")
 
 
-async def test_a_broken_chunk_leaves_what_arrived(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """An upload goes on from the byte at which the connection broke."""
+async def test_a_broken_chunk_keeps_the_received_bytes(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """An upload continues at the byte where the connection broke."""
     location = await _start(http)
     host, _, port = registry.host.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -71,10 +71,10 @@ async def test_a_broken_chunk_leaves_what_arrived(registry: FakeRegistry, http: 
 
 
 @pytest.mark.parametrize("way", ["post", "put"])
-async def test_wrong_bytes_are_refused_and_forgotten(
+async def test_wrong_bytes_are_refused_and_discarded(
     registry: FakeRegistry, http: aiohttp.ClientSession, way: str
 ) -> None:
-    """A digest is checked before anything is kept."""
+    """The digest is verified before the blob is stored."""
     digest = Blob.of(b"right").digest
     url = f"/v2/app/blobs/uploads/?digest={digest}" if way == "post" else f"{await _start(http)}&digest={digest}"
     async with http.request(way.upper(), url, data=b"wrong") as response:
@@ -84,7 +84,7 @@ async def test_wrong_bytes_are_refused_and_forgotten(
 
 
 async def test_an_empty_blob_and_a_sha512_blob_are_stored(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Neither a size of nothing nor another algorithm is special."""
+    """Neither needs special treatment."""
     for blob in (Blob.of(b""), Blob.of(b"x", algorithm="sha512")):
         async with http.post(f"/v2/app/blobs/uploads/?digest={blob.digest}", data=blob.read()) as response:
             assert response.status == 201
@@ -93,10 +93,10 @@ async def test_an_empty_blob_and_a_sha512_blob_are_stored(registry: FakeRegistry
 
 
 @pytest.mark.parametrize(("origin", "status"), [("&from=app", 201), ("", 201), ("&from=nowhere", 202)])
-async def test_a_blob_is_mounted_from_where_it_is(
+async def test_a_blob_is_mounted_from_another_repository(
     registry: FakeRegistry, http: aiohttp.ClientSession, origin: str, status: int
 ) -> None:
-    """201 with the source or without one named; a source that has it not begins an upload."""
+    """201 with or without `from`; an upload begins if the named repository lacks it."""
     image = single("app", layers=(10,))
     registry.load("app", image, "v1")
     digest = next(iter(image.blobs))
@@ -105,7 +105,7 @@ async def test_a_blob_is_mounted_from_where_it_is(
     assert (digest in registry.content("other").blobs) == (status == 201)
 
 
-async def test_an_upload_can_be_given_up(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+async def test_an_upload_can_be_cancelled(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
     """After DELETE it is unknown."""
     location = await _start(http)
     async with http.delete(location) as response:

@@ -1,4 +1,4 @@
-"""A FakeRegistry fails as its script says, and counts it."""
+"""FakeRegistry fails as its fault script says, and counts the faults."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ ACCEPT = {"Accept": ", ".join(types.ACCEPT)}
 
 @pytest.fixture(autouse=True)
 def held(registry: FakeRegistry) -> None:
-    """An image to ask for."""
+    """A loaded image."""
     registry.load("app", IMAGE, "v1")
 
 
@@ -39,8 +39,8 @@ async def _status(http: aiohttp.ClientSession, path: str = PATH, method: str = "
         return response.status
 
 
-async def test_an_answer_in_the_registrys_place(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """With its headers and the error code that is usual, as often as was said; other kinds are not met."""
+async def test_a_response_instead_of_the_registrys(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """With headers and the usual error code, as often as configured; other kinds of requests pass."""
     rule = registry.faults.add(faults.answer(429, headers={"Retry-After": "2"}), method="GET", kind="blob", times=2)
     async with http.get(PATH) as response:
         assert response.headers["Retry-After"] == "2"
@@ -52,24 +52,24 @@ async def test_an_answer_in_the_registrys_place(registry: FakeRegistry, http: ai
 
 
 @pytest.mark.parametrize(("body", "read"), [("plain text", b"plain text"), (b"", b""), (None, b"")])
-async def test_an_answer_has_the_body_that_it_is_given(
+async def test_a_response_has_the_given_body(
     registry: FakeRegistry, http: aiohttp.ClientSession, body: bytes | str | None, read: bytes
 ) -> None:
-    """Also one that is no JSON; a status without a usual code has none."""
+    """Even one that is not JSON; a status without a usual code has no body."""
     registry.faults.add(faults.answer(502, body=body))
     async with http.get(PATH) as response:
         assert (response.status, await response.read()) == (502, read)
 
 
 async def test_some_requests_pass_first(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """*after* counts those that fit; a pattern of the path chooses among them."""
+    """*after* counts matching requests; a pattern of the path selects them."""
     registry.faults.add(faults.answer(500), path="/v2/app/manifests/*", after=1, times=1)
     assert [await _status(http, MANIFEST) for _ in range(3)] == [200, 500, 200]
     assert await _status(http) == 200
 
 
-async def test_faults_act_in_the_order_of_their_adding(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """Those after an answer are not counted; those before it act as well."""
+async def test_faults_apply_in_the_order_of_their_adding(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """A fault that responds hides later ones; earlier ones apply as well."""
     first = registry.faults.add(faults.headers({"Retry-After": "1"}), kind="blob")
     registry.faults.add(faults.answer(503), kind="blob", times=1)
     last = registry.faults.add(faults.without("Docker-Content-Digest"), kind="blob")
@@ -82,8 +82,8 @@ async def test_faults_act_in_the_order_of_their_adding(registry: FakeRegistry, h
     assert (first.fired, last.fired) == (2, 1)
 
 
-async def test_chance_is_decided_by_the_seed() -> None:
-    """The same seed meets the same requests; without a random source there is no chance."""
+async def test_the_seed_decides_chance() -> None:
+    """The same seed selects the same requests; a chance requires a random source."""
 
     async def met(seed: int) -> list[int]:
         async with FakeRegistry(rng=Random(seed)) as registry, aiohttp.ClientSession(registry.url) as http:
@@ -97,8 +97,8 @@ async def test_chance_is_decided_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize("after_bytes", [0, 1, 1_000, len(CONTENT) - 1])
-async def test_an_answer_is_cut(registry: FakeRegistry, http: aiohttp.ClientSession, after_bytes: int) -> None:
-    """So many bytes are sent, then the connection is reset; the next time all of them are."""
+async def test_a_response_is_cut(registry: FakeRegistry, http: aiohttp.ClientSession, after_bytes: int) -> None:
+    """After this many bytes the connection is reset; the next response is complete."""
     registry.faults.add(faults.cut(after_bytes), method="GET", kind="blob", times=1)
     async with http.get(PATH) as response:
         with pytest.raises(aiohttp.ClientError):
@@ -107,8 +107,8 @@ async def test_an_answer_is_cut(registry: FakeRegistry, http: aiohttp.ClientSess
     assert await _status(http) == 200
 
 
-async def test_an_answer_over_tls_is_cut(private_ca: Path) -> None:
-    """At the same byte of the body, however that is wrapped."""
+async def test_a_response_over_tls_is_cut(private_ca: Path) -> None:
+    """At the same byte of the body, however TLS frames it."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(private_ca / "server.pem", private_ca / "server.key")
     trust = ssl.create_default_context(cafile=private_ca / "ca.pem")
@@ -121,8 +121,8 @@ async def test_an_answer_over_tls_is_cut(private_ca: Path) -> None:
     assert (registry.requests.bytes_out, registry.requests[-1].broken) == (5_000, True)
 
 
-async def test_what_was_sent_before_a_cut_arrives(registry: FakeRegistry) -> None:
-    """All of it, then the reset: who counts bytes gets the same number each time."""
+async def test_bytes_before_a_cut_arrive(registry: FakeRegistry) -> None:
+    """All of them, then the reset: a client that counts bytes gets the same number each time."""
     big = Blob.generated("big", 3_000_000)
     registry.load("app", single("big", layers=[big]))
     registry.faults.add(faults.cut(2_000_001))
@@ -143,10 +143,10 @@ async def test_what_was_sent_before_a_cut_arrives(registry: FakeRegistry) -> Non
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("after_bytes", [0, 1_000])
-async def test_a_body_is_cut_on_its_way_in(
+async def test_a_request_body_is_cut(
     registry: FakeRegistry, http: aiohttp.ClientSession, method: str, after_bytes: int
 ) -> None:
-    """The registry has got as many bytes and says where to go on; no answer was given."""
+    """The registry keeps that many bytes and reports the offset; it sent no response."""
     registry.faults.add(faults.cut(after_bytes), method=method, kind="upload")
     async with http.post("/v2/app/blobs/uploads/") as response:
         location = response.headers["Location"]
@@ -168,10 +168,10 @@ async def test_a_body_shorter_than_the_cut_passes(registry: FakeRegistry, http: 
     assert [fired.request.broken for fired in registry.faults.fired] == [False, False]
 
 
-async def test_an_answer_is_lost(
+async def test_a_response_is_lost(
     registry: FakeRegistry, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was wanted is done all the same, and the server does not take it for trouble of its own."""
+    """The registry has processed the request, and logs no error."""
     registry.faults.add(faults.lost(), method="POST", times=1)
     with pytest.raises(aiohttp.ClientError):
         await http.post(f"/v2/new/blobs/uploads/?digest={BLOB.digest}", data=CONTENT)
@@ -179,8 +179,8 @@ async def test_an_answer_is_lost(
     assert await _status(http, f"/v2/new/blobs/{BLOB.digest}") == 200
 
 
-async def test_an_answer_drips(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """No faster than was said, and whole."""
+async def test_a_response_drips(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """No faster than configured, and complete."""
     registry.faults.add(faults.drip(bytes_per_second=len(CONTENT) * 5), kind="blob")
     began = time.monotonic()
     async with http.get(PATH) as response:
@@ -189,8 +189,8 @@ async def test_an_answer_drips(registry: FakeRegistry, http: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("after_bytes", [None, 0, 3_000])
-async def test_a_silence_ends(registry: FakeRegistry, http: aiohttp.ClientSession, after_bytes: int | None) -> None:
-    """Before everything or within the body; then all is as usual."""
+async def test_a_pause_ends(registry: FakeRegistry, http: aiohttp.ClientSession, after_bytes: int | None) -> None:
+    """Before the request or within the body; then everything continues."""
     registry.faults.add(faults.silence(0.2, after_bytes=after_bytes), kind="blob")
     began = time.monotonic()
     async with http.get(PATH) as response:
@@ -202,7 +202,7 @@ async def test_a_silence_ends(registry: FakeRegistry, http: aiohttp.ClientSessio
 
 @pytest.mark.parametrize("at", [0, 5_000, len(CONTENT) - 1])
 async def test_one_byte_is_altered(registry: FakeRegistry, http: aiohttp.ClientSession, at: int) -> None:
-    """Length and headers say nothing of it; manifests are altered as well."""
+    """Length and headers do not change; manifests can be altered as well."""
     registry.faults.add(faults.altered(at))
     async with http.get(PATH) as response:
         received = await response.read()
@@ -212,8 +212,8 @@ async def test_one_byte_is_altered(registry: FakeRegistry, http: aiohttp.ClientS
         assert (await response.read() == IMAGE.root.content) is (at > len(IMAGE.root.content))
 
 
-async def test_headers_are_lost_and_replaced(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """A session without a place, a manifest with another's digest."""
+async def test_headers_are_removed_and_replaced(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """A session without a Location, a manifest with another manifest's digest."""
     registry.faults.add(faults.without("Location", "range"), method="POST")
     registry.faults.add(faults.headers({"docker-content-digest": "sha256:wrong"}), kind="manifest")
     async with http.post("/v2/app/blobs/uploads/") as response:
@@ -225,22 +225,22 @@ async def test_headers_are_lost_and_replaced(registry: FakeRegistry, http: aioht
 
 @pytest.mark.parametrize(("to", "location"), [("/there?a=b", "/there?a=b"), ("", f"{PATH}?x=1")])
 async def test_a_redirect(registry: FakeRegistry, http: aiohttp.ClientSession, to: str, location: str) -> None:
-    """To a URL as it is, or to the same path elsewhere."""
+    """To a URL as it is, or to the same path on another host."""
     registry.faults.add(faults.redirect(f"http://other.test{to}"), kind="blob")
     async with http.get(f"{PATH}?x=1", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (307, f"http://other.test{location}")
 
 
-async def test_only_who_is_let_in_is_redirected() -> None:
-    """A redirect is no way round the login."""
+async def test_only_authorized_requests_are_redirected() -> None:
+    """A redirect does not bypass the login."""
     profile = Profile(auth="basic", accounts=Accounts({"ann": Account("secret")}))
     async with FakeRegistry(profile) as registry, aiohttp.ClientSession(registry.url) as http:
         registry.faults.add(faults.redirect("http://other.test"), kind="blob")
         assert await _status(http) == 401
 
 
-async def test_faults_end(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
-    """One by one, or all; what has fired stays known."""
+async def test_faults_are_removed(registry: FakeRegistry, http: aiohttp.ClientSession) -> None:
+    """One by one, or all; the list of fired faults stays."""
     rule = registry.faults.add(faults.answer(500), kind="blob")
     registry.faults.add(faults.answer(503))
     assert await _status(http) == 500
@@ -250,8 +250,8 @@ async def test_faults_end(registry: FakeRegistry, http: aiohttp.ClientSession) -
     assert (await _status(http), len(registry.faults.fired), list(registry.faults)) == (200, 2, [])
 
 
-def test_a_registry_in_a_thread_is_told_while_it_serves() -> None:
-    """From any thread, and nothing is counted twice."""
+def test_faults_can_be_added_while_the_registry_runs() -> None:
+    """From any thread, and each request counts once."""
     with FakeRegistry.in_thread(rng=Random(1)) as registry:
 
         def ask() -> None:

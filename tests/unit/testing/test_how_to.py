@@ -1,4 +1,4 @@
-"""The page on the test kit shows code that runs, and names all there is."""
+"""The page on the test kit has working code, and mentions every fault and profile."""
 
 import re
 from pathlib import Path
@@ -12,21 +12,21 @@ _EXAMPLES = re.findall(r"```python\n(.*?)```", _PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", _EXAMPLES, ids=range(len(_EXAMPLES)))
-def test_an_example_does_what_it_says(example: str) -> None:
+def test_the_examples_work(example: str) -> None:
     """Its assertions hold."""
     assert "assert" in example
     exec(compile(example, "test-with-the-fake-registry.md", "exec"), {})
 
 
 def test_every_fault_is_described() -> None:
-    """By the name that one types."""
+    """By its name in code."""
     makers = [name for name in faults.__all__ if name[0].islower()]
     assert [name for name in makers if f"`{name}(" not in _PAGE] == []
 
 
 def test_every_profile_is_described() -> None:
-    """And each has been given its name."""
+    """With the product's name."""
     named = {name: value for name, value in vars(profiles).items() if isinstance(value, Profile)}
-    beside = {"monolithic", "artifactory-unnamed"}  # No products of their own.
+    beside = {"monolithic", "artifactory-unnamed"}  # They are not products.
     assert {profile.name for profile in profiles.ALL} == {profile.name for profile in named.values()} - beside
     assert [name for name in named if name != "MONOLITHIC" and f"| `{name}` |" not in _PAGE] == []

@@ -19,7 +19,7 @@ ALL: Mapping[str, Image] = {**twenty_kinds(), **newer_kinds()}
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_an_image_has_all_that_it_names_children_first(name: str) -> None:
+def test_an_image_has_its_whole_graph_children_first(name: str) -> None:
     """And nothing else; the root is the last manifest."""
     image = ALL[name]
     seen: set[Digest] = set()
@@ -35,21 +35,21 @@ def test_an_image_has_all_that_it_names_children_first(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_blobs_are_what_their_descriptors_say(name: str) -> None:
+def test_blobs_match_their_descriptors(name: str) -> None:
     """Digest and size."""
     for digest, blob in ALL[name].blobs.items():
         content = blob.read()
         assert (Digest.of(content, digest.algorithm), len(content)) == (digest, blob.size_bytes)
 
 
-def test_twenty_are_twenty() -> None:
-    """Of different content, and made anew with the same digests."""
+def test_the_twenty_kinds_are_twenty_and_reproducible() -> None:
+    """With different content, and the same digests each time."""
     assert len({image.digest for image in twenty_kinds().values()}) == 20
     assert twenty_kinds() == twenty_kinds()
 
 
-def test_generated_content_is_never_held_whole() -> None:
-    """Pieces of a mebibyte, all different, add up to the size."""
+def test_generated_content_is_never_held_as_a_whole() -> None:
+    """It consists of different pieces of a mebibyte."""
     blob = Blob.generated("huge", 40 * 1024 * 1024 + 1)
     chunks = list(blob.chunks())
     assert {len(chunk) for chunk in chunks} == {1024 * 1024, 1}
@@ -58,14 +58,14 @@ def test_generated_content_is_never_held_whole() -> None:
 
 
 async def test_a_blob_is_opened_from_its_beginning() -> None:
-    """As often as wanted."""
+    """Each time."""
     blob = Blob.generated("twice", 3_000_000)
     for _ in range(2):
         async with blob.open() as chunks:
             assert b"".join([bytes(chunk) async for chunk in chunks]) == blob.read()
 
 
-def test_files_are_packed_the_same_way_each_time() -> None:
+def test_files_are_packed_reproducibly() -> None:
     """A tar.gz without the time of packing, readable by tar."""
     files = {"/bin/demo": b"#!/bin/sh\n", "etc/name": "größer\n".encode()}
     blob = files_layer(files)
@@ -76,8 +76,8 @@ def test_files_are_packed_the_same_way_each_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["odd-json", "odd-json-index"])
-def test_odd_json_has_another_digest_once_it_is_written_again(name: str) -> None:
-    """Whoever parses and writes instead of passing bytes on is found out."""
+def test_odd_json_changes_its_digest_when_rewritten(name: str) -> None:
+    """This detects code that parses and writes instead of passing bytes on."""
     root = ALL[name].root
     for indent in (None, 2, 3, 4):
         for ascii_only in (True, False):
@@ -85,8 +85,8 @@ def test_odd_json_has_another_digest_once_it_is_written_again(name: str) -> None
             assert Digest.of(written.encode()) != root.digest
 
 
-def test_platforms_are_written_as_asked() -> None:
-    """Variants and os.version included; None writes none."""
+def test_platforms_are_written_as_requested() -> None:
+    """With variants and os.version; None writes no platform."""
     parsed = multi(
         "app", (Platform("linux", "arm", "v6"), Platform("windows", "amd64", "", "10.0.1"), None)
     ).root.parse()
@@ -98,7 +98,7 @@ def test_platforms_are_written_as_asked() -> None:
     ]
 
 
-def test_attestations_name_what_they_attest() -> None:
+def test_attestations_name_their_image() -> None:
     """One for each image of the index."""
     parsed = attested("app").root.parse()
     assert isinstance(parsed, Index)
@@ -107,20 +107,20 @@ def test_attestations_name_what_they_attest() -> None:
     assert len(images) == 2
 
 
-def test_indexes_nest_as_deep_as_asked() -> None:
-    """Each holds an image and the next index."""
+def test_indexes_nest_as_deep_as_requested() -> None:
+    """Each has an image and the next index."""
     assert sum(raw.descriptor.is_index for raw in nested("app", 4).manifests) == 4
 
 
 def test_images_share_layers() -> None:
-    """The shared ones are the same blobs in all of them, the others are not."""
+    """The shared layers are the same blobs in all images, the others are not."""
     first, second = sharing("app", 2, shared=(100, 200), own=(300,))
     common = set(first.blobs) & set(second.blobs)
     assert sorted(first.blobs[digest].size_bytes for digest in common) == [100, 200]
 
 
 def test_schema1_has_the_digest_of_its_payload() -> None:
-    """Without the signatures that were put into it (distribution's libtrust form)."""
+    """Without the embedded signatures (distribution's libtrust form)."""
     image = signed_schema1("library/old", "v1")
     before, _, _ = image.root.content.partition(b',\n   "signatures"')
     assert image.digest == Digest.of(before + b"\n}") != Digest.of(image.root.content)
@@ -128,8 +128,8 @@ def test_schema1_has_the_digest_of_its_payload() -> None:
     assert RawManifest.of(image.root.content).media_type == types.DOCKER_SCHEMA1_SIGNED
 
 
-def test_a_single_image_says_what_it_runs_on() -> None:
-    """In its config, of the type that fits."""
+def test_a_single_image_names_its_platform() -> None:
+    """In its config, which has the right type."""
     image = single("app", platform=Platform("linux", "arm64", "v8"), docker=True, layers=())
     (config,) = image.blobs.values()
     assert config.descriptor.media_type == types.DOCKER_CONFIG

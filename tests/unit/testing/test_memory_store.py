@@ -1,4 +1,4 @@
-"""MemoryStore counts what it is asked and fails when told to; that it is correct, the store contract says."""
+"""MemoryStore counts calls and fails on request; the store contract covers its correctness."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from image_syncer.testing.memory_store import Operation
 
 
 async def test_calls_are_counted_by_step_and_subject() -> None:
-    """Loading is none."""
+    """Loading an image does not count."""
     store, image = MemoryStore(), single("app")
     store.load(image, "v1")
     await store.source.resolve("v1")
@@ -19,8 +19,8 @@ async def test_calls_are_counted_by_step_and_subject() -> None:
     assert (store.count("resolve"), store.count("resolve", "v1"), store.count("open")) == (2, 1, 0)
 
 
-async def test_it_fails_as_often_as_it_was_told() -> None:
-    """At one step and one subject, with the error that was given."""
+async def test_it_fails_as_often_as_requested() -> None:
+    """At one step and one subject, with the given error."""
     store = MemoryStore()
     store.load(single("app"), "v1", "v2")
     store.fail("resolve", "v1", Denied("no"), times=2)
@@ -30,8 +30,8 @@ async def test_it_fails_as_often_as_it_was_told() -> None:
     assert await store.source.resolve("v1") == await store.source.resolve("v2")
 
 
-async def test_it_fails_for_ever_on_given_digests() -> None:
-    """Whatever is done with them."""
+async def test_it_always_fails_for_given_digests() -> None:
+    """At every step."""
     image = single("app")
     blob = next(iter(image.blobs.values()))
     store = MemoryStore(fail_on=[blob.digest])
@@ -42,7 +42,7 @@ async def test_it_fails_for_ever_on_given_digests() -> None:
 
 
 async def test_stores_are_one_per_repository() -> None:
-    """Asked by text or by value, as source or as target."""
+    """By text or by value, as source or as target."""
     stores = MemoryStores()
     store = stores.store("memory.test/app")
     assert stores.store(store.repository) is store
@@ -52,8 +52,8 @@ async def test_stores_are_one_per_repository() -> None:
     assert stores.count("resolve") == 1
 
 
-async def test_many_tags_at_once_are_taken_where_that_is_set() -> None:
-    """And counted as one call; a manifest that is not there gets none."""
+async def test_several_tags_at_once_are_accepted_if_configured() -> None:
+    """As one call; a missing manifest gets no tag."""
     store, image = MemoryStore(), single("app")
     store.load(image)
     assert await store.target.push_tags(image.root, ["a", "b"]) == frozenset()

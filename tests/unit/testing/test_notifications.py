@@ -1,4 +1,4 @@
-"""A docker-registry of the kit tells somebody of what happens in it, as it is configured."""
+"""A docker-registry started by the tests sends notifications as configured."""
 
 import http.server
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 
 class Listener(http.server.ThreadingHTTPServer):
-    """Keeps what it is told, and refuses the first *refusals* times."""
+    """Keeps notifications, and refuses the first *refusals* of them."""
 
     def __init__(self, refusals: int) -> None:
         super().__init__(("127.0.0.1", 0), _Taking)
@@ -26,14 +26,14 @@ class Listener(http.server.ThreadingHTTPServer):
         self.told: list[tuple[str, str, list[dict[str, Any]]]] = []
 
     def pushed(self) -> list[dict[str, Any]]:
-        """The entries about a tag that was pushed, in the order in which they came."""
+        """The entries about a pushed tag, in order of arrival."""
         entries = [entry for _, _, entries in self.told for entry in entries]
         return [entry for entry in entries if entry["action"] == "push" and entry["target"].get("tag")]
 
 
 class _Taking(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        """Take a notification."""
+        """Receive a notification."""
         listener = self.server
         assert isinstance(listener, Listener)
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -42,7 +42,7 @@ class _Taking(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -66,8 +66,8 @@ def telling(listener: Listener) -> DockerProfile:
     return DockerProfile(notifications=Notifications(url, {"X-Proof": "word"}, threshold=2, backoff_seconds=0.1))
 
 
-def test_a_push_is_told_with_the_header() -> None:
-    """To the configured address; the tag and the digest are in it."""
+def test_a_push_is_notified_with_the_header() -> None:
+    """At the configured address, with tag and digest."""
     image = single("told")
     with listening() as listener, DockerRegistry(telling(listener)) as registry:
         Peer(registry.host).push("team/app", image, "v1")
@@ -78,8 +78,8 @@ def test_a_push_is_told_with_the_header() -> None:
         assert entry["target"]["digest"] == str(image.digest)
 
 
-def test_what_was_refused_is_told_again() -> None:
-    """Also beyond the threshold, after the backoff; what follows comes behind it, and nothing is lost."""
+def test_a_refused_notification_is_repeated() -> None:
+    """Even beyond the threshold, after the backoff; later ones follow in order, and none is lost."""
     with listening(refusals=4) as listener, DockerRegistry(telling(listener)) as registry:
         peer = Peer(registry.host)
         peer.push("team/app", single("told"), "v1")
@@ -89,6 +89,6 @@ def test_what_was_refused_is_told_again() -> None:
         assert again.count(again[0]) == 5
 
 
-def test_a_profile_shows_no_header() -> None:
-    """Secrets are in them."""
+def test_the_profile_hides_header_values() -> None:
+    """They contain secrets."""
     assert "word" not in repr(DockerProfile(notifications=Notifications("http://127.0.0.1:1/", {"X-Proof": "word"})))

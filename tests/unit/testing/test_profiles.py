@@ -1,4 +1,4 @@
-"""FakeRegistry has the habits that its profile names, one by one."""
+"""FakeRegistry behaves as its profile says, one setting at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -28,7 +28,7 @@ REFUSAL = ProfileRefusal(418, "TEAPOT", "no coffee")
 
 @asynccontextmanager
 async def opened(profile: Profile) -> AsyncGenerator[tuple[FakeRegistry, aiohttp.ClientSession]]:
-    """A registry of *profile* with the image `app:v1`, and a client."""
+    """A registry with *profile* and the image `app:v1`, and a client."""
     async with FakeRegistry(profile) as registry, aiohttp.ClientSession(registry.url, headers=ACCEPT) as http:
         registry.load("app", IMAGE, "v1")
         yield registry, http
@@ -65,8 +65,8 @@ async def _put(http: aiohttp.ClientSession, image: Image, path: str) -> tuple[in
         return await code_of(response) if response.status >= 400 else (response.status, "")
 
 
-def test_every_profile_has_a_name_of_its_own() -> None:
-    """And wants no login until it is guarded, in the way of its product."""
+def test_every_profile_has_a_unique_name() -> None:
+    """And no login until it is guarded, in the product's own way."""
     assert len({profile.name for profile in profiles.ALL}) == len(profiles.ALL) == 11
     assert {profile.auth for profile in profiles.ALL} == {"none"}
     assert profiles.ECR.guarded(ACCOUNTS).auth == "basic"
@@ -78,7 +78,7 @@ def test_every_profile_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("sent_bytes", [0, 500])
 async def test_a_cut_within_a_chunk_loses_a_strict_upload(sent_bytes: int) -> None:
-    """Not one before its first byte; others say where to go on in either case."""
+    """A cut before its first byte does not; other profiles report the offset in both cases."""
     for strict in (True, False):
         async with opened(replace(profiles.OCI, strict_state=strict)) as (registry, http):
             location = (await _send(http, await _start(http), BLOB.read()[:1_000])).headers["Location"]
@@ -91,8 +91,8 @@ async def test_a_cut_within_a_chunk_loses_a_strict_upload(sent_bytes: int) -> No
                 assert response.headers.get("Range") == (None if lost else f"0-{999 + sent_bytes}")
 
 
-async def test_a_lost_answer_loses_a_strict_upload() -> None:
-    """Since the Location that stands for what arrived never came."""
+async def test_a_lost_response_loses_a_strict_upload() -> None:
+    """The client never got the newest Location."""
     async with opened(profiles.DISTRIBUTION_2_8) as (registry, http):
         location = await _start(http)
         registry.faults.add(faults.lost(), method="PATCH")
@@ -101,8 +101,8 @@ async def test_a_lost_answer_loses_a_strict_upload() -> None:
         assert await _status(http, "GET", location) == 404
 
 
-async def test_a_state_cannot_be_made_up() -> None:
-    """Only Locations that the registry gave lead on."""
+async def test_an_upload_state_cannot_be_forged() -> None:
+    """Only Locations from the registry work."""
     async with opened(profiles.OCI) as (_, http):
         location = await _start(http)
         assert (await _send(http, f"{location}0", BLOB.read())).status == 416
@@ -110,8 +110,8 @@ async def test_a_state_cannot_be_made_up() -> None:
 
 
 @pytest.mark.parametrize(("checked", "status"), [(True, 416), (False, 202)])
-async def test_the_beginning_of_a_chunk_may_go_unchecked(checked: bool, status: int) -> None:
-    """Then it is appended."""
+async def test_the_start_of_a_chunk_may_be_unchecked(checked: bool, status: int) -> None:
+    """The chunk is then appended."""
     async with opened(replace(profiles.OCI, order_checked=checked)) as (_, http):
         assert (await _send(http, await _start(http), BLOB.read(), start=7)).status == status
 
@@ -124,8 +124,8 @@ async def test_the_beginning_of_a_chunk_may_go_unchecked(checked: bool, status: 
         (Profile(location="none"), "/v2/"),
     ],
 )
-async def test_locations_have_many_forms(profile: Profile, beginning: str) -> None:
-    """A path, a whole URL, or nothing but an id: each leads on."""
+async def test_locations_have_several_forms(profile: Profile, beginning: str) -> None:
+    """A path, an absolute URL, or only an id: each can be continued."""
     async with opened(profile) as (registry, http):
         location = await _start(http)
         assert location.startswith(beginning)
@@ -139,7 +139,7 @@ async def test_locations_have_many_forms(profile: Profile, beginning: str) -> No
 
 
 async def test_a_range_may_have_a_unit() -> None:
-    """Quay's, where it is asked for."""
+    """Quay's, in the response to GET."""
     async with opened(profiles.QUAY) as (_, http):
         sent = await _send(http, await _start(http), BLOB.read())
         async with http.get(sent.headers["Location"]) as response:
@@ -147,7 +147,7 @@ async def test_a_range_may_have_a_unit() -> None:
 
 
 async def test_a_chunk_has_a_maximum() -> None:
-    """413 for a chunk above, nothing for a body that is whole."""
+    """413 for a larger chunk; a whole body is not limited."""
     async with opened(replace(profiles.OCI, chunk_max_bytes=1_000)) as (_, http):
         location = await _start(http)
         assert (await _send(http, location, bytes(1_001), start=0)).status == 413
@@ -155,8 +155,8 @@ async def test_a_chunk_has_a_maximum() -> None:
         assert (await _send(http, location, bytes(1_001))).status == 202
 
 
-async def test_a_minimum_may_be_kept_secret() -> None:
-    """It holds all the same."""
+async def test_a_minimum_may_be_unannounced() -> None:
+    """It applies nevertheless."""
     profile = replace(profiles.OCI, chunk_min_bytes=10, chunk_min_told=False)
     async with opened(profile) as (_, http), http.post("/v2/app/blobs/uploads/") as response:
         assert "OCI-Chunk-Min-Length" not in response.headers
@@ -172,8 +172,8 @@ async def test_a_minimum_may_be_kept_secret() -> None:
         (Profile(patches="none"), [405, 405]),
     ],
 )
-async def test_patches_are_counted(profile: Profile, statuses: list[int]) -> None:
-    """All that is wanted comes in one, or with the closing PUT."""
+async def test_the_number_of_patches_is_limited(profile: Profile, statuses: list[int]) -> None:
+    """Everything comes in one, or with the closing PUT."""
     async with opened(profile) as (_, http):
         location, seen = await _start(http), list[int]()
         for content in (BLOB.read()[:1_000], BLOB.read()[1_000:]):
@@ -185,8 +185,8 @@ async def test_patches_are_counted(profile: Profile, statuses: list[int]) -> Non
         assert await _close(http, location, BLOB.digest, rest) == 201
 
 
-async def test_artifactory_overlooks_what_comes_with_the_closing_put() -> None:
-    """One PATCH with all of it is what works."""
+async def test_artifactory_ignores_the_body_of_the_closing_put() -> None:
+    """One PATCH with the whole blob works."""
     async with opened(profiles.ARTIFACTORY) as (registry, http):
         assert await _close(http, await _start(http), BLOB.digest, BLOB.read()) == 400
         location = await _start(http)
@@ -197,7 +197,7 @@ async def test_artifactory_overlooks_what_comes_with_the_closing_put() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_ecr_commits_early(whole: bool) -> None:
-    """At a PATCH that must be the last: 201, and there is no upload to close any more."""
+    """201 to the PATCH that must be the last; then there is no upload to close."""
     async with opened(replace(profiles.ECR, chunk_min_bytes=1_000)) as (registry, http):
         location, content = await _start(http), BLOB.read()
         if not whole:
@@ -212,7 +212,7 @@ async def test_ecr_commits_early(whole: bool) -> None:
 
 @pytest.mark.parametrize(("ends", "status"), [(True, 404), (False, 204)])
 async def test_an_error_may_end_an_upload(ends: bool, status: int) -> None:
-    """It is zot that does so."""
+    """As in zot."""
     async with opened(replace(profiles.OCI, errors_end_uploads=ends)) as (_, http):
         location = await _start(http)
         assert (await _send(http, location, BLOB.read(), start=7)).status == 416
@@ -228,7 +228,7 @@ async def test_an_error_may_end_an_upload(ends: bool, status: int) -> None:
         (Profile(mount="never"), [202, 202, 202]),
     ],
 )
-async def test_a_mount_looks_where_the_profile_says(profile: Profile, statuses: list[int]) -> None:
+async def test_a_mount_searches_where_the_profile_says(profile: Profile, statuses: list[int]) -> None:
     """Without `from`, with the right one, with a wrong one."""
     async with opened(profile) as (_, http):
         queries = [f"?mount={BLOB.digest}{origin}" for origin in ("", "&from=app", "&from=none")]
@@ -238,16 +238,16 @@ async def test_a_mount_looks_where_the_profile_says(profile: Profile, statuses: 
         )
 
 
-async def test_a_mount_may_be_refused_outright() -> None:
-    """Pulp says 404 and begins no upload."""
+async def test_a_mount_may_be_refused_with_an_error() -> None:
+    """Pulp answers 404 and begins no upload."""
     async with opened(replace(profiles.OCI, mount_refusal=REFUSAL)) as (registry, http):
         missing = Blob.of(b"nowhere").digest
         assert await _status(http, "POST", f"/v2/to/blobs/uploads/?mount={missing}&from=app") == 418
         assert registry.unfinished_uploads == 0
 
 
-async def test_what_is_no_project_takes_nothing() -> None:
-    """Neither blobs nor manifests; what is one does."""
+async def test_a_path_outside_of_the_projects_is_refused() -> None:
+    """For blobs and for manifests; a project accepts both."""
     async with opened(replace(profiles.OCI, projects=("app", "team/*"), missing_project=REFUSAL)) as (_, http):
         paths = ["team/app", "other/app"]
         assert [await _status(http, "POST", f"/v2/{path}/blobs/uploads/") for path in paths] == [202, 418]
@@ -265,8 +265,8 @@ async def test_what_is_no_project_takes_nothing() -> None:
         (Profile(head="refused"), (405, False)),
     ],
 )
-async def test_a_head_says_less_than_it_should(profile: Profile, seen: tuple[int, bool]) -> None:
-    """GET says it all the same."""
+async def test_head_may_omit_the_digest_or_be_refused(profile: Profile, seen: tuple[int, bool]) -> None:
+    """GET has the digest all the same."""
     async with opened(profile) as (_, http):
         async with http.head(MANIFEST) as response:
             assert (response.status, "Docker-Content-Digest" in response.headers) == seen
@@ -274,8 +274,8 @@ async def test_a_head_says_less_than_it_should(profile: Profile, seen: tuple[int
             assert response.headers["Docker-Content-Digest"] == str(IMAGE.digest)
 
 
-async def test_zot_takes_no_docker_types() -> None:
-    """415, and OCI's own are fine."""
+async def test_zot_refuses_docker_types() -> None:
+    """With 415; OCI types are accepted."""
     async with opened(profiles.ZOT) as (registry, http):
         docker = single("docker", docker=True)
         registry.load("app", docker)
@@ -283,7 +283,7 @@ async def test_zot_takes_no_docker_types() -> None:
         assert await _put(http, IMAGE, MANIFEST) == (201, "")
 
 
-async def test_ecr_wants_a_media_type_in_the_document() -> None:
+async def test_ecr_requires_a_media_type_in_the_document() -> None:
     """An OCI manifest without one is refused."""
     async with opened(profiles.ECR) as (_, http):
         untyped = IMAGE.root.content.replace(b'"mediaType":"application/vnd.oci.image.manifest.v1+json",', b"")
@@ -303,8 +303,8 @@ async def test_ecr_wants_a_media_type_in_the_document() -> None:
         (profiles.ARTIFACTORY, (403, "DENIED")),
     ],
 )
-async def test_a_tag_may_be_fixed(profile: Profile, refusal: tuple[int, str]) -> None:
-    """The same again is taken, another manifest is not; other tags move."""
+async def test_a_tag_may_be_immutable(profile: Profile, refusal: tuple[int, str]) -> None:
+    """The same manifest is accepted again, another one is not; other tags move."""
     async with opened(replace(profile, immutable_tags="v*")) as (registry, http):
         other = single("other")
         registry.load("app", other)
@@ -321,15 +321,15 @@ async def test_a_tag_may_be_fixed(profile: Profile, refusal: tuple[int, str]) ->
         (Profile(sparse_index=True), (201, "")),
     ],
 )
-async def test_a_sparse_index_is_taken_by_few(profile: Profile, answer: tuple[int, str]) -> None:
-    """Others name what is missing, with a status of their own; an image without its blobs is taken by none."""
+async def test_few_profiles_accept_a_sparse_index(profile: Profile, answer: tuple[int, str]) -> None:
+    """The others name the missing manifest, each with its own status; an image without its blobs is always refused."""
     async with opened(profile) as (_, http):
         assert await _put(http, multi("sparse"), MANIFEST) == answer
         assert (await _put(http, single("no blobs"), MANIFEST))[1] == "MANIFEST_BLOB_UNKNOWN"
 
 
-async def test_harbor_has_a_word_of_its_own_for_what_is_missing() -> None:
-    """For manifests, and for the tags of what is no repository."""
+async def test_harbor_has_its_own_code_for_missing_content() -> None:
+    """For manifests, and for the tags of a missing repository."""
     async with opened(profiles.HARBOR) as (_, http):
         for path in ("/v2/app/manifests/no", "/v2/no/manifests/v1", "/v2/no/tags/list"):
             async with http.get(path) as response:
@@ -344,8 +344,8 @@ async def test_harbor_has_a_word_of_its_own_for_what_is_missing() -> None:
         (Profile(deletes="nothing"), [418, 418]),
     ],
 )
-async def test_not_everything_is_deleted_everywhere(profile: Profile, statuses: list[int]) -> None:
-    """By tag and by digest, by digest alone, not at all."""
+async def test_deletion_depends_on_the_profile(profile: Profile, statuses: list[int]) -> None:
+    """By tag and by digest, only by digest, not at all."""
     async with opened(replace(profile, undeletable=REFUSAL)) as (_, http):
         paths = [MANIFEST, f"/v2/app/manifests/{IMAGE.digest}"]
         assert [await _status(http, "DELETE", path) for path in paths] == statuses
@@ -355,8 +355,8 @@ async def test_not_everything_is_deleted_everywhere(profile: Profile, statuses: 
 # Blobs.
 
 
-async def test_blobs_come_from_elsewhere() -> None:
-    """GET leads to another server, HEAD does not; a range comes from there as well, and both count."""
+async def test_blobs_are_redirected_to_a_storage_host() -> None:
+    """GET is redirected, HEAD is not; ranges work there as well, and both hosts count."""
     async with opened(profiles.GHCR) as (registry, http):
         async with http.get(PATH, headers={"Range": "bytes=1000-"}) as response:
             assert (response.status, await response.read()) == (206, BLOB.read()[1_000:])
@@ -368,8 +368,8 @@ async def test_blobs_come_from_elsewhere() -> None:
         assert FakeRegistry().elsewhere
 
 
-async def test_the_other_server_wants_a_signature_that_holds_and_no_login() -> None:
-    """400 for who shows credentials, 403 for a URL that was altered or is too old."""
+async def test_the_storage_host_requires_a_valid_signature_and_no_login() -> None:
+    """400 for a request with credentials, 403 for an altered or expired URL."""
     async with opened(profiles.GHCR) as (registry, http):
         async with http.get(PATH, allow_redirects=False) as response:
             url = response.headers["Location"]
@@ -382,8 +382,8 @@ async def test_the_other_server_wants_a_signature_that_holds_and_no_login() -> N
         assert await _status(http, "GET", PATH) == 403
 
 
-async def test_the_other_server_has_a_script_of_its_own() -> None:
-    """What goes wrong there is not what goes wrong at the registry."""
+async def test_the_storage_host_has_its_own_fault_script() -> None:
+    """Its faults do not affect the registry."""
     async with opened(profiles.GHCR) as (registry, http):
         registry.elsewhere.faults.add(faults.answer(503), kind="blob", times=1)
         assert [await _status(http, "GET", PATH) for _ in range(2)] == [503, 200]
@@ -391,7 +391,7 @@ async def test_the_other_server_has_a_script_of_its_own() -> None:
 
 
 async def test_a_registry_without_ranges_sends_everything() -> None:
-    """And says so."""
+    """With status 200."""
     async with (
         opened(replace(profiles.OCI, ranges=False)) as (_, http),
         http.get(PATH, headers={"Range": "bytes=1000-"}) as response,
@@ -432,8 +432,8 @@ async def _all_tags(http: aiohttp.ClientSession, query: str) -> list[str]:
         ({"cursor": "existing"}, ["a", "b"], "/v2/app/tags/list?n=2&last=b"),
     ],
 )
-async def test_pages_have_many_forms(habits: dict[str, Any], first: list[str], begins: str) -> None:
-    """Following the link finds all."""
+async def test_pages_have_several_forms(habits: dict[str, Any], first: list[str], begins: str) -> None:
+    """Following the link finds every entry."""
     async with opened(Profile(**habits)) as (registry, http):
         registry.load("app", IMAGE, "c", "a", "b")
         page, link = await _tags(http, "?n=2")
@@ -444,16 +444,16 @@ async def test_pages_have_many_forms(habits: dict[str, Any], first: list[str], b
             assert await _all_tags(http, "?n=2") == ["a", "b", "c", "v1"]
 
 
-async def test_a_list_is_paged_only_where_that_was_asked_for() -> None:
-    """Harbor's habit."""
+async def test_a_list_is_paged_only_on_request() -> None:
+    """As in Harbor."""
     async with opened(replace(profiles.HARBOR, page_limit=2)) as (registry, http):
         registry.load("app", IMAGE, "a", "b")
         assert (await _tags(http))[0] == ["a", "b", "v1"]
         assert (await _tags(http, "?n=9"))[0] == ["a", "b"]
 
 
-async def test_how_a_page_may_not_begin() -> None:
-    """For zot a tag that is there, for Quay its own token, for ECR no more than a thousand."""
+async def test_an_invalid_page_start_is_refused() -> None:
+    """Quay requires its own token, zot an existing tag, ECR at most a thousand entries."""
     async with opened(profiles.ZOT) as (_, http):
         assert await _status(http, "GET", "/v2/app/tags/list?last=u") == 404
     async with opened(profiles.QUAY) as (_, http):
@@ -465,8 +465,8 @@ async def test_how_a_page_may_not_begin() -> None:
             assert (response.status, response.content_type) == (200, "text/plain")
 
 
-async def test_lists_hold_odd_things() -> None:
-    """A null in place of nothing, digests among tags, no order, and no catalog."""
+async def test_lists_have_oddities() -> None:
+    """A null for an empty list, digests among tags, no order, and no catalog."""
     async with opened(replace(profiles.OCI, null_tags=True)) as (registry, http):
         registry.content("app").tags.clear()
         assert await _tags(http) == (None, "")
@@ -491,8 +491,8 @@ async def _token(registry: FakeRegistry, http: aiohttp.ClientSession, user: str 
         return await response.json()
 
 
-async def test_acr_has_its_token_server_elsewhere_and_tells_no_life() -> None:
-    """The challenge leads there."""
+async def test_acr_has_its_own_token_path_and_omits_the_lifetime() -> None:
+    """The challenge names it."""
     async with opened(profiles.ACR.guarded(ACCOUNTS)) as (registry, http):
         async with http.get("/v2/") as response:
             assert f'realm="{registry.url}/oauth2/token"' in response.headers["WWW-Authenticate"]
@@ -502,8 +502,8 @@ async def test_acr_has_its_token_server_elsewhere_and_tells_no_life() -> None:
             assert response.status == 200
 
 
-async def test_harbor_challenges_by_what_was_shown() -> None:
-    """For a token where nothing was, for Basic where a token is worth nothing; a password is taken as it is."""
+async def test_harbor_challenges_by_the_credentials_of_the_request() -> None:
+    """For a token if there are none, for Basic if a token is invalid; a password is accepted directly."""
     async with opened(profiles.HARBOR.guarded(ACCOUNTS)) as (_, http):
         seen: list[tuple[int, str]] = []
         basic = aiohttp.encode_basic_auth("ann", "secret")
@@ -515,8 +515,8 @@ async def test_harbor_challenges_by_what_was_shown() -> None:
 
 
 @pytest.mark.parametrize("retry_after", [True, False])
-async def test_pulls_are_counted_by_account(retry_after: bool) -> None:
-    """A GET of a manifest is one, a HEAD is none, and each account has its own; a new window begins in the end."""
+async def test_pulls_are_counted_per_account(retry_after: bool) -> None:
+    """GET of a manifest counts, HEAD does not, and each account has its own quota, until a new window begins."""
     quota = QuotaProfile(pulls=2, window_seconds=3_600, retry_after=retry_after)
     async with opened(replace(profiles.DOCKER_HUB, quota=quota).guarded(ACCOUNTS)) as (registry, http):
         tokens = {user: (await _token(registry, http, user))["token"] for user in ("ann", "bob", "")}
@@ -535,7 +535,7 @@ async def test_pulls_are_counted_by_account(retry_after: bool) -> None:
         assert await pull("ann") == (200, "1")
 
 
-async def test_a_window_turns_by_itself() -> None:
+async def test_a_window_ends_by_itself() -> None:
     """After its time."""
     async with opened(replace(profiles.DOCKER_HUB, quota=QuotaProfile(pulls=1, window_seconds=1))) as (_, http):
         assert [await _status(http, "GET", MANIFEST) for _ in range(2)] == [200, 429]
