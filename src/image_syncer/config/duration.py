@@ -1,4 +1,4 @@
-"""Durations as people write them: an amount with its unit, or several."""
+"""Durations in files and options: `90s`, `10m`, `1h30m`."""
 
 import re
 from datetime import timedelta
@@ -10,7 +10,7 @@ _DURATION: Final = re.compile(rf"(?:{_AMOUNT})+")
 
 
 def parse_duration(text: object) -> timedelta:
-    """Return the duration of `90s`, `10m` or `1h30m`; `ValueError` for anything else, a number without a unit too."""
+    """Return the duration of `90s`, `10m` or `1h30m`; `ValueError` for other text, such as a number without a unit."""
     if isinstance(text, timedelta):
         return text
     if not isinstance(text, str) or not _DURATION.fullmatch(text):

@@ -1,7 +1,7 @@
 """Environment variables in values: `${NAME}`, `$NAME` and `$$`.
 
-The Go tool puts nothing in place of an unset variable, which eats `$x` from a Harbor robot's name. Here an unset
-`$NAME` stays as written, and an unset `${NAME}` is an error, since nobody writes braces by accident.
+The Go tool replaces an unset variable by nothing, which breaks Harbor robot names such as `robot$x`. Here an unset
+`$NAME` stays as written. An unset `${NAME}` is an error, since braces are intended.
 """
 
 import re
@@ -20,17 +20,17 @@ _BRACES_ONLY: Final = re.compile(rf"\$(?:(?P<escape>\$)(?=\{{)|\{{(?P<braced>{_N
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """Puts variables in place of their names, once: a value that holds a `$` is not looked at again.
+    """Replaces variables by their values, once: a `$` in a value is not replaced again.
 
-    With *bare_names* both forms count and `$$` is a `$`. Without, only `${NAME}` does; any other `$` stays as it is,
-    and `$${` is a literal `${`.
+    With *bare_names* it replaces both forms, and `$$` is a `$`. Without, it replaces only `${NAME}`; any other `$`
+    stays, and `$${` is a literal `${`.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     bare_names: bool = True
 
     def apply(self, text: str) -> str:
-        """Return *text* with its variables; `UsageError`, which never quotes *text*, for an unset `${NAME}`."""
+        """Return *text* with its variables replaced; `UsageError`, without *text*, for an unset `${NAME}`."""
         if "$" not in text:
             return text
         return (_BOTH_FORMS if self.bare_names else _BRACES_ONLY).sub(self._replace, text)

@@ -1,4 +1,4 @@
-"""Load configuration files of every dialect. Nothing is contacted here; faults are `ConfigError` with file and line."""
+"""Load configuration files of every dialect, without contacting any server. Errors have a file and a line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,24 +16,24 @@ from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import RegistryAccount
 from image_syncer.sync.rule import Rule
 
-_SEED_KEYS: Final = ("auth", "images")
+_GO_TOOL_KEYS: Final = ("auth", "images")
 _DAEMON_KEYS: Final = frozenset({"app", "registry", "sync", "rabbitmq"})
 _EMPTY_RULES: Final = "write at least one rule: registry.example.com/team/app:v1: other.example.com/team/app"
 _EMPTY_FILE: Final = "write auth: and images:, as in examples/config.yaml"
-_NO_ACCESS: Final = "no auth file is given: registries are asked anonymously, or with the logins that docker stored"
+_NO_AUTH_FILE: Final = "no auth file is given: registry access is anonymous, or uses the logins that docker stored"
 _NO_RULES: Final = "no rules: nothing will be copied"
 
 
 def load_go_tool_files(
     *, auth: Path | None, images: Path | None, platforms: PlatformFilter, environment: Mapping[str, str]
 ) -> Configuration:
-    """Return what the two files of `--auth` and `--images` say; without *auth* everything is anonymous.
+    """Return the configuration of the files of `--auth` and `--images`; without *auth* access is anonymous.
 
     `UsageError` without *images*.
     """
     if images is None:
         raise UsageError(
-            "no rules are given", remedy="name the rules with --images FILE, or rules and logins with --config FILE"
+            "no rules are given", remedy="give rules with --images FILE, or rules and logins with --config FILE"
         )
     problems = Problems()
     access: tuple[RegistryAccount, ...] = ()
@@ -45,15 +45,15 @@ def load_go_tool_files(
         document = read_document(images, remedy_if_empty=_EMPTY_RULES)
         rules = parse_rules(document, RuleContext(str(images), platforms, Substitution(environment)), problems)
     problems.raise_found()
-    return _configuration(access, rules, warnings=() if auth is not None else (_NO_ACCESS,))
+    return _configuration(access, rules, warnings=() if auth is not None else (_NO_AUTH_FILE,))
 
 
 def load_file(
     path: Path, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool = False
 ) -> Configuration:
-    """Return what the one file of `--config` says; its top-level keys tell which dialect it is written in.
+    """Return the configuration of the file of `--config`; its top-level keys decide about the dialect.
 
-    With *allow_open* the fork's file may do without a login for its hook.
+    With *allow_open* the fork's file needs no login for its hook.
     """
     document = read_document(path, remedy_if_empty=_EMPTY_FILE)
     return load_document(document, str(path), platforms=platforms, environment=environment, allow_open=allow_open)
@@ -62,40 +62,40 @@ def load_file(
 def load_document(
     document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool = False
 ) -> Configuration:
-    """Return what *document*, that of *file*, says; as `load_file` does."""
+    """Return the configuration of *document*, the content of *file*, as `load_file` does."""
     keys = {entry.key.text.lower() for entry in document.entries}
     if "version" in keys:
         from image_syncer.config.native.native_file import parse_native  # noqa: PLC0415 - pydantic is slow to import
 
         return parse_native(document, file, platforms=platforms, environment=environment)
     if "images" in keys:
-        return _seed_file(document, file, platforms, environment)
+        return _go_tool_file(document, file, platforms, environment)
     if _DAEMON_KEYS & keys:
         from image_syncer.config.fork.fork_file import parse_fork  # noqa: PLC0415 - as above
 
         return parse_fork(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
     raise ConfigError(
-        "not a configuration that image-syncer knows",
+        "not a configuration file of image-syncer",
         file=file,
-        remedy="it has version: (native), or images: and auth: (one pass), or app:, registry:, sync: (daemon); "
-        "a file of rules alone goes to --images, one of logins alone to --auth",
+        remedy="it needs version: (native), images: and auth: (one pass), or app:, registry:, sync: (daemon); "
+        "give a file with only rules to --images, one with only logins to --auth",
     )
 
 
 def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:
-    """Return the logins of the file of `--auth`."""
+    """Return the registry accounts of the file of `--auth`."""
     problems = Problems()
     access = read_auth_file(path, environment, problems)
     problems.raise_found()
     return access
 
 
-def _seed_file(
+def _go_tool_file(
     document: MapNode, file: str, platforms: PlatformFilter, environment: Mapping[str, str]
 ) -> Configuration:
     problems = Problems()
     sections = _sections(document, file, problems)
-    # The Go tool reads the logins of this file as they are, so passwords with a bare `$` are in use.
+    # The Go tool replaces no variables in the logins of this file, so passwords with a bare `$` are in use.
     access = parse_auth(sections["auth"], file, Substitution(environment, bare_names=False), problems)
     rules = parse_rules(sections["images"], RuleContext(file, platforms, Substitution(environment)), problems)
     problems.raise_found()
@@ -107,12 +107,12 @@ def _sections(document: MapNode, file: str, problems: Problems) -> dict[str, Map
     for entry in document.entries:
         with problems.collect_at(file, entry.key.line):
             name = entry.key.text.lower()
-            if name not in _SEED_KEYS:
-                raise unknown_key(entry.key, _SEED_KEYS)
+            if name not in _GO_TOOL_KEYS:
+                raise unknown_key(entry.key, _GO_TOOL_KEYS)
             if name in sections:
-                raise UsageError(f"{name} stands twice", remedy="keep one of them")
+                raise UsageError(f"duplicate key {name}", remedy="keep one of them")
             sections[name] = _section(name, entry.value)
-    return {name: sections.get(name, MapNode((), document.line)) for name in _SEED_KEYS}
+    return {name: sections.get(name, MapNode((), document.line)) for name in _GO_TOOL_KEYS}
 
 
 def _section(name: str, value: Node) -> MapNode:

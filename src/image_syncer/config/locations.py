@@ -1,4 +1,4 @@
-"""Which databases a configuration means: for the daemon, and for those who look at its work from outside."""
+"""Locations of the databases of a configuration, for the daemon and the command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +11,16 @@ from image_syncer.config.model import Configuration
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLocations:
-    """Where the state and the jobs are kept: paths, or URLs, which may hold a password. Nothing is made here."""
+    """Paths or URLs of the state and of the job queue. A URL may contain a password. Creates nothing."""
 
     state: str = field(repr=False)
     jobs: str = field(repr=False)
 
     @classmethod
     def of(cls, configuration: Configuration) -> Self:
-        """Return the places of *configuration*: its database, else two files in its directory or the usual one."""
-        where = configuration.state
-        if where.url is not None:
-            return cls(where.url, where.url)
-        directory = Path(where.path) if where.path is not None else user_state_path("image-syncer")
+        """Return the locations for *configuration*: its database, else two files in its or the default directory."""
+        state = configuration.state
+        if state.url is not None:
+            return cls(state.url, state.url)
+        directory = Path(state.path) if state.path is not None else user_state_path("image-syncer")
         return cls(str(directory / "state.db"), str(directory / "jobs.db"))

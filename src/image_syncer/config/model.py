@@ -1,4 +1,4 @@
-"""What configuration files come down to, whatever their dialect."""
+"""The configuration, independent of the dialect of its file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,12 +28,12 @@ HookKind = Literal[
     "tencent",
     "zot",
 ]
-"""Who notifies us: each kind has its own headers and body."""
+"""Kind of a webhook sender: each kind has its own headers and body."""
 
 
 @dataclass(frozen=True, slots=True)
 class BasicCredentials:
-    """A user name and its password, as a caller sends them by HTTP Basic."""
+    """User name and password of HTTP Basic authentication."""
 
     username: str
     password: str = field(repr=False)
@@ -41,14 +41,14 @@ class BasicCredentials:
 
 @dataclass(frozen=True, slots=True)
 class HmacProof:
-    """The sender signs the body with *secret*; the kind of the hook says how."""
+    """The sender signs the body with *secret*; the kind of the hook defines the algorithm."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderProof:
-    """The sender puts *value*, word for word, into the header *name*."""
+    """The sender adds the header *name* with exactly *value*."""
 
     name: str
     value: str = field(repr=False)
@@ -56,16 +56,16 @@ class HeaderProof:
 
 @dataclass(frozen=True, slots=True)
 class UrlSecretProof:
-    """The sender knows *secret* as a part of the address that it calls, since it can do nothing better."""
+    """The sender calls a URL that contains *secret*, for senders without any better proof."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """The sender shows a JWT that *issuer* signed, made for *audience*, and of the account *email* where not None.
+    """The sender adds a JWT signed by *issuer* for *audience*, and for the account *email* unless that is None.
 
-    *issuer* None is Google. *keys* is the address of the issuer's keys; None where it is known or can be asked for.
+    *issuer* None is Google. *keys* is the URL of the issuer's keys; None if it is known or can be discovered.
     """
 
     audience: str
@@ -75,16 +75,16 @@ class TokenClaims:
 
 
 Proof = BasicCredentials | HmacProof | HeaderProof | UrlSecretProof | TokenClaims
-"""How a sender shows that it is the one."""
+"""How a sender authenticates."""
 
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """One source of notifications, at `/hooks/NAME`.
+    """One webhook, at `/hooks/NAME`.
 
-    *registry* is the registry whose pushes it tells, None where the notification itself names it (`plain`). *proof*
-    None: everybody is believed, since the file says `allow_open`. *prefix* is the path before an image's name, which
-    `jfrog` and `nexus` do not tell; None for their usual one.
+    *registry* is the registry that notifies; None if the notification names it (`plain`). *proof* None accepts
+    unauthenticated requests (`allow_open`). *prefix* is the path before an image's name, which `jfrog` and `nexus`
+    leave out; None for their default.
     """
 
     name: str
@@ -97,9 +97,10 @@ class HookSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Where the daemon listens, and whom it lets in. *host* empty means all addresses; a *port* of 0 any free one.
+    """Address and logins of the daemon's server. An empty *host* is all addresses, the *port* 0 a free one.
 
-    Without *login* and *tokens* everybody is let in: a file can say so only by `allow_open`, or on a loopback address.
+    Without *login* and *tokens* the server accepts unauthenticated requests; a file needs `allow_open` or a loopback
+    address for that.
     """
 
     host: str
@@ -111,9 +112,9 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where what we remember is kept: a PostgreSQL *url*, or the directory *path*; both None for the usual place.
+    """Location of the state: a PostgreSQL *url*, or the directory *path*; both None for the default directory.
 
-    *keep* is how long events and runs are remembered after they are done.
+    *keep* is the retention of finished events and runs.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -127,12 +128,11 @@ QueueKind = Literal["kafka", "nats", "pubsub", "rabbitmq", "redis", "sqs"]
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """A broker's queue that brings `{"Name", "Tag"}` messages, or those of the cloud that it belongs to.
+    """A queue of a message broker with `{"Name", "Tag"}` messages, or with the messages of its cloud.
 
-    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` of NATS, `stream/group` of
-    Redis, `topic/group` of Kafka, a subscription of Pub/Sub, and a name or `account/name` of SQS.
-    *poison* says what becomes of a message that can not be understood: rejected to where
-    the broker keeps dead letters, or logged and dropped.
+    *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` for NATS, `stream/group` for
+    Redis, `topic/group` for Kafka, a subscription for Pub/Sub, and a name or `account/name` for SQS. *poison*: reject
+    an invalid message to the dead letters of the broker, or log and drop it.
     """
 
     name: str
@@ -146,10 +146,10 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class ForkSettings:
-    """What only the fork's `sync.yaml` has. Paths are relative to the working directory, as there.
+    """Settings that only the fork's `sync.yaml` has. As in the fork, paths are relative to the working directory.
 
-    Events wait for the next tick, every *interval_seconds*. *queue_file* is the fork's file of what waited when it was
-    stopped; *log_file* None means stderr. *transfers* and *retries* are its `--proc` and `--retries`.
+    Events wait for the next tick, every *interval_seconds*. *queue_file* is the fork's file of pending events;
+    *log_file* None means stderr. *transfers* and *retries* are its `--proc` and `--retries`.
     """
 
     interval_seconds: float
@@ -161,7 +161,7 @@ class ForkSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuleSchedule:
-    """When the rule *rule* is carried out."""
+    """The schedule of the rule called *rule*."""
 
     rule: str
     schedule: Schedule
@@ -169,10 +169,10 @@ class RuleSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How to reach registries, what to copy and when, and what a person should know about the files (*warnings*).
+    """Registry accounts, rules with their triggers, and *warnings* about the files.
 
-    What a dialect does not have is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
-    *limits* bounds by registry how many copies run at once that read from it or write to it, over a whole fleet.
+    A part that a dialect lacks is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
+    *limits* has the concurrent copies by registry (source or target), for a whole fleet.
     *host_limits* bounds by registry how much one process asks of it at once.
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
@@ -192,7 +192,7 @@ class Configuration:
 
     @property
     def schedules(self) -> tuple[RuleSchedule, ...]:
-        """The rules that are carried out by the clock, in their order."""
+        """The schedules of the rules, in their order."""
         return tuple(
             RuleSchedule(rule.name, rule.triggers.schedule) for rule in self.rules if rule.triggers.schedule is not None
         )

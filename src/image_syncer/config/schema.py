@@ -8,5 +8,5 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of the native file: keys, types and bounds, as the loader checks them."""
+    """Return the schema of the native file: the keys, types and bounds that the loader checks."""
     return {"$schema": _DIALECT, **NativeFile.model_json_schema(mode="validation")}

@@ -114,14 +114,14 @@ def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: b\nversion: 1\nimages: {}", "c.yaml:1: unknown key 'a' (known here: version, registries, rules"),
+        ("a: b\nversion: 1\nimages: {}", "c.yaml:1: unknown key 'a' (known keys: version, registries, rules"),
         ("# c\nApp: {}\nSynk: {}", "c.yaml:3: unknown key 'Synk' (did you mean sync?)"),
         ("rabbitMQ: {}", "c.yaml:1: auth: no username and password"),
-        ("nginx: t.io/x", "c.yaml: not a configuration that image-syncer knows (it has version: (native), or images:"),
-        ("{}", "c.yaml: not a configuration that image-syncer knows"),
+        ("nginx: t.io/x", "c.yaml: not a configuration file of image-syncer (it needs version: (native), images:"),
+        ("{}", "c.yaml: not a configuration file of image-syncer"),
         ("", "c.yaml: the file is empty (write auth: and images:"),
         ("images: {}\nauht: {}", "c.yaml:2: unknown key 'auht' (did you mean auth?)"),
-        ("images: {}\nImages: {}", "c.yaml:2: images stands twice"),
+        ("images: {}\nImages: {}", "c.yaml:2: duplicate key images"),
         ("images: [a]", "c.yaml:1: images: expected a map, found a list"),
         ("images:", "c.yaml:1: images: expected a map, found nothing"),
         ("images: {}\nauth: hunter2", "c.yaml:2: auth: expected a map, found a text"),

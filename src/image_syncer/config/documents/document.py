@@ -1,4 +1,4 @@
-"""Read a configuration file: its suffix says which syntax it is in, as the Go tool has it."""
+"""Read a configuration file. As in the Go tool, its suffix decides between YAML and JSON."""
 
 from pathlib import Path
 from typing import Final
@@ -9,13 +9,13 @@ from image_syncer.config.documents.yaml_text import parse_yaml
 from image_syncer.errors import ConfigError
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""Beyond this a file is not read: ten thousand rules take about one MiB."""
+"""Largest file that is read; ten thousand rules take about one MiB."""
 
 _PARSERS: Final = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
 
 
 def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
-    """Return the map that the file at *path* holds; `ConfigError` in every other case."""
+    """Return the map in the file at *path*; `ConfigError` for any other content."""
     if path.suffix.lower() not in _PARSERS:
         remedy = "the name must end in .yaml, .yml or .json"
         raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
@@ -23,7 +23,7 @@ def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
 
 
 def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNode:
-    """Return the map in *content*, which a file has or could have; `ConfigError` in every other case."""
+    """Return the map in *content*, the bytes of the file at *path*; `ConfigError` for any other content."""
     file, parse = str(path), _PARSERS[path.suffix.lower()]
     text = _decode(content, file)
     try:
@@ -46,7 +46,7 @@ def _read(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise ConfigError("a directory, not a file", file=str(path)) from error
     except PermissionError as error:
-        raise ConfigError("may not be read by this user", file=str(path), remedy="check its permissions") from error
+        raise ConfigError("this user may not read it", file=str(path), remedy="check its permissions") from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror or 'unknown reason'}", file=str(path)) from error
     if len(content) > FILE_LIMIT_BYTES:

@@ -1,7 +1,7 @@
-"""JSON to nodes, with the comments and trailing commas that people write into it.
+"""JSON with comments and trailing commas to nodes.
 
-A scanner blanks those and notes the line of every value; the standard library decides what is JSON. Both meet in
-document order. (YAML would take almost all of JSON too, but misreads keys beyond 1024 characters and forgotten commas.)
+A scanner replaces these by blanks and notes the line of every value; the standard library parses the rest. Both yield
+values in document order. (A YAML parser accepts most JSON, but not keys beyond 1024 characters, and misses commas.)
 """
 
 import json
@@ -36,17 +36,17 @@ _ENDS = frozenset({"string", "close", "word"})
 
 
 class _Number(str):
-    """A number as written: 007-like ids and 40-digit numbers keep their digits."""
+    """A number as written: ids such as 007 and numbers of 40 digits keep their digits."""
 
     __slots__ = ()
 
 
 class _Pairs(list[tuple[str, object]]):
-    """The entries of an object, repeated keys included."""
+    """The entries of an object, with duplicate keys."""
 
 
 def parse_json(text: str) -> Node | None:
-    """Return the value of *text*, None where nothing but comments stands there; `Malformed` with the line otherwise."""
+    """Return the value of *text*, None if it has only comments; `DocumentError` with the line if it is no JSON."""
     plain, lines = blank_comments(text)
     if not lines:
         return None
@@ -60,10 +60,10 @@ def parse_json(text: str) -> Node | None:
 
 
 def blank_comments(text: str) -> tuple[str, list[int]]:
-    """Return *text* with comments and trailing commas as blanks, every other character in its place.
+    """Return *text* with comments and trailing commas replaced by blanks, and the line of each key and value.
 
-    Beside it the line of each key and value in document order. `Malformed` where a string or a comment does not end,
-    and where there are too many values or too deep ones.
+    Lines are in document order. `DocumentError` for a string or a comment without end, for too many values, and for
+    values that are nested too deeply.
     """
     pieces: list[str] = []
     lines: list[int] = []
@@ -71,12 +71,10 @@ def blank_comments(text: str) -> tuple[str, list[int]]:
     previous, comma_at = "", -1
     for kind, piece in _tokens(text):
         if kind == "unclosed":
-            raise DocumentError(
-                "not JSON: a string that does not end" if piece == '"' else "a comment without end", line
-            )
+            raise DocumentError("not JSON: a string without end" if piece == '"' else "a comment without end", line)
         depth += (kind == "open") - (kind == "close")
         if depth > DEPTH_LIMIT or len(lines) > NODE_LIMIT:
-            raise DocumentError(f"deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
+            raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
         if kind in _VALUES:
             lines.append(line)
         if kind == "close" and previous == "comma" and comma_at >= 0:

@@ -1,4 +1,4 @@
-"""Parsed documents: scalars, lists and maps that know their line. YAML and JSON both end here."""
+"""Parsed documents: scalars, lists and maps with their lines. The YAML and the JSON parser both return them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Final, Literal
 from image_syncer.errors import UsageError
 
 DEPTH_LIMIT: Final = 32
-"""How deep lists and maps may nest; our files need four levels."""
+"""Deepest nesting of lists and maps; configuration files need four levels."""
 
 NODE_LIMIT: Final = 1_000_000
-"""How many values a file may hold, each alias counted as all that it stands for."""
+"""Most values of a file; an alias counts as all values of its anchor."""
 
 _SHOWN_CHARACTERS: Final = 200
 
@@ -20,7 +20,7 @@ Kind = Literal["text", "number", "truth", "null"]
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value: *text* as it stands in the file, and what it would be there."""
+    """A single value: its *text* in the file, and its *kind* by the rules of the syntax."""
 
     text: str
     kind: Kind
@@ -45,7 +45,7 @@ class MapEntry:
 
 @dataclass(frozen=True, slots=True)
 class MapNode:
-    """Entries in order, no key twice; *line* is where the map begins."""
+    """Entries in order, with unique keys; *line* is where the map begins."""
 
     entries: tuple[MapEntry, ...]
     line: int
@@ -55,7 +55,7 @@ Node = Scalar | ListNode | MapNode
 
 
 class DocumentError(UsageError):
-    """A text is no document of its kind; *line* is 1-based."""
+    """The text is no valid document; *line* is 1-based."""
 
     def __init__(self, message: str, line: int, *, remedy: str | None = None) -> None:
         super().__init__(message, remedy=remedy)
@@ -63,31 +63,31 @@ class DocumentError(UsageError):
 
 
 def map_node(entries: Iterable[MapEntry], line: int) -> MapNode:
-    """Return a map of *entries*; `Malformed` where a key stands twice."""
+    """Return a map of *entries*; `DocumentError` for a duplicate key."""
     first: dict[str, MapEntry] = {}
     for entry in entries:
         earlier = first.setdefault(entry.key.text, entry)
         if earlier is not entry:
             raise DocumentError(
-                f"the key {quoted(entry.key.text)} stands here for the second time, after line {earlier.key.line}",
+                f"duplicate key {quoted(entry.key.text)}, first in line {earlier.key.line}",
                 entry.key.line,
-                remedy="keep one of them; several values of one key are written as a list",
+                remedy="keep one of them; write several values of a key as a list",
             )
     return MapNode(tuple(first.values()), line)
 
 
 def join_surrogates(text: str, line: int) -> str:
-    r"""Return *text* with the halves of `\ud83d\ude00` joined, as JSON means them; `Malformed` for a half alone."""
+    r"""Return *text* with surrogate pairs such as `\ud83d\ude00` joined; `DocumentError` for a lone surrogate."""
     if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     try:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError as error:
-        raise DocumentError("half of a surrogate pair, which is no character", line) from error
+        raise DocumentError("a lone surrogate, which is no character", line) from error
 
 
 def describe(node: Node) -> str:
-    """Return what *node* is, never its value."""
+    """Return the kind of *node* in words, never its value."""
     match node:
         case ListNode():
             return "a list"
@@ -98,12 +98,12 @@ def describe(node: Node) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return *text* quoted, cut where it is very long."""
+    """Return *text* in quotes, cut after 200 characters."""
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")
 
 
 def unknown_key(key: Scalar, known: Sequence[str]) -> UsageError:
-    """Return the error for a *key* that is none of *known*."""
+    """Return the error for a *key* that is not in *known*."""
     near = get_close_matches(key.text.lower(), known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
     return UsageError(f"unknown key {quoted(key.text)}", remedy=remedy)

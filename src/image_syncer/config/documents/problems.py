@@ -1,4 +1,4 @@
-"""Gathers what is wrong with the files of one configuration, so that a reader corrects it in one go."""
+"""Collects the problems of one configuration, so that a user can correct them all at once."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,18 +7,18 @@ from typing import Final
 from image_syncer.errors import ConfigError, UsageError
 
 SHOWN: Final = 20
-"""How many problems are told; the others are counted."""
+"""Most problems that are listed; the others are counted."""
 
 
 class Problems:
-    """The errors found so far."""
+    """The collected errors."""
 
     def __init__(self) -> None:
         self._found: list[ConfigError] = []
 
     @contextmanager
     def collect_at(self, file: str, line: int | None = None) -> Generator[None]:
-        """Note a `UsageError` of the block, at *file* and *line* unless it has a place, and go on behind the block."""
+        """Collect a `UsageError` of the block, with *file* and *line* unless it has its own, and continue after it."""
         try:
             yield
         except ConfigError as error:
@@ -27,7 +27,7 @@ class Problems:
             self._found.append(ConfigError(error.message, file=file, line=line, remedy=error.remedy))
 
     def raise_found(self) -> None:
-        """Raise one `ConfigError` that holds all that was noted, one `file:line:` each; nothing if that is nothing."""
+        """Raise one `ConfigError` with all collected errors, one `file:line:` each; return if there are none."""
         if not self._found:
             return
         first, *others = self._found

@@ -1,4 +1,4 @@
-"""From nodes to strict models: pydantic says what is wrong, the nodes say in which line, and neither quotes a value."""
+"""Validate nodes with strict models: pydantic finds the problems, the nodes have the lines. Values are not quoted."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -39,13 +39,13 @@ _BOUNDS: Final = {
     "string_too_long": "longer than {max_length} characters",
     "too_short": "an empty list",
     "too_long": "more than {max_length} values",
-    "string_pattern_mismatch": "characters that have no place there; it must fit {pattern}",
+    "string_pattern_mismatch": "invalid characters; it must match {pattern}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file while it is read: its nodes, what is put in for variables, and the faults found so far."""
+    """A file that is being read: its nodes, the values of variables, and the problems found so far."""
 
     file: str
     root: MapNode
@@ -53,7 +53,7 @@ class SourceFile:
     problems: Problems = field(repr=False)
 
     def validate(self, model: type[Model]) -> Model:
-        """Return the file as *model*; one `ConfigError` with all faults of its structure otherwise."""
+        """Return the file as *model*; one `ConfigError` with all problems of its structure."""
         try:
             return model.model_validate(_plain(self.root))
         except ValidationError as error:
@@ -63,52 +63,52 @@ class SourceFile:
             raise  # Not reached: pydantic's error has at least one detail.
 
     def line_of(self, *path: Step) -> int:
-        """Return the line of what stands at *path*, of the nearest thing around it where nothing does."""
+        """Return the line of the value at *path*, or of the nearest value around it if there is none."""
         return _walk(self.root, path)[1]
 
     def location(self, *path: Step) -> str:
-        """Return the place of *path* as `file:line`."""
+        """Return `file:line` of *path*."""
         return f"{self.file}:{self.line_of(*path)}"
 
     def collect_at(self, *path: Step) -> AbstractContextManager[None]:
-        """Note a `UsageError` of the block at the line of *path*, and go on behind the block."""
+        """Collect a `UsageError` of the block with the line of *path*, and continue after the block."""
         return self.problems.collect_at(self.file, self.line_of(*path))
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
-        """Return what *make* gives; None where that is a `UsageError`, which is noted at the line of *path*."""
+        """Return the result of *make*; None after a `UsageError`, which is collected with the line of *path*."""
         with self.collect_at(*path):
             return make()
         return None
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
-        """Return *value* with its variables; `ConfigError`, which does not show the value, where one is unset."""
+        """Return *value* with its variables replaced; `ConfigError`, which hides the value, for an unset one."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         try:
             filled = self.substitution.apply(text)
         except UsageError as error:
             raise self.error_at(error.message, path, error.remedy) from None
         if not filled:
-            raise self.error_at("empty, once its variables are put in", path)
+            raise self.error_at("empty after its variables are replaced", path)
         return filled
 
     def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
-        """Return the error that *message* is true of what stands at *path*."""
+        """Return the error *message* about the value at *path*."""
         return ConfigError(f"{path_text(path)}: {message}", file=self.file, line=self.line_of(*path), remedy=remedy)
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, line, path = _walk(self.root, detail["loc"])
         with self.problems.collect_at(self.file, line):
-            raise _fault(detail, node, path, model)
+            raise _problem(detail, node, path, model)
 
 
 def path_text(path: Sequence[Step]) -> str:
-    """Return *path* as people write it: `rules[0].targets[1]`."""
+    """Return *path* as text: `rules[0].targets[1]`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in path)
     return text.removeprefix(".") or "the file"
 
 
 def _plain(node: Node) -> Any:
-    """Return *node* as pydantic takes it. A number stays as it is written: a tag 1.20 is not 1.2."""
+    """Return *node* as plain data for pydantic. A number keeps its text: the tag 1.20 is not 1.2."""
     match node:
         case MapNode():
             return {entry.key.text: _plain(entry.value) for entry in node.entries}
@@ -123,9 +123,9 @@ def _plain(node: Node) -> Any:
 
 
 def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, ...]]:
-    """Follow *location* as far as it goes; return the node there, its line, and the steps that led to it.
+    """Follow *location* as far as possible; return the node there, its line, and the steps to it.
 
-    Pydantic's locations also hold steps that no file has, such as the name of a type: those are left out.
+    Steps that exist only in pydantic, such as the name of a type, are left out.
     """
     node, line = root, root.line
     path: list[Step] = []
@@ -144,12 +144,12 @@ def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, 
     return node, line, tuple(path)
 
 
-def _fault(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:
+def _problem(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:
     location, kind = detail["loc"], detail["type"]
     if kind == "extra_forbidden":
-        where = f"{path_text(path[:-1])}: " if len(path) > 1 else ""
+        place = f"{path_text(path[:-1])}: " if len(path) > 1 else ""
         unknown = unknown_key(Scalar(str(location[-1]), "text", 0), known_keys(_model_at(model, location[:-1])))
-        return UsageError(f"{where}{unknown.message}", remedy=unknown.remedy)
+        return UsageError(f"{place}{unknown.message}", remedy=unknown.remedy)
     if kind == "missing":
         return UsageError(f"{path_text(path)}: {location[-1]} is missing")
     if kind == "literal_error":
@@ -171,8 +171,8 @@ def _not_one_of(detail: ErrorDetails, node: Node, path: Sequence[Step]) -> Usage
     if not isinstance(node, Scalar) or node.kind == "null":
         return UsageError(f"{path_text(path)}: expected one of {', '.join(choices)}, found {describe(node)}")
     near = get_close_matches(node.text.lower(), choices, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(choices)}"
-    return UsageError(f"{path_text(path)}: {quoted(node.text)} is not known", remedy=remedy)
+    remedy = f"did you mean {near[0]}?" if near else f"known values: {', '.join(choices)}"
+    return UsageError(f"{path_text(path)}: unknown value {quoted(node.text)}", remedy=remedy)
 
 
 def _quotes(kind: str, node: Node) -> str | None:
@@ -181,7 +181,7 @@ def _quotes(kind: str, node: Node) -> str | None:
 
 
 def _model_at(model: type[BaseModel], location: Sequence[Step]) -> type[BaseModel]:
-    """Return the section of *model* that stands at *location*; free keys and indexes lead into what they hold."""
+    """Return the section of *model* at *location*. Steps without a field, such as indexes, stay in the same section."""
     for step in location:
         for name, info in model.model_fields.items():
             if (info.alias or name) == step:

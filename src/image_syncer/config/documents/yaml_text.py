@@ -1,7 +1,7 @@
 """YAML 1.2 to nodes.
 
-Built from parser events, so that depth and aliases are bounded before anything grows. Messages never quote the file:
-what the parser stumbles over may be a password.
+It reads parser events, so that depth and aliases are bounded before the document grows. Messages never quote the file,
+since an error may be inside a password.
 """
 
 import re
@@ -42,13 +42,13 @@ _TEXT_TAG = "tag:yaml.org,2002:str"
 _KNOWN_TAGS = frozenset({_TEXT_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _QUOTED = re.compile(r"'[^'<>]{2,}'|\"[^\"]{2,}\"")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-# YAML 1.1 wrote truth in words; the Go tool still reads them, so its users may have written them.
+# YAML 1.1 has these words for true and false. The Go tool reads them, so files may contain them.
 _TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off"})
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 
 
 def parse_yaml(text: str) -> Node | None:
-    """Return the one document of *text*, None where there is none; `Malformed` with the line for anything else."""
+    """Return the document of *text*, None if there is none; `DocumentError` with the line if it is no YAML."""
     parser: Any = YAML(typ="safe", pure=True)
     events: Any = parser.parse(text)
     reader = _Reader(events)
@@ -58,7 +58,7 @@ def parse_yaml(text: str) -> Node | None:
     except YAMLError as error:
         raise _malformed(error, text) from None
     except (ValueError, OverflowError):
-        # ruamel.yaml lets these through for escapes beyond Unicode; the place is that of the last value before it.
+        # ruamel.yaml raises these for escapes beyond Unicode, without a place: take that of the value before.
         raise DocumentError("not YAML: an escape that names no character", reader.line, remedy=r"look for \U") from None
 
 
@@ -68,16 +68,18 @@ def _malformed(error: YAMLError, text: str) -> DocumentError:
         line = text.count("\n", 0, position) + 1
         return DocumentError("not YAML: a control character", line, remedy=r'write it as "\x07" in double quotes')
     problem = str(getattr(error, "problem", None) or "broken")
-    # What does not end is looked for where it began; anything else where it was noticed.
+    # An error about a missing end is reported at the begin; others where the parser noticed them.
     names = ("context_mark", "problem_mark") if problem.endswith("end of stream") else ("problem_mark", "context_mark")
     mark: Any = getattr(error, names[0], None) or getattr(error, names[1], None)
     line = mark.line + 1 if mark is not None else 1
-    told = _QUOTED.sub("...", problem)
-    return DocumentError(f"not YAML: {told}", line, remedy="a value with special characters needs quotes")
+    text_without_values = _QUOTED.sub("...", problem)
+    return DocumentError(
+        f"not YAML: {text_without_values}", line, remedy="a value with special characters needs quotes"
+    )
 
 
 class _Reader:
-    """Turns the events of one stream into a node."""
+    """Builds a node from the events of one stream."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
@@ -86,7 +88,7 @@ class _Reader:
         self.line = 1
 
     def document(self) -> Node | None:
-        """Return the one document, None where the stream is empty."""
+        """Return the only document, None if the stream is empty."""
         found: Node | None = None
         for event in self._events:
             match event:
@@ -106,10 +108,10 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._alias(event)
         before = self._count
-        self._grow(1, event)
+        self._count_values(1, event)
         if event.tag is not None and event.tag not in _KNOWN_TAGS:
             raise DocumentError(
-                "a YAML tag, which is not supported here", _line(event), remedy="quote a value that begins with '!'"
+                "YAML tags are not supported", _line(event), remedy="quote a value that begins with '!'"
             )
         if depth > DEPTH_LIMIT:
             raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels", _line(event))
@@ -143,25 +145,25 @@ class _Reader:
                 merged.extend(_merged(value))
             else:
                 entries.append(MapEntry(key, value))
-        own = map_node(entries, _line(event))
+        direct = map_node(entries, _line(event))
         if not merged:
-            return own
-        # YAML's merge key: what a map says itself wins, then the earlier of the maps that it takes in.
+            return direct
+        # YAML's merge key: the map's own entries win, then those of earlier merged maps.
         united: dict[str, MapEntry] = {}
-        for entry in (*own.entries, *merged):
+        for entry in (*direct.entries, *merged):
             united.setdefault(entry.key.text, entry)
-        return MapNode(tuple(united.values()), own.line)
+        return MapNode(tuple(united.values()), direct.line)
 
     def _alias(self, event: Any) -> Node:
         known = self._anchors.get(event.anchor)
         if known is None:
             raise DocumentError(
-                "an alias to an anchor that does not stand before it",
+                "an alias without an anchor before it",
                 _line(event),
                 remedy="quote a value that begins with '*'",
             )
         node, count = known
-        self._grow(count, event)
+        self._count_values(count, event)
         return node
 
     def _until(self, end: type) -> Iterator[Any]:
@@ -170,19 +172,19 @@ class _Reader:
                 return
             yield event
 
-    def _grow(self, count: int, event: Any) -> None:
+    def _count_values(self, count: int, event: Any) -> None:
         self._count += count
         self.line = _line(event)
         if self._count > NODE_LIMIT:
             raise DocumentError(
-                f"more than {NODE_LIMIT} values (an alias counts as all that it stands for)", _line(event)
+                f"more than {NODE_LIMIT} values (an alias counts as all values of its anchor)", _line(event)
             )
 
 
 def _merged(value: Node) -> Iterator[MapEntry]:
     for part in value.items if isinstance(value, ListNode) else (value,):
         if not isinstance(part, MapNode):
-            raise DocumentError("'<<' takes a map or a list of maps", value.line)
+            raise DocumentError("'<<' needs a map or a list of maps", value.line)
         yield from part.entries
 
 

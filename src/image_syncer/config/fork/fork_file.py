@@ -1,4 +1,4 @@
-"""The fork's `sync.yaml`: routes that events trigger, a hook with a login, a tick, and perhaps a broker."""
+"""The fork's `sync.yaml`: routes that events trigger, a hook with a login, an interval, and an optional broker."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -40,10 +40,10 @@ def parse_fork(
     environment: Mapping[str, str],
     allow_open: bool,
 ) -> Configuration:
-    """Return what the fork's file says, and the auth file that it names; one `ConfigError` with all faults otherwise.
+    """Return the configuration of the fork's file and its auth file; one `ConfigError` with all problems.
 
-    Only with *allow_open* the hook may be without user name and password. *platforms* of the command line, where there
-    are any, take the place of the file's filters.
+    The hook needs user name and password unless *allow_open*. *platforms* of the command line replace the filters of
+    the file.
     """
     try:
         document = normalise_keys(document)
@@ -51,21 +51,21 @@ def parse_fork(
         raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
     config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
     sections = config_file.validate(ForkFile)
-    own = config_file.attempt(lambda: _platforms(sections.sync), "sync", "filter")
-    rules = _rules(sections.registry.reg, platforms or own or PlatformFilter(), config_file)
+    filters = config_file.attempt(lambda: _platforms(sections.sync), "sync", "filter")
+    rules = _rules(sections.registry.reg, platforms or filters or PlatformFilter(), config_file)
     server = config_file.attempt(lambda: _server(sections, config_file, allow_open=allow_open), "auth")
     queues = tuple(_queues(sections.rabbitmq, config_file))
-    access, warnings = _access(sections.sync.file_position.auth, environment, config_file)
+    accounts, warnings = _accounts(sections.sync.file_position.auth, environment, config_file)
     read = () if warnings else (sections.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
     config_file.problems.raise_found()
-    warnings += () if rules else ("registry.reg has no entry: nothing will be copied",)
+    warnings += () if rules else ("registry.reg has no entries: nothing will be copied",)
     return Configuration(
-        access, rules, warnings, queues=queues, server=server, fork=_settings(sections.sync), files=read
+        accounts, rules, warnings, queues=queues, server=server, fork=_settings(sections.sync), files=read
     )
 
 
 def _rules(routes: tuple[RouteSection, ...], platforms: PlatformFilter, config_file: SourceFile) -> tuple[Rule, ...]:
-    """Return a rule for each source; entries for the same one are its targets together, in their order."""
+    """Return a rule for each source, with the targets of all its entries in their order."""
     origins: dict[SourcePattern, str] = {}
     targets: dict[SourcePattern, list[TargetTemplate]] = {}
     for number, route in enumerate(routes):
@@ -93,8 +93,11 @@ def _source(route: RouteSection) -> SourcePattern:
     host = parse_host(route.source_name, "sourceName")
     namespace = route.namespace.strip().strip("/")
     if has_wildcard(namespace) or "{" in namespace:
-        raise UsageError(f"namespace: {quoted(namespace)}: no pattern", remedy="all that lies below it is meant anyway")
-    Repository.of(host, namespace)  # Checked alone, so that the message shows what is sections.
+        raise UsageError(
+            f"namespace: {quoted(namespace)}: patterns are not allowed",
+            remedy="a namespace includes all repositories below it",
+        )
+    Repository.of(host, namespace)  # Validate it without the wildcard, so that the error shows the text of the file.
     return SourcePattern.of(host, f"{namespace}/**")
 
 
@@ -103,16 +106,16 @@ def _targets(route: RouteSection) -> list[TargetTemplate]:
 
 
 def _target(text: str) -> TargetTemplate:
-    """Return where *text*, a host with or without a path, keeps what it gets: under the path that it has already."""
+    """Return the target for *text*, a host with an optional path; images keep their own path below it."""
     first, slash, path = text.partition("/")
     host = parse_host(first, "destinationName")
     if slash:
-        Repository.of(host, path)  # As above.
+        Repository.of(host, path)  # As in `_source`.
     return TargetTemplate.of(host, f"{path}/{{repository}}" if slash else "{repository}")
 
 
 def _server(sections: ForkFile, config_file: SourceFile, *, allow_open: bool) -> ServerConfig | None:
-    """Return the server; None where its address is none, which was noted in *config_file*."""
+    """Return the server; None if its address is invalid, which *config_file* has collected."""
     auth = sections.auth
     password = auth.password.get_secret_value()
     if bool(auth.username) != bool(password):
@@ -126,7 +129,7 @@ def _server(sections: ForkFile, config_file: SourceFile, *, allow_open: bool) ->
         )
     elif not allow_open:
         raise UsageError(
-            "auth: no username and password, so everybody could call the hook",
+            "auth: no username and password, so the hook would accept unauthenticated requests",
             remedy="give both, or start with --allow-open",
         )
     address = config_file.attempt(lambda: parse_listen(sections.app.port), "app", "port")
@@ -138,7 +141,7 @@ def _platforms(section: SyncSection) -> PlatformFilter:
 
 
 def _queues(section: RabbitSection, config_file: SourceFile) -> Iterator[QueueSettings]:
-    """Yield the queue, if an address of a broker is given."""
+    """Yield the queue, if the file has the address of a broker."""
     if not section.info:
         return
     with config_file.collect_at("rabbitmq"):
@@ -153,7 +156,7 @@ def _queues(section: RabbitSection, config_file: SourceFile) -> Iterator[QueueSe
 
 
 def _url(broker: BrokerSection, at: int, config_file: SourceFile) -> str:
-    """Return the address as the fork makes it, with the special characters of a login made harmless."""
+    """Return the URL that the fork builds, with the login percent-encoded."""
     if not _BROKER.fullmatch(broker.address):
         raise UsageError("address: not host:port", remedy="such as rabbitmq.example.com:5672, without a scheme")
     password = broker.password.get_secret_value()
@@ -163,14 +166,14 @@ def _url(broker: BrokerSection, at: int, config_file: SourceFile) -> str:
     return f"amqp://{quote(broker.username, safe='')}:{quote(filled, safe='')}@{broker.address}/"
 
 
-def _access(
-    named: str | None, environment: Mapping[str, str], config_file: SourceFile
+def _accounts(
+    auth_file: str | None, environment: Mapping[str, str], config_file: SourceFile
 ) -> tuple[tuple[RegistryAccount, ...], tuple[str, ...]]:
-    """Return the logins, and a warning where there is no file of them and none was asked for."""
-    path = Path(named or _DEFAULT_AUTH_FILE)
-    if named is None and not path.exists():
+    """Return the accounts, and a warning if the default auth file does not exist."""
+    path = Path(auth_file or _DEFAULT_AUTH_FILE)
+    if auth_file is None and not path.exists():
         return (), (
-            f"{_DEFAULT_AUTH_FILE} does not exist: registries are asked anonymously, or as docker is logged in",
+            f"{_DEFAULT_AUTH_FILE} does not exist: registry access is anonymous, or uses the logins that docker stored",
         )
     with config_file.collect_at("sync", "filePosition", "auth"):
         return read_auth_file(path, environment, config_file.problems), ()

@@ -1,4 +1,4 @@
-"""The fork's `sync.yaml` as it is written. Its names are taken in any case; these are the ones of its documents."""
+"""Keys, types and bounds of the fork's `sync.yaml`. Keys match in any case; here they are spelled as in its docs."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, cast, get_args
@@ -19,14 +19,14 @@ class ForkSection(Section):
 
 
 class AppSection(ForkSection):
-    """The server. The fork reads `env` and uses it for nothing."""
+    """The server. The fork reads `env` but does not use it."""
 
     port: Text = ":8080"
     env: Any = None
 
 
 class RouteSection(ForkSection):
-    """What is copied: a namespace of a registry, to one or more registries."""
+    """A route: copy a namespace of a registry to one or more registries."""
 
     source_name: Text
     namespace: Text
@@ -40,7 +40,7 @@ class RoutesSection(ForkSection):
 
 
 class HookLoginSection(ForkSection):
-    """Who may call the hook."""
+    """The login of the hook."""
 
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -54,7 +54,7 @@ class FilterSection(ForkSection):
 
 
 class FilePositionSection(ForkSection):
-    """Where the fork keeps its files."""
+    """Paths of the fork's files."""
 
     auth: Text | None = None
     images: Text = "./images.json"
@@ -62,7 +62,7 @@ class FilePositionSection(ForkSection):
 
 
 class SyncSection(ForkSection):
-    """How copies are made. The fork overwrites `maxSyncDes`, whatever the file says."""
+    """How images are copied. The fork ignores `maxSyncDes`."""
 
     routine_num: Annotated[int, Field(ge=1, le=1000)] = 1
     retry_count: Annotated[int, Field(ge=0, le=100)] = 2
@@ -88,13 +88,13 @@ class RabbitSection(ForkSection):
 
 
 class DatabaseSection(ForkSection):
-    """What the fork reads and uses for nothing."""
+    """A section that the fork reads but does not use."""
 
     file: Any = None
 
 
 class ForkFile(ForkSection):
-    """The fork's file. It reads `receiver` and `db` and uses them for nothing."""
+    """The fork's file. The fork reads `receiver` and `db` but does not use them."""
 
     app: AppSection = AppSection()
     registry: RoutesSection = RoutesSection()
@@ -106,9 +106,9 @@ class ForkFile(ForkSection):
 
 
 def normalise_keys(node: MapNode) -> MapNode:
-    """Return *node* with the known keys, in whatever case, spelled as the models have them.
+    """Return *node* with known keys, in any case, spelled as in the models.
 
-    `Malformed` where a map holds a key twice.
+    `DocumentError` for a duplicate key.
     """
     spelling = {key.lower(): key for key in _all_keys(ForkFile)}
     return _normalise_map(node, spelling)

@@ -14,12 +14,12 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 
 _FIELDS = ("username", "password", "insecure")
 _TRUE = frozenset({"true", "yes", "on"})
-# The Go tool's mark for "the password is a Google service account in base64".
+# With this user name, the password is a Google service account in base64 for the Go tool.
 _GOOGLE_USER = "_oauth2_"
 
 
 def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
-    """Return what the auth file at *path* allows; `ConfigError` where it is no such file at all."""
+    """Return the accounts of the auth file at *path*; `ConfigError` if it is no auth file."""
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
     return parse_auth(document, str(path), Substitution(environment), problems)
 
@@ -27,45 +27,45 @@ def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problem
 def parse_auth(
     document: MapNode, file: str, substitution: Substitution, problems: Problems
 ) -> tuple[RegistryAccount, ...]:
-    """Return what the entries of *document* allow; what is wrong with the others is noted in *problems*."""
+    """Return the accounts of *document*; errors of single entries are collected in *problems*."""
     found: dict[str, tuple[RegistryAccount, int]] = {}
     for entry in document.entries:
         with problems.collect_at(file, entry.key.line):
-            access = _access(entry, file, substitution)
-            earlier = found.setdefault(access.prefix, (access, entry.key.line))
-            if earlier[0] is not access:
+            account = _account(entry, file, substitution)
+            earlier = found.setdefault(account.prefix, (account, entry.key.line))
+            if earlier[0] is not account:
                 raise UsageError(
-                    f"{quoted(entry.key.text)} means {access.prefix}, as line {earlier[1]} does",
+                    f"{quoted(entry.key.text)} is {account.prefix}, which line {earlier[1]} already has",
                     remedy="keep one of them",
                 )
-    return tuple(access for access, _ in found.values())
+    return tuple(account for account, _ in found.values())
 
 
 def parse_prefix(text: str) -> str:
-    """Return the one spelling of the key *text*: `registry` or `registry/namespace[/...]`, no slash at its end."""
+    """Return the normalised key *text*: `registry` or `registry/namespace[/...]`, without a trailing slash."""
     key = text.strip()
     if "://" in key:
         raise UsageError(
             "a key of the auth file names a registry without its scheme",
-            remedy="leave out what stands before the host, and write docker.io for Docker Hub",
+            remedy="begin with the host, and write docker.io for Docker Hub",
         )
     if "$" in key:
-        raise UsageError(f"{quoted(text)}: environment variables do not work in keys", remedy="write the name out")
+        raise UsageError(f"{quoted(text)}: keys cannot contain environment variables", remedy="write the name itself")
     host, slash, namespace = key.removesuffix("/").partition("/")
     if not looks_like_host(host):
         raise UsageError(
-            f"{quoted(text)}: not a registry; its name holds a dot or a port, or is localhost",
-            remedy=f"a namespace of Docker Hub is docker.io/{key}" if key else None,
+            f"{quoted(text)}: not a registry; its name has a dot or a port, or is localhost",
+            remedy=f"write a namespace of Docker Hub as docker.io/{key}" if key else None,
         )
     registry = normalise_host(host)
     if not slash:
         return registry
-    # A namespace has the grammar of a repository; Docker Hub's implied `library/` is not meant by a key.
+    # A namespace has the grammar of a repository. A key does not imply Docker Hub's `library/`.
     Repository.parse(f"{registry}/{namespace}")
     return f"{registry}/{namespace}"
 
 
-def _access(entry: MapEntry, file: str, substitution: Substitution) -> RegistryAccount:
+def _account(entry: MapEntry, file: str, substitution: Substitution) -> RegistryAccount:
     prefix = parse_prefix(entry.key.text)
     fields = _fields(entry, file)
     credential = _credential(entry.key.line, fields, file, substitution)
@@ -73,7 +73,7 @@ def _access(entry: MapEntry, file: str, substitution: Substitution) -> RegistryA
 
 
 def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
-    """Return the fields of one entry; their names are taken in any case, since Go reads JSON so."""
+    """Return the fields of one entry. As in Go's JSON, their names match in any case."""
     if isinstance(entry.value, Scalar) and entry.value.kind == "null":
         return {}
     if not isinstance(entry.value, MapNode):
@@ -90,7 +90,7 @@ def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
             problem = unknown_key(field.key, _FIELDS)
             raise ConfigError(problem.message, file=file, line=field.key.line, remedy=problem.remedy)
         if name in fields:
-            raise ConfigError(f"{name} stands twice", file=file, line=field.key.line, remedy="keep one of them")
+            raise ConfigError(f"duplicate key {name}", file=file, line=field.key.line, remedy="keep one of them")
         fields[name] = field.value
     return fields
 
@@ -100,7 +100,7 @@ def _credential(line: int, fields: dict[str, Node], file: str, substitution: Sub
     password = _value("password", fields.get("password"), file, substitution)
     if username == _GOOGLE_USER:
         raise UsageError(
-            "the Google form of a login (user _oauth2_) comes with a later version of image-syncer",
+            "this version of image-syncer does not support the Google form of a login (user _oauth2_)",
             remedy="use the user oauth2accesstoken with an access token, or docker's config.json with a helper",
         )
     if not username and not password:
@@ -117,7 +117,7 @@ def _credential(line: int, fields: dict[str, Node], file: str, substitution: Sub
 
 
 def _value(name: str, node: Node | None, file: str, substitution: Substitution) -> str:
-    """Return the text of a field with its variables, empty where it is left out; a number counts as it is written."""
+    """Return the text of a field with its variables replaced, empty if it is absent. A number keeps its text."""
     if node is None:
         return ""
     if not isinstance(node, Scalar):

@@ -1,4 +1,4 @@
-"""The Go tool's images file: a source to one target or a list of them."""
+"""The Go tool's images file: a map from a source to one target or a list of targets."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _PATTERN_MARK = ":/"
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """What all rules of one file have in common."""
+    """The common properties of the rules of one file."""
 
     file: str
     platforms: PlatformFilter
@@ -25,7 +25,7 @@ class RuleContext:
 
 
 def parse_rules(document: MapNode, context: RuleContext, problems: Problems) -> tuple[Rule, ...]:
-    """Return the rules of *document* in their order; what is wrong with the others is noted in *problems*."""
+    """Return the rules of *document* in their order; errors of single rules are collected in *problems*."""
     rules: list[Rule] = []
     for entry in document.entries:
         with problems.collect_at(context.file, entry.key.line):
@@ -34,10 +34,10 @@ def parse_rules(document: MapNode, context: RuleContext, problems: Problems) -> 
 
 
 def parse_source(text: str) -> tuple[Repository, Selection]:
-    """Return the repository that *text* names and what it selects there.
+    """Return the repository of *text* and its selection of tags.
 
-    `repo` is all tags, `repo:v1,v2` these, `repo@sha256:...` one manifest, `repo:/regex/` the tags in which the regular
-    expression is found. `UsageError` for anything else.
+    `repo` selects all tags, `repo:v1,v2` these tags, `repo@sha256:...` one manifest, `repo:/regex/` the tags in which
+    the regular expression matches anywhere. `UsageError` for other text.
     """
     name = _plain(text, "source")
     head, mark, pattern = name.partition(_PATTERN_MARK)
@@ -50,14 +50,14 @@ def parse_source(text: str) -> tuple[Repository, Selection]:
 
 
 def parse_target(text: str, selection: Selection) -> RuleTarget:
-    """Return where *text* (its variables already put in) sends what *selection* selects; `UsageError`."""
+    """Return the target of *text*, whose variables are replaced already, for *selection*; `UsageError`."""
     name = _plain(text, "target")
     if _PATTERN_MARK in name:
-        raise UsageError(f"{quoted(name)}: a regular expression in a target", remedy="it belongs to the source")
+        raise UsageError(f"{quoted(name)}: a target cannot have a regular expression", remedy="move it to the source")
     head, tags, digest = _split(name)
     if digest is not None and selection != ByDigest(digest):
         raise UsageError(
-            f"{quoted(name)}: a target has no digest but that of its source",
+            f"{quoted(name)}: the digest of a target must be that of its source",
             remedy="leave the digest out, or give the source the same one",
         )
     target = RuleTarget(_target_repository(head), tuple(_tags(tags)) if tags is not None else ())
@@ -95,28 +95,28 @@ def _target(node: Node, selection: Selection, context: RuleContext) -> RuleTarge
         text = context.substitution.apply(node.text)
         return parse_target(text, selection)
     except UsageError as error:
-        # Of the variables only an unset `$NAME` can be left over.
-        unset = "is a variable not set? $NAME then stays as written" if "$" in text else None
+        # Substitution leaves only an unset `$NAME` in the text.
+        unset = "a variable may be unset: $NAME then stays as written" if "$" in text else None
         raise ConfigError(error.message, file=context.file, line=node.line, remedy=error.remedy or unset) from None
 
 
 def _plain(text: str, side: str) -> str:
-    """Return *text* without blanks around it; `UsageError` where nothing is left or a scheme stands before it."""
+    """Return *text* without surrounding blanks; `UsageError` if it is empty or begins with a scheme."""
     name = text.strip()
     if not name:
         raise UsageError(f"an empty {side}", remedy="write registry/repository")
     scheme = _SCHEME.match(name)
     if scheme:
-        # The rest is not shown: people put logins into URLs.
+        # The error does not show the rest: a URL may contain a login.
         raise UsageError(
             f"a {side} that begins with {scheme.group()[:20]}",
-            remedy="leave it out; plain HTTP is allowed by insecure: true in the auth file",
+            remedy="leave it out; insecure: true in the auth file allows plain HTTP",
         )
     return name
 
 
 def _split(name: str) -> tuple[str, str | None, Digest | None]:
-    """Split *name* into repository, tags as written and digest; never both of the last two."""
+    """Split *name* into repository, tags as written, and digest; at least one of the last two is None."""
     head, tags, digest_text = split_reference(name)
     if digest_text is None:
         return head, tags, None
@@ -131,11 +131,11 @@ def _split(name: str) -> tuple[str, str | None, Digest | None]:
 
 
 def _tags(text: str) -> list[str]:
-    """Return the items of a comma list of tags, each checked."""
+    """Return the tags of a comma-separated list."""
     tags = [item.strip() for item in text.split(",")]
     for tag in tags:
         if not tag:
-            raise UsageError(f"{quoted(text)}: an empty tag", remedy="look for a comma or colon too many")
+            raise UsageError(f"{quoted(text)}: an empty tag", remedy="remove the extra comma or colon")
         if not is_tag(tag):
             raise UsageError(f"{quoted(tag)}: not a tag; up to 128 letters, digits, '_', '.' and '-'")
     return tags
@@ -144,7 +144,7 @@ def _tags(text: str) -> list[str]:
 def _pattern(text: str) -> TagPattern:
     if text == "/" or not text.endswith("/"):
         raise UsageError(
-            f"{quoted(_PATTERN_MARK + text)}: a regular expression stands between slashes",
+            f"{quoted(_PATTERN_MARK + text)}: a regular expression needs a slash at both ends",
             remedy="such as repository:/^v1/; leave it out for all tags",
         )
     return TagPattern.parse(text[:-1])
@@ -152,15 +152,16 @@ def _pattern(text: str) -> TagPattern:
 
 def _target_repository(head: str) -> Repository:
     if "," in head:
-        raise UsageError(f"{quoted(head)}: not a repository", remedy="several targets are written as a list")
+        raise UsageError(f"{quoted(head)}: not a repository", remedy="write several targets as a list")
     return Repository.parse(head)
 
 
 def _check_count(target: RuleTarget, selection: Selection) -> None:
-    """Refuse tags that cannot be given by position; how many a listing selects only the registry knows."""
+    """Refuse target tags that do not match the source tags by position; a listing has an unknown number of tags."""
     if len(set(target.tags)) < len(target.tags):
         raise UsageError(
-            f"{quoted(str(target))}: a tag twice, so one image would hide another", remedy="give each its own tag"
+            f"{quoted(str(target))}: a duplicate tag, so one image would replace another",
+            remedy="give each its own tag",
         )
     match selection:
         case TagNames():
@@ -171,8 +172,8 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
             return
     if target.tags and len(target.tags) != wanted:
         raise UsageError(
-            f"{quoted(str(target))}: {len(target.tags)} tags for {wanted} of the source",
-            remedy="tags rename by position: give as many as the source has, or none to keep them",
+            f"{quoted(str(target))}: {len(target.tags)} tags for {wanted} tags of the source",
+            remedy="give as many tags as the source has, in the same order, or none to keep them",
         )
 
 

@@ -1,1 +1,1 @@
-"""Our own configuration file, `version: 1`."""
+"""The native configuration file, `version: 1`."""

@@ -26,18 +26,18 @@ from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
 from image_syncer.sync.rule import Rule
 
-_SHORTEST_MEMORY = timedelta(days=1)  # So long a sender's repetition is known as one.
+_SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
 _NO_RULES = "no rules: nothing will be copied"
-_NO_SENDER = "events trigger rules here, but neither hooks: nor queues: says where they come from"
+_NO_SENDER = "rules are triggered by events, but the file has neither hooks: nor queues: that receive events"
 
 
 def parse_native(
     document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str]
 ) -> Configuration:
-    """Return what the native file says; one `ConfigError` with all faults otherwise.
+    """Return the configuration of the native file; one `ConfigError` with all problems.
 
-    *platforms* of the command line, where there are any, take the place of those that the rules name.
+    *platforms* of the command line replace those of the rules.
     """
     config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
     sections = config_file.validate(NativeFile)
@@ -74,7 +74,9 @@ def _access(registries: Mapping[str, RegistrySection | None], config_file: Sourc
             access = _one_access(key, section or RegistrySection(), config_file)
             if found.setdefault(access.prefix, access) is not access:
                 line = found[access.prefix].origin.rpartition(":")[2]
-                raise UsageError(f"{quoted(key)} means {access.prefix}, as line {line} does", remedy="keep one of them")
+                raise UsageError(
+                    f"{quoted(key)} is {access.prefix}, which line {line} already has", remedy="keep one of them"
+                )
     return tuple(found.values())
 
 
@@ -100,10 +102,10 @@ def _one_access(key: str, section: RegistrySection, config_file: SourceFile) -> 
 def _with_logins(
     access: RegistryAccount, key: str, section: RegistrySection, config_file: SourceFile
 ) -> RegistryAccount:
-    """Return *access* with the first of the logins, and the others behind it."""
+    """Return *access* with the first of the logins, and the others as its `further` accounts."""
     if section.username is not None:
         raise UsageError(
-            f"registries.{key}: a username beside logins", remedy="make it the first of the logins, or leave them out"
+            f"registries.{key}: username and logins exclude each other", remedy="make it the first of the logins"
         )
     found: dict[str, RegistryAccount] = {}
     for number, login in enumerate(section.logins):
@@ -111,14 +113,14 @@ def _with_logins(
         username = config_file.substitute(login.username, *place, "username")
         credential = Credential(username, config_file.substitute(login.password, *place, "password"))
         if username in found:
-            raise UsageError(f"{path_text(place)}: {quoted(username)} stands twice", remedy="keep one of them")
+            raise UsageError(f"{path_text(place)}: duplicate username {quoted(username)}", remedy="keep one of them")
         found[username] = replace(access, credential=credential, origin=config_file.location(*place))
     first, *others = found.values()
     return replace(first, further=tuple(others))
 
 
 def _limits(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, LimitsSection]:
-    """Return how much of each registry is used, where that is said."""
+    """Return the limits of each registry that has any."""
     limits: dict[str, LimitsSection] = {}
     for key, section in registries.items():
         if section is None or section.limits == LimitsSection():
@@ -127,7 +129,7 @@ def _limits(registries: Mapping[str, RegistrySection | None], config_file: Sourc
             prefix = parse_prefix(key)
             if "/" in prefix:
                 raise UsageError(
-                    f"registries.{key}.limits: a limit is a whole registry's",
+                    f"registries.{key}.limits: a limit applies to a whole registry",
                     remedy=f"write it at {prefix.partition('/')[0]}",
                 )
             limits[prefix] = section.limits
@@ -143,16 +145,16 @@ def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFil
             if first is not rule:
                 line = first.origin.rpartition(":")[2] if first else ""
                 raise UsageError(
-                    f"rules[{number}].name: {quoted(section.name)} is the name of the rule in line {line} too",
+                    f"rules[{number}].name: the rule in line {line} is called {quoted(section.name)}, too",
                     remedy="give each rule its own name",
                 )
     return tuple(rules.values())
 
 
 def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
-    """Return *section* with what the file says of all rules, where it says nothing itself."""
-    unsaid = {key: value for key, value in defaults if getattr(section, key) is None}
-    return section.model_copy(update=unsaid)
+    """Return *section* with the file's defaults for the keys that it lacks."""
+    absent = {key: value for key, value in defaults if getattr(section, key) is None}
+    return section.model_copy(update=absent)
 
 
 def _timeouts(section: TimeoutsSection, config_file: SourceFile) -> Timeouts:
@@ -169,19 +171,19 @@ def _state(section: StateSection, config_file: SourceFile) -> StateSettings:
     url = path = None
     with config_file.collect_at("state"):
         if section.url is not None and section.path is not None:
-            raise UsageError("state: a url and a path together", remedy="keep one of them")
+            raise UsageError("state: url and path exclude each other", remedy="keep one of them")
     if section.url is not None:
         with config_file.collect_at("state", "url"):
             url = config_file.substitute(section.url, "state", "url")
             if not url.startswith(("postgresql://", "postgres://")):
                 raise UsageError(
                     "state.url: not a PostgreSQL address",
-                    remedy="postgresql://user@host/database; a directory is sections as path:",
+                    remedy="postgresql://user@host/database; use path: for a directory",
                 )
     if section.path is not None:
         with config_file.collect_at("state", "path"):
             path = config_file.substitute(section.path, "state", "path")
     with config_file.collect_at("state", "keep"):
-        if section.keep < _SHORTEST_MEMORY:
+        if section.keep < _SHORTEST_RETENTION:
             raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")
     return StateSettings(url, path, section.keep)

@@ -1,4 +1,4 @@
-"""The native file as it is written: keys, types and bounds. What the values mean is decided in `native`."""
+"""Keys, types and bounds of the native file. `native_file` interprets the values."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, cast
@@ -10,59 +10,59 @@ from image_syncer.config.native.native_values import Duration, Section, Several,
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 Trigger = Literal["event"]
-_RECHECK: Final = "Do not ask a target again that was found right so long ago at most; 0s: always ask."
+_RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
 
 
 class LoginSection(Section):
-    """A user name and a password, as HTTP Basic has them."""
+    """User name and password of HTTP Basic authentication."""
 
     username: Text
     password: Secret
 
 
 class LimitsSection(Section):
-    """How much of a registry is used."""
+    """Limits for a registry."""
 
     copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
-        description="For the daemon: so many copies at once that read from it or write to it, over a whole fleet.",
+        description="For the daemon: concurrent copies from or to this registry, over a whole fleet.",
     )
     transfers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="So many blobs at once to it and from it, by one process; --proc otherwise."
+        default=None, description="Concurrent blob transfers of one process; default: --proc."
     )
     requests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="So many small requests at once, by one process; eight for each transfer otherwise."
+        default=None, description="Concurrent small requests of one process; default: eight for each transfer."
     )
 
 
 class RegistrySection(Section):
-    """How to reach a registry, or a namespace of it."""
+    """Access to a registry, or to a namespace of it."""
 
-    username: Text | None = Field(default=None, description="Login; with a password, or neither for anonymous access.")
+    username: Text | None = Field(
+        default=None, description="User name; needs a password. Without both, access is anonymous."
+    )
     password: Secret | None = Field(
-        default=None, description="Password or token; write ${NAME} to take it from a variable."
+        default=None, description="Password or token; ${NAME} reads an environment variable."
     )
     logins: Annotated[tuple[LoginSection, ...], Field(max_length=100)] = Field(
-        default=(), description="Several logins, used in turn where one is refused or its quota is used up."
+        default=(), description="Several logins; the next one is used if one is refused or its quota is used up."
     )
     insecure: Truth = Field(
-        default=False, description="Do not verify TLS, and allow plain HTTP where no TLS is spoken."
+        default=False, description="Do not verify TLS certificates, and allow plain HTTP if the registry has no TLS."
     )
     private_network: Truth | None = Field(
         default=None,
-        description="May its storage or its token server have private addresses (10.0.0.0/8, ...)? Left out: where it "
-        "has one itself, or names a host whose certificate is verified.",
+        description="Allow private addresses (10.0.0.0/8, ...) for its storage and token server. Default: allowed if "
+        "the registry has one itself, or for a host whose certificate is verified.",
     )
-    limits: LimitsSection = Field(
-        default_factory=LimitsSection, description="How much of it is used at most; of whole registries."
-    )
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits; only for whole registries.")
 
 
 class TagsSection(Section):
-    """Which tags: names, globs such as `1.2*`, and regular expressions such as `/^v[0-9]+$/`."""
+    """Selection of tags: names, globs such as `1.2*`, and regular expressions such as `/^v[0-9]+$/`."""
 
-    include: Several | None = Field(default=None, description="Any of these; left out, all tags.")
-    exclude: Several | None = Field(default=None, description="None of these.")
+    include: Several | None = Field(default=None, description="Select tags that match any of these; default: all tags.")
+    exclude: Several | None = Field(default=None, description="Leave out tags that match any of these.")
 
 
 def _tags(value: Any) -> Any:
@@ -73,78 +73,80 @@ Tags = Annotated[TagsSection, BeforeValidator(_tags, json_schema_input_type=str 
 
 
 class RuleSection(Section):
-    """What to copy where, and when."""
+    """A rule: a source, its targets, and its triggers."""
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:-]*$")]
-    source: Text = Field(description="registry/repository; with * (within a part) and ** (any parts) a pattern.")
-    targets: Several = Field(description="registry/repository[:tag] with {registry}, {repository} and {tag}.")
-    tags: Tags | None = Field(default=None, description="Which tags; left out, all.")
-    platforms: Several | None = Field(default=None, description="Keep these only: os/arch or os/arch/variant.")
-    every: Duration | None = Field(default=None, description="Carry the rule out again and again: 10m, 1h30m, 7d.")
-    cron: Text | None = Field(default=None, description="Carry it out at these times: minute hour day month weekday.")
-    timezone: Text | None = Field(
-        default=None, description="Time zone of cron, such as Europe/Berlin; UTC if left out."
+    source: Text = Field(
+        description="registry/repository. A pattern has * (within a path component) or ** (any components)."
     )
-    jitter: Duration | None = Field(default=None, description="Start later by chance, by up to this long.")
+    targets: Several = Field(description="registry/repository[:tag] with {registry}, {repository} and {tag}.")
+    tags: Tags | None = Field(default=None, description="Selection of tags; default: all.")
+    platforms: Several | None = Field(default=None, description="Copy only these: os/arch or os/arch/variant.")
+    every: Duration | None = Field(default=None, description="Run the rule at this interval: 10m, 1h30m, 7d.")
+    cron: Text | None = Field(default=None, description="Run the rule at these times: minute hour day month weekday.")
+    timezone: Text | None = Field(default=None, description="Time zone of cron, such as Europe/Berlin; default: UTC.")
+    jitter: Duration | None = Field(default=None, description="Start with a random delay of up to this long.")
     on: Annotated[
         tuple[Trigger, ...],
         BeforeValidator(as_list, json_schema_input_type=Trigger | list[Trigger]),
-    ] = Field(default=(), description="event: a push that a hook or a queue tells of.")
+    ] = Field(default=(), description="event: run for each push that a hook or a queue announces.")
     recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
 
 
 class DefaultsSection(Section):
-    """What holds for every rule that does not say it itself."""
+    """Defaults for rules."""
 
     recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
 
 
 class TimeoutsSection(Section):
-    """How long is waited for what; 1s at least, but for the patience, which may be none (0s)."""
+    """Timeouts: at least 1s, except patience, which may be 0s."""
 
-    connect: Duration = Field(default=timedelta(seconds=30), description="Until a connection is there.")
-    stall: Duration = Field(default=timedelta(seconds=60), description="Without a byte sent or received.")
-    image: Duration | None = Field(default=None, description="What one image may take as a whole; left out, no limit.")
+    connect: Duration = Field(default=timedelta(seconds=30), description="Time to establish a connection.")
+    stall: Duration = Field(default=timedelta(seconds=60), description="Longest time without a byte sent or received.")
+    image: Duration | None = Field(default=None, description="Longest time for one image; default: no limit.")
     patience: Duration | None = Field(
         default=None,
-        description="How long a registry may make us wait; left out, 10m where it throttles, 7h for a used-up quota.",
+        description="Longest wait for a throttled or unavailable registry; default: 10m, 7h for quotas.",
     )
 
 
 class HeaderSection(Section):
-    """A header that the sender adds, word for word."""
+    """A header with an exact value that the sender adds."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,128}$")] = "Authorization"
     value: Secret
 
 
 class TokenSection(Section):
-    """What a signed token (JWT) must say."""
+    """Required claims of a signed token (JWT)."""
 
-    audience: Text = Field(description="Whom the token must be for (aud).")
-    email: Text | None = Field(default=None, description="Whose it must be; acr alone can do without.")
-    issuer: Text | None = Field(default=None, description="Who must have made it (iss); pubsub: Google, if left out.")
-    keys: Text | None = Field(default=None, description="Where the issuer's JWK set is; asked of the issuer otherwise.")
+    audience: Text = Field(description="Required audience (aud).")
+    email: Text | None = Field(default=None, description="Required account; optional only for acr.")
+    issuer: Text | None = Field(default=None, description="Required issuer (iss); default for pubsub: Google.")
+    keys: Text | None = Field(
+        default=None, description="URL of the issuer's JWK set; default: discovered from the issuer."
+    )
 
 
 class HookSection(Section):
-    """A source of notifications, at /hooks/NAME."""
+    """A webhook, at /hooks/NAME."""
 
     kind: HookKind
-    registry: Text | None = Field(default=None, description="The registry that the notifications are about.")
-    prefix: Text | None = Field(default=None, description="The path before the image's name: jfrog and nexus alone.")
-    secret: Secret | None = Field(default=None, description="The key that the sender signs with.")
-    header: HeaderSection | None = Field(default=None, description="A header that the sender adds.")
-    basic: LoginSection | None = Field(default=None, description="The login that the sender uses.")
+    registry: Text | None = Field(default=None, description="The registry that sends the notifications.")
+    prefix: Text | None = Field(default=None, description="Path before the image's name; only for jfrog and nexus.")
+    secret: Secret | None = Field(default=None, description="Key of the sender's signature.")
+    header: HeaderSection | None = Field(default=None, description="Header that the sender adds.")
+    basic: LoginSection | None = Field(default=None, description="Login of the sender.")
     url_secret: Annotated[SecretStr, Field(max_length=256)] | None = Field(
-        default=None, description="A secret in the address that the sender calls; at least 32 characters."
+        default=None, description="Secret in the URL that the sender calls; at least 32 characters."
     )
-    token: TokenSection | None = Field(default=None, description="What the token (JWT) of the sender must say.")
-    allow_open: Truth = Field(default=False, description="Believe everybody.")
+    token: TokenSection | None = Field(default=None, description="Required claims of the sender's token (JWT).")
+    allow_open: Truth = Field(default=False, description="Accept unauthenticated requests.")
 
 
 class AuthSection(Section):
-    """Who may use the server: this login, and whoever shows one of these tokens."""
+    """Logins of the server: one user, and bearer tokens."""
 
     basic: LoginSection | None = None
     tokens: Annotated[tuple[Secret, ...], Field(max_length=1000)] = ()
@@ -153,20 +155,18 @@ class AuthSection(Section):
 class ServerSection(Section):
     """The daemon's server."""
 
-    listen: Text = Field(default="127.0.0.1:8080", description="host:port; without a host all addresses.")
+    listen: Text = Field(default="127.0.0.1:8080", description="host:port; without a host: all addresses.")
     auth: AuthSection | None = None
-    allow_open: Truth = Field(default=False, description="Let everybody in, also from other machines.")
-    drain: Duration = Field(default=timedelta(seconds=30), description="How long running copies may take to finish.")
+    allow_open: Truth = Field(default=False, description="Accept unauthenticated requests, from other machines, too.")
+    drain: Duration = Field(default=timedelta(seconds=30), description="Time for running copies to finish at a stop.")
 
 
 class StateSection(Section):
-    """Where the daemon keeps what it remembers: in a PostgreSQL, or in the files of a directory."""
+    """Location of the daemon's state: a PostgreSQL database, or files in a directory."""
 
     url: Secret | None = Field(default=None, description="postgresql://user:${PASSWORD}@host/database")
-    path: Text | None = Field(default=None, description="A directory, which is made if it does not exist.")
-    keep: Duration = Field(
-        default=timedelta(days=30), description="How long events and runs are remembered: 1d at least."
-    )
+    path: Text | None = Field(default=None, description="Directory; created if it does not exist.")
+    keep: Duration = Field(default=timedelta(days=30), description="Retention of events and runs; at least 1d.")
 
 
 class QueueSection(Section):
@@ -182,11 +182,11 @@ class QueueSection(Section):
         "pubsub://PROJECT; several are tried in turn."
     )
     queue: Text = Field(
-        description="What must exist: a queue, stream/consumer of NATS, stream/group of Redis, topic/group of Kafka, "
-        "a subscription of Pub/Sub."
+        description="An existing queue; for NATS stream/consumer, for Redis stream/group, for Kafka topic/group, "
+        "for Pub/Sub a subscription."
     )
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 16
-    poison: Literal["reject", "drop"] = Field(default="reject", description="What becomes of a message that is none.")
+    poison: Literal["reject", "drop"] = Field(default="reject", description="What to do with an invalid message.")
 
 
 def _version(value: object) -> int:
@@ -201,11 +201,11 @@ class NativeFile(Section):
     version: Annotated[Literal[1], BeforeValidator(_version, json_schema_input_type=Literal[1])]
     registries: dict[str, RegistrySection | None] = Field(
         default_factory=dict[str, RegistrySection | None],
-        description="registry, or registry/namespace: how to reach what lies there.",
+        description="Access by registry or registry/namespace.",
     )
     rules: tuple[RuleSection, ...] = ()
-    defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="For all rules.")
-    timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="How long is waited for what.")
+    defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="Defaults for rules.")
+    timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="Timeouts.")
     hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])
     server: ServerSection | None = None
     state: StateSection | None = None

@@ -30,38 +30,38 @@ from image_syncer.sync.rule import (
 )
 
 SHORTEST_INTERVAL_SECONDS: Final = 10.0
-"""A rule that is carried out more often than this would only wear out its registries' patience."""
+"""Shortest interval of a rule; more frequent runs would only load the registries."""
 
-_CLOCK: Final = ("every", "cron", "timezone", "jitter")
+_SCHEDULE_KEYS: Final = ("every", "cron", "timezone", "jitter")
 _CRON_FIELDS: Final = 5
-_BY_CHANCE: Final = re.compile(r"(?<![A-Za-z])[HhRr](?![A-Za-z])")
-_SOME_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_RANDOM_FIELD: Final = re.compile(r"(?<![A-Za-z])[HhRr](?![A-Za-z])")
+_ANY_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SAMPLE_TAG: Final = "x"
 
 
 def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platforms: PlatformFilter) -> Rule | None:
-    """Return the rule of *section*, the file's *number*-th; None where faults of it were noted in *config_file*."""
+    """Return the rule of *section*, the file's *number*-th; None if *config_file* has collected errors of it."""
     place: tuple[Step, ...] = ("rules", number)
     source = config_file.attempt(lambda: parse_source(section.source), *place, "source")
     selection = config_file.attempt(
         lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
     )
-    own = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
-    clock = next((key for key in _CLOCK if getattr(section, key) is not None), "name")
-    schedule = config_file.attempt(lambda: _schedule(section), *place, clock)
+    kept = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
+    schedule_key = next((key for key in _SCHEDULE_KEYS if getattr(section, key) is not None), "name")
+    schedule = config_file.attempt(lambda: _schedule(section), *place, schedule_key)
     if source is None:
         return None
     triggers = config_file.attempt(lambda: _triggers(section, source, schedule), *place, "source")
     targets = _targets(section, (source, selection or AllTags()), place, config_file)
-    if selection is None or own is None or triggers is None or targets is None:
+    if selection is None or kept is None or triggers is None or targets is None:
         return None
     return Rule(
         section.name,
         source,
         selection,
         targets,
-        platforms or own,
+        platforms or kept,
         config_file.location(*place),
         triggers,
         recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
@@ -69,17 +69,17 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
 
 
 def parse_source(text: str) -> Repository | SourcePattern:
-    """Return the repository, or the pattern of repositories, that *text* names; `UsageError` for anything else."""
+    """Return the repository or the pattern of repositories in *text*; `UsageError` for other text."""
     name = text.strip()
     scheme = _SCHEME.match(name)
     if scheme:
-        # The rest is not shown: people put logins into URLs.
+        # The error does not show the rest: a URL may contain a login.
         raise UsageError(f"a source that begins with {scheme.group()[:20]}", remedy="leave it out")
     _, tag, digest = split_reference(name)
     if digest is not None:
-        raise UsageError("a source with an @", remedy="leave the login or the digest out; a repository is meant")
+        raise UsageError("a source cannot have an @", remedy="leave the login or the digest out; write a repository")
     if tag is not None:
-        raise UsageError(f"{quoted(name)}: a source is a repository", remedy="what to take of it is said by tags:")
+        raise UsageError(f"{quoted(name)}: a source is a repository without a tag", remedy="select tags with tags:")
     return SourcePattern.parse(name) if has_wildcard(name) else Repository.parse(name)
 
 
@@ -100,10 +100,10 @@ def _selection(section: TagsSection, place: Sequence[Step], config_file: SourceF
     wanted = TagFilter(include, exclude)
     if not include or not all(isinstance(one, str) for one in include):
         return wanted
-    # Names alone need no listing.
+    # A selection by names needs no tag listing.
     names = wanted.select(())
     if not names:
-        raise UsageError("tags: what is included is all excluded again")
+        raise UsageError("tags: exclude removes all included tags")
     return TagNames(tuple(names))
 
 
@@ -138,15 +138,15 @@ def _target(text: str, source: Repository | SourcePattern, selection: Selection)
     if scheme:
         raise UsageError(
             f"a target that begins with {scheme.group()[:20]}",
-            remedy="leave it out; plain HTTP is allowed by insecure: true under registries:",
+            remedy="leave it out; insecure: true under registries: allows plain HTTP",
         )
     template = TargetTemplate.parse(name)
     sample = (source.sample if isinstance(source, SourcePattern) else source).tag(_SAMPLE_TAG)
     if template.fill(sample) == sample:
-        raise UsageError(f"{quoted(name)}: the target is the source itself")
+        raise UsageError(f"{quoted(name)}: source and target are the same")
     if template.renames_all and isinstance(selection, TagNames) and len(selection.names) > 1:
         raise UsageError(
-            f"{quoted(name)}: one tag for {len(selection.names)} images, so one would hide another",
+            f"{quoted(name)}: one tag for {len(selection.names)} images, so one would replace another",
             remedy="write {tag}, or leave the tag out",
         )
     return template
@@ -156,7 +156,7 @@ def _triggers(section: RuleSection, source: Repository | SourcePattern, schedule
     events = "event" in section.on
     if isinstance(source, SourcePattern) and (schedule is not None or not events):
         raise UsageError(
-            f"{quoted(section.source)}: only events trigger a rule for a pattern of repositories",
+            f"{quoted(section.source)}: only events can trigger a rule with a pattern of repositories",
             remedy="write on: [event] and no every: or cron:, or name one repository",
         )
     return Triggers(schedule, events)
@@ -165,40 +165,40 @@ def _triggers(section: RuleSection, source: Repository | SourcePattern, schedule
 def _schedule(section: RuleSection) -> Schedule | None:
     jitter = section.jitter.total_seconds() if section.jitter else 0.0
     if section.every is not None and section.cron is not None:
-        raise UsageError("every and cron together", remedy="keep one of them, or write two rules")
+        raise UsageError("every and cron exclude each other", remedy="keep one of them, or write two rules")
     if section.timezone is not None and section.cron is None:
-        raise UsageError("a timezone without cron", remedy="leave it out: a duration is the same everywhere")
+        raise UsageError("timezone needs cron", remedy="leave it out; an interval has no time zone")
     if section.every is not None:
         return _every(section.every.total_seconds(), jitter)
     if section.cron is not None:
         return Cron(_cron(section.cron), _timezone(section.timezone or "UTC"), jitter)
     if jitter:
-        raise UsageError("a jitter without every or cron", remedy="leave it out")
+        raise UsageError("jitter needs every or cron", remedy="leave it out")
     return None
 
 
 def _every(seconds: float, jitter: float) -> Every:
     if seconds < SHORTEST_INTERVAL_SECONDS:
-        raise UsageError(f"every: shorter than {SHORTEST_INTERVAL_SECONDS:.0f} s", remedy="on: [event] is quicker")
+        raise UsageError(f"every: shorter than {SHORTEST_INTERVAL_SECONDS:.0f} s", remedy="on: [event] reacts faster")
     if jitter > seconds:
         raise UsageError("jitter: longer than every")
     return Every(seconds, jitter)
 
 
 def _cron(text: str) -> str:
-    """Return *text* with single blanks; `UsageError` where it is no cron expression or comes never."""
+    """Return *text* with single blanks; `UsageError` if it is no cron expression or never matches."""
     expression = " ".join(text.split())
     if len(expression.split()) != _CRON_FIELDS:
         raise UsageError(
-            f"cron: {quoted(text)} has not {_CRON_FIELDS} fields",
+            f"cron: {quoted(text)} does not have {_CRON_FIELDS} fields",
             remedy="minute hour day month weekday, such as 15 3 * * *",
         )
-    if _BY_CHANCE.search(expression):
-        raise UsageError(f"cron: {quoted(text)}: H and R have no fixed time", remedy="use jitter for a time by chance")
+    if _RANDOM_FIELD.search(expression):
+        raise UsageError(f"cron: {quoted(text)}: H and R have no fixed time", remedy="use jitter for a random time")
     try:
-        croniter(expression, _SOME_DAY).get_next(datetime)
+        croniter(expression, _ANY_DAY).get_next(datetime)
     except CroniterError as error:
-        raise UsageError(f"cron: {quoted(text)}: no cron expression, or one that never comes") from error
+        raise UsageError(f"cron: {quoted(text)}: not a cron expression, or it never matches") from error
     return expression
 
 
@@ -207,7 +207,7 @@ def _timezone(name: str) -> str:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise UsageError(
-            f"timezone: {quoted(name)} is not known",
+            f"timezone: unknown time zone {quoted(name)}",
             remedy="such as Europe/Berlin, or UTC; the package tzdata has them",
         ) from error
     return name

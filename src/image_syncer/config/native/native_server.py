@@ -1,4 +1,4 @@
-"""What the native file says about the daemon: hooks, queues, and the server."""
+"""The daemon's sections of the native file: hooks, queues and the server."""
 
 import re
 from collections.abc import Mapping
@@ -48,7 +48,11 @@ _BROKER_EXAMPLES: Final[Mapping[QueueKind, str]] = {
     "sqs": "sqs://REGION",
 }
 _REDIS_PATH: Final = re.compile(r"/?[0-9]{0,4}")
-_PARTED: Final[Mapping[QueueKind, str]] = {"kafka": "topic/group", "nats": "stream/consumer", "redis": "stream/group"}
+_TWO_PARTS: Final[Mapping[QueueKind, str]] = {
+    "kafka": "topic/group",
+    "nats": "stream/consumer",
+    "redis": "stream/group",
+}
 _OPTIONS: Final[Mapping[QueueKind, tuple[str, ...]]] = {
     "kafka": ("cafile", "sasl"),
     "nats": ("cafile",),
@@ -64,10 +68,10 @@ _WITH_PREFIX: Final[frozenset[HookKind]] = frozenset({"jfrog", "nexus"})
 
 
 def parse_hook(name: str, section: HookSection, config_file: SourceFile) -> HookSettings | None:
-    """Return the hook *name*; None where faults of it were noted in *config_file*."""
+    """Return the hook *name*; None if *config_file* has collected errors of it."""
 
     def make() -> HookSettings:
-        _check_name(name, "hook", "its address is /hooks/NAME")
+        _check_name(name, "hook", "its URL is /hooks/NAME")
         registry = _registry(name, section)
         proof = _proof(name, section, config_file)
         prefix = _prefix(name, section, registry)
@@ -77,18 +81,18 @@ def parse_hook(name: str, section: HookSection, config_file: SourceFile) -> Hook
 
 
 def parse_queue(name: str, section: QueueSection, config_file: SourceFile) -> QueueSettings | None:
-    """Return the queue *name*; None where faults of it were noted in *config_file*."""
+    """Return the queue *name*; None if *config_file* has collected errors of it."""
 
     def make() -> QueueSettings:
-        _check_name(name, "queue", "it is a name for logs")
+        _check_name(name, "queue", "logs show it")
         urls = tuple(
             _broker(section.kind, config_file.substitute(url, "queues", name, "urls", at))
             for at, url in enumerate(section.urls)
         )
-        parts = _PARTED.get(section.kind)
+        parts = _TWO_PARTS.get(section.kind)
         if parts is not None and not all(section.queue.rpartition("/")):
             raise UsageError(
-                f"queues.{name}.queue: {quoted(section.queue)}: not {parts}", remedy="both must exist there"
+                f"queues.{name}.queue: {quoted(section.queue)}: not {parts}", remedy="both must exist at the broker"
             )
         origin = config_file.location("queues", name)
         return QueueSettings(name, section.kind, urls, section.queue, section.prefetch, section.poison, origin)
@@ -97,7 +101,7 @@ def parse_queue(name: str, section: QueueSection, config_file: SourceFile) -> Qu
 
 
 def parse_server(section: ServerSection, config_file: SourceFile) -> ServerConfig | None:
-    """Return the server; None where faults of it were noted in *config_file*."""
+    """Return the server; None if *config_file* has collected errors of it."""
     login = tokens = None
     auth = section.auth
     if auth is not None:
@@ -114,11 +118,11 @@ def parse_server(section: ServerSection, config_file: SourceFile) -> ServerConfi
 
     def make() -> ServerConfig:
         host, port = parse_listen(config_file.substitute(section.listen, "server", "listen"))
-        guarded = auth is not None and (auth.basic is not None or bool(auth.tokens))
-        if not guarded and not section.allow_open and not is_loopback(host):
+        has_login = auth is not None and (auth.basic is not None or bool(auth.tokens))
+        if not has_login and not section.allow_open and not is_loopback(host):
             raise UsageError(
-                "server: everybody who can reach it would be let in",
-                remedy="give auth: with basic: or tokens:, listen on 127.0.0.1, or say allow_open: true",
+                "server: other machines could send unauthenticated requests",
+                remedy="add auth: with basic: or tokens:, listen on 127.0.0.1, or set allow_open: true",
             )
         return ServerConfig(host, port, login, tokens or (), section.drain.total_seconds())
 
@@ -126,7 +130,7 @@ def parse_server(section: ServerSection, config_file: SourceFile) -> ServerConfi
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; `:8080` is all addresses, whose host is empty. `UsageError`."""
+    """Return host and port of `host:port`; the empty host of `:8080` is all addresses. `UsageError`."""
     match = _LISTEN.fullmatch(text.strip())
     if not match or int(match["port"]) > _PORT_LIMIT:
         raise UsageError(f"{quoted(text)}: not an address to listen on", remedy="such as 127.0.0.1:8080, or :8080")
@@ -134,20 +138,20 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def parse_host(text: str, key: str) -> str:
-    """Return the one spelling of the registry *text*, which needs no dot here; `UsageError`, which names *key*."""
+    """Return the normalised registry *text*, which needs no dot here; `UsageError`, which names *key*."""
     host = text.strip().rstrip("/")
     if "@" in host or "://" in host:
-        # Not shown: people put logins there.
-        raise UsageError(f"{key}: more than the name of a registry", remedy="leave scheme and login out")
+        # The error does not show the text, which may contain a login.
+        raise UsageError(f"{key}: not only the name of a registry", remedy="leave scheme and login out")
     if not host:
-        raise UsageError(f"{key}: an empty name of a registry", remedy="look for a comma too many")
+        raise UsageError(f"{key}: an empty registry name", remedy="remove the extra comma")
     if "/" in host:
         raise UsageError(f"{key}: {quoted(host)}: a registry has no path")
     return normalise_host(host)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on *host*."""
+    """Whether only this machine can reach a server that listens on *host*."""
     if host == "localhost":
         return True
     try:
@@ -156,11 +160,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_name(name: str, what: str, why: str) -> None:
+def _check_name(name: str, kind: str, use: str) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{quoted(name)}: not a name for a {what}; {why}",
-            remedy="up to 64 lower-case letters, digits, '.', '_' and '-', a letter or digit first",
+            f"{quoted(name)}: not a valid name for a {kind}; {use}",
+            remedy="up to 64 lower-case letters, digits, '.', '_' and '-'; the first is a letter or digit",
         )
 
 
@@ -169,8 +173,8 @@ def _registry(name: str, section: HookSection) -> str | None:
     if text is not None:
         return parse_host(text, f"hooks.{name}.registry")
     if section.kind == "plain":
-        return None  # Such a notification names the registry itself.
-    raise UsageError(f"hooks.{name}: registry is missing", remedy="name the registry that the notifications are about")
+        return None  # The notification names the registry.
+    raise UsageError(f"hooks.{name}: registry is missing", remedy="name the registry that sends the notifications")
 
 
 def _prefix(name: str, section: HookSection, registry: str | None) -> str | None:
@@ -178,21 +182,22 @@ def _prefix(name: str, section: HookSection, registry: str | None) -> str | None
         return None
     if registry is None or section.kind not in _WITH_PREFIX:
         raise UsageError(
-            f"hooks.{name}.prefix: {section.kind} tells whole names; {', '.join(sorted(_WITH_PREFIX))} do not"
+            f"hooks.{name}.prefix: {section.kind} sends whole names",
+            remedy=f"leave it out; only {' and '.join(sorted(_WITH_PREFIX))} need a prefix",
         )
     return Repository.of(registry, section.prefix.strip("/")).path
 
 
 def _proof(name: str, section: HookSection, config_file: SourceFile) -> Proof | None:
-    """Return how the sender shows who it is, None where the file says that everybody is believed."""
+    """Return how the sender authenticates, None if the file allows unauthenticated requests."""
     place = ("hooks", name)
     proofs = _proofs(section, config_file, place)
     if section.allow_open and not proofs:
         return None
     if section.allow_open or len(proofs) != 1:
         raise UsageError(
-            f"hooks.{name}: {'no proof' if not proofs else 'more than one proof'} of who the sender is",
-            remedy="give one of secret, header, basic, url_secret and token, or allow_open: true",
+            f"hooks.{name}: {'no' if not proofs else 'more than one'} authentication of the sender",
+            remedy="set one of secret, header, basic, url_secret and token, or allow_open: true",
         )
     (proof,) = proofs
     _check_fits(proof, section.kind, name)
@@ -219,8 +224,8 @@ def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
     match proof:
         case HmacProof() if kind not in _SIGNING:
             raise UsageError(
-                f"hooks.{name}.secret: {kind} signs nothing; {', '.join(sorted(_SIGNING))} do",
-                remedy="give a header, a login or a url_secret",
+                f"hooks.{name}.secret: {kind} does not sign; {', '.join(sorted(_SIGNING))} do",
+                remedy="use header, basic or url_secret",
             )
         case UrlSecretProof(secret):
             if len(secret) < _URL_SECRET_CHARACTERS or not _URL_SECRET.fullmatch(secret):
@@ -235,12 +240,12 @@ def _check_fits(proof: Proof, kind: HookKind, name: str) -> None:
 def _login(section: LoginSection, config_file: SourceFile, *place: Step) -> BasicCredentials:
     username = config_file.substitute(section.username, *place, "username")
     if ":" in username:
-        raise UsageError("username: HTTP Basic takes no colon in it")
+        raise UsageError("username: HTTP Basic does not allow a colon")
     return BasicCredentials(username, config_file.substitute(section.password, *place, "password"))
 
 
 def _broker(kind: QueueKind, url: str) -> str:
-    """Return *url*; `UsageError`, which does not show it, where it is no address of a broker."""
+    """Return *url*; `UsageError`, which does not show it, if it is no URL of a broker."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in _BROKER_SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
@@ -252,19 +257,17 @@ def _broker(kind: QueueKind, url: str) -> str:
         _check_options(kind, options)
     if not known:
         raise UsageError(
-            "urls: not the address of a broker",
-            remedy=f"{_BROKER_EXAMPLES[kind]}; special characters of a password as %40",
+            "urls: not the URL of a broker",
+            remedy=f"{_BROKER_EXAMPLES[kind]}; percent-encode special characters of a password, such as %40",
         )
     return url
 
 
 def _check_options(kind: QueueKind, options: Mapping[str, str]) -> None:
-    """Raise `UsageError` where an address asks for what a broker of that *kind* does not know."""
+    """Raise `UsageError` for an option that a broker of that *kind* does not have."""
     unknown = options.keys() - set(_OPTIONS[kind])
     if unknown:
         known = " and ".join(f"?{option}=" for option in _OPTIONS[kind])
-        raise UsageError(f"urls: {quoted(min(unknown))} means nothing at {kind}", remedy=f"{known} alone")
+        raise UsageError(f"urls: {quoted(min(unknown))} is no option of {kind}", remedy=f"only {known}")
     if options.get("sasl", _SASL[0]) not in _SASL:
-        raise UsageError(
-            f"urls: {quoted(options['sasl'])} is no way to log in here", remedy=f"sasl={' or '.join(_SASL)}"
-        )
+        raise UsageError(f"urls: unsupported mechanism {quoted(options['sasl'])}", remedy=f"sasl={' or '.join(_SASL)}")

@@ -1,4 +1,4 @@
-"""What the native file says about signed tokens: whose they must be, and where their keys come from."""
+"""Signed tokens in the native file: their required claims, and the source of their keys."""
 
 import re
 from typing import Final
@@ -14,15 +14,15 @@ _ADDRESS: Final = re.compile(r"[\x21-\x7e]+")
 
 
 def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], config_file: SourceFile) -> TokenClaims:
-    """Return what the tokens of a sender of *kind* must say; `UsageError` where that would let strangers in."""
+    """Return the required claims for a sender of *kind*; `UsageError` if other senders could satisfy them."""
     if kind not in _KINDS:
-        raise UsageError(f"{path_text(place)}: {kind} sends none; {', '.join(sorted(_KINDS))} do")
+        raise UsageError(f"{path_text(place)}: {kind} sends no tokens; {' and '.join(sorted(_KINDS))} do")
     if kind == "acr" and section.issuer is None:
         raise config_file.error_at(
             "issuer is missing", place, "for Entra ID https://login.microsoftonline.com/TENANT/v2.0"
         )
     if kind == "pubsub" and section.email is None:
-        # Whoever has an account at Google can have tokens for our audience.
+        # Every Google account can get tokens for this audience.
         raise config_file.error_at("email is missing", place, "the service account of the push subscription")
     return TokenClaims(
         config_file.substitute(section.audience, *place, "audience"),
@@ -33,14 +33,12 @@ def parse_token(section: TokenSection, kind: HookKind, place: tuple[Step, ...], 
 
 
 def _address(text: str, place: tuple[Step, ...], config_file: SourceFile, *, without: str) -> str:
-    """Return *text* with its variables, where nobody on the way can change what it answers."""
+    """Return the URL *text* with its variables replaced; an error if its answers could be tampered with."""
     address = config_file.substitute(text, *place)
     try:
         usable = _ADDRESS.fullmatch(address) and not set(without) & set(address) and is_tamper_proof(address)
     except StoreError:
         usable = False
-    if not usable:  # Not shown: people put logins there.
-        raise config_file.error_at(
-            "not an https address that can be asked", place, "https://host/path; http is for this machine alone"
-        )
+    if not usable:  # The error does not show the text, which may contain a login.
+        raise config_file.error_at("not a usable https URL", place, "https://host/path; http only for this machine")
     return address

@@ -1,4 +1,4 @@
-"""The values of strict models: sections that refuse unknown keys, durations with a unit, lists of one."""
+"""Types of strict models: sections that refuse unknown keys, durations with a unit, single values as lists."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Final, cast
@@ -11,13 +11,13 @@ _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms
 
 
 class Section(BaseModel):
-    """A map of the file. A key with nothing behind it counts as left out, and one that is not known is an error."""
+    """A map of the file. A key without a value counts as absent; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_nothing(cls, data: Any) -> Any:
+    def _drop_empty(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         known = known_keys(cls)
@@ -26,18 +26,18 @@ class Section(BaseModel):
 
 
 def known_keys(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the keys of *model* as they are written in a file."""
+    """Return the keys of *model* in a file."""
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def as_list(value: Any) -> Any:
-    """Return a list of one where a single text stands instead of a list."""
+    """Return a single text as a list with one item, other values unchanged."""
     return [value] if isinstance(value, str) else value
 
 
 def _truth(value: object) -> object:
     if not isinstance(value, bool):
-        raise ValueError("expected true or false, without quotes")  # noqa: TRY004 - what pydantic turns into a fault
+        raise ValueError("expected true or false, without quotes")  # noqa: TRY004 - pydantic expects it
     return value
 
 

@@ -75,7 +75,7 @@ def test_a_billion_laughs_end_early() -> None:
         ("a:\n  b: !hunter2 c\n", 2, "tag"),
         ("a: !hunter2!x c\n", 1, "tag handle"),
         ("a: *hunter2\n", 1, "alias"),
-        ("a: 1\nb: 2\na: 3\n", 3, "second time, after line 1"),
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key 'a', first in line 1"),
         ("a: b\n? [x, y]\n: c\n", 2, "list or a map"),
         ("a: b: c\n", 1, "mapping values"),
         ('x: y\na: "hunter2\n\n', 2, "end of stream"),

@@ -148,7 +148,7 @@ def test_an_open_hook_is_wanted_explicitly() -> None:
         ("app:\n  prot: x", "3: app: unknown key 'prot' (did you mean port?)"),
         ("registri: {}\napp: {}", "2: unknown key 'registri' (did you mean registry?)"),
         ("app: {port: x}", "2: 'x': not an address to listen on"),
-        ("app: {}\nAPP: {}", "3: the key 'app' stands here for the second time, after line 2"),
+        ("app: {}\nAPP: {}", "3: duplicate key 'app', first in line 2"),
         ("sync:\n  interval: 0", "3: sync.interval: at least 1"),
         ("sync:\n  interval: 10m", "3: sync.interval: expected a whole number, found a text"),
         ("sync:\n  routineNum: 0", "3: sync.routineNum: at least 1"),
@@ -157,12 +157,15 @@ def test_an_open_hook_is_wanted_explicitly() -> None:
         ("sync:\n  filePosition:\n    auth: gone.yaml", "gone.yaml: no such file"),
         ("registry: {reg: [{sourceName: a.io, namespace: b}]}", "2: registry.reg[0]: destinationName is missing"),
         ("registry:\n  reg:\n  - sourceName: a.io\n    namespace: B\n    destinationName: c.io", "4: 'a.io/B': a repo"),
-        ("registry: {reg: [{sourceName: a.io, namespace: '*', destinationName: c.io}]}", "2: namespace: '*': no pat"),
+        (
+            "registry: {reg: [{sourceName: a.io, namespace: '*', destinationName: c.io}]}",
+            "2: namespace: '*': patterns are not",
+        ),
         ("registry: {reg: [{sourceName: a.io/b, namespace: c, destinationName: c.io}]}", "2: sourceName: 'a.io/b': a"),
         ("registry: {reg: [{sourceName: a.io, namespace: b, destinationName: 'c.io,'}]}", "2: destinationName: an em"),
         (
             "registry: {reg: [{sourceName: a.io, namespace: b, destinationName: u:hunter2@c.io}]}",
-            "2: destinationName: m",
+            "2: destinationName: not only",
         ),
         (
             "registry: {reg: [{sourceName: a.io, namespace: b, destinationName: 'c.io/{x}'}]}",

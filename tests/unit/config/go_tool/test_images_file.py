@@ -132,36 +132,36 @@ def test_a_rule_knows_where_it_was_written(tmp_path: Path) -> None:
         (f"a@{DIGEST},{OTHER}: t.io/x", "1: 'a': more than one digest"),
         ("a@sha256:abc: t.io/x", "1: 'sha256:abc': not a digest"),
         ("a@md5:abc: t.io/x", "1: 'md5:abc': unsupported algorithm"),
-        (f"a@{DIGEST}: t.io/x@{OTHER}", f"1: 't.io/x@{OTHER}': a target has no digest but that of its source"),
-        (f"a:v1: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': a target has no digest but that of its source"),
-        (f"a: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': a target has no digest but that of its source"),
+        (f"a@{DIGEST}: t.io/x@{OTHER}", f"1: 't.io/x@{OTHER}': the digest of a target must be that of its source"),
+        (f"a:v1: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': the digest of a target must be that of its source"),
+        (f"a: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': the digest of a target must be that of its source"),
         # Row 5: one regular expression between slashes.
-        ("a:/v1: t.io/x", "1: ':/v1': a regular expression stands between slashes"),
+        ("a:/v1: t.io/x", "1: ':/v1': a regular expression needs a slash at both ends"),
         ("a://: t.io/x", "1: a source that begins with a://"),
-        ("b.io/a://: t.io/x", "1: '://': a regular expression stands between slashes"),
+        ("b.io/a://: t.io/x", "1: '://': a regular expression needs a slash at both ends"),
         ("a:/(v1/: t.io/x", "1: /(v1/: not a regular expression"),
         # Row 7: as many tags as the source has.
-        ("a:v1,v2: t.io/x:n1", "1: 't.io/x:n1': 1 tags for 2 of the source"),
-        ("a:v1: t.io/x:n1,n2", "1: 't.io/x:n1,n2': 2 tags for 1 of the source"),
-        (f"a@{DIGEST}: 't.io/x:n1,n2'", "1: 't.io/x:n1,n2': 2 tags for 1 of the source"),
-        ("a: t.io/x:n1,n1", "1: 't.io/x:n1,n1': a tag twice"),
+        ("a:v1,v2: t.io/x:n1", "1: 't.io/x:n1': 1 tags for 2 tags of the source"),
+        ("a:v1: t.io/x:n1,n2", "1: 't.io/x:n1,n2': 2 tags for 1 tags of the source"),
+        (f"a@{DIGEST}: 't.io/x:n1,n2'", "1: 't.io/x:n1,n2': 2 tags for 1 tags of the source"),
+        ("a: t.io/x:n1,n1", "1: 't.io/x:n1,n1': a duplicate tag"),
         # Row 9: a tag with a digest.
         (f"a:v1@{DIGEST}: t.io/x", f"1: 'a:v1@{DIGEST}': a tag and a digest together"),
         (f"a@{DIGEST}: t.io/x:v1@{DIGEST}", f"1: 't.io/x:v1@{DIGEST}': a tag and a digest together"),
         # Row 10: a regular expression in a target.
-        ("a: t.io/x:/v1/", "1: 't.io/x:/v1/': a regular expression in a target (it belongs to the source)"),
+        ("a: t.io/x:/v1/", "1: 't.io/x:/v1/': a target cannot have a regular expression (move it to the source)"),
         # Row 12: a key twice.
-        ("a: t.io/x\nb: t.io/y\na: t.io/z", "3: the key 'a' stands here for the second time, after line 1"),
+        ("a: t.io/x\nb: t.io/y\na: t.io/z", "3: duplicate key 'a', first in line 1"),
         # Schemes, and what else people write.
         ("docker://a: t.io/x", "1: a source that begins with docker:// (leave it out"),
         ("a: https://me:hunter2@t.io/x", "1: a target that begins with https://"),
         ("a: me:hunter2@t.io/x", "1: 't.io/x': not a digest"),
-        ("a: t.io/x:v1,u.io/y:v1", "1: 't.io/x:v1,u.io/y': not a repository (several targets are written as a list)"),
+        ("a: t.io/x:v1,u.io/y:v1", "1: 't.io/x:v1,u.io/y': not a repository (write several targets as a list)"),
         ("a: t.io/X", "1: 't.io/X': a repository name must be lower case"),
         ("a: t.io/", "1: 't.io/': a part of the repository name is empty"),
         (
             "a:v1: t.io/x:$NO",
-            "1: '$NO': not a tag; up to 128 letters, digits, '_', '.' and '-' (is a variable not set?",
+            "1: '$NO': not a tag; up to 128 letters, digits, '_', '.' and '-' (a variable may be unset",
         ),
         ("a:\n  t.io/$${x}/${NO}", "2: the environment variable NO is not set"),
     ],
@@ -178,7 +178,7 @@ def test_json_keys_that_stand_twice_are_told(tmp_path: Path) -> None:
     """Row 12 for JSON, where every parser takes the last one silently."""
     text = '{\n"a": "t.io/x",\n// again\n"a": "t.io/y"}'
     line = told(tmp_path, lambda: rules(tmp_path, text, name="images.json"))
-    assert line.startswith("images.json:4: the key 'a' stands here for the second time, after line 2")
+    assert line.startswith("images.json:4: duplicate key 'a', first in line 2")
 
 
 def test_rules_may_overlap(tmp_path: Path) -> None:
