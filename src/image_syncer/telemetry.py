@@ -1,4 +1,4 @@
-"""What we report: logs as events, in text or JSON."""
+"""Logs: structured events as text or JSON."""
 
 import json
 import logging
@@ -27,9 +27,9 @@ Event = MutableMapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Where logs go (*path* None: stderr), in which form, and how much: DEBUG, else INFO, else only WARNING.
+    """Destination (*path*; None: stderr), format and level of the log: *debug*, *info*, or WARNING.
 
-    A file begins anew, unless what is written is to be *appended* to it.
+    A file is truncated unless *appended*.
     """
 
     path: Path | None = None
@@ -41,7 +41,7 @@ class LogOptions:
 
 @contextmanager
 def logging_to(options: LogOptions) -> Generator[None]:
-    """Send the log where *options* say, inside the context. `UsageError` if it cannot be opened."""
+    """Write the log according to *options* inside the block; `UsageError` if the file cannot be opened."""
     with ExitStack() as stack:
         stream: TextIO | _Stderr = _Stderr()
         if options.path is not None:
@@ -70,37 +70,36 @@ def logging_to(options: LogOptions) -> Generator[None]:
 
 
 class LogWatcher:
-    """Logs how registries make us wait (a `Watcher`)."""
+    """Logs waits for registries and changes of logins (a `RegistryObserver`)."""
 
     def __init__(self) -> None:
         self._log: Any = structlog.get_logger()
 
     def on_wait(self, wait: Wait) -> None:
-        """Log that a registry makes us wait, for how long and why."""
+        """Log the start of a wait, with its length and reason."""
         self._log.info("registry.waiting", registry=wait.registry, seconds=round(wait.seconds, 1), reason=wait.reason)
 
     def on_resume(self, registry: str) -> None:
-        """Log that *registry* is asked again, sooner than was told."""
+        """Log that a wait for *registry* ended early."""
         self._log.info("registry.going_on", registry=registry)
 
     def on_login(self, registry: str, user: str) -> None:
-        """Log who *registry* is asked as from now on."""
+        """Log the login that is used from now on."""
         self._log.debug("registry.login", registry=registry, user=user or None)
 
 
 class LogObserver(LogWatcher):
-    """Logs how each copy ends as well (an `Observer`): one closing event for each copy, when it is settled.
+    """Also logs the copies of a run (an `Observer`): one closing event per copy.
 
-    A failure may yet be made good by a repetition, so it is logged as `copy.failed` when it happens and gets its
-    closing event from `ended`.
+    A failed copy may be retried, so a failure is logged as `copy.failed`, and `ended` logs its closing event.
     """
 
     def selected(self, count: int) -> None:
-        """Log that *count* more copies are wanted."""
+        """Log that *count* more copies were selected."""
         self._log.debug("copies.selected", count=count)
 
     def started(self, copy: Copy) -> None:
-        """Log that *copy* begins."""
+        """Log the start of *copy*."""
         self._log.debug("copy.started", rule=copy.rule, source=str(copy.source), target=str(copy.target))
 
     def found(self, size_bytes: int) -> None:
@@ -119,11 +118,11 @@ class LogObserver(LogWatcher):
             self._log.info("copy.finished", **_fields(result))
 
     def warned(self, text: str) -> None:
-        """Log what the user should know."""
+        """Log a warning for the user."""
         self._log.warning("run.warned", warning=text)
 
     def stopping(self, drain_seconds: float) -> None:
-        """Log that the run is asked to stop."""
+        """Log that the run was asked to stop."""
         self._log.warning("run.stopping", drain_seconds=drain_seconds)
 
     def ended(self, result: RunResult) -> None:
@@ -142,7 +141,7 @@ class LogObserver(LogWatcher):
 
 
 def mask_secrets(_logger: object, _method: str, event: Event) -> Event:
-    """Replace every value whose key sounds like a secret (a structlog processor): an accident must not be one."""
+    """Mask every value whose key suggests a secret, as a safety net (a structlog processor)."""
     return {key: _masked(key, value, _DEPTH_LIMIT) for key, value in event.items()}
 
 
@@ -154,7 +153,7 @@ def as_json(_logger: object, _method: str, event: Event) -> str:
 def as_text(_logger: object, _method: str, event: Event) -> str:
     """Return *event* as one line of `time level event key=value ...` (a structlog renderer).
 
-    Values that hold anything but visible ASCII are quoted as JSON, so that nobody's text can forge a line.
+    Values with anything but visible ASCII are quoted as JSON, so that untrusted text cannot forge a line.
     """
     ordered = _ordered(event)
     head = [str(ordered.pop(key, "")) for key in ("time", "level")]
@@ -190,7 +189,7 @@ def _masked(key: object, value: Any, depth: int) -> Any:
 
 
 def _ordered(event: Event) -> dict[str, Any]:
-    """Return *event* with time, level and name in front."""
+    """Return *event* with time, level and name first."""
     front = {key: event[key] for key in ("time", "level", "event") if key in event}
     return front | dict(event)
 
@@ -201,7 +200,7 @@ def _value(value: object) -> str:
 
 
 class _Stderr:
-    """Writes to whatever stderr is at the moment: a progress bar puts itself in its place while it is drawn."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces while it is drawn."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

@@ -201,7 +201,7 @@ async def test_jobs_of_a_daemon_that_never_ran_create_no_database(cli: CommandLi
     for arguments in (["list"], ["retry", "--failed"], ["cancel", "1"]):
         done = await call(cli, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "there are none yet (the daemon makes this at its first start" in done.stderr
+        assert "not created yet (the daemon creates it at its first start" in done.stderr
         assert done.stderr.count("\n") == 1
     if "url" in store:
         with psycopg.connect(store["url"]) as connection:

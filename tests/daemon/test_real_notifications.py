@@ -108,7 +108,7 @@ def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
         stage.hear_all(stage.one)
         answered = site.hooks_answered()[before:]
         reasons = {line.get("reason") for line in answered if line["status"] == 200 and line["outcome"] == "ignored"}
-        assert {"action 'pull' is no push", "action 'delete' is no push"} <= reasons
+        assert {"action 'pull' is not a push", "action 'delete' is not a push"} <= reasons
         assert {line["status"] for line in answered} == {200, 202}
         assert len(stage.events()) == 2  # The push, and the copy at the other one.
         assert len(site.entries("jobs")) == 1

@@ -48,7 +48,7 @@ async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: JobQue
             await eventually(lambda: len(hands.ended) == 5, seconds=10)
     views = [await seen(jobs, job_id) for job_id in ids]
     assert {(view.status, view.attempts) for view in views} == {(JobStatus.SUCCEEDED, 2)}
-    assert {view.last_error for view in views} == {"the worker ended in the middle of it"}
+    assert {view.last_error for view in views} == {"the worker ended during the attempt"}
 
 
 @pytest.mark.slow

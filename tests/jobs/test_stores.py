@@ -41,7 +41,7 @@ async def test_a_refused_query_is_named(tmp_path: Path) -> None:
     """Whoever uses more of Procrastinate than we play learns what is missing."""
     connector = SqliteConnector(tmp_path / "jobs.db")
     await connector.open_async()
-    with pytest.raises(ConnectorException, match="finish_job is not played on SQLite"):
+    with pytest.raises(ConnectorException, match="finish_job is not implemented on SQLite"):
         await connector.execute_query_async(procrastinate.sql.queries["finish_job"], job_id=1)
     await connector.close_async()
 

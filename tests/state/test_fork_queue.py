@@ -98,8 +98,8 @@ async def test_an_empty_queue_is_kept_aside_too(state: State, file: Path, conten
         (b"[" * 100_000, "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
         (b'["hub.test/a/b:1&c.test"]', "one JSON object"),
-        (b'{"hub.test/a/b": "c.test/a/b"}', "no entry"),
-        (b'{"hub.test/a/b:1&c.test": "x"}', "no entry"),
+        (b'{"hub.test/a/b": "c.test/a/b"}', "not an entry"),
+        (b'{"hub.test/a/b:1&c.test": "x"}', "not an entry"),
         (b" " * (16 * 1024 * 1024 + 1), "larger"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Push notifications of every registry as values: what a request announces, and whether it is who it says. No I/O."""
+"""Push notifications of all registries: parsing and verification, without I/O."""
 
 from image_syncer.events.dialects import DIALECTS, Dialect, dialect
 from image_syncer.events.notification import (

@@ -1,4 +1,4 @@
-"""Events against rules: which copies follow from a push. Pure."""
+"""Match a push against the rules. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from image_syncer.sync.rule import Rule
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What rules make of one push, in their order: *copies*, each (source, target) once, and what gives no target.
+    """The copies that rules want for a push, in their order and each (source, target) once, and the failed targets.
 
-    Both empty: no rule wants it.
+    Both empty: no rule matches.
     """
 
     copies: tuple[Copy, ...] = ()
@@ -22,18 +22,17 @@ class Matches:
 
 
 def copies_for(repository: Repository, tag: str, rules: Sequence[Rule]) -> list[Copy]:
-    """Return the copies that a push of *tag* to *repository* leads to; empty where no rule wants it.
+    """Return the copies for a push of *tag* to *repository*; empty if no rule matches.
 
-    What a rule wants but cannot name at its target is in `match_push` alone.
+    Only `match_push` returns the failures of rules that match but cannot name the target.
     """
     return list(match_push(repository, tag, rules).copies)
 
 
 def match_push(repository: Repository, tag: str, rules: Sequence[Rule]) -> Matches:
-    """Return what the rules that events trigger make of a push of *tag* to *repository*.
+    """Return the matches of a push of *tag* to *repository*, for rules that events trigger.
 
-    `InvalidReference` where *tag* is none. Where two rules want the same source at the same target, the first one's
-    platform filter counts.
+    `InvalidReference` for an invalid *tag*. If two rules want the same copy, the first rule's platform filter applies.
     """
     source = repository.tag(tag)
     copies: dict[Reference, Copy] = {}

@@ -1,4 +1,4 @@
-"""What a push notification comes to: events, an answer to a handshake, or the reason why neither."""
+"""The result of parsing a push notification: events, a handshake to answer, or the reason for neither."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from image_syncer.errors import ImageSyncerError, InvalidReference
 from image_syncer.oci import Digest, Repository
 from image_syncer.oci.reference import is_tag
 
-ENTRIES_LIMIT: Final = 4096  # A body of 1 MiB holds no more real events; small nonsense could be half a million.
+ENTRIES_LIMIT: Final = 4096  # A body of 1 MiB holds fewer real events, but up to half a million tiny entries.
 _REASONS_LIMIT: Final = 10
 _PATH_LIMIT: Final = 255
 _DELIVERY_LIMIT: Final = 200
@@ -16,20 +16,20 @@ _QUOTE_LIMIT: Final = 80
 
 
 class MalformedNotification(ImageSyncerError):
-    """A notification is not what its kind of sender sends (answer 400); the message says what is wrong with it."""
+    """Its kind of sender cannot have sent this notification (answer 400); the message says why."""
 
 
 class Oversized(MalformedNotification):
-    """A notification is larger than we read (answer 413)."""
+    """The notification is too large (answer 413)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushEvent:
-    """A tag was pushed, says the registry: a hint, so the tag is looked up before anything is copied.
+    """A pushed tag. It is a hint: the tag is resolved before it is copied.
 
-    *digest* is what the sender saw, None where it does not say. *delivery* is the sender's own id of the message (at
-    most 200 printable characters), None where it has none; one message may hold several events, so (delivery,
-    repository, tag) tells a repetition.
+    *digest* is the sender's, None if it sends none. *delivery* is the sender's id of the message (at most 200 printable
+    characters), None without one. A message may hold several events, so (delivery, repository, tag, digest) identifies
+    a repetition.
     """
 
     repository: Repository
@@ -40,10 +40,9 @@ class PushEvent:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """The pushes that a message announces (answer 202), or why nothing in it is wanted (*ignored*; answer 200).
+    """The pushes of a message (answer 202), or the reason why it holds none (*ignored*; answer 200).
 
-    Exactly one of *events* and *ignored* is there. *left_out* says for some of the entries that gave no event (at most
-    ten) why not.
+    Exactly one of *events* and *ignored* is set. *left_out* has the reasons for entries without an event, at most ten.
     """
 
     events: tuple[PushEvent, ...]
@@ -57,7 +56,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The answer (200) by which we show a sender that we want its notifications."""
+    """The answer (200) that confirms a subscription to the sender."""
 
     body: bytes
     content_type: str
@@ -79,7 +78,7 @@ def push_event(registry: str, path: str, tag: str, *, digest: str = "", delivery
 
 
 def located(registry: str, path: str) -> Repository:
-    """Return the repository *path* at *registry*, which is a host whatever it looks like."""
+    """Return the repository *path* at *registry*, which is always taken as a host."""
     if len(path) > _PATH_LIMIT:
         raise MalformedNotification(f"a repository name is longer than {_PATH_LIMIT} characters")
     try:
@@ -94,18 +93,17 @@ def one(event: PushEvent) -> Notification:
 
 
 def ignored(reason: str) -> Notification:
-    """Return the notification in which nothing is wanted."""
+    """Return a notification without events."""
     return Notification((), reason)
 
 
 def gather(
     entries: Iterable[_Entry], read: Callable[[_Entry], Notification | PushEvent | str], *, refusing: bool = True
 ) -> Notification:
-    """Return one notification of all *entries*; *read* gives what one announces, or the reason why it is nothing.
+    """Return one notification of all *entries*; *read* returns the event of an entry, or the reason why it has none.
 
-    A malformed entry is left out like an unwanted one, since the others must not suffer for it. Where every entry is
-    malformed, the first error is raised; not so if *refusing* is false, which is for senders that stall, switch
-    themselves off or never stop when they are refused.
+    A malformed entry is left out, so that it does not affect the others. If all are malformed, the first error is
+    raised, unless *refusing* is false: for senders that stall, disable themselves or never stop when refused.
     """
     gathered = _Gathered()
     for count, entry in enumerate(entries):
@@ -122,7 +120,7 @@ def gather(
 
 @dataclass(slots=True)
 class _Gathered:
-    """What the entries so far came to; equal events and equal reasons are kept once, in the order of their arrival."""
+    """The events and reasons of the entries so far, without duplicates, in their order."""
 
     events: dict[PushEvent, None] = field(default_factory=dict[PushEvent, None])
     reasons: dict[str, None] = field(default_factory=dict[str, None])
@@ -134,27 +132,27 @@ class _Gathered:
         if isinstance(found, PushEvent):
             self.events[found] = None
         elif isinstance(found, str):
-            self._note(found)
+            self._add_reason(found)
         else:
             self.events.update(dict.fromkeys(found.events))
             for reason in found.left_out or filter(None, [found.ignored]):
-                self._note(reason)
+                self._add_reason(reason)
 
     def add_malformed(self, error: MalformedNotification) -> None:
         self.malformed = self.malformed or error
-        self._note(error.message)
+        self._add_reason(error.message)
 
     def notification(self) -> Notification:
         nothing = None if self.events else "; ".join(self.reasons) or "it names no image"
         return Notification(tuple(self.events), nothing, tuple(self.reasons))
 
-    def _note(self, reason: str) -> None:
+    def _add_reason(self, reason: str) -> None:
         if len(self.reasons) < _REASONS_LIMIT:
             self.reasons[reason] = None
 
 
 def quoted(text: str) -> str:
-    """Return a stranger's *text* for a message: cut, and with everything unprintable escaped."""
+    """Return untrusted *text* for a message: truncated, unprintable characters escaped."""
     return repr(text if len(text) <= _QUOTE_LIMIT else f"{text[:_QUOTE_LIMIT]}...")
 
 
@@ -168,5 +166,5 @@ def _usable_digest(text: str) -> Digest | None:
 def _usable_delivery(text: str) -> str | None:
     if not (text and text.isascii() and text.isprintable()):
         return None
-    # Azure's are long paths; one too long to be kept is known by its digest.
+    # Azure's ids are long paths; the digest stands for an overlong one.
     return text if len(text) <= _DELIVERY_LIMIT else str(Digest.of(text.encode()))

@@ -1,6 +1,6 @@
-"""Signed tokens (JWT, RFC 7519) of senders that prove themselves by OpenID Connect.
+"""Signed tokens (JWT, RFC 7519) of senders that authenticate with OpenID Connect.
 
-Google Pub/Sub does, and Azure Event Grid with Entra ID. The issuer's keys and the clock are handed in.
+Google Pub/Sub does, and Azure Event Grid with Entra ID. The issuer's keys and the time are arguments.
 """
 
 import base64
@@ -14,7 +14,7 @@ from image_syncer.errors import UsageError
 from image_syncer.events.notification import MalformedNotification, quoted
 from image_syncer.events.payload import at, list_at, parse_json, parse_object, required_text, text_at
 
-ALGORITHM: Final = "RS256"  # What Google and Microsoft sign with; a token never chooses how it is verified.
+ALGORITHM: Final = "RS256"  # The algorithm of Google and Microsoft; the token does not choose it.
 GOOGLE_ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
 GOOGLE_KEYS: Final = "https://www.googleapis.com/oauth2/v3/certs"
 _LEEWAY_SECONDS: Final = 60.0
@@ -22,14 +22,14 @@ _TOKEN_LIMIT: Final = 8 * 1024
 _KEYS_LIMIT: Final = 64
 
 SigningKeys = Mapping[str, jwt.PyJWK]
-"""The keys of an issuer by their id (`kid`)."""
+"""The keys of an issuer by key id (`kid`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """A token that one of *issuers* made for *audience*, and for the account *email* where that is not None.
+    """Requires a token of one of *issuers* for *audience*, and for the account *email* unless None.
 
-    *keys* is the address of the issuers' JWK set; None: it is asked of the first of them (OpenID Connect Discovery).
+    *keys* is the URL of the JWK set; None: discovered from the first issuer (OpenID Connect Discovery).
     """
 
     issuers: tuple[str, ...]
@@ -39,7 +39,7 @@ class Jwt:
 
     def __post_init__(self) -> None:
         if not (self.issuers and self.audience):
-            raise UsageError("a token is only worth something with its issuer and its audience known")
+            raise UsageError("a token check needs an issuer and an audience")
 
 
 def parse_keys(body: bytes) -> SigningKeys:
@@ -61,7 +61,7 @@ def parse_keys(body: bytes) -> SigningKeys:
 
 
 def discovery_address(issuer: str) -> str:
-    """Return where *issuer* describes itself (OpenID Connect Discovery 1.0, section 4)."""
+    """Return the URL of the discovery document of *issuer* (OpenID Connect Discovery 1.0, section 4)."""
     return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
 
 
@@ -73,20 +73,20 @@ def parse_discovery(issuer: str, body: bytes) -> str:
     document = parse_object(body)
     named = required_text(document, "issuer")
     if named != issuer:
-        raise MalformedNotification(f"the description of another issuer, {quoted(named)}")
+        raise MalformedNotification(f"the discovery document of another issuer, {quoted(named)}")
     return required_text(document, "jwks_uri")
 
 
 def key_id(token: str) -> str | None:
-    """Return the id of the key that *token* says it was signed with, None where it is no token that we would verify.
+    """Return the unverified key id of *token*, None if it is not a token that can be verified.
 
-    Read it to see whether the issuer's keys must be fetched again: keys change, and an unknown one may be new.
+    An unknown id means that the issuer's keys must be fetched again: keys rotate.
     """
     if len(token) > _TOKEN_LIMIT or token.count(".") != len(("header", "claims")):
         return None
     head = token.partition(".")[0]
     try:
-        # Parsed here first, because the library's own reading of the header is unbounded in depth.
+        # Parsed here first, since the library does not bound the depth of the header.
         header = parse_json(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
         named, algorithm = text_at(header, "kid"), text_at(header, "alg")
     except (MalformedNotification, ValueError):
@@ -95,7 +95,7 @@ def key_id(token: str) -> str | None:
 
 
 def token_problem(rules: Jwt, token: str, keys: SigningKeys, now: float) -> str | None:
-    """Return the first rule that *token* breaks at *now* (seconds since the epoch), None where it breaks none."""
+    """Return the first rule that *token* breaks at *now* (seconds since the epoch), None if it is valid."""
     if not token:
         return "the token is missing"
     named = key_id(token)
@@ -118,7 +118,7 @@ def token_problem(rules: Jwt, token: str, keys: SigningKeys, now: float) -> str 
 
 
 def _decode(rules: Jwt, token: str, key: jwt.PyJWK) -> dict[str, Any]:
-    """Return the claims, all checked but those about time, for which the library would ask its own clock."""
+    """Return the verified claims, except those about time, for which the library would use its own clock."""
     return jwt.decode(
         token,
         key,
@@ -132,7 +132,7 @@ def _decode(rules: Jwt, token: str, key: jwt.PyJWK) -> dict[str, Any]:
 def _time_problem(claims: dict[str, Any], now: float) -> str | None:
     times = [claims["exp"], claims.get("nbf", 0), claims.get("iat", 0)]
     if any(isinstance(time, bool) or not isinstance(time, (int, float)) for time in times):
-        return "the token's times are no numbers"
+        return "the token's times are not numbers"
     expires, *starts = times
     if now >= expires + _LEEWAY_SECONDS:
         return "the token has expired"

@@ -1,4 +1,4 @@
-"""Bodies from strangers as plain values: bounded in size, depth and number before they cost anything."""
+"""Untrusted bodies as plain values, bounded in size, depth and number before they are parsed."""
 
 import base64
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 
 def parse_json(body: bytes) -> object:
-    """Return the JSON value of *body*; `Oversized` beyond 1 MiB, `MalformedNotification` where it is not JSON.
+    """Return the JSON value of *body*; `Oversized` beyond 1 MiB, `MalformedNotification` if it is not JSON.
 
-    At most 32 levels are read. Of repeated keys the last counts. NaN and Infinity are refused (RFC 8259 section 6).
-    All numbers are floats.
+    At most 32 levels. The last of repeated keys wins. NaN and Infinity are refused (RFC 8259 section 6). All numbers
+    are floats.
     """
     _check_size(body)
     try:
@@ -29,29 +29,29 @@ def parse_json(body: bytes) -> object:
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object of *body*; `MalformedNotification` where it is another value."""
+    """Return the JSON object of *body*; `MalformedNotification` for any other value."""
     return as_object(parse_json(body), "the body")
 
 
 def parse_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form or query (`application/x-www-form-urlencoded`); the first of equal names counts."""
+    """Return the fields of a form or query (`application/x-www-form-urlencoded`); the first of equal names wins."""
     _check_size(body)
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_LIMIT)
     except UnicodeDecodeError:
-        raise MalformedNotification("not a form: it holds bytes that a form would escape") from None
+        raise MalformedNotification("not a form: it holds unescaped bytes") from None
     except ValueError:
         raise MalformedNotification(f"a form with more than {FIELDS_LIMIT} fields") from None
     return dict(reversed(pairs))
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
-    """Whether *headers* announce a form."""
+    """Whether the content type is that of a form."""
     return essence(headers.get("content-type", "")) == FORM
 
 
 def payload(headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return the JSON text of a hook that sends it as body or, by its sender's option, as `payload` of a form."""
+    """Return the JSON text: the body, or the field `payload` of a form, which some senders offer as an option."""
     if not is_form(headers):
         return body
     text = parse_form(body).get("payload")
@@ -61,7 +61,7 @@ def payload(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def parse_base64(text: str) -> bytes:
-    """Return the bytes that *text* encodes (RFC 4648 section 4); `MalformedNotification` where it does not."""
+    """Return the bytes that *text* encodes (RFC 4648 section 4); `MalformedNotification` if it is not base64."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -69,14 +69,14 @@ def parse_base64(text: str) -> bytes:
 
 
 def as_object(value: object, name: str) -> dict[str, object]:
-    """Return *value* as the object that *name* has to be; `MalformedNotification` otherwise."""
+    """Return *value* as an object; `MalformedNotification`, which contains *name*, for any other value."""
     if not isinstance(value, dict):
         raise MalformedNotification(f"{name} is not an object")
     return cast("dict[str, object]", value)
 
 
 def at(value: object, *path: str) -> object:
-    """Return the member at *path* below *value*; None where a step of it is missing or no object."""
+    """Return the member at *path* below *value*; None if a part of it is missing or no object."""
     for name in path:
         if not isinstance(value, dict):
             return None
@@ -105,7 +105,7 @@ def list_at(value: object, *path: str) -> list[object]:
 
 
 def required_text(value: object, *path: str) -> str:
-    """Return the text at *path*, which must not be empty."""
+    """Return the non-empty text at *path*; `MalformedNotification` otherwise."""
     found = text_at(value, *path)
     if not found:
         raise MalformedNotification(f"{'.'.join(path)} is missing")

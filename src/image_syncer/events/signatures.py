@@ -1,7 +1,7 @@
-"""Whether a request comes from who knows the secret: every scheme that senders have, pure and in constant time.
+"""Verification of requests: every authentication scheme of the senders, pure and in constant time.
 
-A check is made over the raw body, before anything of it is parsed (only the form of Gitea is decoded, because Gitea
-signs the JSON inside). The answer names the rule that failed and never what was given or expected.
+Checks use the raw body, before it is parsed (except Gitea's form, since Gitea signs the JSON inside). The result names
+the failed rule and never the given or expected value.
 """
 
 import base64
@@ -23,10 +23,10 @@ _HEADER_LIMIT: Final = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SignedDelivery:
-    """What a request shows: headers with lower-case names, values as latin-1 decodes them (as ASGI servers give them).
+    """A request to verify: headers with lower-case names and values decoded as latin-1 (as ASGI servers do).
 
-    *url_secret* is what stood in the path or query for it, empty where nothing did. *now* is in seconds since the epoch
-    and *keys* are the token issuer's; both matter for `Jwt` alone.
+    *url_secret* is the secret in path or query, empty without one. *now* (seconds since the epoch) and *keys* (of the
+    token issuer) are for `Jwt`.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -38,21 +38,21 @@ class SignedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Whether a request may pass; *problem* is the rule that failed, None where none did."""
+    """The result of a verification; *problem* is the failed rule, None if it passed."""
 
     problem: str | None
 
     @property
     def passed(self) -> bool:
-        """True where nothing stands against the request."""
+        """Whether the request is authentic."""
         return self.problem is None
 
 
 @dataclass(frozen=True, slots=True)
 class Hmac:
-    """A hex HMAC in the first of *headers* that is there, *prefix* before it (RFC 2104).
+    """A hexadecimal HMAC (RFC 2104) in the first present header of *headers*, after *prefix*.
 
-    With *over* "payload", where the body is a form, its field `payload` is what was signed.
+    With *over* "payload", a form's field `payload` is signed instead of its body.
     """
 
     secret: str = field(repr=False)
@@ -67,7 +67,7 @@ class Hmac:
 
 @dataclass(frozen=True, slots=True)
 class StaticHeader:
-    """A header that has to hold *value*, the whole of it (`Authorization: Bearer ...` included)."""
+    """A header whose whole value must be *value*, including a scheme such as `Bearer`."""
 
     value: str = field(repr=False)
     header: str = "authorization"
@@ -100,7 +100,7 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class UrlSecret:
-    """A secret in the path or query, for senders that can do nothing else."""
+    """A secret in path or query, for senders without another scheme."""
 
     secret: str = field(repr=False)
 
@@ -112,9 +112,9 @@ Check = Hmac | StaticHeader | Basic | Bearer | UrlSecret | Jwt
 
 
 def signed(kind: str, secret: str) -> Hmac:
-    """Return the check of the signature that senders of *kind* make; `UsageError` where they make none."""
+    """Return the signature check for senders of *kind*; `UsageError` if they do not sign."""
     match kind:
-        case "github" | "cloudevents":  # The latter has no scheme of its own; this one is the usual.
+        case "github" | "cloudevents":  # CloudEvents define no scheme; this one is common.
             return Hmac(secret, ("x-hub-signature-256",), prefix="sha256=")
         case "gitea":
             return Hmac(secret, ("x-gitea-signature", "x-forgejo-signature"), over="payload")
@@ -124,16 +124,16 @@ def signed(kind: str, secret: str) -> Hmac:
             return Hmac(secret, ("x-nexus-webhook-signature",), algorithm="sha1")
         case _:
             raise UsageError(
-                f"senders of the kind {kind!r} sign nothing", remedy="use a header, a login or a secret in the URL"
+                f"senders of the kind {kind!r} do not sign", remedy="use a header, a login or a secret in the URL"
             )
 
 
 def verify(checks: Sequence[Check], delivery: SignedDelivery) -> Verification:
-    """Return whether one of *checks* passes; several let a secret be changed without a gap. None at all never pass."""
+    """Return whether one of *checks* passes; several allow secrets to rotate. Without checks it fails."""
     problems = [_problem(check, delivery) for check in checks]
     if None in problems:
         return Verification(None)
-    return Verification("; ".join(dict.fromkeys(filter(None, problems))) or "nothing is configured to verify it with")
+    return Verification("; ".join(dict.fromkeys(filter(None, problems))) or "no check is configured")
 
 
 def _problem(check: Check, delivery: SignedDelivery) -> str | None:
@@ -163,7 +163,7 @@ def _hmac_problem(check: Hmac, delivery: SignedDelivery) -> str | None:
     try:
         content = payload(delivery.headers, delivery.body) if check.over == "payload" else delivery.body
     except MalformedNotification:
-        return f"{name} is over a form that cannot be read"
+        return f"{name} signs a form that cannot be read"
     expected = check.prefix + hmac.new(check.secret.encode(), content, check.algorithm).hexdigest()
     return None if _same(_wire(given), expected.encode()) else _wrong(given, name)
 
@@ -174,7 +174,7 @@ def _basic_problem(check: Basic, given: str) -> str | None:
         username, colon, password = base64.b64decode(_wire(encoded.strip()), validate=True).partition(b":")
     except ValueError:
         return "authorization: Basic is not base64"
-    # Both are always compared, so that time does not tell which of them was wrong.
+    # Always compare both, so that the time does not reveal which one is wrong.
     is_right = _same(username, check.username.encode()) & _same(password, check.password.encode())
     return None if is_right and colon and scheme.lower() == "basic" else _wrong(given, "authorization: Basic")
 
@@ -185,18 +185,18 @@ def _authorization(delivery: SignedDelivery) -> tuple[str, str]:
 
 
 def _header(delivery: SignedDelivery, name: str) -> str:
-    """Return a header's value; one beyond our bound is as good as none."""
+    """Return the value of a header; an overlong one counts as missing."""
     value = delivery.headers.get(name.lower(), "")
     return value if len(value) <= _HEADER_LIMIT else ""
 
 
 def _wire(value: str) -> bytes:
-    """Return the bytes of a header as they came."""
+    """Return the original bytes of a header."""
     return value.encode("latin-1", "backslashreplace")
 
 
 def _same(given: bytes, expected: bytes) -> bool:
-    """Compare in a time that tells neither the contents nor, by way of the hashes, the length."""
+    """Compare in constant time; the hashes hide the length, too."""
     return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected).digest())
 
 
@@ -206,4 +206,4 @@ def _wrong(given: str, name: str) -> str:
 
 def _require(secret: str) -> None:
     if not secret:
-        raise UsageError("an empty secret would let everybody in")
+        raise UsageError("an empty secret would accept every request")

@@ -1,4 +1,4 @@
-"""When things are done: a durable queue in a SQLite file or PostgreSQL, and the worker that serves it."""
+"""The durable job queue in a SQLite file or PostgreSQL, and its worker."""
 
 from image_syncer.jobs.attempts import Handlers
 from image_syncer.jobs.errors import JobsUnavailable, NoJobs

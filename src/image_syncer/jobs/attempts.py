@@ -1,4 +1,4 @@
-"""What surrounds each try of a job: its handler, its time-out, its words in the log, and what its end means."""
+"""Runs each attempt of a job: handler, timeout, log events, and the decision about a retry."""
 
 import asyncio
 import time
@@ -23,35 +23,35 @@ from image_syncer.jobs.retry_strategy import JobRetryPolicy, describe
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What a job does. A handler may run twice for one job (after a crash, for example), so it must bear that.
+    """The handlers by kind of job. A handler must be idempotent, since it may run twice for one job, after a crash.
 
-    It ends by returning, or with an exception, of which `JobRetryPolicy` decides; it is cancelled to abort or to stop.
-    It must not block the event loop: the heart would not beat, and another worker would take its jobs over.
+    `JobRetryPolicy` decides about an exception. A cancellation means an abort or the worker's stop. A handler must not
+    block the event loop: the heartbeat would stop, and another worker would take its jobs over.
     """
 
     copy: Callable[[CopyJob], Awaitable[None]]
     rule: Callable[[RuleJob], Awaitable[None]]
 
 
-def _behind(job: Job) -> dict[str, str]:
-    """Return which rule and which event are behind *job*, for its lines in the log."""
+def _origin(job: Job) -> dict[str, str]:
+    """Return rule and event of *job* as log fields."""
     arguments = text_arguments(job.task_kwargs)
-    names = {"rule": "rule", "event": "event_id"}  # In the log `event` is what happened.
+    names = {"rule": "rule", "event": "event_id"}  # A log entry has its own `event`.
     return {name: arguments[key] for key, name in names.items() if key in arguments}
 
 
 class _Failed(Exception):
-    """A try failed; *wait* is the rest before the next one in seconds, None where it was the last."""
+    """An attempt failed; *wait* is the pause before the next one in seconds, None after the last one."""
 
     def __init__(self, wait: float | None) -> None:
-        super().__init__("the log has an event of its own for it")
+        super().__init__("logged as an event of its own")
         self.wait = wait
 
 
 class _Strategy(BaseRetryStrategy):
-    """Does what the exception says. A cancellation is how a stop ends what runs: back into the queue, at once."""
+    """Reads the decision from the exception. A cancelled attempt (the worker stops) is queued again at once."""
 
-    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002 - Procrastinate's own signature
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002 - Procrastinate's signature
         if isinstance(exception, asyncio.CancelledError):
             return RetryDecision()
         if isinstance(exception, _Failed) and exception.wait is not None:
@@ -60,11 +60,11 @@ class _Strategy(BaseRetryStrategy):
 
 
 class AttemptRunner:
-    """Runs the tries of jobs in *handlers*, each for at most *longest* seconds; *now* is the time (aware)."""
+    """Runs attempts in *handlers*, each for at most *longest* seconds; *now* returns the aware time."""
 
     def __init__(
         self,
-        keeper: FencedJobManager,
+        manager: FencedJobManager,
         handlers: Handlers,
         policy: JobRetryPolicy,
         *,
@@ -72,7 +72,7 @@ class AttemptRunner:
         rng: Random,
         now: Callable[[], datetime],
     ) -> None:
-        self._keeper = keeper
+        self._manager = manager
         self._handlers = handlers
         self._policy = policy
         self._longest = longest
@@ -81,47 +81,47 @@ class AttemptRunner:
         self._log: Any = structlog.get_logger()
 
     def app(self) -> App:
-        """Return Procrastinate's application with a task for each kind of job."""
-        app = App(connector=self._keeper.connector)
-        app.job_manager = self._keeper
+        """Return a Procrastinate app with a task for each kind of job."""
+        app = App(connector=self._manager.connector)
+        app.job_manager = self._manager
         for kind, handle in ((JobKind.COPY, self._copy), (JobKind.RULE, self._rule)):
             app.task(name=kind.value, queue=kind.queue, retry=_Strategy(), pass_context=True)(handle)
         return app
 
     async def _copy(self, context: JobContext, **_arguments: object) -> None:
-        await self._try(context, lambda age: self._handlers.copy(CopyJob.of(context.job, age)))
+        await self._attempt(context, lambda age: self._handlers.copy(CopyJob.of(context.job, age)))
 
     async def _rule(self, context: JobContext, **_arguments: object) -> None:
-        await self._try(context, lambda _: self._handlers.rule(RuleJob.of(context.job)))
+        await self._attempt(context, lambda _: self._handlers.rule(RuleJob.of(context.job)))
 
-    async def _try(self, context: JobContext, work: Callable[[float], Awaitable[None]]) -> None:
+    async def _attempt(self, context: JobContext, work: Callable[[float], Awaitable[None]]) -> None:
         job = context.job
         began, age = time.monotonic(), age_of(context.job, self._now())
-        with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1, **_behind(job)):
+        with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1, **_origin(job)):
             try:
                 async with asyncio.timeout(self._longest):
                     await work(age)
             except asyncio.CancelledError:
-                self._stopped(context)
+                self._end_cancelled(context)
                 raise
             except Exception as error:
                 raise self._failed(job, error, age) from error
             self._log.info("job.finished", seconds=round(time.monotonic() - began, 3))
 
-    def _stopped(self, context: JobContext) -> None:
-        """Tell apart why a try was cancelled; `JobAborted` where an operator wanted it to end for good."""
+    def _end_cancelled(self, context: JobContext) -> None:
+        """Record a cancelled attempt; raise `JobAborted` if an operator aborted the job."""
         if context.abort_reason() is AbortReason.USER_REQUEST:
             self._log.info("job.aborted")
             raise JobAborted from None
         self._log.info("job.interrupted")
-        self._keeper.remember(context.job.id or 0, AttemptEnd(counted=False))
+        self._manager.remember(context.job.id or 0, AttemptEnd(counted=False))
 
     def _failed(self, job: Job, error: Exception, age: float) -> _Failed:
         wait = self._policy.wait_after(error, job.attempts + 1, self._rng, age=age)
         text = describe(error)
-        self._keeper.remember(job.id or 0, AttemptEnd(text, counted=self._policy.is_counted(error, age=age)))
-        strange = not isinstance(error, ImageSyncerError | TimeoutError)
-        fields: dict[str, Any] = {"exc_info": error} if strange else {}
+        self._manager.remember(job.id or 0, AttemptEnd(text, counted=self._policy.is_counted(error, age=age)))
+        unexpected = not isinstance(error, ImageSyncerError | TimeoutError)
+        fields: dict[str, Any] = {"exc_info": error} if unexpected else {}
         if wait is None:
             self._log.error("job.failed", error=text, **fields)
         else:

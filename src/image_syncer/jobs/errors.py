@@ -1,4 +1,4 @@
-"""What can go wrong with the store of jobs, in words that hold no secret."""
+"""Errors of the job store, without secrets."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,29 +10,27 @@ from image_syncer.errors import ImageSyncerError
 
 
 class JobsUnavailable(ImageSyncerError):
-    """The store of jobs cannot be read or written now; trying again can help."""
+    """The job store cannot be read or written now; a retry can help."""
 
     retryable = True
 
 
 class NoJobs(ImageSyncerError):
-    """There is no queue yet, and making one was not wanted."""
+    """The queue does not exist, and the caller does not want to create it."""
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            f"{place}: there are none yet",
-            remedy="the daemon makes this at its first start; is it the right file, directory and user?",
+            f"{place}: not created yet",
+            remedy="the daemon creates it at its first start; check file, directory and user",
         )
 
 
 @contextmanager
 def translated_errors(place: str) -> Generator[None]:
-    """Turn trouble with the store at *place* (a name without secrets) into `JobsUnavailable`."""
+    """Raise errors of the store as `JobsUnavailable`; *place* is its name without secrets."""
     try:
         yield
     except (ConnectorException, psycopg.Error) as error:
         cause = error.__cause__ or error
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
-        raise JobsUnavailable(
-            f"{place}: {reason}", remedy="it can be tried again; check that the database runs"
-        ) from error
+        raise JobsUnavailable(f"{place}: {reason}", remedy="retry later; check that the database runs") from error

@@ -1,4 +1,4 @@
-"""Procrastinate's job manager, with the ends of tries, the limits of the fleet, and outages as we need them."""
+"""Procrastinate's job manager with fenced settlement, fleet limits and tolerance of outages."""
 
 import asyncio
 import time
@@ -15,28 +15,28 @@ from procrastinate.manager import JobManager, NotificationCallback
 
 from image_syncer.jobs.queries import QUERIES
 
-_PAUSE: Final = 0.5  # seconds between two tries to reach the store
-_JOINS: Final = 5
+_PAUSE: Final = 0.5  # seconds between two attempts to reach the store
+_JOIN_ATTEMPTS: Final = 5
 
 Ended = Literal["todo", "succeeded", "failed", "aborted"]
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """How a try ended, beside its status: the *error* to be shown (None: keep the last), and whether the try counts."""
+    """The end of an attempt besides its status: the *error* to show (None: keep the last) and whether it counts."""
 
     error: str | None = None
     counted: bool = True
 
 
 class FencedJobManager(JobManager):
-    """The one that writes jobs; Procrastinate's worker and our own code both go through it.
+    """Writes jobs, for Procrastinate's worker and for our own code.
 
-    * A retry whose successor waits already ends the job as superseded (procrastinate #1446, #1543).
-    * A try is ended by whoever runs it, not by a worker that was taken for dead and wakes up again.
-    * An abort is final, also where the worker stops or dies before it could obey.
-    * An outage of the store ends neither the listening nor the heart beating, and the end of a try waits for the store
-      up to *patience* seconds. Then `gave_up` is set, since its job stays `doing` until this worker registers anew.
+    * A retry whose successor is queued already ends the job as superseded (procrastinate #1446, #1543).
+    * Fencing: a worker that was declared dead and wakes up again cannot end the attempt of its successor.
+    * An abort is final, even if the worker stops or dies before it notices.
+    * An outage of the store ends neither listening nor heartbeat. Settling an attempt is retried for *patience*
+      seconds; then `gave_up` is set, since the job stays `doing` until this worker registers again.
     """
 
     def __init__(self, connector: BaseConnector, *, patience: float) -> None:
@@ -47,29 +47,29 @@ class FencedJobManager(JobManager):
         self._log: Any = structlog.get_logger()
 
     async def enqueue(self, job: Job) -> int | None:
-        """Queue *job* and return its id; None where it joined one that waits under the same queueing lock.
+        """Queue *job* and return its id; None if it was merged into a queued job with the same queueing lock.
 
-        Whatever waits at that moment begins later, so it does what is asked here, with the newer arguments.
+        A queued job starts later than this request, so it fulfils the request, with the newer arguments.
         """
-        for _ in range(_JOINS):
+        for _ in range(_JOIN_ATTEMPTS):
             try:
                 return (await self.defer_job_async(job)).id
             except AlreadyEnqueued:
                 if await self._join(job):
-                    return None  # Else it has just begun: then one more is needed.
+                    return None  # Otherwise the queued job has just started, and another one is needed.
         return None
 
     def remember(self, job_id: int, ending: AttemptEnd) -> None:
-        """Keep how the running try of *job_id* ended until its status is written."""
+        """Keep *ending* of the running attempt of *job_id* until its status is written."""
         self._endings[job_id] = ending
 
     async def take_over(self, job: Job, *, status: Ended, error: str | None, counted: bool) -> None:
-        """End the try of a worker that is no more; nothing happens where somebody else has done so."""
+        """End the attempt of a dead worker; does nothing if another process has done so."""
         self.remember(job.id or 0, AttemptEnd(error, counted))
         await self._settle(job, status, None)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Return the next job that may run, now `doing`; None where there is none or the store cannot be reached."""
+        """Return the next job that may run, now `doing`; None if there is none or the store is unreachable."""
         try:
             rows = await self.connector.execute_query_all_async(
                 QUERIES["fetch_allowed_job"], queues=None if queues is None else list(queues), worker_id=worker_id
@@ -77,27 +77,27 @@ class FencedJobManager(JobManager):
         except ConnectorException as error:
             self._log.warning("jobs.fetch_failed", error=_reason(error))
             return None
-        # PostgreSQL's function returns a row of NULLs where it found nothing.
+        # PostgreSQL's function returns a row of NULLs if it finds no job.
         return Job.from_row(rows[0]) if rows and rows[0]["id"] is not None else None
 
     async def retry_job(
         self,
         job: Job,
         retry_at: datetime | None = None,
-        priority: int | None = None,  # noqa: ARG002 - Procrastinate's own signature; our strategy never sets it
+        priority: int | None = None,  # noqa: ARG002 - Procrastinate's signature; our strategy never sets it
         queue: str | None = None,  # noqa: ARG002 - the same
-        lock: str | None = None,  # noqa: ARG002 - the same: a lock is the target's and never changes
+        lock: str | None = None,  # noqa: ARG002 - the same: the lock is the target's and never changes
     ) -> None:
-        """Put *job* back, to run from *retry_at* on (None: at once)."""
+        """Queue *job* again, to run at *retry_at* at the earliest (None: at once)."""
         await self._settle(job, "todo", retry_at)
 
-    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - Procrastinate's own signature; ended jobs are kept
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - Procrastinate's signature; ended jobs are kept
         """End *job* for good."""
         ended: Mapping[Status, Ended] = {Status.SUCCEEDED: "succeeded", Status.ABORTED: "aborted"}
         await self._settle(job, ended.get(status, "failed"), None)
 
     async def update_heartbeat(self, worker_id: int) -> None:
-        """Say that this worker lives, even if others took it for dead meanwhile; in an outage the next beat says it."""
+        """Record the heartbeat, even if this worker was declared dead; after an outage the next one does."""
         try:
             await self.connector.execute_query_async(QUERIES["keep_heartbeat"], worker_id=worker_id)
         except ConnectorException as error:
@@ -106,7 +106,7 @@ class FencedJobManager(JobManager):
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
     ) -> None:
-        """Listen until cancelled, through any outage."""
+        """Listen until cancelled, across outages."""
         names = None if queues is None else list(queues)
         while True:
             try:
@@ -126,7 +126,7 @@ class FencedJobManager(JobManager):
         return bool(rows)
 
     async def _settle(self, job: Job, status: Ended, retry_at: datetime | None) -> None:
-        """Write the end of a try, however often the store fails within our patience."""
+        """Write the end of an attempt; retry failures of the store until the patience is over."""
         ending = self._endings.pop(job.id or 0, AttemptEnd())
         deadline = time.monotonic() + self._patience
         while True:
@@ -145,7 +145,7 @@ class FencedJobManager(JobManager):
         except UniqueViolation:
             found = await self._write(job, "superseded", None, ending)
         if not found:
-            # Ours by a try to write that succeeded without our hearing of it, or another worker's by now.
+            # Either an earlier write succeeded without an answer, or another worker has the job by now.
             self._log.warning("job.not_ours", job_id=job.id, status=status)
 
     async def _write(

@@ -1,4 +1,4 @@
-"""One worker for each file of jobs: a lock that the kernel gives back whatever happens to its holder."""
+"""One worker per job file: a file lock, which the kernel releases when its holder ends."""
 
 import asyncio
 import fcntl
@@ -12,19 +12,19 @@ import structlog
 
 from image_syncer.errors import UsageError
 
-_LOOK_SECONDS: Final = 0.3
+_POLL_SECONDS: Final = 0.3
 
 
 @asynccontextmanager
 async def worker_lock(database: Path, stop: asyncio.Event) -> AsyncGenerator[bool]:
-    """Wait until no other process works on *database*, then be its only worker inside the context.
+    """Wait until no other worker uses *database*, and hold the lock inside the context.
 
-    Yields False where *stop* was set before that. So a daemon that replaces another one begins when the old one has
-    drained, and takes notifications before that already.
+    Yields False if *stop* was set first. So a new daemon starts working when the old one has drained, and receives
+    notifications before that.
 
-    The lock is on a file of its own beside it (closing any handle of the database would drop a lock of SQLite's), which
-    stays when the worker ends: removing it would let two workers lock two files of one name. It holds on this machine
-    only; so does SQLite's write-ahead log.
+    The lock is on a separate file, since closing any handle of the database would release SQLite's own locks. The file
+    stays when the worker ends: otherwise two workers could lock two files of the same name. It works on one machine
+    only, like SQLite's write-ahead log.
     """
     path = database.with_name(f"{database.name}.lock")
     try:
@@ -45,9 +45,9 @@ async def _lock(handle: int, path: Path, stop: asyncio.Event) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not waiting:
-                log.warning("worker.waiting", lock=str(path), remedy="for several workers keep the jobs in PostgreSQL")
+                log.warning("worker.waiting", lock=str(path), remedy="for several workers use PostgreSQL")
             waiting = True
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         else:
             return True
     return False

@@ -1,4 +1,4 @@
-"""What Procrastinate and the pool of connections log, as events of ours and without tracebacks."""
+"""Forwards the logs of Procrastinate and of the connection pool as log events, without tracebacks."""
 
 import logging
 from collections.abc import Generator
@@ -8,19 +8,19 @@ from typing import Any, Final
 import structlog
 
 _LOGGERS: Final = ("procrastinate", "psycopg.pool")
-# The ends of tries have events of their own, with more in them.
-_TOLD: Final = frozenset({"job_error", "job_error_retry", "job_aborted", "job_aborted_retry", "job_success"})
+# The end of an attempt has a log event of its own with more fields.
+_SKIPPED: Final = frozenset({"job_error", "job_error_retry", "job_aborted", "job_aborted_retry", "job_success"})
 
 
 class _Forwarder(logging.Handler):
-    """Hands warnings and errors on to structlog."""
+    """Passes warnings and errors on to structlog."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._log: Any = structlog.get_logger()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "action", None) in _TOLD:
+        if getattr(record, "action", None) in _SKIPPED:
             return
         kind = record.exc_info[0] if record.exc_info else None
         fields = {} if kind is None else {"error": kind.__name__}
@@ -29,7 +29,7 @@ class _Forwarder(logging.Handler):
 
 @contextmanager
 def library_logs_forwarded() -> Generator[None]:
-    """Forward the libraries' warnings inside the context; without a handler Python would print them to stderr."""
+    """Forward the libraries' warnings inside the block; without a handler Python prints them to stderr."""
     handler = _Forwarder()
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(handler)

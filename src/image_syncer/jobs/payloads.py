@@ -1,4 +1,4 @@
-"""What can be asked for, and what a handler is given: values that survive the way through a database."""
+"""Requests for jobs and the jobs that handlers receive, stored as JSON in between."""
 
 import json
 from collections.abc import Mapping
@@ -14,34 +14,33 @@ from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.reference import split_reference
 from image_syncer.state import Trigger
 
-_NAME_LIMIT: Final = 500  # A unique index of PostgreSQL takes about 2 700 bytes.
+_NAME_LIMIT: Final = 500  # A row of a unique index of PostgreSQL has at most about 2 700 bytes.
 REGISTRIES: Final = "registries"
-"""The argument that names the registries whose limits a job counts against."""
+"""The argument with the registries whose limits the job counts against."""
 _PLATFORMS: Final = "platforms"
-_ASKED_AT: Final = "asked_at"  # In seconds since 1970: operators are shown texts alone.
+_ASKED_AT: Final = "asked_at"  # Seconds since 1970: a number, since operators see only texts.
 _TRIGGER: Final = "trigger"
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """The kind of a job."""
 
     COPY = "copy"
     RULE = "rule"
 
     @property
     def queue(self) -> str:
-        """The queue of such jobs. It names us, since PostgreSQL's channels are shared by a whole database."""
+        """The queue's name. It contains the product, since PostgreSQL's channels are shared by the database."""
         return f"image-syncer.{self.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class CopyRequest:
-    """One copy that is wanted: *source* to *target*.
+    """A request for one copy from *source* to *target*.
 
-    Of two waiting requests the higher *priority* is served first, then the older one. *digest* is what the event
-    announced (None: whatever the source has), *rule* who wants it, *event* the id of the event behind it. It does not
-    begin before the instant *not_before* (aware; None: at once). *platforms* travels along: the process that makes the
-    copy may have read its configuration earlier or later than the one that asked.
+    A higher *priority* runs first, then the older request. *digest* is that of the event (None: any), *rule* the
+    requesting rule, *event* the id of the requesting event. *not_before* is the earliest start (aware; None: now).
+    *platforms* is part of it, since the process that makes the copy may have another version of the configuration.
     """
 
     source: Reference
@@ -54,11 +53,10 @@ class CopyRequest:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
 
     def to_job(self, asked_at: datetime) -> Job:
-        """Return the job for it, wanted since *asked_at*.
+        """Return the job for it, requested at *asked_at*.
 
-        At most one waits for each (source, target), and at most one runs for each target.
-
-        No event is not named, so that a job which an event waits for stays one when a rule asks for the same.
+        At most one is queued per (source, target), and at most one runs per target. Without an event the argument is
+        left out, so that a request of a rule that is merged into an event's job keeps that event.
         """
         return Job(
             queue=JobKind.COPY.queue,
@@ -82,7 +80,7 @@ class CopyRequest:
 
 @dataclass(frozen=True, slots=True)
 class CopyJob:
-    """A copy to be made now, by a handler. *attempt* is 1 for the first; it has been wanted for *age* seconds."""
+    """A copy for a handler. *attempt* counts from 1; *age* is the time since the request in seconds."""
 
     id: int
     attempt: int
@@ -96,7 +94,7 @@ class CopyJob:
 
     @classmethod
     def of(cls, job: Job, age: float) -> Self:
-        """Return what *job* asks for, wanted for *age* seconds."""
+        """Return the copy of *job*, requested *age* seconds ago."""
         arguments = text_arguments(job.task_kwargs)
         digest = arguments.get("digest")
         return cls(
@@ -114,7 +112,7 @@ class CopyJob:
 
 @dataclass(frozen=True, slots=True)
 class RuleJob:
-    """A rule to be run now, by a handler. *attempt* is 1 for the first; *trigger* says why."""
+    """A rule for a handler to run. *attempt* counts from 1; *trigger* is the reason."""
 
     id: int
     attempt: int
@@ -123,15 +121,15 @@ class RuleJob:
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Return what *job* asks for."""
+        """Return the rule run of *job*."""
         arguments = text_arguments(job.task_kwargs)
         return cls(job.id or 0, job.attempts + 1, arguments["rule"], _trigger(arguments))
 
 
 def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Trigger, asked_at: datetime) -> Job:
-    """Return a job that runs *rule*, wanted since *asked_at*: one waits at most, and one runs at most.
+    """Return a job that runs *rule*, requested at *asked_at*; at most one is queued and at most one runs.
 
-    A schedule is not named: one that joins a job that somebody asked for does not change why that one runs.
+    The trigger "schedule" is left out, so that a schedule that is merged into a requested job keeps its trigger.
     """
     name = _checked(rule, "rule")
     return Job(
@@ -150,45 +148,45 @@ def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Tri
 
 
 def age_of(job: Job, now: datetime) -> float:
-    """Return for how many seconds *job* has been wanted, since it was last asked for; 0 where that is not known."""
+    """Return the seconds since the last request of *job*; 0 if unknown."""
     asked_at = job.task_kwargs.get(_ASKED_AT)
     return max(0.0, now.timestamp() - asked_at) if isinstance(asked_at, int | float) else 0.0
 
 
 def copy_lock(source: str, target: str) -> str:
-    """Return the queueing lock of a copy: at most one of each waits."""
+    """Return the queueing lock of a copy: at most one is queued."""
     return f"copy {source} {target}"
 
 
 def rule_lock(name: str) -> str:
-    """Return the lock, and the queueing lock, of the runs of a rule."""
+    """Return the lock and queueing lock of the runs of a rule."""
     return f"rule {name}"
 
 
 def target_lock(target: Reference | str) -> str:
-    """Return the lock of all copies to *target*: the target alone, so that no reload and no limit can change it."""
+    """Return the lock of all copies to *target*; it depends on the target alone, so that no reload changes it."""
     return f"target {target}"
 
 
 def text_arguments(arguments: Mapping[str, object]) -> dict[str, str]:
-    """Return the texts among the stored *arguments* of a job."""
+    """Return the text values of the *arguments* of a job."""
     return {key: value for key, value in arguments.items() if isinstance(value, str)}
 
 
-def _platforms(spelled: str | None) -> PlatformFilter:
-    return PlatformFilter() if spelled is None else PlatformFilter.parse(*json.loads(spelled))
+def _platforms(options: str | None) -> PlatformFilter:
+    return PlatformFilter() if options is None else PlatformFilter.parse(*json.loads(options))
 
 
 def _reference(text: str) -> Reference:
-    """Return the reference that `str` wrote: its first part is always the registry, even without a dot."""
+    """Return the reference that `str` serialised: its first part is always the registry, even without a dot."""
     registry, _, rest = text.partition("/")
     path, tag, digest = split_reference(rest)
     return Reference(Repository.of(registry, path), tag=tag, digest=None if digest is None else Digest.parse(digest))
 
 
 def _trigger(arguments: Mapping[str, str]) -> Trigger:
-    written = arguments.get(_TRIGGER)
-    return next((trigger for trigger in Trigger if trigger.value == written), Trigger.SCHEDULE)
+    value = arguments.get(_TRIGGER)
+    return next((trigger for trigger in Trigger if trigger.value == value), Trigger.SCHEDULE)
 
 
 def _checked(text: str, what: str) -> str:

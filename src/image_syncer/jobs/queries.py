@@ -1,8 +1,8 @@
-"""The named queries that are ours, in PostgreSQL's dialect, beside Procrastinate's own.
+"""Our named queries in PostgreSQL's dialect, besides Procrastinate's.
 
-They go through the connector as Procrastinate's do, so that `sqlite_queries` can play both by name. Each is one
-statement and thus one transaction. Why Procrastinate's `fetch_job`, `finish_job` and `retry_job` are not used stands in
-docs/adr/0012-procrastinate-on-two-connectors.md.
+They go through the connector like Procrastinate's, so that `sqlite_queries` can implement both by name. Each is one
+statement and thus one transaction. docs/adr/0012-procrastinate-on-two-connectors.md has the reasons why Procrastinate's
+`fetch_job`, `finish_job` and `retry_job` are not used.
 """
 
 from types import MappingProxyType
@@ -33,11 +33,11 @@ CREATE FUNCTION image_syncer_wake_v1(queue varchar, job bigint) RETURNS void LAN
                      json_build_object('type', 'job_inserted', 'job_id', job)::text)
 $$;
 
--- Limits of the fleet, and one runner for each lock, need one fetch at a time: all workers pass this gate, for about a
--- millisecond each. In a volatile function each statement sees what was committed before it began, thus also what the
--- gate has just let pass. The settings make the planner walk the index of waiting jobs in its order and stop at the
--- first fit, whatever its statistics say: a queue grows from nothing to thousands faster than they follow
--- (procrastinate #1242). They make costs look huge, for which it would compile each fetch for 50 ms: hence no jit.
+-- Fleet limits and one runner per lock need serialised fetches: all workers take this advisory lock, for about a
+-- millisecond each. In a volatile function each statement sees everything that was committed before it started, thus
+-- also the fetch before. The settings make the planner scan the index of queued jobs in order and stop at the first
+-- match, whatever its statistics are: a queue grows from none to thousands faster than they follow (procrastinate
+-- #1242). They inflate the estimated costs, for which PostgreSQL would compile each fetch for 50 ms: hence no jit.
 CREATE FUNCTION image_syncer_fetch_job_v1(wanted_queues varchar[], fetching_worker bigint)
     RETURNS procrastinate_jobs LANGUAGE plpgsql
     SET lock_timeout TO '10s' SET jit TO off
@@ -72,8 +72,8 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
                    worker_id
             FROM image_syncer_fetch_job_v1(%(queues)s::varchar[], %(worker_id)s::bigint)
         """,
-        # The end of a try: nothing happens where it is no longer this try that runs. NULL as worker: it was pruned as
-        # stalled, but nobody has taken its job over yet.
+        # The end of an attempt, fenced: no effect unless this attempt still runs. NULL as worker: it was pruned as
+        # stalled, but no worker has taken its job over yet.
         "settle_job": """
             WITH settled AS (
                 UPDATE procrastinate_jobs SET
@@ -96,9 +96,8 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             )
             SELECT status::text AS status, image_syncer_wake_v1(queue_name, id) FROM settled
         """,
-        # A request that joins a waiting job: the newer arguments (what it does not name stays), the higher priority,
-        # the earlier start.
-        # A job that rests after a failure goes on resting: its registry may have asked for that.
+        # A request that is merged into a queued job: the newer arguments (others stay), the higher priority, the
+        # earlier start. A retry keeps its time, which the registry may have asked for.
         "join_job": """
             UPDATE procrastinate_jobs SET
                 args = args || %(args)s::jsonb, priority = greatest(priority, %(priority)s::int),

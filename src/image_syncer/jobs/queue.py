@@ -1,4 +1,4 @@
-"""The durable queue: what is asked for is kept in a database until it is done, whoever dies meanwhile."""
+"""The durable queue: a request stays in a database until its job is done, across crashes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ from image_syncer.jobs.worker import WorkerOptions, WorkerSupervisor
 from image_syncer.state import Trigger
 from image_syncer.state.database_url import SqliteFile, parse_database_url
 
-_AT_ONCE: Final = 4  # requests of a batch on their way together
+_CONCURRENT_REQUESTS: Final = 4
 
 
 def _utc_now() -> datetime:
@@ -36,11 +36,11 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class JobStoreOptions:
-    """How the store of jobs is reached.
+    """Options of the job store; times in seconds.
 
-    *connections* bounds those to PostgreSQL. *busy* is how many seconds a query waits for one of them, or for what
-    another process does with the SQLite file. The end of a try waits up to *patience* seconds for a store that is down.
-    Without *make* nothing is created: who only looks leaves no traces. *now* is the time (aware).
+    *connections* bounds the connections to PostgreSQL. *busy* bounds the wait for one of them, or for another process
+    that writes to the SQLite file. *patience* bounds the wait for a failed store at the end of an attempt. Without
+    *make* a missing store is not created. *now* returns the aware time.
     """
 
     connections: int = 8
@@ -51,14 +51,14 @@ class JobStoreOptions:
 
 
 class JobQueue:
-    """The queue, for those who ask, those who look and those who work. Made by `open_jobs`.
+    """The queue: requests, views and workers. Opened by `open_jobs`.
 
-    Every method but `run_worker` raises `JobsUnavailable` where the store cannot be reached now; then nothing was
-    accepted for certain, and asking again is safe.
+    Every method except `run_worker` raises `JobsUnavailable` if the store cannot be reached now. The request may then
+    have been accepted or not, and repeating it is safe.
     """
 
-    def __init__(self, keeper: FencedJobManager, place: str, file: Path | None, now: Callable[[], datetime]) -> None:
-        self._keeper = keeper
+    def __init__(self, manager: FencedJobManager, place: str, file: Path | None, now: Callable[[], datetime]) -> None:
+        self._manager = manager
         self._now = now
         self._place = place
         self._file = file
@@ -66,36 +66,36 @@ class JobQueue:
 
     @property
     def is_worker_alive(self) -> bool:
-        """Whether a worker of this process is registered and takes jobs."""
+        """Whether a worker of this process is registered and fetches jobs."""
         return self._supervisor is not None and self._supervisor.is_alive
 
     async def request_copy(self, request: CopyRequest) -> int | None:
-        """Queue one copy and return the id of its job; None where it joined a job for the same that waits.
+        """Queue one copy and return the id of its job; None if it was merged into a queued job for the same copy.
 
-        A copy that runs already may have read the source before the push, so it is not joined: one more is queued. The
-        job that was joined has the newer digest and the higher of both priorities.
+        It is not merged into a running job, which may have read the source before the push. A merged job has the newer
+        digest and the higher priority.
         """
         with translated_errors(self._place):
-            return await self._keeper.enqueue(request.to_job(self._now()))
+            return await self._manager.enqueue(request.to_job(self._now()))
 
     async def request_copies(self, requests: Iterable[CopyRequest]) -> list[int | None]:
-        """Queue many copies, each by itself, and return what `request_copy` would, in their order.
+        """Queue each of *requests* as `request_copy` does, and return the ids in their order.
 
-        After `JobsUnavailable` any part of them may have been queued; asking for all of them again is safe.
+        After `JobsUnavailable` some of them may be queued; repeating all of them is safe.
         """
         wanted = list(requests)
         ids: list[int | None] = [None] * len(wanted)
-        todo = iter(enumerate(wanted))
+        remaining = iter(enumerate(wanted))
 
-        async def some() -> None:
-            for index, request in todo:
-                ids[index] = await self._keeper.enqueue(request.to_job(self._now()))
+        async def enqueue_some() -> None:
+            for index, request in remaining:
+                ids[index] = await self._manager.enqueue(request.to_job(self._now()))
 
         with translated_errors(self._place):
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(_AT_ONCE):
-                        group.create_task(some())
+                    for _ in range(_CONCURRENT_REQUESTS):
+                        group.create_task(enqueue_some())
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
         return ids
@@ -108,100 +108,100 @@ class JobQueue:
         not_before: datetime | None = None,
         trigger: Trigger = Trigger.SCHEDULE,
     ) -> int | None:
-        """Queue a run of *rule* and return the id of its job; None where one waits already.
+        """Queue a run of *rule* and return the id of its job; None if one is queued already.
 
-        *trigger* is recorded with the run. A job that waits is one by request as soon as any of those who asked is.
+        *trigger* is recorded with the run. A queued job has the trigger "request" as soon as one request has it.
         """
         with translated_errors(self._place):
-            return await self._keeper.enqueue(rule_job(rule, priority, not_before, trigger, self._now()))
+            return await self._manager.enqueue(rule_job(rule, priority, not_before, trigger, self._now()))
 
     async def filter_open_copies(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those of the (source, target) *pairs* for which a job waits or runs."""
+        """Return the (source, target) *pairs* with a queued or running job."""
         by_lock = {copy_lock(*pair): pair for pair in pairs}
         return {by_lock[lock] for lock in await self._open_locks(by_lock)}
 
     async def filter_open_rules(self, names: Iterable[str]) -> set[str]:
-        """Return those of the rules *names* of which a run waits or is made."""
+        """Return the rules of *names* with a queued or running job."""
         by_lock = {rule_lock(name): name for name in names}
         return {by_lock[lock] for lock in await self._open_locks(by_lock)}
 
     async def _open_locks(self, locks: Iterable[str]) -> list[str]:
         with translated_errors(self._place):
-            rows = await self._keeper.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(locks))
+            rows = await self._manager.connector.execute_query_all_async(QUERIES["open_locks"], locks=list(locks))
         return [row["queueing_lock"] for row in rows]
 
     async def set_limits(self, limits: Mapping[str, int]) -> None:
-        """From now on run at most so many copies at once, over the whole fleet, that read from or write to a registry.
+        """Set the fleet-wide number of concurrent copies per registry, which count as source and as target.
 
-        Replaces all limits; a registry without one has none. What runs already goes on. A limit says nothing about
-        the locks, so at no time do two copies run to one target.
+        Replaces all limits; a registry without one is unlimited. Running copies go on. Limits are independent of the
+        locks, so two copies to one target never run at once.
         """
         if any(limit < 1 for limit in limits.values()):
-            raise UsageError("jobs: a limit is at least 1")
+            raise UsageError("jobs: a limit must be at least 1")
         with translated_errors(self._place):
-            await self._keeper.connector.execute_query_async(
+            await self._manager.connector.execute_query_async(
                 QUERIES["replace_limits"], registries=list(limits), running=list(limits.values())
             )
 
     async def list(self, wanted: JobFilter | None = None) -> Sequence[JobRecord]:
-        """Return the jobs that match, newest first."""
+        """Return the matching jobs, newest first."""
         with translated_errors(self._place):
-            rows = await self._keeper.connector.execute_query_all_async(
+            rows = await self._manager.connector.execute_query_all_async(
                 QUERIES["view_jobs"], **(wanted or JobFilter()).to_arguments()
             )
         return [JobRecord.of(row) for row in rows]
 
     async def show(self, job_id: int) -> tuple[JobRecord, Sequence[JobStep]] | None:
-        """Return one job and its latest steps (at most 200), oldest first; None where there is no such job."""
+        """Return one job and its latest steps (at most 200), oldest first; None if it does not exist."""
         with translated_errors(self._place):
-            rows = await self._keeper.connector.execute_query_all_async(
+            rows = await self._manager.connector.execute_query_all_async(
                 QUERIES["view_jobs"], **{**JobFilter(limit=1).to_arguments(), "job_id": job_id}
             )
-            steps = await self._keeper.connector.execute_query_all_async(
+            steps = await self._manager.connector.execute_query_all_async(
                 QUERIES["view_steps"], job_id=job_id, limit=STEP_LIMIT
             )
         return (JobRecord.of(rows[0]), [JobStep(**step) for step in reversed(steps)]) if rows else None
 
     async def counts(self) -> Mapping[JobStatus, int]:
-        """Return how many jobs stand where; also the way to find out whether the store answers."""
+        """Return the number of jobs by status; fails if the store does not answer."""
         with translated_errors(self._place):
-            return counts(await self._keeper.connector.execute_query_all_async(QUERIES["count_jobs"]))
+            return counts(await self._manager.connector.execute_query_all_async(QUERIES["count_jobs"]))
 
     async def retry(self, job_id: int) -> Replay:
-        """Run a job again that ended without success, with all its tries before it; or one that waits, now."""
+        """Run a job again that ended without success, with all attempts; a queued one starts now."""
         with translated_errors(self._place):
             try:
-                rows = await self._keeper.connector.execute_query_all_async(QUERIES["replay_job"], job_id=job_id)
+                rows = await self._manager.connector.execute_query_all_async(QUERIES["replay_job"], job_id=job_id)
             except UniqueViolation:
                 return Replay.MERGED
         return Replay.QUEUED if rows else Replay.REFUSED
 
     async def cancel(self, job_id: int) -> bool:
-        """End a job that waits; False where it does not wait."""
+        """Cancel a queued job; False if it is not queued."""
         with translated_errors(self._place):
-            return await self._keeper.cancel_job_by_id_async(job_id)
+            return await self._manager.cancel_job_by_id_async(job_id)
 
     async def abort(self, job_id: int) -> bool:
-        """End a job that waits or runs, for good; False where it has ended. What runs is told within a second or so."""
+        """Cancel a queued job or abort a running one within about a second; False if it has ended."""
         with translated_errors(self._place):
-            return await self._keeper.cancel_job_by_id_async(job_id, abort=True)
+            return await self._manager.cancel_job_by_id_async(job_id, abort=True)
 
     async def run_worker(
         self, handlers: Handlers, options: WorkerOptions | None = None, *, stop: asyncio.Event, rng: Random
     ) -> None:
-        """Work until *stop* is set, then drain; whatever happens to the store, this goes on.
+        """Run jobs until *stop* is set or until cancelled, then drain; outages of the store do not end it.
 
-        Being cancelled drains as well. What could not end within the drain's deadline is back in the queue afterwards.
-        The file of the embedded store has one worker at a time: this one begins when no other process works.
+        A job that does not end within the drain's deadline is queued again. The SQLite file has one worker at a time:
+        this one starts when no other process works.
         """
         chosen = options or WorkerOptions()
-        tries = AttemptRunner(self._keeper, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
-        supervisor = WorkerSupervisor(tries.app(), self._keeper, chosen)
+        runner = AttemptRunner(self._manager, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
+        supervisor = WorkerSupervisor(runner.app(), self._manager, chosen)
         if self._file is None:
             await self._supervised(supervisor, stop)
             return
-        async with worker_lock(self._file, stop) as alone:
-            if not alone:
+        async with worker_lock(self._file, stop) as is_only_worker:
+            if not is_only_worker:
                 return
             with translated_errors(self._place):
                 await supervisor.sweep()
@@ -219,33 +219,33 @@ class JobQueue:
 async def open_jobs(url: str, options: JobStoreOptions | None = None) -> AsyncGenerator[JobQueue]:
     """Open the queue at *url*: `sqlite:////absolute/path`, `sqlite:///relative/path`, a path, or `postgresql://...`.
 
-    Makes what is missing there, unless the options say not to: then `NoJobs`. `JobsUnavailable` where it cannot be
-    reached now, `UsageError` where it never will.
+    Creates a missing queue, or raises `NoJobs` if the options forbid that. `JobsUnavailable` for a temporary failure,
+    `UsageError` for a permanent one.
     """
     chosen = options or JobStoreOptions()
-    place = parse_database_url(url)
+    location = parse_database_url(url)
     connector: BaseAsyncConnector
-    if isinstance(place, SqliteFile):
-        name, file = f"jobs {place.path}", place.path
+    if isinstance(location, SqliteFile):
+        name, file = f"jobs {location.path}", location.path
         if not chosen.make:
-            _check_there(file, name)
-        connector = SqliteConnector(place.path, patience=chosen.busy)
+            _check_exists(file, name)
+        connector = SqliteConnector(location.path, patience=chosen.busy)
     else:
-        name, file = f"jobs {place.name}", None
-        connector = postgres_connector(place.conninfo, chosen.connections, chosen.busy)
+        name, file = f"jobs {location.name}", None
+        connector = postgres_connector(location.conninfo, chosen.connections, chosen.busy)
     with library_logs_forwarded():
         try:
             with translated_errors(name):
-                if not isinstance(place, SqliteFile):
-                    await prepare(place.conninfo, name, make=chosen.make)
+                if not isinstance(location, SqliteFile):
+                    await prepare(location.conninfo, name, make=chosen.make)
                 await connector.open_async()
             yield JobQueue(FencedJobManager(connector, patience=chosen.patience), name, file, chosen.now)
         finally:
             await connector.close_async()
 
 
-def _check_there(file: Path, name: str) -> None:
-    """Raise `NoJobs` where nobody has made *file* yet; an empty one is being made at this moment."""
+def _check_exists(file: Path, name: str) -> None:
+    """Raise `NoJobs` if *file* does not exist or is empty: another process is creating an empty one."""
     try:
         if file.stat().st_size == 0:
             raise NoJobs(name)

@@ -1,6 +1,6 @@
-"""When a job that failed is tried again: pure decisions, minutes apart, persisted with the job.
+"""When a failed job is retried: pure decisions, with pauses of minutes that are persisted with the job.
 
-The second of the two levels of docs/adr/0004: requests and blobs were repeated within seconds already, where it helps.
+The second of the two retry levels of docs/adr/0004; the first retries requests and blobs within seconds.
 """
 
 import re
@@ -27,20 +27,18 @@ _SHARE_OF_AGE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class JobRetryPolicy:
-    """How often a job is tried, and how long it rests between two tries.
+    """The number of attempts of a job, and the pauses between them in seconds.
 
-    A job is tried *attempts* times in all, then it is a dead letter. The rest is *first_wait* seconds, doubled with
-    each try up to *longest_wait*, of which the second half is random. A registry's `Retry-After` counts where it is
-    longer, up to *patience* seconds.
+    After *attempts* counted attempts a job is a dead letter. The pause starts at *first_wait* and doubles up to
+    *longest_wait*; its second half is random. A longer `Retry-After` of the registry applies, up to *patience*.
 
-    A copy that is not even asked for is no try, as long as nobody has waited for it longer than *outage_patience*
-    seconds. Where a quota is known to be used up it rests until that's window can turn, and a little longer by chance.
-    Where a registry is down it rests for a quarter of the time that it has been wanted, within the bounds of the other
-    rests: often at first, and late by a quarter at most where the outage was long.
+    An attempt that makes no request does not count until the job is older than *outage_patience*: if a quota is used
+    up, the job pauses until the quota's window ends, plus a random share; if a registry is down, it pauses for a
+    quarter of its age, within the bounds of other pauses, so that it is late by a quarter of the outage at most.
 
-    What is missing at the source, as well as the source itself, may appear yet (a push is announced before every
-    replica has it), so that is tried *attempts_if_missing* times. A try that a stop of the worker interrupted does not
-    count; one that took its worker down with it does, so that such a job cannot go round for ever.
+    A missing image or source host may still appear, since a push is announced before every replica has it: it gets
+    *attempts_if_missing* attempts. An attempt that the worker's stop interrupts does not count. One that kills its
+    worker does, so that such a job cannot loop.
     """
 
     attempts: int = 10
@@ -51,24 +49,24 @@ class JobRetryPolicy:
     outage_patience: float = 7 * 24 * 3600.0
 
     def wait_after(self, error: Exception, attempt: int, rng: Random, *, age: float = 0.0) -> float | None:
-        """Return the seconds to rest after *attempt* (the first is 1) ended with *error*, None where it was the last.
+        """Return the pause after *attempt* (from 1) failed with *error*, in seconds; None if it was the last.
 
-        *age* is for how many seconds the job has been wanted. What cannot help is not repeated (docs/adr/0011); an
-        error that is not ours may be anything, so it is.
+        *age* is the time since the request. Permanent failures are not retried (docs/adr/0011); unexpected exceptions
+        are.
         """
         if self.is_last(error, attempt, age=age):
             return None
         counted = self.is_counted(error, age=age)
         if not counted and isinstance(_cause(error), QuotaUsedUp):
-            return min(_wish(error), self.patience) * rng.uniform(1.0, 1.1)
+            return min(_retry_after(error), self.patience) * rng.uniform(1.0, 1.1)
         if counted:
             wait = exponential_wait(self.first_wait, self.longest_wait, attempt)
         else:
             wait = min(self.longest_wait, max(self.first_wait, age * _SHARE_OF_AGE))
-        return max(rng.uniform(wait / 2, wait), min(_wish(error), self.patience))
+        return max(rng.uniform(wait / 2, wait), min(_retry_after(error), self.patience))
 
     def is_last(self, error: Exception, attempt: int, *, age: float = 0.0) -> bool:
-        """Whether *attempt*, which ended with *error*, is the last of a job that has been wanted for *age* seconds."""
+        """Whether *attempt*, which failed with *error*, is the last one of a job that is *age* seconds old."""
         if not self.is_counted(error, age=age):
             return False
         if _may_appear(error):
@@ -76,29 +74,29 @@ class JobRetryPolicy:
         return attempt >= self.attempts or is_permanent(error)
 
     def is_counted(self, error: Exception, *, age: float = 0.0) -> bool:
-        """Whether a try that ended with *error* is one, of a job that has been wanted for *age* seconds.
+        """Whether an attempt that failed with *error* counts, for a job that is *age* seconds old.
 
-        Nobody was asked where a quota is known to be used up, or a registry to be down; beyond our patience it is one.
+        A used-up quota or a registry that is down cost no request, so they count only after *outage_patience*.
         """
         return age > self.outage_patience or not isinstance(_cause(error), QuotaUsedUp | RegistryDown)
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether trying again cannot help."""
+    """Whether a retry cannot help."""
     if isinstance(error, CopyFailed):
         return error.is_permanent
     return isinstance(error, ImageSyncerError) and not error.retryable
 
 
 def describe(error: Exception) -> str:
-    """Return what an operator may read of *error*: bounded, one line, and nothing of an error that is not ours.
+    """Return a bounded line about *error* for operators, without the text of unexpected exceptions.
 
-    Our own errors hold no secret; the text of another's may hold a URL with a token.
+    An `ImageSyncerError` holds no secret; another exception may hold a URL with a token.
     """
     if isinstance(error, ImageSyncerError):
         return _CONTROLS.sub(" ", str(error))[:_ERROR_LIMIT]
     if isinstance(error, TimeoutError):
-        return "it took longer than a job may"
+        return "the attempt timed out"
     return f"unexpected {type(error).__name__}; the log has the details"
 
 
@@ -110,7 +108,7 @@ def _cause(error: Exception) -> Exception:
     return error.cause if isinstance(error, CopyFailed) else error
 
 
-def _wish(error: Exception) -> float:
-    """Return the seconds that the registry asked for, 0 where it asked for none."""
+def _retry_after(error: Exception) -> float:
+    """Return the registry's `Retry-After` in seconds, 0 without one."""
     cause = _cause(error)
     return (cause.retry_after or 0.0) if isinstance(cause, RateLimited | Unavailable) else 0.0

@@ -1,7 +1,7 @@
-"""Procrastinate's connector for one SQLite file: the embedded default, without any server.
+"""Procrastinate's connector for a SQLite file, the default store.
 
-Any number of processes may ask for jobs and look at them; one at a time works them (`lock_file`). The file lies on a
-disk of this machine, never on a network file system: its write-ahead log and the locks do not hold there.
+Any number of processes may request and list jobs; one at a time works (`lock_file`). The file must be on a local disk,
+since write-ahead log and locks do not work on network file systems.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ _OLDEST: Final = (3, 38, 0)  # json_each without an option, RETURNING
 
 
 class SqliteConnector(BaseAsyncConnector):
-    """Plays the named queries on the file at *path*, one transaction each, in one thread of its own.
+    """Executes the named queries on the file at *path*, one transaction each, in a thread of its own.
 
-    A transaction waits up to *patience* seconds for another process's, then fails with `ConnectorException`.
+    A transaction waits up to *patience* seconds for another process, then fails with `ConnectorException`.
     """
 
     def __init__(self, path: Path, *, patience: float = 5.0) -> None:
@@ -41,11 +41,11 @@ class SqliteConnector(BaseAsyncConnector):
         self._database: sqlite3.Connection | None = None
 
     def get_sync_connector(self) -> BaseConnector:
-        """Return itself: Procrastinate's blocking calls go through the same thread."""
+        """Return itself: Procrastinate's blocking calls use the same thread."""
         return self
 
-    async def open_async(self, pool: Any = None) -> None:  # noqa: ARG002 - Procrastinate's own signature
-        """Open the file, make it or bring it to this version; `UsageError` where that can never succeed."""
+    async def open_async(self, pool: Any = None) -> None:  # noqa: ARG002 - Procrastinate's signature
+        """Open the file and create or migrate its schema; `UsageError` for a permanent failure."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs-sqlite")
         try:
             await self._in_thread(self._open)
@@ -62,22 +62,22 @@ class SqliteConnector(BaseAsyncConnector):
             self._thread = None
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        """Play *query*."""
-        await self._play(query, arguments)
+        """Execute *query*."""
+        await self._execute(query, arguments)
 
     async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> Row:
-        """Return the first row of *query*; `ConnectorException` where there is none."""
-        rows = await self._play(query, arguments)
+        """Return the first row of *query*; `ConnectorException` without one."""
+        rows = await self._execute(query, arguments)
         if not rows:
-            raise ConnectorException(f"{self._names[query]}: nothing was found")
+            raise ConnectorException(f"{self._names[query]}: no row")
         return rows[0]
 
     async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[Row]:
         """Return all rows of *query*."""
-        return list(await self._play(query, arguments))
+        return list(await self._execute(query, arguments))
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Call *on_notification* for what this process writes, until cancelled. Others' writes are found by polling."""
+        """Call *on_notification* for writes of this process until cancelled; others' writes are found by polling."""
         listener = (frozenset(channels), on_notification)
         self._listeners.append(listener)
         try:
@@ -85,7 +85,7 @@ class SqliteConnector(BaseAsyncConnector):
         finally:
             self._listeners.remove(listener)
 
-    async def _play(self, query: str, arguments: Mapping[str, Any]) -> Sequence[Row]:
+    async def _execute(self, query: str, arguments: Mapping[str, Any]) -> Sequence[Row]:
         rows, notes = await self._in_thread(self._transact, self._names[query], arguments)
         for queue, note in notes:
             channels = {"procrastinate_any_queue_v1", f"procrastinate_queue_v1#{queue}"}
@@ -107,7 +107,7 @@ class SqliteConnector(BaseAsyncConnector):
             database.execute("BEGIN IMMEDIATE")
             try:
                 transaction = SqliteTransaction(database, time.time())
-                rows = transaction.play(name, arguments)
+                rows = transaction.execute(name, arguments)
                 database.execute("COMMIT")
             except BaseException:
                 if database.in_transaction:
@@ -142,7 +142,7 @@ class SqliteConnector(BaseAsyncConnector):
         self._database = database
 
     def _prepare_with_others(self, database: sqlite3.Connection) -> None:
-        """Prepare the file, in turns with others that do: the switch to WAL is refused at once while one of them is."""
+        """Prepare the file, with retries: the switch to WAL fails at once while another process does the same."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -155,19 +155,19 @@ class SqliteConnector(BaseAsyncConnector):
             time.sleep(0.05)
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        # As one snapshot: another process may be making the tables at this very moment.
+        # In one snapshot, since another process may be creating the tables.
         database.execute("BEGIN")
         [owner], [version] = (
             database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
         )
-        strange = owner != APPLICATION_ID and (owner or database.execute("SELECT 1 FROM sqlite_master").fetchone())
+        is_foreign = owner != APPLICATION_ID and (owner or database.execute("SELECT 1 FROM sqlite_master").fetchone())
         database.execute("COMMIT")
-        if strange or version > SCHEMA_VERSION:
+        if is_foreign or version > SCHEMA_VERSION:
             raise UsageError(
-                f"jobs: {self.path}: " + ("a database of another program" if strange else "of a newer image-syncer"),
-                remedy="name another file" if strange else "use that version or a later one, or another file",
+                f"jobs: {self.path}: " + ("a database of another program" if is_foreign else "of a newer image-syncer"),
+                remedy="choose another file" if is_foreign else "use that version or a later one, or another file",
             )
-        # What was acknowledged must survive a power cut: the log is synchronised with every commit.
+        # Acknowledged writes must survive a power cut: every commit syncs the log.
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
@@ -188,7 +188,7 @@ class SqliteConnector(BaseAsyncConnector):
 
 
 def _translated(error: sqlite3.Error) -> ConnectorException:
-    """Return *error* in Procrastinate's words."""
+    """Return *error* as an exception of Procrastinate."""
     if isinstance(error, sqlite3.IntegrityError) and "jobs.queueing_lock" in str(error):
         return UniqueViolation(constraint_name=QUEUEING_LOCK_CONSTRAINT, queueing_lock=None)
     return ConnectorException(f"SQLite: {error}")

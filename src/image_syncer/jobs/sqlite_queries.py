@@ -1,8 +1,8 @@
-"""The named queries, Procrastinate's and ours, on SQLite.
+"""The named queries, Procrastinate's and ours, in SQLite's dialect.
 
-Procrastinate's own text is PostgreSQL's; the connector finds what plays it here by the query's name: a statement of
-`PLAIN`, or a function of `WITH_STEPS` where one statement cannot say it. What nobody asks for is refused by name
-(`REFUSED`). A test compares all three with the pinned version of Procrastinate.
+Procrastinate's texts are for PostgreSQL. The connector looks up the implementation by the query's name: a statement of
+`PLAIN`, or a function of `WITH_STEPS` if it takes several statements. Unused queries are refused (`REFUSED`). A test
+compares all three with the pinned version of Procrastinate.
 """
 
 import json
@@ -16,7 +16,7 @@ from procrastinate.exceptions import ConnectorException
 
 Row = dict[str, Any]
 Note = tuple[str, Mapping[str, Any]]
-"""A queue, and what its listeners are told once the transaction is committed."""
+"""A queue, and the notification for its listeners after the commit."""
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x69734A62
@@ -62,24 +62,24 @@ CREATE VIEW IF NOT EXISTS job_views AS
 
 REFUSED: Final = MappingProxyType(
     {
-        "check_connection": "to open it makes the tables",
-        "count_jobs_status": "count_jobs knows superseded ones too",
+        "check_connection": "opening creates the tables",
+        "count_jobs_status": "count_jobs counts superseded jobs too",
         "defer_periodic_job": "schedules are rows of the state",
-        "fetch_job": "fetch_allowed_job keeps to the limits of the fleet",
-        "finish_job": "settle_job asks whose job it is",
-        "get_job_status": "view_jobs says more",
+        "fetch_job": "fetch_allowed_job applies the fleet limits",
+        "finish_job": "settle_job is fenced",
+        "get_job_status": "view_jobs returns more",
         "list_jobs": "view_jobs has pages, errors and times",
-        "list_locks": "nobody asks for it",
-        "list_queues": "nobody asks for it",
-        "list_tasks": "nobody asks for it",
+        "list_locks": "unused",
+        "list_queues": "unused",
+        "list_tasks": "unused",
         "listen_queue": "the connector calls its listeners itself",
-        "retry_job": "settle_job asks whose job it is",
-        "select_stalled_jobs_by_started": "deprecated: heartbeats say who is stalled",
-        "update_heartbeat": "keep_heartbeat brings a pruned worker back",
+        "retry_job": "settle_job is fenced",
+        "select_stalled_jobs_by_started": "deprecated: heartbeats tell which worker is stalled",
+        "update_heartbeat": "keep_heartbeat restores a pruned worker",
     }
 )
 
-# `:now` is always there: seconds since 1970. Lists arrive as JSON, instants as seconds.
+# Every statement has `:now`, in seconds since 1970. Lists are passed as JSON, instants as seconds.
 PLAIN: Final = MappingProxyType[str, LiteralString](
     {
         "count_jobs": "SELECT status, count(*) AS count FROM job_views GROUP BY status",
@@ -148,19 +148,19 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
 
 
 class SqliteTransaction:
-    """One open transaction at the instant *now* (seconds since 1970); *notes* are for listeners, after its commit."""
+    """An open transaction at *now* (seconds since 1970); *notes* go to listeners after its commit."""
 
     def __init__(self, database: sqlite3.Connection, now: float) -> None:
         self._database = database
         self._now = now
         self.notes: list[Note] = []
 
-    def play(self, name: str, arguments: Mapping[str, Any]) -> Sequence[Row]:
-        """Return the rows of the query *name*; `ConnectorException` where it is not played here."""
+    def execute(self, name: str, arguments: Mapping[str, Any]) -> Sequence[Row]:
+        """Return the rows of the query *name*; `ConnectorException` if it is not implemented."""
         if name in WITH_STEPS:
             return WITH_STEPS[name](self, arguments)
         if name not in PLAIN:
-            raise ConnectorException(f"{name} is not played on SQLite: {REFUSED.get(name, 'it is unknown')}")
+            raise ConnectorException(f"{name} is not implemented on SQLite: {REFUSED.get(name, 'unknown')}")
         return self.rows(PLAIN[name], arguments)
 
     def rows(self, statement: LiteralString, arguments: Mapping[str, Any]) -> list[Row]:
@@ -171,7 +171,7 @@ class SqliteTransaction:
         return [{name: _loaded(name, value) for name, value in zip(names, row, strict=True)} for row in cursor]
 
     def notify(self, kind: str, jobs: Sequence[Row]) -> None:
-        """Tell the listeners of each job's queue of it."""
+        """Add a notification for the listeners of each job's queue."""
         self.notes += [(job["queue_name"], {"type": kind, "job_id": job["id"]}) for job in jobs]
 
 
@@ -210,7 +210,7 @@ def _settle_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) ->
             """,
             arguments,
         )
-    transaction.notify("job_inserted", settled)  # Others may have waited for its target or for a limit.
+    transaction.notify("job_inserted", settled)  # Other jobs may have waited for its target or for a limit.
     return settled
 
 
@@ -232,7 +232,7 @@ def _replay_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) ->
 
 def _cancel_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     if arguments["delete_job"]:
-        raise ConnectorException("a cancelled job is kept, so that its operator finds it")
+        raise ConnectorException("cancelled jobs are kept")
     found = transaction.rows(
         """
         UPDATE jobs SET abort_requested = (status = 'doing'),

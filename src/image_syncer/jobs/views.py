@@ -1,4 +1,4 @@
-"""What operators see of jobs: frozen, typed, without any secret."""
+"""Jobs as shown to operators, without secrets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ STEP_LIMIT: Final = 200
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
-    WAITING = "waiting"  # for its turn, its target, a limit, or its next try
+    WAITING = "waiting"  # for its turn, its target, a limit, or its next attempt
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # a dead letter: nothing will happen unless somebody replays it
+    FAILED = "failed"  # a dead letter, until an operator retries it
     CANCELLED = "cancelled"  # by an operator; the job's steps say whether it ran
-    SUPERSEDED = "superseded"  # it failed while its successor was waiting, so it was not tried again
+    SUPERSEDED = "superseded"  # it failed while its successor was queued, so it is not retried
 
 
-_WORDS: Final[Mapping[str, JobStatus]] = {
+_STATUSES: Final[Mapping[str, JobStatus]] = {
     "todo": JobStatus.WAITING,
     "doing": JobStatus.RUNNING,
     "succeeded": JobStatus.SUCCEEDED,
@@ -38,8 +38,7 @@ _WORDS: Final[Mapping[str, JobStatus]] = {
 class JobFilter:
     """Which jobs to list: the newest *limit* (at most 1 000) that match; None matches all.
 
-    *before* continues a listing behind the id that the page before ended with. *lock* is that of a `JobRecord`, *rule*
-    who wants it.
+    *before* is the last id of the last page. *lock* is that of a `JobRecord`, *rule* the requesting rule.
     """
 
     statuses: frozenset[JobStatus] | None = None
@@ -51,25 +50,27 @@ class JobFilter:
 
     def to_arguments(self) -> Mapping[str, Any]:
         """Return the arguments of the query `view_jobs`."""
-        wanted = self.statuses
+        statuses = self.statuses
         return {
             "job_id": None,
             "before": self.before,
             "kind": self.kind,
             "lock": self.lock,
             "rule": self.rule,
-            "statuses": None if wanted is None else [word for word, status in _WORDS.items() if status in wanted],
+            "statuses": None
+            if statuses is None
+            else [name for name, status in _STATUSES.items() if status in statuses],
             "limit": max(1, min(self.limit, LIST_LIMIT)),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One job as it stands. Instants are aware.
+    """One job. Instants are aware.
 
-    *attempts* are the tries that have ended and count; *next_at* is the earliest start of a waiting job (None: at once,
-    or it does not wait); *last_error* is that of the last try that failed, also after a later success; *stopping* says
-    that an abort was asked for.
+    *attempts* is the number of ended attempts that count. *next_at* is the earliest start of a queued job (None: now,
+    or it is not queued). *last_error* is that of the last failed attempt, even after a success. *stopping*: an abort
+    was requested.
     """
 
     id: int
@@ -93,8 +94,8 @@ class JobRecord:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "JobRecord":
-        """Return the view of a row of the query `view_jobs`."""
-        status = _WORDS[row["status"]]
+        """Return the job in a row of the query `view_jobs`."""
+        status = _STATUSES[row["status"]]
         return cls(
             id=row["id"],
             kind=row["task_name"],
@@ -114,23 +115,23 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobStep:
-    """One step in the life of a job, in Procrastinate's words: deferred, started, deferred_for_retry, failed, ..."""
+    """One step of a job in Procrastinate's terms: deferred, started, deferred_for_retry, failed, ..."""
 
     what: str
     happened_at: datetime
 
 
 class Replay(StrEnum):
-    """What became of the wish to run a job again."""
+    """The result of retrying a job."""
 
-    QUEUED = "queued"  # it waits and is due now
-    MERGED = "merged"  # another job for the same waits already, so nothing was needed
-    REFUSED = "refused"  # there is no such job, or it runs or has succeeded
+    QUEUED = "queued"  # it is queued and due now
+    MERGED = "merged"  # another job for the same is queued already
+    REFUSED = "refused"  # it does not exist, runs, or has succeeded
 
 
 def counts(rows: list[dict[str, Any]]) -> Mapping[JobStatus, int]:
-    """Return how many jobs stand where, from the rows of the query `count_jobs`; every status has a figure."""
+    """Return the number of jobs for every status, from the rows of the query `count_jobs`."""
     found = dict.fromkeys(JobStatus, 0)
     for row in rows:
-        found[_WORDS[row["status"]]] += int(row["count"])
+        found[_STATUSES[row["status"]]] += int(row["count"])
     return found

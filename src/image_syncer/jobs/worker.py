@@ -1,4 +1,4 @@
-"""A supervised worker: it comes back after trouble, takes over from dead ones, and drains when it is told to stop."""
+"""A supervised worker: restarts after failures, takes over jobs of dead workers, and drains at the stop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,21 +15,21 @@ from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.payloads import JobKind
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
 
-_PAUSE: Final = 1.0  # seconds before a worker that stopped by itself is started again
-_LAST_WRITES: Final = 5.0  # seconds that the ends of interrupted jobs have to reach the store
-_TIDY_SECONDS: Final = 3600.0
+_PAUSE: Final = 1.0  # seconds before a failed worker is restarted
+_LAST_WRITES: Final = 5.0  # seconds for writing the ends of interrupted jobs
+_RETENTION_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker works; all times in seconds.
+    """Options of a worker; times in seconds.
 
-    It runs up to *concurrency* jobs at once and looks for new ones at least every *poll* (what this process or, on
-    PostgreSQL, any other asks for wakes it at once). When it stops, running jobs have *drain* to end; what still runs
-    then goes back into the queue. A worker that was silent for *stalled* is taken for dead, and its jobs go to others
-    within a third of that more. The death of a worker makes a job a dead letter at its try number *deaths* at the
-    earliest: it is counted for all that ran there, whoever's fault it was. A try takes at most *longest*. Jobs that
-    went well, or that somebody ended, are forgotten after *keep_hours*, dead letters after *keep_failed_hours*.
+    It runs up to *concurrency* jobs and polls every *poll*; requests of this process, on PostgreSQL of any process,
+    wake it at once. At the stop, running jobs have *drain* to end, and the rest is queued again. A worker without a
+    heartbeat for *stalled* is declared dead; its jobs are taken over within a third of that more. A worker's death
+    counts as an attempt for all its jobs, and makes a job a dead letter at attempt number *deaths* at the earliest.
+    *longest* is the timeout of an attempt. Retention: *keep_hours* for succeeded and cancelled jobs,
+    *keep_failed_hours* for dead letters.
     """
 
     concurrency: int = 16
@@ -44,48 +44,48 @@ class WorkerOptions:
 
 
 class WorkerSupervisor:
-    """Keeps one worker of *app* at work until told to stop. *alive* says whether it is at work now."""
+    """Keeps one worker of *app* running until the stop."""
 
-    def __init__(self, app: App, keeper: FencedJobManager, options: WorkerOptions) -> None:
+    def __init__(self, app: App, manager: FencedJobManager, options: WorkerOptions) -> None:
         self._app = app
-        self._keeper = keeper
+        self._manager = manager
         self._options = options
         self._worker: Worker | None = None
         self._log: Any = structlog.get_logger()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the worker is registered and takes jobs."""
+        """Whether the worker is registered and fetches jobs."""
         return self._worker is not None and self._worker.worker_id is not None
 
     async def sweep(self) -> None:
-        """Give back all that is `doing`: only under the lock that says that whoever did it is no more."""
-        await self._keeper.prune_stalled_workers(-1)
+        """Queue all running jobs again. Only under the worker lock, which proves that their worker has ended."""
+        await self._manager.prune_stalled_workers(-1)
         await self._take_over(0)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until *stop* is set, then drain. A cancellation drains as well, before it goes on its way."""
+        """Work until *stop* is set or until cancelled, then drain."""
         async with asyncio.TaskGroup() as group:
-            helpers = [
+            maintenance = [
                 group.create_task(self._repeat(self._reap, self._options.stalled / 3), name="jobs: reaper"),
-                group.create_task(self._repeat(self._tidy, _TIDY_SECONDS), name="jobs: tidying"),
+                group.create_task(self._repeat(self._prune, _RETENTION_SECONDS), name="jobs: retention"),
             ]
             while not stop.is_set():
                 await self._one_worker(group, stop)
                 await _within(stop.wait(), _PAUSE)
-            for helper in helpers:
-                helper.cancel()
+            for task in maintenance:
+                task.cancel()
 
     async def _one_worker(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Run one worker until it ends by itself, must register anew, or is told to stop."""
-        self._keeper.gave_up.clear()
+        """Run one worker until it fails, must register again, or *stop* is set."""
+        self._manager.gave_up.clear()
         self._worker = worker = self._new_worker()
         running = group.create_task(self._until_it_ends(worker), name="jobs: worker")
-        signals = [group.create_task(event.wait()) for event in (stop, self._keeper.gave_up)]
+        signals = [group.create_task(event.wait()) for event in (stop, self._manager.gave_up)]
         try:
             await asyncio.wait({running, *signals}, return_when=asyncio.FIRST_COMPLETED)
             worker.stop()
-            await self._drained(running)
+            await self._drain(running)
         finally:
             self._worker = None
             for signal in signals:
@@ -111,18 +111,18 @@ class WorkerSupervisor:
         except (ProcrastinateException, OSError) as error:
             self._log.warning("worker.stopped", error=type(error).__name__)
 
-    async def _drained(self, running: asyncio.Task[None]) -> None:
-        """Wait for *running* within the drain's deadline; its jobs are taken over if even that does not end it."""
+    async def _drain(self, running: asyncio.Task[None]) -> None:
+        """Wait for *running* until the drain's deadline, then cancel it; jobs that remain are taken over."""
         await asyncio.wait({running}, timeout=self._options.drain + _LAST_WRITES)
         for _ in range(3):
             if running.done():
                 return
-            running.cancel()  # The first is taken as one more wish to stop, the next ends the wait.
+            running.cancel()  # Procrastinate takes the first cancellation as a stop request; the next ends it.
             await asyncio.wait({running}, timeout=_PAUSE)
         self._log.error("worker.did_not_end")
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
-        """Do *work* every *seconds*. After an outage everybody gets time for a sign of life before one is reaped."""
+        """Do *work* every *seconds*. After an outage it waits, so that all workers can send a heartbeat first."""
         while True:
             try:
                 await work()
@@ -132,26 +132,26 @@ class WorkerSupervisor:
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
-        await self._keeper.prune_stalled_workers(self._options.stalled)
+        await self._manager.prune_stalled_workers(self._options.stalled)
         await self._take_over(self._options.stalled)
 
     async def _take_over(self, silent: float) -> None:
-        for job in await self._keeper.get_stalled_jobs(seconds_since_heartbeat=silent):
+        for job in await self._manager.get_stalled_jobs(seconds_since_heartbeat=silent):
             await self._take_over_one(job)
 
     async def _take_over_one(self, job: Job) -> None:
         last = job.attempts + 1 >= max(self._options.deaths, self._options.retry.attempts)
         self._log.warning("job.taken_over", job_id=job.id, attempt=job.attempts + 1, last=last)
-        error = "the worker ended in the middle of it"
-        await self._keeper.take_over(job, status="failed" if last else "todo", error=error, counted=True)
+        error = "the worker ended during the attempt"
+        await self._manager.take_over(job, status="failed" if last else "todo", error=error, counted=True)
 
-    async def _tidy(self) -> None:
-        await self._keeper.delete_old_jobs(self._options.keep_hours, include_cancelled=True, include_aborted=True)
-        await self._keeper.delete_old_jobs(self._options.keep_failed_hours, include_failed=True)
+    async def _prune(self) -> None:
+        await self._manager.delete_old_jobs(self._options.keep_hours, include_cancelled=True, include_aborted=True)
+        await self._manager.delete_old_jobs(self._options.keep_failed_hours, include_failed=True)
 
 
 async def _within(waiting: Awaitable[Any], seconds: float) -> None:
-    """Wait for *waiting*, at most *seconds*."""
+    """Wait for *waiting* for at most *seconds*."""
     try:
         async with asyncio.timeout(seconds):
             await waiting

@@ -1,4 +1,4 @@
-"""Where the state is: a URL or path, checked and split, with a name for messages that holds no secret."""
+"""The location of a database: a URL or path, validated and split, with a name for messages that holds no secret."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _REMEDY: Final = "write sqlite:///relative/path, sqlite:////absolute/path, a pat
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """One file, for any number of processes of one machine. Not on a network file system: its locks do not hold."""
+    """A file for any number of processes on one machine. Not on a network file system, where locks do not work."""
 
     path: Path
 
@@ -23,7 +23,7 @@ class SqliteFile:
 
 @dataclass(frozen=True, slots=True)
 class PostgresDatabase:
-    """A database for a fleet; *conninfo* is libpq's URL and may hold a password."""
+    """A database for a fleet. *conninfo* is libpq's URL, which may hold a password."""
 
     conninfo: str = field(repr=False)
     name: str
@@ -36,39 +36,39 @@ DatabaseLocation = SqliteFile | PostgresDatabase
 
 
 def parse_database_url(url: str) -> DatabaseLocation:
-    """Return where *url* points to; `UsageError`, which never quotes *url*, where it makes no sense."""
+    """Return the location that *url* names; `UsageError` for an invalid one, which never quotes *url*."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _file(url)
     if scheme == "sqlite":
-        return _file(rest.removeprefix("/")) if rest.startswith("/") else _nonsense("a SQLite URL names no host")
+        return _file(rest.removeprefix("/")) if rest.startswith("/") else _invalid("a SQLite URL names no host")
     if scheme in {"postgresql", "postgres"}:
         return _postgres(url)
-    return _nonsense("the scheme is neither sqlite nor postgresql")
+    return _invalid("the scheme is neither sqlite nor postgresql")
 
 
 def _file(path: str) -> SqliteFile:
     if not path or path == ":memory:" or "\0" in path or "?" in path:
-        _nonsense("a file is needed")
+        _invalid("a file is needed")
     return SqliteFile(Path(path).expanduser())
 
 
 def _postgres(url: str) -> PostgresDatabase:
-    import psycopg  # noqa: PLC0415 - it takes 0.1 s of CPU, and a file needs none of it
+    import psycopg  # noqa: PLC0415 - takes 0.1 s of CPU, which a file does not need
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # libpq's own text may quote a piece of a password.
-        _nonsense("libpq cannot read the postgresql URL; special characters in a password are written as %XX")
+        # libpq's message may quote a part of the password.
+        _invalid("libpq cannot read the postgresql URL; special characters in a password are written as %XX")
     host = str(parts.get("host") or parts.get("hostaddr") or "")
     if not _HOSTS.fullmatch(host):
-        # An unescaped @ in a password makes its second half a part of the host, which messages name.
-        _nonsense("the postgresql URL names no host; special characters in a password are written as %XX")
+        # An unescaped @ in a password moves its second half into the host, which messages contain.
+        _invalid("the postgresql URL names no host; special characters in a password are written as %XX")
     host = host or "the local socket"
     return PostgresDatabase(url, f"{parts.get('dbname') or 'the default database'} at {host}")
 
 
-def _nonsense(why: str) -> Never:
+def _invalid(why: str) -> Never:
     raise UsageError(f"state: {why}", remedy=_REMEDY)

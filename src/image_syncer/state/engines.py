@@ -1,4 +1,4 @@
-"""SQLAlchemy engines with the settings on which our promises rest, and a bound for every wait."""
+"""SQLAlchemy engines with durable commits and a bound for every wait."""
 
 import os
 import socket
@@ -13,18 +13,18 @@ from image_syncer.state.database_url import DatabaseLocation, PostgresDatabase, 
 from image_syncer.state.errors import StateUnavailable
 
 if TYPE_CHECKING:
-    import psycopg  # It takes 0.1 s of CPU to import, and a file needs none of it.
+    import psycopg  # Its import takes 0.1 s of CPU, which a file does not need.
 
-POOL_SIZE: Final = 2  # One thread writes, one reads.
+POOL_SIZE: Final = 2  # One writer thread and one reader thread.
 LOCK_SECONDS: Final = 5
-"""How long a statement waits for what another process has locked."""
+"""How long a statement waits for a lock of another process."""
 
 STATEMENT_SECONDS: Final = 10
-"""How long a statement of PostgreSQL may take, and how long its silence is believed."""
+"""Timeout of a statement of PostgreSQL, and of a silent connection."""
 
 _CONNECT_SECONDS: Final = 5
-# For each transaction, not as start-up options: a pooler refuses those. A server whose default is
-# `synchronous_commit = off` would acknowledge what a crash may lose.
+# Set per transaction, since poolers refuse start-up options. A server with `synchronous_commit = off` would
+# acknowledge writes that a crash may lose.
 _BOUND: Final = f"""
     SELECT set_config('statement_timeout', '{STATEMENT_SECONDS}s', true),
            set_config('lock_timeout', '{LOCK_SECONDS}s', true),
@@ -35,59 +35,59 @@ _WRITES: Final = "image_syncer_writes"
 
 
 def writing(connection: Connection) -> Connection:
-    """Return *connection* such that its next transaction takes SQLite's write lock at once.
+    """Return *connection* such that its next transaction takes SQLite's write lock at its start.
 
-    A transaction that begins as a reader and writes later fails at once, without a wait, where another wrote meanwhile.
+    A transaction that starts as a reader and writes later fails without waiting if another process wrote meanwhile.
     """
     return connection.execution_options(**{_WRITES: True})
 
 
-def make_engine(place: DatabaseLocation) -> Engine:
-    """Return an engine for *place*; nothing is opened yet."""
-    if isinstance(place, SqliteFile):
-        return _sqlite(place)
-    return _postgres(place)
+def make_engine(location: DatabaseLocation) -> Engine:
+    """Return an engine for *location*, without a connection yet."""
+    if isinstance(location, SqliteFile):
+        return _sqlite(location)
+    return _postgres(location)
 
 
 class OpenConnections:
-    """The open connections of an engine to a server, to be cut where the server has fallen silent.
+    """The open connections of an engine to a server, so that they can be shut down when the server stops answering.
 
-    libpq waits for an answer without end, and TCP finds only a dead machine, not a stopped process.
+    libpq waits for an answer without a limit, and TCP notices a dead machine but not a stopped process.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._open: dict[int, psycopg.Connection[Any]] = {}
         if engine.dialect.name == "postgresql":
-            event.listen(engine, "connect", self._opened)
-            event.listen(engine, "close", self._closed)
+            event.listen(engine, "connect", self._add)
+            event.listen(engine, "close", self._remove)
 
     def shut_down(self) -> None:
-        """End every connection: who waits for an answer gets an error, and the next call a new connection."""
+        """Shut down every connection: waiting calls fail, and the next call opens a new connection."""
         if not self._open:
             return
-        import psycopg  # noqa: PLC0415 - as above
+        import psycopg  # noqa: PLC0415 - takes 0.1 s of CPU
 
         for connection in list(self._open.values()):
-            # Closed in the meantime, or by the server: then nobody waits on it.
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+            # The connection may be closed already; then no call waits on it.
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
-    def _opened(self, connection: "psycopg.Connection[Any]", _record: object) -> None:
+    def _add(self, connection: "psycopg.Connection[Any]", _record: object) -> None:
         self._open[id(connection)] = connection
 
-    def _closed(self, connection: object, _record: object) -> None:
+    def _remove(self, connection: object, _record: object) -> None:
         self._open.pop(id(connection), None)
 
 
-def _postgres(place: PostgresDatabase) -> Engine:
-    import psycopg  # noqa: PLC0415 - as above
+def _postgres(database: PostgresDatabase) -> Engine:
+    import psycopg  # noqa: PLC0415 - takes 0.1 s of CPU
 
     def connect() -> psycopg.Connection:
         return psycopg.connect(
-            place.conninfo,
+            database.conninfo,
             connect_timeout=_CONNECT_SECONDS,
             application_name="image-syncer state",
-            prepare_threshold=None,  # Prepared statements do not survive a pooler between us and the server.
+            prepare_threshold=None,  # Prepared statements do not work through a pooler.
             keepalives_idle=STATEMENT_SECONDS,
             keepalives_interval=3,
             keepalives_count=3,
@@ -101,21 +101,21 @@ def _postgres(place: PostgresDatabase) -> Engine:
         max_overflow=0,
         hide_parameters=True,
         pool_timeout=LOCK_SECONDS,
-        pool_pre_ping=True,  # After an outage the first statement finds a new connection by itself.
+        pool_pre_ping=True,  # The first statement after an outage gets a new connection.
     )
 
-    def bound(connection: Connection) -> None:
+    def set_bounds(connection: Connection) -> None:
         connection.exec_driver_sql(_BOUND)
 
-    event.listen(engine, "begin", bound)
+    event.listen(engine, "begin", set_bounds)
     return engine
 
 
-def _sqlite(place: SqliteFile) -> Engine:
+def _sqlite(file: SqliteFile) -> Engine:
     def connect() -> sqlite3.Connection:
-        # isolation_level None: the driver begins nothing by itself, so that DDL is part of a transaction too.
+        # isolation_level None: the driver starts no transaction, so that DDL is transactional too.
         connection = sqlite3.connect(
-            place.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+            file.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         for pragma in ("synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864"):
             connection.execute(f"PRAGMA {pragma}")
@@ -130,10 +130,10 @@ def _sqlite(place: SqliteFile) -> Engine:
         hide_parameters=True,
         pool_timeout=LOCK_SECONDS,
     )
-    same_file = _watch(place)
+    check_same_file = _file_check(file)
 
     def begin(connection: Connection) -> None:
-        same_file()
+        check_same_file()
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -141,24 +141,24 @@ def _sqlite(place: SqliteFile) -> Engine:
     return engine
 
 
-def _watch(place: SqliteFile) -> Callable[[], None]:
+def _file_check(file: SqliteFile) -> Callable[[], None]:
     """Return a check that the path still names the file that was opened.
 
-    Without it, what is written after somebody removed the file would be acknowledged and lost with the last handle.
+    Otherwise a write after the removal of the file would be acknowledged and lost with the last handle.
     """
-    seen: list[tuple[int, int]] = []
+    first: list[tuple[int, int]] = []
 
     def check() -> None:
         try:
-            status = place.path.stat()
+            status = file.path.stat()
         except OSError as error:
             raise StateUnavailable(
-                f"{place}: {error.strerror or 'gone'} while in use", remedy="put it back or start again"
+                f"{file}: {error.strerror or 'gone'} while in use", remedy="restore the file or restart"
             ) from error
         identity = (status.st_dev, status.st_ino)
-        if not seen:
-            seen.append(identity)
-        if seen[0] != identity:
-            raise StateUnavailable(f"{place}: replaced by another file while in use", remedy="start again")
+        if not first:
+            first.append(identity)
+        if first[0] != identity:
+            raise StateUnavailable(f"{file}: replaced by another file while in use", remedy="restart")
 
     return check

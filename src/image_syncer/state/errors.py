@@ -1,11 +1,11 @@
-"""What can go wrong with the state, split by what its reader can do.
+"""Errors of the state, split by what the operator can do.
 
     ImageSyncerError
-    ├── StateUnavailable        now it cannot be read or written; trying again can help        (retryable)
+    ├── StateUnavailable        temporary: reading or writing failed now                     (retryable)
     └── UsageError
-        └── StateUnusable       it never will: damaged, of another program or of a newer image-syncer (exit 2)
+        └── StateUnusable       permanent: damaged, of another program or of a newer image-syncer  (exit 2)
 
-Messages hold the first line of what the database said, never a statement, its parameters or a password.
+Messages hold the first line of the database's error, never a statement, its parameters or a password.
 """
 
 from typing import Final
@@ -17,29 +17,29 @@ from image_syncer.errors import ImageSyncerError, UsageError
 
 _TEXT_LIMIT: Final = 200
 _DAMAGED: Final = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
-# PostgreSQL's classes of SQLSTATE: wrong login, unknown database, and a right that is missing.
+# Classes of PostgreSQL's SQLSTATE: wrong login, unknown database, missing privilege.
 _REFUSED: Final = ("28", "3D", "42501")
-# The same at the start of a connection, where libpq hands on no SQLSTATE.
+# The same failures of a new connection, for which libpq reports no SQLSTATE.
 _REFUSALS: Final = ("authentication failed", "no pg_hba.conf entry", '" does not exist')
 
 
 class StateUnavailable(ImageSyncerError):
-    """The state cannot be read or written now, and nothing was accepted; trying again can help.
+    """The state cannot be read or written now, and the call had no effect; a retry can help.
 
-    After a time-out what was to be written may be there all the same: everything written here may be repeated.
+    After a timeout the write may have succeeded, so every write here can be repeated.
     """
 
     retryable = True
 
 
 class StateUnusable(UsageError):
-    """The state is damaged, belongs to another program, was written by a newer version, or does not let us in."""
+    """The state is damaged, belongs to another program or a newer version, or refuses the login."""
 
 
 def translated(error: SQLAlchemyError, place: str) -> Exception:
-    """Return *error* as one of ours; *place* names the state without its secrets.
+    """Return *error* as an `ImageSyncerError`; *place* names the state without secrets.
 
-    What the database says about our statements themselves is a fault of ours and stays what it is.
+    Errors in the statements themselves are bugs and are returned unchanged.
     """
     if isinstance(error, PoolTimeout):
         return StateUnavailable(f"{place}: all connections are busy")
@@ -52,16 +52,16 @@ def translated(error: SQLAlchemyError, place: str) -> Exception:
 
 
 def explained(cause: BaseException | None, place: str) -> ImageSyncerError:
-    """Return a driver's error as one of ours."""
+    """Return the error of a driver as an `ImageSyncerError`."""
     text = _first_line(cause)
     if _sqlite_name(cause) in _DAMAGED:
         return StateUnusable(
             f"{place}: the file is damaged: {text}",
-            remedy="move it and its -wal file away and start again; the next run of each rule finds what is missing",
+            remedy="move it and its -wal file away and restart; the next run of each rule copies what is missing",
         )
     if _refused(cause, text):
-        return StateUnusable(f"{place}: {text}", remedy="check user, password, database and rights")
-    return StateUnavailable(f"{place}: {text}", remedy="it is tried again; check that the database runs")
+        return StateUnusable(f"{place}: {text}", remedy="check user, password, database and privileges")
+    return StateUnavailable(f"{place}: {text}", remedy="image-syncer retries; check that the database runs")
 
 
 def _refused(cause: BaseException | None, text: str) -> bool:
@@ -70,7 +70,7 @@ def _refused(cause: BaseException | None, text: str) -> bool:
 
 
 def _sqlite_name(cause: BaseException | None) -> str:
-    """Return the primary result code, such as SQLITE_CORRUPT for SQLITE_CORRUPT_INDEX; empty for other databases."""
+    """Return the primary result code, such as SQLITE_CORRUPT for SQLITE_CORRUPT_INDEX; empty for PostgreSQL."""
     return "_".join(str(getattr(cause, "sqlite_errorname", "")).split("_")[:2])
 
 

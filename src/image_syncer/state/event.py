@@ -1,4 +1,4 @@
-"""Events as values: what a sender told us, how far it has come, and what it led to."""
+"""Events as values: the push, its status, and the copies that it requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class EventStatus(StrEnum):
-    """How far an event has come."""
+    """The progress of an event: recorded, its jobs created, or matched by no rule."""
 
     RECEIVED = "received"
     DISPATCHED = "dispatched"
@@ -16,10 +16,10 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """A push that we were told of.
+    """A push notification.
 
-    *source* is the name of the hook, queue or import that told us. *repository* is `host/path`. *delivery* is the
-    sender's own identifier of its message, None where it has none; the same one again is the same event.
+    *source* is the name of the hook, queue or import that received it. *repository* is `host/path`. *delivery* is the
+    sender's identifier of its message (None: it sends none); a repeated identifier is the same event.
     """
 
     source: str
@@ -31,7 +31,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventCopy:
-    """One copy that an event asks for; *outcome* None until it is finished."""
+    """A copy that an event requests; *outcome* is None until it is finished."""
 
     source: str
     target: str
@@ -42,9 +42,9 @@ class EventCopy:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A recorded event; *repetitions* counts how often the sender delivered it again.
+    """A recorded event; *repetitions* counts repeated deliveries.
 
-    *decided_at* is when it was dispatched, or found to be wanted by no rule; None until then.
+    *decided_at* is when it was dispatched or matched no rule; None before.
     """
 
     id: int
@@ -62,7 +62,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventCounts:
-    """How many events of each source are remembered with which status, and since when the oldest waits (None: none)."""
+    """The number of events by source and status, and the time of the oldest pending one (None: none is pending)."""
 
     counts: Mapping[tuple[str, EventStatus], int]
     waiting_since: datetime | None
@@ -80,7 +80,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class CopyEnd:
-    """The end of a copy from *source* to *target* whose source was read after *began_at*."""
+    """The end of a copy whose source was read after *began_at*."""
 
     source: str
     target: str

@@ -1,13 +1,13 @@
-"""Events: what we were told, kept from the answer to the sender until its copies are done.
+"""Events, from the answer to the sender until their copies are done.
 
-The promise is `record`: what it returned for is a committed row with the status `received`, whatever is killed. A
-dispatcher then goes, for as many events as it likes at once:
+`record` is the promise: once it returns, its events are committed rows with the status `received`. A dispatcher then
+handles batches:
 
     claim -> match against the rules -> assign -> create the jobs -> mark_dispatched (or mark_unmatched)
 
-It may be stopped between any two of these: the event is still `received`, and once the claim has ended all of it may be
-done again. So of a whole fleet one dispatcher works on an event, and the death of that one only delays it. Rows are
-found by their status, never by "greater than the last identifier": PostgreSQL commits identifiers out of order.
+It may be killed between any two steps: the event is still `received`, and every step can be repeated once the claim has
+expired. A claim is a lease, so one dispatcher of a fleet handles an event, and its death only delays it. Rows are
+selected by status, never by "greater than the last identifier", since PostgreSQL commits identifiers out of order.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, Eve
 from image_syncer.state.tables import event_copies, events
 
 REPETITION_WINDOW: Final = timedelta(days=1)
-"""How long a delivery that comes again counts as the same one. Senders give up within hours."""
+"""How long a repeated delivery counts as the same event. Senders give up within hours."""
 
 RECORD_LIMIT: Final = 10_000
-"""The most events that one call records: a request body has its own, lower bound."""
+"""The most events of one call. The bound of a request body is lower."""
 
 CLAIM_SECONDS: Final = 10.0
-"""How long a dispatcher has for what it claimed. Clocks of a fleet may differ by less; beyond it work is done twice."""
+"""The lease of a claim. If the clocks of a fleet differ by more, events are handled twice."""
 
 _PRUNE_BATCH: Final = 1000
 _GROUP_LIMIT: Final = 1000
@@ -45,8 +45,8 @@ class EventLog:
     async def record(self, arrived: Sequence[NewEvent], *, now: datetime) -> list[int]:
         """Return the identifiers of *arrived*, in their order, once all of them are committed.
 
-        A delivery that came within the last day already gets the identifier that it got then. If no rule wanted it
-        it waits again: whoever delivers by hand what found no rule has mended the rules.
+        A repeated delivery of the last day keeps its first identifier. If it matched no rule then, it is pending again,
+        since an operator redelivers an unmatched event after changing the rules.
         """
         if len(arrived) > RECORD_LIMIT:
             raise ValueError(f"at most {RECORD_LIMIT} events at once, not {len(arrived)}")
@@ -55,24 +55,24 @@ class EventLog:
         return await self._database.write(lambda connection: _record(connection, arrived, now), shares=True)
 
     async def claim(self, limit: int = 100, *, now: datetime, seconds: float = CLAIM_SECONDS) -> list[Event]:
-        """Return up to *limit* events that wait, oldest first, as the caller's own for *seconds* from *now*.
+        """Claim and return up to *limit* pending events, oldest first, for *seconds* from *now*.
 
-        Nobody else gets them meanwhile. What is not decided by then is given to whoever claims next.
+        Other dispatchers skip them meanwhile. Events that are still pending afterwards can be claimed again.
         """
         size = page_size(limit)
         return await self._database.write(lambda connection: _claim(connection, size, now, timedelta(seconds=seconds)))
 
     async def release_claims(self) -> int:
-        """Make every event that waits free to be claimed at once, and return how many were not.
+        """Release all claims and return their number.
 
-        For the start of the only dispatcher there is: what an earlier one had claimed need not be waited for.
+        Only for the start of a single dispatcher, which then need not wait for the leases of its predecessor.
         """
         claimed = events.c.status == EventStatus.RECEIVED, events.c.claimed_until.is_not(None)
         statement = update(events).where(*claimed).values(claimed_until=None)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def list_pending(self, limit: int = 100, *, after: int = 0) -> list[Event]:
-        """Return up to *limit* events that wait, claimed or not, oldest first, beyond the identifier *after*."""
+        """Return up to *limit* pending events, claimed or not, oldest first, after the identifier *after*."""
         wanted = (
             select(events)
             .where(events.c.status == EventStatus.RECEIVED, events.c.id > after)
@@ -82,39 +82,39 @@ class EventLog:
         return await self._database.read(lambda connection: [_event(row) for row in _rows(connection, wanted)])
 
     async def count_pending(self) -> int:
-        """Return how many events wait for the dispatcher."""
+        """Return the number of pending events."""
         counted = select(func.count()).select_from(events).where(events.c.status == EventStatus.RECEIVED)
         return await self._database.read(lambda connection: connection.execute(counted).scalar_one())
 
     async def count_by_status(self) -> EventCounts:
-        """Return how many events there are of which source and status, and since when the oldest waits."""
+        """Return the number of events by source and status, and the time of the oldest pending one."""
         return await self._database.read(_tally)
 
     async def assign(self, copies: Mapping[int, Sequence[tuple[str, str]]]) -> None:
-        """Note which (source, target) copies each waiting event leads to, before their jobs are created.
+        """Record the (source, target) copies of each pending event, before their jobs are created.
 
-        So the end of a job that is faster than the dispatcher still finds its event. What an earlier attempt noted
-        is replaced: the rules may have changed since.
+        So a job that ends before the dispatcher goes on still finds its event. The copies of an earlier attempt are
+        replaced, since the rules may have changed.
         """
         await self._database.write(lambda connection: _assign(connection, copies))
 
     async def mark_dispatched(self, ids: Sequence[int], *, now: datetime) -> int:
-        """Say that the jobs of these events exist; return how many of them were waiting until now."""
+        """Record that the jobs of these events exist; return how many of them were pending."""
         return await self._decide(ids, EventStatus.DISPATCHED, now)
 
     async def mark_unmatched(self, ids: Sequence[int], *, now: datetime) -> int:
-        """Say that no rule wants these events; return how many of them were waiting until now."""
+        """Record that no rule matches these events; return how many of them were pending."""
         return await self._decide(ids, EventStatus.UNMATCHED, now)
 
     async def settle(self, end: CopyEnd) -> int:
-        """Give every event that *end* covers its outcome; return how many there were.
+        """Record the outcome for every event that *end* covers; return their number.
 
-        A copy covers the events that were received before it began: what it read is at least as new as their push.
+        A copy covers the events that were received before it began, since it read an image at least as new.
         """
         return await self._database.write(lambda connection: settle_copies(connection, end))
 
     async def list_unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
-        """Return up to *limit* (source, target) copies without an outcome that old events led to, the oldest first."""
+        """Return up to *limit* (source, target) copies of old events without an outcome, oldest first."""
         wanted = (
             select(event_copies.c.source, event_copies.c.target)
             .join(events, events.c.id == event_copies.c.event_id)
@@ -130,11 +130,11 @@ class EventLog:
         return list(dict.fromkeys((row.source, row.target) for row in rows))
 
     async def filter_announced(self, tags: Collection[tuple[str, str]], *, since: datetime) -> set[tuple[str, str]]:
-        """Return those of the (repository, tag) pairs that an event named since then: hooks that work miss none."""
+        """Return the (repository, tag) pairs that an event named since *since*; with working hooks these are all."""
         return await self._database.read(lambda connection: _announced(connection, tags, since))
 
     async def get(self, event: int) -> Event | None:
-        """Return the event with its copies, None where there is none (any more)."""
+        """Return the event with its copies; None if it does not exist or was pruned."""
         wanted = select(events).where(events.c.id == event)
         found = await self._database.read(lambda connection: _with_copies(connection, _rows(connection, wanted)))
         return found[0] if found else None
@@ -142,16 +142,16 @@ class EventLog:
     async def page(
         self, wanted: EventFilter | None = None, *, before: int | None = None, limit: int = 100
     ) -> list[Event]:
-        """Return up to *limit* events, newest first, with their copies; *before* is the last page's last identifier."""
+        """Return up to *limit* events with their copies, newest first; *before* is the last page's last identifier."""
         statement = _matching(wanted or EventFilter()).order_by(events.c.id.desc()).limit(page_size(limit))
         if before is not None:
             statement = statement.where(events.c.id < before)
         return await self._database.read(lambda connection: _with_copies(connection, _rows(connection, statement)))
 
     async def prune(self, *, older_than: datetime, now: datetime) -> int:
-        """Remove decided events that were received before *older_than*, and return how many.
+        """Remove decided events that were received before *older_than*, and return their number.
 
-        What still waits stays, and so does what a sender may deliver again.
+        Pending events and those that a sender may redeliver stay.
         """
         until = min(older_than, now - REPETITION_WINDOW)
         removed = 0
@@ -176,16 +176,16 @@ class EventLog:
 def _record(connection: Connection, arrived: Sequence[NewEvent], now: datetime) -> list[int]:
     keys = [_repetition_key(event) for event in arrived]
     for some in chunks(sorted(key for key in set(keys) if key is not None)):
-        # Beyond the window the key is given free: the same delivery is a new event then.
+        # After the window the key is cleared, so that the same delivery is a new event.
         connection.execute(
             update(events)
             .where(events.c.repetition_key.in_(some), events.c.received_at < now - REPETITION_WINDOW)
             .values(repetition_key=None)
         )
     ids = [0] * len(arrived)
-    # Two processes that record the same deliveries take their locks in the same order.
-    for place in sorted(range(len(arrived)), key=lambda place: keys[place] or ""):
-        ids[place] = _insert(connection, arrived[place], keys[place], now)
+    # In the order of the keys: two processes that record the same deliveries lock rows in the same order.
+    for index in sorted(range(len(arrived)), key=lambda index: keys[index] or ""):
+        ids[index] = _insert(connection, arrived[index], keys[index], now)
     return ids
 
 
@@ -210,7 +210,7 @@ def _insert(connection: Connection, event: NewEvent, key: str | None, now: datet
 
 
 def _repetition_key(event: NewEvent) -> str | None:
-    """Return what two deliveries of one event have in common; one delivery may tell of several tags."""
+    """Return the key that repeated deliveries of an event share. It includes the tag: a delivery may name several."""
     if event.delivery is None:
         return None
     parts = json.dumps([event.source, event.delivery, event.repository, event.tag])
@@ -219,8 +219,8 @@ def _repetition_key(event: NewEvent) -> str | None:
 
 def _claim(connection: Connection, limit: int, now: datetime, length: timedelta) -> list[Event]:
     unclaimed = or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
-    # What another dispatcher is claiming now is passed over; on SQLite only one of them writes anyway. As a WITH it is
-    # read once: a subquery PostgreSQL may read again for each row, and it would then find more than the limit.
+    # SKIP LOCKED passes over rows that another dispatcher is claiming; SQLite has one writer at a time. The WITH clause
+    # is evaluated once, while PostgreSQL may evaluate a subquery for each row and exceed the limit.
     free = (
         select(events.c.id)
         .where(events.c.status == EventStatus.RECEIVED, unclaimed)
@@ -254,7 +254,7 @@ def _assign(connection: Connection, copies: Mapping[int, Sequence[tuple[str, str
 
 
 def settle_copies(connection: Connection, end: CopyEnd) -> int:
-    """Give every event that *end* covers its outcome; return how many there were."""
+    """Record the outcome for every event that *end* covers; return their number."""
     covered = select(events.c.id).where(events.c.id == event_copies.c.event_id, events.c.received_at <= end.began_at)
     return connection.execute(
         update(event_copies)

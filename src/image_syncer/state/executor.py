@@ -1,7 +1,7 @@
-"""Threads that wait for the database: one reads; one writes, and takes all that waits into one transaction.
+"""The threads that use the database: a reader, and a writer with group commit.
 
-What costs is the disk, which is waited for once in each transaction. Where writers come faster than it bears, those who
-wait share the next transaction, so a burst of notifications waits for two of them at most, not for one each.
+A transaction waits for the disk once. Writes that arrive during a transaction share the next one, so a burst of
+notifications waits for at most two transactions instead of one each.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from image_syncer.state.engines import OpenConnections, writing
 from image_syncer.state.errors import StateUnavailable, translated
 
 WAITING_LIMIT: Final = 1000
-"""How many calls may wait for one thread; more are refused at once rather than late."""
+"""The most calls that wait for one thread; further ones fail at once."""
 
 _CLOSE_SECONDS: Final = 30.0
 _GROUP_LIMIT: Final = 100
@@ -30,67 +30,67 @@ Work = Callable[[Connection], T]
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
-    """How lanes treat the database at *place*: each call has *patience* seconds in all.
+    """Settings of both threads. *patience* is the timeout of a call in seconds; *place* names the database.
 
-    With *sharing*, any calls may be written in one transaction; else only those that say so, since two processes that
-    lock the same rows in different orders would end each other's.
+    With *sharing*, any writes may share a transaction. Otherwise only calls that opt in may, since two processes that
+    lock the same rows in different orders deadlock.
     """
 
     engine: Engine
     place: str
-    lines: OpenConnections
+    connections: OpenConnections
     patience: float
     sharing: bool
 
 
 class _Executor:
-    """One thread and those who wait for it."""
+    """One thread and the calls that wait for it."""
 
-    def __init__(self, name: str, manner: ExecutorSettings) -> None:
+    def __init__(self, name: str, settings: ExecutorSettings) -> None:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._manner = manner
+        self._settings = settings
         self._waiting = 0
 
     async def close(self) -> None:
-        """Let what runs end, and refuse what waits."""
+        """Finish the running call, and refuse the waiting ones."""
         async with asyncio.timeout(_CLOSE_SECONDS):
             await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
-    async def _answer(self, ask: Callable[[], asyncio.Future[T]]) -> T:
-        place, patience = self._manner.place, self._manner.patience
+    async def _bounded(self, submit: Callable[[], asyncio.Future[T]]) -> T:
+        place, patience = self._settings.place, self._settings.patience
         if self._waiting >= WAITING_LIMIT:
-            raise StateUnavailable(f"{place}: {WAITING_LIMIT} calls wait already")
+            raise StateUnavailable(f"{place}: {WAITING_LIMIT} calls are waiting already")
         self._waiting += 1
         try:
             async with asyncio.timeout(patience):
-                return await ask()
+                return await submit()
         except TimeoutError as error:
-            # Or the thread would wait for the silent server, and everybody else for the thread.
-            self._manner.lines.shut_down()
+            # Otherwise the thread goes on waiting for the silent server, and all other calls for the thread.
+            self._settings.connections.shut_down()
             raise StateUnavailable(f"{place}: no answer within {patience:.0f} s") from error
         finally:
             self._waiting -= 1
 
 
 class ReadExecutor(_Executor):
-    """The thread that reads."""
+    """The reader thread."""
 
     async def run(self, work: Work[T]) -> T:
-        """Return what *work* reads."""
+        """Return the result of *work*."""
         loop = asyncio.get_running_loop()
-        return await self._answer(lambda: loop.run_in_executor(self._threads, self._read, work))
+        return await self._bounded(lambda: loop.run_in_executor(self._threads, self._read, work))
 
     def _read(self, work: Work[T]) -> T:
         try:
-            with self._manner.engine.connect() as connection, connection.begin():
+            with self._settings.engine.connect() as connection, connection.begin():
                 return work(connection)
         except SQLAlchemyError as error:
-            raise translated(error, self._manner.place) from error
+            raise translated(error, self._settings.place) from error
 
 
 @dataclass(slots=True)
 class _PendingWrite(Generic[T]):
-    """A call that waits, and its future answer."""
+    """A waiting write and its future result."""
 
     work: Work[T]
     shares: bool
@@ -100,49 +100,49 @@ class _PendingWrite(Generic[T]):
 
 
 class GroupCommitWriter(_Executor):
-    """The thread that writes."""
+    """The writer thread."""
 
-    def __init__(self, name: str, manner: ExecutorSettings) -> None:
-        super().__init__(name, manner)
+    def __init__(self, name: str, settings: ExecutorSettings) -> None:
+        super().__init__(name, settings)
         self._queue: deque[_PendingWrite[Any]] = deque()
 
     async def run(self, work: Work[T], *, shares: bool) -> T:
-        """Return what *work* returns once its transaction is durable, or raise, and then nothing of it is written.
+        """Return the result of *work* once its transaction is durable. If it raises, nothing of it is written.
 
-        *shares* says that its transaction may be that of others who say so; a failure stays each one's own.
+        *shares* permits a common transaction with other such writes; a failing one is rolled back alone.
         """
-        entry = _PendingWrite(work, shares or self._manner.sharing)
-        return await self._answer(lambda: self._enter(entry))
+        entry = _PendingWrite(work, shares or self._settings.sharing)
+        return await self._bounded(lambda: self._submit(entry))
 
     async def close(self) -> None:
-        """Let what runs end, and refuse what waits."""
+        """Finish the running call, and refuse the waiting ones."""
         try:
             await super().close()
         finally:
             while self._queue:
                 self._queue.popleft().answer.cancel()
 
-    def _enter(self, entry: _PendingWrite[T]) -> asyncio.Future[T]:
+    def _submit(self, entry: _PendingWrite[T]) -> asyncio.Future[T]:
         self._queue.append(entry)
-        # One look for each entry. Many find nothing, since an earlier look took several.
-        self._threads.submit(self._look)
+        # One task per write; many find an empty queue, since an earlier one took several writes.
+        self._threads.submit(self._write_group)
         return asyncio.wrap_future(entry.answer)
 
-    def _look(self) -> None:
+    def _write_group(self) -> None:
         group = self._next_group()
         if not group:
             return
         try:
-            with self._manner.engine.connect() as connection:
+            with self._settings.engine.connect() as connection:
                 used = writing(connection)
                 with used.begin():
                     for entry in group:
                         self._write(entry, used, alone=len(group) == 1)
-        except Exception as error:  # noqa: BLE001 - whatever it is, each caller gets it
+        except Exception as error:  # noqa: BLE001 - every caller gets it
             for entry in group:
                 entry.failure = entry.failure or error
         for entry in group:
-            self._tell(entry)
+            self._resolve(entry)
 
     def _next_group(self) -> Sequence[_PendingWrite[Any]]:
         group: list[_PendingWrite[Any]] = []
@@ -150,7 +150,7 @@ class GroupCommitWriter(_Executor):
             if group and not (group[0].shares and self._queue[0].shares):
                 break
             entry = self._queue.popleft()
-            if entry.answer.set_running_or_notify_cancel():  # Who does not wait any more wants nothing.
+            if entry.answer.set_running_or_notify_cancel():  # False if the caller stopped waiting.
                 group.append(entry)
         return group
 
@@ -163,12 +163,12 @@ class GroupCommitWriter(_Executor):
             if alone:
                 raise
 
-    def _tell(self, entry: _PendingWrite[Any]) -> None:
+    def _resolve(self, entry: _PendingWrite[Any]) -> None:
         match entry.failure:
             case None:
                 entry.answer.set_result(entry.result)
             case SQLAlchemyError() as error:
-                failure = translated(error, self._manner.place)
+                failure = translated(error, self._settings.place)
                 failure.__cause__ = error
                 entry.answer.set_exception(failure)
             case error:

@@ -1,8 +1,8 @@
-"""The pending queue that the fork's daemon left behind: read once, recorded, and kept aside.
+"""Import of the pending queue of the fork's daemon: read once, recorded as events, and renamed.
 
 The file is one JSON object, `{"REGISTRY/PATH:TAG&DESTINATION": index}`. The index points into a configuration that may
-have changed since, so it is not looked at, and today's rules say where an image goes. A file that is no such queue is
-refused and left as it is: the fork overwrote it, and lost what it held.
+have changed, so it is ignored: the current rules decide the targets. An invalid file is refused and left unchanged,
+where the fork would overwrite it.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from image_syncer.state.event_log import RECORD_LIMIT, EventLog, NewEvent
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 SOURCE: Final = "fork-queue"
-"""The source under which imported events are listed."""
+"""The source of imported events."""
 
 _NAMES_LIMIT: Final = 1000
-_REMEDY: Final = "nothing was changed; mend it, or move it away to start without it"
+_REMEDY: Final = "the file is unchanged; repair it, or move it away to start without it"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PendingImage:
-    """An image that waited in the fork's queue, and the destination for which it did."""
+    """A pending image of the fork's queue and its destination."""
 
     repository: str
     tag: str
@@ -39,7 +39,7 @@ class PendingImage:
 
 @dataclass(frozen=True, slots=True)
 class ForkQueue:
-    """What the file holds; *rejected* are entries whose names no registry can have. *digest* is that of its bytes."""
+    """The content of the file. *rejected* are entries with invalid names; *digest* is that of the file's bytes."""
 
     images: tuple[PendingImage, ...]
     rejected: tuple[str, ...]
@@ -48,17 +48,16 @@ class ForkQueue:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was taken over, and where the file is now."""
+    """The imported queue and the new path of the file."""
 
     queue: ForkQueue
     kept_as: Path
 
 
 async def import_fork_queue(path: Path, log: EventLog, *, now: datetime) -> Imported | None:
-    """Record what waits in the file at *path* as events, then rename the file; None where there is none.
+    """Record the pending images in the file at *path* as events, then rename the file; None without a file.
 
-    Stopped in between, it is imported again at the next start, as the same events. `ConfigError` for a file that is
-    no queue.
+    An interrupted import is repeated at the next start and yields the same events. `ConfigError` for an invalid file.
     """
     queue = await asyncio.to_thread(read_fork_queue, path)
     if queue is None:
@@ -71,7 +70,7 @@ async def import_fork_queue(path: Path, log: EventLog, *, now: datetime) -> Impo
 
 
 def read_fork_queue(path: Path) -> ForkQueue | None:
-    """Return what the file at *path* holds, None where there is none; `ConfigError` where it is no queue."""
+    """Return the queue in the file at *path*, None without a file; `ConfigError` for an invalid one."""
     try:
         with path.open("rb") as stream:
             content = stream.read(FILE_LIMIT_BYTES + 1)
@@ -80,18 +79,20 @@ def read_fork_queue(path: Path) -> ForkQueue | None:
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror or 'unknown reason'}", file=str(path)) from error
     if len(content) > FILE_LIMIT_BYTES:
-        raise _no_queue(path, f"larger than {FILE_LIMIT_BYTES // 1024**2} MiB")
+        raise _invalid_queue(path, f"larger than {FILE_LIMIT_BYTES // 1024**2} MiB")
     return parse_fork_queue(content, path)
 
 
 def parse_fork_queue(content: bytes, path: Path) -> ForkQueue:
-    """Return what *content* holds; `ConfigError`, which names *path*, where it is no queue."""
+    """Return the queue in *content*; `ConfigError`, which names *path*, for an invalid one."""
     images: set[PendingImage] = set()
     rejected: list[str] = []
     for key, value in _entries(content, path).items():
         name, separator, destination = key.rpartition("&")
         if not separator or not isinstance(value, int):
-            raise _no_queue(path, f"{key[:100]!r} is no entry of the fork's queue (REGISTRY/PATH:TAG&DESTINATION)")
+            raise _invalid_queue(
+                path, f"{key[:100]!r} is not an entry of the fork's queue (REGISTRY/PATH:TAG&DESTINATION)"
+            )
         try:
             images.add(PendingImage(*_reference(name), destination.strip()))
         except InvalidReference as error:
@@ -101,50 +102,50 @@ def parse_fork_queue(content: bytes, path: Path) -> ForkQueue:
 
 def _entries(content: bytes, path: Path) -> Mapping[str, Any]:
     if not content.strip():
-        raise _no_queue(path, "the file is empty: the fork was stopped while it wrote it")
+        raise _invalid_queue(path, "the file is empty: the fork was stopped while writing it")
     try:
         document: object = json.loads(content)
     except json.JSONDecodeError as error:
-        raise _no_queue(path, f"not JSON: {error.msg}", line=error.lineno) from error
+        raise _invalid_queue(path, f"not JSON: {error.msg}", line=error.lineno) from error
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise _no_queue(path, "not JSON") from error
-    if document is None:  # Go writes an empty map that was never made so.
+        raise _invalid_queue(path, "not JSON") from error
+    if document is None:  # Go writes a nil map as null.
         return {}
     if not isinstance(document, dict):
-        raise _no_queue(path, "expected one JSON object")
+        raise _invalid_queue(path, "expected one JSON object")
     return cast("dict[str, Any]", document)
 
 
 def _reference(text: str) -> tuple[str, str]:
-    """Return repository and tag; in the fork the first part is always a registry, even without a dot."""
+    """Return repository and tag. In the fork the first part is always the registry, even without a dot."""
     name, tag, digest = split_reference(text)
     if tag is None or digest is not None or not is_tag(tag):
-        raise InvalidReference("no tag that a registry could have")
+        raise InvalidReference("no valid tag")
     host, slash, path = name.partition("/")
     if not slash:
-        raise InvalidReference("no registry stands before the repository")
+        raise InvalidReference("no registry before the repository")
     return str(Repository.of(host, path)), tag
 
 
 def _keep_aside(path: Path) -> Path:
-    """Rename the file and return its new name; nothing that has such a name already is overwritten."""
+    """Rename the file without overwriting another one, and return its new path."""
     try:
         for number in range(_NAMES_LIMIT):
             kept = path.with_name(f"{path.name}.imported{f'.{number}' if number else ''}")
             try:
-                os.link(path, kept)  # unlike a rename it fails where the name is taken
+                os.link(path, kept)  # unlike a rename, it fails if the name exists
             except FileExistsError:
                 continue
             path.unlink()
             return kept
     except OSError as error:
         raise ConfigError(
-            f"its images are recorded, but it cannot be renamed: {error.strerror or 'unknown reason'}",
+            f"its images are recorded, but the file cannot be renamed: {error.strerror or 'unknown reason'}",
             file=str(path),
             remedy="move it away by hand",
         ) from error
-    raise ConfigError("there are too many imported ones beside it", file=str(path), remedy="move it away by hand")
+    raise ConfigError("too many imported files beside it", file=str(path), remedy="move it away by hand")
 
 
-def _no_queue(path: Path, why: str, *, line: int | None = None) -> ConfigError:
+def _invalid_queue(path: Path, why: str, *, line: int | None = None) -> ConfigError:
     return ConfigError(f"not the fork's pending queue: {why}", file=str(path), line=line, remedy=_REMEDY)

@@ -1,4 +1,4 @@
-"""Bring the schema to this version at every start, once, however many processes start together."""
+"""Create or migrate the schema at start; a lock makes it happen once for processes that start together."""
 
 import os
 import sqlite3
@@ -28,14 +28,14 @@ from image_syncer.state.errors import StateUnusable, explained, translated
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
 
 MIGRATION_LOCK: Final = 0x696D6167
-"""The advisory lock of PostgreSQL under which every schema of ours is migrated, held until the transaction ends."""
+"""PostgreSQL's advisory lock for the migrations of state and jobs, held until the transaction ends."""
 
-_WAIT_SECONDS: Final = 60  # for the others' migration
+_WAIT_SECONDS: Final = 60  # for the migration of another process
 _MIGRATION_SECONDS: Final = 600
 APPLICATION_ID: Final = 0x69735374
-"""Stands in the head of every SQLite file of ours."""
+"""SQLite's application_id of a state file."""
 
-_version: Final = Table(  # As Alembic makes it.
+_version: Final = Table(  # As Alembic creates it.
     VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), nullable=False),
@@ -43,36 +43,36 @@ _version: Final = Table(  # As Alembic makes it.
 )
 
 
-def prepare(engine: Engine, place: DatabaseLocation) -> None:
-    """Make or migrate the schema at *place*; `StateUnusable` where it is not ours or newer than we are."""
-    if isinstance(place, SqliteFile):
-        _make_file(place)
-        _use_wal(place)
+def prepare(engine: Engine, location: DatabaseLocation) -> None:
+    """Create or migrate the schema; `StateUnusable` if it is another program's or newer than this version."""
+    if isinstance(location, SqliteFile):
+        _make_file(location)
+        _use_wal(location)
     try:
         with engine.connect() as connection, writing(connection).begin():
-            # On SQLite the transaction itself is the lock.
-            if isinstance(place, SqliteFile):
-                _claim_file(connection, place)
+            # On SQLite the write transaction is the lock.
+            if isinstance(location, SqliteFile):
+                _claim_file(connection, location)
             else:
                 _take_lock(connection)
-            _migrate(connection, place)
+            _migrate(connection, location)
     except SQLAlchemyError as error:
-        raise translated(error, str(place)) from error
+        raise translated(error, str(location)) from error
 
 
-def refuse_foreign(place: SqliteFile) -> None:
-    """Raise `StateUnusable` where the file is another program's database.
+def refuse_foreign(file: SqliteFile) -> None:
+    """Raise `StateUnusable` if the file is another program's database.
 
-    What is none at all passes, since it may be a damaged state.
+    A file that is no database passes, since it may be a damaged state.
     """
     try:
-        with closing(sqlite3.connect(place.path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(file.path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
             (found,) = connection.execute("PRAGMA application_id").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
         return
     if found != APPLICATION_ID and (found or tables):
-        raise _foreign(place)
+        raise _foreign(file)
 
 
 def _take_lock(connection: Connection) -> None:
@@ -81,23 +81,23 @@ def _take_lock(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
 
 
-def _migrate(connection: Connection, place: DatabaseLocation) -> None:
+def _migrate(connection: Connection, location: DatabaseLocation) -> None:
     revision = _revision(connection)
     if revision == REVISIONS[-1]:
         return
     if revision is not None and revision not in REVISIONS:
         raise StateUnusable(
-            f"{place}: written by a newer image-syncer (schema {revision[:40]!r}, this one knows {REVISIONS[-1]!r})",
+            f"{location}: written by a newer image-syncer (schema {revision[:40]!r}, this one knows {REVISIONS[-1]!r})",
             remedy="use that version or a later one, or another state",
         )
-    if revision is None and isinstance(place, SqliteFile):
+    if revision is None and isinstance(location, SqliteFile):
         _make_new(connection)
     else:
         _upgrade(connection)
 
 
 def _upgrade(connection: Connection) -> None:
-    # Slow to import, and in a file needed after an upgrade only.
+    # A slow import, which a file needs only after an upgrade.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -109,57 +109,57 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _make_new(connection: Connection) -> None:
-    """Make the tables of this version at once, as all migrations together would, in a tenth of the time."""
+    """Create the current tables directly: same result as all migrations, in a tenth of the time."""
     metadata.create_all(connection, checkfirst=False)
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=REVISIONS[-1]))
 
 
 def _revision(connection: Connection) -> str | None:
-    """Return the schema's revision, None where there is none yet."""
+    """Return the schema's revision, None for an empty database."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(select(_version.c.version_num)).scalar_one_or_none()
 
 
-def _make_file(place: SqliteFile) -> None:
-    """Make an empty file that only its owner may read, if there is none."""
+def _make_file(file: SqliteFile) -> None:
+    """Create an empty file that only its owner may read, if there is none."""
     try:
-        place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(place.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StateUnusable(
-            f"{place}: {error.strerror or 'cannot be opened'}", remedy="check the path and its permissions"
+            f"{file}: {error.strerror or 'cannot be opened'}", remedy="check the path and its permissions"
         ) from error
 
 
-def _use_wal(place: SqliteFile) -> None:
-    """Switch the file to a write-ahead log, so that readers and the writer do not wait for each other.
+def _use_wal(file: SqliteFile) -> None:
+    """Switch the file to a write-ahead log, so that readers and the writer do not block each other.
 
-    SQLite does not wait by itself where several processes switch a new file at once.
+    SQLite itself does not wait when several processes switch a new file at once.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            with closing(sqlite3.connect(place.path, timeout=LOCK_SECONDS)) as connection:
+            with closing(sqlite3.connect(file.path, timeout=LOCK_SECONDS)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.Error as error:
             if not isinstance(error, sqlite3.OperationalError) or time.monotonic() > deadline:
-                raise explained(error, str(place)) from error
+                raise explained(error, str(file)) from error
             time.sleep(0.05)
         else:
             return
 
 
-def _claim_file(connection: Connection, place: SqliteFile) -> None:
-    """Mark a new file as ours; `StateUnusable` where it is another program's."""
+def _claim_file(connection: Connection, file: SqliteFile) -> None:
+    """Mark a new file as a state; `StateUnusable` if it is another program's."""
     found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     if found == APPLICATION_ID:
         return
     if found != 0 or inspect(connection).get_table_names():
-        raise _foreign(place)
+        raise _foreign(file)
     connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def _foreign(place: SqliteFile) -> StateUnusable:
-    return StateUnusable(f"{place}: a database of another program", remedy="name another file")
+def _foreign(file: SqliteFile) -> StateUnusable:
+    return StateUnusable(f"{file}: a database of another program", remedy="choose another file")

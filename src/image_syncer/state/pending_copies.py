@@ -1,8 +1,8 @@
-"""Copies that runs wait for: a run whose copies are spread over a fleet ends with the last of them, wherever that is.
+"""Copies that runs wait for. A run whose copies are spread over a fleet ends with the last of them.
 
-    begin -> plan (what is known already, what has to be copied) -> one job for each copy -> settle, by whoever did it
+    begin -> record_plan (known results, copies to make) -> one job per copy -> settle, by the process that made it
 
-A copy is known by its source and target alone, since one job may do it for several runs.
+A copy is identified by source and target alone, since one job may make it for several runs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from image_syncer.state.tables import open_copies, runs
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult
 
-LOST_RUN: Final = "its process ended while it planned"
+LOST_RUN: Final = "its process ended while planning"
 
 Pair = tuple[str, str]
 """Source and target of a copy."""
@@ -27,9 +27,9 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run found: results that are known already, and *copies* that are to be made.
+    """The plan of a run: results that are known already (*done*), and *copies* to make.
 
-    *requests* is what finding it cost; *unannounced* is how many of the images no event had told of.
+    *requests* counts the planning requests; *unannounced* counts the images without a webhook event.
     """
 
     done: Sequence[CopyResult]
@@ -40,21 +40,21 @@ class RunPlan:
 
 
 class PendingCopies:
-    """The copies in the state that runs wait for."""
+    """The pending copies of runs in the state."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def record_plan(self, run: int, plan: RunPlan, *, now: datetime) -> bool:
-        """Note what *run* found, its copies in one transaction; return whether it has none, and so has ended."""
-        for some in chunks(plan.done):  # Who records events waits for one step at most.
+        """Record the plan of *run*, its copies in one transaction; return whether it has none and has ended."""
+        for some in chunks(plan.done):  # In slices, so that recording an event waits for one of them at most.
             await self._database.write(lambda connection, some=some: add_results(connection, run, some))
         return await self._database.write(lambda connection: _plan(connection, run, plan, now))
 
     async def settle(self, results: Sequence[CopyResult], *, began_at: datetime, now: datetime) -> list[int]:
-        """Give *results* to the runs that wait for them, and return the runs that ended by that.
+        """Add *results* to the runs that wait for them, and return the runs that these complete.
 
-        A result of a copy whose source was read after *began_at* counts for the runs that began before.
+        The source was read after *began_at*, so the results count for runs that began before.
         """
         ended: list[int] = []
         for some in chunks(results):
@@ -64,19 +64,19 @@ class PendingCopies:
         return ended
 
     async def list_of_run(self, run: int, *, limit: int = 1000) -> list[Pair]:
-        """Return up to *limit* copies that *run* still waits for."""
+        """Return up to *limit* pending copies of *run*."""
         wanted = select(open_copies.c.source, open_copies.c.target).where(open_copies.c.run_id == run)
         return [_pair(row) for row in await self._rows(wanted.limit(page_size(limit)))]
 
     async def list_older_than(self, until: datetime, *, limit: int = 500) -> list[tuple[Pair, str]]:
-        """Return up to *limit* copies that runs from before *until* wait for, each with its rule, the oldest first."""
+        """Return up to *limit* pending copies of runs from before *until*, each with its rule, oldest first."""
         columns = select(open_copies.c.source, open_copies.c.target, open_copies.c.rule)
         waiting = columns.join(runs, runs.c.id == open_copies.c.run_id).where(runs.c.started_at < until)
         rows = await self._rows(waiting.order_by(runs.c.id).limit(page_size(limit)))
         return list(dict.fromkeys((_pair(row), row.rule) for row in rows))
 
     async def end_lost_runs(self, rule: str, *, now: datetime) -> int:
-        """End the runs of *rule* that wait for nothing and never ended, since they were killed; return how many."""
+        """End the unfinished runs of *rule* without pending copies, whose process was killed; return their number."""
         lost = (
             update(runs)
             .where(runs.c.rules == rule, runs.c.finished_at.is_(None), ~_waiting().exists())
@@ -112,7 +112,7 @@ def _plan(connection: Connection, run: int, plan: RunPlan, now: datetime) -> boo
 def settle_results(
     connection: Connection, results: Sequence[CopyResult], *, began_at: datetime, now: datetime
 ) -> list[int]:
-    """Give *results* to the runs that wait for them, and return the runs that ended by that."""
+    """Add *results* to the runs that wait for them, and return the runs that these complete."""
     by_pair: dict[Pair, CopyResult] = {(result.source, result.target): result for result in results}
     touched: dict[int, list[CopyResult]] = {}
     for run, pair in _taken(connection, sorted(by_pair), began_at):
@@ -123,10 +123,10 @@ def settle_results(
 
 
 def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) -> list[tuple[int, Pair]]:
-    """Take *pairs* from the runs that wait for them: of two processes that bring the same, one gets it.
+    """Remove *pairs* from the pending copies and return them by run; of two processes with the same pair, one gets it.
 
-    Adding a result then locks the row of its run. So of two that bring the last two copies of a run, the second goes on
-    after the first, sees what that did, and ends the run.
+    Adding a result locks the row of its run. So of two processes that settle the last two copies of a run, the second
+    waits for the first, sees its result, and ends the run.
     """
     these = tuple_(open_copies.c.source, open_copies.c.target).in_(pairs)
     waiting = select(open_copies.c.run_id).where(these)
@@ -134,16 +134,16 @@ def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) ->
     ids = list(connection.execute(began).scalars())
     if not ids:
         return []
-    gone = (
+    removed = (
         delete(open_copies)
         .where(these, open_copies.c.run_id.in_(ids))
         .returning(open_copies.c.run_id, open_copies.c.source, open_copies.c.target)
     )
-    return [(row.run_id, _pair(row)) for row in connection.execute(gone)]
+    return [(row.run_id, _pair(row)) for row in connection.execute(removed)]
 
 
 def _end(connection: Connection, touched: Collection[int], now: datetime) -> list[int]:
-    """End those of the *touched* runs that wait for nothing more, and return them."""
+    """End the *touched* runs without pending copies, and return them."""
     ended: list[int] = []
     for some in chunks(sorted(touched)):
         of_these = update(runs).where(runs.c.id.in_(some), runs.c.finished_at.is_(None), ~_waiting().exists())

@@ -1,7 +1,7 @@
-"""Which process works on something that is written down, and whether that process is gone.
+"""The identity of a process, and whether a process with a recorded identity has ended.
 
-Only where its ids are counted: on the same machine since the same boot, and in the same namespace of processes, which
-a container has for itself. Of a process elsewhere nothing is known.
+Process ids are comparable only on the same machine, since the same boot, and in the same PID namespace (containers have
+their own). The fate of any other process is unknown.
 """
 
 import os
@@ -10,33 +10,33 @@ from typing import Final
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE: Final = Path("/proc/self/ns/pid")
-_ENDED: Final = frozenset("ZX")  # What is left until somebody asks how it ended.
+_ENDED: Final = frozenset("ZX")  # zombie and dead
 
 
 def this_process() -> str:
-    """Return what names this process among all that write to one state; empty where the system cannot tell."""
-    here = _here()
-    return f"{here} {os.getpid()} {_began(os.getpid())}" if here else ""
+    """Return the identity of this process among all that use a state; empty if the system cannot tell."""
+    namespace = _namespace()
+    return f"{namespace} {os.getpid()} {_start_time(os.getpid())}" if namespace else ""
 
 
 def is_gone(holder: str) -> bool:
-    """Whether the process *holder* has certainly ended; False where that cannot be known from here."""
-    here, _, process = holder.rpartition(" ")[0].rpartition(" ")
-    began = holder.rpartition(" ")[2]
-    if not here or here != _here() or not process.isdecimal():
+    """Whether the process *holder* has certainly ended; False if that cannot be known here."""
+    namespace, _, process = holder.rpartition(" ")[0].rpartition(" ")
+    started = holder.rpartition(" ")[2]
+    if not namespace or namespace != _namespace() or not process.isdecimal():
         return False
-    return _began(int(process)) != began
+    return _start_time(int(process)) != started
 
 
-def _here() -> str:
+def _namespace() -> str:
     try:
         return f"{_BOOT.read_text(encoding='ascii').strip()} {_NAMESPACE.readlink()}"
     except OSError:
         return ""
 
 
-def _began(process: int) -> str:
-    """Return when *process* began, on a clock of the system's own; empty where it has ended (proc(5), `stat`)."""
+def _start_time(process: int) -> str:
+    """Return the start time of *process* in ticks since boot; empty if it has ended (proc(5), `stat`)."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

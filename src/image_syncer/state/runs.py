@@ -1,6 +1,6 @@
-"""Runs and what they did to each image, for the dashboard and the API.
+"""Runs and their result for each image, for the dashboard and the API.
 
-Results are written while a run goes on, so what a killed run had done is there; such a run has no end.
+Results are written during a run, so those of a killed run are there; such a run has no end time.
 """
 
 from collections import Counter
@@ -19,13 +19,13 @@ from image_syncer.state.tables import results, runs
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 
 _PRUNE_RUNS: Final = 500
-_PRUNE_RESULTS: Final = 2000  # A run may have a hundred thousand, and who records events waits for each step.
+_PRUNE_RESULTS: Final = 2000  # A run may have 100 000, and recording an event waits for each step.
 _WARNINGS_KEPT: Final = 20
-_BETWEEN: Final = ", "  # the names of rules, in the one column of theirs
+_BETWEEN: Final = ", "  # separates the names in the column `rules`
 
 
 class Trigger(StrEnum):
-    """Why a run was made."""
+    """Why a run started."""
 
     REQUEST = "request"
     SCHEDULE = "schedule"
@@ -34,7 +34,7 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that begins; *rules* are the names of what it executes."""
+    """A run that starts; *rules* are the names of its rules."""
 
     trigger: Trigger
     rules: Sequence[str]
@@ -44,9 +44,9 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run so far; *finished_at* None while it goes on, or where its process was killed.
+    """A run so far; *finished_at* is None while it runs, or if its process was killed.
 
-    *unannounced* is how many images it had to copy that no event had told of; None where that was not asked.
+    *unannounced* counts the copied images without a webhook event; None if that was not checked.
     """
 
     id: int
@@ -69,7 +69,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """What is known at the end of a run: HTTP requests per side, and warnings (the first 20 are kept)."""
+    """The end of a run: HTTP requests per side, and warnings (the first 20 are kept)."""
 
     finished_at: datetime
     requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
@@ -78,7 +78,7 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class ImageFilter:
-    """Which images to list; None means any. *repository* (`host/path`) is that of the source or of the target."""
+    """Which images to list; None means any. *repository* (`host/path`) matches source or target."""
 
     rule: str | None = None
     outcome: Outcome | None = None
@@ -92,20 +92,20 @@ class RunHistory:
         self._database = database
 
     async def begin(self, run: NewRun) -> int:
-        """Return the identifier of a run that begins."""
+        """Record the start of a run and return its identifier."""
         return await self._database.write(lambda connection: begin_run(connection, run))
 
     async def add(self, run: int, done: Sequence[CopyResult]) -> None:
-        """Add results to a run and to its counts, in one transaction; nothing, if the run was removed meanwhile."""
+        """Add results to a run and its counts in one transaction; does nothing if the run was removed."""
         if done:
             await self._database.write(lambda connection: add_results(connection, run, done))
 
     async def finish(self, run: int, end: RunEnd) -> None:
-        """Note the end of a run."""
+        """Record the end of a run."""
         await self._database.write(lambda connection: finish_run(connection, run, end))
 
     async def get(self, run: int) -> RunRecord | None:
-        """Return a run, None where there is none (any more)."""
+        """Return a run; None if it does not exist or was pruned."""
         wanted = select(runs).where(runs.c.id == run)
         row = await self._database.read(lambda connection: connection.execute(wanted).one_or_none())
         return None if row is None else _run(row)
@@ -118,9 +118,9 @@ class RunHistory:
         before: int | None = None,
         limit: int = 100,
     ) -> list[RunRecord]:
-        """Return up to *limit* runs, newest first, of one *trigger* and *rule* where these are not None.
+        """Return up to *limit* runs, newest first, filtered by *trigger* and *rule* unless None.
 
-        *before* is the last page's last identifier.
+        *before* is the last identifier of the last page.
         """
         wanted = select(runs).order_by(runs.c.id.desc()).limit(page_size(limit))
         if trigger is not None:
@@ -136,7 +136,7 @@ class RunHistory:
     async def results(
         self, run: int, *, outcome: Outcome | None = None, after: int = 0, limit: int = 100
     ) -> tuple[list[CopyResult], int]:
-        """Return up to *limit* results of a run in their order, and where the next page goes on (as *after*)."""
+        """Return up to *limit* results of a run in their order, and *after* for the next page."""
         wanted = select(results).where(results.c.run_id == run, results.c.id > after)
         if outcome is not None:
             wanted = wanted.where(results.c.outcome == outcome)
@@ -153,9 +153,9 @@ class RunHistory:
     async def images(
         self, wanted: ImageFilter | None = None, *, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, CopyResult]]:
-        """Return the last result of up to *limit* images with its identifier, what was done last first.
+        """Return the latest result of up to *limit* images with its identifier, newest first.
 
-        An image is a source and a target of a rule. *before* is the last page's last identifier.
+        An image is a source and a target of a rule. *before* is the last identifier of the last page.
         """
         statement = _images(wanted or ImageFilter()).order_by(results.c.id.desc()).limit(page_size(limit))
         if before is not None:
@@ -164,10 +164,10 @@ class RunHistory:
         return [(row.id, _result(row)) for row in rows]
 
     async def prune(self, *, keep: int, older_than: datetime, of_each: int = 0) -> int:
-        """Remove runs that began before *older_than* and, of the finished ones, all but the newest; return how many.
+        """Remove runs from before *older_than*, and finished runs beyond the newest *keep*; return their number.
 
-        *keep* is how many of the newest are left. The newest *of_each* of the same rules stay, however old they are.
-        All of it is done in short steps: whoever else writes waits for one of them at most.
+        The newest *of_each* runs of the same rules stay at any age. It works in short transactions, so that another
+        writer waits for one of them at most.
         """
         removed = 0
         while old := await self._database.read(lambda connection: _surplus(connection, keep, older_than, of_each)):
@@ -181,7 +181,7 @@ class RunHistory:
 
 
 def begin_run(connection: Connection, run: NewRun) -> int:
-    """Return the identifier of a run that begins."""
+    """Record the start of a run and return its identifier."""
     statement = insert(runs).values(
         trigger=run.trigger,
         rules=_BETWEEN.join(run.rules),
@@ -198,7 +198,7 @@ def begin_run(connection: Connection, run: NewRun) -> int:
 
 
 def finish_run(connection: Connection, run: int, end: RunEnd) -> None:
-    """Note the end of a run."""
+    """Record the end of a run."""
     connection.execute(
         update(runs)
         .where(runs.c.id == run)
@@ -212,12 +212,12 @@ def finish_run(connection: Connection, run: int, end: RunEnd) -> None:
 
 
 def one_line_each(warnings: Sequence[str]) -> str:
-    """Return *warnings* as they are kept: the first 20, a line each."""
+    """Return the first 20 *warnings*, one per line."""
     return "\n".join(warning.replace("\n", " ") for warning in warnings[:_WARNINGS_KEPT])
 
 
 def add_results(connection: Connection, run: int, done: Sequence[CopyResult]) -> None:
-    """Add results to a run and to its counts; nothing, if the run was removed meanwhile."""
+    """Add results to a run and its counts; does nothing if the run was removed."""
     if not done:
         return
     counted = Counter(result.outcome for result in done)
@@ -248,7 +248,7 @@ def _image(result: CopyResult) -> tuple[str, str, str]:
     return result.rule, result.source, result.target
 
 
-# "is not false" and not "is true": or SQLite may look through everything that is the latest of its image.
+# "is not false" instead of "is true": otherwise SQLite may use the index of latest results and scan all of them.
 _NO_LONGER_LATEST: Final = (
     update(results)
     .where(

@@ -1,8 +1,8 @@
-"""When a schedule is due: pure functions of instants, no clock and no database.
+"""Due times of schedules: pure functions of instants.
 
-An interval is real time and keeps to the grid of its first run, so it does not drift. A cron expression is local time
-of its zone. Where a clock is put forward, what falls into the missing hour runs once the hour is over; where it is put
-back, a fixed hour runs once and `*` in the field of hours runs on without a pause.
+An interval is real time on the grid of its first run, so it does not drift. A cron expression is local time of its time
+zone. When daylight saving starts, times in the skipped hour run after it; when it ends, a fixed hour runs once, and `*`
+in the field of hours runs through both hours.
 """
 
 import json
@@ -21,7 +21,7 @@ from image_syncer.errors import UsageError
 SHORTEST_INTERVAL: Final = timedelta(seconds=1)
 LONGEST_INTERVAL: Final = timedelta(days=366)
 _FIELDS: Final = 5
-# Names of months and weekdays, L for the last: croniter's other letters mean times at random.
+# Names of months and weekdays, and L for the last; croniter's other letters mean random times.
 _FIELD: Final = re.compile(
     r"(?:[0-9*,/#L-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun){1,100}", re.IGNORECASE
 )
@@ -29,7 +29,7 @@ _FIELD: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class IntervalSchedule:
-    """Every *interval*, later by a random time of up to *jitter*; `UsageError` where these make no sense."""
+    """Every *interval*, plus a random delay of up to *jitter*; `UsageError` if out of range."""
 
     interval: timedelta
     jitter: timedelta = timedelta(0)
@@ -44,7 +44,7 @@ class IntervalSchedule:
 
 @dataclass(frozen=True, slots=True)
 class CronSchedule:
-    """At the times of a cron *expression* of five fields in *timezone*; `UsageError` where it has none."""
+    """At the times of a cron *expression* of five fields in *timezone*; `UsageError` for an invalid one."""
 
     expression: str
     timezone: str = "UTC"
@@ -60,14 +60,14 @@ Schedule = IntervalSchedule | CronSchedule
 
 
 def first_after(schedule: Schedule, *, now: datetime) -> datetime:
-    """Return when a schedule that never ran is due: an interval at once, a cron expression at its next time."""
+    """Return the first due time of a new schedule: now for an interval, the next matching time for cron."""
     return now if isinstance(schedule, IntervalSchedule) else _next_cron(schedule, now)
 
 
 def next_after(schedule: Schedule, *, planned_for: datetime, now: datetime) -> datetime:
-    """Return the first due time after *now*, where the last one was *planned_for*.
+    """Return the first due time after *now*, given that the last one was *planned_for*.
 
-    However many were missed in between, they are one run: the one that is being made.
+    Missed times in between do not add runs.
     """
     if isinstance(schedule, CronSchedule):
         return _next_cron(schedule, max(planned_for, now))
@@ -76,12 +76,12 @@ def next_after(schedule: Schedule, *, planned_for: datetime, now: datetime) -> d
 
 
 def delayed(schedule: Schedule, planned_for: datetime, *, rng: Random) -> datetime:
-    """Return *planned_for* with a random delay; the plan itself stays, so delays do not add up."""
+    """Return *planned_for* plus a random delay; the grid stays, so delays do not add up."""
     return planned_for + rng.random() * schedule.jitter
 
 
 def to_text(schedule: Schedule) -> str:
-    """Return *schedule* as it is stored: equal texts are equal schedules."""
+    """Return *schedule* as stored: equal schedules have equal texts."""
     if isinstance(schedule, IntervalSchedule):
         parts: dict[str, object] = {"every": schedule.interval.total_seconds()}
     else:
@@ -90,7 +90,7 @@ def to_text(schedule: Schedule) -> str:
 
 
 def from_text(text: str) -> Schedule:
-    """Return the schedule that `to_text` wrote."""
+    """Return the schedule that `to_text` serialised."""
     parts: Mapping[str, Any] = json.loads(text)
     jitter = timedelta(seconds=parts["jitter"])
     if "every" in parts:
@@ -102,7 +102,7 @@ def _next_cron(schedule: CronSchedule, after: datetime) -> datetime:
     times = croniter(schedule.expression, after.astimezone(_zone(schedule.timezone)))
     local = times.get_next(datetime)
     if not schedule.expression.split()[1].startswith("*"):
-        # A night has at most one repeated hour, with at most sixty times in it.
+        # At most one hour of a night repeats, with at most sixty times in it.
         for _ in range(60):
             if not _is_repeated(local):
                 break
@@ -111,13 +111,13 @@ def _next_cron(schedule: CronSchedule, after: datetime) -> datetime:
 
 
 def _is_repeated(local: datetime) -> bool:
-    """Whether the clock shows this time for the second time."""
+    """Whether the clock shows this local time for the second time."""
     return local.fold == 1 and local.replace(fold=0).utcoffset() != local.utcoffset()
 
 
 def _check_jitter(jitter: timedelta) -> None:
     if not timedelta(0) <= jitter <= timedelta(days=1):
-        raise UsageError(f"jitter {jitter}: must be between nothing and a day")
+        raise UsageError(f"jitter {jitter}: must be between 0 and one day")
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -125,15 +125,15 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(
-            f"timezone {name[:100]!r}: not known here",
-            remedy="write a name such as Europe/Berlin; if it is one, install the time zones (package tzdata)",
+            f"timezone {name[:100]!r}: unknown",
+            remedy="use a name such as Europe/Berlin; if it is one, install the time zones (package tzdata)",
         ) from error
 
 
 def _check_expression(expression: str) -> None:
     fields = expression.split()
     if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
-        # croniter would take seconds as a sixth field.
+        # croniter would accept a sixth field for seconds.
         raise UsageError(
             f"cron {expression[:100]!r}: five fields are expected: minute, hour, day, month, weekday",
             remedy="every 10 minutes is '*/10 * * * *'",
@@ -141,6 +141,6 @@ def _check_expression(expression: str) -> None:
     try:
         croniter(expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next(datetime)
     except CroniterBadDateError as error:
-        raise UsageError(f"cron {expression!r}: such a time never comes") from error
+        raise UsageError(f"cron {expression!r}: it never matches") from error
     except (CroniterError, ValueError) as error:
         raise UsageError(f"cron {expression!r}: {str(error)[:200]}") from error

@@ -1,9 +1,9 @@
-"""Schedules as rows, so that a fleet fires once and a stop between two ticks loses none.
+"""Schedules as rows, so that a schedule fires once per fleet and a restart loses none.
 
-    plan (at every start and reload) ... claim -> create the job -> fired
+    replace_all (at every start and reload) ... claim -> create the job -> mark_fired
 
-A claim is one conditional UPDATE, so of a whole fleet one process gets it. It is a lease: if its owner dies before the
-job exists, the rule is due again when the lease ends. Clocks of a fleet may differ by less than the lease.
+A claim is one conditional UPDATE, so one process of a fleet gets it. It is a lease: if its owner dies before the job
+exists, the schedule is due again when the lease expires. The clocks of a fleet must differ by less than the lease.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,14 +28,14 @@ from image_syncer.state.schedule_times import (
 from image_syncer.state.tables import schedules
 
 CLAIM_SECONDS: Final = 60
-"""How long the owner of a claim has to create the job."""
+"""The lease of a claim."""
 
 _CLAIM_LIMIT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A rule whose time has come and that is ours to start; *due_at* tells this claim from a later one."""
+    """A due schedule that this process has claimed; *due_at* tells the claim from a later one."""
 
     rule: str
     planned_for: datetime
@@ -44,7 +44,7 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRecord:
-    """A schedule as operators see it; *last_run_at* None where it never ran."""
+    """A schedule as shown to operators; *last_run_at* is None if it never ran."""
 
     rule: str
     schedule: Schedule
@@ -59,33 +59,33 @@ class ScheduleBook:
         self._database = database
 
     async def replace_all(self, wanted: Mapping[str, Schedule], *, now: datetime, rng: Random) -> None:
-        """Make the book hold exactly the rules of *wanted*.
+        """Store exactly the schedules of *wanted*, by the names of their rules.
 
-        A schedule that is already there as it is keeps its time: a restart moves nothing, and what fell due
-        meanwhile is due now, once. A changed one begins anew; an interval then counts from the last run.
+        An unchanged schedule keeps its due time, so a restart moves none, and one that fell due meanwhile is due once.
+        A changed schedule starts over; an interval then counts from the last run.
         """
-        await self._database.write(lambda connection: _plan(connection, wanted, now, rng))
+        await self._database.write(lambda connection: _replace_all(connection, wanted, now, rng))
 
     async def claim(self, *, now: datetime) -> list[DueSchedule]:
-        """Return the rules that are due and that no other process has claimed, the longest overdue first."""
+        """Claim and return the due schedules that no other process has claimed, the longest overdue first."""
         return await self._database.write(lambda connection: _claim(connection, now))
 
     async def mark_fired(self, due: DueSchedule, *, now: datetime, rng: Random) -> bool:
-        """Say that the job of *due* exists, and plan the next time; False where the schedule changed meanwhile."""
-        return await self._database.write(lambda connection: _fired(connection, due, now, rng))
+        """Record that the job of *due* exists, and set the next due time; False if the schedule changed meanwhile."""
+        return await self._database.write(lambda connection: _mark_fired(connection, due, now, rng))
 
     async def next_due(self) -> datetime | None:
-        """Return when to look again, None where there is no schedule."""
+        """Return the time of the next possible claim, None without a schedule."""
         first = select(schedules.c.due_at, schedules.c.claimed_until).order_by(schedules.c.due_at)
 
-        def look(connection: Connection) -> datetime | None:
+        def read(connection: Connection) -> datetime | None:
             times = [max(row.due_at, row.claimed_until or row.due_at) for row in connection.execute(first)]
             return min(times, default=None)
 
-        return await self._database.read(look)
+        return await self._database.read(read)
 
     async def list(self) -> list[ScheduleRecord]:
-        """Return every schedule in the order of the rules' names."""
+        """Return all schedules, ordered by rule."""
         wanted = select(schedules).order_by(schedules.c.rule)
         return await self._database.read(
             lambda connection: [
@@ -95,7 +95,7 @@ class ScheduleBook:
         )
 
 
-def _plan(connection: Connection, wanted: Mapping[str, Schedule], now: datetime, rng: Random) -> None:
+def _replace_all(connection: Connection, wanted: Mapping[str, Schedule], now: datetime, rng: Random) -> None:
     present = {
         row.rule: row for row in connection.execute(select(schedules).order_by(schedules.c.rule).with_for_update())
     }
@@ -103,7 +103,7 @@ def _plan(connection: Connection, wanted: Mapping[str, Schedule], now: datetime,
     for rule, schedule in sorted(wanted.items()):
         row = present.get(rule)
         if row is None or row.schedule != to_text(schedule):
-            _begin(connection, rule, schedule, _anew(schedule, row, now), rng)
+            _upsert(connection, rule, schedule, _first_time(schedule, row, now), rng)
 
 
 def _remove(connection: Connection, rules: Collection[str]) -> None:
@@ -111,13 +111,13 @@ def _remove(connection: Connection, rules: Collection[str]) -> None:
         connection.execute(delete(schedules).where(schedules.c.rule == rule))
 
 
-def _anew(schedule: Schedule, row: Row[Any] | None, now: datetime) -> datetime:
+def _first_time(schedule: Schedule, row: Row[Any] | None, now: datetime) -> datetime:
     if isinstance(schedule, IntervalSchedule) and row is not None and row.last_run_at is not None:
         return max(now, row.last_run_at + schedule.interval)
     return first_after(schedule, now=now)
 
 
-def _begin(connection: Connection, rule: str, schedule: Schedule, planned_for: datetime, rng: Random) -> None:
+def _upsert(connection: Connection, rule: str, schedule: Schedule, planned_for: datetime, rng: Random) -> None:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     new = {
         "schedule": to_text(schedule),
@@ -126,7 +126,7 @@ def _begin(connection: Connection, rule: str, schedule: Schedule, planned_for: d
         "claimed_until": None,
     }
     statement = insert(schedules).values(rule=rule, **new)
-    # Of two processes that start together, the second finds the same schedule and leaves it as it is.
+    # Of two processes that start together, the second finds an equal schedule and leaves it unchanged.
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[schedules.c.rule], set_=new, where=schedules.c.schedule != to_text(schedule)
@@ -148,7 +148,7 @@ def _claim(connection: Connection, now: datetime) -> list[DueSchedule]:
     ]
 
 
-def _fired(connection: Connection, due: DueSchedule, now: datetime, rng: Random) -> bool:
+def _mark_fired(connection: Connection, due: DueSchedule, now: datetime, rng: Random) -> bool:
     same = and_(schedules.c.rule == due.rule, schedules.c.due_at == due.due_at)
     row = connection.execute(select(schedules).where(same).with_for_update()).one_or_none()
     if row is None:

@@ -1,6 +1,6 @@
-"""The tables as this version knows them; `migrations` makes them, one revision after the other.
+"""The tables of this version; `migrations` creates them revision by revision.
 
-Names begin with `image_syncer_`, since a PostgreSQL database may hold other things too.
+Their names start with `image_syncer_`, since a PostgreSQL database may hold other tables too.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
-"""Every revision of the schema that this version knows, oldest first."""
+"""All revisions of the schema, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
 
@@ -33,14 +33,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware datetime as microseconds since 1970 in UTC: exact, and the same on both databases."""
+    """An aware datetime, stored as microseconds since 1970 in UTC: exact, and the same in both databases."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Return what is stored."""
-        del dialect  # both databases keep the same number
+        """Return the stored value."""
+        del dialect  # both databases store the same number
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
@@ -50,10 +50,10 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """A text of at most *limit* characters, made fit for both databases.
+    """A text of at most *limit* characters that both databases can store.
 
-    What senders and registries say may hold NUL, which PostgreSQL refuses, or half a surrogate pair, which has no
-    UTF-8. Neither may stop an event from being recorded; each becomes the replacement character.
+    Text from senders and registries may hold NUL, which PostgreSQL refuses, or half a surrogate pair, which has no
+    UTF-8. Both become the replacement character, so that they cannot prevent an event from being recorded.
     """
 
     impl = Text
@@ -64,15 +64,15 @@ class Words(TypeDecorator[str]):
         self.limit = limit
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Return what is stored."""
-        del dialect  # what fits both fits each
+        """Return the stored value."""
+        del dialect  # both databases store the same text
         if value is None:
             return None
         storable = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
         return storable if len(storable) <= self.limit else storable[: self.limit - 1] + "…"
 
 
-# SQLite counts upwards by itself only in a column that is INTEGER to the letter.
+# SQLite generates identifiers only in a column of the type INTEGER.
 _Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 _WORD: Final = 40
 _REFERENCE: Final = 512
@@ -86,7 +86,7 @@ events = Table(
     Column("id", _Id, primary_key=True),
     Column("source", Words(200), nullable=False),
     Column("delivery", Words(200)),
-    # sha256 over source, delivery, repository and tag; NULL where nothing can be repeated, or not any more.
+    # SHA-256 of what repeated deliveries share; NULL without a delivery identifier, or after the repetition window.
     Column("repetition_key", Text, unique=True),
     Column("repetitions", Integer, nullable=False),
     Column("repository", Words(_REFERENCE), nullable=False),
@@ -94,14 +94,14 @@ events = Table(
     Column("digest", Words(_REFERENCE)),
     Column("received_at", Instant, nullable=False),
     Column("status", Words(_WORD), nullable=False),
-    # Until then a dispatcher works on it; its death is known by the end of that time.
+    # The lease of the dispatcher that handles the event.
     Column("claimed_until", Instant),
     Column("decided_at", Instant),
     Index("image_syncer_events_by_status", "status", "id"),
     Index("image_syncer_events_by_repository", "repository", "id"),
     Index("image_syncer_events_by_age", "received_at"),
     Index("image_syncer_events_by_source", "source", "status"),
-    # An identifier that was given once never comes back, even after its row was pruned.
+    # Identifiers of pruned rows are not reused.
     sqlite_autoincrement=True,
 )
 
@@ -167,7 +167,7 @@ results = Table(
     *(Column(name, BigInteger, nullable=False) for name in ("bytes_copied", "bytes_mounted", "bytes_existing")),
     Column("seconds", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
-    # Whether no later result is for the same rule, source and target.
+    # Whether it is the newest result of its rule, source and target.
     Column("latest", Boolean, nullable=False, server_default=false()),
     Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
     Index("image_syncer_results_by_target", "target", "id"),
@@ -185,7 +185,7 @@ open_copies = Table(
     Index("image_syncer_open_copies_by_pair", "source", "target"),
 )
 
-# What follows is knowledge, not record: it may be wrong, and losing it costs requests alone.
+# The tables below are caches: rows may be wrong, and losing them only costs requests.
 
 blobs = Table(
     "image_syncer_blobs",
@@ -202,7 +202,7 @@ copies = Table(
     "image_syncer_copies",
     metadata,
     Column("rule", Words(_REFERENCE), primary_key=True),
-    # The target in its two parts, since a run asks for all of a repository at once.
+    # The target is split, since a run reads all tags of a repository at once.
     Column("repository", Words(_REFERENCE), primary_key=True),
     Column("identifier", Words(_REFERENCE), primary_key=True),
     Column("source", Words(_REFERENCE), nullable=False),
@@ -210,7 +210,7 @@ copies = Table(
     Column("platforms", Text, nullable=False),
     Column("target_digest", Words(_REFERENCE), nullable=False),
     Column("confirmed_at", Instant, nullable=False),
-    # When we put that digest there; NULL where we only found it so.
+    # When image-syncer wrote that digest; NULL if it only found it.
     Column("written_at", Instant),
     Column("first_seen_at", Instant, nullable=False),
     Index("image_syncer_copies_by_repository", "repository", "confirmed_at"),
@@ -223,7 +223,7 @@ trimmed = Table(
     Column("source_digest", Words(_REFERENCE), primary_key=True),
     Column("platforms", Text, primary_key=True),
     Column("digest", Words(_REFERENCE), nullable=False),
-    # The rules by which it was trimmed: by others it is another digest.
+    # The version of the trimming rules, on which the digest depends.
     Column("trim_version", Integer, nullable=False),
     Column("seen_at", Instant, nullable=False),
     Index("image_syncer_trimmed_by_age", "seen_at"),

@@ -18,8 +18,8 @@ PATIENT = {"distribution", "gitlab", "quay", "pubsub"}
 WRONG_SHAPES: list[tuple[str, Any, str]] = [
     ("acr", [{"eventType": VALIDATION, "data": {"validationCode": "x" * 300}}], "256 characters"),
     ("acr", [{"eventType": VALIDATION, "data": {}}], "validationCode is missing"),
-    ("cloudevents", SAMPLES["harbor"].body, "no CloudEvent"),
-    ("zot", SAMPLES["harbor"].body, "no CloudEvent"),
+    ("cloudevents", SAMPLES["harbor"].body, "not a CloudEvent"),
+    ("zot", SAMPLES["harbor"].body, "not a CloudEvent"),
     ("ecr", cloud("com.amazon.ecr.image.push", {}, "urn:stranger"), "names no repository of ECR"),
     ("distribution", {"event": []}, "events is missing"),
     ("dockerhub", {}, "repository.repo_name is missing"),

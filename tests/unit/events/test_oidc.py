@@ -79,7 +79,7 @@ def test_without_an_email_any_account_of_the_issuer_passes() -> None:
         ({"iss": None}, "lacks"),
         ({"exp": None}, "lacks"),
         ({"exp": NOW - 61}, "expired"),
-        ({"exp": True}, "no numbers"),
+        ({"exp": True}, "not numbers"),
         ({"nbf": NOW + 61}, "not valid yet"),
         ({"iat": NOW + 3000}, "not valid yet"),
         ({"email": "other@p.iam.gserviceaccount.com"}, "another account"),

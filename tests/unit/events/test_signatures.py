@@ -152,7 +152,7 @@ def test_a_secret_may_have_any_letters() -> None:
 
 @pytest.mark.parametrize("make", [StaticHeader, Bearer, UrlSecret, partial(signed, "github")])
 def test_an_empty_secret_is_refused(make: Any) -> None:
-    """It would let everybody in."""
+    """It would accept every request."""
     with pytest.raises(UsageError, match="empty secret"):
         make("")
 

@@ -1,4 +1,4 @@
-"""One module for each family of senders; each reads a request to a `Notification` or a `Handshake`, purely.
+"""One module per family of senders: pure functions from a request to a `Notification` or a `Handshake`.
 
 A dialect takes the registry's host from our configuration, never from the body. It receives the headers, with names in
 lower case or in a mapping that ignores case, and the raw body. It raises `MalformedNotification` for a body that its
@@ -54,18 +54,18 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "zot": zot.read,
     }
 )
-"""The kinds of senders that a hook can be configured for."""
+"""The kinds of senders of a hook."""
 
 _WITH_PREFIX: Final = MappingProxyType({"jfrog": jfrog.read, "nexus": nexus.read})
 
 
 def dialect(kind: str, *, prefix: str | None = None) -> Dialect:
-    """Return the dialect of *kind*; `UsageError` where there is none.
+    """Return the dialect of *kind*; `UsageError` for an unknown one.
 
-    *prefix* is the path before an image's name, which only `jfrog` and `nexus` cannot know; None for their usual one.
+    *prefix* is the path before an image's name, which the bodies of `jfrog` and `nexus` do not contain; None: default.
     """
     if kind not in DIALECTS:
-        raise UsageError(f"{kind!r}: no kind of hook", remedy=f"one of {', '.join(DIALECTS)}")
+        raise UsageError(f"{kind!r}: unknown kind of hook", remedy=f"one of {', '.join(DIALECTS)}")
     if prefix is None:
         return DIALECTS[kind]
     if kind not in _WITH_PREFIX:

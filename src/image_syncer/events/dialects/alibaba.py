@@ -7,7 +7,7 @@ from image_syncer.events.payload import parse_object, required_text, text_at
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tag that was pushed."""
+    """Return the pushed tag."""
     del headers
     value = parse_object(body)
     path = required_text(value, "repository", "repo_full_name")

@@ -1,6 +1,6 @@
 """Azure Container Registry: its own webhooks, and its events through Event Grid in both schemas.
 
-learn.microsoft.com, "Azure Container Registry webhook schema reference" and "... as an Event Grid source".
+See learn.microsoft.com, "Azure Container Registry webhook schema reference" and "... as an Event Grid source".
 """
 
 import json
@@ -24,22 +24,22 @@ _CODE_LIMIT = 256
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Return the tags that were pushed, or the answer to Event Grid's validation of a new subscription."""
+    """Return the pushed tags, or the answer to Event Grid's validation of a new subscription."""
     found = entries(headers, body)
     for entry in found:
         if at(entry, "eventType") == _VALIDATION:
-            return _validated(entry)
+            return _validation_answer(entry)
     return gather(found, lambda entry: read_entry(registry, entry))
 
 
 def read_entry(registry: str, entry: object) -> PushEvent | str:
-    """Return the push that *entry* announces in any of the three shapes, or why it announces none."""
+    """Return the push in *entry*, which has one of three shapes, or the reason why it has none."""
     event = event_of(entry)
     kind = event.type if event is not None else text_at(entry, "eventType")
     if not kind:
         return _read_data(registry, entry, text_at(entry, "id"))
     if kind != _PUSHED:
-        return f"type {quoted(kind)} is no push"
+        return f"type {quoted(kind)} is not a push"
     if event is not None:
         return _read_data(registry, event.data, event.identity)
     return _read_data(registry, at(entry, "data"), text_at(entry, "id"))
@@ -48,7 +48,7 @@ def read_entry(registry: str, entry: object) -> PushEvent | str:
 def _read_data(registry: str, data: object, delivery: str) -> PushEvent | str:
     action, host = text_at(data, "action"), text_at(data, "request", "host")
     if action != "push":
-        return f"action {quoted(action)} is no push"
+        return f"action {quoted(action)} is not a push"
     if host and host.lower() != registry.lower():
         return f"it is about the registry {quoted(host)}"
     tag = text_at(data, "target", "tag")
@@ -58,8 +58,8 @@ def _read_data(registry: str, data: object, delivery: str) -> PushEvent | str:
     return push_event(registry, path, tag, digest=digest, delivery=delivery)
 
 
-def _validated(entry: object) -> Handshake:
-    """Return the code as proof that we read it; the `validationUrl` beside it is never fetched."""
+def _validation_answer(entry: object) -> Handshake:
+    """Echo the validation code. Its `validationUrl` is never fetched."""
     code = required_text(entry, "data", "validationCode")
     if len(code) > _CODE_LIMIT:
         raise MalformedNotification(f"a validation code of more than {_CODE_LIMIT} characters")

@@ -1,4 +1,4 @@
-"""CloudEvents from anybody: the known senders by their type, everyone else by the members that are usual for images."""
+"""CloudEvents of any sender: known types by their dialect, others by the usual members for images."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -20,14 +20,14 @@ _NO_PUSH: Final = ("delete", "remove", "pull", "scan", "lint", "sign")
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tags that were pushed to this registry."""
+    """Return the tags pushed to *registry*."""
     return gather(entries(headers, body), lambda entry: _read_entry(registry, entry))
 
 
 def _read_entry(registry: str, entry: object) -> Notification | PushEvent | str:
     event = event_of(entry)
     if event is None:
-        raise MalformedNotification("no CloudEvent: neither ce- headers nor specversion")
+        raise MalformedNotification("not a CloudEvent: neither ce- headers nor specversion")
     read_known = _KNOWN.get(event.type)
     return read_known(registry, event) if read_known is not None else _read_generic(registry, event)
 
@@ -35,8 +35,8 @@ def _read_entry(registry: str, entry: object) -> Notification | PushEvent | str:
 def _read_generic(registry: str, event: CloudEvent) -> PushEvent | str:
     kind, host = event.type.lower(), _first(event.data, "registryUrl", "registry")
     if not any(word in kind for word in _ABOUT_IMAGES) or any(word in kind for word in _NO_PUSH):
-        return f"type {quoted(event.type)} is no push of an image"
-    if host and _bare(host) != registry.lower():
+        return f"type {quoted(event.type)} is not a push of an image"
+    if host and _host_of(host) != registry.lower():
         return f"it is about the registry {quoted(host)}"
     named, named_tag, _ = split_reference(event.subject)
     path = _first(event.data, "repositoryName", "repository") or named
@@ -51,6 +51,6 @@ def _first(data: object, *names: str) -> str:
     return next((text for name in names if (text := text_at(data, name))), "")
 
 
-def _bare(host: str) -> str:
-    """Return the host of what may be written as a URL; compared only, never called."""
+def _host_of(host: str) -> str:
+    """Return the host of a host or URL, for comparison only."""
     return host.lower().removeprefix("https://").removeprefix("http://").rstrip("/")

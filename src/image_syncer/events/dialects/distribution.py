@@ -1,7 +1,7 @@
-"""Notifications of Distribution (`registry` 2 and 3) and of what is built on it, such as GitLab's registry.
+"""Notifications of Distribution (`registry` 2 and 3) and registries based on it, such as GitLab's.
 
-Distribution, docs/content/about/notifications.md: an envelope of events, sent again for ever and one after the other
-until it is accepted. So an entry that is nonsense is left out and never refuses its envelope.
+See Distribution, docs/content/about/notifications.md. Distribution resends an envelope of events in order, without a
+limit, until it is accepted. So a malformed entry is left out, and never causes a refusal of its envelope.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from image_syncer.oci.media_type import MANIFESTS, essence
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tagged manifests that an envelope says were pushed."""
-    del headers  # The media type of the envelope differs by version (v1, v2) and tells nothing that the body does not.
+    """Return the pushed tags of an envelope."""
+    del headers  # The envelope's media type differs by version (v1, v2); the body has all information.
     envelope = parse_object(body)
     if at(envelope, "events") is None:
         raise MalformedNotification("events is missing")
@@ -23,9 +23,9 @@ def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification
 def _read_entry(registry: str, entry: object) -> PushEvent | str:
     action, media_type = text_at(entry, "action"), text_at(entry, "target", "mediaType")
     if action != "push":
-        return f"action {quoted(action)} is no push"
+        return f"action {quoted(action)} is not a push"
     if essence(media_type) not in MANIFESTS:
-        return f"{quoted(media_type)} is no manifest"
+        return f"{quoted(media_type)} is not a manifest"
     tag = text_at(entry, "target", "tag")
     if not tag:
         return "a manifest without a tag"

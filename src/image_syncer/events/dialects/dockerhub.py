@@ -1,4 +1,4 @@
-"""Docker Hub's webhooks, sent for pushed tags alone."""
+"""Docker Hub's webhooks, sent for pushed tags only."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from image_syncer.events.payload import parse_object, required_text, text_at
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tag that was pushed. `callback_url` is never called: it is a stranger's address."""
+    """Return the pushed tag. The untrusted `callback_url` is never called."""
     del headers
     value = parse_object(body)
     path = required_text(value, "repository", "repo_name")

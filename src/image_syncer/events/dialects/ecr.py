@@ -1,7 +1,7 @@
-"""Amazon ECR's events from EventBridge, raw or turned into CloudEvents by an input transformer.
+"""Amazon ECR's events from EventBridge, raw or converted to CloudEvents by an input transformer.
 
-docs.aws.amazon.com, "Amazon ECR events and EventBridge". The account and the region of an event are compared with those
-in the registry's host, where it has them.
+See docs.aws.amazon.com, "Amazon ECR events and EventBridge". Account and region of an event are compared with those in
+the registry's host, if it contains them.
 """
 
 import re
@@ -24,16 +24,16 @@ _SOURCE = re.compile(r"(?:urn:aws|arn:aws[a-z-]*):ecr:(?P<region>[^:]*):(?P<acco
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tags that were pushed to this registry."""
+    """Return the tags pushed to *registry*."""
     if "x-amz-sns-message-type" in headers:
         return ignored("an SNS message; let EventBridge call an API destination instead")
     return gather(entries(headers, body), lambda entry: _read_entry(registry, entry))
 
 
 def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
-    """Return what a CloudEvent of the type `com.amazon.ecr.image.push` announces."""
+    """Return the push in a CloudEvent of the type `com.amazon.ecr.image.push`."""
     if event.type != "com.amazon.ecr.image.push":
-        return f"type {quoted(event.type)} is no push"
+        return f"type {quoted(event.type)} is not a push"
     source = _SOURCE.fullmatch(event.source)
     if source is None:
         raise MalformedNotification(f"source {quoted(event.source)} names no repository of ECR")
@@ -53,9 +53,9 @@ def _read_entry(registry: str, entry: object) -> PushEvent | str:
     kind, action = text_at(entry, "detail-type"), text_at(entry, "detail", "action-type")
     result = text_at(entry, "detail", "result")
     if text_at(entry, "source") != "aws.ecr" or kind != "ECR Image Action":
-        return f"detail-type {quoted(kind)} is no action on an image of ECR"
+        return f"detail-type {quoted(kind)} is not an image action of ECR"
     if (action, result) != ("PUSH", "SUCCESS"):
-        return f"action {quoted(action)} with result {quoted(result)} is no finished push"
+        return f"action {quoted(action)} with result {quoted(result)} is not a finished push"
     if _is_elsewhere(registry, text_at(entry, "account"), text_at(entry, "region")):
         return "it is about another account or region"
     return _read_detail(registry, entry)

@@ -14,7 +14,7 @@ _ORIGIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class CloudEvent:
-    """One event: *data* is any JSON value, None where there is none; texts are empty where they are missing."""
+    """One event: *data* is any JSON value, None without one; missing texts are empty."""
 
     id: str
     source: str
@@ -24,22 +24,22 @@ class CloudEvent:
 
     @property
     def identity(self) -> str:
-        """What tells a repetition: `source` and `id` together, empty where one is missing."""
+        """The key of a repeated event: `source` and `id`, empty if one is missing."""
         return f"{self.source} {self.id}" if self.source and self.id else ""
 
 
 def is_binary(headers: Mapping[str, str]) -> bool:
-    """Whether the attributes are in headers and the body is the data alone."""
+    """Whether the attributes are headers and the body is the data."""
     return "ce-type" in headers
 
 
 def is_structured(value: object) -> bool:
-    """Whether a JSON *value* is an event with its attributes inside."""
+    """Whether a JSON *value* is an event with its attributes."""
     return isinstance(value, dict) and "specversion" in value
 
 
 def entries(headers: Mapping[str, str], body: bytes) -> list[object]:
-    """Return what a request in any mode holds, each entry to be read by `event_of` or by its sender's own shape."""
+    """Return the entries of a request in any mode, for `event_of` or the sender's own format."""
     if is_binary(headers):
         return [_from_headers(headers, body)]
     value = parse_json(body)
@@ -62,9 +62,9 @@ def event_of(entry: object) -> CloudEvent | None:
 
 
 def answer_to_options(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers by which an OPTIONS request gets our consent, empty where it asks for none.
+    """Return the headers that consent to an OPTIONS request, empty if it does not ask for consent.
 
-    CloudEvents HTTP 1.1 Web Hooks, section 4 (abuse protection). Azure Event Grid asks so before it sends CloudEvents.
+    CloudEvents HTTP 1.1 Web Hooks, section 4 (abuse protection). Azure Event Grid asks before it sends CloudEvents.
     """
     origin = headers.get(_ORIGIN_HEADER, "")
     if not _ORIGIN.fullmatch(origin):

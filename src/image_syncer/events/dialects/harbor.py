@@ -14,15 +14,15 @@ _PUSHES = frozenset({"PUSH_ARTIFACT", "pushImage", "harbor.artifact.pushed"})
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tagged artifacts that were pushed; every other type is ignored, unknown ones included.
+    """Return the pushed tags; all other types are ignored.
 
-    Harbor's "test endpoint" sends types of its own, and a refusal would make it call the endpoint broken.
+    Harbor's "test endpoint" sends types of its own, and reports a refusal as a broken endpoint.
     """
     return gather(entries(headers, body), lambda entry: read_entry(registry, entry))
 
 
 def read_entry(registry: str, entry: object) -> Notification:
-    """Return what *entry* announces in either format."""
+    """Return the notification of *entry* in either format."""
     event = event_of(entry)
     if event is None:
         return _read_data(registry, text_at(entry, "type"), at(entry, "event_data"), "")
@@ -31,7 +31,7 @@ def read_entry(registry: str, entry: object) -> Notification:
 
 def _read_data(registry: str, kind: str, data: object, delivery: str) -> Notification:
     if kind not in _PUSHES:
-        return ignored(f"type {quoted(kind)} is no push")
+        return ignored(f"type {quoted(kind)} is not a push")
     path = text_at(data, "repository", "repo_full_name") or _joined_name(data)
     return gather(list_at(data, "resources"), lambda resource: _read_resource(registry, path, resource, delivery))
 
@@ -42,6 +42,6 @@ def _joined_name(data: object) -> str:
 
 def _read_resource(registry: str, path: str, resource: object, delivery: str) -> PushEvent | str:
     tag = text_at(resource, "tag")
-    if not tag or ":" in tag:  # Harbor puts the digest there where an artifact was pushed without a tag.
+    if not tag or ":" in tag:  # Harbor writes the digest here for an artifact without a tag.
         return "an artifact without a tag"
     return push_event(registry, path, tag, digest=text_at(resource, "digest"), delivery=delivery)

@@ -1,7 +1,7 @@
 """JFrog Artifactory's webhooks of the domain `docker`.
 
-How a repository is called at the registry depends on how Artifactory is reached, so a prefix can be given: the name of
-the virtual repository, or nothing where the host itself stands for a repository.
+How a repository is named at the registry depends on how Artifactory is exposed. So a prefix can be configured: the key
+of the virtual repository, or an empty one if the host stands for a repository.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ _CHILDREN: Final = ("sha256:", "sha256__")
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes, *, prefix: str | None = None) -> Notification:
-    """Return the tag that was pushed; *prefix* stands before the image's name, None for the repository's own key."""
+    """Return the pushed tag; *prefix* is the path before the image's name, None: the repository's key."""
     del headers
     value = parse_object(body)
     domain, kind = text_at(value, "domain"), text_at(value, "event_type")
     if (domain, kind) != ("docker", "pushed"):
-        return ignored(f"event {quoted(kind)} of the domain {quoted(domain)} is no push")
+        return ignored(f"event {quoted(kind)} of the domain {quoted(domain)} is not a push")
     tag = text_at(value, "data", "tag")
-    if not tag or tag.startswith(_CHILDREN):  # An index announces each of its manifests too.
+    if not tag or tag.startswith(_CHILDREN):  # An index is announced with each of its manifests.
         return ignored("a manifest without a tag")
     repository = required_text(value, "data", "repo_key") if prefix is None else prefix
     path = "/".join(part for part in (repository, _image(value)) if part)
@@ -31,7 +31,7 @@ def read(registry: str, headers: Mapping[str, str], body: bytes, *, prefix: str 
 
 
 def _image(value: object) -> str:
-    """Return the image's name: `path` without tag and file, or `image_name` where the path has another shape."""
+    """Return the image's name: `path` without tag and file, or `image_name` if the path has another shape."""
     parts = text_at(value, "data", "path").split("/")
     if len(parts) > len(("tag", "file")) and parts[-1] in _MANIFESTS:
         return "/".join(parts[:-2])

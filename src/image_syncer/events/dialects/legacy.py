@@ -1,8 +1,8 @@
-"""The plain form of the fork: `name` (host/namespace/repository) and `tag`, by query, form or JSON.
+"""The fork's plain form: `name` (host/namespace/repository) and `tag` in a query, form or JSON body.
 
-The decisions and their order are the fork's (zxzixuanwang/image-syncer, web/route.go), after its login: an empty name
-200, an empty tag 400, what cannot be meant 406. The one difference: names and tags outside the grammar, which it let
-through, are 406 too.
+The decisions and their order are the fork's (zxzixuanwang/image-syncer, web/route.go) after its login: 200 for an empty
+name, 400 for an empty tag, 406 for an invalid name or tag. The one difference: names and tags outside the
+specification's grammar, which the fork accepts, are 406 too.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ _DONE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a call of the plain hook comes to: the fork's status, an event only with 200, and a reason without one.
+    """The decision on a call of the plain hook: the fork's status, and an event (only with 200) or a reason.
 
-    *unwanted*: nothing is wrong with it, but its kind is never copied.
+    *unwanted*: well-formed, but never copied.
     """
 
     status: Literal[200, 400, 406, 413]
@@ -41,9 +41,9 @@ class Decision:
 
 
 def decide(query: bytes, headers: Mapping[str, str], body: bytes) -> Decision:
-    """Return the decision on a call; what the *query* names goes before what a form or JSON *body* names.
+    """Return the decision on a call; the *query* takes precedence over a form or JSON *body*.
 
-    *query* is the text behind the question mark as it came; *body* is empty for GET.
+    *query* is the raw text after the question mark; *body* is empty for GET.
     """
     try:
         fields = parse_form(query)
@@ -57,7 +57,7 @@ def decide(query: bytes, headers: Mapping[str, str], body: bytes) -> Decision:
 
 
 def decide_message(body: bytes) -> Decision:
-    """Return the decision on a queue's message, JSON `{"Name": ..., "Tag": ...}` whose keys may have any case."""
+    """Return the decision on a queue's message: JSON `{"Name": ..., "Tag": ...}` with keys in any case."""
     return decide(b"", {}, body)
 
 
@@ -79,9 +79,9 @@ def judge(name: str, tag: str) -> Decision:
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the event of a plain body as one dialect among the others.
+    """Return the event of a plain body, as a dialect like the others.
 
-    Its host has to be *registry*; an empty one stands for every host.
+    Its host must be *registry*, unless that is empty.
     """
     fields = _fields_of_body(headers, body)
     decision = judge(fields.get("name", ""), fields.get("tag", ""))

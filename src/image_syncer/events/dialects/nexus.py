@@ -1,4 +1,4 @@
-"""Repository webhooks of Sonatype Nexus 3: components, and assets because a moved tag may come as an asset alone."""
+"""Repository webhooks of Sonatype Nexus 3: components, and assets, since a moved tag may arrive only as an asset."""
 
 import re
 from collections.abc import Mapping
@@ -12,26 +12,28 @@ _MANIFEST: Final = re.compile(r"/?v2/(?P<path>.+)/manifests/(?P<tag>[^/]+)", re.
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes, *, prefix: str = "") -> Notification:
-    """Return the tag that was created or updated; *prefix* stands before the image's name where the host needs it."""
+    """Return the created or updated tag; *prefix* is the path before the image's name, if the host needs one."""
     value = parse_object(body)
     action = text_at(value, "action")
     name = next((name for name in ("component", "asset") if at(value, name) is not None), None)
     if name is None:
-        return ignored(f"hook {quoted(headers.get('x-nexus-webhook-id', ''))} is about no component and no asset")
+        return ignored(
+            f"hook {quoted(headers.get('x-nexus-webhook-id', ''))} is neither about a component nor an asset"
+        )
     if action not in _WANTED:
-        return ignored(f"action {quoted(action)} is no push")
+        return ignored(f"action {quoted(action)} is not a push")
     subject = as_object(at(value, name), name)
     if text_at(subject, "format") != "docker":
         return ignored(f"a {name} of the format {quoted(text_at(subject, 'format'))}")
     path, tag = _named(subject, is_asset=name == "asset")
     if not tag or ":" in tag:
-        return ignored(f"the {name} is no tag")
+        return ignored(f"the {name} is not a tag")
     path = "/".join(part for part in (prefix, path) if part)
     return one(push_event(registry, path, tag, delivery=headers.get("x-nexus-webhook-delivery", "")))
 
 
 def _named(subject: dict[str, object], *, is_asset: bool) -> tuple[str, str]:
-    """Return the image and the tag; an empty tag for an asset that is no manifest, such as a layer."""
+    """Return image and tag; an empty tag for an asset that is not a manifest, such as a layer."""
     name = required_text(subject, "name")
     if not is_asset:
         return name, text_at(subject, "version")

@@ -1,7 +1,7 @@
 """Google Artifact Registry and Container Registry, through a push subscription of Pub/Sub to the topic `gcr`.
 
-Whatever is not acknowledged is sent again until its retention ends, so what is wrong inside a proper envelope is
-ignored with its reason; only what Pub/Sub could not have sent is refused.
+Pub/Sub resends unacknowledged messages until their retention ends. So invalid content in a valid envelope is ignored
+with its reason, and only a body that Pub/Sub cannot have sent is refused.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from image_syncer.oci.reference import split_reference
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tag that was inserted."""
+    """Return the inserted tag."""
     del headers
     envelope = parse_object(body)
     message = as_object(at(envelope, "message"), "message")
@@ -28,7 +28,7 @@ def read_change(value: object, *, registry: str | None, delivery: str) -> PushEv
     """Return the push in *value*, or why it is none; *registry* None accepts the registry that the message names."""
     action, name = text_at(value, "action"), text_at(value, "tag")
     if action != "INSERT":
-        return f"action {quoted(action)} is no push"
+        return f"action {quoted(action)} is not a push"
     if not name:
         return "an image without a tag"
     host, path, tag = _split(name)

@@ -1,4 +1,4 @@
-"""zot's CloudEvents (project-zot/zot, pkg/extensions/events): one for each tag that changed."""
+"""zot's CloudEvents (project-zot/zot, pkg/extensions/events): one per changed tag."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,14 @@ from image_syncer.events.payload import required_text, text_at
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the tags that were updated."""
+    """Return the updated tags."""
     return gather(entries(headers, body), lambda entry: _read_entry(registry, entry))
 
 
 def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
-    """Return what an event of the type `zotregistry.image.updated` announces; its first part can be configured."""
+    """Return the push in an event of the type `zotregistry.image.updated`, whose first part is configurable."""
     if not event.type.endswith(".image.updated"):
-        return f"type {quoted(event.type)} is no push"
+        return f"type {quoted(event.type)} is not a push"
     tag = text_at(event.data, "reference")
     if not tag or ":" in tag:
         return "a manifest without a tag"
@@ -26,5 +26,5 @@ def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
 def _read_entry(registry: str, entry: object) -> PushEvent | str:
     event = event_of(entry)
     if event is None:
-        raise MalformedNotification("no CloudEvent: neither ce- headers nor specversion")
+        raise MalformedNotification("not a CloudEvent: neither ce- headers nor specversion")
     return read_event(registry, event)
