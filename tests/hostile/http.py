@@ -78,7 +78,7 @@ def other_manifest(street: Street) -> None:
 
 @TARGETS.add(
     "it says 201 to uploads and keeps nothing, and notices at the manifest",
-    Gets(side="target", step="push manifest", reason="names content that the registry does not hold"),
+    Gets(side="target", step="push manifest", reason="refers to content that the registry does not have"),
 )
 def keeps_nothing(street: Street) -> None:
     """What it lacks is pushed once more, and then it is told."""

@@ -35,7 +35,7 @@ def serve_tags(street: Street, body: bytes, **headers: str) -> None:
 TAGS = b'{"name":"app","tags":["v1"]}'
 
 
-@LISTS.add("a next page that is the same page", listing("the pages of the tag list go in circles"))
+@LISTS.add("a next page that is the same page", listing("the pages of the tag list form a loop"))
 def looping_pages(street: Street) -> None:
     """For ever."""
     serve_tags(street, TAGS, Link='</v2/app/tags/list?n=1000>; rel="next"')

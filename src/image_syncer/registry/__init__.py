@@ -1,5 +1,5 @@
 """The client of the distribution specification: HTTP, authentication, manifests, blobs, listings.
 
-`client.Registries` is the way in. Nothing is imported here, so that whoever needs `options` alone does not pay for the
-HTTP library.
+`registries.Registries` is the entry point. This package imports nothing itself, so that importing `settings` alone does
+not load the HTTP library.
 """

@@ -1,4 +1,4 @@
-"""One registry with everything that a request to it needs: its places, its pauses, retries, and what refusals mean."""
+"""Sends requests to one registry: login rotation, slots, retries, and error responses mapped to exceptions."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Container, Mapping
@@ -31,16 +31,16 @@ from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendor_profiles import LearntProfile
 
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
-_CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no answer at all.
-Slot = Literal["request", "upload"]
-"""Which slot a request runs in: one of its own, or the upload slot that its caller holds."""
-
+_CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no response at all.
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+Slot = Literal["request", "upload"]
+"""The slot that a request runs in: one of its own, or the upload slot that its caller holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class BufferedResponse:
-    """A whole answer. *url* is where it came from, behind redirects; *content* is empty where it was not asked for."""
+    """A complete response. *url* is the URL after redirects; *content* is empty unless the caller asked for it."""
 
     status: int
     headers: Headers
@@ -49,7 +49,7 @@ class BufferedResponse:
 
     @property
     def digest(self) -> Digest | None:
-        """What the registry claims that this is (Docker-Content-Digest); None for no claim that could be checked."""
+        """The digest in Docker-Content-Digest; None without one that can be verified."""
         try:
             return Digest.parse((self.headers.get("Docker-Content-Digest") or "").strip())
         except InvalidReference:
@@ -57,7 +57,7 @@ class BufferedResponse:
 
 
 class RegistryClient:
-    """One registry under one access. Every method says with *expect* which statuses are fine; others are raised."""
+    """One registry with one set of logins. *expect* lists the statuses to return; every other status is raised."""
 
     def __init__(self, logins: LoginPool, limiter: HostLimiter, retrying: Retrying, limits: Limits) -> None:
         self.logins = logins
@@ -66,12 +66,12 @@ class RegistryClient:
         self.retrying = retrying
         self.limits = limits
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
-        self.probing = asyncio.Lock()
+        self.multi_tag_probe = asyncio.Lock()
 
     async def request(
         self,
         call: Call,
-        asked: ErrorContext,
+        context: ErrorContext,
         *,
         expect: Container[int],
         retry: bool = True,
@@ -93,33 +93,33 @@ class RegistryClient:
                     async with self.limiter.request() if slot == "request" else nullcontext():
                         if call.fence is not None:
                             await call.fence.check()
-                        response = await self._open(login, call, asked, expect, slot)
+                        response = await self._open(login, call, context, expect, slot)
                         return await self._read(call, response, limit_bytes)
             except StoreError as error:
                 if self.logins.record_refusal(login, call, error):
                     continue
                 if not retry:
                     raise
-                await attempts.wait_after(error)  # Holds no slot.
+                await attempts.wait_after(error)  # Outside the slot, so that other requests can use it.
 
     @asynccontextmanager
-    async def download(self, call: Call, asked: ErrorContext, *, expect: Container[int]) -> AsyncGenerator[Response]:
+    async def download(self, call: Call, context: ErrorContext, *, expect: Container[int]) -> AsyncGenerator[Response]:
         """Open the response to *call* for streaming, in a download slot; opening is retried, reading is not."""
-        response, stack = await self._open_download(call, asked, expect)
+        response, stack = await self._open_download(call, context, expect)
         async with stack:
             yield response
 
     async def _open_download(
-        self, call: Call, asked: ErrorContext, expect: Container[int]
+        self, call: Call, context: ErrorContext, expect: Container[int]
     ) -> tuple[Response, AsyncExitStack]:
-        """Return the response to *call*, and the stack that releases it and its slot."""
+        """Return the response to *call*, and the stack that releases the response and its slot."""
         attempts = RetryAttempts(self.retrying)
         while True:
             login = self.logins.available(call) or await self.logins.wait_available(call)
             try:
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(self.limiter.download())
-                    response = await self._open(login, call, asked, expect, "download")
+                    response = await self._open(login, call, context, expect, "download")
                     await stack.enter_async_context(released(response))
                     return response, stack.pop_all()
             except StoreError as error:
@@ -127,7 +127,7 @@ class RegistryClient:
                     await attempts.wait_after(error)
 
     async def _read(self, call: Call, response: Response, limit_bytes: int | None) -> BufferedResponse:
-        """Read and release *response*; without *limit_bytes* its content is empty."""
+        """Read and release *response*; without *limit_bytes* the content is empty."""
         content, failed = b"", True
         try:
             if limit_bytes is not None:
@@ -140,33 +140,33 @@ class RegistryClient:
         return BufferedResponse(response.status, response.headers, response.url, content)
 
     async def _open(
-        self, entry: Login, call: Call, asked: ErrorContext, expect: Container[int], operation: Operation
+        self, login: Login, call: Call, context: ErrorContext, expect: Container[int], operation: Operation
     ) -> Response:
-        """Return the answer to *call* with the login of *entry*, to be released; others than *expect* are raised."""
+        """Return the response to *call*, sent with *login*, to be released; raise every status not in *expect*."""
         began = self.retrying.clock.monotonic()
         try:
-            response = await entry.host.send(call)
+            response = await login.host.send(call)
         except StoreError as error:
             if isinstance(call.body, RequestBody) and not isinstance(error, ConnectionRefused | HandshakeBroken):
-                raise  # It may be the body's own failure, which says nothing about this registry.
+                raise  # The error may come from the body (the source), and then says nothing about this registry.
             raise self._note_failure(error, operation, began) from error.__cause__
-        # How long an answer takes to a request with a body depends on the line as well.
+        # With a body, the time to the response depends on the bandwidth, so it is no latency of the registry.
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
         quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
         if response.status not in expect:
             try:
-                error = await self._error_from(response, asked)
+                error = await self._error_from(response, context)
             finally:
-                await response.release(failed=True)  # Read to its end its connection serves again all the same.
+                await response.release(failed=True)  # A response that was read to its end keeps its connection.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
-                raise self._note_exhausted_quota(error, entry, quota, response)
+                raise self._note_exhausted_quota(error, login, quota, response)
             raise self._note_failure(error, operation, began)
         if quota is not None:
-            self.logins.record_quota(entry, quota, began, counted=call.is_counted)
+            self.logins.record_quota(login, quota, began, counted=call.is_counted)
         self.limiter.note_success(operation, began, latency if operation == "request" else None)
         return response
 
-    async def _error_from(self, response: Response, asked: ErrorContext) -> StoreError:
+    async def _error_from(self, response: Response, context: ErrorContext) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
         refusal = ErrorResponse(
             response.status,
@@ -174,21 +174,21 @@ class RegistryClient:
             retry_after,
             _other_host(self.host.name, response.url),
         )
-        return failure(asked, refusal)
+        return failure(context, refusal)
 
-    def _note_exhausted_quota(self, error: RateLimited, entry: Login, quota: Quota, response: Response) -> RateLimited:
-        """Return *error*, a refusal because nothing is left of a *quota*: who tries again waits at the entries."""
+    def _note_exhausted_quota(self, error: RateLimited, login: Login, quota: Quota, response: Response) -> RateLimited:
+        """Record that *login* has used up *quota*; return *error*, whose retry then waits in the login pool."""
         longest = LONGEST_WINDOW_SECONDS
         self.logins.record_exhausted(
-            entry, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
+            login, quota, parse_retry_after(response.headers.get("Retry-After"), self._now, longest=longest)
         )
         error.limiter_holds = True
         return error
 
     def _note_failure(self, error: StoreError, operation: Operation, began: float) -> StoreError:
-        """Return *error* after letting it slow down and pause everything at this registry, as far as it asks for that.
+        """Report *error* to the limiter, which may slow down or pause this registry; return the error to raise.
 
-        Who was asked to slow down and not told for how long gets told by us.
+        A rate limit without a usable Retry-After gets the limiter's own delay.
         """
         if isinstance(error, Unavailable) and is_outage(error):
             error.limiter_holds = self.limiter.note_failure(
@@ -208,7 +208,7 @@ class RegistryClient:
         return error
 
     async def _read_beginning(self, response: Response) -> bytes:
-        """Return the first bytes of a content that nothing depends on."""
+        """Return the first bytes of the content, fewer where reading fails: only messages depend on them."""
         content = bytearray()
         try:
             async with asyncio.timeout(self.limits.error_seconds), aclosing(response.chunks()) as chunks:
@@ -217,7 +217,7 @@ class RegistryClient:
                     if len(content) >= self.limits.error_bytes:
                         break
         except (StoreError, TimeoutError):
-            pass  # The status has been told; what is missing are words about it.
+            pass  # The status is known; only the text about it is incomplete.
         return bytes(content[: self.limits.error_bytes])
 
     def _now(self) -> datetime:
@@ -226,7 +226,7 @@ class RegistryClient:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRequests:
-    """One repository as one side of a copy sees it: builds the calls about it, with the rights that they need."""
+    """Builds the requests about *repository* as one *side* of a copy, with the scopes that they need."""
 
     client: RegistryClient
     repository: Repository
@@ -234,7 +234,7 @@ class RepositoryRequests:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The rights to ask for: a target's push right is wanted from its first request on."""
+        """The scopes to request; a target asks for the push right from its first request on, to need one token."""
         rights = "pull" if self.side == "source" else "pull,push"
         return (f"repository:{self.repository.path}:{rights}",)
 
@@ -259,27 +259,27 @@ class RepositoryRequests:
         return Call(method, target, self.side, self.scopes, headers, body, follow)
 
     def reference(self, identifier: str) -> Reference:
-        """Return the tag or digest *identifier* here; `InvalidReference` where it could not stand in a URL."""
+        """Return the reference of the tag or digest *identifier*; `InvalidReference` if it cannot be part of a URL."""
         if ":" in identifier:
             return self.repository.at(Digest.parse(identifier))
         return self.repository.tag(identifier)
 
     def context(self, what: object, *, manifest: bool = False, upload: bool = False) -> ErrorContext:
-        """Return what a request is about, for messages; *manifest* or *upload* where one is put."""
+        """Return the context for error messages about *what*; *manifest* or *upload* if the request writes one."""
         return ErrorContext(str(what), self.repository.registry, manifest=manifest, upload=upload)
 
     def blob_context(self, blob: Descriptor, *, upload: bool = False) -> ErrorContext:
-        """Return what a request about *blob* is about."""
+        """Return the context for error messages about *blob*."""
         return self.context(self.repository.at(blob.digest), upload=upload)
 
 
 def is_outage(error: Unavailable) -> bool:
-    """Whether *error* is what a registry that is down looks like, and not what may be about one request alone."""
+    """Whether *error* looks like an outage of the registry rather than a problem with this request alone."""
     return error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _other_host(registry: str, url: str) -> str:
-    """Return the host of *url* where that is not *registry*, otherwise an empty text."""
+    """Return the host of *url* if it is not *registry*, else an empty string."""
     origin = origin_of(url)
     host = str(origin)
     same = host in {registry, registry.removesuffix(_DEFAULT_PORTS[origin.scheme])}

@@ -1,4 +1,4 @@
-"""What a registry's refusal means: status, headers and body become one of `errors`. Pure; nothing here talks.
+"""Maps status, headers and body of an error response to one of `errors`. Pure, without I/O.
 
 distribution-spec, "Error Codes": a body should be `{"errors": [{"code", "message", "detail"}]}` and may be anything.
 """
@@ -27,10 +27,10 @@ from image_syncer.errors import (
 )
 
 LONGEST_RETRY_AFTER: Final = 600.0
-"""Seconds; what a server may make us wait at most."""
+"""The longest wait, in seconds, that a server can request."""
 
 _SHOWN = 300
-_TEXT_READ = 4096  # Characters of a body without structure that are looked at.
+_TEXT_READ = 4096  # Characters of an unstructured body that are searched for a message.
 _DIAGNOSTICS = 3
 
 _CLIENT_ERRORS, _SERVER_ERRORS = 400, 500  # The classes of status codes begin here.
@@ -55,9 +55,9 @@ _CREDENTIAL = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{20,}", re.IGNOR
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """What a request was about: *what* as people write it (a full reference), and the registry that was asked.
+    """What a request is about, for messages: *what* is the full reference, *registry* the registry that receives it.
 
-    *manifest* and *upload* say what was being put, since the same answer means another thing then.
+    *manifest* or *upload* says that the request writes one, which changes the meaning of some responses.
     """
 
     what: str
@@ -68,10 +68,10 @@ class ErrorContext:
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An answer that was not expected.
+    """A response with an unexpected status.
 
-    *retry_after* is in seconds. *answered_by* names the server where it is not the registry itself: a storage that it
-    redirected to, or another host that it wanted an upload to go to.
+    *retry_after* is in seconds. *answered_by* is the host that answered if it is not the registry: the storage of a
+    redirect, or the host of an upload URL.
     """
 
     status: int
@@ -81,8 +81,8 @@ class ErrorResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a body tells: the error codes in it, and all of it as text to show."""
+class _ErrorBody:
+    """The error codes in a response body, and its *text* for messages."""
 
     codes: tuple[str, ...]
     text: str
@@ -91,31 +91,31 @@ class _Said:
     def code(self) -> str | None:
         return self.codes[0] if self.codes else None
 
-    def names(self, codes: frozenset[str]) -> bool:
+    def has_any(self, codes: frozenset[str]) -> bool:
         return not codes.isdisjoint(self.codes)
 
 
-def failure(asked: ErrorContext, refusal: ErrorResponse) -> StoreError:
-    """Return the error that *refusal* means for *asked*; its text names the reference and what the server said."""
-    said = _said(refusal.body)
+def failure(context: ErrorContext, refusal: ErrorResponse) -> StoreError:
+    """Return the error that *refusal* means for *context*; its message has the reference and the server's text."""
+    body = _parse_body(refusal.body)
     status = refusal.status
-    if status == HTTPStatus.TOO_MANY_REQUESTS or said.names(_RATE_CODES):
-        message = _message(asked, refusal, said, "too many requests")
-        return RateLimited(message, status=status, code=said.code, retry_after=refusal.retry_after)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or body.has_any(_RATE_CODES):
+        message = _message(context, refusal, body, "too many requests")
+        return RateLimited(message, status=status, code=body.code, retry_after=refusal.retry_after)
     if status in _RETRYABLE or (status >= _SERVER_ERRORS and status != HTTPStatus.NOT_IMPLEMENTED):
-        message = _message(asked, refusal, said, "not available")
-        return Unavailable(message, status=status, code=said.code, retry_after=refusal.retry_after)
-    if asked.upload and (status == _RANGE_NOT_SATISFIABLE or said.names(_SESSION_CODES)):
-        message = _message(asked, refusal, said, "the upload was lost")
-        return Unavailable(message, status=status, code=said.code)
-    kind, condition, remedy = _special(asked, refusal, said) or _general(asked, status, said)
-    return kind(_message(asked, refusal, said, condition), status=status, code=said.code, remedy=remedy)
+        message = _message(context, refusal, body, "not available")
+        return Unavailable(message, status=status, code=body.code, retry_after=refusal.retry_after)
+    if context.upload and (status == _RANGE_NOT_SATISFIABLE or body.has_any(_SESSION_CODES)):
+        message = _message(context, refusal, body, "the upload was lost")
+        return Unavailable(message, status=status, code=body.code)
+    kind, condition, remedy = _special(context, refusal, body) or _general(context, status, body)
+    return kind(_message(context, refusal, body, condition), status=status, code=body.code, remedy=remedy)
 
 
 def parse_retry_after(
     value: str | None, now: Callable[[], datetime], *, longest: float = LONGEST_RETRY_AFTER
 ) -> float | None:
-    """Return the seconds that a Retry-After header asks for, at most *longest*; None without a usable one.
+    """Return the seconds that a Retry-After header requests, at most *longest*; None without a valid one.
 
     RFC 9110, 10.2.3: a number of seconds or a date.
     """
@@ -128,82 +128,83 @@ def parse_retry_after(
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:  # "-0000" names no zone; HTTP dates are always UTC.
+    if date.tzinfo is None:  # "-0000" leaves the zone open; HTTP dates are always UTC.
         date = date.replace(tzinfo=UTC)
     return min(max((date - now()).total_seconds(), 0.0), longest)
 
 
-def _special(asked: ErrorContext, refusal: ErrorResponse, said: _Said) -> _Meaning | None:
-    """Return what only this kind of request makes of the answer; None where the general rules hold."""
+def _special(context: ErrorContext, refusal: ErrorResponse, body: _ErrorBody) -> _Meaning | None:
+    """Return the meaning that applies to this kind of request only; None if the general rules apply."""
     if refusal.answered_by and refusal.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return _elsewhere(asked, refusal)
+        return _elsewhere(context, refusal)
     too_large = refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # Also with the code SIZE_INVALID.
-    if asked.upload and said.names(_CONTENT_CODES) and not too_large:
-        return ContentMismatch, "the registry says that the bytes are not what was promised", None
-    if not asked.manifest or refusal.status == HTTPStatus.UNAUTHORIZED:
+    if context.upload and body.has_any(_CONTENT_CODES) and not too_large:
+        return ContentMismatch, "the registry reports another digest or size than announced", None
+    if not context.manifest or refusal.status == HTTPStatus.UNAUTHORIZED:
         return None
-    if said.names(_MISSING_CODES):
-        return MissingContent, "names content that the registry does not hold", None
-    fixed = refusal.status == HTTPStatus.PRECONDITION_FAILED or said.names(_IMMUTABLE_CODES)
-    if fixed or (refusal.status in _IMMUTABLE_STATUSES and _IMMUTABLE_TEXT.search(said.text)):
-        return TagImmutable, "the tag is immutable", f"delete the tag at {asked.registry} or copy to another one"
+    if body.has_any(_MISSING_CODES):
+        return MissingContent, "refers to content that the registry does not have", None
+    fixed = refusal.status == HTTPStatus.PRECONDITION_FAILED or body.has_any(_IMMUTABLE_CODES)
+    if fixed or (refusal.status in _IMMUTABLE_STATUSES and _IMMUTABLE_TEXT.search(body.text)):
+        return TagImmutable, "the tag is immutable", f"delete the tag at {context.registry} or copy to another one"
     return None
 
 
-def _general(asked: ErrorContext, status: int, said: _Said) -> _Meaning:
+def _general(context: ErrorContext, status: int, body: _ErrorBody) -> _Meaning:
     match status:
         case HTTPStatus.UNAUTHORIZED:
-            # Registries with tokens say so as well to a login that is right and lacks the right.
-            right = "push to" if asked.upload or asked.manifest else "read"
-            remedy = f"check the login of {asked.registry}, and that it may {right} this repository"
+            # Registries with tokens also answer 401 to a valid login without the right.
+            right = "push to" if context.upload or context.manifest else "read"
+            remedy = f"check the login of {context.registry}, and that it may {right} this repository"
             return Unauthorized, "not authorised", remedy
         case HTTPStatus.FORBIDDEN:
-            return Denied, "denied", f"check what the account may do at {asked.registry}, and its quota"
+            return Denied, "denied", f"check what the account may do at {context.registry}, and its quota"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return TooLarge, "larger than the registry takes", "raise the limit of the registry or of a proxy before it"
-        case _ if status == HTTPStatus.NOT_FOUND or said.names(_UNKNOWN_CODES):
-            return NotFound, "not found", _missing_remedy(asked)
+            remedy = "raise the limit of the registry or of the proxy in front of it"
+            return TooLarge, "larger than the registry accepts", remedy
+        case _ if status == HTTPStatus.NOT_FOUND or body.has_any(_UNKNOWN_CODES):
+            return NotFound, "not found", _missing_remedy(context)
         case _ if status < _CLIENT_ERRORS:
-            return Refused, "not the answer that was expected", f"check the address {asked.registry}"
+            return Refused, "unexpected response", f"check the address {context.registry}"
         case _:
             return Refused, "refused", None
 
 
-def _missing_remedy(asked: ErrorContext) -> str:
-    if asked.upload or asked.manifest:
-        return f"create the repository or project at {asked.registry} first, or check the right to push there"
-    return "check the name and the tag; some registries answer so as well to whom they do not let in"
+def _missing_remedy(context: ErrorContext) -> str:
+    if context.upload or context.manifest:
+        return f"create the repository or project at {context.registry} first, or check the right to push there"
+    return "check the name and the tag; some registries also answer 404 when you lack access"
 
 
-def _elsewhere(asked: ErrorContext, refusal: ErrorResponse) -> _Meaning:
-    wrong = "the external address that is configured at it, or at a proxy before it" if asked.upload else "its storage"
-    remedy = f"{asked.registry} sent us to {refusal.answered_by}, which never gets its credentials; check {wrong}"
+def _elsewhere(context: ErrorContext, refusal: ErrorResponse) -> _Meaning:
+    cause = "its external URL, or the proxy in front of it" if context.upload else "its storage"
+    remedy = f"{context.registry} redirects to {refusal.answered_by}, which never gets its credentials; check {cause}"
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         return Unauthorized, "not authorised at another host", remedy
     return Denied, "denied at another host", remedy
 
 
-def _message(asked: ErrorContext, refusal: ErrorResponse, said: _Said, condition: str) -> str:
-    who = refusal.answered_by or asked.registry
-    words = f": {said.text}" if said.text else ""
-    return f"{asked.what}: {condition}; {who} answered {refusal.status}{words}"
+def _message(context: ErrorContext, refusal: ErrorResponse, body: _ErrorBody, condition: str) -> str:
+    host = refusal.answered_by or context.registry
+    detail = f": {body.text}" if body.text else ""
+    return f"{context.what}: {condition}; {host} answered {refusal.status}{detail}"
 
 
-def _said(body: bytes) -> _Said:
+def _parse_body(content: bytes) -> _ErrorBody:
     try:
-        document: object = json.loads(body)
+        document: object = json.loads(content)
     except (ValueError, RecursionError):
-        return _Said((), _shown(_plain(body)))
+        return _ErrorBody((), _shown(_plain(content)))
     if not isinstance(document, dict):
-        return _Said((), _shown(document) if isinstance(document, str) else "")
+        return _ErrorBody((), _shown(document) if isinstance(document, str) else "")
     found = list(_diagnostics(cast("Mapping[str, Any]", document)))[:_DIAGNOSTICS]
     codes = tuple(code for code, _ in found if code)
     texts = [f"{code}: {text}" if code and text else code or text for code, text in found]
-    return _Said(codes, _shown("; ".join(text for text in texts if text)))
+    return _ErrorBody(codes, _shown("; ".join(text for text in texts if text)))
 
 
 def _diagnostics(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (code, message) of every error in *document*, whoever's dialect it is."""
+    """Yield (code, message) of every error in *document*, in any of the known formats."""
     errors: object = document.get("errors")
     entries = cast("list[object]", errors) if isinstance(errors, list) else [document]
     for entry in entries[:_DIAGNOSTICS]:
@@ -222,14 +223,14 @@ def _diagnostic(entry: Mapping[str, Any]) -> tuple[str, str]:
     text = next((value for key in keys if isinstance(value := entry.get(key), str) and value.strip()), "")
     detail: object = entry.get("detail")
     digest: object = cast("Mapping[str, Any]", detail).get("digest") if isinstance(detail, dict) else None
-    if isinstance(digest, str):  # Which of all blobs it is that is unknown.
+    if isinstance(digest, str):  # The digest of the missing blob.
         text = f"{text} {digest}"
     return (_shown(code)[:64] if isinstance(code, str) else ""), text
 
 
-def _plain(body: bytes) -> str:
-    """Return a body that is no JSON as text: of a page of HTML its title, or what is left without its tags."""
-    text = body[:_TEXT_READ].decode("utf-8", "replace")
+def _plain(content: bytes) -> str:
+    """Return a body that is not JSON as text: the title of an HTML page, or the text without tags."""
+    text = content[:_TEXT_READ].decode("utf-8", "replace")
     lowered = text.lower()
     if "<html" not in lowered and "<!doctype" not in lowered and "<?xml" not in lowered:
         return text
@@ -238,7 +239,7 @@ def _plain(body: bytes) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return *text* as it may stand in a message: one line, nothing unprintable, no queries, no credentials, short."""
+    """Return *text* for a message: one short line of printable characters, without URL queries and credentials."""
     printable = "".join(character if character.isprintable() else " " for character in text[:_TEXT_READ])
     line = " ".join(_CREDENTIAL.sub(r"\1 ***", _QUERY.sub(r"\1?...", printable)).split())
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."

@@ -1,4 +1,4 @@
-"""One registry: how it is reached, settled once, and every request to it with the right that it needs."""
+"""Connection to one registry: scheme discovery, authentication, redirects and TLS policy for each request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -52,9 +52,9 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 class Call:
     """One request to a registry.
 
-    *target* is a path that begins with `/v2/`, or a URL that `Host.resolve` returned. *side* is whom it is counted for.
-    *scopes* are what it needs, such as `repository:library/nginx:pull,push`. *follow*: redirects are followed, which
-    only GET and HEAD may ask for. *fence* is checked right before each attempt to send it.
+    *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that
+    it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. *follow* follows
+    redirects; only GET and HEAD may set it. *fence* is checked right before each attempt to send the request.
     """
 
     method: str
@@ -68,12 +68,12 @@ class Call:
 
     @property
     def is_counted(self) -> bool:
-        """Whether registries with a quota count it: they call it a pull when a manifest is read."""
+        """Whether registries with a quota count it: a GET of a manifest is a pull."""
         return self.method == "GET" and self.is_about_manifest
 
     @property
     def is_about_manifest(self) -> bool:
-        """Whether its answer may tell what is left of a quota."""
+        """Whether its response may have quota headers."""
         return "/manifests/" in self.target
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Call:
 
 
 class HostConnection:
-    """One registry under one access. *counter* is told the side of every request, pings and tokens included."""
+    """One registry with one account. *counter* is called with the side of every request, pings and tokens included."""
 
     def __init__(
         self,
@@ -100,66 +100,65 @@ class HostConnection:
         self._api = DOCKER_HUB_API if name == DOCKER_HUB else name
         self._insecure = self._access.insecure or is_loopback(host_of(self._api))
         self._own_host = host_of(self._api).lower()
-        # Who was named by address was meant; what a name leads to is found out before the first request.
+        # A registry configured by address may have any; the zone of a name is resolved before the first request.
         self._own_reach = USER_NAMED if zone_of_host(self._own_host) is None else ANYWHERE
         self._zone = Zone.PUBLIC
         self._base: Origin | None = None
-        self._barrier = NegativeCache()
-        self._settling: SingleFlight[str, Origin] = SingleFlight()
+        self._failures = NegativeCache()
+        self._discovery: SingleFlight[str, Origin] = SingleFlight()
         self._auth = Authenticator(
             name, self._access, self._send, token_bytes=transport.limits.token_bytes, clock=self._clock
         )
 
     def __repr__(self) -> str:
-        return f"Host({self.name!r})"
+        return f"HostConnection({self.name!r})"
 
     async def send(self, call: Call) -> Response:
-        """Send *call* and return the answer, whatever its status; to be released.
+        """Send *call* and return the response, whatever its status; the caller releases it.
 
-        The first call finds out whether and how TLS is spoken, and what the registry wants to see. A refused token is
-        replaced once; a 401 or 403 after that is the answer. Raises `Unavailable`, `InsecureConnection`,
-        `Unauthorized`, `ProtocolError` and what the body of *call* raises.
+        The first call discovers the scheme and the challenge. A refused token is replaced once; a second 401 or 403 is
+        returned. Raises `Unavailable`, `InsecureConnection`, `Unauthorized`, `ProtocolError` and errors of the body.
         """
         base = await self._base_url(call.side)
         url = _absolute(base, call.target)
-        own = origin_of(url) == base
-        grant = await self._auth.authorize(call.scopes, call.side) if own else None
+        same_origin = origin_of(url) == base
+        authorization = await self._auth.authorize(call.scopes, call.side) if same_origin else None
         request = Request(call.method, url, call.headers, call.body)
-        response = await self._send(request, call.side, grant, follow=call.follow)
-        if response.status < HTTPStatus.BAD_REQUEST or not own or origin_of(response.url) != base:
+        response = await self._send(request, call.side, authorization, follow=call.follow)
+        if response.status < HTTPStatus.BAD_REQUEST or not same_origin or origin_of(response.url) != base:
             return response
         challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
-        if not self._auth.is_worth_retrying(response.status, challenge, grant):
+        if not self._auth.is_worth_retrying(response.status, challenge, authorization):
             return response
         await response.release(failed=False)
-        if grant is not None and grant.is_bearer:
-            self._auth.discard(grant)
+        if authorization is not None and authorization.is_bearer:
+            self._auth.discard(authorization)
             if challenge is None or challenge.scheme != "bearer":
-                await self._ping(base, call.side)  # Harbor: the right challenge comes only without Authorization.
+                await self._ping(base, call.side)  # Harbor sends the right challenge only without Authorization.
                 challenge = None
         self._auth.learn(challenge, response.url, call.scopes)
-        grant = await self._auth.authorize(call.scopes, call.side)
-        return await self._send(request, call.side, grant, follow=call.follow)
+        authorization = await self._auth.authorize(call.scopes, call.side)
+        return await self._send(request, call.side, authorization, follow=call.follow)
 
     async def resolve(self, base: str, location: str) -> str:
-        """Return what *location*, handed out in the answer from *base*, means (RFC 3986); its query is untouched.
+        """Return *location* from the response of *base* as an absolute URL (RFC 3986); its query stays untouched.
 
-        `http://` with the registry's own host keeps https. Raises `ProtocolError` for what can not be asked.
+        `http://` with the registry's own host keeps https. Raises `ProtocolError` for an invalid URL.
         """
         return join(base, location)
 
     async def _send(
-        self, request: Request, side: Side, grant: Authorization | None = None, *, follow: bool = False
+        self, request: Request, side: Side, authorization: Authorization | None = None, *, follow: bool = False
     ) -> Response:
         """Return the response to *request*, or with *follow* the one that its redirects lead to.
 
-        *grant* goes to the first origin alone. A request is counted for *side* once it may have reached a registry.
+        *authorization* goes to the first origin only. A request that may have reached a registry is counted for *side*.
         """
         origin = first = origin_of(request.url)
         hop = request
         for _ in range(self._transport.limits.redirects + 1):
-            if grant is not None and origin == first:
-                hop = replace(hop, headers={**request.headers, "Authorization": grant.header})
+            if authorization is not None and origin == first:
+                hop = replace(hop, headers={**request.headers, "Authorization": authorization.header})
             policy = self._policy(origin)
             try:
                 response = await self._transport.send(hop, tls=policy, reach=self._reach(origin, policy))
@@ -178,23 +177,23 @@ class HostConnection:
         raise ProtocolError(f"{self.name}: more than {self._transport.limits.redirects} redirects for {request}")
 
     def _reach(self, origin: Origin, policy: TlsPolicy) -> AddressPolicy:
-        """Return which addresses *origin* may have; other hosts than the registry's own are named by itself."""
+        """Return the addresses that *origin* may have; the registry chooses all hosts but its own."""
         if origin.host == self._own_host:
             return self._own_reach
         verified = origin.scheme == "https" and not policy.insecure
         return policy_for_redirects(self._zone, verified=verified, private=self._access.private_network)
 
     def _policy(self, origin: Origin) -> TlsPolicy:
-        """Return how TLS is judged at *origin*: other hosts are verified unless the registry is said to be insecure."""
+        """Return the TLS policy for *origin*: other hosts are verified unless it is insecure."""
         if origin.host == self._own_host:
             return TlsPolicy(self.name, self._insecure)
         return TlsPolicy(str(origin), self._access.insecure or is_loopback(origin.host))
 
     async def _base_url(self, side: Side) -> Origin:
         if self._base is None:
-            if (failure := self._barrier.cached_failure(self._clock.monotonic())) is not None:
+            if (failure := self._failures.cached_failure(self._clock.monotonic())) is not None:
                 raise failure
-            self._base = await self._settling.do("scheme", lambda: self._discover_or_cache_failure(side))
+            self._base = await self._discovery.do("scheme", lambda: self._discover_or_cache_failure(side))
         return self._base
 
     async def _discover_or_cache_failure(self, side: Side) -> Origin:
@@ -202,13 +201,13 @@ class HostConnection:
         try:
             return await self._discover_scheme(side)
         except (UnknownHost, InsecureConnection) as failure:
-            self._barrier = self._barrier.after_failure(failure, began, self._clock.monotonic())
+            self._failures = self._failures.after_failure(failure, began, self._clock.monotonic())
             raise
 
     async def _discover_scheme(self, side: Side) -> Origin:
-        """Find the scheme. Plain HTTP is for registries that may be insecure, and only where no TLS is spoken.
+        """Return the origin to use: plain HTTP only for a registry that may be insecure and does not speak TLS.
 
-        Nothing secret is sent before: the ping goes out bare.
+        Pings carry no credentials, so nothing secret is sent before the scheme is known.
         """
         secure = origin_of(f"https://{self._api}")
         self._zone = await self._transport.zone(f"https://{self._api}")
@@ -227,16 +226,16 @@ class HostConnection:
         return plain
 
     async def _ping(self, base: Origin, side: Side) -> None:
-        """Ask `GET /v2/` without Authorization, and learn what the registry wants (distribution-spec, end-1)."""
+        """Send `GET /v2/` without Authorization, and record the challenge (distribution-spec, end-1)."""
         request = Request("GET", _absolute(base, "/v2/"))
         async with released(await self._send(request, side)) as response:
-            trouble = self._not_a_registry(response)
-            if trouble is not None:
-                raise trouble
+            error = self._ping_error(response)
+            if error is not None:
+                raise error
             challenges = parse_challenges(response.headers.all("WWW-Authenticate"))
             self._auth.learn(preferred(challenges), request.url)
 
-    def _not_a_registry(self, response: Response) -> StoreError | None:
+    def _ping_error(self, response: Response) -> StoreError | None:
         status = response.status
         wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
         match response.status:

@@ -15,41 +15,41 @@ from image_syncer.registry.http.urls import origin_of
 _PAGE = 1_000  # The most that ECR takes.
 _SMALL_PAGE = 100
 
-# Quantifiers are possessive: headers come from strangers, and nothing here may go back and try again.
+# Possessive quantifiers: headers are untrusted, so the patterns must not backtrack.
 _LINK = re.compile(r'<([^<>]*+)>((?:[^<>",]|"(?:[^"\\]|\\.)*+")*+)')
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?+')
 
 
-async def list_tags(conversation: RepositoryRequests, told: dict[str, Digest]) -> AsyncGenerator[str]:
+async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) -> AsyncGenerator[str]:
     """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
 
-    Google's registries say in the same answer what each tag names: that is added to *told* before its tag is yielded.
-    Entries that are no tags are left out (Nexus lists null, Artifactory digests). Where pages go in circles, lead to
-    another host or exceed the limits, `StoreError`: a list that was cut off silently would lose images.
+    Google's registries include each tag's digest: it is added to *digests* before the tag is yielded. Entries that are
+    no tags are skipped (Nexus lists null, Artifactory digests). Raises `StoreError` if pages form a loop, lead to
+    another host or exceed the limits: a silently truncated list would lose images.
     """
-    limits = conversation.client.limits
+    limits = requests.client.limits
     seen: set[str] = set()
     visited: set[str] = set()
-    answer = await _first_page(conversation)
+    page = await _first_page(requests)
     while True:
-        document = _document(answer, conversation)
-        told.update(_digests(document))
-        for tag in _tags(document, conversation):
+        document = _document(page, requests)
+        digests.update(_digests(document))
+        for tag in _tags(document, requests):
             if tag not in seen:
                 seen.add(tag)
                 yield tag
         if len(seen) > limits.tags:
-            raise TooLarge(f"{conversation.repository}: more than {limits.tags} tags")
-        visited.add(answer.url)
-        following = await _following(answer, conversation)
-        if following is None:
+            raise TooLarge(f"{requests.repository}: more than {limits.tags} tags")
+        visited.add(page.url)
+        next_url = await _next_url(page, requests)
+        if next_url is None:
             return
-        if following in visited:
-            raise ProtocolError(f"{conversation.repository}: the pages of the tag list go in circles")
+        if next_url in visited:
+            raise ProtocolError(f"{requests.repository}: the pages of the tag list form a loop")
         if len(visited) >= limits.tag_pages:
-            raise TooLarge(f"{conversation.repository}: more than {limits.tag_pages} pages of tags")
-        visited.add(following)
-        answer = await _page(conversation, following)
+            raise TooLarge(f"{requests.repository}: more than {limits.tag_pages} pages of tags")
+        visited.add(next_url)
+        page = await _page(requests, next_url)
 
 
 def next_link(values: Iterable[str]) -> str | None:
@@ -63,54 +63,54 @@ def next_link(values: Iterable[str]) -> str | None:
     return None
 
 
-async def _first_page(conversation: RepositoryRequests) -> BufferedResponse:
-    path = conversation.path("tags/list")
+async def _first_page(requests: RepositoryRequests) -> BufferedResponse:
+    path = requests.path("tags/list")
     try:
-        return await _page(conversation, f"{path}?n={_PAGE}")
+        return await _page(requests, f"{path}?n={_PAGE}")
     except Refused as refusal:
         if refusal.code != "PAGINATION_NUMBER_INVALID":
             raise
-        return await _page(conversation, f"{path}?n={_SMALL_PAGE}")
+        return await _page(requests, f"{path}?n={_SMALL_PAGE}")
 
 
-async def _page(conversation: RepositoryRequests, target: str) -> BufferedResponse:
-    endpoint = conversation.client
-    asked = conversation.context(f"tags of {conversation.repository}")
-    # Nothing is asked of the content type: ECR says text/plain.
-    call = conversation.build("GET", target)
-    return await endpoint.request(call, asked, expect={200}, limit_bytes=endpoint.limits.tag_page_bytes)
+async def _page(requests: RepositoryRequests, target: str) -> BufferedResponse:
+    client = requests.client
+    context = requests.context(f"tags of {requests.repository}")
+    # The content type is not checked: ECR sends text/plain.
+    call = requests.build("GET", target)
+    return await client.request(call, context, expect={200}, limit_bytes=client.limits.tag_page_bytes)
 
 
-async def _following(answer: BufferedResponse, conversation: RepositoryRequests) -> str | None:
-    """Return the URL of the page after *answer*; `ProtocolError` where it is not at the same registry."""
-    link = next_link(answer.headers.all("Link"))
+async def _next_url(page: BufferedResponse, requests: RepositoryRequests) -> str | None:
+    """Return the URL of the page after *page*, None after the last; `ProtocolError` if it is at another host."""
+    link = next_link(page.headers.all("Link"))
     if link is None:
         return None
-    url = await conversation.client.host.resolve(answer.url, link)
-    if origin_of(url) != origin_of(answer.url):
-        raise ProtocolError(f"{conversation.repository}: the next page of the tag list is at another host")
+    url = await requests.client.host.resolve(page.url, link)
+    if origin_of(url) != origin_of(page.url):
+        raise ProtocolError(f"{requests.repository}: the next page of the tag list is at another host")
     return url
 
 
-def _document(answer: BufferedResponse, conversation: RepositoryRequests) -> JsonObject:
-    what = f"{conversation.repository}: the tag list"
+def _document(page: BufferedResponse, requests: RepositoryRequests) -> JsonObject:
+    what = f"{requests.repository}: the tag list"
     try:
-        return parse_object(answer.content, what, values=conversation.client.limits.tag_page_values)
+        return parse_object(page.content, what, values=requests.client.limits.tag_page_values)
     except ProtocolError as error:
-        raise compression_error(answer.headers, what) or error from error.__cause__
+        raise compression_error(page.headers, what) or error from error.__cause__
 
 
-def _tags(document: JsonObject, conversation: RepositoryRequests) -> list[str]:
+def _tags(document: JsonObject, requests: RepositoryRequests) -> list[str]:
     tags: object = document.get("tags")
     if tags is None:
         return []
     if not isinstance(tags, list):
-        raise ProtocolError(f"{conversation.repository}: the tag list is no list")
+        raise ProtocolError(f"{requests.repository}: the tag list is no list")
     return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]
 
 
 def _digests(document: JsonObject) -> Iterator[tuple[str, Digest]]:
-    """Yield what tags name by the member `manifest` (digest: its tags), where that is no nonsense."""
+    """Yield (tag, digest) pairs from the member `manifest` of Google's registries, skipping malformed entries."""
     entries: object = document.get("manifest")
     if not isinstance(entries, dict):
         return

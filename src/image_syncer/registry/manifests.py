@@ -1,4 +1,4 @@
-"""Manifests of one repository: looked up, read and put (distribution-spec, "Pulling" and "Pushing manifests")."""
+"""Looks up, reads and pushes the manifests of one repository (distribution-spec, "Pulling" and "Pushing")."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,175 +16,173 @@ from image_syncer.roles import Fence
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
-_HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two: no HEAD here, a GET must do.
-_PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # 201 by the book; old Quay says 202, others vary.
-_NO_QUERY: Final = frozenset(
-    {400, 404, 405, 414, 431, 501}
-)  # What a registry may say to a query that it does not know.
+_HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two mean no support for HEAD: a GET follows.
+_PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # The specification says 201; old Quay answers 202, others vary.
+# Statuses that a registry may answer to a query that it does not support.
+_NO_QUERY: Final = frozenset({400, 404, 405, 414, 431, 501})
 _TAGS: Final = 100
 _TAGS_BYTES: Final = 4096
-_FEW_TAGS: Final = 2  # So few are not worth trying whether a registry takes them at once.
+_FEW_TAGS: Final = 2  # For so few tags, the multi-tag PUT is not worth a trial request.
 
 
 class Manifests:
     """The manifests of one repository."""
 
-    def __init__(self, conversation: RepositoryRequests) -> None:
-        self._conversation = conversation
-        self._endpoint = conversation.client
+    def __init__(self, requests: RepositoryRequests) -> None:
+        self._requests = requests
+        self._client = requests.client
 
     async def head(self, identifier: str) -> Descriptor:
-        """Return what the tag or digest *identifier* names; `NotFound` if nothing.
+        """Return the descriptor of the tag or digest *identifier*, by one HEAD; `NotFound` if there is none.
 
-        One HEAD. Where its answer does not say type and digest the manifest is read and hashed.
+        If the response lacks the media type or the digest, the manifest is read and hashed.
         """
-        reference = self._conversation.reference(identifier)
-        call = self._conversation.build("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
-        answer = await self._endpoint.request(call, self._conversation.context(reference), expect=_HEAD_STATUSES)
-        described = _described(answer, reference)
+        reference = self._requests.reference(identifier)
+        call = self._requests.build("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
+        response = await self._client.request(call, self._requests.context(reference), expect=_HEAD_STATUSES)
+        described = _described(response, reference)
         return described if described is not None else (await self.get(identifier)).descriptor
 
     async def get(self, identifier: str) -> RawManifest:
-        """Return the manifest at *identifier*; its bytes have the digest that was asked for or promised."""
-        reference = self._conversation.reference(identifier)
-        call = self._conversation.build("GET", self._path(reference), headers=_ACCEPT, follow=True)
-        asked = self._conversation.context(reference)
+        """Return the manifest at *identifier*, verified against the requested digest or else the announced one."""
+        reference = self._requests.reference(identifier)
+        call = self._requests.build("GET", self._path(reference), headers=_ACCEPT, follow=True)
+        context = self._requests.context(reference)
 
         async def read(_: int) -> RawManifest:
-            answer = await self._endpoint.request(
-                call, asked, expect={200}, limit_bytes=MANIFEST_LIMIT_BYTES, retry=False
+            response = await self._client.request(
+                call, context, expect={200}, limit_bytes=MANIFEST_LIMIT_BYTES, retry=False
             )
-            return _read(answer, reference)
+            return _read(response, reference)
 
-        return await self._endpoint.retrying.run(read)
+        return await self._client.retrying.run(read)
 
     async def put(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
-        """Store the very bytes of *manifest* at *identifier*; `MissingContent`, `TagImmutable`, `LeaseLost` and others.
+        """Store *manifest* byte for byte at *identifier*; `MissingContent`, `TagImmutable`, `LeaseLost` and others.
 
         *fence* is checked right before each attempt.
         """
-        reference = self._conversation.reference(identifier)
+        reference = self._requests.reference(identifier)
         headers = {"Content-Type": manifest.media_type}
-        call = self._conversation.build("PUT", self._path(reference), headers=headers, body=manifest.content)
+        call = self._requests.build("PUT", self._path(reference), headers=headers, body=manifest.content)
         call = replace(call, fence=fence)
-        asked = self._conversation.context(reference, manifest=True)
+        context = self._requests.context(reference, manifest=True)
         try:
-            answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
+            response = await self._client.request(call, context, expect=_PUT_STATUSES)
         except TagImmutable:
             if await self._holds(manifest, identifier):
-                return  # An earlier try got through and its answer did not, or somebody else was faster.
+                return  # An earlier attempt succeeded but its response was lost, or another client was faster.
             raise
-        _check_stored(answer, manifest, reference)
+        _check_stored(response, manifest, reference)
 
     async def put_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
-        """Give *manifest*, which is here, as many of *tags* as one PUT can; return those that the registry confirmed.
+        """Tag *manifest*, already in the repository, with as many of *tags* as one PUT carries; return the confirmed.
 
-        distribution-spec, end-7b. Whether a registry can do that shows at the first PUT of at least three tags. After
-        a no, and where nothing is known and *tags* are few, nothing is asked.
+        distribution-spec, end-7b. The first PUT with at least three tags tells whether the registry supports it.
+        Nothing is sent if the registry does not, or if support is unknown and *tags* are few.
         """
-        quirks, fitting = self._endpoint.profile, _fitting(tags)
-        if quirks.many_tags is None and len(fitting) > _FEW_TAGS:
-            async with self._endpoint.probing:  # Those who come meanwhile wait for what we learn.
-                if quirks.many_tags is None:
-                    return await self._put_at_once(manifest, fitting, fence)
-        if quirks.many_tags and len(fitting) >= _FEW_TAGS:
-            return await self._put_at_once(manifest, fitting, fence)
+        profile, batch = self._client.profile, _batch(tags)
+        if profile.many_tags is None and len(batch) > _FEW_TAGS:
+            async with self._client.multi_tag_probe:  # Concurrent callers wait for the result of the first PUT.
+                if profile.many_tags is None:
+                    return await self._put_batch(manifest, batch, fence)
+        if profile.many_tags and len(batch) >= _FEW_TAGS:
+            return await self._put_batch(manifest, batch, fence)
         return frozenset()
 
-    async def _put_at_once(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None) -> frozenset[str]:
-        """Put *manifest* with *tags*, and learn whether the registry can do that.
+    async def _put_batch(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None) -> frozenset[str]:
+        """Put *manifest* with *tags* in the query, and record whether the registry supports that.
 
-        What may be about one of the tags or about the manifest leads to none confirmed: each tag alone will show it.
-        Trouble that has nothing to do with the way (too many requests, a server's errors, a lack of rights) is raised.
+        An error that may concern one tag or the manifest confirms no tag: pushing each tag alone will show it. Errors
+        that do not concern the query (rate limits, server errors, missing rights) are raised.
         """
-        reference = self._conversation.reference(str(manifest.digest))
-        target = (
-            f"{self._path(reference)}?{'&'.join(f'tag={self._conversation.reference(tag).identifier}' for tag in tags)}"
-        )
+        reference = self._requests.reference(str(manifest.digest))
+        query = "&".join(f"tag={self._requests.reference(tag).identifier}" for tag in tags)
+        target = f"{self._path(reference)}?{query}"
         headers = {"Content-Type": manifest.media_type}
-        call = self._conversation.build("PUT", target, headers=headers, body=manifest.content)
-        call = replace(call, fence=fence)
-        asked, quirks = self._conversation.context(reference, manifest=True), self._endpoint.profile
+        call = replace(self._requests.build("PUT", target, headers=headers, body=manifest.content), fence=fence)
+        context, profile = self._requests.context(reference, manifest=True), self._client.profile
         try:
-            answer = await self._endpoint.request(call, asked, expect=_PUT_STATUSES)
+            response = await self._client.request(call, context, expect=_PUT_STATUSES)
         except (TagImmutable, MissingContent):
             return frozenset()
         except StoreError as error:
             if error.retryable or error.status not in _NO_QUERY:
                 raise
-            quirks.many_tags = bool(quirks.many_tags)  # Who could do it before has another reason now.
+            profile.many_tags = bool(profile.many_tags)  # Once it has worked, this error has another reason.
             return frozenset()
-        _check_stored(answer, manifest, reference)
-        confirmed = _confirmed(answer, tags)
-        quirks.many_tags = bool(quirks.many_tags or confirmed)
+        _check_stored(response, manifest, reference)
+        confirmed = _confirmed(response, tags)
+        profile.many_tags = bool(profile.many_tags or confirmed)
         return confirmed
 
     async def _holds(self, manifest: RawManifest, identifier: str) -> bool:
-        with suppress(StoreError):  # The refusal that made us look says more than a failure to look.
+        with suppress(StoreError):  # The refusal that led here says more than a failure of this check.
             return (await self.head(identifier)).digest == manifest.digest
         return False
 
     def _path(self, reference: Reference) -> str:
-        return self._conversation.path(f"manifests/{reference.identifier}")
+        return self._requests.path(f"manifests/{reference.identifier}")
 
 
-def _described(answer: BufferedResponse, reference: Reference) -> Descriptor | None:
-    """Return what a HEAD tells of *reference*, None where that is not enough."""
-    kind = media_type.essence(answer.headers.get("Content-Type") or "")
-    digest = answer.digest
-    if answer.status != HTTPStatus.OK or digest is None or kind not in media_type.MANIFESTS:
+def _described(response: BufferedResponse, reference: Reference) -> Descriptor | None:
+    """Return the descriptor from a HEAD of *reference*; None if the response lacks type or digest."""
+    kind = media_type.essence(response.headers.get("Content-Type") or "")
+    digest = response.digest
+    if response.status != HTTPStatus.OK or digest is None or kind not in media_type.MANIFESTS:
         return None
     wanted = reference.digest
     if wanted is not None and wanted.algorithm == digest.algorithm and wanted != digest:
         raise ContentMismatch(f"{reference}: the registry says that this has the digest {digest}")
-    length = answer.headers.get("Content-Length") or ""
+    length = response.headers.get("Content-Length") or ""
     return Descriptor(kind, wanted or digest, int(length) if _LENGTH.fullmatch(length) else None)
 
 
-def _read(answer: BufferedResponse, reference: Reference) -> RawManifest:
-    """Return the manifest in *answer*, checked against the digest asked for, or else the one in its header."""
-    content = answer.content
-    content_type = answer.headers.get("Content-Type") or ""
-    promised = reference.digest or answer.digest
-    found = Digest.of(content, promised.algorithm) if promised else None
+def _read(response: BufferedResponse, reference: Reference) -> RawManifest:
+    """Return the manifest in *response*, verified against the requested digest, or else the announced one."""
+    content = response.content
+    content_type = response.headers.get("Content-Type") or ""
+    expected = reference.digest or response.digest
+    found = Digest.of(content, expected.algorithm) if expected else None
     try:
         manifest = RawManifest.of(content, content_type, what=str(reference))
     except ProtocolError as error:
-        if (trouble := compression_error(answer.headers, reference)) is not None:
-            raise trouble from error
-        if found != promised:
-            raise _mismatch(reference, found, promised) from error
+        if (compression := compression_error(response.headers, reference)) is not None:
+            raise compression from error
+        if found != expected:
+            raise _mismatch(reference, found, expected) from error
         raise
-    if promised is None:
+    if expected is None:
         return manifest
-    if promised not in {found, manifest.digest}:  # The latter: the digest of signed schema 1 leaves signatures out.
-        raise _mismatch(reference, found, promised)
-    return replace(manifest, digest=promised)
+    # Also the manifest's own digest: that of a signed schema 1 manifest excludes the signatures.
+    if expected not in {found, manifest.digest}:
+        raise _mismatch(reference, found, expected)
+    return replace(manifest, digest=expected)
 
 
-def _fitting(tags: Sequence[str]) -> list[str]:
-    """Return the first of *tags*, each once, that fit into one request."""
-    fitting, room = list[str](), _TAGS_BYTES
+def _batch(tags: Sequence[str]) -> list[str]:
+    """Return the first distinct *tags* that fit into one request."""
+    batch, free_bytes = list[str](), _TAGS_BYTES
     for tag in dict.fromkeys(tags):
-        room -= len(f"&tag={tag}")
-        if len(fitting) == _TAGS or room < 0:
+        free_bytes -= len(f"&tag={tag}")
+        if len(batch) == _TAGS or free_bytes < 0:
             break
-        fitting.append(tag)
-    return fitting
+        batch.append(tag)
+    return batch
 
 
-def _confirmed(answer: BufferedResponse, tags: Iterable[str]) -> frozenset[str]:
-    """Return those of *tags* that *answer* names in OCI-Tag, whose values may share a line."""
-    said = {tag.strip() for line in answer.headers.all("OCI-Tag") for tag in line.split(",")}
-    return frozenset(said.intersection(tags)) if answer.status == HTTPStatus.CREATED else frozenset()
+def _confirmed(response: BufferedResponse, tags: Iterable[str]) -> frozenset[str]:
+    """Return the *tags* that *response* confirms in OCI-Tag headers, one or several per line."""
+    confirmed = {tag.strip() for line in response.headers.all("OCI-Tag") for tag in line.split(",")}
+    return frozenset(confirmed.intersection(tags)) if response.status == HTTPStatus.CREATED else frozenset()
 
 
-def _check_stored(answer: BufferedResponse, manifest: RawManifest, reference: Reference) -> None:
-    stored = answer.digest
+def _check_stored(response: BufferedResponse, manifest: RawManifest, reference: Reference) -> None:
+    stored = response.digest
     if stored is None or stored in {manifest.digest, Digest.of(manifest.content, stored.algorithm)}:
         return
     raise ContentMismatch(f"{reference}: pushed as {manifest.digest}, but the registry stored {stored}")
 
 
-def _mismatch(reference: Reference, found: Digest | None, promised: Digest | None) -> ContentMismatch:
-    return ContentMismatch(f"{reference}: the bytes have digest {found}, not {promised}")
+def _mismatch(reference: Reference, found: Digest | None, expected: Digest | None) -> ContentMismatch:
+    return ContentMismatch(f"{reference}: the bytes have digest {found}, not {expected}")

@@ -1,4 +1,4 @@
-"""What people may want to see of our dealings with registries while they go on."""
+"""Observer interface for registry waits and login changes."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -8,7 +8,7 @@ ASKED_TO_WAIT: Final = "asked to wait"
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """*registry* makes everybody wait for *seconds*, and why; the *reason* has no secret and no line break."""
+    """All requests to *registry* wait for *seconds*; *reason* is one line without secrets."""
 
     registry: str
     seconds: float
@@ -16,29 +16,29 @@ class Wait:
 
 
 class RegistryObserver(Protocol):
-    """Is told while it happens. Calls are made on the event loop, must return at once and never raise."""
+    """Receives events as they happen. Calls run on the event loop: they must return at once and never raise."""
 
     def on_wait(self, wait: Wait) -> None:
-        """Say that nothing is begun at a registry for a while; another one for the same registry replaces it."""
+        """Handle the start of a wait; it replaces an earlier one for the same registry."""
         ...
 
     def on_resume(self, registry: str) -> None:
-        """Say that *registry* is asked again, sooner than was told."""
+        """Handle requests to *registry* going on before the announced wait is over."""
         ...
 
     def on_login(self, registry: str, user: str) -> None:
-        """Say that *registry* is asked as *user* from now on, of several; empty for nobody."""
+        """Handle the switch to *user*, one of several logins at *registry*; empty for anonymous."""
         ...
 
 
 class SilentObserver:
-    """A watcher that does nothing."""
+    """An observer that does nothing."""
 
     def on_wait(self, wait: Wait) -> None:
-        """Ignore it."""
+        """Ignore the event."""
 
     def on_resume(self, registry: str) -> None:
-        """Ignore it."""
+        """Ignore the event."""
 
     def on_login(self, registry: str, user: str) -> None:
-        """Ignore it."""
+        """Ignore the event."""

@@ -1,4 +1,4 @@
-"""Every registry of a run: one connection pool, one host per registry and access, all requests counted."""
+"""All registries of a run: one connection pool, one client per registry and account, all requests counted."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock, Retrying, RetryPolicy
-from image_syncer.registry.login_rotation import Login, LoginPool, LoginServices
+from image_syncer.registry.login_rotation import Login, LoginPool
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
@@ -25,11 +25,11 @@ from image_syncer.roles import UploadJournal
 
 
 class Registries:
-    """Hands out repositories (`store.Stores`), as an async context manager that closes every connection at its end.
+    """Hands out repositories (`roles.Stores`); an async context manager that closes every connection on exit.
 
-    *environment* tells of proxies and certificates. Nothing is contacted, and no credential is looked for, before the
-    first request to a repository. *watcher* is told when a registry makes us wait, and *journal* of uploads that have
-    begun; who wants to hear of them sets them before there are any.
+    *environment* gives proxies and certificates. No registry is contacted and no credential is looked up before the
+    first request to a repository. *observer* receives waits, and *journal* records unfinished uploads; set both before
+    the first repository is used.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Registries:
         self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
-        self._trails = DigestCheckpoints()
+        self._checkpoints = DigestCheckpoints()
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
-        self._throttles: dict[str, HostLimiter] = {}
-        self._entries: dict[tuple[str, Credential | None, bool, bool | None], Login] = {}
-        self._endpoints: dict[tuple[Login, ...], RegistryClient] = {}
-        self._known: dict[Repository, RegistryClient] = {}
+        self._limiters: dict[str, HostLimiter] = {}
+        self._logins: dict[tuple[str, Credential | None, bool, bool | None], Login] = {}
+        self._clients: dict[tuple[Login, ...], RegistryClient] = {}
+        self._client_by_repository: dict[Repository, RegistryClient] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
@@ -71,69 +71,74 @@ class Registries:
 
     @property
     def requests(self) -> Mapping[Side, int]:
-        """How many HTTP requests were sent for each side so far, pings and tokens included."""
+        """The number of HTTP requests sent for each side so far, including pings and token requests."""
         return MappingProxyType(self._requests)
 
     def source(self, repository: Repository) -> RegistrySource:
-        """Return *repository* to read from; the same object each time."""
+        """Return *repository* as a source; the same object each time."""
         if repository not in self._sources:
-            self._sources[repository] = RegistrySource(repository, self._connect, self._trails)
+            self._sources[repository] = RegistrySource(repository, self._connect, self._checkpoints)
         return self._sources[repository]
 
     def target(self, repository: Repository) -> RegistryTarget:
-        """Return *repository* to write to; the same object each time."""
+        """Return *repository* as a target; the same object each time."""
         if repository not in self._targets:
             self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
         return self._targets[repository]
 
     def limiter(self, registry: str) -> HostLimiter:
-        """Return the places of *registry*; the same object each time."""
-        if registry not in self._throttles:
-            self._throttles[registry] = HostLimiter(
+        """Return the limiter of *registry*; the same object each time."""
+        if registry not in self._limiters:
+            self._limiters[registry] = HostLimiter(
                 registry,
                 self._limits.for_host(registry),
                 self._clock,
                 policy=self._retrying.policy,
-                rests=self._sleeper,
-                watcher=self.observer,
+                sleeper=self._sleeper,
+                observer=self.observer,
             )
-        return self._throttles[registry]
+        return self._limiters[registry]
 
     def end_waits(self) -> None:
-        """End every wait for a registry with `Interrupted`, now and until `resume_waits`: we are told to stop."""
+        """End every wait for a registry with `Interrupted`, now and until `resume_waits`: the process shuts down."""
         self._sleeper.stop()
 
     def resume_waits(self) -> None:
-        """Let registries be waited for again."""
+        """Allow waits for registries again."""
         self._sleeper.resume()
 
     async def _connect(self, repository: Repository) -> RegistryClient:
-        if repository not in self._known:
-            # One at a time per registry: finding credentials may start a helper program, which need not run twice.
+        if repository not in self._client_by_repository:
+            # One at a time per registry, so that a credential helper is not started twice.
             async with self._locks.setdefault(repository.registry, asyncio.Lock()):
-                if repository not in self._known:
+                if repository not in self._client_by_repository:
                     access = await self._keychain.account_for(repository)
-                    self._known[repository] = self._endpoint(repository.registry, access)
-        return self._known[repository]
+                    self._client_by_repository[repository] = self._client(repository.registry, access)
+        return self._client_by_repository[repository]
 
-    def _endpoint(self, registry: str, access: RegistryAccount) -> RegistryClient:
-        """Return the one endpoint for *registry* under *access*; all accesses of a registry share its places."""
-        entries = tuple(self._entry(registry, one) for one in (access, *access.further))
-        if entries not in self._endpoints:
-            reception = LoginServices(self._clock, self._sleeper, self.observer, self._retrying.policy.quota_patience)
-            self._endpoints[entries] = RegistryClient(
-                LoginPool(registry, entries, reception), self.limiter(registry), self._retrying, self._limits
+    def _client(self, registry: str, access: RegistryAccount) -> RegistryClient:
+        """Return the client of *registry* for *access*; all clients of a registry share its limiter."""
+        logins = tuple(self._login(registry, one) for one in (access, *access.further))
+        if logins not in self._clients:
+            pool = LoginPool(
+                registry,
+                logins,
+                clock=self._clock,
+                sleeper=self._sleeper,
+                observer=self.observer,
+                patience=self._retrying.policy.quota_patience,
             )
-        return self._endpoints[entries]
+            self._clients[logins] = RegistryClient(pool, self.limiter(registry), self._retrying, self._limits)
+        return self._clients[logins]
 
-    def _entry(self, registry: str, access: RegistryAccount) -> Login:
-        """Return the one entry to *registry* with the login of *access*, which has one quota."""
+    def _login(self, registry: str, access: RegistryAccount) -> Login:
+        """Return the login of *access* at *registry*; the same object each time, since it has one quota."""
         credential = access.credential
         key = (registry, credential, access.insecure, access.private_network)
-        if key not in self._entries:
+        if key not in self._logins:
             host = HostConnection(registry, access, self._transport, counter=self._count, clock=self._clock)
-            self._entries[key] = Login(host, "" if credential is None else credential.username or "<token>")
-        return self._entries[key]
+            self._logins[key] = Login(host, "" if credential is None else credential.username or "<token>")
+        return self._logins[key]
 
     def _count(self, side: Side) -> None:
         self._requests[side] += 1

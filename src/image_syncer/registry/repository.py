@@ -1,4 +1,4 @@
-"""One repository in the role of a source or of a target (`store.Source`, `store.Target`)."""
+"""One repository of a registry as a source or target (`roles.Source`, `roles.Target`)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +16,11 @@ from image_syncer.registry.manifests import Manifests
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
-"""Finds the registry of a repository under the access that holds for it; quick, once that is known."""
+"""Returns the client for a repository, with the account that applies to it; cached after the first call."""
 
 
 class _RegistryRepository:
-    """What both roles share: every request is one conversation, begun when the access is known."""
+    """What both roles share; the client is looked up with each operation, since the first one may need credentials."""
 
     def __init__(self, repository: Repository, side: Side, connect: Connect) -> None:
         self._repository = repository
@@ -31,26 +31,26 @@ class _RegistryRepository:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
 
-    async def _conversation(self) -> RepositoryRequests:
+    async def _requests(self) -> RepositoryRequests:
         return RepositoryRequests(await self._connect(self._repository), self._repository, self._side)
 
     async def _manifests(self) -> Manifests:
-        return Manifests(await self._conversation())
+        return Manifests(await self._requests())
 
     async def _blobs(self) -> Blobs:
-        return Blobs(await self._conversation(), self._sessions)
+        return Blobs(await self._requests(), self._sessions)
 
 
 class RegistrySource(_RegistryRepository):
-    """A repository to read from; asks for the right to pull, and no other. Its reads leave their *trails*."""
+    """A repository to read from, with the right to pull only. Reads of large blobs record *checkpoints*."""
 
-    def __init__(self, repository: Repository, connect: Connect, trails: DigestCheckpoints) -> None:
+    def __init__(self, repository: Repository, connect: Connect, checkpoints: DigestCheckpoints) -> None:
         super().__init__(repository, "source", connect)
-        self._trails = trails
+        self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
 
     async def resolve(self, identifier: str) -> Descriptor:
-        """Return what the tag or digest *identifier* names now, by a HEAD; `NotFound` if it names nothing."""
+        """Return the descriptor of the tag or digest *identifier*, by a HEAD; `NotFound` if there is none."""
         return await (await self._manifests()).head(identifier)
 
     async def manifest(self, identifier: str) -> RawManifest:
@@ -60,23 +60,23 @@ class RegistrySource(_RegistryRepository):
     @asynccontextmanager
     async def open(self, blob: Descriptor, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """Open *blob* for one read from byte *start*; size and digest are checked while bytes flow."""
-        async with (await self._blobs()).open(blob, self._trails, start) as chunks:
+        async with (await self._blobs()).open(blob, self._checkpoints, start) as chunks:
             yield chunks
 
     async def tags(self) -> AsyncGenerator[str]:
         """Yield every tag in the registry's order, one page at a time; `NotFound` without the repository."""
-        async for tag in list_tags(await self._conversation(), self._listed):
+        async for tag in list_tags(await self._requests(), self._listed):
             yield tag
 
     def listed_digests(self) -> Mapping[str, Digest]:
-        """Return what the listing of `tags` has said that tags name; most registries say nothing."""
+        """Return the digests that the listing of `tags` included; most registries include none."""
         return self._listed
 
 
 class RegistryTarget(_RegistryRepository):
-    """A repository to write to; asks for the rights to pull and push from its first request on.
+    """A repository to write to, with the rights to pull and push from its first request on.
 
-    Uploads that end before their time are noted in *journal*, and gone on with from there.
+    *journal* records unfinished uploads, so that a later process can resume them.
     """
 
     def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
@@ -84,10 +84,10 @@ class RegistryTarget(_RegistryRepository):
         self._journal = journal
 
     async def resolve(self, identifier: str) -> Descriptor | None:
-        """Return what *identifier* names now; None if it, or the repository, is not there yet.
+        """Return the descriptor of *identifier*; None if it or the repository does not exist yet.
 
-        A 401 or 403 stays an error: from a registry that hides what is missing it can not be told from a lack of
-        rights, and then a push would fail as well, only later.
+        A 401 or 403 stays an error: registries that hide missing repositories answer the same for a lack of rights,
+        and then a push would fail too, only later.
         """
         try:
             return await (await self._manifests()).head(identifier)
@@ -99,21 +99,21 @@ class RegistryTarget(_RegistryRepository):
         return await (await self._blobs()).has(blob)
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
-        """Store *blob*, reading *content* once per attempt; what *content* raises comes out unchanged."""
-        conversation = await self._conversation()
-        upload = OpenUpload(conversation, self._sessions, self._journal, blob)
-        await BlobUpload(conversation, upload, blob, content).run()
+        """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""
+        requests = await self._requests()
+        upload = OpenUpload(requests, self._sessions, self._journal, blob)
+        await BlobUpload(requests, upload, blob, content).run()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
-        """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""
+        """Mount *blob* from the repository *origin* of the same registry; False means "then push"."""
         if origin.registry != self._repository.registry:
             return False
         return await (await self._blobs()).mount(blob, origin)
 
     async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
-        """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there."""
+        """Store *manifest* at the tag or digest *identifier*; `MissingContent` if the target lacks content it names."""
         await (await self._manifests()).put(manifest, identifier, fence)
 
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
-        """Give *manifest* as many of *tags* as one request can; return those that the registry confirmed."""
+        """Tag *manifest* with as many of *tags* as one request can carry; return the confirmed ones."""
         return await (await self._manifests()).put_tags(manifest, tags, fence)

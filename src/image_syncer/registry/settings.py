@@ -1,4 +1,4 @@
-"""What a user configures about registries, as the registry client wants it. Knows nothing of files."""
+"""User settings about registries, as the registry client uses them; independent of configuration files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A login. With *identity_token* (an OAuth2 refresh token) user name and password stay empty."""
+    """A login. With *identity_token* (an OAuth2 refresh token), user name and password are empty."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -16,12 +16,12 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class RegistryAccount:
-    """How to reach what lies under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub's aliases resolved.
+    """How to access repositories under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub aliases resolved.
 
-    *credential* None means anonymous. *insecure* skips the verification of TLS and allows plain HTTP where no TLS is
-    spoken. *private_network* says whether it may lead us (to its storage, its token server) to addresses in a private
-    network: None as is the rule (`addresses.reach_from`). *origin* says where this was written (`auth.yaml:3`), for
-    messages. *further* are the same with other logins, for when this one is refused or its quota is used up.
+    *credential* None means anonymous. *insecure* skips TLS verification, and allows plain HTTP if the registry does not
+    speak TLS. *private_network* says whether its redirects and token server may use private addresses; None applies
+    the default policy (`address_policy.reach_from`). *origin* is where this was configured (`auth.yaml:3`), for
+    messages. *further* are the same with other logins, used when this one is refused or its quota is used up.
     """
 
     prefix: str
@@ -34,7 +34,7 @@ class RegistryAccount:
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """How many blobs and how many small requests one registry gets at once at most; None: as many as any other."""
+    """The most concurrent blob transfers and small requests to one registry; None: the same as for others."""
 
     transfers: int | None = None
     requests: int | None = None
@@ -42,11 +42,11 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long is waited for what, in seconds.
+    """Time limits in seconds.
 
-    *connect* and *stall* (nothing sent or received) bound every request. *image* is what one image may take as a whole,
-    None: as long as it takes. *patience* is how long a registry may make us wait that throttles or whose quota is used
-    up, or that has gone away; None: as `RetryPolicy` has it for each of these.
+    *connect* and *stall* (nothing sent or received) bound every request. *image* bounds the whole copy of one image;
+    None: no bound. *patience* bounds the wait for a registry that throttles, has no quota left or is down; None: the
+    defaults of `RetryPolicy` for each of these.
     """
 
     connect: float = 30.0
@@ -57,11 +57,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of every conversation with a registry; durations in seconds, sizes in bytes.
+    """Bounds for all requests to registries; durations in seconds, sizes in bytes.
 
-    *host_limits* are those of single registries, by host. *chunk_bytes* of a big blob go with one request at first, and
-    so far apart are the places from which its upload can go on. A source that has not begun to answer after
-    *opening_seconds* holds no place at the target any longer.
+    *transfers* is the most concurrent uploads and the most concurrent downloads at one registry; *host_limits* override
+    it by host. *chunk_bytes* is the initial size of upload chunks, and so the distance between the points from which
+    an upload can resume. A target's upload slot is released if the source has not answered after *opening_seconds*.
     """
 
     requests_per_host: int = 32
@@ -81,15 +81,15 @@ class Limits:
     host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
 
     def for_host(self, registry: str) -> Self:
-        """Return the limits that hold for *registry*."""
-        ceiling = self.host_limits.get(registry, HostLimits())
+        """Return the limits for *registry*."""
+        limits = self.host_limits.get(registry, HostLimits())
         return replace(
             self,
-            transfers=self.transfers if ceiling.transfers is None else ceiling.transfers,
-            requests_per_host=self.requests_per_host if ceiling.requests is None else ceiling.requests,
+            transfers=self.transfers if limits.transfers is None else limits.transfers,
+            requests_per_host=self.requests_per_host if limits.requests is None else limits.requests,
         )
 
     @property
     def patience_seconds(self) -> float:
-        """The longest that a request without a streaming body may take to its answer, beside the finer time-outs."""
+        """The longest time to the response for a request without a streaming body, beside the finer timeouts."""
         return 2 * (self.connect_seconds + self.stall_seconds)

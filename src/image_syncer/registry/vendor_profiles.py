@@ -15,11 +15,11 @@ MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class UploadProfile:
-    """How content goes into an upload session.
+    """How an upload session takes content.
 
-    *patches*: all of it goes in PATCHes, and the closing PUT is empty; otherwise that carries the last part, or all.
-    *chunks*: it may go in several requests, and go on after a break; otherwise in one.
-    *least_bytes* is what every chunk but the last must have, *most_bytes* what any may have (None: no bound is known).
+    *patches*: all content goes in PATCHes and the closing PUT is empty; otherwise the PUT has the last part or all.
+    *chunks*: content may be split over several requests and resumed after a break; otherwise it goes in one request.
+    Every chunk but the last has at least *least_bytes*, and every chunk at most *most_bytes* (None: no known bound).
     """
 
     patches: bool = False
@@ -28,23 +28,23 @@ class UploadProfile:
     most_bytes: int | None = None
 
 
-# Artifactory takes no content with the closing PUT (RTFACT-19344), and is only known to take it in one PATCH.
+# Artifactory ignores content of the closing PUT (RTFACT-19344); one PATCH is the only way known to work.
 _ARTIFACTORY: Final = UploadProfile(patches=True, chunks=False)
 
 _TABLE: Final[tuple[tuple[tuple[str, ...], UploadProfile], ...]] = (
     (("*.jfrog.io",), _ARTIFACTORY),
-    # Google's two take one body, in whatever request.
+    # Google's two registries take the content in one request of either kind.
     (("gcr.io", "*.gcr.io", "*.pkg.dev"), UploadProfile(chunks=False)),
-    # Amazon's parts have 5 MiB at least (LayerPartTooSmall). It commits with a PATCH that is the whole blob, and then
-    # refuses the PUT; what clients that it was made for send with the PUT is nothing.
+    # ECR requires parts of at least 5 MiB (LayerPartTooSmall). A PATCH with the whole blob commits it, and ECR then
+    # refuses the PUT; Docker sends an empty PUT.
     (
         ("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "public.ecr.aws"),
         UploadProfile(patches=True, least_bytes=5 * MIB),
     ),
 )
 
-# Headers that a product gives every answer, with what their values begin with. Most people run Artifactory under a name
-# of their own; it says who it is in the first three, and old ones (5, 6) in the last.
+# Headers that a product sends with every response, with the prefix of their values. Artifactory mostly runs under a
+# custom host name; it identifies itself by the first three, and versions 5 and 6 by the last.
 _SIGNS: Final[tuple[tuple[str, str, UploadProfile], ...]] = (
     ("X-JFrog-Version", "artifactory/", _ARTIFACTORY),
     ("X-Artifactory-Id", "", _ARTIFACTORY),
@@ -54,33 +54,33 @@ _SIGNS: Final[tuple[tuple[str, str, UploadProfile], ...]] = (
 
 
 def upload_profile_of(registry: str) -> UploadProfile:
-    """Return the habits of *registry* (`host` or `host:port`)."""
+    """Return the upload profile of *registry* (`host` or `host:port`)."""
     host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
-    for patterns, habits in _TABLE:
+    for patterns, profile in _TABLE:
         if any(fnmatchcase(host.lower(), pattern) for pattern in patterns):
-            return habits
+            return profile
     return UploadProfile()
 
 
 def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
-    """Return the habits of the product that *headers* name, None where they name none that is known.
+    """Return the upload profile of the product that *headers* name; None for an unknown product.
 
-    Anybody may say anything there: what it decides is which of the ways above content takes, and nothing else.
+    Headers are untrusted: they only select one of the profiles above.
     """
-    for name, beginning, habits in _SIGNS:
+    for name, prefix, profile in _SIGNS:
         value = headers.get(name)
-        if value is not None and value.strip().lower().startswith(beginning):
-            return habits
+        if value is not None and value.strip().lower().startswith(prefix):
+            return profile
     return None
 
 
 @dataclass(slots=True)
 class LearntProfile:
-    """How one registry wants to be spoken to.
+    """What is known of one registry; updated as its responses tell more.
 
-    *habits* are how it takes content, *chunk* how much with one request. *closing_counts*: a blob was stored of which
-    content came with the closing PUT, so that is not overlooked here. *many_tags*: one PUT of a manifest gives it
-    several tags; None as long as nobody has tried.
+    *uploads* is how it takes content, *chunk* the chunk size. *closing_put_carries*: a blob was stored whose content
+    came with the closing PUT, so this registry does not ignore it. *many_tags*: one manifest PUT can set several tags;
+    None while unknown.
     """
 
     uploads: UploadProfile
@@ -90,10 +90,10 @@ class LearntProfile:
 
     @classmethod
     def of(cls, registry: str, chunk_bytes: int) -> Self:
-        """Return what is known of *registry* before the first word with it; chunks have *chunk_bytes* at first."""
+        """Return the profile of *registry* before the first request; chunks start with *chunk_bytes*."""
         return cls(upload_profile_of(registry), ChunkSize.of(chunk_bytes))
 
     def learn_from_headers(self, headers: Headers) -> None:
-        """Learn from the *headers* of an answer what product it is, unless its name or its behaviour has told more."""
+        """Recognise the product by *headers*, unless the host name or its behaviour has told more."""
         if self.uploads == UploadProfile() and not self.closing_put_carries:
             self.uploads = upload_profile_from_headers(headers) or self.uploads

@@ -159,7 +159,7 @@ def test_a_refusal_from_another_host_says_so(status: int, kind: type[StoreError]
     """Our credentials never go there, so the registry's own address must be wrong."""
     error = failure(UPLOAD, ErrorResponse(status, answered_by="inner:5000"))
     assert type(error) is kind
-    assert "r.io sent us to inner:5000, which never gets its credentials" in str(error)
+    assert "r.io redirects to inner:5000, which never gets its credentials" in str(error)
 
 
 def test_the_time_to_wait_is_handed_on() -> None:

@@ -171,7 +171,7 @@ async def test_where_none_is_let_in_the_remedy_says_so() -> None:
         async with client(access=[access]) as registries:
             with pytest.raises(Unauthorized) as refused:
                 await registries.source(fake.repository("team/app")).resolve("v1")
-    assert refused.value.remedy == f"none of the 2 logins of {fake.host} is let in; check their rights"
+    assert refused.value.remedy == f"none of the 2 logins of {fake.host} has access; check their rights"
     assert "secret" not in repr(refused.value)
 
 

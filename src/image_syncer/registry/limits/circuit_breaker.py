@@ -1,7 +1,10 @@
-"""Whether a registry is worth asking at all. Pure decisions; `throttle` acts on them (docs/adr/0021).
+"""Circuit breaker for outages, and negative cache for permanent connection failures. Pure; see docs/adr/0021.
 
-A registry to which nothing gets through is waited for by everybody together: one request at a time probes it, and the
-others wait for what becomes of that. After a time without any answer they fail with the last real reason instead.
+While a registry is down, all requests wait together: one at a time probes it, and the others wait for the result. After
+the patience without any response they fail with the last real reason. `HostLimiter` acts on the breaker.
+
+A permanent failure (unknown host, untrusted TLS) is the same for every image and no outage, so no request waits for its
+end: after the first few, requests fail at once with the cached failure. `HostConnection` acts on the cache.
 """
 
 from dataclasses import dataclass, replace
@@ -13,35 +16,35 @@ from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import InsecureConnection, RegistryDown, StoreError, UnknownHost
 
 _FAILURES: Final = 5
-_WAVES: Final = 2  # However many fail at the same moment: it may be that moment.
+_WAVES: Final = 2  # Any number of failures at the same moment may have one momentary cause.
 _FIRST_WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 8.0
 
-_TRUSTED_FAILURES: Final = 2  # One alone may be a moment's mistake of a resolver or a proxy.
-_FIRST_CACHED_SECONDS: Final = 4.0  # A job of the daemon asks again when it is retried after its first waits.
+_TRUSTED_FAILURES: Final = 2  # A single one may be a momentary error of a resolver or proxy.
+_FIRST_CACHED_SECONDS: Final = 4.0  # Short enough that the first retries of a daemon job try again.
 _LONGEST_CACHED_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Since when nothing gets through: *since* on the monotonic clock, *since_date* in UTC, and the *last* failure."""
+    """An outage since *since* (monotonic clock) or *since_date* (UTC), with the *last* failure."""
 
     since: float
     since_date: datetime
     last: StoreError
 
     def describe(self, registry: str) -> str:
-        """Return since when *registry* is down, and what was wrong the last time."""
+        """Return for how long *registry* has been down, and the last failure, as text."""
         return f"down since {self.since_date:%H:%M:%S} UTC, last: {self.last.message.removeprefix(f'{registry}: ')}"
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """What failures in a row say about a registry.
+    """The breaker of one registry, after some consecutive *failures*.
 
-    *patience* is for how many seconds a registry that has answered before is waited for, *absent_patience* one that
-    never has. It is closed as long as requests go on as usual; once it is open, one request probes at *probe_at* and
-    after each failure twice as much later, up to 8 s.
+    Requests wait *patience* seconds for a registry that has answered before, and *absent_patience* for one that never
+    has. While closed, requests run normally. While open, one request probes at *probe_at*; each failed probe doubles
+    the wait for the next, up to 8 s.
     """
 
     patience: float = 60.0
@@ -57,19 +60,19 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody but a probe may ask."""
+        """Whether only a probe may be sent."""
         return self.wait > 0
 
     def after_success(self) -> Self:
-        """Return what is left after an answer, whatever it was: the registry is there."""
+        """Return the closed breaker after a response with any status: the registry is up."""
         if self.has_answered and not self.failures:
             return self
         return type(self)(self.patience, self.absent_patience, has_answered=True)
 
     def after_failure(self, began: float, now: float, date: datetime, failure: StoreError) -> Self:
-        """Return what is known after the *failure* of a request that *began* then; *now* and *date* are one instant.
+        """Return the breaker after the *failure* of a request that *began* then; *now* and *date* are one instant.
 
-        Failures at the same time are one wave: what began before the last one became known adds nothing new.
+        Concurrent failures form one wave: a request that began before the last failure was known adds no new wave.
         """
         new = began >= self.wave_at
         outage = replace(self.outage, last=failure) if self.outage else Outage(began, date, failure)
@@ -87,9 +90,9 @@ class CircuitBreaker:
         return known
 
     def delay(self, now: float) -> float | None:
-        """Return for how many seconds a request is held back, 0: it may begin, None: it is not worth it any more.
+        """Return the seconds until a request may start, 0 if it may start now, None if the patience is over.
 
-        Where this is 0 and the breaker is open, the request is the probe: `probed` must be told.
+        If this is 0 while the breaker is open, the request is the probe: the caller must record it by `with_probe`.
         """
         if not self.is_open or self.outage is None:
             return 0.0
@@ -101,7 +104,7 @@ class CircuitBreaker:
         return left if self.probing else min(left, self.probe_at - now)
 
     def is_given_up(self, now: float) -> bool:
-        """Whether it is not waited for any more, only probed now and then."""
+        """Whether the patience is over, so that requests fail at once except for probes."""
         return self.outage is not None and now >= self.outage.since + self._patience
 
     @property
@@ -109,13 +112,13 @@ class CircuitBreaker:
         return self.patience if self.has_answered else self.absent_patience
 
     def with_probe(self, *, running: bool) -> Self:
-        """Return the breaker while a probe is *running*, or after one that ended without saying anything."""
+        """Return the breaker while a probe is *running*, or after one that ended without a result."""
         return replace(self, probing=running)
 
     def down_error(self, registry: str, now: float) -> RegistryDown:
-        """Return the failure of a request that is not even sent."""
+        """Return the error for a request that is not sent because the registry is down."""
         if self.outage is None:
-            raise ValueError("a registry that is not down")
+            raise ValueError("the registry is not down")
         last = self.outage.last
         return RegistryDown(
             f"{registry}: {self.outage.describe(registry)}",
@@ -136,10 +139,10 @@ PermanentFailure = UnknownHost | InsecureConnection
 
 @dataclass(frozen=True, slots=True)
 class NegativeCache:
-    """What is known of the way to a registry: the *last* failure of *failures* in a row, believed *until* then.
+    """Negative cache for permanent connection failures: the *last* of *failures* in a row, valid *until* then.
 
-    From the second one on it is believed for 4 s, and twice as long each time, up to a minute; times are in seconds on
-    one clock. *known_at* is when the last one was found.
+    The second failure is cached for 4 s, and each further one twice as long, up to a minute; times are in seconds on
+    one clock. *known_at* is the time of the last failure.
     """
 
     last: StoreError | None = None
@@ -148,9 +151,9 @@ class NegativeCache:
     known_at: float = -inf
 
     def after_failure(self, failure: PermanentFailure, began: float, now: float) -> Self:
-        """Return what is known after *failure*, for which one *began* to look then and which was found *now*.
+        """Return the cache after *failure* of an attempt that *began* then; it is known *now*.
 
-        Who began before the last one was found saw the same moment, and adds nothing.
+        An attempt that began before the last failure was known saw the same moment, and changes nothing.
         """
         if began < self.known_at:
             return self
@@ -159,7 +162,7 @@ class NegativeCache:
         return type(self)(failure, failures, now + seconds if failures >= _TRUSTED_FAILURES else -inf, now)
 
     def cached_failure(self, now: float) -> StoreError | None:
-        """Return why nobody need try *now*, None where somebody may."""
+        """Return the cached failure; None if *now* an attempt may be made."""
         if self.last is None or now >= self.until:
             return None
         last = self.last

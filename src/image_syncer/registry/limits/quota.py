@@ -1,8 +1,8 @@
-"""What a registry says of its quota, and what may still be asked of it. Pure; `entries` acts on it (docs/adr/0021).
+"""Quotas from rate-limit headers, and how many requests they still allow. See docs/adr/0021.
 
-Docker Hub counts reads of manifests: `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`, also on the
-answer to a HEAD, which is not counted (docs.docker.com, "Usage and limits"). Others follow one of the drafts of
-"RateLimit header fields for HTTP", or have fields that begin with `X-RateLimit-`.
+Docker Hub counts manifest GETs and sends `ratelimit-limit: 100;w=21600` and `ratelimit-remaining: 76;w=21600`, also
+with a HEAD, which it does not count (docs.docker.com, "Usage and limits"). Others follow a draft of "RateLimit header
+fields for HTTP", or send `X-RateLimit-` headers.
 """
 
 import re
@@ -16,17 +16,17 @@ from image_syncer.registry.http.messages import Headers
 
 _NUMBER: Final = re.compile(r"\s*([0-9]{1,12})\b")
 LONGEST_WINDOW_SECONDS: Final = 7 * 24 * 3600.0
-"""What a registry may claim at most."""
+"""The longest window that a registry can announce."""
 
-_LOOKS_IN_A_WINDOW: Final = 24
-_SHORTEST_LOOK_SECONDS: Final = 60.0
-_EPOCH_FROM: Final = 1_000_000_000  # A larger number of seconds is an instant.
+_CHECKS_PER_WINDOW: Final = 24
+_SHORTEST_CHECK_SECONDS: Final = 60.0
+_EPOCH_FROM: Final = 1_000_000_000  # A larger number is a Unix time, not a delay in seconds.
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """*remaining* requests of *limit* in a *window* of seconds, which turns in *turns_in* seconds; None: not told."""
+    """*remaining* requests of *limit* per *window* seconds, reset in *resets_in* seconds; None if not announced."""
 
     remaining: int
     limit: int | None = None
@@ -40,40 +40,40 @@ class Quota:
 
     @property
     def next_check_in(self) -> float | None:
-        """Return after how many seconds something may be left again; None where nobody can tell.
+        """The seconds until the quota may have room again; None if unknown.
 
-        Where a window begins is not told by all, and some windows slide: then it is worth a look 24 times in one.
+        Without an announced reset, or with a sliding window, 24 checks per window find out.
         """
         if self.resets_in is not None:
             return max(1.0, self.resets_in)
         if self.window is None:
             return None
-        return min(self.window, max(_SHORTEST_LOOK_SECONDS, self.window / _LOOKS_IN_A_WINDOW))
+        return min(self.window, max(_SHORTEST_CHECK_SECONDS, self.window / _CHECKS_PER_WINDOW))
 
 
 def read_quota(headers: Headers, now: Callable[[], datetime]) -> Quota | None:
-    """Return what *headers* tell of a quota, None where that is nothing."""
+    """Return the quota that *headers* announce, or None."""
     remaining = headers.get("RateLimit-Remaining")
     if remaining is not None:
         return _quota(remaining, headers.get("RateLimit-Limit"), headers.get("RateLimit-Reset"), now)
     remaining = headers.get("X-RateLimit-Remaining")
     if remaining is not None:
         return _quota(remaining, headers.get("X-RateLimit-Limit"), headers.get("X-RateLimit-Reset"), now)
-    said = headers.get("RateLimit")
-    left = None if said is None else _parameter(said, "r")
-    if said is None or left is None:
+    current = headers.get("RateLimit")
+    left = None if current is None else _parameter(current, "r")
+    if current is None or left is None:
         return None
     policy = headers.get("RateLimit-Policy") or ""
-    return Quota(left, _parameter(policy, "q"), _bounded(_parameter(policy, "w")), _bounded(_parameter(said, "t")))
+    return Quota(left, _parameter(policy, "q"), _bounded(_parameter(policy, "w")), _bounded(_parameter(current, "t")))
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
-    """What is left of a quota for one login.
+    """What is known of one login's quota; times are on the monotonic clock.
 
-    *counted_at* is when the latest answer came to a request that counts. Nothing is left since *used_up_at* (None:
-    something is), and *looks_at* is when it is worth a look. *refused*: the registry has said no, and not only that the
-    next counted request will be one.
+    *counted_at* is the time of the latest response to a counted request. The quota is exhausted since *used_up_at*
+    (None: it has room), and checked again at *next_check_at*. *refused*: the registry has refused a request, so even
+    requests that it does not count are held back.
     """
 
     quota: Quota | None = None
@@ -83,39 +83,39 @@ class QuotaState:
     refused: bool = False
 
     def after_answer(self, quota: Quota, began: float, now: float, *, counted: bool) -> Self:
-        """Return what is known after an answer, which told *quota*, to a request that *began* then.
+        """Return the state after a response with *quota* to a request that *began* at that time.
 
-        One that began before the latest counted answer came may have been answered before that was counted, so it can
-        only tell that less is left.
+        A request that began before the latest counted response may have been answered before that one was counted, so
+        it can only lower the remaining number.
         """
         if self.quota is not None and began < self.counted_at:
             quota = replace(quota, remaining=min(quota.remaining, self.quota.remaining))
         counted_at = now if counted else self.counted_at
-        looks_in = quota.next_check_in
-        if quota.remaining > 0 or looks_in is None:
+        next_check_in = quota.next_check_in
+        if quota.remaining > 0 or next_check_in is None:
             return type(self)(quota, counted_at)
         since = now if self.used_up_at is None else self.used_up_at
-        if now < self.next_check_at:  # A look that nobody counted tells nothing new: it does not put off the next one.
+        if now < self.next_check_at:  # A response in between is no check: it does not put off the next one.
             return replace(self, quota=quota, counted_at=counted_at)
-        return type(self)(quota, counted_at, since, now + looks_in, self.refused)
+        return type(self)(quota, counted_at, since, now + next_check_in, self.refused)
 
-    def after_refusal(self, quota: Quota, wish: float | None, now: float) -> Self:
-        """Return what is known after a refusal with nothing remaining; *wish* is what the registry asked to wait."""
+    def after_refusal(self, quota: Quota, retry_after: float | None, now: float) -> Self:
+        """Return the state after a refusal with nothing remaining; *retry_after* is the delay the registry requests."""
         since = now if self.used_up_at is None else self.used_up_at
-        looks_in = wish or quota.next_check_in or _SHORTEST_LOOK_SECONDS
-        return type(self)(quota, now, since, max(self.next_check_at, now + looks_in), refused=True)
+        next_check_in = retry_after or quota.next_check_in or _SHORTEST_CHECK_SECONDS
+        return type(self)(quota, now, since, max(self.next_check_at, now + next_check_in), refused=True)
 
     def delay(self, now: float, *, counted: bool) -> float:
-        """Return for how many seconds a request is held back. Only *counted* ones are, before there was a refusal."""
+        """Return the seconds until a request may start; before a refusal, only *counted* ones wait."""
         if self.used_up_at is None or not (counted or self.refused):
             return 0.0
         return max(0.0, self.next_check_at - now)
 
     @property
     def concurrency(self) -> float:
-        """How many counted requests may be on their way together, so that none is refused."""
+        """How many counted requests may be in flight together without being refused."""
         if self.used_up_at is not None:
-            return 1  # To look whether something is left again.
+            return 1  # The check whether there is room again.
         return inf if self.quota is None else self.quota.remaining
 
 

@@ -1,4 +1,4 @@
-"""When to try again, and after how long. The decision is pure; `retry` acts on it."""
+"""Retry policy with backoff: `RetryPolicy` decides, `Retrying` and `RetryAttempts` wait."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from image_syncer.errors import (
 
 Result = TypeVar("Result")
 
-_REREADS = 1  # Bytes damaged on the way come right the second time; a source that lies never does.
+_REREADS = 1  # A transfer error is gone at the second read; wrong content at the source stays wrong.
 
 
 def _utc_now() -> datetime:
@@ -30,7 +30,7 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time, handed in: *monotonic* seconds for waiting, *now* (aware UTC) for dates from servers, and *sleep*."""
+    """Injected time: *monotonic* seconds for waits, *now* (aware UTC) for dates from servers, and *sleep*."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = _utc_now
@@ -39,58 +39,58 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often one request or one blob transfer is tried, and how long is waited in between.
+    """Attempts and waits for one request or one blob transfer; all durations in seconds.
 
-    *attempts* counts the first one. The wait before attempt n + 1 is a random part ("full jitter") of
-    `min(longest_wait, first_wait * 2 ** (n - 1))`, or what the server asked for. *patience* bounds what is waited
-    for one operation as a whole. All in seconds.
+    *attempts* includes the first one. The wait before attempt n + 1 is random ("full jitter") between 0 and
+    `min(longest_wait, first_wait * 2 ** (n - 1))`, or the delay that the server requests. *patience* bounds the sum of
+    the waits for one operation.
 
-    Being asked to slow down is no failed attempt: it is waited for until the patience is over. Nor is a failure while
-    the registry as a whole is waited for: a used-up quota for *quota_patience*, one that is down for *outage_patience*,
-    one that has never answered for *absent_patience*.
+    A rate-limited attempt does not count as failed: it is repeated until the patience is used up. Nor does a failure
+    while requests wait for the whole registry: *quota_patience* bounds the wait for a quota, *outage_patience* for a
+    registry that went down, *absent_patience* for one that has never answered.
     """
 
     attempts: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
     patience: float = 600.0
-    quota_patience: float = 7 * 3600.0  # Longer than the longest window that is common: Docker Hub's six hours.
+    quota_patience: float = 7 * 3600.0  # Longer than the longest common window, the six hours of Docker Hub.
     outage_patience: float = 60.0
     absent_patience: float = 10.0
 
     @classmethod
     def patient(cls, seconds: float | None) -> Self:
-        """Return the policy of who has *seconds* for a registry that makes him wait; None: as long as is usual."""
-        usual = cls()
+        """Return the policy for a patience of *seconds* with throttling and outages; None for the defaults."""
+        default = cls()
         if seconds is None:
-            return usual
+            return default
         return cls(
             patience=seconds,
             quota_patience=seconds,
-            outage_patience=min(seconds, usual.outage_patience),
-            absent_patience=min(seconds, usual.absent_patience),
+            outage_patience=min(seconds, default.outage_patience),
+            absent_patience=min(seconds, default.absent_patience),
         )
 
     def wait_after(self, failure: StoreError, attempt: int, rng: Random) -> float | None:
         """Return the seconds to wait after *failure* of attempt number *attempt* (from 1); None to give up.
 
-        Attempts that ended with being asked to slow down are not counted.
+        *attempt* does not count rate-limited attempts.
         """
         if isinstance(failure, QuotaUsedUp | RegistryDown):
-            return None  # It has been waited for.
+            return None  # The login pool or the breaker has waited for it already.
         if is_held_back(failure):
             return 0.0
-        wished = requested_wait(failure)
+        requested = requested_wait(failure)
         if not failure.retryable or (attempt >= self.attempts and not is_throttled(failure)):
             return None
-        if wished is not None:
-            return wished if wished <= self.patience else None
+        if requested is not None:
+            return requested if requested <= self.patience else None
         return rng.uniform(0, exponential_wait(self.first_wait, self.longest_wait, attempt))
 
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A policy with what it needs to act: chance and time. *rest* waits where that is not the clock's own sleep."""
+    """A policy with its random source and clock. *sleep* replaces the clock's sleep, to make waits interruptible."""
 
     policy: RetryPolicy
     rng: Random
@@ -100,22 +100,22 @@ class Retrying:
     async def run(
         self, operation: Callable[[int], Awaitable[Result]], *, advanced: Callable[[], bool] = lambda: False
     ) -> Result:
-        """Return what *operation* returns, trying again as the policy says; its last failure is raised unchanged.
+        """Return the result of *operation*, retried as the policy says; its last failure is raised unchanged.
 
-        *operation* gets the number of the attempt, from 1. Content that is not what it should be is tried once more.
-        *advanced* is asked after each failure whether there was progress, with which patience begins anew.
+        *operation* receives the number of the attempt, from 1. A content mismatch is retried once. *advanced* is called
+        after each failure and returns whether the attempt made progress; progress resets attempts and patience.
         """
-        tries = RetryAttempts(self)
+        attempts = RetryAttempts(self)
         for attempt in count(1):
             try:
                 return await operation(attempt)
             except StoreError as failure:
-                await tries.wait_after(failure, advanced=advanced())
+                await attempts.wait_after(failure, advanced=advanced())
         raise AssertionError("unreachable: the attempts have no end of their own")
 
 
 class RetryAttempts:
-    """The attempts at one operation so far. For what `Retrying.run` can not hold, such as a stream that goes on."""
+    """Counts the attempts at one operation. For loops that `Retrying.run` cannot express, such as a resumed stream."""
 
     def __init__(self, retrying: Retrying) -> None:
         self._retrying = retrying
@@ -126,7 +126,7 @@ class RetryAttempts:
     async def wait_after(self, failure: StoreError, *, advanced: bool = False) -> None:
         """Wait for the next attempt after *failure*, or raise it unchanged.
 
-        *advanced*: the attempt got further than those before, so patience begins anew.
+        *advanced*: the attempt made progress, which resets attempts and patience.
         """
         if advanced:
             self._failed, self._waited = 0, 0.0
@@ -142,15 +142,15 @@ class RetryAttempts:
 
 
 def is_throttled(failure: StoreError) -> bool:
-    """Whether *failure* is the registry's wish to slow down, with a time that makes it worth waiting."""
+    """Whether *failure* is a rate limit with a known delay, or held back by breaker or quota."""
     return is_held_back(failure) or (isinstance(failure, RateLimited) and bool(failure.retry_after))
 
 
 def is_held_back(failure: StoreError) -> bool:
-    """Whether the registry as a whole is waited for, so that who tries again is held back at its door."""
+    """Whether limiter or login pool delay the retry, because the whole registry is unavailable."""
     return isinstance(failure, Postponed) and failure.limiter_holds
 
 
 def requested_wait(failure: StoreError) -> float | None:
-    """Return the seconds that the server asked us to wait (Retry-After), None where it asked for nothing."""
+    """Return the seconds that the server asked to wait (Retry-After); None without one."""
     return failure.retry_after if isinstance(failure, Postponed) else None

@@ -151,7 +151,7 @@ async def test_a_refusal_by_the_storage_names_the_storage(fake: FakeRegistry, so
         storage.intercept.append(Fault(403, times=9))
         location = f"http://localhost:{storage.host.rpartition(':')[2]}/v2/x"
         fake.intercept.append(instead("GET", redirect(location), kind="blob"))
-        with pytest.raises(Denied, match=rf"denied at another host; localhost:.*{fake.host} sent us to localhost"):
+        with pytest.raises(Denied, match=rf"denied at another host; localhost:.*{fake.host} redirects to localhost"):
             await read(source)
 
 

@@ -257,7 +257,7 @@ async def test_an_upload_at_another_host_gets_no_credentials_and_says_so() -> No
         there = instead("POST", lambda _: web.Response(status=202, headers={"Location": location}))
         registry.intercept.append(there)
         async with client(access=[RegistryAccount(registry.host, Credential("ann", "secret"))]) as registries:
-            with pytest.raises(Unauthorized, match=r"sent us to localhost:.*, which never gets its credentials"):
+            with pytest.raises(Unauthorized, match=r"redirects to localhost:.*, which never gets its credentials"):
                 await registries.target(registry.repository("app")).push_blob(SMALL.descriptor, SMALL.open)
         assert {request.authorization for request in other.requests} == {""}
 

@@ -51,15 +51,15 @@ def test_the_places_come_back_one_per_round() -> None:
 
 
 def test_what_made_trouble_is_tried_again_only_after_a_while() -> None:
-    """For ten seconds the width stays below that at which the registry refused."""
-    pace = refused(refused(replace(AimdLimit.at(40), width=6.0), 100.0), 102.0)
+    """For ten seconds the value stays below that at which the registry refused."""
+    pace = refused(refused(replace(AimdLimit.at(40), value=6.0), 100.0), 102.0)
     assert (pace.slots, pace.safe) == (1, 2.0)
     assert answered(pace, 111.0, times=500).slots == 2
     assert answered(pace, 112.1, times=500).slots > 20
 
 
 def test_answers_to_what_began_before_the_decrease_widen_nothing() -> None:
-    """They were given to another width."""
+    """They were given to another value."""
     pace = refused(AimdLimit.at(40), 100.0)
     assert pace.after(RequestEnd(99.0), 130.0) == pace
 
@@ -114,7 +114,7 @@ def test_whatever_happens_the_places_stay_between_one_and_the_ceiling_and_come_b
         now += passed
         pace = pace.after(RequestEnd(now - took, congested, latency), now)
         assert 1 <= pace.slots <= max(1, ceiling)
-        assert pace.width >= 1
+        assert pace.value >= 1
     pace = answered(replace(pace, latency=Latency()), now + 60, times=max(1, ceiling) ** 2 + 10)
     assert pace.slots == max(1, ceiling)
 

@@ -121,7 +121,7 @@ async def test_a_registry_that_is_given_up_keeps_no_places() -> None:
 def test_a_pause_is_told_once() -> None:
     """However many requests were refused; a later pause is another one, and a moment is none."""
     time, told = FakeTime(), Told()
-    throttle = HostLimiter("registry.test", ONE, time.clock, watcher=told)
+    throttle = HostLimiter("registry.test", ONE, time.clock, observer=told)
     for seconds in (1.5, 14.0, 14.0, 20.0):
         throttle.pause(seconds)
     time.seconds += 21
