@@ -47,11 +47,11 @@ class FakeTime:
 
 
 @dataclass(slots=True)
-class Told(SilentObserver):
-    """An observer that keeps every event."""
+class RecordingObserver(SilentObserver):
+    """An observer that records its events."""
 
     waits: list[Wait] = field(default_factory=list[Wait])
-    going: list[str] = field(default_factory=list[str])
+    resumed: list[str] = field(default_factory=list[str])
     logins: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def on_wait(self, wait: Wait) -> None:
@@ -60,7 +60,7 @@ class Told(SilentObserver):
 
     def on_resume(self, registry: str) -> None:
         """Keep the event."""
-        self.going.append(registry)
+        self.resumed.append(registry)
 
     def on_login(self, registry: str, user: str) -> None:
         """Keep the event."""

@@ -20,7 +20,7 @@ from image_syncer.oci import Reference
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
-from support.clients import Told
+from support.clients import RecordingObserver
 
 MIB = 1024 * 1024
 
@@ -258,10 +258,10 @@ def test_plain_lines_repeat_the_waits(tally: Tally, clock: Clock) -> None:
 
 def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
     """The log and the display get the same events."""
-    told = Told(), Told()
-    group = RegistryObserverGroup(*told)
+    observers = RecordingObserver(), RecordingObserver()
+    group = RegistryObserverGroup(*observers)
     group.on_wait(Wait("docker.io", 3))
     group.on_resume("docker.io")
     group.on_login("docker.io", "ann")
-    assert told[0] == told[1]
-    assert (told[0].going, told[0].logins) == (["docker.io"], [("docker.io", "ann")])
+    assert observers[0] == observers[1]
+    assert (observers[0].resumed, observers[0].logins) == (["docker.io"], [("docker.io", "ann")])

@@ -30,14 +30,14 @@ ODD_JSON = st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | s
 )
 
 
-def body(code: str, message: str = "so it is") -> bytes:
-    """Return an error body as the specification has it."""
+def body(code: str, message: str = "a reason") -> bytes:
+    """Return an error body as specified."""
     return json.dumps({"errors": [{"code": code, "message": message, "detail": None}]}).encode()
 
 
-def meant(status: int, content: bytes = b"", asked: ErrorContext = READ) -> StoreError:
-    """Return what an answer means."""
-    return failure(asked, ErrorResponse(status, content))
+def meant(status: int, content: bytes = b"", context: ErrorContext = READ) -> StoreError:
+    """Return the error that a response maps to."""
+    return failure(context, ErrorResponse(status, content))
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def meant(status: int, content: bytes = b"", asked: ErrorContext = READ) -> Stor
         (400, Refused), (405, Refused), (415, Refused), (501, Refused), (301, Refused), (307, Refused), (204, Refused),
     ],
 )  # fmt: skip
-def test_a_status_alone_decides_the_class(status: int, kind: type[StoreError]) -> None:
-    """An empty body is no reason not to know what happened."""
+def test_the_status_alone_selects_an_error_class(status: int, kind: type[StoreError]) -> None:
+    """Also with an empty body."""
     assert type(meant(status)) is kind
     assert meant(status).status == status
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "code", "kind"),
+    ("context", "status", "code", "kind"),
     [
         (READ, 400, "NAME_UNKNOWN", NotFound),
         (READ, 403, "TOOMANYREQUESTS", RateLimited),
@@ -81,9 +81,9 @@ def test_a_status_alone_decides_the_class(status: int, kind: type[StoreError]) -
         (UPLOAD, 404, "NAME_UNKNOWN", NotFound),
     ],
 )
-def test_a_code_says_more_than_the_status(asked: ErrorContext, status: int, code: str, kind: type[StoreError]) -> None:
-    """What it means depends on what was being done."""
-    error = meant(status, body(code), asked)
+def test_a_code_overrides_the_status(context: ErrorContext, status: int, code: str, kind: type[StoreError]) -> None:
+    """Its meaning depends on the request."""
+    error = meant(status, body(code), context)
     assert type(error) is kind
     assert error.code == code
 
@@ -92,8 +92,8 @@ def test_a_code_says_more_than_the_status(asked: ErrorContext, status: int, code
 @pytest.mark.parametrize(
     "text", ["tag is Immutable", "v1 already exists", "cannot be overwritten", "The operation is disallowed"]
 )
-def test_an_immutable_tag_is_told_by_its_words(status: int, text: str) -> None:
-    """Vendors agree neither on a status nor on a code."""
+def test_an_immutable_tag_is_recognised_by_its_message(status: int, text: str) -> None:
+    """Vendors agree on neither status nor code."""
     assert type(meant(status, body("DENIED", text), PUT)) is TagImmutable
     assert type(meant(status, body("DENIED", text), READ)) is not TagImmutable
 
@@ -117,21 +117,21 @@ def test_an_immutable_tag_is_told_by_its_words(status: int, text: str) -> None:
         (b"\xff\xfe", "\ufffd\ufffd"),
     ],
 )
-def test_bodies_of_any_shape_are_shown_as_one_clean_line(content: bytes, shown: str) -> None:
-    """Whatever a registry or a proxy says, the reader sees it, and nothing else happens to his terminal."""
+def test_error_bodies_of_any_shape_become_one_clean_line(content: bytes, shown: str) -> None:
+    """The user sees the server's text, and it cannot affect the terminal."""
     assert meant(400, content).message == f"r.io/app:1: refused; r.io answered 400: {shown}"
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[]", b'{"errors": {}}', b"null", b'{"errors": [[], 3, null]}', b"[" * 9000]
 )
-def test_a_body_that_says_nothing_adds_nothing(content: bytes) -> None:
-    """The status stands for itself."""
+def test_a_body_without_text_adds_nothing(content: bytes) -> None:
+    """The message has the status only."""
     assert meant(404, content).message.startswith("r.io/app:1: not found; r.io answered 404")
     assert len(meant(404, content).message) < 400
 
 
-def test_secrets_in_a_body_are_not_repeated() -> None:
+def test_secrets_in_a_body_are_not_shown() -> None:
     """Signed queries and credentials that a server echoes stay out of messages."""
     text = "no access to https://s3.example/x?X-Amz-Signature=abc with Bearer eyJhbGciOiJSUzI1NiIsInR5cCI6 today"
     message = meant(403, text.encode()).message
@@ -141,29 +141,29 @@ def test_secrets_in_a_body_are_not_repeated() -> None:
 
 
 @given(st.binary(max_size=2000) | ODD_JSON)
-def test_no_body_is_too_strange(content: bytes) -> None:
-    """Any bytes give an error with one short printable line."""
+def test_any_body_gives_a_short_printable_message(content: bytes) -> None:
+    """Also random bytes and nested JSON."""
     message = meant(400, content, PUT).message
     assert message.isprintable()
     assert len(message) < 400
 
 
 def test_remedies_name_the_registry() -> None:
-    """Who reads 401 or 403 learns where to look."""
+    """For 401 and 403."""
     assert "check the login of r.io" in (meant(401).remedy or "")
     assert "at r.io" in (meant(403).remedy or "")
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Denied)])
-def test_a_refusal_from_another_host_says_so(status: int, kind: type[StoreError]) -> None:
-    """Our credentials never go there, so the registry's own address must be wrong."""
+def test_a_refusal_from_another_host_names_it(status: int, kind: type[StoreError]) -> None:
+    """Credentials never go there, so the registry's own external address must be wrong."""
     error = failure(UPLOAD, ErrorResponse(status, answered_by="inner:5000"))
     assert type(error) is kind
     assert "r.io redirects to inner:5000, which never gets its credentials" in str(error)
 
 
-def test_the_time_to_wait_is_handed_on() -> None:
-    """For 429 as for 503."""
+def test_retry_after_is_part_of_the_error() -> None:
+    """For 429 and 503."""
     for status in (429, 503):
         error = failure(READ, ErrorResponse(status, retry_after=7))
         assert isinstance(error, RateLimited | Unavailable)
@@ -179,6 +179,6 @@ def test_the_time_to_wait_is_handed_on() -> None:
         ("soon", None), ("-5", None), ("1.5", None), ("\u0663", None), ("", None), (None, None),
     ],
 )  # fmt: skip
-def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
-    """Seconds or a date, capped at ten minutes; anything else is no wish."""
+def test_retry_after_is_read_in_every_form(value: str | None, seconds: float | None) -> None:
+    """Seconds or a date, at most ten minutes; anything else is ignored."""
     assert parse_retry_after(value, lambda: datetime(2026, 1, 1, 12, 0, tzinfo=UTC)) == seconds

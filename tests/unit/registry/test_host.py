@@ -1,4 +1,4 @@
-"""How a registry is reached: scheme, redirects, and where credentials go."""
+"""Scheme discovery, redirects, and the hosts that receive credentials."""
 
 import asyncio
 import ssl
@@ -22,7 +22,7 @@ LOGIN = Credential("user", "hunter2")
 
 
 class Server:
-    """A registry that wants a login by Basic, redirects `/v2/go...` to *location*, and remembers who came."""
+    """A registry with Basic authentication that redirects `/v2/go...` to *location* and records requests."""
 
     def __init__(self, location: str = "", ping: int = 401) -> None:
         self.location = location
@@ -30,7 +30,7 @@ class Server:
         self.seen: list[tuple[str, str]] = []
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
-        """Answer, and remember who asked."""
+        """Record the request and respond."""
         self.seen.append((request.raw_path, request.headers.get("Authorization", "")))
         await asyncio.sleep(0.01)
         if request.path == "/v2/":
@@ -52,13 +52,13 @@ def host_at(
 
 
 async def ask(host: HostConnection, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
-    """Return status, address and content of one exchange."""
+    """Return status, URL and content of one response."""
     async with released(await host.send(Call("GET", target, follow=follow))) as response:
         return response.status, response.url, (await response.read(1000)).decode()
 
 
-async def test_a_loopback_registry_may_be_plain(serve: Serve, open_transport: Open) -> None:
-    """Docker's users expect localhost:5000 to work without being told; the scheme is found once, for all at once."""
+async def test_a_loopback_registry_may_use_plain_http(serve: Serve, open_transport: Open) -> None:
+    """localhost:5000 works without configuration; concurrent first requests discover the scheme once."""
     server = Server()
     host = host_at(await open_transport(), f"localhost:{await serve(server)}", credential=LOGIN)
     async with asyncio.TaskGroup() as group:
@@ -67,7 +67,7 @@ async def test_a_loopback_registry_may_be_plain(serve: Serve, open_transport: Op
     assert [header for path, header in server.seen if path == "/v2/"] == [""]
 
 
-async def test_tls_comes_first_even_where_it_is_not_verified(
+async def test_tls_is_tried_first_even_if_it_is_not_verified(
     serve: Serve, open_transport: Open, server_tls: ssl.SSLContext
 ) -> None:
     """Loopback and insecure mean unverified TLS before they mean plain HTTP."""
@@ -75,10 +75,10 @@ async def test_tls_comes_first_even_where_it_is_not_verified(
     assert url.startswith("https://")
 
 
-async def test_a_secure_registry_that_speaks_plain_http_is_refused_with_the_remedy(
+async def test_plain_http_of_a_secure_registry_is_refused_with_a_remedy(
     serve: Serve, open_transport: Open, tunnel: Tunnel
 ) -> None:
-    """Nothing is sent in the clear unless the user said so, and then it works."""
+    """Nothing is sent unencrypted unless the user allows it; then it works."""
     server = Server()
     proxy = await tunnel(await serve(server))
     transport = await open_transport(environment={"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy})
@@ -90,7 +90,7 @@ async def test_a_secure_registry_that_speaks_plain_http_is_refused_with_the_reme
 async def test_a_secure_registry_is_verified(
     serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
 ) -> None:
-    """A certificate that nobody vouches for ends it; with the CA known, it works."""
+    """An untrusted certificate is an error; with the CA known, it works."""
     environment = {"HTTPS_PROXY": await tunnel(await serve(Server(), server_tls))}
     with pytest.raises(InsecureConnection, match=r"registry\.example: its certificate is not trusted"):
         await ask(host_at(await open_transport(environment=environment), "registry.example"))
@@ -98,18 +98,18 @@ async def test_a_secure_registry_is_verified(
     assert (await ask(host_at(await open_transport(environment=environment), "registry.example")))[0] == 200
 
 
-async def test_docker_hub_has_an_address_of_its_own(
+async def test_docker_hub_requests_go_to_its_api_host(
     serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext
 ) -> None:
-    """References say docker.io; the registry is elsewhere."""
+    """References say docker.io; the API is at another host."""
     environment = {"HTTPS_PROXY": await tunnel(await serve(Server(), server_tls))}
     host = host_at(await open_transport(environment=environment), "docker.io", insecure=True)
     assert (await ask(host))[1] == "https://registry-1.docker.io/v2/a/tags/list"
     assert host.name == "docker.io"
 
 
-async def test_an_alert_never_leads_to_plain_http(listen: Serve, open_transport: Open) -> None:
-    """Who answers with an alert speaks TLS, and is not asked for less."""
+async def test_a_tls_alert_never_leads_to_plain_http(listen: Serve, open_transport: Open) -> None:
+    """A server that sends an alert speaks TLS."""
     connections: list[bytes] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,10 +122,10 @@ async def test_an_alert_never_leads_to_plain_http(listen: Serve, open_transport:
     assert len(connections) == 1
 
 
-async def test_a_handshake_that_succeeded_never_leads_to_plain_http(
+async def test_a_successful_handshake_never_leads_to_plain_http(
     listen: Serve, open_transport: Open, server_tls: ssl.SSLContext
 ) -> None:
-    """What goes wrong behind TLS goes wrong; it is not tried in the clear."""
+    """Errors after the handshake are errors, and never retried unencrypted."""
     connections: list[bytes] = []
 
     async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -137,8 +137,8 @@ async def test_a_handshake_that_succeeded_never_leads_to_plain_http(
     assert {head[:8] for head in connections} == {b"GET /v2/"}
 
 
-async def test_a_server_that_hangs_up_on_tls_is_asked_plainly(listen: Serve, open_transport: Open) -> None:
-    """Some plain servers just close the connection."""
+async def test_plain_http_follows_a_server_that_closes_on_tls(listen: Serve, open_transport: Open) -> None:
+    """Some plain HTTP servers just close the connection."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if (await reader.read(65536)).startswith(b"GET "):
@@ -148,14 +148,14 @@ async def test_a_server_that_hangs_up_on_tls_is_asked_plainly(listen: Serve, ope
     assert (await ask(host))[2] == "ok"
 
 
-async def test_a_refused_port_is_not_asked_on_another(open_transport: Open, unused_tcp_port: int) -> None:
-    """A port that was named is the port."""
+async def test_a_refused_explicit_port_is_not_replaced(open_transport: Open, unused_tcp_port: int) -> None:
+    """A named port is the only one that is tried."""
     with pytest.raises(Unavailable, match=rf"127.0.0.1:{unused_tcp_port}: the connection is refused"):
         await ask(host_at(await open_transport(), f"127.0.0.1:{unused_tcp_port}"))
 
 
-async def test_without_a_port_plain_http_is_looked_for_at_its_own(open_transport: Open) -> None:
-    """Nothing listens at 443: an insecure registry may be at 80."""
+async def test_without_a_port_plain_http_uses_port_80(open_transport: Open) -> None:
+    """After port 443 refused the connection."""
     address = "127.77.66.55"
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,10 +171,10 @@ async def test_without_a_port_plain_http_is_looked_for_at_its_own(open_transport
         assert await ask(host_at(await open_transport(), address)) == (200, f"http://{address}/v2/a/tags/list", "ok")
 
 
-async def test_a_broken_handshake_of_a_secure_registry_may_heal(
+async def test_a_broken_handshake_of_a_secure_registry_is_retryable(
     listen: Serve, open_transport: Open, tunnel: Tunnel
 ) -> None:
-    """A reset is worth another try, and no reason to call it insecure."""
+    """A reset is worth a retry, and no reason to call the registry insecure."""
 
     async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(65536)
@@ -187,10 +187,10 @@ async def test_a_broken_handshake_of_a_secure_registry_may_heal(
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, ProtocolError), (400, ProtocolError), (429, RateLimited), (500, Unavailable)]
 )
-async def test_a_door_that_is_none_is_named(
+async def test_a_failed_ping_names_the_host_and_is_not_remembered(
     serve: Serve, open_transport: Open, status: int, kind: type[StoreError]
 ) -> None:
-    """A typing error in a registry's name is told from a registry in trouble; neither is remembered as settled."""
+    """A wrong host name is distinguished from a registry outage."""
     server = Server(ping=status)
     host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}")
     with pytest.raises(kind, match=host.name) as raised:
@@ -200,15 +200,15 @@ async def test_a_door_that_is_none_is_named(
     assert (await ask(host))[0] == 200
 
 
-async def test_a_page_that_is_no_registry_says_so(serve: Serve, open_transport: Open) -> None:
-    """404 to /v2/ means that no registry is there."""
+async def test_a_404_to_the_ping_means_no_registry(serve: Serve, open_transport: Open) -> None:
+    """The message says that there is no /v2/."""
     host = host_at(await open_transport(), f"127.0.0.1:{await serve(Server(ping=404))}")
     with pytest.raises(ProtocolError, match=r"not a registry \(no /v2/ there\)"):
         await ask(host)
 
 
-async def test_redirects_are_followed_without_credentials_for_others(serve: Serve, open_transport: Open) -> None:
-    """A storage service gets the request and its signed query, and no login."""
+async def test_redirects_to_another_host_carry_no_credentials(serve: Serve, open_transport: Open) -> None:
+    """The storage service receives the request with its signed query and no login."""
     storage, server = Server(), Server()
     server.location = f"http://127.0.0.1:{await serve(storage)}/blob?sig=a%2Fb"
     host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}", credential=LOGIN)
@@ -226,14 +226,14 @@ async def test_a_redirect_within_the_registry_keeps_the_login(serve: Serve, open
     assert server.seen[-1][1].startswith("Basic ")
 
 
-async def test_a_redirect_is_an_answer_unless_it_is_to_be_followed(serve: Serve, open_transport: Open) -> None:
+async def test_a_redirect_is_returned_unless_the_call_follows_redirects(serve: Serve, open_transport: Open) -> None:
     """Uploads decide themselves where they go."""
     host = host_at(await open_transport(), f"127.0.0.1:{await serve(Server('/v2/a'))}")
     assert (await ask(host, "/v2/go"))[0] == 307
 
 
-async def test_redirects_end(serve: Serve, open_transport: Open) -> None:
-    """A registry can not lead us in a circle."""
+async def test_redirects_are_bounded(serve: Serve, open_transport: Open) -> None:
+    """A registry cannot cause an endless loop."""
     server = Server("/v2/go")
     host = host_at(await open_transport(Limits(redirects=3)), f"127.0.0.1:{await serve(server)}")
     with pytest.raises(ProtocolError, match="more than 3 redirects"):
@@ -242,10 +242,10 @@ async def test_redirects_end(serve: Serve, open_transport: Open) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://other.example/x", "https://127.0.0.1/x", "https://169.254.169.254/x"])
-async def test_a_redirect_to_a_worse_place_is_refused(
+async def test_a_redirect_to_a_less_secure_address_is_refused(
     serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, location: str
 ) -> None:
-    """Neither from https to plain http, nor from outside into this machine or the cloud's metadata."""
+    """Neither from https to plain http, nor from outside to this machine or a metadata service."""
     transport = await open_transport(
         environment={"HTTPS_PROXY": await tunnel(await serve(Server(location), server_tls))}
     )
@@ -256,7 +256,7 @@ async def test_a_redirect_to_a_worse_place_is_refused(
 async def test_another_host_is_verified_by_its_own_name(
     serve: Serve, open_transport: Open, tunnel: Tunnel, server_tls: ssl.SSLContext, authority_file: Path
 ) -> None:
-    """A certificate for the registry is none for its storage."""
+    """A certificate for the registry is not valid for its storage."""
     server = Server("https://storage.example/blob")
     environment = {"HTTPS_PROXY": await tunnel(await serve(server, server_tls)), "SSL_CERT_FILE": str(authority_file)}
     host = host_at(await open_transport(environment=environment), "registry.example")
@@ -264,15 +264,15 @@ async def test_another_host_is_verified_by_its_own_name(
         await ask(host, "/v2/go", follow=True)
 
 
-async def test_an_absolute_target_elsewhere_gets_no_login(serve: Serve, open_transport: Open) -> None:
-    """An upload's Location may lead to another host; our login does not go there."""
+async def test_an_upload_url_at_another_host_gets_no_login(serve: Serve, open_transport: Open) -> None:
+    """A Location may name another host; the login stays with the registry."""
     other, server = Server(), Server()
     host = host_at(await open_transport(), f"127.0.0.1:{await serve(server)}", credential=LOGIN)
     await ask(host, f"http://127.0.0.1:{await serve(other)}/upload?_state=1")
     assert other.seen == [("/upload?_state=1", "")]
 
 
-async def test_a_location_is_resolved_against_what_was_asked(open_transport: Open) -> None:
+async def test_a_location_is_resolved_against_the_request_url(open_transport: Open) -> None:
     """Relative, absolute, and with the scheme that a proxy in front of the registry forgot."""
     host = host_at(await open_transport(), "registry.example")
     base = "https://registry.example/v2/a/blobs/uploads/"

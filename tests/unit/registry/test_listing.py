@@ -24,7 +24,7 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 
 async def tags(fake: FakeRegistry, limits: Limits = QUICK) -> list[str]:
-    """Return what our client lists in `app`."""
+    """Return the tags that the client lists in `app`."""
     async with client(limits=limits) as registries:
         return [tag async for tag in registries.source(fake.repository("app")).tags()]
 
@@ -32,13 +32,13 @@ async def tags(fake: FakeRegistry, limits: Limits = QUICK) -> list[str]:
 def page(
     found: object, link: str = "", content_type: str = "application/json"
 ) -> Callable[[web.Request], web.Response]:
-    """Return a handler that answers with one page."""
+    """Return a handler that responds with one page."""
     headers = {"Content-Type": content_type} | ({"Link": link} if link else {})
     return lambda _: web.Response(body=json.dumps(found).encode(), headers=headers)
 
 
 async def test_all_pages_are_followed(fake: FakeRegistry) -> None:
-    """By their links, with the most that every registry takes asked for."""
+    """By their links; the first request asks for the largest page that every registry accepts."""
     assert await tags(fake) == ["a", "b", "c", "d", "e"]
     listing = fake.requests.only(kind="tags")
     assert len(listing) == 3
@@ -46,15 +46,15 @@ async def test_all_pages_are_followed(fake: FakeRegistry) -> None:
 
 
 async def test_one_page_is_one_request() -> None:
-    """There is nothing to ask twice."""
+    """A short list needs no second request."""
     async with FakeRegistry() as fake:
         fake.load("app", single("image"), "a", "b")
         assert await tags(fake) == ["a", "b"]
         assert fake.requests.count(kind="tags") == 1
 
 
-async def test_an_absolute_link_to_the_same_registry_is_fine(fake: FakeRegistry) -> None:
-    """Quay writes them; the query stays as it is."""
+async def test_an_absolute_link_to_the_same_registry_is_followed(fake: FakeRegistry) -> None:
+    """Quay sends them; the query stays untouched."""
     first = Fault(200, kind="tags", body=b'{"tags": ["x"]}')
     first.headers = {"Link": f'<{fake.url}/v2/app/tags/list?n=2&last=c&orderby=%2f>; rel="next"'}
     fake.intercept.append(first)
@@ -62,13 +62,13 @@ async def test_an_absolute_link_to_the_same_registry_is_fine(fake: FakeRegistry)
 
 
 @pytest.mark.parametrize("found", [None, []])
-async def test_no_tags_are_no_error(fake: FakeRegistry, found: list[str] | None) -> None:
-    """Distribution writes null."""
+async def test_an_empty_list_is_no_error(fake: FakeRegistry, found: list[str] | None) -> None:
+    """Distribution sends null."""
     fake.intercept.append(instead("GET", page({"name": "app", "tags": found}), kind="tags"))
     assert await tags(fake) == []
 
 
-async def test_entries_that_are_no_tags_are_left_out(fake: FakeRegistry) -> None:
+async def test_entries_that_are_no_tags_are_skipped(fake: FakeRegistry) -> None:
     """Nexus lists null, Artifactory digests, and some list a tag twice."""
     found: list[object] = ["a", None, 3, "sha256:" + "0" * 64, "-x", "", "a/b", [], "b", "a", "x" * 129]
     fake.intercept.append(instead("GET", page({"tags": found}), kind="tags"))
@@ -76,14 +76,14 @@ async def test_entries_that_are_no_tags_are_left_out(fake: FakeRegistry) -> None
 
 
 async def test_the_content_type_does_not_matter(fake: FakeRegistry) -> None:
-    """ECR says text/plain."""
+    """ECR sends text/plain."""
     fake.intercept.append(instead("GET", page({"tags": ["a"]}, content_type="text/plain"), kind="tags"))
     assert await tags(fake) == ["a"]
 
 
 @pytest.mark.parametrize("found", [[], "x", {"tags": {}}, {"tags": "a"}])
-async def test_what_is_no_tag_list_is_an_error(fake: FakeRegistry, found: object) -> None:
-    """An empty list would look like a repository that was cleared."""
+async def test_a_malformed_list_is_an_error(fake: FakeRegistry, found: object) -> None:
+    """An empty list would look like a repository without tags."""
     fake.intercept.append(instead("GET", page(found), kind="tags"))
     with pytest.raises(ProtocolError):
         await tags(fake)
@@ -98,14 +98,14 @@ async def test_a_missing_repository_is_not_found(fake: FakeRegistry) -> None:
 
 @pytest.mark.parametrize("link", ["http://127.0.0.2:5000/v2/app/tags/list", "//evil.example/x", "ftp://x/"])
 async def test_a_page_at_another_host_is_refused(fake: FakeRegistry, link: str) -> None:
-    """Credentials and trust end at the registry."""
+    """Credentials stay with the registry."""
     fake.intercept.append(instead("GET", page({"tags": ["a"]}, f'<{link}>; rel="next"'), kind="tags"))
     with pytest.raises(ProtocolError):
         await tags(fake)
 
 
-async def test_pages_in_a_circle_end(fake: FakeRegistry) -> None:
-    """With an error, since nobody knows what is missing."""
+async def test_a_loop_of_pages_is_an_error(fake: FakeRegistry) -> None:
+    """Tags may be missing from the list."""
     fake.intercept.append(instead("GET", page({"tags": ["a"]}, '</v2/app/tags/list?last=a>; rel="next"'), kind="tags"))
     with pytest.raises(ProtocolError, match="form a loop"):
         await tags(fake)
@@ -115,26 +115,26 @@ async def test_pages_in_a_circle_end(fake: FakeRegistry) -> None:
 @pytest.mark.parametrize(
     ("limits", "what"), [(replace(QUICK, tag_pages=2), "2 pages"), (replace(QUICK, tags=3), "3 tags")]
 )
-async def test_a_list_without_end_ends_at_the_limits(fake: FakeRegistry, limits: Limits, what: str) -> None:
-    """The server controls the number of pages, we their bound."""
+async def test_an_endless_list_ends_at_the_limits(fake: FakeRegistry, limits: Limits, what: str) -> None:
+    """The server controls the number of pages, the client bounds it."""
     with pytest.raises(TooLarge, match=f"more than {what}"):
         await tags(fake, limits)
 
 
 async def test_a_huge_page_is_not_read(fake: FakeRegistry) -> None:
-    """Bytes are bounded as well."""
+    """The bytes of a page are bounded too."""
     with pytest.raises(TooLarge):
         await tags(fake, replace(QUICK, tag_page_bytes=10))
 
 
 async def test_a_registry_that_wants_smaller_pages_gets_them(fake: FakeRegistry) -> None:
-    """Once."""
+    """After one refused request."""
     fake.intercept.append(Fault(400, kind="tags", code="PAGINATION_NUMBER_INVALID"))
     assert await tags(fake) == ["a", "b", "c", "d", "e"]
 
 
-async def test_a_page_that_fails_is_asked_for_again(fake: FakeRegistry) -> None:
-    """A list does not begin anew for that."""
+async def test_a_failed_page_is_retried(fake: FakeRegistry) -> None:
+    """The list does not start over."""
     fake.intercept.append(Fault(503, kind="tags", times=2))
     assert await tags(fake) == ["a", "b", "c", "d", "e"]
 
@@ -158,28 +158,28 @@ async def test_a_page_that_fails_is_asked_for_again(fake: FakeRegistry) -> None:
         ([], None),
     ],
 )
-def test_a_link_header_is_read_by_the_book(values: Sequence[str], target: str | None) -> None:
+def test_a_link_header_is_parsed_as_specified(values: Sequence[str], target: str | None) -> None:
     """RFC 8288: several links and parameters, quoted or not, in any case."""
     assert next_link(values) == target
 
 
 @given(st.text(alphabet='<>;,"\\= relnxt/', max_size=8000))
-def test_no_link_header_takes_long(value: str) -> None:
-    """Whatever a registry sends, the parser ends (the test's own deadline says when)."""
+def test_parsing_a_link_header_is_fast(value: str) -> None:
+    """For any header value of a registry."""
     found = next_link([value])
     assert found is None or found in value
 
 
-async def test_an_error_in_the_middle_is_raised_not_swallowed(fake: FakeRegistry) -> None:
-    """Tags of the first page alone are no list."""
+async def test_an_error_on_a_later_page_is_raised(fake: FakeRegistry) -> None:
+    """The tags of the first page alone are no complete list."""
     first = Fault(200, kind="tags", body=b'{"tags": ["a"]}', headers={"Link": '</v2/none/tags/list>; rel="next"'})
     fake.intercept.append(first)
     with pytest.raises(StoreError, match="not found"):
         await tags(fake)
 
 
-async def test_what_a_listing_says_of_digests_is_kept() -> None:
-    """Google's registries name the digest of every tag in the same answer; most say nothing."""
+async def test_digests_in_a_listing_are_kept() -> None:
+    """Google's registries include the digest of every tag; most registries do not."""
     for tells in (True, False):
         async with (
             FakeRegistry(Profile(page_limit=2, listed_digests=tells)) as fake,
@@ -203,8 +203,8 @@ async def test_what_a_listing_says_of_digests_is_kept() -> None:
         {str(single("x").digest): {"tag": [7]}},
     ],
 )
-async def test_nonsense_about_digests_is_no_digest(fake: FakeRegistry, manifest: object) -> None:
-    """The tags are there nevertheless."""
+async def test_malformed_digests_in_a_listing_are_ignored(fake: FakeRegistry, manifest: object) -> None:
+    """The tags are listed all the same."""
     body = json.dumps({"tags": ["a"], "manifest": manifest}).encode()
     fake.intercept.append(Fault(200, kind="tags", body=body))
     async with client(limits=QUICK) as registries:

@@ -1,4 +1,4 @@
-"""Quotas and several logins, at registries that count what they are asked."""
+"""Quotas and several logins, at registries that count requests."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,7 @@ from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import PULL, Account, Accounts, FakeRegistry, faults, profiles
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import Profile, QuotaProfile
-from support.clients import FakeTime, Told, client
+from support.clients import FakeTime, RecordingObserver, client
 from support.runs import rule
 
 IMPATIENT = RetryPolicy.patient(600)
@@ -25,14 +25,14 @@ ACCOUNTS = Accounts({name: Account(f"{name}-secret", {"*": PULL}) for name in ("
 
 
 def hub(pulls: int, *, retry_after: bool = False) -> Profile:
-    """Return Docker Hub with few pulls."""
+    """Return the Docker Hub profile with a small quota."""
     return replace(
         profiles.DOCKER_HUB, quota=QuotaProfile(pulls, 21_600, retry_after=retry_after), blobs_elsewhere=False
     )
 
 
 def logins(fake: FakeRegistry, *names: str, wrong: str = "") -> RegistryAccount:
-    """Return the access to *fake* with several logins; that of *wrong* has a wrong password."""
+    """Return the account for *fake* with several logins; *wrong* has a wrong password."""
     first, *others = (
         RegistryAccount(fake.host, Credential(name, "nonsense" if name == wrong else f"{name}-secret"))
         for name in names
@@ -49,8 +49,8 @@ async def mirror(registries: Registries, fake: FakeRegistry, target: FakeRegistr
     return list(result.results)
 
 
-async def test_a_used_up_quota_is_no_flood_of_refusals() -> None:
-    """20 images, 7 pulls: 7 images are copied, the others fail at once with the reason, and nobody was refused."""
+async def test_an_exhausted_quota_causes_no_refused_requests() -> None:
+    """20 images, 7 pulls: 7 images are copied, the others fail at once with the reason, and no request is refused."""
     async with FakeRegistry(hub(7)) as fake, FakeRegistry() as target, client(policy=IMPATIENT) as registries:
         results = await mirror(registries, fake, target, 20)
         statuses = [request.status for request in fake.requests]
@@ -66,7 +66,7 @@ async def test_a_used_up_quota_is_no_flood_of_refusals() -> None:
     assert {(result.side, result.step, result.attempts) for result in failed} == {("source", "read manifest", 1)}
 
 
-async def test_what_is_unchanged_is_found_so_without_a_quota() -> None:
+async def test_unchanged_images_need_no_quota() -> None:
     """HEADs are not counted."""
     async with FakeRegistry(hub(3)) as fake, FakeRegistry() as target, client() as registries:
         await mirror(registries, fake, target, 3)
@@ -74,15 +74,15 @@ async def test_what_is_unchanged_is_found_so_without_a_quota() -> None:
 
 
 @pytest.mark.parametrize("retry_after", [False, True])
-async def test_a_run_waits_for_the_window_unless_it_is_told_otherwise(*, retry_after: bool) -> None:
-    """The run goes on when it has turned, fails nothing, and tells what it waits for, again and again."""
-    time, told = FakeTime(), Told()
+async def test_a_run_waits_for_the_quota_window_by_default(*, retry_after: bool) -> None:
+    """It continues after the reset, fails no image, and announces the wait repeatedly."""
+    time, observer = FakeTime(), RecordingObserver()
     async with (
         FakeRegistry(hub(2, retry_after=retry_after)) as fake,
         FakeRegistry() as target,
         client(time) as registries,
     ):
-        registries.observer = told
+        registries.observer = observer
 
         async def turn() -> None:
             while time.seconds < 1000 + 800:  # noqa: ASYNC110 - a clock that others move
@@ -94,13 +94,13 @@ async def test_a_run_waits_for_the_window_unless_it_is_told_otherwise(*, retry_a
             results = await mirror(registries, fake, target, 4)
         assert 429 not in [request.status for request in fake.requests]
     assert {result.outcome for result in results} == {Outcome.COPIED}
-    assert told.waits[0] == Wait(fake.host, 900, "quota used up (2 per 6 h)")
-    assert len(told.waits) == 3  # Every five minutes.
-    assert told.going == [fake.host]
+    assert observer.waits[0] == Wait(fake.host, 900, "quota used up (2 per 6 h)")
+    assert len(observer.waits) == 3  # Every five minutes.
+    assert observer.resumed == [fake.host]
 
 
-async def test_a_refusal_parks_the_whole_registry_and_no_other() -> None:
-    """Another process has used the quota up: one refusal, then nothing is asked there; the other source is copied."""
+async def test_a_quota_refusal_holds_back_its_registry_only() -> None:
+    """Another process used the quota up: after one refusal nothing is sent there; the other source is copied."""
     async with (
         FakeRegistry(hub(50)) as fake,
         FakeRegistry() as other,
@@ -122,39 +122,39 @@ async def test_a_refusal_parks_the_whole_registry_and_no_other() -> None:
         await mirror(registries, other, target, 1)
 
 
-async def test_logins_are_used_in_turn_when_their_quota_is_used_up() -> None:
-    """Three accounts with 5 pulls each: 15 images, no wait, no refusal, and who watches is told whose turn it is."""
-    told = Told()
+async def test_logins_rotate_when_their_quota_is_used_up() -> None:
+    """Three accounts with 5 pulls each: 15 images, no wait, no refusal, and the observer receives each login."""
+    observer = RecordingObserver()
     async with FakeRegistry(replace(hub(5), auth="bearer", accounts=ACCOUNTS)) as fake, FakeRegistry() as target:
         access = logins(fake, "ann", "bob", "eve")
         async with client(Clock(), policy=IMPATIENT, access=[access]) as registries:
-            registries.observer = told
+            registries.observer = observer
             results = await mirror(registries, fake, target, 16)
         assert 429 not in [request.status for request in fake.requests]
     outcomes = [result.outcome for result in results]
     assert (outcomes.count(Outcome.COPIED), outcomes.count(Outcome.FAILED)) == (15, 1)
-    turns = [user for host, user in told.logins if host == fake.host]
+    turns = [user for host, user in observer.logins if host == fake.host]
     assert (turns[:3], len(turns)) == (["ann", "bob", "eve"], 4)  # At the end the first again, for what is not counted.
     (failed,) = [result for result in results if result.outcome is Outcome.FAILED]
     assert failed.remedy == f"give further logins of {fake.host}, or wait longer with --patience"
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
-async def test_a_login_that_is_refused_is_passed_over(auth: str) -> None:
-    """The next one does it; the wrong password is not tried again and again."""
-    told = Told()
+async def test_a_refused_login_is_skipped(auth: str) -> None:
+    """The next one is used; the wrong password is not tried again and again."""
+    observer = RecordingObserver()
     async with FakeRegistry(Profile(auth=auth, accounts=ACCOUNTS)) as fake, FakeRegistry() as target:  # pyright: ignore[reportArgumentType] - from the table above
         async with client(access=[logins(fake, "ann", "bob", wrong="ann")]) as registries:
-            registries.observer = told
+            registries.observer = observer
             results = await mirror(registries, fake, target, 10)
         refused = [request for request in fake.requests if request.status == 401 and request.authorization == "basic"]
     assert {result.outcome for result in results} == {Outcome.COPIED}
     assert len(refused) <= 10  # What was on its way with it when it was first refused.
-    assert told.logins[0] == (fake.host, "ann")
+    assert observer.logins[0] == (fake.host, "ann")
 
 
-async def test_a_right_that_one_login_lacks_another_may_have() -> None:
-    """DENIED is about a repository: for others the first login stays the first."""
+async def test_another_login_may_have_a_right_that_the_first_lacks() -> None:
+    """DENIED concerns one repository: for others the first login stays preferred."""
     accounts = Accounts({"ann": Account("ann-secret", {"mine": PULL}), "bob": Account("bob-secret", {"theirs": PULL})})
     async with FakeRegistry(Profile(auth="basic", accounts=accounts)) as fake:
         for path in ("mine", "theirs"):
@@ -164,8 +164,8 @@ async def test_a_right_that_one_login_lacks_another_may_have() -> None:
                 await registries.source(fake.repository(path)).resolve("v1")
 
 
-async def test_where_none_is_let_in_the_remedy_says_so() -> None:
-    """And no password is in it."""
+async def test_the_remedy_says_when_no_login_has_access() -> None:
+    """It contains no password."""
     async with FakeRegistry(Profile(auth="basic", accounts=Accounts({}))) as fake:
         access = logins(fake, "ann", "bob")
         async with client(access=[access]) as registries:
@@ -175,8 +175,8 @@ async def test_where_none_is_let_in_the_remedy_says_so() -> None:
     assert "secret" not in repr(refused.value)
 
 
-async def test_a_login_is_shown_to_its_own_registry_alone() -> None:
-    """Another registry never sees one of them, however many there are."""
+async def test_a_login_is_sent_to_its_own_registry_only() -> None:
+    """Another registry never receives one, however many there are."""
     async with FakeRegistry(Profile(auth="basic", accounts=ACCOUNTS)) as other, FakeRegistry() as fake:
         async with client(access=[logins(fake, "ann", "bob")], limits=Limits()) as registries:
             with pytest.raises(Unauthorized):

@@ -40,19 +40,19 @@ async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
 def served(
     content: bytes = IMAGE.root.content, headers: dict[str, str] | None = None
 ) -> Callable[[web.Request], web.Response]:
-    """Return a handler that serves *content* as a manifest, with no headers but these."""
+    """Return a handler that serves *content* as a manifest with these headers only."""
     return lambda _: web.Response(body=content, headers={"Content-Type": IMAGE.root.media_type} | (headers or {}))
 
 
 async def test_a_tag_is_resolved_by_one_head(fake: FakeRegistry, source: RegistrySource) -> None:
-    """Type, digest and size come from the headers; beside it there is only the first ping."""
+    """Type, digest and size come from the headers; the only other request is the first ping."""
     assert await source.resolve("v1") == IMAGE.root.descriptor
     assert [request.method for request in fake.requests.only(kind="manifest")] == ["HEAD"]
     assert len(fake.requests) == 2
 
 
-async def test_everything_that_we_understand_is_accepted(fake: FakeRegistry, source: RegistrySource) -> None:
-    """Else registries convert, or deny that there is anything."""
+async def test_requests_accept_every_supported_media_type(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Otherwise registries convert manifests or answer 404."""
     await source.resolve("v1")
     await source.manifest("v1")
     for request in fake.requests.only(kind="manifest"):
@@ -67,63 +67,61 @@ async def test_everything_that_we_understand_is_accepted(fake: FakeRegistry, sou
         {"Docker-Content-Digest": str(IMAGE.digest), "Content-Type": "text/plain"},
     ],
 )
-async def test_a_head_that_says_too_little_is_followed_by_a_get(
+async def test_a_get_follows_a_head_without_digest_or_type(
     fake: FakeRegistry, source: RegistrySource, headers: dict[str, str]
 ) -> None:
-    """Without a digest or a known type the manifest itself is hashed."""
+    """The manifest itself is then hashed."""
     fake.intercept.append(instead("HEAD", served(headers=headers)))
     assert await source.resolve("v1") == IMAGE.root.descriptor
 
 
 @pytest.mark.parametrize("status", [405, 501])
-async def test_a_registry_without_head_is_asked_by_get(fake: FakeRegistry, source: RegistrySource, status: int) -> None:
-    """Some have no HEAD at all."""
+async def test_a_get_follows_an_unsupported_head(fake: FakeRegistry, source: RegistrySource, status: int) -> None:
+    """Some registries do not implement HEAD."""
     fake.intercept.append(Fault(status, "HEAD"))
     assert await source.resolve("v1") == IMAGE.root.descriptor
 
 
-async def test_a_manifest_is_read_as_the_very_bytes(source: RegistrySource) -> None:
+async def test_a_manifest_is_read_byte_for_byte(source: RegistrySource) -> None:
     """By tag and by digest."""
     assert await source.manifest("v1") == IMAGE.root
     assert await source.manifest(str(IMAGE.digest)) == IMAGE.root
 
 
-async def test_what_is_not_there_is_not_found_by_its_full_name(fake: FakeRegistry, source: RegistrySource) -> None:
-    """The message names the reference and what the registry said."""
+async def test_a_missing_manifest_is_not_found_by_its_full_name(fake: FakeRegistry, source: RegistrySource) -> None:
+    """The message has the reference and the registry's text."""
     with pytest.raises(NotFound, match=rf"^{fake.host}/app:v9: not found; .* 404: MANIFEST_UNKNOWN"):
         await source.manifest("v9")
     with pytest.raises(NotFound, match=rf"^{fake.host}/app:v9: not found"):
         await source.resolve("v9")
 
 
-async def test_bytes_that_are_not_the_digest_are_refused_after_a_second_look(
-    fake: FakeRegistry, source: RegistrySource
-) -> None:
-    """A liar is asked twice and believed never."""
+async def test_wrong_bytes_are_refused_after_a_second_read(fake: FakeRegistry, source: RegistrySource) -> None:
+    """A registry that sends other content is read twice and never believed."""
     fake.intercept.append(instead("GET", served(OTHER.root.content), kind="manifest"))
     with pytest.raises(ContentMismatch, match=str(OTHER.digest)):
         await source.manifest(str(IMAGE.digest))
     assert fake.requests.count(method="GET", kind="manifest") == 2
 
 
-async def test_a_manifest_that_was_cut_is_read_again(fake: FakeRegistry, source: RegistrySource) -> None:
-    """What is no JSON any more is damage, since the digest says so too."""
+async def test_a_truncated_manifest_is_read_again(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Invalid JSON with a wrong digest is a transfer error."""
     headers = {"Docker-Content-Digest": str(IMAGE.digest)}
     fake.intercept.append(Fault(200, "GET", "manifest", body=IMAGE.root.content[:-9], headers=headers))
     assert await source.manifest("v1") == IMAGE.root
 
 
-async def test_a_tag_is_checked_against_the_digest_in_the_header(fake: FakeRegistry, source: RegistrySource) -> None:
+async def test_a_tag_is_verified_against_the_digest_header(fake: FakeRegistry, source: RegistrySource) -> None:
     """Header and bytes must agree."""
     fake.intercept.append(instead("GET", served(headers={"Docker-Content-Digest": str(OTHER.digest)}), kind="manifest"))
     with pytest.raises(ContentMismatch, match="not sha256:"):
         await source.manifest("v1")
 
 
-async def test_a_head_that_contradicts_the_digest_asked_for_is_refused(
+async def test_a_head_that_contradicts_the_requested_digest_is_refused(
     fake: FakeRegistry, source: RegistrySource
 ) -> None:
-    """A registry can not rename what is named by content."""
+    """A registry cannot rename content."""
     fake.intercept.append(instead("HEAD", served(headers={"Docker-Content-Digest": str(OTHER.digest)})))
     with pytest.raises(ContentMismatch):
         await source.resolve(str(IMAGE.digest))
@@ -145,21 +143,21 @@ async def test_signed_schema_1_is_checked_by_its_payload(fake: FakeRegistry, sou
 
 
 async def test_a_huge_manifest_is_not_read(fake: FakeRegistry, source: RegistrySource) -> None:
-    """4 MiB is the most."""
+    """The limit of the specification, 4 MiB, applies."""
     fake.intercept.append(instead("GET", served(b" " * (4 * 1024 * 1024 + 1)), kind="manifest"))
     with pytest.raises(TooLarge):
         await source.manifest("v1")
 
 
-async def test_a_page_of_html_is_no_manifest(fake: FakeRegistry, source: RegistrySource) -> None:
-    """A login page with status 200 is told as what it is."""
+async def test_an_html_page_is_no_manifest(fake: FakeRegistry, source: RegistrySource) -> None:
+    """The error names the reference."""
     fake.intercept.append(instead("GET", served(b"<html>", {"Content-Type": "text/html"}), kind="manifest"))
     with pytest.raises(ProtocolError, match="app:v1: not a manifest"):
         await source.manifest("v1")
 
 
-async def test_a_manifest_is_put_as_it_is(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The same bytes, with the type of the document."""
+async def test_a_manifest_is_pushed_byte_for_byte(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """With its own media type."""
     await target.push_manifest(IMAGE.root, "v2")
     assert fake.manifest("app", "v2") == IMAGE.root
     put = fake.requests.only(method="PUT")[0]
@@ -167,49 +165,51 @@ async def test_a_manifest_is_put_as_it_is(fake: FakeRegistry, target: RegistryTa
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_odd_ways_to_say_yes_are_taken(fake: FakeRegistry, target: RegistryTarget, status: int) -> None:
-    """Old Quay answers 202."""
+async def test_every_success_status_of_a_put_is_accepted(
+    fake: FakeRegistry, target: RegistryTarget, status: int
+) -> None:
+    """Registries vary."""
     fake.intercept.append(fault := Fault(status, "PUT"))
     await target.push_manifest(IMAGE.root, "v2")
     assert fault.seen == 1
 
 
-async def test_missing_content_is_told_apart(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """So that the copier can look again at what it believed to be there."""
+async def test_missing_content_has_its_own_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The copier reacts to it."""
     with pytest.raises(MissingContent, match="MANIFEST_BLOB_UNKNOWN"):
         await target.push_manifest(OTHER.root, "v2")
 
 
-async def test_a_put_whose_answer_was_lost_is_repeated(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The same bytes again do no harm."""
+async def test_a_put_whose_response_was_lost_is_repeated(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A manifest PUT is idempotent."""
     lose_answer(fake, "PUT", "manifest")
     await target.push_manifest(IMAGE.root, "v2")
     assert fake.requests.count(method="PUT") == 2
 
 
-async def test_a_registry_that_stores_something_else_is_caught(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Its answer names another digest."""
+async def test_a_registry_that_stores_another_digest_is_detected(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The digest header of the response must match."""
     fake.intercept.append(Fault(201, "PUT", headers={"Docker-Content-Digest": str(OTHER.digest)}))
     with pytest.raises(ContentMismatch, match=f"stored {OTHER.digest}"):
         await target.push_manifest(IMAGE.root, "v2")
 
 
-async def test_an_immutable_tag_with_the_same_content_is_done(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The refusal does not matter where nothing would change."""
+async def test_an_immutable_tag_with_the_same_content_is_success(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """An earlier attempt or another client pushed it."""
     fake.intercept.append(Fault(412, "PUT", code="PRECONDITION", times=9))
     await target.push_manifest(IMAGE.root, "v1")
 
 
 async def test_an_immutable_tag_with_other_content_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """And it is not tried again."""
+    """The remedy names the registry."""
     fake.intercept.append(Fault(412, "PUT", code="PRECONDITION", times=9))
     with pytest.raises(TagImmutable):
         await target.push_manifest(OTHER.root, "v1")
     assert fake.requests.count(method="PUT") == 1
 
 
-async def test_a_registry_that_throttles_is_given_its_time(fake: FakeRegistry) -> None:
-    """429 with Retry-After is waited out, then the work goes on."""
+async def test_retry_after_of_a_manifest_request_is_waited_for(fake: FakeRegistry) -> None:
+    """Then the request succeeds."""
     time = FakeTime()
     fake.intercept.append(Fault(429, "HEAD", code="TOOMANYREQUESTS", headers={"Retry-After": "17"}))
     async with client(time) as registries:
@@ -218,7 +218,7 @@ async def test_a_registry_that_throttles_is_given_its_time(fake: FakeRegistry) -
 
 
 async def test_an_index_without_media_type_keeps_its_bytes(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """OCI documents need not say what they are; nothing is added."""
+    """The type comes from the header."""
     raw = RawManifest.of(json.dumps({"schemaVersion": 2, "manifests": []}).encode())
     await target.push_manifest(raw, "empty")
     assert fake.manifest("app", "empty") == raw

@@ -30,7 +30,7 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 
 async def test_equal_arguments_give_the_same_object() -> None:
-    """For the whole run, and nothing is contacted for it."""
+    """For the whole run, and without any request."""
     async with client() as registries:
         repository = Repository("r.invalid", "app")
         assert registries.source(repository) is registries.source(Repository("r.invalid", "app"))
@@ -39,7 +39,7 @@ async def test_equal_arguments_give_the_same_object() -> None:
 
 
 async def test_every_request_is_counted_for_its_side() -> None:
-    """Pings and tokens included: what we say is what the registry saw."""
+    """Pings and tokens included: the counts match what the registry received."""
     async with FakeRegistry(Profile(auth="bearer", accounts=ACCOUNTS)) as fake:
         fake.load("app", IMAGE, "v1")
         async with client(access=[RegistryAccount(fake.host, Credential("ann", "secret"))]) as registries:
@@ -51,7 +51,7 @@ async def test_every_request_is_counted_for_its_side() -> None:
 
 
 async def test_all_repositories_of_a_registry_share_one_ping(fake: FakeRegistry) -> None:
-    """Also when all begin at once."""
+    """Also with concurrent first requests."""
     async with client() as registries, asyncio.TaskGroup() as group:
         for number in range(20):
             group.create_task(registries.target(fake.repository(f"app{number}")).resolve("v1"))
@@ -72,8 +72,8 @@ async def test_two_logins_at_one_registry_are_kept_apart() -> None:
                 await registries.source(fake.repository("team/app")).resolve("v1")
 
 
-async def test_a_registry_that_throttles_pauses_all_its_repositories(fake: FakeRegistry) -> None:
-    """One 429 with Retry-After is everybody's: nobody is sent away a second time."""
+async def test_a_rate_limit_pauses_all_repositories_of_the_registry(fake: FakeRegistry) -> None:
+    """One 429 with Retry-After applies to all: no second request is refused."""
     time, fault = FakeTime(), Fault(429, "HEAD", headers={"Retry-After": "30"})
     fake.intercept.append(fault)
     async with client(time) as registries:
@@ -83,8 +83,8 @@ async def test_a_registry_that_throttles_pauses_all_its_repositories(fake: FakeR
     assert sum(time.waits) == 30
 
 
-async def test_connections_are_closed_at_the_end(fake: FakeRegistry) -> None:
-    """Afterwards there is nothing left to use."""
+async def test_connections_are_closed_on_exit(fake: FakeRegistry) -> None:
+    """Afterwards requests raise RuntimeError."""
     async with client() as registries:
         source = registries.source(fake.repository("app"))
         await source.resolve("v1")
@@ -132,8 +132,8 @@ async def real(distribution: str) -> AsyncGenerator[Registries]:
 
 
 @pytest.mark.real
-async def test_an_image_goes_into_a_real_registry_and_comes_back(real: Registries, distribution: str) -> None:
-    """Blobs, children, index, tag; every byte as it was."""
+async def test_an_image_round_trips_through_a_real_registry(real: Registries, distribution: str) -> None:
+    """Blobs, children, index, tag; byte for byte."""
     image = multi("real")
     target = real.target(Repository(distribution, "app"))
     for blob in image.blobs.values():
@@ -150,8 +150,8 @@ async def test_an_image_goes_into_a_real_registry_and_comes_back(real: Registrie
 
 
 @pytest.mark.real
-async def test_a_large_blob_comes_back_and_is_mounted(real: Registries, distribution: str) -> None:
-    """32 MiB in one PUT; of unknown size in a PATCH; then for nothing into another repository."""
+async def test_a_large_blob_round_trips_and_is_mounted(real: Registries, distribution: str) -> None:
+    """32 MiB in one PUT; then mounted into another repository with one request."""
     blob = Blob.generated("large", 32 * 1024 * 1024)
     first, second = Repository(distribution, "first"), Repository(distribution, "second")
     await real.target(first).push_blob(blob.descriptor, blob.open)
@@ -164,8 +164,8 @@ async def test_a_large_blob_comes_back_and_is_mounted(real: Registries, distribu
 
 
 @pytest.mark.real
-async def test_a_real_registry_s_refusals_are_understood(real: Registries, distribution: str) -> None:
-    """Missing content, wrong bytes, and what is not there."""
+async def test_refusals_of_a_real_registry_map_to_errors(real: Registries, distribution: str) -> None:
+    """Missing content, wrong bytes, and missing manifests."""
     target, source = real.target(Repository(distribution, "app")), real.source(Repository(distribution, "app"))
     small = Blob.of(b"small")
     with pytest.raises(MissingContent):
@@ -181,8 +181,8 @@ async def test_a_real_registry_s_refusals_are_understood(real: Registries, distr
 
 
 @pytest.mark.real
-async def test_a_refused_mount_goes_on_as_an_upload_at_a_real_registry(real: Registries, distribution: str) -> None:
-    """The session of the 202 takes the blob with one more request; one of unknown size takes a PATCH before it."""
+async def test_a_refused_mount_continues_as_an_upload_at_a_real_registry(real: Registries, distribution: str) -> None:
+    """The session of the 202 takes the blob with one more request."""
     target, origin = real.target(Repository(distribution, "app")), Repository(distribution, "none")
     blob = Blob.of(b"content")
     assert not await target.mount(blob.descriptor, origin)
@@ -194,18 +194,18 @@ async def test_a_refused_mount_goes_on_as_an_upload_at_a_real_registry(real: Reg
     assert await target.resolve("empty") == raw.descriptor
 
 
-async def test_what_reads_leave_behind_is_bounded_over_all_repositories(fake: FakeRegistry) -> None:
-    """A mirror of a thousand repositories has no more of it than one of a hundred; small blobs leave nothing."""
+async def test_read_checkpoints_are_bounded_over_all_repositories(fake: FakeRegistry) -> None:
+    """A thousand repositories keep no more than a hundred; small blobs keep none."""
 
-    def trails() -> int:
-        gc.collect()  # What other tests have left.
+    def checkpoints() -> int:
+        gc.collect()  # Objects of other tests.
         return sum(isinstance(each, BlobCheckpoints) for each in gc.get_objects())
 
-    image, before = single("large", layers=(2_000_000, 1000)), trails()
+    image, before = single("large", layers=(2_000_000, 1000)), checkpoints()
     async with client() as registries:
         for number in range(70):
             fake.load(f"app{number}", image, "v1")
             for blob in image.blobs.values():
                 async with registries.source(fake.repository(f"app{number}")).open(blob.descriptor) as chunks:
                     assert sum([len(chunk) async for chunk in chunks]) == blob.size_bytes
-        assert trails() - before == 64
+        assert checkpoints() - before == 64

@@ -18,7 +18,7 @@ ACCOUNTS = Accounts({"ann": Account("secret"), "bob": Account("secret", {"app": 
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeRegistry]:
-    """A registry with a token server; `app:v1` is there."""
+    """A registry with a token server and `app:v1`."""
     async with FakeRegistry(Profile(auth="bearer", accounts=ACCOUNTS)) as registry:
         registry.load("app", IMAGE, "v1")
         yield registry
@@ -26,19 +26,19 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 @pytest.fixture
 async def registries(fake: FakeRegistry) -> AsyncGenerator[Registries]:
-    """A client that is ann, who may do everything."""
+    """A client with the login of ann, who has all rights."""
     async with client(access=[RegistryAccount(fake.host, Credential("ann", "secret"))]) as opened:
         yield opened
 
 
 def scopes(fake: FakeRegistry) -> list[str]:
-    """Return the scopes that tokens were asked for."""
+    """Return the scopes of all token requests."""
     queries = [request.query for request in fake.requests.only(kind="token")]
     return [value for query in queries for name, value in query if name == "scope"]
 
 
-def test_both_roles_are_played(registries: Registries) -> None:
-    """The type checker proves it; this names the promise."""
+def test_both_roles_are_implemented(registries: Registries) -> None:
+    """The type checker proves it; this test names the promise."""
     stores: Stores = registries
     repository = Repository("r.io", "app")
     source: Source = stores.source(repository)
@@ -47,14 +47,14 @@ def test_both_roles_are_played(registries: Registries) -> None:
     assert repr(target) == "RegistryTarget('r.io/app')"
 
 
-async def test_a_source_asks_for_the_right_to_pull_alone(fake: FakeRegistry, registries: Registries) -> None:
+async def test_a_source_requests_the_pull_scope_only(fake: FakeRegistry, registries: Registries) -> None:
     """Reading needs no more."""
     await registries.source(fake.repository("app")).resolve("v1")
     assert scopes(fake) == ["repository:app:pull"]
 
 
-async def test_a_target_asks_for_the_right_to_push_at_once(fake: FakeRegistry, registries: Registries) -> None:
-    """So one token does for everything."""
+async def test_a_target_requests_the_push_scope_at_once(fake: FakeRegistry, registries: Registries) -> None:
+    """One token is enough for all requests."""
     target = registries.target(fake.repository("app"))
     await target.resolve("v1")
     await target.push_blob(BLOB.descriptor, BLOB.open)
@@ -62,16 +62,16 @@ async def test_a_target_asks_for_the_right_to_push_at_once(fake: FakeRegistry, r
     assert scopes(fake) == ["repository:app:pull,push"]
 
 
-async def test_a_mount_asks_for_the_right_to_read_its_origin(fake: FakeRegistry, registries: Registries) -> None:
-    """Both rights in one token."""
+async def test_a_mount_requests_the_pull_scope_of_its_origin(fake: FakeRegistry, registries: Registries) -> None:
+    """Both scopes are in one token."""
     layer = next(iter(IMAGE.blobs.values()))
     assert await registries.target(fake.repository("copy")).mount(layer.descriptor, fake.repository("app"))
     assert sorted(" ".join(scopes(fake)).split()) == ["repository:app:pull", "repository:copy:pull,push"]
     assert fake.requests.count(kind="token") == 1
 
 
-async def test_a_mount_without_the_right_to_read_its_origin_means_push(fake: FakeRegistry) -> None:
-    """Bob may not see `secret`, so his copy is uploaded."""
+async def test_a_mount_without_access_to_its_origin_means_push(fake: FakeRegistry) -> None:
+    """Bob may not read `secret`, so his copy is uploaded."""
     layer = next(iter(IMAGE.blobs.values()))
     fake.load("secret", IMAGE)
     async with client(access=[RegistryAccount(fake.host, Credential("bob", "secret"))]) as registries:
@@ -80,22 +80,22 @@ async def test_a_mount_without_the_right_to_read_its_origin_means_push(fake: Fak
         await target.push_blob(BLOB.descriptor, BLOB.open)
 
 
-async def test_what_a_target_does_not_have_is_none(fake: FakeRegistry, registries: Registries) -> None:
-    """The tag or the whole repository; a source makes it an error."""
+async def test_a_missing_reference_at_a_target_is_none(fake: FakeRegistry, registries: Registries) -> None:
+    """The tag or the whole repository; a source raises an error."""
     assert await registries.target(fake.repository("app")).resolve("v9") is None
     assert await registries.target(fake.repository("new")).resolve("v1") is None
     with pytest.raises(NotFound):
         await registries.source(fake.repository("new")).resolve("v1")
 
 
-async def test_a_target_that_refuses_us_is_an_error(fake: FakeRegistry, registries: Registries) -> None:
-    """403 is no "not there yet"; the reader is told what to check."""
+async def test_a_denied_target_is_an_error(fake: FakeRegistry, registries: Registries) -> None:
+    """403 does not mean "not there yet"; the remedy says what to check."""
     fake.intercept.append(Fault(403, "HEAD", times=9))
     with pytest.raises(Denied, match=f"check what the account may do at {fake.host}"):
         await registries.target(fake.repository("app")).resolve("v1")
 
 
-async def test_a_missing_right_to_push_names_the_repository(fake: FakeRegistry) -> None:
+async def test_a_missing_push_right_names_the_repository(fake: FakeRegistry) -> None:
     """Bob may only read `base`."""
     async with client(access=[RegistryAccount(fake.host, Credential("bob", "secret"))]) as registries:
         with pytest.raises((Denied, Unauthorized), match="base") as caught:
@@ -103,8 +103,8 @@ async def test_a_missing_right_to_push_names_the_repository(fake: FakeRegistry) 
     assert "secret" not in str(caught.value)
 
 
-async def test_what_can_not_stand_in_a_url_is_never_asked_for(fake: FakeRegistry, registries: Registries) -> None:
-    """Identifiers are parsed before they become a path."""
+async def test_an_invalid_identifier_is_never_requested(fake: FakeRegistry, registries: Registries) -> None:
+    """Identifiers are parsed before they become part of a path."""
     for identifier in ("../../v2", "a b", "", "sha256:../x"):
         with pytest.raises(ValueError, match="not a"):
             await registries.source(fake.repository("app")).resolve(identifier)

@@ -23,29 +23,29 @@ def answered() -> CircuitBreaker:
     return CircuitBreaker().after_success()
 
 
-def test_a_few_failures_hold_nobody_back() -> None:
-    """One request tries four times by itself, without everybody having to wait."""
+def test_a_few_failures_keep_the_breaker_closed() -> None:
+    """One request tries four times without delaying others."""
     breaker = broken(1, 2, 3, 4)
     assert not breaker.is_open
     assert breaker.delay(4) == 0
 
 
-def test_failures_in_a_row_open_it() -> None:
-    """The fifth does; then nobody asks until it is time for a probe."""
+def test_consecutive_failures_open_the_breaker() -> None:
+    """The fifth does; then no request is sent until a probe is due."""
     breaker = broken(1, 2, 3, 4, 5)
     assert breaker.is_open
     assert breaker.delay(5) == 0.5
     assert breaker.delay(5.5) == 0
 
 
-def test_an_answer_in_between_begins_the_count_anew() -> None:
-    """Whatever it was: a registry that refuses one thing is there."""
+def test_a_response_resets_the_count() -> None:
+    """With any status: a registry that refuses one request is up."""
     breaker = broken(5, 6, 7, 8, breaker=broken(1, 2, 3, 4).after_success())
     assert not breaker.is_open
 
 
-def test_many_failures_at_once_are_one_sign() -> None:
-    """Thirty requests that were on their way when a proxy was restarted say no more than one."""
+def test_concurrent_failures_count_as_one_wave() -> None:
+    """Thirty requests in flight when a proxy restarts say no more than one."""
     breaker = CircuitBreaker()
     for moment in range(30):
         breaker = breaker.after_failure(0.5, 1 + moment / 100, NOON, GONE)
@@ -53,14 +53,14 @@ def test_many_failures_at_once_are_one_sign() -> None:
     assert breaker.after_failure(2, 2.1, NOON, GONE).is_open
 
 
-def test_one_request_probes_and_the_others_wait_for_it() -> None:
-    """As long as patience lasts."""
+def test_one_request_probes_while_the_others_wait() -> None:
+    """Until the patience is over."""
     probing = broken(1, 2, 3, 4, 5, breaker=answered()).with_probe(running=True)
     assert probing.delay(6) == pytest.approx(0.9 + 60 - 6)
 
 
-def test_a_probe_that_fails_makes_the_next_one_later() -> None:
-    """0.5, 1, 2, 4 and 8 s, and never more."""
+def test_a_failed_probe_doubles_the_wait_for_the_next() -> None:
+    """0.5, 1, 2, 4 and at most 8 s."""
     breaker, now, waits = broken(1, 2, 3, 4, 5, breaker=answered()), 5.0, list[float]()
     for _ in range(7):
         waits.append(breaker.wait)
@@ -69,26 +69,26 @@ def test_a_probe_that_fails_makes_the_next_one_later() -> None:
     assert waits == [0.5, 1, 2, 4, 8, 8, 8]
 
 
-def test_what_began_before_the_probe_does_not_end_it() -> None:
-    """A request that hung for a minute says nothing about this moment."""
+def test_a_request_from_before_the_probe_does_not_end_it() -> None:
+    """A request that hung for a minute says nothing about now."""
     probing = broken(1, 2, 3, 4, 5).with_probe(running=True)
     assert probing.after_failure(0.5, 6, NOON, GONE).probing
 
 
-def test_a_probe_that_succeeds_closes_it() -> None:
-    """All go on, and the count begins anew."""
+def test_a_successful_probe_closes_the_breaker() -> None:
+    """All requests run again, and the count restarts."""
     breaker = broken(1, 2, 3, 4, 5).with_probe(running=True).after_success()
     assert (breaker.delay(6), breaker.is_open, breaker.failures) == (0, False, 0)
 
 
-def test_a_probe_that_tells_nothing_lets_another_one_try() -> None:
+def test_a_probe_without_a_result_allows_another() -> None:
     """It was cancelled, for instance."""
     breaker = broken(1, 2, 3, 4, 5).with_probe(running=True).with_probe(running=False)
     assert breaker.delay(6) == 0
 
 
-def test_patience_has_an_end() -> None:
-    """A minute for a registry that has answered before, ten seconds for one that never has: it may not exist."""
+def test_the_patience_is_bounded() -> None:
+    """A minute for a registry that has answered before, ten seconds for one that never has and may not exist."""
     for breaker, seconds in ((answered(), 60), (CircuitBreaker(), 10)):
         opened = replace(broken(1, 2, 3, 4, 5, breaker=breaker), probe_at=999.0)
         assert opened.delay(0.8 + seconds) == pytest.approx(0.1)
@@ -96,15 +96,15 @@ def test_patience_has_an_end() -> None:
         assert opened.is_given_up(0.9 + seconds)
 
 
-def test_who_is_given_up_is_probed_all_the_same() -> None:
-    """A registry that comes back later is found by those who come later."""
+def test_probes_continue_after_the_patience() -> None:
+    """Later requests find a registry that is up again."""
     breaker = broken(1, 2, 3, 4, 5)
     assert breaker.delay(1000) == 0
     assert breaker.with_probe(running=True).delay(1000) is None
 
 
-def test_the_reason_is_the_last_real_one() -> None:
-    """With since when, what was wrong, its remedy, and when it is worth coming back."""
+def test_the_error_has_the_last_real_reason() -> None:
+    """With the start of the outage, its remedy, and the time of the next probe."""
     breaker = broken(1, 2, 3, 4, 5)
     down = breaker.after_failure(5, 5.1, NOON, Unavailable("answers 503", status=503, code="UNAVAILABLE")).down_error(
         "registry.test", 5.2

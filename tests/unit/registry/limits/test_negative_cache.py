@@ -1,4 +1,4 @@
-"""Registries that nobody can talk to for good are found out a few times, not once for each image."""
+"""Permanent connection failures are detected a few times, not once for each image."""
 
 import asyncio
 import socket
@@ -54,7 +54,7 @@ async def mirrored(fake: FakeRegistry, target: str) -> list[CopyResult]:
 
 @asynccontextmanager
 async def untrusted(context: ssl.SSLContext, connections: list[None]) -> AsyncGenerator[int]:
-    """Listen with a certificate that nobody trusts, and count *connections*; gives the port."""
+    """Listen with an untrusted certificate, and count *connections*; yield the port."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
@@ -71,8 +71,8 @@ async def untrusted(context: ssl.SSLContext, connections: list[None]) -> AsyncGe
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_name_that_does_not_exist_is_looked_up_twice_for_200_images(looked_up: list[str]) -> None:
-    """All of them get the same error and the same remedy."""
+async def test_an_unknown_host_is_looked_up_twice_for_200_images(looked_up: list[str]) -> None:
+    """All images get the same error and the same remedy."""
     async with FakeRegistry() as fake:
         results = await mirrored(fake, NOWHERE)
     assert len(looked_up) == 2
@@ -85,10 +85,10 @@ async def test_a_name_that_does_not_exist_is_looked_up_twice_for_200_images(look
     assert remedy.startswith("check its spelling")
 
 
-async def test_a_certificate_that_is_not_trusted_is_looked_at_twice_for_200_images(
+async def test_an_untrusted_certificate_is_checked_twice_for_200_images(
     looked_up: list[str], server_tls: ssl.SSLContext
 ) -> None:
-    """And what to do about it stands beside each."""
+    """Every image has the remedy."""
     connections = list[None]()
     async with FakeRegistry() as fake, untrusted(server_tls, connections) as port:
         results = await mirrored(fake, f"{STRANGER}:{port}")
@@ -100,8 +100,8 @@ async def test_a_certificate_that_is_not_trusted_is_looked_at_twice_for_200_imag
     assert f"set insecure: true for {STRANGER}:{port}" in (remedy or "")
 
 
-async def test_a_token_server_that_does_not_exist_is_looked_up_twice_for_200_rights(looked_up: list[str]) -> None:
-    """Each repository needs a token of its own, and nobody is there to give one."""
+async def test_an_unknown_token_server_is_looked_up_a_few_times_for_200_scopes(looked_up: list[str]) -> None:
+    """Each repository needs a token of its own, and the token server's host does not exist."""
     challenge = {"WWW-Authenticate": f'Bearer realm="https://{NOWHERE}/token",service="s"'}
     async with FakeRegistry() as fake, FakeRegistry() as target:
         target.faults.add(faults.answer(401, headers=challenge))
@@ -114,8 +114,8 @@ async def test_a_token_server_that_does_not_exist_is_looked_up_twice_for_200_rig
     assert remedy is not None
 
 
-async def test_a_name_that_exists_after_all_is_found_again(looked_up: list[str], fake_time: FakeTime) -> None:
-    """What was found out is believed for a while: a daemon goes on for years."""
+async def test_a_cached_unknown_host_is_looked_up_again_later(looked_up: list[str], fake_time: FakeTime) -> None:
+    """The cache entry expires, since a daemon runs for years."""
     async with client(fake_time) as registries:
         source = registries.source(Repository(NOWHERE, "app"))
         for _ in range(5):
@@ -134,38 +134,38 @@ def fake_time() -> FakeTime:
     return FakeTime()
 
 
-def test_one_failure_may_be_a_moments_mistake() -> None:
-    """From the second one on it is believed, each time twice as long, up to a minute."""
-    barrier, believed = NegativeCache(), list[float]()
+def test_a_single_failure_is_not_cached() -> None:
+    """From the second one on it is cached, each time twice as long, up to a minute."""
+    cache, durations = NegativeCache(), list[float]()
     for number in range(8):
-        barrier = barrier.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number, 100.0 * number)
-        believed.append(barrier.until - 100.0 * number)
-    assert believed == [float("-inf"), 4, 8, 16, 32, 60, 60, 60]
+        cache = cache.after_failure(UnknownHost("r.io: no", remedy="look"), 100.0 * number, 100.0 * number)
+        durations.append(cache.until - 100.0 * number)
+    assert durations == [float("-inf"), 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_failures_of_one_moment_are_one() -> None:
-    """However many looked at the same time."""
-    barrier = NegativeCache()
+def test_concurrent_permanent_failures_count_as_one() -> None:
+    """However many requests tried at the same time."""
+    cache = NegativeCache()
     for _ in range(30):
-        barrier = barrier.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
-    assert (barrier.failures, barrier.cached_failure(2.0)) == (1, None)
-    assert barrier.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).cached_failure(3.0) is not None
+        cache = cache.after_failure(UnknownHost("r.io: no"), 1.0, 2.0)
+    assert (cache.failures, cache.cached_failure(2.0)) == (1, None)
+    assert cache.after_failure(UnknownHost("r.io: no"), 2.0, 3.0).cached_failure(3.0) is not None
 
 
 @pytest.mark.parametrize("failure", [UnknownHost("r.io: no", remedy="look"), InsecureConnection("r.io: bad", code="X")])
-def test_who_is_told_gets_an_error_of_his_own(failure: UnknownHost | InsecureConnection) -> None:
-    """An exception that is raised in many tasks would grow a traceback of all of them."""
+def test_each_request_gets_its_own_error_object(failure: UnknownHost | InsecureConnection) -> None:
+    """An exception raised in many tasks would collect the tracebacks of all."""
     cause = OSError("why")
     failure.__cause__ = cause
-    barrier = NegativeCache().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
-    told = barrier.cached_failure(2.0)
-    assert isinstance(told, StoreError)
-    assert told is not failure
-    assert (type(told), told.message, told.remedy, told.code, told.__cause__) == (
+    cache = NegativeCache().after_failure(failure, 0.0, 0.0).after_failure(failure, 1.0, 1.0)
+    cached = cache.cached_failure(2.0)
+    assert isinstance(cached, StoreError)
+    assert cached is not failure
+    assert (type(cached), cached.message, cached.remedy, cached.code, cached.__cause__) == (
         type(failure),
         failure.message,
         failure.remedy,
         failure.code,
         cause,
     )
-    assert barrier.cached_failure(5.0) is None
+    assert cache.cached_failure(5.0) is None

@@ -11,8 +11,8 @@ HUB = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600", "d
 EMPTY = Quota(0, 100, 21_600)
 
 
-def told(headers: dict[str, str]) -> Quota | None:
-    """Return what *headers* tell at noon."""
+def parsed(headers: dict[str, str]) -> Quota | None:
+    """Return the quota in *headers* at noon."""
     return read_quota(Headers(headers.items()), lambda: NOON)
 
 
@@ -34,21 +34,21 @@ def told(headers: dict[str, str]) -> Quota | None:
         ({"RateLimit-Remaining": "3"}, Quota(3)),
     ],
 )
-def test_every_form_of_the_headers_is_understood(headers: dict[str, str], quota: Quota) -> None:
-    """Docker's, those of both drafts, and the older ones with instants or with seconds."""
-    assert told(headers) == quota
+def test_every_form_of_quota_headers_is_parsed(headers: dict[str, str], quota: Quota) -> None:
+    """Docker's, those of both drafts, and the older ones with Unix times or seconds."""
+    assert parsed(headers) == quota
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "9" * 40, ";w=60", "\x00"])
-def test_nonsense_is_no_quota(text: str) -> None:
-    """A registry that writes what nobody understands is treated as one that writes nothing."""
-    assert told({"RateLimit-Remaining": text}) is None
-    assert told({"RateLimit": text}) is None
+def test_malformed_headers_are_no_quota(text: str) -> None:
+    """They are treated like absent ones."""
+    assert parsed({"RateLimit-Remaining": text}) is None
+    assert parsed({"RateLimit": text}) is None
 
 
-def test_nobody_makes_us_wait_for_ever() -> None:
-    """A week is the longest window that is believed."""
-    quota = told({"RateLimit-Remaining": "0;w=99999999999", "RateLimit-Reset": "999999999"})
+def test_announced_windows_are_bounded() -> None:
+    """A week is the longest accepted window."""
+    quota = parsed({"RateLimit-Remaining": "0;w=99999999999", "RateLimit-Reset": "999999999"})
     assert quota == Quota(0, None, 7 * 86_400, 7 * 86_400)
 
 
@@ -62,8 +62,8 @@ def test_nobody_makes_us_wait_for_ever() -> None:
         (Quota(0), ""),
     ],
 )
-def test_it_is_told_as_people_say_it(quota: Quota, words: str) -> None:
-    """A limit and its window."""
+def test_a_quota_reads_well(quota: Quota, words: str) -> None:
+    """As a limit and its window."""
     assert str(quota) == words
 
 
@@ -78,57 +78,57 @@ def test_it_is_told_as_people_say_it(quota: Quota, words: str) -> None:
         (Quota(0, 100), None),
     ],
 )
-def test_when_it_is_worth_a_look(quota: Quota, seconds: float | None) -> None:
-    """When the window turns, where that is told; else 24 times in a window, and not oftener than every minute."""
+def test_the_next_check_follows_from_reset_or_window(quota: Quota, seconds: float | None) -> None:
+    """At an announced reset; else 24 times per window, and at most every minute."""
     assert quota.next_check_in == seconds
 
 
-def test_what_is_left_bounds_what_is_on_its_way() -> None:
-    """So that none is refused: 32 readers and 3 pulls would make 29 refusals."""
+def test_the_remaining_quota_bounds_requests_in_flight() -> None:
+    """So that none is refused: 32 readers with 3 pulls left would cause 29 refusals."""
     assert QuotaState().concurrency == inf
     assert QuotaState().after_answer(Quota(3, 100, 60), 1, 1, counted=False).concurrency == 3
     assert QuotaState().after_answer(EMPTY, 1, 1, counted=False).concurrency == 1
 
 
-def test_with_nothing_left_only_pulls_are_held_back() -> None:
-    """Questions by HEAD and blobs of images that were begun are not counted; images that are unchanged are found so."""
-    allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False)
-    assert allowance.delay(1, counted=True) == 900
-    assert allowance.delay(1, counted=False) == 0
-    assert allowance.delay(901, counted=True) == 0
+def test_an_exhausted_quota_holds_back_counted_requests_only() -> None:
+    """HEADs and blob reads are not counted; unchanged images are still recognised."""
+    state = QuotaState().after_answer(EMPTY, 1, 1, counted=False)
+    assert state.delay(1, counted=True) == 900
+    assert state.delay(1, counted=False) == 0
+    assert state.delay(901, counted=True) == 0
 
 
-def test_after_a_refusal_nothing_is_asked() -> None:
-    """Who goes on asking is shut out for longer."""
-    allowance = QuotaState().after_refusal(EMPTY, None, 10)
-    assert allowance.delay(10, counted=False) == allowance.delay(10, counted=True) == 900
+def test_after_a_refusal_every_request_is_held_back() -> None:
+    """Registries lock out clients that continue for longer."""
+    state = QuotaState().after_refusal(EMPTY, None, 10)
+    assert state.delay(10, counted=False) == state.delay(10, counted=True) == 900
     assert QuotaState().after_refusal(EMPTY, 5000, 10).delay(10, counted=False) == 5000
     assert QuotaState().after_refusal(Quota(0), None, 10).delay(10, counted=True) == 60
 
 
-def test_an_answer_with_something_left_ends_it() -> None:
-    """Also that to a HEAD: then the window has turned."""
-    allowance = QuotaState().after_refusal(EMPTY, None, 10).after_answer(Quota(100, 100, 21_600), 20, 21, counted=False)
-    assert allowance.delay(21, counted=True) == 0
-    assert allowance.used_up_at is None
+def test_a_response_with_remaining_quota_ends_the_wait() -> None:
+    """Also a HEAD's: then the window has been reset."""
+    state = QuotaState().after_refusal(EMPTY, None, 10).after_answer(Quota(100, 100, 21_600), 20, 21, counted=False)
+    assert state.delay(21, counted=True) == 0
+    assert state.used_up_at is None
 
 
-def test_answers_may_come_in_another_order_than_they_were_made() -> None:
-    """A HEAD that was answered before our latest pull was counted can not give one back; a later one can."""
-    allowance = QuotaState().after_answer(Quota(4, 100, 60), 5, 6, counted=True)
-    assert allowance.after_answer(Quota(5, 100, 60), 5.5, 7, counted=False).concurrency == 4
-    assert allowance.after_answer(Quota(3, 100, 60), 5.5, 7, counted=False).concurrency == 3
-    assert allowance.after_answer(Quota(100, 100, 60), 6.5, 7, counted=False).concurrency == 100
+def test_late_responses_cannot_raise_the_remaining_quota() -> None:
+    """A HEAD answered before the latest pull was counted cannot give one back; a later one can."""
+    state = QuotaState().after_answer(Quota(4, 100, 60), 5, 6, counted=True)
+    assert state.after_answer(Quota(5, 100, 60), 5.5, 7, counted=False).concurrency == 4
+    assert state.after_answer(Quota(3, 100, 60), 5.5, 7, counted=False).concurrency == 3
+    assert state.after_answer(Quota(100, 100, 60), 6.5, 7, counted=False).concurrency == 100
 
 
-def test_looking_does_not_put_off_the_next_look() -> None:
-    """HEADs go on, and say every time that nothing is left; after the look the next one is due a quarter later."""
-    allowance = QuotaState().after_answer(EMPTY, 1, 1, counted=False).after_answer(EMPTY, 500, 500, counted=False)
-    assert allowance.delay(500, counted=True) == 401
-    again = allowance.after_answer(EMPTY, 901, 902, counted=False)
+def test_uncounted_responses_do_not_postpone_the_next_check() -> None:
+    """HEADs continue and say each time that nothing is left; after the check the next one is due later."""
+    state = QuotaState().after_answer(EMPTY, 1, 1, counted=False).after_answer(EMPTY, 500, 500, counted=False)
+    assert state.delay(500, counted=True) == 401
+    again = state.after_answer(EMPTY, 901, 902, counted=False)
     assert (again.delay(902, counted=True), again.used_up_at) == (900, 1)
 
 
-def test_nothing_left_for_nobody_knows_how_long_is_found_out_by_a_refusal() -> None:
-    """A number without a window is no reason to stop."""
+def test_an_exhausted_quota_without_a_window_does_not_stop_requests() -> None:
+    """Only a refusal does."""
     assert QuotaState().after_answer(Quota(0), 1, 1, counted=False).delay(1, counted=True) == 0

@@ -1,4 +1,4 @@
-"""Whole runs against a registry that throttles, in the product's own hands but for the clock, which runs faster."""
+"""Whole runs against a rate-limiting registry, with the real client and a faster clock."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,7 +21,7 @@ from image_syncer.roles import Chunk
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
-from support.clients import QUICK, Crowded, FakeTime, Fault, Told, client, fast_time
+from support.clients import QUICK, Crowded, FakeTime, Fault, RecordingObserver, client, fast_time
 from support.runs import rule
 
 BIG = Blob.generated("big", 1_500_000)
@@ -30,13 +30,13 @@ LIMITS = replace(Options().limits, connect_seconds=5.0, stall_seconds=5.0)
 
 @asynccontextmanager
 async def registries_at(limits: Limits = LIMITS) -> AsyncGenerator[Registries]:
-    """A client that retries whole images never, so that what a registry refuses would fail."""
+    """A client that never retries whole images, so that a refused request would fail one."""
     async with client(fast_time(), limits=limits) as registries:
         yield registries
 
 
 async def mirror(registries: Registries, fake: FakeRegistry, count: int) -> list[Outcome]:
-    """Copy *count* repositories inside *fake* and return how that ended."""
+    """Copy *count* repositories inside *fake* and return the outcomes."""
     for number in range(count):
         fake.load(f"app{number}", single(f"seed {number}", layers=(700, 900, 1100)), "v1")
     rules = [
@@ -47,20 +47,20 @@ async def mirror(registries: Registries, fake: FakeRegistry, count: int) -> list
 
 
 @pytest.mark.parametrize(("limit", "refusals"), [(4, 60), (12, 60)])
-async def test_a_registry_that_takes_few_at_once_fails_nothing(limit: int, refusals: int) -> None:
-    """Every image arrives, the places settle near what is taken, and refusals stay few."""
+async def test_concurrency_adapts_to_a_registry_with_a_low_limit(limit: int, refusals: int) -> None:
+    """Every image arrives, the slots settle near the registry's limit, and few requests are refused."""
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(crowd := Crowded(limit))
         outcomes = await mirror(registries, fake, 40)
-        width = registries.limiter(fake.host).concurrency("request")
-    print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, width {width}")  # noqa: T201 - the figure that the test is about
+        slots = registries.limiter(fake.host).concurrency("request")
+    print(f"limit {limit}: {crowd.seen.total()} requests, {crowd.seen[429]} of them refused, slots {slots}")  # noqa: T201 - the figure that the test is about
     assert outcomes == [Outcome.COPIED] * 40
-    assert width <= 2 * limit  # It probes beyond now and then.
+    assert slots <= 2 * limit  # It probes beyond now and then.
     assert crowd.seen[429] <= refusals
 
 
-async def test_a_burst_of_503_slows_down_and_fails_nothing() -> None:
-    """Three at a time in the middle of a run are retried, and the places come back."""
+async def test_a_burst_of_503_reduces_concurrency_and_fails_no_image() -> None:
+    """Three concurrent failures in the middle of a run are retried, and the slots recover."""
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(Fault(503, "HEAD", "blob", times=3))
         fake.intercept.append(Fault(503, "PUT", "upload", times=3))
@@ -68,20 +68,20 @@ async def test_a_burst_of_503_slows_down_and_fails_nothing() -> None:
         assert registries.limiter(fake.host).concurrency("request") >= LIMITS.requests_per_host // 4
 
 
-async def test_a_busy_loop_takes_no_place() -> None:
-    """Many requests on few cores are slow for our own reasons."""
+async def test_a_busy_client_does_not_reduce_concurrency() -> None:
+    """Many requests on few cores are slow for reasons of the client."""
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(Crowded(1000, seconds=0.05))
         assert await mirror(registries, fake, 20) == [Outcome.COPIED] * 20
         assert registries.limiter(fake.host).concurrency("request") == LIMITS.requests_per_host
 
 
-@pytest.mark.parametrize("places", [1, 2])
-async def test_more_pushes_than_places_never_wait_in_a_circle(places: int) -> None:
-    """One registry is source and target at once; small blobs and big ones, all at the same time."""
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_more_pushes_than_slots_never_deadlock(slots: int) -> None:
+    """One registry is source and target at once; small and large blobs go at the same time."""
     blobs = [Blob.generated(f"small {number}", 1000 + number) for number in range(12)]
     blobs += [Blob.generated(f"big {number}", 1_100_000 + number) for number in range(6)]
-    limits = replace(QUICK, transfers=places, requests_per_host=places)
+    limits = replace(QUICK, transfers=slots, requests_per_host=slots)
     async with FakeRegistry() as fake, client(limits=limits) as registries:
         fake.load("app", single("all", layers=blobs))
         source, target = registries.source(fake.repository("app")), registries.target(fake.repository("copy"))
@@ -95,8 +95,8 @@ async def test_more_pushes_than_places_never_wait_in_a_circle(places: int) -> No
         assert {blob.digest for blob in blobs} <= set(fake.content("copy").blobs)
 
 
-async def test_refusals_without_a_time_are_waited_out() -> None:
-    """Ten in a row, far more than attempts: pauses of 1, 2, 4 ... s, shared by all requests to this registry."""
+async def test_rate_limits_without_retry_after_back_off_exponentially() -> None:
+    """Ten in a row, far more than attempts: pauses of 1, 2, 4 ... s, shared by all requests to the registry."""
     time = FakeTime()
     async with FakeRegistry() as fake, client(time) as registries:
         fake.load("app", single("image"), "v1")
@@ -106,8 +106,8 @@ async def test_refusals_without_a_time_are_waited_out() -> None:
     assert time.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
-async def test_the_patience_with_a_registry_that_refuses_everything_has_an_end() -> None:
-    """Of all requests together: the next one fails at once, with the registry's own words."""
+async def test_the_patience_with_a_rate_limiting_registry_ends() -> None:
+    """For all requests together: the next one fails at once, with the registry's own message."""
     time = FakeTime()
     async with FakeRegistry() as fake, client(time, policy=RetryPolicy(attempts=1)) as registries:
         fake.intercept.append(Fault(429, "GET", times=999, code="TOOMANYREQUESTS"))
@@ -121,8 +121,8 @@ async def test_the_patience_with_a_registry_that_refuses_everything_has_an_end()
         assert len(time.waits) <= waits + 1
 
 
-async def test_a_refusal_that_asks_for_no_time_at_all_is_no_endless_loop() -> None:
-    """Retry-After: 0 is waited for like none."""
+async def test_retry_after_zero_backs_off_as_if_it_were_absent() -> None:
+    """It must not loop without a wait."""
     time = FakeTime()
     async with FakeRegistry() as fake, client(time) as registries:
         fake.load("app", single("image"), "v1")
@@ -131,22 +131,22 @@ async def test_a_refusal_that_asks_for_no_time_at_all_is_no_endless_loop() -> No
     assert time.waits == [1, 2, 4, 8, 16]
 
 
-async def test_who_has_to_wait_is_told() -> None:
-    """By registry and seconds; what is over in a moment is not worth a line."""
-    told, time = Told(), FakeTime()
+async def test_the_observer_receives_long_waits() -> None:
+    """With registry and seconds; short waits are not announced."""
+    observer, time = RecordingObserver(), FakeTime()
     async with FakeRegistry() as fake, client(time) as registries:
-        registries.observer = told
+        registries.observer = observer
         fake.load("app", single("image"), "v1")
         fake.intercept.append(Fault(429, "HEAD", headers={"Retry-After": "14"}))
         fake.intercept.append(Fault(429, "GET", times=1))
         source = registries.source(fake.repository("app"))
         await source.resolve("v1")
         await source.manifest("v1")
-    assert told.waits == [Wait(fake.host, 14.0, "asked to wait")]
+    assert observer.waits == [Wait(fake.host, 14.0, "asked to wait")]
 
 
-async def test_a_slow_source_holds_no_place_at_the_target() -> None:
-    """As long as one content can not be opened, others go through the only place; then the first one does, too."""
+async def test_a_slow_source_holds_no_slot_at_the_target() -> None:
+    """While one content cannot be opened, other blobs use the only slot; then the first one goes, too."""
     ready, began = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -172,8 +172,8 @@ async def test_a_slow_source_holds_no_place_at_the_target() -> None:
         assert fake.unfinished_uploads == 0
 
 
-async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
-    """A content that breaks off with a wish to wait pauses its own registry alone."""
+async def test_a_rate_limited_source_does_not_slow_the_target_down() -> None:
+    """Content that breaks off with a requested delay pauses its own registry only."""
 
     @asynccontextmanager
     async def tired(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
@@ -193,19 +193,19 @@ async def test_the_trouble_of_a_source_does_not_slow_the_target_down() -> None:
     assert time.waits == []
 
 
-async def test_the_ceilings_of_a_registry_are_its_own() -> None:
-    """What is written for one host holds there and nowhere else."""
+async def test_host_limits_apply_to_their_host_only() -> None:
+    """Every other host has the general limits."""
     limits = replace(QUICK, host_limits={"a.example": HostLimits(transfers=2), "b.example": HostLimits(2, 3)})
     async with client(limits=limits) as registries:
-        widths = [
+        limits_seen = [
             (registries.limiter(host).concurrency("upload"), registries.limiter(host).concurrency("request"))
             for host in ("a.example", "b.example", "c.example")
         ]
-    assert widths == [(2, 32), (2, 3), (5, 32)]
+    assert limits_seen == [(2, 32), (2, 3), (5, 32)]
 
 
-async def test_one_blob_at_a_time_is_what_a_ceiling_of_one_means() -> None:
-    """At the registry itself, whatever waits."""
+async def test_a_transfer_limit_of_one_sends_one_blob_at_a_time() -> None:
+    """As the registry sees it, however many blobs wait."""
     busy = [0, 0]
 
     async def watch(request: web.Request) -> web.StreamResponse | None:

@@ -1,4 +1,4 @@
-"""One table: what can go wrong, and who tries again: the request, the run at its end, the daemon's queue."""
+"""One table: each error, and the levels that retry it: the request, the run at its end, the daemon's queue."""
 
 import errno
 import socket
@@ -35,7 +35,7 @@ from image_syncer.registry.http.connect_errors import HandshakeBroken, explain_c
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.limits.retry import RetryPolicy
 
-ALL, QUEUE, NOBODY = ("request", "run", "queue"), ("queue",), ()
+ALL, QUEUE, NONE = ("request", "run", "queue"), ("queue",), ()
 READ, PUSH, UPLOAD = (
     ErrorContext("r.test/a:1", "r.test"),
     ErrorContext("r.test/a:1", "r.test", manifest=True),
@@ -44,21 +44,21 @@ READ, PUSH, UPLOAD = (
 TLS = TlsPolicy("r.test")
 
 
-def answered(status: int, code: str = "", asked: ErrorContext = READ) -> StoreError:
-    """Return what an answer with *status* and *code* means."""
+def answered(status: int, code: str = "", context: ErrorContext = READ) -> StoreError:
+    """Return the error for a response with *status* and *code*."""
     body = b'{"errors":[{"code":"%s","message":"words"}]}' % code.encode() if code else b""
-    return failure(asked, ErrorResponse(status, body))
+    return failure(context, ErrorResponse(status, body))
 
 
 def hung_up(kind: type[ssl.SSLError]) -> ssl.SSLError:
-    """Return what Python says where a server hangs up instead of shaking hands."""
+    """Return Python's error for a server that closes the connection during the TLS handshake."""
     error = kind(8, "closed")
     error.reason = ""
     return error
 
 
-def who_repeats(error: StoreError, side: Side = "target") -> tuple[str, ...]:
-    """Return who tries again after *error*, when it came for the first time."""
+def levels(error: StoreError, side: Side = "target") -> tuple[str, ...]:
+    """Return the levels that retry after the first *error*."""
     copy = CopyFailed(error, side=side, step="push manifest")
     again = {
         "request": RetryPolicy().wait_after(error, 1, Random(1)) is not None,
@@ -69,12 +69,12 @@ def who_repeats(error: StoreError, side: Side = "target") -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("status", [408, 425, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524])
-def test_what_a_server_says_of_itself_is_repeated_by_all(status: int) -> None:
-    """It may be different the next time, whatever was asked."""
-    for asked in (READ, PUSH, UPLOAD):
-        error = answered(status, asked=asked)
+def test_server_errors_are_retried_at_every_level(status: int) -> None:
+    """They may be gone the next time, whatever the request was."""
+    for context in (READ, PUSH, UPLOAD):
+        error = answered(status, context=context)
         assert type(error) is Unavailable
-        assert who_repeats(error) == ALL
+        assert levels(error) == ALL
 
 
 @pytest.mark.parametrize(
@@ -83,47 +83,49 @@ def test_what_a_server_says_of_itself_is_repeated_by_all(status: int) -> None:
         (answered(429), RateLimited, ALL),
         (answered(400, "TOOMANYREQUESTS"), RateLimited, ALL),
         (answered(403, "TOO_MANY_REQUEST"), RateLimited, ALL),
-        (answered(401, "UNAUTHORIZED"), Unauthorized, NOBODY),
-        (answered(403, "DENIED"), Denied, NOBODY),
-        (answered(404, "NAME_UNKNOWN"), NotFound, NOBODY),
-        (answered(404, "MANIFEST_UNKNOWN"), NotFound, NOBODY),
-        (answered(400, "NAME_INVALID"), Refused, NOBODY),
-        (answered(400, "MANIFEST_INVALID", PUSH), Refused, NOBODY),
-        (answered(415, "MANIFEST_INVALID", PUSH), Refused, NOBODY),
-        (answered(404, "MANIFEST_BLOB_UNKNOWN", PUSH), MissingContent, NOBODY),  # The copier looks at its parts once.
-        (answered(412, "", PUSH), TagImmutable, NOBODY),
-        (answered(409, "TAG_IMMUTABLE", PUSH), TagImmutable, NOBODY),
-        (answered(413, "", UPLOAD), TooLarge, NOBODY),
+        (answered(401, "UNAUTHORIZED"), Unauthorized, NONE),
+        (answered(403, "DENIED"), Denied, NONE),
+        (answered(404, "NAME_UNKNOWN"), NotFound, NONE),
+        (answered(404, "MANIFEST_UNKNOWN"), NotFound, NONE),
+        (answered(400, "NAME_INVALID"), Refused, NONE),
+        (answered(400, "MANIFEST_INVALID", PUSH), Refused, NONE),
+        (answered(415, "MANIFEST_INVALID", PUSH), Refused, NONE),
+        (answered(404, "MANIFEST_BLOB_UNKNOWN", PUSH), MissingContent, NONE),  # The copier looks at its parts once.
+        (answered(412, "", PUSH), TagImmutable, NONE),
+        (answered(409, "TAG_IMMUTABLE", PUSH), TagImmutable, NONE),
+        (answered(413, "", UPLOAD), TooLarge, NONE),
         (answered(400, "DIGEST_INVALID", UPLOAD), ContentMismatch, ALL),  # The request once: damage heals.
         (answered(404, "BLOB_UPLOAD_UNKNOWN", UPLOAD), Unavailable, ALL),  # A new session can work.
         (answered(416, "RANGE_INVALID", UPLOAD), Unavailable, ALL),
-        (answered(405, "UNSUPPORTED"), Refused, NOBODY),
-        (answered(501, "UNSUPPORTED"), Refused, NOBODY),
-        (answered(302), Refused, NOBODY),
+        (answered(405, "UNSUPPORTED"), Refused, NONE),
+        (answered(501, "UNSUPPORTED"), Refused, NONE),
+        (answered(302), Refused, NONE),
         (Unavailable("reset"), Unavailable, ALL),
         (explain_connecting(OSError(errno.ECONNREFUSED, "refused"), "r.test", TLS), Unavailable, ALL),
         (explain_connecting(ConnectionResetError(), "r.test", TLS), Unavailable, ALL),
         (explain_connecting(hung_up(ssl.SSLEOFError), "r.test", TLS), HandshakeBroken, ALL),
         (explain_connecting(hung_up(ssl.SSLZeroReturnError), "r.test", TLS), HandshakeBroken, ALL),
         (explain_connecting(OSError(errno.ENETUNREACH, "unreachable"), "r.test", TLS), Unavailable, ALL),
-        (InsecureConnection("its certificate is not trusted"), InsecureConnection, NOBODY),
+        (InsecureConnection("its certificate is not trusted"), InsecureConnection, NONE),
         (explain_resolving(socket.gaierror(socket.EAI_AGAIN, "later"), "r.test"), Unavailable, ALL),
-        (explain_resolving(socket.gaierror(socket.EAI_NONAME, "no such name"), "r.test"), UnknownHost, NOBODY),
-        (ProtocolError("nonsense"), ProtocolError, NOBODY),
+        (explain_resolving(socket.gaierror(socket.EAI_NONAME, "no such name"), "r.test"), UnknownHost, NONE),
+        (ProtocolError("nonsense"), ProtocolError, NONE),
         (RegistryDown("down"), RegistryDown, ("run", "queue")),  # The request has been waited for.
         (QuotaUsedUp("used up", retry_after=900), QuotaUsedUp, QUEUE),
-        (Interrupted("stopped"), Interrupted, NOBODY),
-        (Unexpected(KeyError("x")), Unexpected, NOBODY),
+        (Interrupted("stopped"), Interrupted, NONE),
+        (Unexpected(KeyError("x")), Unexpected, NONE),
     ],
     ids=str,
 )
-def test_what_can_help_is_tried(error: StoreError, kind: type[StoreError], who: tuple[str, ...]) -> None:
+def test_each_error_is_retried_at_the_levels_that_can_help(
+    error: StoreError, kind: type[StoreError], who: tuple[str, ...]
+) -> None:
     """docs/adr/0004 and 0011, case by case."""
     assert isinstance(error, kind)
-    assert who_repeats(error) == who
+    assert levels(error) == who
 
 
-@pytest.mark.parametrize("error", [NotFound("gone"), UnknownHost("nobody")])
-def test_what_a_source_lacks_may_appear_yet(error: StoreError) -> None:
-    """For the queue alone: a push is announced before every replica has it."""
-    assert who_repeats(error, "source") == QUEUE
+@pytest.mark.parametrize("error", [NotFound("gone"), UnknownHost("no such host")])
+def test_content_missing_at_a_source_is_retried_by_the_queue(error: StoreError) -> None:
+    """By the queue only: an event may arrive before every replica has the image."""
+    assert levels(error, "source") == QUEUE

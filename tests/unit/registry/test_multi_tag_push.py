@@ -1,4 +1,4 @@
-"""Several tags with one PUT, where a registry can (distribution-spec, end-7b)."""
+"""Several tags with one PUT, if the registry supports it (distribution-spec, end-7b)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ THREE = ["a", "b", "c"]
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeRegistry]:
-    """A registry that takes many tags at once and holds one image, without a tag."""
+    """A registry that supports several tags per PUT and has one image, without a tag."""
     async with FakeRegistry() as registry:
         registry.load("app", IMAGE)
         yield registry
@@ -39,7 +39,7 @@ def puts(fake: FakeRegistry) -> list[int]:
 
 
 async def test_many_tags_cost_one_request(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """All are there and confirmed; a tag that is asked for twice counts once."""
+    """All exist and are confirmed; a repeated tag counts once."""
     assert await target.push_tags(IMAGE.root, [*THREE, "a"]) == set(THREE)
     assert fake.content("app").tags == dict.fromkeys(THREE, IMAGE.digest)
     assert puts(fake) == [3]
@@ -47,8 +47,8 @@ async def test_many_tags_cost_one_request(fake: FakeRegistry, target: RegistryTa
 
 
 @pytest.mark.parametrize("behaviour", ["ignores", "refuses"])
-async def test_a_registry_that_takes_one_at_a_time_is_asked_once(behaviour: ManyTags) -> None:
-    """Also when many ask at the same moment; and nothing is believed that it does not confirm."""
+async def test_a_registry_without_multi_tag_support_is_probed_once(behaviour: ManyTags) -> None:
+    """Also with concurrent pushes; an unconfirmed tag is not taken as set."""
     async with FakeRegistry(Profile(many_tags=behaviour)) as fake, client() as registries:
         fake.load("app", IMAGE)
         fake.load("other", IMAGE)
@@ -59,16 +59,18 @@ async def test_a_registry_that_takes_one_at_a_time_is_asked_once(behaviour: Many
         assert not fake.content("app").tags
 
 
-async def test_few_tags_are_not_worth_a_probe(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """One request and two more, should it fail, are no gain over two."""
+async def test_few_tags_do_not_probe_the_registry(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """One request, and two more if it fails, are no gain over two."""
     for tags in ([], ["a"], ["a", "b"], ["a", "a", "a"]):
         assert not await target.push_tags(IMAGE.root, tags)
     assert puts(fake) == []
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 414, 431, 501])
-async def test_a_refusal_of_the_request_means_no(fake: FakeRegistry, target: RegistryTarget, status: int) -> None:
-    """And it is remembered."""
+async def test_a_refused_query_means_no_multi_tag_support(
+    fake: FakeRegistry, target: RegistryTarget, status: int
+) -> None:
+    """And the result is remembered."""
     fake.intercept.append(Fault(status, "PUT"))
     assert not await target.push_tags(IMAGE.root, THREE)
     assert not await target.push_tags(IMAGE.root, THREE)
@@ -85,10 +87,10 @@ async def test_a_refusal_of_the_request_means_no(fake: FakeRegistry, target: Reg
         (403, "", Denied, 1),
     ],
 )
-async def test_trouble_of_another_kind_is_raised_and_teaches_nothing(
+async def test_errors_that_do_not_concern_the_query_are_raised(
     fake: FakeRegistry, target: RegistryTarget, status: int, code: str, kind: type[StoreError], asked: int
 ) -> None:
-    """When it is over, the registry turns out to be able."""
+    """Afterwards the registry still turns out to support several tags."""
     fake.intercept.append(fault := Fault(status, "PUT", code=code, times=asked))
     with pytest.raises(kind):
         await target.push_tags(IMAGE.root, THREE)
@@ -99,17 +101,17 @@ async def test_trouble_of_another_kind_is_raised_and_teaches_nothing(
 @pytest.mark.parametrize(
     ("status", "code"), [(409, "TAG_IMMUTABLE"), (412, "PRECONDITION"), (404, "MANIFEST_BLOB_UNKNOWN")]
 )
-async def test_a_refusal_of_one_tag_or_of_the_manifest_teaches_nothing(
+async def test_a_refused_tag_or_manifest_says_nothing_about_support(
     fake: FakeRegistry, target: RegistryTarget, status: int, code: str
 ) -> None:
-    """None is confirmed, so that each is put alone and shows what is wrong; the next image is tried at once again."""
+    """No tag is confirmed, so each is pushed alone and shows the error; the next image tries several tags again."""
     fake.intercept.append(Fault(status, "PUT", code=code))
     assert not await target.push_tags(IMAGE.root, THREE)
     assert await target.push_tags(IMAGE.root, THREE) == set(THREE)
 
 
-async def test_a_registry_that_could_do_it_still_can(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """One refusal of a later request has another reason."""
+async def test_multi_tag_support_survives_a_later_refusal(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A later refusal has another reason."""
     await target.push_tags(IMAGE.root, THREE)
     fake.intercept.append(Fault(400, "PUT"))
     assert not await target.push_tags(IMAGE.root, ["d", "e"])
@@ -119,10 +121,10 @@ async def test_a_registry_that_could_do_it_still_can(fake: FakeRegistry, target:
 @pytest.mark.parametrize(
     ("lines", "confirmed"), [(["a", "b"], "ab"), (["a, c", "x"], "ac"), ([" a ,,b"], "ab"), (["abc"], ""), ([], "")]
 )
-async def test_only_what_stands_in_the_answer_is_confirmed(
+async def test_only_tags_in_the_response_are_confirmed(
     fake: FakeRegistry, target: RegistryTarget, lines: list[str], confirmed: str
 ) -> None:
-    """In one header line or several; what was not asked for is not believed."""
+    """In one header line or several; tags that were not requested are ignored."""
 
     def answer(_: web.Request) -> web.Response:
         response = web.Response(status=201)
@@ -135,15 +137,17 @@ async def test_only_what_stands_in_the_answer_is_confirmed(
 
 
 @pytest.mark.parametrize(("length", "most"), [(3, 100), (128, 30)])
-async def test_a_request_stays_short(fake: FakeRegistry, target: RegistryTarget, length: int, most: int) -> None:
-    """At most 100 tags and 4 KiB; the rest is for the next one."""
+async def test_one_request_carries_a_bounded_number_of_tags(
+    fake: FakeRegistry, target: RegistryTarget, length: int, most: int
+) -> None:
+    """At most 100 tags and 4 KiB; the next request carries the rest."""
     tags = [f"{number:0{length}}" for number in range(250)]
     assert await target.push_tags(IMAGE.root, tags) == set(tags[:most])
     assert puts(fake) == [most]
 
 
-async def test_what_is_no_tag_is_refused_before_anything_is_asked(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Nothing can be slipped into the query."""
+async def test_an_invalid_tag_is_refused_before_any_request(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A tag cannot inject anything into the query."""
     with pytest.raises(InvalidReference):
         await target.push_tags(IMAGE.root, ["a", "b", "c&digest=x"])
     assert puts(fake) == []

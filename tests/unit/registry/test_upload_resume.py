@@ -1,4 +1,4 @@
-"""Uploads of big blobs: checkpoints, and going on after a break."""
+"""Uploads of large blobs: chunks as checkpoints, and resuming after a break."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -26,7 +26,7 @@ LIMITS = replace(QUICK, chunk_bytes=8 * MIB)
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeRegistry]:
-    """An empty registry, in which sessions survive a break."""
+    """An empty registry whose upload sessions survive a break."""
     async with FakeRegistry() as registry:
         yield registry
 
@@ -45,17 +45,19 @@ async def target(fake: FakeRegistry, registries: Registries) -> RegistryTarget:
 
 
 def uploads(fake: FakeRegistry) -> list[str]:
-    """Return the methods of the requests that were about uploads."""
+    """Return the methods of all upload requests."""
     return [request.method for request in fake.requests.only(kind="upload")]
 
 
 def sent(fake: FakeRegistry) -> int:
-    """Return how many bytes of uploads have arrived."""
+    """Return how many upload bytes the registry received."""
     return fake.requests.only(kind="upload").bytes_in
 
 
-async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Each says which bytes it has; they grow as long as they are quick."""
+async def test_a_large_blob_is_sent_in_chunks_and_the_last_closes_the_upload(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """Each chunk has its Content-Range; chunks grow while they are quick."""
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert BLOB.digest in fake.content("app").blobs
     assert uploads(fake) == ["POST", "PATCH", "PUT"]
@@ -64,7 +66,7 @@ async def test_a_big_blob_goes_in_chunks_and_the_last_closes_it(fake: FakeRegist
 
 
 class _Untouched(MemoryUploadJournal):
-    """A journal that nobody may touch."""
+    """A journal that fails the test when it is used."""
 
     def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
         """Refuse."""
@@ -75,8 +77,8 @@ class _Untouched(MemoryUploadJournal):
         raise AssertionError((repository, digest))
 
 
-async def test_a_blob_that_is_not_big_costs_the_state_nothing(fake: FakeRegistry, registries: Registries) -> None:
-    """Neither a question nor a note, as there is nothing to go on with."""
+async def test_a_medium_blob_does_not_use_the_journal(fake: FakeRegistry, registries: Registries) -> None:
+    """There is nothing to resume."""
     registries.journal = _Untouched()
     blob = Blob.generated("medium", 8 * MIB)
     await registries.target(fake.repository("app")).push_blob(blob.descriptor, blob.open)
@@ -84,7 +86,7 @@ async def test_a_blob_that_is_not_big_costs_the_state_nothing(fake: FakeRegistry
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-async def test_an_upload_goes_on_from_what_the_registry_has(
+async def test_an_upload_resumes_from_the_offset_of_the_registry(
     fake: FakeRegistry, target: RegistryTarget, method: str
 ) -> None:
     """It is asked for that once, and nothing is sent twice."""
@@ -96,7 +98,7 @@ async def test_an_upload_goes_on_from_what_the_registry_has(
     assert sent(fake) == BLOB.size_bytes
 
 
-async def test_a_line_that_breaks_all_the_time_is_no_obstacle(fake: FakeRegistry, target: RegistryTarget) -> None:
+async def test_an_upload_survives_many_breaks(fake: FakeRegistry, target: RegistryTarget) -> None:
     """As long as each attempt gets further, and however small that is beside a chunk."""
     fake.faults.add(faults.cut(after_bytes=MIB), kind="upload", method="PATCH")
     fake.faults.add(faults.cut(after_bytes=MIB), kind="upload", method="PUT")
@@ -106,7 +108,7 @@ async def test_a_line_that_breaks_all_the_time_is_no_obstacle(fake: FakeRegistry
     assert sent(fake) == BLOB.size_bytes
 
 
-async def test_a_line_that_breaks_without_progress_is_given_up(fake: FakeRegistry, target: RegistryTarget) -> None:
+async def test_breaks_without_progress_end_the_upload(fake: FakeRegistry, target: RegistryTarget) -> None:
     """After four attempts, as everywhere."""
     fake.faults.add(faults.cut(after_bytes=100), method="PATCH")
     with pytest.raises(Unavailable):
@@ -114,7 +116,7 @@ async def test_a_line_that_breaks_without_progress_is_given_up(fake: FakeRegistr
     assert uploads(fake).count("PATCH") == 4
 
 
-async def test_content_is_opened_where_it_goes_on(fake: FakeRegistry, target: RegistryTarget) -> None:
+async def test_content_is_opened_at_the_resumed_offset(fake: FakeRegistry, target: RegistryTarget) -> None:
     """The source is not read from its beginning again."""
     fake.faults.add(faults.cut(after_bytes=3 * MIB), method="PATCH", times=1)
     starts = list[int]()
@@ -127,7 +129,7 @@ async def test_content_is_opened_where_it_goes_on(fake: FakeRegistry, target: Re
     assert starts == [0, 3 * MIB]
 
 
-async def test_a_blob_that_is_not_big_begins_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
+async def test_a_medium_blob_starts_over(fake: FakeRegistry, target: RegistryTarget) -> None:
     """Up to 8 MiB it is not worth the question."""
     blob = Blob.generated("medium", 8 * MIB)
     fake.faults.add(faults.cut(after_bytes=3 * MIB), method="PUT", times=1)
@@ -136,10 +138,10 @@ async def test_a_blob_that_is_not_big_begins_anew(fake: FakeRegistry, target: Re
     assert fake.requests.count(method="HEAD", kind="blob") == 1
 
 
-async def test_a_session_that_is_lost_begins_anew_with_smaller_chunks_on_fresh_connections(
+async def test_a_lost_session_restarts_with_smaller_chunks_on_new_connections(
     fake: FakeRegistry, target: RegistryTarget
 ) -> None:
-    """So it goes with distribution 2.8: what broke in the body is gone, with all before it."""
+    """As with distribution 2.8: a break in a body loses the whole session."""
     fake.faults.add(faults.cut(after_bytes=4 * MIB), method="PATCH", times=1)
     fake.intercept.append(Fault(404, "GET", "upload", code="BLOB_UPLOAD_INVALID", times=99))
     await target.push_blob(BLOB.descriptor, BLOB.open)
@@ -151,8 +153,8 @@ async def test_a_session_that_is_lost_begins_anew_with_smaller_chunks_on_fresh_c
     assert sent(fake) == 4 * MIB + BLOB.size_bytes
 
 
-async def test_sessions_that_are_always_lost_are_given_up(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Smaller chunks are tried as far down as makes sense, then it is enough."""
+async def test_repeated_session_losses_end_the_upload(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Chunks shrink down to the minimum, then the upload fails."""
     fake.faults.add(faults.cut(after_bytes=MIB // 2), method="PATCH")
     fake.intercept.append(Fault(404, "GET", "upload", code="BLOB_UPLOAD_INVALID", times=99))
     with pytest.raises(Unavailable):
@@ -160,10 +162,10 @@ async def test_sessions_that_are_always_lost_are_given_up(fake: FakeRegistry, ta
     assert 4 <= uploads(fake).count("PATCH") <= 8
 
 
-async def test_a_registry_that_keeps_whole_chunks_alone_gets_smaller_ones(
+async def test_chunks_shrink_for_a_registry_that_keeps_complete_chunks_only(
     fake: FakeRegistry, target: RegistryTarget
 ) -> None:
-    """Two breaks at the same place: so large a chunk never gets through."""
+    """Two breaks at the same offset: a chunk of that size never arrives."""
     lost = list[int]()
 
     async def lose_part(request: web.Request) -> web.StreamResponse | None:
@@ -182,8 +184,8 @@ async def test_a_registry_that_keeps_whole_chunks_alone_gets_smaller_ones(
     assert len(lost) == 2
 
 
-async def test_the_answer_to_the_last_put_may_be_lost(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The blob is looked for, and that is all."""
+async def test_a_lost_response_to_the_closing_put_costs_one_head(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The blob is looked up, and nothing is sent again."""
     lose_answer(fake, "PUT", "upload")
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["POST", "PATCH", "PUT"]
@@ -191,8 +193,8 @@ async def test_the_answer_to_the_last_put_may_be_lost(fake: FakeRegistry, target
     assert sent(fake) == BLOB.size_bytes
 
 
-async def test_the_answer_to_a_chunk_may_be_lost(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The registry has it, and says so when it is asked."""
+async def test_a_lost_response_to_a_chunk_costs_one_offset_query(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The registry has the chunk, and its response says so."""
     fake.faults.add(faults.lost(), method="PATCH", times=1)
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["POST", "PATCH", "GET", "PATCH", "PUT"]
@@ -200,7 +202,7 @@ async def test_the_answer_to_a_chunk_may_be_lost(fake: FakeRegistry, target: Reg
 
 
 async def test_a_chunk_that_is_too_large_is_halved(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Until it passes, and that is remembered."""
+    """Until the registry accepts it, and later blobs start with that size."""
 
     async def refuse(request: web.Request) -> web.StreamResponse | None:
         if request.method in {"PATCH", "PUT"} and (request.content_length or 0) > 3 * MIB:
@@ -227,15 +229,15 @@ async def test_a_chunk_that_is_too_large_is_halved(fake: FakeRegistry, target: R
         profiles.ARTIFACTORY_UNNAMED,
     ],
 )
-async def test_registries_of_other_habits_get_big_blobs(registries: Registries, profile: Profile) -> None:
-    """Found out from their answers, where the name of the host does not tell."""
+async def test_large_blobs_reach_registries_of_every_profile(registries: Registries, profile: Profile) -> None:
+    """Their responses tell the profile if the host name does not."""
     async with FakeRegistry(profile) as fake:
         await registries.target(fake.repository("team/app")).push_blob(BLOB.descriptor, BLOB.open)
         assert BLOB.digest in fake.content("team/app").blobs
 
 
-async def test_artifactory_is_sent_no_byte_twice(registries: Registries) -> None:
-    """Whatever its host is called: it says who it is before the first byte goes there."""
+async def test_artifactory_receives_no_byte_twice(registries: Registries) -> None:
+    """Under any host name: its headers identify it before the first byte is sent."""
     async with FakeRegistry(profiles.ARTIFACTORY) as fake:
         await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
         assert uploads(fake) == ["POST", "PATCH", "PUT"]
@@ -243,10 +245,10 @@ async def test_artifactory_is_sent_no_byte_twice(registries: Registries) -> None
 
 
 @pytest.mark.parametrize("size", [20_000, 12 * MIB])
-async def test_who_overlooks_the_closing_content_and_does_not_say_so_is_sent_it_twice_once(
+async def test_a_registry_that_ignores_closing_content_unannounced_gets_one_blob_twice(
     registries: Registries, size: int
 ) -> None:
-    """The mismatch is taken for that at once, however large the blob was; the second blob goes right away."""
+    """The mismatch reveals it, whatever the size of the blob; the second blob goes the right way."""
     first = Blob.generated("first", size)
     async with FakeRegistry(profiles.ARTIFACTORY_UNNAMED) as fake:
         target = registries.target(fake.repository("app"))
@@ -259,10 +261,8 @@ async def test_who_overlooks_the_closing_content_and_does_not_say_so_is_sent_it_
 
 
 @pytest.mark.parametrize("profile", [profiles.ARTIFACTORY, profiles.ARTIFACTORY_UNNAMED])
-async def test_what_was_sent_in_vain_and_what_was_cut_is_all_that_is_sent_beside_it(
-    registries: Registries, profile: Profile
-) -> None:
-    """An upload that can not be gone on with begins anew after a cut, and no way is tried a second time."""
+async def test_only_ignored_and_cut_bytes_are_sent_again(registries: Registries, profile: Profile) -> None:
+    """An upload that cannot resume restarts after a cut, and no strategy is tried twice."""
     async with FakeRegistry(profile) as fake:
         fake.faults.add(faults.cut(after_bytes=5 * MIB), method="PATCH", times=1)
         await registries.target(fake.repository("app")).push_blob(BLOB.descriptor, BLOB.open)
@@ -275,10 +275,10 @@ async def test_what_was_sent_in_vain_and_what_was_cut_is_all_that_is_sent_beside
     ("share", "requests"),
     [(0.5, ["GET", "POST", "PATCH", "PUT"]), (0.0, ["GET", "PATCH", "PUT"]), (1.0, ["GET", "PUT"])],
 )
-async def test_what_artifactory_has_of_an_earlier_process_is_closed_or_begun_anew(
+async def test_an_inherited_artifactory_upload_is_closed_or_restarted(
     registries: Registries, share: float, requests: list[str]
 ) -> None:
-    """It takes a blob in one request: half of one is of no use, and all of it is not sent again."""
+    """It takes a blob in one request: half a blob is useless, and a complete one is not sent again."""
     blob = Blob.generated("nine", 9 * MIB)
     async with FakeRegistry(profiles.ARTIFACTORY) as fake, aiohttp.ClientSession(fake.url) as http:
         async with http.post("/v2/app/blobs/uploads/") as opened:
@@ -292,8 +292,8 @@ async def test_what_artifactory_has_of_an_earlier_process_is_closed_or_begun_ane
         assert sent(fake) == (0 if share == 1 else blob.size_bytes)
 
 
-async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """A proxy that lets through next to nothing; the remedy is in the text."""
+async def test_content_that_is_always_too_large_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A proxy that lets almost nothing through; the error has a remedy."""
     fake.intercept.append(Fault(413, "PATCH", times=99))
     fake.intercept.append(Fault(413, "PUT", times=99))
     with pytest.raises(TooLarge, match="raise the limit"):
@@ -301,10 +301,10 @@ async def test_what_is_always_too_large_is_an_error(fake: FakeRegistry, target: 
 
 
 @pytest.mark.parametrize("status", [400, 405, 415, 501])
-async def test_a_registry_that_takes_no_chunks_gets_the_whole(
+async def test_a_registry_without_chunks_gets_the_blob_in_one_request(
     fake: FakeRegistry, target: RegistryTarget, status: int
 ) -> None:
-    """The second blob goes so at once."""
+    """The second blob goes that way at once."""
     fake.faults.add(faults.answer(status, code="UNSUPPORTED"), method="PATCH")
     other = Blob.generated("other", 9 * MIB)
     await target.push_blob(BLOB.descriptor, BLOB.open)
@@ -312,8 +312,10 @@ async def test_a_registry_that_takes_no_chunks_gets_the_whole(
     assert uploads(fake) == ["POST", "PATCH", "POST", "PUT", "POST", "PUT"]
 
 
-async def test_a_range_that_is_out_of_order_is_set_right(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """416 says where to go on, and where that is."""
+async def test_an_out_of_order_chunk_resumes_at_the_range_of_the_416(
+    fake: FakeRegistry, target: RegistryTarget
+) -> None:
+    """The response also has a new Location."""
     seen = list[str]()
 
     async def disorder(request: web.Request) -> web.StreamResponse | None:
@@ -330,20 +332,18 @@ async def test_a_range_that_is_out_of_order_is_set_right(fake: FakeRegistry, tar
     assert BLOB.digest in fake.content("app").blobs
 
 
-async def test_a_chunk_of_which_little_has_arrived_is_sent_again_from_there(
+async def test_a_partially_accepted_chunk_continues_from_the_reported_range(
     fake: FakeRegistry, target: RegistryTarget
 ) -> None:
-    """202 with a Range below what was sent; where that was a lie, 416 says so."""
+    """202 with a Range below what was sent; if that was wrong, a 416 corrects it."""
     fake.faults.add(faults.headers({"Range": f"0-{2 * MIB - 1}"}), method="PATCH", times=1)
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert BLOB.digest in fake.content("app").blobs
     assert uploads(fake).count("GET") == 0
 
 
-async def test_a_source_that_breaks_for_good_costs_the_target_nothing_twice(
-    fake: FakeRegistry, target: RegistryTarget
-) -> None:
-    """The session is kept, and the content opened where it goes on."""
+async def test_a_broken_source_does_not_resend_bytes_to_the_target(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The session stays open, and the content is opened at its offset."""
     half = list(BLOB.chunks())[:12]
     opener, opened = one_after_another(failing(Unavailable("gone"), after=half), BLOB.open)
     await target.push_blob(BLOB.descriptor, opener)
@@ -353,8 +353,8 @@ async def test_a_source_that_breaks_for_good_costs_the_target_nothing_twice(
     assert sent(fake) <= BLOB.size_bytes + MIB
 
 
-async def test_content_that_is_wrong_is_never_gone_on_with(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Nobody knows which of its bytes are: a new session, from the beginning."""
+async def test_an_upload_with_wrong_content_is_never_resumed(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Any of its bytes may be wrong: a new session starts from byte 0."""
     half = list(BLOB.chunks())[:12]
     opener, _ = one_after_another(failing(ContentMismatch("wrong"), after=half), BLOB.open)
     await target.push_blob(BLOB.descriptor, opener)
@@ -363,8 +363,8 @@ async def test_content_that_is_wrong_is_never_gone_on_with(fake: FakeRegistry, t
     assert fake.unfinished_uploads == 0
 
 
-async def test_the_next_push_goes_on_with_what_is_in_the_journal(fake: FakeRegistry) -> None:
-    """As a process does that begins where another was killed; and nothing stays in the journal."""
+async def test_the_next_push_resumes_from_the_journal(fake: FakeRegistry) -> None:
+    """As a process does that starts after another was killed; the journal is empty afterwards."""
     journal = MemoryUploadJournal()
     fake.faults.add(faults.cut(after_bytes=0), method="PUT")
     async with client(limits=LIMITS) as first:
@@ -381,10 +381,10 @@ async def test_the_next_push_goes_on_with_what_is_in_the_journal(fake: FakeRegis
 
 
 @pytest.mark.parametrize("location", ["/v2/app/blobs/uploads/none", "http://127.0.0.1:1/gone"])
-async def test_a_note_that_is_stale_costs_one_request(
+async def test_a_stale_journal_entry_costs_one_request(
     fake: FakeRegistry, registries: Registries, location: str
 ) -> None:
-    """The registry does not know it: it is forgotten."""
+    """The registry does not know the session, so the entry is removed."""
     journal = registries.journal
     url = location if "//" in location else f"{fake.url}{location}"
     journal.record(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
@@ -394,10 +394,10 @@ async def test_a_note_that_is_stale_costs_one_request(
     assert await journal.take(fake.repository("app"), BLOB.digest) is None
 
 
-async def test_where_sessions_end_with_their_process_chunks_have_connections_of_their_own(
+async def test_chunks_use_new_connections_after_a_session_was_lost_with_its_process(
     fake: FakeRegistry, registries: Registries, target: RegistryTarget
 ) -> None:
-    """Whoever was killed may have been so on a bad line: a chunk on a fresh one loses no other with it."""
+    """A bad link may have ended the process: a chunk on its own connection cannot take others down."""
     url = f"{fake.url}/v2/app/blobs/uploads/not-known-any-more"
     registries.journal.record(fake.repository("app"), BLOB.digest, UploadCheckpoint(url, 8 * MIB))
     await target.push_blob(BLOB.descriptor, BLOB.open)
@@ -405,8 +405,8 @@ async def test_where_sessions_end_with_their_process_chunks_have_connections_of_
     assert [request.headers.get("connection") for request in fake.requests.only(kind="upload")][1:] == ["close"] * 4
 
 
-async def test_what_another_process_sent_wrong_is_sent_once_more(fake: FakeRegistry, registries: Registries) -> None:
-    """The registry's own check finds it, and a fresh start heals it."""
+async def test_wrong_bytes_of_another_process_are_sent_again(fake: FakeRegistry, registries: Registries) -> None:
+    """The registry's digest check finds them, and a restart heals the upload."""
     async with client(limits=LIMITS) as others:
         others.journal = registries.journal
         zeros = failing(Unavailable("killed"), after=[bytes(MIB)] * 10)
@@ -420,8 +420,8 @@ async def test_what_another_process_sent_wrong_is_sent_once_more(fake: FakeRegis
     assert uploads(fake)[0] == "GET"
 
 
-async def test_two_pushes_of_one_blob_do_not_share_a_session(fake: FakeRegistry, registries: Registries) -> None:
-    """The journal is for one of them; the other has a session of its own."""
+async def test_concurrent_pushes_of_one_blob_do_not_share_a_session(fake: FakeRegistry, registries: Registries) -> None:
+    """One of them uses the journal; the others have sessions of their own."""
     target = registries.target(fake.repository("app"))
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
@@ -430,8 +430,8 @@ async def test_two_pushes_of_one_blob_do_not_share_a_session(fake: FakeRegistry,
     assert uploads(fake).count("GET") == 0
 
 
-async def test_small_blobs_are_not_noted(fake: FakeRegistry, registries: Registries) -> None:
-    """It would cost more than it saves."""
+async def test_medium_blobs_are_not_recorded_in_the_journal(fake: FakeRegistry, registries: Registries) -> None:
+    """Recording would cost more than it saves."""
     blob = Blob.generated("medium", 8 * MIB)
     fake.faults.add(faults.answer(503), method="PUT")
     with pytest.raises(Unavailable):

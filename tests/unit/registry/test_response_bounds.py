@@ -1,4 +1,4 @@
-"""What a server may cost us at most: each bound from both of its sides, on both paths."""
+"""Bounds of responses, just within and just beyond each limit, on both transports."""
 
 import asyncio
 import ssl
@@ -30,7 +30,7 @@ IMPATIENT = Limits(connect_seconds=5.0, stall_seconds=0.4)
 
 @pytest.fixture
 def answering(listen: Listen) -> Answering:
-    """A server on demand that answers every request with the same pieces, *pause* seconds apart; gives its URL."""
+    """Start a server that answers every request with the same pieces, *pause* seconds apart; return its URL."""
 
     async def start(*pieces: bytes, pause: float = 0.0) -> str:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,12 +52,12 @@ async def get(transport: Transport, url: str, limit_bytes: int = 1024 * 1024) ->
 
 
 def head(*fields: bytes, length: int = 2) -> bytes:
-    """Return the head of an answer with *fields*."""
+    """Return a response head with *fields*."""
     return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s\r\n" % one for one in fields) + b"Content-Length: %d\r\n\r\n" % length
 
 
 def padded(total: int) -> bytes:
-    """Return a head of just *total* bytes, its end included."""
+    """Return a head of exactly *total* bytes, including its end."""
     return head(b"X-Long: " + b"x" * (total - len(head(b"X-Long: "))))
 
 
@@ -70,7 +70,7 @@ def padded(total: int) -> bytes:
     ],
     ids=["size", "fields"],
 )
-async def test_heads_are_bounded(answering: Answering, open_transport: Open, fits: bytes, over: bytes) -> None:
+async def test_response_heads_are_bounded(answering: Answering, open_transport: Open, fits: bytes, over: bytes) -> None:
     """In size and in the number of fields."""
     assert await get(await open_transport(), await answering(fits + b"ok")) == b"ok"
     with pytest.raises(ImageSyncerError) as raised:
@@ -78,14 +78,14 @@ async def test_heads_are_bounded(answering: Answering, open_transport: Open, fit
     assert isinstance(raised.value, ProtocolError)
 
 
-async def test_the_size_of_a_head_is_exact(answering: Answering, open_transport: Open) -> None:
-    """On our own path to the byte."""
+async def test_the_head_size_limit_is_exact(answering: Answering, open_transport: Open) -> None:
+    """On the socket transport, to the byte."""
     with pytest.raises(ProtocolError, match="the response is not HTTP"):
         await get(await open_transport(), await answering(padded(HEAD_BYTES + 5) + b"ok"))
 
 
-async def test_informational_answers_are_counted(answering: Answering, open_transport: Open) -> None:
-    """So many, and no more."""
+async def test_informational_responses_are_bounded(answering: Answering, open_transport: Open) -> None:
+    """Exactly the limit passes, one more does not."""
     early = b"HTTP/1.1 103 Early\r\n\r\n"
     assert await get(await open_transport(), await answering(early * INFORMATIONAL + head() + b"ok")) == b"ok"
     with pytest.raises(ProtocolError, match="the response is not HTTP"):
@@ -93,12 +93,12 @@ async def test_informational_answers_are_counted(answering: Answering, open_tran
 
 
 @BOTH
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_body_that_is_read_whole_is_bounded(answering: Answering, open_transport: Open, told: bool) -> None:
-    """Just fitting is read, one byte more is refused, whether its length is told or not."""
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_buffered_body_is_bounded(answering: Answering, open_transport: Open, announced: bool) -> None:
+    """The exact limit is read, one more byte is refused, with or without a Content-Length."""
 
     def frame(length: int) -> bytes:
-        return head(length=length) if told else b"HTTP/1.1 200 OK\r\n\r\n"
+        return head(length=length) if announced else b"HTTP/1.1 200 OK\r\n\r\n"
 
     assert await get(await open_transport(), await answering(frame(9) + b"123456789"), 9) == b"123456789"
     with pytest.raises(TooLarge, match="more than 9 bytes"):
@@ -106,8 +106,8 @@ async def test_a_body_that_is_read_whole_is_bounded(answering: Answering, open_t
 
 
 @BOTH
-async def test_an_endless_body_ends_at_the_limit(answering: Answering, open_transport: Open) -> None:
-    """Chunk by chunk, for ever."""
+async def test_an_endless_body_is_cut_at_the_limit(answering: Answering, open_transport: Open) -> None:
+    """With chunked encoding."""
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
     url = await answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 1000)
     with pytest.raises(TooLarge, match="more than 65536 bytes"):
@@ -120,10 +120,10 @@ DRIP = (b"HTTP/1.1 200 OK\r\nX-A: ", *[b"a"] * 200)
 
 @BOTH
 @pytest.mark.parametrize(("method", "body", "limit"), [("GET", None, 3), ("HEAD", None, 3), ("PUT", b"body", 3)])
-async def test_a_head_that_drips_is_not_waited_for(
+async def test_a_dripping_head_times_out(
     answering: Answering, open_transport: Open, method: str, body: bytes | None, limit: int
 ) -> None:
-    """A byte now and then is no stall, so that is not what is said: which limit it was, and what changes it."""
+    """Single bytes are no stall, so the error names the limit that applied and the setting that changes it."""
     url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
     with pytest.raises(Unavailable, match=f"no complete response to one request within {limit} s") as raised:
         async with asyncio.timeout(8):
@@ -131,10 +131,8 @@ async def test_a_head_that_drips_is_not_waited_for(
     assert "raise timeouts.stall (--stall-timeout)" in (raised.value.remedy or "")
 
 
-async def test_a_head_that_drips_after_a_body_that_streams_is_not_waited_for(
-    answering: Answering, open_transport: Open
-) -> None:
-    """How long the body takes is another matter; from its last byte on the stall time counts twice."""
+async def test_a_dripping_head_after_a_streamed_body_times_out(answering: Answering, open_transport: Open) -> None:
+    """The time of the body does not count; after its last byte the limit is twice the stall time."""
     url, transport = await answering(*DRIP, pause=0.05), await open_transport(limits=HURRIED)
     with pytest.raises(Unavailable, match="no complete response to one request within 2 s"):
         async with asyncio.timeout(8):
@@ -147,8 +145,8 @@ async def _status(transport: Transport, request: Request) -> int:
 
 
 @BOTH
-async def test_a_drip_is_a_stall(answering: Answering, open_transport: Open) -> None:
-    """A byte now and then keeps nobody waiting for ever."""
+async def test_a_dripping_body_counts_as_stalled(answering: Answering, open_transport: Open) -> None:
+    """Single bytes now and then do not keep a reader waiting."""
     url = await answering(head(length=1000), *[b"x"] * 200, pause=0.05)
     with pytest.raises(Unavailable, match=r"the response stalled for 0\.4 s"):
         async with asyncio.timeout(8):
@@ -156,15 +154,15 @@ async def test_a_drip_is_a_stall(answering: Answering, open_transport: Open) -> 
 
 
 @BOTH
-async def test_what_keeps_coming_is_no_drip(answering: Answering, open_transport: Open) -> None:
-    """Four KiB within the stall time are progress, however long the whole takes."""
+async def test_steady_progress_is_no_stall(answering: Answering, open_transport: Open) -> None:
+    """4 KiB within the stall time are progress, however long the whole takes."""
     pieces = [b"x" * PROGRESS_BYTES] * 8
     url = await answering(head(length=8 * PROGRESS_BYTES), *pieces, pause=0.1)
     assert len(await get(await open_transport(limits=IMPATIENT), url)) == 8 * PROGRESS_BYTES
 
 
 @BOTH
-async def test_a_document_has_its_time(
+async def test_a_buffered_body_has_a_total_time_limit(
     answering: Answering, open_transport: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However steadily it comes."""
@@ -174,8 +172,8 @@ async def test_a_document_has_its_time(
         await get(await open_transport(), url)
 
 
-def test_only_waiting_counts_against_a_flow() -> None:
-    """Progress fills the time up again; who reads slowly himself loses nothing."""
+def test_only_waiting_counts_against_the_stall_time() -> None:
+    """Progress resets the time; a slow reader loses none."""
     flow = StallTimer(60)
     flow.record(PROGRESS_BYTES - 1, 50)
     assert flow.remaining_seconds == 10
@@ -186,20 +184,20 @@ def test_only_waiting_counts_against_a_flow() -> None:
 @pytest.mark.parametrize(
     ("values", "coding"), [((), ""), (("identity",), ""), ((" GZIP ",), "gzip"), (("br", "gzip"), "br")]
 )
-def test_a_coding_is_noticed(values: Sequence[str], coding: str) -> None:
+def test_a_content_coding_is_detected(values: Sequence[str], coding: str) -> None:
     """Identity is none."""
     assert Headers(("Content-Encoding", value) for value in values).content_encoding == coding
 
 
-def test_tls_before_1_2_is_not_spoken() -> None:
-    """Whatever the system allows; and more where it asks for more."""
+def test_tls_before_1_2_is_refused() -> None:
+    """Whatever the system allows; a stricter system setting stays."""
     for insecure in (False, True):
         context = TlsContexts({}, ()).context(TlsPolicy("registry.example", insecure))
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
-async def test_the_words_of_a_refusal_are_waited_for_a_moment_only() -> None:
-    """The status is known; what has come until then is in the message, and the time is that of `error_seconds`."""
+async def test_reading_an_error_body_has_a_short_time_limit() -> None:
+    """The status alone decides; a dripping error body does not delay it."""
 
     async def drip(request: web.Request) -> web.StreamResponse | None:
         if "/manifests/" not in request.path:

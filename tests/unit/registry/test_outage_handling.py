@@ -1,4 +1,4 @@
-"""Registries that are down: asked little, waited for as long as that is worth it, and no trouble to others."""
+"""Whole runs against a registry that is down: few requests to it, bounded waits, no effect on other registries."""
 
 import asyncio
 import time
@@ -19,25 +19,25 @@ from image_syncer.registry.registries import Registries
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import single
-from support.clients import Told, client, fast_time
+from support.clients import RecordingObserver, client, fast_time
 from support.runs import rule
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 
 
 class Outage:
-    """Breaks every connection to a registry while it is on (an interceptor); *asked* counts them."""
+    """Breaks every connection to a registry while it is on (an interceptor); *requests* counts them."""
 
     def __init__(self, status: int | None = None) -> None:
         self.on = True
-        self.asked = 0
+        self.requests = 0
         self.status = status
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        """Break off, or answer with the status."""
+        """Break the connection, or respond with the status."""
         if not self.on:
             return None
-        self.asked += 1
+        self.requests += 1
         if self.status is None and request.transport is not None:
             request.transport.abort()
         return web.Response(status=self.status or 500)
@@ -45,11 +45,11 @@ class Outage:
 
 @asynccontextmanager
 async def syncer_at(
-    *, factor: float = 50.0, retries: int = 1, told: Told | None = None
+    *, factor: float = 50.0, retries: int = 1, observer: RecordingObserver | None = None
 ) -> AsyncGenerator[tuple[Syncer, Registries]]:
     """A syncer whose clock runs faster."""
     async with client(fast_time(factor), limits=Options().limits, policy=RetryPolicy()) as registries:
-        registries.observer = told or Told()
+        registries.observer = observer or RecordingObserver()
         yield Syncer(registries, Options(retries=retries), in_memory(), rng=Random(1)), registries
 
 
@@ -65,49 +65,49 @@ async def mirror(
 
 
 @pytest.mark.parametrize("status", [None, 503, 500])
-async def test_a_dead_target_is_asked_little_and_the_others_are_served(status: int | None) -> None:
-    """No layer is read for nothing, and the other target of the same images is complete."""
+async def test_a_dead_target_gets_few_requests_and_other_targets_complete(status: int | None) -> None:
+    """No layer is read in vain, and the other target of the same images is complete."""
     async with FakeRegistry() as fake, FakeRegistry() as dead, FakeRegistry() as fine, syncer_at() as (syncer, _):
         dead.intercept.append(outage := Outage(status))
         results = await mirror(syncer, fake, 40, dead.host, fine.host)
         reads = fake.requests.count(method="GET", kind="blob")
     failed = [result for result in results if result.outcome is Outcome.FAILED]
     assert (len(failed), len(results)) == (40, 80)
-    assert outage.asked <= 60  # What was on its way at first, and then a probe now and then.
+    assert outage.requests <= 60  # What was on its way at first, and then a probe now and then.
     assert {(result.side, result.step) for result in failed} == {("target", "resolve")}
     assert reads == 3 * 40  # For the target that is fine.
     assert all(f"{dead.host}: down since " in (result.reason or "") for result in failed)
 
 
-async def test_a_thousand_images_to_a_dead_target_cost_some_dozen_requests() -> None:
-    """However many images there are, and however often they are repeated."""
+async def test_a_thousand_images_to_a_dead_target_cost_a_few_dozen_requests() -> None:
+    """The number of images and retries does not matter."""
     async with FakeRegistry() as fake, FakeRegistry() as dead, syncer_at(retries=2) as (syncer, _):
         dead.intercept.append(outage := Outage())
         began = time.monotonic()
         results = await mirror(syncer, fake, 1000, dead.host)
-        print(f"{outage.asked} requests to the dead target, {time.monotonic() - began:.1f} s")  # noqa: T201 - the figure that the test is about
+        print(f"{outage.requests} requests to the dead target, {time.monotonic() - began:.1f} s")  # noqa: T201 - the figure that the test is about
     assert [result.outcome for result in results] == [Outcome.FAILED] * 1000
-    assert outage.asked <= 60
+    assert outage.requests <= 60
     assert fake.requests.count(method="GET", kind="blob") == 0
 
 
-async def test_nothing_is_read_for_a_target_that_is_down() -> None:
-    """Where it is the only one."""
+async def test_no_source_content_is_read_when_the_only_target_is_down() -> None:
+    """Every image fails with the same reason."""
     async with FakeRegistry() as fake, syncer_at() as (syncer, _):
-        results = await mirror(syncer, fake, 100, NOBODY)
+        results = await mirror(syncer, fake, 100, UNREACHABLE)
         assert fake.requests.count(method="GET") == 1  # The ping.
     assert {result.outcome for result in results} == {Outcome.FAILED}
     (reason,) = {result.reason for result in results}
     assert reason is not None
-    assert reason.startswith(f"{NOBODY}: down since ")
+    assert reason.startswith(f"{UNREACHABLE}: down since ")
     assert reason.endswith("; nothing listens there")
-    assert results[0].remedy == f"check the address and the port of {NOBODY}, and that it is running"
+    assert results[0].remedy == f"check the address and the port of {UNREACHABLE}, and that it is running"
 
 
-async def test_a_registry_that_comes_back_in_time_fails_nothing() -> None:
-    """Not one image, although none is repeated at the end; and who watches is told of both."""
-    told = Told()
-    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(retries=0, told=told) as (syncer, _):
+async def test_a_registry_that_recovers_within_the_patience_fails_no_image() -> None:
+    """Without any retry of images; the observer receives the wait and the recovery."""
+    observer = RecordingObserver()
+    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(retries=0, observer=observer) as (syncer, _):
         await mirror(syncer, fake, 1, target.host)  # It has answered before.
         target.intercept.append(outage := Outage())
 
@@ -119,21 +119,21 @@ async def test_a_registry_that_comes_back_in_time_fails_nothing() -> None:
             group.create_task(come_back())
             results = await mirror(syncer, fake, 50, target.host)
     assert {result.outcome for result in results} == {Outcome.COPIED, Outcome.UNCHANGED}
-    assert outage.asked <= 80
-    assert told.waits
-    assert all("down since" in wait.reason for wait in told.waits)
-    assert told.going == [target.host]
+    assert outage.requests <= 80
+    assert observer.waits
+    assert all("down since" in wait.reason for wait in observer.waits)
+    assert observer.resumed == [target.host]
 
 
-async def test_a_stop_ends_the_wait_for_a_registry() -> None:
-    """At once, and what waited is skipped: nothing is known to be wrong with it."""
-    stop, told = Shutdown(drain_seconds=60), Told()
-    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(factor=1, told=told) as (syncer, _):
+async def test_a_shutdown_ends_the_wait_for_a_registry() -> None:
+    """At once; waiting images are skipped, since nothing is known to be wrong with them."""
+    stop, observer = Shutdown(drain_seconds=60), RecordingObserver()
+    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(factor=1, observer=observer) as (syncer, _):
         await mirror(syncer, fake, 1, target.host)
         target.intercept.append(Outage())
 
         async def stop_when_waiting() -> None:
-            while not told.waits:  # noqa: ASYNC110 - what is waited for is a note
+            while not observer.waits:  # noqa: ASYNC110 - what is waited for is a note
                 await asyncio.sleep(0.01)
             stop.requested.set()
 
@@ -144,8 +144,8 @@ async def test_a_stop_ends_the_wait_for_a_registry() -> None:
     assert {(result.outcome, result.reason) for result in results} == {(Outcome.SKIPPED, "interrupted")}
 
 
-async def test_who_is_given_up_fails_at_once_and_is_found_again() -> None:
-    """After the patience nobody waits; a registry that is there again serves whoever comes next."""
+async def test_after_the_patience_requests_fail_at_once_until_a_probe_succeeds() -> None:
+    """A registry that is up again serves the next request."""
     async with FakeRegistry() as fake, syncer_at() as (_, registries):
         fake.load("app", single("image"), "v1")
         fake.intercept.append(outage := Outage())
@@ -153,32 +153,32 @@ async def test_who_is_given_up_fails_at_once_and_is_found_again() -> None:
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await source.resolve("v1")
-        asked = outage.asked
+        requests_before = outage.requests
         with pytest.raises(RegistryDown):
             await source.resolve("v1")
-        assert outage.asked <= asked + 1
+        assert outage.requests <= requests_before + 1
         outage.on = False
         await asyncio.sleep(8 / 50)
         assert (await source.resolve("v1")).digest == single("image").digest
 
 
-async def test_a_cancelled_probe_leaves_the_door_to_another() -> None:
-    """Nobody waits for who has gone."""
+async def test_a_cancelled_probe_lets_another_request_probe() -> None:
+    """No request waits for a probe that was cancelled."""
     async with FakeRegistry() as fake, syncer_at() as (_, registries):
         fake.load("app", single("image"), "v1")
-        throttle = registries.limiter(fake.host)
+        limiter = registries.limiter(fake.host)
         for moment in range(5):
-            throttle.note_failure("request", float(moment), Unavailable("gone"), congested=False)
+            limiter.note_failure("request", float(moment), Unavailable("gone"), congested=False)
         await asyncio.sleep(0.1)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05), throttle.request():
+            async with asyncio.timeout(0.05), limiter.request():
                 await asyncio.Event().wait()
         async with asyncio.timeout(1):
             await registries.source(fake.repository("app")).resolve("v1")
 
 
-async def test_a_wait_that_is_stopped_says_so() -> None:
-    """Whatever is tried afterwards needs no wait, or is interrupted as well, until waits are allowed again."""
+async def test_a_stopped_wait_raises_interrupted() -> None:
+    """Later requests need no wait or are interrupted too, until waits are allowed again."""
     async with FakeRegistry() as fake, client(fast_time()) as registries:
         fake.load("app", single("image"), "v1")
         source = registries.source(fake.repository("app"))

@@ -1,4 +1,4 @@
-"""What a registry may lead to, as its access says. Nothing is connected to: the last address is never in reach."""
+"""Addresses that a registry may redirect to, by account settings; no test connects: one address is always refused."""
 
 import socket
 import ssl
@@ -23,7 +23,7 @@ PRIVATE, LOOPBACK = "10.0.0.1", "127.0.0.1"
 
 @pytest.fixture
 def inward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a name lead to a private address, and to this machine."""
+    """Resolve a name to a private address and to this machine."""
     real = socket.getaddrinfo
 
     def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
@@ -62,15 +62,15 @@ async def transport(
         (False, None, LOOPBACK),  # By name, over verified TLS: the private address passes.
         (False, True, LOOPBACK),
         (False, False, PRIVATE),
-        (True, None, PRIVATE),  # Nobody proves who answers there.
+        (True, None, PRIVATE),  # Without verified TLS, the other end is unauthenticated.
         (True, True, LOOPBACK),
         (True, False, PRIVATE),
     ],
 )
-async def test_a_public_registry_leads_inside_as_its_access_says(
+async def test_a_public_registry_redirects_to_private_addresses_as_configured(
     transport: Transport, insecure: bool, private: bool | None, refused: str
 ) -> None:
-    """The storage that it names is inside, by one address of a private network and one of this machine."""
+    """The redirect's host has one private address and one of this machine."""
     access = RegistryAccount("registry.example", insecure=insecure, private_network=private)
     host = HostConnection("registry.example", access, transport, counter=lambda _: None)
     with pytest.raises(ProtocolError, match=rf"inward\.example \({refused}\)"):
