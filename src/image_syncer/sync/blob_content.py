@@ -1,4 +1,4 @@
-"""A source blob on its way into target repositories: what is read, and who is told of it."""
+"""The content of a source blob, and the same counted on its way into one target repository."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +13,7 @@ from image_syncer.sync.result import RunObserver
 
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
-    """The blob *blob* in the repository *origin*."""
+    """The blob *blob* of the repository *origin*."""
 
     blob: Descriptor
     origin: Repository
@@ -22,7 +22,7 @@ class SourceBlob:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is read whole, and kept for whoever needs it next."""
+        """Whether the blob is read whole and cached."""
         return self.blob.size is not None and self.blob.size <= SMALL_BYTES
 
     @asynccontextmanager
@@ -36,44 +36,44 @@ class SourceBlob:
             whole = await self.reader.read_blob(self.origin, self.blob)
         except CopyFailed as failure:
             raise failure.cause from failure
-        yield _once(whole[start:])
+        yield _single_chunk(whole[start:])
 
 
 class CountedContent:
-    """One blob on its way into one repository: counts what moves, and remembers whether reading is what failed."""
+    """The content of one upload: counts the bytes for the observer, and keeps the failure of the read if it failed."""
 
     def __init__(self, content: Opener, size_bytes: int, observer: RunObserver) -> None:
         self._content = content
         self._observer = observer
         self._announced_bytes = size_bytes
-        self._at = 0
-        self._first: int | None = None
+        self._position = 0
+        self._start: int | None = None
         self.failure: StoreError | None = None
         observer.found(size_bytes)
 
     @property
     def moved_bytes(self) -> int:
-        """How many bytes of the blob were moved here; what an earlier process had moved is not counted."""
-        return self._at - (self._first or 0)
+        """Bytes that this process moved; a resumed upload does not count those of an earlier process."""
+        return self._position - (self._start or 0)
 
     @asynccontextmanager
     async def open(self, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """Open the content from byte *start* (an `Opener`)."""
-        self._observer.moved(start - self._at)
-        self._at = start
-        self._first = start if self._first is None else min(self._first, start)
+        self._observer.moved(start - self._position)
+        self._position = start
+        self._start = start if self._start is None else min(self._start, start)
         async with AsyncExitStack() as stack:
             try:
                 chunks = await stack.enter_async_context(self._content(start))
             except StoreError as error:
                 self.failure = error
                 raise
-            yield self._watched(chunks)
+            yield self._counted(chunks)
 
-    async def _watched(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk]:
+    async def _counted(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk]:
         try:
             async for chunk in chunks:
-                self._at += len(chunk)
+                self._position += len(chunk)
                 self._observer.moved(len(chunk))
                 yield chunk
         except StoreError as error:
@@ -81,14 +81,14 @@ class CountedContent:
             raise
 
     def succeed(self) -> None:
-        """Tell the observer that the whole blob is there, whoever moved it."""
-        self._observer.moved(self._announced_bytes - min(self._at, self._announced_bytes))
+        """Report the whole blob as moved to the observer."""
+        self._observer.moved(self._announced_bytes - min(self._position, self._announced_bytes))
 
-    def take_back(self) -> None:
-        """Tell the observer that nothing of this blob was moved, nor will be now."""
-        self._observer.moved(-self._at)
+    def withdraw(self) -> None:
+        """Withdraw this blob from the observer's totals: it was not moved and will not be."""
+        self._observer.moved(-self._position)
         self._observer.found(-self._announced_bytes)
 
 
-async def _once(whole: bytes) -> AsyncGenerator[Chunk]:
+async def _single_chunk(whole: bytes) -> AsyncGenerator[Chunk]:
     yield whole

@@ -272,7 +272,7 @@ class BlobScheduler:
         try:
             await goal.target.push_blob(blob, upload.open)
         except StoreError as error:
-            upload.take_back()
+            upload.withdraw()
             reading = error is upload.failure
             side, step = ("source", "read blob") if reading else ("target", "push blob")
             failure = CopyFailed(error, side=side, step=step)

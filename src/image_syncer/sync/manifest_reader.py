@@ -1,4 +1,4 @@
-"""Reading source manifests and small blobs: once per digest and run, whoever needs them."""
+"""Reads source manifests and small blobs, each digest once per run."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -13,26 +13,25 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 SMALL_BYTES = 256 * 1024
-"""A blob of this size at most is read into memory, and kept for the next who needs it."""
+"""A blob of at most this size is read into memory and cached."""
 
 _CACHE_BYTES = 8 * 1024 * 1024
 _CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 class ManifestReader:
-    """Reads manifests and small blobs from sources; the latest ones are kept, at most 8 MiB of either."""
+    """Reads manifests and small blobs from sources through two LRU caches of 8 MiB each."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._manifests: LruBytes[str, RawManifest] = LruBytes(
-            _CACHE_BYTES
-        )  # By digest alone: it says what the bytes are.
+        # The key is the digest without the repository, since the digest determines the bytes.
+        self._manifests: LruBytes[str, RawManifest] = LruBytes(_CACHE_BYTES)
         self._blobs: LruBytes[Digest, bytes] = LruBytes(_CACHE_BYTES)
         self._reading: SingleFlight[str, RawManifest] = SingleFlight(keep=True, share_failures=False)
         self._reading_blobs: SingleFlight[Digest, bytes] = SingleFlight(keep=True, share_failures=False)
 
     async def resolve(self, repository: Repository, identifier: str) -> Descriptor:
-        """Return what *identifier* names at the source; `CopyFailed` at step "resolve"."""
+        """Return the descriptor of *identifier* at the source; `CopyFailed` at step "resolve"."""
         try:
             return await self._stores.source(repository).resolve(identifier)
         except StoreError as error:
@@ -40,26 +39,26 @@ class ManifestReader:
 
     async def read(self, repository: Repository, identifier: str) -> RawManifest:
         """Return the manifest at the tag or digest *identifier*; `CopyFailed` at step "read manifest"."""
-        kept = self._manifests.find(identifier)
-        if kept is not None:
-            return kept
+        cached = self._manifests.find(identifier)
+        if cached is not None:
+            return cached
         key = identifier if ":" in identifier else str(repository.tag(identifier))
         try:
             return await self._reading.do(key, lambda: self._fetch(repository, identifier))
         finally:
-            self._reading.forget(key)  # What is kept for longer is bounded by the shelf.
+            self._reading.forget(key)  # The flight keeps nothing: the LRU cache bounds the memory.
 
     async def read_config(self, repository: Repository, config: Descriptor) -> bytes:
-        """Return the small blob *config*; empty where it is larger than a config has reason to be."""
+        """Return the small blob *config*; empty if it is larger than 4 MiB."""
         if config.size is None or config.size > _CONFIG_LIMIT_BYTES:
             return b""
         return await self.read_blob(repository, config, step="read config")
 
     async def read_blob(self, repository: Repository, blob: Descriptor, *, step: str = "read blob") -> bytes:
-        """Return the verified content of *blob*, which should be small; `CopyFailed` at *step*."""
-        kept = self._blobs.find(blob.digest)
-        if kept is not None:
-            return kept
+        """Return the verified content of the small *blob*; `CopyFailed` at *step*."""
+        cached = self._blobs.find(blob.digest)
+        if cached is not None:
+            return cached
         try:
             return await self._reading_blobs.do(blob.digest, lambda: self._fetch_blob(repository, blob))
         except StoreError as error:
@@ -83,26 +82,26 @@ class ManifestReader:
 
 
 class LruBytes(Generic[Key, Value]):
-    """Keeps what was used last, at most *limit* bytes of it."""
+    """An LRU cache of at most *limit* bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._size_bytes = 0
 
     def find(self, key: Key) -> Value | None:
-        """Return what is kept for *key*, None if that is nothing."""
-        if key not in self._kept:
+        """Return the cached value of *key*, None without one."""
+        if key not in self._entries:
             return None
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
+        self._entries.move_to_end(key)
+        return self._entries[key][0]
 
     def keep(self, key: Key, value: Value, size_bytes: int) -> None:
-        """Keep *value*; what was not used for longest makes room."""
-        if key in self._kept:
+        """Cache *value* and evict the least recently used values that no longer fit."""
+        if key in self._entries:
             return
-        self._kept[key] = value, size_bytes
+        self._entries[key] = value, size_bytes
         self._size_bytes += size_bytes
         while self._size_bytes > self._limit:
-            _, (_, dropped) = self._kept.popitem(last=False)
-            self._size_bytes -= dropped
+            _, (_, evicted_bytes) = self._entries.popitem(last=False)
+            self._size_bytes -= evicted_bytes

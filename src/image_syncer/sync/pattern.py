@@ -1,4 +1,4 @@
-"""Names with something left open: sources for many repositories at once, and targets that are filled in."""
+"""Patterns: sources with wildcards, targets with placeholders, and tag globs."""
 
 import re
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ _IN_TAG: Final = frozenset({"tag"})
 
 @dataclass(frozen=True, slots=True)
 class SourcePattern:
-    """Repositories of one registry: `*` stands for any text within a part, `**` for any number of parts, also none.
+    """Repositories of one registry: `*` matches any text within a path component, `**` any number of components.
 
-    So `quay.io/team/*` holds `quay.io/team/app`, and `quay.io/team/**` also `quay.io/team` and `quay.io/team/a/b`.
+    `quay.io/team/*` matches `quay.io/team/app`; `quay.io/team/**` also matches `quay.io/team` and `quay.io/team/a/b`.
     """
 
     registry: str
@@ -33,9 +33,9 @@ class SourcePattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the pattern of *text*; `InvalidReference`, also where it names no registry.
+        """Return the pattern in *text*; `InvalidReference` if it is none, or has no registry.
 
-        The registry must be said: a forgotten one would turn all of `team/**` into a part of Docker Hub.
+        The registry is required: without it, `team/**` would mean repositories of Docker Hub.
         """
         host, slash, path = text.partition("/")
         if not slash or not looks_like_host(host):
@@ -44,35 +44,35 @@ class SourcePattern:
 
     @classmethod
     def of(cls, host: str, path: str) -> Self:
-        """Return the pattern *path* at the registry *host*, which is one whatever it looks like."""
+        """Return the pattern *path* at the registry *host*."""
         if any(_ANY_PARTS in part and part != _ANY_PARTS for part in path.split("/")):
-            raise InvalidReference(f"{f'{host}/{path}'!r}: ** stands for whole parts, between slashes")
+            raise InvalidReference(f"{f'{host}/{path}'!r}: ** matches whole path components, between slashes")
         if _ANY_TEXT in host:
-            raise InvalidReference(f"{host!r}: a registry is named, not matched")
+            raise InvalidReference(f"{host!r}: a registry cannot have a wildcard")
         sample = Repository.of(host, _sample(path))
         if sample.path != _sample(path) and path != _ANY_PARTS:
-            path = f"library/{path}"  # Docker Hub's short form, which the sample was given too.
+            path = f"library/{path}"  # Docker Hub's short form; `Repository.of` expanded the sample in the same way.
         parts = tuple(None if part == _ANY_PARTS else re.compile(translate(part)) for part in path.split("/"))
         return cls(sample.registry, path, parts)
 
     def matches(self, repository: Repository) -> bool:
-        """Whether *repository* is one of those meant; takes time in proportion to its length."""
+        """Whether the pattern matches *repository*; takes time in proportion to its length."""
         if repository.registry != self.registry:
             return False
         parts = repository.path.split("/")
-        reached: set[int] = {0}  # How many parts of the path are used up: all ways are followed at once.
+        reached: set[int] = {0}  # All possible numbers of components matched so far, instead of backtracking.
         for pattern in self.parts:
             if not reached:
                 return False
             if pattern is None:
                 reached = set(range(min(reached), len(parts) + 1))
             else:
-                reached = {at + 1 for at in reached if at < len(parts) and pattern.fullmatch(parts[at])}
+                reached = {count + 1 for count in reached if count < len(parts) and pattern.fullmatch(parts[count])}
         return len(parts) in reached
 
     @property
     def sample(self) -> Repository:
-        """A repository as the pattern has it, to try a target with."""
+        """A repository that the pattern matches, to validate targets with."""
         return Repository.of(self.registry, _sample(self.path))
 
     def __str__(self) -> str:
@@ -81,9 +81,9 @@ class SourcePattern:
 
 @dataclass(frozen=True, slots=True)
 class TargetTemplate:
-    """Where a rule's images go, with placeholders for what the source is.
+    """The target of a rule with placeholders for parts of the source.
 
-    `{registry}` and `{repository}` (the whole path at the source) may stand in *path*, `{tag}` in *tag*.
+    *path* may contain `{registry}` and `{repository}` (the whole path at the source), *tag* may contain `{tag}`.
     """
 
     registry: str
@@ -92,10 +92,10 @@ class TargetTemplate:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the template of `registry/path[:tag]`; without a tag that of the source is kept."""
+        """Return the template in `registry/path[:tag]`; without a tag it keeps the tag of the source."""
         name, tag, digest = split_reference(text)
         if digest is not None:
-            # What stands before the @ is not shown: people put logins there.
+            # The message leaves out the text before the @, which may be a login.
             raise InvalidReference("a target with an @", remedy="leave the login or the digest out")
         host, slash, path = name.partition("/")
         if not slash or not looks_like_host(host):
@@ -104,25 +104,25 @@ class TargetTemplate:
 
     @classmethod
     def of(cls, host: str, path: str, tag: str = _KEEP_TAG) -> Self:
-        """Return the template at the registry *host*, which is one whatever it looks like."""
+        """Return the template at the registry *host*."""
         _check_placeholders(path, _IN_PATH)
         _check_placeholders(tag, _IN_TAG)
         return cls(normalise_host(host), path, tag)
 
     def fill(self, source: Reference) -> Reference:
-        """Return where *source* goes; `InvalidReference` where that is no name (too long, or a port in `{registry}`).
+        """Return the target of *source*; `InvalidReference` if that is no name (too long, a port in `{registry}`).
 
-        An image that is named by its digest keeps it, unless the template has a tag of its own.
+        A source with a digest keeps it, unless the template has a fixed tag.
         """
         known = {"registry": source.repository.registry, "repository": source.repository.path}
-        repository = Repository.of(self.registry, _put_in(self.path, known))
+        repository = Repository.of(self.registry, _substitute(self.path, known))
         if source.tag is None:
             return source.in_repository(repository) if _KEEP_TAG in self.tag else repository.tag(self.tag)
-        return repository.tag(_put_in(self.tag, {"tag": source.tag}))
+        return repository.tag(_substitute(self.tag, {"tag": source.tag}))
 
     @property
     def renames_all(self) -> bool:
-        """Whether every image gets the same tag."""
+        """Whether all images get the same tag."""
         return _KEEP_TAG not in self.tag
 
     def __str__(self) -> str:
@@ -132,14 +132,14 @@ class TargetTemplate:
 
 @dataclass(frozen=True, slots=True)
 class TagGlob:
-    """The tags that *text* fits as a whole: `*` is any text, `?` any character."""
+    """The tags that *text* matches as a whole: `*` is any text, `?` any character."""
 
     text: str
     regex: re.Pattern[str] = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the glob of *text*; `InvalidReference` where it can fit no tag."""
+        """Return the glob in *text*; `InvalidReference` if it can match no tag."""
         if not _GLOB.fullmatch(text) or not set(text) & set("*?"):
             raise InvalidReference(f"{text[:200]!r}: not a tag, a glob with * and ?, or a /regular expression/")
         return cls(text, re.compile(translate(text)))
@@ -149,7 +149,7 @@ class TagGlob:
 
 
 def has_wildcard(text: str) -> bool:
-    """Whether *text* is a pattern of repositories rather than the name of one."""
+    """Whether *text* is a pattern of repositories and not the name of one."""
     return _ANY_TEXT in text
 
 
@@ -160,9 +160,9 @@ def _sample(path: str) -> str:
 def _check_placeholders(text: str, known: frozenset[str]) -> None:
     for name in _PLACEHOLDER.findall(text):
         if name not in known:
-            allowed = " and ".join(f"{{{one}}}" for one in sorted(known))
-            raise InvalidReference(f"'{{{name[:40]}}}' has no meaning there; {allowed} may stand there")
+            allowed = " and ".join(f"{{{name}}}" for name in sorted(known))
+            raise InvalidReference(f"'{{{name[:40]}}}' is not allowed here; allowed: {allowed}")
 
 
-def _put_in(text: str, values: Mapping[str, str]) -> str:
+def _substitute(text: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)

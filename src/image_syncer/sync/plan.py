@@ -1,4 +1,4 @@
-"""The plan: what follows from the rules now. Frozen data, so it can be shown, stored and tested."""
+"""The plan: the copies that the rules require now. Frozen data, so it can be shown, stored and tested."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,7 +8,7 @@ from image_syncer.oci import Digest, PlatformFilter, Reference
 
 
 class Action(StrEnum):
-    """What is to be done about one copy."""
+    """What a run does with one copy."""
 
     COPY = "copy"
     UNCHANGED = "unchanged"
@@ -20,7 +20,7 @@ class Action(StrEnum):
 class Copy:
     """One source reference to one target reference, as a rule selected it.
 
-    A target that is known to have named the wanted digest within *recheck_seconds* is not asked; None: it always is.
+    A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
     """
 
     rule: str
@@ -30,17 +30,17 @@ class Copy:
     recheck_seconds: float | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:
-        # Copies are keys at every turn of a run, and no target has more than one or two.
+        # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.
         return hash(self.target)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCopy:
-    """A decided copy.
+    """A copy and the decision about it.
 
-    *source_digest* is what the source named when it was looked at. *target_digest* is what the target will name (or
-    names) once it is done: another one only where a platform filter trims an index. Both None where nothing was found.
-    *replaces* is what the target names now, None where it names nothing. *reason* explains SKIP, *failure* FAIL.
+    *source_digest* is the digest of the source when it was resolved. *target_digest* is the digest of the target after
+    the copy; it differs only if a platform filter trims the index. Both are None if the source was not found.
+    *replaces* is the present digest of the target, None without one. *reason* explains SKIP, *failure* FAIL.
     """
 
     copy: Copy
@@ -54,9 +54,9 @@ class PlannedCopy:
 
 @dataclass(frozen=True, slots=True)
 class RuleFailure:
-    """A rule of which nothing is known, since its tags could not be listed or do not fit its targets.
+    """A rule that selected no images, since its tags could not be listed or do not match its targets.
 
-    *source* and *target* stand as they were written.
+    *source* and *target* are quoted from the rule.
     """
 
     rule: str
@@ -67,7 +67,7 @@ class RuleFailure:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that the rules lead to, each (source, target) pair once; *warnings* are for people."""
+    """The copies of all rules, each (source, target) pair once; *warnings* are for the user."""
 
     copies: tuple[PlannedCopy, ...]
     failures: tuple[RuleFailure, ...] = ()

@@ -1,8 +1,8 @@
-"""Platform filters: what of an image is wanted, and the index that names just that.
+"""Platform filters: trim an index to the entries of the selected platforms.
 
-Trimming is the one case in which a copied manifest is not the very bytes that were read. It removes entries and nothing
-else: their order, the keys and all other members stay, and the JSON is written in one fixed form, so that the same
-filter on the same index gives the same digest for ever.
+Only a trimmed index differs from the bytes that were read. Trimming removes entries and nothing else: the order, the
+keys and all other members stay, and the JSON has one fixed form, so the same filter on the same index always gives the
+same digest.
 """
 
 import json
@@ -16,19 +16,18 @@ from image_syncer.oci.manifest import platform_of_config
 from image_syncer.sync.manifest_reader import ManifestReader
 
 VERSION = 1
-"""Counts whenever the same filter on the same index comes to give another digest: what is remembered is void then."""
+"""Increment it if the same filter on the same index gives another digest: that invalidates cached digests."""
 
 DEPTH_LIMIT = 4
-"""How deep indexes may be nested; nothing that builders make goes beyond 2."""
-
+"""The maximum nesting of indexes; builders produce at most 2 levels."""
 
 NESTED_LIMIT = 1_000
-"""How many indexes within an image a platform filter reads."""
+"""The maximum number of nested indexes that a platform filter reads in one image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What a filter leaves of an image: the root to push, and by digest the nested indexes that were rewritten."""
+    """The result of a filter: the root manifest to push, and the rewritten nested indexes by digest."""
 
     root: RawManifest
     rewritten: Mapping[Digest, RawManifest]
@@ -37,9 +36,9 @@ class Trimmed:
 async def filter_index(
     reader: ManifestReader, repository: Repository, root: RawManifest, wanted: PlatformFilter
 ) -> Trimmed | None:
-    """Return what *wanted* leaves of *root* in *repository*, None if that is nothing.
+    """Return *root* of *repository* without the platforms that *wanted* excludes, None if nothing is left.
 
-    A single image is looked up in its config. The bytes stay untouched where every entry passes.
+    The platform of a single image is in its config. If every entry passes, the bytes stay unchanged.
     """
     if not wanted:
         return Trimmed(root, {})
@@ -61,7 +60,7 @@ class _Trimming:
     nested: int = 0  # Indexes read so far.
 
     async def read(self, entry: Descriptor) -> RawManifest:
-        """Return the nested index *entry*; their number has a limit, since they multiply."""
+        """Return the nested index *entry*; their number is bounded, since each may name many more."""
         self.nested += 1
         if self.nested > NESTED_LIMIT:
             error = TooLarge(f"{entry.digest}: more than {NESTED_LIMIT} indexes within one image")
@@ -88,7 +87,7 @@ async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, de
 
 
 def check_depth(depth: int, raw: RawManifest) -> None:
-    """Refuse indexes that are nested deeper than anybody builds them."""
+    """Refuse indexes that are nested more deeply than builders do."""
     if depth > DEPTH_LIMIT:
         error = TooLarge(f"{raw.digest}: indexes nested deeper than {DEPTH_LIMIT} levels")
         raise CopyFailed(error, side="source", step="read manifest")
@@ -97,10 +96,10 @@ def check_depth(depth: int, raw: RawManifest) -> None:
 def kept_entries(
     entries: tuple[Descriptor, ...], wanted: PlatformFilter, emptied: Collection[Digest] = ()
 ) -> list[int]:
-    """Return the positions of the entries that stay: the wanted platforms, and the attestations of those.
+    """Return the positions of the entries to keep: the wanted platforms and their attestations.
 
-    *emptied* are nested indexes of which nothing is left. BuildKit's attestations are entries for `unknown/unknown`
-    that name the image they attest; they stay exactly if it stays.
+    *emptied* are nested indexes without any entry left. BuildKit's attestations are entries for `unknown/unknown` that
+    name the image they attest; each is kept exactly if that image is.
     """
     images = {
         number
@@ -112,7 +111,7 @@ def kept_entries(
 
 
 def rewrite_index(raw: RawManifest, kept: list[int], replaced: Mapping[Digest, RawManifest]) -> RawManifest:
-    """Return *raw* with only the *kept* entries, those for nested indexes in *replaced* pointing to the new ones."""
+    """Return *raw* with only the *kept* entries; entries of nested indexes in *replaced* point to the new ones."""
     document = raw.document
     entries = document["manifests"]
     if len(kept) == len(entries) and not replaced:
@@ -134,7 +133,7 @@ def _entry_passes(entry: Descriptor, wanted: PlatformFilter) -> bool:
 async def _image_passes(
     reader: ManifestReader, repository: Repository, manifest: Manifest, wanted: PlatformFilter
 ) -> bool:
-    """Whether a single image is wanted; what is no image (a chart, a signature) has no platform and always is."""
+    """Whether a single image is wanted; other artifacts (a chart, a signature) have no platform and always are."""
     config = manifest.config
     if config is None or config.media_type not in types.IMAGE_CONFIGS:
         return True

@@ -13,7 +13,7 @@ from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
 
 
 class Outcome(StrEnum):
-    """How one copy ended. There is no fifth way."""
+    """How one copy ended: exactly one of four ways."""
 
     COPIED = "copied"
     UNCHANGED = "unchanged"
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """Content of one copy in bytes: moved through us, mounted at the target, or there already."""
+    """Content of one copy in bytes: copied through this process, mounted at the target, or already there."""
 
     copied: int = 0
     mounted: int = 0
@@ -34,17 +34,17 @@ class Transferred:
 
 
 NOTHING: Final = Transferred()
-"""What was moved where nothing was; one for all, since most of 100 000 results say so."""
+"""No content moved; one shared object, since most of 100 000 results need it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """The end of one copy.
+    """The result of one copy.
 
-    *source* and *target* are references, or a rule's sides as written where not even the tags were known. *reason* is
-    given for `skipped` and `failed`; *side*, *step* and *remedy* for `failed` where they are known. *failure* is
-    the exception behind a failed one, None where the result comes from a record. *seconds* is wall time. *attempts* is
-    0 where nothing was tried (a dry run, an interrupted run).
+    *source* and *target* are references, or the sides of a rule as written if its tags are unknown. *reason* explains
+    `skipped` and `failed`; a failed one may have *side*, *step* and *remedy*. *failure* is the exception of a failed
+    copy, None if the result comes from a record. *seconds* is wall time. *attempts* is 0 if the run attempted nothing
+    (a dry run, an interrupted run).
     """
 
     rule: str
@@ -79,7 +79,7 @@ class RunResult:
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
-        """How many copies ended how; every outcome is a key."""
+        """The number of copies by outcome; every outcome is a key."""
         counted = Counter(result.outcome for result in self.results)
         return {outcome: counted[outcome] for outcome in Outcome}
 
@@ -90,36 +90,36 @@ class RunResult:
 
     @property
     def failed(self) -> bool:
-        """Whether anything failed: then the exit code is 1."""
+        """Whether any copy failed; then the exit code is 1."""
         return any(result.outcome is Outcome.FAILED for result in self.results)
 
 
 class RunObserver(Protocol):
-    """Is told what happens while it happens. Calls are made on the event loop, must return at once and never raise."""
+    """Receives the events of a run. Calls come from the event loop, must return at once and never raise."""
 
     def selected(self, count: int) -> None:
-        """*count* more copies are known to be wanted."""
+        """The rules selected *count* more copies."""
         ...
 
     def started(self, copy: Copy) -> None:
-        """Content of *copy* begins to move."""
+        """The copy *copy* starts."""
         ...
 
     def found(self, size_bytes: int) -> None:
-        """*size_bytes* more have to be moved than was known before; negative where they need not be after all."""
+        """The total grows by *size_bytes*; negative if content need not be moved after all."""
         ...
 
     def moved(self, size_bytes: int) -> None:
-        """*size_bytes* have been moved; negative where they must be moved again."""
+        """*size_bytes* were moved; negative if they must be moved again."""
         ...
 
     def finished(self, result: CopyResult) -> None:
-        """One copy has its result; it may come again with a better one after a repetition."""
+        """One copy ended; a retry may report another result for it."""
         ...
 
 
 class SilentRunObserver:
-    """An observer that does nothing."""
+    """An observer that ignores all events."""
 
     def selected(self, count: int) -> None:
         """Ignore it."""
@@ -190,9 +190,9 @@ def _done(planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seco
 
 
 def _failed(
-    rule: str, ends: tuple[str, str], failure: CopyFailed, planned: PlannedCopy | None, tried: tuple[int, float]
+    rule: str, ends: tuple[str, str], failure: CopyFailed, planned: PlannedCopy | None, effort: tuple[int, float]
 ) -> CopyResult:
-    attempt, seconds = tried
+    attempt, seconds = effort
     return CopyResult(
         rule,
         *ends,

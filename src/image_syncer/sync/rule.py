@@ -1,4 +1,4 @@
-"""Rules: what was asked. Where it was written travels along, so that every message can point there."""
+"""Rules: which images to copy where. Each has the place where it was written, so that messages can point there."""
 
 import re
 import warnings
@@ -10,7 +10,7 @@ from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 
-# POSIX classes that Go's regexp knows and Python's re silently reads as something else.
+# POSIX classes that Go's regexp supports and Python's re silently misreads.
 _POSIX_CLASSES = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -44,17 +44,17 @@ class TagNames:
 
 @dataclass(frozen=True, slots=True)
 class TagPattern:
-    """The tags in which *regex* is found; unanchored, as the Go tool has it."""
+    """The tags in which *regex* matches; unanchored, as in the Go tool."""
 
     text: str
     regex: re.Pattern[str] = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the pattern of *text* (without its slashes); `InvalidReference` where it is no regular expression."""
+        """Return the pattern in *text* (without its slashes); `InvalidReference` if it is no regular expression."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Python warns of what it may read in another way one day.
+                warnings.simplefilter("error")  # Python warns about syntax whose meaning may change.
                 regex = re.compile(_POSIX_CLASS.sub(_translate_class, text), re.ASCII)
         except (re.error, OverflowError, RecursionError, Warning) as error:
             raise InvalidReference(f"/{text}/: not a regular expression: {error}") from error
@@ -80,27 +80,27 @@ TagMatcher = str | TagGlob | TagPattern
 
 @dataclass(frozen=True, slots=True)
 class TagFilter:
-    """The tags that any of *include* wants (all, if there are none) and that none of *exclude* does.
+    """The tags that match any of *include* (all tags if it is empty) and none of *exclude*.
 
-    A name in *include* is selected whether the registry lists it or not: that it is missing should be told.
+    A plain name in *include* is selected even if the registry does not list it, so that the report shows it as missing.
     """
 
     include: tuple[TagMatcher, ...] = ()
     exclude: tuple[TagMatcher, ...] = ()
 
     def wants(self, tag: str) -> bool:
-        """Whether *tag* is one of those meant."""
-        return (not self.include or _fits(tag, self.include)) and not _fits(tag, self.exclude)
+        """Whether the filter selects *tag*."""
+        return (not self.include or _matches_any(tag, self.include)) and not _matches_any(tag, self.exclude)
 
     def select(self, tags: Sequence[str]) -> list[str]:
-        """Return those of *tags* that are wanted in their order, then the included names that are not among them."""
+        """Return the selected ones of *tags* in their order, then included names that are not among them."""
         listed = set(tags)
-        missing = (one for one in self.include if isinstance(one, str) and one not in listed)
+        missing = (name for name in self.include if isinstance(name, str) and name not in listed)
         return [tag for tag in (*tags, *missing) if self.wants(tag)]
 
     def __str__(self) -> str:
-        wanted = ",".join(map(str, self.include)) or "all tags"
-        return f"{wanted} but {','.join(map(str, self.exclude))}" if self.exclude else wanted
+        selected = ",".join(map(str, self.include)) or "all tags"
+        return f"{selected} but {','.join(map(str, self.exclude))}" if self.exclude else selected
 
 
 Selection = AllTags | TagNames | TagPattern | TagFilter | ByDigest
@@ -108,7 +108,7 @@ Selection = AllTags | TagNames | TagPattern | TagFilter | ByDigest
 
 @dataclass(frozen=True, slots=True)
 class RuleTarget:
-    """Where a rule's images go. *tags* rename the selected tags by position; empty keeps the source's tag or digest."""
+    """A target repository. *tags* rename the selected tags by position; empty keeps the source's tags or digest."""
 
     repository: Repository
     tags: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class RuleTarget:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Again and again; up to *jitter_seconds* are added by chance, so that many rules do not start together."""
+    """An interval; a random delay of up to *jitter_seconds* keeps rules from starting together."""
 
     seconds: float
     jitter_seconds: float = 0.0
@@ -127,7 +127,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """At the times of a cron *expression* in *timezone* (a name of the tz database)."""
+    """The times of a cron *expression* in *timezone* (a name of the tz database)."""
 
     expression: str
     timezone: str = "UTC"
@@ -139,7 +139,7 @@ Schedule = Every | Cron
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """When a daemon carries out a rule. Without a schedule and *events* it does so only when it is asked to."""
+    """When a daemon runs a rule: on a schedule, on *events*, or with neither only on request."""
 
     schedule: Schedule | None = None
     events: bool = False
@@ -147,11 +147,11 @@ class Triggers:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Copy what *selection* selects in *source* to every target.
+    """Copy the *selection* of *source* to every target.
 
-    *name* identifies the rule in reports; *origin* says where it was written (`images.yaml:3`), empty if nowhere.
-    A *source* that is a pattern is never listed: which repositories it means is known from events alone.
-    *recheck_seconds* is how long a target that was found right is not asked again; None: each run asks it.
+    *name* identifies the rule in reports; *origin* is the place where it was written (`images.yaml:3`), or empty.
+    A *source* that is a pattern is never listed: its repositories become known by events only.
+    A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     """
 
     name: str
@@ -164,17 +164,17 @@ class Rule:
     recheck_seconds: float | None = None
 
     def wants(self, repository: Repository, tag: str) -> bool:
-        """Whether *tag* of *repository* is selected, as far as that can be said without its registry."""
-        return self._has(repository) and wants_tag(self.selection, tag)
+        """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""
+        return self._has_source(repository) and wants_tag(self.selection, tag)
 
-    def _has(self, repository: Repository) -> bool:
+    def _has_source(self, repository: Repository) -> bool:
         if isinstance(self.source, SourcePattern):
             return self.source.matches(repository)
         return self.source == repository
 
 
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
-    """Return those of *tags* that *selection* wants, in their order."""
+    """Return those of *tags* that *selection* selects, in their order."""
     match selection:
         case AllTags():
             return list(tags)
@@ -189,7 +189,7 @@ def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
 
 
 def wants_tag(selection: Selection, tag: str) -> bool:
-    """Whether *selection* wants *tag*; one by digest wants no tag."""
+    """Whether *selection* selects *tag*; a selection by digest selects no tag."""
     match selection:
         case AllTags():
             return True
@@ -203,11 +203,11 @@ def wants_tag(selection: Selection, tag: str) -> bool:
             return False
 
 
-def _fits(tag: str, matchers: Sequence[TagMatcher]) -> bool:
-    return any(_fits_one(tag, matcher) for matcher in matchers)
+def _matches_any(tag: str, matchers: Sequence[TagMatcher]) -> bool:
+    return any(_matches(tag, matcher) for matcher in matchers)
 
 
-def _fits_one(tag: str, matcher: TagMatcher) -> bool:
+def _matches(tag: str, matcher: TagMatcher) -> bool:
     match matcher:
         case str():
             return tag == matcher
@@ -221,5 +221,5 @@ def _translate_class(match: re.Match[str]) -> str:
     negated, name = match.groups()
     members = _POSIX_CLASSES.get(name)
     if negated or members is None:
-        raise InvalidReference(f"{match.group()}: a character class that is not supported; write its characters")
+        raise InvalidReference(f"{match.group()}: this character class is not supported; write its characters")
     return members
