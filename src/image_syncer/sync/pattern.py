@@ -144,6 +144,10 @@ class TagGlob:
             raise InvalidReference(f"{text[:200]!r}: not a tag, a glob with * and ?, or a /regular expression/")
         return cls(text, re.compile(translate(text)))
 
+    def matches(self, tag: str) -> bool:
+        """Whether the glob matches the whole *tag*."""
+        return self.regex.fullmatch(tag) is not None
+
     def __str__(self) -> str:
         return self.text
 

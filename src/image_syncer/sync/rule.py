@@ -1,27 +1,12 @@
 """Rules: which images to copy where. Each has the place where it was written, so that messages can point there."""
 
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
-
-# POSIX classes that Go's regexp supports and Python's re silently misreads.
-_POSIX_CLASSES = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "digit": "0-9",
-    "lower": "a-z",
-    "upper": "A-Z",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-    "punct": r"!-/:-@\[-`{-~",
-}
-_POSIX_CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
+from image_syncer.sync.tag_pattern import TagPattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +22,17 @@ class TagNames:
     """These tags, in this order."""
 
     names: tuple[str, ...]
+    _set: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_set", frozenset(self.names))
+
+    def has(self, tag: str) -> bool:
+        """Whether *tag* is one of the names; independent of their number."""
+        return tag in self._set
 
     def __str__(self) -> str:
         return ",".join(self.names)
-
-
-@dataclass(frozen=True, slots=True)
-class TagPattern:
-    """The tags in which *regex* matches; unanchored, as in the Go tool."""
-
-    text: str
-    regex: re.Pattern[str] = field(repr=False, compare=False)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the pattern in *text* (without its slashes); `InvalidReference` if it is no regular expression."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Python warns about syntax whose meaning may change.
-                regex = re.compile(_POSIX_CLASS.sub(_translate_class, text), re.ASCII)
-        except (re.error, OverflowError, RecursionError, Warning) as error:
-            raise InvalidReference(f"/{text}/: not a regular expression: {error}") from error
-        return cls(text, regex)
-
-    def __str__(self) -> str:
-        return f"/{self.text}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +50,24 @@ TagMatcher = str | TagGlob | TagPattern
 
 
 @dataclass(frozen=True, slots=True)
+class _TagSet:
+    """Names and patterns of tags. A name costs the same however many names there are."""
+
+    names: frozenset[str]
+    patterns: tuple[TagGlob | TagPattern, ...]
+
+    @classmethod
+    def of(cls, matchers: Sequence[TagMatcher]) -> Self:
+        """Return the set of *matchers*."""
+        names = frozenset(each for each in matchers if isinstance(each, str))
+        return cls(names, tuple(each for each in matchers if not isinstance(each, str)))
+
+    def has(self, tag: str) -> bool:
+        """Whether *tag* is one of the names or matches a pattern."""
+        return tag in self.names or any(pattern.matches(tag) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
 class TagFilter:
     """The tags that match any of *include* (all tags if it is empty) and none of *exclude*.
 
@@ -87,10 +76,16 @@ class TagFilter:
 
     include: tuple[TagMatcher, ...] = ()
     exclude: tuple[TagMatcher, ...] = ()
+    _included: "_TagSet" = field(init=False, repr=False, compare=False)
+    _excluded: "_TagSet" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_included", _TagSet.of(self.include))
+        object.__setattr__(self, "_excluded", _TagSet.of(self.exclude))
 
     def wants(self, tag: str) -> bool:
         """Whether the filter selects *tag*."""
-        return (not self.include or _matches_any(tag, self.include)) and not _matches_any(tag, self.exclude)
+        return (not self.include or self._included.has(tag)) and not self._excluded.has(tag)
 
     def select(self, tags: Sequence[str]) -> list[str]:
         """Return the selected ones of *tags* in their order, then included names that are not among them."""
@@ -179,7 +174,7 @@ def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
         case AllTags():
             return list(tags)
         case TagPattern():
-            return [tag for tag in tags if selection.regex.search(tag)]
+            return [tag for tag in tags if selection.matches(tag)]
         case TagNames():
             return list(selection.names)
         case TagFilter():
@@ -194,32 +189,10 @@ def wants_tag(selection: Selection, tag: str) -> bool:
         case AllTags():
             return True
         case TagPattern():
-            return selection.regex.search(tag) is not None
+            return selection.matches(tag)
         case TagNames():
-            return tag in selection.names
+            return selection.has(tag)
         case TagFilter():
             return selection.wants(tag)
         case ByDigest():
             return False
-
-
-def _matches_any(tag: str, matchers: Sequence[TagMatcher]) -> bool:
-    return any(_matches(tag, matcher) for matcher in matchers)
-
-
-def _matches(tag: str, matcher: TagMatcher) -> bool:
-    match matcher:
-        case str():
-            return tag == matcher
-        case TagGlob():
-            return matcher.regex.fullmatch(tag) is not None
-        case TagPattern():
-            return matcher.regex.search(tag) is not None
-
-
-def _translate_class(match: re.Match[str]) -> str:
-    negated, name = match.groups()
-    members = _POSIX_CLASSES.get(name)
-    if negated or members is None:
-        raise InvalidReference(f"{match.group()}: this character class is not supported; write its characters")
-    return members

@@ -106,6 +106,10 @@ def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> Non
     [
         (rule("tags: [a b]"), "6: 'a b': not a tag, a glob with * and ?, or a /regular expression/"),
         (rule("tags:\n    - v1\n    - /(/"), "8: /(/: not a regular expression"),
+        (
+            rule("tags: /^1(?!0)/"),
+            "6: /^1(?!0)/: unsupported: lookaround (invalid perl operator: (?!) (select other tags with exclude:",
+        ),
         (rule("tags: {include: v1, exclude: v1}"), "6: tags: exclude removes all included tags"),
         (rule("cron: 1 2"), "6: cron: '1 2' does not have 5 fields"),
         (rule("cron: 61 * * * *"), "6: cron: '61 * * * *': not a cron expression"),

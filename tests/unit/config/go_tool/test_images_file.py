@@ -136,6 +136,7 @@ def test_a_rule_knows_where_it_was_written(tmp_path: Path) -> None:
         (f"a:v1: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': the digest of a target must be that of its source"),
         (f"a: t.io/x@{DIGEST}", f"1: 't.io/x@{DIGEST}': the digest of a target must be that of its source"),
         # Row 5: one regular expression between slashes.
+        (r"a:/^(v)\1$/: t.io/x", r"1: /^(v)\1$/: unsupported: backreferences (invalid escape sequence: \1)"),
         ("a:/v1: t.io/x", "1: ':/v1': a regular expression needs a slash at both ends"),
         ("a://: t.io/x", "1: a source that begins with a://"),
         ("b.io/a://: t.io/x", "1: '://': a regular expression needs a slash at both ends"),
