@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from image_syncer.concurrency.lossy_writer import DroppedLines, LossyWriter
 from image_syncer.errors import Unexpected, UsageError
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
@@ -29,7 +30,8 @@ Event = MutableMapping[str, Any]
 class LogOptions:
     """Destination (*path*; None: stderr), format and level of the log: *debug*, *info*, or WARNING.
 
-    A file is truncated unless *appended*.
+    A file is truncated unless *appended*. With *dropped*, writing never blocks or fails (for the daemon), and lines
+    that cannot be written are counted there.
     """
 
     path: Path | None = None
@@ -37,20 +39,19 @@ class LogOptions:
     debug: bool = False
     info: bool = True
     appended: bool = False
+    dropped: DroppedLines | None = None
 
 
 @contextmanager
 def logging_to(options: LogOptions) -> Generator[None]:
     """Write the log according to *options* inside the block; `UsageError` if the file cannot be opened."""
     with ExitStack() as stack:
-        stream: TextIO | _Stderr = _Stderr()
+        if options.dropped is not None:
+            stack.enter_context(_lossy_stderr(options.dropped))
+        stream: TextIO | _Stderr | LossyWriter = _Stderr()
         if options.path is not None:
-            try:
-                stream = stack.enter_context(
-                    options.path.open("a" if options.appended else "w", encoding="utf-8", buffering=1)
-                )
-            except OSError as error:
-                raise UsageError(f"--log {options.path}: cannot be written: {error.strerror}") from error
+            file = stack.enter_context(_opened(options.path, appended=options.appended))
+            stream = file if options.dropped is None else stack.enter_context(_lossy(file, options.dropped))
         level = logging.DEBUG if options.debug else logging.INFO if options.info else logging.WARNING
         structlog.configure(
             processors=[
@@ -67,6 +68,46 @@ def logging_to(options: LogOptions) -> Generator[None]:
         )
         stack.callback(structlog.reset_defaults)
         yield
+
+
+@contextmanager
+def _opened(path: Path, *, appended: bool) -> Generator[TextIO]:
+    try:
+        file = path.open("a" if appended else "w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise UsageError(f"--log {path}: cannot be written: {error.strerror}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _lossy_stderr(dropped: DroppedLines) -> Generator[None]:
+    """Replace `sys.stderr`, so that messages beside the log cannot block or fail either."""
+    original = sys.stderr
+    try:
+        original.flush()
+        original.fileno()
+    except OSError:  # No file, or nothing can be written: then a write cannot block.
+        yield
+        return
+    with _lossy(original, dropped) as writer:
+        sys.stderr = writer
+        try:
+            yield
+        finally:
+            sys.stderr = original
+
+
+@contextmanager
+def _lossy(file: TextIO, dropped: DroppedLines) -> Generator[LossyWriter]:
+    def report(lines: int) -> None:
+        structlog.get_logger().warning("log.lines_dropped", lines=lines)
+
+    writer = LossyWriter(file.fileno(), dropped, report)
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 class LogWatcher:

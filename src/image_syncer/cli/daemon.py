@@ -67,10 +67,7 @@ def _prepare(
     def load() -> Configuration:
         return load_file(path, platforms=PlatformFilter(), environment=environment, allow_open=allow_open)
 
-    configuration = load()
-    for text in configuration.warnings:
-        warn(text)
-    return _PreparedDaemon(ConfigurationFile(path, load), configuration, output)
+    return _PreparedDaemon(ConfigurationFile(path, load), load(), output)
 
 
 def _run(daemon: _PreparedDaemon, control: DaemonControl, work: Coroutine[Any, Any, None]) -> int:
@@ -85,7 +82,9 @@ def _run(daemon: _PreparedDaemon, control: DaemonControl, work: Coroutine[Any, A
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, control.reload.set)
         await work
 
-    with logging_to(_log_options(daemon.configuration, output)):
+    with logging_to(replace(_log_options(daemon.configuration, output), dropped=control.dropped_lines)):
+        for text in daemon.configuration.warnings:
+            warn(text)
         run_with_signals(reloadable(), Signals(first=request_stop, last=lambda: None))
     return 0
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from image_syncer.concurrency.lossy_writer import DroppedLines
 from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
@@ -32,10 +33,11 @@ from image_syncer.state import EventLog, import_fork_queue
 
 @dataclass(frozen=True, slots=True)
 class DaemonControl:
-    """Requests of the operator: stop the daemon, or reload its configuration."""
+    """Requests of the operator, to stop or to reload the configuration, and the count of log lines lost."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
+    dropped_lines: DroppedLines = field(default_factory=DroppedLines)
 
 
 async def serve_forever(
@@ -57,6 +59,7 @@ async def serve_forever(
         services = await stack.enter_async_context(open_services(configuration))
         if configuration.fork is not None:
             await _import_fork_queue(Path(configuration.fork.queue_file), services.state.events)
+        services.metrics.watch_dropped_lines(lambda: control.dropped_lines.count)
         keys = IssuerKeys(await stack.enter_async_context(JsonFetcher(os.environ)))
         if configuration.state.url is None:
             await services.state.events.release_claims()  # No other process dispatches from this file.

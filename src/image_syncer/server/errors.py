@@ -27,7 +27,7 @@ class Problem:
 
 
 _MEANINGS: Final[Mapping[int, str]] = {
-    400: "MalformedNotification request",
+    400: "Malformed request",
     401: "Authentication required; `WWW-Authenticate` names the schemes",
     403: "Sent by a page of another site",
     404: "Not found",

@@ -1,7 +1,7 @@
 """Metrics for Prometheus. Every label has few values: declared routes, configured names, statuses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +65,14 @@ class Metrics:
         )
         self._ready = Gauge("image_syncer_ready", "1 if /readyz answers ok.", registry=registry)
         self._up = Gauge("image_syncer_backend_up", "1 if the databases answered this scrape.", registry=registry)
+
+        self._dropped_lines = Gauge(
+            "image_syncer_log_lines_dropped", "Log lines dropped since the start.", registry=registry
+        )
+
+    def watch_dropped_lines(self, count: Callable[[], int]) -> None:
+        """Read the number of dropped log lines from *count*."""
+        self._dropped_lines.set_function(count)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request; an unknown method counts as `other`."""
