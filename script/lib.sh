@@ -1,4 +1,4 @@
-# Shared by the scripts of this directory, which source it. It sets up all they need and says what it does.
+# Sourced by the scripts of this directory. It sets up everything that they need and reports it.
 # After `set_up`: the working directory is the repository, `$UV` runs uv, and .venv holds the locked packages.
 # shellcheck shell=bash
 
@@ -6,7 +6,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 TOOLS="$ROOT/.cache/tools"
 UV=""
 export UV_PYTHON_DOWNLOADS=never
-# uv brings certificates of its own; a company's CA is known to the system alone. (Older versions know the second name.)
+# uv has its own certificates, but only the system knows a company's CA. (Older versions read the second variable.)
 if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
   export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-true}"
 fi
@@ -18,7 +18,7 @@ fail() {
   exit 1
 }
 
-# Caches go below HOME. Where there is none to write to (a container, a service user) the repository serves.
+# Caches go below HOME. Without a writable one (a container, a service user) they go into the repository.
 settle_home() {
   if [ -z "${HOME:-}" ] || ! [ -d "$HOME" ] || ! [ -w "$HOME" ]; then
     mkdir -p "$ROOT/.cache/home"
@@ -37,7 +37,7 @@ find_python() {
   fail "no Python 3.11 or newer was found (on Debian 12 and later: apt-get install python3)"
 }
 
-# A version manager's stub may stand in PATH without an uv behind it: only an answer counts.
+# PATH may have a version manager's stub without an uv behind it: only a version number counts.
 is_new_uv() {
   local version major minor
   version="$("$1" --version 2>/dev/null)" || return 1
@@ -83,7 +83,7 @@ apt_install() {
   local log="$ROOT/.cache/apt.log" quiet_services=""
   mkdir -p "$ROOT/.cache"
   say "Debian packages: installing $*"
-  # A package that brings a service would start it at once: nobody asked for a registry on port 5000.
+  # A package with a service would start it at once, for instance a registry on port 5000.
   if ! [ -e /usr/sbin/policy-rc.d ]; then
     quiet_services=yes
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
@@ -96,7 +96,7 @@ apt_install() {
     rm -f /usr/sbin/policy-rc.d
     trap - EXIT
   fi
-  [ "$status" = 0 ] || say "Debian packages: that did not work; the reason is in .cache/apt.log"
+  [ "$status" = 0 ] || say "Debian packages: installation failed; see .cache/apt.log"
   return "$status"
 }
 
@@ -106,7 +106,7 @@ run_apt() {
   timeout 300 apt-get install -y -qq --no-install-recommends "$@"
 }
 
-# Whether the Debian package $1 is here. Debian keeps the programs of some servers out of PATH.
+# Whether the Debian package $1 is installed. Debian keeps the programs of some servers out of PATH.
 has_program() {
   case "$1" in
     postgresql) command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
@@ -115,14 +115,14 @@ has_program() {
   esac
 }
 
-# What the tests with real servers need. Without it they are skipped by name, so a failure here ends nothing.
+# Programs for the tests with real servers. Without a program its tests are skipped by name, so this never fails.
 find_programs() {
   local program missing=()
   for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server chromium; do
     has_program "$program" || missing+=("$program")
   done
   [ "${#missing[@]}" = 0 ] && return
-  # One that a distribution does not have must not cost the others.
+  # A package that the distribution lacks must not prevent the others.
   apt_install "${missing[@]}" || for program in "${missing[@]}"; do apt_install "$program" || true; done
   for program in "${missing[@]}"; do
     has_program "$program" || say "not available: $program (its tests are skipped; on Debian: apt-get install $program)"
@@ -133,8 +133,8 @@ set_up() {
   cd "$ROOT"
   settle_home
   find_uv || install_uv
-  say "Python packages: into .venv, as uv.lock has them"
+  say "Python packages: installing into .venv from uv.lock"
   # The tools are scripts beside each other, and share their servers with the tests.
   export PYTHONPATH="$ROOT/tests:$ROOT/tools"
-  "$UV" sync --frozen --quiet || fail "the Python packages could not be installed; is there a network, and Python 3.11 or newer?"
+  "$UV" sync --frozen --quiet || fail "the Python packages could not be installed: check the network, and that Python is 3.11 or newer"
 }

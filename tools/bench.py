@@ -1,6 +1,6 @@
-"""Measure image-syncer beside skopeo, alternately and on the same registries, and write docs/benchmarks.md.
+"""Benchmark image-syncer against skopeo, in turns and on the same registries, and write docs/benchmarks.md.
 
-Called by script/bench. `--full` adds what takes long, `--only NAME` measures single rows, and `--quick` does a small
+Called by script/bench. `--full` adds slow measurements, `--only NAME` measures single rows, and `--quick` runs a small
 version of everything; the last two write nothing.
 """
 
@@ -26,13 +26,13 @@ from workloads import NEAR, QUICK, Workload, default_rows, further_rows, quick_r
 
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _QUIET_LOAD = 0.5
-_WIDTH = 200  # Tables take what they need; a row that is cut off says nothing.
+_WIDTH = 200  # Tables take the width they need: a truncated row is useless.
 _GROWTH, _PLAN = "growth", "plan"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What one call measures; *counts* are tags with nothing to copy, *planned* tags to plan for (0: none)."""
+    """The workloads of one call; *counts* are numbers of up-to-date tags, *planned* tags to plan for (0: none)."""
 
     rows: Sequence[Workload]
     counts: Sequence[int]
@@ -41,14 +41,14 @@ class Program:
     written: bool = False
 
     def only(self, names: Sequence[str]) -> "Program":
-        """Return the part that *names* name, which nobody writes down."""
+        """Return the part that *names* selects; such a result is not written to the page."""
         counts = self.counts if _GROWTH in names else ()
         rows = [row for row in self.rows if row.name in names]
         return Program(rows, counts, self.planned if _PLAN in names else 0, self.pairs)
 
     @property
     def names(self) -> Sequence[str]:
-        """Return what can be named."""
+        """Return the available names."""
         return [*(row.name for row in self.rows), _GROWTH, _PLAN]
 
 
@@ -59,15 +59,15 @@ _FULL = Program([*default_rows(), *further_rows()], _COUNTS, _PLANNED, NEAR.pair
 
 
 def main() -> int:
-    """Measure, show it, and write the page where it is whole; 2 where a program is missing."""
+    """Measure, print, and write the page if everything was measured; 2 if a program is missing."""
     program = _chosen()
     missing = [name for name in ("docker-registry", "skopeo") if shutil.which(name) is None]
     if missing:
-        print(f"not installed: {' and '.join(missing)}; there is nothing to measure against", file=sys.stderr)
+        print(f"not installed: {' and '.join(missing)}; the benchmark compares with them", file=sys.stderr)
         return 2
     load, console = os.getloadavg()[0], Console(highlight=False, soft_wrap=True, width=_WIDTH)
     if load > _QUIET_LOAD:
-        console.print(f"the machine is busy (load average {load:.2f}): the figures will be off", style="yellow")
+        console.print(f"the machine is busy (load average {load:.2f}): the figures will be inaccurate", style="yellow")
     with stop_on_signals(), ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="image-syncer-bench-", dir=storage_parent())
         directory = Path(stack.enter_context(temporary))
@@ -83,16 +83,18 @@ def main() -> int:
 
 
 def _chosen() -> Program:
-    parser = argparse.ArgumentParser(prog="script/bench", description="Measure image-syncer beside skopeo.")
+    parser = argparse.ArgumentParser(prog="script/bench", description="Benchmark image-syncer against skopeo.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
-    size.add_argument("--full", action="store_true", help="10 000 tags beside skopeo too, and all sizes from far away")
+    size.add_argument(
+        "--full", action="store_true", help="10 000 tags with skopeo, full size for distant registries"
+    )
     parser.add_argument(
         "--only",
         action="append",
         metavar="NAME",
         choices=_FULL.names,
-        help=f"only this row, of all sizes; repeatable; writes nothing: {', '.join(_FULL.names)}",
+        help=f"only this row, in every size; repeatable; writes nothing: {', '.join(_FULL.names)}",
     )
     arguments = parser.parse_args()
     if arguments.only:
@@ -101,7 +103,7 @@ def _chosen() -> Program:
 
 
 def _start_up(directory: Path, runs: int) -> Start:
-    """Measure how long `--help` takes, beside a Python that does nothing."""
+    """Measure the time of `--help`, and of a Python that does nothing."""
     costs: dict[str, list[float]] = {"help": [], "pass": []}
     commands = {"help": [our_command(), "--help"], "pass": [sys.executable, "-c", "pass"]}
     for _ in range(runs):

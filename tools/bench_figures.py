@@ -1,4 +1,4 @@
-"""What the benchmark found: runs, their medians, and the ratio of two programs."""
+"""The results of the benchmark: runs, their medians, and the ratio of two programs."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: its cost, and at source and targets the requests that were answered and the bytes that went over.
+    """One run: its cost, and the requests and bytes at source and targets.
 
-    Both are 0 where nobody counted. *served_seconds* is the CPU time of all registries.
+    Both are 0 if they were not counted. *served_seconds* is the CPU time of all registries.
     """
 
     cost: Cost
@@ -27,7 +27,7 @@ class Run:
     served_seconds: float
 
     def times(self, factor: float) -> "Run":
-        """Return a run of *factor* times as much, as far as that can be told; the peak stays."""
+        """Return a run extrapolated by *factor*; the peak memory stays."""
         seconds, cpu_seconds = self.cost.seconds * factor, self.cost.cpu_seconds * factor
         asked, moved = (tuple(round(count * factor) for count in counts) for counts in (self.asked, self.moved))
         cost = replace(self.cost, seconds=seconds, cpu_seconds=cpu_seconds)
@@ -36,13 +36,13 @@ class Run:
 
 @dataclass(slots=True)
 class Statistics:
-    """The timed runs of one program; *counted* is a further one that was counted, if they were not."""
+    """The timed runs of one program; *counted* is an additional run with counting, if the timed ones had none."""
 
     runs: list[Run] = field(default_factory=list[Run])
     counted: Run | None = None
 
     def times(self, factor: float) -> "Statistics":
-        """Return the statistics of *factor* times as much."""
+        """Return the statistics extrapolated by *factor*."""
         counted = None if self.counted is None else self.counted.times(factor)
         return Statistics([run.times(factor) for run in self.runs], counted)
 
@@ -53,11 +53,11 @@ class Statistics:
 
     @property
     def peak_bytes(self) -> float:
-        """The most memory that any run held."""
+        """The highest peak memory of any run."""
         return max(run.cost.peak_bytes for run in self.runs)
 
     def row(self) -> Sequence[str]:
-        """Return texts: wall and CPU seconds, peak MiB, the registries' CPU, requests and bytes at both sides."""
+        """Return the cells: wall and CPU seconds, peak MiB, the registries' CPU, requests and bytes at both sides."""
         cpu = f"{median(run.cost.cpu_seconds for run in self.runs):.2f}"
         moving = self.runs if self.counted is None else [self.counted]
         asked = [median(run.asked[side] for run in moving) for side in (0, 1)]
@@ -75,8 +75,8 @@ class Statistics:
 class Measured:
     """One workload with the runs of both programs.
 
-    *sample* names the part from which skopeo's figures were extrapolated, empty if it did all. *floor* is the time
-    of a bare client.
+    *sample* names the part from which skopeo's figures were extrapolated, empty if it did everything. *floor* is the
+    time of a bare client.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as skopeo we are, by the medians of the wall time."""
+        """The ratio of skopeo's median wall time to ours."""
         return median(self.theirs.seconds) / median(self.ours.seconds)
 
     def rows(self) -> Iterator[Sequence[str]]:
-        """Yield a row for each program, as `COLUMNS` has them."""
+        """Yield a row for each program, in the order of `COLUMNS`."""
         theirs = f"skopeo, extrapolated from {self.sample}" if self.sample else "skopeo"
         yield (self.name, "image-syncer", *self.ours.row(), f"{self.ratio:.2f}", f"{self.wanted:.1f}")
         yield ("", theirs, *self.theirs.row(), "1", "")
@@ -103,11 +103,11 @@ class Measured:
 
     @property
     def floor_ratio(self) -> float:
-        """What the ratio would be if our work cost no time at all; 0 where there is no floor."""
+        """The ratio if our own work took no time; 0 without a floor."""
         return median(self.theirs.seconds) / median(self.floor.seconds) if self.floor else 0.0
 
     def shortfall(self) -> str | None:
-        """Say how far the machine lets anybody come, where we are slower than wanted; None where we are not."""
+        """Return how far the machine limits the ratio, if it misses the goal; otherwise None."""
         if self.ratio >= self.wanted:
             return None
         text = f"**{self.name}**: {self.ratio:.2f} instead of {self.wanted:.1f}."
@@ -121,25 +121,25 @@ class Measured:
         )
 
     def sentence(self) -> str:
-        """Say what was copied, and how far the runs lie apart."""
+        """Return what was copied, and the spread of the runs."""
         return f"**{self.name}**: {self.about}. image-syncer: {self.ours.spread()}; skopeo: {self.theirs.spread()}."
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Wall seconds of `image-syncer --help` and of a Python that does nothing."""
+    """Wall seconds of `image-syncer --help`, and of a Python that does nothing."""
 
     ours: Sequence[float]
     bare: Sequence[float]
 
     def sentence(self) -> str:
-        """Return the medians in words."""
+        """Return the medians as a sentence."""
         ours, bare = median(self.ours), median(self.bare)
         return f"image-syncer --help: {ours:.2f} s; python3 -c pass: {bare:.2f} s (medians of {len(self.ours)} runs)"
 
 
 def size_text(count: float) -> str:
-    """Return bytes in the unit that leaves a readable number."""
+    """Return bytes in a readable unit."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:  # noqa: PLR2004 - the step from unit to unit
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Runs a workload: both programs in turns, on the same registries, each with a home that knows nothing of the other."""
+"""Runs a workload: both programs in turns, on the same registries, each with its own home."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def run_workload(workload: Workload, directory: Path, pairs: int, say: Say) -> Measured:
-    """Measure *workload* below *directory*: so many *pairs* of runs, but one where a run takes more than 20 s."""
+    """Measure *workload* below *directory* with this many *pairs* of runs, or one if a run takes more than 20 s."""
     say(f"{workload.name}: {workload.about}")
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
@@ -78,12 +78,12 @@ class Bout:
         self._tags: int | None = None
 
     def fill(self, stack: ExitStack) -> None:
-        """Open targets that stay, and let a run that is not measured copy everything into them."""
+        """Start permanent targets, and fill them by a run that is not measured."""
         self._kept = stack.enter_context(self._ground.open(self.workload.targets))
         measure(self.workload.ours(self._ends(self._source, self._kept)), self._environment(self._home("ours")))
 
     def check_tls(self) -> None:
-        """Let both programs refuse these registries where they do not know the CA; `SystemExit` if one does not."""
+        """Check that both programs reject these registries without their CA; `SystemExit` if one accepts them."""
         with self._ground.open(self.workload.targets) as targets:
             ends = self._ends(self._source, targets)
             for program in self._jobs:
@@ -91,11 +91,11 @@ class Bout:
                     raise SystemExit(f"{self.workload.name}: {program} does not verify certificates; not comparable")
 
     def run(self, program: Program) -> Run:
-        """Run *program* once, into the targets that stay or into empty ones."""
+        """Run *program* once, into the permanent targets or into empty ones."""
         return self._run(program, self._ground, self._source, self._kept)
 
     def counted(self, program: Program) -> Run:
-        """Run *program* once more, where requests are logged and bytes counted; its time counts for nothing."""
+        """Run *program* once more with logged requests and counted bytes; its time is not used."""
         ground = replace(self._ground, line=RelayLine())
         with ExitStack() as stack:
             [source] = stack.enter_context(ground.beside([self._source]))
@@ -103,7 +103,7 @@ class Bout:
             return self._run(program, ground, source, kept)
 
     def floor(self) -> Run:
-        """Let a client do the same that does nothing else: ask for the same manifests, or send the same bytes."""
+        """Run a bare client that requests the same manifests, or sends the same bytes, and does nothing else."""
         with ExitStack() as stack:
             targets = self._kept or stack.enter_context(self._ground.open(self.workload.targets))
             if self.workload.tags:
@@ -139,7 +139,7 @@ class Bout:
         return Run(cost, (asked_source, asked_target), (moved_source, moved_target), served)
 
     def _check_tags(self, program: str, tags: int) -> None:
-        """Figures compare only where the same was done: `SystemExit` unless every run leaves the same tags."""
+        """`SystemExit` unless every run leaves the same tags: figures compare only for the same result."""
         self._tags = tags if self._tags is None else self._tags
         if tags != self._tags or not tags:
             raise SystemExit(f"{self.workload.name}: {program} left {tags} tags, before it were {self._tags}")

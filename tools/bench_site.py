@@ -1,4 +1,4 @@
-"""The registries of the benchmark, near or behind slow lines, and what they were asked and sent."""
+"""The registries of the benchmark, local or behind slow lines, with their counters."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ import trustme
 from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
 from support.slow_line import RelayLine, SlowLine
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - only asked how much room there is
-_ROOM_BYTES = 8 * 1024**3  # Two registries and what programs write, several times over.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only to read the free space
+_ROOM_BYTES = 8 * 1024**3  # Two registries and the data of both programs, several times.
 _LISTENING = "127.0.0.1"
-_BY_TLS = "0.0.0.0"  # noqa: S104 - nobody listens there
+_BY_TLS = "0.0.0.0"  # noqa: S104 - a client's address, nothing listens on it
 
 
 def storage_parent() -> Path | None:
-    """Return a directory in memory where there is plenty of room, None for the usual place: disks vary, memory less."""
+    """Return a directory in memory if it has plenty of space, None for the default: disks vary, memory less so."""
     if not (os.path.ismount(_MEMORY) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES):
         return None
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -29,7 +29,7 @@ def storage_parent() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class PrivateCa:
-    """A CA of this run with one certificate: *authority* is what clients trust, *server* what registries show."""
+    """A CA for this run with one certificate: clients trust *authority*, registries present *server*."""
 
     authority: Path
     server: TlsFiles
@@ -46,13 +46,13 @@ class PrivateCa:
         return cls(authority, TlsFiles(server, key))
 
     def trust(self) -> SSLContext:
-        """Return a client's context that trusts this CA alone."""
+        """Return a client context that trusts only this CA."""
         return create_default_context(cafile=str(self.authority))
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A registry as a program sees it; *line* is what the bytes go over, None where they are not counted."""
+    """A registry as a program sees it; *line* carries its bytes, None if they are not counted."""
 
     registry: DockerRegistry
     line: SlowLine | None
@@ -61,18 +61,18 @@ class Site:
     def host(self) -> str:
         """Its address for both programs.
 
-        On loopback addresses image-syncer does not verify certificates (ADR 0009). 0.0.0.0 leads to this machine too
-        and counts as any other address, so that both programs do the same work.
+        image-syncer does not verify certificates of loopback addresses (ADR 0009). 0.0.0.0 also leads to this machine
+        but counts as another address, so that both programs do the same work.
         """
         near = self.registry.host if self.line is None else self.line.host
         return near if self.registry.profile.tls is None else near.replace(_LISTENING, _BY_TLS)
 
     def requests(self) -> int:
-        """Return how many requests it has answered so far; 0 where it keeps no log."""
+        """Return the number of requests so far; 0 if it keeps no log."""
         return 0 if self.registry.profile.quiet else len(self.registry.read_requests())
 
     def cpu_seconds(self) -> float:
-        """Return what its process has computed so far; 0 where the system does not tell (no /proc)."""
+        """Return the CPU seconds of its process so far; 0 without /proc."""
         stat = Path(f"/proc/{self.registry.pid}/stat")
         if not stat.is_file():
             return 0.0
@@ -80,22 +80,22 @@ class Site:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def moved_bytes(self) -> int:
-        """Return what went over the line so far, both ways; 0 without a line."""
+        """Return the bytes on the line so far, in both directions; 0 without a line."""
         if self.line is None:
             return 0
         carried = self.line.carried()
         return carried.to_server + carried.to_client
 
     def tags(self) -> int:
-        """Return how many tags its storage holds."""
+        """Return the number of tags in its storage."""
         return sum(1 for _ in self.registry.storage.glob("docker/registry/v2/repositories/**/_manifests/tags/*"))
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where registries are put up: files below *directory*, TLS where there is a *ca*, each behind a *line* of its own.
+    """A place for registries: files below *directory*, TLS if there is a *ca*, each behind its own *line*.
 
-    Without a line they are *quiet*: what they log would be in the way of what is measured.
+    Without a line they are *quiet*: writing a log would disturb the measurement.
     """
 
     directory: Path
@@ -104,7 +104,7 @@ class Ground:
 
     @property
     def profile(self) -> DockerProfile:
-        """How they are configured. They keep what they know of blobs in memory, as registries in production do."""
+        """Their configuration. They cache blob descriptors in memory, as registries in production do."""
         return DockerProfile(cache=True, quiet=self.line is None, tls=None if self.ca is None else self.ca.server)
 
     @contextmanager
@@ -115,7 +115,7 @@ class Ground:
 
     @contextmanager
     def beside(self, sites: Sequence[Site]) -> Generator[Sequence[Site]]:
-        """Start another registry on this ground beside each of *sites*, over the same storage."""
+        """Start another registry next to each of *sites*, over the same storage."""
         with ExitStack() as stack:
             yield [self._start(stack, site.registry.storage) for site in sites]
 

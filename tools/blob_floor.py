@@ -1,9 +1,9 @@
-"""Copy images as a bare sender would that does nothing else: the registries' own time, and that of the network.
+"""Copy images with a bare sender that does nothing else: the time of the registries and the network.
 
-python blob_floor.py CARGO SOURCE TARGET...     CARGO is a file of `Cargo`; with SSL_CERT_FILE all speak TLS
+python blob_floor.py CARGO SOURCE TARGET...     CARGO is a file of `Cargo`; with SSL_CERT_FILE all use TLS
 
-A few threads, each with a connection to every registry. Every blob is read once and sent to all targets at the same
-time, then mounted where else it belongs, then come the manifests. Nothing is hashed, listed, looked up or repeated.
+A few threads, each with a connection to every registry. Each blob is read once and sent to all targets at the same
+time, then mounted into other repositories; the manifests follow. It hashes, lists, looks up and repeats nothing.
 """
 
 import http.client
@@ -50,14 +50,14 @@ class Sender:
             _finish(target, 201)
 
     def mount(self, repository: str, digest: str, origin: str) -> None:
-        """Let all targets take a blob over from another repository."""
+        """Mount a blob from another repository at all targets."""
         for target in self.targets:
             target.request("POST", f"/v2/{repository}/blobs/uploads/?mount={digest}&from={origin}", body=b"")
         for target in self.targets:
             _finish(target, 201)
 
     def manifest(self, repository: str, name: str, kind: str) -> None:
-        """Read a manifest and put it under the same name."""
+        """Read a manifest and push it under the same name."""
         self.source.request("GET", f"/v2/{repository}/manifests/{name}", headers={"Accept": kind})
         response = self.source.getresponse()
         content = response.read()

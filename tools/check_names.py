@@ -1,7 +1,7 @@
-"""Names and words: file stems are unique in the package, and metaphors that we left do not come back.
+"""Check names and words: file stems are unique in the package, and old metaphors do not return.
 
-`tools/check_names.py [FILE ...]` looks at the given files, by default at everything that people read: code, tests,
-tools and documents. Prints one line for each finding; exit 1 with any.
+`tools/check_names.py [FILE ...]` checks the given files, by default all tracked code, tests, tools and documents. It
+prints one line for each finding; exit 1 with any.
 """
 
 import re
@@ -19,7 +19,7 @@ _SHARED_STEMS: Final = frozenset({"__init__", "__main__", "errors", "blobs", "ma
 """Stems that may occur in several packages: words of the specifications, and each layer's own errors."""
 
 _HISTORY: Final = ("docs/adr/", "CHANGELOG.md", "uv.lock", "tools/check_names.py")
-"""What tells of its day stays as it was written then."""
+"""Historical documents keep their wording."""
 
 _LEFT: Final = re.compile(
     r"\b(?:nobody|whoever|anew|of ours|is told|are told|was told|were told"
@@ -30,7 +30,7 @@ _READ: Final = frozenset({".py", ".md", ".sh", ".html", ".js", ".css", ".toml", 
 
 
 def repeated_stems(files: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each stem that several modules of the package have."""
+    """Yield a line for each stem that several modules of the package share."""
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
         path = Path(file)
@@ -53,7 +53,7 @@ def old_words(files: Sequence[str]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check *arguments*, or every file that git tracks."""
+    """Check *arguments*, or every tracked file."""
     listed = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True).stdout
     files = listed.splitlines()
     findings = [*repeated_stems(files), *old_words(list(arguments) or files)]

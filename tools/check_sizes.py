@@ -1,4 +1,4 @@
-"""Fail where a file or a function has grown beyond what a reader takes in at once.
+"""Fail if a file or a function is too long to be read at once.
 
 python tools/check_sizes.py [ROOT]
 """
@@ -13,12 +13,12 @@ _FUNCTION_LINES = 50
 
 
 def main() -> int:
-    """Return 0 if all is within bounds; print what is not."""
+    """Return 0 if everything is within the limits; print what is not."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
     problems = [problem for folder in _FILE_LINES for problem in _problems_below(root, folder)]
     for problem in problems:
         print(problem)
-    print(f"sizes: {len(problems)} beyond the bounds")
+    print(f"sizes: {len(problems)} over the limits")
     return 1 if problems else 0
 
 
@@ -35,7 +35,7 @@ def _problems_below(root: Path, folder: str) -> Iterator[str]:
 
 
 def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Return the lines of *function* from `def` to its end, its docstring not counted."""
+    """Return the lines of *function* from `def` to its end, without its docstring."""
     last = function.end_lineno or function.lineno
     docstring = function.body[0] if ast.get_docstring(function, clean=False) is not None else None
     documented = 0 if docstring is None else (docstring.end_lineno or docstring.lineno) - docstring.lineno + 1

@@ -1,6 +1,6 @@
-"""Show the main job on this machine: two registries, a first run that copies, a second that finds nothing to do.
+"""Show the main job on this machine: two registries, a first run that copies, a second that is up to date.
 
-Called by script/demo. Everything it starts and writes is gone when it ends.
+Called by script/demo. It removes everything that it started and wrote.
 """
 
 import json
@@ -29,7 +29,7 @@ Registry = DockerRegistry | FakeRegistry
 
 
 class Demo:
-    """The demo in a directory of its own, between the registries *source* and *target*."""
+    """The demo in its own directory, between the registries *source* and *target*."""
 
     def __init__(self, directory: Path, source: Registry, target: Registry, console: Console) -> None:
         self._directory = directory
@@ -40,7 +40,7 @@ class Demo:
         self._environment = clean_environment(directory)
 
     def seed(self) -> None:
-        """Fill the source with images whose layers hold real files."""
+        """Fill the source with images whose layers contain real files."""
         with Seeder(self._source.host) as seeder:
             for shelf in self._shelves:
                 for image, tags in shelf.images:
@@ -59,7 +59,7 @@ class Demo:
             self._console.print(text.rstrip(), style="dim", markup=False)
 
     def run(self, number: int) -> RunRequests:
-        """Run the real command once and return the requests that both registries counted."""
+        """Run the real command once and return the requests of both registries."""
         report = self._directory / f"report-{number}.json"
         command = ["image-syncer", "--auth", "auth.yaml", "--images", "images.yaml", "--report", report.name]
         self._console.rule(f"run {number}", align="left")
@@ -85,9 +85,9 @@ class Demo:
         )
 
     def compare(self) -> int:
-        """Let skopeo compare both sides of every image, and return how many differ."""
+        """Compare both sides of every image with skopeo, and return the number of differences."""
         if not Skopeo.is_installed():
-            self._console.print("\nskopeo is not installed: nobody else compared the two sides", style="yellow")
+            self._console.print("\nskopeo is not installed: no independent comparison of the two sides", style="yellow")
             return 0
         judge = Skopeo(self._directory)
         pairs = [pair for shelf in self._shelves for pair in shelf.pairs()]
@@ -101,7 +101,7 @@ class Demo:
 
 
 def main() -> int:
-    """Show everything and return 0; 1 where the second run asked for more than it should, or something differs."""
+    """Show everything and return 0; 1 if the second run exceeded its requests, or if something differs."""
     console = Console(highlight=False, soft_wrap=True)
     with stop_on_signals(), ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-syncer-demo-")))
@@ -115,7 +115,7 @@ def main() -> int:
         console.print(requests_table(runs))
         problems = budget_problems(*runs)
         for problem in problems:
-            console.print(f"beyond the budget: {problem}", style="red")
+            console.print(f"over the request budget: {problem}", style="red")
         different = demo.compare()
     _what_next(console)
     return 1 if problems or different else 0
@@ -127,7 +127,7 @@ def _registry(console: Console) -> Generator[Registry]:
         with DockerRegistry() as real:
             yield real
         return
-    console.print("docker-registry is not installed: a registry of the test kit takes its place", style="yellow")
+    console.print("docker-registry is not installed: using a registry of the test kit instead", style="yellow")
     with FakeRegistry.in_thread() as fake:
         yield fake
 

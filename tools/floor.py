@@ -1,8 +1,8 @@
-"""Ask for the manifests of many tags as a bare client would that does nothing else: the registries' own time.
+"""Request the manifests of many tags with a bare client that does nothing else: the registries' own time.
 
-python floor.py REPOSITORY TAGS HOST...     HEAD for t0, t1, ... at every host at once; 2 where one does not answer 200
+python floor.py REPOSITORY TAGS HOST...     HEAD for t0, t1, ... at every host at once; 2 for any status but 200
 
-A few connections to each host, many requests on the way on each; no list of tags, no digest looked at, no logins.
+A few connections to each host, with many pipelined requests on each; no tag list, no digest check, no logins.
 """
 
 import socket
@@ -18,7 +18,7 @@ _ACCEPT = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.ma
 
 
 def ask(host: str, repository: str, numbers: Sequence[int]) -> None:
-    """Ask *host* for the tags *numbers* over one connection; `ConnectionError` for any answer but 200."""
+    """Request the tags *numbers* from *host* over one connection; `ConnectionError` for any status but 200."""
     name, _, port = host.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=_WAIT_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -40,7 +40,7 @@ def _request(host: str, repository: str, number: int) -> bytes:
 
 
 def _answers(connection: socket.socket) -> Iterator[bytes]:
-    """Yield the head of each answer; to HEAD there is nothing else."""
+    """Yield the head of each response; a HEAD has no body."""
     unread = b""
     while data := connection.recv(65536):
         *heads, unread = (unread + data).split(_END)
@@ -49,7 +49,7 @@ def _answers(connection: socket.socket) -> Iterator[bytes]:
 
 
 def main() -> int:
-    """Ask all hosts at once."""
+    """Query all hosts at once."""
     repository, tags, *hosts = sys.argv[1:]
     shares = [range(first, int(tags), _CONNECTIONS) for first in range(_CONNECTIONS)]
     with ThreadPoolExecutor(len(hosts) * _CONNECTIONS) as pool:

@@ -1,7 +1,7 @@
 """The names that users rely on, as one JSON document: `python tools/frozen_names.py > tests/frozen_names.json`.
 
 Configuration keys, command line options, API fields, metrics with their labels, log events and database columns.
-`tests/unit/test_frozen_names.py` fails where one of them is renamed or vanishes; a new one is added by running this.
+`tests/unit/test_frozen_names.py` fails if one of them is renamed or removed; run this tool to add new ones.
 """
 
 import ast
@@ -40,7 +40,7 @@ def frozen_names() -> dict[str, list[str]]:
 
 
 def api_fields(document: JsonSchema) -> list[str]:
-    """Return every operation of the OpenAPI *document* with its parameters and the fields of its JSON answers."""
+    """Return every operation of the OpenAPI *document* with its parameters and the fields of its JSON responses."""
     found: set[str] = set()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -95,7 +95,7 @@ def _is_event(text: str) -> bool:
 
 def _keys(schema: JsonSchema, document: JsonSchema | None = None, path: str = "", depth: int = 0) -> Iterator[str]:
     document = schema if document is None else document
-    if depth > 12:  # noqa: PLR2004 - a schema that names itself
+    if depth > 12:  # noqa: PLR2004 - a schema that refers to itself
         return
     if "$ref" in schema:
         target: Any = document
@@ -116,7 +116,7 @@ def _keys(schema: JsonSchema, document: JsonSchema | None = None, path: str = ""
 
 
 def api_document() -> JsonSchema:
-    """Return the OpenAPI description of a server with everything switched on."""
+    """Return the OpenAPI description of a server with every feature enabled."""
     from image_syncer.server.server_settings import ForkHook, HookSource, ServerSettings  # noqa: PLC0415
     from image_syncer.server.web_app import create_app  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ def api_document() -> JsonSchema:
 
 
 class _Anything:
-    """A backend of which nothing is asked: the description needs none."""
+    """A backend without content: the description does not call it."""
 
     def __getattr__(self, name: str) -> object:
         return self

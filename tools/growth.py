@@ -1,6 +1,6 @@
-"""What a run costs as the work grows: tags that are all there, and a plan for tags that are all missing.
+"""The cost of growing work: tags that are all up to date, and a plan for tags that are all missing.
 
-Against registries of nothing but tags (tag_server.py), because a real one takes too long to fill.
+Against registries that have only tags (tag_server.py), because a real one takes too long to fill.
 """
 
 import sys
@@ -16,13 +16,13 @@ from support.subprocess_helper import HelperProcess
 _MIB = 1024 * 1024
 _REPOSITORY = "bench/many"
 _RUNS = 3
-_MANY_TAGS = 10_000  # From here on one run is enough: it is long.
+_MANY_TAGS = 10_000  # From here on one run is enough, since it is long.
 COLUMNS = ("job", "tags", "wall s", "CPU s", "CPU ms per tag", "peak MiB", "requests: source", "target", "floor s")
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """The median run of *job* over so many *tags*, requests at both sides, and what a bare client needs for them."""
+    """The median run of *job* over this many *tags*, requests at both sides, and the time of a bare client."""
 
     job: str
     tags: int
@@ -31,7 +31,7 @@ class Grown:
     floor_seconds: float | None
 
     def row(self) -> Sequence[str]:
-        """Return its texts, as `COLUMNS` has them."""
+        """Return the cells, in the order of `COLUMNS`."""
         per_tag = f"{1000 * self.cost.cpu_seconds / self.tags:.2f}"
         floor = "" if self.floor_seconds is None else f"{self.floor_seconds:.2f}"
         cost = (f"{self.cost.seconds:.2f}", f"{self.cost.cpu_seconds:.2f}", per_tag)
@@ -39,7 +39,7 @@ class Grown:
 
 
 def grow(counts: Sequence[int], planned: int, directory: Path, say: Callable[[str], None]) -> Iterator[Grown]:
-    """Yield a run over each of *counts* tags with nothing to copy, then the plan for *planned* tags; 0 for no plan."""
+    """Yield a run over each of *counts* up-to-date tags, then the plan for *planned* tags; 0 for no plan."""
     for tags in counts:
         say(f"growth: {tags} tags, nothing to copy")
         yield _nothing_to_copy(tags, directory)
@@ -67,7 +67,7 @@ def _plan(tags: int, directory: Path) -> Grown:
 def _sync(
     source: HelperProcess, target: HelperProcess, directory: Path, *options: str, runs: int = 1
 ) -> tuple[Cost, tuple[int, int]]:
-    """Return the run in the middle, and what each of them asked on average."""
+    """Return the median run, and the average number of requests."""
     rules = directory / "growth.yaml"
     rules.write_text(f"{_host(source)}/{_REPOSITORY}: {_host(target)}/{_REPOSITORY}\n", encoding="utf-8")
     before = _asked(source, target)

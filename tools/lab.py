@@ -1,4 +1,4 @@
-"""What the demo and the benchmark share: running programs, and showing what happened."""
+"""Shared by demo and benchmark: running programs, and showing results."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _LONGEST_SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run of a program took: wall and CPU seconds, and the most memory that it held, in bytes."""
+    """The cost of one run: wall and CPU seconds, and peak memory in bytes."""
 
     seconds: float
     cpu_seconds: float
@@ -27,7 +27,7 @@ class Cost:
 
 
 def our_command() -> str:
-    """Return the path of the real command, as it is installed beside this Python."""
+    """Return the path of the real command, installed next to this Python."""
     beside = Path(sys.executable).with_name("image-syncer")
     found = str(beside) if beside.is_file() else shutil.which("image-syncer")
     if found is None:
@@ -36,9 +36,9 @@ def our_command() -> str:
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run *command*, its output thrown away, and return its cost; `SystemExit` with its last words if it fails.
+    """Run *command*, discard its output, and return its cost; `SystemExit` with the end of its output if it fails.
 
-    What it starts itself counts too: CPU seconds of all, the peak of the largest.
+    Child processes count too: CPU seconds of all, and the peak memory of the largest.
     """
     with tempfile.TemporaryDirectory() as directory:
         result, output = Path(directory) / "cost.json", Path(directory) / "output"
@@ -69,18 +69,18 @@ def refuses(command: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """Return an environment in which nobody's logins and proxies are found; only *home* is written to."""
+    """Return an environment without logins and proxies; only *home* is written to."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "LC_ALL", "TERM", "COLUMNS"}}
     return {**kept, **skopeo_environment(home)}
 
 
 @contextmanager
 def stop_on_signals() -> Generator[None]:
-    """Let SIGTERM end the program as Ctrl-C does: in order, with everything stopped and removed."""
+    """Let SIGTERM end the program as Ctrl-C does: orderly, with everything stopped and removed."""
     watched = (signal.SIGINT, signal.SIGTERM)
 
     def leave(number: int, _frame: object) -> None:
-        for again in watched:  # Runners pass on what the terminal sent as well; tidying up must not be cut short by it.
+        for again in watched:  # Runners repeat the terminal's signal, which must not interrupt the cleanup.
             signal.signal(again, signal.SIG_IGN)
         raise SystemExit(128 + number)
 

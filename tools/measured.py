@@ -1,8 +1,8 @@
-"""Run a command and write what it cost: wall and CPU seconds, peak resident KiB, exit code.
+"""Run a command and write its cost: wall and CPU seconds, peak resident KiB, exit code.
 
 python measured.py RESULT COMMAND [ARGUMENT]...
 
-A process of its own, and a small one: the peak that the kernel reports for a child begins at the size of its parent.
+It is a small separate process: the kernel's peak for a child starts at the size of its parent.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command of this process's arguments; its output goes where ours goes."""
+    """Run the command in this process's arguments; it inherits stdout and stderr."""
     result, *command = sys.argv[1:]
     started = time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ)

@@ -1,4 +1,4 @@
-"""The requests of the demo's runs: a table of them, and whether they keep to the budget."""
+"""The requests of the demo's runs: a table, and a check of the request budget."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _SIDES = ("source", "target")
 
 @dataclass(frozen=True, slots=True)
 class RunRequests:
-    """What one run did, and what both registries were asked meanwhile."""
+    """One run, and the requests at both registries during it."""
 
     number: int
     copied: int
@@ -50,18 +50,18 @@ def requests_table(runs: Sequence[RunRequests]) -> Table:
 
 
 def budget_problems(first: RunRequests, second: RunRequests) -> list[str]:
-    """Return how the two runs went beyond what they may ask: empty if they did not."""
+    """Return how the two runs exceeded the budget, empty if they did not."""
     return list(_problems(first, second))
 
 
 def _problems(first: RunRequests, second: RunRequests) -> Iterator[str]:
     if not first.copied or first.unchanged:
-        yield f"the first run copied {first.copied} images and left {first.unchanged}"
+        yield f"the first run copied {first.copied} images and skipped {first.unchanged}"
     if second.copied or second.unchanged != first.copied:
-        yield f"the second run copied {second.copied} images and left {second.unchanged} of {first.copied}"
+        yield f"the second run copied {second.copied} images and skipped {second.unchanged} of {first.copied}"
     for name, log in second.sides:
         asked = [request for request in log if request.kind not in _FREE]
         if len(asked) > second.unchanged:
             yield f"the second run made {len(asked)} requests at the {name} for {second.unchanged} tags"
         if any((request.kind, request.method) != ("manifest", "HEAD") for request in asked):
-            yield f"the second run made other requests than HEAD at the {name}"
+            yield f"the second run made requests other than HEAD at the {name}"

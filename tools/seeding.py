@@ -1,4 +1,4 @@
-"""Puts test images into a registry, by the plainest means there are: one connection, one request after the other."""
+"""Pushes test images to a registry in the simplest way: one connection, one request after the other."""
 
 import hashlib
 import http.client
@@ -21,7 +21,7 @@ _WAIT_SECONDS = 120.0
 
 @dataclass(slots=True)
 class Cargo:
-    """What was pushed, as somebody has to move it who does no more than that: arguments of `blob_floor.Sender`."""
+    """The pushed content, as input for a plain sender: arguments of `blob_floor.Sender`."""
 
     blobs: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     mounts: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
@@ -29,7 +29,7 @@ class Cargo:
     _first: dict[str, str] = field(default_factory=dict[str, str])
 
     def add_blob(self, repository: str, blob: Blob) -> None:
-        """Note a blob: the first repository gets it sent, the others take it over."""
+        """Note a blob: the first repository receives it, the others mount it."""
         digest = str(blob.digest)
         first = self._first.setdefault(digest, repository)
         if first == repository:
@@ -38,12 +38,12 @@ class Cargo:
             self.mounts.append((repository, digest, first))
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `blob_floor.py` reads."""
+        """Return the input of `blob_floor.py`."""
         return {"blobs": self.blobs, "mounts": self.mounts, "manifests": self.manifests}
 
 
 class Seeder:
-    """Pushes images to the registry at *host*, which asks nobody who he is; with *tls* it speaks HTTPS."""
+    """Pushes images to the registry at *host*, which has no logins; HTTPS with *tls*."""
 
     def __init__(self, host: str, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
@@ -62,7 +62,7 @@ class Seeder:
         self._connection.close()
 
     def push(self, repository: str, image: Image, tags: Sequence[str]) -> None:
-        """Push *image* with everything that it names, and give it *tags*."""
+        """Push *image* with its whole graph, and give it *tags*."""
         for blob in image.blobs.values():
             self._push_blob(repository, blob)
         for manifest in image.manifests:
@@ -85,7 +85,7 @@ class Seeder:
         self.cargo.add_blob(repository, blob)
 
     def _ask(self, method: str, path: str, body: bytes | Iterator[bytes], headers: Mapping[str, str]) -> str:
-        """Return where the answer points to (Location); a refusal ends the program, since nothing works without it."""
+        """Return the Location of the response; a refusal ends the program, since nothing works without it."""
         self._connection.request(method, path, body=body, headers=dict(headers))
         response = self._connection.getresponse()
         text = response.read()
@@ -96,9 +96,9 @@ class Seeder:
 
 @lru_cache(maxsize=4096)
 def gzip_layer(seed: str, size_bytes: int) -> Blob:
-    """Return a layer that is a real gzip stream of about *size_bytes* random bytes, never held whole.
+    """Return a layer that is a real gzip stream of about *size_bytes* random bytes, never held as a whole.
 
-    Real, because skopeo looks at the first bytes of a layer and compresses what is not compressed yet.
+    Real, because skopeo inspects the first bytes of a layer and compresses uncompressed ones.
     """
     digest, length = hashlib.sha256(), 0
     for chunk in _gzip(seed, size_bytes):
@@ -110,7 +110,7 @@ def gzip_layer(seed: str, size_bytes: int) -> Blob:
 
 def _gzip(seed: str, size_bytes: int) -> Iterator[bytes]:
     random = Random(seed)  # noqa: S311 - content for tests, not keys
-    packer = compressobj(level=0, wbits=31)  # Random bytes do not get smaller; trying takes time.
+    packer = compressobj(level=0, wbits=31)  # Random bytes do not compress; trying takes time.
     for start in range(0, size_bytes, _BLOCK_BYTES):
         yield packer.compress(random.randbytes(min(_BLOCK_BYTES, size_bytes - start)))
     yield packer.flush()

@@ -1,4 +1,4 @@
-"""The images of the demo: multi-platform indexes whose layers hold real files of this machine."""
+"""The images of the demo: multi-platform indexes whose layers contain real files of this machine."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ _FILES_LIMIT = 60
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One repository of the demo: its images with their tags, what a rule selects there, and where that goes."""
+    """One repository of the demo: its images with their tags, the rule's selection, and the target."""
 
     repository: str
     about: str
@@ -25,10 +25,10 @@ class Shelf:
     selection: str
     target: str
     copies: Mapping[str, str]
-    """Source tag to target tag, of what the rule selects."""
+    """Selected source tags with their target tags."""
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yield each copy as reference at the source and reference at the target, without their registries."""
+        """Yield each copy as source and target reference, without registries."""
         repository = self.target.partition(":")[0]
         for source, target in self.copies.items():
             yield f"{self.repository}:{source}", f"{repository}:{target}"
@@ -108,7 +108,7 @@ def _standard_library(package: str) -> dict[str, bytes]:
 
 
 def _system_files() -> dict[str, bytes]:
-    """Return what a base layer holds: small, public files that every Linux has, and a note where one has none."""
+    """Return the files of a base layer: small, public files that every Linux has, or a note if one is missing."""
     found = {name: Path(name) for name in ("/etc/protocols", "/etc/services", "/etc/debian_version")}
     files = {name.lstrip("/"): path.read_bytes() for name, path in found.items() if path.is_file()}
     return files or {"etc/note.json": json.dumps({"base": "empty"}).encode()}

@@ -1,8 +1,8 @@
-"""A registry of nothing but tags, all in memory: filling a real one with 100 000 tags takes an hour.
+"""A registry that has only tags, all in memory: filling a real one with 100 000 tags takes an hour.
 
-python tag_server.py TAGS KNOWN     It lists t0, t1, ... in every repository, and answers HEAD for each if KNOWN is 1.
+python tag_server.py TAGS KNOWN     It lists t0, t1, ... in every repository, and confirms HEAD for each if KNOWN is 1.
 
-Started by growth.py as a `HelperProcess`. It answers pipelined requests in their order, as HTTP/1.1 wants it.
+growth.py starts it as a `HelperProcess`. It answers pipelined requests in order, as HTTP/1.1 requires.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 class TagRegistry:
-    """Answers as a registry whose repositories all have *tags* tags; if not *known*, as one that has none of them."""
+    """Behaves as a registry whose repositories have *tags* tags; if not *known*, none of the tags resolves."""
 
     def __init__(self, tags: int, *, known: bool) -> None:
         self.requests = 0
@@ -27,7 +27,7 @@ class TagRegistry:
         self._digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in self._names}
 
     def answer(self, method: str, target: str) -> bytes:
-        """Return the answer to one request without a body."""
+        """Return the response to one request without a body."""
         self.requests += 1
         url = urlsplit(target)
         parts = url.path.split("/")
@@ -68,7 +68,7 @@ class _Connection(asyncio.Protocol):
         text = self._unread + data
         *requests, self._unread = text.split(b"\r\n\r\n")
         if len(self._unread) > _REQUEST_BYTES or not text[:1].isalpha():
-            self._transport.abort()  # Clients try TLS first, and have to hear that nobody speaks it here.
+            self._transport.abort()  # Clients try TLS first, and must learn that this server does not speak it.
             return
         answers: list[bytes] = []
         for request in requests:
@@ -77,7 +77,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(b"".join(answers))
 
     def pause_writing(self) -> None:
-        """Read no more questions from somebody who does not take the answers."""
+        """Stop reading requests from a client that does not read responses."""
         if self._transport is not None:
             self._transport.pause_reading()
 

@@ -1,4 +1,4 @@
-"""What the benchmark copies: the images, and the same job in our words and in skopeo's."""
+"""The workloads of the benchmark: the images, and the same job for image-syncer and for skopeo."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -11,13 +11,13 @@ from lab import our_command
 from seeding import Seeder, gzip_layer
 
 _KIB, _MIB = 1024, 1024 * 1024
-_SKOPEO = ("skopeo", "--insecure-policy")  # Signature policies of this machine are not what is measured.
+_SKOPEO = ("skopeo", "--insecure-policy")  # Signature policies are not part of the measurement.
 _MANY = "bench/many"
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where a run reads and writes, and a directory for its files. With *verified* both speak TLS, and prove it."""
+    """Source and target of a run, and a directory for its files. With *verified* both use TLS with verification."""
 
     source: str
     targets: Sequence[str]
@@ -26,17 +26,17 @@ class Ends:
 
 
 Job = Callable[[Ends], Sequence[str]]
-"""Writes what files it needs and returns the command that does the job."""
+"""Writes its files and returns the command of the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One row of the benchmark.
 
-    *ours* and *theirs* are the same job for both programs. *wanted* is the ratio to skopeo that we want
-    to reach. With *fresh* each run gets empty targets, otherwise ones that hold everything already.
-    *far* puts a slow line before each registry, *tls* a certificate of a private CA into it. *parts* says that skopeo
-    does one part in so many of the job, which *sample* names. *tags* is how many the floor asks for; 0: it sends blobs.
+    *ours* and *theirs* are the same job for both programs. *wanted* is the desired ratio to skopeo. With *fresh* each
+    run gets empty targets, otherwise targets that have everything already. *far* puts a slow line before each registry,
+    *tls* a certificate of a private CA. *parts* means that skopeo does one of that many parts, which *sample* names.
+    *tags* is the number of tags that the floor requests; 0: it sends blobs.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Workload:
 
     @property
     def has_floor(self) -> bool:
-        """Whether a bare client shows what is the least: with blobs from far away it would take cleverness."""
+        """Whether a bare client is the minimum: for distant blobs it would need more sophistication."""
         return bool(self.tags) or not self.far
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is copied; *sampled* is how many tags skopeo does where all would take too long."""
+    """The amount of copied data; *sampled* is the number of skopeo's tags if all would take too long."""
 
     tags: int = 1000
     sampled: int = 200
@@ -80,7 +80,7 @@ QUICK = Sizes(10, 5, 6, 3, _MIB, 2, 64 * _KIB, pairs=1)
 
 
 def default_rows() -> Sequence[Workload]:
-    """Return what fits into 15 minutes."""
+    """Return the workloads that fit into 15 minutes."""
     return (
         unchanged("unchanged", NEAR),
         shared("shared", NEAR),
@@ -95,7 +95,7 @@ def default_rows() -> Sequence[Workload]:
 
 
 def further_rows() -> Sequence[Workload]:
-    """Return what `--full` adds: more tags, and everything whole from far away."""
+    """Return the additional ones of `--full`: more tags, and full size for distant registries."""
     return (
         unchanged("unchanged-10k", HUGE),
         unchanged("far-unchanged-10k", HUGE, far=True),
@@ -119,7 +119,7 @@ def quick_rows() -> Sequence[Workload]:
 
 
 def unchanged(name: str, sizes: Sizes, *, far: bool = False) -> Workload:
-    """Return a run over many tags of one repository that finds nothing to copy."""
+    """Return a run over many up-to-date tags of one repository."""
 
     def seed(seeder: Seeder) -> None:
         layer = gzip_layer("unchanged", 10 * _KIB)
@@ -146,7 +146,7 @@ def unchanged(name: str, sizes: Sizes, *, far: bool = False) -> Workload:
 
 
 def shared(name: str, sizes: Sizes, *, far: bool = False) -> Workload:
-    """Return images of 5 layers, 3 of them from a pool of 12 that all repositories draw on."""
+    """Return images of 5 layers, 3 of them from a pool of 12 that all repositories share."""
     names = [f"bench/app{number:02}" for number in range(sizes.repositories)]
 
     def seed(seeder: Seeder) -> None:
@@ -188,7 +188,7 @@ def big(name: str, sizes: Sizes, *, far: bool = False, tls: bool = False) -> Wor
 
 
 def fan_out(name: str, sizes: Sizes, *, far: bool = False) -> Workload:
-    """Return some images for three targets; skopeo knows one at a time, so it runs three times in a row."""
+    """Return some images for three targets; skopeo handles one at a time, so it runs three times."""
     names = [f"bench/fan{number}" for number in range(sizes.fan_images)]
 
     def seed(seeder: Seeder) -> None:
@@ -209,7 +209,7 @@ def fan_out(name: str, sizes: Sizes, *, far: bool = False) -> Workload:
 
 
 def _our_sync(ends: Ends, repositories: Sequence[str]) -> Sequence[str]:
-    """Return the command for all tags of *repositories*, by a file of rules."""
+    """Return the command for all tags of *repositories*, using a rules file."""
     rules = ends.directory / "images.yaml"
     lines = (f"{ends.source}/{path}: [{', '.join(f'{to}/{path}' for to in ends.targets)}]\n" for path in repositories)
     rules.write_text("".join(lines), encoding="utf-8")
@@ -217,7 +217,7 @@ def _our_sync(ends: Ends, repositories: Sequence[str]) -> Sequence[str]:
 
 
 def _skopeo_sync(ends: Ends, repositories: dict[str, list[str]]) -> Sequence[str]:
-    """Return the command for the tags (none: all) of *repositories*, by a file as well."""
+    """Return the command for the tags (none: all) of *repositories*, using a file as well."""
     listing = ends.directory / "skopeo.yaml"
     lines = "".join(f"    {path}: [{', '.join(tags)}]\n" for path, tags in repositories.items())
     listing.write_text(f"{ends.source}:\n  tls-verify: false\n  images:\n{lines}", encoding="utf-8")

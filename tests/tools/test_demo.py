@@ -35,7 +35,7 @@ def test_without_other_programs_the_demo_uses_the_test_kit_and_says_so(tmp_path:
     """Without docker-registry and skopeo it shows the same, and names the missing programs."""
     result = _run(tmp_path, str(tmp_path))
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
-    assert "docker-registry is not installed: a registry of the test kit takes its place" in result.stdout
+    assert "docker-registry is not installed: using a registry of the test kit instead" in result.stdout
     assert "skopeo is not installed" in result.stdout
     assert "What to try next:" in result.stdout
 
@@ -49,7 +49,7 @@ def test_between_real_registries_skopeo_finds_identical_manifests(tmp_path: Path
     result = _run(tmp_path, os.environ.get("PATH", ""))
     assert (result.returncode, list(tmp_path.iterdir())) == (0, []), result.stderr
     assert "7 of 7 manifests are the same, byte for byte" in result.stdout
-    assert "beyond the budget" not in result.stdout
+    assert "over the request budget" not in result.stdout
 
 
 def test_an_interrupted_demo_stops_and_removes_everything(tmp_path: Path) -> None:

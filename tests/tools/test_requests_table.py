@@ -23,9 +23,9 @@ def test_a_second_request_for_a_tag_exceeds_the_budget() -> None:
 
 def test_reading_a_manifest_exceeds_the_budget() -> None:
     """Only HEAD is within it: a GET counts as a pull where pulls are limited."""
-    assert _problems(_GET) == ["the second run made other requests than HEAD at the source"]
+    assert _problems(_GET) == ["the second run made requests other than HEAD at the source"]
 
 
 def test_copying_again_exceeds_the_budget() -> None:
     """Nothing has changed between the two runs."""
-    assert _problems(_HEAD, copied=1) == ["the second run copied 1 images and left 1 of 1"]
+    assert _problems(_HEAD, copied=1) == ["the second run copied 1 images and skipped 1 of 1"]

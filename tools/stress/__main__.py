@@ -23,7 +23,7 @@ _LARGEST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing to try: *run* does it with the *options* that are made of *defaults*, or of what was given instead."""
+    """One stress test: *run* performs it with options built from *defaults* or from the arguments."""
 
     about: str
     run: Callable[[Any, Path, Say], Report]
@@ -69,19 +69,19 @@ _COMMANDS: Mapping[str, Command] = {
         rabbitmq=True,
     ),
     "cut": Command(
-        "one big blob over lines that cut every connection, and with a kill -9 in its middle",
+        "one big blob over lines that cut every connection, also with kill -9",
         cut.run,
         cut.CutOptions,
         {"size": 1024, "profile_size": 1024, "cut": 64, "kills": 3, "seed": 1, "only": ""},
     ),
     "crash": Command(
-        "a one-shot run gets kill -9 at random moments, while somebody pulls from its target",
+        "a one-shot run gets kill -9 at random moments, while a client pulls from its target",
         crash.run,
         crash.CrashOptions,
         {"kills": 100, "images": 48, "seed": 1},
     ),
     "soak": Command(
-        "repeated syncs over faults for a long time, while the content changes",
+        "long repeated syncs with faults and changing content",
         soak.run,
         soak.SoakOptions,
         {"seconds": 900.0, "faults": 0.05, "seed": 1},
@@ -97,14 +97,14 @@ _COMMANDS: Mapping[str, Command] = {
 
 
 def main() -> int:
-    """Run what was asked for and show its figures; 1 where a promise was broken, 2 where a program is missing."""
+    """Run the chosen test and print its figures; 1 if a promise was broken, 2 if a program is missing."""
     arguments = _parser().parse_args()
     command = _COMMANDS[arguments.command]
     missing = _missing(command)
     if missing:
-        print(f"not installed: {' and '.join(missing)}; there is nothing to try it with", file=sys.stderr)
+        print(f"not installed: {' and '.join(missing)}; this test needs it", file=sys.stderr)
         return 2
-    # Who is killed hangs up in the middle of an answer: aiohttp, under the registry of the test kit, would tell of it.
+    # A killed client hangs up in the middle of a response, which aiohttp, under the test kit's registry, would log.
     logging.getLogger("aiohttp.server").addHandler(logging.NullHandler())
     console, progress = (Console(stderr=error, highlight=False, soft_wrap=True) for error in (False, True))
     with stop_on_signals(), tempfile.TemporaryDirectory(prefix="image-syncer-stress-") as directory:
@@ -127,7 +127,7 @@ def _missing(command: Command) -> Sequence[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="script/stress", description="Try what we promise, on loopback.")
+    parser = argparse.ArgumentParser(prog="script/stress", description="Test promises under stress, on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in _COMMANDS.items():
         options = commands.add_parser(name, help=command.about, description=command.about)

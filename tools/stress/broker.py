@@ -1,4 +1,4 @@
-"""RabbitMQ is restarted in the middle of a stream of messages: what it confirmed to the publisher must arrive."""
+"""RabbitMQ restarts in the middle of a stream of messages: every message that it confirmed must arrive."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """*messages* of distinct images, *rate* a second; the broker is away *restarts* times, for *down* seconds each."""
+    """*messages* of distinct images, *rate* a second; the broker is down *restarts* times, for *down* seconds each."""
 
     messages: int
     rate: float
@@ -39,7 +39,7 @@ class BrokerOptions:
 
 
 class Publisher:
-    """Publishes a message for each image at a steady rate, and again until the broker has confirmed it."""
+    """Publishes a message for each image at a steady rate, and repeats it until the broker has confirmed it."""
 
     def __init__(self, url: str, bodies: list[bytes], rate: float) -> None:
         self.confirmed = 0
@@ -49,18 +49,18 @@ class Publisher:
         self._rate = rate
 
     async def make_queue(self) -> None:
-        """Make the queue: the daemon never does."""
+        """Declare the queue: the daemon never does."""
         async with await connect(self._url) as connection, connection.channel() as channel:
             await channel.declare_queue(_QUEUE, durable=True)
 
     async def left(self) -> int:
-        """Return how many messages nobody has taken."""
+        """Return the number of ready messages."""
         async with await connect(self._url) as connection, connection.channel() as channel:
             queue = await channel.declare_queue(_QUEUE, passive=True)
             return queue.declaration_result.message_count or 0
 
     async def run(self) -> None:
-        """Publish all of them."""
+        """Publish all messages."""
         began = time.monotonic()
         while self.confirmed < len(self._bodies):
             try:
@@ -82,9 +82,9 @@ class Publisher:
 
 
 def run(options: BrokerOptions, directory: Path, say: Say) -> Report:
-    """Do it with a real broker and two real registries, on SQLite, and return what came of it."""
+    """Run with a real broker and two real registries, on SQLite, and return the report."""
     with ExitStack() as stack:
-        stack.enter_context(muted("aio_pika", "aiormq"))  # They log each connection that breaks.
+        stack.enter_context(muted("aio_pika", "aiormq"))  # They log each broken connection.
         source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
         stock = Stock(options.messages)
         stock.push(source.host)
@@ -126,7 +126,7 @@ def run(options: BrokerOptions, directory: Path, say: Say) -> Report:
 def _restart_often(
     node: RabbitMQ, publisher: Publisher, publishing: "Future[None]", options: BrokerOptions, say: Say
 ) -> float:
-    """Stop the broker at even shares of the stream and start it again; return how many seconds it was away in all."""
+    """Restart the broker at equal shares of the stream; return its total downtime in seconds."""
     away = 0.0
     for number in range(options.restarts):
         share = (number + 1) * options.messages // (options.restarts + 1)
@@ -142,7 +142,7 @@ def _restart_often(
 
 
 def _drained(publisher: Publisher) -> bool:
-    """Whether the daemon took everything out of the queue in time."""
+    """Whether the daemon emptied the queue in time."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while asyncio.run(publisher.left()):
         if time.monotonic() > deadline:
@@ -152,7 +152,7 @@ def _drained(publisher: Publisher) -> bool:
 
 
 def _recorded(daemon: Daemon) -> int:
-    """Return how many events the daemon has recorded."""
+    """Return the number of events that the daemon has recorded."""
     count, before = 0, ""
     while found := daemon.api(f"events?limit={_PAGE}{before}"):
         count += len(found["items"])

@@ -1,4 +1,4 @@
-"""Those who call the hooks: senders that repeat until they are heard, and a steady stream that does not wait."""
+"""Callers of hooks: senders that repeat until they are acknowledged, and a steady stream that does not wait."""
 
 import http.client
 import itertools
@@ -13,7 +13,7 @@ from threading import Event
 from typing import Final
 
 _ANSWER_SECONDS: Final = 40.0
-"""Longer than any answer of the daemon may take, so that silence is seen as such."""
+"""Longer than any response of the daemon may take, so that silence is noticed."""
 
 _REST_SECONDS: Final = 0.05
 _SENDERS_OF_A_STREAM: Final = 48
@@ -21,7 +21,7 @@ _SENDERS_OF_A_STREAM: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: *status* 0 where there was none; *retry_after* empty where the header was missing."""
+    """One response: *status* 0 if there was none; *retry_after* empty without the header."""
 
     status: int
     retry_after: str = ""
@@ -34,14 +34,14 @@ class Answer:
 
 
 class Caller:
-    """Asks one server over a connection that is kept; for one thread."""
+    """A client of one server over a persistent connection; for one thread."""
 
     def __init__(self, port: int, headers: Mapping[str, str]) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
         self._headers = dict(headers)
 
     def ask(self, method: str, path: str) -> Answer:
-        """Return the answer, of status 0 where the server is not there or dies meanwhile."""
+        """Return the response, with status 0 if the server is absent or dies meanwhile."""
         try:
             self._connection.request(method, path, body=b"" if method == "POST" else None, headers=self._headers)
             response = self._connection.getresponse()
@@ -56,17 +56,17 @@ class Caller:
 
 
 def basic(user: str, password: str) -> dict[str, str]:
-    """Return the header of a login."""
+    """Return the Authorization header of a login."""
     return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
 
 
 Hook = Callable[[int], str]
-"""Gives the path that tells of the image of a number."""
+"""Maps a number to the path that reports its image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where hooks are called: the *ports* of one or more daemons, the *method*, the *headers* and the *hook*."""
+    """The hook's address: the *ports* of one or more daemons, the *method*, the *headers* and the *hook*."""
 
     ports: Sequence[int]
     method: str
@@ -75,10 +75,10 @@ class Door:
 
 
 class Senders:
-    """Call the hook for every number that is released, and again until it is acknowledged.
+    """Call the hook for every released number, repeatedly until it is acknowledged.
 
-    Each begins with another daemon of the door and goes on to the next after a failure. A number that nobody
-    acknowledges within *patience* seconds is given up.
+    Each caller starts with another daemon and switches to the next after a failure. It gives up a number that no daemon
+    acknowledges within *patience* seconds.
     """
 
     def __init__(self, door: Door, patience: float) -> None:
@@ -94,12 +94,12 @@ class Senders:
 
     @property
     def share(self) -> float:
-        """How much of what was released is acknowledged, from 0 to 1."""
+        """The acknowledged share of the released numbers, from 0 to 1."""
         return len(self.acknowledged) / self._wanted if self._wanted else 0.0
 
     @contextmanager
     def at_work(self, senders: int) -> Generator[None]:
-        """Let *senders* work; at the end all that was released is delivered or given up."""
+        """Run *senders*; at the end every released number is acknowledged or given up."""
         with ThreadPoolExecutor(senders, thread_name_prefix="sender") as threads:
             working = [threads.submit(self._work, number) for number in range(senders)]
             try:
@@ -114,7 +114,7 @@ class Senders:
                 each.result()
 
     def release(self, numbers: Sequence[int]) -> None:
-        """Let the hook be called for *numbers*."""
+        """Release *numbers* to the callers."""
         self._wanted += len(numbers)
         for number in numbers:
             self._released.put(number)
@@ -142,7 +142,7 @@ class Senders:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a steady stream: its *number*, when it was *due* (since the start), how long it took from then on."""
+    """One call of a steady stream: its *number*, when it was *due* (since the start), and its duration since then."""
 
     number: int
     due: float
@@ -151,9 +151,9 @@ class Call:
 
 
 class SteadyStream:
-    """Calls the hook *rate* times a second whatever the answers are, and never a second time for one number.
+    """Calls the hook *rate* times a second whatever the responses are, and never twice for one number.
 
-    The time of a call counts from when it was due, so a slow answer is not hidden by those that had to wait for it.
+    The duration of a call counts from its due time, so waiting behind a slow response counts too.
     """
 
     def __init__(self, door: Door, rate: float, count: int) -> None:
@@ -165,7 +165,7 @@ class SteadyStream:
 
     @contextmanager
     def flowing(self, found: list[Call]) -> Generator[None]:
-        """Let it flow; *found* has all calls when the context is left, which waits for the last of them."""
+        """Start the stream; after the context, which waits for the last call, *found* has all calls."""
         with ThreadPoolExecutor(_SENDERS_OF_A_STREAM, thread_name_prefix="stream") as threads:
             began = time.monotonic()
             working = [threads.submit(self._work, index, began) for index in range(_SENDERS_OF_A_STREAM)]

@@ -1,4 +1,4 @@
-"""A one-shot run is killed at random moments and run again; meanwhile somebody pulls all that the target lists."""
+"""A one-shot run is killed at random moments and repeated, while a client pulls everything that the target lists."""
 
 import json
 import math
@@ -27,19 +27,19 @@ _PATIENCE_SECONDS: Final = 300.0
 _WRITING_BYTES: Final = 64 * 1024
 _POLL_SECONDS: Final = 0.002
 _START_KILLS: Final = 0.2
-"""How many of the kills come by the clock, most of them while the program starts and plans."""
+"""The share of kills by time, most of them during start and planning."""
 
 _START_SECONDS: Final = 2.0
 _SOON: Final = 0.25
-"""Half of the others come within so much of what is left to be sent, so that a round sees many of them."""
+"""Half of the other kills come early in the remaining bytes, so that a round has many of them."""
 
 _TARGET_LINE: Final = RelayLine(latency_seconds=0.004, bytes_per_second=20 * 1024 * 1024)
-"""So that a run takes long enough to be killed in its middle."""
+"""Makes runs long enough to be killed in their middle."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrashOptions:
-    """*kills* at moments that *seed* decides, of runs over so many *images*."""
+    """*kills* at moments drawn from *seed*, of runs over *images* images."""
 
     kills: int
     images: int
@@ -48,7 +48,7 @@ class CrashOptions:
 
 @dataclass(slots=True)
 class Tally:
-    """What happened in all rounds together."""
+    """The results of all rounds together."""
 
     rounds: int = 0
     kills: int = 0
@@ -66,7 +66,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One round: an empty *target* behind a *line*, and what a run needs of files in *directory*."""
+    """One round: an empty *target* behind a *line*, and the files of the runs in *directory*."""
 
     target: DockerRegistry
     line: SlowLine
@@ -86,20 +86,20 @@ class Site:
             )
 
     def last_words(self) -> str:
-        """Return the end of what the runs said."""
+        """Return the end of the runs' output."""
         return (self.directory / "output").read_text(encoding="utf-8", errors="replace")[-1500:]
 
 
 def run(options: CrashOptions, directory: Path, say: Say) -> Report:
-    """Kill so often, in rounds that begin with an empty target, and return what came of it."""
-    began, rng, tally = time.monotonic(), Random(options.seed), Tally()  # noqa: S311 - moments, no secrets
+    """Kill that often, in rounds that begin with an empty target, and return the report."""
+    began, rng, tally = time.monotonic(), Random(options.seed), Tally()  # noqa: S311 - moments, not secrets
     lot = Lot.of(options.images)
     with DockerRegistry() as source:
         lot.push(source.host)
         say(f"{len(lot.tags)} tags of {options.images} images are at the source, {lot.size_bytes / 2**20:.0f} MiB")
         with _site(directory / "unbroken", lot, source) as site:
             seconds = _finish(site, lot, tally)
-            say(f"a run that nobody kills takes {seconds:.1f} s")
+            say(f"an undisturbed run takes {seconds:.1f} s")
         while tally.kills < options.kills and not tally.broken:
             tally.rounds += 1
             with _site(directory / f"round-{tally.rounds}", lot, source) as site:
@@ -122,7 +122,7 @@ def run(options: CrashOptions, directory: Path, say: Say) -> Report:
         "seconds in all": round(time.monotonic() - began, 1),
     }
     if not tally.tags_pulled:
-        tally.broken.append("nobody has pulled anything meanwhile, so nothing is proved")
+        tally.broken.append("nothing was pulled meanwhile, so the test proves nothing")
     return Report(f"one-shot runs killed, seed {options.seed}", figures, tally.broken)
 
 
@@ -136,7 +136,7 @@ def _site(directory: Path, lot: Lot, source: DockerRegistry) -> Generator[Site]:
 
 
 def _round(site: Site, lot: Lot, tally: Tally, rng: Random, kills: int) -> None:
-    """Kill *kills* runs, or until one ends before its kill; let the last one end, and look at everything."""
+    """Kill *kills* runs, or until one ends before its kill; let the last one end, and check everything."""
     with ExitStack() as stack:
         puller = HelperProcess(Path(__file__).with_name("puller.py"), [site.target.host])
         stack.callback(puller.stop)
@@ -162,7 +162,7 @@ def _round(site: Site, lot: Lot, tally: Tally, rng: Random, kills: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a run is killed: after *seconds*, or once so many *bytes* went to the target, and a little *later*."""
+    """The moment of a kill: after *seconds*, or *later* seconds after this many *bytes* went to the target."""
 
     seconds: float
     bytes: float
@@ -170,7 +170,7 @@ class Moment:
 
     @classmethod
     def drawn(cls, rng: Random, left_bytes: int) -> "Moment":
-        """Draw one for a run that has *left_bytes* to send."""
+        """Draw a moment for a run with *left_bytes* to send."""
         if rng.random() < _START_KILLS:
             return cls(rng.uniform(0, _START_SECONDS), math.inf, 0)
         share = rng.uniform(0, rng.choice((_SOON, 1)))
@@ -178,7 +178,7 @@ class Moment:
 
 
 def _kill(site: Site, tally: Tally, moment: Moment) -> None:
-    """Start a run and kill it at *moment*, or see it end before."""
+    """Start a run and kill it at *moment*, unless it ends before."""
     written, sent = _writes(site.target.read_requests()), site.line.carried().to_server
     process = site.start()
     deadline = time.monotonic() + moment.seconds
@@ -201,7 +201,7 @@ def _kill(site: Site, tally: Tally, moment: Moment) -> None:
 
 
 def _finish(site: Site, lot: Lot, tally: Tally) -> float:
-    """Let a run end, compare the target with what it has to hold, and return how long it took."""
+    """Let a run end, compare the target with the expected content, and return the duration."""
     began = time.monotonic()
     process = site.start()
     try:
@@ -221,7 +221,7 @@ def _finish(site: Site, lot: Lot, tally: Tally) -> float:
 
 
 def _wrong(host: str, lot: Lot) -> Iterator[str]:
-    """Yield what the registry at *host* does not give whole, or not as it is at the source."""
+    """Yield everything at *host* that is incomplete, or differs from the source."""
     puller = Puller(host)
     for repository, tag, digest in lot.wanted():
         try:

@@ -1,4 +1,4 @@
-"""What `crash` copies: a realistic lot of images, in which much is shared and everything has a tag."""
+"""The images of `crash`: a realistic set with many shared layers, where everything has a tag."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Lot:
 
     @classmethod
     def of(cls, count: int) -> "Lot":
-        """Return *count* images: indexes of three platforms over shared bases, and now and then something else."""
+        """Return *count* images: indexes of three platforms over shared bases, and some other kinds."""
         bases = [gzip_layer(f"base/{number}", 400 * _KIB) for number in range(3)]
         tags: dict[tuple[str, str], Image] = {}
         for number in range(count):
@@ -37,7 +37,7 @@ class Lot:
 
     @property
     def size_bytes(self) -> int:
-        """All that has to reach a target once: each blob, and each manifest in each repository."""
+        """The content that a target must receive once: each blob, and each manifest in each repository."""
         blobs = {digest: blob.size_bytes for image in self.tags.values() for digest, blob in image.blobs.items()}
         manifests = {
             (repository, manifest.digest): len(manifest.content)
@@ -47,25 +47,25 @@ class Lot:
         return sum(blobs.values()) + sum(manifests.values())
 
     def push(self, host: str) -> None:
-        """Put everything into the registry at *host*."""
+        """Push everything to the registry at *host*."""
         with Seeder(host) as seeder:
             for (repository, tag), image in self.tags.items():
                 seeder.push(repository, image, [tag])
 
     def write_rules(self, file: Path, source: str, target: str) -> None:
-        """Write the seed's rules for all tags of all repositories, each to `mirror/` at *target*."""
+        """Write rules in the Go tool's format for all tags of all repositories, each to `mirror/` at *target*."""
         repositories = dict.fromkeys(repository for repository, _ in self.tags)
         lines = (f"{source}/{path}: {target}/{mirrored(path)}\n" for path in repositories)
         file.write_text("".join(lines), encoding="utf-8")
 
     def wanted(self) -> Iterator[tuple[str, str, str]]:
-        """Yield repository, tag and digest of all that has to be at the target."""
+        """Yield repository, tag and digest of everything that must be at the target."""
         for (repository, tag), image in self.tags.items():
             yield mirrored(repository), tag, str(image.digest)
 
 
 def mirrored(repository: str) -> str:
-    """Return the repository at the target that *repository* of the source goes to."""
+    """Return the target's repository for *repository* of the source."""
     return repository.replace("team/", "mirror/")
 
 

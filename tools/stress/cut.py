@@ -1,4 +1,4 @@
-"""One big blob over lines that cut every connection, and the same with a kill -9: what was sent, beside its size."""
+"""One big blob over lines that cut every connection, also with kill -9: the traffic in relation to its size."""
 
 import subprocess
 import time
@@ -36,22 +36,22 @@ _EARLIEST: Final = 0.05
 _LATEST: Final = 0.95
 
 SURVIVING: Final = 1.10
-"""What may be sent of a blob, beside its size, where a session survives a cut."""
+"""The allowed traffic in relation to the blob's size if a session survives a cut."""
 
 SURVIVING_KILLED: Final = 1.15
 LOST_CUTS: Final = 1.1
-"""Where a session is lost with its connection: so many times the cut length beyond the size."""
+"""If a session ends with its connection: this many times the cut length is added to the size."""
 
 LOST_KILLED: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class CutOptions:
-    """An image of *size* MiB, *profile_size* where one end is a FakeRegistry; lines that cut after *cut* MiB.
+    """An image of *size* MiB, or *profile_size* if one end is a FakeRegistry; lines that cut after *cut* MiB.
 
-    Then *kills* more copies that get kill -9 in their middle, at moments that *seed* decides, and are run again.
-    *only* names the ends to try beside docker-registry, with commas between them; empty: all. Where a blob has to go
-    over one connection whole, it is three quarters of *cut*: a longer one could never arrive.
+    Then *kills* more copies get kill -9 at moments drawn from *seed*, and run again. *only* lists the ends to test
+    beside docker-registry, separated by commas; empty: all. If a blob must pass in one connection, it has three
+    quarters of *cut*: a larger one could never arrive.
     """
 
     size: int
@@ -62,13 +62,13 @@ class CutOptions:
     only: str
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yield source and target of every copy: real registries, and each profile at either side of one."""
+        """Yield source and target of every copy: real registries, and each profile on either side of one."""
         wanted = [name.strip() for name in self.only.split(",")] if self.only else [REAL, *profile_names()]
         for name in wanted:
             yield from [(REAL, REAL)] if name == REAL else [(name, REAL), (REAL, name)]
 
     def size_bytes(self, source: str, target: str) -> int:
-        """Return how large the blob is that goes from *source* to *target*."""
+        """Return the size of the blob between *source* and *target*."""
         if in_one_piece(source, target):
             return self.cut * _MIB * 3 // 4
         return (self.size if source == target == REAL else self.profile_size) * _MIB
@@ -76,10 +76,9 @@ class CutOptions:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be sent at most, beside the size: in one run, and in a killed one and its rerun together.
+    """The limit of traffic in relation to the size: of one run, and of a killed run and its repetition together.
 
-    A source keeps what it has, so it may be read as any end may be spoken to where sessions survive: what was on its
-    way is lost with each cut there as well.
+    A source keeps its data, so reading has the limit of surviving sessions: each cut loses only the bytes in flight.
     """
 
     once: float
@@ -87,12 +86,12 @@ class Bounds:
 
     @property
     def read_once(self) -> float:
-        """How much may be read at most in one run."""
+        """The limit of reading in one run."""
         return max(SURVIVING, self.once)
 
     @classmethod
     def of(cls, target: str, size_bytes: int, cut_bytes: int) -> "Bounds":
-        """Return those of a copy to *target*."""
+        """Return the limits for copies to *target*."""
         if not survives(target):
             return cls(1 + LOST_CUTS * cut_bytes / size_bytes, LOST_KILLED)
         return cls(SURVIVING, LOST_KILLED if takes_one_request(target) else SURVIVING_KILLED)
@@ -100,7 +99,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What all runs of one copy sent over its lines, beside the size of its blob; *failure*: why not all is well."""
+    """The traffic of all runs of one copy in relation to the blob's size; *failure* is the reason if it failed."""
 
     read: float
     written: float
@@ -111,9 +110,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A copy of the big image over lines, with a *home* for what runs remember; *direct* is the target itself.
+    """A copy of the big image over lines, with the *home* of the runs; *direct* is the target itself.
 
-    *storage* is the line to the server that the source leads to for its blobs, if it does.
+    *storage* is the line to the source's storage host, if it has one.
     """
 
     source: CutLine
@@ -144,7 +143,7 @@ class Way:
             )
 
     def kill_at(self, share: float) -> bool:
-        """Start a run and kill it once *share* of the bytes have gone to the target; False where it ended before."""
+        """Start a run and kill it once *share* of the bytes went to the target; False if it ended before."""
         process = self.start()
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
@@ -156,7 +155,7 @@ class Way:
         return process.wait() < 0
 
     def finish(self) -> Sent:
-        """Let a run end, look at what the target has, and return what all runs have sent."""
+        """Let a run end, check the target, and return the traffic of all runs."""
         began = time.monotonic()
         process = self.start()
         try:
@@ -180,7 +179,7 @@ class Way:
 def run(options: CutOptions, directory: Path, say: Say) -> Report:
     """Copy the image between all pairs, and return the figures of each."""
     began, rows, broken = time.monotonic(), list[dict[str, Figure]](), list[str]()
-    rng = Random(options.seed)  # noqa: S311 - moments that can be had again, no secrets
+    rng = Random(options.seed)  # noqa: S311 - reproducible moments, no secrets
     for number, (source, target) in enumerate(options.pairs()):
         shares = [rng.uniform(_EARLIEST, _LATEST) for _ in range(options.kills)]
         pair = Pair(source, target, options.size_bytes(source, target), options.cut * _MIB)
@@ -206,7 +205,7 @@ class Pair:
     cut_bytes: int
 
     def measure(self, shares: Sequence[float], directory: Path) -> tuple[Sent, list[Sent]]:
-        """Copy once, and once for each of *shares* with a kill when that much has gone to the target."""
+        """Copy once, and once for each of *shares* with a kill at that share of the traffic."""
         with registry(self.source, self.size_bytes) as source:
             with self._way(source, directory / "once") as way:
                 once = way.finish()
@@ -218,7 +217,7 @@ class Pair:
         return once, killed
 
     def row(self, once: Sent, killed: Sequence[Sent]) -> dict[str, Figure]:
-        """Return what to show."""
+        """Return the row to print."""
         bounds = self.bounds
         return {
             "from": self.source,
@@ -236,7 +235,7 @@ class Pair:
         }
 
     def broken(self, once: Sent, killed: Sequence[Sent]) -> Iterator[str]:
-        """Yield the promises that were broken."""
+        """Yield the broken promises."""
         bounds, name = self.bounds, f"{self.source} to {self.target}"
         killings = ((", killed", bounds.killed, bounds.killed, each) for each in killed)
         for what, read, written, sent in (("", bounds.read_once, bounds.once, once), *killings):
@@ -248,12 +247,12 @@ class Pair:
 
     @property
     def bounds(self) -> Bounds:
-        """What may be sent."""
+        """The limits of traffic."""
         return Bounds.of(self.target, self.size_bytes, self.cut_bytes)
 
     @contextmanager
     def _way(self, source: Running, home: Path) -> Generator[Way]:
-        """Set up an empty target, and a line to each server."""
+        """Start an empty target, and a line to each server."""
         home.mkdir(parents=True)
 
         def line(host: str) -> CutLine:
@@ -268,7 +267,7 @@ class Pair:
 
 
 def _damage(host: str, digest: str, home: Path) -> str:
-    """Return what is wrong with the image at *host*, as we pull it and as skopeo does; empty: nothing."""
+    """Return what is wrong with the image at *host*, by our own pull and by skopeo's; empty if nothing is."""
     puller = Puller(host)
     try:
         found = puller.pull(REPOSITORY, TAG)

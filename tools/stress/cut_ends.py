@@ -1,4 +1,4 @@
-"""The registries at both ends of `cut`, and the image that goes from one to the other."""
+"""The registries at both ends of `cut`, and its image."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,35 +27,35 @@ def profile_of(name: str) -> Profile:
 
 
 def profile_names() -> list[str]:
-    """Return the names of all profiles that a FakeRegistry can have."""
+    """Return the names of all FakeRegistry profiles."""
     return list(_profiles())
 
 
 @cache
 def big_image(size_bytes: int) -> Image:
-    """Return an image of one blob of *size_bytes*, beside its config."""
+    """Return an image with one blob of *size_bytes* and its config."""
     return single("cut", layers=[Blob.generated("cut", size_bytes)])
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A registry that runs at *host*; where it leads to another server for its blobs, *storage* is that one."""
+    """A running registry at *host*; *storage* is its storage host, if it redirects blobs."""
 
     host: str
     storage: str = ""
     process: HelperProcess | None = None
 
     def lead_to(self, storage: str) -> None:
-        """Lead to *storage* for the blobs from now on: a line to its own."""
+        """Redirect blobs to *storage* from now on: a line to the storage host."""
         if self.process is not None:
             self.process.ask(f"storage {storage}")
 
 
 @contextmanager
 def registry(name: str, holding: int = 0) -> Generator[Running]:
-    """Run the registry *name*: a docker-registry, or a FakeRegistry of that profile.
+    """Run the registry *name*: a docker-registry, or a FakeRegistry with that profile.
 
-    It has the big image of *holding* bytes, or nothing where that is 0.
+    It has the big image of *holding* bytes, or nothing if that is 0.
     """
     with ExitStack() as stack:
         if name != REAL:
@@ -69,19 +69,19 @@ def registry(name: str, holding: int = 0) -> Generator[Running]:
 
 
 def survives(target: str) -> bool:
-    """Whether an upload to *target* goes on after its connection was cut in the middle of a chunk."""
+    """Whether an upload to *target* survives a cut in the middle of a chunk."""
     habits = _profiles().get(target)
     return habits is not None and not habits.strict_state and not habits.errors_end_uploads
 
 
 def takes_one_request(target: str) -> bool:
-    """Whether *target* takes a blob in one request alone, so that an upload has no middle to go on from."""
+    """Whether *target* accepts a blob only in one request, so that an upload cannot resume."""
     habits = _profiles().get(target)
     return habits is not None and habits.patches != "many"
 
 
 def in_one_piece(source: str, target: str) -> bool:
-    """Whether a blob has to go over one connection whole: it cannot be read from its middle, or not sent in chunks."""
+    """Whether a blob must pass in one connection: reading cannot resume, or there are no chunks."""
     reading = _profiles().get(source)
     return (reading is not None and not reading.ranges) or takes_one_request(target)
 

@@ -1,4 +1,4 @@
-"""The daemon as a process that is started, killed, looked at and stopped."""
+"""The daemon as a process to start, kill, inspect and stop."""
 
 import json
 import secrets
@@ -24,9 +24,9 @@ _OK: Final = 200
 
 
 class Daemon:
-    """The real command, run in *directory* with *arguments*, at *port*; its output is kept in a file there.
+    """The real command, run in *directory* with *arguments*, at *port*; its output goes to a file there.
 
-    As a context manager it stops at the end, by SIGTERM if it can.
+    As a context manager it stops at the end, by SIGTERM if possible.
     """
 
     def __init__(self, directory: Path, port: int, arguments: Sequence[str] = ()) -> None:
@@ -45,18 +45,18 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """The process that runs now."""
+        """The current process."""
         if self._process is None:
-            raise RuntimeError("it was not started")
+            raise RuntimeError("the daemon was not started")
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process that was started last still runs."""
+        """Whether the process still runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, without waiting for its first answer."""
+        """Start it, without waiting for its first response."""
         with (self._directory / f"daemon-{self.port}.out").open("ab") as output:
             self._process = subprocess.Popen(
                 [our_command(), *self._arguments],
@@ -68,7 +68,7 @@ class Daemon:
             )
 
     def start_and_wait(self) -> None:
-        """Start it and wait until it can do its work; `SystemExit` with its last words where it ends instead."""
+        """Start it and wait until it is ready; `SystemExit` with the end of its output if it ends instead."""
         self.start()
         deadline = time.monotonic() + _START_SECONDS
         while not self.ready():
@@ -81,24 +81,24 @@ class Daemon:
         self._end(signal.SIGKILL)
 
     def ready(self) -> bool:
-        """Whether it says that it records events and works."""
+        """Whether it reports that it records events and works."""
         return self._ask("GET", "/readyz")[0] == _OK
 
     def api(self, path: str) -> Mapping[str, Any] | None:
-        """Return what the API answers, None where it does not."""
+        """Return the response of the API, None if there is none."""
         status, body = self._ask("GET", f"/api/v1/{path}")
         return json.loads(body) if status == _OK else None
 
     def quiet(self) -> bool:
-        """Whether it says that no event waits for its jobs, and no job for its end."""
+        """Whether it reports that no event and no job is pending."""
         if not self._is_empty("events?status=received"):
             return False
         return all(self._is_empty(f"jobs?status={status}") for status in _OVER)
 
     def wait_until_quiet(self, seconds: float) -> bool:
-        """Return whether it got *quiet* within so many seconds, at two looks one after the other.
+        """Return whether it was *quiet* within this many seconds, at two consecutive checks.
 
-        A job may go from running to waiting while we look.
+        Between the queries of one check a job may change from running to waiting.
         """
         deadline, looks = time.monotonic() + seconds, 0
         while time.monotonic() < deadline and self.alive:
@@ -109,7 +109,7 @@ class Daemon:
         return False
 
     def dead_letters(self) -> Sequence[str]:
-        """Return the errors of jobs that failed for good, at most 500."""
+        """Return the errors of permanently failed jobs, at most 500."""
         found = self.api("jobs?status=failed&limit=500")
         return [f"{job['source']}: {job['error']}" for job in found["items"]] if found else ["not known"]
 
@@ -143,7 +143,7 @@ class Daemon:
 
 
 def write_fork_file(directory: Path, port: int, source: str, target: str) -> None:
-    """Write the fork's files into *directory*, with the shortest tick that they can say: one minute."""
+    """Write the fork's files into *directory*, with its shortest tick: one minute."""
     (directory / "configs").mkdir()
     (directory / "auth.yaml").write_text("{}", encoding="utf-8")
     route = {"sourceName": source, "namespace": "team", "destinationName": target}
@@ -153,13 +153,13 @@ def write_fork_file(directory: Path, port: int, source: str, target: str) -> Non
         "auth": {"username": USER, "password": PASSWORD},
         "sync": {"routineNum": 4, "retryCount": 2, "interval": 1, "filePosition": {"log": f"{directory}/app.log"}},
     }
-    (directory / "configs/sync.yaml").write_text(json.dumps(file), encoding="utf-8")  # YAML holds JSON.
+    (directory / "configs/sync.yaml").write_text(json.dumps(file), encoding="utf-8")  # YAML is a superset of JSON.
 
 
 def write_native_file(
     directory: Path, port: int, source: str, target: str, state: Mapping[str, str], **more: object
 ) -> list[str]:
-    """Write a native file for the daemon at *port* into *directory*, and return the arguments that serve it.
+    """Write a native file for the daemon at *port* into *directory*, and return its command line arguments.
 
     *more* are further sections of the file.
     """

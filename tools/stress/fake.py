@@ -2,9 +2,9 @@
 
 python fake.py '{"profile": "oci", "holding": 0, "fault_share": 0.05, "reading_only": true, "seed": 1}'
 
-It says its host as JSON when it is ready, with that of the server for its blobs if its profile has one; then, at each
-line on its standard input, how many faults have come to pass. The line `calm` ends them, and `storage HOST` leads to
-another server for blobs. It ends when its standard input does.
+It prints its host as JSON when it is ready, with its storage host if its profile has one; then, for each line on its
+standard input, the number of faults so far. The line `calm` ends the faults, and `storage HOST` redirects blobs to
+another host. It ends when its standard input closes.
 """
 
 import json
@@ -30,7 +30,7 @@ _MIX: Final = (
 
 
 def _serve(asked: dict[str, Any]) -> None:
-    rng = Random(asked["seed"])  # noqa: S311 - faults that can be had again, no secrets
+    rng = Random(asked["seed"])  # noqa: S311 - reproducible faults, no secrets
     with FakeRegistry.in_thread(profile_of(asked["profile"]), rng=rng) as registry:
         if asked["holding"]:
             registry.load(REPOSITORY, big_image(asked["holding"]), TAG)
@@ -57,6 +57,6 @@ def _say(document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Who is cut off in the middle of an answer: aiohttp would tell of it, with a traceback.
+    # A client that is cut off in the middle of a response would make aiohttp log a traceback.
     logging.getLogger("aiohttp.server").addHandler(logging.NullHandler())
     _serve(json.loads(sys.argv[1]))

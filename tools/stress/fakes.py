@@ -1,4 +1,4 @@
-"""FakeRegistries in processes of their own, so that what they cost is not taken from those who are tried."""
+"""FakeRegistries in their own processes, so that they do not slow down the tested ones."""
 
 import json
 from collections.abc import Generator
@@ -15,11 +15,11 @@ _PROGRAM: Final = Path(__file__).with_name("fake.py")
 def fake_registry(
     profile: str, *, holding: int = 0, fault_share: float = 0.0, reading_only: bool = False, seed: int = 1
 ) -> Generator[HelperProcess]:
-    """Run a FakeRegistry of the *profile* of that name; its host is in `ready` of what is handed out.
+    """Run a FakeRegistry with the *profile* of that name; `ready` of the yielded process has its host.
 
-    It has the big image of `cut` of *holding* bytes, or nothing where that is 0. A share of its requests
-    (*fault_share*, 0 to 1) meets a fault of some kind, which *seed* decides; *reading_only* spares those that push.
-    Asked `calm`, it has no faults from then on; every answer says how many there were.
+    It has the big image of `cut` with *holding* bytes, or nothing if that is 0. A share of its requests (*fault_share*,
+    0 to 1) gets a fault drawn from *seed*; *reading_only* exempts pushes. After `calm` it has no faults; every response
+    reports the number of faults so far.
     """
     asked = {
         "profile": profile,

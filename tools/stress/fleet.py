@@ -1,4 +1,4 @@
-"""Two daemons over one PostgreSQL, one of them killed while its copies run: the other takes them over."""
+"""Two daemons over one PostgreSQL; one is killed while its copies run, and the other takes them over."""
 
 import time
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from support.ports import free_port
 from support.postgres import Postgres
 
 TAKEOVER_SECONDS: Final = 30.0
-"""What the fleet promises."""
+"""The fleet's promise."""
 
 _PATIENCE_SECONDS: Final = 300.0
 _SENDERS: Final = 8
 _POLL_SECONDS: Final = 0.05
 _LAST_WORDS_SECONDS: Final = 1.0
-"""The database may still carry out what the dead had sent; nobody can be taken for dead so soon."""
+"""The database may still execute the last commands of the dead daemon; no daemon counts as dead this soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """*hooks* for distinct images, and a source that takes *delay* seconds for each answer."""
+    """*hooks* for distinct images, and a source that needs *delay* seconds for each response."""
 
     hooks: int
     delay: float
@@ -39,7 +39,7 @@ class FleetOptions:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """What a daemon left behind: when (by the clock of the database) it died, and the *jobs* that it was running."""
+    """The state after a daemon's death: the time (by the database's clock), and the *jobs* that it was running."""
 
     at: datetime
     jobs: Sequence[int]
@@ -56,11 +56,11 @@ class Ledger:
         self._connection.close()
 
     def workers(self) -> list[int]:
-        """Return all that are registered."""
+        """Return all registered workers."""
         return [row[0] for row in self._rows("SELECT id FROM procrastinate_workers")]
 
     def running(self, workers: Sequence[int]) -> list[int]:
-        """Return the jobs that *workers* are doing."""
+        """Return the jobs that *workers* are running."""
         statement = "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ANY(%s)"
         return [row[0] for row in self._rows(statement, list(workers))]
 
@@ -69,9 +69,9 @@ class Ledger:
         return self._rows("SELECT clock_timestamp()")[0][0]
 
     def started_again(self, death: Death) -> list[float]:
-        """Return after how many seconds the copy of each of its jobs was started by somebody else, where it was.
+        """Return, for each of its jobs that another worker started, the seconds until then.
 
-        That is the job itself, or one for the same target that waited behind it: an event that was told again.
+        That is the job itself, or one for the same target that waited behind it: a repeated event.
         """
         statement = """
             SELECT extract(epoch FROM min(event.at) - %s)::float
@@ -84,7 +84,7 @@ class Ledger:
         return [row[0] for row in self._rows(statement, death.at, list(death.jobs), death.at)]
 
     def count_jobs(self) -> int:
-        """Return how many jobs there were in all."""
+        """Return the total number of jobs."""
         return self._rows("SELECT count(*) FROM procrastinate_jobs")[0][0]
 
     def _rows(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
@@ -92,7 +92,7 @@ class Ledger:
 
 
 def run(options: FleetOptions, directory: Path, say: Say) -> Report:
-    """Do it, with a slow source in this process and a real registry as target, and return what came of it."""
+    """Run with a slow source in this process and a real registry as target, and return the report."""
     with ExitStack() as stack:
         stock = Stock(options.hooks)
         source = stack.enter_context(stock.at_a_slow_registry(options.delay))
@@ -149,7 +149,7 @@ def _kill_in_the_middle(daemon: Daemon, ledger: Ledger, workers: Sequence[int], 
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while senders.share < 0.5 or not ledger.running(workers):  # noqa: PLR2004 - half
         if time.monotonic() > deadline:
-            raise SystemExit("the daemon that should be killed never ran a job")
+            raise SystemExit("the daemon to kill never ran a job")
         time.sleep(_POLL_SECONDS)
     at = ledger.now()
     daemon.kill()

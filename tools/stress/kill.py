@@ -1,4 +1,4 @@
-"""The daemon is killed at random moments of a stream of hooks: what was acknowledged must arrive all the same."""
+"""The daemon is killed at random moments of a stream of hooks: everything that it acknowledged must arrive."""
 
 import time
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from support.docker_registry import DockerRegistry
 from support.ports import free_port
 
 _START_SHARE: Final = 0.25
-"""How many of the kills come while the daemon starts; a start is longer than what one wants to see of a life."""
+"""The share of kills during a daemon's start, which takes longer than the rest of a life."""
 
 _START_SECONDS: Final = 2.0
 _LONGEST_START_SECONDS: Final = 60.0
@@ -27,7 +27,7 @@ _SENDERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class KillOptions:
-    """*hooks* for distinct images and *kills*, within *life* seconds after a start; *seed* decides the moments."""
+    """*hooks* for distinct images and *kills*, within *life* seconds after a start, drawn from *seed*."""
 
     hooks: int
     kills: int
@@ -36,7 +36,7 @@ class KillOptions:
 
 
 def run(options: KillOptions, directory: Path, say: Say) -> Report:
-    """Do it over SQLite, with a fork's file and two real registries, and return what came of it."""
+    """Run on SQLite, with a fork's file and two real registries, and return the report."""
     began = time.monotonic()
     with ExitStack() as stack:
         source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
@@ -77,8 +77,8 @@ def run(options: KillOptions, directory: Path, say: Say) -> Report:
 
 
 def _kill_often(daemon: Daemon, senders: Senders, options: KillOptions, say: Say) -> int:
-    """Give each life of the daemon its share of the hooks and an end; return how many ended while it answered."""
-    rng = Random(options.seed)  # noqa: S311 - moments that can be had again, no secrets
+    """Give each life of the daemon its share of the hooks and a kill; return how many ended while it responded."""
+    rng = Random(options.seed)  # noqa: S311 - reproducible moments, no secrets
     answering = 0
     for number in range(options.kills):
         daemon.start()
@@ -95,7 +95,7 @@ def _kill_often(daemon: Daemon, senders: Senders, options: KillOptions, say: Say
 
 
 def _live(daemon: Daemon, seconds: float) -> bool:
-    """Ask all the time to start what waits, until *seconds* after the first answer; return whether there was one."""
+    """Trigger pending events until *seconds* after the first response; return whether there was one."""
     caller = Caller(daemon.port, LOGIN)
     end, answered = time.monotonic() + _LONGEST_START_SECONDS, False
     try:

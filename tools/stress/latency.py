@@ -1,4 +1,4 @@
-"""How long a caller of a hook waits while copies run, and what the daemon takes when nothing happens."""
+"""The response times of hooks while copies run, and the daemon's CPU use while idle."""
 
 import os
 import time
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS: Final = 900.0
 
 @dataclass(frozen=True, slots=True)
 class LatencyOptions:
-    """*rate* hooks a second for *seconds*, over so many distinct *images*; then *idle* seconds of nothing."""
+    """*rate* hooks a second for *seconds*, over this many distinct *images*; then *idle* seconds without any."""
 
     rate: float
     seconds: float
@@ -31,7 +31,7 @@ class LatencyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process used so far (CPU seconds), and holds and held at most (bytes)."""
+    """A process's CPU seconds so far, and its memory and peak memory in bytes."""
 
     cpu_seconds: float
     resident_bytes: int
@@ -50,7 +50,7 @@ class Usage:
 
 
 def run(options: LatencyOptions, directory: Path, say: Say) -> Report:
-    """Do it over SQLite with two real registries; the first round of images is copied, later ones are compared."""
+    """Run on SQLite with two real registries; the first round of images is copied, later ones are compared."""
     with ExitStack() as stack:
         source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
         stock = Stock(options.images)
@@ -70,7 +70,7 @@ def run(options: LatencyOptions, directory: Path, say: Say) -> Report:
         say(f"{len(calls)} calls were made in {load_seconds:.0f} s")
         quiet = daemon.wait_until_quiet(_PATIENCE_SECONDS)
         done = time.monotonic() - began - load_seconds
-        say("nothing is left to do; watching it idle")
+        say("no work is left; measuring the idle daemon")
         idle = _idle(daemon.pid, options.idle)
         resting = Usage.of(daemon.pid)
         acknowledged = {call.number % len(stock) for call in calls if call.answer.acknowledged}
@@ -101,7 +101,7 @@ def _latencies(calls: list[Call]) -> dict[str, Figure]:
 
 
 def _idle(pid: int, seconds: float) -> float:
-    """Return the CPU that *pid* takes over *seconds*, in percent of a core."""
+    """Return the CPU use of *pid* over *seconds*, in percent of a core."""
     began, before = time.monotonic(), Usage.of(pid)
     time.sleep(seconds)
     return 100 * (Usage.of(pid).cpu_seconds - before.cpu_seconds) / (time.monotonic() - began)

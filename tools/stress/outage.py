@@ -1,4 +1,4 @@
-"""PostgreSQL is stopped in the middle of a stream of hooks: what callers hear, and whether all taken work is done."""
+"""PostgreSQL stops in the middle of a stream of hooks: how the hooks respond, and whether accepted work is done."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ _UNAVAILABLE: Final = 503
 
 @dataclass(frozen=True, slots=True)
 class OutageOptions:
-    """*rate* hooks a second, for *margin* seconds before an outage of *seconds* and as long after it."""
+    """*rate* hooks a second, for *margin* seconds before an outage of *seconds*, and for as long after it."""
 
     rate: float
     seconds: float
@@ -31,7 +31,7 @@ class OutageOptions:
 
 
 def run(options: OutageOptions, directory: Path, say: Say) -> Report:
-    """Do it with two real registries; nobody calls twice, so whatever arrives was acknowledged the first time."""
+    """Run with two real registries; no caller repeats, so whatever arrives was acknowledged the first time."""
     count = round(options.rate * (options.seconds + 2 * options.margin))
     with ExitStack() as stack:
         source, target = (stack.enter_context(DockerRegistry()) for _ in range(2))
@@ -82,7 +82,7 @@ def run(options: OutageOptions, directory: Path, say: Say) -> Report:
 
 
 def _until_ready(daemon: Daemon) -> float:
-    """Return when the daemon said again that it works, or gave up waiting for that."""
+    """Return when the daemon reported again that it works, or when waiting for that ended."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline and daemon.alive and not daemon.ready():
         time.sleep(0.1)

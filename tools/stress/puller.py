@@ -1,9 +1,9 @@
-"""Pulls every tag that a registry lists, whole, all the time, and keeps what could not be pulled.
+"""Pulls every tag that a registry lists, completely and continuously, and keeps what could not be pulled.
 
 python puller.py HOST
 
-A process of its own, with the standard library alone. It says one JSON object when it begins and, at each line on its
-standard input, what it has pulled since then; it ends when its standard input does.
+It is a separate process with only the standard library. It prints one JSON object at its start and, for each line on
+its standard input, its results so far; it ends when its standard input closes.
 """
 
 import hashlib
@@ -39,14 +39,14 @@ _DEEPEST = 8
 
 
 class Incomplete(Exception):
-    """A tag that is listed and cannot be pulled; the message says what of it is missing or wrong."""
+    """A listed tag that cannot be pulled; the message says what is missing or wrong."""
 
 
 @dataclass(slots=True)
 class Pulled:
-    """What was pulled: *rounds* over all tags, *tags*, their *bytes*, and how many were *incomplete*, and why.
+    """The results: *rounds* over all tags, *tags*, their *bytes*, and how many were *incomplete*, and why.
 
-    *repeated* counts requests that the registry answered with a failure of its own and then, asked again, as it should.
+    *repeated* counts requests that the registry first answered with a server error and then correctly.
     """
 
     rounds: int = 0
@@ -65,7 +65,7 @@ class Puller:
         self._connection = http.client.HTTPConnection(host, timeout=_WAIT_SECONDS)
 
     def pull_all(self) -> None:
-        """Pull every tag that is listed now."""
+        """Pull every currently listed tag."""
         for repository, tag in self._listed():
             try:
                 self.pull(repository, tag)
@@ -76,7 +76,7 @@ class Puller:
         self.pulled.rounds += 1
 
     def pull(self, repository: str, tag: str) -> str:
-        """Pull *tag* with everything that it names, and return its digest; `Incomplete` where that cannot be done."""
+        """Pull *tag* with its whole graph, and return its digest; `Incomplete` if that fails."""
         digest = self._manifest(repository, tag, 0)
         self.pulled.tags += 1
         return digest
@@ -91,14 +91,14 @@ class Puller:
                 yield repository, tag
 
     def _listing(self, path: str, key: str) -> list[str]:
-        """Return what is listed; a repository that has no tag yet is not known."""
+        """Return the listed entries; a repository without a tag is still unknown."""
         status, content = self._get(path)
         if status not in {http.client.OK, http.client.NOT_FOUND}:
             raise http.client.HTTPException(f"{path}: status {status}")
         return json.loads(content).get(key) or []
 
     def _manifest(self, repository: str, name: str, depth: int) -> str:
-        # docker-registry lists a tag before it has written what the tag names: a tag alone may be not found yet.
+        # docker-registry lists a tag before it has written the tag's link: a tag alone may not be found yet.
         status, content = self._get(f"/v2/{repository}/manifests/{name}", repeat_not_found=":" not in name)
         if status != http.client.OK:
             raise Incomplete(f"manifest {name}: status {status}, {content[:200]!r}")
@@ -134,9 +134,9 @@ class Puller:
 
     @contextmanager
     def _answer(self, path: str, *, repeat_not_found: bool = False) -> Generator[http.client.HTTPResponse]:
-        """Ask, and ask again where the registry failed, as every client does.
+        """Send a request, and repeat it after a server error, as every client does.
 
-        docker-registry does not replace its small files in one step: who reads one that is being written gets a 500.
+        docker-registry does not replace its small files atomically: reading one during a write gives a 500.
         """
         for _ in range(_TRIES - 1):
             response = self._ask(path)
@@ -182,7 +182,7 @@ def _say(document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(5)  # Who is tried comes first.
+    os.nice(5)  # The tested program has priority.
     PULLER = Puller(sys.argv[1])
     Thread(target=_pull_for_ever, args=(PULLER,), daemon=True).start()
     _say({})

@@ -1,4 +1,4 @@
-"""What a stress run comes to: figures, and the promises that were broken."""
+"""The result of a stress test: figures, and broken promises."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,19 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 _WIDE = 180
-"""Rows are cut into pieces by nobody: who looks at them in a narrow terminal scrolls."""
+"""Rows are never wrapped: readers with a narrow terminal scroll."""
 
 Figure = int | float | str
 
 Say = Callable[[str], None]
-"""Tells a person how far a run has come."""
+"""Prints progress for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The *figures* of one run, by name in their order, and its *broken* promises as sentences.
+    """The *figures* of one test, by name in their order, and its *broken* promises as sentences.
 
-    *rows* are further figures, several times the same: one row for a minute, or for a pair of registries.
+    *rows* are repeated figures: one row for a minute, or for a pair of registries.
     """
 
     title: str
@@ -30,11 +30,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 where every promise was kept, else 1."""
+        """0 if every promise was kept, else 1."""
         return 1 if self.broken else 0
 
     def show(self, console: Console) -> None:
-        """Print the figures as a table, and what was broken below it."""
+        """Print the figures as a table, with the broken promises below."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(self.title)
         table.add_column("", justify="right")
@@ -65,7 +65,7 @@ class Report:
 
 
 def percentile(sorted_values: Sequence[float], percent: float) -> float:
-    """Return the value that *percent* of the values do not exceed (nearest rank); 0 of none."""
+    """Return the value that *percent* of the values do not exceed (nearest rank); 0 for an empty list."""
     if not sorted_values:
         return 0.0
     rank = -(-len(sorted_values) * percent // 100)

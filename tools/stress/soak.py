@@ -1,4 +1,4 @@
-"""Syncs that repeat for a long time over faults, while the content changes: what the processes hold must not grow."""
+"""Syncs that repeat for a long time despite faults, while content changes: the processes' resources must not grow."""
 
 import json
 import time
@@ -30,7 +30,7 @@ _OUTCOMES: Final = ("copied", "failed")
 
 @dataclass(frozen=True, slots=True)
 class SoakOptions:
-    """For *seconds*; *faults* is the share of requests to the fake registries that something is wrong with."""
+    """For *seconds*; *faults* is the share of requests to the fake registries that get a fault."""
 
     seconds: float
     faults: float
@@ -39,16 +39,16 @@ class SoakOptions:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Two sources and two targets, of each one real registry behind a line that cuts and one fake with faults."""
+    """Two sources and two targets, each a real registry behind a line that cuts and a fake with faults."""
 
     sources: Mapping[str, str]
-    """Hosts by a name for each."""
+    """Hosts by name."""
 
     targets: Sequence[str]
     content: Content
     fakes: Sequence[HelperProcess]
     direct: Mapping[str, str]
-    """Where somebody finds a host who does not go over its line."""
+    """The host of a registry without its line."""
 
     @property
     def hosts(self) -> list[str]:
@@ -56,12 +56,12 @@ class Site:
         return [*self.sources.values(), *self.targets]
 
     def calm(self) -> int:
-        """Let no more faults come to pass; returns how many did."""
+        """End the faults; return how many there were."""
         return sum(fake.ask("calm")["faults"] for fake in self.fakes)
 
 
 def run(options: SoakOptions, directory: Path, say: Say) -> Report:
-    """Soak the daemon and a program that uses the Python API, side by side, and return what they held."""
+    """Soak the daemon and a program that uses the Python API, side by side, and return their resources."""
     with ExitStack() as stack:
         site = stack.enter_context(_site(options))
         with site.content.changing(_PUSH_SECONDS):
@@ -70,7 +70,7 @@ def run(options: SoakOptions, directory: Path, say: Say) -> Report:
             say(f"soaking for {options.seconds:.0f} s")
             watch.watch(subjects.look, options.seconds, _SAMPLE_SECONDS)
         faults = site.calm()
-        say(f"{site.content.pushes} pushes, {faults} faults; waiting until everything is in step")
+        say(f"{site.content.pushes} pushes, {faults} faults; waiting until the targets match")
         began = time.monotonic()
         behind = _until_in_step(site)
         seconds = time.monotonic() - began
@@ -93,14 +93,14 @@ def run(options: SoakOptions, directory: Path, say: Say) -> Report:
 
 
 class Subjects:
-    """The processes that are soaked."""
+    """The tested processes."""
 
     def __init__(self, daemon: Daemon, runs: HelperProcess) -> None:
         self._daemon = daemon
         self._runs = runs
 
     def look(self) -> tuple[Mapping[str, Held], Mapping[str, int]]:
-        """Return what each holds now, and what it has done; `SystemExit` where one of them has ended."""
+        """Return the resources and the work of each; `SystemExit` if one of them has ended."""
         if not self._daemon.alive:
             raise SystemExit(f"the daemon has ended: {self._daemon.last_words()}")
         said = self._runs.ask()
@@ -114,17 +114,17 @@ class Subjects:
         return held, done
 
     def reasons(self) -> list[str]:
-        """Return why images have failed, the most frequent first."""
+        """Return the reasons of failed images, the most frequent first."""
         said: list[tuple[str, int]] = self._runs.ask()["reasons"]
         return [*(f"{times} x {reason}" for reason, times in said), *self._daemon.dead_letters()[:3]]
 
     def _copies(self) -> dict[str, int]:
-        """Return the daemon's copies by outcome, as its metrics have them."""
+        """Return the daemon's copies by outcome, from its metrics."""
         caller = Caller(self._daemon.port, LOGIN)
         answer = caller.ask("GET", "/metrics")
         caller.close()
         if not answer.status:
-            raise SystemExit(f"the daemon does not answer: {self._daemon.last_words()}")
+            raise SystemExit(f"the daemon does not respond: {self._daemon.last_words()}")
         found: dict[str, int] = {}
         for line in answer.body.decode().splitlines():
             if line.startswith("image_syncer_copies_total{"):
@@ -191,7 +191,7 @@ def _rules(site: Site, under: str) -> dict[str, list[str]]:
 
 
 def _until_in_step(site: Site) -> list[str]:
-    """Wait until the targets have what the sources have, or for a bounded time; return what they do not have."""
+    """Wait, for a bounded time, until the targets match the sources; return what is missing."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while (behind := list(_behind(site))) and time.monotonic() < deadline:
         time.sleep(_SAMPLE_SECONDS)

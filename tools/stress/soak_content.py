@@ -1,4 +1,4 @@
-"""Content that changes all the time: what `soak` synchronises again and again."""
+"""Continuously changing content, which `soak` synchronises repeatedly."""
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
@@ -21,17 +21,17 @@ _LARGEST_KIB: Final = 1500
 
 @dataclass(slots=True)
 class Content:
-    """Tags that move at every push: always the same ones, never the same images. *seed* decides which and when."""
+    """Tags that move at every push: always the same tags, never the same images, drawn from *seed*."""
 
     hosts: Sequence[str]
     seed: int
     pushes: int = 0
     digests: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
-    """What a tag names now, by host, repository and tag."""
+    """The current digest of a tag, by host, repository and tag."""
 
     @contextmanager
     def changing(self, pause: float) -> Generator[None]:
-        """Push something new to every host each *pause* seconds, until the context is left; raises what went wrong."""
+        """Push new content to every host every *pause* seconds, until the context ends; raises errors of the pushes."""
         stop, failures = Event(), list[BaseException]()
 
         def work(host: str, rng: Random) -> None:
@@ -41,7 +41,7 @@ class Content:
                         self._push(seeder, host, rng, number)
                         if stop.wait(pause):
                             return
-            except BaseException as error:  # noqa: BLE001 - told where the context is left
+            except BaseException as error:  # noqa: BLE001 - raised at the end of the context
                 failures.append(error)
 
         threads = [Thread(target=work, args=(host, Random(f"{self.seed}/{host}"))) for host in self.hosts]  # noqa: S311
@@ -66,7 +66,7 @@ class Content:
 
 
 def rules(sources: Mapping[str, str], targets: Sequence[str], under: str) -> dict[str, list[str]]:
-    """Return the rules of all repositories: a source, and its targets *under* a name of theirs.
+    """Return the rules of all repositories: a source, and its targets *under* a prefix of their own.
 
     *sources* names hosts.
     """

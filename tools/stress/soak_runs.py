@@ -1,9 +1,9 @@
-"""Synchronises again and again in one process, as a program does that uses the Python API.
+"""Synchronises repeatedly in one process, as a program that uses the Python API does.
 
 python soak_runs.py RULES STATE
 
-*RULES* is an images file. At each line on its standard input it says as JSON what it has done so far and how many
-tasks there are between two runs. It ends when that does.
+*RULES* is an images file. For each line on its standard input it prints as JSON its work so far and the number of tasks
+between two runs. It ends when its standard input closes.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _REST_SECONDS = 0.2
 
 
 class Loop:
-    """Opens everything, synchronises some times, closes everything, and so on."""
+    """Opens everything, synchronises several times, closes everything, and repeats."""
 
     def __init__(self, rules: tuple[Rule, ...], options: Options) -> None:
         self.counts: Counter[str] = Counter(syncs=0, copied=0, failed=0, tasks=0)
@@ -32,7 +32,7 @@ class Loop:
         self._options = options
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Repeat until cancelled."""
         while True:
             async with open_app(self._options) as syncer:
                 for _ in range(_SYNCS_PER_OPENING):

@@ -1,4 +1,4 @@
-"""What processes hold while time passes, minute by minute, and whether it grows."""
+"""The resources of processes over time, minute by minute, and whether they grow."""
 
 import statistics
 import time
@@ -12,15 +12,15 @@ from stress.report import Figure
 _MIB: Final = 2**20
 _ROW_SECONDS: Final = 60.0
 _WARM_SHARE: Final = 0.15
-"""How much of the time at the beginning is no measure: caches fill, pools open."""
+"""The initial share of the time that is not compared: caches fill, pools open."""
 
 SHORTEST_SECONDS: Final = 300.0
-"""Below, nothing is said about growth."""
+"""A shorter soak is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a process holds at one moment; *tasks* is None where nobody can know."""
+    """The resources of a process at one moment; *tasks* is None if unknown."""
 
     resident_mib: float
     descriptors: int
@@ -44,7 +44,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """By how much the last third of a soak may be above the first: a *share* of that, and so much *more*."""
+    """How far the last third of a soak may exceed the first: a *share* of it plus *more*."""
 
     share: float
     more: float
@@ -54,7 +54,7 @@ class Margin:
         return last <= first * (1 + self.share) + self.more
 
 
-# A descriptor is a connection, mostly, and how many are open follows from how much is going on.
+# Most descriptors are connections, whose number depends on the current work.
 MARGINS: Final[Mapping[str, Margin]] = {
     "MiB": Margin(0.05, 4),
     "fds": Margin(0.25, 8),
@@ -65,7 +65,7 @@ MARGINS: Final[Mapping[str, Margin]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Everybody's figures, *at* seconds after the start: what is held and, counted from the start, what was done."""
+    """The figures of all processes, *at* seconds after the start: resources and, since the start, work done."""
 
     at: float
     held: Mapping[str, Held]
@@ -77,7 +77,7 @@ Look = Callable[[], tuple[Mapping[str, Held], Mapping[str, int]]]
 
 @dataclass(slots=True)
 class Watch:
-    """Samples, in the order of their time."""
+    """Samples, in order of time."""
 
     samples: list[Sample] = field(default_factory=list[Sample])
 
@@ -89,7 +89,7 @@ class Watch:
             time.sleep(pause)
 
     def rows(self) -> list[dict[str, Figure]]:
-        """Return a row for each minute: medians of what was held in it, and what was done in it."""
+        """Return a row for each minute: medians of the resources, and the work done in it."""
         rows: list[dict[str, Figure]] = []
         before: Mapping[str, int] = {}
         for minute in sorted({int(sample.at // _ROW_SECONDS) for sample in self.samples}):
@@ -105,7 +105,7 @@ class Watch:
         return rows
 
     def growth(self) -> list[str]:
-        """Return what has grown beyond its margin, from the first third after the warm-up to the last one."""
+        """Return everything that grew beyond its margin, from the first third after the warm-up to the last one."""
         if not self.samples or self.samples[-1].at < SHORTEST_SECONDS * (1 - _WARM_SHARE):
             return []
         warm = self.samples[round(len(self.samples) * _WARM_SHARE) :]

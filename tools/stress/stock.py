@@ -1,4 +1,4 @@
-"""Many small images, each under a tag of its own: what the events are about, and what must be at the target."""
+"""Many small images, each with its own tag: the subjects of events, and the expected content of the target."""
 
 import asyncio
 import hashlib
@@ -38,15 +38,15 @@ class Item:
 
     @property
     def path(self) -> str:
-        """Where its manifest is, at whatever registry."""
+        """The path of its manifest, at any registry."""
         return f"/v2/{self.repository}/manifests/{self.tag}"
 
     def query(self, host: str) -> str:
-        """Return the query of a hook that tells of its push to the registry *host*."""
+        """Return the query of a hook that reports its push to the registry *host*."""
         return f"name={host}/{self.repository}&tag={self.tag}"
 
     def message(self, host: str) -> bytes:
-        """Return the message of a queue that tells of its push to the registry *host*."""
+        """Return the queue message that reports its push to the registry *host*."""
         return json.dumps({"Name": f"{host}/{self.repository}", "Tag": self.tag}).encode()
 
 
@@ -60,7 +60,7 @@ class Stock:
         return len(self.items)
 
     def push(self, host: str) -> None:
-        """Put all of them into the registry at *host*."""
+        """Push all of them to the registry at *host*."""
 
         def some(part: int) -> None:
             with Seeder(host) as seeder:
@@ -72,9 +72,9 @@ class Stock:
 
     @contextmanager
     def at_a_slow_registry(self, delay: float) -> Generator[str]:
-        """Hold all of them in a registry in this process that rests *delay* seconds before each answer; gives its host.
+        """Serve all of them from a registry in this process that waits *delay* seconds before each response.
 
-        So there are always copies that run.
+        Yields its host. So some copies run at any time.
         """
 
         async def rest(_request: object) -> None:
@@ -87,7 +87,7 @@ class Stock:
             yield registry.host
 
     def missing(self, host: str, numbers: Iterable[int]) -> list[int]:
-        """Return which of *numbers* the registry at *host* does not give byte for byte."""
+        """Return which of *numbers* the registry at *host* does not serve byte for byte."""
         connection = http.client.HTTPConnection(host, timeout=_WAIT_SECONDS)
         try:
             return [number for number in numbers if not _has(connection, self.items[number])]
@@ -95,14 +95,14 @@ class Stock:
             connection.close()
 
     def puts(self, log: RequestLog, numbers: Collection[int]) -> Iterator[int]:
-        """Yield how often the manifest of each of *numbers* was stored, as the target's *log* has it."""
+        """Yield how often the manifest of each of *numbers* was stored, according to the target's *log*."""
         stored = Counter(request.path for request in log.only(method="PUT", kind="manifest", status=201))
         for number in numbers:
             yield stored[self.items[number].path]
 
 
 def copied_twice(puts: Iterable[int]) -> int:
-    """Return how many manifests were stored beyond one for each image."""
+    """Return the number of stored manifests beyond one for each image."""
     return sum(max(0, times - 1) for times in puts)
 
 

@@ -1,4 +1,4 @@
-"""Registries of both sides fail all the time, at random: everything must arrive all the same, byte for byte."""
+"""Registries on both sides fail at random all the time: everything must arrive nevertheless, byte for byte."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ _EVERY_REQUEST: Final[Mapping[str, Fault]] = {
     "answer lost": faults.lost(),
     "silence": faults.silence(_SILENCE_SECONDS),
 }
-"""What any request can meet."""
+"""Faults for any request."""
 
 _EVERY_BODY: Final[Mapping[str, Fault]] = {
     "reset before the body": faults.cut(0),
@@ -43,12 +43,12 @@ _EVERY_DOWNLOAD: Final[Mapping[str, Fault]] = {
     "drip": faults.drip(_DRIP_BYTES_PER_SECOND),
     "a wrong byte": faults.altered(at=300),
 }
-"""What else a GET of a blob or manifest can."""
+"""Additional faults for GET of a blob or manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class StormOptions:
-    """So many *images* in each of *runs*; every request fails with at least *percent*; seeds count from *seed*."""
+    """*images* images in each of *runs*; every request fails with at least *percent*; seeds count from *seed*."""
 
     images: int
     percent: float
@@ -58,7 +58,7 @@ class StormOptions:
 
 @dataclass(slots=True)
 class Tally:
-    """What happened in all runs together."""
+    """The results of all runs together."""
 
     fired: Counter[str] = field(default_factory=Counter[str])
     requests: int = 0
@@ -70,7 +70,7 @@ class Tally:
 
 
 def run(options: StormOptions, directory: Path, say: Say) -> Report:
-    """Do it once for each seed, with other habits at both ends each time, and return what came of it."""
+    """Run once for each seed, with other profiles at both ends each time, and return the report."""
     began, tally, rows = time.monotonic(), Tally(), list[Mapping[str, Figure]]()
     for seed in range(options.seed, options.seed + options.runs):
         pair = pair_of(seed)
@@ -91,15 +91,15 @@ def run(options: StormOptions, directory: Path, say: Say) -> Report:
         "seconds in all": round(time.monotonic() - began, 1),
     }
     if not tally.fired:
-        tally.broken.append("nothing has gone wrong, so nothing is proved")
+        tally.broken.append("no fault fired, so the test proves nothing")
     return Report(f"storm, seeds from {options.seed}", figures, tally.broken, rows)
 
 
 def pair_of(seed: int) -> tuple[Profile, Profile]:
-    """Return the habits of source and target: each profile in turn, against another one each time round."""
+    """Return the profiles of source and target: each profile in turn, against another one in each cycle."""
     count = len(profiles.ALL)
     source, target = profiles.ALL[seed % count], profiles.ALL[(seed + 1 + seed // count) % count]
-    # The quota of a product would end a run, which is another promise.
+    # A product's quota would end a run, which is another promise.
     return replace(source.guarded(_ACCOUNTS), quota=None), replace(target.guarded(_ACCOUNTS), quota=None)
 
 
@@ -141,7 +141,7 @@ def _run_once(
 
 
 class Storm:
-    """Lets requests to a registry fail with *chance* at least, as *rng* decides; knows what has fired by name."""
+    """Fails requests with at least *chance*, drawn from *rng*; counts fired faults by name."""
 
     def __init__(self, chance: float, rng: Random) -> None:
         self._chance = chance
@@ -150,13 +150,13 @@ class Storm:
         self._scripts: list[Script] = []
 
     def meet(self, registry: FakeRegistry) -> None:
-        """Begin at *registry*, and where it keeps its blobs."""
+        """Start at *registry* and its storage host."""
         self._add(registry.faults)
         if registry.profile.blobs_elsewhere:
             self._add(registry.elsewhere.faults)
 
     def fired(self) -> Counter[str]:
-        """Return how often each fault has met a request; a reset that came too late for a short body does not count."""
+        """Return how often each fault has fired; a reset beyond the end of a short body does not count."""
         return Counter(
             name
             for script in self._scripts
@@ -180,7 +180,7 @@ class Storm:
 def _sync(
     place: Path, source: FakeRegistry, target: FakeRegistry, images: Mapping[tuple[str, str], Image]
 ) -> Mapping[str, Any]:
-    """Run the real command; return what its report says."""
+    """Run the real command; return its report."""
     login = {"username": "storm", "password": _ACCOUNTS.users["storm"].password, "insecure": True}
     (place / "auth.json").write_text(json.dumps({source.host: login, target.host: login}), encoding="utf-8")
     rules = {f"{source.host}/{path}": f"{target.host}/{path}" for path, _ in images}
@@ -224,7 +224,7 @@ def _requests(registry: FakeRegistry) -> int:
 
 
 def wrong_at(target: FakeRegistry, images: Mapping[tuple[str, str], Image]) -> Iterator[str]:
-    """Yield what *target* does not hold, or not as it is at the source: tags, manifests and blobs by their bytes."""
+    """Yield everything that *target* lacks or has differently: tags, manifests and blobs by their bytes."""
     for (path, tag), image in images.items():
         held = target.content(path)
         if held.tags.get(tag) != image.digest:

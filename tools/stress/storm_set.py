@@ -1,4 +1,4 @@
-"""What `storm` copies: images of many kinds and sizes, in which some is shared."""
+"""The images of `storm`: many kinds and sizes, with shared content."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ _KINDS: Final = 10
 
 
 def storm_images(count: int, *, docker: bool) -> Mapping[tuple[str, str], Image]:
-    """Return *count* images by repository and tag, the same each time; of Docker's types as well with *docker*."""
+    """Return *count* images by repository and tag, the same each time; with *docker* Docker's types as well."""
     base = Blob.generated("storm/base", 200 * _KIB)
     return {
         (f"storm/app{number // _IMAGES_PER_REPOSITORY}", f"v{number}"): _image(number, base, docker=docker)
@@ -21,7 +21,7 @@ def storm_images(count: int, *, docker: bool) -> Mapping[tuple[str, str], Image]
 
 
 def _image(number: int, base: Blob, *, docker: bool) -> Image:
-    """Return image *number*: one in ten has a layer that is sent as it is read, since it is large."""
+    """Return image *number*: every tenth has a layer large enough to be streamed."""
     seed = f"storm/{number}"
     match number % _KINDS:
         case 1:

@@ -1,4 +1,4 @@
-"""What every run is judged by: all that was acknowledged is at the target, and nothing was given up."""
+"""The common verdict: everything acknowledged is at the target, and no job was given up."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stress.stock import Stock
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The names of images that are *lost*, the errors of *dead_letters*, and whether all was done in time (*quiet*)."""
+    """The names of *lost* images, the errors of *dead_letters*, and whether all work was done in time (*quiet*)."""
 
     lost: Sequence[str]
     dead_letters: Sequence[str]
@@ -23,7 +23,7 @@ class Verdict:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were broken, each with its first cases."""
+        """The broken promises, each with its first cases."""
         found: list[str] = []
         if self.lost:
             found.append(f"{len(self.lost)} acknowledged images are not at the target: {', '.join(self.lost[:5])}")
@@ -35,6 +35,6 @@ class Verdict:
 
 
 def judge(daemon: Daemon, stock: Stock, target: str, acknowledged: Iterable[int], *, quiet: bool) -> Verdict:
-    """Compare the registry *target* with what was *acknowledged*, and ask *daemon* what it gave up."""
+    """Compare the registry *target* with the *acknowledged* events, and query *daemon* for dead letters."""
     lost = [stock.items[number].name for number in stock.missing(target, sorted(acknowledged))]
     return Verdict(lost, daemon.dead_letters(), quiet)
