@@ -86,9 +86,7 @@ def _chosen() -> Program:
     parser = argparse.ArgumentParser(prog="script/bench", description="Benchmark image-syncer against skopeo.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
-    size.add_argument(
-        "--full", action="store_true", help="10 000 tags with skopeo, full size for distant registries"
-    )
+    size.add_argument("--full", action="store_true", help="10 000 tags with skopeo, full size for distant registries")
     parser.add_argument(
         "--only",
         action="append",
