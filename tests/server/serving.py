@@ -272,7 +272,7 @@ def image(tag: str, outcome: Outcome, *, reason: str | None = None, remedy: str 
 
 def _add_switches(databases: Databases) -> None:
     database: Any = databases.state.database
-    connector: Any = databases.jobs._keeper.connector  # pyright: ignore[reportPrivateUsage] - the seam to the file
+    connector: Any = databases.jobs._manager.connector  # pyright: ignore[reportPrivateUsage] - the seam to the file
     for name in ("read", "write"):
         setattr(database, name, _switched(databases, getattr(database, name)))
     for name in ("execute_query_async", "execute_query_one_async", "execute_query_all_async"):

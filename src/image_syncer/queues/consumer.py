@@ -102,7 +102,7 @@ def _opener(kind: QueueKind) -> OpenSession:
 
             return open_session
         case "pubsub":
-            from image_syncer.queues.pubsub import open_session  # noqa: PLC0415 - an optional dependency
+            from image_syncer.queues.pubsub_pull import open_session  # noqa: PLC0415 - an optional dependency
 
             return open_session
         case "sqs":

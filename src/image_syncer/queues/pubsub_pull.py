@@ -44,7 +44,7 @@ _CAUSES: Final[Mapping[type[BaseException], str]] = {
 class PubsubDelivery:
     """A message of the subscription."""
 
-    def __init__(self, subscription: "_Subscription", received: Any, in_flight: InFlight) -> None:
+    def __init__(self, subscription: "_PulledSubscription", received: Any, in_flight: InFlight) -> None:
         self._subscription = subscription
         self._received = received
         self._in_flight = in_flight
@@ -71,7 +71,7 @@ class PubsubDelivery:
         await self.ack()
 
 
-class _Subscription:
+class _PulledSubscription:
     """The subscription *name* (`projects/PROJECT/subscriptions/NAME`), reached by *client*."""
 
     def __init__(self, client: SubscriberAsyncClient, name: str) -> None:
@@ -111,7 +111,7 @@ async def open_session(url: str, settings: QueueSettings) -> AsyncGenerator[Queu
     async with _translated():
         client = await _client()
     try:
-        subscription = _Subscription(client, f"projects/{project}/subscriptions/{settings.queue}")
+        subscription = _PulledSubscription(client, f"projects/{project}/subscriptions/{settings.queue}")
         async with _translated():
             await subscription.check()
         async with asyncio.TaskGroup() as tasks:
@@ -133,7 +133,7 @@ async def _client() -> SubscriberAsyncClient:
     return SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(emulator)))
 
 
-async def _poll(subscription: _Subscription, session: QueueSession, count: int) -> None:
+async def _poll(subscription: _PulledSubscription, session: QueueSession, count: int) -> None:
     in_flight = InFlight()
     while not session.has_ended:
         await in_flight.wait_until_empty()
@@ -147,7 +147,7 @@ async def _poll(subscription: _Subscription, session: QueueSession, count: int) 
             session.deliver(PubsubDelivery(subscription, message, in_flight))
 
 
-async def _pull(subscription: _Subscription, count: int) -> Sequence[Any]:
+async def _pull(subscription: _PulledSubscription, count: int) -> Sequence[Any]:
     """Return messages whose lease outlasts the consumer's retries; none if the poll brought nothing in its time."""
     try:
         received = await subscription.pull(count)
