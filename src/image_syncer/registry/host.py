@@ -27,6 +27,7 @@ from image_syncer.registry.http.address_policy import (
     policy_for_redirects,
     zone_of_host,
 )
+from image_syncer.registry.http.connect_errors import client_certificate
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
@@ -45,6 +46,7 @@ from image_syncer.registry.settings import RegistryAccount
 from image_syncer.roles import Fence
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
+_TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -231,9 +233,27 @@ class HostConnection:
         async with released(await self._send(request, side)) as response:
             error = self._ping_error(response)
             if error is not None:
-                raise error
+                raise await self._tls_mismatch(response) or error
             challenges = parse_challenges(response.headers.all("WWW-Authenticate"))
             self._auth.learn(preferred(challenges), request.url)
+
+    async def _tls_mismatch(self, response: Response) -> StoreError | None:
+        """Return the error if the server, often a proxy in front of the registry, wants other TLS than we use.
+
+        A server can only say so by a response, since it has accepted the connection: nginx with 400 and a page.
+        """
+        if response.status not in _TLS_MISMATCH:
+            return None
+        page = await response.read(self._transport.limits.error_bytes)
+        if b"SSL certificate" in page:
+            return InsecureConnection(
+                f"{self.name}: the server demands a client certificate",
+                status=response.status,
+                remedy=client_certificate(self.name),
+            )
+        if response.url.startswith("http://") and b"HTTPS" in page:
+            return InsecureConnection(f"{self.name}: the server speaks TLS, and not plain HTTP", status=response.status)
+        return None
 
     def _ping_error(self, response: Response) -> StoreError | None:
         status = response.status

@@ -40,8 +40,6 @@ _LONGEST_SECONDS: Final = 24 * 3600.0
 _EARLY_SECONDS: Final = 10.0  # Renew a token this early: it must not expire while a request is in flight.
 _REFUSAL_SECONDS: Final = 60.0  # Repeat a refused login no sooner: repetition can lock the account.
 _CACHED_ENTRIES: Final = 1_024
-# Status codes of token servers that do not support oauth.md.
-_OAUTH_UNSUPPORTED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
@@ -89,6 +87,7 @@ class Authenticator:
         self._tokens: dict[_Key, _CachedToken] = {}
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
         self._widened: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._oauth_refused = False
         self._flights: SingleFlight[_Key, _CachedToken] = SingleFlight()
         self._negative_cache = NegativeCache()
 
@@ -183,12 +182,15 @@ class Authenticator:
 
     async def _fetch(self, key: _Key, side: Side) -> _CachedToken:
         credential = self._access.credential
-        if credential is not None and credential.identity_token:
+        has_identity_token = credential is not None and bool(credential.identity_token)
+        if credential is not None and has_identity_token and not self._oauth_refused:
             async with released(await self._send(_refresh_request(key, credential.identity_token), side)) as response:
-                if response.status not in _OAUTH_UNSUPPORTED:
+                if not _may_lack_oauth(response.status):
                     return await self._read(response)
         async with released(await self._send(_token_request(key, credential), side)) as response:
-            return await self._read(response)
+            token = await self._read(response)
+        self._oauth_refused = has_identity_token  # GET works, so later tokens need no POST.
+        return token
 
     async def _read(self, response: Response) -> _CachedToken:
         if response.status != HTTPStatus.OK:
@@ -234,6 +236,13 @@ class Authenticator:
         return f"check {subject} {self._access.prefix}" + (f" in {origin}" if origin else "")
 
 
+def _may_lack_oauth(status: int) -> bool:
+    """Whether *status* in response to the POST of oauth.md may mean that the token server only supports GET."""
+    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
+        return False
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
+
+
 def lifetime(expires_in: object) -> float:
     """Return the lifetime of a token in seconds: 60 if *expires_in* is missing, shorter or no number; at most a day."""
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
@@ -275,7 +284,7 @@ def _with_query(url: str, fields: list[tuple[str, str]]) -> str:
 def _basic(credential: Credential) -> str:
     user = credential.username or "<token>"  # The user name that docker's helpers use for an identity token.
     pair = f"{user}:{credential.password or credential.identity_token}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return f"Basic {base64.b64encode(pair.encode(errors='surrogateescape')).decode()}"
 
 
 def _host(response: Response) -> str:

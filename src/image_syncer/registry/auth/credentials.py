@@ -87,12 +87,13 @@ class Keychain:
     async def _find_in(self, file: LoginFile, repository: Repository) -> RegistryAccount | None:
         """Return the login from *file*: the registry's own helper, an entry, or the default helper."""
         registry = repository.registry
-        if helper := file.helpers.get(registry):
+        helper = file.helpers.get(registry, file.store)
+        if helper and registry in file.helpers:
             return await self._account_from_helper(helper, registry)
         entry = file.entry(repository)
         if entry is not None:
             return RegistryAccount(entry.prefix, entry.credential(), origin=file.name)
-        return await self._account_from_helper(file.store, registry) if file.store else None
+        return await self._account_from_helper(helper, registry) if helper else None
 
     async def _account_from_helper(self, helper: str, registry: str) -> RegistryAccount | None:
         key = (helper, registry)

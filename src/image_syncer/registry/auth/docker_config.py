@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +33,7 @@ class LoginEntry:
         auth = _text(self.document, "auth")
         if not auth:
             return Credential(_text(self.document, "username"), _text(self.document, "password"))
-        try:
-            user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
-        except (binascii.Error, ValueError):
-            colon = user = password = ""
+        user, colon, password = _decoded(auth).partition(":")
         if not colon or not user:
             raise Unauthorized(
                 f"{self.name}: the entry for {self.prefix} is invalid: its auth is not base64 of user:password",
@@ -46,7 +44,10 @@ class LoginEntry:
 
 @dataclass(frozen=True, slots=True)
 class LoginFile:
-    """The content of a login file: *entries* and *helpers* by normalised prefix; *store* is the default helper."""
+    """The content of a login file: *entries* and *helpers* by normalised prefix; *store* is the default helper.
+
+    An empty helper means that the login of that registry is in the file itself.
+    """
 
     name: str
     entries: Mapping[str, LoginEntry] = field(default_factory=dict[str, LoginEntry])
@@ -78,13 +79,20 @@ def read_login_file(path: Path) -> LoginFile | None:
 
 
 def parse_login_file(content: bytes, name: str) -> LoginFile:
-    """Parse *content*; raises `Unauthorized` if it is not JSON of the right shape. Unknown keys are ignored."""
+    """Parse *content*; raises `Unauthorized` if it is not JSON of the right shape. Unknown keys are ignored.
+
+    A blank file holds no login: docker and podman read it so, and mounted secrets may be empty.
+    """
+    if not content.removeprefix(BOM_UTF8).strip():
+        return LoginFile(name)
     try:
         document: object = json.loads(content)
     except json.JSONDecodeError as error:
         raise _unreadable(name, f"not JSON at line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError):
         raise _unreadable(name, "not JSON") from None
+    if document is None:
+        return LoginFile(name)
     if not isinstance(document, dict):
         raise _unreadable(name, "not a JSON object")
     settings = cast("dict[str, Any]", document)
@@ -93,9 +101,22 @@ def parse_login_file(content: bytes, name: str) -> LoginFile:
     return LoginFile(
         name,
         {prefix: LoginEntry(name, prefix, auths[key]) for key in auths if (prefix := _prefix(key))},
-        {_prefix(key): helper for key, helper in helpers.items() if isinstance(helper, str) and helper},
+        {_prefix(key): helper for key, helper in helpers.items() if isinstance(helper, str)},
         _text(settings, "credsStore"),
     )
+
+
+def _decoded(auth: str) -> str:
+    """Return the text in base64, which may lack its padding or have line breaks; empty if it is not base64.
+
+    Bytes that are not UTF-8 become surrogates, which turn into the same bytes again when the login is sent.
+    """
+    compact = "".join(auth.split())
+    try:
+        content = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    return content.decode(errors="surrogateescape")
 
 
 def _prefix(key: str) -> str:

@@ -6,6 +6,7 @@ by itself: re-encoding URLs, decompression, redirects, cookies, netrc.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,13 +18,14 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
+from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable, UnknownHost
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy
 from image_syncer.registry.http.connect_errors import (
     explain_break,
     explain_connecting,
     explain_overdue,
     explain_resolving,
+    is_missing_name,
     os_reason,
 )
 from image_syncer.registry.http.dial import Resolver
@@ -165,7 +167,7 @@ class AiohttpTransport:
             host = str(origin_of(request.url))
             failure = (body.failure if body else None) or _explain(error, host, route, self._limits)
             if body is None and limit.expired():
-                failure = explain_overdue(host, self._limits.patience_seconds)
+                failure = explain_overdue(_through(route, host), self._limits.patience_seconds)
         finally:
             if body is not None:
                 body.watch(None)
@@ -238,24 +240,49 @@ async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
 
 def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> StoreError:
     """Return our error for *error*, without its text, which may hold secrets."""
-    proxy = route.proxy
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        return _explain_connecting(error, host, route)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _proxy_refuses(error.status, host, route.proxy)
+    where = _through(route, host)
     match error:
-        case aiohttp.ClientProxyConnectionError():
-            return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} cannot be reached: {os_reason(error.os_error)}")
-        case aiohttp.ClientHttpProxyError():
-            return _proxy_refuses(error.status, host, proxy)
-        case aiohttp.ClientConnectorDNSError():
-            return explain_resolving(error.os_error, host)
-        case aiohttp.ClientConnectorError():
-            return explain_connecting(error.os_error, host, route.tls)
         case aiohttp.ConnectionTimeoutError():
-            return Unavailable(f"{host}: no connection within {limits.connect_seconds:g} s")
+            return Unavailable(f"{where}: no connection within {limits.connect_seconds:g} s", remedy=_remedy(route))
         case TimeoutError():
-            return Unavailable(f"{host}: nothing was sent or received for {limits.stall_seconds:g} s")
+            return Unavailable(f"{where}: nothing was sent or received for {limits.stall_seconds:g} s")
         case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-            return ProtocolError(f"{host}: the response is not HTTP")
+            return ProtocolError(f"{where}: the response is not HTTP", remedy=_remedy(route))
         case _:
-            return explain_break((error.__cause__, error.__context__), host)
+            return explain_break((error.__cause__, error.__context__), where, route.tls)
+
+
+def _explain_connecting(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, host: str, route: _Route
+) -> StoreError:
+    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
+    if not isinstance(cause, OSError):
+        return ProtocolError(f"{host}: its certificate cannot be checked")
+    proxy = _proxy_host(route.proxy)
+    is_proxy = route.proxy is not None and f"{error.host}:{error.port}" in {proxy, f"{proxy}:{error.port}"}
+    if is_proxy and isinstance(cause, ssl.SSLError):
+        return explain_connecting(cause, f"{host}: the proxy {proxy}", TlsPolicy(proxy))
+    if is_proxy or isinstance(error, aiohttp.ClientProxyConnectionError):
+        kind = UnknownHost if is_missing_name(cause) else Unavailable
+        return kind(f"{host}: the proxy {proxy} cannot be reached: {os_reason(cause)}", remedy=_remedy(route))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return explain_resolving(cause, host)
+    return explain_connecting(cause, host, route.tls)
+
+
+def _through(route: _Route, host: str) -> str:
+    """Return *host* for a message, with the proxy, which may be the one at fault."""
+    return host if route.proxy is None else f"{host}: through the proxy {_proxy_host(route.proxy)}"
+
+
+def _remedy(route: _Route) -> str | None:
+    if route.proxy is None:
+        return None
+    return "check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; NO_PROXY names hosts that need none"
 
 
 def _proxy_refuses(status: int, host: str, proxy: str | None) -> StoreError:
@@ -263,7 +290,7 @@ def _proxy_refuses(status: int, host: str, proxy: str | None) -> StoreError:
         return Unauthorized(
             f"{host}: the proxy {_proxy_host(proxy)} does not accept our credentials",
             status=status,
-            remedy="write user and password into HTTPS_PROXY: http://user:password@proxy:port",
+            remedy="write user and password into the proxy's variable: HTTPS_PROXY=http://user:password@proxy:port",
         )
     return Unavailable(f"{host}: the proxy {_proxy_host(proxy)} answers {status} to CONNECT", status=status)
 

@@ -1,6 +1,7 @@
 """Maps errors of name resolution, connections and TLS handshakes to our errors."""
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -28,9 +29,14 @@ class ConnectionRefused(Unavailable):
     """No program listens on the port."""
 
 
+def is_missing_name(cause: OSError) -> bool:
+    """Whether the resolver says that a name does not exist."""
+    return isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME
+
+
 def explain_resolving(cause: OSError, host: str) -> StoreError:
     """Return the error for a *host* name that did not resolve: permanent, or temporary."""
-    if cause.errno in _NO_SUCH_NAME:
+    if is_missing_name(cause):
         remedy = "check its spelling, and whether it is reached by a proxy (HTTPS_PROXY) or a private DNS"
         return UnknownHost(f"{host}: there is no such registry: {os_reason(cause)}", remedy=remedy)
     return Unavailable(f"{host}: the name cannot be resolved: {os_reason(cause)}")
@@ -69,8 +75,13 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
         return HandshakeBroken(f"{host}: the TLS handshake broke off: {as_words(reason)}")
     return InsecureConnection(
         f"{host}: the TLS handshake failed: {as_words(reason)}",
-        remedy="the versions of TLS, or a client certificate that is asked for, do not fit",
+        remedy=f"check its TLS versions; if it demands a client certificate, {client_certificate(tls.host)}",
     )
+
+
+def client_certificate(host: str) -> str:
+    """Return how to give us a client certificate for *host*, for remedies."""
+    return f"put client.cert and client.key into /etc/docker/certs.d/{host}"
 
 
 def explain_overdue(host: str, seconds: float) -> Unavailable:
@@ -81,21 +92,25 @@ def explain_overdue(host: str, seconds: float) -> Unavailable:
     )
 
 
-def explain_break(causes: Iterable[BaseException | None], host: str) -> StoreError:
+def explain_break(causes: Iterable[BaseException | None], host: str, tls: TlsPolicy) -> StoreError:
     """Return the error for a connection that broke after the handshake. TLS 1.3 alerts may arrive that late."""
     alert = next(
         (cause for cause in causes if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")), None
     )
-    if alert is not None:
-        return InsecureConnection(
-            f"{host}: the TLS connection was refused: {as_words(alert.reason or '')}",
-            remedy="a client certificate may be missing in certs.d",
-        )
-    return Unavailable(f"{host}: the connection broke off before a response")
+    if alert is None:
+        return Unavailable(f"{host}: the connection broke off before a response")
+    reason = alert.reason or ""
+    demands = "the server demands a client certificate" if reason.endswith("CERTIFICATE_REQUIRED") else "it was refused"
+    return InsecureConnection(
+        f"{host}: the TLS connection failed: {demands} ({as_words(reason)})",
+        remedy=client_certificate(tls.host),
+    )
 
 
 def os_reason(error: OSError) -> str:
     """Return the system's description of *error*."""
+    if error.errno is not None and not isinstance(error, socket.gaierror | ssl.SSLError):
+        return os.strerror(error.errno)  # asyncio replaces it with the address, which the message has already.
     return error.strerror or type(error).__name__
 
 

@@ -10,6 +10,7 @@ from image_syncer.registry.http.connect_errors import explain_break, explain_ove
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head, NotHttp, take_head
 from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, checked_chunks, in_pieces
+from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.settings import Limits
 
 INFORMATIONAL: Final = 20
@@ -29,6 +30,7 @@ class OutgoingRequest:
     head: bytes
     body: bytes | RequestBody | None
     host: str
+    tls: TlsPolicy
     until: float
 
 
@@ -130,4 +132,4 @@ class Exchange:
         return Unavailable(f"{self._outgoing.host}: nothing was sent or received for {self._stall_seconds:g} s")
 
     def _broken(self, error: OSError) -> StoreError:
-        return explain_break((error,), self._outgoing.host)
+        return explain_break((error,), self._outgoing.host, self._outgoing.tls)

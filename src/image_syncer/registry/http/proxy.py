@@ -1,4 +1,4 @@
-"""Selects the proxy of a request from environment variables, as Go does (golang.org/x/net/http/httpproxy)."""
+"""Selects the proxy of a request from environment variables, as Go (golang.org/x/net/http/httpproxy) and curl do."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -11,27 +11,38 @@ from image_syncer.registry.http.urls import Origin, is_loopback, origin_of
 def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy for *url*, which may hold credentials, None to connect directly.
 
-    `HTTPS_PROXY` or `HTTP_PROXY` (also in lower case) names it, by the scheme of *url*; `NO_PROXY` lists exceptions.
+    `HTTPS_PROXY` or `HTTP_PROXY` (also in lower case) names it, by the scheme of *url*; without that `ALL_PROXY`, which
+    Go does not know, but curl and most other tools do. `NO_PROXY` lists exceptions.
     In a CGI process, where `REQUEST_METHOD` is set, a client may have set `HTTP_PROXY` by a `Proxy` header, so that is
-    ignored. Raises `StoreError` for a proxy that is neither http nor https.
+    ignored. Raises `StoreError` for a proxy that is neither http nor https, or is not a valid URL.
     """
     origin = origin_of(url)
-    value = _configured(origin.scheme, environment)
+    variable, value = _configured(origin.scheme, environment)
     if not value or is_loopback(origin.host) or _is_excepted(origin, _variable("NO_PROXY", environment)):
         return None
     proxy = value if "://" in value else f"http://{value}"
-    if urlsplit(proxy).scheme not in {"http", "https"}:
+    if not _is_supported(proxy):  # A direct connection instead could show traffic to a network it must avoid.
         raise StoreError(
-            f"{origin.scheme.upper()}_PROXY names a proxy of a kind that is not supported",
-            remedy="an http or https proxy, such as http://proxy.example.com:3128",
+            f"{origin}: {variable} does not name an http or https proxy",
+            remedy=f"set it to a URL such as http://proxy.example.com:3128, or name {origin.host} in NO_PROXY",
         )
     return proxy
 
 
-def _configured(scheme: str, environment: Mapping[str, str]) -> str:
-    if scheme == "http" and environment.get("REQUEST_METHOD"):
-        return environment.get("http_proxy", "")
-    return _variable(f"{scheme.upper()}_PROXY", environment)
+def _configured(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the name of the variable that counts for *scheme*, and its value."""
+    name = f"{scheme.upper()}_PROXY"
+    is_cgi = scheme == "http" and bool(environment.get("REQUEST_METHOD"))
+    value = environment.get("http_proxy", "") if is_cgi else _variable(name, environment)
+    return (name, value) if value else ("ALL_PROXY", _variable("ALL_PROXY", environment))
+
+
+def _is_supported(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # An invalid port, or brackets that do not match.
+        return False
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> str:

@@ -61,7 +61,8 @@ class SocketTransport:
             response_head = await self._pipeline(key).send(head, lambda: self._connect(key, tls))
             if response_head is not None:
                 return BodilessResponse(request, response_head)
-        outgoing = OutgoingRequest(head, request.body, str(origin), self._loop.time() + self._limits.patience_seconds)
+        until = self._loop.time() + self._limits.patience_seconds
+        outgoing = OutgoingRequest(head, request.body, str(origin), tls, until)
         connection = self._pool.take(key)
         if connection is not None:
             try:

@@ -310,12 +310,35 @@ async def test_an_identity_token_is_exchanged_by_a_form(connect: Connect) -> Non
     assert registry.tokens == ["/token"]
 
 
-async def test_a_token_server_without_oauth_gets_a_get_request(connect: Connect) -> None:
-    """After 405 to the form, the token comes by GET with Basic."""
-    registry = Registry(post_status=405)
-    assert await status_of(await connect(registry, Credential(identity_token="refresh")), PULL) == 200
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 415, 501])
+async def test_a_token_server_without_oauth_gets_a_get_request(connect: Connect, status: int) -> None:
+    """After a refused form the token comes by GET with Basic, and the next one at once."""
+    registry = Registry(post_status=status)
+    host = await connect(registry, Credential(identity_token="refresh"))
+    assert await status_of(host, PULL) == 200
+    assert await status_of(host, PUSH) == 200
+    assert len(registry.forms) == 1
     basic = "Basic " + base64.b64encode(b"<token>:refresh").decode()
-    assert [header for _, path, header in registry.seen if path.startswith("/token?")] == [basic]
+    assert [header for _, path, header in registry.seen if path.startswith("/token?")] == [basic] * 2
+
+
+@pytest.mark.parametrize(("status", "kind"), [(408, Unavailable), (429, RateLimited), (503, Unavailable)])
+async def test_a_busy_token_server_is_no_server_without_oauth(
+    connect: Connect, status: int, kind: type[StoreError]
+) -> None:
+    """There is no second request to a server that asks for a slower pace."""
+    registry = Registry(post_status=status)
+    with pytest.raises(kind):
+        await status_of(await connect(registry, Credential(identity_token="refresh")), PULL)
+    assert len(registry.tokens) == 1
+
+
+async def test_a_password_may_hold_any_bytes(connect: Connect) -> None:
+    """Bytes that are not UTF-8 are sent unchanged."""
+    password = b"\xff\xfe".decode(errors="surrogateescape")
+    registry = Registry(challenge='Basic realm="x"')
+    assert await status_of(await connect(registry, Credential("u", password)), PULL) == 200
+    assert registry.authorizations == ["Basic " + base64.b64encode(b"u:\xff\xfe").decode()]
 
 
 @pytest.mark.parametrize(

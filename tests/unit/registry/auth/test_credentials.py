@@ -103,6 +103,9 @@ async def test_an_entry_without_a_login_takes_it_from_docker(tmp_path: Path) -> 
     [
         (basic("u:p:with:colons"), Credential("u", "p:with:colons")),
         (basic("u:p\0\0"), Credential("u", "p")),
+        ({"auth": "dTpwcA"}, Credential("u", "pp")),
+        ({"auth": "dTpw\r\ncA==\n"}, Credential("u", "pp")),
+        ({"auth": base64.b64encode(b"u:\xff").decode()}, Credential("u", "\udcff")),
         ({"username": "u", "password": "p"}, Credential("u", "p")),
         ({**basic("u:p"), "identitytoken": "t"}, Credential(identity_token="t")),
         ({}, None),
@@ -169,6 +172,20 @@ async def test_login_files_have_a_fixed_order(tmp_path: Path) -> None:
     assert await login(tmp_path, APP, environment) == Credential("6", "x")
 
 
+@pytest.mark.parametrize("document", ["", " \n\t", "\ufeff", "\ufeff\r\n", "null"])
+async def test_a_blank_login_file_holds_no_login(tmp_path: Path, document: str) -> None:
+    """Mounted secrets may be empty; docker and podman accept such files too."""
+    docker_file(tmp_path, document)
+    assert await login(tmp_path) is None
+    assert await login(tmp_path / "elsewhere", APP, {"DOCKER_AUTH_CONFIG": document}) is None
+
+
+async def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    """Editors and shells of Windows write one."""
+    docker_file(tmp_path, "\ufeff" + json.dumps({"auths": {"reg.example:5000": basic("u:p")}}))
+    assert await login(tmp_path) == Credential("u", "p")
+
+
 @pytest.mark.parametrize(
     "document",
     ['{"auths": {"reg": {"auth": "SECRET"', "[]", '{"auths": 7}', "[" * 100_000, " " * 2_000_000, "\xff\x00"],
@@ -221,6 +238,18 @@ async def test_the_default_helper_serves_registries_without_an_entry(tmp_path: P
     docker_file(tmp_path, {"credsStore": "test", "auths": {"reg.example:5000": {}, "docker.io": basic("u:p")}})
     assert await login(tmp_path, APP, environment) == Credential(identity_token="t")
     assert await login(tmp_path, NGINX, environment) == Credential("u", "p")
+
+
+@pytest.mark.parametrize(("entry", "expected"), [(basic("u:p"), Credential("u", "p")), ({}, None)])
+async def test_an_empty_helper_means_the_file(
+    tmp_path: Path, helper: Helper, entry: object, expected: Credential | None
+) -> None:
+    """It takes one registry out of the default helper."""
+    environment = helper("""print('{"Username": "helper", "Secret": "x"}')""")
+    auths = {"reg.example:5000": entry}
+    docker_file(tmp_path, {"credsStore": "test", "credHelpers": {"reg.example:5000": ""}, "auths": auths})
+    assert await login(tmp_path, APP, environment) == expected
+    assert await login(tmp_path, NGINX, environment) == Credential("helper", "x")
 
 
 async def test_a_helper_without_a_login_means_anonymous(tmp_path: Path, helper: Helper) -> None:

@@ -21,10 +21,16 @@ BOTH = {"HTTP_PROXY": PROXY, "HTTPS_PROXY": "http://secure.example:3128"}
         ("https://a.example/", {"HTTP_PROXY": PROXY}, None),
         ("https://a.example/", {"HTTPS_PROXY": ""}, None),
         ("https://a.example/", {}, None),
+        ("https://a.example/", {"ALL_PROXY": PROXY}, PROXY),
+        ("http://a.example/", {"all_proxy": PROXY}, PROXY),
+        ("https://a.example/", {"ALL_PROXY": "http://all.example:1", "HTTP_PROXY": PROXY}, "http://all.example:1"),
+        ("https://a.example/", {"ALL_PROXY": "http://all.example:1", "HTTPS_PROXY": PROXY}, PROXY),
+        ("https://a.example/", {"ALL_PROXY": PROXY, "NO_PROXY": "a.example"}, None),
+        ("https://127.0.0.1/", {"ALL_PROXY": PROXY}, None),
     ],
 )
 def test_the_scheme_selects_the_variable(url: str, environment: dict[str, str], expected: str | None) -> None:
-    """Each scheme has its own variable, in upper or lower case."""
+    """Each scheme has its own variable, in upper or lower case; ALL_PROXY counts where that is not set."""
     assert proxy_for(url, environment) == expected
 
 

@@ -13,7 +13,10 @@ from aiohttp import web
 
 from image_syncer.errors import (
     InsecureConnection,
+    StoreError,
     Unauthorized,
+    Unavailable,
+    UnknownHost,
 )
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
@@ -21,6 +24,7 @@ from image_syncer.registry.http.transport import (
     NotTls,
     Request,
 )
+from image_syncer.registry.settings import Limits
 from support.http_exchange import Open, Serve, Tunnel, both_transports, echo, exchange, get
 
 pytestmark = both_transports
@@ -118,8 +122,9 @@ async def test_a_missing_client_certificate_is_no_network_error(
         transport = await open_transport()
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(refuse, listener))
-            with pytest.raises(InsecureConnection, match="certificate required"):
+            with pytest.raises(InsecureConnection, match="the server demands a client certificate") as raised:
                 await exchange(transport, Request("POST", url), policy)
+    assert raised.value.remedy == "put client.cert and client.key into /etc/docker/certs.d/127.0.0.1"
 
 
 async def test_plain_http_uses_a_proxy_with_its_login(serve: Serve, open_transport: Open) -> None:
@@ -143,6 +148,72 @@ async def test_https_uses_a_tunnel_through_the_proxy(
     proxy = await tunnel(await serve(echo, server_tls))
     transport = await open_transport(environment={"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority_file)})
     assert await get(transport, "https://registry.example/v2/") == b""
+
+
+async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Accept the connection and stay silent."""
+    await reader.read()
+
+
+async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Close the connection after the request."""
+    await reader.readuntil(b"\r\n\r\n")
+
+
+async def no_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Respond in another protocol."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"SSH-2.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [
+        (never, "no connection within 0.5 s|nothing was sent or received for 0.5 s"),
+        (hang_up, "the connection broke off before a response"),
+        (no_proxy, "the response is not HTTP"),
+    ],
+)
+async def test_a_failing_proxy_is_named(
+    listen: Serve, open_transport: Open, scheme: str, handler: object, reason: str
+) -> None:
+    """The registry is not to blame."""
+    port = await listen(handler)
+    variable = f"{scheme.upper()}_PROXY"
+    transport = await open_transport(
+        Limits(connect_seconds=0.5, stall_seconds=0.5), {variable: f"http://user:hunter2@127.0.0.1:{port}"}
+    )
+    message = rf"^registry.example: through the proxy 127.0.0.1:{port}: ({reason})"
+    with pytest.raises(StoreError, match=message) as raised:
+        await get(transport, f"{scheme}://registry.example/v2/")
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_dead_proxy_is_named(open_transport: Open, unused_tcp_port: int, scheme: str) -> None:
+    """A refused connection, and a name that does not exist, which is permanent."""
+    for proxy, kind, reason in (
+        (f"127.0.0.1:{unused_tcp_port}", Unavailable, "Connection refused"),
+        ("no.such.name.invalid:3128", UnknownHost, ""),
+    ):
+        transport = await open_transport(environment={"ALL_PROXY": f"http://user:hunter2@{proxy}"})
+        message = f"^registry.example: the proxy {proxy} cannot be reached: {reason}.*ALL_PROXY"
+        with pytest.raises(kind, match=message) as raised:
+            await get(transport, f"{scheme}://registry.example/v2/")
+        assert "hunter2" not in str(raised.value)
+
+
+async def test_an_untrusted_certificate_of_a_proxy_is_named(
+    serve: Serve, open_transport: Open, server_tls: ssl.SSLContext
+) -> None:
+    """The remedy is for the proxy's certificate, not for the registry's."""
+    port = await serve(echo, server_tls)
+    transport = await open_transport(environment={"HTTPS_PROXY": f"https://127.0.0.1:{port}"})
+    message = rf"registry.example: the proxy 127.0.0.1:{port}: its certificate is not trusted"
+    with pytest.raises(InsecureConnection, match=message) as raised:
+        await get(transport, "https://registry.example/v2/")
+    assert f"certs.d/127.0.0.1:{port}/ca.crt" in str(raised.value)
 
 
 async def test_a_proxy_that_refuses_our_login_is_named(serve: Serve, open_transport: Open) -> None:
