@@ -108,6 +108,21 @@ async def test_docker_hub_requests_go_to_its_api_host(
     assert host.name == "docker.io"
 
 
+@pytest.mark.parametrize("status", [400, 495, 496])
+async def test_a_page_of_nginx_that_demands_a_client_certificate_is_explained(
+    serve: Serve, open_transport: Open, server_tls: ssl.SSLContext, status: int
+) -> None:
+    """nginx accepts the TLS connection and then responds with a page."""
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, text="<center>No required SSL certificate was sent</center>")
+
+    name = f"127.0.0.1:{await serve(handler, server_tls)}"
+    with pytest.raises(InsecureConnection, match=f"{name}: the server demands a client certificate") as raised:
+        await ask(host_at(await open_transport(), name))
+    assert raised.value.remedy == f"put client.cert and client.key into /etc/docker/certs.d/{name}"
+
+
 async def test_a_tls_alert_never_leads_to_plain_http(listen: Serve, open_transport: Open) -> None:
     """A server that sends an alert speaks TLS."""
     connections: list[bytes] = []
