@@ -112,7 +112,7 @@ async def test_docker_hub_requests_go_to_its_api_host(
 async def test_a_page_of_nginx_that_demands_a_client_certificate_is_explained(
     serve: Serve, open_transport: Open, server_tls: ssl.SSLContext, status: int
 ) -> None:
-    """nginx accepts the TLS connection and then responds with a page."""
+    """Nginx accepts the TLS connection and then responds with a page."""
 
     async def handler(_: web.BaseRequest) -> web.Response:
         return web.Response(status=status, text="<center>No required SSL certificate was sent</center>")
