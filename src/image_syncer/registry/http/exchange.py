@@ -53,7 +53,13 @@ class Exchange:
 
         Raises `StoreError`, the body's own errors, and `StaleConnection` if the request may be sent again.
         """
-        sent = await self._send()
+        body = self._outgoing.body
+        if isinstance(body, bytes) and len(body) > _SMALL_BODY_BYTES:
+            body = in_pieces(body)
+        if isinstance(body, RequestBody):
+            sent = await self._send_streamed(body)
+        else:
+            sent = await self._send_piece(memoryview(self._outgoing.head + (body or b"")))
         try:
             return self._early or await self._await_head(), sent
         except NotHttp:
@@ -65,13 +71,8 @@ class Exchange:
                 raise StaleConnection from error
             raise self._broken(error) from None
 
-    async def _send(self) -> bool:
-        """Send the request; return False if a response or the end of the connection came first."""
-        body = self._outgoing.body
-        if isinstance(body, bytes) and len(body) > _SMALL_BODY_BYTES:
-            body = in_pieces(body)
-        if not isinstance(body, RequestBody):
-            return await self._send_piece(memoryview(self._outgoing.head + (body or b"")))
+    async def _send_streamed(self, body: RequestBody) -> bool:
+        """Send the request with *body*; return False if a response or the end of the connection came first."""
         self._connection.watch()
         sent = await self._send_piece(memoryview(self._outgoing.head)) and await self._stream(body)
         # Time for the last piece to arrive, and for the response.

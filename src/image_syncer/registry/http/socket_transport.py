@@ -64,23 +64,20 @@ class SocketTransport:
         until = self._loop.time() + self._limits.patience_seconds
         outgoing = OutgoingRequest(head, request.body, str(origin), tls, until)
         connection = self._pool.take(key)
-        if connection is not None:
+        while True:
+            if connection is None:
+                connection = await self._dialer.dial(origin, tls, context, reach)
             try:
-                return await self._exchange(connection, key, request, outgoing)
-            except StaleConnection:
+                head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
+                break
+            except StaleConnection:  # Only a pooled connection can be stale, so the next attempt is the last.
+                connection.close()
+                connection = None
                 if request.method not in _IDEMPOTENT or isinstance(request.body, RequestBody):
                     raise _broken(origin) from None
-        connection = await self._dialer.dial(origin, tls, context, reach)
-        return await self._exchange(connection, key, request, outgoing)
-
-    async def _exchange(
-        self, connection: Connection, key: PoolKey, request: Request, outgoing: OutgoingRequest
-    ) -> BodilessResponse:
-        try:
-            head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
-        except BaseException:
-            connection.close()
-            raise
+            except BaseException:
+                connection.close()
+                raise
         lease = Lease(connection, key, self._pool, self._buffers, keep_alive=head.keep_alive and sent)
         return StreamedResponse(request, head, lease, self._limits.stall_seconds)
 
