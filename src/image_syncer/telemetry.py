@@ -124,6 +124,10 @@ class LogWatcher:
         """Log that a wait for *registry* ended early."""
         self._log.info("registry.going_on", registry=registry)
 
+    def on_warning(self, text: str) -> None:
+        """Log a warning for the user."""
+        self._log.warning("run.warned", warning=text)
+
     def on_login(self, registry: str, user: str) -> None:
         """Log the login that is used from now on."""
         self._log.debug("registry.login", registry=registry, user=user or None)

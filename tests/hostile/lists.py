@@ -38,7 +38,7 @@ TAGS = b'{"name":"app","tags":["v1"]}'
 @LISTS.add("a next page that is the same page", listing("the pages of the tag list form a loop"))
 def looping_pages(street: Street) -> None:
     """For ever."""
-    serve_tags(street, TAGS, Link='</v2/app/tags/list?n=1000>; rel="next"')
+    serve_tags(street, TAGS, Link='</v2/app/tags/list?n=1000&last=v1>; rel="next"')
 
 
 @LISTS.add("always another page", listing("more than 1000 pages of tags"))
@@ -57,7 +57,7 @@ def endless_pages(street: Street) -> None:
 @LISTS.add("a next page at another host", listing("the next page of the tag list is at another host"))
 def page_elsewhere(street: Street) -> None:
     """It would be asked with our token."""
-    serve_tags(street, TAGS, Link=f'<{street.elsewhere.url}/v2/app/tags/list?last=x>; rel="next"')
+    serve_tags(street, TAGS, Link=f'<{street.elsewhere.url}/v2/other/tags/list?last=x>; rel="next"')
 
 
 @LISTS.add("a page of more than 16 MiB", listing("the response has more than 16777216 bytes"))

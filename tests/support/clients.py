@@ -52,6 +52,7 @@ class RecordingObserver(SilentObserver):
 
     waits: list[Wait] = field(default_factory=list[Wait])
     resumed: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
     logins: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def on_wait(self, wait: Wait) -> None:
@@ -61,6 +62,10 @@ class RecordingObserver(SilentObserver):
     def on_resume(self, registry: str) -> None:
         """Keep the event."""
         self.resumed.append(registry)
+
+    def on_warning(self, text: str) -> None:
+        """Keep the event."""
+        self.warnings.append(text)
 
     def on_login(self, registry: str, user: str) -> None:
         """Keep the event."""

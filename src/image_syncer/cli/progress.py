@@ -119,6 +119,10 @@ class RegistryWaits:
         if self._waits.pop(registry, None) is not None:
             self._say(f"{registry}: answers again")
 
+    def on_warning(self, text: str) -> None:
+        """Show the warning as a line."""
+        self._say(f"warning: {text}")
+
     def on_login(self, registry: str, user: str) -> None:
         """Ignore it."""
 
@@ -148,6 +152,11 @@ class RegistryObserverGroup:
         """Pass it on."""
         for observer in self._observers:
             observer.on_resume(registry)
+
+    def on_warning(self, text: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_warning(text)
 
     def on_login(self, registry: str, user: str) -> None:
         """Pass it on."""

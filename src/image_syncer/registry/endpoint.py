@@ -18,7 +18,13 @@ from image_syncer.errors import (
     Unavailable,
 )
 from image_syncer.oci import DOCKER_HUB, Descriptor, Digest, Reference, Repository
-from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure, parse_retry_after
+from image_syncer.registry.error_mapping import (
+    ErrorContext,
+    ErrorResponse,
+    failure,
+    is_about_request,
+    parse_retry_after,
+)
 from image_syncer.registry.host import Call
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import ConnectionRefused, HandshakeBroken, Headers, RequestBody, Response
@@ -27,6 +33,7 @@ from image_syncer.registry.limits.limiter import HostLimiter, Operation
 from image_syncer.registry.limits.quota import LONGEST_WINDOW_SECONDS, Quota, read_quota
 from image_syncer.registry.limits.retry import RetryAttempts, Retrying
 from image_syncer.registry.login_rotation import Login, LoginPool
+from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendor_profiles import LearntProfile
 
@@ -59,12 +66,20 @@ class BufferedResponse:
 class RegistryClient:
     """One registry with one set of logins. *expect* lists the statuses to return; every other status is raised."""
 
-    def __init__(self, logins: LoginPool, limiter: HostLimiter, retrying: Retrying, limits: Limits) -> None:
+    def __init__(
+        self,
+        logins: LoginPool,
+        limiter: HostLimiter,
+        retrying: Retrying,
+        limits: Limits,
+        observer: RegistryObserver,
+    ) -> None:
         self.logins = logins
         self.host = host = logins.first.host
         self.limiter = limiter
         self.retrying = retrying
         self.limits = limits
+        self.observer = observer
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
         self.multi_tag_probe = asyncio.Lock()
 
@@ -275,7 +290,9 @@ class RepositoryRequests:
 
 def is_outage(error: Unavailable) -> bool:
     """Whether *error* looks like an outage of the registry rather than a problem with this request alone."""
-    return error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if error.status is None:
+        return True
+    return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_about_request(error.code)
 
 
 def _other_host(registry: str, url: str) -> str:

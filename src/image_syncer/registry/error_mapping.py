@@ -25,9 +25,12 @@ from image_syncer.errors import (
     Unauthorized,
     Unavailable,
 )
+from image_syncer.registry.limits.retry import seconds_until
 
 LONGEST_RETRY_AFTER: Final = 600.0
 """The longest wait, in seconds, that a server can request."""
+
+_LONGEST_NUMBER = 20  # Digits.
 
 _SHOWN = 300
 _TEXT_READ = 4096  # Characters of an unstructured body that are searched for a message.
@@ -41,6 +44,25 @@ _UNKNOWN_CODES = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN", 
 _MISSING_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 # The upload session is gone; a new one can work.
 _SESSION_CODES = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "RANGE_INVALID"})
+# These say that the request was wrong or its object absent, whatever the status: some registries send them with a 5xx.
+_REQUEST_CODES = frozenset(
+    {
+        "BLOB_UNKNOWN",
+        "BLOB_UPLOAD_INVALID",
+        "BLOB_UPLOAD_UNKNOWN",
+        "DIGEST_INVALID",
+        "MANIFEST_BLOB_UNKNOWN",
+        "MANIFEST_INVALID",
+        "MANIFEST_UNKNOWN",
+        "MANIFEST_UNVERIFIED",
+        "NAME_INVALID",
+        "NAME_UNKNOWN",
+        "SIZE_INVALID",
+        "TAG_ALREADY_EXISTS",
+        "TAG_IMMUTABLE",
+        "TAG_INVALID",
+    }
+)
 _CONTENT_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID"})
 _IMMUTABLE_CODES = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS"})
 _IMMUTABLE_STATUSES = frozenset({400, 403, 405, 409, 412})
@@ -102,7 +124,7 @@ def failure(context: ErrorContext, refusal: ErrorResponse) -> StoreError:
     if status == HTTPStatus.TOO_MANY_REQUESTS or body.has_any(_RATE_CODES):
         message = _message(context, refusal, body, "too many requests")
         return RateLimited(message, status=status, code=body.code, retry_after=refusal.retry_after)
-    if status in _RETRYABLE or (status >= _SERVER_ERRORS and status != HTTPStatus.NOT_IMPLEMENTED):
+    if status in _RETRYABLE or (is_server_error(status) and not body.has_any(_REQUEST_CODES)):
         message = _message(context, refusal, body, "not available")
         return Unavailable(message, status=status, code=body.code, retry_after=refusal.retry_after)
     if context.upload and (status == _RANGE_NOT_SATISFIABLE or body.has_any(_SESSION_CODES)):
@@ -112,18 +134,28 @@ def failure(context: ErrorContext, refusal: ErrorResponse) -> StoreError:
     return kind(_message(context, refusal, body, condition), status=status, code=body.code, remedy=remedy)
 
 
+def is_server_error(status: int) -> bool:
+    """Whether *status* says that the server failed; 501 says that it will never do that."""
+    return status >= _SERVER_ERRORS and status != HTTPStatus.NOT_IMPLEMENTED
+
+
+def is_about_request(code: str | None) -> bool:
+    """Whether the error *code* concerns one request, so that it says nothing about the registry as a whole."""
+    return code in _REQUEST_CODES
+
+
 def parse_retry_after(
     value: str | None, now: Callable[[], datetime], *, longest: float = LONGEST_RETRY_AFTER
 ) -> float | None:
     """Return the seconds that a Retry-After header requests, at most *longest*; None without a valid one.
 
-    RFC 9110, 10.2.3: a number of seconds or a date.
+    RFC 9110, 10.2.3: a number of seconds or a date. Some servers send a Unix time, in seconds or milliseconds.
     """
     if value is None:
         return None
     text = value.strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text), longest)
+        return min(seconds_until(float(text[:_LONGEST_NUMBER]), now), longest)
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
@@ -141,13 +173,33 @@ def _special(context: ErrorContext, refusal: ErrorResponse, body: _ErrorBody) ->
     if context.upload and body.has_any(_CONTENT_CODES) and not too_large:
         return ContentMismatch, "the registry reports another digest or size than announced", None
     if not context.manifest or refusal.status == HTTPStatus.UNAUTHORIZED:
-        return None
+        return _read_only(context) if context.upload and refusal.status == HTTPStatus.METHOD_NOT_ALLOWED else None
     if body.has_any(_MISSING_CODES):
         return MissingContent, "refers to content that the registry does not have", None
     fixed = refusal.status == HTTPStatus.PRECONDITION_FAILED or body.has_any(_IMMUTABLE_CODES)
     if fixed or (refusal.status in _IMMUTABLE_STATUSES and _IMMUTABLE_TEXT.search(body.text)):
         return TagImmutable, "the tag is immutable", f"delete the tag at {context.registry} or copy to another one"
+    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _read_only(context)
+    if refusal.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return _unsupported_type(context)
     return None
+
+
+def _read_only(context: ErrorContext) -> _Meaning:
+    remedy = (
+        f"{context.registry} is read-only or a pull-through cache: push to the registry behind it,"
+        " or turn its read-only mode off"
+    )
+    return Refused, "the registry accepts no pushes", remedy
+
+
+def _unsupported_type(context: ErrorContext) -> _Meaning:
+    remedy = (
+        f"{context.registry} accepts other manifest types only; for Docker's types set"
+        ' "http": {"compat": ["docker2s2"]} in the configuration of zot'
+    )
+    return Refused, "the registry does not accept this media type", remedy
 
 
 def _general(context: ErrorContext, status: int, body: _ErrorBody) -> _Meaning:

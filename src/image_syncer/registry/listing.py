@@ -1,7 +1,7 @@
 """The tags of a repository, page by page (distribution-spec, "Listing Tags")."""
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from image_syncer.bounded_json import JsonObject, parse_object
@@ -25,7 +25,8 @@ async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) ->
 
     Google's registries include each tag's digest: it is added to *digests* before the tag is yielded. Entries that are
     no tags are skipped (Nexus lists null, Artifactory digests). Raises `StoreError` if pages form a loop, lead to
-    another host or exceed the limits: a silently truncated list would lose images.
+    another host or exceed the limits: a silently truncated list would lose images. A last page that links to itself
+    ends the list with a warning.
     """
     limits = requests.client.limits
     seen: set[str] = set()
@@ -34,7 +35,8 @@ async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) ->
     while True:
         document = _document(page, requests)
         digests.update(_digests(document))
-        for tag in _tags(document, requests):
+        tags, known = _tags(document, requests), len(seen)
+        for tag in tags:
             if tag not in seen:
                 seen.add(tag)
                 yield tag
@@ -43,6 +45,9 @@ async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) ->
         visited.add(page.url)
         next_url = await _next_url(page, requests)
         if next_url is None:
+            return
+        if next_url == page.url and _is_last(tags, new=len(seen) - known):
+            requests.client.observer.on_warning(f"{requests.repository}: the last page of the tag list links to itself")
             return
         if next_url in visited:
             raise ProtocolError(f"{requests.repository}: the pages of the tag list form a loop")
@@ -86,10 +91,33 @@ async def _next_url(page: BufferedResponse, requests: RepositoryRequests) -> str
     link = next_link(page.headers.all("Link"))
     if link is None:
         return None
+    own = _own_page(link, requests)
+    if own is not None:
+        return await requests.client.host.resolve(page.url, own)
     url = await requests.client.host.resolve(page.url, link)
     if origin_of(url) != origin_of(page.url):
         raise ProtocolError(f"{requests.repository}: the next page of the tag list is at another host")
     return url
+
+
+def _own_page(link: str, requests: RepositoryRequests) -> str | None:
+    """Return *link* as a path at this registry if it names this tag list, else None.
+
+    A registry behind a proxy may link to its internal host or below its internal path: the tag list is the same.
+    """
+    path, separator, query = link.partition("?")
+    own = requests.path("tags/list")
+    scheme = path.partition("://")[0].lower() if "://" in path else ""
+    is_list = path.endswith(own) and (not scheme or scheme in {"http", "https"}) and not path.startswith("//")
+    return f"{own}{separator}{query}" if is_list else None
+
+
+def _is_last(tags: Sequence[str], *, new: int) -> bool:
+    """Whether a page with *tags* that links to itself is the last one.
+
+    A full page, or one that only repeats tags, comes from a registry that ignores where the page shall begin.
+    """
+    return len(tags) < _PAGE and (new > 0 or not tags)
 
 
 def _document(page: BufferedResponse, requests: RepositoryRequests) -> JsonObject:

@@ -26,6 +26,10 @@ class RegistryObserver(Protocol):
         """Handle requests to *registry* going on before the announced wait is over."""
         ...
 
+    def on_warning(self, text: str) -> None:
+        """Handle a warning for the user: one line without secrets."""
+        ...
+
     def on_login(self, registry: str, user: str) -> None:
         """Handle the switch to *user*, one of several logins at *registry*; empty for anonymous."""
         ...
@@ -38,6 +42,9 @@ class SilentObserver:
         """Ignore the event."""
 
     def on_resume(self, registry: str) -> None:
+        """Ignore the event."""
+
+    def on_warning(self, text: str) -> None:
         """Ignore the event."""
 
     def on_login(self, registry: str, user: str) -> None:

@@ -128,7 +128,9 @@ class Registries:
                 observer=self.observer,
                 patience=self._retrying.policy.quota_patience,
             )
-            self._clients[logins] = RegistryClient(pool, self.limiter(registry), self._retrying, self._limits)
+            self._clients[logins] = RegistryClient(
+                pool, self.limiter(registry), self._retrying, self._limits, self.observer
+            )
         return self._clients[logins]
 
     def _login(self, registry: str, access: RegistryAccount) -> Login:

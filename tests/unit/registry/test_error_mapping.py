@@ -78,6 +78,19 @@ def test_the_status_alone_selects_an_error_class(status: int, kind: type[StoreEr
         (UPLOAD, 400, "SIZE_INVALID", ContentMismatch),
         (UPLOAD, 413, "SIZE_INVALID", TooLarge),
         (READ, 400, "DIGEST_INVALID", Refused),
+        (READ, 500, "MANIFEST_UNKNOWN", NotFound),
+        (READ, 503, "NAME_UNKNOWN", NotFound),
+        (READ, 500, "UNKNOWN", Unavailable),
+        (READ, 500, "DENIED", Unavailable),
+        (PUT, 500, "MANIFEST_BLOB_UNKNOWN", MissingContent),
+        (PUT, 500, "BLOB_UNKNOWN", MissingContent),
+        (PUT, 502, "MANIFEST_INVALID", Refused),
+        (PUT, 500, "MANIFEST_UNVERIFIED", Refused),
+        (PUT, 500, "TAG_INVALID", Refused),
+        (PUT, 500, "TAG_IMMUTABLE", TagImmutable),
+        (PUT, 500, "UNAVAILABLE", Unavailable),
+        (UPLOAD, 500, "DIGEST_INVALID", ContentMismatch),
+        (UPLOAD, 500, "BLOB_UPLOAD_UNKNOWN", Unavailable),
         (UPLOAD, 404, "NAME_UNKNOWN", NotFound),
     ],
 )
@@ -154,6 +167,31 @@ def test_remedies_name_the_registry() -> None:
     assert "at r.io" in (meant(403).remedy or "")
 
 
+@pytest.mark.parametrize("context", [PUT, UPLOAD])
+@pytest.mark.parametrize("content", [b"", body("UNSUPPORTED", "The operation is unsupported.")])
+def test_a_read_only_registry_or_cache_is_named_as_such(context: ErrorContext, content: bytes) -> None:
+    """Distribution in read-only mode or as a proxy, zot's and Harbor's pull-through targets answer 405 to a push."""
+    error = meant(405, content, context)
+    assert (type(error), error.retryable) == (Refused, False)
+    assert "the registry accepts no pushes" in error.message
+    assert error.remedy == (
+        "r.io is read-only or a pull-through cache: push to the registry behind it, or turn its read-only mode off"
+    )
+    assert meant(405, content, READ).remedy is None
+
+
+def test_an_unsupported_manifest_type_has_a_remedy() -> None:
+    """Zot answers 415 to Docker's types unless it is configured to accept them."""
+    error = meant(415, body("MANIFEST_INVALID", "manifest invalid"), PUT)
+    assert (type(error), error.retryable) == (Refused, False)
+    assert "the registry does not accept this media type" in error.message
+    assert error.remedy == (
+        'r.io accepts other manifest types only; for Docker\'s types set "http": {"compat": ["docker2s2"]}'
+        " in the configuration of zot"
+    )
+    assert meant(415, b"", UPLOAD).remedy is None  # A refused upload method is no refused manifest type.
+
+
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Denied)])
 def test_a_refusal_from_another_host_names_it(status: int, kind: type[StoreError]) -> None:
     """Credentials never go there, so the registry's own external address must be wrong."""
@@ -174,11 +212,12 @@ def test_retry_after_is_part_of_the_error() -> None:
     ("value", "seconds"),
     [
         ("0", 0), (" 12 ", 12), ("99999", 600), ("9" * 5000, 600),
+        ("1767268830", 30), ("1767268830000", 30), ("1767268000", 0), ("1893456000", 600), ("999999999", 600),
         ("Thu, 01 Jan 2026 12:00:30 GMT", 30), ("Thu, 01 Jan 2026 12:00:30 -0000", 30),
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0), ("Fri, 02 Jan 2026 12:00:00 GMT", 600),
         ("soon", None), ("-5", None), ("1.5", None), ("\u0663", None), ("", None), (None, None),
     ],
 )  # fmt: skip
 def test_retry_after_is_read_in_every_form(value: str | None, seconds: float | None) -> None:
-    """Seconds or a date, at most ten minutes; anything else is ignored."""
+    """Seconds, a date or a Unix time, at most ten minutes; anything else is ignored."""
     assert parse_retry_after(value, lambda: datetime(2026, 1, 1, 12, 0, tzinfo=UTC)) == seconds

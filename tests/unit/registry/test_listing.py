@@ -12,7 +12,7 @@ from image_syncer.registry.listing import next_link
 from image_syncer.registry.settings import Limits
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import single
-from support.clients import QUICK, Fault, client, instead
+from support.clients import QUICK, Fault, RecordingObserver, client, instead
 
 
 @pytest.fixture
@@ -96,11 +96,65 @@ async def test_a_missing_repository_is_not_found(fake: FakeRegistry) -> None:
             await anext(registries.source(fake.repository("none")).tags())
 
 
-@pytest.mark.parametrize("link", ["http://127.0.0.2:5000/v2/app/tags/list", "//evil.example/x", "ftp://x/"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.2:5000/v2/other/tags/list",
+        "http://127.0.0.2:5000/v2/app/tags/list/x?/v2/app/tags/list",
+        "//evil.example/x",
+        "//evil.example/v2/app/tags/list",
+        "ftp://x/",
+        "ftp://x/v2/app/tags/list",
+    ],
+)
 async def test_a_page_at_another_host_is_refused(fake: FakeRegistry, link: str) -> None:
     """Credentials stay with the registry."""
     fake.intercept.append(instead("GET", page({"tags": ["a"]}, f'<{link}>; rel="next"'), kind="tags"))
     with pytest.raises(ProtocolError):
+        await tags(fake)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "http://registry.internal:5000",
+        "https://10.0.0.7",
+        "http://127.0.0.2:5000/artifactory/api/docker/team",
+        "/artifactory/api/docker/team",
+    ],
+)
+async def test_a_link_to_the_internal_address_of_the_list_is_followed_here(fake: FakeRegistry, prefix: str) -> None:
+    """A registry behind a proxy names its internal host or path: the next page is at the known one, query untouched."""
+    first = Fault(200, kind="tags", body=b'{"tags": ["x"]}')
+    first.headers = {"Link": f'<{prefix}/v2/app/tags/list?n=2&last=c&orderby=%2f>; rel="next"'}
+    fake.intercept.append(first)
+    assert await tags(fake) == ["x", "d", "e"]
+    assert fake.requests.only(kind="tags")[1].query == (("n", "2"), ("last", "c"), ("orderby", "/"))
+
+
+@pytest.mark.parametrize(("found", "expected"), [(["b"], ["a", "b"]), ([], ["a"]), (None, ["a"])])
+async def test_a_last_page_that_links_to_itself_ends_the_list_with_a_warning(
+    fake: FakeRegistry, found: list[str] | None, expected: list[str]
+) -> None:
+    """With new tags, or empty: there is no further page."""
+    link = '</v2/app/tags/list?last=a>; rel="next"'
+    fake.intercept.append(
+        Fault(200, kind="tags", body=json.dumps({"tags": found}).encode(), times=9, headers={"Link": link})
+    )
+    fake.intercept.insert(0, Fault(200, kind="tags", body=b'{"tags": ["a"]}', headers={"Link": link}))
+    observer = RecordingObserver()
+    async with client() as registries:
+        registries.observer = observer
+        assert [tag async for tag in registries.source(fake.repository("app")).tags()] == expected
+    assert observer.warnings == [f"{fake.host}/app: the last page of the tag list links to itself"]
+    assert fake.requests.count(kind="tags") == 2
+
+
+async def test_a_full_page_that_links_to_itself_is_an_error(fake: FakeRegistry) -> None:
+    """More tags may follow, so the list must not end silently."""
+    link = '</v2/app/tags/list?n=1000>; rel="next"'
+    fake.intercept.append(instead("GET", page({"tags": [f"t{number}" for number in range(1000)]}, link), kind="tags"))
+    with pytest.raises(ProtocolError, match="form a loop"):
         await tags(fake)
 
 

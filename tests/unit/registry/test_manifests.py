@@ -4,7 +4,16 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 from aiohttp import web
 
-from image_syncer.errors import ContentMismatch, MissingContent, NotFound, ProtocolError, TagImmutable, TooLarge
+from image_syncer.errors import (
+    ContentMismatch,
+    MissingContent,
+    NotFound,
+    ProtocolError,
+    Refused,
+    StoreError,
+    TagImmutable,
+    TooLarge,
+)
 from image_syncer.oci import Digest, RawManifest, media_type
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.testing import FakeRegistry
@@ -172,6 +181,26 @@ async def test_every_success_status_of_a_put_is_accepted(
     fake.intercept.append(fault := Fault(status, "PUT"))
     await target.push_manifest(IMAGE.root, "v2")
     assert fault.seen == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (500, "MANIFEST_BLOB_UNKNOWN", MissingContent),
+        (500, "MANIFEST_INVALID", Refused),
+        (503, "BLOB_UNKNOWN", MissingContent),
+    ],
+)
+async def test_a_server_error_with_a_manifest_code_is_no_outage(
+    fake: FakeRegistry, target: RegistryTarget, status: int, code: str, kind: type[StoreError]
+) -> None:
+    """Some registries send such codes with a 5xx: the request is wrong, so it is sent once and opens no breaker."""
+    fake.intercept.append(fault := Fault(status, "PUT", code=code, times=99))
+    for _ in range(6):
+        with pytest.raises(kind):
+            await target.push_manifest(OTHER.root, "v2")
+    assert fault.seen == 6
+    assert await target.resolve("v1") is not None
 
 
 async def test_missing_content_has_its_own_error(fake: FakeRegistry, target: RegistryTarget) -> None:

@@ -13,14 +13,14 @@ from math import inf
 from typing import Final, Self
 
 from image_syncer.registry.http.messages import Headers
+from image_syncer.registry.limits.retry import seconds_until
 
-_NUMBER: Final = re.compile(r"\s*([0-9]{1,12})\b")
+_NUMBER: Final = re.compile(r"\s*([0-9]{1,15})\b")
 LONGEST_WINDOW_SECONDS: Final = 7 * 24 * 3600.0
 """The longest window that a registry can announce."""
 
 _CHECKS_PER_WINDOW: Final = 24
 _SHORTEST_CHECK_SECONDS: Final = 60.0
-_EPOCH_FROM: Final = 1_000_000_000  # A larger number is a Unix time, not a delay in seconds.
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
@@ -124,10 +124,9 @@ def _quota(remaining: str, limit: str | None, reset: str | None, now: Callable[[
     if left is None:
         return None
     window = _parameter(limit or "", "w") or _parameter(remaining, "w")
-    turns_in = _number(reset or "")
-    if turns_in is not None and turns_in >= _EPOCH_FROM:
-        turns_in = max(0, turns_in - int(now().timestamp()))
-    return Quota(left, _number(limit or ""), _bounded(window), _bounded(turns_in))
+    reset_number = _number(reset or "")
+    resets_in = None if reset_number is None else seconds_until(reset_number, now)
+    return Quota(left, _number(limit or ""), _bounded(window), _bounded(resets_in))
 
 
 def _number(text: str) -> int | None:
@@ -141,7 +140,7 @@ def _parameter(text: str, name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _bounded(seconds: int | None) -> float | None:
+def _bounded(seconds: float | None) -> float | None:
     return None if seconds is None else min(float(seconds), LONGEST_WINDOW_SECONDS)
 
 

@@ -21,6 +21,7 @@ from image_syncer.errors import (
 
 Result = TypeVar("Result")
 
+_UNIX_TIME_FROM, _UNIX_MILLISECONDS_FROM = 1e9, 1e11
 _REREADS = 1  # A transfer error is gone at the second read; wrong content at the source stays wrong.
 
 
@@ -139,6 +140,14 @@ class RetryAttempts:
             raise failure
         self._waited += wait
         await (self._retrying.sleep or self._retrying.clock.sleep)(wait)
+
+
+def seconds_until(number: float, now: Callable[[], datetime]) -> float:
+    """Return *number* as a delay in seconds: a number beyond 30 years is a Unix time, in seconds or milliseconds."""
+    if number < _UNIX_TIME_FROM:
+        return number
+    instant = number / 1000 if number >= _UNIX_MILLISECONDS_FROM else number
+    return max(0.0, instant - now().timestamp())
 
 
 def is_throttled(failure: StoreError) -> bool:

@@ -31,6 +31,10 @@ def parsed(headers: dict[str, str]) -> Quota | None:
             Quota(1, None, None, 45),
         ),
         ({"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "1600000000"}, Quota(1, None, None, 0)),
+        (
+            {"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": str((int(NOON.timestamp()) + 45) * 1000)},
+            Quota(1, None, None, 45),
+        ),
         ({"RateLimit-Remaining": "3"}, Quota(3)),
     ],
 )
