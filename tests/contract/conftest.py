@@ -20,7 +20,10 @@ DOCKERS = {
     "docker-bearer": "docker_bearer",
     "docker-tls": "docker_tls",
 }
-REAL = [pytest.param(name, marks=pytest.mark.real) for name in DOCKERS]
+REAL = [
+    pytest.param("docker", marks=pytest.mark.real),
+    *(pytest.param(name, marks=(pytest.mark.real, pytest.mark.slow)) for name in DOCKERS if name != "docker"),
+]
 
 
 @pytest.fixture(params=["memory", "fake", *FAKES, *REAL])

@@ -19,7 +19,7 @@ def test_files_within_the_limits_pass(tmp_path: Path) -> None:
     """A file of 400 lines and a function of 50 are within the limits."""
     _write(tmp_path, "src/a.py", "def f() -> None:\n" + "    f()\n" * 49 + "\n" * 350)
     result = _run(tmp_path)
-    assert (result.returncode, result.stdout) == (0, "sizes: 0 beyond the bounds\n")
+    assert (result.returncode, result.stdout) == (0, "sizes: 0 over the limits\n")
 
 
 def test_a_long_file_is_reported(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ async def test_a_dead_target_gets_few_requests_and_other_targets_complete(status
     assert all(f"{dead.host}: down since " in (result.reason or "") for result in failed)
 
 
+@pytest.mark.slow
 async def test_a_thousand_images_to_a_dead_target_cost_a_few_dozen_requests() -> None:
     """The number of images and retries does not matter."""
     async with FakeRegistry() as fake, FakeRegistry() as dead, syncer_at(retries=2) as (syncer, _):

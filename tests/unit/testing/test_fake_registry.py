@@ -196,6 +196,7 @@ async def test_an_interceptor_responds_first(registry: FakeRegistry, http: aioht
 
 
 @pytest.mark.real
+@pytest.mark.slow
 async def test_skopeo_copies_every_kind_in_and_out(skopeo: Skopeo, registry: FakeRegistry) -> None:
     """An independent client reads back exactly what it wrote."""
     for name in twenty_kinds().keys() - SKOPEO_CANNOT_COPY:
