@@ -1,6 +1,7 @@
-"""The roles that a registry, a layout on disk or a store in memory can play for a copy.
+"""The roles in a copy: a source and a target of images, and the caches that save requests.
 
-Every implementation passes the contract suite in `tests/contract`. All methods raise `errors.StoreError`.
+Registries, layouts on disk and stores in memory implement them; each implementation passes the contract suite in
+`tests/contract`. The methods of sources and targets raise `errors.StoreError`.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -11,51 +12,51 @@ from typing import Protocol
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository
 
 Chunk = bytes | bytearray | memoryview
-"""A piece of content; valid only until the next one is asked for, since buffers are reused."""
+"""A piece of content; valid only until the next one is read, since buffers are reused."""
 
 
 class Opener(Protocol):
-    """Content that can be read again each time it is opened: whenever a push must be repeated, or go on."""
+    """Content that can be opened again, when a push is retried or resumed."""
 
     def __call__(self, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        """Open it for one read from byte *start*."""
+        """Open the content for one read from byte *start*."""
         ...
 
 
 class Source(Protocol):
-    """Where images are read: one repository."""
+    """A repository that images are read from."""
 
     async def resolve(self, identifier: str) -> Descriptor:
-        """Return what the tag or digest *identifier* names now, cheaply (a HEAD); `NotFound` if it names nothing."""
+        """Return the descriptor that the tag or digest *identifier* names now, by a HEAD; `NotFound`."""
         ...
 
     async def manifest(self, identifier: str) -> RawManifest:
-        """Return the manifest or index at *identifier*, verified against the digest if that is one; `NotFound`."""
+        """Return the manifest or index at *identifier*, verified if that is a digest; `NotFound`."""
         ...
 
     def open(self, blob: Descriptor, start: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte *start*; a read that breaks off goes on by itself, as long as it can.
+        """Open *blob* for one read from byte *start*; an interrupted read resumes by itself, within limits.
 
-        Size and digest are checked while bytes flow: the last chunk is handed out only when all are right, otherwise
-        `ContentMismatch`. The digest of a read from the middle can be checked only where this process has read what
-        is before; otherwise the size alone. A *size* of None is tolerated (Docker schema 1).
+        Size and digest are verified while bytes flow: wrong content raises `ContentMismatch` instead of its last
+        chunk. After a *start* above 0 the digest is checked only if this process has read the bytes before; otherwise
+        the size alone. A *size* of None is allowed (Docker schema 1).
         """
         ...
 
     def tags(self) -> AsyncIterator[str]:
-        """Yield every tag in the store's order, one page at a time; `NotFound` where the repository is not there."""
+        """Yield every tag in the store's order, one page at a time; `NotFound` if the repository does not exist."""
         ...
 
     def listed_digests(self) -> Mapping[str, Digest]:
-        """Return what the listing of `tags` has said that tags name, empty where it says nothing.
+        """Return the digests that the pages of `tags` contained; empty if the registry lists none.
 
-        It may be a little old, so it is good for finding that nothing has changed, and for nothing else.
+        They may be slightly outdated, so use them only to find that nothing has changed.
         """
         ...
 
 
 class BlobTarget(Protocol):
-    """Where blobs are written: one repository. Every push may be repeated without harm."""
+    """A repository that blobs are written to. Every push is idempotent."""
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*."""
@@ -64,12 +65,12 @@ class BlobTarget(Protocol):
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*; wrong bytes are never committed (`ContentMismatch`).
 
-        *content* is opened once per attempt, from where the attempt before left off if that can be.
+        Opens *content* once per attempt, from where the previous attempt stopped if possible.
         """
         ...
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
-        """Take *blob* over from the repository *origin* of the same registry; False means "then push"."""
+        """Mount *blob* from the repository *origin* of the same registry; False means that a push is needed."""
         ...
 
 
@@ -82,64 +83,64 @@ class Fence(Protocol):
 
 
 class Target(BlobTarget, Protocol):
-    """Where images are written: one repository, blobs first."""
+    """A repository that images are written to, blobs first."""
 
     async def resolve(self, identifier: str) -> Descriptor | None:
-        """Return what *identifier* names now, None if it (or the repository) is not there yet."""
+        """Return the descriptor that *identifier* names now; None if it (or the repository) does not exist yet."""
         ...
 
     async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
-        """Store *manifest* at the tag or digest *identifier*; `MissingContent` where it names what is not there.
+        """Store *manifest* at the tag or digest *identifier*; `MissingContent` if the store lacks content of it.
 
-        *fence* is checked right before each request, after all waits: `LeaseLost`, and nothing is sent.
+        Checks *fence* right before each request, after all waits: `LeaseLost`, and nothing is sent.
         """
         ...
 
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
-        """Give *manifest*, which the repository holds, as many of *tags* as one request can; return which got it.
+        """Set as many of *tags* as one request can to *manifest*, which the repository holds; return those.
 
-        Empty where the store takes one tag at a time, which `push_manifest` does. Only what the store confirms is
-        returned; the others may or may not name it. *fence* as in `push_manifest`.
+        The result contains only tags that the store confirms; the others may name *manifest* or not. It is empty if
+        the store sets one tag at a time; use `push_manifest` then. *fence* as in `push_manifest`.
         """
         ...
 
 
 class Stores(Protocol):
-    """Hands out the repositories of every registry; equal arguments give the same object for the whole run."""
+    """Gives access to the repositories of every registry; equal arguments return the same object."""
 
     def source(self, repository: Repository) -> Source:
-        """Return *repository* to read from."""
+        """Return *repository* as a source."""
         ...
 
     def target(self, repository: Repository) -> Target:
-        """Return *repository* to write to."""
+        """Return *repository* as a target."""
         ...
 
 
 class BlobLocations(Protocol):
-    """Where blobs are believed to be: which repository of a target registry got one last.
+    """The repository of a target registry that last received or held each blob.
 
-    It may be wrong, old or empty, which costs requests and nothing else; so no method raises.
+    Entries are hints: they may be wrong, outdated or missing, which only costs requests. No method raises.
     """
 
     async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
-        """Return a repository of *registry* for each of *blobs* that is known there; others are left out."""
+        """Return a repository of *registry* for each known one of *blobs*."""
         ...
 
     def record(self, repository: Repository, blob: Descriptor) -> None:
-        """Note that *repository* holds *blob*: it was pushed, mounted or found there."""
+        """Record that *repository* holds *blob*: it was pushed, mounted or found there."""
         ...
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that *repository* does not hold *digest* after all."""
+        """Record that *repository* does not hold *digest*."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedCopy:
-    """That *target* named *target_digest* a moment ago, which is what *source_digest* makes under *platforms*.
+    """*target* names *target_digest*, which is *source_digest* filtered by *platforms*.
 
-    *written*: because we put it there, not because we found it so.
+    *written*: this tool pushed it; otherwise it was found there.
     """
 
     rule: str
@@ -152,47 +153,47 @@ class ConfirmedCopy:
 
 
 class DigestCache(Protocol):
-    """What earlier runs found and wrote. Like `Knowledge` it may be wrong or empty, and no method raises."""
+    """Digests that earlier runs found and wrote. Like `BlobLocations` it holds hints, and no method raises."""
 
     async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
-        """Return the digest of what *platforms* leave of the index or image *source*; None where it is not known."""
+        """Return the digest of the index or image *source* after filtering by *platforms*; None if unknown."""
         ...
 
-    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
-        """Note that *platforms* leave *trimmed* of *source*."""
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, filtered: Digest) -> None:
+        """Record that *source*, filtered by *platforms*, has the digest *filtered*."""
         ...
 
     async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
-        """Return what the tags and digests of the target *repository* named when we last looked or wrote.
+        """Return what each tag or digest of the target *repository* named when this tool last read or wrote it.
 
-        Only what was confirmed within the last *seconds*.
+        Contains only what was confirmed within the last *seconds*.
         """
         ...
 
     def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
-        """Note what *copies* say, as of now."""
+        """Record *copies* as confirmed now."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class UploadCheckpoint:
-    """An upload that was begun: its *location*, and how many bytes the registry had of it."""
+    """An unfinished upload: its *location*, and how many bytes the registry has acknowledged."""
 
-    location: str = field(repr=False)  # Whoever has it may write there.
+    location: str = field(repr=False)  # It may grant write access.
     offset_bytes: int
 
 
 class UploadJournal(Protocol):
-    """Uploads that did not end. Like `Knowledge` it may be wrong or empty, and no method raises."""
+    """Unfinished uploads. Like `BlobLocations` it holds hints, and no method raises."""
 
-    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
-        """Note how far the upload of the blob *digest* to *repository* has come."""
+    def record(self, repository: Repository, digest: Digest, checkpoint: UploadCheckpoint) -> None:
+        """Record how far the upload of the blob *digest* to *repository* has come."""
         ...
 
     async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
-        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one."""
+        """Claim the upload of *digest* to *repository* that no live process works on; None without one."""
         ...
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that there is nothing to go on with: the upload has ended, or the registry does not know it."""
+        """Remove the upload: it has ended, or the registry does not know it."""
         ...

@@ -251,7 +251,7 @@ def test_a_state_directory_that_cannot_be_created_is_a_warning(site: Site) -> No
     assert done.returncode == 0
     (warning,) = [line for line in done.stderr.splitlines() if "warning" in line]
     assert "state /proc/nowhere/image-syncer/state.db: " in warning
-    assert "which costs requests alone (check the path and its permissions)" in warning
+    assert "which only costs requests (check the path and its permissions)" in warning
 
 
 def test_an_unreachable_database_server_is_a_warning(site: Site) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, update
 
-from image_syncer.cache.backend import BlobRecord, FilteredRecord, UploadRecord, may_be_kept
+from image_syncer.cache.backend import BlobRecord, FilteredRecord, UploadRecord, is_storable
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
@@ -165,13 +165,13 @@ async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) ->
 )
 def test_a_location_that_is_a_secret_is_known_as_one(location: str) -> None:
     """Who reads it could write to the registry without a login."""
-    assert not may_be_kept(UploadCheckpoint(location, 0))
+    assert not is_storable(UploadCheckpoint(location, 0))
 
 
 @pytest.mark.parametrize("location", ["/v2/app/blobs/uploads/1?_state=abc", "https://r.test/v2/a/blobs/uploads/1"])
 def test_a_plain_location_is_kept(location: str) -> None:
     """It takes a login to use it."""
-    assert may_be_kept(UploadCheckpoint(location, 0))
+    assert is_storable(UploadCheckpoint(location, 0))
 
 
 async def test_a_signed_location_stays_in_its_process(tmp_path: Path) -> None:

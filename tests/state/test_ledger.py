@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from image_syncer.cache import Caches
 from image_syncer.cache.backend import BlobRecord, CacheBackend, FilterKey, LazyBackend
 from image_syncer.cache.persistent import PersistentBlobLocations, PersistentDigestCache, for_daemon, for_run
-from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
+from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import UploadCheckpoint
@@ -111,7 +111,7 @@ async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, sa
         (warning,) = await memories.flush()
         assert f"state {file}: " in warning
         assert said in warning
-        assert "which costs requests alone" in warning
+        assert "which only costs requests" in warning
         memories.blob_locations.record(HERE, blob("later"))
         assert await memories.flush() == ()
         asked = [digest(name) for name in ("before", "after-0", "after-499", "later", "never")]
@@ -175,11 +175,11 @@ async def test_a_state_is_made_before_an_upload_is_begun(file: Path) -> None:
 async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:
     """A slow disk costs the oldest notes, not memory."""
     ledger = WriteBehind(shelf(str(file)), pytest.fail)
-    for number in range(MOST_NOTES + 10):
-        ledger.note(BlobRecord(HERE, digest(str(number))))
+    for number in range(MAX_PENDING + 10):
+        ledger.put(BlobRecord(HERE, digest(str(number))))
     assert rows(file) == 0
     await ledger.close()
-    assert rows(file) == MOST_NOTES
+    assert rows(file) == MAX_PENDING
 
 
 async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
@@ -270,7 +270,7 @@ async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path
             if second % 100 == 0:
                 await ledger.flush()
         await ledger.flush()
-        assert digests_alive() - before <= 2 * MOST_NOTES + 100  # 24 000 were seen.
+        assert digests_alive() - before <= 2 * MAX_PENDING + 100  # 24 000 were seen.
         oldest, latest = digest("0/0"), digest("799/0")
         assert await knowledge.holders("target.test", [oldest, latest]) == {oldest: HERE, latest: HERE}
 

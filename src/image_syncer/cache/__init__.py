@@ -1,4 +1,4 @@
-"""What is remembered of registries: in memory, and written behind to a database that outlives the process."""
+"""What earlier requests and runs found out: kept in memory, and written behind to a database that outlives them."""
 
 from image_syncer.cache.digest_checkpoints import DigestCheckpoints, skipped, verified
 from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal

@@ -1,6 +1,6 @@
-"""What outlives a process: notes of what was found, and the role of the place that keeps them.
+"""Records that outlive a process, and the role of the backend that stores them.
 
-The database behind it is slow to import and to open, so it is reached through a `Shelf`, and only when it is needed.
+The database behind it is slow to import and to open, so a `LazyBackend` opens it at the first use.
 """
 
 import re
@@ -13,16 +13,16 @@ from urllib.parse import parse_qsl, urlsplit
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
 
-# AWS, Google and Azure sign so, and others name it plainly: whoever has such a URL may write there, without a login.
+# Query parameters of signed URLs (AWS, Google, Azure, plain tokens): such a URL grants write access without a login.
 _SIGNED: Final = re.compile(r"x-amz-.*|x-goog-.*|signature|sig|.*token")
 
 FilterKey = tuple[Digest, PlatformFilter]
-"""An index or image, and what is kept of it."""
+"""An index or image, and the platforms to keep of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """That *repository* holds the blob *digest*; with *held* False, that it does not after all."""
+    """*repository* holds the blob *digest*; with *is_held* False, it turned out not to."""
 
     repository: Repository
     digest: Digest
@@ -32,64 +32,61 @@ class BlobRecord:
 
 @dataclass(frozen=True, slots=True)
 class FilteredRecord:
-    """That *platforms* leave *trimmed* of *source*."""
+    """*source*, filtered by *platforms*, has the digest *filtered*."""
 
     source: Digest
     platforms: PlatformFilter
-    trimmed: Digest
+    filtered: Digest
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """How far the upload of *digest* to *repository* has come; None: there is none to go on with."""
+    """How far the upload of *digest* to *repository* has come; a *checkpoint* of None deletes the record."""
 
     repository: Repository
     digest: Digest
-    unfinished: UploadCheckpoint | None
+    checkpoint: UploadCheckpoint | None
 
 
 CacheRecord = BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
 
 
 class CacheBackend(Protocol):
-    """Keeps notes. Every method raises `ImageSyncerError` where the place cannot be read or written."""
+    """Stores records. Every method raises `ImageSyncerError` if the storage cannot be read or written."""
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
-        """Return a repository of *registry* for each of *digests* that is known; None where none of its blobs is."""
+        """Return a repository of *registry* for each known one of *digests*; None if it knows no blob of *registry*."""
         ...
 
     async def filtered_digests(self, keys: Collection[FilterKey]) -> Mapping[FilterKey, Digest]:
-        """Return what is left of each of *keys* of which that is known."""
+        """Return the filtered digest for each known one of *keys*."""
         ...
 
     async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
-        """Return by tag or digest what the target *repository* named, confirmed within the last *seconds*."""
+        """Return what each tag or digest of the target *repository* named, if confirmed within the last *seconds*."""
         ...
 
     async def take_upload(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
-        """Return the upload that was begun and that nobody works on, which is this process's then; None without one."""
+        """Claim an upload that was begun and that no live process works on; None without one."""
         ...
 
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:
-        """Keep *notes*, all or none of them; at most one of them is about each thing.
-
-        With *tidy*, forget what is old or too much afterwards.
-        """
+        """Store *notes* in one transaction; at most one of them has each key. With *tidy*, then delete old records."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LazyBackend:
-    """Where an archive is: *open* opens it, made if need be; *is_new* says cheaply that there is none yet."""
+    """*open* opens the backend, and creates it if needed; *is_new* says, without opening it, that none exists yet."""
 
     open: Callable[[], AbstractAsyncContextManager[CacheBackend]]
     is_new: Callable[[], bool]
 
 
-def may_be_kept(unfinished: UploadCheckpoint) -> bool:
-    """Whether the location may lie on a disk: not where it lets everybody write who reads it."""
+def is_storable(checkpoint: UploadCheckpoint) -> bool:
+    """Whether the location may be written to disk: False for a URL that grants write access to every reader."""
     try:
-        parts = urlsplit(unfinished.location)
+        parts = urlsplit(checkpoint.location)
         names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     except ValueError:
         return False

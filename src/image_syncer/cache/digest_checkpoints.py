@@ -1,4 +1,4 @@
-"""Reads that are checked while they flow, and that can go on later from the middle without losing what was checked."""
+"""Verified reads that can resume in the middle: copies of the hash state at earlier offsets."""
 
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
@@ -8,86 +8,88 @@ from typing import Final
 from image_syncer.oci import Descriptor, Digest, Repository, Verifier
 from image_syncer.roles import Chunk
 
-_BLOBS: Final = 64
-# What was sent and never confirmed is mostly the last few MiB: there a read from the middle repeats little. Otherwise
-# it is a chunk of an upload, and the beginning of one is never far from a sparse mark.
+_MAX_BLOBS: Final = 64
+# A resumed upload mostly starts within the last few MiB that were sent, where dense checkpoints save reading. Otherwise
+# it starts at the beginning of an upload chunk, and a sparse checkpoint lies shortly before each of those.
 _DENSE_BYTES: Final = 128 * 1024
-_DENSE: Final = 128
+_MAX_DENSE: Final = 128
 _SPARSE_BYTES: Final = 4 * 1024 * 1024
-_SPARSE: Final = 128
+_MAX_SPARSE: Final = 128
 
 
 class BlobCheckpoints:
-    """Where the check of one blob stood, lately: at about 250 places, most of them near the end."""
+    """Recent states of the verifier of one blob: about 250, most of them near the end."""
 
     def __init__(self) -> None:
-        self._dense: deque[Verifier] = deque(maxlen=_DENSE)
-        self._sparse: deque[Verifier] = deque(maxlen=_SPARSE)
+        self._dense: deque[Verifier] = deque(maxlen=_MAX_DENSE)
+        self._sparse: deque[Verifier] = deque(maxlen=_MAX_SPARSE)
 
-    def note(self, verifier: Verifier) -> None:
-        """Remember where *verifier* stands, if that is news."""
-        at = verifier.seen_bytes
-        if at - _last(self._dense) >= _DENSE_BYTES:
-            mark = verifier.copy()
-            self._dense.append(mark)
-            if at - _last(self._sparse) >= _SPARSE_BYTES:
-                self._sparse.append(mark)
+    def record(self, verifier: Verifier) -> None:
+        """Keep a copy of *verifier* if it is far enough behind the last one."""
+        offset = verifier.seen_bytes
+        if offset - _last_offset(self._dense) >= _DENSE_BYTES:
+            checkpoint = verifier.copy()
+            self._dense.append(checkpoint)
+            if offset - _last_offset(self._sparse) >= _SPARSE_BYTES:
+                self._sparse.append(checkpoint)
 
-    def before(self, start: int) -> Verifier | None:
-        """Return a verifier that stands at *start* or closely before; None where there is none."""
-        marks = [mark for marks in (self._sparse, self._dense) for mark in marks if mark.seen_bytes <= start]
-        latest = max(marks, key=lambda mark: mark.seen_bytes, default=None)
+    def latest_before(self, start: int) -> Verifier | None:
+        """Return a verifier at *start* or at most 4 MiB before; None without one."""
+        candidates = [kept for marks in (self._sparse, self._dense) for kept in marks if kept.seen_bytes <= start]
+        latest = max(candidates, key=lambda kept: kept.seen_bytes, default=None)
         return None if latest is None or start - latest.seen_bytes > _SPARSE_BYTES else latest.copy()
 
 
 class DigestCheckpoints:
-    """The trails of the blobs that were read last, at most 64 over all sources: one of a big blob has 100 KiB."""
+    """The checkpoints of the 64 blobs that were read last, over all sources; those of a big blob take 100 KiB."""
 
     def __init__(self) -> None:
-        self._trails: OrderedDict[tuple[Repository, Digest], BlobCheckpoints] = OrderedDict()
+        self._of_blobs: OrderedDict[tuple[Repository, Digest], BlobCheckpoints] = OrderedDict()
 
     def begin(self, source: Repository, blob: Descriptor, start: int, what: str) -> tuple[Verifier, BlobCheckpoints]:
-        """Return what checks a read of *blob*, to begin where the verifier stands: at *start* or closely before.
+        """Return the verifier for a read of *blob*, and its checkpoints. The read must start at `verifier.seen_bytes`.
 
-        Where this process has not read what is before *start* in *source*, the verifier knows nothing of it.
+        That is *start* or shortly before. If this process has not read the bytes before *start* in *source*, the
+        verifier does not know them, and checks the size alone.
         """
         key = source, blob.digest
-        trail = self._trails.setdefault(key, BlobCheckpoints())
-        self._trails.move_to_end(key)
-        if len(self._trails) > _BLOBS:
-            self._trails.popitem(last=False)
-        return (trail.before(start) if start else None) or Verifier(blob.digest, blob.size, what, start=start), trail
+        checkpoints = self._of_blobs.setdefault(key, BlobCheckpoints())
+        self._of_blobs.move_to_end(key)
+        if len(self._of_blobs) > _MAX_BLOBS:
+            self._of_blobs.popitem(last=False)
+        resumed = checkpoints.latest_before(start) if start else None
+        return resumed or Verifier(blob.digest, blob.size, what, start=start), checkpoints
 
     def forget(self, source: Repository, digest: Digest) -> None:
-        """Believe no longer what was read of *digest* in *source*: it was not what it should be."""
-        self._trails.pop((source, digest), None)
+        """Drop the checkpoints of *digest* in *source*, because its bytes were wrong."""
+        self._of_blobs.pop((source, digest), None)
 
 
 async def verified(
-    chunks: AsyncGenerator[Chunk], verifier: Verifier, trail: BlobCheckpoints | None = None
+    chunks: AsyncGenerator[Chunk], verifier: Verifier, checkpoints: BlobCheckpoints | None = None
 ) -> AsyncGenerator[Chunk]:
-    """Pass *chunks* on, holding the last one back until *verifier* finds that all is right; `ContentMismatch`.
+    """Pass *chunks* on, the last one only if *verifier* accepts the content; `ContentMismatch` otherwise.
 
-    Where it stood is noted in *trail*. Closes *chunks* in every case.
+    Records the verifier's states in *checkpoints*. Always closes *chunks*.
     """
     async with aclosing(chunks):
         async for chunk in chunks:
             verifier.update(chunk)
-            if trail is not None:
-                trail.note(verifier)
+            if checkpoints is not None:
+                checkpoints.record(verifier)
             yield chunk
         verifier.finish()
 
 
 async def skipped(chunks: AsyncGenerator[Chunk], count: int) -> AsyncGenerator[Chunk]:
-    """Pass *chunks* on without their first *count* bytes. Closes *chunks* in every case."""
+    """Pass *chunks* on without their first *count* bytes. Always closes *chunks*."""
     async with aclosing(chunks):
         async for chunk in chunks:
-            passed = min(count, len(chunk))
-            count -= passed
-            if passed < len(chunk):
-                yield memoryview(chunk)[passed:] if passed else chunk
+            surplus = min(count, len(chunk))
+            count -= surplus
+            if surplus < len(chunk):
+                yield memoryview(chunk)[surplus:] if surplus else chunk
 
 
-def _last(marks: deque[Verifier]) -> int:
-    return marks[-1].seen_bytes if marks else 0
+def _last_offset(checkpoints: deque[Verifier]) -> int:
+    return checkpoints[-1].seen_bytes if checkpoints else 0

@@ -1,4 +1,4 @@
-"""Knowledge and history of one process: what `--state none` uses."""
+"""Caches that end with the process: the implementation for `--state none`."""
 
 import time
 from collections import OrderedDict
@@ -11,23 +11,23 @@ _LIMIT = 50_000
 
 
 class MemoryBlobLocations:
-    """`Knowledge` that ends with the process; the oldest blobs beyond *limit* are forgotten."""
+    """`BlobLocations` in memory; drops the oldest blobs beyond *limit*."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self._limit = limit
         self._holders: OrderedDict[tuple[str, Digest], Repository] = OrderedDict()
 
     async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
-        """Return a repository of *registry* for each of *blobs* that is known there."""
+        """Return a repository of *registry* for each known one of *blobs*."""
         found = {digest: self._holders.get((registry, digest)) for digest in blobs}
         return {digest: repository for digest, repository in found.items() if repository is not None}
 
     def record(self, repository: Repository, blob: Descriptor) -> None:
-        """Note that *repository* holds *blob*."""
+        """Record that *repository* holds *blob*."""
         self.add(repository, blob.digest)
 
     def add(self, repository: Repository, digest: Digest) -> None:
-        """Note that *repository* holds the blob *digest*."""
+        """Record that *repository* holds the blob *digest*."""
         key = repository.registry, digest
         self._holders[key] = repository
         self._holders.move_to_end(key)
@@ -35,46 +35,46 @@ class MemoryBlobLocations:
             self._holders.popitem(last=False)
 
     def has_holder(self, registry: str, digest: Digest) -> bool:
-        """Whether a repository of *registry* is known for *digest*."""
+        """Whether a repository of *registry* is known to hold *digest*."""
         return (registry, digest) in self._holders
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that *repository* does not hold *digest* after all."""
+        """Record that *repository* does not hold *digest*."""
         key = repository.registry, digest
         if self._holders.get(key) == repository:
             del self._holders[key]
 
 
 class MemoryDigestCache:
-    """`History` that ends with the process; the oldest entries of each kind beyond *limit* are forgotten."""
+    """`DigestCache` in memory; drops the oldest entries of each kind beyond *limit*."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = _LIMIT) -> None:
         self._clock = clock
         self._limit = limit
-        self._trimmed: OrderedDict[tuple[Digest, PlatformFilter], Digest] = OrderedDict()
+        self._filtered: OrderedDict[tuple[Digest, PlatformFilter], Digest] = OrderedDict()
         self._confirmed: OrderedDict[tuple[Repository, str], tuple[Digest, float]] = OrderedDict()
 
     async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
-        """Return the digest of what *platforms* leave of *source*; None where it is not known."""
-        return self._trimmed.get((source, platforms))
+        """Return the digest of *source* after filtering by *platforms*; None if unknown."""
+        return self._filtered.get((source, platforms))
 
-    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
-        """Note that *platforms* leave *trimmed* of *source*."""
-        self._trimmed[source, platforms] = trimmed
-        if len(self._trimmed) > self._limit:
-            self._trimmed.popitem(last=False)
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, filtered: Digest) -> None:
+        """Record that *source*, filtered by *platforms*, has the digest *filtered*."""
+        self._filtered[source, platforms] = filtered
+        if len(self._filtered) > self._limit:
+            self._filtered.popitem(last=False)
 
     async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
-        """Return what the tags and digests of *repository* named within the last *seconds*."""
+        """Return what each tag or digest of *repository* named, if confirmed within the last *seconds*."""
         since = self._clock() - seconds
         return {
             identifier: digest
-            for (known, identifier), (digest, at) in self._confirmed.items()
-            if known == repository and at >= since
+            for (known, identifier), (digest, confirmed_at) in self._confirmed.items()
+            if known == repository and confirmed_at >= since
         }
 
     def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
-        """Note what *copies* say, as of now."""
+        """Record *copies* as confirmed now."""
         for copy in copies:
             key = copy.target.repository, copy.target.identifier
             self._confirmed[key] = copy.target_digest, self._clock()
@@ -84,22 +84,22 @@ class MemoryDigestCache:
 
 
 class MemoryUploadJournal:
-    """`UploadJournal` that ends with the process; the oldest of 50 000 uploads are forgotten."""
+    """`UploadJournal` in memory; drops the oldest of 50 000 uploads."""
 
     def __init__(self) -> None:
-        self._unfinished: OrderedDict[tuple[Repository, Digest], UploadCheckpoint] = OrderedDict()
+        self._checkpoints: OrderedDict[tuple[Repository, Digest], UploadCheckpoint] = OrderedDict()
 
-    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
-        """Note how far the upload of *digest* to *repository* has come."""
-        self._unfinished[repository, digest] = unfinished
-        self._unfinished.move_to_end((repository, digest))
-        if len(self._unfinished) > _LIMIT:
-            self._unfinished.popitem(last=False)
+    def record(self, repository: Repository, digest: Digest, checkpoint: UploadCheckpoint) -> None:
+        """Record how far the upload of *digest* to *repository* has come."""
+        self._checkpoints[repository, digest] = checkpoint
+        self._checkpoints.move_to_end((repository, digest))
+        if len(self._checkpoints) > _LIMIT:
+            self._checkpoints.popitem(last=False)
 
     async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
-        """Return the upload of *digest* to *repository* that was begun, and forget it; None without one."""
-        return self._unfinished.pop((repository, digest), None)
+        """Remove and return the upload of *digest* to *repository*; None without one."""
+        return self._checkpoints.pop((repository, digest), None)
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that there is nothing to go on with."""
-        self._unfinished.pop((repository, digest), None)
+        """Remove the upload: it has ended."""
+        self._checkpoints.pop((repository, digest), None)

@@ -1,6 +1,6 @@
-"""Knowledge, history and unfinished uploads that outlive the process.
+"""Caches over a backend that outlives the process.
 
-What this process found is in memory and known at once; the rest is asked of an archive, in batches.
+This process's own results are in memory and available at once. Everything else is queried from the backend, in batches.
 """
 
 import asyncio
@@ -12,195 +12,195 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, may_be_kept
+from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, is_storable
 from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
-from image_syncer.cache.write_behind import MOST_NOTES, WriteBehind
+from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
 from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, UploadCheckpoint, UploadJournal
 
-_LATELY_SECONDS: Final = 300.0  # Others may have found out more by then.
-_LATELY_LIMIT: Final = 50_000
-_AT_HAND: Final = 2 * MOST_NOTES  # What is not written yet, and as much again; the archive has the rest.
+_NEGATIVE_SECONDS: Final = 300.0  # Other processes may have recorded more by then.
+_NEGATIVE_LIMIT: Final = 50_000
+_MEMORY_LIMIT: Final = 2 * MAX_PENDING  # Every unwritten record, and as many again; the backend has the rest.
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-async def _nothing() -> Sequence[str]:
+async def _no_warnings() -> Sequence[str]:
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """What runs are told by earlier ones, and tell later ones.
+    """What a run learns from earlier runs, and records for later ones.
 
-    *settle* is called at the end of a run: it writes down what is still only noted, and returns what people should
-    know.
+    Call *flush* at the end of a run: it writes pending records, and returns warnings for the user.
     """
 
     blob_locations: BlobLocations
     digests: DigestCache
     uploads: UploadJournal
-    flush: Callable[[], Awaitable[Sequence[str]]] = _nothing
+    flush: Callable[[], Awaitable[Sequence[str]]] = _no_warnings
 
 
 def in_memory() -> Caches:
-    """Return memories that end with the process."""
+    """Return caches that end with the process."""
     return Caches(MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal())
 
 
 @asynccontextmanager
-async def for_run(shelf: LazyBackend) -> AsyncGenerator[Caches]:
-    """Yield memories over *shelf* for one run, or a few: once its archive is in trouble it is left alone."""
-    troubles: list[str] = []
-    ledger = WriteBehind(shelf, troubles.append)
+async def for_run(lazy: LazyBackend) -> AsyncGenerator[Caches]:
+    """Yield caches over *lazy* for one run or a few; after its first failure the backend is not used again."""
+    warnings: list[str] = []
+    buffer = WriteBehind(lazy, warnings.append)
 
-    async def settle() -> Sequence[str]:
-        await ledger.flush(tidy=True)
-        said = tuple(troubles)
-        troubles.clear()
-        return said
+    async def flush() -> Sequence[str]:
+        await buffer.flush(tidy=True)
+        taken = tuple(warnings)
+        warnings.clear()
+        return taken
 
-    async with _flushed(ledger):
-        yield Caches(*_roles(ledger), settle)
+    async with _flushing(buffer):
+        yield Caches(*_roles(buffer), flush)
 
 
 @asynccontextmanager
-async def for_daemon(shelf: LazyBackend, warn: Callable[[str], None], *, rest_seconds: float) -> AsyncGenerator[Caches]:
-    """Yield memories over *shelf* for a process that runs for ever: after trouble the archive rests *rest_seconds*."""
-    ledger = WriteBehind(shelf, warn, rest_seconds=rest_seconds)
-    async with _flushed(ledger):
-        yield Caches(*_roles(ledger))
+async def for_daemon(lazy: LazyBackend, warn: Callable[[str], None], *, rest_seconds: float) -> AsyncGenerator[Caches]:
+    """Yield caches over *lazy* for a daemon; after a failure the backend is not used for *rest_seconds*."""
+    buffer = WriteBehind(lazy, warn, rest_seconds=rest_seconds)
+    async with _flushing(buffer):
+        yield Caches(*_roles(buffer))
 
 
 class PersistentBlobLocations:
-    """`Knowledge` over the archive of *ledger*."""
+    """`BlobLocations` over the backend of *buffer*."""
 
-    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ledger = ledger
-        self._own = MemoryBlobLocations(_AT_HAND)
+    def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buffer = buffer
+        self._memory = MemoryBlobLocations(_MEMORY_LIMIT)
         self._absent: _RecentKeys[tuple[str, Digest]] = _RecentKeys(clock)
-        self._strange: _RecentKeys[str] = _RecentKeys(clock)
-        self._lost: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
+        self._unknown_registries: _RecentKeys[str] = _RecentKeys(clock)
+        self._forgotten: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
 
     async def holders(self, registry: str, blobs: Collection[Digest]) -> Mapping[Digest, Repository]:
-        """Return a repository of *registry* for each of *blobs* that is known there."""
-        known = await self._own.holders(registry, blobs)
-        asked = [digest for digest in blobs if digest not in known and (registry, digest) not in self._absent]
-        if not asked or registry in self._strange:
+        """Return a repository of *registry* for each known one of *blobs*."""
+        known = await self._memory.holders(registry, blobs)
+        missing = [digest for digest in blobs if digest not in known and (registry, digest) not in self._absent]
+        if not missing or registry in self._unknown_registries:
             return known
-        found = await self._ledger.ask(lambda archive: archive.holders(registry, asked), otherwise=None)
+        found = await self._buffer.query(lambda backend: backend.holders(registry, missing), default=None)
         if found is None:
-            self._strange.add(registry)
+            self._unknown_registries.add(registry)
         else:
-            self._take(registry, asked, found)
-        return await self._own.holders(registry, blobs)
+            self._merge(registry, missing, found)
+        return await self._memory.holders(registry, blobs)
 
-    def _take(self, registry: str, asked: Collection[Digest], found: Mapping[Digest, Repository]) -> None:
-        """Note what the archive said, unless we know better by now."""
-        for digest in asked:
+    def _merge(self, registry: str, queried: Collection[Digest], found: Mapping[Digest, Repository]) -> None:
+        """Keep the backend's answer. What this process recorded while the query ran is newer, and wins."""
+        for digest in queried:
             repository = found.get(digest)
-            if repository is None or (repository, digest) in self._lost:
+            if repository is None or (repository, digest) in self._forgotten:
                 self._absent.add((registry, digest))
-            elif not self._own.has_holder(registry, digest):
-                self._own.add(repository, digest)
+            elif not self._memory.has_holder(registry, digest):
+                self._memory.add(repository, digest)
 
     def record(self, repository: Repository, blob: Descriptor) -> None:
-        """Note that *repository* holds *blob*."""
-        self._own.record(repository, blob)
-        self._lost.discard((repository, blob.digest))
-        self._ledger.note(BlobRecord(repository, blob.digest, blob.size))
+        """Record that *repository* holds *blob*."""
+        self._memory.record(repository, blob)
+        self._forgotten.discard((repository, blob.digest))
+        self._buffer.put(BlobRecord(repository, blob.digest, blob.size))
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that *repository* does not hold *digest* after all."""
-        self._own.forget(repository, digest)
-        self._lost.add((repository, digest))
-        if not self._own.has_holder(repository.registry, digest):
-            self._ledger.note(BlobRecord(repository, digest, is_held=False))
+        """Record that *repository* does not hold *digest*."""
+        self._memory.forget(repository, digest)
+        self._forgotten.add((repository, digest))
+        if not self._memory.has_holder(repository.registry, digest):
+            self._buffer.put(BlobRecord(repository, digest, is_held=False))
 
 
 class PersistentDigestCache:
-    """`History` over the archive of *ledger*."""
+    """`DigestCache` over the backend of *buffer*."""
 
-    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ledger = ledger
-        self._own = MemoryDigestCache(clock, _AT_HAND)
+    def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buffer = buffer
+        self._memory = MemoryDigestCache(clock, _MEMORY_LIMIT)
         self._absent: _RecentKeys[FilterKey] = _RecentKeys(clock)
-        self._asking: _BatchedQuery[FilterKey, Digest] = _BatchedQuery(
-            lambda keys: ledger.ask(lambda archive: archive.filtered_digests(keys), otherwise={})
+        self._filtered: _BatchedQuery[FilterKey, Digest] = _BatchedQuery(
+            lambda keys: buffer.query(lambda backend: backend.filtered_digests(keys), default={})
         )
 
     async def filtered_digest(self, source: Digest, platforms: PlatformFilter) -> Digest | None:
-        """Return the digest of what *platforms* leave of *source*; None where it is not known."""
-        known = await self._own.filtered_digest(source, platforms)
+        """Return the digest of *source* after filtering by *platforms*; None if unknown."""
+        known = await self._memory.filtered_digest(source, platforms)
         if known is not None or (source, platforms) in self._absent:
             return known
-        found = await self._asking.ask((source, platforms))
+        found = await self._filtered.get((source, platforms))
         if found is None:
             self._absent.add((source, platforms))
         else:
-            self._own.record_filtered(source, platforms, found)
+            self._memory.record_filtered(source, platforms, found)
         return found
 
-    def record_filtered(self, source: Digest, platforms: PlatformFilter, trimmed: Digest) -> None:
-        """Note that *platforms* leave *trimmed* of *source*."""
-        self._own.record_filtered(source, platforms, trimmed)
-        self._ledger.note(FilteredRecord(source, platforms, trimmed))
+    def record_filtered(self, source: Digest, platforms: PlatformFilter, filtered: Digest) -> None:
+        """Record that *source*, filtered by *platforms*, has the digest *filtered*."""
+        self._memory.record_filtered(source, platforms, filtered)
+        self._buffer.put(FilteredRecord(source, platforms, filtered))
 
     async def target_digests(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
-        """Return what the tags and digests of *repository* named within the last *seconds*."""
-        found = await self._ledger.ask(lambda archive: archive.target_digests(repository, seconds), otherwise={})
-        return {**found, **await self._own.target_digests(repository, seconds)}
+        """Return what each tag or digest of *repository* named, if confirmed within the last *seconds*."""
+        found = await self._buffer.query(lambda backend: backend.target_digests(repository, seconds), default={})
+        return {**found, **await self._memory.target_digests(repository, seconds)}
 
     def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
-        """Note what *copies* say, as of now."""
-        self._own.record_copies(copies)
+        """Record *copies* as confirmed now."""
+        self._memory.record_copies(copies)
         for copy in copies:
-            self._ledger.note(copy)
+            self._buffer.put(copy)
 
 
 class PersistentUploadJournal:
-    """`UploadJournal` over the archive of *ledger*; locations that are secrets stay in this process."""
+    """`UploadJournal` over the backend of *buffer*; locations that contain secrets stay in this process."""
 
-    def __init__(self, ledger: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ledger = ledger
-        self._own = MemoryUploadJournal()
+    def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buffer = buffer
+        self._memory = MemoryUploadJournal()
         self._absent: _RecentKeys[tuple[Repository, Digest]] = _RecentKeys(clock)
 
-    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
-        """Note how far the upload of *digest* to *repository* has come."""
-        self._own.record(repository, digest, unfinished)
+    def record(self, repository: Repository, digest: Digest, checkpoint: UploadCheckpoint) -> None:
+        """Record how far the upload of *digest* to *repository* has come."""
+        self._memory.record(repository, digest, checkpoint)
         self._absent.discard((repository, digest))
-        self._ledger.note(UploadRecord(repository, digest, unfinished if may_be_kept(unfinished) else None))
+        self._buffer.put(UploadRecord(repository, digest, checkpoint if is_storable(checkpoint) else None))
 
     async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
-        """Return the upload of *digest* to *repository* that nobody works on, which is ours then; None without one.
+        """Claim the upload of *digest* to *repository* that no live process works on; None without one.
 
-        Who asks begins one: making a state takes longer than the first chunk may, and a kill would find it unwritten.
+        This creates a state that does not exist yet, since an upload follows: creating it takes longer than sending the
+        first chunk may, and a process that is killed then would leave no record.
         """
-        known = await self._own.take(repository, digest)
+        known = await self._memory.take(repository, digest)
         if known is not None or (repository, digest) in self._absent:
             return known
-        return await self._ledger.ask(
-            lambda archive: archive.take_upload(repository, digest), otherwise=None, makes=True
+        return await self._buffer.query(
+            lambda backend: backend.take_upload(repository, digest), default=None, create=True
         )
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Note that there is nothing to go on with."""
-        self._own.forget(repository, digest)
+        """Remove the upload: it has ended."""
+        self._memory.forget(repository, digest)
         self._absent.add((repository, digest))
-        self._ledger.note(UploadRecord(repository, digest, None))
+        self._buffer.put(UploadRecord(repository, digest, None))
 
 
 class _RecentKeys(Generic[Key]):
-    """The keys that were added within the last 300 seconds; the oldest of 50 000 are forgotten."""
+    """The keys that were added within the last 300 seconds; at most 50 000, the newest ones."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._added: OrderedDict[Key, float] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
-        return self._clock() - self._added.get(key, -math.inf) < _LATELY_SECONDS
+        return self._clock() - self._added.get(key, -math.inf) < _NEGATIVE_SECONDS
 
     def __len__(self) -> int:
         return len(self._added)
@@ -209,7 +209,7 @@ class _RecentKeys(Generic[Key]):
         now = self._clock()
         self._added[key] = now
         self._added.move_to_end(key)
-        while len(self._added) > _LATELY_LIMIT or now - next(iter(self._added.values())) >= _LATELY_SECONDS:
+        while len(self._added) > _NEGATIVE_LIMIT or now - next(iter(self._added.values())) >= _NEGATIVE_SECONDS:
             self._added.popitem(last=False)
 
     def discard(self, key: Key) -> None:
@@ -217,45 +217,49 @@ class _RecentKeys(Generic[Key]):
 
 
 class _BatchedQuery(Generic[Key, Value]):
-    """Asks *query* for all that was asked for while it answered the last time."""
+    """Runs one *query* at a time; keys requested while it runs share the next query.
+
+    A caller that holds the lock queries for all waiting keys. If it is cancelled, the keys keep waiting, and the next
+    caller in line queries for them.
+    """
 
     def __init__(self, query: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
         self._query = query
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
 
-    async def ask(self, key: Key) -> Value | None:
+    async def get(self, key: Key) -> Value | None:
         answer = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
-        async with self._turn:
+        async with self._lock:
             if not answer.done():
                 await self._answer_all()
         return answer.result()
 
     async def _answer_all(self) -> None:
         keys = list(self._waiting)
-        found = await self._query(keys)  # Where we are cancelled, the next in turn asks for the same and more.
+        found = await self._query(keys)
         for key in keys:
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(ledger: WriteBehind) -> tuple[BlobLocations, DigestCache, UploadJournal]:
-    return PersistentBlobLocations(ledger), PersistentDigestCache(ledger), PersistentUploadJournal(ledger)
+def _roles(buffer: WriteBehind) -> tuple[BlobLocations, DigestCache, UploadJournal]:
+    return PersistentBlobLocations(buffer), PersistentDigestCache(buffer), PersistentUploadJournal(buffer)
 
 
 @asynccontextmanager
-async def _flushed(ledger: WriteBehind) -> AsyncGenerator[None]:
-    """Have *ledger* write now and then within the context, and close it."""
+async def _flushing(buffer: WriteBehind) -> AsyncGenerator[None]:
+    """Flush *buffer* in the background within the context, and close it at the end."""
     failure: Exception | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            flushing = group.create_task(ledger.keep_flushing(), name="state: flush")
+            task = group.create_task(buffer.keep_flushing(), name="state: flush")
             try:
                 yield
-            except Exception as error:  # noqa: BLE001 - raised below: the group would hand it on within a group
+            except Exception as error:  # noqa: BLE001 - raised below, since the group would wrap it in a group
                 failure = error
             finally:
-                flushing.cancel()
+                task.cancel()
     finally:
-        await ledger.close()
+        await buffer.close()
     if failure is not None:
         raise failure

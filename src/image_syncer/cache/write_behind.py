@@ -1,4 +1,4 @@
-"""Notes on their way to an archive, and questions to it. Whatever happens to the archive, runs go on without it."""
+"""A write-behind buffer in front of a cache backend. A failing backend never fails a run."""
 
 import asyncio
 import math
@@ -12,148 +12,150 @@ from image_syncer.errors import ImageSyncerError
 from image_syncer.roles import ConfirmedCopy
 
 GATHER_SECONDS: Final = 1.0
-"""How long notes wait for others, to share their transaction."""
+"""How long a record waits for others, to share their transaction."""
 
-MOST_NOTES: Final = 5000
-"""How many notes wait at most; beyond that the oldest are dropped."""
+MAX_PENDING: Final = 5000
+"""How many records wait at most; beyond that, the oldest are dropped."""
 
-_PRESSING: Final = 1000  # So many wait no longer.
-_REMEDY: Final = "look at its disk, its rights and who else uses it, or name another with --state"
+_URGENT_COUNT: Final = 1000  # With so many pending records, the flush starts at once.
+_REMEDY: Final = "check its disk, its permissions and who else uses it, or choose another with --state"
 
 T = TypeVar("T")
 
 
 class WriteBehind:
-    """The only one who opens, reads and writes the archive of *shelf*, and that when it is first needed.
+    """Buffers writes to a backend, and passes queries on. It alone opens the backend, at the first use.
 
-    No method raises. The first trouble is told to *warn*; then the archive is left alone for *rest_seconds*, as if
-    there were none.
+    No method raises. The first failure is reported to *warn*. Then the circuit is open for *rest_seconds*: queries
+    return their default and records are dropped, as if there were no backend.
     """
 
     def __init__(
         self,
-        shelf: LazyBackend,
+        lazy: LazyBackend,
         warn: Callable[[str], None],
         *,
         rest_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shelf = shelf
+        self._lazy = lazy
         self._warn = warn
         self._rest_seconds = rest_seconds
         self._clock = clock
-        self._rests_until = -math.inf
+        self._open_until = -math.inf
         self._closing = AsyncExitStack()
-        self._archive: CacheBackend | None = None
+        self._backend: CacheBackend | None = None
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
-        self._notes: dict[Hashable, CacheRecord] = {}
-        self._untidy = False
-        self._noted = asyncio.Event()
-        self._pressing = asyncio.Event()
+        self._pending: dict[Hashable, CacheRecord] = {}
+        self._needs_tidying = False
+        self._has_pending = asyncio.Event()
+        self._is_urgent = asyncio.Event()
 
-    def note(self, note: CacheRecord) -> None:
-        """Have *note* written soon; it takes the place of one about the same thing.
+    def put(self, record: CacheRecord) -> None:
+        """Buffer *record*; it replaces a pending one with the same key.
 
-        Where an upload is, and how far, is written at once: whoever is killed next has moved much by then.
+        Upload checkpoints start a flush at once: by the next flush, a killed process would have sent much more.
         """
-        if self._rests:
+        if self._is_circuit_open:
             return
-        key = _thing(note)
-        self._notes.pop(key, None)
-        self._notes[key] = note
-        if len(self._notes) > MOST_NOTES:
-            del self._notes[next(iter(self._notes))]
-        self._noted.set()
-        if len(self._notes) >= _PRESSING or _is_progress(note):
-            self._pressing.set()
+        key = _key(record)
+        self._pending.pop(key, None)
+        self._pending[key] = record
+        if len(self._pending) > MAX_PENDING:
+            del self._pending[next(iter(self._pending))]
+        self._has_pending.set()
+        if len(self._pending) >= _URGENT_COUNT or _is_upload_progress(record):
+            self._is_urgent.set()
 
-    async def ask(self, question: Callable[[CacheBackend], Awaitable[T]], *, otherwise: T, makes: bool = False) -> T:
-        """Return what the archive answers to *question*; *otherwise* where there is none or it cannot be asked.
+    async def query(self, question: Callable[[CacheBackend], Awaitable[T]], *, default: T, create: bool = False) -> T:
+        """Return the backend's answer to *question*; *default* if it does not exist yet or fails.
 
-        With *makes* one is made where there is none, so that what is noted next is written without delay.
+        *create* creates a backend that does not exist, so that the next write takes no time for that.
         """
-        if self._rests or (not makes and self._archive is None and self._shelf.is_new()):
-            return otherwise
+        if self._is_circuit_open or (not create and self._backend is None and self._lazy.is_new()):
+            return default
         try:
             return await question(await self._opened())
-        except Exception as error:  # noqa: BLE001 - no trouble with what is remembered may end a run; it is told
-            self._give_up(error)
-            return otherwise
+        except Exception as error:  # noqa: BLE001 - a failing cache must not fail a run; it is reported
+            self._open_circuit(error)
+            return default
 
     async def flush(self, *, tidy: bool = False) -> None:
-        """Write what is noted now. With *tidy*, and if anything was written, what is old goes."""
+        """Write all pending records now. With *tidy*, delete old records too, if any were written since the last time.
+
+        One flush at a time (`_writing`): a record that was put earlier never overwrites a later one with its key.
+        """
         async with self._writing:
-            notes, self._notes = self._notes, {}
-            self._noted.clear()
-            self._pressing.clear()
-            if self._rests or not (notes or (tidy and self._untidy)):
+            records, self._pending = self._pending, {}
+            self._has_pending.clear()
+            self._is_urgent.clear()
+            if self._is_circuit_open or not (records or (tidy and self._needs_tidying)):
                 return
             try:
-                archive = await self._opened()
-                await archive.write(tuple(notes.values()), tidy=tidy)
+                backend = await self._opened()
+                await backend.write(tuple(records.values()), tidy=tidy)
             except Exception as error:  # noqa: BLE001 - as above
-                self._give_up(error)
+                self._open_circuit(error)
             else:
-                self._untidy = not tidy
+                self._needs_tidying = not tidy
 
     async def keep_flushing(self) -> None:
-        """Write what is noted, soon after it was, for ever."""
+        """Write pending records within a second, until cancelled."""
         while True:
-            await self._noted.wait()
+            await self._has_pending.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER_SECONDS):
-                    await self._pressing.wait()
+                    await self._is_urgent.wait()
             await self.flush()
 
     async def close(self) -> None:
-        """Write what is noted, and close the archive."""
+        """Write all pending records, and close the backend."""
         await self.flush(tidy=True)
         try:
             await self._closing.aclose()
         except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(error)
+            self._open_circuit(error)
 
     @property
-    def _rests(self) -> bool:
-        return self._clock() < self._rests_until
+    def _is_circuit_open(self) -> bool:
+        return self._clock() < self._open_until
 
     async def _opened(self) -> CacheBackend:
         async with self._opening:
-            if self._archive is None:
-                self._archive = await self._closing.enter_async_context(self._shelf.open())
-            return self._archive
+            if self._backend is None:
+                self._backend = await self._closing.enter_async_context(self._lazy.open())
+            return self._backend
 
-    def _give_up(self, error: Exception) -> None:
-        """Leave the archive alone, and say so once."""
-        self._notes.clear()
-        if not self._rests:
-            self._rests_until = self._clock() + self._rest_seconds
-            self._warn(_explained(error))
-
-
-def _is_progress(note: CacheRecord) -> bool:
-    """Whether *note* says that an upload was begun or has got further."""
-    return isinstance(note, UploadRecord) and note.unfinished is not None
+    def _open_circuit(self, error: Exception) -> None:
+        """Stop using the backend, and warn once."""
+        self._pending.clear()
+        if not self._is_circuit_open:
+            self._open_until = self._clock() + self._rest_seconds
+            self._warn(_explanation(error))
 
 
-def _thing(note: CacheRecord) -> Hashable:
-    """Return what *note* is about."""
-    match note:
+def _is_upload_progress(record: CacheRecord) -> bool:
+    return isinstance(record, UploadRecord) and record.checkpoint is not None
+
+
+def _key(record: CacheRecord) -> Hashable:
+    """Return what identifies the row that *record* writes."""
+    match record:
         case BlobRecord():
-            return BlobRecord, note.repository.registry, note.digest
+            return BlobRecord, record.repository.registry, record.digest
         case FilteredRecord():
-            return FilteredRecord, note.source, note.platforms
+            return FilteredRecord, record.source, record.platforms
         case ConfirmedCopy():
-            return ConfirmedCopy, note.rule, note.target
+            return ConfirmedCopy, record.rule, record.target
         case UploadRecord():
-            return UploadRecord, note.repository, note.digest
+            return UploadRecord, record.repository, record.digest
 
 
-def _explained(error: Exception) -> str:
+def _explanation(error: Exception) -> str:
     what, remedy = f"state: an unexpected {type(error).__name__}", "please report it"
     if isinstance(error, ImageSyncerError):
         what = error.message
-        # What can help a moment later is tried again by the next run anyway.
+        # A remedy for a passing failure, such as "try again later", does not help: the next run tries again anyway.
         remedy = _REMEDY if error.retryable or error.remedy is None else error.remedy
-    return f"{what}; it goes on without what earlier runs knew, which costs requests alone ({remedy})"
+    return f"{what}; continuing without the results of earlier runs, which only costs requests ({remedy})"

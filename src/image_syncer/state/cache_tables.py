@@ -225,13 +225,13 @@ def _write_records(connection: Connection, records: Sequence[CacheRecord], now: 
     """Write *records*, at most one per key, at the time *now*; *holder* is the process that works on the uploads."""
     of_blobs = [record for record in records if isinstance(record, BlobRecord)]
     of_uploads = [record for record in records if isinstance(record, UploadRecord)]
-    begun = [(record, record.unfinished) for record in of_uploads if record.unfinished]
+    begun = [(record, record.checkpoint) for record in of_uploads if record.checkpoint]
     _upsert(connection, blobs, [_blob_row(record, now) for record in of_blobs if record.is_held])
     _upsert(connection, copies, [_copy_row(record, now) for record in records if isinstance(record, ConfirmedCopy)])
     _upsert(connection, trimmed, [_trim_row(record, now) for record in records if isinstance(record, FilteredRecord)])
     _upsert(connection, uploads, [_upload_row(record, upload, now, holder) for record, upload in begun])
     _delete(connection, blobs, [_blob_key(record) for record in of_blobs if not record.is_held])
-    _delete(connection, uploads, [_upload_key(record) for record in of_uploads if not record.unfinished])
+    _delete(connection, uploads, [_upload_key(record) for record in of_uploads if not record.checkpoint])
 
 
 def _delete(connection: Connection, table: Table, rows: Sequence[RowValues]) -> None:
@@ -293,7 +293,7 @@ def _trim_row(record: FilteredRecord, now: datetime) -> RowValues:
     return {
         "source_digest": str(record.source),
         "platforms": _filter_text(record.platforms),
-        "digest": str(record.trimmed),
+        "digest": str(record.filtered),
         "trim_version": platform_filter.VERSION,
         "seen_at": now,
     }

@@ -68,9 +68,9 @@ async def test_a_large_blob_is_sent_in_chunks_and_the_last_closes_the_upload(
 class _Untouched(MemoryUploadJournal):
     """A journal that fails the test when it is used."""
 
-    def record(self, repository: Repository, digest: Digest, unfinished: UploadCheckpoint) -> None:
+    def record(self, repository: Repository, digest: Digest, checkpoint: UploadCheckpoint) -> None:
         """Refuse."""
-        raise AssertionError((repository, digest, unfinished))
+        raise AssertionError((repository, digest, checkpoint))
 
     async def take(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Refuse."""
