@@ -7,7 +7,6 @@ from image_syncer.cache import DigestCheckpoints
 from image_syncer.errors import NotFound, Side
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.registry.blobs.blobs import Blobs
-from image_syncer.registry.blobs.open_upload import OpenUpload
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
@@ -101,8 +100,7 @@ class RegistryTarget(_RegistryRepository):
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""
         requests = await self._requests()
-        upload = OpenUpload(requests, self._sessions, self._journal, blob)
-        await BlobUpload(requests, upload, blob, content).run()
+        await BlobUpload(requests, self._sessions, self._journal, blob, content).run()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Mount *blob* from the repository *origin* of the same registry; False means "then push"."""

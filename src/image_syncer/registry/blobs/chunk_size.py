@@ -1,28 +1,27 @@
 """How many bytes of a blob go with one request, and so how far apart its checkpoints are. Pure.
 
-A chunk costs a round trip and, at most registries, a write to a disk that is waited for; what is lost at a break is at
-most a chunk. So chunks grow while they take no time worth speaking of, and become small where a line keeps breaking.
+A chunk costs a round trip and, at most registries, a synchronous write to disk; a break loses at most one chunk. So
+chunks grow while they are quick, and shrink where connections keep breaking.
 """
 
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 LEAST_BYTES: Final = 1024 * 1024
-"""Chunks become no smaller by breaks, nor by refusals."""
+"""Neither breaks nor refusals make chunks smaller than this."""
 
-_GROWTH: Final = 8  # Times the usual size.
+_GROWTH: Final = 8  # The largest chunk is this many times the usual size.
 _QUICK_SECONDS: Final = 4.0
 _SLOW_SECONDS: Final = 20.0
-_WARY_SECONDS: Final = 600.0  # A line that broke is a bad one for so long.
-_MEASURED_BYTES: Final = 4 * 1024 * 1024  # What was sent and never arrived makes smaller measures worthless.
+_WARY_SECONDS: Final = 600.0  # How long chunks stay small after a break.
+_MEASURED_BYTES: Final = 4 * 1024 * 1024  # Below this, bytes still in buffers make the measured distance useless.
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSize:
     """The size of the next chunk, in bytes. Times are in seconds on one clock.
 
-    *usual* is what one begins with, *most* the bound for all time, and *wary* the bound until *wary_until*, because of
-    what broke.
+    *usual* is the initial size, *most* the permanent bound, and *wary* the bound until *wary_until*, after a break.
     """
 
     usual: int
@@ -33,19 +32,19 @@ class ChunkSize:
 
     @classmethod
     def of(cls, usual: int) -> Self:
-        """Return the size to begin with, *usual* bytes."""
+        """Return the initial size, *usual* bytes."""
         return cls(usual, usual, usual * _GROWTH, usual * _GROWTH)
 
     def at(self, now: float) -> int:
-        """Return how many bytes a chunk may have *now*."""
+        """Return the size of a chunk that is sent *now*."""
         return min(self.size, self.most, self.wary if now < self.wary_until else self.size)
 
     def is_wary(self, now: float) -> bool:
-        """Whether sessions were lost here lately, so that each chunk had better have a connection of its own."""
+        """Whether a session was lost here recently, so that each chunk should use a connection of its own."""
         return now < self.wary_until
 
     def after_success(self, length: int, seconds: float, now: float) -> Self:
-        """Return what follows from a chunk of *length* bytes that took *seconds*."""
+        """Return the size after a chunk of *length* bytes that took *seconds*."""
         if length < self.at(now):
             return self
         if seconds <= _QUICK_SECONDS:
@@ -56,20 +55,20 @@ class ChunkSize:
         return self
 
     def after_break(self, length: int, sent: int, now: float) -> Self:
-        """Return what follows from a break that lost a chunk of *length* bytes, or more, after *sent* bytes of it.
+        """Return the size after a break that lost a chunk of *length* bytes, or more, after *sent* bytes of it.
 
-        A line that breaks at regular distances lets a chunk through that is well below the distance; how much of what
-        was sent has arrived is not known.
+        If connections break after a certain number of bytes, chunks well below that number get through. It is unknown
+        how many of the sent bytes arrived.
         """
         small = sent // 4 if sent >= _MEASURED_BYTES else length // 4
         wary = max(LEAST_BYTES, min(small, self.at(now)))
         return replace(self, size=wary, wary=wary, wary_until=now + _WARY_SECONDS)
 
     def after_loss(self, now: float) -> Self:
-        """Return what follows from a session that was lost with its process: what breaks off here is lost whole."""
+        """Return the size after the registry lost an earlier process's session: a break loses a whole session here."""
         return replace(self, wary=self.at(now), wary_until=now + _WARY_SECONDS)
 
     def after_413(self, length: int) -> Self:
-        """Return what follows from a chunk of *length* bytes that was too large."""
+        """Return the size after a chunk of *length* bytes that was too large."""
         most = max(LEAST_BYTES, length // 2)
         return replace(self, size=min(self.size, most), most=most)

@@ -1,17 +1,22 @@
-"""Upload sessions: where content goes, and how much of it is there (distribution-spec, "Pushing blobs")."""
+"""Upload sessions: where content goes, and how much of it the registry has (distribution-spec, "Pushing blobs")."""
 
+import asyncio
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
-from image_syncer.errors import ProtocolError
-from image_syncer.oci import Digest
+from image_syncer.errors import ProtocolError, StoreError
+from image_syncer.oci import Descriptor, Digest
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.urls import is_confined, is_loopback, origin_of
+from image_syncer.roles import UploadCheckpoint, UploadJournal
 
 _SESSIONS_LIMIT: Final = 64
+_CANCEL_SECONDS: Final = 5.0
 _UPLOAD_ID: Final = re.compile(r"[A-Za-z0-9._=~-]{1,256}")
 _RANGE: Final = re.compile(r"(?:bytes[ =])?0-([0-9]{1,18})")
 _LENGTH: Final = re.compile(r"[0-9]{1,12}")
@@ -19,88 +24,176 @@ _LENGTH: Final = re.compile(r"[0-9]{1,12}")
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """An upload that is open at *location*, with *offset_bytes* of the blob in it.
+    """An open upload at *location*, with *offset_bytes* of the blob in it.
 
-    *sure*: the registry has said so, and nothing was sent since. *least_bytes* is what its chunks must have.
+    *is_acknowledged*: the registry has stated the offset, and nothing was sent since. *least_bytes* is the minimum size
+    of its chunks, except the last.
     """
 
-    location: str = field(repr=False)  # Whoever has it may write there.
+    location: str = field(repr=False)  # It may grant write access.
     offset_bytes: int = 0
     least_bytes: int = 0
-    sure: bool = True
+    is_acknowledged: bool = True
 
 
 class UploadSessions:
-    """The uploads of one repository, by blob: sessions that are open and unused, and which blobs are on their way."""
+    """The uploads of one repository: unused open sessions by blob, and which blobs are being pushed with a journal."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[Digest, UploadSession] = OrderedDict()
         self._pushed: set[Digest] = set()
 
     def keep(self, digest: Digest, session: UploadSession) -> None:
-        """Keep *session* for *digest*; the oldest of 64 are forgotten."""
+        """Keep *session* for *digest*; drops the oldest of 64."""
         self._open[digest] = session
         if len(self._open) > _SESSIONS_LIMIT:
             self._open.popitem(last=False)
 
     def take(self, digest: Digest) -> UploadSession | None:
-        """Return the session that waits for *digest* and forget it; None if there is none."""
+        """Remove and return the session kept for *digest*; None without one."""
         return self._open.pop(digest, None)
 
     def begin(self, digest: Digest) -> bool:
-        """Note that *digest* is on its way; False where it is already, by somebody else's push."""
+        """Claim the journal entry of *digest*; False if another push in this process has it."""
         if digest in self._pushed:
             return False
         self._pushed.add(digest)
         return True
 
     def end(self, digest: Digest) -> None:
-        """Note that the push that began is over."""
+        """Release the claim of `begin`."""
         self._pushed.discard(digest)
 
 
-async def session_of(conversation: RepositoryRequests, answer: BufferedResponse, what: str) -> UploadSession:
-    """Return the session that *answer* opens; `ProtocolError` where it names none that is usable.
+class SessionRequests:
+    """The requests about the upload session of *blob*: open, query, cancel."""
 
-    What opens an upload also says what kind of registry it is, in time for the first byte.
+    def __init__(self, requests: RepositoryRequests, sessions: UploadSessions, blob: Descriptor) -> None:
+        self._requests = requests
+        self._client = requests.client
+        self._sessions = sessions
+        self._blob = blob
+        self._context = requests.blob_context(blob, upload=True)
+
+    async def open(self, headers: Mapping[str, str]) -> UploadSession:
+        """Return an empty session: the one that a refused mount has left, or a new one."""
+        session = self._sessions.take(self._blob.digest)
+        if session is not None:
+            return session
+        call = self._requests.build("POST", self._requests.path("blobs/uploads/"), headers=headers)
+        response = await self._client.request(call, self._context, expect={202}, retry=False)
+        return await session_of(self._requests, response, self._context.what)
+
+    async def query_offset(self, session: UploadSession, headers: Mapping[str, str]) -> UploadSession:
+        """Return *session* with the offset and location that the registry states now (end-13)."""
+        call = self._requests.build("GET", session.location, headers=headers)
+        response = await self._client.request(call, self._context, expect={204, 202, 200}, retry=False)
+        self._client.profile.learn_from_headers(response.headers)
+        location = await self.moved_location(session, response)
+        return replace(session, location=location, offset_bytes=held_bytes(response) or 0, is_acknowledged=True)
+
+    async def moved_location(self, session: UploadSession, response: BufferedResponse) -> str:
+        """Return the Location of *response*; without one, the session stays where it is."""
+        if not response.headers.get("Location"):
+            return session.location
+        return await location_of(self._requests, response, self._context.what)
+
+    async def cancel(self, session: UploadSession) -> None:
+        """Delete *session*, ignoring failures.
+
+        Many registries require another permission for that, and all of them delete unfinished uploads some day.
+        """
+        call = self._requests.build("DELETE", session.location)
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await self._client.request(call, self._context, expect={204, 202, 200}, retry=False)
+
+
+class JournaledUpload:
+    """The journal entry of the upload of *digest*. Of two pushes of one blob in this process, only one uses it."""
+
+    def __init__(
+        self, repository_sessions: UploadSessions, journal: UploadJournal, requests: RepositoryRequests, digest: Digest
+    ) -> None:
+        self._sessions = repository_sessions
+        self._journal = journal
+        self._repository = requests.repository
+        self._digest = digest
+        self._is_claimed = False
+        self._has_entry = False
+        self._recorded: UploadCheckpoint | None = None
+
+    async def take(self) -> UploadSession | None:
+        """Claim the entry; return the session that an earlier push has left, None without one."""
+        self._is_claimed = self._sessions.begin(self._digest)
+        found = await self._journal.take(self._repository, self._digest) if self._is_claimed else None
+        if found is None:
+            return None
+        self._has_entry = True
+        return UploadSession(found.location, found.offset_bytes, is_acknowledged=False)
+
+    def save(self, session: UploadSession | None) -> None:
+        """Record *session* if it has moved; None removes the entry."""
+        if not self._is_claimed:
+            return
+        if session is None:
+            if self._has_entry:
+                self._journal.forget(self._repository, self._digest)
+            self._has_entry, self._recorded = False, None
+            return
+        checkpoint = UploadCheckpoint(session.location, session.offset_bytes)
+        if checkpoint != self._recorded:
+            self._journal.record(self._repository, self._digest, checkpoint)
+            self._has_entry, self._recorded = True, checkpoint
+
+    def release(self) -> None:
+        """Release the claim; the entry stays for a later push."""
+        if self._is_claimed:
+            self._sessions.end(self._digest)
+
+
+async def session_of(requests: RepositoryRequests, response: BufferedResponse, what: str) -> UploadSession:
+    """Return the session that *response* opens; `ProtocolError` if it names no usable location.
+
+    The headers of this response also tell which product the registry is, before the first byte is sent.
     """
-    conversation.client.profile.learn_from_headers(answer.headers)
-    least = (answer.headers.get("OCI-Chunk-Min-Length") or "").strip()
-    location = await location_of(conversation, answer, what)
+    requests.client.profile.learn_from_headers(response.headers)
+    least = (response.headers.get("OCI-Chunk-Min-Length") or "").strip()
+    location = await location_of(requests, response, what)
     return UploadSession(location, least_bytes=int(least) if _LENGTH.fullmatch(least) else 0)
 
 
-async def location_of(conversation: RepositoryRequests, answer: BufferedResponse, what: str) -> str:
-    """Return the URL of the upload that *answer* names; `ProtocolError` where it names none that is usable.
+async def location_of(requests: RepositoryRequests, response: BufferedResponse, what: str) -> str:
+    """Return the URL of the upload that *response* names; `ProtocolError` if it names no usable one.
 
-    Without a Location the session's id makes one. Another host is fine (it gets no credentials), unless a registry
-    elsewhere sends us to this machine or its link.
+    Without a Location, the upload's id makes the URL. Another host is allowed (it gets no credentials), unless a remote
+    registry points to this machine or its link-local network.
     """
-    location = answer.headers.get("Location")
-    upload_id = answer.headers.get("Docker-Upload-UUID") or ""
+    location = response.headers.get("Location")
+    upload_id = response.headers.get("Docker-Upload-UUID") or ""
     if not location and _UPLOAD_ID.fullmatch(upload_id):
-        location = conversation.path(f"blobs/uploads/{upload_id}")
+        location = requests.path(f"blobs/uploads/{upload_id}")
     if not location:
-        raise ProtocolError(f"{what}: the registry opened an upload and did not say where", status=answer.status)
-    url = await conversation.client.host.resolve(answer.url, location)
-    here, there = origin_of(answer.url), origin_of(url)
-    neighbours = there.host == here.host or (is_loopback(here.host) and is_loopback(there.host))
-    if not neighbours and is_confined(there.host):
-        raise ProtocolError(f"{what}: the registry wants the upload at {there}; refused", status=answer.status)
+        raise ProtocolError(f"{what}: the registry opened an upload and did not say where", status=response.status)
+    url = await requests.client.host.resolve(response.url, location)
+    here, there = origin_of(response.url), origin_of(url)
+    are_neighbours = there.host == here.host or (is_loopback(here.host) and is_loopback(there.host))
+    if not are_neighbours and is_confined(there.host):
+        raise ProtocolError(f"{what}: the registry wants the upload at {there}; refused", status=response.status)
     return url
 
 
 def with_digest(location: str, digest: Digest) -> str:
-    """Return *location* with *digest* in its query; what is there stays as it is, since it may be signed."""
+    """Return *location* with *digest* added to its query, which stays as it is otherwise: it may be signed."""
     separator = "?" if "?" not in location else "" if location.endswith(("?", "&")) else "&"
     return f"{location}{separator}digest={quote(str(digest), safe='')}"
 
 
-def held_bytes(answer: BufferedResponse) -> int | None:
-    """Return how many bytes of the upload the registry has by its Range; None where that tells nothing.
+def held_bytes(response: BufferedResponse) -> int | None:
+    """Return how many bytes the registry has, by the Range of *response*; None if that says nothing.
 
-    `0-0` means nothing or one byte (distribution), so it tells nothing.
+    `0-0` says nothing, since distribution sends it for no byte and for one.
     """
-    match = _RANGE.fullmatch((answer.headers.get("Range") or "").strip())
+    match = _RANGE.fullmatch((response.headers.get("Range") or "").strip())
     end = int(match[1]) if match else 0
     return end + 1 if end else None

@@ -1,24 +1,24 @@
-"""Which part of a blob goes with which request: by what is known of a registry, and by what it has refused."""
+"""Which part of a blob goes with which request: by what is known about a registry, and by what it has refused. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 from image_syncer.errors import Refused, TooLarge
-from image_syncer.registry.blobs.chunk_size import LEAST_BYTES
+from image_syncer.registry.blobs.chunk_size import LEAST_BYTES, ChunkSize
 from image_syncer.registry.blobs.upload_session import UploadSession
-from image_syncer.registry.vendor_profiles import LearntProfile
+from image_syncer.registry.vendor_profiles import LearntProfile, UploadProfile
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
-# Refusals of a PUT that may mean the way, not the content: those registries may take a PATCH.
-_OTHER_WAY: Final = frozenset({400, 405, 411, 415, 501})
+# A PUT refused with one of these may be accepted as a PATCH: the registry may not support a body with the closing PUT.
+_TRY_PATCH: Final = frozenset({400, 405, 411, 415, 501})
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The *length* bytes from *start* on (None: all there are), which go with the closing PUT if *closes*.
+    """The *length* bytes from *start* on (None: all remaining); sent with the closing PUT if *closes*.
 
-    *is_last*: nothing follows but that PUT.
+    *is_last*: only that PUT follows.
     """
 
     start: int
@@ -28,122 +28,150 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of the blob."""
+        """Whether it is the whole blob."""
         return self.start == 0 and self.is_last
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the request carries content; False for the empty PUT that only closes the upload."""
+        return self.start == 0 or self.length != 0
 
-class UploadStrategy:
-    """The way of one blob of *size* bytes (None: nobody knows), which may change while it is pushed.
 
-    What turns out is kept in *quirks* for the pushes that follow, and what others have found out is taken from there
-    with each session that begins. *now* is the time in seconds.
+@dataclass(frozen=True, slots=True)
+class UploadFacts:
+    """A snapshot of what all uploads to one registry have learnt, at the time *now* (monotonic seconds).
+
+    *closing_put_carries*: a blob was stored whose content came with the closing PUT.
     """
 
-    def __init__(self, quirks: LearntProfile, size: int | None, now: Callable[[], float]) -> None:
-        self._quirks = quirks
-        self._size = size
-        self._now = now
-        self._patches = size is None
-        self._chunks = size is not None
-        self._before_doubt: tuple[bool, bool] | None = None
-        self._guesses = False
-        self._least = 0
-        self.refresh()
+    profile: UploadProfile
+    chunk: ChunkSize
+    closing_put_carries: bool
+    now: float
 
-    def refresh(self) -> None:
-        """Take the way that is known by now."""
-        habits = self._quirks.uploads
-        self._patches |= habits.patches
-        self._chunks &= habits.chunks
+    @classmethod
+    def of(cls, learnt: LearntProfile, now: float) -> Self:
+        """Return the snapshot of *learnt*."""
+        return cls(learnt.uploads, learnt.chunk, learnt.closing_put_carries, now)
 
-    @property
-    def can_chunk(self) -> bool:
-        """Whether the content may go in several requests, and so go on after a break."""
-        return self._chunks
-
-    def next_part(self, session: UploadSession) -> Part:
-        """Return what follows on what *session* has."""
-        start = session.offset_bytes
-        if self._size is None:
-            return Part(start, 0, closes=True, is_last=True) if start else Part(0, None, closes=False, is_last=True)
-        rest = self._size - start
-        length = min(rest, self._limit(session)) if self._chunks else rest
-        is_last = length == rest
-        return Part(start, length, closes=is_last and (not self._patches or not rest), is_last=is_last)
+    def save(self, learnt: LearntProfile) -> None:
+        """Store these facts in *learnt*. No other task may run between `of` and `save`, or its lessons are lost."""
+        learnt.uploads = self.profile
+        learnt.chunk = self.chunk
+        learnt.closing_put_carries = self.closing_put_carries
 
     def headers(self, part: Part | None = None) -> Mapping[str, str]:
-        """Return the headers of a request about an upload; with *part* of one that carries it."""
-        headers = {"Connection": "close"} if self._quirks.chunk.is_wary(self._now()) else {}
+        """Return the headers of a request about an upload; with *part*, of the request that carries it."""
+        headers = {"Connection": "close"} if self.chunk.is_wary(self.now) else {}
         if part is None:
             return headers
         if part.length and not part.is_whole:
             headers["Content-Range"] = f"{part.start}-{part.start + part.length - 1}"
         return headers | _OCTETS
 
-    def after_success(self, part: Part, seconds: float) -> None:
-        """Learn from a PATCH with *part* that took *seconds*."""
-        if part.length is not None and not part.is_last:
-            self._quirks.chunk = self._quirks.chunk.after_success(part.length, seconds, self._now())
+    def after_success(self, part: Part, seconds: float) -> Self:
+        """Return the facts after a PATCH with *part* that took *seconds*."""
+        if part.length is None or part.is_last:
+            return self
+        return replace(self, chunk=self.chunk.after_success(part.length, seconds, self.now))
 
-    def after_break(self, part: Part, sent: int) -> bool:
-        """Learn from a break that lost *part* or more, after *sent* bytes of it; whether chunks are smaller now."""
-        if part.length is None or not self._chunks:
-            return False
-        before = self._quirks.chunk.at(self._now())
-        self._quirks.chunk = self._quirks.chunk.after_break(min(part.length, before), sent, self._now())
-        return self._quirks.chunk.at(self._now()) < before
 
-    def after_loss(self) -> None:
-        """Learn from an upload of an earlier process, of which nothing is left."""
-        if self._chunks:
-            self._quirks.chunk = self._quirks.chunk.after_loss(self._now())
+@dataclass(frozen=True, slots=True)
+class UploadStrategy:
+    """How one blob of *size* bytes (None: unknown) is divided into requests. It changes while the blob is pushed.
 
-    def fall_back_after(self, refusal: Refused, part: Part) -> bool:
-        """Whether there is another way after *refusal* of *part*; it is gone from now on."""
-        if self._before_doubt is not None:  # It was only a try: what it said of the other way stands.
-            self._patches, self._chunks = self._before_doubt
-            self._before_doubt = None
-            return True
+    *patches*: all content goes in PATCHes and the closing PUT is empty. *can_chunk*: content may go in several
+    requests, and so resume after a break. *fallback* holds (patches, can_chunk) of before a trial, None without a
+    trial; *is_trial_inherited*: the trial follows bytes of another process, so its success proves nothing.
+    """
+
+    size: int | None
+    patches: bool
+    can_chunk: bool
+    fallback: tuple[bool, bool] | None = None
+    is_trial_inherited: bool = False
+
+    @classmethod
+    def of(cls, size: int | None, facts: UploadFacts) -> Self:
+        """Return the strategy to begin with for a blob of *size* bytes."""
+        return cls(size, patches=size is None, can_chunk=size is not None).refresh(facts)
+
+    def refresh(self, facts: UploadFacts) -> Self:
+        """Return the strategy with what other uploads have learnt since."""
+        profile = facts.profile
+        return replace(self, patches=self.patches or profile.patches, can_chunk=self.can_chunk and profile.chunks)
+
+    def next_part(self, session: UploadSession, facts: UploadFacts) -> Part:
+        """Return the part that follows the bytes in *session*."""
+        start = session.offset_bytes
+        if self.size is None:
+            return Part(start, 0, closes=True, is_last=True) if start else Part(0, None, closes=False, is_last=True)
+        rest = self.size - start
+        length = min(rest, _limit(session, facts)) if self.can_chunk else rest
+        is_last = length == rest
+        return Part(start, length, closes=is_last and (not self.patches or not rest), is_last=is_last)
+
+    def after_break(self, part: Part, sent: int, facts: UploadFacts) -> UploadFacts:
+        """Return the facts after a break that lost *part* or more, *sent* bytes of which had been sent."""
+        if part.length is None or not self.can_chunk:
+            return facts
+        length = min(part.length, facts.chunk.at(facts.now))
+        return replace(facts, chunk=facts.chunk.after_break(length, sent, facts.now))
+
+    def after_loss(self, facts: UploadFacts) -> UploadFacts:
+        """Return the facts after the registry lost an upload of an earlier process."""
+        return replace(facts, chunk=facts.chunk.after_loss(facts.now)) if self.can_chunk else facts
+
+    def fall_back_after(
+        self, refusal: Refused, part: Part, session: UploadSession, facts: UploadFacts
+    ) -> tuple[Self, UploadFacts] | None:
+        """Return the strategy and the facts after *refusal* of *part* in *session*; None if no other way is left."""
+        if self.fallback is not None:  # The trial failed; what the registry said about the other way is right.
+            patches, can_chunk = self.fallback
+            return replace(self, patches=patches, can_chunk=can_chunk, fallback=None), facts
         if isinstance(refusal, TooLarge):
-            return self._is_made_smaller(part)
+            if not self.can_chunk or part.length is None or part.length <= max(LEAST_BYTES, _least(session, facts)):
+                return None
+            return self, replace(facts, chunk=facts.chunk.after_413(part.length))
         if not part.is_whole and not part.closes:
-            self._chunks = False
-            self._patches |= part.start > 0  # The one before it was taken, and what comes with a PUT may be overlooked.
-            return True
-        if not part.closes or self._patches or refusal.status not in _OTHER_WAY:
-            return False
-        self._patches = True
-        return True
+            # If the registry accepted a PATCH before this one, PATCH works; content of a PUT might be ignored.
+            return replace(self, can_chunk=False, patches=self.patches or part.start > 0), facts
+        if not part.closes or self.patches or refusal.status not in _TRY_PATCH:
+            return None
+        return replace(self, patches=True), facts
 
-    def try_single_patch(self, *, inherited: bool = False) -> None:
-        """Try it as Artifactory wants it, where the registry found other bytes than came, some of them with a PUT.
+    def try_single_patch(self, facts: UploadFacts, *, inherited: bool) -> Self:
+        """Return the strategy for a registry that found other bytes than were sent, some of them with the closing PUT.
 
-        It may have taken that for empty; unless it has stored what came so. With *inherited* bytes of another process
-        these may be what was wrong, so that nothing is learnt if it goes well.
+        It may ignore the content of a PUT, as Artifactory does, unless it has stored such content before. With
+        *inherited* bytes of another process, those may be the wrong ones, so a success teaches nothing.
         """
-        if self._patches or self._quirks.closing_put_carries:
-            return
-        self._before_doubt = self._patches, self._chunks
-        self._patches, self._chunks = True, False
-        self._guesses = inherited
+        if self.patches or facts.closing_put_carries:
+            return self
+        return replace(
+            self,
+            patches=True,
+            can_chunk=False,
+            fallback=(self.patches, self.can_chunk),
+            is_trial_inherited=inherited,
+        )
 
-    def after_commit(self, part: Part | None) -> None:
-        """Note for the registry what has proved to be right; *part* went with the last request."""
-        habits = self._quirks.uploads
-        self._quirks.closing_put_carries |= part is not None and part.closes and bool(part.length)
-        if self._size is not None and not self._guesses:
-            self._quirks.uploads = replace(
-                habits, patches=habits.patches or self._patches, chunks=habits.chunks and self._chunks
+    def after_commit(self, part: Part | None, facts: UploadFacts) -> UploadFacts:
+        """Return the facts after the blob was stored; *part* went with the last request."""
+        carries = facts.closing_put_carries or (part is not None and part.closes and bool(part.length))
+        profile = facts.profile
+        if self.size is not None and not self.is_trial_inherited:
+            profile = replace(
+                profile, patches=profile.patches or self.patches, chunks=profile.chunks and self.can_chunk
             )
+        return replace(facts, profile=profile, closing_put_carries=carries)
 
-    def _limit(self, session: UploadSession) -> int:
-        habits = self._quirks.uploads
-        self._least = max(habits.least_bytes, session.least_bytes)
-        limit = max(self._quirks.chunk.at(self._now()), self._least)
-        return limit if habits.most_bytes is None else min(limit, habits.most_bytes)
 
-    def _is_made_smaller(self, part: Part) -> bool:
-        if not self._chunks or part.length is None or part.length <= max(LEAST_BYTES, self._least):
-            return False
-        self._quirks.chunk = self._quirks.chunk.after_413(part.length)
-        return True
+def _least(session: UploadSession, facts: UploadFacts) -> int:
+    return max(facts.profile.least_bytes, session.least_bytes)
+
+
+def _limit(session: UploadSession, facts: UploadFacts) -> int:
+    limit = max(facts.chunk.at(facts.now), _least(session, facts))
+    most = facts.profile.most_bytes
+    return limit if most is None else min(limit, most)

@@ -1,10 +1,13 @@
-"""Which part goes with which request."""
+"""Which part of a blob goes with which request."""
+
+from dataclasses import replace
 
 import pytest
 
 from image_syncer.errors import Refused, TooLarge
+from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.blobs.upload_session import UploadSession
-from image_syncer.registry.blobs.upload_strategy import Part, UploadStrategy
+from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.vendor_profiles import (
     LearntProfile,
@@ -15,23 +18,27 @@ from image_syncer.registry.vendor_profiles import (
 
 MIB = 1024 * 1024
 SIZE = 100 * MIB
-AT = "/v2/app/blobs/uploads/x"
+LOCATION = "/v2/app/blobs/uploads/x"
+EMPTY = UploadSession(LOCATION)
 ONE_PATCH = UploadProfile(patches=True, chunks=False)
 ARTIFACTORY = Headers([("X-JFrog-Version", "Artifactory/7.98.9 79809900")])
 
 
-def ways(size: int | None = SIZE, habits: UploadProfile | None = None) -> tuple[UploadStrategy, LearntProfile]:
-    """Return the ways of a blob at a registry with *habits*, and what is learnt of that; chunks of 32 MiB."""
-    quirks = LearntProfile.of("r.example", 32 * MIB)
-    quirks.uploads = habits or UploadProfile()
-    return UploadStrategy(quirks, size, lambda: 0.0), quirks
+def facts(profile: UploadProfile | None = None) -> UploadFacts:
+    """Return what is known of a registry with *profile*; chunks have 32 MiB."""
+    return UploadFacts(profile or UploadProfile(), ChunkSize.of(32 * MIB), closing_put_carries=False, now=0.0)
 
 
-def parts(way: UploadStrategy, size: int, least: int = 0) -> list[tuple[int, bool]]:
-    """Return the length of every part of a blob of *size*, and whether it closes the upload."""
+def begun(size: int | None = SIZE, known: UploadFacts | None = None) -> UploadStrategy:
+    """Return the strategy for a blob of *size*."""
+    return UploadStrategy.of(size, known or facts())
+
+
+def parts(strategy: UploadStrategy, size: int, known: UploadFacts, least: int = 0) -> list[tuple[int, bool]]:
+    """Return the length of each part of a blob of *size*, and whether it closes the upload."""
     found, offset = list[tuple[int, bool]](), 0
     while True:
-        part = way.next_part(UploadSession(AT, offset, least))
+        part = strategy.next_part(UploadSession(LOCATION, offset, least), known)
         assert part.start == offset
         assert part.length is not None
         found.append((part.length, part.closes))
@@ -41,7 +48,7 @@ def parts(way: UploadStrategy, size: int, least: int = 0) -> list[tuple[int, boo
 
 
 @pytest.mark.parametrize(
-    ("size", "habits", "expected"),
+    ("size", "profile", "expected"),
     [
         (0, UploadProfile(), [(0, True)]),
         (0, ONE_PATCH, [(0, True)]),
@@ -54,113 +61,131 @@ def parts(way: UploadStrategy, size: int, least: int = 0) -> list[tuple[int, boo
         (9 * MIB, UploadProfile(most_bytes=4 * MIB), [(4 * MIB, False), (4 * MIB, False), (MIB, True)]),
     ],
 )
-def test_a_blob_goes_in_parts(size: int, habits: UploadProfile, expected: list[tuple[int, bool]]) -> None:
-    """By what the registry is known to take."""
-    assert parts(ways(size, habits)[0], size) == expected
+def test_the_profile_of_a_registry_divides_a_blob(
+    size: int, profile: UploadProfile, expected: list[tuple[int, bool]]
+) -> None:
+    """Into PATCHes and the closing PUT."""
+    known = facts(profile)
+    assert parts(begun(size, known), size, known) == expected
 
 
-def test_the_least_that_a_session_asks_for_holds() -> None:
-    """OCI-Chunk-Min-Length: every chunk but the last."""
-    assert parts(ways()[0], SIZE, least=48 * MIB) == [(48 * MIB, False), (48 * MIB, False), (4 * MIB, True)]
+def test_the_minimum_of_a_session_holds() -> None:
+    """OCI-Chunk-Min-Length: for every chunk but the last."""
+    assert parts(begun(), SIZE, facts(), least=48 * MIB) == [(48 * MIB, False), (48 * MIB, False), (4 * MIB, True)]
 
 
 def test_a_blob_of_unknown_size_goes_whole() -> None:
-    """In a PATCH, with an empty PUT after it."""
-    way, _ = ways(None)
-    assert way.next_part(UploadSession(AT)) == Part(0, None, closes=False, is_last=True)
-    assert way.next_part(UploadSession(AT, 77)) == Part(77, 0, closes=True, is_last=True)
+    """In one PATCH, with an empty PUT after it."""
+    strategy = begun(None)
+    assert strategy.next_part(EMPTY, facts()) == Part(0, None, closes=False, is_last=True)
+    last = strategy.next_part(UploadSession(LOCATION, 77), facts())
+    assert (last, last.has_body) == (Part(77, 0, closes=True, is_last=True), False)
 
 
-def test_only_chunks_say_their_range() -> None:
+def test_only_chunks_have_a_content_range() -> None:
     """Without a unit, as the specification has it; a whole body needs none."""
-    way, _ = ways()
-    assert way.headers(Part(10, 5, closes=False, is_last=False))["Content-Range"] == "10-14"
-    assert "Content-Range" not in way.headers(Part(0, SIZE, closes=True, is_last=True))
-    assert "Content-Range" not in way.headers(Part(SIZE, 0, closes=True, is_last=True))
+    known = facts()
+    assert known.headers(Part(10, 5, closes=False, is_last=False))["Content-Range"] == "10-14"
+    assert "Content-Range" not in known.headers(Part(0, SIZE, closes=True, is_last=True))
+    assert "Content-Range" not in known.headers(Part(SIZE, 0, closes=True, is_last=True))
 
 
 @pytest.mark.parametrize(("start", "closes"), [(0, True), (32 * MIB, False)])
-def test_who_refuses_the_second_chunk_gets_the_whole_with_a_patch(start: int, closes: bool) -> None:
-    """That it takes; who refuses the first chunk gets it with the PUT."""
-    way, _ = ways()
-    assert way.fall_back_after(Refused("no", status=405), way.next_part(UploadSession(AT, start)))
-    assert way.next_part(UploadSession(AT)) == Part(0, SIZE, closes=closes, is_last=True)
+def test_after_a_refused_chunk_the_blob_goes_whole(start: int, closes: bool) -> None:
+    """With a PATCH if the registry has accepted one, otherwise with the PUT."""
+    strategy, known = begun(), facts()
+    session = UploadSession(LOCATION, start)
+    changed = strategy.fall_back_after(Refused("no", status=405), strategy.next_part(session, known), session, known)
+    assert changed is not None
+    assert changed[0].next_part(EMPTY, known) == Part(0, SIZE, closes=closes, is_last=True)
 
 
-def test_what_has_worked_is_kept_for_the_registry() -> None:
-    """And what was only tried is not."""
-    way, quirks = ways()
+def test_a_commit_teaches_what_worked() -> None:
+    """A refusal alone teaches nothing yet."""
+    known = facts()
     chunk = Part(0, 32 * MIB, closes=False, is_last=False)
-    assert way.fall_back_after(Refused("no", status=400), chunk)
-    assert quirks.uploads == UploadProfile()
-    way.after_commit(way.next_part(UploadSession(AT)))
-    assert quirks.uploads == UploadProfile(chunks=False)
+    changed = begun().fall_back_after(Refused("no", status=400), chunk, EMPTY, known)
+    assert changed is not None
+    strategy, after = changed
+    assert after == known
+    assert strategy.after_commit(strategy.next_part(EMPTY, known), known).profile == UploadProfile(chunks=False)
 
 
-def test_a_whole_body_that_is_refused_goes_with_a_patch_once() -> None:
+def test_a_refused_whole_body_goes_with_a_patch_once() -> None:
     """There is no third way."""
-    way, _ = ways(MIB)
-    whole = way.next_part(UploadSession(AT))
-    assert way.fall_back_after(Refused("no", status=415), whole)
-    patched = way.next_part(UploadSession(AT))
+    strategy, known = begun(MIB), facts()
+    whole = strategy.next_part(EMPTY, known)
+    changed = strategy.fall_back_after(Refused("no", status=415), whole, EMPTY, known)
+    assert changed is not None
+    patched = changed[0].next_part(EMPTY, known)
     assert not patched.closes
-    assert not way.fall_back_after(Refused("no", status=415), patched)
-    assert not ways(MIB)[0].fall_back_after(Refused("no", status=409), whole)
+    assert changed[0].fall_back_after(Refused("no", status=415), patched, EMPTY, known) is None
+    assert strategy.fall_back_after(Refused("no", status=409), whole, EMPTY, known) is None
 
 
 @pytest.mark.parametrize("refusal", [Refused("no", status=405), TooLarge("no", status=413)])
-def test_a_patch_that_was_only_a_try_is_taken_back(refusal: Refused) -> None:
-    """What the registry said of the other way stands, and comes out."""
-    way, _ = ways()
-    before = parts(way, SIZE)
-    way.try_single_patch()
-    assert parts(way, SIZE) == [(SIZE, False), (0, True)]
-    assert way.fall_back_after(refusal, way.next_part(UploadSession(AT)))
-    assert parts(way, SIZE) == before
+def test_a_refused_trial_is_undone(refusal: Refused) -> None:
+    """What the registry said about the other way was right, and comes out."""
+    strategy, known = begun(), facts()
+    before = parts(strategy, SIZE, known)
+    trial = strategy.try_single_patch(known, inherited=False)
+    assert parts(trial, SIZE, known) == [(SIZE, False), (0, True)]
+    changed = trial.fall_back_after(refusal, trial.next_part(EMPTY, known), EMPTY, known)
+    assert changed is not None
+    assert parts(changed[0], SIZE, known) == before
 
 
-def test_a_mismatch_is_no_reason_to_doubt_a_way_that_has_proved_right() -> None:
-    """A blob whose content came with the closing PUT is stored, so that is not overlooked here."""
-    first, quirks = ways(MIB)
-    first.after_commit(first.next_part(UploadSession(AT)))
-    second = UploadStrategy(quirks, SIZE, lambda: 0.0)
-    before = parts(second, SIZE)
-    second.try_single_patch()
-    assert parts(second, SIZE) == before
+def test_a_registry_that_has_stored_content_of_a_put_gets_no_trial() -> None:
+    """It does not ignore that content, so something else caused the mismatch."""
+    first, known = begun(MIB), facts()
+    after = first.after_commit(first.next_part(EMPTY, known), known)
+    assert after.closing_put_carries
+    strategy = begun(SIZE, after)
+    assert strategy.try_single_patch(after, inherited=False) == strategy
 
 
 @pytest.mark.parametrize(("inherited", "learnt"), [(False, ONE_PATCH), (True, UploadProfile())])
-def test_a_patch_that_was_a_try_and_went_well_is_remembered(inherited: bool, learnt: UploadProfile) -> None:
-    """Unless what was wrong may have been the bytes of another process."""
-    way, quirks = ways()
-    way.try_single_patch(inherited=inherited)
-    way.after_commit(Part(SIZE, 0, closes=True, is_last=True))
-    assert quirks.uploads == learnt
+def test_a_successful_trial_is_learnt(inherited: bool, learnt: UploadProfile) -> None:
+    """Unless the bytes of another process may have been the wrong ones."""
+    trial = begun().try_single_patch(facts(), inherited=inherited)
+    assert trial.after_commit(Part(SIZE, 0, closes=True, is_last=True), facts()).profile == learnt
 
 
-def test_what_others_have_found_out_holds_from_the_next_session_on() -> None:
-    """Pushes that began before it was known go on as they began."""
-    way, quirks = ways()
-    quirks.uploads = ONE_PATCH
-    assert not way.next_part(UploadSession(AT)).is_whole
-    way.refresh()
-    assert way.next_part(UploadSession(AT)) == Part(0, SIZE, closes=False, is_last=True)
+def test_lessons_of_other_uploads_apply_when_the_strategy_is_refreshed() -> None:
+    """An upload under way continues as it began."""
+    known = facts(ONE_PATCH)
+    strategy = begun()
+    assert not strategy.next_part(EMPTY, known).is_whole
+    assert strategy.refresh(known).next_part(EMPTY, known) == Part(0, SIZE, closes=False, is_last=True)
 
 
-def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound() -> None:
-    """1 MiB, or what the registry wants at least."""
-    way, _ = ways()
+@pytest.mark.parametrize(("least", "expected"), [(0, [32, 16, 8, 4, 2, 1]), (3 * MIB, [32, 16, 8, 4, 3])])
+def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound(least: int, expected: list[int]) -> None:
+    """1 MiB, or the registry's minimum."""
+    strategy, known = begun(), facts()
+    session = UploadSession(LOCATION, least_bytes=least)
     lengths = list[int | None]()
     while True:
-        part = way.next_part(UploadSession(AT))
+        part = strategy.next_part(session, known)
         lengths.append(part.length)
-        if not way.fall_back_after(TooLarge("no", status=413), part):
+        changed = strategy.fall_back_after(TooLarge("no", status=413), part, session, known)
+        if changed is None:
             break
-    assert lengths == [n * MIB for n in (32, 16, 8, 4, 2, 1)]
+        strategy, known = changed
+    assert lengths == [n * MIB for n in expected]
+
+
+def test_facts_are_stored_where_the_next_upload_finds_them() -> None:
+    """`save` is the inverse of `of`."""
+    learnt = LearntProfile.of("r.example", MIB)
+    changed = replace(UploadFacts.of(learnt, 5.0), profile=ONE_PATCH, closing_put_carries=True)
+    changed = replace(changed, chunk=changed.chunk.after_413(4 * MIB))
+    changed.save(learnt)
+    assert UploadFacts.of(learnt, 5.0) == changed
 
 
 @pytest.mark.parametrize(
-    ("registry", "habits"),
+    ("registry", "profile"),
     [
         ("x.jfrog.io", ONE_PATCH),
         ("eu.gcr.io", UploadProfile(chunks=False)),
@@ -170,13 +195,13 @@ def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound() -> None:
         ("notgcr.io", UploadProfile()),
     ],
 )
-def test_what_is_known_of_registries(registry: str, habits: UploadProfile) -> None:
-    """By the name of their host."""
-    assert upload_profile_of(registry) == habits
+def test_some_registries_are_known_by_their_host(registry: str, profile: UploadProfile) -> None:
+    """With or without a port."""
+    assert upload_profile_of(registry) == profile
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "habits"),
+    ("name", "value", "profile"),
     [
         ("x-jfrog-version", "Artifactory/7.98.9 79809900", ONE_PATCH),
         ("X-Artifactory-Id", "", ONE_PATCH),
@@ -188,18 +213,18 @@ def test_what_is_known_of_registries(registry: str, habits: UploadProfile) -> No
         ("X-Artifactory", "7", None),
     ],
 )
-def test_products_are_known_by_what_their_answers_say(name: str, value: str, habits: UploadProfile | None) -> None:
+def test_a_product_is_known_by_its_response_headers(name: str, value: str, profile: UploadProfile | None) -> None:
     """Artifactory runs under any name."""
-    assert upload_profile_from_headers(Headers([(name, value)])) == habits
+    assert upload_profile_from_headers(Headers([(name, value)])) == profile
 
 
-def test_what_answers_say_counts_where_nothing_better_is_known() -> None:
-    """Neither by the name, nor by what has worked or has not."""
+def test_headers_count_only_if_nothing_better_is_known() -> None:
+    """Neither the host's name nor experience."""
     unknown, named, learnt, proved = (LearntProfile.of(name, MIB) for name in ("r.io", "gcr.io", "a.io", "b.io"))
     learnt.uploads = UploadProfile(patches=True)
     proved.closing_put_carries = True
-    for quirks in (unknown, named, learnt, proved):
-        quirks.learn_from_headers(ARTIFACTORY)
+    for profile in (unknown, named, learnt, proved):
+        profile.learn_from_headers(ARTIFACTORY)
     assert unknown.uploads == ONE_PATCH
     assert [named.uploads, learnt.uploads, proved.uploads] == [
         UploadProfile(chunks=False),

@@ -1,0 +1,321 @@
+"""The steps of one blob upload as a pure state machine: `next_step(state, event)` says what to do. No I/O.
+
+An attempt takes an upload slot, opens a session (or queries the offset of an earlier one), and sends parts with PATCHes
+until the rest, if any, goes with the closing PUT. Then it checks what the registry stored. The state outlives the
+attempt, so the next one resumes where this one broke off.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final, NamedTuple, Self
+
+from image_syncer.errors import ContentMismatch, Postponed, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.oci import Descriptor, Digest
+from image_syncer.registry.blobs.download import GAIN_BYTES
+from image_syncer.registry.blobs.upload_events import (
+    Action,
+    AttemptFailed,
+    BlobChecked,
+    CheckBlob,
+    ContentDelayed,
+    EndAttempt,
+    Event,
+    Fail,
+    Finish,
+    OffsetQueried,
+    OpenSession,
+    PartPatched,
+    PartRefused,
+    QueryOffset,
+    SendPart,
+    SessionOpened,
+    SlotTaken,
+    Started,
+    TakeSlot,
+    UploadClosed,
+)
+from image_syncer.registry.blobs.upload_session import UploadSession
+from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
+
+LASTING_BYTES: Final = 8 * 1024 * 1024
+"""Uploads of smaller blobs are not resumed: asking for their offset costs more than sending them again."""
+
+_MAX_WAYS: Final = 16  # How many ways one attempt tries, and how many unexpected offsets it accepts.
+_UNCONFIRMED: Final = frozenset(
+    {HTTPStatus.OK, HTTPStatus.ACCEPTED}
+)  # Only a HEAD of the blob proves a PUT with these.
+_SESSION_LOST: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+)
+
+
+class CheckReason(Enum):
+    """Why the registry is asked whether it holds the blob."""
+
+    LOST_PUT = auto()
+    """The last attempt sent the closing PUT, and got no response."""
+    EARLY_COMMIT = auto()
+    """A PATCH got 201: ECR commits early, and then refuses the PUT."""
+    CLOSING_PUT = auto()
+    """The closing PUT got a status that does not confirm it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """What an upload knows between its steps. *what* names the blob in errors.
+
+    *session* is None without an upload to continue; *is_inherited*: an earlier push or process sent some of its bytes.
+    *part* is the last part that this attempt sent. *broken* is the part that was on its way when the connection broke,
+    with the number of bytes that were sent of it. *stuck_at* is the start of the part that broke before that one.
+    *progress_bytes* is the highest offset that counted as progress, *has_advanced* whether there was some since the
+    last failure. *check* is the reason of a running check, which *early_commit* or *closing_status* caused.
+    """
+
+    blob: Descriptor
+    what: str
+    registry: str
+    strategy: UploadStrategy
+    session: UploadSession | None = None
+    is_inherited: bool = False
+    is_unproved: bool = False
+    failed_queries: int = 0
+    part: Part | None = None
+    check: CheckReason | None = None
+    early_commit: PartPatched | None = None
+    closing_status: int = 0
+    broken: tuple[Part, int] | None = None
+    stuck_at: int | None = None
+    progress_bytes: int = 0
+    has_advanced: bool = False
+    ways: int = 0
+    surprises: int = 0
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the blob is large enough to resume its upload."""
+        return (self.blob.size or 0) > LASTING_BYTES
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the upload can continue after a break."""
+        return self.is_lasting and self.strategy.can_chunk
+
+    def inherit(self, session: UploadSession) -> Self:
+        """Return the state with *session*, which an earlier push has begun."""
+        return replace(self, session=session, is_inherited=True, is_unproved=True)
+
+    def without_session(self) -> Self:
+        """Return the state without a session: it has ended, or is of no use."""
+        return replace(self, session=None, is_inherited=False)
+
+
+class Step(NamedTuple):
+    """The state after an event, what is now known about the registry, and what to do next."""
+
+    state: UploadState
+    facts: UploadFacts
+    action: Action
+
+
+def next_step(state: UploadState, event: Event, facts: UploadFacts) -> Step:  # noqa: PLR0911 - one line for each event
+    """Return what follows from *event*."""
+    match event:
+        case Started():
+            return _start(state, facts)
+        case SlotTaken() | ContentDelayed():
+            return _after_slot(state, facts, event)
+        case BlobChecked():
+            return _after_check(state, facts, exists=event.exists)
+        case SessionOpened():
+            opened = replace(state, session=event.session, broken=None, strategy=state.strategy.refresh(facts))
+            return _send(opened, facts)
+        case OffsetQueried():
+            return _after_query(state, facts, event.result)
+        case PartPatched():
+            return _after_patch(state, facts, event)
+        case UploadClosed():
+            return _verify(state, facts, event.status, event.digest)
+        case PartRefused():
+            return _change_way(state, facts, event.error)
+        case AttemptFailed():
+            return _fail(state, facts, event)
+
+
+def _start(state: UploadState, facts: UploadFacts) -> Step:
+    if state.part is not None and state.part.closes:
+        return Step(replace(state, check=CheckReason.LOST_PUT), facts, CheckBlob())
+    return Step(state, facts, TakeSlot())
+
+
+def _after_slot(state: UploadState, facts: UploadFacts, event: SlotTaken | ContentDelayed) -> Step:
+    if isinstance(event, SlotTaken):
+        return _begin(replace(state, part=None, ways=0), facts)
+    session = None if state.session is None else replace(state.session, is_acknowledged=True)  # Nothing was sent.
+    return Step(replace(state, part=None, session=session), facts, TakeSlot())
+
+
+def _begin(state: UploadState, facts: UploadFacts) -> Step:
+    if state.ways == _MAX_WAYS:
+        error = Unavailable(f"{state.what}: the registry accepted it in none of {_MAX_WAYS} ways")
+        return Step(state, facts, Fail(error))
+    state = replace(state, ways=state.ways + 1, surprises=0)
+    if state.session is None:
+        return Step(replace(state, broken=None), facts, OpenSession())
+    if not state.session.is_acknowledged:
+        return Step(state, facts, QueryOffset(state.session))
+    return _send(replace(state, broken=None), facts)
+
+
+def _send(state: UploadState, facts: UploadFacts) -> Step:
+    session = _session(state)
+    part = state.strategy.next_part(session, facts)
+    # From now on the offset is unknown until the registry acknowledges it.
+    return Step(
+        replace(state, part=part, session=replace(session, is_acknowledged=False)), facts, SendPart(session, part)
+    )
+
+
+def _after_query(state: UploadState, facts: UploadFacts, result: UploadSession | StoreError) -> Step:
+    """Resume the session, or give it up if it is lost. An inherited one is lost too if its query fails twice."""
+    if isinstance(result, UploadSession):
+        return _resume(replace(state, is_unproved=False), facts, result)
+    if isinstance(result, Postponed):
+        failed = state.failed_queries + state.is_unproved
+        state = replace(state, failed_queries=failed)
+        if result.status not in _SESSION_LOST and failed <= 1:
+            return Step(state, facts, Fail(result))
+    return _resume(state, facts, None)
+
+
+def _resume(state: UploadState, facts: UploadFacts, session: UploadSession | None) -> Step:
+    """Continue with *session*, which has the registry's own offset, or with a new one if it is lost (None)."""
+    if session is not None and session.offset_bytes > (state.blob.size or 0):
+        session = None
+    was_inherited = state.is_inherited
+    state = state.without_session() if session is None else replace(state, session=session)
+    if was_inherited:
+        state = replace(state, strategy=state.strategy.refresh(facts))
+        if session is None:
+            facts = state.strategy.after_loss(facts)
+        elif not state.is_resumable and session.offset_bytes not in {0, state.blob.size}:
+            # The blob goes whole here, so the session is of use only if it is empty or complete.
+            session, state = None, state.without_session()
+    state, facts = _learn_from_break(state, facts, session)
+    state = replace(state, broken=None)
+    return Step(state, facts, OpenSession()) if session is None else _send(state, facts)
+
+
+def _learn_from_break(
+    state: UploadState, facts: UploadFacts, session: UploadSession | None
+) -> tuple[UploadState, UploadFacts]:
+    """Learn from *session*, as it was left after a break, or None if it was lost."""
+    if session is not None and session.offset_bytes >= state.progress_bytes + GAIN_BYTES:
+        return replace(state, progress_bytes=session.offset_bytes, has_advanced=True), facts
+    if state.broken is None:
+        return state, facts
+    part, sent = state.broken
+    is_stuck = state.stuck_at == part.start and sent >= GAIN_BYTES
+    state = replace(state, stuck_at=part.start)
+    if session is None or is_stuck:
+        learnt = state.strategy.after_break(part, sent, facts)
+        is_smaller = learnt.chunk.at(facts.now) < facts.chunk.at(facts.now)
+        return replace(state, has_advanced=state.has_advanced or is_smaller), learnt
+    return state, facts
+
+
+def _after_patch(state: UploadState, facts: UploadFacts, event: PartPatched) -> Step:
+    facts = facts.after_success(_part(state), event.seconds)
+    if event.status == HTTPStatus.CREATED:
+        return Step(replace(state, check=CheckReason.EARLY_COMMIT, early_commit=event), facts, CheckBlob())
+    return _acknowledge(state, facts, event)
+
+
+def _acknowledge(state: UploadState, facts: UploadFacts, event: PartPatched) -> Step:
+    """Continue at the offset that the registry acknowledges, if that is possible."""
+    held, end = event.held_bytes, event.sent_end
+    is_out_of_order = event.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    if held is None and is_out_of_order:
+        return Step(state, facts, Fail(Unavailable(f"{state.what}: the upload was lost", status=event.status)))
+    if held is None or held == end:
+        held = end
+    elif held > end or not state.is_resumable or (held <= _part(state).start and not is_out_of_order):
+        size = end if state.blob.size is None else state.blob.size
+        message = f"{state.what}: the registry got {held} of {size} bytes"
+        return Step(state, facts, Fail(Unavailable(message, status=event.status)))
+    session = replace(_session(state), location=event.location, offset_bytes=held, is_acknowledged=True)
+    state = replace(state, session=session, surprises=state.surprises + (held != end))
+    if state.surprises == _MAX_WAYS:
+        return Step(state, facts, Fail(Unavailable(f"{state.what}: the registry keeps losing bytes of the upload")))
+    return _send(state, facts)
+
+
+def _verify(state: UploadState, facts: UploadFacts, status: int, stored: Digest | None) -> Step:
+    wanted = state.blob.digest
+    if stored is not None and stored.algorithm == wanted.algorithm and stored != wanted:
+        return Step(state, facts, Fail(ContentMismatch(f"{state.what}: the registry stored it as {stored}")))
+    if status in _UNCONFIRMED:
+        return Step(replace(state, check=CheckReason.CLOSING_PUT, closing_status=status), facts, CheckBlob())
+    return _finish(state, facts)
+
+
+def _after_check(state: UploadState, facts: UploadFacts, *, exists: bool) -> Step:
+    check, early = state.check, state.early_commit
+    state = replace(state, check=None, early_commit=None)
+    if check is CheckReason.LOST_PUT:
+        return Step(state.without_session(), facts, Finish()) if exists else Step(state, facts, TakeSlot())
+    if check is CheckReason.EARLY_COMMIT and early is not None:
+        if exists or early.digest is not None:
+            return _verify(state, facts, early.status, early.digest)
+        return _acknowledge(state, facts, early)
+    if exists:
+        return _finish(state, facts)
+    status = state.closing_status
+    message = f"{state.what}: {state.registry} answered {status}, but does not hold it"
+    return Step(state, facts, Fail(ProtocolError(message, status=status)))
+
+
+def _finish(state: UploadState, facts: UploadFacts) -> Step:
+    return Step(state.without_session(), state.strategy.after_commit(state.part, facts), Finish())
+
+
+def _change_way(state: UploadState, facts: UploadFacts, refusal: Refused) -> Step:
+    changed = None
+    if state.part is not None and state.session is not None:
+        changed = state.strategy.fall_back_after(refusal, state.part, state.session, facts)
+    if changed is None:
+        return Step(state, facts, Fail(refusal))
+    strategy, facts = changed
+    state = replace(state, strategy=strategy)
+    return _begin(state if state.is_resumable else state.without_session(), facts)
+
+
+def _fail(state: UploadState, facts: UploadFacts, event: AttemptFailed) -> Step:
+    """Keep the session for the next attempt if that can use it."""
+    error, part, session = event.error, state.part, state.session
+    is_mismatch = isinstance(error, ContentMismatch)
+    is_over = is_mismatch or not state.is_resumable
+    was_inherited = state.is_inherited
+    if is_over:
+        state = state.without_session()
+    if event.is_from_content:
+        # The target did nothing wrong, so the next attempt need not check what became of the last part there.
+        state = replace(state, part=None)
+        return Step(state, facts, EndAttempt(error, session if is_over else None, may_retry=event.was_opened))
+    if is_mismatch and part is not None and part.closes and part.length:
+        state = replace(state, strategy=state.strategy.try_single_patch(facts, inherited=was_inherited))
+    elif part is not None and isinstance(error, Unavailable) and error.status is None:
+        state = replace(state, broken=(part, event.read_to - part.start))
+    return Step(state, facts, EndAttempt(error, None, may_retry=True))
+
+
+def _session(state: UploadState) -> UploadSession:
+    if state.session is None:
+        raise AssertionError("unreachable: a part is sent only to an open session")
+    return state.session
+
+
+def _part(state: UploadState) -> Part:
+    if state.part is None:
+        raise AssertionError("unreachable: a response to a part that was not sent")
+    return state.part
