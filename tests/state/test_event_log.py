@@ -55,6 +55,17 @@ async def test_a_delivery_that_comes_again_is_the_same_event(state: State) -> No
     assert (waiting.repetitions, waiting.received_at) == (1, NOW)
 
 
+async def test_a_claim_and_an_event_from_the_future_do_not_wait_for_it(state: State) -> None:
+    """A clock jumped ahead by 30 days and back: the event is dispatched and settled now."""
+    future = NOW + timedelta(days=30)
+    [number] = await state.events.record([event()], now=future)
+    assert [claimed.id for claimed in await state.events.claim(now=future)] == [number]
+    assert [claimed.id for claimed in await state.events.claim(now=NOW)] == [number]
+    await state.events.assign({number: [(SOURCE, TARGET)]})
+    await state.events.mark_dispatched([number], now=NOW)
+    assert await state.events.settle(end(NOW)) == 1
+
+
 async def test_the_same_delivery_twice_in_one_message_is_one_event(state: State) -> None:
     """A message that repeats itself is not two events."""
     first, second = await state.events.record([event(delivery="d1")] * 2, now=NOW)

@@ -54,6 +54,12 @@ async def test_a_run_ends_with_its_last_copy(state: State) -> None:
     assert dict(found.counts) == {Outcome.COPIED: 1, Outcome.UNCHANGED: 1, Outcome.SKIPPED: 0, Outcome.FAILED: 1}
 
 
+async def test_a_run_from_the_future_ends_with_its_copies(state: State) -> None:
+    """It started while the clock was 30 days ahead."""
+    run = await planned(state, "1", at=NOW + timedelta(days=30))
+    assert await state.open_copies.settle([result("1")], began_at=NOW, now=LATER) == [run]
+
+
 async def test_a_run_with_nothing_to_copy_ends_at_once(state: State) -> None:
     """What was found is written down, with its price and its warnings."""
     run = await state.runs.begin(NewRun(Trigger.SCHEDULE, ["app"], NOW))

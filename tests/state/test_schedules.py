@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import pytest
+
 from image_syncer.state import CronSchedule, DueSchedule, IntervalSchedule, Schedule, State, open_state
 from image_syncer.state.schedules import CLAIM_SECONDS
 
@@ -116,6 +118,49 @@ async def test_a_schedule_that_changed_after_its_claim_keeps_its_new_time(state:
 async def test_a_rule_that_is_gone_cannot_fire(state: State) -> None:
     """Nothing comes back by a late answer."""
     assert not await state.schedules.mark_fired(DueSchedule("app", NOW, NOW), now=NOW, rng=Random(0))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "next_due"),
+    [
+        (IntervalSchedule(timedelta(seconds=10)), NOW + MINUTE),
+        (CronSchedule("0 3 * * *"), datetime(2026, 5, 2, 3, 0, tzinfo=UTC)),
+    ],
+)
+async def test_a_clock_that_jumped_ahead_and_back_does_not_silence_a_schedule(
+    state: State, schedule: Schedule, next_due: datetime
+) -> None:
+    """The due time that was set 30 days ahead is computed again; a restart alone keeps it."""
+    await plan(state, app=schedule)
+    future = NOW + timedelta(days=30)
+    assert await run(state, future) == ["app"]
+    await plan(state, NOW + MINUTE, app=schedule)
+    assert await state.schedules.repair(now=NOW + MINUTE, rng=Random(0)) == ["app"]
+    assert await state.schedules.next_due() == next_due
+    [record] = await state.schedules.list()
+    assert record.last_run_at == NOW + MINUTE
+
+
+async def test_a_lease_from_the_future_does_not_silence_a_schedule(state: State) -> None:
+    """The process died between claim and job, while its clock was wrong."""
+    await plan(state, app=IntervalSchedule(HOUR))
+    assert await state.schedules.claim(now=NOW + timedelta(days=30))
+    assert await state.schedules.repair(now=NOW, rng=Random(0)) == ["app"]
+    assert await run(state, NOW) == ["app"]
+
+
+@pytest.mark.parametrize(
+    "schedule", [IntervalSchedule(timedelta(seconds=10), timedelta(seconds=9)), CronSchedule("* * * * *")]
+)
+async def test_a_repair_keeps_correct_times(state: State, schedule: Schedule) -> None:
+    """Jitter, a lease and a clock that is half a minute ahead are no reason to reschedule."""
+    ahead = NOW + timedelta(seconds=30)
+    await plan(state, app=schedule, other=IntervalSchedule(HOUR))
+    await state.schedules.claim(now=ahead)
+    assert await state.schedules.repair(now=NOW, rng=Random(0)) == []
+    later = ahead + timedelta(seconds=CLAIM_SECONDS + 30)
+    assert await run(state, later)
+    assert await state.schedules.repair(now=later - timedelta(seconds=30), rng=Random(0)) == []
 
 
 async def test_jitter_does_not_add_up(state: State) -> None:

@@ -1,6 +1,7 @@
 """Runs rules by their schedules: of a whole fleet one process claims a due rule and queues its job."""
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import timedelta
 from random import Random
@@ -29,6 +30,7 @@ class Scheduler:
         self._now = now
         self._rng = rng
         self._changed = asyncio.Event()
+        self._repair_at = 0.0
         self._log: Any = structlog.get_logger()
 
     async def plan(self) -> None:
@@ -39,6 +41,7 @@ class Scheduler:
             if rule.triggers.schedule is not None
         }
         await self._schedules.replace_all(wanted, now=self._now(), rng=self._rng)
+        await self._repair()
         self._changed.set()
 
     async def run(self) -> None:
@@ -46,6 +49,8 @@ class Scheduler:
         while True:
             self._changed.clear()
             try:
+                if time.monotonic() >= self._repair_at:
+                    await self._repair()
                 await self._fire()
                 wait = await self._until_next()
             except (StateUnavailable, JobsUnavailable) as error:
@@ -54,6 +59,11 @@ class Scheduler:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
+
+    async def _repair(self) -> None:
+        self._repair_at = time.monotonic() + _LONGEST_WAIT_SECONDS
+        for rule in await self._schedules.repair(now=self._now(), rng=self._rng):
+            self._log.warning("schedule.repaired", rule=rule, reason="its due time was set by a wrong clock")
 
     async def _fire(self) -> None:
         for due in await self._schedules.claim(now=self._now()):

@@ -32,6 +32,9 @@ RECORD_LIMIT: Final = 10_000
 CLAIM_SECONDS: Final = 10.0
 """The lease of a claim. If the clocks of a fleet differ by more, events are handled twice."""
 
+CLOCK_SKEW: Final = timedelta(minutes=1)
+"""The clocks of processes that share a state differ by less. A later time was written while a clock was wrong."""
+
 _PRUNE_BATCH: Final = 1000
 _GROUP_LIMIT: Final = 1000
 
@@ -218,7 +221,9 @@ def _repetition_key(event: NewEvent) -> str | None:
 
 
 def _claim(connection: Connection, limit: int, now: datetime, length: timedelta) -> list[Event]:
-    unclaimed = or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
+    expired = events.c.claimed_until <= now
+    wrong = events.c.claimed_until > now + 2 * length  # A lease that was given while a clock was wrong.
+    unclaimed = or_(events.c.claimed_until.is_(None), expired, wrong)
     # SKIP LOCKED passes over rows that another dispatcher is claiming; SQLite has one writer at a time. The WITH clause
     # is evaluated once, while PostgreSQL may evaluate a subquery for each row and exceed the limit.
     free = (
@@ -255,7 +260,9 @@ def _assign(connection: Connection, copies: Mapping[int, Sequence[tuple[str, str
 
 def settle_copies(connection: Connection, end: CopyEnd) -> int:
     """Record the outcome for every event that *end* covers; return their number."""
-    covered = select(events.c.id).where(events.c.id == event_copies.c.event_id, events.c.received_at <= end.began_at)
+    # An event that is later than the end of the copy was received while a clock was wrong.
+    before = or_(events.c.received_at <= end.began_at, events.c.received_at > end.finished_at + CLOCK_SKEW)
+    covered = select(events.c.id).where(events.c.id == event_copies.c.event_id, before)
     return connection.execute(
         update(event_copies)
         .where(

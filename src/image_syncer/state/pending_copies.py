@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, tuple_, update
 
 from image_syncer.errors import Side
 from image_syncer.state.database import Database, chunks, page_size
+from image_syncer.state.event_log import CLOCK_SKEW
 from image_syncer.state.runs import add_results, one_line_each
 from image_syncer.state.tables import open_copies, runs
 from image_syncer.sync.plan import Copy
@@ -115,14 +116,14 @@ def settle_results(
     """Add *results* to the runs that wait for them, and return the runs that these complete."""
     by_pair: dict[Pair, CopyResult] = {(result.source, result.target): result for result in results}
     touched: dict[int, list[CopyResult]] = {}
-    for run, pair in _taken(connection, sorted(by_pair), began_at):
+    for run, pair in _taken(connection, sorted(by_pair), began_at, now):
         touched.setdefault(run, []).append(by_pair[pair])
     for run, done in sorted(touched.items()):
         add_results(connection, run, done)
     return _end(connection, touched, now)
 
 
-def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) -> list[tuple[int, Pair]]:
+def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime, now: datetime) -> list[tuple[int, Pair]]:
     """Remove *pairs* from the pending copies and return them by run; of two processes with the same pair, one gets it.
 
     Adding a result locks the row of its run. So of two processes that settle the last two copies of a run, the second
@@ -130,7 +131,9 @@ def _taken(connection: Connection, pairs: Sequence[Pair], began_at: datetime) ->
     """
     these = tuple_(open_copies.c.source, open_copies.c.target).in_(pairs)
     waiting = select(open_copies.c.run_id).where(these)
-    began = select(runs.c.id).where(runs.c.id.in_(waiting), runs.c.started_at <= began_at).order_by(runs.c.id)
+    # A run that starts after the end of the copy was recorded while a clock was wrong.
+    before = or_(runs.c.started_at <= began_at, runs.c.started_at > now + CLOCK_SKEW)
+    began = select(runs.c.id).where(runs.c.id.in_(waiting), before).order_by(runs.c.id)
     ids = list(connection.execute(began).scalars())
     if not ids:
         return []

@@ -75,6 +75,11 @@ def next_after(schedule: Schedule, *, planned_for: datetime, now: datetime) -> d
     return planned_for + (missed + 1) * schedule.interval
 
 
+def latest_next(schedule: Schedule, *, now: datetime) -> datetime:
+    """Return the latest time that a correct next time can have at *now*; only a wrong clock sets a later one."""
+    return now + schedule.interval if isinstance(schedule, IntervalSchedule) else _next_cron(schedule, now)
+
+
 def delayed(schedule: Schedule, planned_for: datetime, *, rng: Random) -> datetime:
     """Return *planned_for* plus a random delay; the grid stays, so delays do not add up."""
     return planned_for + rng.random() * schedule.jitter

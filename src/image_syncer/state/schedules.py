@@ -4,6 +4,8 @@
 
 A claim is one conditional UPDATE, so one process of a fleet gets it. It is a lease: if its owner dies before the job
 exists, the schedule is due again when the lease expires. The clocks of a fleet must differ by less than the lease.
+
+A clock that jumps ahead and back leaves due times and leases in the far future; `repair` computes them again.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,6 +24,7 @@ from image_syncer.state.schedule_times import (
     delayed,
     first_after,
     from_text,
+    latest_next,
     next_after,
     to_text,
 )
@@ -66,6 +69,13 @@ class ScheduleBook:
         """
         await self._database.write(lambda connection: _replace_all(connection, wanted, now, rng))
 
+    async def repair(self, *, now: datetime, rng: Random) -> list[str]:
+        """Reschedule rules whose due time is later than the next possible one, and return their names.
+
+        Such a time was set while a clock was wrong.
+        """
+        return await self._database.write(lambda connection: _repair(connection, now, rng))
+
     async def claim(self, *, now: datetime) -> list[DueSchedule]:
         """Claim and return the due schedules that no other process has claimed, the longest overdue first."""
         return await self._database.write(lambda connection: _claim(connection, now))
@@ -104,6 +114,31 @@ def _replace_all(connection: Connection, wanted: Mapping[str, Schedule], now: da
         row = present.get(rule)
         if row is None or row.schedule != to_text(schedule):
             _upsert(connection, rule, schedule, _first_time(schedule, row, now), rng)
+
+
+def _repair(connection: Connection, now: datetime, rng: Random) -> list[str]:
+    lease = timedelta(seconds=CLAIM_SECONDS)
+    horizon = now + lease  # Another process's clock may be ahead by less than the lease.
+    future = select(schedules).where(or_(schedules.c.planned_for > now, schedules.c.claimed_until > horizon + lease))
+    repaired: list[str] = []
+    for row in connection.execute(future.order_by(schedules.c.rule).with_for_update()).all():
+        schedule = from_text(row.schedule)
+        is_lease_wrong = row.claimed_until is not None and row.claimed_until > horizon + lease
+        if row.planned_for <= latest_next(schedule, now=horizon) and not is_lease_wrong:
+            continue
+        planned_for = min(row.planned_for, first_after(schedule, now=now))
+        connection.execute(
+            update(schedules)
+            .where(schedules.c.rule == row.rule)
+            .values(
+                planned_for=planned_for,
+                due_at=delayed(schedule, planned_for, rng=rng),
+                claimed_until=None,
+                last_run_at=None if row.last_run_at is None else min(row.last_run_at, now),
+            )
+        )
+        repaired.append(row.rule)
+    return repaired
 
 
 def _remove(connection: Connection, rules: Collection[str]) -> None:
