@@ -28,21 +28,21 @@ REAL = [
 
 @pytest.fixture(params=["memory", "fake", *FAKES, *REAL])
 async def place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
-    """Every store in turn; what other tests left there has other names."""
+    """Each store in turn; every test uses names of its own there."""
     async with _open(request, fakes) as place:
         yield place
 
 
 @pytest.fixture(params=["memory", "fake", REAL[0]])
 async def open_place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
-    """The stores that want no login."""
+    """The stores without a login."""
     async with _open(request, fakes) as place:
         yield place
 
 
 @pytest.fixture(scope="session")
 def fakes() -> Generator[Callable[[str], FakeRegistry]]:
-    """One fake registry for each profile that is asked for, all with pages of three; "fake" wants no login."""
+    """One fake registry for each requested profile, all with pages of three tags; "fake" has no login."""
     with ExitStack() as stack:
 
         @cache

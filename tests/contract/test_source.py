@@ -1,4 +1,4 @@
-"""What every source promises (`store.Source`)."""
+"""The contract of every source (`roles.Source`)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,11 +14,11 @@ from image_syncer.testing.content import ODD
 from image_syncer.testing.images import multi, single
 from support.places import Place
 
-NOWHERE = Digest.of(b"nobody pushed this")
+NOWHERE = Digest.of(b"never pushed")
 
 
 async def test_resolve_and_manifest_agree(place: Place) -> None:
-    """By tag and by digest, for index and image: the same type, digest and size, and the very bytes."""
+    """By tag and by digest, for index and image: the same type, digest, size and bytes."""
     image = multi("agree", style=ODD)
     await place.push(image, "v1")
     source = place.source()
@@ -30,35 +30,35 @@ async def test_resolve_and_manifest_agree(place: Place) -> None:
 
 @pytest.mark.parametrize("path", ["app", "never/pushed"])
 @pytest.mark.parametrize("identifier", ["missing", str(NOWHERE)])
-async def test_a_manifest_that_is_missing_is_not_found(place: Place, path: str, identifier: str) -> None:
-    """With the repository there and without."""
+async def test_a_missing_manifest_is_not_found(place: Place, path: str, identifier: str) -> None:
+    """In an existing repository and in a missing one."""
     await place.push(single("there"), "v1")
     source = place.source(path)
-    askings: list[Callable[[str], Awaitable[Descriptor | RawManifest]]] = [source.resolve, source.manifest]
-    for ask in askings:
+    requests: list[Callable[[str], Awaitable[Descriptor | RawManifest]]] = [source.resolve, source.manifest]
+    for request in requests:
         with pytest.raises(NotFound):
-            await ask(identifier)
+            await request(identifier)
 
 
 @pytest.mark.parametrize("path", ["app", "never/pushed"])
-async def test_a_blob_that_is_missing_is_not_found(place: Place, path: str) -> None:
-    """No byte of it is handed out."""
+async def test_a_missing_blob_is_not_found(place: Place, path: str) -> None:
+    """No byte is passed on."""
     await place.push(single("there"), "v1")
     with pytest.raises(NotFound):
         await place.read(Descriptor(types.OCI_LAYER, NOWHERE, 18), path)
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1_000, 3_000_001])
-async def test_a_blob_is_read_as_often_as_wanted(place: Place, size_bytes: int) -> None:
-    """Each opening begins at byte 0."""
+async def test_a_blob_can_be_read_again(place: Place, size_bytes: int) -> None:
+    """Each read begins at byte 0."""
     blob = Blob.generated("often", size_bytes)
     await place.target().push_blob(blob.descriptor, blob.open)
     for _ in range(2):
         assert await place.read(blob.descriptor) == blob.read()
 
 
-async def test_a_blob_without_a_known_size_is_read(place: Place) -> None:
-    """Docker schema 1 names no sizes."""
+async def test_a_blob_of_unknown_size_is_read(place: Place) -> None:
+    """Docker schema 1 does not state sizes."""
     blob = Blob.generated("sizeless", 2_000)
     await place.target().push_blob(blob.descriptor, blob.open)
     assert await place.read(Descriptor(types.DOCKER_LAYER, blob.digest, None)) == blob.read()
@@ -74,8 +74,8 @@ async def test_a_blob_without_a_known_size_is_read(place: Place) -> None:
         pytest.param(0, b"", id="nothing"),
     ],
 )
-async def test_wrong_content_is_never_handed_out_whole(place: Place, kept_bytes: int, tail: bytes) -> None:
-    """The last chunk is held back until size and digest are right."""
+async def test_wrong_content_is_never_passed_on_whole(place: Place, kept_bytes: int, tail: bytes) -> None:
+    """The last chunk is withheld until size and digest are verified."""
     blob = Blob.generated("damaged", 300_000)
     await place.target().push_blob(blob.descriptor, blob.open)
     place.replace_blob(blob.digest, blob.read()[:kept_bytes] + tail)
@@ -91,8 +91,8 @@ async def _read_into(received: bytearray, source: Source, blob: Descriptor) -> N
             received += chunk
 
 
-async def test_a_reader_may_leave_early(place: Place) -> None:
-    """What was not read keeps nobody waiting."""
+async def test_a_reader_may_stop_early(place: Place) -> None:
+    """The next read does not wait for the unread rest."""
     blob = Blob.generated("early", 5_000_000)
     await place.target().push_blob(blob.descriptor, blob.open)
     async with place.source().open(blob.descriptor) as chunks:
@@ -103,7 +103,7 @@ async def test_a_reader_may_leave_early(place: Place) -> None:
 
 
 async def test_many_readers_do_not_mix_their_bytes(place: Place) -> None:
-    """Buffers are reused, yet not shared."""
+    """Buffers are reused, but not shared."""
     blobs = [Blob.generated(f"reader/{number}", 200_000) for number in range(12)]
     for blob in blobs:
         await place.target().push_blob(blob.descriptor, blob.open)
@@ -112,14 +112,14 @@ async def test_many_readers_do_not_mix_their_bytes(place: Place) -> None:
 
 
 async def test_every_tag_is_listed_once(place: Place) -> None:
-    """However many pages they take, in whatever order the store has them."""
+    """Over all pages, in any order."""
     image = single("tagged", layers=())
     names = [f"v{number:02}" for number in range(10)]
     await place.push(image, *reversed(names))
     assert sorted([tag async for tag in place.source().tags()]) == names
 
 
-async def test_tags_of_a_repository_that_is_not_there(place: Place) -> None:
-    """It is not found, which is something else than no tags."""
+async def test_tags_of_a_missing_repository_are_not_found(place: Place) -> None:
+    """That differs from a repository without tags."""
     with pytest.raises(NotFound):
         assert not [tag async for tag in place.source("never/pushed").tags()]

@@ -1,4 +1,4 @@
-"""What every target promises (`store.Target`)."""
+"""The contract of every target (`roles.Target`)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -18,7 +18,7 @@ SMALL = Blob.generated("small", 2_000)
 
 
 def content_of(*parts: bytes, failure: Exception | None = None) -> Opener:
-    """Return content in *parts*, which ends in *failure* if there is one."""
+    """Return content in *parts*, which then raises *failure* if there is one."""
 
     async def stream() -> AsyncGenerator[Chunk]:
         for part in parts:
@@ -35,13 +35,13 @@ def content_of(*parts: bytes, failure: Exception | None = None) -> Opener:
 
 
 async def test_a_pushed_graph_resolves(place: Place) -> None:
-    """An index of images of several kinds is there afterwards, byte for byte."""
+    """An index of images of several kinds arrives byte for byte."""
     await _push_and_compare(place, mixed_index("mixed") if place.profile.docker_types else multi("mixed"))
 
 
 @pytest.mark.parametrize("kind", twenty_kinds())
-async def test_every_kind_arrives(open_place: Place, kind: str) -> None:
-    """Whatever is in it: to where nobody asks for a login, since that has no bearing on content."""
+async def test_every_kind_of_artifact_arrives(open_place: Place, kind: str) -> None:
+    """Tested only at stores without a login, which does not affect content."""
     await _push_and_compare(open_place, twenty_kinds()[kind])
 
 
@@ -54,9 +54,9 @@ async def _push_and_compare(place: Place, image: Image) -> None:
         assert await place.read(blob.descriptor) == blob.read()
 
 
-@pytest.mark.parametrize("identifier", ["missing", str(Digest.of(b"nobody pushed this"))])
-async def test_what_is_not_there_is_no_error(place: Place, identifier: str) -> None:
-    """Neither without the repository nor with it."""
+@pytest.mark.parametrize("identifier", ["missing", str(Digest.of(b"never pushed"))])
+async def test_missing_content_is_not_an_error(place: Place, identifier: str) -> None:
+    """Neither in a missing repository nor in an existing one."""
     assert await place.target().resolve(identifier) is None
     assert not await place.target().has_blob(SMALL.descriptor)
     await place.push(single("there"), "v1")
@@ -64,8 +64,8 @@ async def test_what_is_not_there_is_no_error(place: Place, identifier: str) -> N
     assert not await place.target().has_blob(SMALL.descriptor)
 
 
-async def test_a_push_may_be_repeated(place: Place) -> None:
-    """Twice the same is the same."""
+async def test_a_push_is_idempotent(place: Place) -> None:
+    """A second one changes nothing."""
     image = multi("repeated")
     for _ in range(2):
         await place.push(image, "v1", "v2")
@@ -83,7 +83,7 @@ async def test_a_push_may_be_repeated(place: Place) -> None:
     ],
 )
 async def test_wrong_bytes_are_refused_and_leave_nothing(place: Place, parts: tuple[bytes, ...]) -> None:
-    """And the right ones are taken afterwards."""
+    """The right ones are accepted afterwards."""
     target = place.target()
     with pytest.raises(ContentMismatch):
         await target.push_blob(SMALL.descriptor, content_of(*parts))
@@ -93,8 +93,8 @@ async def test_wrong_bytes_are_refused_and_leave_nothing(place: Place, parts: tu
 
 
 @pytest.mark.parametrize("parts", [(SMALL.read(), b"?"), (SMALL.read() + b"?",)])
-async def test_bytes_beyond_the_promised_size_never_get_in(place: Place, parts: tuple[bytes, ...]) -> None:
-    """A target refuses such content, or has taken no more than was promised."""
+async def test_surplus_bytes_are_never_stored(place: Place, parts: tuple[bytes, ...]) -> None:
+    """A target refuses such content, or stores only the promised size."""
     with suppress(ContentMismatch):
         await place.target().push_blob(SMALL.descriptor, content_of(*parts))
         assert await place.read(SMALL.descriptor) == SMALL.read()
@@ -102,8 +102,8 @@ async def test_bytes_beyond_the_promised_size_never_get_in(place: Place, parts: 
     assert not await place.target().has_blob(wrong.descriptor)
 
 
-async def test_a_source_that_fails_leaves_nothing(place: Place) -> None:
-    """Its error comes out as it is, and a new push succeeds."""
+async def test_a_failing_source_leaves_nothing(place: Place) -> None:
+    """Its error is raised unchanged, and a new push succeeds."""
     failure = Unavailable("the source is gone")
     with pytest.raises(Unavailable) as caught:
         await place.target().push_blob(SMALL.descriptor, content_of(SMALL.read()[:700], failure=failure))
@@ -115,7 +115,7 @@ async def test_a_source_that_fails_leaves_nothing(place: Place) -> None:
 
 @pytest.mark.parametrize("sent_bytes", [0, 700, 1_999])
 async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes: int) -> None:
-    """However far it came; and the next one succeeds."""
+    """At any point; and the next push succeeds."""
     begun = asyncio.Event()
 
     @asynccontextmanager
@@ -139,7 +139,7 @@ async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes:
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 8 * 1024**2, 8 * 1024**2 + 1, 20_000_000])
 async def test_blobs_of_any_size_arrive(place: Place, size_bytes: int) -> None:
-    """Empty, tiny, and on both sides of what goes in one request."""
+    """Empty, tiny, and on both sides of the chunk size."""
     blob = Blob.generated("sized", size_bytes)
     await place.target().push_blob(blob.descriptor, blob.open)
     assert await place.target().has_blob(blob.descriptor)
@@ -147,7 +147,7 @@ async def test_blobs_of_any_size_arrive(place: Place, size_bytes: int) -> None:
 
 
 async def test_twenty_pushes_of_one_blob_at_once(place: Place) -> None:
-    """They do not disturb each other."""
+    """They do not interfere."""
     blob = Blob.generated("popular", 100_000)
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
@@ -156,7 +156,7 @@ async def test_twenty_pushes_of_one_blob_at_once(place: Place) -> None:
 
 
 async def test_a_tag_moves(place: Place) -> None:
-    """It names the new manifest; the old one is still there by digest."""
+    """It names the new manifest; the old one remains at its digest."""
     first, second = single("first"), single("second")
     await place.push(first, "latest")
     await place.push(second, "latest")
@@ -165,15 +165,15 @@ async def test_a_tag_moves(place: Place) -> None:
 
 
 @pytest.mark.parametrize("image", [single("incomplete"), multi("incomplete")])
-async def test_a_manifest_without_its_parts_is_refused(place: Place, image: Image) -> None:
-    """MissingContent, and the tag does not appear."""
+async def test_a_manifest_without_its_content_is_refused(place: Place, image: Image) -> None:
+    """With `MissingContent`, and the tag does not appear."""
     with pytest.raises(MissingContent):
         await place.target().push_manifest(image.root, "v1")
     assert await place.target().resolve("v1") is None
 
 
 async def test_a_manifest_missing_one_blob_is_refused(place: Place) -> None:
-    """One of three is enough, and what the tag named before stays."""
+    """The tag still names what it named before."""
     old, image = single("old"), single("new")
     await place.push(old, "v1")
     first, *_ = image.blobs.values()
@@ -183,8 +183,8 @@ async def test_a_manifest_missing_one_blob_is_refused(place: Place) -> None:
     assert await place.target().resolve("v1") == old.root.descriptor
 
 
-async def test_a_manifest_at_a_digest_not_its_own_is_refused(place: Place) -> None:
-    """What stands at a digest has that digest."""
+async def test_a_manifest_at_another_digest_is_refused(place: Place) -> None:
+    """The content at a digest has that digest."""
     image, other = single("image"), single("other")
     await place.push(image, "v1")
     with pytest.raises((Refused, ContentMismatch)):
@@ -192,11 +192,11 @@ async def test_a_manifest_at_a_digest_not_its_own_is_refused(place: Place) -> No
     assert await place.target().resolve(str(other.digest)) is None
 
 
-async def test_tags_that_are_confirmed_name_the_manifest(place: Place) -> None:
-    """As many as the store confirms, perhaps none; one by one they are all there then."""
+async def test_confirmed_tags_name_the_manifest(place: Place) -> None:
+    """The store may confirm none of them; pushed one by one, all exist then."""
     image, tags = single("image"), [f"v{number}" for number in range(5)]
     await place.push(image, path="app")
-    for _ in range(2):  # The first request may be a try; what it shows holds for the second.
+    for _ in range(2):  # The first request may be a trial; the second uses its result.
         confirmed = await place.target().push_tags(image.root, tags)
         assert confirmed <= set(tags)
         for tag in confirmed:
@@ -206,16 +206,16 @@ async def test_tags_that_are_confirmed_name_the_manifest(place: Place) -> None:
     assert {tag async for tag in place.source().tags()} == set(tags)
 
 
-async def test_no_tags_are_confirmed_as_none(place: Place) -> None:
-    """And nothing is changed."""
+async def test_an_empty_list_of_tags_changes_nothing(place: Place) -> None:
+    """No tag is confirmed."""
     image = single("image")
     await place.push(image, "v1")
     assert await place.target().push_tags(image.root, []) == frozenset()
     assert [tag async for tag in place.source().tags()] == ["v1"]
 
 
-async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
-    """Without its content being sent, unless the registry never does; then a push goes through."""
+async def test_a_blob_is_mounted_from_another_repository(place: Place) -> None:
+    """Without sending its content, unless the registry never mounts; then a push succeeds."""
     await place.target("origin").push_blob(SMALL.descriptor, SMALL.open)
     mounted = await place.target("other").mount(SMALL.descriptor, place.repository("origin"))
     assert mounted is (place.profile.mount != "never")
@@ -226,9 +226,9 @@ async def test_a_blob_is_mounted_from_a_sibling(place: Place) -> None:
 
 
 @pytest.mark.parametrize("origin", ["empty", "elsewhere"])
-async def test_a_mount_from_nowhere_is_no_mount(place: Place, origin: str) -> None:
-    """It says so, and a push goes through."""
-    blob = Blob.generated(place.prefix, 2_000)  # Some registries take a blob from wherever they have it.
+async def test_a_mount_from_a_repository_without_the_blob_fails(place: Place, origin: str) -> None:
+    """It returns False, and a push succeeds."""
+    blob = Blob.generated(place.prefix, 2_000)  # Some registries mount a blob from any repository that has it.
     named = place.repository("origin") if origin == "empty" else Repository("elsewhere.test", "origin")
     assert not await place.target().mount(blob.descriptor, named)
     assert not await place.target().has_blob(blob.descriptor)
@@ -236,8 +236,8 @@ async def test_a_mount_from_nowhere_is_no_mount(place: Place, origin: str) -> No
     assert await place.target().has_blob(blob.descriptor)
 
 
-async def test_repositories_do_not_see_each_others_content(place: Place) -> None:
-    """What was pushed to one is not in another."""
+async def test_repositories_do_not_share_content(place: Place) -> None:
+    """Content of one is not visible in another."""
     image = single("mine")
     await place.push(image, "v1", path="mine")
     assert await place.target("yours").resolve("v1") is None

@@ -1,4 +1,4 @@
-"""What every target and source promises when something breaks, whatever the habits of the registry."""
+"""The contract of targets and sources under faults, for every registry profile."""
 
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,7 +19,7 @@ BIG = Blob.generated("trouble", 12_000_000)
 
 @pytest.fixture(params=FAKES)
 async def fake(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[FakeRegistry]:
-    """A registry with the habits of each profile, in which nothing goes wrong after the test."""
+    """A registry of each profile; its faults end with the test."""
     registry = fakes(request.param)
     yield registry
     for script in _scripts(registry):
@@ -28,7 +28,7 @@ async def fake(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegist
 
 @pytest.fixture
 async def place(fake: FakeRegistry) -> AsyncGenerator[Place]:
-    """A place at it, whose client has learnt the habits of the registry: that may cost an attempt of its own."""
+    """A place at it, whose client has already learnt the registry's profile, which may cost an attempt."""
     async with place_at(fake, f"trouble/{uuid.uuid4().hex}") as place:
         first = Blob.of(place.prefix.encode())
         await place.target("learnt").push_blob(first.descriptor, first.open)
@@ -39,25 +39,25 @@ def _scripts(registry: FakeRegistry) -> list[Script]:
     return [registry.faults, *([registry.elsewhere.faults] if registry.profile.blobs_elsewhere else [])]
 
 
-async def test_an_upload_that_breaks_arrives(fake: FakeRegistry, place: Place) -> None:
-    """In whatever requests it goes, and whether the registry keeps what it has got or loses it."""
+async def test_an_interrupted_upload_arrives(fake: FakeRegistry, place: Place) -> None:
+    """With any requests, whether the registry keeps the received bytes or loses them."""
     rules = [fake.faults.add(faults.cut(9_000_000), method=method, times=1) for method in ("PATCH", "PUT")]
     await place.target().push_blob(BIG.descriptor, BIG.open)
     assert sum(rule.fired for rule in rules) > 0
     assert await place.read(BIG.descriptor) == BIG.read()
 
 
-async def test_a_download_that_breaks_arrives(fake: FakeRegistry, place: Place) -> None:
-    """From the registry, or from where it keeps its blobs."""
+async def test_an_interrupted_download_arrives(fake: FakeRegistry, place: Place) -> None:
+    """From the registry, or from the storage that it redirects to."""
     await place.target().push_blob(BIG.descriptor, BIG.open)
     rules = [script.add(faults.cut(5_000_000), method="GET", kind="blob", times=1) for script in _scripts(fake)]
     assert await place.read(BIG.descriptor) == BIG.read()
     assert sum(rule.fired for rule in rules) > 0
 
 
-async def test_answers_that_are_lost_do_no_harm(fake: FakeRegistry, place: Place) -> None:
-    """The registry has done what was wanted, and is asked for it again."""
-    of_blobs = {"POST": 0, "PATCH": 2, "PUT": 4}  # Of several blobs, since each is tried three times here.
+async def test_lost_responses_do_no_harm(fake: FakeRegistry, place: Place) -> None:
+    """The registry has executed the request, and receives it again."""
+    of_blobs = {"POST": 0, "PATCH": 2, "PUT": 4}  # Of several blobs, since each has three attempts here.
     rules = [fake.faults.add(faults.lost(), method=m, kind="upload", after=n, times=1) for m, n in of_blobs.items()]
     rules.append(fake.faults.add(faults.lost(), method="PUT", kind="manifest", times=1))
     image = multi(place.prefix)
@@ -70,12 +70,10 @@ async def test_answers_that_are_lost_do_no_harm(fake: FakeRegistry, place: Place
 
 
 @pytest.mark.parametrize(
-    ("status", "kinds"), [(500, LOGIN), (503, CONTENT)], ids=["500 to logins", "503 to all that follows"]
+    ("status", "kinds"), [(500, LOGIN), (503, CONTENT)], ids=["500 to logins", "503 to all other requests"]
 )
-async def test_an_error_of_the_server_is_asked_about_again(
-    fake: FakeRegistry, place: Place, status: int, kinds: Sequence[Kind]
-) -> None:
-    """Once for each kind of request; logins are asked for anew."""
+async def test_a_server_error_is_retried(fake: FakeRegistry, place: Place, status: int, kinds: Sequence[Kind]) -> None:
+    """Once for each kind of request, logins included."""
     fake.expire_tokens()
     rules = [script.add(faults.answer(status), kind=kind, times=1) for script in _scripts(fake) for kind in kinds]
     image = multi(place.prefix)
@@ -88,8 +86,8 @@ async def test_an_error_of_the_server_is_asked_about_again(
     assert sum(rule.fired for rule in rules) >= (len(CONTENT) if kinds is CONTENT else fake.profile.auth == "bearer")
 
 
-async def test_what_ends_is_asked_for_anew(fake: FakeRegistry, place: Place) -> None:
-    """Tokens, and the addresses of blobs."""
+async def test_expired_tokens_and_urls_are_requested_again(fake: FakeRegistry, place: Place) -> None:
+    """Signed URLs of blobs too."""
     image = multi(place.prefix)
     await place.push(image, "v1")
     fake.expire_tokens()

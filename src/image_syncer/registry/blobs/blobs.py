@@ -1,4 +1,4 @@
-"""Blobs of one repository: looked for, read, and taken over from another repository; `push` writes them."""
+"""Blobs of one repository: HEAD, read, and mount from another repository; `upload` writes them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -22,76 +22,76 @@ from image_syncer.roles import Chunk
 class Blobs:
     """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
 
-    def __init__(self, conversation: RepositoryRequests, sessions: UploadSessions) -> None:
-        self._conversation = conversation
-        self._endpoint = conversation.client
+    def __init__(self, requests: RepositoryRequests, sessions: UploadSessions) -> None:
+        self._requests = requests
+        self._client = requests.client
         self._sessions = sessions
 
     async def has(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*: one HEAD."""
-        call = self._conversation.build("HEAD", self._conversation.blob_path(blob), follow=True)
-        asked = self._conversation.blob_context(blob)
-        return (await self._endpoint.request(call, asked, expect={200, 404})).status == HTTPStatus.OK
+        call = self._requests.build("HEAD", self._requests.blob_path(blob), follow=True)
+        context = self._requests.blob_context(blob)
+        return (await self._client.request(call, context, expect={200, 404})).status == HTTPStatus.OK
 
     @asynccontextmanager
     async def open(
-        self, blob: Descriptor, trails: DigestCheckpoints, start: int = 0
+        self, blob: Descriptor, checkpoints: DigestCheckpoints, start: int = 0
     ) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """Open *blob* for one read from byte *start*, verified while it flows; the read of a big one leaves its trail.
+        """Open *blob* for one read from byte *start*, verified while it flows; a big one records *checkpoints*.
 
-        Opening is retried; a read that breaks off goes on as `Download` says. A small blob has been read when it is
-        open, and holds no place any more.
+        Opening is retried; an interrupted read resumes as `Download` says. A small blob is already read when this
+        returns, and holds no slot any more.
         """
-        asked = self._conversation.blob_context(blob)
+        context = self._requests.blob_context(blob)
         small = is_small(blob.size)
-        verifier, trail = Verifier(blob.digest, blob.size, asked.what), None
+        verifier, recorded = Verifier(blob.digest, blob.size, context.what), None
         if not small:
-            verifier, trail = trails.begin(self._conversation.repository, blob, start, asked.what)
+            verifier, recorded = checkpoints.begin(self._requests.repository, blob, start, context.what)
         begin = verifier.seen_bytes
         async with AsyncExitStack() as stack:
             if small:
-                chunks = await self._read(blob, asked)
+                chunks = await self._read(blob, context)
             else:
-                download = Download(self._conversation, blob, begin)
+                download = Download(self._requests, blob, begin)
                 chunks = (await stack.enter_async_context(download)).chunks()
-            forget = partial(trails.forget, self._conversation.repository, blob.digest)
-            checked = await stack.enter_async_context(aclosing(_checked(verified(chunks, verifier, trail), forget)))
+            forget = partial(checkpoints.forget, self._requests.repository, blob.digest)
+            checked = await stack.enter_async_context(aclosing(_checked(verified(chunks, verifier, recorded), forget)))
             if start > begin:
                 checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
             yield checked
 
-    async def _read(self, blob: Descriptor, asked: ErrorContext) -> AsyncGenerator[Chunk]:
-        call = self._conversation.build("GET", self._conversation.blob_path(blob), follow=True)
+    async def _read(self, blob: Descriptor, context: ErrorContext) -> AsyncGenerator[Chunk]:
+        call = self._requests.build("GET", self._requests.blob_path(blob), follow=True)
         try:
-            answer = await self._endpoint.request(call, asked, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
+            response = await self._client.request(call, context, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
         except TooLarge as error:
             raise ContentMismatch(
-                f"{asked.what}: the registry sends more than its size", status=error.status
+                f"{context.what}: the registry sends more than its size", status=error.status
             ) from error
-        return in_pieces(answer.content).chunks()
+        return in_pieces(response.content).chunks()
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
-        """Take *blob* over from *origin* at the same registry; False where that was not done, for any reason.
+        """Mount *blob* from *origin* of the same registry; False if that fails for any reason.
 
         distribution-spec, "Mounting a blob from another repository". The session that a refusal opens is kept for the
         push that follows.
         """
         query = urlencode({"mount": str(blob.digest), "from": origin.path})
-        call = self._conversation.build("POST", f"{self._conversation.path('blobs/uploads/')}?{query}")
+        call = self._requests.build("POST", f"{self._requests.path('blobs/uploads/')}?{query}")
         call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"))
-        asked = self._conversation.blob_context(blob, upload=True)
+        context = self._requests.blob_context(blob, upload=True)
         try:
-            answer = await self._endpoint.request(call, asked, expect={201, 202})
-            if answer.status == HTTPStatus.CREATED:
-                return answer.digest in {None, blob.digest}
-            self._sessions.keep(blob.digest, await session_of(self._conversation, answer, asked.what))
+            response = await self._client.request(call, context, expect={201, 202})
+            if response.status == HTTPStatus.CREATED:
+                return response.digest in {None, blob.digest}
+            self._sessions.keep(blob.digest, await session_of(self._requests, response, context.what))
         except StoreError:
-            return False  # A mount only saves work. What is really wrong shows in the push, which must do without it.
+            return False  # A mount only saves work. If something is wrong, the push that follows reports it.
         return False
 
 
 async def _checked(chunks: AsyncGenerator[Chunk], forget: Callable[[], None]) -> AsyncGenerator[Chunk]:
-    """Pass *chunks* on, and *forget* what was read where they are found wrong: nobody knows which of the bytes are."""
+    """Pass *chunks* on; if they are wrong, *forget* the checkpoints, since it is unknown which bytes are wrong."""
     try:
         async with aclosing(chunks):
             async for chunk in chunks:

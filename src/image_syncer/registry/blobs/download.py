@@ -1,8 +1,7 @@
-"""Reading a blob that is not small, going on in mid-stream where the line breaks (RFC 9110, 14).
+"""Resumable read of a blob that is not small: a Range request after each break (RFC 9110, section 14).
 
-Each time the registry itself is asked again, so that the signed address that it may lead to is a new one. The bytes are
-named by their digest, whose check goes on across breaks, so no If-Range is needed: storage whose ETag differs from one
-replica to the next would only send everything anew.
+Each request goes to the registry itself, so that a redirect has a fresh signature. There is no If-Range: the digest is
+verified across breaks, and storage whose replicas have different ETags would send the whole blob again.
 """
 
 import re
@@ -21,14 +20,14 @@ from image_syncer.registry.limits.retry import RetryAttempts
 from image_syncer.roles import Chunk
 
 GAIN_BYTES: Final = 64 * 1024
-"""An attempt that got so much further does not use up patience."""
+"""An attempt that got this much further counts as progress."""
 
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """Which bytes an answer has: from *first* to *last*, of *total* (None: that is not told)."""
+    """The bytes in a response: from *first* to *last*, of *total* (None: not stated)."""
 
     first: int
     last: int
@@ -36,7 +35,7 @@ class ContentRange:
 
 
 def content_range(value: str | None) -> ContentRange | None:
-    """Return what the header Content-Range says; None without one that makes sense (RFC 9110, 14.4)."""
+    """Return the range in a Content-Range header; None without a valid one (RFC 9110, section 14.4)."""
     match = _CONTENT_RANGE.fullmatch((value or "").strip())
     if match is None:
         return None
@@ -45,20 +44,20 @@ def content_range(value: str | None) -> ContentRange | None:
 
 
 class Download:
-    """One read of *blob* from byte *start*; an async context manager, in whose context `chunks` is called once.
+    """One read of *blob* from byte *start*; an async context manager, within which `chunks` is called once.
 
-    Opening is retried as the policy says, and a read that breaks off is continued. Patience begins anew whenever at
-    least 64 KiB more have come. A download's place is held while bytes flow, and not while we wait.
+    Opening is retried as the policy says, and an interrupted read is resumed. Each 64 KiB of progress resets the count
+    of attempts. A download slot is held while bytes flow, not while waiting for a retry.
     """
 
-    def __init__(self, conversation: RepositoryRequests, blob: Descriptor, start: int) -> None:
-        self._conversation = conversation
-        self._endpoint = conversation.client
-        self._path = conversation.blob_path(blob)
-        self._asked = conversation.blob_context(blob)
+    def __init__(self, requests: RepositoryRequests, blob: Descriptor, start: int) -> None:
+        self._requests = requests
+        self._client = requests.client
+        self._path = requests.blob_path(blob)
+        self._context = requests.blob_context(blob)
         self._size = blob.size
-        self._at = start
-        self._held = AsyncExitStack()
+        self._position = start
+        self._opened = AsyncExitStack()
         self._response: Response | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,37 +67,37 @@ class Download:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._held.__aexit__(kind, error, trace)
+        await self._opened.__aexit__(kind, error, trace)
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield every byte from *start* on, each once."""
-        tries = RetryAttempts(self._endpoint.retrying)
+        """Yield every byte from *start* on, exactly once."""
+        attempts = RetryAttempts(self._client.retrying)
         while True:
-            began = self._at
+            began = self._position
             try:
                 async with aclosing(self._rest_of_answer()) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 if self._has_ended():
                     return
-                failure = Unavailable(f"{self._asked.what}: broke off after {self._at} bytes")
+                failure = Unavailable(f"{self._context.what}: broke off after {self._position} bytes")
             except Unavailable as error:
                 if self._size is None:
-                    raise  # Where it ends is not known, so neither is whether anything is missing.
+                    raise  # Without a size it is unknown whether bytes are missing.
                 failure = error
-            await self._held.aclose()
-            await tries.wait_after(failure, advanced=self._at - began >= GAIN_BYTES)
+            await self._opened.aclose()
+            await attempts.wait_after(failure, advanced=self._position - began >= GAIN_BYTES)
             await self._open()
 
     async def _open(self) -> None:
-        headers = {"Range": f"bytes={self._at}-"} if self._at else {}
-        expect = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} if self._at else {HTTPStatus.OK}
-        call = self._conversation.build("GET", self._path, headers=headers, follow=True)
-        download = self._endpoint.download(call, self._asked, expect=expect)
-        self._response = await self._held.enter_async_context(download)
+        headers = {"Range": f"bytes={self._position}-"} if self._position else {}
+        expect = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} if self._position else {HTTPStatus.OK}
+        call = self._requests.build("GET", self._path, headers=headers, follow=True)
+        download = self._client.download(call, self._context, expect=expect)
+        self._response = await self._opened.enter_async_context(download)
 
     async def _rest_of_answer(self) -> AsyncGenerator[Chunk]:
-        """Yield what the answer has from our place on, and move on with it."""
+        """Yield the bytes of the response from our position on, and advance the position."""
         response = self._response
         if response is None:
             raise RuntimeError("the download is not open")
@@ -110,30 +109,30 @@ class Download:
                     continue
                 wanted = memoryview(chunk)[surplus:] if surplus else chunk
                 surplus = 0
-                self._at += len(wanted)
+                self._position += len(wanted)
                 yield wanted
 
     def _surplus(self, response: Response) -> int:
-        """Return how many bytes at the beginning of the answer we have already."""
-        if not self._at:
+        """Return how many bytes at the start of the response were already yielded."""
+        if not self._position:
             return 0
-        if response.status == HTTPStatus.OK:  # It does not do ranges.
+        if response.status == HTTPStatus.OK:  # The server ignores Range.
             self._check_total(response.content_length)
-            return self._at
+            return self._position
         found = content_range(response.headers.get("Content-Range"))
-        if found is None or found.first != self._at:
-            message = f"{self._asked.what}: asked for the bytes from {self._at} on, the registry sends others"
+        if found is None or found.first != self._position:
+            message = f"{self._context.what}: the registry sends other bytes than those from {self._position} on"
             raise ProtocolError(message, status=response.status)
         self._check_total(found.total)
         return 0
 
     def _check_total(self, total: int | None) -> None:
         if total is not None and self._size is not None and total != self._size:
-            raise ContentMismatch(f"{self._asked.what}: the registry has {total} bytes of it, not {self._size}")
+            raise ContentMismatch(f"{self._context.what}: the registry has {total} bytes of it, not {self._size}")
 
     def _has_ended(self) -> bool:
-        """Whether there is no more to come: all is here, or all that the registry has of it."""
+        """Whether the read is over: all bytes arrived, or all that the registry has."""
         response = self._response
-        if response is None or self._size is None or self._at >= self._size:
+        if response is None or self._size is None or self._position >= self._size:
             return True
         return response.status == HTTPStatus.OK and response.content_length is not None

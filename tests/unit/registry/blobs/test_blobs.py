@@ -20,7 +20,7 @@ IMAGE = single("image", layers=[BLOB, BIG])
 
 @pytest.fixture
 async def fake() -> AsyncGenerator[FakeRegistry]:
-    """A registry whose repository `app` holds one small blob and one that streams."""
+    """A registry whose repository `app` holds a small blob and a big one."""
     async with FakeRegistry() as registry:
         registry.load("app", IMAGE)
         yield registry
@@ -28,20 +28,20 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 @pytest.fixture
 async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
-    """The repository `app` to read from."""
+    """The repository `app` as a source."""
     async with client() as registries:
         yield registries.source(fake.repository("app"))
 
 
 @pytest.fixture
 async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The empty repository `copy` to write to."""
+    """The empty repository `copy` as a target."""
     async with client() as registries:
         yield registries.target(fake.repository("copy"))
 
 
 async def read(source: RegistrySource, blob: Descriptor = BLOB.descriptor) -> bytes:
-    """Return *blob* whole."""
+    """Return all bytes of *blob*."""
     async with source.open(blob) as chunks:
         return b"".join([bytes(chunk) async for chunk in chunks])
 
@@ -54,19 +54,19 @@ async def drain(source: RegistrySource, blob: Blob, received: bytearray) -> None
 
 
 def redirect(location: str) -> Callable[[web.Request], web.Response]:
-    """Return a handler that leads to *location*."""
+    """Return a handler that redirects to *location*."""
     return lambda _: web.Response(status=307, headers={"Location": location})
 
 
-async def test_a_blob_is_looked_for_by_one_head(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """It is there or it is not."""
+async def test_has_blob_sends_one_head(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """200 means yes, 404 means no."""
     assert not await target.has_blob(BLOB.descriptor)
     fake.load("copy", IMAGE)
     assert await target.has_blob(BLOB.descriptor)
     assert fake.requests.count(method="HEAD", kind="blob") == 2
 
 
-async def test_a_refused_look_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+async def test_a_denied_head_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
     """403 does not mean that the blob is absent."""
     fake.intercept.append(Fault(403, "HEAD"))
     with pytest.raises(Denied):
@@ -74,19 +74,19 @@ async def test_a_refused_look_is_an_error(fake: FakeRegistry, target: RegistryTa
 
 
 async def test_a_blob_is_read_by_one_get(fake: FakeRegistry, source: RegistrySource) -> None:
-    """All its bytes, undecoded."""
+    """All bytes, without content decoding."""
     assert await read(source) == BLOB.read()
     assert fake.requests.count(kind="blob") == 1
     assert fake.requests.only(kind="blob")[0].headers["accept-encoding"] == "identity"
 
 
-async def test_a_blob_without_a_known_size_is_read_too(source: RegistrySource) -> None:
-    """Docker schema 1 does not say sizes."""
+async def test_a_blob_of_unknown_size_is_read(source: RegistrySource) -> None:
+    """Docker schema 1 does not state sizes."""
     assert await read(source, replace(BLOB.descriptor, size=None)) == BLOB.read()
 
 
 async def test_wrong_bytes_are_never_complete(fake: FakeRegistry, source: RegistrySource) -> None:
-    """The last chunk of a lie is withheld, and of a small one there is no other."""
+    """The last chunk of wrong content is withheld; a small blob has only one chunk."""
     for blob in (BLOB, BIG):
         fake.replace_blob(blob.digest, blob.read()[:-1] + b"?")
         received = bytearray()
@@ -96,33 +96,33 @@ async def test_wrong_bytes_are_never_complete(fake: FakeRegistry, source: Regist
         assert len(received) < blob.size_bytes
 
 
-async def test_a_small_blob_that_is_too_big_is_no_content(fake: FakeRegistry, source: RegistrySource) -> None:
-    """What should be small and is not is not kept in memory either."""
+async def test_a_small_blob_with_surplus_bytes_is_refused(fake: FakeRegistry, source: RegistrySource) -> None:
+    """So it cannot fill the memory."""
     fake.replace_blob(BLOB.digest, bytes(1_500_000))
     with pytest.raises(ContentMismatch, match="more than its size"):
         await read(source)
 
 
-async def test_a_small_blob_that_breaks_off_is_read_again(fake: FakeRegistry, source: RegistrySource) -> None:
-    """It is one small request, and those are repeated."""
+async def test_an_interrupted_read_of_a_small_blob_is_retried(fake: FakeRegistry, source: RegistrySource) -> None:
+    """From its beginning."""
     lose_answer(fake, "GET", "blob")
     assert await read(source) == BLOB.read()
 
 
 async def test_a_missing_blob_is_not_found(source: RegistrySource) -> None:
-    """Opening it says so, with its full name."""
+    """The message has its full name."""
     with pytest.raises(NotFound, match=r"app@sha256:.*: not found; .* 404: BLOB_UNKNOWN"):
         await read(source, Blob.of(b"none").descriptor)
 
 
-async def test_opening_is_tried_again(fake: FakeRegistry, source: RegistrySource) -> None:
-    """As long as no byte has been read, nobody need know."""
+async def test_opening_is_retried(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Callers do not notice."""
     fake.intercept.append(Fault(503, "GET", "blob", times=3))
     assert await read(source) == BLOB.read()
 
 
-async def test_a_registry_that_stays_down_is_given_up(fake: FakeRegistry) -> None:
-    """After the fourth attempt, and with three growing waits in between."""
+async def test_opening_fails_after_four_attempts(fake: FakeRegistry) -> None:
+    """With three growing waits between them."""
     time = FakeTime()
     fake.intercept.append(fault := Fault(503, "GET", "blob", times=99, body=b"out of order"))
     async with client(time) as registries:
@@ -133,7 +133,7 @@ async def test_a_registry_that_stays_down_is_given_up(fake: FakeRegistry) -> Non
 
 
 async def test_storage_behind_a_redirect_gets_no_credentials(fake: FakeRegistry) -> None:
-    """Authorization never crosses to another host."""
+    """Authorization is never sent to another host."""
     profile = Profile(auth="basic", accounts=Accounts({"ann": Account("secret")}))
     async with FakeRegistry(profile) as registry:
         location = f"{fake.url}/v2/app/blobs/{BLOB.digest}?sig=a%2Fb"
@@ -146,7 +146,7 @@ async def test_storage_behind_a_redirect_gets_no_credentials(fake: FakeRegistry)
 
 
 async def test_a_refusal_by_the_storage_names_the_storage(fake: FakeRegistry, source: RegistrySource) -> None:
-    """The registry's credentials are not what is wrong."""
+    """The registry's credentials are not the cause."""
     async with FakeRegistry() as storage:
         storage.intercept.append(Fault(403, times=9))
         location = f"http://localhost:{storage.host.rpartition(':')[2]}/v2/x"
@@ -155,18 +155,18 @@ async def test_a_refusal_by_the_storage_names_the_storage(fake: FakeRegistry, so
             await read(source)
 
 
-async def test_a_read_holds_one_place(fake: FakeRegistry) -> None:
-    """With one transfer allowed, the next read begins when the first is over, also after a failure."""
+async def test_a_read_holds_one_slot(fake: FakeRegistry) -> None:
+    """With one transfer allowed, the next read begins when the first has ended, even if early."""
     async with client(limits=replace(QUICK, transfers=1)) as registries:
         source = registries.source(fake.repository("app"))
         for _ in range(2):
             async with source.open(BIG.descriptor) as chunks:
-                await anext(chunks)  # The rest is not wanted.
+                await anext(chunks)  # Ignore the rest.
         assert await read(source, BIG.descriptor) == BIG.read()
 
 
-async def test_small_blobs_pass_big_ones(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """While the one transfer that is allowed goes on, small ones are read and pushed."""
+async def test_small_blobs_overtake_big_ones(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """While the only allowed transfer runs, small blobs are read and pushed."""
     async with client(limits=replace(QUICK, transfers=1)) as registries, asyncio.timeout(5):
         source, other = (registries.source(fake.repository("app")), registries.target(fake.repository("copy")))
         async with source.open(BIG.descriptor) as chunks:
@@ -176,16 +176,16 @@ async def test_small_blobs_pass_big_ones(fake: FakeRegistry, target: RegistryTar
     assert await target.has_blob(BLOB.descriptor)
 
 
-async def test_a_blob_is_mounted_by_one_post(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Nothing is read or sent."""
+async def test_a_mount_is_one_post(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """No content is read or sent."""
     assert await target.mount(BLOB.descriptor, fake.repository("app"))
     assert BLOB.digest in fake.content("copy").blobs
     assert fake.requests.count(kind="upload") == 1
     assert fake.requests.only(kind="upload")[0].query == (("mount", str(BLOB.digest)), ("from", "app"))
 
 
-async def test_a_refused_mount_leaves_its_session_to_the_push(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """202 opened one; only a PUT is left to do."""
+async def test_the_push_after_a_refused_mount_uses_its_session(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """202 opened a session, so only the PUT remains."""
     blob = Blob.of(b"nowhere yet")
     assert not await target.mount(blob.descriptor, fake.repository("app"))
     await target.push_blob(blob.descriptor, blob.open)
@@ -193,10 +193,8 @@ async def test_a_refused_mount_leaves_its_session_to_the_push(fake: FakeRegistry
     assert fake.unfinished_uploads == 0
 
 
-async def test_a_session_of_a_mount_that_has_expired_costs_one_retry(
-    fake: FakeRegistry, target: RegistryTarget
-) -> None:
-    """It is only used once."""
+async def test_an_expired_session_of_a_mount_costs_one_retry(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The session is used only once."""
     blob = Blob.of(b"nowhere yet")
     assert not await target.mount(blob.descriptor, fake.repository("app"))
     fake.intercept.append(Fault(404, "PUT", code="BLOB_UPLOAD_UNKNOWN"))
@@ -205,22 +203,22 @@ async def test_a_session_of_a_mount_that_has_expired_costs_one_retry(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 500])
-async def test_a_mount_that_fails_in_any_way_means_push(
+async def test_any_failed_mount_means_that_a_push_is_needed(
     fake: FakeRegistry, target: RegistryTarget, status: int
 ) -> None:
-    """Pulp answers 404, others worse; a mount only saves work."""
+    """Pulp responds 404, others with 5xx; a mount only saves work."""
     fake.intercept.append(Fault(status, "POST", times=99))
     assert not await target.mount(BLOB.descriptor, fake.repository("app"))
 
 
-async def test_a_mount_of_something_else_is_none(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """A 201 that names another digest is not what was asked for."""
+async def test_a_mount_of_another_digest_does_not_count(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A 201 must not name another digest."""
     fake.intercept.append(Fault(201, "POST", headers={"Docker-Content-Digest": str(Blob.of(b"x").digest)}))
     assert not await target.mount(BLOB.descriptor, fake.repository("app"))
 
 
 async def test_nothing_is_mounted_from_another_registry(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """That has no meaning, so nothing is asked."""
+    """No request is sent, since that is impossible."""
     elsewhere = replace(fake.repository("app"), registry="r.example")
     assert not await target.mount(BLOB.descriptor, elsewhere)
     assert len(fake.requests) == 0

@@ -1,4 +1,4 @@
-"""How large a chunk is: pure, with times made up."""
+"""The size of upload chunks: pure, with invented times."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ NEW = ChunkSize.of(32 * MIB)
 
 
 def test_quick_chunks_grow_up_to_eight_times() -> None:
-    """A checkpoint costs a round trip, and on a fast line little is lost without it."""
+    """A checkpoint costs a round trip, and on a fast connection a break loses little time."""
     chunk, sizes = NEW, list[int]()
     for _ in range(5):
         sizes.append(chunk.at(0) // MIB)
@@ -18,7 +18,7 @@ def test_quick_chunks_grow_up_to_eight_times() -> None:
     assert sizes == [32, 64, 128, 256, 256]
 
 
-def test_slow_chunks_become_smaller_down_to_a_quarter() -> None:
+def test_slow_chunks_shrink_down_to_a_quarter() -> None:
     """So checkpoints are never far apart in time."""
     chunk, sizes = NEW, list[int]()
     for _ in range(4):
@@ -27,14 +27,14 @@ def test_slow_chunks_become_smaller_down_to_a_quarter() -> None:
     assert sizes == [32, 16, 8, 8]
 
 
-def test_what_takes_a_while_stays() -> None:
-    """Neither quick nor slow; and a last bit that is smaller tells nothing."""
+def test_other_chunks_do_not_change_the_size() -> None:
+    """Neither quick nor slow, or a smaller last part."""
     assert NEW.after_success(32 * MIB, 10.0, 0) == NEW
     assert NEW.after_success(5 * MIB, 0.1, 0) == NEW
 
 
-def test_after_a_break_a_chunk_is_well_below_what_was_sent() -> None:
-    """64 MiB went out before the line broke, of which not all arrived: 16 MiB pass, and do not grow for ten minutes."""
+def test_after_a_break_a_chunk_is_well_below_the_sent_bytes() -> None:
+    """64 MiB were sent before the break, and not all arrived: chunks of 16 MiB, which do not grow for ten minutes."""
     chunk = NEW.after_success(32 * MIB, 1.0, 0).after_break(64 * MIB, 64 * MIB, 100)
     assert chunk.at(100) == 16 * MIB
     assert chunk.is_wary(699)
@@ -44,42 +44,42 @@ def test_after_a_break_a_chunk_is_well_below_what_was_sent() -> None:
 
 
 def test_a_break_at_once_does_not_make_chunks_tiny() -> None:
-    """It tells of the moment, not of the line."""
+    """It says nothing about the distance between breaks."""
     assert NEW.after_break(32 * MIB, 1000, 0).at(0) == 8 * MIB
 
 
-def test_a_chunk_that_was_refused_is_halved_for_good() -> None:
-    """A limit of a proxy does not go away."""
+def test_a_refused_chunk_is_halved_for_good() -> None:
+    """The limit of a proxy is permanent."""
     chunk = NEW.after_413(32 * MIB)
     assert chunk.at(0) == 16 * MIB
     assert chunk.after_success(16 * MIB, 0.1, 10_000).at(10_000) == 16 * MIB
 
 
-def test_a_session_that_is_lost_makes_wary_and_no_chunk_smaller() -> None:
-    """For ten minutes; nothing broke on this line, as far as we know."""
+def test_a_lost_session_stops_growth_and_shrinks_no_chunk() -> None:
+    """For ten minutes; no break was seen here."""
     chunk = NEW.after_loss(100)
     assert (chunk.at(100), chunk.is_wary(100), chunk.is_wary(800)) == (NEW.at(0), True, False)
     assert chunk.after_success(NEW.at(0), 0.1, 100).at(100) == NEW.at(0)
 
 
 steps = st.one_of(
-    st.tuples(st.just("passed"), st.floats(0, 100)),
-    st.tuples(st.just("broke"), st.integers(0, 300 * MIB)),
-    st.tuples(st.just("refused"), st.just(0)),
+    st.tuples(st.just("success"), st.floats(0, 100)),
+    st.tuples(st.just("break"), st.integers(0, 300 * MIB)),
+    st.tuples(st.just("refusal"), st.just(0)),
 )
 
 
 @given(st.lists(st.tuples(steps, st.floats(0, 1000)), max_size=40))
-def test_whatever_happens_it_stays_within_bounds(history: list[tuple[tuple[str, float], float]]) -> None:
-    """Never below 1 MiB, never above eight times the usual, and a break never makes it larger."""
+def test_the_size_stays_within_bounds(history: list[tuple[tuple[str, float], float]]) -> None:
+    """Between 1 MiB and eight times the initial size; a break never makes it larger."""
     chunk, now = NEW, 0.0
     for (what, value), later in history:
         now += later
         before = chunk.at(now)
         match what:
-            case "passed":
+            case "success":
                 chunk = chunk.after_success(before, value, now)
-            case "broke":
+            case "break":
                 chunk = chunk.after_break(before, int(value), now)
                 assert chunk.at(now) <= before
             case _:

@@ -1,4 +1,4 @@
-"""Downloads that break off, and go on where they were."""
+"""Interrupted downloads resume where they broke."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ CONTENT = BLOB.read()
 
 @dataclass(slots=True)
 class Cutting:
-    """Serves the blob from where it is asked for, and breaks the connection after *every* bytes, *times* times.
+    """Serves the blob from the requested offset, and breaks the connection after *every* bytes, *times* times.
 
-    *starts* are the first bytes that were asked for. *lie* changes the headers of what is sent.
+    *starts* are the requested offsets. *lie* changes the response headers.
     """
 
     every: int
@@ -34,7 +34,7 @@ class Cutting:
     sent_bytes: int = 0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        """Answer a GET of a blob."""
+        """Respond to a GET of a blob."""
         if request.method != "GET" or "/blobs/" not in request.path:
             return None
         wanted = request.headers.get("Range")
@@ -59,7 +59,7 @@ class Cutting:
         if cut:
             self.times -= 1
             assert request.transport is not None
-            request.transport.close()  # What was written still arrives.
+            request.transport.close()  # Written bytes still arrive.
         else:
             await response.write_eof()
         return response
@@ -75,7 +75,7 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 @pytest.fixture
 async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
-    """The repository `app` to read from."""
+    """The repository `app` as a source."""
     async with client() as registries:
         yield registries.source(fake.repository("app"))
 
@@ -86,24 +86,24 @@ async def read(source: RegistrySource, start: int = 0) -> bytes:
         return b"".join([bytes(chunk) async for chunk in chunks])
 
 
-async def test_a_download_goes_on_where_it_broke_off(fake: FakeRegistry, source: RegistrySource) -> None:
-    """However often: each byte is sent once."""
+async def test_a_download_resumes_where_it_broke(fake: FakeRegistry, source: RegistrySource) -> None:
+    """After any number of breaks, each byte was sent once."""
     fake.intercept.append(cutting := Cutting(every=MIB // 2))
     assert await read(source) == CONTENT
     assert cutting.starts == [number * MIB // 2 for number in range(16)]
     assert cutting.sent_bytes == len(CONTENT)
 
 
-async def test_little_by_little_is_no_progress(fake: FakeRegistry, source: RegistrySource) -> None:
-    """Less than 64 KiB with each attempt: after four it is over."""
+async def test_less_than_64_kib_per_attempt_is_no_progress(fake: FakeRegistry, source: RegistrySource) -> None:
+    """After four such attempts the download fails."""
     fake.intercept.append(cutting := Cutting(every=1000))
     with pytest.raises(Unavailable, match="broke off"):
         await read(source)
     assert cutting.starts == [0, 1000, 2000, 3000]
 
 
-async def test_progress_begins_patience_anew(fake: FakeRegistry) -> None:
-    """Three bad attempts, a good one, three bad ones: the waits begin at the smallest again."""
+async def test_progress_resets_the_attempts(fake: FakeRegistry) -> None:
+    """Three bad attempts, a good one, three bad ones: the waits start again at the smallest."""
     time = FakeTime()
     lengths = iter([10, 10, 10, MIB, 10, 10, 10, len(CONTENT)])
 
@@ -120,38 +120,36 @@ async def test_progress_begins_patience_anew(fake: FakeRegistry) -> None:
     assert max(time.waits[3], time.waits[4]) <= 1.0
 
 
-async def test_a_registry_without_ranges_sends_again_and_nothing_is_handed_out_twice(
+async def test_bytes_that_a_registry_without_ranges_repeats_are_skipped(
     fake: FakeRegistry, source: RegistrySource
 ) -> None:
-    """200 in place of 206: what we have is passed over."""
+    """It sends 200 in place of 206."""
     fake.intercept.append(cutting := Cutting(every=3 * MIB, times=1, ranges=False))
     assert await read(source) == CONTENT
     assert cutting.starts == [0, 3 * MIB]
 
 
-async def test_a_registry_without_ranges_that_always_breaks_off_is_given_up(
-    fake: FakeRegistry, source: RegistrySource
-) -> None:
-    """It never gets beyond what we have."""
+async def test_a_registry_without_ranges_that_always_breaks_fails(fake: FakeRegistry, source: RegistrySource) -> None:
+    """It never gets beyond the bytes that we have."""
     fake.intercept.append(cutting := Cutting(every=3 * MIB, ranges=False))
     with pytest.raises(Unavailable):
         await read(source)
     assert len(cutting.starts) == 5
 
 
-async def test_each_time_the_registry_is_asked_for_a_new_address(fake: FakeRegistry, source: RegistrySource) -> None:
-    """Signed addresses end, and Range goes with the request to the storage."""
+async def test_each_attempt_follows_a_new_redirect(fake: FakeRegistry, source: RegistrySource) -> None:
+    """Signed URLs expire. The request to the storage has the Range."""
     async with FakeRegistry() as storage:
         storage.intercept.append(cutting := Cutting(every=3 * MIB))
         signed = iter(range(100))
 
-        async def lead(request: web.Request) -> web.StreamResponse | None:
+        async def redirect(request: web.Request) -> web.StreamResponse | None:
             if request.method != "GET" or "/blobs/" not in request.path:
                 return None
             location = f"{storage.url}{request.path}?signature={next(signed)}"
             return web.Response(status=307, headers={"Location": location})
 
-        fake.intercept.append(lead)
+        fake.intercept.append(redirect)
         assert await read(source) == CONTENT
         assert [request.query for request in storage.requests.only(kind="blob")] == [
             (("signature", str(number)),) for number in range(3)
@@ -160,7 +158,7 @@ async def test_each_time_the_registry_is_asked_for_a_new_address(fake: FakeRegis
 
 
 def other_start(headers: dict[str, str]) -> Mapping[str, str]:
-    """Claim to begin a byte later."""
+    """Claim to start a byte later."""
     if "Content-Range" in headers:
         headers["Content-Range"] = headers["Content-Range"].replace("bytes 3145728-", "bytes 3145729-")
     return headers
@@ -173,57 +171,57 @@ def other_total(headers: dict[str, str]) -> Mapping[str, str]:
     return headers
 
 
-def nonsense(headers: dict[str, str]) -> Mapping[str, str]:
-    """Send a range that is none."""
+def invalid(headers: dict[str, str]) -> Mapping[str, str]:
+    """Send an invalid range."""
     if "Content-Range" in headers:
         headers["Content-Range"] = "bytes ?"
     return headers
 
 
 @pytest.mark.parametrize(
-    ("lie", "kind", "says"),
+    ("lie", "kind", "message"),
     [
-        (other_start, ProtocolError, "asked for the bytes from 3145728 on, the registry sends others"),
-        (nonsense, ProtocolError, "the registry sends others"),
+        (other_start, ProtocolError, "the registry sends other bytes than those from 3145728 on"),
+        (invalid, ProtocolError, "the registry sends other bytes"),
         (other_total, ContentMismatch, "the registry has 8388609 bytes of it, not 8388608"),
     ],
 )
-async def test_a_range_that_is_not_the_rest_is_an_error(
+async def test_another_range_than_requested_is_an_error(
     fake: FakeRegistry,
     source: RegistrySource,
     lie: Callable[[dict[str, str]], Mapping[str, str]],
     kind: type[StoreError],
-    says: str,
+    message: str,
 ) -> None:
-    """It says so, and nothing wrong is handed out."""
+    """No wrong byte is passed on."""
     fake.intercept.append(Cutting(every=3 * MIB, lie=lie))
-    with pytest.raises(kind, match=says):
+    with pytest.raises(kind, match=message):
         await read(source)
 
 
 def second(status: int) -> Interceptor:
-    """Break the first answer off, and refuse the second with *status*."""
+    """Break the first response, and refuse the second request with *status*."""
     cutting = Cutting(every=3 * MIB)
     refusal = Fault(status, "GET", "blob", times=99)
 
-    async def answer(request: web.Request) -> web.StreamResponse | None:
+    async def respond(request: web.Request) -> web.StreamResponse | None:
         return await (refusal if cutting.starts else cutting)(request)
 
-    return answer
+    return respond
 
 
 @pytest.mark.parametrize(("status", "kind"), [(416, Refused), (404, NotFound), (503, Unavailable)])
-async def test_a_refusal_to_go_on_is_what_it_is(
+async def test_a_refused_resume_raises_the_refusal(
     fake: FakeRegistry, source: RegistrySource, status: int, kind: type[StoreError]
 ) -> None:
-    """With the reference in its text."""
+    """Its message has the reference."""
     fake.intercept.append(second(status))
     with pytest.raises(kind, match=f"app@{BLOB.digest}.*answered {status}"):
         await read(source)
 
 
-async def test_a_lie_after_the_break_is_found(fake: FakeRegistry, source: RegistrySource) -> None:
-    """The check goes on across the break."""
+async def test_wrong_bytes_after_the_break_are_detected(fake: FakeRegistry, source: RegistrySource) -> None:
+    """The digest is verified across the break."""
     fake.intercept.append(Cutting(every=3 * MIB, times=1))
     fake.replace_blob(BLOB.digest, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     fake.intercept.insert(0, _only_first(fake.intercept.pop()))
@@ -232,30 +230,32 @@ async def test_a_lie_after_the_break_is_found(fake: FakeRegistry, source: Regist
 
 
 def _only_first(interceptor: Interceptor) -> Interceptor:
-    asked = 0
+    count = 0
 
-    async def answer(request: web.Request) -> web.StreamResponse | None:
-        nonlocal asked
+    async def respond(request: web.Request) -> web.StreamResponse | None:
+        nonlocal count
         if request.method != "GET" or "/blobs/" not in request.path:
             return None
-        asked += 1
-        return await interceptor(request) if asked == 1 else None
+        count += 1
+        return await interceptor(request) if count == 1 else None
 
-    return answer
+    return respond
 
 
 @pytest.mark.parametrize("start", [1, 5 * MIB + 17, 8 * MIB - 1])
-async def test_a_read_from_the_middle_asks_for_no_more(fake: FakeRegistry, source: RegistrySource, start: int) -> None:
-    """One GET with a Range, where nothing before has been read."""
+async def test_a_read_from_the_middle_requests_only_the_rest(
+    fake: FakeRegistry, source: RegistrySource, start: int
+) -> None:
+    """One GET with a Range, if the bytes before were not read."""
     assert await read(source, start) == CONTENT[start:]
     assert [request.headers["range"] for request in fake.requests.only(kind="blob")] == [f"bytes={start}-"]
     assert fake.requests.only(kind="blob").bytes_out == len(CONTENT) - start
 
 
-async def test_a_read_from_the_middle_is_checked_by_what_was_read_before(
+async def test_a_read_from_the_middle_is_verified_with_the_bytes_before(
     fake: FakeRegistry, source: RegistrySource
 ) -> None:
-    """So it begins a little earlier, and a wrong byte is found."""
+    """So it starts a little earlier, and a wrong byte is detected."""
     async with source.open(BLOB.descriptor) as chunks:
         got = 0
         async for chunk in chunks:
@@ -268,8 +268,8 @@ async def test_a_read_from_the_middle_is_checked_by_what_was_read_before(
     assert len(CONTENT) - 3 * MIB > fake.requests.only(kind="blob")[-1].bytes_out >= len(CONTENT) - 4 * MIB
 
 
-async def test_a_small_blob_is_read_from_the_middle_too(fake: FakeRegistry, source: RegistrySource) -> None:
-    """It is read whole, as small blobs are."""
+async def test_a_small_blob_can_be_read_from_the_middle(fake: FakeRegistry, source: RegistrySource) -> None:
+    """It is read whole, like every small blob."""
     small = Blob.of(b"0123456789")
     fake.load("app", single("small", layers=[small]))
     async with source.open(small.descriptor, 4) as chunks:
@@ -292,6 +292,6 @@ async def test_a_small_blob_is_read_from_the_middle_too(fake: FakeRegistry, sour
         (None, None),
     ],
 )
-def test_a_range_says_which_bytes_came_or_nothing(header: str | None, expected: ContentRange | None) -> None:
-    """What makes no sense is no range."""
+def test_a_content_range_is_parsed_or_ignored(header: str | None, expected: ContentRange | None) -> None:
+    """An invalid one is ignored."""
     assert content_range(header) == expected

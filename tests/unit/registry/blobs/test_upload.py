@@ -31,19 +31,19 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
 
 @pytest.fixture
 async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The repository `app` to write to."""
+    """The repository `app` as a target."""
     async with client() as registries:
         yield registries.target(fake.repository("app"))
 
 
 def uploads(fake: FakeRegistry) -> list[str]:
-    """Return the methods of the requests that were about uploads."""
+    """Return the methods of all requests about uploads."""
     return [request.method for request in fake.requests.only(kind="upload")]
 
 
 @pytest.mark.parametrize("blob", [Blob.of(b""), SMALL, BLOB, Blob.generated("big", 9 * 1024 * 1024)])
 async def test_a_blob_goes_with_a_post_and_a_put(fake: FakeRegistry, target: RegistryTarget, blob: Blob) -> None:
-    """Whatever its size, and its length is said beforehand."""
+    """At any size, with a Content-Length."""
     await target.push_blob(blob.descriptor, blob.open)
     assert blob.digest in fake.content("app").blobs
     assert uploads(fake) == ["POST", "PUT"]
@@ -51,7 +51,7 @@ async def test_a_blob_goes_with_a_post_and_a_put(fake: FakeRegistry, target: Reg
 
 
 async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """A PUT without a length is not for every registry."""
+    """Not every registry accepts a PUT without a length."""
     await target.push_blob(replace(BLOB.descriptor, size=None), BLOB.open)
     assert BLOB.digest in fake.content("app").blobs
     assert uploads(fake) == ["POST", "PATCH", "PUT"]
@@ -61,31 +61,29 @@ async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, targ
     ("registry", "patches"),
     [("x.jfrog.io", True), ("x.JFrog.io:443", True), ("jfrog.io.example", False), ("r.io", False)],
 )
-def test_registries_that_want_a_patch_are_known(registry: str, patches: object) -> None:
-    """Artifactory's cloud is one."""
+def test_hosts_of_artifactory_get_a_patch(registry: str, patches: object) -> None:
+    """Its cloud is known by the domain."""
     assert upload_profile_of(registry).patches is patches
 
 
-async def test_a_registry_that_refuses_the_put_gets_a_patch_from_then_on(
-    fake: FakeRegistry, target: RegistryTarget
-) -> None:
-    """What was learnt is kept, so the detour is made once."""
+async def test_after_a_refused_put_all_blobs_go_with_a_patch(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The lesson is kept, so the detour happens once."""
     fake.intercept.append(Fault(400, "PUT", code="UNSUPPORTED"))
     await target.push_blob(BLOB.descriptor, BLOB.open)
     await target.push_blob(SMALL.descriptor, SMALL.open)
     assert uploads(fake) == ["POST", "PUT", "POST", "PATCH", "PUT", "POST", "PATCH", "PUT"]
 
 
-async def test_a_put_that_is_denied_is_not_tried_another_way(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """403 is about rights, not about ways."""
+async def test_a_denied_put_is_not_tried_in_another_way(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """403 is about permissions."""
     fake.intercept.append(Fault(403, "PUT", code="DENIED"))
     with pytest.raises(Denied, match=f"app@{BLOB.digest}: denied"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["POST", "PUT"]
 
 
-async def test_a_put_whose_answer_was_lost_is_looked_for_first(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Nothing is sent twice."""
+async def test_a_lost_response_to_the_put_is_followed_by_a_head(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """So no content is sent twice."""
     lose_answer(fake, "PUT", "upload")
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["POST", "PUT"]
@@ -93,10 +91,10 @@ async def test_a_put_whose_answer_was_lost_is_looked_for_first(fake: FakeRegistr
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, ""), (404, "BLOB_UPLOAD_UNKNOWN"), (400, "DIGEST_INVALID")])
-async def test_an_upload_that_failed_begins_anew(
+async def test_a_failed_upload_of_a_small_blob_starts_again(
     fake: FakeRegistry, target: RegistryTarget, status: int, code: str
 ) -> None:
-    """With a new session and the content from its beginning."""
+    """With a new session, and the content from its beginning."""
     fake.intercept.append(Fault(status, "PUT", code=code))
     opener, opened = one_after_another(BLOB.open)
     await target.push_blob(BLOB.descriptor, opener)
@@ -104,24 +102,24 @@ async def test_an_upload_that_failed_begins_anew(
     assert len(opened) == 2
 
 
-async def test_an_upload_that_always_fails_is_given_up(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The policy bounds it, and there is no second level of retries below."""
+async def test_an_upload_fails_after_four_attempts(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """There is no second level of retries below."""
     fake.intercept.append(Fault(503, "POST", times=99))
     with pytest.raises(Unavailable):
         await target.push_blob(BLOB.descriptor, BLOB.open)
     assert uploads(fake) == ["POST"] * 4
 
 
-async def test_wrong_content_is_uploaded_once_more_and_no_oftener(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """The registry's DIGEST_INVALID ends it, and nothing was committed."""
+async def test_wrong_content_is_uploaded_twice_at_most(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The registry refuses it with DIGEST_INVALID, and commits nothing."""
     with pytest.raises(ContentMismatch, match="DIGEST_INVALID"):
         await target.push_blob(SMALL.descriptor, Blob.of(b"smalL").open)
     assert uploads(fake).count("POST") == 2
     assert not fake.content("app").blobs
 
 
-async def test_wrong_content_is_read_anew(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """What was damaged on its way to us is not sent a second time."""
+async def test_wrong_content_is_read_again(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Content that was damaged in transit is right the second time."""
     opener, opened = one_after_another(Blob.of(b"smalL").open, SMALL.open)
     await target.push_blob(SMALL.descriptor, opener)
     assert opened == [0, 1]
@@ -132,7 +130,7 @@ async def test_wrong_content_is_read_anew(fake: FakeRegistry, target: RegistryTa
 async def test_content_of_another_size_is_never_committed(
     fake: FakeRegistry, target: RegistryTarget, content: Blob
 ) -> None:
-    """Too little or too much: the request is broken off."""
+    """Too few or too many bytes break the request."""
     with pytest.raises(ContentMismatch):
         await target.push_blob(SMALL.descriptor, content.open)
     assert not fake.content("app").blobs
@@ -140,10 +138,10 @@ async def test_content_of_another_size_is_never_committed(
 
 @pytest.mark.parametrize("blob", [BLOB, BIG])
 @pytest.mark.parametrize("failure", [NotFound("no such blob"), ZeroDivisionError(), Denied("no")])
-async def test_what_the_content_raises_comes_out_unchanged(
+async def test_an_error_of_the_content_is_raised_unchanged(
     fake: FakeRegistry, target: RegistryTarget, failure: Exception, blob: Blob
 ) -> None:
-    """The copier tells by the very object which side failed."""
+    """The copier tells by the exception object which side failed."""
     with pytest.raises(type(failure)) as caught:
         await target.push_blob(blob.descriptor, failing(failure, after=[b"some"]))
     assert caught.value is failure
@@ -151,8 +149,8 @@ async def test_what_the_content_raises_comes_out_unchanged(
 
 
 @pytest.mark.parametrize("blob", [BLOB, BIG])
-async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target: RegistryTarget, blob: Blob) -> None:
-    """A fresh opener, a fresh session, and no look at the target, which is not to blame."""
+async def test_an_interrupted_source_is_read_again(fake: FakeRegistry, target: RegistryTarget, blob: Blob) -> None:
+    """With a new session and no HEAD, since the target did nothing wrong."""
     opener, opened = one_after_another(failing(GONE, after=[b"some"]), blob.open)
     await target.push_blob(blob.descriptor, opener)
     assert opened == [0, 1]
@@ -161,8 +159,8 @@ async def test_a_source_that_breaks_off_is_read_anew(fake: FakeRegistry, target:
 
 
 @pytest.mark.parametrize("blob", [BLOB, BIG])
-async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget, blob: Blob) -> None:
-    """Damage heals at the second reading; a lie does not get our bandwidth."""
+async def test_a_source_with_wrong_content_is_read_twice_at_most(target: RegistryTarget, blob: Blob) -> None:
+    """A damaged transfer is right the second time; a wrong source costs no more bandwidth."""
     wrong = ContentMismatch("wrong")
     opener, opened = one_after_another(failing(wrong, after=[b"some"]))
     with pytest.raises(ContentMismatch) as caught:
@@ -171,23 +169,23 @@ async def test_a_source_that_lies_is_read_twice_at_most(target: RegistryTarget, 
     assert len(opened) == 2
 
 
-@pytest.mark.parametrize(("blob", "asked"), [(BLOB, []), (BIG, ["POST", "DELETE"])])
-async def test_a_source_that_can_not_be_opened_is_not_tried_here(
-    fake: FakeRegistry, target: RegistryTarget, blob: Blob, asked: list[str]
+@pytest.mark.parametrize(("blob", "requests"), [(BLOB, []), (BIG, ["POST", "DELETE"])])
+async def test_a_source_that_cannot_be_opened_is_not_retried_by_the_upload(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob, requests: list[str]
 ) -> None:
-    """Whoever opens it has retries of his own; they must not multiply. A session is given back."""
+    """Its opener has retried, and retries must not multiply. The session is deleted."""
     async with client() as others:
         missing = others.source(fake.repository("none"))
         fake.intercept.append(fault := Fault(503, "GET", "blob", times=99))
         with pytest.raises(Unavailable):
             await target.push_blob(blob.descriptor, partial(missing.open, blob.descriptor))
     assert fault.seen == 4
-    assert uploads(fake) == asked
+    assert uploads(fake) == requests
     assert fake.unfinished_uploads == 0
 
 
-async def test_a_session_that_can_not_be_given_back_is_left(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Cancelling is a courtesy: its failure hides nothing."""
+async def test_a_session_that_cannot_be_deleted_is_left(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The failure of the DELETE does not hide the cause."""
     fake.intercept.append(Fault(401, "DELETE", times=9))
     failure = NotFound("no such blob")
     with pytest.raises(NotFound) as caught:
@@ -195,8 +193,8 @@ async def test_a_session_that_can_not_be_given_back_is_left(fake: FakeRegistry, 
     assert caught.value is failure
 
 
-async def test_an_early_commit_is_taken_after_a_look(fake: FakeRegistry) -> None:
-    """ECR answers 201 to the PATCH and would refuse the PUT."""
+async def test_an_early_commit_is_accepted_after_a_head(fake: FakeRegistry) -> None:
+    """ECR responds 201 to the PATCH, and would refuse the PUT."""
 
     async def commit(request: web.Request) -> web.StreamResponse | None:
         if request.method != "PATCH":
@@ -211,46 +209,46 @@ async def test_an_early_commit_is_taken_after_a_look(fake: FakeRegistry) -> None
     assert uploads(fake) == ["POST", "PATCH"]
 
 
-async def test_a_yes_that_is_not_sure_is_checked(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """202 to the closing PUT promises nothing."""
+async def test_an_unconfirmed_put_is_checked(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """202 to the closing PUT confirms nothing."""
     fake.intercept.append(Fault(202, "PUT"))
     with pytest.raises(ProtocolError, match="answered 202, but does not hold it"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
 
 
-async def test_a_registry_that_lost_bytes_is_noticed(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Range says how much has arrived; what is missing can not be made up in the PUT."""
+async def test_lost_bytes_are_detected(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """By the Range of the response; the PUT cannot add them."""
     headers = {"Range": "0-99", "Location": "/v2/app/blobs/uploads/x"}
-    fake.intercept.append(Fault(415, "PUT", times=99))  # So that a PATCH is tried.
+    fake.intercept.append(Fault(415, "PUT", times=99))  # So a PATCH is tried.
     fake.intercept.append(Fault(202, "PATCH", headers=headers, times=99))
     with pytest.raises(Unavailable, match="got 100 of 300000 bytes"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
 
 
-async def test_a_registry_that_stores_something_else_is_caught(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Its answer names another digest."""
+async def test_a_stored_blob_with_another_digest_is_a_mismatch(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Docker-Content-Digest of the response names it."""
     fake.intercept.append(Fault(201, "PUT", headers={"Docker-Content-Digest": str(SMALL.digest)}, times=9))
     with pytest.raises(ContentMismatch, match="stored it as"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
 
 
-async def test_without_a_location_the_session_s_id_makes_one(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """Artifactory behind a proxy needs that."""
+async def test_without_a_location_the_upload_id_makes_the_url(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Some proxies drop Location (seen with Artifactory)."""
     fake.intercept.append(Fault(202, "POST", headers={"Docker-Upload-UUID": "some-id"}))
     fake.intercept.append(Fault(201, "PUT"))
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert fake.requests.only(method="PUT")[0].path == "/v2/app/blobs/uploads/some-id"
 
 
-async def test_a_session_without_an_address_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """And the message says what is missing."""
+async def test_a_session_without_a_usable_location_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The message says what is missing."""
     fake.intercept.append(Fault(202, "POST", headers={"Docker-Upload-UUID": "../../x"}))
     with pytest.raises(ProtocolError, match="did not say where"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
 
 
 async def test_an_upload_at_another_host_gets_no_credentials_and_says_so() -> None:
-    """401 from there is no matter of passwords."""
+    """The error for a 401 from there says so."""
     profile = Profile(auth="basic", accounts=Accounts({"ann": Account("secret")}))
     async with FakeRegistry(profile) as registry, FakeRegistry(profile) as other:
         location = f"http://localhost:{other.host.rpartition(':')[2]}/v2/app/blobs/uploads/x?state=1"
@@ -262,8 +260,8 @@ async def test_an_upload_at_another_host_gets_no_credentials_and_says_so() -> No
         assert {request.authorization for request in other.requests} == {""}
 
 
-async def test_a_token_that_ends_in_mid_push_costs_a_second_reading() -> None:
-    """The body is sent anew with a new token, also where one transfer is all that is allowed."""
+async def test_a_token_that_expires_during_a_push_costs_a_second_read() -> None:
+    """The body is sent again with a new token, even with one transfer allowed."""
     profile = Profile(auth="bearer", accounts=Accounts({"ann": Account("secret")}))
     async with FakeRegistry(profile) as fake, FakeRegistry() as origin:
         origin.load("app", single("x", layers=[BLOB]))
@@ -284,7 +282,7 @@ async def test_a_token_that_ends_in_mid_push_costs_a_second_reading() -> None:
 
 
 async def test_pushes_both_ways_at_once_do_not_wait_for_each_other() -> None:
-    """A to B and B to A, one transfer each: the order in which places are taken is the same everywhere."""
+    """A to B and B to A with one transfer each: slots are taken in one order, so there is no deadlock."""
     there, back = Blob.generated("there", 2_000_000), Blob.generated("back", 2_000_000)
     async with FakeRegistry() as a, FakeRegistry() as b, client(limits=replace(QUICK, transfers=1)) as registries:
         a.load("app", single("a", layers=[there]))
@@ -304,7 +302,7 @@ async def test_pushes_both_ways_at_once_do_not_wait_for_each_other() -> None:
 
 
 async def test_a_cancelled_push_leaves_nothing_visible(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """And no task, and its place is free for the next."""
+    """No task is left, and its slot is free for the next push."""
     started = asyncio.Event()
 
     async def hang(request: web.Request) -> web.StreamResponse | None:
@@ -333,13 +331,13 @@ async def test_a_cancelled_push_leaves_nothing_visible(fake: FakeRegistry, targe
         ("http://r/x?a=1&", "http://r/x?a=1&digest=D"),
     ],
 )
-def test_the_digest_joins_a_query_that_stays_as_it_is(location: str, expected: str) -> None:
-    """It may be signed."""
+def test_the_digest_is_added_to_an_unchanged_query(location: str, expected: str) -> None:
+    """The query may be signed."""
     assert with_digest(location, SMALL.digest) == expected.replace("D", str(SMALL.digest).replace(":", "%3A"))
 
 
 def test_unused_sessions_are_bounded_and_used_once() -> None:
-    """The oldest are forgotten; registries tidy up themselves."""
+    """The oldest are dropped; registries delete unused sessions themselves."""
     sessions = UploadSessions()
     digests = [Digest.of(str(number).encode()) for number in range(100)]
     for digest in digests:
@@ -349,8 +347,8 @@ def test_unused_sessions_are_bounded_and_used_once() -> None:
     assert sessions.take(digests[99]) is None
 
 
-async def test_a_registry_can_not_send_us_into_our_own_machine(fake: FakeRegistry, target: RegistryTarget) -> None:
-    """An upload address at the cloud's metadata service is refused before anything is sent."""
+async def test_an_upload_url_at_a_link_local_address_is_refused(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """No byte goes to the cloud's metadata service."""
     fake.intercept.append(Fault(202, "POST", headers={"Location": "http://169.254.169.254/latest"}))
     with pytest.raises(StoreError, match="refused"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
