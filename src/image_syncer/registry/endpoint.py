@@ -47,12 +47,16 @@ Slot = Literal["request", "upload"]
 
 @dataclass(frozen=True, slots=True)
 class BufferedResponse:
-    """A complete response. *url* is the URL after redirects; *content* is empty unless the caller asked for it."""
+    """A complete response. *url* is the URL after redirects; *content* is empty unless the caller asked for it.
+
+    *is_elsewhere*: another host than the registry sent it, after a redirect.
+    """
 
     status: int
     headers: Headers
     url: str
     content: bytes = b""
+    is_elsewhere: bool = False
 
     @property
     def digest(self) -> Digest | None:
@@ -82,6 +86,7 @@ class RegistryClient:
         self.observer = observer
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
         self.multi_tag_probe = asyncio.Lock()
+        self.head_probe = asyncio.Lock()
 
     async def request(
         self,
@@ -152,7 +157,8 @@ class RegistryClient:
             failed = False
         finally:
             await response.release(failed=failed)
-        return BufferedResponse(response.status, response.headers, response.url, content)
+        elsewhere = _other_host(self.host.name, response.url) != ""
+        return BufferedResponse(response.status, response.headers, response.url, content, elsewhere)
 
     async def _open(
         self, login: Login, call: Call, context: ErrorContext, expect: Container[int], operation: Operation
@@ -168,7 +174,7 @@ class RegistryClient:
         # With a body, the time to the response depends on the bandwidth, so it is no latency of the registry.
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
         quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
-        if response.status not in expect:
+        if response.status not in expect and not self._is_accepted_elsewhere(call, response):
             try:
                 error = await self._error_from(response, context)
             finally:
@@ -180,6 +186,9 @@ class RegistryClient:
             self.logins.record_quota(login, quota, began, counted=call.is_counted)
         self.limiter.note_success(operation, began, latency if operation == "request" else None)
         return response
+
+    def _is_accepted_elsewhere(self, call: Call, response: Response) -> bool:
+        return call.accept_elsewhere and _other_host(self.host.name, response.url) != ""
 
     async def _error_from(self, response: Response, context: ErrorContext) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
@@ -272,6 +281,10 @@ class RepositoryRequests:
     ) -> Call:
         """Return a request to *target*, a path or a URL that the host resolved."""
         return Call(method, target, self.side, self.scopes, headers, body, follow)
+
+    def head(self, target: str, *, headers: Mapping[str, str] = _NO_HEADERS) -> Call:
+        """Return a HEAD of *target* that follows redirects, and accepts any status of the host that they lead to."""
+        return Call("HEAD", target, self.side, self.scopes, headers, follow=True, accept_elsewhere=True)
 
     def reference(self, identifier: str) -> Reference:
         """Return the reference of the tag or digest *identifier*; `InvalidReference` if it cannot be part of a URL."""

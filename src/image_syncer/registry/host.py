@@ -56,7 +56,8 @@ class Call:
 
     *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that
     it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. *follow* follows
-    redirects; only GET and HEAD may set it. *fence* is checked right before each attempt to send the request.
+    redirects; only GET and HEAD may set it. *accept_elsewhere* returns any status of another host that a redirect leads
+    to, since it says nothing about the registry. *fence* is checked right before each attempt to send the request.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     body: bytes | RequestBody | None = field(default=None, repr=False)
     follow: bool = False
+    accept_elsewhere: bool = False
     fence: Fence | None = field(default=None, repr=False, compare=False)
 
     @property

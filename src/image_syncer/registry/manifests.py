@@ -1,6 +1,7 @@
 """Looks up, reads and pushes the manifests of one repository (distribution-spec, "Pulling" and "Pushing")."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,32 +21,105 @@ _HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two mean no suppo
 _PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # The specification says 201; old Quay answers 202, others vary.
 # Statuses that a registry may answer to a query that it does not support.
 _NO_QUERY: Final = frozenset({400, 404, 405, 414, 431, 501})
+# Some registries answer one of these to every HEAD. At a target, 404 mostly means that the tag is new: no second look.
+_HEAD_REFUSALS: Final = {"source": frozenset({400, 401, 403, 404}), "target": frozenset({400, 401, 403})}
+_READ_AHEAD: Final = 1_000
+_READ_AHEAD_BYTES: Final = 8 * 1024 * 1024
 _TAGS: Final = 100
 _TAGS_BYTES: Final = 4096
 _FEW_TAGS: Final = 2  # For so few tags, the multi-tag PUT is not worth a trial request.
 
 
-class Manifests:
-    """The manifests of one repository."""
+class ReadAhead:
+    """Manifests that a lookup had to read, until they are taken once; bounded by their number and their bytes."""
 
-    def __init__(self, requests: RepositoryRequests) -> None:
+    def __init__(self) -> None:
+        self._manifests: OrderedDict[Reference, RawManifest] = OrderedDict()
+        self._size_bytes = 0
+
+    def keep(self, reference: Reference, manifest: RawManifest) -> None:
+        """Keep *manifest* of *reference*, under its digest; the oldest go beyond the bounds."""
+        key = reference.repository.at(manifest.digest)
+        self.take(key)
+        self._manifests[key] = manifest
+        self._size_bytes += len(manifest.content)
+        while self._size_bytes > _READ_AHEAD_BYTES or len(self._manifests) > _READ_AHEAD:
+            _, dropped = self._manifests.popitem(last=False)
+            self._size_bytes -= len(dropped.content)
+
+    def take(self, reference: Reference) -> RawManifest | None:
+        """Return the manifest with the digest of *reference*, and forget it; None if it is not kept."""
+        manifest = self._manifests.pop(reference, None)
+        if manifest is not None:
+            self._size_bytes -= len(manifest.content)
+        return manifest
+
+
+class Manifests:
+    """The manifests of one repository.
+
+    A manifest that `head` had to read is kept in *read_ahead* for the `get` that mostly follows; None keeps nothing.
+    """
+
+    def __init__(self, requests: RepositoryRequests, read_ahead: ReadAhead | None = None) -> None:
         self._requests = requests
         self._client = requests.client
+        self._read_ahead = read_ahead
+        self._head_refusals = _HEAD_REFUSALS[requests.side]
 
     async def head(self, identifier: str) -> Descriptor:
         """Return the descriptor of the tag or digest *identifier*, by one HEAD; `NotFound` if there is none.
 
-        If the response lacks the media type or the digest, the manifest is read and hashed.
+        If the response lacks the media type or the digest, the manifest is read and hashed. The same if the host that
+        a redirect leads to refuses HEAD, or if this registry is known to refuse it.
         """
-        reference = self._requests.reference(identifier)
-        call = self._requests.build("HEAD", self._path(reference), headers=_ACCEPT, follow=True)
-        response = await self._client.request(call, self._requests.context(reference), expect=_HEAD_STATUSES)
+        reference, profile = self._requests.reference(identifier), self._client.profile
+        if profile.answers_head is False:
+            return (await self._get_ahead(reference)).descriptor
+        call = self._requests.head(self._path(reference), headers=_ACCEPT)
+        try:
+            response = await self._client.request(call, self._requests.context(reference), expect=_HEAD_STATUSES)
+        except StoreError as refusal:
+            if profile.answers_head or refusal.status not in self._head_refusals:
+                raise
+            return await self._get_after_refused_head(reference, refusal)
         described = _described(response, reference)
-        return described if described is not None else (await self.get(identifier)).descriptor
+        if response.status == HTTPStatus.OK:
+            profile.answers_head = True
+        return described if described is not None else (await self._get_ahead(reference)).descriptor
 
     async def get(self, identifier: str) -> RawManifest:
         """Return the manifest at *identifier*, verified against the requested digest or else the announced one."""
         reference = self._requests.reference(identifier)
+        ahead = self._read_ahead.take(reference) if self._read_ahead is not None else None
+        return ahead or await self._get(reference)
+
+    async def _get_after_refused_head(self, reference: Reference, refusal: StoreError) -> Descriptor:
+        """Return the descriptor of *reference* by a GET, if this registry refuses HEAD only; else raise *refusal*.
+
+        One GET per registry finds that out: concurrent callers wait for its result.
+        """
+        profile = self._client.profile
+        async with self._client.head_probe:
+            if profile.answers_head is None:
+                try:
+                    manifest = await self._get_ahead(reference)
+                except StoreError:
+                    profile.answers_head = True
+                    raise refusal from None
+                profile.answers_head = False
+                return manifest.descriptor
+        if profile.answers_head:
+            raise refusal
+        return (await self._get_ahead(reference)).descriptor
+
+    async def _get_ahead(self, reference: Reference) -> RawManifest:
+        manifest = await self._get(reference)
+        if self._read_ahead is not None:
+            self._read_ahead.keep(reference, manifest)
+        return manifest
+
+    async def _get(self, reference: Reference) -> RawManifest:
         call = self._requests.build("GET", self._path(reference), headers=_ACCEPT, follow=True)
         context = self._requests.context(reference)
 

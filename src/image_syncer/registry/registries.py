@@ -18,6 +18,7 @@ from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock, Retrying, RetryPolicy
 from image_syncer.registry.login_rotation import Login, LoginPool
+from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
@@ -52,6 +53,7 @@ class Registries:
         self.journal: UploadJournal = MemoryUploadJournal()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
+        self._read_ahead = ReadAhead()
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
         self._limiters: dict[str, HostLimiter] = {}
@@ -77,7 +79,7 @@ class Registries:
     def source(self, repository: Repository) -> RegistrySource:
         """Return *repository* as a source; the same object each time."""
         if repository not in self._sources:
-            self._sources[repository] = RegistrySource(repository, self._connect, self._checkpoints)
+            self._sources[repository] = RegistrySource(repository, self._connect, self._checkpoints, self._read_ahead)
         return self._sources[repository]
 
     def target(self, repository: Repository) -> RegistryTarget:

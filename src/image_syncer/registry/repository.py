@@ -11,7 +11,7 @@ from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
-from image_syncer.registry.manifests import Manifests
+from image_syncer.registry.manifests import Manifests, ReadAhead
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
@@ -26,6 +26,7 @@ class _RegistryRepository:
         self._side: Side = side
         self._connect = connect
         self._sessions = UploadSessions()
+        self._read_ahead: ReadAhead | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
@@ -34,17 +35,23 @@ class _RegistryRepository:
         return RepositoryRequests(await self._connect(self._repository), self._repository, self._side)
 
     async def _manifests(self) -> Manifests:
-        return Manifests(await self._requests())
+        return Manifests(await self._requests(), self._read_ahead)
 
     async def _blobs(self) -> Blobs:
         return Blobs(await self._requests(), self._sessions)
 
 
 class RegistrySource(_RegistryRepository):
-    """A repository to read from, with the right to pull only. Reads of large blobs record *checkpoints*."""
+    """A repository to read from, with the right to pull only. Reads of large blobs record *checkpoints*.
 
-    def __init__(self, repository: Repository, connect: Connect, checkpoints: DigestCheckpoints) -> None:
+    *read_ahead* is shared by all sources of a run.
+    """
+
+    def __init__(
+        self, repository: Repository, connect: Connect, checkpoints: DigestCheckpoints, read_ahead: ReadAhead
+    ) -> None:
         super().__init__(repository, "source", connect)
+        self._read_ahead = read_ahead
         self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
 

@@ -1,5 +1,7 @@
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -14,11 +16,12 @@ from image_syncer.errors import (
     TagImmutable,
     TooLarge,
 )
-from image_syncer.oci import Digest, RawManifest, media_type
+from image_syncer.oci import Digest, RawManifest, Repository, media_type
+from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import signed_schema1, single
-from support.clients import FakeTime, Fault, client, instead, lose_answer
+from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer
 
 IMAGE = single("image")
 OTHER = single("other")
@@ -89,6 +92,101 @@ async def test_a_get_follows_an_unsupported_head(fake: FakeRegistry, source: Reg
     """Some registries do not implement HEAD."""
     fake.intercept.append(Fault(status, "HEAD"))
     assert await source.resolve("v1") == IMAGE.root.descriptor
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_a_registry_that_refuses_every_head_is_asked_by_get_from_then_on(fake: FakeRegistry, status: int) -> None:
+    """Concurrent first requests wait for the one GET that finds it out, and later requests send no HEAD."""
+    fake.load("app", OTHER, *(f"t{number}" for number in range(8)))
+    fake.intercept.append(refusal := Fault(status, "HEAD", times=999))
+    async with client() as registries:
+        source = registries.source(fake.repository("app"))
+        found = await asyncio.gather(*(source.resolve(f"t{number}") for number in range(8)))
+        assert set(found) == {OTHER.root.descriptor}
+        refused = refusal.seen
+        assert await source.resolve("v1") == IMAGE.root.descriptor
+        assert refusal.seen == refused <= 8
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_target_that_refuses_every_head_is_asked_by_get(
+    fake: FakeRegistry, target: RegistryTarget, status: int
+) -> None:
+    """So an unchanged image is recognised there, too."""
+    fake.intercept.append(Fault(status, "HEAD", times=999))
+    assert await target.resolve("v1") == IMAGE.root.descriptor
+    assert await target.resolve("v9") is None
+
+
+async def test_a_refusal_of_both_methods_costs_one_get_per_registry(fake: FakeRegistry) -> None:
+    """HEAD is then no worse than GET, and its refusal is the error; a HEAD that works settles it without any GET."""
+    async with client() as registries:
+        source = registries.source(fake.repository("app"))
+        for tag in ("v7", "v8", "v9"):
+            with pytest.raises(NotFound, match=f"app:{tag}"):
+                await source.resolve(tag)
+    assert fake.requests.count(method="GET", kind="manifest") == 1
+    fake.requests.clear()
+    async with client() as registries:
+        source = registries.source(fake.repository("app"))
+        await source.resolve("v1")
+        with pytest.raises(NotFound):
+            await source.resolve("v9")
+    assert fake.requests.count(method="GET", kind="manifest") == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500, 503])
+async def test_a_storage_that_refuses_head_says_nothing_about_a_manifest(fake: FakeRegistry, status: int) -> None:
+    """A signed URL of a storage is often valid for GET only: each such HEAD is followed by a GET at the registry."""
+
+    async def storage(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status)
+
+    runner = web.ServerRunner(web.Server(storage))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    elsewhere = f"http://127.0.0.1:{runner.addresses[0][1]}/signed"
+    fake.intercept.append(Fault(307, "HEAD", kind="manifest", times=99, headers={"Location": elsewhere}))
+    try:
+        async with client() as registries:
+            source, target = registries.source(fake.repository("app")), registries.target(fake.repository("app"))
+            for _ in range(2):
+                assert await source.resolve("v1") == IMAGE.root.descriptor
+            assert await target.resolve("v1") == IMAGE.root.descriptor
+            with pytest.raises(NotFound):
+                await source.resolve("v9")
+            assert registries.limiter(fake.host).concurrency("request") == QUICK.requests_per_host
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_manifest_without_a_digest_header_is_read_once(fake: FakeRegistry) -> None:
+    """The lookup has to read it, so the read that follows sends no request; another one does."""
+    fake.intercept.append(instead("HEAD", served()))
+    fake.intercept.append(instead("GET", served(), kind="manifest"))
+    async with client() as registries:
+        source = registries.source(fake.repository("app"))
+        descriptor = await source.resolve("v1")
+        assert await source.manifest(str(descriptor.digest)) == IMAGE.root
+        assert fake.requests.count(method="GET", kind="manifest") == 1
+        assert await source.manifest(str(descriptor.digest)) == IMAGE.root
+        assert fake.requests.count(method="GET", kind="manifest") == 2
+
+
+def test_manifests_read_ahead_are_bounded() -> None:
+    """By their bytes and by their number; the oldest go first."""
+    kept, repository = ReadAhead(), Repository("r.test", "app")
+    manifests = [replace(IMAGE.root, digest=Digest.of(b"%d" % number)) for number in range(1_001)]
+    for manifest in manifests:
+        kept.keep(repository.tag("v1"), manifest)
+    assert kept.take(repository.at(manifests[0].digest)) is None
+    assert kept.take(repository.at(manifests[1].digest)) == manifests[1]
+    assert kept.take(repository.at(manifests[1].digest)) is None
+    large = [replace(manifest, content=bytes(3 * 1024 * 1024)) for manifest in manifests[:3]]
+    for manifest in large:
+        kept.keep(repository.tag("v1"), manifest)
+    assert [kept.take(repository.at(manifest.digest)) for manifest in large] == [None, *large[1:]]
 
 
 async def test_a_manifest_is_read_byte_for_byte(source: RegistrySource) -> None:

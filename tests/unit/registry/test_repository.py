@@ -90,7 +90,7 @@ async def test_a_missing_reference_at_a_target_is_none(fake: FakeRegistry, regis
 
 async def test_a_denied_target_is_an_error(fake: FakeRegistry, registries: Registries) -> None:
     """403 does not mean "not there yet"; the remedy says what to check."""
-    fake.intercept.append(Fault(403, "HEAD", times=9))
+    fake.intercept.append(Fault(403, kind="manifest", times=9))
     with pytest.raises(Denied, match=f"check what the account may do at {fake.host}"):
         await registries.target(fake.repository("app")).resolve("v1")
 

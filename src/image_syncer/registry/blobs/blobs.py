@@ -28,10 +28,14 @@ class Blobs:
         self._sessions = sessions
 
     async def has(self, blob: Descriptor) -> bool:
-        """Whether the repository holds *blob*: one HEAD."""
-        call = self._requests.build("HEAD", self._requests.blob_path(blob), follow=True)
+        """Whether the repository is known to hold *blob*, by one HEAD.
+
+        A storage host that the registry redirects to and that refuses HEAD says nothing: False, so mount or push.
+        """
+        call = self._requests.head(self._requests.blob_path(blob))
         context = self._requests.blob_context(blob)
-        return (await self._client.request(call, context, expect={200, 404})).status == HTTPStatus.OK
+        response = await self._client.request(call, context, expect={200, 404})
+        return response.status == HTTPStatus.OK or (response.is_elsewhere and 200 <= response.status < 300)  # noqa: PLR2004 - success
 
     @asynccontextmanager
     async def open(

@@ -66,6 +66,22 @@ async def test_has_blob_sends_one_head(fake: FakeRegistry, target: RegistryTarge
     assert fake.requests.count(method="HEAD", kind="blob") == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [(200, True), (204, True), (404, False), (400, False), (403, False), (405, False), (503, False)],
+)
+async def test_a_redirected_lookup_is_judged_by_the_storage_alone(
+    fake: FakeRegistry, target: RegistryTarget, status: int, *, found: bool
+) -> None:
+    """2xx means present, 404 absent, and anything else says nothing, so the blob is mounted or pushed."""
+    async with FakeRegistry() as storage:
+        storage.intercept.append(refusal := Fault(status, "HEAD", times=99))
+        location = f"http://localhost:{storage.host.rpartition(':')[2]}/v2/x"
+        fake.intercept.append(instead("HEAD", redirect(location), kind="blob"))
+        assert await target.has_blob(BLOB.descriptor) is found
+        assert refusal.seen == 1
+
+
 async def test_a_denied_head_is_an_error(fake: FakeRegistry, target: RegistryTarget) -> None:
     """403 does not mean that the blob is absent."""
     fake.intercept.append(Fault(403, "HEAD"))
