@@ -29,7 +29,7 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen, ServerSettings
-from image_syncer.server.web_backend import Backend, KeyRing
+from image_syncer.server.web_backend import Backend, KeyRing, SnsClient
 from image_syncer.state import (
     CopyEnd,
     Event,
@@ -156,13 +156,14 @@ async def running(
     *,
     rules: Sequence[Rule] | None = None,
     keys: KeyRing | None = None,
+    sns: SnsClient | None = None,
 ) -> AsyncGenerator[Running]:
     """Serve databases, prepared by *fill*, at a free port of 127.0.0.1 as long as the context lasts."""
     async with open_databases(rules) as databases:
         if fill is not None:
             await fill(databases)
         metrics = Metrics(CollectorRegistry())
-        backend = backend_over(databases, keys)
+        backend = backend_over(databases, keys, sns)
         site = Site(Listen("127.0.0.1", 0), settings or ServerSettings(), backend, metrics=metrics, clock=time.time)
         stop = asyncio.Event()
         address: asyncio.Future[Listen] = asyncio.get_running_loop().create_future()
@@ -177,13 +178,13 @@ async def running(
                 server.cancel()  # A graceful stop takes 0.2 s and has tests of its own.
 
 
-def backend_over(databases: Databases, keys: KeyRing | None = None) -> Backend:
+def backend_over(databases: Databases, keys: KeyRing | None = None, sns: SnsClient | None = None) -> Backend:
     """Return the server's backend over *databases*, without the background tasks of a daemon."""
     state, jobs, config = databases.state, databases.jobs, databases.config
     arrived = asyncio.Event()
     dispatcher = Dispatcher(state.events, jobs, config, arrived, _now, tick_seconds=None)
     recorder = EventRecorder(state.events, config, arrived, _now)
-    return Backend(recorder, config, dispatcher.dispatch, state, jobs, keys)
+    return Backend(recorder, config, dispatcher.dispatch, state, jobs, keys, sns)
 
 
 def unused_backend() -> Backend:

@@ -84,7 +84,7 @@ class HookSettings:
 
     *registry* is the registry that notifies; None if the notification names it (`plain`). *proof* None accepts
     unauthenticated requests (`allow_open`). *prefix* is the path before an image's name, which `jfrog` and `nexus`
-    leave out; None for their default.
+    leave out; None for their default. *topics* are the ARNs of Amazon SNS whose signed messages are accepted.
     """
 
     name: str
@@ -92,7 +92,8 @@ class HookSettings:
     registry: str | None
     proof: Proof | None
     origin: str = ""
-    prefix: str | None = None
+    prefix: str | Mapping[str, str] | None = None
+    topics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from image_syncer.events.oidc import (
     parse_discovery,
     parse_keys,
 )
+from image_syncer.events.sns import CERTIFICATE_LIMIT
 from image_syncer.registry.http.json_fetch import JsonDocument, JsonFetcher
 from image_syncer.registry.http.urls import is_tamper_proof, join
 from image_syncer.server.web_backend import BackendUnavailable
@@ -113,6 +114,33 @@ class IssuerKeys:
         if not is_tamper_proof(keys):
             raise ProtocolError(f"{issuer}: the address of its keys is not https")
         return keys
+
+
+class SnsAddresses:
+    """The server's `SnsClient`: certificates are cached for the process, since each has a name of its own."""
+
+    def __init__(self, fetcher: JsonFetcher) -> None:
+        self._fetcher = fetcher
+        self._certificates = SingleFlight[str, bytes](keep=True)
+
+    async def certificate(self, url: str) -> bytes:
+        """Return the PEM certificate at *url*; `BackendUnavailable` if it cannot be fetched now."""
+
+        async def fetch() -> bytes:
+            return (await self._get(url, CERTIFICATE_LIMIT)).content
+
+        return await self._certificates.do(url, fetch)
+
+    async def confirm(self, url: str) -> None:
+        """Visit *url*, which confirms a subscription; `BackendUnavailable` if it cannot be reached now."""
+        await self._get(url, _DOCUMENT_BYTES)
+
+    async def _get(self, url: str, limit_bytes: int) -> JsonDocument:
+        try:
+            return await self._fetcher.get(url, limit_bytes)
+        except ImageSyncerError as error:
+            structlog.get_logger().warning("sns.unreachable", error=str(error))
+            raise BackendUnavailable("SNS cannot be reached to verify its message now") from error
 
 
 def token_check(claims: TokenClaims) -> Jwt:

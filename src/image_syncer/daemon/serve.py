@@ -16,7 +16,7 @@ from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
 from image_syncer.daemon.job_handlers import JobHandlers
-from image_syncer.daemon.jwks import IssuerKeys
+from image_syncer.daemon.jwks import IssuerKeys, SnsAddresses
 from image_syncer.daemon.reconciler import Reconciler
 from image_syncer.daemon.reload import ConfigurationFile, Reloader
 from image_syncer.daemon.retention import Retention
@@ -60,10 +60,13 @@ async def serve_forever(
         if configuration.fork is not None:
             await _import_fork_queue(Path(configuration.fork.queue_file), services.state.events)
         services.metrics.watch_dropped_lines(lambda: control.dropped_lines.count)
-        keys = IssuerKeys(await stack.enter_async_context(JsonFetcher(os.environ)))
+        fetcher = await stack.enter_async_context(JsonFetcher(os.environ))
+        keys, sns = IssuerKeys(fetcher), SnsAddresses(fetcher)
         if configuration.state.url is None:
             await services.state.events.release_claims()  # No other process dispatches from this file.
-        daemon = _Daemon(services, keys, configuration, configuration.server, stop=control.stop, allow_open=allow_open)
+        daemon = _Daemon(
+            services, (keys, sns), configuration, configuration.server, stop=control.stop, allow_open=allow_open
+        )
         await daemon.scheduler.plan()
         reloader = Reloader(file, configuration, daemon.apply, requested=control.reload)
         await _run(
@@ -101,7 +104,7 @@ class _Daemon:
     def __init__(
         self,
         services: Services,
-        keys: IssuerKeys,
+        verifiers: tuple[IssuerKeys, SnsAddresses],
         configuration: Configuration,
         server: ServerConfig,
         *,
@@ -120,7 +123,7 @@ class _Daemon:
         self.site = Site(
             Listen(server.host, server.port),
             web_settings(configuration, server, allow_open=allow_open),
-            Backend(recorder, config, self.dispatcher.dispatch, state, jobs, keys),
+            Backend(recorder, config, self.dispatcher.dispatch, state, jobs, *verifiers),
             metrics=services.metrics,
             clock=lambda: now().timestamp(),
         )

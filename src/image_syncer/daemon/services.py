@@ -117,7 +117,7 @@ def web_settings(configuration: Configuration, server: ServerConfig, *, allow_op
     return web.ServerSettings(
         logins=(*logins, *((login,) if login else ())),
         hooks={
-            hook.name: web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix)
+            hook.name: web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix, hook.topics)
             for hook in configuration.hooks
         },
         fork=None if configuration.fork is None else web.ForkHook(login),

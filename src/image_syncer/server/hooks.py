@@ -21,6 +21,7 @@ from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.middleware import note
 from image_syncer.server.server_settings import HookSource, ServerSettings
+from image_syncer.server.sns_hooks import SnsGate, Unauthenticated
 from image_syncer.server.web_backend import Accepted, BackendUnavailable, EventInbox, KeyRing
 
 _OK: Final = 200
@@ -65,6 +66,7 @@ class HookRoutes:
         recorder: NotificationRecorder,
         *,
         keys: KeyRing | None,
+        sns: SnsGate,
         clock: Callable[[], float],
     ) -> None:
         self._sources = settings.hooks
@@ -72,6 +74,7 @@ class HookRoutes:
         self._bodies = BodyReader(settings)
         self._recorder = recorder
         self._keys = keys
+        self._sns = sns
         self._clock = clock
 
     def router(self, authentication: Authentication) -> APIRouter:
@@ -139,15 +142,28 @@ class HookRoutes:
         body = await self._bodies.read(request)
         keys = await self._signing_keys(request, source)
         delivery = SignedDelivery(request.headers, body, url_secret=secret, now=self._clock(), keys=keys)
-        verification = verify(source.checks, delivery)
-        if source.checks and not verification.passed:
-            self._recorder.count(request, name, "unverified", reason=verification.problem)
-            raise HTTPException(401, verification.problem or "", challenge(source.checks))
         try:
+            if source.topics:
+                return await self._parse_sns(request, name, source, delivery)
+            verification = verify(source.checks, delivery)
+            if source.checks and not verification.passed:
+                raise self._unauthenticated(request, name, source, verification.problem or "")
             return _notification(source, request, body)
         except MalformedNotification as error:
             self._recorder.count(request, name, "malformed", reason=error.message)
             raise
+
+    async def _parse_sns(self, request: Request, name: str, source: HookSource, delivery: SignedDelivery) -> Answer:
+        opened = await self._sns.open(source, delivery)
+        if isinstance(opened, Unauthenticated):
+            raise self._unauthenticated(request, name, source, opened.problem)
+        if not isinstance(opened, bytes):
+            return opened
+        return dialect(source.kind, prefix=source.prefix)(source.registry or "", {}, opened)
+
+    def _unauthenticated(self, request: Request, name: str, source: HookSource, problem: str) -> HTTPException:
+        self._recorder.count(request, name, "unverified", reason=problem)
+        return HTTPException(401, problem, challenge(source.checks))
 
     async def _signing_keys(self, request: Request, source: HookSource) -> SigningKeys:
         """Return the keys that may have signed the request's token; none if *source* needs no token."""

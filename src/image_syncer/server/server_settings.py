@@ -7,6 +7,7 @@ from typing import Final
 
 from image_syncer.errors import UsageError
 from image_syncer.events.dialects import dialect
+from image_syncer.events.dialects.jfrog import Prefix
 from image_syncer.events.oidc import Jwt
 from image_syncer.events.payload import BODY_LIMIT
 from image_syncer.events.signatures import Basic, Bearer, Check
@@ -46,13 +47,15 @@ class HookSource:
 
     *registry* is None only for `plain`, whose messages name the registry. One of *checks* has to pass; without any
     the source accepts unauthenticated requests. *prefix* is the path before an image's name at `jfrog` and `nexus`,
-    None for the usual one. `UsageError` for an unknown kind.
+    None for the usual one. With *topics* (ARNs) it accepts messages of Amazon SNS that are signed and from one of them.
+    `UsageError` for an unknown kind.
     """
 
     kind: str
     registry: str | None
     checks: tuple[Check, ...] = ()
-    prefix: str | None = None
+    prefix: Prefix = None
+    topics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         dialect(self.kind, prefix=self.prefix)
@@ -97,7 +100,9 @@ def open_routes(settings: ServerSettings) -> list[str]:
     routes = [] if settings.logins else ["the API and the pages"]
     if settings.fork is not None and settings.fork.login is None:
         routes.append(f"/{FORK_SOURCE}")
-    return routes + [f"/hooks/{name}" for name, source in settings.hooks.items() if not source.checks]
+    return routes + [
+        f"/hooks/{name}" for name, source in settings.hooks.items() if not (source.checks or source.topics)
+    ]
 
 
 def check_exposure(listen: Listen, settings: ServerSettings) -> None:

@@ -16,6 +16,7 @@ from image_syncer.server.middleware import RequestMiddleware
 from image_syncer.server.pages import Pages
 from image_syncer.server.probes import Probes
 from image_syncer.server.server_settings import ServerSettings
+from image_syncer.server.sns_hooks import SnsGate
 from image_syncer.server.web_backend import Backend
 
 
@@ -40,7 +41,9 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
     recorder = NotificationRecorder(backend.inbox, metrics, patience_seconds=patience)
     if settings.fork is not None:
         application.include_router(ForkRoutes(settings, recorder, backend.dispatch).router(authentication))
-    application.include_router(HookRoutes(settings, recorder, keys=backend.keys, clock=clock).router(authentication))
+    sns = SnsGate(backend.sns, patience_seconds=patience)
+    hooks = HookRoutes(settings, recorder, keys=backend.keys, sns=sns, clock=clock)
+    application.include_router(hooks.router(authentication))
     application.include_router(Api(backend, patience_seconds=patience).router(authentication))
     application.include_router(Probes(backend, metrics, clock=clock).router(authentication))
     pages = Pages(backend, clock=clock, patience_seconds=patience, base_path=settings.base_path)

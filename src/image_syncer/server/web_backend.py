@@ -81,6 +81,18 @@ class KeyRing(Protocol):
         ...
 
 
+class SnsClient(Protocol):
+    """Reaches the addresses of Amazon SNS that a message names; both are checked before."""
+
+    async def certificate(self, url: str) -> bytes:
+        """Return the PEM certificate at *url*, fetched once and cached."""
+        ...
+
+    async def confirm(self, url: str) -> None:
+        """Visit *url*, which confirms a subscription."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Everything that the routes use. *dispatch* turns pending events into jobs now and returns the number of copies.
@@ -94,6 +106,7 @@ class Backend:
     state: State
     jobs: JobQueue
     keys: KeyRing | None = None
+    sns: SnsClient | None = None
 
     async def problems(self) -> list[str]:
         """Return what keeps the daemon from its work (a database, the worker), for the log; empty if nothing does."""

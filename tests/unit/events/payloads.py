@@ -179,6 +179,54 @@ ECR_SOURCE = "urn:aws:ecr:eu-central-1:123456789012:repository/team/app"
 ECR_DATA: dict[str, Any] = {"repositoryName": "team/app", "imageTag": "1.4.2", "imageDigest": DIGEST}
 GITHUB_HEADERS = {"x-github-event": "package", "x-github-delivery": DELIVERY}
 
+REPLICATED: dict[str, Any] = {
+    **ECR,
+    "detail-type": "ECR Replication Action",
+    "detail": {
+        "result": "SUCCESS",
+        "repository-name": "team/app",
+        "image-digest": DIGEST,
+        "source-account": "210987654321",
+        "source-region": "us-west-2",
+        "action-type": "REPLICATE",
+        "image-tag": "1.4.2",
+    },
+}
+CACHED: dict[str, Any] = {
+    **ECR,
+    "detail-type": "ECR Pull Through Cache Action",
+    "detail": {
+        "rule-version": "1",
+        "sync-status": "SUCCESS",
+        "ecr-repository-prefix": "docker-hub",
+        "repository-name": "team/app",
+        "upstream-registry-url": "registry-1.docker.io",
+        "image-tag": "1.4.2",
+        "image-digest": DIGEST,
+    },
+}
+JFROG_DEPLOYED: dict[str, Any] = {
+    "domain": "artifact",
+    "event_type": "deployed",
+    "data": {"repo_key": "docker-local", "path": "team/app/1.4.2/manifest.json", "name": "manifest.json", "size": 1},
+}
+JFROG_COPIED: dict[str, Any] = {
+    "domain": "artifact",
+    "event_type": "copied",
+    "data": {
+        "repo_key": "docker-dev",
+        "path": "team/app/1.4.2/manifest.json",
+        "name": "manifest.json",
+        "source_repo_path": "docker-dev/team/app/1.4.2/manifest.json",
+        "target_repo_path": "docker-local/team/app/1.4.2/manifest.json",
+    },
+}
+JFROG_LAYER: dict[str, Any] = {
+    "domain": "artifact",
+    "event_type": "deployed",
+    "data": {"repo_key": "docker-local", "path": "team/app/1.4.2/sha256__3f", "name": "sha256__3f"},
+}
+
 SAMPLES = {
     "distribution": Sample("distribution", "registry.example.com", {"events": [distribution_entry()]}),
     "gitlab": Sample("gitlab", "registry.example.com", {"events": [distribution_entry()]}),

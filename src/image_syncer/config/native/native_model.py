@@ -134,7 +134,13 @@ class HookSection(Section):
 
     kind: HookKind
     registry: Text | None = Field(default=None, description="The registry that sends the notifications.")
-    prefix: Text | None = Field(default=None, description="Path before the image's name; only for jfrog and nexus.")
+    prefix: Text | dict[str, str] | None = Field(
+        default=None,
+        description="Path before the image's name; for nexus and jfrog, for the latter also a map by key.",
+    )
+    topic: Annotated[tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=str | list[str])] = Field(
+        default=(), max_length=100, description="ARNs of the Amazon SNS topics that deliver the notifications."
+    )
     secret: Secret | None = Field(default=None, description="Key of the sender's signature.")
     header: HeaderSection | None = Field(default=None, description="Header that the sender adds.")
     basic: LoginSection | None = Field(default=None, description="Login of the sender.")

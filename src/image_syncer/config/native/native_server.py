@@ -23,6 +23,7 @@ from image_syncer.config.model import (
 from image_syncer.config.native.native_model import HookSection, LoginSection, QueueSection, ServerSection
 from image_syncer.config.native.native_token import parse_token
 from image_syncer.errors import UsageError
+from image_syncer.events.sns import is_topic
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import normalise_host
 
@@ -75,7 +76,8 @@ def parse_hook(name: str, section: HookSection, config_file: SourceFile) -> Hook
         registry = _registry(name, section)
         proof = _proof(name, section, config_file)
         prefix = _prefix(name, section, registry)
-        return HookSettings(name, section.kind, registry, proof, config_file.location("hooks", name), prefix)
+        topics = _topics(name, section)
+        return HookSettings(name, section.kind, registry, proof, config_file.location("hooks", name), prefix, topics)
 
     return config_file.attempt(make, "hooks", name)
 
@@ -177,7 +179,17 @@ def _registry(name: str, section: HookSection) -> str | None:
     raise UsageError(f"hooks.{name}: registry is missing", remedy="name the registry that sends the notifications")
 
 
-def _prefix(name: str, section: HookSection, registry: str | None) -> str | None:
+def _topics(name: str, section: HookSection) -> tuple[str, ...]:
+    for topic in section.topic:
+        if not is_topic(topic):
+            raise UsageError(
+                f"hooks.{name}.topic: {quoted(topic)}: not the ARN of a topic",
+                remedy="such as arn:aws:sns:eu-central-1:123456789012:pushes",
+            )
+    return section.topic
+
+
+def _prefix(name: str, section: HookSection, registry: str | None) -> str | Mapping[str, str] | None:
     if section.prefix is None:
         return None
     if registry is None or section.kind not in _WITH_PREFIX:
@@ -185,19 +197,24 @@ def _prefix(name: str, section: HookSection, registry: str | None) -> str | None
             f"hooks.{name}.prefix: {section.kind} sends whole names",
             remedy=f"leave it out; only {' and '.join(sorted(_WITH_PREFIX))} need a prefix",
         )
-    return Repository.of(registry, section.prefix.strip("/")).path
+    if isinstance(section.prefix, str):
+        return Repository.of(registry, section.prefix.strip("/")).path
+    if section.kind != "jfrog":
+        raise UsageError(f"hooks.{name}.prefix: {section.kind} has one prefix", remedy="only jfrog takes a map")
+    paths = {key: path.strip("/") for key, path in section.prefix.items()}
+    return {key: Repository.of(registry, path).path if path else "" for key, path in paths.items()}
 
 
 def _proof(name: str, section: HookSection, config_file: SourceFile) -> Proof | None:
     """Return how the sender authenticates, None if the file allows unauthenticated requests."""
     place = ("hooks", name)
     proofs = _proofs(section, config_file, place)
-    if section.allow_open and not proofs:
+    if not proofs and (section.allow_open or section.topic):  # A message of SNS is signed.
         return None
     if section.allow_open or len(proofs) != 1:
         raise UsageError(
             f"hooks.{name}: {'no' if not proofs else 'more than one'} authentication of the sender",
-            remedy="set one of secret, header, basic, url_secret and token, or allow_open: true",
+            remedy="set one of secret, header, basic, url_secret and token (with SNS: topic), or allow_open: true",
         )
     (proof,) = proofs
     _check_fits(proof, section.kind, name)

@@ -56,13 +56,14 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
 )
 """The kinds of senders of a hook."""
 
-_WITH_PREFIX: Final = MappingProxyType({"jfrog": jfrog.read, "nexus": nexus.read})
+_WITH_PREFIX: Final = frozenset({"jfrog", "nexus"})
 
 
-def dialect(kind: str, *, prefix: str | None = None) -> Dialect:
+def dialect(kind: str, *, prefix: jfrog.Prefix = None) -> Dialect:
     """Return the dialect of *kind*; `UsageError` for an unknown one.
 
     *prefix* is the path before an image's name, which the bodies of `jfrog` and `nexus` do not contain; None: default.
+    For `jfrog` it may be a map from repository key to path.
     """
     if kind not in DIALECTS:
         raise UsageError(f"{kind!r}: unknown kind of hook", remedy=f"one of {', '.join(DIALECTS)}")
@@ -70,4 +71,8 @@ def dialect(kind: str, *, prefix: str | None = None) -> Dialect:
         return DIALECTS[kind]
     if kind not in _WITH_PREFIX:
         raise UsageError(f"a hook of the kind {kind!r} takes no prefix", remedy="only jfrog and nexus need one")
-    return partial(_WITH_PREFIX[kind], prefix=prefix)
+    if kind == "jfrog":
+        return partial(jfrog.read, prefix=prefix)
+    if not isinstance(prefix, str):
+        raise UsageError(f"a hook of the kind {kind!r} takes one prefix", remedy="only jfrog takes a map")
+    return partial(nexus.read, prefix=prefix)

@@ -49,13 +49,19 @@ def _read_data(registry: str, data: object, delivery: str) -> PushEvent | str:
     action, host = text_at(data, "action"), text_at(data, "request", "host")
     if action != "push":
         return f"action {quoted(action)} is not a push"
-    if host and host.lower() != registry.lower():
+    if host and not _is_same_registry(host.lower(), registry.lower()):
         return f"it is about the registry {quoted(host)}"
     tag = text_at(data, "target", "tag")
     if not tag:
         return "a manifest without a tag"
     path, digest = required_text(data, "target", "repository"), text_at(data, "target", "digest")
     return push_event(registry, path, tag, digest=digest, delivery=delivery)
+
+
+def _is_same_registry(host: str, registry: str) -> bool:
+    """Whether *host* is *registry* or one of its regional hosts, such as `acme.westeurope.geo.azurecr.io`."""
+    name, _, domain = registry.partition(".")
+    return host == registry or (bool(domain) and host.startswith(f"{name}.") and host.endswith(f".{domain}"))
 
 
 def _validation_answer(entry: object) -> Handshake:

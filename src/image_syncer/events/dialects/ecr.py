@@ -6,6 +6,7 @@ the registry's host, if it contains them.
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from image_syncer.events.dialects.envelope import CloudEvent, entries, event_of
 from image_syncer.events.notification import (
@@ -18,15 +19,23 @@ from image_syncer.events.notification import (
     quoted,
 )
 from image_syncer.events.payload import required_text, text_at
+from image_syncer.events.sns import RAW_HEADER, TYPE_HEADER
+from image_syncer.oci.reference import split_reference
 
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
+# An image arrives in a registry by a push, by replication from another region or account, or through the cache.
+_PUSHES: Final[Mapping[str, Mapping[str, str]]] = {
+    "ECR Image Action": {"action-type": "PUSH", "result": "SUCCESS"},
+    "ECR Replication Action": {"action-type": "REPLICATE", "result": "SUCCESS"},
+    "ECR Pull Through Cache Action": {"sync-status": "SUCCESS"},
+}
 _SOURCE = re.compile(r"(?:urn:aws|arn:aws[a-z-]*):ecr:(?P<region>[^:]*):(?P<account>[^:]*):repository/.*")
 
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
     """Return the tags pushed to *registry*."""
-    if "x-amz-sns-message-type" in headers:
-        return ignored("an SNS message; let EventBridge call an API destination instead")
+    if TYPE_HEADER in headers and headers.get(RAW_HEADER, "").lower() != "true":
+        return ignored("an SNS message, which needs `topic:` in the hook's configuration")
     return gather(entries(headers, body), lambda entry: _read_entry(registry, entry))
 
 
@@ -39,23 +48,29 @@ def read_event(registry: str, event: CloudEvent) -> PushEvent | str:
         raise MalformedNotification(f"source {quoted(event.source)} names no repository of ECR")
     if _is_elsewhere(registry, source["account"], source["region"]):
         return "it is about another account or region"
-    tag = text_at(event.data, "imageTag")
+    # Transformers differ in what they put into the data; the subject may be `repository:tag`.
+    subject_path, subject_tag, _ = split_reference(event.subject)
+    tag = text_at(event.data, "imageTag") or subject_tag
     if not tag:
         return "an image without a tag"
-    path, digest = required_text(event.data, "repositoryName"), text_at(event.data, "imageDigest")
-    return push_event(registry, path, tag, digest=digest, delivery=event.identity)
+    path = text_at(event.data, "repositoryName") or subject_path
+    if not path:
+        raise MalformedNotification("neither data.repositoryName nor the subject names a repository")
+    return push_event(registry, path, tag, digest=text_at(event.data, "imageDigest"), delivery=event.identity)
 
 
 def _read_entry(registry: str, entry: object) -> PushEvent | str:
     event = event_of(entry)
     if event is not None:
         return read_event(registry, event)
-    kind, action = text_at(entry, "detail-type"), text_at(entry, "detail", "action-type")
-    result = text_at(entry, "detail", "result")
-    if text_at(entry, "source") != "aws.ecr" or kind != "ECR Image Action":
+    kind = text_at(entry, "detail-type")
+    expected = _PUSHES.get(kind)
+    if text_at(entry, "source") != "aws.ecr" or expected is None:
         return f"detail-type {quoted(kind)} is not an image action of ECR"
-    if (action, result) != ("PUSH", "SUCCESS"):
-        return f"action {quoted(action)} with result {quoted(result)} is not a finished push"
+    found = {name: text_at(entry, "detail", name) for name in expected}
+    if found != expected:
+        shown = ", ".join(f"{name} {quoted(value)}" for name, value in found.items())
+        return f"{shown} is not a finished push"
     if _is_elsewhere(registry, text_at(entry, "account"), text_at(entry, "region")):
         return "it is about another account or region"
     return _read_detail(registry, entry)

@@ -5,16 +5,24 @@ with its reason, and only a body that Pub/Sub cannot have sent is refused.
 """
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Final
 
 from image_syncer.events.notification import MalformedNotification, Notification, PushEvent, gather, push_event, quoted
 from image_syncer.events.payload import as_object, at, parse_base64, parse_object, text_at
 from image_syncer.oci.reference import split_reference
 
+_MESSAGE_ID: Final = "x-goog-pubsub-message-id"
+"""The message's id, if the subscription writes metadata to headers."""
+
 
 def read(registry: str, headers: Mapping[str, str], body: bytes) -> Notification:
-    """Return the inserted tag."""
-    del headers
+    """Return the inserted tag. With payload unwrapping the body is the published message, without an envelope."""
     envelope = parse_object(body)
+    if "message" not in envelope and "action" in envelope:
+        delivery = headers.get(_MESSAGE_ID, "")
+        read = partial(read_change, registry=registry, delivery=delivery)
+        return gather([envelope], read, refusing=False)
     message = as_object(at(envelope, "message"), "message")
     return gather([message], lambda entry: _read_message(registry, entry), refusing=False)
 

@@ -23,6 +23,7 @@ from image_syncer.config.model import (
 )
 from image_syncer.config.native.native_rules import parse_matcher
 from image_syncer.config.native.native_server import is_loopback, parse_listen
+from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
@@ -231,6 +232,46 @@ def test_a_sender_may_need_a_prefix(tmp_path: Path) -> None:
     text = "hooks: {{h: {{kind: jfrog, registry: q.io, secret: s{0}}}}}"
     assert native(tmp_path, text.format(", prefix: docker-local/")).hooks[0].prefix == "docker-local"
     assert native(tmp_path, text.format("")).hooks[0].prefix is None
+
+
+def test_jfrog_may_have_a_prefix_for_each_repository(tmp_path: Path) -> None:
+    """A map by repository key; an empty path means that the host stands for the repository."""
+    prefix = "{docker-local: /virtual/, docker-dev: ''}"
+    text = f"hooks: {{h: {{kind: KIND, registry: q.io, header: {{value: x}}, prefix: {prefix}}}}}"
+    loaded = native(tmp_path, text.replace("KIND", "jfrog"))
+    assert loaded.hooks[0].prefix == {"docker-local": "virtual", "docker-dev": ""}
+    with pytest.raises(UsageError, match="nexus has one prefix"):
+        native(tmp_path, text.replace("KIND", "nexus"))
+
+
+def test_a_topic_of_sns_authenticates_by_its_signature(tmp_path: Path) -> None:
+    """One ARN or several; anything else is refused with an example."""
+    text = "hooks: {{h: {{kind: ecr, registry: q.io, topic: {0}}}}}"
+    arn = "arn:aws:sns:eu-central-1:123456789012:pushes"
+    hook = native(tmp_path, text.format(arn)).hooks[0]
+    assert (hook.topics, hook.proof) == ((arn,), None)
+    assert native(tmp_path, text.format(f"[{arn}, {arn}-2]")).hooks[0].topics == (arn, f"{arn}-2")
+    with pytest.raises(UsageError, match="not the ARN of a topic"):
+        native(tmp_path, text.format("pushes"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [("sqs", "sqs://eu-central-1"), ("sqs", "sqs://eu-central-1?endpoint=http://h"), ("pubsub", "pubsub://p")],
+)
+def test_a_clouds_queue_is_named_by_region_or_project(tmp_path: Path, kind: str, url: str) -> None:
+    """Its credentials are found as the cloud's own tools find them."""
+    queue = native(tmp_path, f"queues: {{q: {{kind: {kind}, urls: '{url}', queue: pushes}}}}").queues[0]
+    assert (queue.kind, queue.urls, queue.queue) == (kind, (url,), "pushes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"), [("sqs", "https://sqs.aws"), ("sqs", "sqs://r?region=x"), ("pubsub", "pubsub://p?a=b")]
+)
+def test_another_address_of_a_clouds_queue_is_refused(tmp_path: Path, kind: str, url: str) -> None:
+    """With the form that it should have."""
+    with pytest.raises(UsageError, match="urls"):
+        native(tmp_path, f"queues: {{q: {{kind: {kind}, urls: '{url}', queue: pushes}}}}")
 
 
 def test_the_server_has_an_address_and_lets_in_who_may(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Further senders of the clouds: each leads to the same push as the usual one."""
+
+import json
+from typing import Any
+
+import pytest
+
+from image_syncer.errors import UsageError
+from image_syncer.events import Notification, dialect
+from image_syncer.events.dialects.jfrog import Prefix
+from unit.events.payloads import CACHED, DIGEST, GAR, JFROG, JFROG_COPIED, JFROG_DEPLOYED, REPLICATED
+
+ECR_HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+def push(kind: str, registry: str, body: dict[str, Any], prefix: Prefix = None, **headers: str) -> tuple[str, str]:
+    """Return repository and tag of the one event in *body*."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = dialect(kind, prefix=prefix)(registry, named, json.dumps(body).encode())
+    assert isinstance(answer, Notification), answer
+    (event,) = answer.events
+    return str(event.repository), event.tag
+
+
+@pytest.mark.parametrize("body", [REPLICATED, CACHED])
+def test_an_image_also_arrives_by_replication_and_through_the_cache(body: dict[str, Any]) -> None:
+    """EventBridge announces it with another detail-type."""
+    assert push("ecr", ECR_HOST, body) == (f"{ECR_HOST}/team/app", "1.4.2")
+
+
+def test_the_subject_names_what_a_transformer_left_out() -> None:
+    """The data of an input transformer may have a digest alone."""
+    event = {
+        "specversion": "1.0",
+        "id": "1",
+        "type": "com.amazon.ecr.image.push",
+        "source": "urn:aws:ecr:eu-central-1:123456789012:repository/team/app",
+        "subject": "team/app:1.4.2",
+        "data": {"imageDigest": DIGEST},
+    }
+    assert push("ecr", ECR_HOST, event) == (f"{ECR_HOST}/team/app", "1.4.2")
+
+
+def test_pubsub_may_push_the_bare_message() -> None:
+    """With payload unwrapping there is no envelope; the id is in a header, if the subscription writes it."""
+    host = "europe-docker.pkg.dev"
+    assert push("pubsub", host, GAR, x_goog_pubsub_message_id="77")[1] == "1.4.2"
+
+
+@pytest.mark.parametrize(
+    ("body", "prefix", "path"),
+    [
+        (JFROG | {"event_type": "promoted"}, None, "docker-local/team/app"),
+        (JFROG_DEPLOYED, None, "docker-local/team/app"),
+        (JFROG_COPIED, None, "docker-local/team/app"),
+        (JFROG_COPIED, {"docker-local": "virtual"}, "virtual/team/app"),
+        (JFROG_COPIED, {"docker-local": ""}, "team/app"),
+        (JFROG_COPIED, {"other": "x"}, "docker-local/team/app"),
+    ],
+)
+def test_an_image_may_be_deployed_promoted_or_copied(body: dict[str, Any], prefix: Prefix, path: str) -> None:
+    """What counts is the repository where it is now, under the name that pullers use."""
+    assert push("jfrog", "acme.jfrog.io", body, prefix) == (f"acme.jfrog.io/{path}", "1.4.2")
+
+
+def test_a_map_of_prefixes_is_for_jfrog_only() -> None:
+    """Nexus tells no repository key."""
+    with pytest.raises(UsageError):
+        dialect("nexus", prefix={"a": "b"})
+
+
+@pytest.mark.parametrize("host", ["acme.azurecr.io", "ACME.azurecr.io", "acme.westeurope.geo.azurecr.io"])
+def test_acr_may_name_a_regional_host(host: str) -> None:
+    """A replica in a region is the same registry."""
+    body = {
+        "action": "push",
+        "target": {"repository": "team/app", "tag": "1.4.2", "digest": DIGEST},
+        "request": {"host": host},
+    }
+    assert push("acr", "acme.azurecr.io", body) == ("acme.azurecr.io/team/app", "1.4.2")
+
+
+@pytest.mark.parametrize("host", ["evil.azurecr.io", "acme.azurecr.io.evil.test", "acmex.westeurope.azurecr.io"])
+def test_another_registry_of_acr_is_not_this_one(host: str) -> None:
+    """The name has to be the same."""
+    body = {"action": "push", "target": {"repository": "a/b", "tag": "1"}, "request": {"host": host}}
+    answer = dialect("acr")("acme.azurecr.io", {}, json.dumps(body).encode())
+    assert isinstance(answer, Notification)
+    assert answer.events == ()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["com.designhub.image.pushed", "com.example.ImagePushed", "com.pullman.container.created", "x.image.uploaded"],
+)
+def test_types_of_cloudevents_are_compared_by_their_words(kind: str) -> None:
+    """`designhub` is not a signature, and `pullman` is not a pull."""
+    data = {"repository": "team/app", "tag": "1.4.2"}
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": kind, "data": data}
+    assert push("cloudevents", "registry.example.com", event) == ("registry.example.com/team/app", "1.4.2")
