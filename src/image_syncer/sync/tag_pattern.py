@@ -1,7 +1,8 @@
 """Regular expressions on tags, in Go's syntax, matched by RE2 in time linear to the length of the tag."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from image_syncer.errors import InvalidReference, UsageError
@@ -32,29 +33,34 @@ class TagPattern:
     """
 
     text: str
-    _compiled: Any = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the regular expression *text*, without its slashes; `InvalidReference` if RE2 does not accept it."""
-        engine = _engine()
-        options = engine.Options()
-        options.log_errors = False  # RE2 prints its errors to stderr by itself otherwise.
-        options.never_capture = True
-        try:
-            compiled = engine.compile(_to_go_syntax(text), options)
-        except engine.error as error:
-            raise _refusal(text, error) from None
-        except UnicodeEncodeError as error:
-            raise InvalidReference(f"/{text}/: not a regular expression: a lone surrogate") from error
-        return cls(text, compiled)
+        _compile(text)
+        return cls(text)
 
     def matches(self, tag: str) -> bool:
         """Whether the regular expression matches somewhere in *tag*."""
-        return self._compiled.search(tag) is not None
+        return _compile(self.text).search(tag) is not None
 
     def __str__(self) -> str:
         return f"/{self.text}/"
+
+
+@lru_cache(maxsize=1024)
+def _compile(text: str) -> Any:
+    """Return the compiled *text*. The cache bounds the memory of many rules; compiling again takes microseconds."""
+    engine = _engine()
+    options = engine.Options()
+    options.log_errors = False  # By default RE2 prints errors to stderr.
+    options.never_capture = True
+    try:
+        return engine.compile(_to_go_syntax(text), options)
+    except engine.error as error:
+        raise _refusal(text, error) from None
+    except UnicodeEncodeError as error:
+        raise InvalidReference(f"/{text}/: not a regular expression: a lone surrogate") from error
 
 
 def _engine() -> Any:

@@ -126,7 +126,7 @@ def test_without_the_library_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
     """There are no wheels for musl, where an installation may lack it."""
     monkeypatch.setitem(sys.modules, "re2", None)
     with pytest.raises(UsageError, match="google-re2, which is not installed") as error:
-        TagPattern.parse("v1")
+        TagPattern.parse("v1-without-the-library")
     assert "globs" in str(error.value)
 
 

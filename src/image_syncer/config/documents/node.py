@@ -1,7 +1,7 @@
 """Parsed documents: scalars, lists and maps with their lines. The YAML and the JSON parser both return them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final, Literal
 
@@ -14,6 +14,7 @@ NODE_LIMIT: Final = 1_000_000
 """Most values of a file; an alias counts as all values of its anchor."""
 
 _SHOWN_CHARACTERS: Final = 200
+_SCANNED_ENTRIES: Final = 16
 
 Kind = Literal["text", "number", "truth", "null"]
 
@@ -49,6 +50,15 @@ class MapNode:
 
     entries: tuple[MapEntry, ...]
     line: int
+    _index: dict[str, MapEntry] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def find(self, key: str) -> MapEntry | None:
+        """Return the entry of *key*; the first call indexes a large map, so that many calls stay linear."""
+        if len(self.entries) <= _SCANNED_ENTRIES:
+            return next((entry for entry in self.entries if entry.key.text == key), None)
+        if self._index is None:
+            object.__setattr__(self, "_index", {entry.key.text: entry for entry in self.entries})
+        return (self._index or {}).get(key)
 
 
 Node = Scalar | ListNode | MapNode

@@ -131,7 +131,7 @@ def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, 
     path: list[Step] = []
     for step in location:
         if isinstance(node, MapNode):
-            entry = next((entry for entry in node.entries if entry.key.text == step), None)
+            entry = node.find(step) if isinstance(step, str) else None
             if entry is None:
                 continue
             node, line = entry.value, entry.key.line

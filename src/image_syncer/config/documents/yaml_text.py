@@ -85,6 +85,7 @@ class _Reader:
         self._events = events
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._count = 0
+        self._texts: dict[str, str] = {}
         self.line = 1
 
     def document(self) -> Node | None:
@@ -129,7 +130,7 @@ class _Reader:
             case MappingStartEvent():
                 return self._map(event, depth)
             case _:
-                return _scalar(event)
+                return self._scalar(event)
 
     def _map(self, event: Any, depth: int) -> MapNode:
         entries: list[MapEntry] = []
@@ -153,6 +154,14 @@ class _Reader:
         for entry in (*direct.entries, *merged):
             united.setdefault(entry.key.text, entry)
         return MapNode(tuple(united.values()), direct.line)
+
+    def _scalar(self, event: Any) -> Scalar:
+        line = _line(event)
+        text = join_surrogates(event.value, line)
+        plain = event.tag is None and not _is_quoted(event)
+        # One object for equal texts, and one for equal lines: a file of many rules repeats both.
+        self.line = line = self.line if line == self.line else line
+        return Scalar(self._texts.setdefault(text, text), _kind(text) if plain else "text", line)
 
     def _alias(self, event: Any) -> Node:
         known = self._anchors.get(event.anchor)
@@ -186,13 +195,6 @@ def _merged(value: Node) -> Iterator[MapEntry]:
         if not isinstance(part, MapNode):
             raise DocumentError("'<<' needs a map or a list of maps", value.line)
         yield from part.entries
-
-
-def _scalar(event: Any) -> Scalar:
-    line = _line(event)
-    text = join_surrogates(event.value, line)
-    plain = event.tag is None and not _is_quoted(event)
-    return Scalar(text, _kind(text) if plain else "text", line)
 
 
 def _is_quoted(event: Any) -> bool:
