@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 import stat
+import threading
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete
 
 from image_syncer.errors import UsageError
 from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrate, migrations, open_state
 from image_syncer.state.database_url import parse_database_url
 from image_syncer.state.executor import WAITING_LIMIT
-from image_syncer.state.tables import REVISIONS, VERSION_TABLE, metadata
+from image_syncer.state.tables import REVISIONS, VERSION_TABLE, events, metadata
 from support.postgres import PASSWORD, Postgres
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -241,6 +243,26 @@ async def test_a_failure_in_a_transaction_leaves_nothing(state: State) -> None:
     with pytest.raises(UsageError):
         await state.database.write(fail)
     assert await state.events.record([EVENT], now=NOW)
+
+
+async def test_a_write_whose_caller_gave_up_is_not_committed(state: State) -> None:
+    """A webhook answers 503 then, so its events must not be recorded: the sender delivers them again."""
+    written, go_on = threading.Event(), threading.Event()
+
+    def write(connection: Connection) -> None:
+        connection.execute(delete(events))
+        written.set()
+        go_on.wait(10)
+
+    [number] = await state.events.record([EVENT], now=NOW)
+    caller = asyncio.create_task(state.database.write(write))
+    await asyncio.to_thread(written.wait, 10)
+    caller.cancel()
+    with suppress(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    await state.database.write(lambda _: None)  # It waits for the writer.
+    assert [event.id for event in await state.events.list_pending()] == [number]
 
 
 async def test_an_outage_of_the_server_is_survived(outage: Postgres) -> None:

@@ -80,6 +80,53 @@ async def test_other_events_are_not_taken_for_repetitions(state: State, other: N
     assert first != second
 
 
+async def test_a_delivery_with_another_digest_is_another_push(state: State) -> None:
+    """The sender reuses its identifier, for example a counter that restarted."""
+    pushes = [NewEvent("harbor", "harbor.test/team/app", "1", f"sha256:{letter * 64}", "d") for letter in "ab"]
+    [first] = await state.events.record(pushes[:1], now=NOW)
+    [second] = await state.events.record(pushes[1:], now=NOW + SECOND)
+    [again] = await state.events.record(pushes[:1], now=NOW + SECOND)
+    assert first == again != second
+
+
+@pytest.mark.parametrize(("outcome", "is_pending"), [("failed", True), ("copied", False), (None, False)])
+async def test_a_redelivery_after_a_final_failure_is_pending_again(
+    state: State, outcome: str | None, *, is_pending: bool
+) -> None:
+    """An operator removed the cause and redelivers. A copy that succeeded or still runs needs nothing more."""
+    [number] = await state.events.record([event(delivery="d1")], now=NOW)
+    await state.events.assign({number: [(SOURCE, TARGET)]})
+    await state.events.mark_dispatched([number], now=NOW)
+    if outcome is not None:
+        await state.events.settle(end(NOW, outcome))
+    assert await state.events.record([event(delivery="d1")], now=NOW + SECOND) == [number]
+    assert [waiting.id for waiting in await state.events.list_pending()] == ([number] if is_pending else [])
+
+
+async def test_a_redelivery_counts_as_received_when_it_is_pending_again(state: State) -> None:
+    """Otherwise it would be reported as an event that waits since yesterday."""
+    ids = await state.events.record([event(delivery="d1")], now=NOW)
+    await state.events.mark_unmatched(ids, now=NOW)
+    await state.events.record([event(delivery="d1")], now=NOW + 60 * SECOND)
+    assert (await state.events.count_by_status()).waiting_since == NOW + 60 * SECOND
+
+
+async def test_a_large_message_keeps_its_order_and_its_repetitions(state: State) -> None:
+    """4 096 events, with and without a delivery, some of them twice."""
+    message = [event(str(n), delivery="d" if n % 2 else None) for n in range(4000)] + [
+        event(str(n), delivery="d") for n in range(1, 193, 2)
+    ]
+    ids = await state.events.record(message, now=NOW)
+    tags: dict[int, str] = {}
+    after = 0
+    while page := await state.events.list_pending(1000, after=after):
+        tags |= {waiting.id: waiting.tag for waiting in page}
+        after = page[-1].id
+        assert all(waiting.repetitions == (waiting.tag in {str(n) for n in range(1, 193, 2)}) for waiting in page)
+    assert [tags[number] for number in ids] == [push.tag for push in message]
+    assert len(tags) == 4000
+
+
 async def test_another_hook_may_use_the_same_identifiers(state: State) -> None:
     """Identifiers belong to their sender."""
     [first] = await state.events.record([event(delivery="1")], now=NOW)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from image_syncer.daemon.reload import LiveConfig
 from image_syncer.events import PushEvent
@@ -10,6 +11,7 @@ from image_syncer.server.web_backend import Accepted
 from image_syncer.state import EventLog, NewEvent
 
 Now = Callable[[], datetime]
+_SLICE: Final = 50
 
 
 class EventRecorder:
@@ -23,11 +25,17 @@ class EventRecorder:
 
     async def accept(self, source: str, events: Sequence[PushEvent]) -> list[Accepted]:
         """Return one entry for each of *events* once their rows are committed; `StateUnavailable` if they are not."""
+        # Match first: after the commit nothing may time out or fail, or the answer would be wrong.
+        rules: list[tuple[str, ...]] = []
+        for number, event in enumerate(events):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # Let other requests in.
+            rules.append(self._matching_rules(event))
         ids = await self._events.record([_row(source, event) for event in events], now=self._now())
         self._arrived.set()
-        return [Accepted(number, self._rules(event)) for number, event in zip(ids, events, strict=True)]
+        return [Accepted(*entry) for entry in zip(ids, rules, strict=True)]
 
-    def _rules(self, event: PushEvent) -> tuple[str, ...]:
+    def _matching_rules(self, event: PushEvent) -> tuple[str, ...]:
         matches = self._config.match(event.repository, event.tag)
         return tuple(dict.fromkeys(copy.rule for copy in matches.copies))
 

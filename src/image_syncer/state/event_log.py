@@ -12,11 +12,12 @@ selected by status, never by "greater than the last identifier", since PostgreSQ
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database, chunks, page_size
@@ -37,6 +38,7 @@ CLOCK_SKEW: Final = timedelta(minutes=1)
 
 _PRUNE_BATCH: Final = 1000
 _GROUP_LIMIT: Final = 1000
+_FAILED: Final = "failed"  # the outcome of a copy that is not retried
 
 
 class EventLog:
@@ -48,8 +50,9 @@ class EventLog:
     async def record(self, arrived: Sequence[NewEvent], *, now: datetime) -> list[int]:
         """Return the identifiers of *arrived*, in their order, once all of them are committed.
 
-        A repeated delivery of the last day keeps its first identifier. If it matched no rule then, it is pending again,
-        since an operator redelivers an unmatched event after changing the rules.
+        Either all of them are committed or none. A repeated delivery of the last day keeps its first identifier. If it
+        matched no rule then, or one of its copies has failed for good, it is pending again: an operator redelivers an
+        event after changing the rules or removing the cause of the failure.
         """
         if len(arrived) > RECORD_LIMIT:
             raise ValueError(f"at most {RECORD_LIMIT} events at once, not {len(arrived)}")
@@ -178,46 +181,87 @@ class EventLog:
 
 def _record(connection: Connection, arrived: Sequence[NewEvent], now: datetime) -> list[int]:
     keys = [_repetition_key(event) for event in arrived]
-    for some in chunks(sorted(key for key in set(keys) if key is not None)):
+    # In the order of the keys: two processes that record the same deliveries lock rows in the same order.
+    by_key = {key: event for key, event in zip(keys, arrived, strict=True) if key is not None}
+    repeatable = {key: by_key[key] for key in sorted(by_key)}
+    ids = _upsert(connection, repeatable, now)
+    _count_repetitions(connection, Counter(key for key in keys if key is not None))
+    unrepeatable = [event for key, event in zip(keys, arrived, strict=True) if key is None]
+    new_ids = iter(_insert(connection, unrepeatable, now))
+    return [next(new_ids) if key is None else ids[key] for key in keys]
+
+
+def _upsert(connection: Connection, by_key: Mapping[str, NewEvent], now: datetime) -> dict[str, int]:
+    """Insert the events, or count a repetition for those that exist; return the identifiers by key."""
+    statement = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(events)
+    is_pending_again = or_(events.c.status == EventStatus.UNMATCHED, _has_failed_copy())
+    repeated = {
+        "repetitions": events.c.repetitions + 1,
+        "status": case((is_pending_again, EventStatus.RECEIVED), else_=events.c.status),
+        "received_at": case((is_pending_again, statement.excluded.received_at), else_=events.c.received_at),
+    }
+    upsert = statement.on_conflict_do_update(index_elements=[events.c.repetition_key], set_=repeated)
+    ids: dict[str, int] = {}
+    for some in chunks(list(by_key)):
         # After the window the key is cleared, so that the same delivery is a new event.
         connection.execute(
             update(events)
             .where(events.c.repetition_key.in_(some), events.c.received_at < now - REPETITION_WINDOW)
             .values(repetition_key=None)
         )
-    ids = [0] * len(arrived)
-    # In the order of the keys: two processes that record the same deliveries lock rows in the same order.
-    for index in sorted(range(len(arrived)), key=lambda index: keys[index] or ""):
-        ids[index] = _insert(connection, arrived[index], keys[index], now)
+        rows = connection.execute(
+            upsert.returning(events.c.id, events.c.repetition_key), [_row(by_key[key], key, now) for key in some]
+        )
+        ids.update((row.repetition_key, row.id) for row in rows)
     return ids
 
 
-def _insert(connection: Connection, event: NewEvent, key: str | None, now: datetime) -> int:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(events).values(
-        source=event.source,
-        delivery=event.delivery,
-        repetition_key=key,
-        repetitions=0,
-        repository=event.repository,
-        tag=event.tag,
-        digest=event.digest,
-        received_at=now,
-        status=EventStatus.RECEIVED,
-    )
-    status = case((events.c.status == EventStatus.UNMATCHED, EventStatus.RECEIVED), else_=events.c.status)
-    repeated = {"repetitions": events.c.repetitions + 1, "status": status}
-    return connection.execute(
-        statement.on_conflict_do_update(index_elements=[events.c.repetition_key], set_=repeated).returning(events.c.id)
-    ).scalar_one()
+def _count_repetitions(connection: Connection, times: Mapping[str, int]) -> None:
+    """Count events that one message holds several times."""
+    for key, count in sorted(times.items()):
+        if count > 1:
+            more = {"repetitions": events.c.repetitions + count - 1}
+            connection.execute(update(events).where(events.c.repetition_key == key).values(more))
+
+
+def _insert(connection: Connection, arrived: Sequence[NewEvent], now: datetime) -> list[int]:
+    """Insert events without a delivery identifier, and return their identifiers in the same order."""
+    ids: list[int] = []
+    ordered = insert(events).returning(events.c.id, sort_by_parameter_order=True)
+    for some in chunks(arrived):
+        ids += connection.execute(ordered, [_row(event, None, now) for event in some]).scalars()
+    return ids
+
+
+def _row(event: NewEvent, key: str | None, now: datetime) -> dict[str, object]:
+    return {
+        "source": event.source,
+        "delivery": event.delivery,
+        "repetition_key": key,
+        "repetitions": 0,
+        "repository": event.repository,
+        "tag": event.tag,
+        "digest": event.digest,
+        "received_at": now,
+        "status": EventStatus.RECEIVED,
+    }
+
+
+def _has_failed_copy() -> ColumnElement[bool]:
+    """Whether a copy of the event has failed for good: then a redelivery requests it again."""
+    failed = event_copies.c.outcome == _FAILED
+    return select(event_copies.c.event_id).where(event_copies.c.event_id == events.c.id, failed).exists()
 
 
 def _repetition_key(event: NewEvent) -> str | None:
-    """Return the key that repeated deliveries of an event share. It includes the tag: a delivery may name several."""
+    """Return the key that repeated deliveries of an event share, None without a delivery identifier.
+
+    It includes tag and digest, since a delivery may hold several pushes, and a sender may reuse its identifier.
+    """
     if event.delivery is None:
         return None
-    parts = json.dumps([event.source, event.delivery, event.repository, event.tag])
-    return hashlib.sha256(parts.encode()).hexdigest()
+    parts = [event.source, event.delivery, event.repository, event.tag, *filter(None, [event.digest])]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _claim(connection: Connection, limit: int, now: datetime, length: timedelta) -> list[Event]:

@@ -88,6 +88,10 @@ class ReadExecutor(_Executor):
             raise translated(error, self._settings.place) from error
 
 
+class _CallerGone(Exception):
+    """The caller of a write was cancelled or timed out."""
+
+
 @dataclass(slots=True)
 class _PendingWrite(Generic[T]):
     """A waiting write and its future result."""
@@ -95,8 +99,14 @@ class _PendingWrite(Generic[T]):
     work: Work[T]
     shares: bool
     answer: Future[T] = field(default_factory=Future[T])
+    is_abandoned: bool = False
     result: T | None = None
     failure: Exception | None = None
+
+    def check_wanted(self) -> None:
+        """Raise if the caller is gone: it reports a failure, so its write must not be committed."""
+        if self.is_abandoned:
+            raise _CallerGone
 
 
 class GroupCommitWriter(_Executor):
@@ -109,10 +119,15 @@ class GroupCommitWriter(_Executor):
     async def run(self, work: Work[T], *, shares: bool) -> T:
         """Return the result of *work* once its transaction is durable. If it raises, nothing of it is written.
 
-        *shares* permits a common transaction with other such writes; a failing one is rolled back alone.
+        *shares* permits a common transaction with other such writes; a failing one is rolled back alone. A write whose
+        caller is cancelled is rolled back too, unless its commit has begun.
         """
         entry = _PendingWrite(work, shares or self._settings.sharing)
-        return await self._bounded(lambda: self._submit(entry))
+        try:
+            return await self._bounded(lambda: self._submit(entry))
+        except (asyncio.CancelledError, StateUnavailable):
+            entry.is_abandoned = True
+            raise
 
     async def close(self) -> None:
         """Finish the running call, and refuse the waiting ones."""
@@ -158,6 +173,7 @@ class GroupCommitWriter(_Executor):
         try:
             with nullcontext() if alone else connection.begin_nested():
                 entry.result = entry.work(connection)
+                entry.check_wanted()
         except Exception as error:
             entry.failure = error
             if alone:

@@ -72,6 +72,22 @@ def test_harbors_resources_are_events_each() -> None:
     assert [(event.tag, str(event.digest)) for event in found.events] == [("a", DIGEST), ("b", "None")]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "com.designhub.image.pushed",
+        "org.landscanner.container.created",
+        "com.example.ContainerImagePushed",
+        "io.deletedscenes.dockerimage.updated",
+        "com.linter.images.published",
+    ],
+)
+def test_the_type_of_a_cloudevent_is_compared_by_its_parts(kind: str) -> None:
+    """Names such as "designhub" and "landscanner" contain "sign" and "scan", but the events are pushes."""
+    event = cloud(kind, {"repository": "team/app", "tag": "1"})
+    assert str(read("cloudevents", "r.example.com", event).events[0].repository) == "r.example.com/team/app"
+
+
 def test_a_batch_of_cloudevents_is_told_apart_by_type() -> None:
     """The generic kind knows the types of the senders that have a dialect."""
     batch = [

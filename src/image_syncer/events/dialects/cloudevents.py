@@ -18,11 +18,12 @@ _KNOWN: Final[Mapping[str, Callable[[str, CloudEvent], Notification | PushEvent 
 }
 _TYPE_LIMIT: Final = 1000
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ABOUT_IMAGES: Final = frozenset({"artifact", "container", "containers", "image", "images"})
+_ABOUT_IMAGES: Final = ("artifact", "container", "image")
 _NO_PUSH: Final = frozenset(
     {"delete", "deleted", "deletion", "remove", "removed", "untag", "untagged", "expire", "expired"}
     | {"pull", "pulled", "scan", "scanned", "scanning", "lint", "linted"}
-    | {"sign", "signed", "signing", "signature"}
+    | {"attested", "sign", "signed", "signing", "signature", "verified"}
+    | {"fail", "failed", "quarantined"}
 )
 
 
@@ -43,7 +44,8 @@ def _read_entry(registry: str, entry: object) -> Notification | PushEvent | str:
 
 def _read_generic(registry: str, event: CloudEvent) -> PushEvent | str:
     words, host = _words(event.type), _first(event.data, "registryUrl", "registry")
-    if not words & _ABOUT_IMAGES or words & _NO_PUSH:
+    is_about_images = any(word.removesuffix("s").endswith(_ABOUT_IMAGES) for word in words)
+    if not is_about_images or words & _NO_PUSH:
         return f"type {quoted(event.type)} is not a push of an image"
     if host and _host_of(host) != registry.lower():
         return f"it is about the registry {quoted(host)}"
