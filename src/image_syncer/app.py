@@ -245,7 +245,7 @@ class Syncer:
             self._registries,
             reader,
             observer=observer,
-            knowledge=self._caches.blob_locations,
+            locations=self._caches.blob_locations,
             transfers=lambda registry: limits.for_host(registry).transfers,
         )
 

@@ -50,7 +50,7 @@ def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunR
                 stores,
                 reader,
                 observer=SilentRunObserver(),
-                knowledge=knowledge or MemoryBlobLocations(),
+                locations=knowledge or MemoryBlobLocations(),
                 transfers=lambda _registry: 5,
             ),
             SilentRunObserver(),

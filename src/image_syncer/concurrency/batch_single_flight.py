@@ -98,6 +98,10 @@ class BatchSingleFlight(Generic[Key]):
         """Return a claim on *keys*; it takes none before it is entered."""
         return Claim(keys, self._running, self._done, share_failures=self._share_failures)
 
+    def is_free(self, key: Key) -> bool:
+        """Whether a claim on *key* would start its work: it is neither finished nor being worked on."""
+        return key not in self._done and key not in self._running
+
     def forget(self, key: Key) -> None:
         """Let the next caller that needs *key* work on it again."""
         self._done.pop(key, None)

@@ -1,22 +1,34 @@
-"""Where each blob of a run goes: to every target registry once, and from there into its other repositories.
+"""Places blobs: each goes to a target registry once, is mounted into its other repositories, and is read once for all.
 
-The first repository of a registry that needs a blob leads: it looks whether the blob is there already, and uploads it
-if not. The others wait for it and mount. What several registries lack at the same time is read from the source once.
+The first repository of a registry that needs a blob leads: it looks for the blob and uploads it if it is missing. Other
+repositories of that registry wait for the leader and mount. Registries that need a blob at the same time share one read
+of the source.
+
+Why no task waits in a circle:
+
+* A follower waits for its leader only, and a leader never follows for the same blob.
+* A leader waits for other registries in `_gather` only. Each of them decides before it waits for anything, and the wait
+  has a bound; after it the late registry is left behind.
+* A source slot is held by a task whose upload has everything that it needs: the slot comes before the upload's own
+  slots, and no upload waits for a source slot while it holds a target's (but for reads alone, which have slots of their
+  own that a gathering read never takes).
+
+So a slow target costs the others a bounded part of their time, and a silent one a single wait.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 from image_syncer.concurrency.semaphore import PrioritySemaphore
-from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.roles import BlobLocations, Opener
 from image_syncer.sync.blob_content import CountedContent, SourceBlob
 from image_syncer.sync.copy_state import TargetProgress
+from image_syncer.sync.fan_out import LagTracker, WaitBudget
 from image_syncer.sync.result import RunObserver
 from image_syncer.sync.tee import SharedRead
 
@@ -26,160 +38,135 @@ BlobAtRegistry = tuple[str, Digest]
 TransfersOf = Callable[[str], int]
 """Returns how many large blobs may be read from a registry at once (`limits.transfers`)."""
 
-_HOLDERS = 50_000  # Older ones are left to the knowledge.
-_SMALL_PER_LARGE = 4  # Small blobs are requests rather than transfers, so more of them may be on their way.
+_HOLDERS = 50_000
+"""Blob locations of this run that are kept in memory; older ones are in the cache."""
+_POLL_SECONDS = 0.02
+_ALONE_SHARE = 4
+"""One source slot in so many is for targets that read alone, since they hold it for as long as they take."""
 
 
 @dataclass(slots=True, eq=False)
 class _SharedUpload:
-    """One blob that is about to be read, for everybody who has asked for it until then."""
+    """One blob that the *members* (target registries) upload from one read; open to others until it *started*."""
 
     content: SourceBlob
-    goals: list[TargetProgress] = field(default_factory=list[TargetProgress])
-    arrived: set[TargetProgress] = field(default_factory=set[TargetProgress])
-    failures: dict[TargetProgress, CopyFailed] = field(default_factory=dict[TargetProgress, CopyFailed])
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    members: list[str]
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: set[int] = field(default_factory=set[int])
+    read: SharedRead | None = None
+    """None before the start, and if the leader was cancelled before it."""
 
+    def join(self, registry: str) -> int:
+        """Add *registry* and return its number."""
+        self.members.append(registry)
+        return len(self.members) - 1
 
-class _CountdownLatch:
-    """The goals of one image that need the same blob at once: the read waits until each knows whether it takes part."""
-
-    def __init__(self, size: int) -> None:
-        self._undecided = size
-        self.decided = asyncio.Event()
-
-    def seat(self) -> "_LatchTicket":
-        """Return the seat of one of them."""
-        return _LatchTicket(self)
-
-    def decide(self) -> None:
-        """Note that one more has decided."""
-        self._undecided -= 1
-        if self._undecided <= 0:
-            self.decided.set()
-
-
-class _LatchTicket:
-    """One goal's part in a party. What is decided once stays so."""
-
-    def __init__(self, party: _CountdownLatch) -> None:
-        self._party = party
-        self._taken = True
-
-    def decide(self) -> None:
-        """Let the others wait for this one no more."""
-        if self._taken:
-            self._taken = False
-            self._party.decide()
-
-    async def all_decided(self) -> None:
-        """Decide, and wait for the others."""
-        self.decide()
-        await self._party.decided.wait()
+    def leave(self, number: int) -> None:
+        """Remove a member that ended before its upload."""
+        self.gone.add(number)
+        if self.read is not None:
+            self.read.close(number)
 
 
 class BlobScheduler:
-    """Puts blobs into repositories; one object serves a whole run. *transfers* large blobs are read at once per source.
+    """Places blobs in repositories; one object serves a whole run, or several.
 
-    What the run itself has placed is known for certain; what *knowledge* has from earlier runs is only tried.
+    It knows which blobs this run placed; hints of earlier runs in *locations* are tried and may be wrong.
     """
 
-    def __init__(self, knowledge: BlobLocations, observer: RunObserver, *, transfers: TransfersOf) -> None:
-        self._knowledge = knowledge
+    def __init__(self, locations: BlobLocations, observer: RunObserver, *, transfers: TransfersOf) -> None:
+        self._locations = locations
         self._observer = observer
         self._transfers = transfers
         self._holders: dict[BlobAtRegistry, Repository] = {}
-        self._leading: dict[BlobAtRegistry, asyncio.Event] = {}
-        self._waiting: Counter[BlobAtRegistry] = Counter()
+        self._leaders: dict[BlobAtRegistry, asyncio.Event] = {}
+        self._followers: Counter[BlobAtRegistry] = Counter()
         self._hints: dict[BlobAtRegistry, Repository] = {}
         self._mounting: set[str] = set()
-        self._queued: dict[Digest, _SharedUpload] = {}
-        self._turns: dict[tuple[str, bool], PrioritySemaphore] = {}
+        self._gathering: dict[Digest, _SharedUpload] = {}
+        self._source_slots: dict[tuple[str, bool], PrioritySemaphore] = {}
+        self._budgets: dict[str, WaitBudget] = {}
+        self.lags = LagTracker()
 
-    async def expect(self, blobs: Iterable[Descriptor], goals: Iterable[TargetProgress]) -> None:
-        """Ask the knowledge about *blobs*, which are needed next: one question for each registry."""
-        digests = [blob.digest for blob in blobs]
-        for registry in {goal.repository.registry for goal in goals}:
-            unknown = [digest for digest in digests if (registry, digest) not in self._holders]
-            if unknown:
-                found = await self._knowledge.holders(registry, unknown)
-                self._hints |= {(registry, digest): repository for digest, repository in found.items()}
+    async def load_hints(self, blobs: Iterable[Descriptor], registry: str) -> None:
+        """Load the known locations of *blobs* at *registry*, in one request to the cache."""
+        unknown = [blob.digest for blob in blobs if (registry, blob.digest) not in self._holders]
+        if unknown:
+            found = await self._locations.holders(registry, unknown)
+            self._hints |= {(registry, digest): repository for digest, repository in found.items()}
 
     def forget(self, repository: Repository, digest: Digest) -> None:
-        """Believe no longer that *digest* is in *repository*, or anywhere else at its registry."""
-        spot = repository.registry, digest
-        for holder in (self._holders.pop(spot, None), self._hints.pop(spot, None), repository):
+        """Drop every known location of *digest* at the registry of *repository*."""
+        key = repository.registry, digest
+        for holder in (self._holders.pop(key, None), self._hints.pop(key, None), repository):
             if holder is not None:
-                self._knowledge.forget(holder, digest)
+                self._locations.forget(holder, digest)
 
-    async def place(self, content: SourceBlob, goals: Sequence[TargetProgress]) -> Mapping[TargetProgress, CopyFailed]:
-        """Make sure that the blob is in the repository of each of *goals*; return why it is not in some."""
-        failures: dict[TargetProgress, CopyFailed] = {}
-        party = _CountdownLatch(len(goals))
-
-        async def deliver(goal: TargetProgress) -> None:
-            seat = party.seat()
+    async def place(self, content: SourceBlob, goal: TargetProgress) -> None:
+        """Make the repository of *goal* hold the blob; raises `CopyFailed`."""
+        blob, key = content.blob, (goal.repository.registry, content.blob.digest)
+        try:
+            holder = await self._wait_for_leader(key, goal)
+            if holder is not None:
+                if not await self._take_over(goal, blob, holder):
+                    await self._upload(content, goal)
+                return
+            self._leaders[key] = asyncio.Event()
             try:
-                await self._deliver(content, goal, seat)
-            except CopyFailed as failure:
-                failures[goal] = failure
+                if not await self._find_or_mount(key, content, goal):
+                    await self._upload(content, goal)
+                self._record_holder(key, goal.repository, blob)
             finally:
-                seat.decide()
-
-        await for_each(goals, deliver, width=len(goals))
-        return failures
-
-    async def _deliver(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> None:
-        blob, spot = content.blob, (goal.repository.registry, content.blob.digest)
-        holder = await self._led(spot, seat)
-        if holder is not None:
-            if not await self._is_taken_over(goal, blob, holder):
-                await self._ship(content, goal, seat)
-            return
-        self._leading[spot] = asyncio.Event()
-        try:
-            if not await self._is_there(spot, blob, goal):
-                await self._ship(content, goal, seat)
-            self._holders[spot] = goal.repository
-            if len(self._holders) > _HOLDERS:
-                del self._holders[next(iter(self._holders))]
-            self._knowledge.record(goal.repository, blob)
+                self._leaders.pop(key).set()  # A follower that finds no holder leads next.
         finally:
-            self._leading.pop(spot).set()
+            goal.fan_out.decide(*key)
 
-    async def _led(self, spot: BlobAtRegistry, seat: _LatchTicket) -> Repository | None:
-        """Return who holds the blob at this registry, once whoever leads there is done; None if we have to lead."""
-        self._waiting[spot] += 1
+    async def _wait_for_leader(self, key: BlobAtRegistry, goal: TargetProgress) -> Repository | None:
+        """Wait while another repository of the registry leads; return the holder, or None if *goal* has to lead."""
+        self._followers[key] += 1
         try:
-            while spot not in self._holders and (leader := self._leading.get(spot)) is not None:
-                seat.decide()
+            while key not in self._holders and (leader := self._leaders.get(key)) is not None:
+                goal.fan_out.decide(*key)
                 await leader.wait()
         finally:
-            self._waiting[spot] -= 1
-            if not self._waiting[spot]:
-                del self._waiting[spot]
-        return self._holders.get(spot)
+            self._followers[key] -= 1
+            if not self._followers[key]:
+                del self._followers[key]
+        return self._holders.get(key)
 
-    async def _is_taken_over(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
-        """Whether the repository could take the blob over from *holder*, or has it already."""
+    def _record_holder(self, key: BlobAtRegistry, repository: Repository, blob: Descriptor) -> None:
+        self._holders[key] = repository
+        if len(self._holders) > _HOLDERS:
+            del self._holders[next(iter(self._holders))]
+        self._locations.record(repository, blob)
+
+    async def _take_over(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
+        """Mount *blob* from *holder*, or find it in the repository; False if it has to be uploaded."""
         if holder == goal.repository:
             goal.count(existing=blob.size or 0)
             return True
-        return await self._mounted(goal, blob, holder) or await self._found(goal, blob)
+        return await self._mount(goal, blob, holder) or await self._find(goal, blob)
 
-    async def _is_there(self, spot: BlobAtRegistry, blob: Descriptor, goal: TargetProgress) -> bool:
-        """Whether the repository has *blob*, or could take it over from one that was known to have it."""
-        hint = self._hints.pop(spot, None)
-        if hint is not None and hint != goal.repository:
-            if await self._mounted(goal, blob, hint):
+    async def _find_or_mount(self, key: BlobAtRegistry, content: SourceBlob, goal: TargetProgress) -> bool:
+        """Find *blob* in the repository, or mount it from one that may hold it; False if it has to be uploaded."""
+        blob, origin, hint = content.blob, content.origin, self._hints.pop(key, None)
+        if origin.registry == key[0] and goal.trusted:
+            # Source and target are one registry: the source repository holds the blob for certain.
+            if origin == goal.repository:
+                goal.count(existing=blob.size or 0)
                 return True
-            self._knowledge.forget(hint, blob.digest)
-        elif hint is None and spot[0] in self._mounting:
-            # A registry that mounts says by the same request whether it has the blob, and opens an upload if not.
-            return await self._mounted(goal, blob, goal.repository)
-        return await self._found(goal, blob)
+            if await self._mount(goal, blob, origin):
+                return True
+        elif hint is not None and hint != goal.repository:
+            if await self._mount(goal, blob, hint):
+                return True
+            self._locations.forget(hint, blob.digest)
+        elif hint is None and key[0] in self._mounting and goal.trusted:
+            # A registry that mounts answers in one request whether it has the blob, and opens an upload if not.
+            return await self._mount(goal, blob, goal.repository)
+        return await self._find(goal, blob)
 
-    async def _found(self, goal: TargetProgress, blob: Descriptor) -> bool:
+    async def _find(self, goal: TargetProgress, blob: Descriptor) -> bool:
         try:
             found = await goal.target.has_blob(blob)
         except StoreError as error:
@@ -188,7 +175,9 @@ class BlobScheduler:
             goal.count(existing=blob.size or 0)
         return found
 
-    async def _mounted(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
+    async def _mount(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
+        if not goal.trusted:
+            return False  # The target accepted a mount before, and then did not hold the blob.
         try:
             mounted = await goal.target.mount(blob, holder)
         except StoreError as error:
@@ -199,86 +188,129 @@ class BlobScheduler:
             goal.count(existing=size) if holder == goal.repository else goal.count(mounted=size)
         return mounted
 
-    async def _ship(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> None:
-        """Have the blob uploaded for *goal*, together with all who want it when its turn comes."""
-        while True:
-            shipment = self._queued.get(content.blob.digest)
-            if shipment is None:
-                shipment = await self._lead_shipment(content, goal, seat)
-            else:
-                shipment.goals.append(goal)
-                seat.decide()
-                await shipment.over.wait()
-            failure = shipment.failures.get(goal)
-            if failure is not None and (failure.side == "target" or shipment.content.origin == content.origin):
-                raise failure
-            if goal in shipment.arrived:
-                return
-            # Whoever led was stopped, or could not read where he reads: we lead, and read where we do.
-
-    async def _lead_shipment(self, content: SourceBlob, goal: TargetProgress, seat: _LatchTicket) -> _SharedUpload:
-        digest = content.blob.digest
-        shipment = self._queued[digest] = _SharedUpload(content, [goal])
-        try:
-            await seat.all_decided()
-            async with self._turns_at(content).slot(lambda: self._weight(shipment)):
-                del self._queued[digest]  # Who comes from now on is too late for this read.
-                await self._carry(shipment)
-        finally:
-            if self._queued.get(digest) is shipment:
-                del self._queued[digest]
-            shipment.over.set()
-        return shipment
-
-    def _turns_at(self, content: SourceBlob) -> PrioritySemaphore:
-        key = content.origin.registry, content.is_small
-        if key not in self._turns:
-            self._turns[key] = PrioritySemaphore(
-                self._transfers(key[0]) * (_SMALL_PER_LARGE if content.is_small else 1)
-            )
-        return self._turns[key]
-
-    def _weight(self, shipment: _SharedUpload) -> int:
-        """Return how many wait for it: who is served by it, and who can mount it then."""
-        digest = shipment.content.blob.digest
-        registries = {goal.repository.registry for goal in shipment.goals}
-        return len(shipment.goals) + sum(self._waiting[registry, digest] for registry in registries)
-
-    async def _carry(self, shipment: _SharedUpload) -> None:
-        """Upload the blob for all goals, reading it once."""
-        content, goals = shipment.content, shipment.goals
-        if content.is_small or len(goals) == 1:
-            await for_each(goals, lambda goal: self._push(shipment, goal, content.open), width=len(goals))
+    async def _upload(self, content: SourceBlob, goal: TargetProgress) -> None:
+        """Upload the blob for *goal*; a large one is read together with other registries that need it now."""
+        if content.is_small:  # Read whole and cached, so there is nothing to wait for.
+            await self._push(content, goal, content.open)
             return
-        shared = SharedRead(content.open, len(goals))
+        registry = goal.repository.registry
+        budget = self._budget(registry)
+        budget.add(running=1)
+        try:
+            while not await self._upload_large(content, goal, budget):
+                pass
+        finally:
+            budget.add(running=-1)
+        self.lags.finish_upload(registry)
 
-        async def push(numbered: tuple[int, TargetProgress]) -> None:
-            number, goal = numbered
-            try:
-                await self._push(shipment, goal, partial(shared.open, number))
-            finally:
-                shared.close(number)
+    async def _upload_large(self, content: SourceBlob, goal: TargetProgress, budget: WaitBudget) -> bool:
+        """Upload together with others; False if their read failed for a reason that this source may not share."""
+        registry = goal.repository.registry
+        if self.lags.is_behind(registry):
+            goal.fan_out.decide(registry, content.blob.digest)
+            async with self._slots(content, alone=True).slot(lambda: 0):
+                await self._push(content, goal, content.open)
+            return True
+        upload = self._gathering.get(content.blob.digest)
+        if upload is None:
+            await self._lead_upload(content, goal, budget)
+            return True
+        number = upload.join(registry)
+        goal.fan_out.decide(registry, content.blob.digest)
+        try:
+            await upload.started.wait()
+            if upload.read is None:
+                return False
+            async with upload.read.reading(number) as opener:
+                await self._push(upload.content, goal, opener)
+        except CopyFailed as failure:
+            if failure.side == "source" and upload.content.origin != content.origin:
+                return False
+            raise
+        finally:
+            upload.leave(number)
+        return True
 
-        async with asyncio.TaskGroup() as group:
-            pump = group.create_task(shared.pump(), name="shared read")
-            try:
-                await for_each(enumerate(goals), push, width=len(goals))
-            finally:
-                pump.cancel()
+    async def _lead_upload(self, content: SourceBlob, goal: TargetProgress, budget: WaitBudget) -> None:
+        registry, digest = goal.repository.registry, content.blob.digest
+        upload = self._gathering[digest] = _SharedUpload(content, [registry])
+        try:
+            await self._gather(upload, goal, budget)
+            async with self._slots(content, alone=False).slot(lambda: self._waiting_for(upload)):
+                self._start(upload)
+                if len(upload.members) == 1:
+                    await self._push(content, goal, content.open)
+                elif upload.read is not None:
+                    async with upload.read.reading(0) as opener:
+                        await self._push(content, goal, opener)
+        finally:
+            if self._gathering.get(digest) is upload:
+                del self._gathering[digest]
+            upload.started.set()
 
-    async def _push(self, shipment: _SharedUpload, goal: TargetProgress, content: Opener) -> None:
-        blob = shipment.content.blob
-        upload = CountedContent(content, blob.size or 0, self._observer)
+    async def _gather(self, upload: _SharedUpload, goal: TargetProgress, budget: WaitBudget) -> None:
+        """Wait until the image's other registries have decided about the blob; leave late ones behind."""
+        registry, digest = goal.repository.registry, upload.content.blob.digest
+        goal.fan_out.decide(registry, digest)
+        with _waiting(budget):
+            while late := [one for one in goal.fan_out.undecided(digest) if not self.lags.is_behind(one)]:
+                if not budget.allows(upload.content.blob.size or 0):
+                    for other in late:
+                        self.lags.fall_behind(other)
+                    return
+                await goal.fan_out.wait_for_change(_POLL_SECONDS)
+
+    def _start(self, upload: _SharedUpload) -> None:
+        """Start the read; registries that come later are not part of it."""
+        content = upload.content
+        del self._gathering[content.blob.digest]
+        if len(upload.members) > 1:
+            upload.read = SharedRead(
+                content.open,
+                len(upload.members),
+                alone=lambda: self._slots(content, alone=True).slot(lambda: 0),
+                fell_behind=lambda number: self.lags.fall_behind(upload.members[number]),
+            )
+            for number in upload.gone:
+                upload.read.close(number)
+        upload.started.set()
+
+    def _slots(self, content: SourceBlob, *, alone: bool) -> PrioritySemaphore:
+        """Return the slots for large reads of the source; registries that read *alone* have separate ones."""
+        key = content.origin.registry, alone
+        if key not in self._source_slots:
+            transfers = self._transfers(content.origin.registry)
+            self._source_slots[key] = PrioritySemaphore(max(1, transfers // _ALONE_SHARE) if alone else transfers)
+        return self._source_slots[key]
+
+    def _budget(self, registry: str) -> WaitBudget:
+        if registry not in self._budgets:
+            self._budgets[registry] = WaitBudget(asyncio.get_running_loop().time)
+        return self._budgets[registry]
+
+    def _waiting_for(self, upload: _SharedUpload) -> int:
+        """Return how many repositories wait for the upload: its members, and their followers that can mount then."""
+        digest = upload.content.blob.digest
+        return len(upload.members) + sum(self._followers[registry, digest] for registry in set(upload.members))
+
+    async def _push(self, content: SourceBlob, goal: TargetProgress, opener: Opener) -> None:
+        blob = content.blob
+        upload = CountedContent(opener, blob.size or 0, self._observer)
         try:
             await goal.target.push_blob(blob, upload.open)
         except StoreError as error:
             upload.withdraw()
             reading = error is upload.failure
             side, step = ("source", "read blob") if reading else ("target", "push blob")
-            failure = CopyFailed(error, side=side, step=step)
-            failure.__cause__ = error
-            shipment.failures[goal] = failure
-        else:
-            upload.succeed()
-            goal.count(copied=upload.moved_bytes)
-            shipment.arrived.add(goal)
+            raise CopyFailed(error, side=side, step=step) from error
+        upload.succeed()
+        goal.count(copied=upload.moved_bytes)
+
+
+@contextmanager
+def _waiting(budget: WaitBudget) -> Generator[None]:
+    budget.add(waiting=1)
+    try:
+        yield
+    finally:
+        budget.add(waiting=-1)

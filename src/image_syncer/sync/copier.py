@@ -1,22 +1,23 @@
-"""The graph copy: blobs, then child manifests, then the index, then the tag, and everything once.
+"""The graph copy of one image to one repository: blobs, then child manifests, then the index, then the tags.
 
-Nothing a puller can see changes before all that it needs is there. An image goes to all its targets in step, so that
-what they lack is read once for all of them; a target that fails drops out, and the others go on. What was done is known
-for the whole run: a manifest that is already in a repository costs one request for a further tag.
+Pullers see no change before everything that it needs is in place. Copies of one image to several registries run side by
+side: they share what is read of the source, and none waits for another beyond a bound (`blob_scheduler`). What a run
+has done once is known to all its copies: a manifest that is in the repository costs one request for each further tag.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import CopyFailed, LeaseLost, MissingContent, ProtocolError, StoreError, Unavailable
+from image_syncer.errors import CopyFailed, LeaseLost, MissingContent, NotFound, ProtocolError, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.roles import BlobLocations, Fence, Stores
+from image_syncer.roles import BlobLocations, Stores
 from image_syncer.sync.blob_content import SourceBlob
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
-from image_syncer.sync.copy_state import SourceImage, TargetProgress, alive
+from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
+from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import PlannedCopy
 from image_syncer.sync.platform_filter import check_depth, filter_index
@@ -24,17 +25,19 @@ from image_syncer.sync.result import RunObserver, Transferred
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8
-_MANY_TAGS = 3  # For fewer it is not worth finding out whether the target takes several at a time.
-_LOOKS = 2  # How often what a target says it lacks is looked for again: for the image, and for a further tag of it.
+_MANY_TAGS = 3
+"""With fewer tags it does not pay to find out whether the target accepts several in one request."""
+_LOOKS = 2
+"""How often a copy looks again for content that a target reports as missing."""
 
 _Key = tuple[Repository, Digest]
 
 Finished = Callable[[PlannedCopy, Transferred | CopyFailed], None]
-"""Is told how each copy ended, once."""
+"""Receives the end of each copy, once."""
 
 
 class Copier:
-    """Copies images between *stores*; one object serves a whole run and remembers what it has placed where."""
+    """Copies images between *stores*; one object serves a whole run and remembers what is where."""
 
     def __init__(
         self,
@@ -42,186 +45,184 @@ class Copier:
         reader: ManifestReader,
         *,
         observer: RunObserver,
-        knowledge: BlobLocations,
+        locations: BlobLocations,
         transfers: TransfersOf,
     ) -> None:
         self._stores = stores
         self._reader = reader
-        self._placement = BlobScheduler(knowledge, observer, transfers=transfers)
-        # The failure of a blob is everybody's, since all would do the very same.
+        self._scheduler = BlobScheduler(locations, observer, transfers=transfers)
+        # The upload of a blob is the same for every caller, so all of them share its failure.
         self._blobs: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=True)
-        # That of a manifest may be one of its tag, which may not move.
+        # A manifest's failure may concern only its caller's tag, which may be immutable.
         self._manifests: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=False)
+
+    @property
+    def falls_behind(self) -> Mapping[str, int]:
+        """How often each target registry was too slow to share reads with others."""
+        return self._scheduler.lags.falls
 
     async def copy(
         self,
         copies: Sequence[PlannedCopy],
         finished: Finished,
-        *,
-        force: bool = False,
-        seconds: float | None = None,
-        fence: Fence | None = None,
+        options: CopyOptions | None = None,
+        fan_out: FanOut | None = None,
     ) -> None:
-        """Carry out planned copies of one source image, which may go to many targets, and tell how each ended.
+        """Make planned copies of one source image to one repository, and report how each ended.
 
-        Of a copy that failed no tag has changed. What is not done within *seconds* (None: no limit) has failed.
-        *fence* is checked right before each write of a tag; without its consent the copy fails with `LeaseLost`.
+        A failed copy has not changed its tag. *fan_out* has the registries that receive the image at the same time.
         """
-        goals = self._goals(copies, force=force, fence=fence)
-        limit = asyncio.timeout(seconds)
+        options = options or CopyOptions()
+        goal = self._goal(copies, options, fan_out or FanOut(()))
+        limit = asyncio.timeout(options.seconds)
         try:
             async with limit:
-                await self._copy_image(copies[0], list(goals.values()))
+                image, root = await self._load(copies[0])
+                claim = self._manifests.claim([(goal.repository, root.digest)])
+                while claim.pending:
+                    async with claim as mine:
+                        if mine:
+                            await self._push_tree(image, root, goal, depth=1)
+                        claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
+                if not claim.own and goal.failure is None:
+                    await self._tag_again(image, root, goal)
         except TimeoutError:
             if not limit.expired():
                 raise
-            _fail_all(goals.values(), _too_slow(copies[0], seconds))
+            goal.failure = goal.failure or _too_slow(copies[0], options.seconds)
         except CopyFailed as failure:
-            _fail_all(goals.values(), failure)
-        except StoreError as error:  # All I/O names its side; what is left is a manifest that cannot be parsed.
-            failure = CopyFailed(error, side="source", step="read manifest")
-            failure.__cause__ = error
-            _fail_all(goals.values(), failure)
-        for planned in copies:
-            goal = goals[planned.copy.target.repository]
-            name = planned.copy.target.identifier
-            failure = goal.refused.get(name, goal.failure)
-            if failure is not None and name not in goal.named:
-                finished(planned, failure)
-                continue
-            # What was moved is told with the first name that it got there.
-            moved, goal.transferred = goal.transferred, Transferred()
-            finished(planned, moved)
+            goal.failure = goal.failure or failure
+        except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
+            goal.failure = CopyFailed(error, side="source", step="read manifest")
+            goal.failure.__cause__ = error
+        _report(copies, goal, finished)
 
-    def _goals(
-        self, copies: Sequence[PlannedCopy], *, force: bool, fence: Fence | None
-    ) -> dict[Repository, TargetProgress]:
-        """Return what is to be reached at each target repository."""
-        goals: dict[Repository, TargetProgress] = {}
-        for planned in copies:
-            target = planned.copy.target
-            probe = planned.replaces is not None and not force
-            goal = goals.get(target.repository)
-            if goal is None:
-                store = self._stores.target(target.repository)
-                goals[target.repository] = TargetProgress(
-                    target.repository, store, [target.identifier], probe, fence=fence
-                )
-            else:
-                goal.identifiers.append(target.identifier)
-                goal.probe |= probe
-        return goals
+    def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
+        repository = copies[0].copy.target.repository
+        return TargetProgress(
+            repository,
+            self._stores.target(repository),
+            [planned.copy.target.identifier for planned in copies],
+            fan_out,
+            probe=not options.force and any(planned.replaces is not None for planned in copies),
+            fence=options.fence,
+        )
 
-    async def _copy_image(self, planned: PlannedCopy, goals: Sequence[TargetProgress]) -> None:
+    async def _load(self, planned: PlannedCopy) -> tuple[SourceImage, RawManifest]:
+        """Return the image that *planned* copies, and its root manifest."""
         copy = planned.copy
         if planned.source_digest is None:
-            raise ValueError(f"{copy.source}: a plan without a digest cannot be carried out")
+            raise ValueError(f"{copy.source}: a plan without a digest cannot be executed")
         origin = copy.source.repository
         root = await self._reader.read(origin, str(planned.source_digest))
-        trimmed = await filter_index(self._reader, origin, root, copy.platforms)
-        if trimmed is None:
-            raise ValueError(f"{copy.source}: planned, yet nothing is left of it")
-        image = SourceImage(origin, self._stores.source(origin), dict(trimmed.rewritten), trimmed.root.digest)
-        own = await self._together(goals, image.root, lambda mine: self._push_tree(image, trimmed.root, mine, depth=1))
-        there = [goal for goal in alive(goals) if goal not in own]
-        await for_each(there, lambda goal: self._put_again(image, trimmed.root, goal), width=len(there))
+        filtered = await filter_index(self._reader, origin, root, copy.platforms)
+        if filtered is None:
+            raise ValueError(f"{copy.source}: planned, but its platform filter leaves nothing")
+        rewritten = dict(filtered.rewritten)
+        if filtered.root.digest != root.digest:
+            rewritten[filtered.root.digest] = filtered.root
+        return SourceImage(origin, self._stores.source(origin), rewritten, filtered.root.digest), filtered.root
 
-    async def _put_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
-        """Give what another copy has put into the repository its names; all of it goes again where it has vanished."""
+    async def _tag_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
+        """Tag a manifest that another copy pushed to the repository; push the whole image if it has vanished."""
         if await self._put(image, root, goal) is not None:
             self._forget_parts(root, goal)
-            await self._push_tree(image, root, [goal], depth=1)
+            await self._push_tree(image, root, goal, depth=1)
 
-    async def _together(
-        self,
-        goals: Sequence[TargetProgress],
-        digest: Digest,
-        push: Callable[[Sequence[TargetProgress]], Awaitable[None]],
-    ) -> Collection[TargetProgress]:
-        """Let *push* put the manifest *digest* into those targets where nobody else does; return which those were."""
-        by_key = {(goal.repository, digest): goal for goal in alive(goals)}
-        claim = self._manifests.claim(by_key)
-        while claim.pending:
-            async with claim as mine:
-                if mine:
-                    await push([by_key[key] for key in mine])
-                claim.failures |= {key: failure for key in mine if (failure := by_key[key].failure) is not None}
-        return {by_key[key] for key in claim.own}
+    async def _push_tree(self, image: SourceImage, raw: RawManifest, goal: TargetProgress, *, depth: int) -> None:
+        """Push *raw* after everything that it names; a failure ends in `goal.failure`.
 
-    async def _push_tree(
-        self, image: SourceImage, raw: RawManifest, goals: Sequence[TargetProgress], *, depth: int
-    ) -> None:
-        """Put *raw* into the targets, after everything that it names."""
-        await self._push_parts(image, raw, goals, depth)
+        The target may report missing content that it claimed to have, or that this run has found there: after an
+        interrupted push or a garbage collection. Then everything is looked for again, without trusting what we know.
+        """
+        for look in range(_LOOKS + 1):
+            await self._push_parts(image, raw, goal, depth)
+            if goal.failure is not None:
+                return
+            missing = await self._put(image, raw, goal)
+            if missing is None:
+                return
+            if look == _LOOKS:
+                goal.failure = missing
+                return
+            self._forget_parts(raw, goal)
 
-        async def put(goal: TargetProgress) -> None:
-            for _ in range(_LOOKS):
-                if await self._put(image, raw, goal) is None:
-                    return
-                # The target said that it had something, or we remembered so, and it has not: an interrupted push or a
-                # garbage collection can do that. Look once more, without trusting what we knew.
-                self._forget_parts(raw, goal)
-                await self._push_parts(image, raw, [goal], depth)
-                if goal.failure is not None:
-                    return
-            goal.failure = await self._put(image, raw, goal) or goal.failure
-
-        left = alive(goals)
-        await for_each(left, put, width=len(left))
-
-    async def _push_parts(
-        self, image: SourceImage, raw: RawManifest, goals: Sequence[TargetProgress], depth: int
-    ) -> None:
-        """Put everything into the targets that *raw* names."""
-        image.visit(raw)
+    async def _push_parts(self, image: SourceImage, raw: RawManifest, goal: TargetProgress, depth: int) -> None:
+        """Push everything that *raw* names; nothing if the target repository is the source itself."""
+        image.count_manifest(raw)
+        if goal.trusted and goal.repository == image.origin and raw.digest not in image.rewritten:
+            return
         match raw.parse():
             case Index(manifests):
                 check_depth(depth, raw)
                 children = {entry.digest: entry for entry in manifests}.values()
-                await for_each(
-                    children, lambda entry: self._child(image, entry, goals, depth + 1), width=_PARTS_AT_ONCE
-                )
+                await for_each(children, lambda entry: self._child(image, entry, goal, depth + 1), width=_PARTS_AT_ONCE)
             case Manifest() as manifest:
-                await self._placement.expect(manifest.blobs, alive(goals))
-                await for_each(manifest.blobs, lambda blob: self._blob(image, blob, goals), width=_PARTS_AT_ONCE)
+                await self._scheduler.load_hints(manifest.blobs, goal.repository.registry)
+                await for_each(manifest.blobs, lambda blob: self._blob(image, blob, goal), width=_PARTS_AT_ONCE)
 
     def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
-        goal.probe = False
+        goal.probe = goal.trusted = False
         match raw.parse():
             case Index(manifests):
                 for entry in manifests:
                     self._manifests.forget((goal.repository, entry.digest))
+                    self._blobs.forget((goal.repository, entry.digest))
             case Manifest() as manifest:
                 for blob in manifest.blobs:
                     self._blobs.forget((goal.repository, blob.digest))
-                    self._placement.forget(goal.repository, blob.digest)
+                    self._scheduler.forget(goal.repository, blob.digest)
 
-    async def _child(self, image: SourceImage, entry: Descriptor, goals: Sequence[TargetProgress], depth: int) -> None:
-        """Put the child manifest *entry* into the targets, by digest."""
+    async def _child(self, image: SourceImage, entry: Descriptor, goal: TargetProgress, depth: int) -> None:
+        """Push the *entry* of an index: a manifest with everything that it names, or a blob (a BuildKit cache).
 
-        async def push(mine: Sequence[TargetProgress]) -> None:
-            lacking: list[TargetProgress] = []
+        The media type decides. If it is no known one, the other kind is tried where the source has no such content, or
+        fails on it as distribution 2.8 does.
+        """
+        if goal.trusted and goal.repository == image.origin and entry.digest not in image.rewritten:
+            return  # The target repository is the source itself.
+        if entry.is_manifest:
+            await self._child_manifest(image, entry, goal, depth)
+            return
+        first, second = self._child_blob, self._child_manifest
+        if _looks_like_manifest(entry.media_type):
+            first, second = second, first
+        try:
+            await first(image, entry, goal, depth)
+        except CopyFailed as failure:
+            if not _is_other_kind(failure):
+                raise
+            await second(image, entry, goal, depth)
 
-            async def probe(goal: TargetProgress) -> None:
-                if not (goal.probe and await self._is_there(goal, entry)):
-                    lacking.append(goal)
+    async def _child_blob(self, image: SourceImage, entry: Descriptor, goal: TargetProgress, _depth: int) -> None:
+        await self._blob(image, entry, goal)
+        if goal.failure is not None and _is_other_kind(goal.failure):
+            failure, goal.failure = goal.failure, None
+            raise failure
 
-            await for_each(mine, probe, width=len(mine))
-            if alive(lacking):
-                raw = image.rewritten.get(entry.digest) or await self._read_child(image, entry)
-                await self._push_tree(image, raw, alive(lacking), depth=depth)
-
-        await self._together(goals, entry.digest, push)
+    async def _child_manifest(self, image: SourceImage, entry: Descriptor, goal: TargetProgress, depth: int) -> None:
+        """Push the child manifest *entry* by its digest."""
+        if goal.failure is not None:
+            return
+        key = goal.repository, entry.digest
+        claim = self._manifests.claim([key])
+        while claim.pending:
+            async with claim as mine:
+                if mine and not (goal.probe and await self._exists(goal, entry)) and goal.failure is None:
+                    raw = image.rewritten.get(entry.digest) or await self._read_child(image, entry)
+                    await self._push_tree(image, raw, goal, depth=depth)
+                if mine and goal.failure is not None:
+                    claim.failures[key] = goal.failure
 
     async def _read_child(self, image: SourceImage, entry: Descriptor) -> RawManifest:
-        """Return the child manifest that *entry* names; one of another size is refused, as every puller does."""
+        """Return the manifest of *entry*; `CopyFailed` if its size is not that of the entry, as pullers refuse it."""
         raw = await self._reader.read(image.origin, str(entry.digest))
         if entry.size not in {None, len(raw.content)}:
-            lie = ProtocolError(f"{entry.digest}: its index says {entry.size} bytes, it has {len(raw.content)}")
-            raise CopyFailed(lie, side="source", step="read manifest")
+            error = ProtocolError(f"{entry.digest}: its index says {entry.size} bytes, it has {len(raw.content)}")
+            raise CopyFailed(error, side="source", step="read manifest")
         return raw
 
-    async def _is_there(self, goal: TargetProgress, entry: Descriptor) -> bool:
+    async def _exists(self, goal: TargetProgress, entry: Descriptor) -> bool:
         try:
             found = await goal.target.resolve(str(entry.digest))
         except StoreError as error:
@@ -230,82 +231,99 @@ class Copier:
         return found is not None
 
     async def _put(self, image: SourceImage, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
-        """Put *raw* by digest, or the image itself under all its names; failures are noted at *goal*.
+        """Put *raw* by its digest, or the root under all its names; failures end in *goal*.
 
-        Returned is only the failure that content was missing: then nothing has changed.
+        Returns the failure if content is missing at the target; then no tag has changed.
         """
         if raw.digest != image.root:
-            failure = await self._put_at(raw, goal, str(raw.digest))
-            return _unless_missing(goal, failure)
-        left, failure = goal.unnamed, None
-        while left:
-            failure = await self._put_at(raw, goal, left[0])
+            goal.failure = await self._put_as(raw, goal, str(raw.digest))
+            if goal.failure is None or not isinstance(goal.failure.cause, MissingContent):
+                return None
+            failure, goal.failure = goal.failure, None
+            return failure
+        failure = None
+        while (names := goal.unwritten) and not goal.written:
+            failure = await self._put_as(raw, goal, names[0])
             if failure is None:
-                break
+                continue
             if isinstance(failure.cause, MissingContent):
                 return failure
-            if isinstance(failure.cause, LeaseLost):
-                goal.failure = failure
-                return None
-            goal.refused[left[0]] = failure  # It may be this tag alone that must not move, or a moment's trouble.
-            left = goal.unnamed if goal.is_worth_trying else []
-        if not goal.named:
+            goal.refused[names[0]] = failure  # Perhaps only this tag is immutable, or the failure is temporary.
+            if isinstance(failure.cause, LeaseLost) or not goal.can_try_another:
+                break
+        if not goal.written:
             goal.failure = failure
             return None
         return await self._put_further(raw, goal)
 
     async def _put_further(self, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
-        """Give what the target holds by now its other names: by one request, where it takes them so."""
+        """Tag a manifest that the target holds: by one request if it accepts that, otherwise one by one."""
         missing: list[CopyFailed] = []
-        await self._put_many(raw, goal)
+        tags = [name for name in goal.unwritten if ":" not in name]
+        if len(tags) >= _MANY_TAGS:
+            with suppress(StoreError):  # The requests one by one find out which tag is refused.
+                goal.written |= await goal.target.push_tags(raw, tags, goal.fence)
 
         async def put(name: str) -> None:
-            failure = await self._put_at(raw, goal, name)
+            failure = await self._put_as(raw, goal, name)
             if failure is not None and isinstance(failure.cause, MissingContent):
                 missing.append(failure)
             elif failure is not None:
                 goal.refused[name] = failure
 
-        await for_each(goal.unnamed, put, width=_TAGS_AT_ONCE)
+        await for_each(goal.unwritten, put, width=_TAGS_AT_ONCE)
         return missing[0] if missing else None
 
-    async def _put_many(self, raw: RawManifest, goal: TargetProgress) -> None:
-        tags = [name for name in goal.unnamed if ":" not in name]
-        if len(tags) < _MANY_TAGS:
-            return
-        with suppress(StoreError):  # One by one they tell what is wrong with which.
-            goal.named |= await goal.target.push_tags(raw, tags, goal.fence)
-
-    async def _put_at(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
+    async def _put_as(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
         try:
             await goal.target.push_manifest(raw, identifier, None if ":" in identifier else goal.fence)
         except StoreError as error:
             return _at_target(error, "push manifest")
         if identifier in goal.identifiers:
-            goal.named.add(identifier)
+            goal.written.add(identifier)
         return None
 
-    async def _blob(self, image: SourceImage, blob: Descriptor, goals: Sequence[TargetProgress]) -> None:
-        """Make sure that the target repositories hold *blob*."""
-        by_key = {(goal.repository, blob.digest): goal for goal in alive(goals)}
-        content = SourceBlob(blob, image.origin, image.source, self._reader)
-        claim = self._blobs.claim(by_key)
+    async def _blob(self, image: SourceImage, blob: Descriptor, goal: TargetProgress) -> None:
+        """Make the target repository hold *blob*; a failure ends in `goal.failure`, and other blobs continue."""
+        if goal.failure is not None:
+            return
+        key = goal.repository, blob.digest
+        if not self._blobs.is_free(key):  # Other registries need not wait for this one's read.
+            goal.fan_out.decide(goal.repository.registry, blob.digest)
+        claim = self._blobs.claim([key])
         while claim.pending:
             async with claim as mine:
-                if mine:
-                    failures = await self._placement.place(content, [by_key[key] for key in mine])
-                    claim.failures |= {key: failures[by_key[key]] for key in mine if by_key[key] in failures}
-        for key, goal in by_key.items():
-            failure = claim.failures.get(key)
-            if isinstance(failure, CopyFailed):
-                goal.failure = failure
-            elif key not in claim.own:
-                goal.count(existing=blob.size or 0)
+                try:
+                    if mine:
+                        await self._scheduler.place(SourceBlob(blob, image.origin, image.source, self._reader), goal)
+                except CopyFailed as failure:
+                    claim.failures[key] = failure
+        failure = claim.failures.get(key)
+        if isinstance(failure, CopyFailed):
+            goal.failure = goal.failure or failure
+        elif not claim.own:
+            goal.count(existing=blob.size or 0)
 
 
-def _fail_all(goals: Iterable[TargetProgress], failure: CopyFailed) -> None:
-    for goal in alive(goals):
-        goal.failure = failure
+def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finished) -> None:
+    for planned in copies:
+        name = planned.copy.target.identifier
+        failure = goal.refused.get(name, goal.failure)
+        if failure is not None and name not in goal.written:
+            finished(planned, failure)
+            continue
+        # The first name that was written reports the bytes.
+        transferred, goal.transferred = goal.transferred, Transferred()
+        finished(planned, transferred)
+
+
+def _looks_like_manifest(media_type: str) -> bool:
+    return "manifest" in media_type or "index" in media_type
+
+
+def _is_other_kind(failure: CopyFailed) -> bool:
+    """Whether the source answers as if the content were of the other kind: not found, or an internal error."""
+    return failure.side == "source" and isinstance(failure.cause, NotFound | Unavailable | ProtocolError)
 
 
 def _too_slow(planned: PlannedCopy, seconds: float | None) -> CopyFailed:
@@ -320,11 +338,3 @@ def _at_target(error: StoreError, step: str) -> CopyFailed:
     failure = CopyFailed(error, side="target", step=step)
     failure.__cause__ = error
     return failure
-
-
-def _unless_missing(goal: TargetProgress, failure: CopyFailed | None) -> CopyFailed | None:
-    """Return *failure* if it is that content was missing; another one ends *goal*."""
-    if failure is not None and isinstance(failure.cause, MissingContent):
-        return failure
-    goal.failure = failure
-    return None

@@ -1,47 +1,62 @@
-"""One image on its way to several places: what is asked for at each, and how far it has come."""
+"""One image on its way to one target repository: what to do there, and the progress."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
 from image_syncer.roles import Fence, Source, Target
+from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.result import Transferred
 
-NODES_LIMIT = 20_000
-"""How many manifests and indexes an image may have."""
-_TROUBLES = 2
+MANIFESTS_LIMIT = 20_000
+"""The maximum number of manifests and indexes in one image."""
+_TEMPORARY_FAILURES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy one image.
+
+    *force* pushes manifests that are there already. An image that takes longer than *seconds* fails; None: no limit.
+    *fence* is checked right before each write of a tag; None: the copy needs no lease.
+    """
+
+    force: bool = False
+    seconds: float | None = None
+    fence: Fence | None = None
 
 
 @dataclass(slots=True, eq=False)
 class TargetProgress:
-    """One target repository of an image.
+    """The progress of one image at one target repository.
 
-    *identifiers* are the tags or digests that shall name the image there; *named* has those that do by now, *refused*
-    those that could not be given, each with the reason. *failure* is what ended the whole goal, None while it is well.
-    *fence* is checked right before each write of a tag; None: the copy needs no lease.
-    *probe*: child manifests may be there already, so that asking for them can save their blobs.
+    *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason. *failure*
+    ended the whole copy; None while it can succeed. *probe*: child manifests may exist already, so a request for each
+    can save its blobs. *trusted*: the copy believes mounts and what it knows of the repository; not any more once the
+    target reported missing content.
     """
 
     repository: Repository
     target: Target
     identifiers: list[str]
-    probe: bool
-    transferred: Transferred = field(default_factory=Transferred)
-    named: set[str] = field(default_factory=set[str])
+    fan_out: FanOut
+    probe: bool = False
     fence: Fence | None = None
+    trusted: bool = True
+    transferred: Transferred = field(default_factory=Transferred)
+    written: set[str] = field(default_factory=set[str])
     refused: dict[str, CopyFailed] = field(default_factory=dict[str, CopyFailed])
     failure: CopyFailed | None = None
 
     @property
-    def unnamed(self) -> list[str]:
-        """The identifiers that are still to be given."""
-        return [name for name in self.identifiers if name not in self.named and name not in self.refused]
+    def unwritten(self) -> list[str]:
+        """The identifiers that are neither written nor refused."""
+        return [name for name in self.identifiers if name not in self.written and name not in self.refused]
 
     @property
-    def is_worth_trying(self) -> bool:
-        """Whether another identifier may be taken: not where the target is in trouble, whatever it is asked."""
-        return sum(not failure.is_permanent for failure in self.refused.values()) < _TROUBLES
+    def can_try_another(self) -> bool:
+        """Whether another identifier may succeed: not if the target fails temporarily, whatever the request is."""
+        return sum(not failure.is_permanent for failure in self.refused.values()) < _TEMPORARY_FAILURES
 
     def count(self, **amount: int) -> None:
         """Add bytes: *copied*, *mounted* or *existing*."""
@@ -50,22 +65,17 @@ class TargetProgress:
 
 @dataclass(slots=True)
 class SourceImage:
-    """The image itself: where it is read, what a platform filter rewrote of it, and its *root* at the targets."""
+    """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets."""
 
     origin: Repository
     source: Source
     rewritten: dict[Digest, RawManifest]
     root: Digest
-    nodes: int = 0
+    manifests: int = 0
 
-    def visit(self, raw: RawManifest) -> None:
-        """Bound the whole tree, since indexes multiply."""
-        self.nodes += 1
-        if self.nodes > NODES_LIMIT:
-            error = TooLarge(f"{raw.digest}: more than {NODES_LIMIT} manifests in one image")
+    def count_manifest(self, raw: RawManifest) -> None:
+        """Count *raw*; `CopyFailed` if the image has too many manifests, since nested indexes multiply."""
+        self.manifests += 1
+        if self.manifests > MANIFESTS_LIMIT:
+            error = TooLarge(f"{raw.digest}: more than {MANIFESTS_LIMIT} manifests in one image")
             raise CopyFailed(error, side="source", step="read manifest")
-
-
-def alive(goals: Iterable[TargetProgress]) -> list[TargetProgress]:
-    """Return those of *goals* that nothing has ended yet."""
-    return [goal for goal in goals if goal.failure is None]

@@ -1,7 +1,7 @@
-"""What is to be done about copies of one source: both sides are asked, or what earlier runs found is trusted.
+"""Decides what to do with the copies of one source: from requests to both sides, or from the cache of earlier runs.
 
-Memory is only ever believed where it says that nothing has to be done. Wherever it says anything else the registries
-are asked, which costs no more than having no memory.
+The cache is trusted only if it says that nothing has to be done. Otherwise the registries are asked, which costs no
+more than a run without a cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,39 @@ from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
-from image_syncer.sync.manifest_reader import ManifestReader
+from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
 
 NO_PLATFORM = "no manifest fits the platform filter"
+_KEPT_RESOLUTIONS = 20_000
+
+_Resolution = tuple[Reference, PlatformFilter, int, bool]
+"""A source, its filter, the round, and whether the cache may answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What the target shall name; *digest* None where the platform filter leaves nothing.
+    """The *digest* that the target should have; None if the platform filter leaves nothing.
 
-    *remembered*: that is what the list of tags said, or what an earlier run found that the filter leaves.
+    *cached*: it comes from the tag list, or from an earlier run's result of the platform filter.
     """
 
     source_digest: Digest
     digest: Digest | None
-    remembered: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the target names, None if nothing; *remembered*: what it named for an earlier run."""
+    """The digest of the target, None without one; *cached*: an earlier run confirmed it."""
 
     digest: Digest | None
-    remembered: bool = False
+    cached: bool = False
 
 
 class Decider:
-    """Decides about copies over *stores*, with what *history* knows, for one run."""
+    """Decides about copies between *stores* for one run, with the digests that *history* has from earlier runs."""
 
     def __init__(self, stores: Stores, reader: ManifestReader, history: DigestCache) -> None:
         self._stores = stores
@@ -49,46 +53,55 @@ class Decider:
         self._confirmed: SingleFlight[tuple[Repository, float], Mapping[str, Digest]] = SingleFlight(
             keep=True, share_failures=True
         )
+        self._resolving: SingleFlight[_Resolution, _Wanted | CopyFailed] = SingleFlight()
+        self._resolved: LruBytes[_Resolution, _Wanted | CopyFailed] = LruBytes(_KEPT_RESOLUTIONS)
 
-    async def decide(self, group: Sequence[Copy], *, force: bool) -> dict[Copy, PlannedCopy]:
-        """Decide copies of one source; the source and the targets are asked at the same time.
+    async def decide(
+        self, group: Sequence[Copy], *, force: bool, round_number: int | None = None
+    ) -> dict[Copy, PlannedCopy]:
+        """Decide about copies of one source; asks the source and the targets at the same time.
 
-        With *force* nothing is believed that the registries did not say now.
+        *force* ignores the cache. With a *round* the resolved source is kept for further calls with the same round: the
+        target registries of a run decide apart from each other, and the source is asked once for all.
         """
         wanted: list[_Wanted | CopyFailed] = []
         found: dict[Copy, _Found | CopyFailed] = {}
 
         async def look(task: Copy | None) -> None:
             if task is None:
-                wanted.append(await self._wanted(group[0].source, group[0].platforms, believe=not force))
+                wanted.append(await self._resolve(group[0], round_number, use_cache=not force))
             else:
-                found[task] = await self._found(task, believe=not force)
+                found[task] = await self._found(task, use_cache=not force)
 
         await for_each([None, *group], look, width=len(group) + 1)
-        certain = await self._make_certain(group, wanted[0], found)
+        certain = await self._confirm_cached(group, wanted[0], found, round_number)
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         self._remember(certain, decided, found)
         return decided
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
-        """Note for later runs that the targets of *planned* name what was planned; *written*: since we put it there."""
+        """Record for later runs that the targets of *planned* have the planned digest; *written*: this run wrote it."""
         self._history.record_copies([_confirmed(one, written=written) for one in planned])
 
-    async def _make_certain(
-        self, group: Sequence[Copy], wanted: _Wanted | CopyFailed, found: dict[Copy, _Found | CopyFailed]
+    async def _confirm_cached(
+        self,
+        group: Sequence[Copy],
+        wanted: _Wanted | CopyFailed,
+        found: dict[Copy, _Found | CopyFailed],
+        round_number: int | None,
     ) -> _Wanted | CopyFailed:
-        """Ask wherever memory does not say that all is well, and return what is wanted for certain."""
+        """Ask the registries wherever cached digests do not say "unchanged"; return the confirmed digest."""
         if isinstance(wanted, CopyFailed):
             return wanted
 
         async def ask(copy: Copy) -> None:
-            found[copy] = await self._found(copy, believe=False)
+            found[copy] = await self._found(copy, use_cache=False)
 
-        doubtful = [copy for copy in group if _is_remembered(found[copy]) and not _names(found[copy], wanted)]
+        doubtful = [copy for copy in group if _is_cached(found[copy]) and not _names(found[copy], wanted)]
         await for_each(doubtful, ask, width=len(doubtful) + 1)
-        if wanted.remembered and not all(_names(found[copy], wanted) for copy in group):
-            # Who copies it trims it anew anyway; a note that was wrong is put right by that.
-            return await self._wanted(group[0].source, group[0].platforms, believe=False)
+        if wanted.cached and not all(_names(found[copy], wanted) for copy in group):
+            # The copier filters the index again anyway, and this replaces a wrong entry of the cache.
+            return await self._resolve(group[0], round_number, use_cache=False)
         return wanted
 
     def _remember(
@@ -97,27 +110,43 @@ class Decider:
         decided: Mapping[Copy, PlannedCopy],
         found: Mapping[Copy, _Found | CopyFailed],
     ) -> None:
-        """Note what was found unchanged where that spares later runs a request; a plain run notes nothing."""
-        new = isinstance(wanted, _Wanted) and not wanted.remembered
+        """Record unchanged targets where that saves requests of later runs; a plain run records nothing."""
+        new = isinstance(wanted, _Wanted) and not wanted.cached
         unchanged = [
             planned
             for copy, planned in decided.items()
             if planned.action is Action.UNCHANGED
-            and not _is_remembered(found[copy])  # Or it would never be asked again.
+            and not _is_cached(found[copy])  # A renewed entry would never expire.
             and (copy.recheck_seconds is not None or (new and copy.platforms))
         ]
         if unchanged:
             self.confirm(unchanged, written=False)
 
-    async def _wanted(self, source: Reference, platforms: PlatformFilter, *, believe: bool) -> _Wanted | CopyFailed:
+    async def _resolve(self, copy: Copy, round_number: int | None, *, use_cache: bool) -> _Wanted | CopyFailed:
+        """Return the digest that the targets of *copy* should have."""
+        source, platforms = copy.source, copy.platforms
+        if round_number is None:
+            return await self._resolve_now(source, platforms, use_cache=use_cache)
+        key = source, platforms, round_number, use_cache
+        kept = self._resolved.find(key)
+        if kept is None:
+            kept = await self._resolving.do(key, lambda: self._resolve_now(source, platforms, use_cache=use_cache))
+            self._resolved.keep(key, kept, 1)
+        return kept
+
+    async def _resolve_now(
+        self, source: Reference, platforms: PlatformFilter, *, use_cache: bool
+    ) -> _Wanted | CopyFailed:
         try:
-            listed = self._stores.source(source.repository).listed_digests().get(source.identifier) if believe else None
+            listed = (
+                self._stores.source(source.repository).listed_digests().get(source.identifier) if use_cache else None
+            )
             digest = listed or (await self._reader.resolve(source.repository, source.identifier)).digest
             if not platforms:
-                return _Wanted(digest, digest, remembered=listed is not None)
-            known = await self._history.filtered_digest(digest, platforms) if believe else None
+                return _Wanted(digest, digest, cached=listed is not None)
+            known = await self._history.filtered_digest(digest, platforms) if use_cache else None
             if known is not None:
-                return _Wanted(digest, known, remembered=True)
+                return _Wanted(digest, known, cached=True)
             return await self._trimmed(source.repository, digest, platforms)
         except CopyFailed as failure:
             return failure
@@ -132,12 +161,12 @@ class Decider:
             self._history.record_filtered(digest, platforms, trimmed.root.digest)
         return _Wanted(digest, trimmed.root.digest if trimmed else None)
 
-    async def _found(self, copy: Copy, *, believe: bool) -> _Found | CopyFailed:
+    async def _found(self, copy: Copy, *, use_cache: bool) -> _Found | CopyFailed:
         target = copy.target
-        if believe and copy.recheck_seconds is not None:
+        if use_cache and copy.recheck_seconds is not None:
             known = (await self._known(target.repository, copy.recheck_seconds)).get(target.identifier)
             if known is not None:
-                return _Found(known, remembered=True)
+                return _Found(known, cached=True)
         try:
             descriptor = await self._stores.target(target.repository).resolve(target.identifier)
         except StoreError as error:
@@ -145,14 +174,14 @@ class Decider:
         return _Found(descriptor.digest if descriptor else None)
 
     async def _known(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
-        """Return what *repository* is known to have named within the last *seconds*, asked for once in a run."""
+        """Return the digests that *repository* had within the last *seconds*; one request to the cache per run."""
         return await self._confirmed.do(
             (repository, seconds), lambda: self._history.target_digests(repository, seconds)
         )
 
 
-def _is_remembered(found: _Found | CopyFailed) -> bool:
-    return isinstance(found, _Found) and found.remembered
+def _is_cached(found: _Found | CopyFailed) -> bool:
+    return isinstance(found, _Found) and found.cached
 
 
 def _names(found: _Found | CopyFailed, wanted: _Wanted) -> bool:
@@ -162,14 +191,14 @@ def _names(found: _Found | CopyFailed, wanted: _Wanted) -> bool:
 def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
     copy = planned.copy
     if planned.source_digest is None or planned.target_digest is None:
-        raise ValueError(f"{copy.target}: a copy of which no digest is known confirms nothing")
+        raise ValueError(f"{copy.target}: a copy without a digest confirms nothing")
     return ConfirmedCopy(
         copy.rule, copy.source, planned.source_digest, copy.platforms, copy.target, planned.target_digest, written
     )
 
 
 def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFailed, *, force: bool) -> PlannedCopy:
-    """Decide one copy from what was found on both sides."""
+    """Decide about one copy from the digests of both sides."""
     if isinstance(wanted, CopyFailed):
         return PlannedCopy(copy, Action.FAIL, failure=wanted)
     if wanted.digest is None:
@@ -177,7 +206,7 @@ def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFail
     if isinstance(found, CopyFailed):
         return PlannedCopy(copy, Action.FAIL, wanted.source_digest, wanted.digest, failure=found)
     if copy.target.digest is not None and copy.target.digest != wanted.digest:
-        # A trimmed index has a digest of its own: it can only be stored under that one.
+        # A filtered index has another digest, and can be stored under that digest only.
         copy = replace(copy, target=copy.target.repository.at(wanted.digest))
     action = Action.UNCHANGED if found.digest == wanted.digest and not force else Action.COPY
     return PlannedCopy(copy, action, wanted.source_digest, wanted.digest, replaces=found.digest)

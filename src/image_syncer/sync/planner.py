@@ -1,4 +1,4 @@
-"""From rules to a plan: which images are selected, and what is to be done about each. Reads, never writes."""
+"""Turns rules into a plan: selects images and decides what to do with each. Reads, never writes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,22 +20,19 @@ NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an ev
 
 @dataclass(slots=True)
 class Selected:
-    """What rules select, before anybody looked whether it is at its targets."""
+    """The copies that rules select, before the targets are asked."""
 
     copies: list[Copy] = field(default_factory=list[Copy])
     failures: list[RuleFailure] = field(default_factory=list[RuleFailure])
     warnings: list[str] = field(default_factory=list[str])
     repeatable: list[Rule] = field(default_factory=list[Rule])
-    """Rules among the failures for which trying again can help."""
+    """Rules among the failures that a retry can help."""
     unlisted: list[Rule] = field(default_factory=list[Rule])
-    """Rules that a stop left untouched."""
+    """Rules that were not expanded because of a stop."""
 
 
 class Planner:
-    """Makes plans over *stores*; *width* is how many images it looks at at once.
-
-    What earlier runs wrote into *history* spares it questions; None: there were none.
-    """
+    """Makes plans for *stores*, *width* images at once. *history* has digests of earlier runs, which save requests."""
 
     def __init__(
         self, stores: Stores, reader: ManifestReader, *, width: int, history: DigestCache | None = None
@@ -46,9 +43,9 @@ class Planner:
         self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
-        """Return what *rules* lead to now. With *force* what is unchanged is copied again.
+        """Return the plan for *rules* as of now. *force* copies unchanged images too.
 
-        After a stop the plan holds what was decided so far.
+        After a stop the plan contains the decisions so far.
         """
         selected = await self.select(rules, stop=stop)
         decided = await self.decide(selected.copies, force=force, stop=stop)
@@ -88,11 +85,16 @@ class Planner:
         return selected
 
     async def decide(
-        self, copies: Sequence[Copy], *, force: bool = False, stop: Shutdown | None = None
+        self,
+        copies: Sequence[Copy],
+        *,
+        force: bool = False,
+        stop: Shutdown | None = None,
+        round_number: int | None = None,
     ) -> dict[Copy, PlannedCopy]:
-        """Look at both sides of each copy, a source once for all its targets; return the decisions in the same order.
+        """Ask both sides of each copy, a source once for all its targets; return the decisions in the same order.
 
-        After a stop some copies have none.
+        After a stop some copies have none. Calls with the same *round_number* share the resolved sources.
         """
         groups: dict[tuple[Reference, PlatformFilter], list[Copy]] = {}
         for copy in copies:
@@ -101,8 +103,8 @@ class Planner:
 
         async def decide_group(group: list[Copy]) -> None:
             try:
-                decided.update(await self._decider.decide(group, force=force))
-            except Exception as error:  # noqa: BLE001 - a mistake of ours with one image must not end the others
+                decided.update(await self._decider.decide(group, force=force, round_number=round_number))
+            except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
                 failure = CopyFailed(Unexpected(error), side=None, step="resolve")
                 decided.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
 
@@ -110,7 +112,7 @@ class Planner:
         return {copy: decided[copy] for copy in copies if copy in decided}
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
-        """Note for later runs that the targets of *planned* name what was planned; *written*: since we put it there."""
+        """Record for later runs that the targets of *planned* have the planned digest; *written*: this run wrote it."""
         self._decider.confirm(planned, written=written)
 
     async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
@@ -120,7 +122,7 @@ class Planner:
             return [repository.tag(tag) for tag in rule.selection.names]
 
         async def listing() -> list[str]:
-            # Not every registry lists in order (distribution 2.8 does not), and tags are renamed by their position.
+            # Some registries (distribution 2.8) list in no order, and rules rename tags by position.
             return sorted([tag async for tag in self._stores.source(repository).tags()])
 
         try:
@@ -133,8 +135,8 @@ class Planner:
 def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
     """Return the copies of the selected *sources* to each of the rule's targets.
 
-    What gives no name at a target is a failure of that image. `CopyFailed` where the number of target tags is not that
-    of the selected ones: only the registry could tell.
+    A source that makes no valid target name is a failure of that image. `CopyFailed` if the numbers of selected tags
+    and of target tags differ.
     """
     paired = Selected()
     for ruled in rule.targets:

@@ -5,15 +5,17 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from image_syncer.concurrency.backoff import exponential_wait
-from image_syncer.concurrency.taskpool import Shutdown, for_each
+from image_syncer.concurrency.taskpool import Shutdown, first_of, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
-from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.roles import Fence
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.copy_state import CopyOptions
+from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
 from image_syncer.sync.result import (
@@ -51,18 +53,24 @@ class RunOptions:
 
 
 @dataclass(slots=True)
-class _Pending:
-    """The input of one round: rules to select from, and copies that are selected already."""
+class _Round:
+    """One round of copies to one target registry: *done* have a result, *retry* may succeed in the next round."""
 
-    rules: list[Rule] = field(default_factory=list[Rule])
-    copies: list[Copy] = field(default_factory=list[Copy])
+    attempt: int
+    stop: Shutdown
+    done: set[Copy] = field(default_factory=set[Copy])
+    retry: list[Copy] = field(default_factory=list[Copy])
 
-    def __bool__(self) -> bool:
-        return bool(self.rules or self.copies)
+
+_FanOuts = dict[tuple[Reference, PlatformFilter], FanOut]
 
 
 class Run:
-    """Executes rules once and keeps the results. *clock* returns monotonic seconds; *rng* spreads retries."""
+    """Executes rules once and keeps the results. *clock* returns monotonic seconds; *rng* spreads retries.
+
+    Each target registry is served by a task of its own, from the first request on: it decides, copies and retries at
+    its own pace. All of them take the images in the same order, so they meet at the source's blobs and share the reads.
+    """
 
     def __init__(
         self,
@@ -78,66 +86,114 @@ class Run:
         self._copier = copier
         self._observer = observer
         self._options = options
+        self._copy_options = CopyOptions(options.force, options.image_seconds, options.fence)
         self._clock = clock
         self._rng = rng
         self._results: dict[str, CopyResult] = {}  # By target: each target has one source.
         self._rule_results: dict[tuple[str, str], CopyResult] = {}
-        self._retry = _Pending()
-        self.warnings: list[str] = []
+        self._fan_outs: _FanOuts = {}
+        self._warnings: list[str] = []
 
     @property
     def results(self) -> tuple[CopyResult, ...]:
         """The results so far: one for each source and target."""
         return (*self._results.values(), *self._rule_results.values())
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know beside the results."""
+        slow = [
+            f"{registry}: slower than other targets; it fell behind {times} times and read the source again"
+            for registry, times in self._copier.falls_behind.items()
+        ]
+        return (*self._warnings, *slow)
+
     async def execute(self, rules: Sequence[Rule] = (), copies: Sequence[Copy] = (), *, stop: Shutdown) -> None:
-        """Execute *rules* and *copies*, then retry failures that may succeed later. Returns early after a stop."""
+        """Execute *rules* and *copies*, and retry failures that may succeed later. Returns early after a stop."""
         self._observer.selected(len(copies))
-        pending = _Pending(list(rules), list(copies))
-        for attempt in range(1, self._options.retries + 2):
-            self._retry = _Pending()
-            await self._copy_all(await self._decide_all(pending, attempt, stop), attempt, stop)
-            pending = self._retry
-            if not pending or self._options.dry_run or attempt > self._options.retries:
-                return
-            await _wait(self._rng.uniform(0.5, exponential_wait(2.0, _LONGEST_RETRY_WAIT_SECONDS, attempt)), stop)
-            if stop.requested.is_set():
+        try:
+            async with asyncio.TaskGroup() as targets:
+                for attempt in range(1, self._options.retries + 2):
+                    selected, rules = await self._select(rules, attempt, stop)
+                    for lane in self._by_registry([*copies, *selected]):
+                        targets.create_task(self._serve_target(lane, attempt, stop), name="target")
+                    copies = ()
+                    if not rules or not await self._wait_for_retry(attempt, stop):
+                        return
+        except BaseExceptionGroup as group:
+            raise first_of(cast("BaseException", group)) from None
+
+    def _by_registry(self, copies: Sequence[Copy]) -> Iterable[deque[Copy]]:
+        """Return *copies* by target registry, and prepare shared reads for sources that several registries need."""
+        lanes: dict[str, deque[Copy]] = {}
+        registries: dict[tuple[Reference, PlatformFilter], list[str]] = {}
+        for copy in copies:
+            lanes.setdefault(copy.target.repository.registry, deque()).append(copy)
+        if len(lanes) > 1 and not self._options.dry_run:
+            for copy in copies:
+                registries.setdefault((copy.source, copy.platforms), []).append(copy.target.repository.registry)
+            self._fan_outs |= {key: FanOut(names) for key, names in registries.items() if len(set(names)) > 1}
+        return lanes.values()
+
+    async def _serve_target(self, copies: deque[Copy], first_attempt: int, stop: Shutdown) -> None:
+        """Bring one target registry up to date: decide, copy, retry."""
+        for attempt in range(first_attempt, self._options.retries + 2):
+            current = _Round(attempt, stop)
+            to_copy = await self._decide_all(copies, current)
+            images = round_robin(group_by_image(to_copy), lambda planned: planned[0].copy.rule)
+            copy_image = partial(self._copy_image, current)
+            await for_each(images, copy_image, width=self._options.width, stop=stop)
+            self._interrupt(planned.copy for planned in to_copy if planned.copy not in current.done)
+            copies = deque(current.retry)
+            if not copies or not await self._wait_for_retry(attempt, stop):
                 return
 
-    async def _decide_all(self, pending: _Pending, attempt: int, stop: Shutdown) -> list[PlannedCopy]:
+    async def _wait_for_retry(self, attempt: int, stop: Shutdown) -> bool:
+        """Wait before the next attempt; False if there is none."""
+        if self._options.dry_run or attempt > self._options.retries:
+            return False
+        await _wait(self._rng.uniform(0.5, min(_LONGEST_RETRY_WAIT_SECONDS, 2.0**attempt)), stop)
+        return not stop.requested.is_set()
+
+    async def _decide_all(self, copies: deque[Copy], current: _Round) -> list[PlannedCopy]:
         """Return the copies to make; all others get their results here."""
-        selected = deque([*pending.copies, *await self._select(pending.rules, attempt, stop)])
-        pending.copies.clear()
         to_copy: list[PlannedCopy] = []
-        while selected:
+        while copies:
             # In batches: for 100 000 images, only one batch is in memory with all its details.
-            batch = [selected.popleft() for _ in range(min(_DECISION_BATCH, len(selected)))]
-            to_copy += await self._decide(batch, attempt, stop)
+            batch = [copies.popleft() for _ in range(min(_DECISION_BATCH, len(copies)))]
+            to_copy += await self._decide(batch, current)
         return to_copy
 
-    async def _decide(self, copies: Sequence[Copy], attempt: int, stop: Shutdown) -> list[PlannedCopy]:
+    async def _decide(self, copies: Sequence[Copy], current: _Round) -> list[PlannedCopy]:
         """Return those of *copies* that must be made, and record the results of the others."""
-        decided = await self._planner.decide(copies, force=self._options.force, stop=stop)
+        decided = await self._planner.decide(
+            copies,
+            force=self._options.force,
+            stop=current.stop,
+            round_number=current.attempt if self._fan_outs else None,
+        )
         to_copy: list[PlannedCopy] = []
         interrupted: list[Copy] = []
         for copy, planned in decided.items():
             if planned.action is Action.COPY and not self._options.dry_run:
                 to_copy.append(planned)
-            elif planned.failure is not None and planned.failure.is_interrupted:
+                continue
+            self._leave_fan_out(copy)
+            if planned.failure is not None and planned.failure.is_interrupted:
                 interrupted.append(copy)
             else:
-                self._finish_without_copying(planned, attempt)
+                self._finish_without_copying(planned, current)
         self._interrupt([*interrupted, *(copy for copy in copies if copy not in decided)])
         return to_copy
 
-    async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> list[Copy]:
-        """Return the copies that *rules* select, and record the rules that could not be expanded."""
+    async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> tuple[list[Copy], list[Rule]]:
+        """Return the copies that *rules* select and the rules to retry; record those that could not be expanded."""
         # A rule that is selected again replaces its results; the results of other rules stay.
         keys = [(rule.name, str(target)) for rule in rules for target in rule.targets]
         replaced = len([key for key in keys if self._rule_results.pop(key, None)])
         selected = await self._planner.select(rules, stop=stop)
         self._observer.selected(len(selected.copies) + len(selected.failures) - replaced)
-        self.warnings += selected.warnings
+        self._warnings += selected.warnings
         for failure in selected.failures:
             if failure.failure.is_interrupted:
                 self._record_rule(skipped_result(failure.rule, failure.source, failure.target, INTERRUPTED))
@@ -146,55 +202,53 @@ class Run:
         for rule in selected.unlisted:
             for target in rule.targets:
                 self._record_rule(skipped_result(rule.name, rule.name, str(target), INTERRUPTED))
-        self._retry.rules += selected.repeatable
-        return selected.copies
+        return selected.copies, selected.repeatable
 
-    async def _copy_all(self, planned_copies: Sequence[PlannedCopy], attempt: int, stop: Shutdown) -> None:
-        done: set[Copy] = set()
+    async def _copy_image(self, current: _Round, copies: Sequence[PlannedCopy]) -> None:
+        started = self._clock()
+        for planned in copies:
+            self._observer.started(planned.copy)
 
-        async def copy_image(copies: Sequence[PlannedCopy]) -> None:
-            started = self._clock()
+        def finished(planned: PlannedCopy, end: Transferred | CopyFailed) -> None:
+            if isinstance(end, CopyFailed) and end.is_interrupted:
+                return
+            self._finish(planned, end, current, self._clock() - started)
+            current.done.add(planned.copy)
+
+        fan_out = self._fan_outs.get((copies[0].copy.source, copies[0].copy.platforms))
+        try:
+            await self._copier.copy(copies, finished, self._copy_options, fan_out)
+        except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
+            failure = CopyFailed(Unexpected(error), side=None, step="copy")
             for planned in copies:
-                self._observer.started(planned.copy)
+                if planned.copy not in current.done:
+                    finished(planned, failure)
+        finally:
+            for planned in copies:
+                self._leave_fan_out(planned.copy)
 
-            def finished(planned: PlannedCopy, end: Transferred | CopyFailed) -> None:
-                if isinstance(end, CopyFailed) and end.is_interrupted:
-                    return
-                self._finish(planned, end, attempt, self._clock() - started)
-                done.add(planned.copy)
+    def _leave_fan_out(self, copy: Copy) -> None:
+        """Let the other registries of the image wait for this copy no longer."""
+        fan_out = self._fan_outs.get((copy.source, copy.platforms))
+        if fan_out is not None:
+            fan_out.leave(copy.target.repository.registry)
 
-            options = self._options
-            try:
-                await self._copier.copy(
-                    copies, finished, force=options.force, seconds=options.image_seconds, fence=options.fence
-                )
-            except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
-                failure = CopyFailed(Unexpected(error), side=None, step="copy")
-                for planned in copies:
-                    if planned.copy not in done:
-                        finished(planned, failure)
-
-        images = group_by_image(planned_copies)
-        ordered = round_robin(images, lambda copies: copies[0].copy.rule)
-        await for_each(ordered, copy_image, width=self._options.width, stop=stop)
-        self._interrupt(planned.copy for planned in planned_copies if planned.copy not in done)
-
-    def _finish(self, planned: PlannedCopy, end: Transferred | CopyFailed, attempt: int, seconds: float) -> None:
+    def _finish(self, planned: PlannedCopy, end: Transferred | CopyFailed, current: _Round, seconds: float) -> None:
         if isinstance(end, CopyFailed):
             if _can_retry(end):
-                self._retry.copies.append(planned.copy)
-            result = failed_result(planned, end, attempt=attempt, seconds=seconds)
+                current.retry.append(planned.copy)
+            result = failed_result(planned, end, attempt=current.attempt, seconds=seconds)
         else:
             self._planner.confirm([planned], written=True)
-            result = copied_result(planned, end, seconds=seconds, attempt=attempt)
+            result = copied_result(planned, end, seconds=seconds, attempt=current.attempt)
         self._record(result)
 
-    def _finish_without_copying(self, planned: PlannedCopy, attempt: int) -> None:
+    def _finish_without_copying(self, planned: PlannedCopy, current: _Round) -> None:
         """Record the result of *planned*, which is up to date, skipped or failed, or belongs to a dry run."""
         if planned.failure is not None and _can_retry(planned.failure):
-            self._retry.copies.append(planned.copy)
+            current.retry.append(planned.copy)
         attempted = planned.failure is not None or not self._options.dry_run
-        self._record(undone_result(planned, attempt if attempted else 0))
+        self._record(undone_result(planned, current.attempt if attempted else 0))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
@@ -224,10 +278,11 @@ async def _wait(seconds: float, stop: Shutdown) -> None:
 
 
 def group_by_image(copies: Iterable[PlannedCopy]) -> list[Sequence[PlannedCopy]]:
-    """Group *copies* that have the same source image and platform filter, in their order."""
-    groups: dict[tuple[Repository, Digest | None, PlatformFilter], list[PlannedCopy]] = {}
+    """Group *copies* that have the same source image, platform filter and target repository, in their order."""
+    groups: dict[tuple[Repository, Digest | None, PlatformFilter, Repository], list[PlannedCopy]] = {}
     for planned in copies:
-        key = planned.copy.source.repository, planned.source_digest, planned.copy.platforms
+        copy = planned.copy
+        key = copy.source.repository, planned.source_digest, copy.platforms, copy.target.repository
         groups.setdefault(key, []).append(planned)
     return list(groups.values())
 

@@ -1,182 +1,228 @@
-"""One read for many uploads, through a bounded window.
+"""One read of a source blob for several uploads, through a bounded window.
 
-The slowest upload sets the pace, within a bound: who keeps the others waiting for too long falls behind, and is served
-by a read of his own when he tries again. An upload that ends early leaves the others alone.
+The slowest upload sets the pace within bounds. An upload that delays the others for too long falls behind: it leaves
+the shared read and continues with a read of its own. An upload that ends early does not affect the others.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 
+from image_syncer.concurrency.taskpool import background
 from image_syncer.errors import StoreError, Unavailable
 from image_syncer.roles import Chunk, Opener
 
 
 @dataclass(frozen=True, slots=True)
 class LagPolicy:
-    """How far apart readers may be, in bytes, and for how many seconds one may keep the others waiting.
+    """How far apart readers may be, and how long one may delay the others; sizes in bytes, durations in seconds.
 
-    *stall* bounds one wait, *sum* all waits for the same reader.
+    A reader falls behind once the others wait *stall* for one chunk, or once all waits for it exceed *sum* plus the
+    fraction *share* of the time since the read began. So a reader costs the others at most that fraction of their time.
     """
 
     window_bytes: int = 2 * 1024 * 1024
-    stall: float = 10.0
-    sum: float = 60.0
+    stall: float = 1.5
+    sum: float = 1.0
+    share: float = 0.25
+
+
+Alone = Callable[[], AbstractAsyncContextManager[None]]
+"""Provides the slot in which a reader that left the shared read may read alone."""
 
 
 class SharedRead:
-    """The content that *content* opens, for *readers* who are numbered from 0, each of whom opens it with `open`.
+    """The content that *content* opens, for *readers* readers, which are numbered from 0.
 
-    `pump` does the reading, and must run in a task beside them. Where the source failed, those who open again share the
-    next read; who opens again for reasons of his own, in the middle, or after he has fallen behind, reads alone.
+    Each reader enters `reading` and opens the content there. The members do the reading themselves: one of them holds
+    the pump, and if it leaves, another continues from the same byte. So no reader depends on a task of another one.
+
+    After a failure of the source, readers that open the content again share the next read. A reader reads alone, within
+    *alone*, if it opens the content from the middle, opens it twice, or has fallen behind; *fell_behind* receives its
+    number then.
     """
 
-    def __init__(self, content: Opener, readers: int, *, pace: LagPolicy | None = None) -> None:
+    def __init__(
+        self,
+        content: Opener,
+        readers: int,
+        *,
+        policy: LagPolicy | None = None,
+        alone: Alone = nullcontext,
+        fell_behind: Callable[[int], None] | None = None,
+    ) -> None:
         self._content = content
-        self._pace = pace or LagPolicy()
+        self._policy = policy or LagPolicy()
+        self._alone = alone
+        self._fell_behind = fell_behind
         self._members = set(range(readers))
         self._stream: _Stream | None = None
-        self._asked = asyncio.Event()
+        self._stream_opened = asyncio.Event()
+        self._pump_lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def reading(self, reader: int) -> AsyncGenerator[Opener]:
+        """Yield the opener of *reader*; while the context lasts, its task may read for all members."""
+        try:
+            async with background(self._pump()):
+                yield partial(self.open, reader)
+        finally:
+            self.close(reader)
 
     @asynccontextmanager
     async def open(self, reader: int, start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """Open the content from byte *start* for *reader*."""
         if start:
-            self.close(reader)  # What he wants is gone by, or far ahead.
-            async with self._content(start) as chunks:
-                yield chunks
-            return
-        if self._stream is None or self._stream.failed:
-            self._stream = _Stream(self._members, self._pace)
-            self._asked.set()
-        if not self._stream.is_open_to(reader):  # He had his part of it, and something else went wrong.
-            async with self._content() as chunks:
-                yield chunks
-            return
+            self.close(reader)  # The window has dropped that byte, or will not reach it soon.
+        elif self._stream is None or self._stream.has_failed:
+            self._stream = _Stream(self._members, self._policy, self._fell_behind)
+            self._stream_opened.set()
         stream = self._stream
+        if start or stream is None or not stream.can_serve(reader):
+            async with self._alone(), self._content(start) as chunks:
+                yield chunks
+            return
         try:
             yield stream.chunks(reader)
         finally:
             stream.leave(reader)
 
     def close(self, reader: int) -> None:
-        """Expect *reader* no more: his upload has ended, in whatever way."""
+        """Remove *reader*: its upload has ended, or reads alone."""
         self._members.discard(reader)
         if self._stream is not None:
             self._stream.leave(reader)
 
-    async def pump(self) -> None:
-        """Read whenever somebody has opened; runs until it is cancelled."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            stream = self._stream
-            if stream is None:
-                continue
-            try:
-                async with self._content() as chunks:
-                    async for chunk in chunks:
-                        if not await stream.put(bytes(chunk)):
-                            break
-            except StoreError as failure:
-                stream.end(failure)
-            else:
-                stream.end(None)
+    async def _pump(self) -> None:
+        """Read each stream that a member opens, until this task is cancelled."""
+        async with self._pump_lock:  # One member pumps; the next one takes over when it leaves.
+            while True:
+                stream = self._stream
+                if stream is None or stream.has_ended:
+                    self._stream_opened.clear()
+                    await self._stream_opened.wait()
+                else:
+                    await self._read_into(stream)
+
+    async def _read_into(self, stream: "_Stream") -> None:
+        try:
+            # Another member may have read the beginning of the stream already.
+            async with self._content(stream.read_bytes) as chunks:
+                async for chunk in chunks:
+                    if not await stream.put(bytes(chunk)):
+                        break
+        except StoreError as failure:
+            stream.end(failure)
+        else:
+            stream.end(None)
 
 
 class _Stream:
-    """One read: a window of chunks, and where each of the *expected* readers is."""
+    """One read: a window of chunks, and the position of each of the *expected* readers."""
 
-    def __init__(self, expected: Iterable[int], pace: LagPolicy) -> None:
+    def __init__(self, expected: Iterable[int], policy: LagPolicy, fell_behind: Callable[[int], None] | None) -> None:
         self.behind: set[int] = set()
-        self._pace = pace
+        self.read_bytes = 0
+        self._policy = policy
+        self._fell_behind = fell_behind
         self._clock = asyncio.get_running_loop().time
         self._change = asyncio.Event()
         self._window: deque[bytes] = deque()
-        self._begin = 0  # The number of the first chunk in the window.
-        self._size_bytes = 0
-        self._at = dict.fromkeys(expected, 0)
+        self._first_chunk = 0  # The number of the first chunk in the window.
+        self._window_bytes = 0
+        self._positions = dict.fromkeys(expected, 0)
         self._opened: set[int] = set()
-        self._moved = self._clock()
-        self._held_up: dict[int, float] = {}
+        self._began = self._moved = self._clock()
+        self._delays: dict[int, float] = {}
         self._failure: StoreError | None = None
-        self._ended = False
+        self.has_ended = False
 
     @property
-    def failed(self) -> bool:
-        """Whether the source broke off."""
+    def has_failed(self) -> bool:
+        """Whether the source failed."""
         return self._failure is not None
 
-    def is_open_to(self, reader: int) -> bool:
-        """Whether *reader* can still get all of it: he is expected, and did not have any of it yet."""
-        return reader in self._at and reader not in self._opened
+    def can_serve(self, reader: int) -> bool:
+        """Whether *reader* can get the whole content: it is expected, and has not opened the stream before."""
+        return reader in self._positions and reader not in self._opened
 
     def leave(self, reader: int) -> None:
-        """Wait for *reader* no more."""
-        if self._at.pop(reader, None) is not None:
-            self._tidy()
+        """Stop waiting for *reader*."""
+        if self._positions.pop(reader, None) is not None:
+            self._drop_read_chunks()
 
     def end(self, failure: StoreError | None) -> None:
-        """Note that all was read, or why no more can be."""
-        self._failure, self._ended = failure, True
+        """Record the end of the content, or the *failure* of the source."""
+        self._failure, self.has_ended = failure, True
         self._notify()
 
     async def put(self, chunk: bytes) -> bool:
-        """Add *chunk* as soon as there is room for it; False where nobody wants it any more."""
-        while self._window and self._size_bytes + len(chunk) > self._pace.window_bytes:
+        """Add *chunk* once the window has room; return False if no reader is left."""
+        while self._window and self._window_bytes + len(chunk) > self._policy.window_bytes:
             await self._wait_for_room()
         self._window.append(chunk)
-        self._size_bytes += len(chunk)
+        self._window_bytes += len(chunk)
+        self.read_bytes += len(chunk)
         self._notify()
-        return bool(self._at)
+        return bool(self._positions)
 
     async def chunks(self, reader: int) -> AsyncGenerator[Chunk]:
-        """Yield every chunk to *reader*; `Unavailable` once he has fallen behind, or what the read raised."""
+        """Yield every chunk to *reader*; raises `Unavailable` once it fell behind, and the failure of the source."""
         self._opened.add(reader)
         while True:
             if reader in self.behind:
-                raise Unavailable("this target was too slow for the others, and is served alone from now on")
-            number = self._at[reader] - self._begin
+                raise Unavailable("this target is slower than the others; it reads the source alone from now on")
+            number = self._positions[reader] - self._first_chunk
             if number < len(self._window):
                 chunk = self._window[number]
-                self._at[reader] += 1
-                self._tidy()
+                self._positions[reader] += 1
+                self._drop_read_chunks()
                 yield chunk
             elif self._failure is not None:
                 raise self._failure
-            elif self._ended:
+            elif self.has_ended:
                 return
             else:
                 await self._change.wait()
 
     async def _wait_for_room(self) -> None:
-        """Wait for the slowest; it falls behind where others have nothing to do meanwhile, and that lasts."""
-        slowest = [reader for reader, at in self._at.items() if at == self._begin]
-        end = self._begin + len(self._window)
-        if end not in self._at.values():  # Nobody waits for what is not read yet.
+        """Wait for the slowest reader; it falls behind if the others have read everything and wait for too long."""
+        slowest = [reader for reader, position in self._positions.items() if position == self._first_chunk]
+        if self._first_chunk + len(self._window) not in self._positions.values():  # Every reader has chunks to read.
             await self._change.wait()
             return
         began = self._clock()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._moved + self._pace.stall):
+            async with asyncio.timeout(min(self._policy.stall, max(0.0, self._allowed_delay(slowest)))):
                 await self._change.wait()
         now = self._clock()
         for reader in slowest:
-            self._held_up[reader] = self._held_up.get(reader, 0.0) + now - began
-            stalled = now - self._moved >= self._pace.stall and self._at.get(reader) == self._begin
-            if stalled or self._held_up[reader] >= self._pace.sum:
-                self.behind.add(reader)
-                self._at.pop(reader, None)
-        self._tidy()
+            self._delays[reader] = self._delays.get(reader, 0.0) + now - began
+            stalled = now - self._moved >= self._policy.stall and self._positions.get(reader) == self._first_chunk
+            if stalled or self._allowed_delay([reader]) <= 0:
+                self._leave_behind(reader)
+        self._drop_read_chunks()
 
-    def _tidy(self) -> None:
-        """Drop what everybody had."""
-        first = min(self._at.values(), default=self._begin + len(self._window))
-        while self._begin < first:
-            self._size_bytes -= len(self._window.popleft())
-            self._begin += 1
+    def _allowed_delay(self, readers: Iterable[int]) -> float:
+        """Return for how many more seconds the others may wait for *readers*."""
+        most = max((self._delays.get(reader, 0.0) for reader in readers), default=0.0)
+        return self._policy.sum + self._policy.share * (self._clock() - self._began) - most
+
+    def _leave_behind(self, reader: int) -> None:
+        if self._positions.pop(reader, None) is not None:
+            self.behind.add(reader)
+            if self._fell_behind is not None:
+                self._fell_behind(reader)
+
+    def _drop_read_chunks(self) -> None:
+        """Drop the chunks that every reader has."""
+        first = min(self._positions.values(), default=self._first_chunk + len(self._window))
+        while self._first_chunk < first:
+            self._window_bytes -= len(self._window.popleft())
+            self._first_chunk += 1
             self._moved = self._clock()
         self._notify()
 

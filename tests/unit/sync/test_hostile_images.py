@@ -46,7 +46,7 @@ async def test_the_manifests_of_an_image_are_counted(
     stores: MemoryStores, run: RunRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Indexes of indexes multiply: the whole tree has a limit. Just so many pass."""
-    monkeypatch.setattr(copy_state, "NODES_LIMIT", 3)
+    monkeypatch.setattr(copy_state, "MANIFESTS_LIMIT", 3)
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b"))]), "fits")
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b")), Entry(single("c"))]), "over")
     assert (await run(rule("fits")))[f"{TARGET}:fits"].outcome is Outcome.COPIED

@@ -14,16 +14,17 @@ def planned(source: str, target: str, digest: Digest = DIGEST, platforms: Platfo
     return PlannedCopy(copy, Action.COPY, digest, digest)
 
 
-def test_tags_and_targets_of_one_image_form_one_group() -> None:
-    """Another digest, source repository or platform filter makes another group."""
-    one = [planned("a.io/app:1", "b.io/app:1"), planned("a.io/app:latest", "c.io/app:latest")]
+def test_tags_of_one_image_at_one_target_form_one_group() -> None:
+    """Another digest, source repository, platform filter or target repository makes another group."""
+    one = [planned("a.io/app:1", "b.io/app:1"), planned("a.io/app:latest", "b.io/app:latest")]
     others = [
         planned("a.io/app:2", "b.io/app:2", Digest.of(b"other")),
         planned("a.io/fork:1", "b.io/fork:1"),
-        planned("a.io/app:1", "b.io/small:1", platforms=AMD64),
+        planned("a.io/app:1", "b.io/app:small", platforms=AMD64),
+        planned("a.io/app:1", "c.io/app:1"),
     ]
     groups = group_by_image([one[0], others[0], one[1], *others[1:]])
-    assert groups == [one, [others[0]], [others[1]], [others[2]]]
+    assert groups == [one, *([other] for other in others)]
 
 
 def test_owners_take_turns() -> None:
