@@ -78,7 +78,7 @@ class WaitBudget:
         self._waiting += waiting
 
     def allows(self, size_bytes: int) -> bool:
-        """Whether a blob of *size_bytes* may still wait; a larger one may wait longer, since rereading it costs more."""
+        """Whether a blob of *size_bytes* may still wait; a larger one may wait longer, since rereading costs more."""
         self.add()
         size_seconds = min(_LONGEST_SIZE_SECONDS, size_bytes / _BYTES_PER_SECOND)
         return self._lost < _BASE_SECONDS + size_seconds + _SHARE * (self._settled - self._began)
