@@ -50,7 +50,7 @@ def test_a_worker_needs_postgresql(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "image-syncer"), "worker", "-c", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
-    assert "a worker shares the jobs of others, which only PostgreSQL can" in done.stderr
+    assert "a worker shares the jobs of other processes, which needs PostgreSQL" in done.stderr
     assert not (tmp_path / "state").exists()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -220,10 +221,10 @@ async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
 
 
 def _supervisor(keeper: FencedJobManager) -> WorkerSupervisor:
-    tries = AttemptRunner(
-        keeper, Hands().handlers(), QUICK.retry, longest=1.0, rng=Random(1), now=lambda: datetime.now(UTC)
+    runner = AttemptRunner(
+        keeper, Hands().handlers(), replace(QUICK, longest=1.0), rng=Random(1), now=lambda: datetime.now(UTC)
     )
-    return WorkerSupervisor(tries.app(), keeper, QUICK)
+    return WorkerSupervisor(runner.app(), keeper, QUICK)
 
 
 async def _until(gate: asyncio.Event) -> None:

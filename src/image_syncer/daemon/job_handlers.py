@@ -43,7 +43,7 @@ class JobHandlers:
         """Make one copy. A failure is raised as it is: the queue decides about another attempt."""
         began = self._now()
         async with self._services.syncers.current() as syncer:
-            made = await syncer.copy(job.source, [job.target], platforms=job.platforms)
+            made = await syncer.copy(job.source, [job.target], platforms=job.platforms, fence=job.lease)
         (result,) = made.results
         # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
         ends = str(job.source), str(job.target)

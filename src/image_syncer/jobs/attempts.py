@@ -18,7 +18,8 @@ from structlog.contextvars import bound_contextvars
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs.job_manager import AttemptEnd, FencedJobManager
 from image_syncer.jobs.payloads import CopyJob, JobKind, RuleJob, age_of, text_arguments
-from image_syncer.jobs.retry_strategy import JobRetryPolicy, describe
+from image_syncer.jobs.retry_strategy import describe
+from image_syncer.jobs.worker import WorkerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +61,21 @@ class _Strategy(BaseRetryStrategy):
 
 
 class AttemptRunner:
-    """Runs attempts in *handlers*, each for at most *longest* seconds; *now* returns the aware time."""
+    """Runs attempts in *handlers*, as *options* of the worker say; *now* returns the aware time."""
 
     def __init__(
         self,
         manager: FencedJobManager,
         handlers: Handlers,
-        policy: JobRetryPolicy,
+        options: WorkerOptions,
         *,
-        longest: float,
         rng: Random,
         now: Callable[[], datetime],
     ) -> None:
         self._manager = manager
         self._handlers = handlers
-        self._policy = policy
-        self._longest = longest
+        self._options = options
+        self._policy = options.retry
         self._rng = rng
         self._now = now
         self._log: Any = structlog.get_logger()
@@ -89,7 +89,8 @@ class AttemptRunner:
         return app
 
     async def _copy(self, context: JobContext, **_arguments: object) -> None:
-        await self._attempt(context, lambda age: self._handlers.copy(CopyJob.of(context.job, age)))
+        lease = self._manager.lease(context.job, self._options.stalled)
+        await self._attempt(context, lambda age: self._handlers.copy(CopyJob.of(context.job, age, lease)))
 
     async def _rule(self, context: JobContext, **_arguments: object) -> None:
         await self._attempt(context, lambda _: self._handlers.rule(RuleJob.of(context.job)))
@@ -99,7 +100,7 @@ class AttemptRunner:
         began, age = time.monotonic(), age_of(context.job, self._now())
         with bound_contextvars(job_id=job.id, job=job.task_name, attempt=job.attempts + 1, **_origin(job)):
             try:
-                async with asyncio.timeout(self._longest):
+                async with asyncio.timeout(self._options.longest):
                     await work(age)
             except asyncio.CancelledError:
                 self._end_cancelled(context)

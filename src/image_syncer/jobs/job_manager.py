@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import structlog
@@ -13,10 +13,16 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, Unique
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 
+from image_syncer.jobs.lease import Lease
+from image_syncer.jobs.payloads import renewed
 from image_syncer.jobs.queries import QUERIES
 
 _PAUSE: Final = 0.5  # seconds between two attempts to reach the store
 _JOIN_ATTEMPTS: Final = 5
+
+_REPAIR_PRIORITY: Final = 2  # before pushes (1) and rules (0)
+
+_AttemptKey = tuple[int | None, int, int | None]
 
 Ended = Literal["todo", "succeeded", "failed", "aborted"]
 
@@ -34,6 +40,8 @@ class FencedJobManager(JobManager):
 
     * A retry whose successor is queued already ends the job as superseded (procrastinate #1446, #1543).
     * Fencing: a worker that was declared dead and wakes up again cannot end the attempt of its successor.
+    * A write that was permitted under a lease that is lost now may have replaced a newer image: the copy is queued
+      again at once. A freeze between the check and the write cannot be prevented, so it is repaired.
     * An abort is final, even if the worker stops or dies before it notices.
     * An outage of the store ends neither listening nor heartbeat. Settling an attempt is retried for *patience*
       seconds; then `gave_up` is set, since the job stays `doing` until this worker registers again.
@@ -44,6 +52,8 @@ class FencedJobManager(JobManager):
         self.gave_up: Final = asyncio.Event()
         self._patience = patience
         self._endings: dict[int, AttemptEnd] = {}
+        self._leases: dict[_AttemptKey, Lease] = {}
+        self._repairs: list[Job] = []  # that could not be queued while the store did not answer
         self._log: Any = structlog.get_logger()
 
     async def enqueue(self, job: Job) -> int | None:
@@ -62,6 +72,11 @@ class FencedJobManager(JobManager):
     def remember(self, job_id: int, ending: AttemptEnd) -> None:
         """Keep *ending* of the running attempt of *job_id* until its status is written."""
         self._endings[job_id] = ending
+
+    def lease(self, job: Job, seconds: float) -> Lease:
+        """Return the lease of the attempt that *job* begins, kept until its end is written."""
+        lease = self._leases[_attempt_key(job)] = Lease(self.connector, job, seconds=seconds)
+        return lease
 
     async def take_over(self, job: Job, *, status: Ended, error: str | None, counted: bool) -> None:
         """End the attempt of a dead worker; does nothing if another process has done so."""
@@ -89,17 +104,20 @@ class FencedJobManager(JobManager):
         lock: str | None = None,  # noqa: ARG002 - the same: the lock is the target's and never changes
     ) -> None:
         """Queue *job* again, to run at *retry_at* at the earliest (None: at once)."""
-        await self._settle(job, "todo", retry_at)
+        await self._settle(job, "todo", retry_at, self._repair(job))
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - Procrastinate's signature; ended jobs are kept
         """End *job* for good."""
         ended: Mapping[Status, Ended] = {Status.SUCCEEDED: "succeeded", Status.ABORTED: "aborted"}
-        await self._settle(job, ended.get(status, "failed"), None)
+        await self._settle(job, ended.get(status, "failed"), None, self._repair(job))
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Record the heartbeat, even if this worker was declared dead; after an outage the next one does."""
         try:
             await self.connector.execute_query_async(QUERIES["keep_heartbeat"], worker_id=worker_id)
+            while self._repairs:
+                await self.enqueue(self._repairs[-1])
+                self._repairs.pop()
         except ConnectorException as error:
             self._log.warning("jobs.heartbeat_failed", error=_reason(error))
 
@@ -125,21 +143,32 @@ class FencedJobManager(JobManager):
         )
         return bool(rows)
 
-    async def _settle(self, job: Job, status: Ended, retry_at: datetime | None) -> None:
+    def _repair(self, job: Job) -> Job | None:
+        """Return the job to queue if the attempt that ends turns out to have lost *job*; None if it wrote nothing."""
+        lease = self._leases.pop(_attempt_key(job), None)
+        if lease is None or not lease.has_permitted:
+            return None
+        return renewed(job, _REPAIR_PRIORITY, datetime.now(UTC))
+
+    async def _settle(self, job: Job, status: Ended, retry_at: datetime | None, repair: Job | None = None) -> None:
         """Write the end of an attempt; retry failures of the store until the patience is over."""
         ending = self._endings.pop(job.id or 0, AttemptEnd())
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return await self._settle_once(job, status, retry_at, ending)
+                return await self._settle_once(job, status, retry_at, ending, repair)
             except ConnectorException as error:
                 if time.monotonic() > deadline:
+                    if repair is not None:
+                        self._repairs.append(repair)
                     self.gave_up.set()
                     raise
                 self._log.warning("job.end_not_written", job_id=job.id, status=status, error=_reason(error))
             await asyncio.sleep(_PAUSE)
 
-    async def _settle_once(self, job: Job, status: Ended, retry_at: datetime | None, ending: AttemptEnd) -> None:
+    async def _settle_once(
+        self, job: Job, status: Ended, retry_at: datetime | None, ending: AttemptEnd, repair: Job | None
+    ) -> None:
         try:
             found = await self._write(job, status, retry_at, ending)
         except UniqueViolation:
@@ -147,6 +176,9 @@ class FencedJobManager(JobManager):
         if not found:
             # Either an earlier write succeeded without an answer, or another worker has the job by now.
             self._log.warning("job.not_ours", job_id=job.id, status=status)
+            if repair is not None:
+                self._log.warning("job.late_write", job_id=job.id, remedy="the copy is made again now")
+                await self.enqueue(repair)
 
     async def _write(
         self, job: Job, status: Ended | Literal["superseded"], retry_at: datetime | None, ending: AttemptEnd
@@ -167,3 +199,8 @@ class FencedJobManager(JobManager):
 
 def _reason(error: ConnectorException) -> str:
     return (str(error.__cause__ or error).splitlines() or ["no reason given"])[0][:200]
+
+
+def _attempt_key(job: Job) -> _AttemptKey:
+    """Return what tells an attempt from that of a successor, which has another worker or number."""
+    return job.id, job.attempts, job.worker_id

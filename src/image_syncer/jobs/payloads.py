@@ -12,6 +12,7 @@ from procrastinate.jobs import Job
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.reference import split_reference
+from image_syncer.roles import Fence
 from image_syncer.state import Trigger
 
 _NAME_LIMIT: Final = 500  # A row of a unique index of PostgreSQL has at most about 2 700 bytes.
@@ -80,7 +81,10 @@ class CopyRequest:
 
 @dataclass(frozen=True, slots=True)
 class CopyJob:
-    """A copy for a handler. *attempt* counts from 1; *age* is the time since the request in seconds."""
+    """A copy for a handler. *attempt* counts from 1; *age* is the time since the request in seconds.
+
+    *lease* permits writes of tags; None: nothing can take the copy over.
+    """
 
     id: int
     attempt: int
@@ -91,9 +95,10 @@ class CopyJob:
     event: str | None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     age: float = field(default=0.0, compare=False)
+    lease: Fence | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, job: Job, age: float) -> Self:
+    def of(cls, job: Job, age: float, lease: Fence | None = None) -> Self:
         """Return the copy of *job*, requested *age* seconds ago."""
         arguments = text_arguments(job.task_kwargs)
         digest = arguments.get("digest")
@@ -107,6 +112,7 @@ class CopyJob:
             arguments.get("event"),
             _platforms(arguments.get(_PLATFORMS)),
             age,
+            lease,
         )
 
 
@@ -144,6 +150,19 @@ def rule_job(rule: str, priority: int, not_before: datetime | None, trigger: Tri
             **({} if trigger is Trigger.SCHEDULE else {_TRIGGER: trigger.value}),
             _ASKED_AT: asked_at.timestamp(),
         },
+    )
+
+
+def renewed(job: Job, priority: int, asked_at: datetime) -> Job:
+    """Return a new job for the work of *job*, at *priority* or its own if that is higher, requested at *asked_at*."""
+    return job.evolve(
+        id=None,
+        status="todo",
+        attempts=0,
+        scheduled_at=None,
+        worker_id=None,
+        priority=max(job.priority, priority),
+        task_kwargs={**job.task_kwargs, _ASKED_AT: asked_at.timestamp()},
     )
 
 

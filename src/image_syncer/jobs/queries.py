@@ -123,6 +123,14 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             INSERT INTO procrastinate_workers (id, last_heartbeat) OVERRIDING SYSTEM VALUE
             VALUES (%(worker_id)s::bigint, now()) ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
         """,
+        # A row, with the age of the worker's heartbeat, only while the attempt owns its job. A pruned worker is NULL in
+        # its jobs, so it gets no row, whether another one has taken them over or not.
+        "job_lease": """
+            SELECT extract(epoch FROM clock_timestamp() - w.last_heartbeat)::float AS silent_seconds
+            FROM procrastinate_jobs j JOIN procrastinate_workers w ON w.id = j.worker_id
+            WHERE j.id = %(job_id)s::bigint AND j.status = 'doing' AND j.worker_id = %(worker_id)s::bigint
+              AND j.attempts = %(attempts)s::int
+        """,
         "replace_limits": """
             WITH gone AS (
                 DELETE FROM image_syncer_job_limits WHERE registry <> ALL (%(registries)s::text[])

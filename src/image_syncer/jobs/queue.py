@@ -195,7 +195,7 @@ class JobQueue:
         this one starts when no other process works.
         """
         chosen = options or WorkerOptions()
-        runner = AttemptRunner(self._manager, handlers, chosen.retry, longest=chosen.longest, rng=rng, now=self._now)
+        runner = AttemptRunner(self._manager, handlers, chosen, rng=rng, now=self._now)
         supervisor = WorkerSupervisor(runner.app(), self._manager, chosen)
         if self._file is None:
             await self._supervised(supervisor, stop)

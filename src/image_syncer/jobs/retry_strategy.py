@@ -12,6 +12,7 @@ from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import (
     CopyFailed,
     ImageSyncerError,
+    LeaseLost,
     NotFound,
     QuotaUsedUp,
     RateLimited,
@@ -59,6 +60,8 @@ class JobRetryPolicy:
         counted = self.is_counted(error, age=age)
         if not counted and isinstance(_cause(error), QuotaUsedUp):
             return min(_retry_after(error), self.patience) * rng.uniform(1.0, 1.1)
+        if isinstance(_cause(error), LeaseLost):
+            return self.first_wait
         if counted:
             wait = exponential_wait(self.first_wait, self.longest_wait, attempt)
         else:
@@ -76,9 +79,10 @@ class JobRetryPolicy:
     def is_counted(self, error: Exception, *, age: float = 0.0) -> bool:
         """Whether an attempt that failed with *error* counts, for a job that is *age* seconds old.
 
-        A used-up quota or a registry that is down cost no request, so they count only after *outage_patience*.
+        A used-up quota or a registry that is down cost no request, and without a lease the attempt belongs to another
+        worker, so they count only after *outage_patience*.
         """
-        return age > self.outage_patience or not isinstance(_cause(error), QuotaUsedUp | RegistryDown)
+        return age > self.outage_patience or not isinstance(_cause(error), QuotaUsedUp | RegistryDown | LeaseLost)
 
 
 def is_permanent(error: Exception) -> bool:

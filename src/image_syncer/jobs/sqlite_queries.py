@@ -109,6 +109,10 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
                     ELSE min(scheduled_at, :scheduled_at) END
             WHERE queueing_lock = :queueing_lock AND status = 'todo' RETURNING id
         """,
+        "job_lease": """
+            SELECT :now - w.last_heartbeat AS silent_seconds FROM jobs j JOIN workers w ON w.id = j.worker_id
+            WHERE j.id = :job_id AND j.status = 'doing' AND j.worker_id = :worker_id AND j.attempts = :attempts
+        """,
         "keep_heartbeat": """
             INSERT INTO workers (id, last_heartbeat) VALUES (:worker_id, :now)
             ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat
