@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from lab import stop_on_signals
-from stress import broker, crash, cut, fleet, kill, latency, outage, soak, storm
+from stress import broker, crash, cut, fleet, frozen, kill, latency, outage, soak, storm
 from stress.report import Report, Say
 from support.docker_registry import DockerRegistry
 from support.postgres import Postgres
@@ -47,6 +47,14 @@ _COMMANDS: Mapping[str, Command] = {
         fleet.FleetOptions,
         {"hooks": 400, "delay": 0.2},
         postgres=True,
+    ),
+    "frozen": Command(
+        "a daemon is frozen or cut off from PostgreSQL while it copies (--way stop, cut or late)",
+        frozen.run,
+        frozen.FrozenOptions,
+        {"tags": 12, "seconds": 25.0, "way": "stop"},
+        postgres=True,
+        registry=False,
     ),
     "latency": Command(
         "a steady stream of hooks, then nothing",

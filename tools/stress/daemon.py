@@ -113,10 +113,10 @@ class Daemon:
         found = self.api("jobs?status=failed&limit=500")
         return [f"{job['source']}: {job['error']}" for job in found["items"]] if found else ["not known"]
 
-    def last_words(self) -> str:
+    def last_words(self, characters: int = 1500) -> str:
         """Return the end of its output."""
         output = self._directory / f"daemon-{self.port}.out"
-        return output.read_text(encoding="utf-8", errors="replace")[-1500:]
+        return output.read_text(encoding="utf-8", errors="replace")[-characters:]
 
     def _is_empty(self, path: str) -> bool:
         found = self.api(f"{path}&limit=1")
