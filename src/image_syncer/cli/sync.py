@@ -30,7 +30,7 @@ from image_syncer.cli.report import report_text
 from image_syncer.cli.signals import Signals, run_with_signals
 from image_syncer.cli.state_option import state_location
 from image_syncer.concurrency.taskpool import Shutdown
-from image_syncer.config.load import load_auth
+from image_syncer.config.load import load_auth, platform_warnings
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
@@ -94,7 +94,7 @@ def copy(
         state=state_location(run.state, Configuration(access, ())),
         timeouts=timeouts(run, Timeouts()),
     )
-    return OneShotRun(options, report, output, lists_copies=True).execute(
+    return OneShotRun(options, report, output, platform_warnings(wanted), lists_copies=True).execute(
         lambda syncer, observer, stop: syncer.copy(
             source, targets, platforms=wanted, force=run.force, observer=observer, stop=stop
         )

@@ -1,6 +1,7 @@
 """Load configuration files of every dialect, without contacting any server. Errors have a file and a line."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,8 @@ def load_go_tool_files(
         document = read_document(images, remedy_if_empty=_EMPTY_RULES)
         rules = parse_rules(document, RuleContext(str(images), platforms, Substitution(environment)), problems)
     problems.raise_found()
-    return _configuration(access, rules, warnings=() if auth is not None else (_NO_AUTH_FILE,))
+    warnings = () if auth is not None else (_NO_AUTH_FILE,)
+    return _with_platform_warnings(_configuration(access, rules, warnings=warnings))
 
 
 def load_file(
@@ -63,6 +65,32 @@ def load_document(
     document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool = False
 ) -> Configuration:
     """Return the configuration of *document*, the content of *file*, as `load_file` does."""
+    dialect = _load_dialect(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
+    return _with_platform_warnings(dialect)
+
+
+def platform_warnings(platforms: PlatformFilter, origin: str = "") -> tuple[str, ...]:
+    """Return a warning for each unknown name in *platforms*: a typing error would select no image, and fail nothing."""
+    return tuple(
+        f"{origin}unknown {name} in a platform filter: images for it are unlikely to exist"
+        for name in platforms.unknown_names()
+    )
+
+
+def _with_platform_warnings(configuration: Configuration) -> Configuration:
+    """Return *configuration* with the warnings about its platforms, each filter once."""
+    filters = {rule.platforms: rule for rule in reversed(configuration.rules)}
+    warnings = [
+        warning
+        for platforms, rule in reversed(filters.items())
+        for warning in platform_warnings(platforms, f"{rule.origin}: " if rule.origin else "")
+    ]
+    return replace(configuration, warnings=(*configuration.warnings, *warnings))
+
+
+def _load_dialect(
+    document: MapNode, file: str, *, platforms: PlatformFilter, environment: Mapping[str, str], allow_open: bool
+) -> Configuration:
     keys = {entry.key.text.lower() for entry in document.entries}
     if "version" in keys:
         from image_syncer.config.native.native_file import parse_native  # noqa: PLC0415 - pydantic is slow to import

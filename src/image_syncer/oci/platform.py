@@ -1,13 +1,80 @@
 """Platforms, and the filter that `--os`, `--arch` and `--platform` define."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
 
-# The meaning of a missing variant (containerd's normalisation, which every builder follows).
-_IMPLIED_VARIANT = {"arm64": "v8", "arm": "v7"}
+# The meaning of a missing variant. The names below are normalised as containerd does (github.com/containerd/platforms).
+_IMPLIED_VARIANT: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_OS_ALIASES: Final = {"macos": "darwin"}
+_ARCHITECTURE_ALIASES: Final = {"i386": "386", "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+_ARM_ABIS: Final = {"armhf": "v7", "armel": "v6"}
+_NUMBERED_VARIANT: Final = re.compile(r"v?([1-9][0-9]*)(?:\.0)?")
+
+# What Go knows (internal/syslist), and what image builders use besides.
+_SYSTEMS: Final = frozenset(
+    [
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "hurd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "nacl",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "wasi",
+        "wasip1",
+        "windows",
+        "zos",
+        "unknown",
+    ]
+)
+_ARCHITECTURES: Final = frozenset(
+    [
+        "386",
+        "amd64",
+        "amd64p32",
+        "arm",
+        "armbe",
+        "arm64",
+        "arm64be",
+        "loong64",
+        "mips",
+        "mipsle",
+        "mips64",
+        "mips64le",
+        "mips64p32",
+        "mips64p32le",
+        "ppc",
+        "ppc64",
+        "ppc64le",
+        "riscv",
+        "riscv64",
+        "s390",
+        "s390x",
+        "sparc",
+        "sparc64",
+        "wasm",
+        "wasm32",
+        "unknown",
+    ]
+)
+_ANY: Final = re.compile(r".*")
+_VARIANTS: Final = {
+    "amd64": re.compile(r"v[1-4]"),
+    "arm": re.compile(r"v[5-8]"),
+    "arm64": re.compile(r"v(?:8|9)(?:\.[1-9])?"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +90,12 @@ class Platform:
         parts = [self.os or "*", self.architecture or "*"]
         return "/".join([*parts, self.variant] if self.variant else parts)
 
+    def normalised(self) -> Self:
+        """Return the platform in containerd's spelling, with the implied variant: `x86_64` becomes `amd64/v1`."""
+        architecture, variant = _normalise_architecture(self.architecture, self.variant)
+        implied = variant or _IMPLIED_VARIANT.get(architecture, "")
+        return replace(self, os=_normalise_os(self.os), architecture=architecture, variant=implied)
+
 
 @dataclass(frozen=True, slots=True)
 class OsPattern:
@@ -37,13 +110,13 @@ class OsPattern:
         name, _, version = text.strip().partition(":")
         if not name:
             raise InvalidReference(f"{text!r}: an os filter is os or os:version, such as linux")
-        return cls(name, version)
+        return cls(_normalise_os(name), version)
 
     def __str__(self) -> str:
         return f"{self.os}:{self.version}" if self.version else self.os
 
     def matches(self, platform: Platform) -> bool:
-        """Whether *platform* matches; a platform without an os always does."""
+        """Whether *platform*, which is normalised, matches; a platform without an os always does."""
         if not platform.os:
             return True
         if platform.os != self.os:
@@ -69,19 +142,16 @@ class ArchPattern:
         name, _, variant = text.strip().partition(":")
         if not name:
             raise InvalidReference(f"{text!r}: an arch filter is arch or arch:variant, such as arm:v7")
-        return cls(name, variant)
+        return cls(*_normalise_architecture(name, variant))
 
     def __str__(self) -> str:
         return f"{self.architecture}:{self.variant}" if self.variant else self.architecture
 
     def matches(self, platform: Platform) -> bool:
-        """Whether *platform* matches; a platform without an architecture always does."""
+        """Whether *platform*, which is normalised, matches; a platform without an architecture always does."""
         if not platform.architecture:
             return True
-        if platform.architecture != self.architecture:
-            return False
-        implied = _IMPLIED_VARIANT.get(self.architecture, "")
-        return not self.variant or self.variant == (platform.variant or implied)
+        return platform.architecture == self.architecture and (not self.variant or platform.variant == self.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +183,58 @@ class PlatformFilter:
 
     def matches(self, platform: Platform) -> bool:
         """Whether an image for *platform* is wanted. A field that the platform lacks matches every pattern."""
+        platform = platform.normalised()
         return (
             (not self.systems or any(pattern.matches(platform) for pattern in self.systems))
             and (not self.architectures or any(pattern.matches(platform) for pattern in self.architectures))
             and (not self.pairs or any(os.matches(platform) and arch.matches(platform) for os, arch in self.pairs))
         )
 
+    def unknown_names(self) -> tuple[str, ...]:
+        """Return each name that no image builder uses, with what kind of name it is: likely a typing error."""
+        pairs = [os for os, _ in self.pairs], [arch for _, arch in self.pairs]
+        names = dict.fromkeys(_unknown_names((*self.systems, *pairs[0]), (*self.architectures, *pairs[1])))
+        return tuple(names)
+
+
+def _unknown_names(systems: Iterable[OsPattern], architectures: Iterable[ArchPattern]) -> Iterator[str]:
+    for pattern in systems:
+        if pattern.os not in _SYSTEMS:
+            yield f"os {pattern.os!r}{_suggestion(pattern.os, _SYSTEMS)}"
+    for arch in architectures:
+        if arch.architecture not in _ARCHITECTURES:
+            yield f"architecture {arch.architecture!r}{_suggestion(arch.architecture, _ARCHITECTURES)}"
+        elif arch.variant and not _VARIANTS.get(arch.architecture, _ANY).fullmatch(arch.variant):
+            yield f"variant {arch.variant!r} of {arch.architecture}"
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for warnings
+
+    close = get_close_matches(name, sorted(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _normalise_os(name: str) -> str:
+    name = name.lower()
+    return _OS_ALIASES.get(name, name)
+
+
+def _normalise_architecture(name: str, variant: str) -> tuple[str, str]:
+    name, variant = name.lower(), variant.lower()
+    if name in _ARM_ABIS:
+        return "arm", _ARM_ABIS[name]
+    name = _ARCHITECTURE_ALIASES.get(name, name)
+    numbered = _NUMBERED_VARIANT.fullmatch(variant) if name in _IMPLIED_VARIANT else None
+    return name, f"v{numbered[1]}" if numbered else variant
+
 
 def _parse_pair(text: str) -> tuple[OsPattern, ArchPattern]:
     parts = text.strip().split("/")
     match parts:
         case [os, arch] if os and arch:
-            return OsPattern(os), ArchPattern(arch)
+            return OsPattern(_normalise_os(os)), ArchPattern(*_normalise_architecture(arch, ""))
         case [os, arch, variant] if os and arch and variant:
-            return OsPattern(os), ArchPattern(arch, variant)
+            return OsPattern(_normalise_os(os)), ArchPattern(*_normalise_architecture(arch, variant))
         case _:
             raise InvalidReference(f"{text!r}: a platform is os/arch or os/arch/variant, such as linux/arm64")

@@ -15,7 +15,7 @@ from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.sync.manifest_reader import ManifestReader
 
-VERSION = 1
+VERSION = 2
 """Increment it if the same filter on the same index gives another digest: that invalidates cached digests."""
 
 DEPTH_LIMIT = 4

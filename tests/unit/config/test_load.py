@@ -70,6 +70,20 @@ def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
     assert "no auth file" in loaded.warnings[0]
 
 
+def test_an_unknown_platform_is_one_warning(tmp_path: Path) -> None:
+    """It would select no image and fail nothing. Each filter is reported once, where it first occurs."""
+    platforms = PlatformFilter.parse([], ["amd46", "x86_64"])
+    path = write(tmp_path, "images.yaml", "a:v1: t.io/x\nb:v1: t.io/y")
+    loaded = load_go_tool_files(auth=None, images=path, platforms=platforms, environment={})
+    assert loaded.warnings[1:] == (
+        f"{path}:1: unknown architecture 'amd46' (did you mean amd64?) in a platform filter: "
+        "images for it are unlikely to exist",
+    )
+    native = "version: 1\nrules: [{name: r, source: a.io/x, targets: [b.io/x], platforms: [linus/amd64]}]"
+    (warning,) = (text for text in single(tmp_path, native).warnings if "unknown os" in text)
+    assert "unknown os 'linus' (did you mean linux?)" in warning
+
+
 def test_without_rules_there_is_nothing_to_do() -> None:
     """The Go tool refuses too, with a text that names no flag."""
     with pytest.raises(UsageError, match="--images"):
