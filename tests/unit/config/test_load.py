@@ -75,10 +75,8 @@ def test_an_unknown_platform_is_one_warning(tmp_path: Path) -> None:
     platforms = PlatformFilter.parse([], ["amd46", "x86_64"])
     path = write(tmp_path, "images.yaml", "a:v1: t.io/x\nb:v1: t.io/y")
     loaded = load_go_tool_files(auth=None, images=path, platforms=platforms, environment={})
-    assert loaded.warnings[1:] == (
-        f"{path}:1: unknown architecture 'amd46' (did you mean amd64?) in a platform filter: "
-        "images for it are unlikely to exist",
-    )
+    (warning,) = loaded.warnings[1:]
+    assert warning.startswith(f"{path}:1: unknown architecture 'amd46' (did you mean amd64?) in a platform filter")
     native = "version: 1\nrules: [{name: r, source: a.io/x, targets: [b.io/x], platforms: [linus/amd64]}]"
     (warning,) = (text for text in single(tmp_path, native).warnings if "unknown os" in text)
     assert "unknown os 'linus' (did you mean linux?)" in warning

@@ -5,14 +5,14 @@ verified across breaks, and storage whose replicas have different ETags would se
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from image_syncer.errors import ContentMismatch, ProtocolError, Unavailable
+from image_syncer.errors import ContentMismatch, Unavailable
 from image_syncer.oci import Descriptor
 from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.http.transport import Response
@@ -22,6 +22,9 @@ from image_syncer.roles import Chunk
 GAIN_BYTES: Final = 64 * 1024
 """An attempt that got this much further counts as progress."""
 
+_RANGE_STATUSES: Final = frozenset(
+    {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+)
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 
@@ -59,6 +62,8 @@ class Download:
         self._position = start
         self._opened = AsyncExitStack()
         self._response: Response | None = None
+        self._surplus_bytes = 0
+        self._serves_ranges = True
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -75,7 +80,7 @@ class Download:
         while True:
             began = self._position
             try:
-                async with aclosing(self._rest_of_answer()) as chunks:
+                async with aclosing(self._rest_of_response()) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 if self._has_ended():
@@ -90,18 +95,32 @@ class Download:
             await self._open()
 
     async def _open(self) -> None:
-        headers = {"Range": f"bytes={self._position}-"} if self._position else {}
-        expect = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT} if self._position else {HTTPStatus.OK}
-        call = self._requests.build("GET", self._path, headers=headers, follow=True)
-        download = self._client.download(call, self._context, expect=expect)
-        self._response = await self._opened.enter_async_context(download)
+        """Open the rest of the blob. If the registry does not serve a usable range, open the whole blob instead."""
+        if self._position and self._serves_ranges:
+            # Closed, if the size is known: some registries respond 416 to an open range.
+            end = "" if self._size is None else self._size - 1
+            response = await self._request({"Range": f"bytes={self._position}-{end}"}, _RANGE_STATUSES)
+            surplus = self._surplus(response)
+            if surplus is not None:
+                self._response, self._surplus_bytes = response, surplus
+                return
+            self._serves_ranges = False
+            await self._opened.aclose()
+        response = await self._request({}, {HTTPStatus.OK})
+        if self._position:
+            self._check_total(response.content_length)
+        self._response, self._surplus_bytes = response, self._position
 
-    async def _rest_of_answer(self) -> AsyncGenerator[Chunk]:
+    async def _request(self, headers: Mapping[str, str], expect: Container[int]) -> Response:
+        call = self._requests.build("GET", self._path, headers=headers, follow=True)
+        return await self._opened.enter_async_context(self._client.download(call, self._context, expect=expect))
+
+    async def _rest_of_response(self) -> AsyncGenerator[Chunk]:
         """Yield the bytes of the response from our position on, and advance the position."""
         response = self._response
         if response is None:
             raise RuntimeError("the download is not open")
-        surplus = self._surplus(response)
+        surplus = self._surplus_bytes
         async with aclosing(response.chunks()) as chunks:
             async for chunk in chunks:
                 if surplus >= len(chunk):
@@ -112,19 +131,20 @@ class Download:
                 self._position += len(wanted)
                 yield wanted
 
-    def _surplus(self, response: Response) -> int:
-        """Return how many bytes at the start of the response were already yielded."""
-        if not self._position:
-            return 0
+    def _surplus(self, response: Response) -> int | None:
+        """Return how many bytes at the start of a response to a Range were already yielded; None if it is unusable.
+
+        A 206 may begin earlier than requested (some servers always begin at 0). One that begins later, or does not
+        state its range, is unusable, and so is a 416.
+        """
         if response.status == HTTPStatus.OK:  # The server ignores Range.
             self._check_total(response.content_length)
             return self._position
         found = content_range(response.headers.get("Content-Range"))
-        if found is None or found.first != self._position:
-            message = f"{self._context.what}: the registry sends other bytes than those from {self._position} on"
-            raise ProtocolError(message, status=response.status)
+        if response.status != HTTPStatus.PARTIAL_CONTENT or found is None:
+            return None
         self._check_total(found.total)
-        return 0
+        return self._position - found.first if found.first <= self._position <= found.last else None
 
     def _check_total(self, total: int | None) -> None:
         if total is not None and self._size is not None and total != self._size:
