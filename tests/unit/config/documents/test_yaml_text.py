@@ -1,4 +1,4 @@
-"""YAML 1.2, bounded, with lines, and without quoting what may be a password."""
+"""YAML 1.2, bounded, with lines, and with errors that do not quote the file."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from image_syncer.config.documents.yaml_text import parse_yaml
 
 
 def values(node: Node | None) -> object:
-    """Return the texts that *node* holds."""
+    """Return *node* as plain data."""
     match node:
         case MapNode():
             return {entry.key.text: values(entry.value) for entry in node.entries}
@@ -25,7 +25,7 @@ def values(node: Node | None) -> object:
 
 
 def test_values_know_their_lines() -> None:
-    """Keys, values and items each point at their own line."""
+    """Keys, values and items each have their own line."""
     node = parse_yaml("# c\na: b\n\nc:\n  - d\n  - e\n")
     assert isinstance(node, MapNode)
     assert [entry.key.line for entry in node.entries] == [2, 4]
@@ -42,15 +42,36 @@ def test_values_know_their_lines() -> None:
     ],
 )  # fmt: skip
 def test_plain_values_have_a_kind(text: str, kind: str) -> None:
-    """A number or nothing is no target, but `12:30` is a text in YAML 1.2."""
+    """`12:30` is a text in YAML 1.2."""
     node = parse_yaml(f"key: {text}")
     assert isinstance(node, MapNode)
     assert isinstance(node.entries[0].value, Scalar)
     assert node.entries[0].value.kind == kind
 
 
-def test_aliases_and_merges_stand_for_what_they_name() -> None:
-    """Logins that are the same are written once; what an entry says itself wins."""
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a:\tb\nc: \td\n", {"a": "b", "c": "d"}),
+        ("a\t:\tb\t# comment\n", {"a": "b"}),
+        ("a:\n -\tb\n - \tc\t\n", {"a": ["b", "c"]}),
+        ("a:\t'b'\nc:\t[d,\te]\nf:\t{g:\th}\n", {"a": "b", "c": ["d", "e"], "f": {"g": "h"}}),
+        ("a:\t&x b\nc:\t*x\n", {"a": "b", "c": "b"}),
+        ("a:\t|\n  b\n", {"a": "b\n"}),
+        ("a:\t\n  b:\tc\n\t\n\t# comment\nd: e\n", {"a": {"b": "c"}, "d": "e"}),
+        ("a: [\n\tb\n\t]\n", {"a": ["b"]}),
+        ("a: b\tc\n", {"a": "b\tc"}),
+        ("a: b\n  \tc\n\n  d\n", {"a": "b c\nd"}),
+        ("?\ta\n:\tb\n", {"a": "b"}),
+    ],
+)
+def test_tabs_separate_tokens(text: str, value: object) -> None:
+    """YAML 1.2 allows tabs as white space between tokens; only indentation needs spaces."""
+    assert values(parse_yaml(text)) == value
+
+
+def test_aliases_and_merge_keys_are_resolved() -> None:
+    """An entry of the map itself wins over a merged one."""
     text = "a: &a {user: x, word: y}\nb: *a\nc:\n  <<: *a\n  word: z\nd:\n  <<: [{user: w}, *a]\n"
     assert values(parse_yaml(text)) == {
         "a": {"user": "x", "word": "y"},
@@ -60,8 +81,8 @@ def test_aliases_and_merges_stand_for_what_they_name() -> None:
     }
 
 
-def test_a_billion_laughs_end_early() -> None:
-    """Aliases of aliases are counted as what they stand for."""
+def test_nested_aliases_are_bounded() -> None:
+    """An alias counts as all values of its anchor ("billion laughs")."""
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     laughs += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
     with pytest.raises(DocumentError, match="more than"):
@@ -79,18 +100,22 @@ def test_a_billion_laughs_end_early() -> None:
         ("a: b\n? [x, y]\n: c\n", 2, "list or a map"),
         ("a: b: c\n", 1, "mapping values"),
         ('x: y\na: "hunter2\n\n', 2, "end of stream"),
-        ("a:\n\tb: c\n", 2, "cannot start any token"),
+        ("a:\n\tb: c\n", 2, "a tab as indentation (indent with spaces)"),
         ("a: b\nc: \x01hunter2\n", 2, "control character"),
         ('a: "\\ud800"\n', 1, "surrogate"),
         ('a: b\nc: "\\UFFFFFFFF"\n', 2, "names no character"),
         ('a: b\nc: "\\U00110000"\n', 2, "names no character"),
+        ("a: b\n\tc\n", 2, "a tab as indentation"),
+        ("a:\n  - b\n\t- c\n", 3, "a tab as indentation"),
+        ("-\t- a\n", 1, "sequence entries"),
+        ("-\tb: c\n", 1, "mapping values"),
         ("a: &x [*x]\n", 1, "alias"),
         ("a: " + "[" * (DEPTH_LIMIT + 1), 1, "levels"),
         ("<<: b\n", 1, "'<<'"),
     ],
 )
-def test_what_is_not_taken_is_told_with_its_line_and_unquoted(text: str, line: int, message: str) -> None:
-    """A reader finds the place; a password that YAML stumbles over is not shown."""
+def test_errors_have_a_line_and_quote_no_value(text: str, line: int, message: str) -> None:
+    """A password at the place of an error is not shown."""
     with pytest.raises(DocumentError, match=re.escape(message)) as error:
         parse_yaml(text)
     assert error.value.line == line
@@ -98,20 +123,20 @@ def test_what_is_not_taken_is_told_with_its_line_and_unquoted(text: str, line: i
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n"])
-def test_no_document_is_nothing(text: str) -> None:
-    """An empty file is told apart from a broken one."""
+def test_an_empty_file_has_no_document(text: str) -> None:
+    """None is not an error of the parser."""
     assert parse_yaml(text) is None
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text() | st.lists(st.text())))
 def test_quoted_texts_come_back(value: dict[str, str | list[str]]) -> None:
-    """Any text can be written in double quotes, in ASCII as JSON escapes it."""
+    """Any text can be written in double quotes, escaped as in JSON."""
     assert values(parse_yaml(json.dumps(value))) == value
 
 
 @given(st.text() | st.text(alphabet="ab:-? \n\t[]{},#&*!|>'\"%@`\\<~U0.Yx"))
-def test_any_text_is_yaml_or_malformed(text: str) -> None:
-    """Nothing but `Malformed` leaves the parser."""
+def test_any_text_is_yaml_or_an_error(text: str) -> None:
+    """The parser raises only `DocumentError`."""
     failure: DocumentError | None = None
     try:
         parse_yaml(text)
