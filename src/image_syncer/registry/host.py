@@ -17,7 +17,7 @@ from image_syncer.errors import (
 )
 from image_syncer.oci.reference import DOCKER_HUB
 from image_syncer.registry.auth.authenticator import Authenticator, Authorization
-from image_syncer.registry.auth.challenge import parse_challenges, preferred
+from image_syncer.registry.auth.challenge import Challenge, parse_challenges, preferred
 from image_syncer.registry.error_mapping import parse_retry_after
 from image_syncer.registry.http.address_policy import (
     ANYWHERE,
@@ -33,6 +33,7 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
     ConnectionRefused,
     HandshakeBroken,
+    HandshakeTimeout,
     NotTls,
     Request,
     RequestBody,
@@ -47,7 +48,12 @@ from image_syncer.roles import Fence
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_METHOD_KEEPING_REDIRECTS: Final = frozenset({307, 308})
+_REDIRECTS: Final = frozenset({301, 302, 303}) | _METHOD_KEEPING_REDIRECTS
+_HANDSHAKE_SECONDS: Final = 3.0
+"""Time limit of the first TLS handshake if plain HTTP is allowed: a server without TLS may just stay silent."""
+_PREMATURE_SECONDS: Final = 1.0
+"""Wait before a new token is sent again: a registry refuses it while its clock is behind that of the token server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +61,12 @@ class Call:
     """One request to a registry.
 
     *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that
-    it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. *follow* follows
-    redirects; only GET and HEAD may set it. *accept_elsewhere* returns any status of another host that a redirect leads
-    to, since it says nothing about the registry. *fence* is checked right before each attempt to send the request.
+    it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. *accept_elsewhere*
+    returns any status of another host that a redirect leads to, since it says nothing about the registry. *fence* is
+    checked right before each attempt to send the request.
+
+    *follow* follows redirects of GET and HEAD. Those of POST and PUT are followed without it if they keep the method
+    (307, 308) and the body is not a stream.
     """
 
     method: str
@@ -74,6 +83,14 @@ class Call:
     def is_counted(self) -> bool:
         """Whether registries with a quota count it: a GET of a manifest is a pull."""
         return self.method == "GET" and self.is_about_manifest
+
+    @property
+    def followed(self) -> frozenset[int]:
+        """The redirects that are followed (RFC 9110, 15.4): 301 to 303 may turn a POST or PUT into a GET."""
+        if self.follow:
+            return _REDIRECTS
+        is_repeatable = self.method in {"POST", "PUT"} and not isinstance(self.body, RequestBody)
+        return _METHOD_KEEPING_REDIRECTS if is_repeatable else frozenset()
 
     @property
     def is_about_manifest(self) -> bool:
@@ -107,6 +124,7 @@ class HostConnection:
         # A registry configured by address may have any; the zone of a name is resolved before the first request.
         self._own_reach = USER_NAMED if zone_of_host(self._own_host) is None else ANYWHERE
         self._zone = Zone.PUBLIC
+        self._handshake_seconds = _HANDSHAKE_SECONDS if self._insecure else None  # Until the scheme is known.
         self._base: Origin | None = None
         self._failures = NegativeCache()
         self._discovery: SingleFlight[str, Origin] = SingleFlight()
@@ -120,20 +138,21 @@ class HostConnection:
     async def send(self, call: Call) -> Response:
         """Send *call* and return the response, whatever its status; the caller releases it.
 
-        The first call discovers the scheme and the challenge. A refused token is replaced once; a second 401 or 403 is
-        returned. Raises `Unavailable`, `InsecureConnection`, `Unauthorized`, `ProtocolError` and errors of the body.
+        The first call discovers the scheme and the challenge. A refused token is replaced once, and a refused new token
+        is sent again once, a second later; the next 401 or 403 is returned. Raises `Unavailable`, `InsecureConnection`,
+        `Unauthorized`, `ProtocolError` and errors of the body.
         """
         base = await self._base_url(call.side)
         url = _absolute(base, call.target)
         same_origin = origin_of(url) == base
         authorization = await self._auth.authorize(call.scopes, call.side) if same_origin else None
         request = Request(call.method, url, call.headers, call.body)
-        response = await self._send(request, call.side, authorization, follow=call.follow)
+        response = await self._send(request, call.side, authorization, follow=call.followed)
         if response.status < HTTPStatus.BAD_REQUEST or not same_origin or origin_of(response.url) != base:
             return response
-        challenge = preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
+        challenge = _challenge(response)
         if not self._auth.is_worth_retrying(response.status, challenge, authorization):
-            return response
+            return await self._send_later(request, call, authorization, response)
         await response.release(failed=False)
         if authorization is not None and authorization.is_bearer:
             self._auth.discard(authorization)
@@ -142,7 +161,20 @@ class HostConnection:
                 challenge = None
         self._auth.learn(challenge, response.url, call.scopes)
         authorization = await self._auth.authorize(call.scopes, call.side)
-        return await self._send(request, call.side, authorization, follow=call.follow)
+        response = await self._send(request, call.side, authorization, follow=call.followed)
+        return await self._send_later(request, call, authorization, response)
+
+    async def _send_later(
+        self, request: Request, call: Call, authorization: Authorization | None, response: Response
+    ) -> Response:
+        """Return *response*, or that of a second attempt a second later if the token in it may be premature."""
+        if not self._auth.may_be_premature(response.status, _challenge(response), authorization):
+            return response
+        await response.release(failed=False)
+        await self._clock.sleep(_PREMATURE_SECONDS)
+        response = await self._send(request, call.side, authorization, follow=call.followed)
+        self._auth.record_second_attempt(response.status)
+        return response
 
     async def resolve(self, base: str, location: str) -> str:
         """Return *location* from the response of *base* as an absolute URL (RFC 3986); its query stays untouched.
@@ -152,9 +184,14 @@ class HostConnection:
         return join(base, location)
 
     async def _send(
-        self, request: Request, side: Side, authorization: Authorization | None = None, *, follow: bool = False
+        self,
+        request: Request,
+        side: Side,
+        authorization: Authorization | None = None,
+        *,
+        follow: frozenset[int] = frozenset(),
     ) -> Response:
-        """Return the response to *request*, or with *follow* the one that its redirects lead to.
+        """Return the response to *request*, or the one that redirects with a status in *follow* lead to.
 
         *authorization* goes to the first origin only. A request that may have reached a registry is counted for *side*.
         """
@@ -173,7 +210,7 @@ class HostConnection:
                 raise
             self._counter(side)
             location = response.headers.get("Location")
-            if not follow or response.status not in _REDIRECTS or location is None:
+            if response.status not in follow or location is None:
                 return response
             await response.release(failed=False)
             hop = replace(request, url=join(hop.url, location))
@@ -190,7 +227,7 @@ class HostConnection:
     def _policy(self, origin: Origin) -> TlsPolicy:
         """Return the TLS policy for *origin*: other hosts are verified unless it is insecure."""
         if origin.host == self._own_host:
-            return TlsPolicy(self.name, self._insecure)
+            return TlsPolicy(self.name, self._insecure, self._handshake_seconds)
         return TlsPolicy(str(origin), self._access.insecure or is_loopback(origin.host))
 
     async def _base_url(self, side: Side) -> Origin:
@@ -198,6 +235,7 @@ class HostConnection:
             if (failure := self._failures.cached_failure(self._clock.monotonic())) is not None:
                 raise failure
             self._base = await self._discovery.do("scheme", lambda: self._discover_or_cache_failure(side))
+            self._handshake_seconds = None
         return self._base
 
     async def _discover_or_cache_failure(self, side: Side) -> Origin:
@@ -213,10 +251,18 @@ class HostConnection:
 
         Pings carry no credentials, so nothing secret is sent before the scheme is known.
         """
-        secure = origin_of(f"https://{self._api}")
+        secure, plain = origin_of(f"https://{self._api}"), origin_of(f"http://{self._api}")
+        if self._access.plain_http:
+            self._zone = await self._transport.zone(f"http://{self._api}")
+            await self._ping(plain, side)
+            return plain
         self._zone = await self._transport.zone(f"https://{self._api}")
         try:
             await self._ping(secure, side)
+        except HandshakeTimeout:
+            if not self._insecure:
+                raise
+            return await self._plain_or_slow(plain, secure, side)
         except (NotTls, HandshakeBroken):
             if not self._insecure:
                 raise
@@ -225,8 +271,17 @@ class HostConnection:
                 raise
         else:
             return secure
-        plain = origin_of(f"http://{self._api}")
         await self._ping(plain, side)
+        return plain
+
+    async def _plain_or_slow(self, plain: Origin, secure: Origin, side: Side) -> Origin:
+        """Return the origin of a server that did not answer a TLS handshake: plain HTTP, or else TLS that is slow."""
+        try:
+            await self._ping(plain, side)
+        except StoreError:
+            self._handshake_seconds = None
+            await self._ping(secure, side)
+            return secure
         return plain
 
     async def _ping(self, base: Origin, side: Side) -> None:
@@ -236,8 +291,7 @@ class HostConnection:
             error = self._ping_error(response)
             if error is not None:
                 raise await self._tls_mismatch(response) or error
-            challenges = parse_challenges(response.headers.all("WWW-Authenticate"))
-            self._auth.learn(preferred(challenges), request.url)
+            self._auth.learn(_challenge(response), request.url)
 
     async def _tls_mismatch(self, response: Response) -> StoreError | None:
         """Return the error if the server, often a proxy in front of the registry, wants other TLS than we use.
@@ -273,6 +327,10 @@ class HostConnection:
                 return Unavailable(f"{self.name}: answers {status} to GET /v2/", status=status, retry_after=wait)
             case _:
                 return ProtocolError(f"{self.name}: not a registry (answers {status} to GET /v2/)", status=status)
+
+
+def _challenge(response: Response) -> Challenge | None:
+    return preferred(parse_challenges(response.headers.all("WWW-Authenticate")))
 
 
 def _absolute(base: Origin, target: str) -> str:

@@ -19,9 +19,10 @@ class RegistryAccount:
     """How to access repositories under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub aliases resolved.
 
     *credential* None means anonymous. *insecure* skips TLS verification, and allows plain HTTP if the registry does not
-    speak TLS. *private_network* says whether its redirects and token server may use private addresses; None applies
-    the default policy (`address_policy.reach_from`). *origin* is where this was configured (`auth.yaml:3`), for
-    messages. *further* are the same with other logins, used when this one is refused or its quota is used up.
+    speak TLS; *plain_http* uses plain HTTP without trying TLS. *private_network* says whether its redirects and token
+    server may use private addresses; None applies the default policy (`address_policy.policy_for_redirects`). *origin*
+    is where this was configured (`auth.yaml:3`), for messages. *further* are the same with other logins, used when
+    this one is refused or its quota is used up.
     """
 
     prefix: str
@@ -29,6 +30,7 @@ class RegistryAccount:
     insecure: bool = False
     origin: str = ""
     private_network: bool | None = None
+    plain_http: bool = False
     further: tuple["RegistryAccount", ...] = ()
 
 

@@ -1,8 +1,11 @@
 """Scheme discovery, redirects, and the hosts that receive credentials."""
 
 import asyncio
+import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from aiohttp import web
 from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
 from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.messages import released
-from image_syncer.registry.http.transport import HandshakeBroken, Transport
+from image_syncer.registry.http.transport import HandshakeBroken, HandshakeTimeout, Transport
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 
 Serve = Callable[..., Awaitable[int]]
@@ -45,10 +48,14 @@ def host_at(
     transport: Transport, name: str, *, insecure: bool = False, credential: Credential | None = None
 ) -> HostConnection:
     """Return a client of the registry *name*."""
+    return HostConnection(name, RegistryAccount(name, credential, insecure), transport, counter=_ignore)
 
-    def count(_: Side) -> None: ...
 
-    return HostConnection(name, RegistryAccount(name, credential, insecure), transport, counter=count)
+def _ignore(_: Side) -> None: ...
+
+
+def _is_remote(_: str) -> bool:
+    return False
 
 
 async def ask(host: HostConnection, target: str = "/v2/a/tags/list", *, follow: bool = False) -> tuple[int, str, str]:
@@ -161,6 +168,140 @@ async def test_plain_http_follows_a_server_that_closes_on_tls(listen: Serve, ope
 
     host = host_at(await open_transport(), f"127.0.0.1:{await listen(talk)}")
     assert (await ask(host))[2] == "ok"
+
+
+async def plain_http_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Respond to HTTP, and stay silent when a TLS handshake begins, as gunicorn does."""
+    while received := await reader.read(65536):
+        if received.startswith(b"GET "):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.mark.parametrize("sockets", [True, False], ids=["sockets", "aiohttp"])
+async def test_plain_http_follows_a_server_that_is_silent_on_tls(
+    listen: Serve, open_transport: Open, sockets: bool
+) -> None:
+    """The TLS handshake has three seconds of its own, once per host, however long a connection may take."""
+    transport = await open_transport(Limits(connect_seconds=30.0, stall_seconds=30.0))
+    host = host_at(transport, f"127.0.0.1:{await listen(plain_http_only)}")
+    async with asyncio.timeout(4.5):
+        for _ in range(3):
+            assert (await ask(host))[2] == "ok"
+
+
+async def test_tls_that_is_only_slow_is_still_used(
+    open_transport: Open, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If plain HTTP fails too, the handshake gets the whole time of a connection."""
+    monkeypatch.setattr("image_syncer.registry.host._HANDSHAKE_SECONDS", 0.1)
+
+    def serve_slowly(listener: socket.socket) -> None:
+        for _ in range(3):  # A handshake that times out, plain HTTP, and a handshake that is waited for.
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                if connection.recv(4, socket.MSG_PEEK) != b"GET ":
+                    time.sleep(0.3)
+                    with server_tls.wrap_socket(connection, server_side=True) as wrapped:
+                        while wrapped.recv(4096):
+                            wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        transport = await open_transport()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(serve_slowly, listener))
+            _, url, content = await ask(host_at(transport, f"127.0.0.1:{listener.getsockname()[1]}"))
+            await transport.__aexit__(None, None, None)
+    assert (url.partition(":")[0], content) == ("https", "ok")
+
+
+async def test_a_secure_registry_that_is_silent_on_tls_gets_a_remedy(
+    listen: Serve, open_transport: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent unencrypted, and the handshake has the whole time of a connection."""
+    monkeypatch.setattr("image_syncer.registry.host.is_loopback", _is_remote)
+    monkeypatch.setattr("image_syncer.registry.host._HANDSHAKE_SECONDS", 0.1)
+    received: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while content := await reader.read(65536):
+            received.append(content)
+
+    transport = await open_transport(Limits(connect_seconds=0.5, stall_seconds=5.0))
+    name = f"127.0.0.1:{await listen(handler)}"
+    with pytest.raises(HandshakeTimeout, match=rf"no TLS handshake within 0\.5 s .*plain_http: true.* for {name}"):
+        await ask(host_at(transport, name))
+    assert [content[:1] for content in received] == [b"\x16"]  # One TLS handshake, and no HTTP.
+
+
+async def test_plain_http_of_a_configured_registry_is_used_at_once(serve: Serve, open_transport: Open) -> None:
+    """With `plain_http: true` there is no TLS handshake, whatever the host."""
+    seen: list[str] = []
+
+    async def proxy(request: web.BaseRequest) -> web.Response:
+        seen.append(str(request.url))
+        return web.Response(text="ok")
+
+    environment = {name: f"http://127.0.0.1:{await serve(proxy)}" for name in ("HTTP_PROXY", "HTTPS_PROXY")}
+    account = RegistryAccount("registry.example", plain_http=True)
+    host = HostConnection("registry.example", account, await open_transport(environment=environment), counter=_ignore)
+    assert (await ask(host))[2] == "ok"
+    assert seen == ["http://registry.example/v2/", "http://registry.example/v2/a/tags/list"]
+
+
+async def test_plain_http_at_a_tls_port_is_explained(listen: Serve, open_transport: Open) -> None:
+    """Servers respond with a page: Go's and nginx's have the word HTTPS."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        page = b"Client sent an HTTP request to an HTTPS server.\n"
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n" + page)
+
+    name = f"127.0.0.1:{await listen(handler)}"
+    host = HostConnection(name, RegistryAccount(name, plain_http=True), await open_transport(), counter=_ignore)
+    with pytest.raises(InsecureConnection, match=f"{name}: the server speaks TLS, and not plain HTTP"):
+        await ask(host)
+
+
+@pytest.mark.parametrize(("method", "body"), [("POST", None), ("PUT", b"manifest"), ("POST", b"")])
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_redirect_of_a_write_is_followed(
+    serve: Serve, open_transport: Open, status: int, method: str, body: bytes | None
+) -> None:
+    """It keeps method and body, and the login goes only to the registry's own origin."""
+    seen: list[tuple[str, str, bytes, str]] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if request.path == "/v2/":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        authorization = request.headers.get("Authorization", "")
+        seen.append((request.method, request.path, await request.content.read(), authorization))
+        location = {"/v2/a": "/v2/b", "/v2/b": elsewhere}.get(request.path)
+        return web.Response(status=status, headers={"Location": location}) if location else web.Response(status=202)
+
+    elsewhere = f"http://localhost:{await serve(handler)}/v2/c"
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(handler)}", credential=LOGIN)
+    async with released(await host.send(Call(method, "/v2/a", body=body))) as response:
+        assert (response.status, response.url) == (202, elsewhere)
+    assert [(entry[:3], bool(entry[3])) for entry in seen] == [
+        ((method, "/v2/a", body or b""), True),
+        ((method, "/v2/b", body or b""), True),
+        ((method, "/v2/c", body or b""), False),
+    ]
+
+
+@pytest.mark.parametrize(("status", "method"), [(301, "POST"), (302, "PUT"), (303, "POST"), (307, "DELETE")])
+async def test_other_redirects_of_writes_are_returned(
+    serve: Serve, open_transport: Open, status: int, method: str
+) -> None:
+    """301 to 303 may turn a write into a GET, and nothing is deleted at another place."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response() if request.path == "/v2/" else web.Response(status=status, headers={"Location": "/v2/b"})
+
+    host = host_at(await open_transport(), f"127.0.0.1:{await serve(handler)}")
+    async with released(await host.send(Call(method, "/v2/a", body=b""))) as response:
+        assert response.status == status
 
 
 async def test_a_refused_explicit_port_is_not_replaced(open_transport: Open, unused_tcp_port: int) -> None:

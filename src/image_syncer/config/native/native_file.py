@@ -88,7 +88,13 @@ def _one_access(key: str, section: RegistrySection, config_file: SourceFile) -> 
         raise UsageError(
             f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
         )
-    access = RegistryAccount(prefix, None, section.insecure, config_file.location(*place), section.private_network)
+    access = RegistryAccount(
+        prefix,
+        insecure=section.insecure,
+        origin=config_file.location(*place),
+        private_network=section.private_network,
+        plain_http=section.plain_http,
+    )
     if section.logins:
         return _with_logins(access, key, section, config_file)
     if section.username is None or section.password is None:

@@ -50,6 +50,7 @@ class RegistrySection(Section):
     insecure: Truth = Field(
         default=False, description="Do not verify TLS certificates, and allow plain HTTP if the registry has no TLS."
     )
+    plain_http: Truth = Field(default=False, description="Use plain HTTP without trying TLS.")
     private_network: Truth | None = Field(
         default=None,
         description="Allow private addresses (10.0.0.0/8, ...) for its storage and token server. Default: allowed if "

@@ -47,7 +47,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 class Authorization:
     """The value of a request's `Authorization` header, and the scopes of a token in it.
 
-    *fresh*: the token server has just issued the token, so a registry that refuses it means it.
+    *fresh*: the token server has just issued the token, so another one would be no better.
     """
 
     header: str = field(repr=False)
@@ -88,6 +88,7 @@ class Authenticator:
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
         self._widened: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._oauth_refused = False
+        self._no_second_attempt_until = -math.inf
         self._flights: SingleFlight[_Key, _CachedToken] = SingleFlight()
         self._negative_cache = NegativeCache()
 
@@ -134,6 +135,23 @@ class Authenticator:
         if not refused and challenge.get("error") != "insufficient_scope":
             return False
         return not authorization.fresh or merge_scopes(authorization.scopes, challenge.scopes) != authorization.scopes
+
+    def may_be_premature(self, status: int, challenge: Challenge | None, authorization: Authorization | None) -> bool:
+        """Whether *status* may mean that the registry's clock is behind that of the token server.
+
+        Then a new token is not valid yet. A registry that lacks rights in the token says so ("insufficient_scope"). If
+        a second attempt does not help either, there is no other within a minute: each costs a second.
+        """
+        if status != HTTPStatus.UNAUTHORIZED or authorization is None or not authorization.fresh:
+            return False
+        if challenge is not None and challenge.get("error") == "insufficient_scope":
+            return False
+        return self._clock.monotonic() >= self._no_second_attempt_until
+
+    def record_second_attempt(self, status: int) -> None:
+        """Record the *status* of the second attempt with a token that might have been premature."""
+        if status == HTTPStatus.UNAUTHORIZED:
+            self._no_second_attempt_until = self._clock.monotonic() + _REFUSAL_SECONDS
 
     def _can_answer(self, challenge: Challenge) -> bool:
         credential = self._access.credential

@@ -25,6 +25,7 @@ from image_syncer.registry.http.connect_errors import (
     explain_connecting,
     explain_overdue,
     explain_resolving,
+    explain_silent_handshake,
     is_missing_name,
     os_reason,
 )
@@ -162,6 +163,7 @@ class AiohttpTransport:
                     allow_redirects=False,
                     proxy=route.proxy,
                     ssl=route.context or True,
+                    timeout=self._timeout(route),
                 )
         except (aiohttp.ClientError, OSError) as error:
             host = str(origin_of(request.url))
@@ -173,12 +175,24 @@ class AiohttpTransport:
                 body.watch(None)
         raise failure  # Raised outside the handler: the library's error holds the whole URL and even our credentials.
 
+    def _timeout(self, route: "_Route") -> aiohttp.ClientTimeout:
+        connect = self._limits.connect_seconds
+        if route.context is not None and route.tls.handshake_seconds is not None:
+            connect = min(connect, route.tls.handshake_seconds)
+        return aiohttp.ClientTimeout(
+            total=None,
+            connect=connect,
+            sock_connect=connect,
+            sock_read=self._limits.stall_seconds,
+            ceil_threshold=max(connect, self._limits.stall_seconds),  # Keeps the library from rounding timeouts.
+        )
+
     def _session(self, url: str, route: "_Route") -> aiohttp.ClientSession:
         """Return the session for *route*. A proxy may have any address; an IP address in *url* is checked here."""
         reach = ANYWHERE if route.proxy is not None else route.reach
         reach.check_host(origin_of(url).host)
         if reach not in self._sessions:
-            self._sessions[reach] = _open_session(self._limits, _PolicyResolver(self._resolver, reach))
+            self._sessions[reach] = _open_session(_PolicyResolver(self._resolver, reach))
         return self._sessions[reach]
 
 
@@ -192,22 +206,13 @@ class _Route:
     reach: AddressPolicy
 
 
-def _open_session(limits: Limits, resolver: AbstractResolver) -> aiohttp.ClientSession:
+def _open_session(resolver: AbstractResolver) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, resolver=resolver
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=default_headers(),
-        timeout=aiohttp.ClientTimeout(
-            total=None,
-            connect=limits.connect_seconds,
-            sock_connect=limits.connect_seconds,
-            sock_read=limits.stall_seconds,
-            ceil_threshold=max(
-                limits.connect_seconds, limits.stall_seconds
-            ),  # Keeps the library from rounding timeouts.
-        ),
         auto_decompress=False,
         requote_redirect_url=False,
         trust_env=False,
@@ -246,6 +251,8 @@ def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> Stor
         return _proxy_refuses(error.status, host, route.proxy)
     where = _through(route, host)
     match error:
+        case aiohttp.ConnectionTimeoutError() if route.tls.handshake_seconds is not None:
+            return explain_silent_handshake(where, route.tls, route.tls.handshake_seconds)
         case aiohttp.ConnectionTimeoutError():
             return Unavailable(f"{where}: no connection within {limits.connect_seconds:g} s", remedy=_remedy(route))
         case TimeoutError():

@@ -25,6 +25,10 @@ class HandshakeBroken(Unavailable):
     """The connection ended during the TLS handshake: a network error, or a server that does not speak TLS."""
 
 
+class HandshakeTimeout(HandshakeBroken):
+    """The server did not finish the TLS handshake in time: it is slow, or it does not speak TLS and stays silent."""
+
+
 class ConnectionRefused(Unavailable):
     """No program listens on the port."""
 
@@ -76,6 +80,14 @@ def _explain_handshake(cause: ssl.SSLError, host: str, tls: TlsPolicy) -> StoreE
     return InsecureConnection(
         f"{host}: the TLS handshake failed: {as_words(reason)}",
         remedy=f"check its TLS versions; if it demands a client certificate, {client_certificate(tls.host)}",
+    )
+
+
+def explain_silent_handshake(host: str, tls: TlsPolicy, seconds: float) -> HandshakeTimeout:
+    """Return the error for a TLS handshake with *host* that did not end within *seconds*."""
+    return HandshakeTimeout(
+        f"{host}: no TLS handshake within {seconds:g} s",
+        remedy=f"if it speaks plain HTTP, set plain_http: true (or insecure: true) for {tls.host}",
     )
 
 

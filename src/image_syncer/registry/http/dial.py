@@ -11,7 +11,7 @@ from typing import Final
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy, Zone, most_public, parse_ip, zone_of
-from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving
+from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving, explain_silent_handshake
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
@@ -74,18 +74,25 @@ class Dialer:
         addresses. The addresses that were checked are those that are connected to: a second answer of the name server
         cannot get around the check (DNS rebinding).
         """
+        loop = asyncio.get_running_loop()
+        seconds = self._connect_seconds
+        connected: socket.socket | None = None
         try:
-            async with asyncio.timeout(self._connect_seconds) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 addresses = await self._resolver.addresses(origin.host, origin.port)
                 for _, address in addresses:
                     reach.check(str(address[0]), origin.host)
                 connected = await _connect(addresses)
-                until = limit.when() or 0.0
-                return await self._start_tls(connected, origin, context, until)
+                if context is not None and tls.handshake_seconds is not None:
+                    seconds = min(seconds, tls.handshake_seconds)
+                    limit.reschedule(min(limit.when() or 0.0, loop.time() + seconds))
+                return await self._start_tls(connected, origin, context, limit.when() or 0.0)
         except TimeoutError as error:
             if error.errno is not None:
                 raise explain_connecting(error, str(origin), tls) from error
-            raise Unavailable(f"{origin}: no connection within {self._connect_seconds:g} s") from None
+            if connected is not None:
+                raise explain_silent_handshake(str(origin), tls, seconds) from None
+            raise Unavailable(f"{origin}: no connection within {seconds:g} s") from None
         except socket.gaierror as error:
             raise explain_resolving(error, str(origin)) from error
         except OSError as error:

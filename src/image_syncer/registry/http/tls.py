@@ -22,10 +22,14 @@ _HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
-    """TLS settings for *host* (`host` or `host:port`, as in certs.d); *insecure* accepts every certificate."""
+    """TLS settings for *host* (`host` or `host:port`, as in certs.d); *insecure* accepts every certificate.
+
+    *handshake_seconds* limits the TLS handshake; None: only the limit of the whole connection applies.
+    """
 
     host: str
     insecure: bool = False
+    handshake_seconds: float | None = None
 
 
 def certificate_directories(environment: Mapping[str, str]) -> tuple[Path, ...]:

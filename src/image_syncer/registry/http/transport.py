@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy, Zone, zone_of_host
-from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, NotTls
+from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, HandshakeTimeout, NotTls
 from image_syncer.registry.http.dial import Dialer, Resolver
 from image_syncer.registry.http.messages import Headers, Request, Response, released
 from image_syncer.registry.http.proxy import proxy_for
@@ -25,6 +25,7 @@ from image_syncer.registry.settings import Limits
 __all__ = [
     "ConnectionRefused",
     "HandshakeBroken",
+    "HandshakeTimeout",
     "Headers",
     "NotTls",
     "Request",

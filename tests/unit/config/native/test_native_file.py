@@ -70,7 +70,7 @@ def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
     """Keys are those of the auth file; only braces are a variable, and a number counts as it is written."""
     text = (
         "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n"
-        "  q.io/team/:\n    insecure: true\n    private_network: false\n"
+        "  q.io/team/:\n    insecure: true\n    private_network: false\n    plain_http: true\n"
     )
     first, second = native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n  e.io:\n", {"P": "$x"}).accounts[
         :2
@@ -78,6 +78,7 @@ def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
     assert (first.prefix, first.credential, first.insecure) == ("docker.io", Credential("robot$x", "$x"), False)
     assert (second.prefix, second.credential, second.insecure) == ("q.io/team", None, True)
     assert (first.private_network, second.private_network) == (None, False)
+    assert (first.plain_http, second.plain_http) == (False, True)
     assert (first.origin, second.origin) == (f"{tmp_path}/n.yaml:3", f"{tmp_path}/n.yaml:4")
     assert native(tmp_path, text + "  w.io: {username: 007, password: 1.20}\n", {"P": "x"}).accounts[2].credential == (
         Credential("007", "1.20")

@@ -33,7 +33,7 @@ BASIC = "Basic " + base64.b64encode(b"robot$x:hunter2").decode()
 class Registry:
     """A registry with a token server at `/token`, which issues numbered tokens; all else needs a token.
 
-    *valid* lists the accepted tokens; None accepts all.
+    *valid* lists the accepted tokens; None accepts all. The first *refusals* requests with a token get 401 anyway.
     """
 
     challenge: str = 'Bearer realm="/token",service="registry.example"'
@@ -42,6 +42,7 @@ class Registry:
     ping_status: int = 401
     token_status: int = 200
     valid: set[str] | None = None
+    refusals: int = 0
     document: dict[str, object] = field(default_factory=dict[str, object])
     post_status: int = 404
     seen: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
@@ -56,6 +57,9 @@ class Registry:
             return await self._token(request)
         if request.path == "/v2/":
             return self._refuse(self.ping_status, self.ping_challenge)
+        if header.startswith("Bearer ") and self.refusals:
+            self.refusals -= 1
+            return self._refuse(401, self.inner_challenge)
         if header and (self.valid is None or header.removeprefix("Bearer ") in self.valid):
             return web.Response(text="ok")
         return self._refuse(401, self.inner_challenge)
@@ -92,10 +96,14 @@ class Time:
 
     def __init__(self) -> None:
         self.seconds = 1000.0
+        self.slept: list[float] = []
 
     def clock(self) -> Clock:
-        """Return a clock with that time."""
-        return Clock(monotonic=lambda: self.seconds, now=lambda: datetime.now(UTC))
+        """Return a clock with that time; its sleep takes no time."""
+        return Clock(monotonic=lambda: self.seconds, now=lambda: datetime.now(UTC), sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
 
 
 @pytest.fixture
@@ -209,11 +217,29 @@ async def test_a_refused_old_token_is_replaced_once(connect: Connect) -> None:
     assert (len(registry.tokens), len(registry.pings)) == (2, 1)
 
 
-async def test_a_refused_new_token_is_final(connect: Connect) -> None:
-    """Another token would be refused as well."""
+async def test_a_new_token_is_sent_again_a_second_later(connect: Connect, time: Time) -> None:
+    """The registry's clock may be behind that of the token server, so the token is not valid yet."""
+    registry = Registry(refusals=1)
+    host = await connect(registry)
+    assert await status_of(host, PULL) == 200
+    assert (registry.tokens, registry.authorizations) == (registry.tokens[:1], ["Bearer t1"] * 2)
+    assert time.slept == [1.0]
+    registry.refusals = 2  # A cached token is replaced first; then the same holds for the new one.
+    assert await status_of(host, PULL, body=b"manifest") == 200
+    assert registry.authorizations[2:] == ["Bearer t1", "Bearer t2", "Bearer t2"]
+
+
+async def test_a_new_token_that_is_refused_twice_is_final(connect: Connect, time: Time) -> None:
+    """Another token would be refused as well, and for a minute no other request waits for a second."""
     registry = Registry(valid=set())
-    assert await status_of(await connect(registry), PULL) == 401
-    assert (len(registry.tokens), len(registry.authorizations)) == (1, 1)
+    host = await connect(registry)
+    assert await status_of(host, PULL) == 401
+    assert (len(registry.tokens), len(registry.authorizations)) == (1, 2)
+    assert await status_of(host, PUSH) == 401
+    assert (len(registry.tokens), len(registry.authorizations)) == (2, 3)
+    time.seconds += 61
+    assert await status_of(host, "repository:c:pull") == 401
+    assert (len(registry.authorizations), time.slept) == (5, [1.0, 1.0])
 
 
 async def test_a_body_is_sent_again_with_the_new_token(connect: Connect) -> None:
@@ -261,6 +287,14 @@ async def test_an_insufficient_scope_is_retried_once(connect: Connect) -> None:
     registry.inner_challenge = f'{registry.challenge},scope="repository:x:pull",error="insufficient_scope"'
     assert await status_of(await connect(registry), PULL) == 401
     assert len(registry.authorizations) == 2
+
+
+async def test_a_token_without_the_rights_is_not_sent_again(connect: Connect, time: Time) -> None:
+    """The registry says so: time does not help."""
+    registry = Registry(valid=set())
+    registry.inner_challenge = f'{registry.challenge},scope="{PULL}",error="insufficient_scope"'
+    assert await status_of(await connect(registry), PULL) == 401
+    assert (len(registry.authorizations), time.slept) == (1, [])
 
 
 async def test_a_challenge_may_come_after_a_successful_ping(connect: Connect) -> None:
