@@ -61,9 +61,9 @@ class Call:
     """One request to a registry.
 
     *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that
-    it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. *accept_elsewhere*
-    returns any status of another host that a redirect leads to, since it says nothing about the registry. *fence* is
-    checked right before each attempt to send the request.
+    it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. With
+    *accept_elsewhere*, any status of another host that a redirect leads to is returned, since it says nothing about the
+    registry. *fence* is checked right before each attempt to send the request.
 
     *follow* follows redirects of GET and HEAD. Those of POST and PUT are followed without it if they keep the method
     (307, 308) and the body is not a stream.
