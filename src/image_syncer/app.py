@@ -194,11 +194,13 @@ class Syncer:
         source = self._registries.source(reference.repository)
         manifest = await source.manifest(reference.identifier)
         reader = ManifestReader(self._registries)
-        images = [(entry, reader.read(reference.repository, str(entry.digest))) for entry in _images(manifest)]
         platforms: list[tuple[Platform, Descriptor]] = []
         blobs: dict[str, int] = {}
-        for entry, reading in images:
-            parsed = (await reading).parse()
+        for entry in _images(manifest):
+            if not entry.is_manifest:  # A blob of a BuildKit cache.
+                blobs[str(entry.digest)] = entry.size or 0
+                continue
+            parsed = (await reader.read(reference.repository, str(entry.digest))).parse()
             if isinstance(parsed, Manifest):
                 blobs |= {str(blob.digest): blob.size or 0 for blob in parsed.blobs}
                 platforms.append((entry.platform or await _platform(reader, reference.repository, parsed), entry))

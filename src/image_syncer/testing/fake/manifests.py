@@ -101,8 +101,10 @@ class ManifestHandlers:
         """Refuse *raw* if content that it names is missing; return its subject, which may be missing."""
         parsed = raw.parse()
         named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
-        held = repository.manifests if isinstance(parsed, Index) else repository.blobs
         for part in () if self._profile.sparse_index and isinstance(parsed, Index) else named:
+            held = repository.manifests if isinstance(parsed, Index) else repository.blobs
+            if isinstance(parsed, Index) and not part.is_manifest and part.digest in repository.blobs:
+                continue  # An index may name blobs too (a BuildKit cache): distribution looks for both kinds.
             if part.digest not in held:
                 message = f"unknown to the repository: {part.digest}"
                 raise RegistryError(self._profile.missing_part, "MANIFEST_BLOB_UNKNOWN", message)
