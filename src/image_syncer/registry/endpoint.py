@@ -118,7 +118,7 @@ class RegistryClient:
             except StoreError as error:
                 if self.logins.record_refusal(login, call, error):
                     continue
-                if not retry:
+                if not retry or _is_optional_failure(call, error):
                     raise
                 await attempts.wait_after(error)  # Outside the slot, so that other requests can use it.
 
@@ -181,6 +181,8 @@ class RegistryClient:
                 await response.release(failed=True)  # A response that was read to its end keeps its connection.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
                 raise self._note_exhausted_quota(error, login, quota, response)
+            if _is_optional_failure(call, error):
+                raise error
             raise self._note_failure(error, operation, began)
         if quota is not None:
             self.logins.record_quota(login, quota, began, counted=call.is_counted)
@@ -299,6 +301,11 @@ class RepositoryRequests:
     def blob_context(self, blob: Descriptor, *, upload: bool = False) -> ErrorContext:
         """Return the context for error messages about *blob*."""
         return self.context(self.repository.at(blob.digest), upload=upload)
+
+
+def _is_optional_failure(call: Call, error: StoreError) -> bool:
+    """Whether *error* is a 5xx to a request that only saves work."""
+    return call.is_optional and error.status is not None and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def is_outage(error: Unavailable) -> bool:

@@ -63,7 +63,8 @@ class Call:
     *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that
     it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. With
     *accept_elsewhere*, any status of another host that a redirect leads to is returned, since it says nothing about the
-    registry. *fence* is checked right before each attempt to send the request.
+    registry. *is_optional*: the request only saves work, so a 5xx is not retried, and says nothing about the health of
+    the registry. *fence* is checked right before each attempt to send the request.
 
     *follow* follows redirects of GET and HEAD. Those of POST and PUT are followed without it if they keep the method
     (307, 308) and the body is not a stream.
@@ -77,6 +78,7 @@ class Call:
     body: bytes | RequestBody | None = field(default=None, repr=False)
     follow: bool = False
     accept_elsewhere: bool = False
+    is_optional: bool = False
     fence: Fence | None = field(default=None, repr=False, compare=False)
 
     @property

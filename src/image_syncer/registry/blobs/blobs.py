@@ -78,11 +78,12 @@ class Blobs:
         """Mount *blob* from *origin* of the same registry; False if that fails for any reason.
 
         distribution-spec, "Mounting a blob from another repository". The session that a refusal opens is kept for the
-        push that follows.
+        push that follows. Some registries respond 500 to every mount and are otherwise healthy, so a 5xx is not
+        retried and opens no circuit breaker.
         """
         query = urlencode({"mount": str(blob.digest), "from": origin.path})
         call = self._requests.build("POST", f"{self._requests.path('blobs/uploads/')}?{query}")
-        call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"))
+        call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"), is_optional=True)
         context = self._requests.blob_context(blob, upload=True)
         try:
             response = await self._client.request(call, context, expect={201, 202})

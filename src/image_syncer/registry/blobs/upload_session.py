@@ -103,7 +103,7 @@ class SessionRequests:
 
         Many registries require another permission for that, and all of them delete unfinished uploads some day.
         """
-        call = self._requests.build("DELETE", session.location)
+        call = replace(self._requests.build("DELETE", session.location), is_optional=True)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await self._client.request(call, self._context, expect={204, 202, 200}, retry=False)
