@@ -10,6 +10,7 @@
     │   ├── Denied                  the login is valid, but lacks a permission or a repository
     │   ├── Refused                 the store does not accept this content or request
     │   │   ├── TooLarge            beyond a limit of the store or of this tool
+    │   │   ├── UnsupportedDigest   the store does not know this digest algorithm for tags
     │   │   ├── TagImmutable        the tag exists with other content and may not move
     │   │   └── MissingContent      a manifest names content that the store does not hold (yet)
     │   ├── ContentMismatch         bytes do not have the digest or size that was promised
@@ -60,6 +61,7 @@ __all__ = [
     "Unavailable",
     "Unexpected",
     "UnknownHost",
+    "UnsupportedDigest",
     "UsageError",
 ]
 
@@ -142,6 +144,10 @@ class TooLarge(Refused):
 
 class TagImmutable(Refused):
     """The tag exists with other content and the registry does not let it move."""
+
+
+class UnsupportedDigest(Refused):
+    """The registry does not store a tag under a digest of this algorithm; under its sha256 digest it may."""
 
 
 class MissingContent(Refused):

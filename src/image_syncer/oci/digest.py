@@ -10,6 +10,9 @@ from typing import Final, Self
 from image_syncer.errors import ContentMismatch, InvalidReference
 
 _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+CANONICAL_ALGORITHM: Final = "sha256"
+"""The algorithm of the digests that registries compute themselves."""
+
 # image-spec descriptor.md, "Registered algorithms": exact lengths, lower-case hex.
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = {length: re.compile(rf"[0-9a-f]{{{length}}}") for length in _HEX_LENGTH.values()}

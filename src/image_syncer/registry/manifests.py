@@ -8,8 +8,16 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from image_syncer.errors import ContentMismatch, MissingContent, ProtocolError, StoreError, TagImmutable
+from image_syncer.errors import (
+    ContentMismatch,
+    MissingContent,
+    ProtocolError,
+    StoreError,
+    TagImmutable,
+    UnsupportedDigest,
+)
 from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
+from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compression_error
@@ -141,13 +149,34 @@ class Manifests:
         call = self._requests.build("PUT", self._path(reference), headers=headers, body=manifest.content)
         call = replace(call, fence=fence)
         context = self._requests.context(reference, manifest=True)
+        if reference.tag is not None and manifest.digest.algorithm != CANONICAL_ALGORITHM:
+            return await self._put_under_digest(manifest, reference, fence)
         try:
             response = await self._client.request(call, context, expect=_PUT_STATUSES)
         except TagImmutable:
             if await self._holds(manifest, identifier):
-                return  # An earlier attempt succeeded but its response was lost, or another client was faster.
+                return None  # An earlier attempt succeeded but its response was lost, or another client was faster.
             raise
-        _check_stored(response, manifest, reference)
+        return _check_stored(response, manifest, reference)
+
+    async def _put_under_digest(self, manifest: RawManifest, reference: Reference, fence: Fence | None) -> None:
+        """Tag *manifest* so that its tag keeps a digest that is not sha256; `UnsupportedDigest` if that is impossible.
+
+        A PUT to the tag alone would let the registry choose sha256. distribution-spec, end-7b, names both.
+        """
+        tag = reference.identifier
+        try:
+            confirmed = await self._put_with_query(manifest, [tag], fence)
+        except TagImmutable:
+            if await self._holds(manifest, tag):
+                return
+            raise
+        except StoreError as error:
+            if error.retryable or isinstance(error, MissingContent) or error.status not in _NO_QUERY:
+                raise
+            raise _unsupported(reference, manifest) from error
+        if tag not in confirmed and not await self._holds(manifest, tag):
+            raise _unsupported(reference, manifest)
 
     async def put_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Tag *manifest*, already in the repository, with as many of *tags* as one PUT carries; return the confirmed.
@@ -170,14 +199,9 @@ class Manifests:
         An error that may concern one tag or the manifest confirms no tag: pushing each tag alone will show it. Errors
         that do not concern the query (rate limits, server errors, missing rights) are raised.
         """
-        reference = self._requests.reference(str(manifest.digest))
-        query = "&".join(f"tag={self._requests.reference(tag).identifier}" for tag in tags)
-        target = f"{self._path(reference)}?{query}"
-        headers = {"Content-Type": manifest.media_type}
-        call = replace(self._requests.build("PUT", target, headers=headers, body=manifest.content), fence=fence)
-        context, profile = self._requests.context(reference, manifest=True), self._client.profile
+        profile = self._client.profile
         try:
-            response = await self._client.request(call, context, expect=_PUT_STATUSES)
+            confirmed = await self._put_with_query(manifest, tags, fence)
         except (TagImmutable, MissingContent):
             return frozenset()
         except StoreError as error:
@@ -185,10 +209,19 @@ class Manifests:
                 raise
             profile.many_tags = bool(profile.many_tags)  # Once it has worked, this error has another reason.
             return frozenset()
-        _check_stored(response, manifest, reference)
-        confirmed = _confirmed(response, tags)
         profile.many_tags = bool(profile.many_tags or confirmed)
         return confirmed
+
+    async def _put_with_query(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None) -> frozenset[str]:
+        """Put *manifest* at its digest with *tags* in the query; return the tags that the registry confirms."""
+        reference = self._requests.reference(str(manifest.digest))
+        query = "&".join(f"tag={self._requests.reference(tag).identifier}" for tag in tags)
+        headers = {"Content-Type": manifest.media_type}
+        call = self._requests.build("PUT", f"{self._path(reference)}?{query}", headers=headers, body=manifest.content)
+        context = self._requests.context(reference, manifest=True)
+        response = await self._client.request(replace(call, fence=fence), context, expect=_PUT_STATUSES)
+        _check_stored(response, manifest, reference)
+        return _confirmed(response, tags)
 
     async def _holds(self, manifest: RawManifest, identifier: str) -> bool:
         with suppress(StoreError):  # The refusal that led here says more than a failure of this check.
@@ -256,6 +289,13 @@ def _check_stored(response: BufferedResponse, manifest: RawManifest, reference: 
     if stored is None or stored in {manifest.digest, Digest.of(manifest.content, stored.algorithm)}:
         return
     raise ContentMismatch(f"{reference}: pushed as {manifest.digest}, but the registry stored {stored}")
+
+
+def _unsupported(reference: Reference, manifest: RawManifest) -> UnsupportedDigest:
+    return UnsupportedDigest(
+        f"{reference}: the registry does not store a tag under a {manifest.digest.algorithm} digest",
+        remedy="set other_digests: rename in the rule to store it under its sha256 digest",
+    )
 
 
 def _mismatch(reference: Reference, found: Digest | None, expected: Digest | None) -> ContentMismatch:

@@ -8,10 +8,20 @@ has done once is known to all its copies: a manifest that is in the repository c
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import CopyFailed, LeaseLost, MissingContent, NotFound, ProtocolError, StoreError, Unavailable
+from image_syncer.errors import (
+    CopyFailed,
+    LeaseLost,
+    MissingContent,
+    NotFound,
+    ProtocolError,
+    StoreError,
+    Unavailable,
+    UnsupportedDigest,
+)
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.roles import BlobLocations, Stores
 from image_syncer.sync.blob_content import SourceBlob
@@ -106,6 +116,7 @@ class Copier:
             fan_out,
             probe=not options.force and any(planned.replaces is not None for planned in copies),
             fence=options.fence,
+            may_rename=all(planned.copy.renames_digests for planned in copies),
         )
 
     async def _load(self, planned: PlannedCopy) -> tuple[SourceImage, RawManifest]:
@@ -262,7 +273,7 @@ class Copier:
         tags = [name for name in goal.unwritten if ":" not in name]
         if len(tags) >= _MANY_TAGS:
             with suppress(StoreError):  # The requests one by one find out which tag is refused.
-                goal.written |= await goal.target.push_tags(raw, tags, goal.fence)
+                goal.written |= await goal.target.push_tags(_renamed(raw, goal), tags, goal.fence)
 
         async def put(name: str) -> None:
             failure = await self._put_as(raw, goal, name)
@@ -275,8 +286,17 @@ class Copier:
         return missing[0] if missing else None
 
     async def _put_as(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
+        is_tag = ":" not in identifier
         try:
-            await goal.target.push_manifest(raw, identifier, None if ":" in identifier else goal.fence)
+            if is_tag:
+                await goal.target.push_manifest(_renamed(raw, goal), identifier, goal.fence)
+            else:
+                await goal.target.push_manifest(raw, identifier)
+        except UnsupportedDigest as error:
+            if not (is_tag and goal.may_rename):
+                return _at_target(error, "push manifest")
+            goal.renamed = Digest.of(raw.content)
+            return await self._put_as(raw, goal, identifier)
         except StoreError as error:
             return _at_target(error, "push manifest")
         if identifier in goal.identifiers:
@@ -305,6 +325,11 @@ class Copier:
             goal.count(existing=blob.size or 0)
 
 
+def _renamed(raw: RawManifest, goal: TargetProgress) -> RawManifest:
+    """Return *raw* under the digest that the target stores it under."""
+    return raw if goal.renamed is None else replace(raw, digest=goal.renamed)
+
+
 def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finished) -> None:
     for planned in copies:
         name = planned.copy.target.identifier
@@ -314,7 +339,8 @@ def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finis
             continue
         # The first name that was written reports the bytes.
         transferred, goal.transferred = goal.transferred, Transferred()
-        finished(planned, transferred)
+        renamed = goal.renamed if planned.copy.target.tag is not None else None
+        finished(planned if renamed is None else replace(planned, target_digest=renamed), transferred)
 
 
 def _looks_like_manifest(media_type: str) -> bool:

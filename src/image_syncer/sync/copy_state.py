@@ -31,7 +31,8 @@ class TargetProgress:
     """The progress of one image at one target repository.
 
     *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason. *failure*
-    ended the whole copy; None while it can succeed. *probe*: child manifests may exist already, so a request for each
+    ended the whole copy; None while it can succeed. *may_rename*: a target that does not store tags under the image's
+    digest may name it by sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each
     can save its blobs. *trusted*: the copy believes mounts and what it knows of the repository; not any more once the
     target reported missing content.
     """
@@ -42,6 +43,8 @@ class TargetProgress:
     fan_out: FanOut
     probe: bool = False
     fence: Fence | None = None
+    may_rename: bool = True
+    renamed: Digest | None = None
     trusted: bool = True
     transferred: Transferred = field(default_factory=Transferred)
     written: set[str] = field(default_factory=set[str])

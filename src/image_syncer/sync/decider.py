@@ -11,6 +11,7 @@ from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
+from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
@@ -37,10 +38,14 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The digest of the target, None without one; *cached*: an earlier run confirmed it."""
+    """The digest of the target, None without one; *cached*: an earlier run confirmed it.
+
+    *same_as*: a digest by another algorithm that is known to be of the same manifest.
+    """
 
     digest: Digest | None
     cached: bool = False
+    same_as: Digest | None = None
 
 
 class Decider:
@@ -75,6 +80,7 @@ class Decider:
 
         await for_each([None, *group], look, width=len(group) + 1)
         certain = await self._confirm_cached(group, wanted[0], found, round_number)
+        await self._compare_content(group, certain, found)
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         self._remember(certain, decided, found)
         return decided
@@ -103,6 +109,31 @@ class Decider:
             # The copier filters the index again anyway, and this replaces a wrong entry of the cache.
             return await self._resolve(group[0], round_number, use_cache=False)
         return wanted
+
+    async def _compare_content(
+        self, group: Sequence[Copy], wanted: _Wanted | CopyFailed, found: dict[Copy, _Found | CopyFailed]
+    ) -> None:
+        """Compare by content where source and target use different digest algorithms; the manifest is read for that."""
+        if isinstance(wanted, CopyFailed) or wanted.digest is None:
+            return
+        for copy in group:
+            there = found[copy]
+            if isinstance(there, CopyFailed) or there.digest is None:
+                continue
+            if there.digest.algorithm == wanted.digest.algorithm or not _may_rename(copy, wanted.digest):
+                continue
+            content = await self._content(copy, wanted)
+            if content is not None and Digest.of(content, there.digest.algorithm) == there.digest:
+                found[copy] = replace(there, same_as=wanted.digest)
+
+    async def _content(self, copy: Copy, wanted: _Wanted) -> bytes | None:
+        """Return the manifest that the target should have; None if it cannot be read: the copy then reports why."""
+        try:
+            root = await self._reader.read(copy.source.repository, str(wanted.source_digest))
+            filtered = await filter_index(self._reader, copy.source.repository, root, copy.platforms)
+        except (CopyFailed, StoreError):
+            return None
+        return None if filtered is None else filtered.root.content
 
     def _remember(
         self,
@@ -185,7 +216,14 @@ def _is_cached(found: _Found | CopyFailed) -> bool:
 
 
 def _names(found: _Found | CopyFailed, wanted: _Wanted) -> bool:
-    return isinstance(found, _Found) and found.digest == wanted.digest
+    if not isinstance(found, _Found):
+        return False
+    return found.digest == wanted.digest or (found.same_as is not None and found.same_as == wanted.digest)
+
+
+def _may_rename(copy: Copy, digest: Digest) -> bool:
+    """Whether the target may name *digest* by another algorithm: sha256 always, others as the rule says."""
+    return copy.renames_digests or digest.algorithm == CANONICAL_ALGORITHM
 
 
 def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
@@ -208,5 +246,6 @@ def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFail
     if copy.target.digest is not None and copy.target.digest != wanted.digest:
         # A filtered index has another digest, and can be stored under that digest only.
         copy = replace(copy, target=copy.target.repository.at(wanted.digest))
-    action = Action.UNCHANGED if found.digest == wanted.digest and not force else Action.COPY
-    return PlannedCopy(copy, action, wanted.source_digest, wanted.digest, replaces=found.digest)
+    if _names(found, wanted) and not force:
+        return PlannedCopy(copy, Action.UNCHANGED, wanted.source_digest, found.digest, replaces=found.digest)
+    return PlannedCopy(copy, Action.COPY, wanted.source_digest, wanted.digest, replaces=found.digest)

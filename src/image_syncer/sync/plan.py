@@ -21,6 +21,7 @@ class Copy:
     """One source reference to one target reference, as a rule selected it.
 
     A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
+    *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     """
 
     rule: str
@@ -28,6 +29,7 @@ class Copy:
     target: Reference
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     recheck_seconds: float | None = field(default=None, compare=False)
+    renames_digests: bool = field(default=True, compare=False)
 
     def __hash__(self) -> int:
         # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.
@@ -39,8 +41,9 @@ class PlannedCopy:
     """A copy and the decision about it.
 
     *source_digest* is the digest of the source when it was resolved. *target_digest* is the digest of the target after
-    the copy; it differs only if a platform filter trims the index. Both are None if the source was not found.
-    *replaces* is the present digest of the target, None without one. *reason* explains SKIP, *failure* FAIL.
+    the copy; it differs only if a platform filter trims the index, or if the target uses another algorithm. Both are
+    None if the source was not found. *replaces* is the present digest of the target, None without one. *reason*
+    explains SKIP, *failure* FAIL.
     """
 
     copy: Copy

@@ -144,14 +144,18 @@ def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
             _fill_in(rule, ruled, sources, paired)
             continue
         for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
-            paired.copies.append(Copy(rule.name, source, target, rule.platforms, rule.recheck_seconds))
+            paired.copies.append(_copy(rule, source, target))
     return paired
+
+
+def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
+    return Copy(rule.name, source, target, rule.platforms, rule.recheck_seconds, rule.renames_digests)
 
 
 def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Selected) -> None:
     for source in sources:
         try:
-            paired.copies.append(Copy(rule.name, source, template.fill(source), rule.platforms, rule.recheck_seconds))
+            paired.copies.append(_copy(rule, source, template.fill(source)))
         except InvalidReference as error:
             failure = CopyFailed(Refused(error.message, remedy=error.remedy), side="target", step="select")
             paired.failures.append(RuleFailure(rule.name, str(source), str(template), failure))

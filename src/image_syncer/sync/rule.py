@@ -147,6 +147,7 @@ class Rule:
     *name* identifies the rule in reports; *origin* is the place where it was written (`images.yaml:3`), or empty.
     A *source* that is a pattern is never listed: its repositories become known by events only.
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
+    *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Rule:
     origin: str = ""
     triggers: Triggers = field(default_factory=Triggers)
     recheck_seconds: float | None = None
+    renames_digests: bool = True
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""

@@ -92,6 +92,10 @@ class RuleSection(Section):
         BeforeValidator(as_list, json_schema_input_type=Trigger | list[Trigger]),
     ] = Field(default=(), description="event: run for each push that a hook or a queue announces.")
     recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
+    other_digests: Literal["rename", "refuse"] = Field(
+        default="rename",
+        description="If a target cannot store a tag under its sha512 or sha384 digest: rename to sha256, or refuse.",
+    )
 
 
 class DefaultsSection(Section):

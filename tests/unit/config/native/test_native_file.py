@@ -373,3 +373,12 @@ def test_how_often_targets_are_asked(tmp_path: Path, defaults: str, own: str, se
     """Every time, unless the file says otherwise for all rules or for this one."""
     text = f"{defaults}rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {own}\n"
     assert native(tmp_path, text).rules[0].recheck_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("key", "renames"), [("", True), ("other_digests: rename", True), ("other_digests: refuse", False)]
+)
+def test_other_digests_are_renamed_unless_the_rule_refuses(tmp_path: Path, key: str, *, renames: bool) -> None:
+    """By default a target may name a sha512 tag by its sha256 digest."""
+    text = f"rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {key}\n"
+    assert native(tmp_path, text).rules[0].renames_digests is renames
