@@ -47,11 +47,17 @@ def test_stdout_has_the_result_and_stderr_the_progress(cli: CommandLine) -> None
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_quiet_prints_only_the_result(cli: CommandLine) -> None:
-    """A cron job that succeeds writes nothing to stderr."""
+def test_quiet_prints_errors_only(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
+    """A cron job that succeeds prints nothing; a failure goes to stderr. JSON is still printed."""
     done = cli.run(*FILES, "--quiet")
-    assert done.stderr == ""
-    assert "copied     3" in done.stdout
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    cli.write("images.yaml", f"{source.host}/team/app:v1,v9: {target.host}/mirror/app\n")
+    failed = cli.run(*FILES, "--quiet", "--retries", "0")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert f"{source.host}/team/app:v9 → {target.host}/mirror/app:v9" in failed.stderr
+    assert "source: resolve: " in failed.stderr
+    assert "v1" not in failed.stderr
+    assert json.loads(cli.run(*FILES, "-q", "--output", "json").stdout)["summary"]["failed"] == 1
 
 
 def test_json_output_is_the_report(cli: CommandLine) -> None:
@@ -68,6 +74,10 @@ def test_a_dry_run_names_all_images_and_changes_none(cli: CommandLine, target: F
     done = cli.run("sync", *FILES, "--dry-run")
     assert done.returncode == 0
     assert done.stdout.count("→") == 3
+    assert "  would be copied   3\n" in done.stdout
+    assert "Now 3/3 tasks have been checked (3 to copy, 0 unchanged, 0 failed)" in done.stderr
+    assert "Dry run finished" in done.stderr
+    assert "copied" not in done.stderr
     assert target.requests.count(method="PUT") + target.requests.count(method="POST") == 0
 
 

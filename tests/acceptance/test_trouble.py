@@ -149,7 +149,7 @@ def test_control_characters_of_a_registry_are_escaped(cli: CommandLine, source: 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("rules")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_drains_reports_and_can_be_run_again(
     cli: CommandLine, target: FakeRegistry, number: signal.Signals, code: int
 ) -> None:
@@ -208,7 +208,9 @@ def test_tags_stops_at_the_first_signal(cli: CommandLine, source: FakeRegistry) 
 @pytest.mark.usefixtures("rules")
 def test_a_full_disk_under_stdout_is_one_error_line(cli: CommandLine) -> None:
     """The run is complete, and its report exists."""
-    done = cli.shell("$it --auth auth.yaml --images images.yaml -q --report report.json > /dev/full; echo $?")
+    done = cli.shell(
+        "$it --auth auth.yaml --images images.yaml -q --output json --report report.json > /dev/full; echo $?"
+    )
     assert done.stdout == "1\n"
     assert done.stderr == "image-syncer: the result cannot be written: No space left on device\n"
     assert json.loads(cli.read("report.json"))["summary"]["copied"] == 6

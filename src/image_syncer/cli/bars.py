@@ -2,6 +2,7 @@
 
 import sys
 from itertools import islice
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,13 +11,19 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from image_syncer.cli.estimate import RemainingTime, done_fraction, expected_bytes
 from image_syncer.cli.formatting import printable, size, whole_duration
-from image_syncer.cli.progress import RegistryWaits, Tally, remaining_seconds
+from image_syncer.cli.progress import RegistryWaits, Tally
 from image_syncer.sync.result import Outcome, RunResult
 
-_SHOWN = 5
-_BAR_COLUMNS = 24
-_FIRST_ESTIMATE_SECONDS = 3.0
+_SHOWN: Final = 5
+_WIDEST_BAR: Final = 24
+_NARROWEST_BAR: Final = 6
+_GAP: Final = "  "
+_FIRST_ESTIMATE_SECONDS: Final = 3.0
+
+Part = tuple[str, str]
+"""A text and its style."""
 
 
 class ProgressBars:
@@ -27,6 +34,7 @@ class ProgressBars:
     def __init__(self, tally: Tally, waits: RegistryWaits, console: Console | None = None) -> None:
         self._tally = tally
         self._waits = waits
+        self._remaining = RemainingTime()
         self._spinner = Spinner("dots", Text("Reading the registries", style="dim"), style="cyan")
         self._live = Live(
             self._spinner,
@@ -39,7 +47,11 @@ class ProgressBars:
 
     def tick(self) -> None:
         """Draw the current state."""
-        drawing = draw(self._tally, self._tally.sample()) if self._tally.total else self._spinner
+        drawing: RenderableType = self._spinner
+        if self._tally.total:
+            rate = self._tally.sample()
+            remaining = self._remaining.update(self._tally, rate)
+            drawing = draw(self._tally, rate, remaining, self._live.console.width)
         self._live.update(Group(drawing, *_waiting(self._waits)), refresh=True)
 
     def close(self, _result: RunResult | None) -> None:
@@ -47,28 +59,55 @@ class ProgressBars:
         self._live.stop()
 
 
-def draw(tally: Tally, rate: float) -> RenderableType:
-    """Return the drawing of *tally*; *rate* is in bytes per second."""
-    row = Table.grid(padding=(0, 2))
-    row.add_row(
-        ProgressBar(tally.total, tally.done, width=_BAR_COLUMNS, complete_style="cyan", finished_style="cyan"),
-        Text(f"{tally.done}/{tally.total} images", no_wrap=True),
-        _notes(tally, rate),
+def draw(tally: Tally, rate: float, remaining: float | None, columns: int) -> RenderableType:
+    """Return the drawing of *tally*; *rate* is in bytes per second, *remaining* in seconds."""
+    parts = _fitting_parts(tally, rate, remaining, columns - _NARROWEST_BAR - len(_GAP))
+    texts = [text for text, _ in parts]
+    room = columns - len(_GAP) - len(_GAP.join(texts))
+    bar = ProgressBar(
+        1.0,
+        done_fraction(tally),
+        width=max(_NARROWEST_BAR, min(_WIDEST_BAR, room)),
+        complete_style="cyan",
+        finished_style="cyan",
     )
+    row = Table.grid(padding=(0, len(_GAP)))
+    row.add_row(bar, Text(_GAP, no_wrap=True, overflow="ellipsis", end="").join(Text(*part) for part in parts))
     return Group(row, *_running(tally))
 
 
-def _notes(tally: Tally, rate: float) -> Text:
-    """Return the text beside the bar: failures, remaining time, bytes."""
-    moved = f"{size(max(0, tally.moved_bytes))} of {size(tally.known_bytes)}, {size(rate)}/s"
-    remaining = remaining_seconds(tally, rate) if tally.elapsed >= _FIRST_ESTIMATE_SECONDS else None
+def _fitting_parts(tally: Tally, rate: float, remaining: float | None, columns: int) -> list[Part]:
+    """Return the texts beside the bar. If *columns* are too few, the less important ones are left out."""
+    parts = _parts(tally, rate, remaining)
+    for dropped in ("mounted", "total", "time"):
+        if len(_GAP.join(text for _, (text, _) in parts)) <= columns:
+            break
+        parts = [(name, part) for name, part in parts if name != dropped]
+        if dropped == "total":
+            parts = [(name, _moved(tally, rate, with_total=False) if name == "bytes" else part) for name, part in parts]
+    return [part for _, part in parts]
+
+
+def _parts(tally: Tally, rate: float, remaining: float | None) -> list[tuple[str, Part]]:
     failed = tally.counts[Outcome.FAILED]
-    notes = (
-        (f"{failed} failed  " if failed else "", "red"),
-        (f"{whole_duration(remaining)} left  " if remaining else "", "dim"),
-        (moved if tally.known_bytes > 0 else "", "dim"),
-    )
-    return Text.assemble(*notes, no_wrap=True, overflow="ellipsis")
+    shows_time = remaining is not None and tally.elapsed >= _FIRST_ESTIMATE_SECONDS and round(remaining) > 0
+    parts: dict[str, Part] = {
+        "images": (f"{tally.done}/{tally.total} images", ""),
+        "failed": (f"{failed} failed" if failed else "", "red"),
+        "time": (f"{whole_duration(remaining or 0)} left" if shows_time else "", "dim"),
+        "bytes": _moved(tally, rate, with_total=True),
+        "mounted": (f"{size(tally.mounted_bytes)} mounted" if tally.mounted_bytes else "", "dim"),
+    }
+    return [(name, part) for name, part in parts.items() if part[0]]
+
+
+def _moved(tally: Tally, rate: float, *, with_total: bool) -> Part:
+    if tally.known_bytes <= 0:
+        return ("", "")
+    expected = expected_bytes(tally)
+    sign = "~" if expected > tally.known_bytes else ""
+    total = f" of {sign}{size(expected)}" if with_total else ""
+    return (f"{size(max(0, tally.moved_bytes))}{total}, {size(rate)}/s", "dim")
 
 
 def _waiting(waits: RegistryWaits) -> list[Text]:

@@ -12,7 +12,7 @@ import structlog
 from image_syncer.cli.configuration import default_file
 from image_syncer.cli.console import complain, say, warn
 from image_syncer.cli.options import OutputOptions
-from image_syncer.cli.signals import Signals, run_with_signals
+from image_syncer.cli.signals import DAEMON_END_SIGNALS, Signals, run_with_signals
 from image_syncer.config.load import load_file
 from image_syncer.config.model import Configuration
 from image_syncer.daemon.reload import ConfigurationFile
@@ -85,7 +85,7 @@ def _run(daemon: _PreparedDaemon, control: DaemonControl, work: Coroutine[Any, A
     with logging_to(replace(_log_options(daemon.configuration, output), dropped=control.dropped_lines)):
         for text in daemon.configuration.warnings:
             warn(text)
-        run_with_signals(reloadable(), Signals(first=request_stop, last=lambda: None))
+        run_with_signals(reloadable(), Signals(first=request_stop, last=lambda: None, numbers=DAEMON_END_SIGNALS))
     return 0
 
 

@@ -182,7 +182,7 @@ _output_options: Final = (
     option("--output", type=_FORMAT, default="text", section=_OUTPUT, help="Format of the result on stdout."),
     option("--log", type=_PATH, metavar="FILE", section=_OUTPUT, help="Write the log to a new file."),
     option("--log-format", type=_FORMAT, show_default="text", section=_OUTPUT, help="Format of the log."),
-    option("--quiet", "-q", is_flag=True, section=_OUTPUT, help="Print only errors and the result."),
+    option("--quiet", "-q", is_flag=True, section=_OUTPUT, help="Print no progress, warnings or summary; only errors."),
     option("--no-progress", is_flag=True, section=_OUTPUT, help="Show no progress bar."),
     option("--debug", is_flag=True, section=_OUTPUT, help="Log everything, and show a traceback for an error."),
 )

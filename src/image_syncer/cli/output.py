@@ -19,6 +19,12 @@ _STYLES = {
     Outcome.SKIPPED: "yellow",
     Outcome.FAILED: "bold red",
 }
+_DRY_RUN_NAMES = {
+    Outcome.COPIED: "would be copied",
+    Outcome.UNCHANGED: "unchanged",
+    Outcome.SKIPPED: "would be skipped",
+    Outcome.FAILED: "failed",
+}
 _PLAIN_YAML = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*[A-Za-z0-9_-]")
 
 
@@ -47,7 +53,7 @@ def summary(result: RunResult, *, lists_copies: bool) -> Iterator[Line]:
     if lists_copies or result.dry_run:
         yield from _copied(result)
     yield from _skipped(result)
-    yield from _failed(result)
+    yield from failures(result)
     yield Line()
 
 
@@ -98,10 +104,12 @@ def _counts(result: RunResult) -> Iterator[Line]:
         (f"{size(transferred.existing)} already at the target", transferred.existing),
     )
     shown = "" if result.dry_run else ", ".join(text for text, is_shown in amounts if is_shown)
+    names = {outcome: _DRY_RUN_NAMES[outcome] if result.dry_run else outcome.value for outcome in counts}
+    longest = max(map(len, names.values()))
     for outcome, count in counts.items():
         note = f"   {shown}" if outcome is Outcome.COPIED and shown else ""
         style = _STYLES[outcome] if count else "dim"
-        yield Line(((f"{outcome.value:<9}  {count:>{width}}", style), (note, "dim")))
+        yield Line(((f"{names[outcome]:<{longest}}  {count:>{width}}", style), (note, "dim")))
     requests = f"{result.requests.get('source', 0)} at the source, {result.requests.get('target', 0)} at the target"
     seconds = (result.finished_at - result.started_at).total_seconds()
     yield Line()
@@ -121,7 +129,7 @@ def _skipped(result: RunResult) -> Iterator[Line]:
     """Yield the skipped images by reason: an interrupted run skips many for the same one."""
     images = [image for image in result.results if image.outcome is Outcome.SKIPPED]
     if images:
-        yield from _heading("skipped", Outcome.SKIPPED)
+        yield from _heading("would be skipped" if result.dry_run else "skipped", Outcome.SKIPPED)
     for reason, same in groupby(sorted(images, key=_reason), key=_reason):
         group = list(same)
         yield Line(((f"{reason}: {number(len(group), 'image')}", ""),), indent=4)
@@ -129,7 +137,7 @@ def _skipped(result: RunResult) -> Iterator[Line]:
         yield from _more(group, _SKIPPED_SHOWN, indent=6)
 
 
-def _failed(result: RunResult) -> Iterator[Line]:
+def failures(result: RunResult) -> Iterator[Line]:
     """Yield the failed images by reason: a registry that is down fails many for the same one."""
     images = [image for image in result.results if image.outcome is Outcome.FAILED]
     if images:

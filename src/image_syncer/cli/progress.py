@@ -26,9 +26,11 @@ class Tally:
     """The state of a run at any moment (an `Observer`). *clock* returns monotonic seconds."""
 
     clock: Callable[[], float]
+    dry_run: bool = False
     selected_count: int = 0
     known_bytes: int = 0
     moved_bytes: int = 0
+    mounted_bytes: int = 0
     active: dict[CopyKey, float] = field(default_factory=dict[CopyKey, float])
     """The running copies, with the time of their start."""
     _outcomes: dict[CopyKey, Outcome] = field(default_factory=dict[CopyKey, Outcome])
@@ -65,6 +67,7 @@ class Tally:
             for failed in self._failed_rules.pop(result.rule, ()):
                 self._outcomes.pop(failed, None)
         self._outcomes[key] = result.outcome
+        self.mounted_bytes += result.transferred.mounted
 
     @property
     def counts(self) -> Counter[Outcome]:
@@ -164,27 +167,15 @@ class RegistryObserverGroup:
             observer.on_login(registry, user)
 
 
-def remaining_seconds(tally: Tally, rate: float) -> float | None:
-    """Return the estimated time to the end, None if there is no estimate yet.
-
-    It is the longer of two estimates: the known bytes at the current *rate*, and the remaining images at the pace so
-    far, since the sizes of images that have not started are unknown.
-    """
-    if not tally.done or tally.done >= tally.total:
-        by_images = 0.0 if tally.done else None
-    else:
-        by_images = tally.elapsed / tally.done * (tally.total - tally.done)
-    remaining_bytes = tally.known_bytes - tally.moved_bytes
-    if remaining_bytes <= 0:
-        return by_images
-    by_bytes = remaining_bytes / rate if rate > 0 else None
-    return by_bytes if by_images is None or by_bytes is None else max(by_images, by_bytes)
-
-
 def progress_line(tally: Tally) -> str:
     """Return one line about the run so far, in the words of the Go tool, which scripts search for."""
     counts = tally.counts
     skipped = f"{counts[Outcome.SKIPPED]} skipped, " if counts[Outcome.SKIPPED] else ""
+    if tally.dry_run:
+        return (
+            f"Now {tally.done}/{tally.total} tasks have been checked ({counts[Outcome.COPIED]} to copy, "
+            f"{counts[Outcome.UNCHANGED]} unchanged, {skipped}{counts[Outcome.FAILED]} failed)"
+        )
     return (
         f"Now {tally.done}/{tally.total} tasks have been processed ({counts[Outcome.COPIED]} copied, "
         f"{counts[Outcome.UNCHANGED]} unchanged, {skipped}{counts[Outcome.FAILED]} failed; "
@@ -195,7 +186,8 @@ def progress_line(tally: Tally) -> str:
 def final_line(result: RunResult) -> str:
     """Return the last line about a run, in the words of the Go tool."""
     seconds = (result.finished_at - result.started_at).total_seconds()
-    return f"Synchronization finished, {result.counts[Outcome.FAILED]} tasks failed, cost {seconds:.2f}s"
+    finished = "Dry run finished" if result.dry_run else "Synchronization finished"
+    return f"{finished}, {result.counts[Outcome.FAILED]} tasks failed, cost {seconds:.2f}s"
 
 
 class Display(Protocol):

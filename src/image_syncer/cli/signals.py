@@ -5,20 +5,23 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 from click.exceptions import Exit
 
 Value = TypeVar("Value")
 
-_WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
+END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DAEMON_END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""For a daemon, SIGHUP means to read its file again."""
+
 _LAST_SECONDS: Final = 10.0
 """Time to end after a second signal; then the process exits, whatever it is busy with."""
 
 
 class Signals:
-    """Handler of SIGINT and SIGTERM.
+    """Handler of *numbers*, the signals that end a process. An ignored SIGHUP, as under `nohup`, stays ignored.
 
     The first signal calls *first*, which begins an orderly end. The second calls *second*, which must end the work at
     once. If the work is still running 10 s later, or a third signal arrives, the process calls *last*, which restores
@@ -26,8 +29,13 @@ class Signals:
     """
 
     def __init__(
-        self, first: Callable[[], None], last: Callable[[], None], second: Callable[[], None] | None = None
+        self,
+        first: Callable[[], None],
+        last: Callable[[], None],
+        second: Callable[[], None] | None = None,
+        numbers: Sequence[signal.Signals] = END_SIGNALS,
     ) -> None:
+        self._numbers = numbers
         self._first = first
         self._second = second
         self._last = last
@@ -41,7 +49,9 @@ class Signals:
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Handle signals while *loop* runs."""
-        for number in _WATCHED:
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            self._numbers = [number for number in self._numbers if number != signal.SIGHUP]
+        for number in self._numbers:
             loop.add_signal_handler(number, self._handle_first, loop, number)
 
     def disarm(self) -> None:
@@ -51,7 +61,7 @@ class Signals:
 
     def _handle_first(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         self._received = number
-        for watched in _WATCHED:
+        for watched in self._numbers:
             loop.remove_signal_handler(watched)
             # A plain handler, not the loop's: it also works while the loop is busy, and after the loop has closed.
             signal.signal(watched, lambda again, _frame: self._handle_second(loop, again))

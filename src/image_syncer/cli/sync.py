@@ -14,7 +14,7 @@ from image_syncer.cli.configuration import load, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.log import CommandLog, command_log, stderr_is_json
 from image_syncer.cli.options import CopyOptions, OutputOptions, ReportOptions, SourceOptions
-from image_syncer.cli.output import show, success_map, summary
+from image_syncer.cli.output import failures, show, success_map, summary
 from image_syncer.cli.progress import (
     Display,
     NoDisplay,
@@ -135,7 +135,7 @@ class OneShotRun:
 
     def _run(self, work: Work, log: CommandLog) -> tuple[RunResult, int | None, ImageSyncerError | None]:
         """Return the result, the exit code of the signal that ended it, and the error of a report file."""
-        tally = Tally(time.monotonic)
+        tally = Tally(time.monotonic, dry_run=self.dry_run)
         display, waits = _display(self.output, tally)
         stop = Shutdown(drain_seconds=self.options.drain_seconds)
 
@@ -199,6 +199,9 @@ class OneShotRun:
     def _show(self, result: RunResult) -> None:
         if self.output.output == "json":
             write_result(report_text(result))
+        elif self.output.quiet:
+            for line in failures(result):
+                say(str(line))
         else:
             show(summary(result, lists_copies=self.lists_copies))
 

@@ -9,16 +9,16 @@ from image_syncer.cli.progress import RegistryWaits, Tally
 from image_syncer.oci import Reference
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
-from image_syncer.sync.result import Outcome
+from image_syncer.sync.result import Outcome, Transferred
 
 MIB = 1024 * 1024
 
 
-def drawn(tally: Tally, *, width: int = 100) -> str:
+def drawn(tally: Tally, *, width: int = 100, remaining: float | None = None) -> str:
     """Return the drawing of *tally* on a terminal of *width* columns at a rate of 1 MiB/s."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(draw(tally, MIB))
+        console.print(draw(tally, MIB, remaining, width))
     return captured.get()
 
 
@@ -54,12 +54,39 @@ def test_the_bar_counts_images_and_bytes_and_names_running_copies(tally: Tally, 
     start(tally, "nginx:1.27")
     tally.finished(result("a:1"))
     tally.finished(result("b:1", Outcome.FAILED))
-    shown = drawn(tally)
+    shown = drawn(tally, remaining=75)
     assert "2/120 images" in shown
-    assert "1.0 MiB of 3.0 MiB, 1.0 MiB/s" in shown
-    assert " left" in shown
+    assert "1.0 MiB of ~120.0 MiB, 1.0 MiB/s" in shown
+    assert "1 min 15 s left" in shown
     assert "1 failed" in shown
     assert "docker.io/library/nginx:1.27 → registry.example.com/mirror/nginx:1.27" in shown
+
+
+def test_the_bar_shows_the_moved_bytes(tally: Tally) -> None:
+    """A quarter of the only image is a quarter of the bar."""
+    tally.selected(1)
+    start(tally, "big:1")
+    tally.found(400 * MIB)
+    tally.moved(100 * MIB)
+    assert drawn(tally).partition("0/1 images")[0].count("\u2501") == 6  # of 24 columns
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_the_rate_is_complete_at_any_width(width: int, result: Any) -> None:
+    """A narrow terminal loses mounted bytes, the total and the time before the rate."""
+    tally = Tally(iter(range(0, 10_000, 2)).__next__)
+    tally.selected(4999)
+    start(tally, "nginx:1.27")
+    tally.found(1023 * MIB)
+    tally.moved(1000 * MIB)
+    tally.finished(result("a:1", transferred=Transferred(mounted=1023 * MIB)))
+    tally.finished(result("b:1", Outcome.FAILED))
+    line, running = drawn(tally, width=width, remaining=3599).splitlines()
+    assert len(line.rstrip()) <= width
+    assert len(running.rstrip()) <= width
+    assert "1.0 MiB/s" in line
+    assert "2/4999 images" in line
+    assert ("1023.0 MiB mounted" in line) is (width == 140)
 
 
 def test_the_drawing_is_bounded_with_many_copies(tally: Tally) -> None:

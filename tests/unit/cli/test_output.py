@@ -79,6 +79,7 @@ def test_the_summary_of_a_dry_run_says_so_and_names_the_images(ran: Any, result:
     """A dry run cannot be mistaken for a real one."""
     shown = text(ran(result("a:1"), dry_run=True))
     assert "Dry run: nothing was changed." in shown
+    assert "  would be copied   1\n  unchanged         0\n  would be skipped  0\n  failed            0\n" in shown
     assert "would be copied\n    docker.io/library/a:1 → registry.example.com/mirror/a:1  sha256:" in shown
 
 

@@ -14,12 +14,11 @@ from image_syncer.cli.progress import (
     final_line,
     progress_line,
     refresh,
-    remaining_seconds,
 )
 from image_syncer.oci import Reference
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
-from image_syncer.sync.result import Outcome
+from image_syncer.sync.result import Outcome, Transferred
 from support.clients import RecordingObserver
 
 MIB = 1024 * 1024
@@ -78,6 +77,23 @@ def test_the_last_line_has_the_words_of_the_go_tool(ran: Any, result: Any) -> No
     assert final_line(run) == "Synchronization finished, 1 tasks failed, cost 2.31s"
 
 
+def test_the_lines_of_a_dry_run_say_what_would_happen(clock: Clock, ran: Any, result: Any) -> None:
+    """A dry run copies nothing, so its lines do not say "copied"."""
+    tally = Tally(clock, dry_run=True)
+    tally.selected(3)
+    tally.finished(result("a:1"))
+    tally.finished(result("b:1", Outcome.UNCHANGED))
+    assert progress_line(tally) == "Now 2/3 tasks have been checked (1 to copy, 1 unchanged, 0 failed)"
+    assert final_line(ran(result("a:1"), dry_run=True)) == "Dry run finished, 0 tasks failed, cost 2.31s"
+
+
+def test_mounted_bytes_are_counted(tally: Tally, result: Any) -> None:
+    """A mount moves no bytes, but saves them."""
+    tally.finished(result("a:1", transferred=Transferred(copied=1, mounted=5)))
+    tally.finished(result("b:1", transferred=Transferred(mounted=7)))
+    assert (tally.mounted_bytes, tally.moved_bytes) == (12, 0)
+
+
 def test_a_later_result_replaces_an_earlier_one(tally: Tally, result: Any) -> None:
     """A copy that fails and then succeeds is one copy without a failure."""
     tally.selected(1)
@@ -125,25 +141,6 @@ def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
     clock.now += 1
     tally.moved(-10)
     assert tally.sample() == 0
-
-
-def test_the_remaining_time_is_the_longer_of_two_estimates(tally: Tally, clock: Clock, result: Any) -> None:
-    """The estimate by images covers those whose sizes are unknown yet."""
-    tally.selected(4)
-    tally.found(100)
-    assert remaining_seconds(tally, 0) is None
-    assert remaining_seconds(tally, 10) == 10
-    tally.finished(result("a:1"))
-    clock.now += 8
-    assert remaining_seconds(tally, 10) == 24
-    assert remaining_seconds(tally, 0) is None
-
-
-def test_no_time_remains_after_the_last_copy(tally: Tally, result: Any) -> None:
-    """The estimate is 0, not unknown."""
-    tally.selected(1)
-    tally.finished(result("a:1"))
-    assert remaining_seconds(tally, 0) == 0
 
 
 def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(tally: Tally, clock: Clock, result: Any) -> None:

@@ -14,7 +14,7 @@ from image_syncer.cli.signals import Signals, run_unless_interrupted, run_with_s
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Restore the signal handlers after the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -25,7 +25,7 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_lets_the_work_end_in_order(number: int, code: int) -> None:
     """The work still returns its value, and the exit code names the signal."""
     asked = asyncio.Event()
@@ -82,6 +82,20 @@ def test_a_process_that_is_stuck_is_ended(times: int) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (143, "restored\n", "")
 
 
+def test_a_hangup_that_the_parent_ignores_stays_ignored() -> None:
+    """`nohup image-syncer` survives the end of its terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals = Signals(first=lambda: None, last=lambda: None)
+
+    async def work() -> str:
+        send(signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        return "complete"
+
+    assert run_with_signals(work(), signals) == "complete"
+    assert signals.exit_code is None
+
+
 def test_without_a_signal_there_is_no_exit_code() -> None:
     """Only the result decides about the exit code."""
     signals = Signals(first=lambda: None, last=lambda: None)
@@ -93,7 +107,7 @@ def test_without_a_signal_there_is_no_exit_code() -> None:
     assert signals.exit_code is None
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_droppable_work_is_cancelled_by_the_first_signal(number: int, code: int) -> None:
     """Its cleanup runs, and the exit code names the signal."""
     cleaned: list[str] = []
