@@ -118,7 +118,7 @@ class RegistryClient:
             except StoreError as error:
                 if self.logins.record_refusal(login, call, error):
                     continue
-                if not retry or _is_optional_failure(call, error):
+                if not retry or _is_unrelated_failure(call, error):
                     raise
                 await attempts.wait_after(error)  # Outside the slot, so that other requests can use it.
 
@@ -170,6 +170,8 @@ class RegistryClient:
         except StoreError as error:
             if isinstance(call.body, RequestBody) and not isinstance(error, ConnectionRefused | HandshakeBroken):
                 raise  # The error may come from the body (the source), and then says nothing about this registry.
+            if call.is_elsewhere:
+                raise
             raise self._note_failure(error, operation, began) from error.__cause__
         # With a body, the time to the response depends on the bandwidth, so it is no latency of the registry.
         latency = self.retrying.clock.monotonic() - began if call.body is None else None
@@ -181,7 +183,7 @@ class RegistryClient:
                 await response.release(failed=True)  # A response that was read to its end keeps its connection.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
                 raise self._note_exhausted_quota(error, login, quota, response)
-            if _is_optional_failure(call, error):
+            if _is_unrelated_failure(call, error):
                 raise error
             raise self._note_failure(error, operation, began)
         if quota is not None:
@@ -303,9 +305,10 @@ class RepositoryRequests:
         return self.context(self.repository.at(blob.digest), upload=upload)
 
 
-def _is_optional_failure(call: Call, error: StoreError) -> bool:
-    """Whether *error* is a 5xx to a request that only saves work."""
-    return call.is_optional and error.status is not None and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+def _is_unrelated_failure(call: Call, error: StoreError) -> bool:
+    """Whether *error* is a 5xx that says nothing about the health of the registry."""
+    is_server_failure = error.status is not None and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_server_failure and (call.is_optional or call.is_elsewhere)
 
 
 def is_outage(error: Unavailable) -> bool:

@@ -64,7 +64,8 @@ class Call:
     it is counted for. *scopes* are the rights it needs, such as `repository:library/nginx:pull,push`. With
     *accept_elsewhere*, any status of another host that a redirect leads to is returned, since it says nothing about the
     registry. *is_optional*: the request only saves work, so a 5xx is not retried, and says nothing about the health of
-    the registry. *fence* is checked right before each attempt to send the request.
+    the registry. With *is_elsewhere* the target is at another host, whose failures say nothing about the registry
+    either. *fence* is checked right before each attempt to send the request.
 
     *follow* follows redirects of GET and HEAD. Those of POST and PUT are followed without it if they keep the method
     (307, 308) and the body is not a stream.
@@ -79,6 +80,7 @@ class Call:
     follow: bool = False
     accept_elsewhere: bool = False
     is_optional: bool = False
+    is_elsewhere: bool = False
     fence: Fence | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -17,7 +17,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from image_syncer.errors import NotFound, Refused, StoreError, Unavailable
+from image_syncer.errors import NotFound, ProtocolError, Refused, StoreError, Unavailable
 from image_syncer.oci import Descriptor
 from image_syncer.registry.blobs.upload_content import NotOpenYet, UploadContent
 from image_syncer.registry.blobs.upload_events import (
@@ -53,6 +53,7 @@ from image_syncer.registry.blobs.upload_steps import UploadState, next_step
 from image_syncer.registry.blobs.upload_strategy import UploadFacts, UploadStrategy
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.host import Call
+from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.limits.limiter import is_small
 from image_syncer.roles import Opener, UploadJournal
 
@@ -80,6 +81,7 @@ class BlobUpload:
         self._content = UploadContent(content)
         self._context = requests.blob_context(blob, upload=True)
         strategy = UploadStrategy.of(blob.size, self._facts())
+        self._has_reached = False  # Whether a request to the location of a session ever succeeded.
         self._state = UploadState(blob, self._context.what, self._context.registry, strategy)
 
     async def run(self) -> None:
@@ -174,6 +176,7 @@ class BlobUpload:
                     session = await self._session.query_offset(action.session, self._facts().headers())
                 except StoreError as error:
                     return OffsetQueried(error)
+                self._has_reached = True
                 return OffsetQueried(session)
             case SendPart() | CheckBlob():
                 return await self._perform_refusable(action)
@@ -213,7 +216,7 @@ class BlobUpload:
         part, began = action.part, self._facts()
         body = self._content.body(part.start, part.length, last=part.is_last)
         call = self._requests.build("PATCH", action.session.location, headers=began.headers(part), body=body)
-        response = await self._send(call, expect=_PATCHED)
+        response = await self._send(call, action, expect=_PATCHED)
         seconds = self._facts().now - began.now
         location = await self._session.moved_location(action.session, response)
         sent_end = self._content.position
@@ -224,19 +227,48 @@ class BlobUpload:
         body = self._content.body(part.start, part.length, last=True) if part.has_body else b""
         url = with_digest(action.session.location, self._blob.digest)
         call = self._requests.build("PUT", url, headers=self._facts().headers(part), body=body)
-        response = await self._send(call, expect=_CLOSED)
+        response = await self._send(call, action, expect=_CLOSED)
         return UploadClosed(response.status, response.digest)
 
-    async def _send(self, call: Call, *, expect: Container[int]) -> BufferedResponse:
+    async def _send(self, call: Call, action: SendPart, *, expect: Container[int]) -> BufferedResponse:
         """Send *call* in the upload slot that we hold, or in a request slot for a small blob."""
         slot = "request" if self._is_small else "upload"
+        call = replace(call, is_elsewhere=self._session.is_elsewhere(action.session))
         try:
-            return await self._client.request(call, self._context, expect=expect, retry=False, slot=slot)
-        except NotFound as error:
-            if not self._state.is_resumable or error.code == "NAME_UNKNOWN":
+            response = await self._client.request(call, self._context, expect=expect, retry=False, slot=slot)
+        except StoreError as error:
+            if error is self._content.failure:
                 raise
-            # The registry knew the session a moment ago, so the session is lost, not the repository.
-            raise Unavailable(error.message, status=error.status, code=error.code) from error
+            if not self._has_reached and self._leads_nowhere(call, error):
+                raise self._wrong_location(action.session.location, error) from error
+            if isinstance(error, NotFound) and self._state.is_resumable and error.code != "NAME_UNKNOWN":
+                # The registry knew the session a moment ago, so the session is lost, not the repository.
+                raise Unavailable(error.message, status=error.status, code=error.code) from error
+            raise
+        self._has_reached = True
+        return response
+
+    def _leads_nowhere(self, call: Call, error: StoreError) -> bool:
+        """Whether *error* to the first request of a new upload means that the registry sent a wrong Location.
+
+        There is nothing at that path, though the repository exists (a lost session has a code of its own); or there is
+        no connection to that other host.
+        """
+        if isinstance(error, NotFound):
+            return self._session.is_new and error.code != "NAME_UNKNOWN"
+        return call.is_elsewhere and error.status is None and not self._content.was_sent
+
+    def _wrong_location(self, location: str, error: StoreError) -> ProtocolError:
+        origin = origin_of(location)
+        where = f"{origin.scheme}://{origin}"
+        message = (
+            f"{self._context.what}: the registry sent the upload to {where}, where it leads nowhere: {error.message}"
+        )
+        remedy = (
+            f"{self._context.registry}, or a proxy before it, sends a wrong Location: set its external URL"
+            " (in distribution http.host; for a proxy X-Forwarded-Host and X-Forwarded-Proto)"
+        )
+        return ProtocolError(message, status=error.status, remedy=remedy)
 
     async def _check_blob(self) -> BlobChecked:
         call = self._requests.build("HEAD", self._requests.blob_path(self._blob), follow=True)

@@ -19,7 +19,8 @@ class UploadContent:
     """Content as request bodies. A body can be sent again, for example after a 401.
 
     *failure* is the exception that reading the content raised, None without one; *was_opened* whether opening it
-    succeeded; *position* the offset up to which it was read. *opening_seconds* limits how long opening may take, None
+    succeeded; *position* the offset up to which it was read; *was_sent* whether anything of the last body was, so that
+    a connection existed. *opening_seconds* limits how long opening may take, None
     for no limit.
     """
 
@@ -32,6 +33,7 @@ class UploadContent:
         self._whole: bytes | None = None
         self.failure: Exception | None = None
         self.was_opened = False
+        self.was_sent = False
         self.position = 0
         self.opening_seconds: float | None = None
 
@@ -76,10 +78,12 @@ class UploadContent:
 
     def body(self, start: int, length: int | None, *, last: bool) -> RequestBody:
         """Return *length* bytes from *start* on as a body. The *last* body has all that remain, to detect a surplus."""
+        self.was_sent = False
         return RequestBody(partial(self._part, start, None if last else length), length)
 
     async def _part(self, start: int, length: int | None) -> AsyncGenerator[Chunk]:
         """Yield the content from *start* on: *length* bytes, or all that remain."""
+        self.was_sent = True
         if self._whole is not None:
             yield self._whole
             return

@@ -74,6 +74,16 @@ class SessionRequests:
         self._sessions = sessions
         self._blob = blob
         self._context = requests.blob_context(blob, upload=True)
+        self._opened_at: str | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `open` has opened a session, rather than taken the one of a refused mount."""
+        return self._opened_at is not None
+
+    def is_elsewhere(self, session: UploadSession) -> bool:
+        """Whether the registry sent *session* to another host; False for a session that this object has not opened."""
+        return self._opened_at is not None and str(origin_of(session.location)) != self._opened_at
 
     async def open(self, headers: Mapping[str, str]) -> UploadSession:
         """Return an empty session: the one that a refused mount has left, or a new one."""
@@ -82,6 +92,7 @@ class SessionRequests:
             return session
         call = self._requests.build("POST", self._requests.path("blobs/uploads/"), headers=headers)
         response = await self._client.request(call, self._context, expect={202}, retry=False)
+        self._opened_at = str(origin_of(response.url))
         return await session_of(self._requests, response, self._context.what)
 
     async def query_offset(self, session: UploadSession, headers: Mapping[str, str]) -> UploadSession:

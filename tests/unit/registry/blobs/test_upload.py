@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -15,6 +16,7 @@ from image_syncer.registry.vendor_profiles import upload_profile_of
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
+from support.syncs import sync_files
 
 BLOB = Blob.generated("layer", 300_000)
 SMALL = Blob.of(b"small")
@@ -245,6 +247,52 @@ async def test_a_session_without_a_usable_location_is_an_error(fake: FakeRegistr
     fake.intercept.append(Fault(202, "POST", headers={"Docker-Upload-UUID": "../../x"}))
     with pytest.raises(ProtocolError, match="did not say where"):
         await target.push_blob(BLOB.descriptor, BLOB.open)
+
+
+def wrong_location(fake: FakeRegistry, location: str) -> Fault:
+    """Have *fake* open every upload at *location*."""
+    fault = Fault(202, "POST", headers={"Location": location}, times=999)
+    fake.intercept.append(fault)
+    return fault
+
+
+@pytest.mark.parametrize("blob", [SMALL, Blob.generated("resumable", 9 * 1024 * 1024)])
+@pytest.mark.parametrize("host", ["localhost:1", "nowhere.invalid"])
+async def test_a_location_at_a_host_that_cannot_be_reached_is_the_fault_of_the_registry(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob, host: str
+) -> None:
+    """There is one POST, and other requests to the registry go on: no circuit breaker."""
+    fault = wrong_location(fake, f"http://{host}/v2/app/blobs/uploads/x")
+    with pytest.raises(ProtocolError, match=f"sent the upload to http://{host}, where it leads nowhere") as caught:
+        await target.push_blob(blob.descriptor, blob.open)
+    assert fault.seen == 1
+    assert f"{fake.host}, or a proxy before it, sends a wrong Location" in (caught.value.remedy or "")
+    for _ in range(8):
+        with pytest.raises(ProtocolError):
+            await target.push_blob(blob.descriptor, blob.open)
+    assert not await target.has_blob(blob.descriptor)
+
+
+@pytest.mark.parametrize("blob", [SMALL, Blob.generated("resumable", 9 * 1024 * 1024)])
+async def test_a_location_at_a_path_that_does_not_exist_is_the_fault_of_the_registry(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob
+) -> None:
+    """A proxy that loses a path prefix; its 404 has no error code of a registry."""
+    fault = wrong_location(fake, "/without/prefix/blobs/uploads/x")
+    with pytest.raises(ProtocolError, match="where it leads nowhere"):
+        await target.push_blob(blob.descriptor, blob.open)
+    assert fault.seen == 1
+
+
+async def test_an_image_whose_uploads_lead_nowhere_fails_at_once(fake: FakeRegistry, tmp_path: Path) -> None:
+    """One POST for each of its two blobs, also with retries."""
+    fault = wrong_location(fake, "http://localhost:1/v2/app/blobs/uploads/x")
+    async with FakeRegistry() as source:
+        source.load("app", single("image", layers=[SMALL]), "v1")
+        result = await sync_files(tmp_path, {f"{source.host}/app:v1": f"{fake.host}/copy"}, retries=3)
+    (copied,) = result.results
+    assert "leads nowhere" in (copied.reason or "")
+    assert fault.seen <= 2
 
 
 async def test_an_upload_at_another_host_gets_no_credentials_and_says_so() -> None:
