@@ -170,14 +170,19 @@ class Syncer:
         observer: RunObserver | None = None,
         stop: Shutdown | None = None,
         fence: Fence | None = None,
+        nondistributable_layers: bool = False,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
         Concurrent copies without an *observer* share a copier: a blob that one of them pushed to a registry is mounted
         by the others. *fence* is checked right before each write of a tag (`LeaseLost`).
+        *nondistributable_layers* copies layers that have `urls` too.
         """
         wanted = platforms or PlatformFilter()
-        copies = [Copy(str(source), source, target, wanted) for target in dict.fromkeys(targets)]
+        copies = [
+            Copy(str(source), source, target, wanted, nondistributable_layers=nondistributable_layers)
+            for target in dict.fromkeys(targets)
+        ]
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
             options = self._run_options(force=force, fence=fence)

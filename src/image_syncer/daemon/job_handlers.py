@@ -43,7 +43,14 @@ class JobHandlers:
         """Make one copy. A failure is raised as it is: the queue decides about another attempt."""
         began = self._now()
         async with self._services.syncers.current() as syncer:
-            made = await syncer.copy(job.source, [job.target], platforms=job.platforms, fence=job.lease)
+            rule = self._services.config.find(job.rule)
+            made = await syncer.copy(
+                job.source,
+                [job.target],
+                platforms=job.platforms,
+                fence=job.lease,
+                nondistributable_layers=rule is not None and rule.nondistributable_layers,
+            )
         (result,) = made.results
         # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
         ends = str(job.source), str(job.target)

@@ -13,7 +13,10 @@ _REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Refers to content by type, digest and size in bytes; *size* is None only for blobs of Docker schema 1."""
+    """Refers to content by type, digest and size in bytes; *size* is None only for blobs of Docker schema 1.
+
+    *has_urls*: the descriptor names addresses outside the registry that have the content too.
+    """
 
     media_type: str
     digest: Digest
@@ -21,6 +24,7 @@ class Descriptor:
     platform: Platform | None = None
     annotations: dict[str, str] = field(default_factory=dict[str, str], hash=False)
     artifact_type: str = ""
+    has_urls: bool = False
 
     @property
     def is_manifest(self) -> bool:
@@ -33,9 +37,12 @@ class Descriptor:
         return self.media_type in media_type.INDEXES
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether this is a non-distributable layer, which registries need not hold."""
-        return media_type.is_foreign(self.media_type)
+    def is_external(self) -> bool:
+        """Whether this is a non-distributable layer with `urls`, which registries need not hold.
+
+        Without `urls` it is an ordinary blob: there is no other place to get it from.
+        """
+        return self.has_urls and media_type.is_nondistributable(self.media_type)
 
     @property
     def attested_digest(self) -> str | None:

@@ -88,9 +88,14 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """The blobs that a registry must hold before it accepts this manifest: each digest once, no foreign layers."""
+        """The blobs that a registry must hold before it accepts this manifest: each digest once, no external layers."""
         parts = (*((self.config,) if self.config else ()), *self.layers)
-        return tuple({blob.digest: blob for blob in parts if not blob.is_foreign}.values())
+        return tuple({blob.digest: blob for blob in parts if not blob.is_external}.values())
+
+    @property
+    def external_layers(self) -> tuple[Descriptor, ...]:
+        """The non-distributable layers that have `urls`: each digest once."""
+        return tuple({layer.digest: layer for layer in self.layers if layer.is_external}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,7 @@ def _descriptor(value: object, what: str) -> Descriptor:
         _platform(cast("JsonObject", platform)) if isinstance(platform, dict) else None,
         _texts(cast("JsonObject", annotations)) if isinstance(annotations, dict) else {},
         _text(entry, "artifactType"),
+        has_urls=bool(entry.get("urls")),
     )
 
 

@@ -43,6 +43,6 @@ def essence(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def is_foreign(media_type: str) -> bool:
+def is_nondistributable(media_type: str) -> bool:
     """Whether this is the type of a non-distributable layer, which may exist only at its `urls`."""
     return media_type.startswith((DOCKER_FOREIGN_LAYER, _NON_DISTRIBUTABLE_PREFIX))

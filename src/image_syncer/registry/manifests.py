@@ -12,11 +12,12 @@ from image_syncer.errors import (
     ContentMismatch,
     MissingContent,
     ProtocolError,
+    Refused,
     StoreError,
     TagImmutable,
     UnsupportedDigest,
 )
-from image_syncer.oci import Descriptor, Digest, RawManifest, Reference, media_type
+from image_syncer.oci import Descriptor, Digest, Manifest, RawManifest, Reference, media_type
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
@@ -61,6 +62,10 @@ class ReadAhead:
         if manifest is not None:
             self._size_bytes -= len(manifest.content)
         return manifest
+
+
+_PUT_STATUSES_EXTERNAL: Final = _PUT_STATUSES | {HTTPStatus.INTERNAL_SERVER_ERROR}
+"""A registry that demands non-distributable layers may answer 500 to a manifest without them: that is no outage."""
 
 
 class Manifests:
@@ -151,12 +156,17 @@ class Manifests:
         context = self._requests.context(reference, manifest=True)
         if reference.tag is not None and manifest.digest.algorithm != CANONICAL_ALGORITHM:
             return await self._put_under_digest(manifest, reference, fence)
+        expect = _PUT_STATUSES_EXTERNAL if _names_external_layers(manifest) else _PUT_STATUSES
         try:
-            response = await self._client.request(call, context, expect=_PUT_STATUSES)
+            response = await self._client.request(call, context, expect=expect)
+            if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # Twice is no accident.
+                response = await self._client.request(call, context, expect=expect)
         except TagImmutable:
             if await self._holds(manifest, identifier):
                 return None  # An earlier attempt succeeded but its response was lost, or another client was faster.
             raise
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Refused(f"{reference}: the registry answers 500 to this manifest", status=response.status)
         return _check_stored(response, manifest, reference)
 
     async def _put_under_digest(self, manifest: RawManifest, reference: Reference, fence: Fence | None) -> None:
@@ -243,6 +253,11 @@ def _described(response: BufferedResponse, reference: Reference) -> Descriptor |
         raise ContentMismatch(f"{reference}: the registry says that this has the digest {digest}")
     length = response.headers.get("Content-Length") or ""
     return Descriptor(kind, wanted or digest, int(length) if _LENGTH.fullmatch(length) else None)
+
+
+def _names_external_layers(manifest: RawManifest) -> bool:
+    parsed = manifest.parse()
+    return isinstance(parsed, Manifest) and bool(parsed.external_layers)
 
 
 def _read(response: BufferedResponse, reference: Reference) -> RawManifest:

@@ -18,6 +18,7 @@ from image_syncer.errors import (
     MissingContent,
     NotFound,
     ProtocolError,
+    Refused,
     StoreError,
     Unavailable,
     UnsupportedDigest,
@@ -132,7 +133,8 @@ class Copier:
         rewritten = dict(filtered.rewritten)
         if filtered.root.digest != root.digest:
             rewritten[filtered.root.digest] = filtered.root
-        return SourceImage(origin, self._stores.source(origin), rewritten, filtered.root.digest), filtered.root
+        source, digest = self._stores.source(origin), filtered.root.digest
+        return SourceImage(origin, source, rewritten, digest, copy.nondistributable_layers), filtered.root
 
     async def _tag_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
         """Tag a manifest that another copy pushed to the repository; push the whole image if it has vanished."""
@@ -154,7 +156,7 @@ class Copier:
             if missing is None:
                 return
             if look == _LOOKS:
-                goal.failure = missing
+                goal.failure = _explained(missing, raw, image)
                 return
             self._forget_parts(raw, goal)
 
@@ -169,8 +171,9 @@ class Copier:
                 children = {entry.digest: entry for entry in manifests}.values()
                 await for_each(children, lambda entry: self._child(image, entry, goal, depth + 1), width=_PARTS_AT_ONCE)
             case Manifest() as manifest:
-                await self._scheduler.load_hints(manifest.blobs, goal.repository.registry)
-                await for_each(manifest.blobs, lambda blob: self._blob(image, blob, goal), width=_PARTS_AT_ONCE)
+                blobs = (*manifest.blobs, *(manifest.external_layers if image.with_external else ()))
+                await self._scheduler.load_hints(blobs, goal.repository.registry)
+                await for_each(blobs, lambda blob: self._blob(image, blob, goal), width=_PARTS_AT_ONCE)
 
     def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
         goal.probe = goal.trusted = False
@@ -180,7 +183,7 @@ class Copier:
                     self._manifests.forget((goal.repository, entry.digest))
                     self._blobs.forget((goal.repository, entry.digest))
             case Manifest() as manifest:
-                for blob in manifest.blobs:
+                for blob in (*manifest.blobs, *manifest.external_layers):
                     self._blobs.forget((goal.repository, blob.digest))
                     self._scheduler.forget(goal.repository, blob.digest)
 
@@ -247,14 +250,14 @@ class Copier:
         Returns the failure if content is missing at the target; then no tag has changed.
         """
         if raw.digest != image.root:
-            goal.failure = await self._put_as(raw, goal, str(raw.digest))
+            goal.failure = await self._put_as(image, raw, goal, str(raw.digest))
             if goal.failure is None or not isinstance(goal.failure.cause, MissingContent):
                 return None
             failure, goal.failure = goal.failure, None
             return failure
         failure = None
         while (names := goal.unwritten) and not goal.written:
-            failure = await self._put_as(raw, goal, names[0])
+            failure = await self._put_as(image, raw, goal, names[0])
             if failure is None:
                 continue
             if isinstance(failure.cause, MissingContent):
@@ -265,9 +268,9 @@ class Copier:
         if not goal.written:
             goal.failure = failure
             return None
-        return await self._put_further(raw, goal)
+        return await self._put_further(image, raw, goal)
 
-    async def _put_further(self, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
+    async def _put_further(self, image: SourceImage, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
         """Tag a manifest that the target holds: by one request if it accepts that, otherwise one by one."""
         missing: list[CopyFailed] = []
         tags = [name for name in goal.unwritten if ":" not in name]
@@ -276,7 +279,7 @@ class Copier:
                 goal.written |= await goal.target.push_tags(_renamed(raw, goal), tags, goal.fence)
 
         async def put(name: str) -> None:
-            failure = await self._put_as(raw, goal, name)
+            failure = await self._put_as(image, raw, goal, name)
             if failure is not None and isinstance(failure.cause, MissingContent):
                 missing.append(failure)
             elif failure is not None:
@@ -285,7 +288,9 @@ class Copier:
         await for_each(goal.unwritten, put, width=_TAGS_AT_ONCE)
         return missing[0] if missing else None
 
-    async def _put_as(self, raw: RawManifest, goal: TargetProgress, identifier: str) -> CopyFailed | None:
+    async def _put_as(
+        self, image: SourceImage, raw: RawManifest, goal: TargetProgress, identifier: str
+    ) -> CopyFailed | None:
         is_tag = ":" not in identifier
         try:
             if is_tag:
@@ -296,9 +301,10 @@ class Copier:
             if not (is_tag and goal.may_rename):
                 return _at_target(error, "push manifest")
             goal.renamed = Digest.of(raw.content)
-            return await self._put_as(raw, goal, identifier)
+            return await self._put_as(image, raw, goal, identifier)
         except StoreError as error:
-            return _at_target(error, "push manifest")
+            failure = _at_target(error, "push manifest")
+            return failure if isinstance(error, MissingContent) else _explained(failure, raw, image)
         if identifier in goal.identifiers:
             goal.written.add(identifier)
         return None
@@ -341,6 +347,23 @@ def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finis
         transferred, goal.transferred = goal.transferred, Transferred()
         renamed = goal.renamed if planned.copy.target.tag is not None else None
         finished(planned if renamed is None else replace(planned, target_digest=renamed), transferred)
+
+
+def _explained(failure: CopyFailed, raw: RawManifest, image: SourceImage) -> CopyFailed:
+    """Return *failure* with the reason that the target demands layers which were not copied, where that is likely."""
+    if image.with_external or not isinstance(failure.cause, Refused):
+        return failure
+    parsed = raw.parse()
+    if not isinstance(parsed, Manifest) or not parsed.external_layers:
+        return failure
+    error = Refused(
+        f"the target refuses a manifest without its non-distributable layers ({len(parsed.external_layers)}), "
+        f"which have urls and were not copied: {failure.cause.message}",
+        status=failure.cause.status,
+        code=failure.cause.code,
+        remedy="set nondistributable_layers: true for the rule, if the license of the layers allows it",
+    )
+    return _at_target(error, failure.step)
 
 
 def _looks_like_manifest(media_type: str) -> bool:

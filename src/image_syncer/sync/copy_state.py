@@ -68,12 +68,16 @@ class TargetProgress:
 
 @dataclass(slots=True)
 class SourceImage:
-    """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets."""
+    """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets.
+
+    *with_external*: copy the non-distributable layers that have `urls` too.
+    """
 
     origin: Repository
     source: Source
     rewritten: dict[Digest, RawManifest]
     root: Digest
+    with_external: bool = False
     manifests: int = 0
 
     def count_manifest(self, raw: RawManifest) -> None:

@@ -22,6 +22,7 @@ class Copy:
 
     A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
+    *nondistributable_layers*: layers that have `urls` are copied too.
     """
 
     rule: str
@@ -30,6 +31,7 @@ class Copy:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     recheck_seconds: float | None = field(default=None, compare=False)
     renames_digests: bool = field(default=True, compare=False)
+    nondistributable_layers: bool = field(default=False, compare=False)
 
     def __hash__(self) -> int:
         # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.

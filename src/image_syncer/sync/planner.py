@@ -149,7 +149,15 @@ def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
 
 
 def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
-    return Copy(rule.name, source, target, rule.platforms, rule.recheck_seconds, rule.renames_digests)
+    return Copy(
+        rule.name,
+        source,
+        target,
+        rule.platforms,
+        rule.recheck_seconds,
+        rule.renames_digests,
+        rule.nondistributable_layers,
+    )
 
 
 def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Selected) -> None:

@@ -148,6 +148,7 @@ class Rule:
     A *source* that is a pattern is never listed: its repositories become known by events only.
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
+    *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Rule:
     triggers: Triggers = field(default_factory=Triggers)
     recheck_seconds: float | None = None
     renames_digests: bool = True
+    nondistributable_layers: bool = False
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""

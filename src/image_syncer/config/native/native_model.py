@@ -96,6 +96,9 @@ class RuleSection(Section):
         default="rename",
         description="If a target cannot store a tag under its sha512 or sha384 digest: rename to sha256, or refuse.",
     )
+    nondistributable_layers: bool = Field(
+        default=False, description="Also copy layers that have urls, which registries need not hold (Windows)."
+    )
 
 
 class DefaultsSection(Section):

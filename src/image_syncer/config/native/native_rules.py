@@ -66,6 +66,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         triggers,
         recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
         renames_digests=section.other_digests == "rename",
+        nondistributable_layers=section.nondistributable_layers,
     )
 
 
