@@ -78,6 +78,7 @@ class Notifications:
 class DockerProfile:
     """The configuration of a docker-registry: no login, *passwords* (htpasswd), or tokens of *issuer*.
 
+    With *layer_urls* manifests may name https URLs of layers; the default configuration of distribution refuses all.
     A *quiet* one logs only errors, so its requests cannot be read. *notifications* names a receiver of events. With
     *cache* it caches blob descriptors in memory, as in production; it then reports blobs that were deleted from its
     storage by someone else.
@@ -90,6 +91,7 @@ class DockerProfile:
     notifications: Notifications | None = None
     cache: bool = False
     quiet: bool = False
+    layer_urls: bool = True
 
 
 class DockerRegistry:
@@ -263,7 +265,7 @@ class DockerRegistry:
             "http": http_section,
             "auth": self._auth_section(),
             "notifications": {"endpoints": [] if endpoint is None else [endpoint.as_endpoint()]},
-            "validation": {"manifests": {"urls": {"allow": ["^https://"]}}},
+            "validation": {"manifests": {"urls": {"allow": ["^https://"]}}} if self.profile.layer_urls else {},
             "compatibility": {"schema1": {"enabled": self.profile.schema1}},
         }
 

@@ -9,7 +9,8 @@ from support.places import Place, registry_place
 
 _BARE = replace(profiles.OCI, name="bare", head="no digest", referrers=False, ranges=False, null_tags=True)
 _BASIC = replace(profiles.OCI, name="basic", login="basic")
-FAKES = {profile.name: profile for profile in (*profiles.ALL, profiles.MONOLITHIC, _BARE, _BASIC)}
+_DISTRIBUTION = replace(profiles.DISTRIBUTION_2_8, layer_urls=("https://",))  # As `DockerRegistry` is configured.
+FAKES = {profile.name: profile for profile in (*profiles.ALL, _DISTRIBUTION, profiles.MONOLITHIC, _BARE, _BASIC)}
 """Profiles by name: known products, combinations that make a poor registry, and another login."""
 
 

@@ -65,6 +65,13 @@ class Profile:
     head: Literal["full", "no digest", "refused"] = "full"
     """HEAD of a manifest: like GET, without Docker-Content-Digest, or 405."""
     manifest_limit_bytes: int = MANIFEST_LIMIT_BYTES
+    manifest_too_large: ProfileRefusal = ProfileRefusal(413, "SIZE_INVALID", "the manifest is too large")
+    malformed_digest: ProfileRefusal = ProfileRefusal(400, "DIGEST_INVALID", "not a digest that this registry knows")
+    """The error for GET, HEAD and PUT of a manifest whose reference has a colon and is no digest."""
+    sha512_manifests: bool = True
+    """Whether a manifest can be pushed under its sha512 digest; 400 DIGEST_INVALID otherwise."""
+    layer_urls: tuple[str, ...] | None = None
+    """Prefixes of the URLs that layers may name, 500 UNKNOWN for others; None: URLs are not checked."""
     docker_types: bool = True
     """Whether Docker's manifest types are accepted; 415 MANIFEST_INVALID otherwise."""
     media_type_required: bool = False
@@ -96,10 +103,17 @@ class Profile:
     """GET of a blob redirects to a signed URL on another host, which refuses an Authorization header."""
     signed_seconds: float = 300
     """The lifetime of such a URL."""
+    canonical_digests: bool = False
+    """Whether Docker-Content-Digest of a blob is its sha256 digest, whatever digest it was pushed or requested by."""
+    go_ranges: bool = False
+    """Whether ranges are served as by Go's file server behind distribution 2.8: 416 also for unknown units, and its
+    body ends before the announced Content-Length."""
     ranges: bool = True
     """Whether ranges of a blob are served; otherwise the whole blob is."""
 
     # Uploads.
+    single_post: bool = True
+    """Whether a POST with `digest` and a body stores a blob; otherwise an upload begins."""
     chunk_min_bytes: int = 0
     """The minimum size of every chunk but the last."""
     chunk_min_told: bool = True
@@ -117,7 +131,7 @@ class Profile:
     strict_state: bool = False
     """Only the newest Location is valid, even to ask for the offset: a cut chunk or lost response loses the upload."""
     errors_end_uploads: bool = False
-    """Whether a failed PATCH ends the upload."""
+    """Whether a PATCH whose connection breaks ends the upload."""
     mismatch_ends_upload: bool = True
     """Whether a closing PUT with a wrong digest ends the upload."""
     location: Literal["relative", "absolute", "none"] = "relative"

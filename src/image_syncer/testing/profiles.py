@@ -21,7 +21,15 @@ DISTRIBUTION_2_8: Final = Profile(
     referrers=False,
     many_tags="ignores",  # The query is ignored (2.8.3 `handlers/manifests.go`).
     missing_part=400,  # `errcode/register.go`.
-    deletes="digests",  # 2.8.3 has no branch for tags.
+    manifest_too_large=ProfileRefusal(400, "MANIFEST_INVALID", "manifest invalid"),
+    malformed_digest=ProfileRefusal(500, "UNKNOWN", "unknown error"),  # It takes such a reference for a tag.
+    sha512_manifests=False,
+    layer_urls=(),  # The default of `validation.manifests.urls.allow`.
+    canonical_digests=True,
+    go_ranges=True,
+    single_post=False,
+    deletes="digests",  # 2.8.3 has no branch for tags, and parses them as digests.
+    undeletable=ProfileRefusal(400, "DIGEST_INVALID", "provided digest did not match uploaded content"),
     # Measured with 2.8.2: Location contains a signed offset. The bytes of a cut chunk stay on the disk, so the offset
     # never fits again: GET and PATCH answer 404 BLOB_UPLOAD_INVALID. A chunk with a wrong Content-Range is appended.
     strict_state=True,
@@ -144,7 +152,7 @@ QUAY: Final = Profile(
 ZOT: Final = Profile(
     name="zot",
     docker_types=False,  # `pkg/api/routes.go`, without http.compat.
-    errors_end_uploads=True,
+    errors_end_uploads=True,  # After unexpected errors only, not after a chunk out of order.
     mount="everywhere",  # It searches its cache and ignores `from`.
     cursor="existing",
     null_tags=False,

@@ -211,11 +211,15 @@ async def test_ecr_commits_early(whole: bool) -> None:
 
 
 @pytest.mark.parametrize(("ends", "status"), [(True, 404), (False, 204)])
-async def test_an_error_may_end_an_upload(ends: bool, status: int) -> None:
-    """As in zot."""
-    async with opened(replace(profiles.OCI, errors_end_uploads=ends)) as (_, http):
+async def test_a_broken_connection_may_end_an_upload(ends: bool, status: int) -> None:
+    """As in zot, which keeps the upload after a chunk out of order."""
+    async with opened(replace(profiles.OCI, errors_end_uploads=ends)) as (registry, http):
         location = await _start(http)
         assert (await _send(http, location, BLOB.read(), start=7)).status == 416
+        assert await _status(http, "GET", location) == 204
+        registry.faults.add(faults.cut(1_000), method="PATCH", times=1)
+        with pytest.raises(aiohttp.ClientError):
+            await _send(http, location, BLOB.read(), start=0)
         assert await _status(http, "GET", location) == status
 
 

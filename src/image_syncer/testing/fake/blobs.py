@@ -12,7 +12,16 @@ from image_syncer.testing.fake.storage import Storage
 from image_syncer.testing.fake.streaming import StreamedBody
 from image_syncer.testing.profile import Profile
 
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_GO_RANGE_ERROR = b"invalid range: failed to overlap\n"
+
+
+class _Unsatisfiable(Exception):
+    """No byte of the blob is in the requested range, or the range is *malformed*."""
+
+    def __init__(self, *, malformed: bool = False) -> None:
+        super().__init__()
+        self.malformed = malformed
 
 
 def parse_digest(text: str) -> Digest:
@@ -37,19 +46,21 @@ class BlobHandlers:
         if self._elsewhere is not None and request.method == "GET":
             return empty(307, {"Location": self._elsewhere(request.path)})
         size = self._storage.size(digest)
-        wanted = request.headers.get("Range") if self._profile.ranges else None
-        start, end = _wanted(wanted, size)
+        try:
+            wanted = self._range(request, size)
+        except _Unsatisfiable as error:
+            return self._unsatisfiable(size, error)
+        start, end = wanted or (0, size)
         headers = {
-            "Docker-Content-Digest": str(digest),
+            "Docker-Content-Digest": str(self._storage.reported(digest, canonical=self._profile.canonical_digests)),
             "ETag": f'"{digest}"',
             "Accept-Ranges": "bytes" if self._profile.ranges else "none",
             "Content-Length": str(end - start),
         }
-        partial = wanted is not None and size > 0
-        if partial:
+        if wanted is not None:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers["Content-Type"] = "application/octet-stream"
-        return StreamedBody(self._storage.read(digest, start, end - start), 206 if partial else 200, headers)
+        return StreamedBody(self._storage.read(digest, start, end - start), 206 if wanted else 200, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: remove the blob from this repository."""
@@ -59,19 +70,39 @@ class BlobHandlers:
         self._storage.repository(request.match_info["name"]).blobs.discard(digest)
         return empty(202)
 
+    def _range(self, request: web.Request, size: int) -> tuple[int, int] | None:
+        """Return start and end (exclusive) of the requested range, None for the whole blob; `_Unsatisfiable`.
+
+        RFC 9110 lets a server ignore a range that is malformed or has several parts.
+        """
+        header = request.headers.get("Range")
+        if header is None or size == 0 or not self._profile.ranges:
+            return None
+        match = _RANGE.fullmatch(header)
+        if match is None or match[0] == "bytes=-":
+            if self._profile.go_ranges and (header == "bytes=-" or not header.startswith("bytes=")):
+                raise _Unsatisfiable(malformed=True)
+            return None
+        if not match[1]:
+            start, end = max(0, size - int(match[2])), size
+        else:
+            start, end = int(match[1]), min(int(match[2] or size - 1) + 1, size)
+        if start >= end and not (self._profile.go_ranges and match[0] == "bytes=-0"):
+            raise _Unsatisfiable(malformed=bool(match[2]) and start < size)
+        return start, end
+
+    def _unsatisfiable(self, size: int, error: _Unsatisfiable) -> web.StreamResponse:
+        """Return status 416; Go's file server behind distribution announces the blob's size and sends a message."""
+        headers = {"Content-Range": f"bytes */{size}"}
+        if not self._profile.go_ranges:
+            raise RegistryError(416, "RANGE_INVALID", "the range has no byte of the blob", headers)
+        if error.malformed:
+            del headers["Content-Range"]
+        headers |= {"Content-Length": str(size), "Content-Type": "text/plain; charset=utf-8"}
+        return StreamedBody(iter((_GO_RANGE_ERROR[:size],)), 416, headers)
+
     def _held(self, request: web.Request) -> Digest:
         digest = parse_digest(request.match_info["digest"])
         if not self._storage.holds(request.match_info["name"], digest):
             raise RegistryError(404, "BLOB_UNKNOWN", "blob unknown to registry")
         return digest
-
-
-def _wanted(header: str | None, size: int) -> tuple[int, int]:
-    """Return start and end (exclusive) of the requested bytes."""
-    match = _RANGE.fullmatch(header or "")
-    if match is None or size == 0:
-        return 0, size
-    start, end = int(match[1]), min(int(match[2] or size - 1) + 1, size)
-    if start >= end:
-        raise RegistryError(416, "RANGE_INVALID", "no such bytes", {"Content-Range": f"bytes */{size}"})
-    return start, end

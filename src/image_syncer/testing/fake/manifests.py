@@ -5,12 +5,13 @@ from fnmatch import fnmatchcase
 
 from aiohttp import web
 
-from image_syncer.errors import ProtocolError, TooLarge
-from image_syncer.oci import Digest, Index, RawManifest
+from image_syncer.errors import InvalidReference, ProtocolError, TooLarge
+from image_syncer.oci import Digest, Index, Manifest, RawManifest
 from image_syncer.oci import media_type as types
 from image_syncer.oci.reference import is_tag
 from image_syncer.testing.fake.answers import RegistryError, empty
 from image_syncer.testing.fake.blobs import parse_digest
+from image_syncer.testing.fake.layer_urls import required_blobs
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.streaming import read_limited
 from image_syncer.testing.profile import Profile, ProfileRefusal
@@ -30,6 +31,7 @@ class ManifestHandlers:
         """Answer HEAD and GET; a type that the Accept list leaves out counts as not found."""
         if request.method == "HEAD" and self._profile.head == "refused":
             raise RegistryError(405, "UNSUPPORTED", "no HEAD here")
+        self._check_reference(request)
         digest, raw = self._find(request)
         etag = f'"{digest}"'
         if request.headers.get("If-None-Match") == etag:
@@ -44,11 +46,12 @@ class ManifestHandlers:
     async def put(self, request: web.Request) -> web.Response:
         """Answer PUT: store the manifest only if everything that it names is here and its digest is right."""
         name, identifier = request.match_info["name"], request.match_info["reference"]
-        content = await read_limited(request, self._profile.manifest_limit_bytes)
+        self._check_reference(request)
+        content = await read_limited(request, self._profile.manifest_limit_bytes, self._profile.manifest_too_large)
         self._check_project(name)
         raw = _parse(content, request.headers.get("Content-Type", ""))
         self._check_type(raw)
-        digest = _digest_at(identifier, raw)
+        digest = self._digest_at(identifier, raw)
         repository = self._storage.repositories.get(name, FakeRepository())
         subject = self._check_parts(repository, raw)
         tags = self._tags_beside(request) if ":" in identifier else [identifier]
@@ -61,6 +64,8 @@ class ManifestHandlers:
     async def delete(self, request: web.Request) -> web.Response:
         """Answer DELETE: by tag only the tag, by digest the manifest and all its tags."""
         identifier = request.match_info["reference"]
+        if ":" in identifier:
+            parse_digest(identifier)
         if self._profile.deletes == "nothing" or (self._profile.deletes == "digests" and ":" not in identifier):
             raise RegistryError.of(self._profile.undeletable)
         digest, _ = self._find(request)
@@ -89,6 +94,26 @@ class ManifestHandlers:
         if self._profile.media_type_required and "mediaType" not in raw.document:
             raise RegistryError.of(_UNTYPED)
 
+    def _check_reference(self, request: web.Request) -> None:
+        """Refuse a reference that looks like a digest and is none."""
+        identifier = request.match_info["reference"]
+        try:
+            Digest.parse(identifier if ":" in identifier else str(Digest.of(b"")))
+        except InvalidReference as error:
+            raise RegistryError.of(self._profile.malformed_digest) from error
+
+    def _digest_at(self, identifier: str, raw: RawManifest) -> Digest:
+        """Return the digest under which to store *raw*; refuse an *identifier* that is a different digest."""
+        if ":" not in identifier:
+            return raw.digest
+        digest = parse_digest(identifier)
+        found = raw.digest
+        if digest.algorithm != "sha256" and self._profile.sha512_manifests:
+            found = Digest.of(raw.content, digest.algorithm)
+        if found != digest:
+            raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        return digest
+
     def _check_tags(self, repository: FakeRepository, tags: Iterable[str], digest: Digest) -> None:
         if not all(map(is_tag, tags)):
             raise RegistryError(400, "TAG_INVALID", "not a tag")
@@ -100,20 +125,28 @@ class ManifestHandlers:
     def _check_parts(self, repository: FakeRepository, raw: RawManifest) -> Digest | None:
         """Refuse *raw* if content that it names is missing; return its subject, which may be missing."""
         parsed = raw.parse()
-        named = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
-        for part in () if self._profile.sparse_index and isinstance(parsed, Index) else named:
-            held = repository.manifests if isinstance(parsed, Index) else repository.blobs
-            if isinstance(parsed, Index) and not part.is_manifest and part.digest in repository.blobs:
-                continue  # An index may name blobs too (a BuildKit cache): distribution looks for both kinds.
-            if part.digest not in held:
-                message = f"unknown to the repository: {part.digest}"
+        if isinstance(parsed, Index):
+            # An index may name blobs too (a BuildKit cache): distribution looks for both kinds.
+            blobs = {part.digest for part in parsed.manifests if not part.is_manifest} & repository.blobs
+            named = () if self._profile.sparse_index else [part.digest for part in parsed.manifests]
+            held = repository.manifests.keys() | blobs
+        else:
+            named = self._blobs_of(raw, parsed)
+            held = repository.blobs
+        for digest in named:
+            if digest not in held:
+                message = f"unknown to the repository: {digest}"
                 raise RegistryError(self._profile.missing_part, "MANIFEST_BLOB_UNKNOWN", message)
         return parsed.subject.digest if parsed.subject else None
 
+    def _blobs_of(self, raw: RawManifest, parsed: Manifest) -> list[Digest]:
+        """Return the digests of the blobs that the repository must have for *raw*."""
+        if self._profile.layer_urls is None or raw.media_type in types.SCHEMA1:
+            return [part.digest for part in parsed.blobs]
+        return list(required_blobs(raw, self._profile.layer_urls))
+
     def _find(self, request: web.Request) -> tuple[Digest, RawManifest]:
         name, identifier = request.match_info["name"], request.match_info["reference"]
-        if ":" in identifier:
-            parse_digest(identifier)
         repository = self._storage.repositories.get(name)
         found = repository.find(identifier) if repository else None
         if found is not None:
@@ -142,17 +175,6 @@ def _parse(content: bytes, content_type: str) -> RawManifest:
     except (ProtocolError, TooLarge) as error:
         raise RegistryError(400, "MANIFEST_INVALID", error.message) from error
     return raw
-
-
-def _digest_at(identifier: str, raw: RawManifest) -> Digest:
-    """Return the digest under which to store *raw*; refuse an *identifier* that is a different digest."""
-    if ":" not in identifier:
-        return raw.digest
-    digest = parse_digest(identifier)
-    found = raw.digest if digest.algorithm == "sha256" else Digest.of(raw.content, digest.algorithm)
-    if found != digest:
-        raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
-    return digest
 
 
 def _accepted(media_type: str, headers: list[str]) -> bool:

@@ -126,12 +126,26 @@ class Storage:
                 length -= len(chunk)
                 yield chunk
 
+    def reported(self, digest: Digest, *, canonical: bool) -> Digest:
+        """Return *digest*, or with *canonical* the sha256 digest of the same blob."""
+        if not canonical or digest.algorithm == "sha256":
+            return digest
+        with self.place(digest).open("rb") as content:
+            return Digest("sha256", hashlib.file_digest(content, "sha256").hexdigest())
+
+    def link(self, name: str, digest: Digest, other: Digest) -> None:
+        """Store the blob *digest* of the repository *name* under the digest *other* too."""
+        if other != digest:
+            if not self.place(other).exists():
+                self.place(other).hardlink_to(self.place(digest))
+            self.repository(name).blobs.add(other)
+
     def replace_blob(self, digest: Digest, content: bytes) -> None:
         """Replace the bytes of the blob *digest*, as a damaged disk or a malicious server would."""
         self._keep(digest, iter((content,)))
 
     def place(self, digest: Digest) -> Path:
-        """Return the file of the blob *digest*, None if there is none."""
+        """Return the path of the file of the blob *digest*."""
         return self._holding / f"{digest.algorithm}-{digest.encoded}"
 
     def _keep(self, digest: Digest, chunks: Iterator[bytes]) -> None:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from image_syncer.testing.fake.answers import RECORD, RegistryError
 from image_syncer.testing.fake.fault_injection import Fault
+from image_syncer.testing.profile import ProfileRefusal
 
 FAULTS: Final = web.RequestKey[tuple[Fault, ...]]("faults", tuple)
 
@@ -30,14 +31,14 @@ async def received(request: web.Request) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-async def read_limited(request: web.Request, limit_bytes: int) -> bytes:
-    """Return the body of *request*; refuse one above *limit_bytes*."""
+async def read_limited(request: web.Request, limit_bytes: int, refusal: ProfileRefusal) -> bytes:
+    """Return the body of *request*; answer one above *limit_bytes* with *refusal*."""
     parts: list[bytes] = []
     async with aclosing(received(request)) as chunks:
         async for chunk in chunks:
             parts.append(chunk)
             if request[RECORD].bytes_in > limit_bytes:
-                raise RegistryError(413, "SIZE_INVALID", f"more than {limit_bytes} bytes")
+                raise RegistryError.of(refusal)
     return b"".join(parts)
 
 
@@ -67,6 +68,14 @@ async def _send(request: web.Request, response: StreamedBody, faults: tuple[Faul
             request[RECORD].bytes_out += len(chunk)
             await response.write(chunk)
     await response.write_eof()
+    if request.method != "HEAD" and request[RECORD].bytes_out < int(response.headers["Content-Length"]):
+        _disconnect(request)
+
+
+def _disconnect(request: web.Request) -> None:
+    """Close the connection after a body that is shorter than announced."""
+    if request.transport is not None:
+        request.transport.close()
 
 
 def _streamed(response: web.Response) -> StreamedBody:

@@ -32,15 +32,15 @@ class UploadHandlers:
         if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
             raise RegistryError.of(self._profile.missing_project)
         if "mount" in request.query:
-            digest = parse_digest(request.query["mount"])
-            if self._mount(name, digest, request.query.get("from")):
+            digest = self._mount(name, request.query["mount"], request.query.get("from"))
+            if digest is not None:
                 return _created(name, digest)
             if self._profile.mount_refusal is not None:
                 raise RegistryError.of(self._profile.mount_refusal)
         elif "from" in request.query and self._profile.mount == "everywhere":
             raise RegistryError(405, "UNSUPPORTED", "from without mount")  # zot does so.
         upload = self._storage.begin(name)
-        if "digest" in request.query:
+        if "digest" in request.query and self._profile.single_post:
             digest = parse_digest(request.query["digest"])
             await self._receive(request, upload)
             return self._commit(upload, digest)
@@ -52,9 +52,9 @@ class UploadHandlers:
     async def patch(self, request: web.Request) -> web.Response:
         """Answer PATCH: one chunk, in order."""
         upload = self._upload(request)
+        await self._check_chunk(request, upload)
+        before, upload.patches = upload.offset, upload.patches + 1
         try:
-            await self._check_chunk(request, upload)
-            before, upload.patches = upload.offset, upload.patches + 1
             await self._receive(request, upload)
         except RegistryError:
             if self._profile.errors_end_uploads:
@@ -86,12 +86,18 @@ class UploadHandlers:
         self._storage.cancel(self._upload(request))
         return empty(204)
 
-    def _mount(self, name: str, digest: Digest, origin: str | None) -> bool:
-        """Mount *digest* from a repository where the profile looks for it; return whether it was there."""
+    def _mount(self, name: str, wanted: str, origin: str | None) -> Digest | None:
+        """Mount the blob *wanted* from a repository where the profile looks for it; None if it is not there."""
+        try:
+            digest = parse_digest(wanted)
+        except RegistryError:
+            if self._profile.mount == "named":  # distribution begins an upload.
+                return None
+            raise
         origins = [origin] if origin is not None else []
         match self._profile.mount:
             case "never":
-                return False
+                return None
             case "everywhere":
                 origins = list(self._storage.repositories)
             case "any" if origin is None:
@@ -99,12 +105,15 @@ class UploadHandlers:
             case _:
                 pass
         if not any(self._storage.holds(candidate, digest) for candidate in origins):
-            return False
-        self._storage.repository(name).blobs.add(digest)
-        return True
+            return None
+        if digest.algorithm == "sha256" or not self._profile.canonical_digests:
+            self._storage.repository(name).blobs.add(digest)
+        return digest  # Of another algorithm distribution confirms a mount that leads nowhere.
 
     def _upload(self, request: web.Request) -> StoredUpload:
         upload = self._storage.uploads.get(request.match_info["upload"])
+        if self._profile.strict_state and "_state" not in request.query:
+            raise RegistryError(404, "BLOB_UPLOAD_INVALID", "blob upload invalid")
         if upload is None or upload.repository != request.match_info["name"]:
             raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
         if self._profile.strict_state and self._is_stale(request, upload):
@@ -155,7 +164,9 @@ class UploadHandlers:
                 self._storage.cancel(upload)
             raise RegistryError(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         self._storage.commit(upload, digest)
-        return _created(upload.repository, digest)
+        reported = self._storage.reported(digest, canonical=self._profile.canonical_digests)
+        self._storage.link(upload.repository, digest, reported)
+        return _created(upload.repository, reported)
 
     def _progress(self, request: web.Request, upload: StoredUpload) -> dict[str, str]:
         """Return headers with the upload's address and offset; like distribution, an empty upload reports 0-0."""
