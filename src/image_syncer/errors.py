@@ -23,6 +23,7 @@
     │   └── Postponed               a later attempt may succeed                                (retryable)
     │       ├── RateLimited         the registry asks for a slower pace
     │       │   └── QuotaUsedUp     the quota is used up, and its window resets later than we may wait
+    │       ├── OutOfResources      this process or machine has no free file descriptor or thread
     │       └── Unavailable         a network error, a timeout or a 5xx response
     │           └── RegistryDown    the circuit breaker is open: only probes are sent
     └── CopyFailed                  one copy failed: side, step and cause
@@ -47,6 +48,7 @@ __all__ = [
     "LeaseLost",
     "MissingContent",
     "NotFound",
+    "OutOfResources",
     "Postponed",
     "ProtocolError",
     "QuotaUsedUp",
@@ -225,6 +227,10 @@ class QuotaUsedUp(RateLimited):
 
     No request was sent: an earlier response said so.
     """
+
+
+class OutOfResources(Postponed):
+    """This process or machine has no free file descriptor or thread; it says nothing about the registry."""
 
 
 class Unavailable(Postponed):

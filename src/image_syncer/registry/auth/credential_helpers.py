@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from image_syncer.errors import Unauthorized
 from image_syncer.oci.reference import DOCKER_HUB
+from image_syncer.registry.http.descriptors import out_of_descriptors
 from image_syncer.registry.settings import Credential
 
 _SUFFIX: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -40,6 +41,8 @@ async def ask_helper(
             program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(environment)
         )
     except OSError as error:
+        if (shortage := out_of_descriptors(error, server)) is not None:
+            raise shortage from error
         reason = f"cannot be run: {error.strerror or type(error).__name__}"
         raise _failed(program, server, reason) from error
     try:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from image_syncer.errors import StoreError
+from image_syncer.errors import OutOfResources, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_helpers import ask_helper, server_address
 from image_syncer.registry.auth.docker_config import LoginFile, parse_login_file, read_login_file
@@ -111,6 +111,8 @@ class Keychain:
     async def _run_helper(self, helper: str, registry: str) -> _HelperResult:
         try:
             return _HelperResult(await ask_helper(helper, server_address(registry), self._environment))
+        except OutOfResources:
+            raise  # The next call may find a free descriptor.
         except StoreError as failure:
             return _HelperResult(failure=failure)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from image_syncer.errors import InvalidReference, Unauthorized
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import normalise_host
+from image_syncer.registry.http.descriptors import out_of_descriptors
 from image_syncer.registry.settings import Credential
 
 _FILE_LIMIT: Final = 1024 * 1024  # Bytes.
@@ -72,6 +73,8 @@ def read_login_file(path: Path) -> LoginFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if (shortage := out_of_descriptors(error, str(path))) is not None:
+            raise shortage from error
         raise _unreadable(str(path), error.strerror or type(error).__name__) from error
     if len(content) > _FILE_LIMIT:
         raise _unreadable(str(path), f"more than {_FILE_LIMIT} bytes")

@@ -29,6 +29,7 @@ from image_syncer.registry.http.connect_errors import (
     is_missing_name,
     os_reason,
 )
+from image_syncer.registry.http.descriptors import connection_limit, no_free_descriptor, out_of_descriptors
 from image_syncer.registry.http.dial import Resolver
 from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
 from image_syncer.registry.http.messages import Headers, Request, Response, StallTimer, default_headers
@@ -209,7 +210,10 @@ class _Route:
 def _open_session(resolver: AbstractResolver) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS, resolver=resolver
+            limit=connection_limit(),
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            ttl_dns_cache=_DNS_SECONDS,
+            resolver=resolver,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=default_headers(),
@@ -245,6 +249,8 @@ async def _read_leftovers(raw: aiohttp.ClientResponse) -> None:
 
 def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> StoreError:
     """Return our error for *error*, without its text, which may hold secrets."""
+    if (shortage := _shortage(error, host)) is not None:
+        return shortage
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         return _explain_connecting(error, host, route)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -261,6 +267,13 @@ def _explain(error: Exception, host: str, route: _Route, limits: Limits) -> Stor
             return ProtocolError(f"{where}: the response is not HTTP", remedy=_remedy(route))
         case _:
             return explain_break((error.__cause__, error.__context__), where, route.tls)
+
+
+def _shortage(error: Exception, host: str) -> StoreError | None:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return no_free_descriptor(host)
+    return out_of_descriptors(cause, host)
 
 
 def _explain_connecting(

@@ -21,7 +21,7 @@ class Connection:
 
     *received* holds bytes that arrived and are not consumed yet. *has_input* becomes true when bytes or the end arrive,
     also while a task is sending. *on_readable* is called whenever the socket is readable and no task waits for it.
-    *is_used*: the connection has carried a request before.
+    *on_close* is called when the connection is closed. *is_used*: the connection has carried a request before.
     """
 
     def __init__(self, connected: socket.socket, on_close: Callable[["Connection"], None]) -> None:
@@ -32,7 +32,7 @@ class Connection:
         self._socket = connected
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self._fd = connected.fileno()
-        self._on_close = on_close
+        self.on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._when_writable: Callable[[], None] | None = None
@@ -151,7 +151,7 @@ class Connection:
             self._waiter.set_exception(ConnectionAbortedError())
         self.on_readable = None
         self._socket.close()
-        self._on_close(self)
+        self.on_close(self)
 
     def _fill(self, buffer: memoryview, count: int) -> int:
         """Receive more TLS records, which are small, while there are any: consumers do better with one large piece."""

@@ -5,14 +5,15 @@ import socket
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from ssl import SSLContext
+from ssl import SSLCertVerificationError, SSLContext
 from typing import Final
 
 from image_syncer.concurrency.single_flight import SingleFlight
-from image_syncer.errors import Unavailable
+from image_syncer.errors import OutOfResources, StoreError, Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy, Zone, most_public, parse_ip, zone_of
 from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving, explain_silent_handshake
 from image_syncer.registry.http.connection import Connection
+from image_syncer.registry.http.descriptors import no_free_descriptor, out_of_descriptors, out_of_threads
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
 
@@ -53,12 +54,16 @@ class Resolver:
 
 
 class Dialer:
-    """Opens connections, each within *connect_seconds* from the lookup of the name to the end of the TLS handshake."""
+    """Opens connections, each within *connect_seconds* from the lookup of the name to the end of the TLS handshake.
+
+    *count* is the number of connections that are open or being opened.
+    """
 
     def __init__(self, connect_seconds: float, resolver: Resolver) -> None:
         self._connect_seconds = connect_seconds
         self._resolver = resolver
         self._open: set[Connection] = set()
+        self.count = 0
 
     def close(self) -> None:
         """Close every connection that is still open."""
@@ -70,10 +75,22 @@ class Dialer:
     ) -> Connection:
         """Return a new connection to *origin*, with TLS if there is a *context*.
 
-        Raises `UnknownHost`, `Unavailable`, `InsecureConnection`, and `ProtocolError` if *reach* forbids one of the
-        addresses. The addresses that were checked are those that are connected to: a second answer of the name server
-        cannot get around the check (DNS rebinding).
+        Raises `UnknownHost`, `Unavailable`, `InsecureConnection`, `OutOfResources`, and `ProtocolError` if *reach*
+        forbids one of the addresses. The connection goes to an address that was checked: a second answer of the name
+        server cannot get around the check (DNS rebinding).
         """
+        self.count += 1
+        try:
+            return await self._dial(origin, tls, context, reach)
+        except BaseException as error:
+            self.count -= 1
+            if (shortage := _shortage(error, str(origin))) is not None:
+                raise shortage from error
+            raise
+
+    async def _dial(
+        self, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
+    ) -> Connection:
         loop = asyncio.get_running_loop()
         seconds = self._connect_seconds
         connected: socket.socket | None = None
@@ -94,7 +111,7 @@ class Dialer:
                 raise explain_silent_handshake(str(origin), tls, seconds) from None
             raise Unavailable(f"{origin}: no connection within {seconds:g} s") from None
         except socket.gaierror as error:
-            raise explain_resolving(error, str(origin)) from error
+            raise no_free_descriptor(str(origin)) or explain_resolving(error, str(origin)) from error
         except OSError as error:
             self._resolver.forget(origin.host, origin.port)  # The name may have got another address.
             raise explain_connecting(error, str(origin), tls) from error
@@ -115,10 +132,19 @@ class Dialer:
         self._open.add(connection)
         try:
             await connection.handshake(until)
+        except SSLCertVerificationError as error:
+            shortage = no_free_descriptor(str(origin))  # Before the close below, which frees a descriptor.
+            connection.close()
+            raise shortage or error from None
         except BaseException:
             connection.close()
             raise
+        connection.on_close = self._forget
         return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self.count -= 1
 
     async def zone(self, origin: Origin) -> Zone:
         """Return the most public zone among the addresses of *origin*; raises as `dial` does."""
@@ -128,9 +154,14 @@ class Dialer:
         except TimeoutError:
             raise Unavailable(f"{origin}: its name was not resolved within {self._connect_seconds:g} s") from None
         except socket.gaierror as error:
-            raise explain_resolving(error, str(origin)) from error
+            raise no_free_descriptor(str(origin)) or explain_resolving(error, str(origin)) from error
         found = [parse_ip(str(address[0])) for _, address in addresses]
         return most_public({zone_of(address) for address in found if address is not None})
+
+
+def _shortage(error: BaseException, where: str) -> OutOfResources | None:
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return None if cause is None else out_of_descriptors(cause, where)
 
 
 async def _look_up(host: str, port: int) -> Sequence[Address]:
@@ -140,6 +171,8 @@ async def _look_up(host: str, port: int) -> Sequence[Address]:
         with suppress(socket.gaierror):
             return _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except RuntimeError as error:  # Python has no other word for it.
+        raise out_of_threads(host) from error
     except UnicodeError as error:  # An empty label, or one that is too long.
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return _distinct(found)

@@ -248,6 +248,15 @@ class HeadPipeline:
             if slot.connection is not None:
                 slot.connection.close()
 
+    def close_idle(self) -> bool:
+        """Close a connection without pending requests; return False if there is none."""
+        now = self._loop.time()
+        for slot in self._slots:
+            if slot.connection is not None and not slot.waiting and slot.connection.load(now) == 0:
+                slot.connection.close()
+                return True
+        return False
+
     def record_round_trip(self, seconds: float) -> None:
         """Keep the shortest round trip."""
         self._round_trip = seconds if self._round_trip is None else min(self._round_trip, seconds)

@@ -55,6 +55,13 @@ class Pool:
         if self._timer is None:
             self._timer = loop.call_later(IDLE_SECONDS, self._expire)
 
+    def close_oldest(self) -> bool:
+        """Close the connection that has been idle longest; return False if there is none."""
+        if not self._idle:
+            return False
+        self._drop(next(iter(self._idle)))
+        return True
+
     def close(self) -> None:
         """Close all idle connections."""
         if self._timer is not None:

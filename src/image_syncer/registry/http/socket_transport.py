@@ -7,6 +7,7 @@ from typing import Final
 from image_syncer.errors import StoreError, Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy
 from image_syncer.registry.http.connection import Connection, new_scratch_buffer
+from image_syncer.registry.http.descriptors import connection_limit, connections_in_use
 from image_syncer.registry.http.dial import Dialer
 from image_syncer.registry.http.exchange import Exchange, OutgoingRequest, StaleConnection
 from image_syncer.registry.http.head import header_fields, request_head
@@ -22,6 +23,7 @@ from image_syncer.registry.settings import Limits
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # Idempotent (RFC 9110, 9.2.2).
 _MOST_PIPELINES: Final = 1_000
 _CACHED_HEADERS: Final = 64
+_POLL_SECONDS: Final = 0.02  # At the limit of connections, which few processes ever reach.
 
 
 class SocketTransport:
@@ -39,6 +41,7 @@ class SocketTransport:
         self._fields: dict[
             tuple[object, ...], bytes
         ] = {}  # Encoded headers: most requests repeat those of an earlier one.
+        self._most_connections = connection_limit()
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
@@ -66,7 +69,7 @@ class SocketTransport:
         connection = self._pool.take(key)
         while True:
             if connection is None:
-                connection = await self._dialer.dial(origin, tls, context, reach)
+                connection = await self._dial(key, tls)
             try:
                 head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
                 break
@@ -104,7 +107,24 @@ class SocketTransport:
         return pipeline
 
     async def _connect(self, key: PoolKey, tls: TlsPolicy) -> Connection:
-        return self._pool.take(key) or await self._dialer.dial(key[0], tls, key[1], key[2])
+        return self._pool.take(key) or await self._dial(key, tls)
+
+    async def _dial(self, key: PoolKey, tls: TlsPolicy) -> Connection:
+        """Open a connection. At the limit of this process, close an idle one first, or wait until one ends.
+
+        The wait has an end, since tasks may wait for each other here: one that reads a blob holds a connection while it
+        waits for the one of its upload. The error is retried, and a copy that fails in the end releases what it holds.
+        """
+        origin, context, reach = key
+        until = self._loop.time() + self._limits.connect_seconds
+        while self._dialer.count >= self._most_connections and not self._close_idle():
+            if self._loop.time() >= until:
+                raise connections_in_use(str(origin), self._limits.connect_seconds)
+            await asyncio.sleep(_POLL_SECONDS)
+        return await self._dialer.dial(origin, tls, context, reach)
+
+    def _close_idle(self) -> bool:
+        return self._pool.close_oldest() or any(pipeline.close_idle() for pipeline in self._pipelines.values())
 
 
 def _broken(origin: Origin) -> StoreError:

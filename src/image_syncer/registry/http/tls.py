@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from image_syncer.errors import InsecureConnection
+from image_syncer.registry.http.descriptors import out_of_descriptors
 
 _BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -51,7 +52,13 @@ class TlsContexts:
         """Return the context for *policy*; raises `InsecureConnection` for an unusable certificate file."""
         key = (policy.insecure, self._host_directories(policy.host))
         if key not in self._contexts:
-            self._contexts[key] = self._build(policy, key[1])
+            try:
+                self._contexts[key] = self._build(policy, key[1])
+            except (OSError, InsecureConnection) as error:
+                cause = error.__cause__ if isinstance(error, InsecureConnection) else error
+                if cause is not None and (shortage := out_of_descriptors(cause, policy.host)) is not None:
+                    raise shortage from error
+                raise
         return self._contexts[key]
 
     def _host_directories(self, host: str) -> tuple[Path, ...]:
@@ -94,7 +101,9 @@ def _load_every_authority(context: ssl.SSLContext, directory: Path) -> None:
     for file in _files(directory, "*", "SSL_CERT_DIR"):
         try:
             context.load_verify_locations(cafile=file)
-        except (OSError, ssl.SSLError):
+        except (OSError, ssl.SSLError) as error:
+            if out_of_descriptors(error, "") is not None:
+                raise  # A context without this authority would be kept.
             continue  # Such directories also hold other files; Go and OpenSSL skip them too.
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self
 
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy, Zone, zone_of_host
 from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, HandshakeTimeout, NotTls
+from image_syncer.registry.http.descriptors import out_of_descriptors
 from image_syncer.registry.http.dial import Dialer, Resolver
 from image_syncer.registry.http.messages import Headers, Request, Response, released
 from image_syncer.registry.http.proxy import proxy_for
@@ -138,8 +139,11 @@ class Transport:
 
     def _aiohttp(self) -> AnyTransport:
         if self._library is None:
-            # The import costs 0.2 s of CPU, and few runs need it.
-            from image_syncer.registry.http.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - see above
+            try:
+                # The import costs 0.2 s of CPU, and few runs need it.
+                from image_syncer.registry.http.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - see above
+            except OSError as error:
+                raise out_of_descriptors(error, "proxy") or error from None
 
             self._library = AiohttpTransport(self.limits, self._resolver)
         return self._library
