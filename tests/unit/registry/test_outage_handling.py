@@ -1,10 +1,14 @@
 """Whole runs against a registry that is down: few requests to it, bounded waits, no effect on other registries."""
 
 import asyncio
+import errno
+import os
+import socket
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,6 +18,7 @@ from image_syncer.cache import in_memory
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import Interrupted, RegistryDown, Unavailable
 from image_syncer.oci import Repository
+from image_syncer.registry.http import dial
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.registries import Registries
 from image_syncer.sync.result import CopyResult, Outcome
@@ -103,6 +108,31 @@ async def test_no_source_content_is_read_when_the_only_target_is_down() -> None:
     assert reason.startswith(f"{UNREACHABLE}: down since ")
     assert reason.endswith("; nothing listens there")
     assert results[0].remedy == f"check the address and the port of {UNREACHABLE}, and that it is running"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_a_shortage_of_file_descriptors_is_no_outage(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The breaker stays closed, so images succeed as soon as there are descriptors again."""
+    attempt, failures = dial.open_socket, 10**6
+
+    async def fail(*arguments: Any) -> socket.socket:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise OSError(number, os.strerror(number))
+        return await attempt(*arguments)
+
+    monkeypatch.setattr(dial, "open_socket", fail)
+    observer = RecordingObserver()
+    async with FakeRegistry() as fake, FakeRegistry() as target, syncer_at(observer=observer) as (syncer, _):
+        failed = await mirror(syncer, fake, 20, target.host)
+        failures = 30  # Every image meets some of them.
+        copied = await mirror(syncer, fake, 20, target.host)
+    assert {result.outcome for result in failed} == {Outcome.FAILED}
+    assert all("no free file descriptor (limit " in (result.reason or "") for result in failed)
+    assert all("ulimit -n" in (result.remedy or "") for result in failed)
+    assert {result.outcome for result in copied} == {Outcome.COPIED}
+    assert observer.waits == []
 
 
 async def test_a_registry_that_recovers_within_the_patience_fails_no_image() -> None:

@@ -185,7 +185,7 @@ def _distinct(found: Sequence[tuple[int, int, int, str, SocketAddress]]) -> list
 async def _connect(addresses: Sequence[Address]) -> socket.socket:
     """Return a socket connected to the first of *addresses* that accepts; each gets a head start before the next."""
     if len(addresses) == 1:
-        return await _attempt(*addresses[0])
+        return await open_socket(*addresses[0])
     race = _Race()
     try:
         async with asyncio.TaskGroup() as group:
@@ -212,7 +212,7 @@ class _Race:
     async def run(self, address: Address) -> None:
         """Try *address*; a failure is only recorded."""
         try:
-            connected = await _attempt(*address)
+            connected = await open_socket(*address)
         except OSError as error:
             self._failure = self._failure or error
             return
@@ -236,7 +236,8 @@ class _Race:
         return self.winner
 
 
-async def _attempt(family: int, address: SocketAddress) -> socket.socket:
+async def open_socket(family: int, address: SocketAddress) -> socket.socket:
+    """Return a socket that is connected to *address*."""
     connected = socket.socket(family, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)  # noqa: FBT003 - the name is the library's
