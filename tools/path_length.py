@@ -46,7 +46,8 @@ class Frame:
 
 _LOOP_STEP: Final = Frame("", "_run")
 """The event loop as it continues a task (`asyncio.events.Handle._run`)."""
-_COMMAND_LIBRARY: Final = re.compile(r"/site-packages/(click|typer)/")
+_COMMAND_LINE: Final = re.compile(r"/site-packages/click/|/image_syncer/cli/options\.py$")
+"""The code that calls a command's function: click, and the decorators that collect its options."""
 _COMPREHENSIONS: Final = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})
 """Frames of their own in Python 3.11 only."""
 
@@ -74,7 +75,7 @@ class Way:
 class Recorder:
     """Records the stack beneath each task at its creation, and the whole stack when *beginning* is sent.
 
-    Stacks start at the function that the command line's library calls for the command.
+    Stacks start at the command's function: how the command line finds it and collects its options does not count.
     """
 
     def __init__(self, beginning: bytes) -> None:
@@ -108,7 +109,7 @@ class Recorder:
         """Return the frames of our package now, outermost first, those that created the running task included."""
         own: list[Frame] = []
         frame: FrameType | None = inspect.currentframe()
-        while frame is not None and not _COMMAND_LIBRARY.search(frame.f_code.co_filename):
+        while frame is not None and not _COMMAND_LINE.search(frame.f_code.co_filename):
             if frame.f_code.co_name not in _COMPREHENSIONS:
                 own.append(_frame_of(frame))
             frame = frame.f_back

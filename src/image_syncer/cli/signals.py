@@ -84,13 +84,10 @@ class Signals:
 
 def run_with_signals(work: Coroutine[Any, Any, Value], signals: Signals) -> Value:
     """Run *work* and return its value, while *signals* handles signals; its `first` must end *work*."""
-
-    async def watched() -> Value:
-        signals.watch(asyncio.get_running_loop())
-        return await work
-
     gc.freeze()  # Imported modules stay for ever: the garbage collector need not search them again and again.
-    return asyncio.run(watched())
+    with asyncio.Runner() as runner:
+        signals.watch(runner.get_loop())
+        return runner.run(work)
 
 
 def run_unless_interrupted(work: Coroutine[Any, Any, Value]) -> Value:
