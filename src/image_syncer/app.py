@@ -347,7 +347,10 @@ def _cache_backend(state: str, keep: timedelta) -> LazyBackend:
     """Return the cache tables in *state*; they and the code for them are loaded at the first use."""
 
     def is_new() -> bool:
-        return "://" not in state and not Path(state).expanduser().exists()
+        try:
+            return "://" not in state and not Path(state).expanduser().exists()
+        except OSError:  # Its directory is unreadable; opening the state reports that.
+            return False
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[CacheBackend]:

@@ -1,6 +1,7 @@
 """The state of one-shot runs: it saves requests, and a broken state does no harm."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -252,6 +253,27 @@ def test_a_state_directory_that_cannot_be_created_is_a_warning(site: Site) -> No
     (warning,) = [line for line in done.stderr.splitlines() if "warning" in line]
     assert "state /proc/nowhere/image-syncer/state.db: " in warning
     assert "which only costs requests (check the path and its permissions)" in warning
+
+
+@pytest.mark.parametrize("option", ["", "--state denied/image-syncer/state.db"])
+def test_an_unreadable_state_directory_is_one_warning(site: Site, option: str) -> None:
+    """It may belong to root after a run with sudo. The images are copied without the state."""
+    denied = site.cli.directory / "denied"
+    denied.mkdir()
+    denied.chmod(0)
+    site.cli.environment["XDG_STATE_HOME"] = str(denied)
+    # Without these capabilities even root may not enter the directory.
+    unprivileged = "setpriv --inh-caps=-dac_override,-dac_read_search --bounding-set=-dac_override,-dac_read_search"
+    prefix = unprivileged if os.geteuid() == 0 else ""
+    try:
+        done = site.cli.shell(f"{prefix} $it sync -c n.yaml {' '.join(FILTER)} {option}")
+    finally:
+        denied.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    (warning,) = [line for line in done.stderr.splitlines() if "warning" in line]
+    assert "state.db: Permission denied" in warning
+    assert "which only costs requests (check the path and its permissions)" in warning
+    assert None not in site.manifests("first")
 
 
 def test_an_unreachable_database_server_is_a_warning(site: Site) -> None:

@@ -73,9 +73,11 @@ class WriteBehind:
 
         *create* creates a backend that does not exist, so that the next write takes no time for that.
         """
-        if self._is_circuit_open or (not create and self._backend is None and self._lazy.is_new()):
+        if self._is_circuit_open:
             return default
         try:
+            if not create and self._backend is None and self._lazy.is_new():
+                return default
             return await question(await self._opened())
         except Exception as error:  # noqa: BLE001 - a failing cache must not fail a run; it is reported
             self._open_circuit(error)

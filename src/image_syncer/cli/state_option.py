@@ -1,5 +1,6 @@
 """The option `--state`: the cache that runs share."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ def state_location(given: str | None, configuration: Configuration) -> str | Non
     path = _state_file(given)
     if path is None:
         return given
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - False in an unreadable directory
         raise UsageError(f"--state {given}: not a file", remedy="name the file, such as state.db, or none")
     return str(path)
 
@@ -38,7 +39,7 @@ def _state_file(given: str) -> Path | None:
     except RuntimeError as error:
         raise UsageError(f"--state {given}: unknown home directory", remedy="write the whole path") from error
     ordinary = bool(given) and not any(sign in given for sign in "?:\0")
-    if ordinary and (not path.is_file() or _has_our_id(path)):
+    if ordinary and (not os.path.isfile(path) or _has_our_id(path)):  # noqa: PTH113 - as above
         return path
     # Only a doubtful value needs the full check, which is slow to import.
     from image_syncer.state import SqliteFile, parse_database_url, refuse_foreign  # noqa: PLC0415
