@@ -239,9 +239,10 @@ class BlobUpload:
         except StoreError as error:
             if error is self._content.failure:
                 raise
-            if not self._has_reached and self._leads_nowhere(call, error):
+            is_known = self._state.is_resumable or self._state.is_kept
+            if not (self._has_reached or self._state.is_kept) and self._leads_nowhere(call, error):
                 raise self._wrong_location(action.session.location, error) from error
-            if isinstance(error, NotFound) and self._state.is_resumable and error.code != "NAME_UNKNOWN":
+            if isinstance(error, NotFound) and is_known and error.code != "NAME_UNKNOWN":
                 # The registry knew the session a moment ago, so the session is lost, not the repository.
                 raise Unavailable(error.message, status=error.status, code=error.code) from error
             raise

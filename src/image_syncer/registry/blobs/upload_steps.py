@@ -10,7 +10,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, NamedTuple, Self
 
-from image_syncer.errors import ContentMismatch, Postponed, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.errors import ContentMismatch, Postponed, ProtocolError, RateLimited, Refused, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest
 from image_syncer.registry.blobs.download import GAIN_BYTES
 from image_syncer.registry.blobs.upload_events import (
@@ -65,7 +65,8 @@ class CheckReason(Enum):
 class UploadState:
     """What an upload knows between its steps. *what* names the blob in errors.
 
-    *session* is None without an upload to continue; *is_inherited*: an earlier push or process sent some of its bytes.
+    *session* is None without an upload to continue; *is_inherited*: an earlier push or process sent some of its bytes;
+    *is_kept*: the registry refused the last part for the moment, so the session is empty still.
     *part* is the last part that this attempt sent. *broken* is the part that was on its way when the connection broke,
     with the number of bytes that were sent of it. *stuck_at* is the start of the part that broke before that one.
     *progress_bytes* is the highest offset that counted as progress, *has_advanced* whether there was some since the
@@ -78,6 +79,7 @@ class UploadState:
     strategy: UploadStrategy
     session: UploadSession | None = None
     is_inherited: bool = False
+    is_kept: bool = False
     is_unproved: bool = False
     failed_queries: int = 0
     part: Part | None = None
@@ -107,7 +109,7 @@ class UploadState:
 
     def without_session(self) -> Self:
         """Return the state without a session: it has ended, or is of no use."""
-        return replace(self, session=None, is_inherited=False)
+        return replace(self, session=None, is_inherited=False, is_kept=False)
 
 
 class Step(NamedTuple):
@@ -293,9 +295,15 @@ def _change_way(state: UploadState, facts: UploadFacts, refusal: Refused) -> Ste
 def _fail(state: UploadState, facts: UploadFacts, event: AttemptFailed) -> Step:
     """Keep the session for the next attempt if that can use it."""
     error, part, session = event.error, state.part, state.session
+    is_sent_whole = session is not None and not (state.is_resumable or event.is_from_content)
+    if session is not None and is_sent_whole and _is_refused_for_now(error, part, again=state.is_kept):
+        kept = replace(state, session=replace(session, is_acknowledged=True), is_kept=True)
+        # A 429 says that nothing was stored; after a 503 the next attempt checks that.
+        kept = replace(kept, part=None) if isinstance(error, RateLimited) else kept
+        return Step(kept, facts, EndAttempt(error, None, may_retry=True))
     is_mismatch = isinstance(error, ContentMismatch)
     is_over = is_mismatch or not state.is_resumable
-    was_inherited = state.is_inherited
+    was_inherited = state.is_inherited or state.is_kept
     if is_over:
         state = state.without_session()
     if event.is_from_content:
@@ -307,6 +315,16 @@ def _fail(state: UploadState, facts: UploadFacts, event: AttemptFailed) -> Step:
     elif part is not None and isinstance(error, Unavailable) and error.status is None:
         state = replace(state, broken=(part, event.read_to - part.start))
     return Step(state, facts, EndAttempt(error, None, may_retry=True))
+
+
+def _is_refused_for_now(error: StoreError, part: Part | None, *, again: bool) -> bool:
+    """Whether the registry refused the whole blob as *part* without taking any of it, so that the session stays.
+
+    A second 503 (*again*) may be about the session, so a new one follows.
+    """
+    if part is None or not part.is_whole:
+        return False
+    return isinstance(error, RateLimited) or (error.status == HTTPStatus.SERVICE_UNAVAILABLE and not again)
 
 
 def _session(state: UploadState) -> UploadSession:

@@ -13,7 +13,7 @@ from image_syncer.registry.blobs.upload_session import UploadSession, UploadSess
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.registry.vendor_profiles import upload_profile_of
-from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
+from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile, faults
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
 from support.syncs import sync_files
@@ -92,7 +92,7 @@ async def test_a_lost_response_to_the_put_is_followed_by_a_head(fake: FakeRegist
     assert fake.requests.count(method="HEAD", kind="blob") == 1
 
 
-@pytest.mark.parametrize(("status", "code"), [(503, ""), (404, "BLOB_UPLOAD_UNKNOWN"), (400, "DIGEST_INVALID")])
+@pytest.mark.parametrize(("status", "code"), [(500, ""), (404, "BLOB_UPLOAD_UNKNOWN"), (400, "DIGEST_INVALID")])
 async def test_a_failed_upload_of_a_small_blob_starts_again(
     fake: FakeRegistry, target: RegistryTarget, status: int, code: str
 ) -> None:
@@ -102,6 +102,44 @@ async def test_a_failed_upload_of_a_small_blob_starts_again(
     await target.push_blob(BLOB.descriptor, opener)
     assert BLOB.digest in fake.content("app").blobs
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("blob", [SMALL, BLOB, BIG])
+@pytest.mark.parametrize(("status", "refusals", "heads"), [(429, 1, 0), (429, 3, 0), (503, 1, 1)])
+async def test_a_put_that_is_refused_for_the_moment_keeps_its_session(
+    fake: FakeRegistry, target: RegistryTarget, blob: Blob, status: int, refusals: int, heads: int
+) -> None:
+    """The registry took none of the content, so the same session takes it; after a 503 a HEAD checks that first."""
+    headers = {"Retry-After": "1"} if status == 429 else {}
+    fake.faults.add(faults.answer(status, headers=headers), method="PUT", times=refusals)
+    await target.push_blob(blob.descriptor, blob.open)
+    assert blob.digest in fake.content("app").blobs
+    assert uploads(fake) == ["POST"] + ["PUT"] * (refusals + 1)
+    assert len({request.path for request in fake.requests.only(method="PUT", kind="upload")}) == 1
+    assert fake.requests.count(method="HEAD", kind="blob") == heads
+    assert fake.unfinished_uploads == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "BLOB_UPLOAD_UNKNOWN"), (404, ""), (400, "DIGEST_INVALID")])
+async def test_a_kept_session_that_turns_out_useless_is_replaced(
+    fake: FakeRegistry, target: RegistryTarget, status: int, code: str
+) -> None:
+    """It ended meanwhile, or had taken some of the content after all; the next blob is pushed as ever."""
+    fake.intercept.append(Fault(429, "PUT", "upload", headers={"Retry-After": "1"}))
+    fake.intercept.append(Fault(status, "PUT", "upload", code=code))
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    again = ["POST", "PATCH", "PUT"] if code == "DIGEST_INVALID" else ["POST", "PUT"]
+    assert uploads(fake) == ["POST", "PUT", "PUT", *again]
+    await target.push_blob(SMALL.descriptor, SMALL.open)
+    assert uploads(fake)[-2:] == ["POST", "PUT"]
+
+
+async def test_a_second_503_to_a_put_gets_a_new_session(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The session itself may be the reason."""
+    fake.intercept.append(Fault(503, "PUT", "upload", times=2))
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake) == ["POST", "PUT", "PUT", "POST", "PUT"]
 
 
 async def test_an_upload_fails_after_four_attempts(fake: FakeRegistry, target: RegistryTarget) -> None:
