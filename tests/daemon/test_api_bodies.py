@@ -84,7 +84,7 @@ def backend_over(databases: Databases) -> Backend:
     """Return the server's backend as the daemon builds it."""
     state, jobs = databases.state, databases.jobs
     config, arrived = LiveConfig(RULES, OPTIONS, COPY_LIMITS), asyncio.Event()
-    dispatcher = Dispatcher(state.events, jobs, config, arrived, lambda: NOW, tick_seconds=None)
+    dispatcher = Dispatcher(state, jobs, config, arrived, lambda: NOW, tick_seconds=None)
     recorder = EventRecorder(state.events, config, arrived, lambda: NOW)
     return Backend(recorder, config, dispatcher.dispatch, state, jobs)
 

@@ -18,8 +18,9 @@ from image_syncer.events import PushEvent
 from image_syncer.events.matching import Matches, match_push
 from image_syncer.jobs import JobFilter, JobQueue, open_jobs
 from image_syncer.oci import Repository
-from image_syncer.state import EventFilter, EventStatus, State, open_state
+from image_syncer.state import EventFilter, EventStatus, NewRun, State, Trigger, open_state
 from image_syncer.state.event_log import CLAIM_SECONDS
+from image_syncer.sync.result import CopyResult, Outcome, Transferred
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
 
 APP = Repository("source.test", "team/app")
@@ -47,7 +48,7 @@ async def bench(folder: Path, *, tick_seconds: float | None = None) -> AsyncGene
     """Open state and queue in *folder*."""
     config, arrived = LiveConfig((RULE,)), asyncio.Event()
     async with open_state(str(folder / "state.db")) as state, open_jobs(str(folder / "jobs.db")) as jobs:
-        dispatcher = Dispatcher(state.events, jobs, config, arrived, now, tick_seconds=tick_seconds)
+        dispatcher = Dispatcher(state, jobs, config, arrived, now, tick_seconds=tick_seconds)
         yield Bench(state, jobs, EventRecorder(state.events, config, arrived, now), dispatcher, config)
 
 
@@ -60,6 +61,34 @@ async def test_an_event_is_a_row_before_it_is_answered_and_a_job_afterwards(tmp_
         (job,) = await it.jobs.list()
         assert (job.args["source"], job.args["target"]) == ("source.test/team/app:v1", "target.test/app:v1")
         assert len(await it.state.events.page(EventFilter(status=EventStatus.UNMATCHED))) == 1
+
+
+async def test_a_push_does_not_wait_behind_a_backlog(tmp_path: Path) -> None:
+    """Of 450 pending events, the newest are requested in the first batch, and the oldest wait for the last one."""
+    async with bench(tmp_path) as it:
+        await it.recorder.accept("hook", [PushEvent(APP, f"old{number}") for number in range(450)])
+        await it.recorder.accept("hook", [PushEvent(APP, "hot")])
+        await it.dispatcher.dispatch()
+        by_tag = {job.args["source"].rpartition(":")[2]: job.id for job in await it.jobs.list(JobFilter(limit=1000))}
+        assert by_tag["hot"] <= 4  # Requests are made four at a time.
+        assert by_tag["old449"] < by_tag["old0"]
+        assert len(by_tag) == 451
+
+
+async def test_a_huge_image_is_copied_after_small_ones(tmp_path: Path) -> None:
+    """Its size is that of the images that were copied to its repository before."""
+    async with bench(tmp_path) as it:
+        run = await it.state.runs.begin(NewRun(Trigger.REQUEST, ["app"], now()))
+        huge = CopyResult("app", f"{APP}:1", "target.test/app:1", Outcome.COPIED, transferred=Transferred(2**31))
+        await it.state.runs.add(run, [huge])
+        assert await it.state.runs.estimated_sizes(["target.test/app", "target.test/ap"]) == {
+            "target.test/app": 2**31,
+            "target.test/ap": 0,
+        }
+        await it.recorder.accept("hook", [PushEvent(APP, "2")])
+        await it.dispatcher.dispatch()
+        [job] = await it.jobs.list()
+        assert job.priority == 1
 
 
 async def test_a_burst_of_pushes_is_one_job(tmp_path: Path) -> None:

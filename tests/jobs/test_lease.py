@@ -164,7 +164,7 @@ async def test_a_late_write_is_repaired_at_once(jobs: JobQueue, manager: FencedJ
         await manager.finish_job(job, Status.SUCCEEDED, delete_job=False)
     repair, done = await jobs.list()
     assert (done.id, done.status) == (job.id, JobStatus.SUCCEEDED)
-    assert (repair.status, repair.priority, repair.args) == (JobStatus.WAITING, 2, done.args)
+    assert (repair.status, repair.priority, repair.args) == (JobStatus.WAITING, 3, done.args)
     assert [line["event"] for line in logs] == ["job.not_ours", "job.late_write"]
 
 

@@ -74,6 +74,31 @@ async def test_urgent_jobs_run_first_then_older_ones(jobs: JobQueue) -> None:
     assert [job.source.repository.path for job in hands.begun] == ["push", "bulk1", "bulk2"]
 
 
+async def test_the_newest_push_runs_first_and_none_starves(jobs: JobQueue) -> None:
+    """A backlog of pushes delays no new one, and every fourth job is the oldest one, be it of a rule."""
+    now = datetime.now(UTC)
+    await jobs.request_copy(wanted("rule:1"))
+    for age in (70, 60, 50, 40, 30, 20, 10):  # In seconds, as a dispatcher requests a backlog.
+        push = replace(wanted(f"push{age}:1"), priority=2, asked_at=now - timedelta(seconds=age))
+        await jobs.request_copy(push)
+    hands = Hands()
+    async with working(jobs, hands, replace(QUICK, concurrency=1)):
+        await eventually(lambda: len(hands.ended) == 8)
+    order = [job.source.repository.path for job in hands.begun]
+    assert order == ["push10", "push20", "push30", "rule", "push40", "push50", "push60", "push70"]
+
+
+async def test_an_older_push_does_not_replace_the_arguments_of_a_newer_one(jobs: JobQueue) -> None:
+    """The dispatcher requests the newest pushes of a backlog first."""
+    now = datetime.now(UTC)
+    newer = replace(wanted(), digest=Digest.of(b"newer"), event="2", asked_at=now)
+    job_id = await queued(jobs, newer)
+    older = replace(wanted(), digest=Digest.of(b"older"), event="1", rule="app", asked_at=now - timedelta(hours=1))
+    assert await jobs.request_copy(older) is None
+    job = await seen(jobs, job_id)
+    assert (job.args["digest"], job.args["event"]) == (str(Digest.of(b"newer")), "2")
+
+
 async def test_a_job_waits_for_its_time(jobs: JobQueue) -> None:
     """A copy may be asked for now and wanted later."""
     due = datetime.now(UTC) + timedelta(seconds=1)

@@ -15,12 +15,13 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.schema import SchemaManager
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs import JobsUnavailable, open_jobs
+from image_syncer.jobs import CopyJob, JobFilter, JobStatus, JobsUnavailable, open_jobs
 from image_syncer.jobs.job_manager import FencedJobManager
-from image_syncer.jobs.queries import QUERIES
+from image_syncer.jobs.queries import QUERIES, SCHEMA
 from image_syncer.jobs.sqlite_connector import SqliteConnector
-from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS
-from jobs.workbench import QUICK, Hands, eventually, wanted, working
+from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS, SqliteTransaction
+from image_syncer.jobs.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from jobs.workbench import QUICK, Hands, eventually, queued, wanted, working
 from support.postgres import Postgres
 
 
@@ -44,6 +45,115 @@ async def test_a_refused_query_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConnectorException, match="finish_job is not implemented on SQLite"):
         await connector.execute_query_async(procrastinate.sql.queries["finish_job"], job_id=1)
     await connector.close_async()
+
+
+def objects(file: Path) -> set[tuple[str, str]]:
+    """Return the tables, indexes and triggers of a file."""
+    with closing(sqlite3.connect(file)) as database:
+        return set(database.execute("SELECT type, name FROM sqlite_master"))
+
+
+async def test_a_file_of_version_1_gets_indexes_and_counters(tmp_path: Path) -> None:
+    """The jobs of an older version are counted, and the schema is that of a new file."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    with closing(sqlite3.connect(old)) as database:
+        database.executescript(f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        for status, count in (("todo", 3), ("failed", 2)):
+            values = [(f"{status}{number}", status) for number in range(count)]
+            database.executemany(
+                "INSERT INTO jobs (queue_name, task_name, priority, lock, args, status)"
+                " VALUES ('q', 'copy', 0, ?, '{}', ?)",
+                values,
+            )
+        database.execute("INSERT INTO notes VALUES (4, 'no', 1)")
+        database.commit()
+    async with open_jobs(str(old)) as jobs, open_jobs(str(new)):
+        found = {status: count for status, count in (await jobs.counts()).items() if count}
+    assert found == {JobStatus.WAITING: 3, JobStatus.FAILED: 1, JobStatus.SUPERSEDED: 1}
+    assert objects(old) == objects(new)
+
+
+async def test_processes_that_migrate_together_migrate_once(tmp_path: Path) -> None:
+    """The version is read again under the lock."""
+    file = tmp_path / "jobs.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+    connectors = [SqliteConnector(file) for _ in range(8)]
+    await asyncio.gather(*(connector.open_async() for connector in connectors))
+    await asyncio.gather(*(connector.close_async() for connector in connectors))
+
+
+async def test_a_database_of_version_1_is_upgraded(postgres: Postgres) -> None:
+    """Its jobs are fetched by the new function."""
+    url = postgres.new_database()
+    with psycopg.connect(url) as connection:
+        connection.execute(SchemaManager.get_schema())
+        connection.execute(SCHEMA)
+    hands = Hands()
+    async with open_jobs(url) as jobs:
+        await jobs.request_copy(wanted())
+        async with working(jobs, hands):
+            await eventually(lambda: len(hands.ended) == 1)
+    async with open_jobs(url) as jobs:
+        assert (await jobs.counts())[JobStatus.SUCCEEDED] == 1
+
+
+async def test_the_counters_follow_every_change(tmp_path: Path) -> None:
+    """They equal a count of all rows after retries, cancellations, merged retries and the removal of old jobs."""
+    file = tmp_path / "jobs.db"
+
+    async def fail(job: CopyJob) -> None:
+        await jobs.request_copy(wanted(str(job.source).partition("/")[2]))  # A successor: the retry is superseded.
+        raise ConnectionError
+
+    async with open_jobs(str(file)) as jobs:
+        ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(6)]
+        await jobs.cancel(ids[0])
+        async with working(jobs, Hands(fail), replace(QUICK, concurrency=2)):
+            await eventually(lambda: counted(file).get("superseded", 0) >= 5)
+        assert counters(file) == counted(file)
+        await jobs.retry(ids[1])
+        await jobs.retry(ids[0])
+        assert counters(file) == counted(file)
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute("DELETE FROM jobs WHERE status = 'failed'")
+            database.commit()
+        assert counters(file) == counted(file)
+
+
+def counted(file: Path) -> dict[str, int]:
+    """Return the number of jobs by status, counted row by row."""
+    with closing(sqlite3.connect(file)) as database:
+        return dict(database.execute("SELECT status, count(*) FROM job_views GROUP BY status").fetchall())
+
+
+def counters(file: Path) -> dict[str, int]:
+    """Return the number of jobs by status that the triggers maintain."""
+    with closing(sqlite3.connect(file)) as database:
+        return dict(database.execute("SELECT status, count FROM counts WHERE count <> 0").fetchall())
+
+
+@pytest.mark.parametrize(
+    "filtered",
+    [
+        JobFilter(rule="app"),
+        JobFilter(lock="target a.example/app:1"),
+        *(JobFilter(frozenset({status}), rule=rule) for status in JobStatus for rule in (None, "app")),
+    ],
+)
+async def test_a_list_of_jobs_reads_an_index_and_not_every_job(tmp_path: Path, filtered: JobFilter) -> None:
+    """No table is scanned, so a million jobs take as long as a thousand."""
+    async with open_jobs(str(tmp_path / "jobs.db")):
+        pass
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database:
+        executed: list[str] = []
+        database.set_trace_callback(executed.append)
+        SqliteTransaction(database, 0.0).execute("view_jobs", filtered.to_arguments())
+        database.set_trace_callback(None)
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {executed[-1]}")]
+    # The partial index of superseded jobs holds those alone.
+    assert not [step for step in plan if re.match(r"SCAN (j|jobs|n|notes|events)\b(?!.*notes_superseded)", step)], plan
 
 
 async def test_a_file_has_one_worker_and_the_next_begins_when_that_has_ended(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def backend_over(databases: Databases, keys: KeyRing | None = None, sns: SnsClie
     """Return the server's backend over *databases*, without the background tasks of a daemon."""
     state, jobs, config = databases.state, databases.jobs, databases.config
     arrived = asyncio.Event()
-    dispatcher = Dispatcher(state.events, jobs, config, arrived, _now, tick_seconds=None)
+    dispatcher = Dispatcher(state, jobs, config, arrived, _now, tick_seconds=None)
     recorder = EventRecorder(state.events, config, arrived, _now)
     return Backend(recorder, config, dispatcher.dispatch, state, jobs, keys, sns)
 

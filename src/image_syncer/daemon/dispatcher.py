@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final
 
 import structlog
@@ -12,10 +13,14 @@ from image_syncer.daemon.reload import LiveConfig
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs import CopyRequest, JobQueue, JobsUnavailable
 from image_syncer.oci import Digest, Repository
-from image_syncer.state import Event, EventLog, StateUnavailable
+from image_syncer.state import Event, State, StateUnavailable
 from image_syncer.sync.plan import Copy
 
 _BATCH: Final = 200  # takes much less time than a claim lasts
+_OLDEST_EVERY: Final = 4
+_SMALL_PRIORITY: Final = 2
+_HUGE_PRIORITY: Final = 1  # still before the copies of rules (0)
+_HUGE_BYTES: Final = 1024**3
 _SWEEP_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 2.0  # after the database did not answer
 
@@ -28,7 +33,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        events: EventLog,
+        state: State,
         jobs: JobQueue,
         config: LiveConfig,
         arrived: asyncio.Event,
@@ -36,7 +41,8 @@ class Dispatcher:
         *,
         tick_seconds: float | None,
     ) -> None:
-        self._events = events
+        self._events = state.events
+        self._runs = state.runs
         self._jobs = jobs
         self._config = config
         self._arrived = arrived
@@ -64,10 +70,14 @@ class Dispatcher:
     async def dispatch(self) -> int:
         """Request the copies of all pending events that no other process has claimed; return the number of copies.
 
-        If a database does not answer, the rest is claimed again after the claim has expired.
+        The newest events come first, so that a push does not wait behind a backlog; every fourth batch takes the oldest
+        ones. If a database does not answer, the rest is claimed again after the claim has expired.
         """
         copies = 0
-        while batch := await self._events.claim(_BATCH, now=self._now()):
+        for number in count(1):
+            batch = await self._events.claim(_BATCH, now=self._now(), newest=number % _OLDEST_EVERY != 0)
+            if not batch:
+                break
             copies += await self._dispatch(batch)
         return copies
 
@@ -77,7 +87,14 @@ class Dispatcher:
         await self._events.assign(
             {event.id: [(str(copy.source), str(copy.target)) for copy in wanted[event.id]] for event in matched}
         )
-        requests = [_request(event, copy) for event in matched for copy in wanted[event.id]]
+        sizes = await self._runs.estimated_sizes(
+            {str(copy.target.repository) for event in matched for copy in wanted[event.id]}
+        )
+        requests = [
+            _request(event, copy, sizes[str(copy.target.repository)])
+            for event in reversed(matched)
+            for copy in wanted[event.id]
+        ]
         await self._jobs.request_copies(requests)
         now = self._now()
         await self._events.mark_dispatched([event.id for event in matched], now=now)
@@ -97,14 +114,15 @@ class Dispatcher:
         return matches.copies
 
 
-def _request(event: Event, copy: Copy) -> CopyRequest:
+def _request(event: Event, copy: Copy, size_bytes: int) -> CopyRequest:
     digest = None if event.digest is None else Digest.parse(event.digest)
     return CopyRequest(
         copy.source,
         copy.target,
-        priority=1,
+        priority=_HUGE_PRIORITY if size_bytes > _HUGE_BYTES else _SMALL_PRIORITY,
         digest=digest,
         rule=copy.rule,
         event=str(event.id),
         platforms=copy.platforms,
+        asked_at=event.received_at,
     )

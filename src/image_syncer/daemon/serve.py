@@ -116,7 +116,7 @@ class _Daemon:
         self._keep = configuration.state.keep
         arrived = asyncio.Event()
         state, jobs, config, now = services.state, services.jobs, services.config, services.now
-        self.dispatcher = Dispatcher(state.events, jobs, config, arrived, now, tick_seconds=_tick(configuration))
+        self.dispatcher = Dispatcher(state, jobs, config, arrived, now, tick_seconds=_tick(configuration))
         self.scheduler = Scheduler(state.schedules, jobs, config, now, rng=services.rng)
         recorder = EventRecorder(state.events, config, arrived, now)
         self.consumers = QueueSupervisor(configuration.queues, recorder, stop, services.rng)

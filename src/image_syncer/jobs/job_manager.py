@@ -20,7 +20,8 @@ from image_syncer.jobs.queries import QUERIES
 _PAUSE: Final = 0.5  # seconds between two attempts to reach the store
 _JOIN_ATTEMPTS: Final = 5
 
-_REPAIR_PRIORITY: Final = 2  # before pushes (1) and rules (0)
+_OLDEST_EVERY: Final = 4
+_REPAIR_PRIORITY: Final = 3  # before pushes (1 and 2) and rules (0)
 
 _AttemptKey = tuple[int | None, int, int | None]
 
@@ -52,6 +53,7 @@ class FencedJobManager(JobManager):
         self.gave_up: Final = asyncio.Event()
         self._patience = patience
         self._endings: dict[int, AttemptEnd] = {}
+        self._fetches = 0
         self._leases: dict[_AttemptKey, Lease] = {}
         self._repairs: list[Job] = []  # that could not be queued while the store did not answer
         self._log: Any = structlog.get_logger()
@@ -87,13 +89,21 @@ class FencedJobManager(JobManager):
         """Return the next job that may run, now `doing`; None if there is none or the store is unreachable."""
         try:
             rows = await self.connector.execute_query_all_async(
-                QUERIES["fetch_allowed_job"], queues=None if queues is None else list(queues), worker_id=worker_id
+                QUERIES["fetch_allowed_job"],
+                queues=None if queues is None else list(queues),
+                worker_id=worker_id,
+                oldest=self._takes_oldest(),
             )
         except ConnectorException as error:
             self._log.warning("jobs.fetch_failed", error=_reason(error))
             return None
         # PostgreSQL's function returns a row of NULLs if it finds no job.
         return Job.from_row(rows[0]) if rows and rows[0]["id"] is not None else None
+
+    def _takes_oldest(self) -> bool:
+        """Whether the next fetch takes the oldest job instead of the most urgent one: every fourth, so none starves."""
+        self._fetches += 1
+        return self._fetches % _OLDEST_EVERY == 0
 
     async def retry_job(
         self,

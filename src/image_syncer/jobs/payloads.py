@@ -41,7 +41,8 @@ class CopyRequest:
 
     A higher *priority* runs first, then the older request. *digest* is that of the event (None: any), *rule* the
     requesting rule, *event* the id of the requesting event. *not_before* is the earliest start (aware; None: now).
-    *platforms* is part of it, since the process that makes the copy may have another version of the configuration.
+    *platforms* is part of it, since the process that makes the copy may have another version of the configuration. It
+    is wanted since *asked_at* (aware; None: the request): of pushes, the newest is copied first.
     """
 
     source: Reference
@@ -52,9 +53,10 @@ class CopyRequest:
     event: str | None = None
     not_before: datetime | None = None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
+    asked_at: datetime | None = None
 
-    def to_job(self, asked_at: datetime) -> Job:
-        """Return the job for it, requested at *asked_at*.
+    def to_job(self, now: datetime) -> Job:
+        """Return the job for it, requested at *now*.
 
         At most one is queued per (source, target), and at most one runs per target. Without an event the argument is
         left out, so that a request of a rule that is merged into an event's job keeps that event.
@@ -74,7 +76,7 @@ class CopyRequest:
                 **({} if self.event is None else {"event": _checked(self.event, "event")}),
                 _PLATFORMS: json.dumps(self.platforms.to_options()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
-                _ASKED_AT: asked_at.timestamp(),
+                _ASKED_AT: (self.asked_at or now).timestamp(),
             },
         )
 

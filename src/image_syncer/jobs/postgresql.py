@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs.errors import NoJobs
-from image_syncer.jobs.queries import SCHEMA, SCHEMA_VERSION
+from image_syncer.jobs.queries import SCHEMA, SCHEMA_VERSION, UPGRADES
 from image_syncer.state import MIGRATION_LOCK
 
 _CONNECT_SECONDS: Final = 10
@@ -59,8 +59,11 @@ async def prepare(conninfo: str, place: str, *, make: bool) -> None:
         if version is None:
             await connection.execute(SchemaManager.get_schema())
             await connection.execute(SCHEMA)
+            version = 1
         elif version > SCHEMA_VERSION:
             raise UsageError(f"{place}: written by a newer image-syncer", remedy="use that version or a later one")
+        for older in range(version, SCHEMA_VERSION) if make else ():
+            await connection.execute(UPGRADES[older])
 
 
 async def _find_schema(connection: psycopg.AsyncConnection) -> tuple[int | None, bool]:

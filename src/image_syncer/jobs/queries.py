@@ -5,10 +5,11 @@ statement and thus one transaction. docs/adr/0012-procrastinate-on-two-connector
 `fetch_job`, `finish_job` and `retry_job` are not used.
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, LiteralString
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA: Final[LiteralString] = """
 CREATE TABLE image_syncer_job_schema (version integer NOT NULL);
 INSERT INTO image_syncer_job_schema VALUES (1);
@@ -65,12 +66,68 @@ END
 $$;
 """
 
+UPGRADES: Final[Mapping[int, LiteralString]] = {
+    # Pushes by their age, newest first; with `oldest` the oldest job. Workers of version 1 go on with their function.
+    1: """
+CREATE INDEX image_syncer_jobs_urgency ON procrastinate_jobs (
+    priority DESC, (CASE WHEN priority > 0 THEN (args -> 'asked_at')::double precision ELSE -id END) DESC)
+    WHERE status = 'todo';
+CREATE INDEX image_syncer_jobs_waiting ON procrastinate_jobs (id) WHERE status = 'todo';
+CREATE INDEX image_syncer_jobs_rule ON procrastinate_jobs ((args ->> 'rule'), id);
+CREATE INDEX image_syncer_jobs_status ON procrastinate_jobs (status, id);
+
+CREATE FUNCTION image_syncer_fetch_job_v2(wanted_queues varchar[], fetching_worker bigint, oldest boolean)
+    RETURNS procrastinate_jobs LANGUAGE plpgsql
+    SET lock_timeout TO '10s' SET jit TO off
+    SET enable_sort TO off SET enable_seqscan TO off SET enable_bitmapscan TO off AS $$
+DECLARE
+    full_registries text[];
+    found procrastinate_jobs;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1768776039, 1);
+    SELECT coalesce(array_agg(l.registry), '{}') INTO full_registries FROM image_syncer_job_limits l
+    WHERE l.running <= (SELECT count(*) FROM procrastinate_jobs d
+                        WHERE d.status = 'doing' AND d.args -> 'registries' ? l.registry);
+    IF oldest THEN
+        UPDATE procrastinate_jobs SET status = 'doing', worker_id = fetching_worker
+        WHERE id = (
+            SELECT j.id FROM procrastinate_jobs j
+            WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= clock_timestamp())
+              AND (wanted_queues IS NULL OR j.queue_name = ANY (wanted_queues))
+              AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs d WHERE d.status = 'doing' AND d.lock = j.lock)
+              AND (NOT j.args ? 'registries' OR NOT j.args -> 'registries' ?| full_registries)
+            ORDER BY j.id LIMIT 1
+            FOR UPDATE OF j SKIP LOCKED)
+        RETURNING * INTO found;
+    ELSE
+        UPDATE procrastinate_jobs SET status = 'doing', worker_id = fetching_worker
+        WHERE id = (
+            SELECT j.id FROM procrastinate_jobs j
+            WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= clock_timestamp())
+              AND (wanted_queues IS NULL OR j.queue_name = ANY (wanted_queues))
+              AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs d WHERE d.status = 'doing' AND d.lock = j.lock)
+              AND (NOT j.args ? 'registries' OR NOT j.args -> 'registries' ?| full_registries)
+            ORDER BY j.priority DESC, (CASE WHEN j.priority > 0 THEN (j.args -> 'asked_at')::double precision
+                                         ELSE -j.id END) DESC
+            LIMIT 1
+            FOR UPDATE OF j SKIP LOCKED)
+        RETURNING * INTO found;
+    END IF;
+    RETURN found;
+END
+$$;
+
+UPDATE image_syncer_job_schema SET version = 2;
+""",
+}
+"""The script that leads from each older version of the schema to the next one."""
+
 QUERIES: Final = MappingProxyType[str, LiteralString](
     {
         "fetch_allowed_job": """
             SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts,
                    worker_id
-            FROM image_syncer_fetch_job_v1(%(queues)s::varchar[], %(worker_id)s::bigint)
+            FROM image_syncer_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s::bigint, %(oldest)s::boolean)
         """,
         # The end of an attempt, fenced: no effect unless this attempt still runs. NULL as worker: it was pruned as
         # stalled, but no worker has taken its job over yet.
@@ -96,11 +153,13 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             )
             SELECT status::text AS status, image_syncer_wake_v1(queue_name, id) FROM settled
         """,
-        # A request that is merged into a queued job: the newer arguments (others stay), the higher priority, the
+        # A request that is merged into a queued job: the arguments of the newer request, the higher priority, the
         # earlier start. A retry keeps its time, which the registry may have asked for.
         "join_job": """
             UPDATE procrastinate_jobs SET
-                args = args || %(args)s::jsonb, priority = greatest(priority, %(priority)s::int),
+                args = CASE WHEN args -> 'asked_at' > %(args)s::jsonb -> 'asked_at'
+                       THEN %(args)s::jsonb || args ELSE args || %(args)s::jsonb END,
+                priority = greatest(priority, %(priority)s::int),
                 scheduled_at = CASE WHEN attempts > 0 THEN scheduled_at
                                WHEN %(scheduled_at)s::timestamptz IS NULL THEN NULL
                                ELSE least(scheduled_at, %(scheduled_at)s::timestamptz) END

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar
@@ -20,7 +20,8 @@ from procrastinate.manager import QUEUEING_LOCK_CONSTRAINT
 
 from image_syncer.errors import UsageError
 from image_syncer.jobs.queries import QUERIES
-from image_syncer.jobs.sqlite_queries import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Note, Row, SqliteTransaction
+from image_syncer.jobs.sqlite_queries import Note, Row, SqliteTransaction
+from image_syncer.jobs.sqlite_schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _T = TypeVar("_T")
 _OLDEST: Final = (3, 38, 0)  # json_each without an option, RETURNING
@@ -176,15 +177,32 @@ class SqliteConnector(BaseAsyncConnector):
         ):
             database.execute(f"PRAGMA {pragma}")
         if version < SCHEMA_VERSION:
-            database.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
-                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+            self._migrate(database)
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        # Read again under the lock: another process may have migrated the file meanwhile.
+        [version] = database.execute("PRAGMA user_version").fetchone()
+        for statement in _statements("".join(MIGRATIONS[version:])):
+            database.execute(statement)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        database.execute("COMMIT")
 
     def _close(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of *script*; `executescript` would commit the transaction that they belong to."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _translated(error: sqlite3.Error) -> ConnectorException:

@@ -5,6 +5,8 @@ Procrastinate's texts are for PostgreSQL. The connector looks up the implementat
 compares all three with the pinned version of Procrastinate.
 """
 
+# ruff: noqa: S608 - all parts of a statement are literals, which the type checker verifies (LiteralString)
+
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -17,48 +19,6 @@ from procrastinate.exceptions import ConnectorException
 Row = dict[str, Any]
 Note = tuple[str, Mapping[str, Any]]
 """A queue, and the notification for its listeners after the commit."""
-
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x69734A62
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS workers (id INTEGER PRIMARY KEY AUTOINCREMENT, last_heartbeat REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, queue_name TEXT NOT NULL, task_name TEXT NOT NULL,
-    priority INTEGER NOT NULL, lock TEXT, queueing_lock TEXT, args TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'todo'
-        CHECK (status IN ('todo', 'doing', 'succeeded', 'failed', 'cancelled', 'aborted')),
-    scheduled_at REAL, attempts INTEGER NOT NULL DEFAULT 0, abort_requested INTEGER NOT NULL DEFAULT 0,
-    worker_id INTEGER REFERENCES workers (id) ON DELETE SET NULL,
-    CHECK (NOT (status = 'todo' AND abort_requested)));
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-    type TEXT NOT NULL, at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS notes (
-    job_id INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, error TEXT, superseded INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS limits (registry TEXT PRIMARY KEY, running INTEGER NOT NULL) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS jobs_queueing_lock ON jobs (queueing_lock) WHERE status = 'todo';
-CREATE UNIQUE INDEX IF NOT EXISTS jobs_lock ON jobs (lock) WHERE status = 'doing';
-CREATE INDEX IF NOT EXISTS jobs_todo ON jobs (priority DESC, id) WHERE status = 'todo';
-CREATE INDEX IF NOT EXISTS jobs_worker ON jobs (worker_id) WHERE worker_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS events_job ON events (job_id);
-CREATE TRIGGER IF NOT EXISTS job_inserted AFTER INSERT ON jobs BEGIN
-    INSERT INTO events (job_id, type, at) VALUES (new.id, 'deferred', (julianday('now') - 2440587.5) * 86400.0);
-END;
-CREATE TRIGGER IF NOT EXISTS job_changed AFTER UPDATE OF status ON jobs WHEN old.status <> new.status BEGIN
-    INSERT INTO events (job_id, type, at) VALUES (new.id,
-        CASE new.status WHEN 'doing' THEN 'started'
-            WHEN 'todo' THEN CASE old.status WHEN 'doing' THEN 'deferred_for_retry' ELSE 'retried' END
-            ELSE new.status END,
-        (julianday('now') - 2440587.5) * 86400.0);
-END;
-CREATE VIEW IF NOT EXISTS job_views AS
-    SELECT j.id, j.task_name, j.priority, j.lock, j.args, j.attempts, j.scheduled_at, j.worker_id, j.abort_requested,
-        CASE WHEN j.status = 'failed' AND coalesce(n.superseded, 0) THEN 'superseded' ELSE j.status END AS status,
-        n.error,
-        (SELECT min(e.at) FROM events e WHERE e.job_id = j.id) AS created_at,
-        (SELECT max(e.at) FROM events e WHERE e.job_id = j.id) AS changed_at
-    FROM jobs j LEFT JOIN notes n ON n.job_id = j.id;
-"""
 
 REFUSED: Final = MappingProxyType(
     {
@@ -82,29 +42,17 @@ REFUSED: Final = MappingProxyType(
 # Every statement has `:now`, in seconds since 1970. Lists are passed as JSON, instants as seconds.
 PLAIN: Final = MappingProxyType[str, LiteralString](
     {
-        "count_jobs": "SELECT status, count(*) AS count FROM job_views GROUP BY status",
+        "count_jobs": "SELECT status, count FROM counts WHERE count > 0",
         "delete_old_jobs": """
             DELETE FROM jobs WHERE status IN (SELECT value FROM json_each(:statuses))
               AND (:queue IS NULL OR queue_name = :queue)
               AND (SELECT max(at) FROM events WHERE job_id = jobs.id) < :now - :nb_hours * 3600.0
         """,
-        "fetch_allowed_job": """
-            WITH full_registry AS (
-                SELECT l.registry FROM limits l WHERE l.running <= (
-                    SELECT count(*) FROM jobs d, json_each(d.args, '$.registries') r
-                    WHERE d.status = 'doing' AND r.value = l.registry))
-            UPDATE jobs SET status = 'doing', worker_id = :worker_id WHERE id = (
-                SELECT j.id FROM jobs j
-                WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= :now)
-                  AND (:queues IS NULL OR j.queue_name IN (SELECT value FROM json_each(:queues)))
-                  AND NOT EXISTS (SELECT 1 FROM jobs d WHERE d.status = 'doing' AND d.lock = j.lock)
-                  AND NOT EXISTS (SELECT 1 FROM full_registry f JOIN json_each(j.args, '$.registries') r
-                                  ON r.value = f.registry)
-                ORDER BY j.priority DESC, j.id LIMIT 1)
-            RETURNING *
-        """,
         "join_job": """
-            UPDATE jobs SET args = json_patch(args, :args), priority = max(priority, :priority),
+            UPDATE jobs SET
+                args = CASE WHEN json_extract(args, '$.asked_at') > json_extract(:args, '$.asked_at')
+                    THEN json_patch(:args, args) ELSE json_patch(args, :args) END,
+                priority = max(priority, :priority),
                 scheduled_at = CASE WHEN attempts > 0 THEN scheduled_at WHEN :scheduled_at IS NULL THEN NULL
                     ELSE min(scheduled_at, :scheduled_at) END
             WHERE queueing_lock = :queueing_lock AND status = 'todo' RETURNING id
@@ -136,14 +84,6 @@ PLAIN: Final = MappingProxyType[str, LiteralString](
                    (SELECT id FROM workers WHERE last_heartbeat < :now - :seconds_since_heartbeat))
         """,
         "unregister_worker": "DELETE FROM workers WHERE id = :worker_id",
-        "view_jobs": """
-            SELECT * FROM job_views
-            WHERE (:job_id IS NULL OR id = :job_id) AND (:before IS NULL OR id < :before)
-              AND (:kind IS NULL OR task_name = :kind) AND (:lock IS NULL OR lock = :lock)
-              AND (:rule IS NULL OR json_extract(args, '$.rule') = :rule)
-              AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
-            ORDER BY id DESC LIMIT :limit
-        """,
         "view_steps": """
             SELECT type AS what, at AS happened_at FROM events WHERE job_id = :job_id ORDER BY id DESC LIMIT :limit
         """,
@@ -261,13 +201,91 @@ def _replace_limits(transaction: SqliteTransaction, arguments: Mapping[str, Any]
     )
 
 
+def _fetch_allowed_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+    """Return the next job: the most urgent one, or the oldest one, so that none starves."""
+    order: LiteralString = "j.id"
+    if not arguments["oldest"]:
+        # The expression of the index `jobs_urgency`: pushes by their age, newest first; rules in the order of requests.
+        order = """
+            j.priority DESC,
+            CASE WHEN j.priority > 0 THEN json_extract(j.args, '$.asked_at') ELSE -j.id END DESC
+        """
+    return transaction.rows(
+        f"""
+        WITH full_registry AS (
+            SELECT l.registry FROM limits l WHERE l.running <= (
+                SELECT count(*) FROM jobs d, json_each(d.args, '$.registries') r
+                WHERE d.status = 'doing' AND r.value = l.registry))
+        UPDATE jobs SET status = 'doing', worker_id = :worker_id WHERE id = (
+            SELECT j.id FROM jobs j
+            WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= :now)
+              AND (:queues IS NULL OR j.queue_name IN (SELECT value FROM json_each(:queues)))
+              AND NOT EXISTS (SELECT 1 FROM jobs d WHERE d.status = 'doing' AND d.lock = j.lock)
+              AND NOT EXISTS (SELECT 1 FROM full_registry f JOIN json_each(j.args, '$.registries') r
+                              ON r.value = f.registry)
+            ORDER BY {order} LIMIT 1)
+        RETURNING *
+        """,
+        arguments,
+    )
+
+
+_ALL_STATUSES: Final[tuple[LiteralString, ...]] = (
+    "todo",
+    "doing",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "aborted",
+    "superseded",
+)
+_VIEW_CONDITIONS: Final[Mapping[str, LiteralString]] = {
+    "job_id": "j.id = :job_id",
+    "before": "j.id < :before",
+    "kind": "j.task_name = :kind",
+    "lock": "j.lock = :lock",
+    "rule": "json_extract(j.args, '$.rule') = :rule",
+}
+
+
+def _view_jobs(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+    """Return the newest matching jobs: the newest of each status by an index, then the newest of all these."""
+    conditions = " AND ".join(text for name, text in _VIEW_CONDITIONS.items() if arguments[name] is not None) or "1"
+    statuses = arguments["statuses"]
+    if statuses is None and arguments["rule"] is None:
+        chosen: LiteralString = f"SELECT j.id FROM jobs j WHERE {conditions} ORDER BY j.id DESC LIMIT :limit"
+    else:
+        branches: list[LiteralString] = [
+            f"SELECT id FROM ({_newest_of(status, conditions)})"
+            for status in _ALL_STATUSES
+            if statuses is None or statuses.count(status)
+        ]
+        chosen = " UNION ALL ".join(branches) or "SELECT NULL"
+    return transaction.rows(f"SELECT * FROM job_views WHERE id IN ({chosen}) ORDER BY id DESC LIMIT :limit", arguments)
+
+
+def _newest_of(status: LiteralString, conditions: LiteralString) -> LiteralString:
+    end: LiteralString = f"AND {conditions} ORDER BY j.id DESC LIMIT :limit"
+    superseded: LiteralString = "EXISTS (SELECT 1 FROM notes n WHERE n.job_id = j.id AND n.superseded)"
+    if status == "superseded":
+        return f"""
+            SELECT j.id FROM notes n CROSS JOIN jobs j ON j.id = n.job_id
+            WHERE n.superseded AND j.status = 'failed' AND {conditions} ORDER BY n.job_id DESC LIMIT :limit
+        """
+    if status == "failed":
+        return f"SELECT j.id FROM jobs j WHERE j.status = 'failed' AND NOT {superseded} {end}"
+    return f"SELECT j.id FROM jobs j WHERE j.status = '{status}' {end}"
+
+
 WITH_STEPS: Final = MappingProxyType[str, Callable[[SqliteTransaction, Mapping[str, Any]], Sequence[Row]]](
     {
         "cancel_job": _cancel_job,
         "defer_jobs": _defer_jobs,
+        "fetch_allowed_job": _fetch_allowed_job,
         "replace_limits": _replace_limits,
         "replay_job": _replay_job,
         "settle_job": _settle_job,
+        "view_jobs": _view_jobs,
     }
 )
 

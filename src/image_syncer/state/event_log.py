@@ -60,13 +60,17 @@ class EventLog:
             return []
         return await self._database.write(lambda connection: _record(connection, arrived, now), shares=True)
 
-    async def claim(self, limit: int = 100, *, now: datetime, seconds: float = CLAIM_SECONDS) -> list[Event]:
-        """Claim and return up to *limit* pending events, oldest first, for *seconds* from *now*.
+    async def claim(
+        self, limit: int = 100, *, now: datetime, seconds: float = CLAIM_SECONDS, newest: bool = False
+    ) -> list[Event]:
+        """Claim and return up to *limit* pending events for *seconds* from *now*: the oldest, or the *newest*.
 
         Other dispatchers skip them meanwhile. Events that are still pending afterwards can be claimed again.
         """
         size = page_size(limit)
-        return await self._database.write(lambda connection: _claim(connection, size, now, timedelta(seconds=seconds)))
+        return await self._database.write(
+            lambda connection: _claim(connection, size, now, timedelta(seconds=seconds), newest=newest)
+        )
 
     async def release_claims(self) -> int:
         """Release all claims and return their number.
@@ -264,7 +268,7 @@ def _repetition_key(event: NewEvent) -> str | None:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _claim(connection: Connection, limit: int, now: datetime, length: timedelta) -> list[Event]:
+def _claim(connection: Connection, limit: int, now: datetime, length: timedelta, *, newest: bool) -> list[Event]:
     expired = events.c.claimed_until <= now
     wrong = events.c.claimed_until > now + 2 * length  # A lease that was given while a clock was wrong.
     unclaimed = or_(events.c.claimed_until.is_(None), expired, wrong)
@@ -273,7 +277,7 @@ def _claim(connection: Connection, limit: int, now: datetime, length: timedelta)
     free = (
         select(events.c.id)
         .where(events.c.status == EventStatus.RECEIVED, unclaimed)
-        .order_by(events.c.id)
+        .order_by(events.c.id.desc() if newest else events.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("free")

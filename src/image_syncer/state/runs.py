@@ -4,7 +4,7 @@ Results are written during a run, so those of a killed run are there; such a run
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ from image_syncer.sync.result import CopyResult, Outcome, Transferred
 _PRUNE_RUNS: Final = 500
 _PRUNE_RESULTS: Final = 2000  # A run may have 100 000, and recording an event waits for each step.
 _WARNINGS_KEPT: Final = 20
+_SIZES_READ: Final = 20
 _BETWEEN: Final = ", "  # separates the names in the column `rules`
 
 
@@ -150,6 +151,10 @@ class RunHistory:
         rows = await self._database.read(lambda connection: connection.execute(wanted).all())
         return [_result(row) for row in rows]
 
+    async def estimated_sizes(self, repositories: Collection[str]) -> dict[str, int]:
+        """Return the bytes of the largest of some recent images in each target repository (`host/path`)."""
+        return await self._database.read(lambda connection: _estimated_sizes(connection, repositories))
+
     async def images(
         self, wanted: ImageFilter | None = None, *, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, CopyResult]]:
@@ -275,6 +280,17 @@ def _images(wanted: ImageFilter) -> Select[Any]:
         )
         statement = statement.where(or_(*named))
     return statement
+
+
+def _estimated_sizes(connection: Connection, repositories: Collection[str]) -> dict[str, int]:
+    size = results.c.bytes_copied + results.c.bytes_mounted + results.c.bytes_existing
+    sizes: dict[str, int] = {}
+    for repository in repositories:
+        # The tags of a repository are neighbours in the index of targets: ";" follows ":". The last ones are often new.
+        of_repository = results.c.target.between(f"{repository}:", f"{repository};")
+        some = select(size.label("size")).where(of_repository).order_by(results.c.target.desc()).limit(_SIZES_READ)
+        sizes[repository] = connection.execute(select(func.max(some.subquery().c.size))).scalar_one() or 0
+    return sizes
 
 
 def _surplus(connection: Connection, keep: int, older_than: datetime, of_each: int) -> Sequence[int]:
