@@ -245,6 +245,39 @@ def test_a_usage_error_is_one_line_and_exit_code_2(cli: CommandLine, arguments: 
     assert message in done.stderr
 
 
+async def test_jobs_need_no_secret_of_the_server(cli: CommandLine) -> None:
+    """Only state: is read. Its relative path belongs to the directory of the file, wherever the command runs."""
+    cli.write("other/unused", "")
+    cli.write(
+        "etc/d.yaml",
+        "version: 1\nrules: []\nstate: {path: '${PLACE}'}\n"
+        "server: {listen: ':8080', auth: {basic: {username: u, password: '${OPERATOR_PASSWORD}'}}}\n"
+        "hooks: {h: {kind: github, secret: '${HOOK_SECRET}'}}\n"
+        "registries: {q.io: {username: u, password: '${REGISTRY_PASSWORD}'}}\n",
+    )
+    cli.environment["PLACE"] = "kept"
+    async with open_jobs(str(cli.directory / "etc/kept/jobs.db")) as jobs:
+        job = await queued(jobs, wanted())
+    done = await asyncio.to_thread(cli.run, "jobs", "show", str(job), "-c", "etc/d.yaml", "--output", "json")
+    moved = await asyncio.to_thread(cli.shell, f"cd other && $it jobs show {job} -c ../etc/d.yaml --output json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(moved.stdout) == json.loads(done.stdout)
+    del cli.environment["PLACE"]
+    unset = await asyncio.to_thread(cli.run, "jobs", "list", "-c", "etc/d.yaml")
+    assert unset.returncode == 2
+    assert "state.path: the environment variable PLACE is not set" in unset.stderr
+
+
+def test_another_state_directory_is_suspected(cli: CommandLine) -> None:
+    """The daemon of a service manager may have another XDG_STATE_HOME than the shell of an operator."""
+    cli.write("d.yaml", "version: 1\nrules: []\nserver: {}\n")
+    done = cli.run("jobs", "list", "-c", "d.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "jobs.db: there are no jobs yet, or the daemon has another state directory" in done.stderr
+    assert "set state: {path: DIRECTORY} in d.yaml, or XDG_STATE_HOME as for the daemon" in done.stderr
+    assert [path.name for path in cli.directory.iterdir()] == ["d.yaml"]
+
+
 async def test_the_default_file_of_the_fork_works_without_its_login(cli: CommandLine) -> None:
     """`jobs` finds the queue of its daemon and does not check the login of its hook."""
     cli.write(

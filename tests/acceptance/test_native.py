@@ -86,6 +86,60 @@ def test_a_native_file_is_validated(cli: CommandLine, source: FakeRegistry, targ
     assert "n.yaml:13: unknown key 'hoks' (did you mean hooks?)" in done.stderr
 
 
+def test_all_problems_are_reported_at_once(cli: CommandLine) -> None:
+    """Structure, meaning and missing libraries are one round, as text and as JSON; every rule keeps its number."""
+    cli.write("hidden/sitecustomize.py", "import sys\nsys.modules['nats'] = None\n")  # As if not installed.
+    cli.environment["PYTHONPATH"] = str(cli.directory / "hidden")
+    cli.write(
+        "n.yaml",
+        "version: 1\nrules:\n"
+        " - {name: one, source: q.io/a, targets: t.io/a, evry: 5m}\n"
+        " - {name: two, source: q.io/A, targets: t.io/a}\n"
+        " - {name: three, source: q.io/b, targets: t.io/b, tags: '/(?=a)/'}\n"
+        " - {name: four, source: q.io/b, targets: t.io/b}\n"
+        " - {name: four, source: q.io/c, targets: t.io/c}\n"
+        "queues:\n q: {kind: nats, urls: 'nats://h:4222', queue: a/b, prefetch: 0}\n"
+        "hooks:\n h: {kind: quay}\n"
+        "server: {listen: ':8080'}\nstate: {keep: 1h}\nhoks: {}\n",
+    )
+    done = cli.run("config", "validate", "-c", "n.yaml")
+    report = json.loads(cli.run("config", "validate", "-c", "n.yaml", "--output", "json").stdout)
+    assert done.returncode == 2
+    assert [(problem["line"], problem["message"].partition(":")[0]) for problem in report["problems"]] == [
+        (3, "rules[0]"),
+        (4, "'q.io/A'"),
+        (5, "/(?=a)/"),
+        (7, "rules[4].name"),
+        (9, "queues.q.prefetch"),
+        (9, "a queue of nats needs nats, which is not installed"),
+        (11, "hooks.h"),
+        (12, "server"),
+        (13, "state.keep"),
+        (14, "unknown key 'hoks'"),
+    ]
+    assert done.stderr.count("\n") == len(report["problems"]) == 10
+    assert (report["valid"], report["warnings"]) == (False, [])
+    assert {name: report["problems"][8][name] for name in ("file", "line")} == {"file": "n.yaml", "line": 13}
+    assert report["problems"][8]["remedy"] == "write 1d or longer; the default is 30d"
+
+
+def test_a_file_that_serve_refuses_is_not_valid_for_the_daemon(cli: CommandLine) -> None:
+    """Without server: the rules can be run once, so only --daemon makes it an error."""
+    rules = "rules: [{name: a, source: q.io/a, targets: t.io/a, every: 1h}]\n"
+    cli.write("n.yaml", f"version: 1\n{rules}")
+    once = cli.run("config", "validate", "-c", "n.yaml")
+    assert (once.returncode, once.stdout) == (0, "valid: 1 rule, 0 logins\n")
+    assert "the file has no server:, so image-syncer serve refuses it" in once.stderr
+    daemon = cli.run("config", "validate", "--daemon", "-c", "n.yaml")
+    assert daemon.returncode == 2
+    assert daemon.stderr.startswith("image-syncer: n.yaml: the file has no server:")
+    served = cli.run("serve", "-c", "n.yaml")
+    assert served.returncode == 2
+    cli.write("n.yaml", f"version: 1\nserver: {{}}\n{rules}")
+    valid = cli.run("config", "validate", "--daemon", "-c", "n.yaml", "--output", "json")
+    assert json.loads(valid.stdout) == {"valid": True, "rules": 1, "logins": 0, "warnings": [], "problems": []}
+
+
 def test_the_schema_is_written_to_stdout(cli: CommandLine) -> None:
     """Editors use it to complete and check keys."""
     done = cli.run("config", "schema")

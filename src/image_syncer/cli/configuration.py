@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from image_syncer.cli.console import warn, write_result
-from image_syncer.cli.formatting import number
-from image_syncer.cli.options import CopyOptions, FileOptions, OutputOptions
+from image_syncer.cli.console import write_result
+from image_syncer.cli.options import CopyOptions, FileOptions
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import Configuration
@@ -100,20 +99,6 @@ def _seconds(text: str | None, option: str, *, minimum: float) -> float | None:
     if seconds < minimum:
         raise UsageError(f"{option}: shorter than a second")
     return seconds
-
-
-def validate(files: FileOptions, output: OutputOptions) -> int:
-    """Print that the configuration is valid; `ConfigError` if it is not."""
-    configuration = load(files, PlatformFilter())
-    if not output.quiet:
-        for warning in configuration.warnings:
-            warn(warning)
-    rules, logins = len(configuration.rules), len(configuration.accounts)
-    if output.output == "json":
-        write_result([json.dumps({"valid": True, "rules": rules, "logins": logins}), "\n"])
-    else:
-        write_result([f"valid: {number(rules, 'rule')}, {number(logins, 'login')}\n"])
-    return 0
 
 
 def _find_default_file() -> Path | None:

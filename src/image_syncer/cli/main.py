@@ -242,12 +242,13 @@ def config() -> None:
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
 @file_options
+@option("--daemon", is_flag=True, help="Check also what serve needs.")
 @output_options
-def validate(files: FileOptions, output: OutputOptions) -> int:
+def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
     """Check configuration files without contacting any server."""
-    from image_syncer.cli import configuration
+    from image_syncer.cli import validation
 
-    return configuration.validate(files, output)
+    return validation.validate(files, output, daemon=daemon)
 
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))

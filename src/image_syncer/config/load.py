@@ -1,6 +1,6 @@
 """Load configuration files of every dialect, without contacting any server. Errors have a file and a line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_auth, read_auth_file
 from image_syncer.config.go_tool.images_file import RuleContext, parse_rules
-from image_syncer.config.model import Configuration
+from image_syncer.config.model import Configuration, QueueSettings, StateSettings
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import RegistryAccount
@@ -108,6 +108,41 @@ def _load_dialect(
         remedy="it needs version: (native), images: and auth: (one pass), or app:, registry:, sync: (daemon); "
         "give a file with only rules to --images, one with only logins to --auth",
     )
+
+
+def load_daemon_state(path: Path, *, environment: Mapping[str, str]) -> StateSettings:
+    """Return the state of the daemon whose file is at *path*; `UsageError` if the file is not for a daemon.
+
+    It needs no variables except those in `state:`, and ignores the other sections.
+    """
+    document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    keys = {entry.key.text.lower() for entry in document.entries}
+    state: StateSettings | None = None
+    if "version" in keys:
+        from image_syncer.config.native.native_file import parse_native_state  # noqa: PLC0415 - as above
+
+        state = parse_native_state(document, str(path), environment)
+    elif "images" not in keys and _DAEMON_KEYS & keys:
+        state = StateSettings()
+    if state is None:
+        raise UsageError(f"{path}: this file has no server, so it has no jobs", remedy="name the daemon's file with -c")
+    return state
+
+
+def load_queue_kinds(path: Path) -> Sequence[QueueSettings]:
+    """Return the kind and the origin of each queue in the native file at *path*; none for a file that is no document.
+
+    The other sections need not be valid.
+    """
+    try:
+        document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    except ConfigError:
+        return ()  # `load_file` reports it.
+    if document.find("version") is None:
+        return ()
+    from image_syncer.config.native.native_file import queue_kinds  # noqa: PLC0415 - as above
+
+    return tuple(queue_kinds(document, str(path)))
 
 
 def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:

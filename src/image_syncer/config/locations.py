@@ -6,7 +6,7 @@ from typing import Self
 
 from platformdirs import user_state_path
 
-from image_syncer.config.model import Configuration
+from image_syncer.config.model import Configuration, StateSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,12 @@ class DatabaseLocations:
 
     @classmethod
     def of(cls, configuration: Configuration) -> Self:
-        """Return the locations for *configuration*: its database, else two files in its or the default directory."""
-        state = configuration.state
+        """Return the locations for *configuration*."""
+        return cls.of_state(configuration.state)
+
+    @classmethod
+    def of_state(cls, state: StateSettings) -> Self:
+        """Return the locations for *state*: its database, else two files in its or the default directory."""
         if state.url is not None:
             return cls(state.url, state.url)
         directory = Path(state.path) if state.path is not None else user_state_path("image-syncer")

@@ -16,11 +16,10 @@ from image_syncer.cli.log import logging_for
 from image_syncer.cli.options import OutputOptions
 from image_syncer.cli.output import show
 from image_syncer.cli.signals import run_unless_interrupted
-from image_syncer.config.load import load_file
+from image_syncer.config.load import load_daemon_state
 from image_syncer.config.locations import DatabaseLocations
 from image_syncer.errors import ImageSyncerError, UsageError
 from image_syncer.jobs import JobFilter, JobQueue, JobRecord, JobStatus, JobStep, JobStoreOptions, Replay, open_jobs
-from image_syncer.oci import PlatformFilter
 
 Value = TypeVar("Value")
 Action = Callable[[JobQueue, int], Awaitable[JobAction]]
@@ -163,16 +162,20 @@ def _with_queue(
 ) -> Value:
     """Return the value of *work* on the queue of the daemon's *file*; a missing queue is an error and is not created.
 
-    An interruption takes effect between two transactions. The daemon prints the warnings of its configuration.
+    An interruption takes effect between two transactions. Only `state:` of the file is read, so the secrets of the
+    server need not be set.
     """
     path = file or default_file(f"jobs {command}")
-    # The daemon checks whether its routes need logins.
-    configuration = load_file(path, platforms=PlatformFilter(), environment=os.environ, allow_open=True)
-    if configuration.server is None:
-        raise UsageError(f"{path}: this file has no server, so it has no jobs", remedy="name the daemon's file with -c")
+    state = load_daemon_state(path, environment=os.environ)
+    location = DatabaseLocations.of_state(state).jobs
+    if state.url is None and state.path is None and not Path(location).exists():
+        raise ImageSyncerError(
+            f"{location}: there are no jobs yet, or the daemon has another state directory",
+            remedy=f"set state: {{path: DIRECTORY}} in {path}, or XDG_STATE_HOME as for the daemon",
+        )
 
     async def opened() -> Value:
-        async with open_jobs(DatabaseLocations.of(configuration).jobs, _STORE) as jobs:
+        async with open_jobs(location, _STORE) as jobs:
             return await work(jobs)
 
     with logging_for(output):

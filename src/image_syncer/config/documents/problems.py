@@ -1,6 +1,6 @@
 """Collects the problems of one configuration, so that a user can correct them all at once."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -8,6 +8,18 @@ from image_syncer.errors import ConfigError, UsageError
 
 SHOWN: Final = 20
 """Most problems that are listed; the others are counted."""
+
+
+class ConfigErrors(ConfigError):
+    """Several *errors* of one configuration; its text has a line for each, up to 20."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        first, *others = errors
+        lines = [_text(first), *map(str, others)]
+        if len(lines) > SHOWN:
+            lines[SHOWN - 1 :] = [f"and {len(lines) - SHOWN + 1} more problems"]
+        super().__init__("\n".join(lines), file=first.file, line=first.line)
+        self.errors = tuple(errors)
 
 
 class Problems:
@@ -30,11 +42,12 @@ class Problems:
         """Raise one `ConfigError` with all collected errors, one `file:line:` each; return if there are none."""
         if not self._found:
             return
-        first, *others = self._found
-        if not others:
-            raise first
-        where = first.file if first.line is None else f"{first.file}:{first.line}"
-        lines = [str(first).removeprefix(f"{where}: "), *map(str, others)]
-        if len(lines) > SHOWN:
-            lines[SHOWN - 1 :] = [f"and {len(lines) - SHOWN + 1} more problems"]
-        raise ConfigError("\n".join(lines), file=first.file, line=first.line)
+        files = list(dict.fromkeys(error.file for error in self._found))
+        errors = sorted(self._found, key=lambda error: (files.index(error.file), error.line or 0))
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
+
+
+def _text(error: ConfigError) -> str:
+    """Return *error* without its place."""
+    place = error.file if error.line is None else f"{error.file}:{error.line}"
+    return str(error).removeprefix(f"{place}: ")

@@ -51,16 +51,33 @@ class SourceFile:
     root: MapNode
     substitution: Substitution = field(repr=False)
     problems: Problems = field(repr=False)
+    _kept: dict[str, list[int]] = field(default_factory=dict[str, list[int]], repr=False)
 
-    def validate(self, model: type[Model]) -> Model:
-        """Return the file as *model*; one `ConfigError` with all problems of its structure."""
+    def validate(self, model: type[Model], items: Sequence[str] = ()) -> Model:
+        """Return the file as *model*; one `ConfigError` with all problems of its structure.
+
+        With *items*, the sections that hold independent items, broken items and sections are collected and left out,
+        so that the caller can check the others in the same round.
+        """
+        data = _plain(self.root)
         try:
-            return model.model_validate(_plain(self.root))
+            return model.model_validate(data)
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_input=False):
+            details = error.errors(include_url=False, include_input=False)
+            for detail in details:
                 self._note(detail, model)
-            self.problems.raise_found()
-            raise  # Not reached: pydantic's error has at least one detail.
+            paths = [_walk(self.root, detail["loc"])[2] for detail in details]
+            if not items or any(path[:1] in {(), ("version",)} for path in paths):
+                self.problems.raise_found()
+            for path in paths:
+                self._leave_out(data, path, items)
+        for section in self._kept:
+            data[section] = [data[section][number] for number in self._kept[section]]
+        return model.model_validate(data)
+
+    def number(self, section: str, index: int) -> int:
+        """Return the position in the file of the item at *index* in a validated list."""
+        return self._kept[section][index] if section in self._kept else index
 
     def line_of(self, *path: Step) -> int:
         """Return the line of the value at *path*, or of the nearest value around it if there is none."""
@@ -94,6 +111,19 @@ class SourceFile:
     def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
         """Return the error *message* about the value at *path*."""
         return ConfigError(f"{path_text(path)}: {message}", file=self.file, line=self.line_of(*path), remedy=remedy)
+
+    def _leave_out(self, data: dict[str, Any], path: Sequence[Step], items: Sequence[str]) -> None:
+        section = str(path[0])
+        content = data.get(section)
+        if section not in items or len(path) == 1 or content is None:
+            data.pop(section, None)
+            self._kept.pop(section, None)
+        elif isinstance(content, list):
+            kept = self._kept.setdefault(section, list(range(len(cast("list[Any]", content)))))
+            if path[1] in kept:
+                kept.remove(path[1])
+        else:
+            content.pop(path[1], None)
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, line, path = _walk(self.root, detail["loc"])

@@ -1,15 +1,17 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import cast, get_args
 
-from image_syncer.config.documents.node import MapNode, quoted
+from image_syncer.config.documents.node import MapNode, Scalar, describe, quoted
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_prefix
-from image_syncer.config.model import Configuration, StateSettings
+from image_syncer.config.model import Configuration, QueueKind, QueueSettings, StateSettings
 from image_syncer.config.native.native_model import (
     DefaultsSection,
     LimitsSection,
@@ -28,6 +30,7 @@ from image_syncer.sync.rule import Rule
 
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
+_ITEMS = ("registries", "rules", "hooks", "queues")
 _NO_RULES = "no rules: nothing will be copied"
 _NO_SENDER = "rules are triggered by events, but the file has neither hooks: nor queues: that receive events"
 
@@ -40,7 +43,7 @@ def parse_native(
     *platforms* of the command line replace those of the rules.
     """
     config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
-    sections = config_file.validate(NativeFile)
+    sections = config_file.validate(NativeFile, items=_ITEMS)
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
     rules = _rules(sections, config_file, platforms)
@@ -65,6 +68,34 @@ def parse_native(
         host_limits={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
         timeouts=timeouts,
     )
+
+
+def parse_native_state(document: MapNode, file: str, environment: Mapping[str, str]) -> StateSettings | None:
+    """Return the state of the daemon in the native file, None without `server:`.
+
+    It reads only `version` and `state`, so it needs no other variable and survives problems elsewhere in the file.
+    """
+    server = document.find("server")
+    if server is None or describe(server.value) == "nothing":
+        return None
+    entries = tuple(entry for entry in document.entries if entry.key.text in {"version", "state"})
+    config_file = SourceFile(
+        file, MapNode(entries, document.line), Substitution(environment, bare_names=False), Problems()
+    )
+    section = config_file.validate(NativeFile).state
+    state = _state(section, config_file) if section else StateSettings()
+    config_file.problems.raise_found()
+    return state
+
+
+def queue_kinds(document: MapNode, file: str) -> Iterator[QueueSettings]:
+    """Yield the kind and the origin of each queue in the native file, even if other parts of the file are wrong."""
+    queues = document.find("queues")
+    for entry in queues.value.entries if queues is not None and isinstance(queues.value, MapNode) else ():
+        kind = entry.value.find("kind") if isinstance(entry.value, MapNode) else None
+        if kind is not None and isinstance(kind.value, Scalar) and kind.value.text in get_args(QueueKind):
+            name = cast("QueueKind", kind.value.text)
+            yield QueueSettings(entry.key.text, name, (), "", origin=f"{file}:{entry.key.line}")
 
 
 def _access(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> tuple[RegistryAccount, ...]:
@@ -144,7 +175,8 @@ def _limits(registries: Mapping[str, RegistrySection | None], config_file: Sourc
 
 def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:
     rules: dict[str, Rule] = {}
-    for number, section in enumerate(sections.rules):
+    for index, section in enumerate(sections.rules):
+        number = config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
             rule = parse_rule(_with_defaults(section, sections.defaults), number, config_file, platforms)
             first = rules.setdefault(rule.name, rule) if rule else None
@@ -188,7 +220,8 @@ def _state(section: StateSection, config_file: SourceFile) -> StateSettings:
                 )
     if section.path is not None:
         with config_file.collect_at("state", "path"):
-            path = config_file.substitute(section.path, "state", "path")
+            # The daemon and the command line may run in different directories.
+            path = str(Path(config_file.file).parent / config_file.substitute(section.path, "state", "path"))
     with config_file.collect_at("state", "keep"):
         if section.keep < _SHORTEST_RETENTION:
             raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")
