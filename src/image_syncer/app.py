@@ -37,6 +37,7 @@ from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
+from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
@@ -136,6 +137,7 @@ class Syncer:
         self._rng = rng
         self._concurrent_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
         self._shared: _SharedCopier | None = None
+        self._refusals = ManifestRefusals(time.monotonic)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return the plan for *rules* as of now; changes nothing."""
@@ -244,7 +246,13 @@ class Syncer:
         )
 
     def _planner(self, reader: ManifestReader) -> Planner:
-        return Planner(self._registries, reader, width=self._concurrent_images, history=self._caches.digests)
+        return Planner(
+            self._registries,
+            reader,
+            width=self._concurrent_images,
+            history=self._caches.digests,
+            refusals=self._refusals,
+        )
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits
@@ -254,6 +262,7 @@ class Syncer:
             observer=observer,
             locations=self._caches.blob_locations,
             transfers=lambda registry: limits.for_host(registry).transfers,
+            refusals=self._refusals,
         )
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import PlannedCopy
 from image_syncer.sync.platform_filter import check_depth, filter_index
+from image_syncer.sync.refusals import ManifestRefusals, is_manifest_refusal
 from image_syncer.sync.result import RunObserver, Transferred
 
 _PARTS_AT_ONCE = 16
@@ -58,7 +59,9 @@ class Copier:
         observer: RunObserver,
         locations: BlobLocations,
         transfers: TransfersOf,
+        refusals: ManifestRefusals | None = None,
     ) -> None:
+        self._refusals = refusals
         self._stores = stores
         self._reader = reader
         self._scheduler = BlobScheduler(locations, observer, transfers=transfers)
@@ -106,7 +109,15 @@ class Copier:
         except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
             goal.failure = CopyFailed(error, side="source", step="read manifest")
             goal.failure.__cause__ = error
+        self._record_refusal(copies[0], goal)
         _report(copies, goal, finished)
+
+    def _record_refusal(self, planned: PlannedCopy, goal: TargetProgress) -> None:
+        """Record a permanent refusal of the image, so that later runs do not repeat the push."""
+        failures = [*goal.refused.values()] if goal.failure is None else [goal.failure]
+        refusal = next((failure for failure in failures if is_manifest_refusal(failure)), None)
+        if refusal is not None and self._refusals is not None and planned.target_digest is not None:
+            self._refusals.record(goal.repository, planned.target_digest, refusal)
 
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
         repository = copies[0].copy.target.repository
@@ -263,7 +274,7 @@ class Copier:
             if isinstance(failure.cause, MissingContent):
                 return failure
             goal.refused[names[0]] = failure  # Perhaps only this tag is immutable, or the failure is temporary.
-            if isinstance(failure.cause, LeaseLost) or not goal.can_try_another:
+            if isinstance(failure.cause, LeaseLost) or is_manifest_refusal(failure) or not goal.can_try_another:
                 break
         if not goal.written:
             goal.failure = failure

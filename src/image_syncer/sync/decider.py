@@ -16,6 +16,7 @@ from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
+from image_syncer.sync.refusals import ManifestRefusals
 
 NO_PLATFORM = "no manifest fits the platform filter"
 _KEPT_RESOLUTIONS = 20_000
@@ -51,10 +52,17 @@ class _Found:
 class Decider:
     """Decides about copies between *stores* for one run, with the digests that *history* has from earlier runs."""
 
-    def __init__(self, stores: Stores, reader: ManifestReader, history: DigestCache) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        reader: ManifestReader,
+        history: DigestCache,
+        refusals: ManifestRefusals | None = None,
+    ) -> None:
         self._stores = stores
         self._reader = reader
         self._history = history
+        self._refusals = refusals
         self._confirmed: SingleFlight[tuple[Repository, float], Mapping[str, Digest]] = SingleFlight(
             keep=True, share_failures=True
         )
@@ -82,6 +90,8 @@ class Decider:
         certain = await self._confirm_cached(group, wanted[0], found, round_number)
         await self._compare_content(group, certain, found)
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
+        if self._refusals is not None and not force:
+            decided = {copy: _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
         self._remember(certain, decided, found)
         return decided
 
@@ -233,6 +243,13 @@ def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
     return ConfirmedCopy(
         copy.rule, copy.source, planned.source_digest, copy.platforms, copy.target, planned.target_digest, written
     )
+
+
+def _unless_refused(planned: PlannedCopy, refusals: ManifestRefusals) -> PlannedCopy:
+    if planned.action is not Action.COPY or planned.target_digest is None:
+        return planned
+    failure = refusals.find(planned.copy.target.repository, planned.target_digest)
+    return planned if failure is None else replace(planned, action=Action.FAIL, failure=failure)
 
 
 def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFailed, *, force: bool) -> PlannedCopy:

@@ -13,6 +13,7 @@ from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
+from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
 
 NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
@@ -32,14 +33,23 @@ class Selected:
 
 
 class Planner:
-    """Makes plans for *stores*, *width* images at once. *history* has digests of earlier runs, which save requests."""
+    """Makes plans for *stores*, *width* images at once. *history* has digests of earlier runs, which save requests.
+
+    Images that a target has permanently refused, as *refusals* say, fail without a request.
+    """
 
     def __init__(
-        self, stores: Stores, reader: ManifestReader, *, width: int, history: DigestCache | None = None
+        self,
+        stores: Stores,
+        reader: ManifestReader,
+        *,
+        width: int,
+        history: DigestCache | None = None,
+        refusals: ManifestRefusals | None = None,
     ) -> None:
         self._stores = stores
         self._width = width
-        self._decider = Decider(stores, reader, history or MemoryDigestCache())
+        self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
         self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
