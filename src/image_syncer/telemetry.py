@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from image_syncer.concurrency.lossy_writer import DroppedLines, LossyWriter
-from image_syncer.errors import Unexpected, UsageError
+from image_syncer.errors import RegistryDown, Unexpected, UsageError
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
@@ -155,12 +155,9 @@ class LogObserver(LogWatcher):
 
     def finished(self, result: CopyResult) -> None:
         """Log the end of one copy."""
-        if result.outcome is Outcome.FAILED:
-            self._log.warning("copy.failed", **_fields(result), attempts=result.attempts)
-            if result.failure is not None and isinstance(result.failure.cause, Unexpected):
-                self._log.debug("copy.mistaken", target=result.target, exc_info=result.failure.cause.__cause__)
-        else:
-            self._log.info("copy.finished", **_fields(result))
+        log_copy(self._log, result)
+        if result.failure is not None and isinstance(result.failure.cause, Unexpected):
+            self._log.debug("copy.mistaken", target=result.target, exc_info=result.failure.cause.__cause__)
 
     def warned(self, text: str) -> None:
         """Log a warning for the user."""
@@ -183,6 +180,19 @@ class LogObserver(LogWatcher):
             bytes=result.transferred.copied,
             seconds=round((result.finished_at - result.started_at).total_seconds(), 3),
         )
+
+
+def log_copy(log: Any, result: CopyResult) -> None:
+    """Log the end of one attempt of a copy to *log*: `copy.finished`, or `copy.failed` as a warning.
+
+    A registry that is down has a warning of its own, so its copies are logged at DEBUG.
+    """
+    if result.outcome is not Outcome.FAILED:
+        log.info("copy.finished", **_fields(result))
+        return
+    is_outage = result.failure is not None and isinstance(result.failure.cause, RegistryDown)
+    say = log.debug if is_outage else log.warning
+    say("copy.failed", **_fields(result), remedy=result.remedy, attempts=result.attempts)
 
 
 def mask_secrets(_logger: object, _method: str, event: Event) -> Event:

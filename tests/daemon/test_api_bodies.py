@@ -22,6 +22,7 @@ from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
 from image_syncer.daemon.reload import LiveConfig
 from image_syncer.server.metrics import Metrics
+from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen, ServerSettings
 from image_syncer.server.web_app import create_app
@@ -86,7 +87,7 @@ def backend_over(databases: Databases) -> Backend:
     config, arrived = LiveConfig(RULES, OPTIONS, COPY_LIMITS), asyncio.Event()
     dispatcher = Dispatcher(state, jobs, config, arrived, lambda: NOW, tick_seconds=None)
     recorder = EventRecorder(state.events, config, arrived, lambda: NOW)
-    return Backend(recorder, config, dispatcher.dispatch, state, jobs)
+    return Backend(recorder, config, dispatcher.dispatch, state, jobs, RegistryHealth(lambda: NOW))
 
 
 @asynccontextmanager

@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from structlog.contextvars import merge_contextvars
 
 from image_syncer.app import Options
 from image_syncer.daemon.job_handlers import JobHandlers
@@ -21,6 +23,7 @@ from image_syncer.jobs import CopyRequest, JobFilter, JobRetryPolicy, JobStatus,
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Timeouts
 from image_syncer.server.metrics import Metrics
+from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
@@ -79,7 +82,8 @@ async def bench(folder: Path, registries: Options | None = None) -> AsyncGenerat
         open_syncer_handle(registries or Options(retries=0)) as syncers,
         asyncio.TaskGroup() as group,
     ):
-        services = Services(state, jobs, syncers, LiveConfig(()), Metrics(CollectorRegistry()), Random(1))
+        metrics, health = Metrics(CollectorRegistry()), RegistryHealth(utc_now)
+        services = Services(state, jobs, syncers, LiveConfig(()), metrics, Random(1), health)
         group.create_task(jobs.run_worker(JobHandlers(services, POLICY).handlers, options, stop=stop, rng=Random(1)))
         yield Bench(services, source, target)
         stop.set()
@@ -178,6 +182,51 @@ async def test_an_outage_uses_up_no_attempt(tmp_path: Path) -> None:
         (view,) = await it.services.jobs.list()
         assert (view.status, "down since" in (view.last_error or "")) == (JobStatus.SUCCEEDED, True)
         assert it.target.manifest("copied", "v1") is not None
+
+
+async def test_the_log_names_each_copy_with_its_outcome_reason_and_remedy(tmp_path: Path) -> None:
+    """A copy that worked at INFO, one that failed as a warning; the lines of its job name it, too."""
+    async with bench(tmp_path) as it:
+        it.source.load("app", single("good"), "v1")
+        source, target = it.source.repository("app"), it.target.repository("copied")
+        with structlog.testing.capture_logs([merge_contextvars]) as logs:
+            for tag in ("v1", "missing"):
+                request = CopyRequest(source.tag(tag), target.tag(tag), rule="app", event="1")
+                await it.services.jobs.request_copy(request)
+            await it.idle()
+        missing = str(source.tag("missing"))
+        [copied] = [line for line in logs if line["event"] == "copy.finished"]
+        assert (copied["log_level"], copied["outcome"], copied["rule"]) == ("info", "copied", "app")
+        assert (copied["source"], copied["target"]) == (str(source.tag("v1")), str(target.tag("v1")))
+        failed = [line for line in logs if line["event"] == "copy.failed"][-1]
+        assert (failed["log_level"], failed["source"], failed["outcome"]) == ("warning", missing, "failed")
+        assert "not found" in failed["reason"]
+        assert "tag" in failed["remedy"]
+        [ended] = [line for line in logs if line["event"] == "job.failed"]
+        assert (ended["source"], ended["target"]) == (missing, str(target.tag("missing")))
+
+
+async def test_a_dead_registry_is_one_log_line_and_one_outage(tmp_path: Path) -> None:
+    """Not one for each image that waits for it; its return is one line, too."""
+    impatient = Options(retries=0, timeouts=Timeouts(patience=0.5), postpone_on_quota=True)
+    async with bench(tmp_path, impatient) as it, asyncio.timeout(60):
+        it.target.faults.add(faults.answer(503))
+        source, target = it.source.repository("app"), it.target.repository("copied")
+        with structlog.testing.capture_logs() as logs:
+            for number in range(5):
+                it.source.load("app", single(f"image-{number}"), f"v{number}")
+                request = CopyRequest(source.tag(f"v{number}"), target.tag(f"v{number}"), event="1")
+                await it.services.jobs.request_copy(request)
+            while len([line for line in logs if line["event"] == "job.postponed"]) < 12:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+            assert list(it.services.health.outages) == [it.target.host]
+            assert "down since" in it.services.health.outages[it.target.host].error
+            it.target.faults.clear()
+            await it.idle()
+        loud = [line["event"] for line in logs if line["log_level"] == "warning" and "registry." not in line["event"]]
+        assert [line["registry"] for line in logs if line["event"] == "registry.down"] == [it.target.host]
+        assert [line["registry"] for line in logs if line["event"] == "registry.up"] == [it.target.host]
+        assert (loud, it.services.health.outages) == ([], {})
 
 
 async def test_an_unknown_rule_is_retried_before_it_fails(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from image_syncer.jobs import CopyRequest, JobQueue, open_jobs
 from image_syncer.oci import Repository
 from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.server.metrics import Metrics
+from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.server.runner import Site, serve
 from image_syncer.server.server_settings import Listen, ServerSettings
 from image_syncer.server.web_backend import Backend, KeyRing, SnsClient
@@ -82,6 +83,7 @@ class Databases:
     config: LiveConfig
     folder: Path
     is_down: bool = False
+    health: RegistryHealth = field(default_factory=lambda: RegistryHealth(_now))
     delay: float = 0.0
 
     async def events(self) -> list[Event]:
@@ -184,13 +186,13 @@ def backend_over(databases: Databases, keys: KeyRing | None = None, sns: SnsClie
     arrived = asyncio.Event()
     dispatcher = Dispatcher(state, jobs, config, arrived, _now, tick_seconds=None)
     recorder = EventRecorder(state.events, config, arrived, _now)
-    return Backend(recorder, config, dispatcher.dispatch, state, jobs, keys, sns)
+    return Backend(recorder, config, dispatcher.dispatch, state, jobs, databases.health, keys, sns)
 
 
 def unused_backend() -> Backend:
     """Return a backend for servers whose requests never reach it."""
     nothing: Any = SimpleNamespace(runs=None)
-    return Backend(nothing, nothing, nothing, nothing, nothing)
+    return Backend(nothing, nothing, nothing, nothing, nothing, nothing)
 
 
 @dataclass

@@ -1,7 +1,10 @@
 """Authentication, protection against cross-site requests, and the log."""
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator
+import resource
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 
 import pytest
 import structlog
@@ -9,7 +12,14 @@ import structlog
 from image_syncer.errors import Unavailable, UsageError
 from image_syncer.events.signatures import Basic, Bearer, UrlSecret
 from image_syncer.server.errors import in_time
-from image_syncer.server.server_settings import ForkHook, HookSource, Listen, ServerSettings, check_exposure
+from image_syncer.server.server_settings import (
+    ForkHook,
+    HookSource,
+    Listen,
+    ServerSettings,
+    allowed_hosts,
+    check_exposure,
+)
 from image_syncer.server.web_backend import BackendUnavailable
 from server.serving import Running, basic, fill, running
 
@@ -65,6 +75,29 @@ async def test_readiness_falls_with_the_backend_and_hides_the_reason(site: Runni
     assert await site.status("GET", "/healthz") == 200
 
 
+async def test_readiness_falls_when_the_disk_is_full() -> None:
+    """Reads still work then, but no event can be recorded."""
+    async with running() as site:
+        assert await site.status("GET", "/readyz") == 200
+        await asyncio.sleep(1.1)  # Readiness is checked at most once a second.
+        with no_space(), structlog.testing.capture_logs() as logs:
+            assert await site.status("GET", "/readyz") == 503
+            assert await site.status("GET", "/api/v1/events") == 200
+        [missed] = [line for line in logs if line["event"] == "readiness.missed"]
+        assert "state.db" in missed["problems"][0]
+
+
+@contextmanager
+def no_space() -> Generator[None]:
+    """Let no file of this process grow, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 async def test_without_logins_every_route_is_open() -> None:
     """The configuration decides that."""
     async with running(ServerSettings()) as site:
@@ -79,6 +112,9 @@ async def test_without_logins_every_route_is_open() -> None:
         {"origin": "null"},
         {"origin": "http://[broken"},
         {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "same-site"},
+        {"referer": "http://evil.example.com/page"},
+        {"referer": "http://127.0.0.1:1/"},
     ],
 )
 async def test_actions_from_other_sites_are_403(site: Running, headers: dict[str, str]) -> None:
@@ -199,6 +235,47 @@ def test_allow_open_serves_open_settings_everywhere() -> None:
     """Settings with authentication need no such permission."""
     check_exposure(Listen("", 8080), ServerSettings(allow_open=True))
     check_exposure(Listen("", 8080), SETTINGS)
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "evil.example.com:80", "127.0.0.1.evil.test", "[broken", "x"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/rules", "/openapi.json", "/hooks/open", "/images/sync/do"])
+async def test_an_open_server_on_loopback_refuses_other_host_names(host: str, path: str) -> None:
+    """A page can give its own name the address of this machine (DNS rebinding), and then it is of the same origin."""
+    settings = ServerSettings(hooks={"open": HookSource("distribution", "r.example.com")}, fork=ForkHook(None))
+    async with running(settings) as site, site.client.post(path, headers={"host": host}) as response:
+        assert response.status == 421
+        assert "server: hosts:" in (await response.json())["remedy"]
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:80", "127.0.0.1:1", "[::1]:80", "app.localhost", "LOCALHOST."]
+)
+async def test_an_open_server_on_loopback_answers_loopback_names(host: str) -> None:
+    """They lead nowhere else."""
+    async with running() as site:
+        assert await site.status("GET", "/api/v1/rules", headers={"host": host}) == 200
+
+
+async def test_configured_hosts_are_enforced_everywhere_but_at_probes() -> None:
+    """With logins, too; an orchestrator asks by the address of the process."""
+    settings = ServerSettings(logins=LOGINS, hosts=("sync.example.com",))
+    async with running(settings) as site:
+        for host, status in (("sync.example.com", 200), ("SYNC.example.com:443", 200), ("other.example.com", 421)):
+            assert await site.status("GET", "/api/v1/rules", headers=ADMIN | {"host": host}) == status
+        assert await site.status("GET", "/readyz", headers={"host": "10.0.0.1:8080"}) == 200
+
+
+@pytest.mark.parametrize(
+    ("listen", "settings"),
+    [
+        (Listen("127.0.0.1", 80), ServerSettings(logins=LOGINS)),
+        (Listen("127.0.0.1", 80), ServerSettings(allow_open=True)),
+        (Listen("", 80), ServerSettings(allow_open=True)),
+    ],
+)
+def test_other_servers_answer_any_host_name(listen: Listen, settings: ServerSettings) -> None:
+    """A login protects them, or the operator opened them."""
+    assert allowed_hosts(listen, settings) == ()
 
 
 def test_settings_show_no_secrets() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from image_syncer.app import Options
+from image_syncer.errors import CopyFailed, RegistryDown
 from image_syncer.server.pages import moment, shape, size
 from image_syncer.server.server_settings import HookSource, ServerSettings
 from image_syncer.state import NewEvent, NewRun, Trigger
@@ -73,7 +74,18 @@ async def test_registries_are_listed_without_their_logins(site: Running) -> None
     _, hub, mirror, _ = await get(site, "/api/v1/registries")
     assert (hub["host"], hub["source"], hub["target"], hub["logins"]) == ("docker.io", True, False, [])
     assert mirror["logins"] == ["mirror.example.com"]
-    assert set(hub) == {"host", "source", "target", "logins", "insecure", "requests", "transfers", "copies"}
+    assert set(hub) == {
+        "host",
+        "source",
+        "target",
+        "logins",
+        "insecure",
+        "requests",
+        "transfers",
+        "copies",
+        "down_since",
+        "error",
+    }
 
 
 async def test_jobs_are_listed_in_pages_and_by_filter(site: Running) -> None:
@@ -305,3 +317,20 @@ def test_schemas_are_summarised_in_a_few_words() -> None:
         "list of Job or null"
     )
     assert shape({}) == "any"
+
+
+async def test_a_dead_registry_is_one_row_that_needs_attention(site: Running) -> None:
+    """On the page and in the API, with the time and the last failure, until a copy works again."""
+    down = RegistryDown("mirror.example.com: down since 09:12:33 UTC, last: 503", retry_after=None)
+    health, ends = site.databases.health, ("registry.example.com", "mirror.example.com")
+    for _ in range(3):
+        health.record(*ends, CopyFailed(down, side="target", step="push blob"))
+    async with site.client.get("/") as response:
+        text = await response.text()
+    assert text.count("down since 09:12:33 UTC, last: 503") == 1
+    assert "3 need attention" in text
+    [mirror] = [view for view in await get(site, "/api/v1/registries") if view["host"] == "mirror.example.com"]
+    assert (mirror["error"], mirror["down_since"] is None) == ("down since 09:12:33 UTC, last: 503", False)
+    health.record(*ends, None)
+    [mirror] = [view for view in await get(site, "/api/v1/registries") if view["host"] == "mirror.example.com"]
+    assert (mirror["error"], mirror["down_since"]) == (None, None)

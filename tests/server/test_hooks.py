@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 import pytest
+import structlog
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
@@ -306,3 +307,64 @@ async def test_a_slow_state_blocks_no_other_request() -> None:
         assert await site.status("GET", "/healthz") == 200
         assert not waiting.done()
     assert waiting.result() == 202
+
+
+@pytest.mark.parametrize("path", ["static", "basic", "bearer", "url/wrong", "rolling", "plain", "github", "nexus"])
+async def test_strangers_are_refused_before_their_body_is_read(site: Running, path: str) -> None:
+    """Without a proof in the head, or a header for a signature, the body need not arrive."""
+    reader, writer = await asyncio.open_connection(site.listen.host, site.listen.port)
+    writer.write(f"POST /hooks/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    async with asyncio.timeout(1.0):  # Less than the timeout of a body.
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    writer.close()
+
+
+async def test_a_slow_body_makes_room_for_a_fast_one() -> None:
+    """All places are taken by strangers at a hook with signatures; good senders are answered at once."""
+    settings = ServerSettings(hooks=SETTINGS.hooks, bodies_at_once=4)
+    signature = hmac.new(SECRET.encode(), b"{}", hashlib.sha256).hexdigest()
+    head = f"POST /hooks/github HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: sha256={signature}\r\n"
+    async with running(settings) as site:
+        slow = [await asyncio.open_connection(site.listen.host, site.listen.port) for _ in range(8)]
+        for _, writer in slow:
+            writer.write(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        await asyncio.sleep(1.2)
+        statuses = [await site.status("POST", "/hooks/open", data=envelope(f"v{number}")) for number in range(20)]
+        assert statuses == [202] * 20
+        for _, writer in slow:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/hooks/open", b" " * (1024 * 1024 + 1), "more than 1048576 bytes"),
+        ("/hooks/open", b"nonsense", "JSON"),
+        ("/hooks/basic", envelope(), "authorization"),
+    ],
+)
+async def test_the_log_line_of_a_refused_notification_names_hook_and_reason(
+    site: Running, path: str, body: bytes, reason: str
+) -> None:
+    """Whatever refused it."""
+    with structlog.testing.capture_logs() as logs:
+        await site.status("POST", path, data=BytesIO(body))
+    [line] = [line for line in logs if line["event"] == "http.answered"]
+    assert line["source"] == path.removeprefix("/hooks/")
+    assert reason.lower() in line["reason"].lower()
+
+
+async def test_the_log_line_of_a_hook_names_a_full_disk(site: Running) -> None:
+    """503, as a warning, with the reason."""
+    site.databases.is_down = True
+    with structlog.testing.capture_logs() as logs:
+        assert await site.status("POST", "/hooks/open", data=envelope()) == 503
+    [line] = [line for line in logs if line["event"] == "http.answered"]
+    assert (line["log_level"], line["source"], line["reason"]) == ("warning", "open", "state.db: disk I/O error")
+
+
+async def test_an_ignored_notification_is_logged_at_debug(site: Running) -> None:
+    """A registry notifies of each pulled blob."""
+    with structlog.testing.capture_logs() as logs:
+        await site.status("POST", "/hooks/open", data=envelope(action="pull"))
+    assert [(line["log_level"], line["outcome"]) for line in logs] == [("debug", "ignored")]

@@ -80,7 +80,7 @@ def test_registries_show_their_roles_and_that_they_have_a_login() -> None:
     )
     access = (RegistryAccount("a.test", insecure=True), RegistryAccount("c.test/team", Credential("alice", "hunter2")))
     options = Options(access, transfers=3, host_limits={"d.test": HostLimits(transfers=2, requests=7)})
-    found = registry_views(LiveConfig(rules, options, {"c.test": 4}))
+    found = registry_views(LiveConfig(rules, options, {"c.test": 4}), {})
     assert [roles(view) for view in found] == [
         ("a.test", False, False, [], True),
         ("b.test", True, False, [], False),

@@ -80,7 +80,7 @@ async def test_a_stop_gives_up_after_the_drain() -> None:
         serving = group.create_task(serve(site, stop=stop, started=address.set_result, drain_seconds=1))
         listen = await address
         _, writer = await asyncio.open_connection(listen.host, listen.port)
-        writer.write(b"GET /api/v1/rules HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /api/v1/rules HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await writer.drain()
         await asyncio.sleep(0.1)
         stop.set()
@@ -98,7 +98,7 @@ async def test_a_taken_port_is_a_usage_error() -> None:
             await serve(build(listen), stop=asyncio.Event(), started=lambda _: None)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /"])
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"])
 async def test_a_silent_connection_is_closed(said: bytes) -> None:
     """Also after an earlier request; a request in progress goes on."""
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -109,7 +109,7 @@ async def test_a_silent_connection_is_closed(said: bytes) -> None:
         listen = await address
         answers = [
             group.create_task(exchange(listen, said)),
-            group.create_task(exchange(listen, b"GET /api/v1/rules HTTP/1.1\r\nHost: x\r\n\r\n")),
+            group.create_task(exchange(listen, b"GET /api/v1/rules HTTP/1.1\r\nHost: localhost\r\n\r\n")),
         ]
         await asyncio.wait(answers)
         stop.set()
@@ -125,7 +125,7 @@ async def test_a_busy_connection_stays_open() -> None:
         listen = await address
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
         for _ in range(10):
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
             await asyncio.sleep(0.1)
         assert await reader.read() == b""

@@ -101,7 +101,8 @@ class ServerConfig:
     """Address and logins of the daemon's server. An empty *host* is all addresses, the *port* 0 a free one.
 
     Without *login* and *tokens* the server accepts unauthenticated requests; a file needs `allow_open` or a loopback
-    address for that.
+    address for that. *hosts* are the host names that requests may ask for; empty: any, or only those of loopback if the
+    server listens there without logins.
     """
 
     host: str
@@ -109,6 +110,7 @@ class ServerConfig:
     login: BasicCredentials | None = None
     tokens: tuple[str, ...] = field(default=(), repr=False)
     drain_seconds: float = 30.0
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

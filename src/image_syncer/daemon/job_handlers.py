@@ -10,9 +10,11 @@ import structlog
 from image_syncer.daemon.services import Services
 from image_syncer.errors import CopyFailed, ImageSyncerError
 from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
+from image_syncer.oci import Reference
 from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
-from image_syncer.sync.result import CopyResult, RunResult, rule_failure_result, undone_result
+from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, undone_result
+from image_syncer.telemetry import log_copy
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
 _BATCH: Final = 100
@@ -56,6 +58,8 @@ class JobHandlers:
         ends = str(job.source), str(job.target)
         result = replace(result, rule=job.rule or result.rule, source=ends[0], target=ends[1], attempts=job.attempt)
         failure = result.failure
+        self._record_health(job.source, job.target, failure)
+        log_copy(self._log, result)
         if failure is None or self._policy.is_last(failure, job.attempt, age=job.age):
             await self._record_copy(job, replace(made, results=(result,)), began)
         if failure is not None:
@@ -72,8 +76,12 @@ class JobHandlers:
         async with self._services.syncers.current() as syncer:
             plan = await syncer.plan([rule])
         split = split_plan(plan, attempt=job.attempt)
+        for planned in plan.copies:
+            self._record_health(planned.copy.source, planned.copy.target, planned.failure)
         for result in split.done:
             self._services.metrics.copied(result)
+            if result.outcome is Outcome.FAILED:
+                log_copy(self._log, result)
         unannounced = await self._unannounced(split.copies, since=began)
         # An unchanged image also ends the copies of it that earlier runs still wait for.
         await self._settle(split.done, began)
@@ -92,6 +100,9 @@ class JobHandlers:
             await self._log_ended([run])
         if split.unlisted is not None:
             raise split.unlisted
+
+    def _record_health(self, source: Reference, target: Reference, failure: CopyFailed | None) -> None:
+        self._services.health.record(source.repository.registry, target.repository.registry, failure)
 
     async def _request(self, copies: Sequence[Copy]) -> None:
         """Request all *copies*. After a kill in between, the next attempt plans again and joins the waiting jobs."""

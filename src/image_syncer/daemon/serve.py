@@ -123,7 +123,7 @@ class _Daemon:
         self.site = Site(
             Listen(server.host, server.port),
             web_settings(configuration, server, allow_open=allow_open),
-            Backend(recorder, config, self.dispatcher.dispatch, state, jobs, *verifiers),
+            Backend(recorder, config, self.dispatcher.dispatch, state, jobs, services.health, *verifiers),
             metrics=services.metrics,
             clock=lambda: now().timestamp(),
         )

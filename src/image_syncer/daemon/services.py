@@ -32,6 +32,7 @@ from image_syncer.events import signatures
 from image_syncer.jobs import JobQueue, JobRetryPolicy, WorkerOptions, open_jobs
 from image_syncer.server import server_settings as web
 from image_syncer.server.metrics import Metrics
+from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import State, StateCacheBackend, open_state
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # the sender of a notification waits no longer
@@ -54,6 +55,7 @@ class Services:
     config: LiveConfig
     metrics: Metrics
     rng: Random
+    health: RegistryHealth
     now: Callable[[], datetime] = utc_now
 
     async def apply(self, configuration: Configuration) -> None:
@@ -78,7 +80,7 @@ async def open_services(configuration: Configuration) -> AsyncGenerator[Services
         await jobs.set_limits(configuration.limits)
         config = LiveConfig(configuration.rules, options, configuration.limits)
         rng = Random()  # noqa: S311 - jitter, no secrets
-        yield Services(state, jobs, syncers, config, Metrics(CollectorRegistry()), rng)
+        yield Services(state, jobs, syncers, config, Metrics(CollectorRegistry()), rng, RegistryHealth(utc_now))
 
 
 def _caches(backend: StateCacheBackend) -> AbstractAsyncContextManager[Caches]:
@@ -122,6 +124,7 @@ def web_settings(configuration: Configuration, server: ServerConfig, *, allow_op
         },
         fork=None if configuration.fork is None else web.ForkHook(login),
         allow_open=allow_open,
+        hosts=server.hosts,
     )
 
 

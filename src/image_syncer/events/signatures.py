@@ -136,6 +136,19 @@ def verify(checks: Sequence[Check], delivery: SignedDelivery) -> Verification:
     return Verification("; ".join(dict.fromkeys(filter(None, problems))) or "no check is configured")
 
 
+def verify_head(checks: Sequence[Check], delivery: SignedDelivery) -> Verification | None:
+    """Return the result of `verify` if the head of the request decides it; None if the body has to be read.
+
+    A signature covers the body, but without its header no body can fit it.
+    """
+    pending = any(isinstance(check, Hmac) and any(map(delivery.headers.get, check.headers)) for check in checks)
+    by_head = [check for check in checks if not isinstance(check, Hmac)]
+    verification = verify(by_head, delivery) if by_head else Verification(None)
+    if by_head and verification.passed:
+        return verification
+    return None if pending else verify(checks, delivery)
+
+
 def _problem(check: Check, delivery: SignedDelivery) -> str | None:
     match check:
         case Hmac():

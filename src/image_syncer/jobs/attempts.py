@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 from image_syncer.errors import ImageSyncerError
 from image_syncer.jobs.job_manager import AttemptEnd, FencedJobManager
 from image_syncer.jobs.payloads import CopyJob, JobKind, RuleJob, age_of, text_arguments
-from image_syncer.jobs.retry_strategy import describe
+from image_syncer.jobs.retry_strategy import describe, is_outage
 from image_syncer.jobs.worker import WorkerOptions
 
 
@@ -35,9 +35,14 @@ class Handlers:
 
 
 def _origin(job: Job) -> dict[str, str]:
-    """Return rule and event of *job* as log fields."""
+    """Return rule, event, source and target of *job* as log fields."""
     arguments = text_arguments(job.task_kwargs)
-    names = {"rule": "rule", "event": "event_id"}  # A log entry has its own `event`.
+    names = {
+        "rule": "rule",
+        "event": "event_id",
+        "source": "source",
+        "target": "target",
+    }  # A log entry has its own `event`.
     return {name: arguments[key] for key, name in names.items() if key in arguments}
 
 
@@ -126,5 +131,7 @@ class AttemptRunner:
         if wait is None:
             self._log.error("job.failed", error=text, **fields)
         else:
-            self._log.warning("job.postponed", error=text, seconds=round(wait, 1), **fields)
+            # One line tells of a registry that is down, not one for each of its images.
+            log = self._log.debug if is_outage(error) else self._log.warning
+            log("job.postponed", error=text, seconds=round(wait, 1), **fields)
         return _Failed(wait)

@@ -85,6 +85,11 @@ class JobRetryPolicy:
         return age > self.outage_patience or not isinstance(_cause(error), QuotaUsedUp | RegistryDown | LeaseLost)
 
 
+def is_outage(error: Exception) -> bool:
+    """Whether the circuit breaker of a registry refused the attempt."""
+    return isinstance(_cause(error), RegistryDown)
+
+
 def is_permanent(error: Exception) -> bool:
     """Whether a retry cannot help."""
     if isinstance(error, CopyFailed):

@@ -110,7 +110,7 @@ class Api:
 
     async def registries(self) -> list[RegistryView]:
         """List the registries of the configuration and their limits. Credentials are not shown."""
-        return registry_views(self._backend.config)
+        return registry_views(self._backend.config, self._backend.health.outages)
 
     async def runs(self, part: Part, rule: Text = None) -> Page[RunView]:
         """List runs, newest first."""

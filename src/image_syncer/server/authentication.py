@@ -102,13 +102,21 @@ def is_foreign(headers: Mapping[str, str], origins: Sequence[str] = ()) -> bool:
 
     Schemes are not compared: a proxy may terminate TLS.
     """
-    if headers.get("sec-fetch-site", "").lower() == "cross-site":
+    site, origin = headers.get("sec-fetch-site", "").lower(), headers.get("origin")
+    if site == "cross-site":
         return True
-    origin = headers.get("origin")
-    if origin is None or origin in origins:
-        return False
+    if origin is not None:
+        return origin not in origins and not _is_host(origin, headers)
+    # A GET has no origin: a page of another port or subdomain is of the same site, and an old browser names its page.
+    return site == "same-site" or not _is_host(headers.get("referer"), headers)
+
+
+def _is_host(url: str | None, headers: Mapping[str, str]) -> bool:
+    """Whether *url* is of the host that the request asks for; True without one."""
+    if url is None:
+        return True
     try:
-        host = urlsplit(origin).netloc
+        host = urlsplit(url).netloc
     except ValueError:
-        return True
-    return not host or host.lower() != headers.get("host", "").lower()
+        return False
+    return bool(host) and host.lower() == headers.get("host", "").lower()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from image_syncer.jobs import JobFilter, JobStatus
+from image_syncer.server.registry_health import RegistryOutage
 from image_syncer.server.resources import (
     ImageView,
     JobView,
@@ -88,7 +89,10 @@ async def read_overview(backend: Backend) -> Overview:
         event_counts.setdefault(source, Counter())[status] += count
     return Overview(
         problems=await backend.problems(),
-        troubles=troubles([ImageView.of(number, result) for number, result in images], job_views(failed)),
+        troubles=[
+            *outage_rows(backend.health.outages),
+            *troubles([ImageView.of(number, result) for number, result in images], job_views(failed)),
+        ],
         more_troubles=_SHOWN in (len(images), len(failed)),
         counts=await jobs.counts(),
         queue=job_views(queue[:_SHOWN]),
@@ -97,8 +101,15 @@ async def read_overview(backend: Backend) -> Overview:
         event_counts=event_counts,
         waiting_since=tally.waiting_since,
         rules=rule_views(backend.config, await state.schedules.list()),
-        registries=registry_views(backend.config),
+        registries=registry_views(backend.config, backend.health.outages),
     )
+
+
+def outage_rows(outages: Mapping[str, RegistryOutage]) -> list[Attention]:
+    """Return one row for each registry that is down, instead of one for each of its copies, which wait for it."""
+    return [
+        Attention(registry, "", None, outage.error, outage.remedy, attempts=0) for registry, outage in outages.items()
+    ]
 
 
 def troubles(images: Sequence[ImageView], failed: Sequence[JobView]) -> list[Attention]:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from image_syncer.errors import ImageSyncerError
 from image_syncer.events import MalformedNotification, Oversized
+from image_syncer.server.request_record import note
 from image_syncer.server.web_backend import BackendUnavailable, Conflict, Missing
 
 T = TypeVar("T")
@@ -93,19 +94,22 @@ def add_failures(application: FastAPI) -> None:
         application.add_exception_handler(kind, handler)
 
 
-async def _from_framework(_request: Request, error: Exception) -> Response:
+async def _from_framework(request: Request, error: Exception) -> Response:
     known = cast("StarletteHTTPException", error)
+    note(request, reason=known.detail)
     return failure(known.status_code, known.detail, headers=known.headers)
 
 
-async def _from_validation(_request: Request, error: Exception) -> Response:
+async def _from_validation(request: Request, error: Exception) -> Response:
     problems = cast("RequestValidationError", error).errors()
     named = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems]
+    note(request, reason="; ".join(named))
     return failure(422, "; ".join(named))
 
 
-async def _from_image_syncer(_request: Request, error: Exception) -> Response:
+async def _from_image_syncer(request: Request, error: Exception) -> Response:
     known = cast("ImageSyncerError", error)
+    note(request, reason=known.message)
     status = next(status for kind, status in _STATUSES if isinstance(known, kind))
     headers = None
     if isinstance(known, BackendUnavailable):

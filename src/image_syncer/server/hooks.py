@@ -1,9 +1,11 @@
 """`POST /hooks/SOURCE`: read, authenticate, parse, record, and only then answer.
 
-The body is authenticated as sent, before it is parsed. 202 means that the events are durable.
+Everything but a signature is checked before the body is read. A signature covers the body as sent, so it is checked
+before the body is parsed. 202 means that the events are durable.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -14,12 +16,12 @@ from image_syncer.events.dialects import legacy
 from image_syncer.events.dialects.envelope import answer_to_options
 from image_syncer.events.notification import ignored, one
 from image_syncer.events.oidc import Jwt, SigningKeys, key_id
-from image_syncer.events.signatures import SignedDelivery, verify
+from image_syncer.events.signatures import SignedDelivery, verify, verify_head
 from image_syncer.server.authentication import Authentication, challenge, described
 from image_syncer.server.body_reader import BodyReader
 from image_syncer.server.errors import in_time, refusals
 from image_syncer.server.metrics import Metrics
-from image_syncer.server.middleware import note
+from image_syncer.server.request_record import note
 from image_syncer.server.server_settings import HookSource, ServerSettings
 from image_syncer.server.sns_hooks import SnsGate, Unauthenticated
 from image_syncer.server.web_backend import Accepted, BackendUnavailable, EventInbox, KeyRing
@@ -139,9 +141,15 @@ class HookRoutes:
 
     async def _parse(self, request: Request, name: str, secret: str) -> Answer:
         source = self._source(name)
-        body = await self._bodies.read(request)
+        note(request, source=name)
         keys = await self._signing_keys(request, source)
-        delivery = SignedDelivery(request.headers, body, url_secret=secret, now=self._clock(), keys=keys)
+        head = SignedDelivery(request.headers, b"", url_secret=secret, now=self._clock(), keys=keys)
+        if source.checks and not source.topics:
+            decided = verify_head(source.checks, head)
+            if decided is not None and not decided.passed:
+                raise self._unauthenticated(request, name, source, decided.problem or "")
+        body = await self._bodies.read(request)
+        delivery = replace(head, body=body)
         try:
             if source.topics:
                 return await self._parse_sns(request, name, source, delivery)

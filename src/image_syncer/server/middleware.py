@@ -4,22 +4,24 @@ The log names the declared route, never the path or the query: both may hold a s
 """
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections.abc import Sequence
+from typing import Any, Final
 
 import structlog
-from fastapi import Request
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from image_syncer.server.errors import failure
 from image_syncer.server.metrics import Metrics
+from image_syncer.server.request_record import RequestRecord, begin_record
+from image_syncer.server.server_settings import is_allowed_host
 
-_KEY: Final = "image_syncer.request"
 _SERVER_ERROR: Final = 500
+_MISDIRECTED: Final = 421
 _EVENTS_LOGGED: Final = 20
-_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
+_QUIET: Final = _PROBES | {"/metrics"}
 _HEADERS: Final = (
     ("cache-control", "no-store"),
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
@@ -29,26 +31,14 @@ _HEADERS: Final = (
 )
 
 
-@dataclass(slots=True)
-class RequestRecord:
-    """Facts about one finished request; *status* None: it got no answer."""
-
-    status: int | None = None
-    events: list[int] = field(default_factory=list[int])
-    facts: dict[str, str] = field(default_factory=dict[str, str])
-
-
-def note(request: Request, *, events: Iterable[int] = (), **facts: str) -> None:
-    """Add to the log line of *request*: its events, and other facts without secrets."""
-    record = cast("RequestRecord", request.scope[_KEY])
-    record.events.extend(events)
-    record.facts.update(facts)
-
-
 class RequestMiddleware:
-    """ASGI middleware around all routes. Paths match with and without *base_path* in front."""
+    """ASGI middleware around all routes. Paths match with and without *base_path* in front.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, base_path: str) -> None:
+    Requests for other hosts than *hosts* are refused, except those of probes, which get only ok or not.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, base_path: str, hosts: Sequence[str]) -> None:
+        self._hosts = hosts
         self._app = app
         self._base_path = base_path
         self._metrics = metrics
@@ -56,7 +46,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request and log its end. An unexpected error is logged and answered 500."""
-        record = scope[_KEY] = RequestRecord()
+        record = begin_record(scope)
         scope["root_path"] = self._base_path
         began = asyncio.get_running_loop().time()
 
@@ -69,7 +59,10 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            if is_allowed_host(Headers(scope=scope).get("host"), self._hosts) or scope["path"] in _PROBES:
+                await self._app(scope, receive, sending)
+            else:
+                await self._refuse_host(record)(scope, receive, sending)
         except Exception:
             self._log.exception("http.failed", method=scope["method"], route=_route(scope))
             if record.status is not None:
@@ -78,13 +71,18 @@ class RequestMiddleware:
         finally:
             self._log_end(scope, record, asyncio.get_running_loop().time() - began)
 
+    def _refuse_host(self, record: RequestRecord) -> Response:
+        record.facts["reason"] = "the Host of the request is none of this server"
+        remedy = f"use {self._hosts[0]}, or add the host name to server: hosts:"
+        return failure(_MISDIRECTED, "this server has another host name", remedy=remedy)
+
     def _log_end(self, scope: Scope, record: RequestRecord, seconds: float) -> None:
         route, status = _route(scope), record.status or 0
         self._metrics.answered(route, scope["method"], status, seconds)
         log = self._log.info
         if status >= _SERVER_ERROR or not status:
             log = self._log.warning
-        elif route in _QUIET:
+        elif route in _QUIET or record.facts.get("outcome") == "ignored":
             log = self._log.debug
         fields: dict[str, object] = {"client": (scope.get("client") or ("",))[0], **record.facts}
         if record.events:

@@ -1,5 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics`: for orchestrators and monitoring."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
 from image_syncer.server.web_backend import Backend, BackendUnavailable
 
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_CHECK_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 2.0  # Kubernetes gives a probe 1 s by default, most others 5 s.
 
 
@@ -23,6 +25,8 @@ class Probes:
         self._backend = backend
         self._metrics = metrics
         self._clock = clock
+        self._check_at = 0.0
+        self._found: list[str] = []
         self._log: Any = structlog.get_logger()
 
     def router(self, authentication: Authentication) -> APIRouter:
@@ -50,14 +54,22 @@ class Probes:
 
     async def ready(self) -> Response:
         """Return ok if events are recorded and processed, 503 otherwise. The log has the reason."""
-        try:
-            problems = await in_time(_PATIENCE_SECONDS, self._backend.problems())
-        except BackendUnavailable as error:
-            problems = [error.message]
+        problems = await self._problems()
         if not problems:
             return PlainTextResponse("ok\n")
         self._log.warning("readiness.missed", problems=list(problems))
         return PlainTextResponse("not ok\n", 503)
+
+    async def _problems(self) -> list[str]:
+        """Return the problems, found at most once a second: strangers may ask, and a check writes to the disk."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._check_at:
+            self._check_at = now + _CHECK_SECONDS
+            try:
+                self._found = await in_time(_PATIENCE_SECONDS, self._backend.problems())
+            except BackendUnavailable as error:
+                self._found = [error.message]
+        return self._found
 
     async def read_metrics(self) -> Response:
         """Return the metrics in Prometheus' text format."""

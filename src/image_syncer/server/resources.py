@@ -3,7 +3,7 @@
 Each model reads the fields of a record by name (`from_attributes`); an alias says where a field lies elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Generic, Self, TypeVar
 
@@ -12,6 +12,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 from image_syncer.app import Options
 from image_syncer.jobs import JobRecord, JobStatus
 from image_syncer.oci import Digest
+from image_syncer.server.registry_health import RegistryOutage
 from image_syncer.server.web_backend import ConfigInForce
 from image_syncer.state import RunRecord, ScheduleRecord, Trigger
 from image_syncer.sync.pattern import TargetTemplate
@@ -76,7 +77,7 @@ class RegistryView(_Resource):
 
     *logins* are the prefixes (the host, or namespaces of it) with a login. *requests* and *transfers* limit the
     small requests and the blobs that one process has in flight; *copies* limits the copies of the whole fleet (None:
-    no limit).
+    no limit). While the registry is down, *down_since* is the time and *error* the last failure.
     """
 
     host: str
@@ -87,10 +88,12 @@ class RegistryView(_Resource):
     requests: int
     transfers: int
     copies: int | None = None
+    down_since: datetime | None = None
+    error: str | None = None
 
     @classmethod
-    def of(cls, host: str, config: ConfigInForce) -> Self:
-        """Return the registry at *host* as *config* describes it."""
+    def of(cls, host: str, config: ConfigInForce, outage: RegistryOutage | None = None) -> Self:
+        """Return the registry at *host* as *config* describes it, with its *outage*."""
         options: Options = config.options
         accounts = [account for account in options.access if _is_at(account.prefix, host)]
         limits = options.limits.for_host(host)
@@ -103,6 +106,8 @@ class RegistryView(_Resource):
             requests=limits.requests_per_host,
             transfers=limits.transfers,
             copies=config.copy_limits.get(host),
+            down_since=None if outage is None else outage.since,
+            error=None if outage is None else outage.error,
         )
 
 
@@ -173,11 +178,11 @@ def rule_views(config: ConfigInForce, planned: Iterable[ScheduleRecord]) -> list
     return [RuleView.of(rule, times.get(rule.name)) for rule in config.rules]
 
 
-def registry_views(config: ConfigInForce) -> list[RegistryView]:
-    """Return the registries of rules and logins, sorted by host."""
+def registry_views(config: ConfigInForce, outages: Mapping[str, RegistryOutage]) -> list[RegistryView]:
+    """Return the registries of rules and logins and those that are down, sorted by host."""
     named = {account.prefix.partition("/")[0] for account in config.options.access}
-    hosts = _sources(config.rules) | _targets(config.rules) | named
-    return [RegistryView.of(host, config) for host in sorted(hosts)]
+    hosts = _sources(config.rules) | _targets(config.rules) | named | outages.keys()
+    return [RegistryView.of(host, config, outages.get(host)) for host in sorted(hosts)]
 
 
 def run_views(runs: Iterable[RunRecord]) -> list[RunView]:

@@ -3,21 +3,21 @@
 import asyncio
 import math
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from image_syncer.errors import UsageError
+from image_syncer.server.http_protocol import HEAD_LIMIT, StrictProtocol, close_silent_connections
 from image_syncer.server.metrics import Metrics
-from image_syncer.server.server_settings import Listen, ServerSettings, check_exposure
+from image_syncer.server.server_settings import Listen, ServerSettings, allowed_hosts, check_exposure
 from image_syncer.server.web_app import create_app
 from image_syncer.server.web_backend import Backend
 
-_CONNECTIONS: Final = 1000
+_BUSY_RESERVE: Final = 64
 _BACKLOG: Final = 1024
 _IDLE_SECONDS: Final = 15
 
@@ -53,7 +53,8 @@ class Site:
 
     def _build(self, settings: ServerSettings) -> ASGIApp:
         check_exposure(self.listen, settings)
-        return create_app(settings, self._backend, metrics=self._metrics, clock=self._clock)
+        hosts = allowed_hosts(self.listen, settings)
+        return create_app(settings, self._backend, metrics=self._metrics, clock=self._clock, hosts=hosts)
 
 
 async def serve(
@@ -70,8 +71,7 @@ async def serve(
     within *head_seconds* is closed. The caller handles signals. `UsageError` if the address cannot be bound.
     """
     with _listener(site.listen) as listener:
-        head_timeout = _HeadTimeout(head_seconds)
-        server = _Server(_config(site, drain_seconds), lambda: started(_address(listener)), head_timeout)
+        server = _Server(_config(site, drain_seconds), lambda: started(_address(listener)), head_seconds)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(server.serve(sockets=[listener]), name="http")
@@ -81,41 +81,13 @@ async def serve(
             server.close()
 
 
-class _HeadTimeout:
-    """Closes connections that send no complete request head in time: uvicorn waits for it without a limit.
-
-    Otherwise a stranger could open all connections that the server accepts, send nothing, and lock out the others.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
-
-    def sweep(self, connections: Iterable[object], now: float) -> None:
-        """Check all *connections*; *now* is in seconds of any clock."""
-        waiting: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
-        for connection in connections:
-            if not isinstance(connection, H11Protocol):
-                continue
-            last = _last_request(connection)
-            if last is not None and not last.response_complete:
-                continue
-            known, since = self._waiting.get(connection, (last, now))
-            # A new request since the last check starts a new wait.
-            waiting[connection] = (last, since if known is last else now)
-        self._waiting = waiting
-        for connection, (_, since) in waiting.items():
-            if now - since >= self._seconds:
-                connection.transport.close()
-
-
 class _Server(uvicorn.Server):
     """Uvicorn's server without its signal handlers; reports its start and enforces the head timeout."""
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], head_timeout: _HeadTimeout) -> None:
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], head_seconds: float) -> None:
         super().__init__(config)
         self._on_start = on_start
-        self._head_timeout = head_timeout
+        self._head_seconds = head_seconds
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -129,7 +101,8 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Run ten times a second."""
-        self._head_timeout.sweep(self.server_state.connections, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        close_silent_connections(self.server_state.connections, now, seconds=self._head_seconds)
         return await super().on_tick(counter)
 
     def close(self) -> None:
@@ -138,14 +111,11 @@ class _Server(uvicorn.Server):
             server.close()
 
 
-def _last_request(connection: H11Protocol) -> RequestResponseCycle | None:
-    return cast("RequestResponseCycle | None", connection.cycle)  # None until the first head is complete.
-
-
 def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         site,
-        http="h11",
+        http=StrictProtocol,
+        h11_max_incomplete_event_size=HEAD_LIMIT,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -155,7 +125,8 @@ def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
+        # All of them busy: then one more is answered 503. Idle ones make room before.
+        limit_concurrency=StrictProtocol.most_connections + _BUSY_RESERVE,
         backlog=_BACKLOG,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=math.ceil(drain_seconds),

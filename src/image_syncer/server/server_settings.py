@@ -1,9 +1,10 @@
 """Settings of the server as frozen values, and whether an address may serve them. Pure."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from image_syncer.errors import UsageError
 from image_syncer.events.dialects import dialect
@@ -79,7 +80,8 @@ class ServerSettings:
 
     Without *logins* the API and the pages are open. *origins* are further origins whose pages may send actions, such
     as `https://sync.example.com` behind a proxy that changes `Host`. *base_path* is the prefix that a proxy puts
-    before all paths (`/image-syncer`). *patience_seconds* bounds every wait for the backend, *body_seconds* the wait
+    before all paths (`/image-syncer`). *hosts* are the host names that requests may ask for; empty: see
+    `allowed_hosts`. *patience_seconds* bounds every wait for the backend, *body_seconds* the wait
     for a body.
     """
 
@@ -89,6 +91,7 @@ class ServerSettings:
     origins: tuple[str, ...] = ()
     base_path: str = ""
     allow_open: bool = False
+    hosts: tuple[str, ...] = ()
     body_limit_bytes: int = BODY_LIMIT
     bodies_at_once: int = 64
     body_seconds: float = 10.0
@@ -113,3 +116,29 @@ def check_exposure(listen: Listen, settings: ServerSettings) -> None:
             f"{listen}: other machines could use {', '.join(routes)} without authentication",
             remedy="configure a login or a secret, listen on 127.0.0.1, or pass --allow-open",
         )
+
+
+def allowed_hosts(listen: Listen, settings: ServerSettings) -> tuple[str, ...]:
+    """Return the host names that requests may ask for; empty for any.
+
+    A page whose host name its owner rebinds to a loopback address is of the same origin as the server, so a browser
+    lets it read and act. Without logins only the name of the host tells it from our own pages.
+    """
+    if settings.hosts:
+        return settings.hosts
+    is_guarded = not listen.is_loopback or settings.allow_open or not open_routes(settings)
+    return () if is_guarded else ("localhost", listen.host)
+
+
+def is_allowed_host(header: str | None, hosts: Sequence[str]) -> bool:
+    """Whether a request with this `Host` is for one of *hosts*; a loopback address and names below `localhost` are.
+
+    A request without one comes from no browser.
+    """
+    if not hosts or header is None:
+        return True
+    try:
+        name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    return name in {host.lower() for host in hosts} or name.endswith(".localhost") or Listen(name, 0).is_loopback

@@ -1,6 +1,6 @@
 """The web application: all routes with their authentication, from settings and a backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -20,8 +20,15 @@ from image_syncer.server.sns_hooks import SnsGate
 from image_syncer.server.web_backend import Backend
 
 
-def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, clock: Callable[[], float]) -> FastAPI:
-    """Return the application of *settings*; *clock* gives seconds since the epoch.
+def create_app(
+    settings: ServerSettings,
+    backend: Backend,
+    *,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    hosts: Sequence[str] = (),
+) -> FastAPI:
+    """Return the application of *settings*; *clock* gives seconds since the epoch; *hosts* as in `allowed_hosts`.
 
     Its only state is the number of bodies being read, so another one may replace it between two requests. The caller
     runs `check_exposure` before serving it.
@@ -50,7 +57,7 @@ def create_app(settings: ServerSettings, backend: Backend, *, metrics: Metrics, 
     application.include_router(pages.router(authentication))
     add_failures(application)
     application.add_exception_handler(ForkRefusal, _refuse_as_fork)
-    application.add_middleware(RequestMiddleware, metrics=metrics, base_path=settings.base_path)
+    application.add_middleware(RequestMiddleware, metrics=metrics, base_path=settings.base_path, hosts=hosts)
     return application
 
 

@@ -13,6 +13,7 @@ from image_syncer.errors import ImageSyncerError
 from image_syncer.events import PushEvent
 from image_syncer.events.oidc import Jwt, SigningKeys
 from image_syncer.jobs import JobQueue, JobsUnavailable
+from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import State, StateUnavailable
 from image_syncer.sync.rule import Rule
 
@@ -105,13 +106,14 @@ class Backend:
     dispatch: Callable[[], Awaitable[int]]
     state: State
     jobs: JobQueue
+    health: RegistryHealth
     keys: KeyRing | None = None
     sns: SnsClient | None = None
 
     async def problems(self) -> list[str]:
         """Return what keeps the daemon from its work (a database, the worker), for the log; empty if nothing does."""
         found: list[str] = []
-        for check in (self.state.ping, self.jobs.counts):
+        for check in (self.state.check_writable, self.jobs.counts):
             try:
                 await check()
             except (StateUnavailable, JobsUnavailable) as error:

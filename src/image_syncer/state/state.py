@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, text
 
@@ -33,6 +34,9 @@ class EndedCopy:
     end: RunEnd | None = None
 
 
+_REWRITE: Final = "UPDATE image_syncer_version SET version_num = version_num"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The parts of the state. Every call raises `StateUnavailable` if the database does not answer in time."""
@@ -49,6 +53,10 @@ class State:
         Return the runs of rules that it completes.
         """
         return await self.database.write(lambda connection: _end_copy(connection, ended))
+
+    async def check_writable(self) -> None:
+        """Return if the database stores what is written to it; a full disk still answers reads."""
+        await self.database.write(lambda connection: connection.execute(text(_REWRITE)))
 
     async def ping(self) -> None:
         """Return if the database answers; `StateUnavailable` otherwise."""

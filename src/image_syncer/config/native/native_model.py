@@ -172,6 +172,9 @@ class ServerSection(Section):
     listen: Text = Field(default="127.0.0.1:8080", description="host:port; without a host: all addresses.")
     auth: AuthSection | None = None
     allow_open: Truth = Field(default=False, description="Accept unauthenticated requests, from other machines, too.")
+    hosts: Annotated[tuple[Text, ...], Field(max_length=1000)] = Field(
+        default=(), description="Host names by which the server may be requested; default: any, or loopback names."
+    )
     drain: Duration = Field(default=timedelta(seconds=30), description="Time for running copies to finish at a stop.")
 
 
