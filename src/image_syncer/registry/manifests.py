@@ -64,6 +64,7 @@ class ReadAhead:
         return manifest
 
 
+_ALLOW_URLS: Final = "let the target accept urls of layers (docker-registry: validation.manifests.urls.allow)"
 _PUT_STATUSES_EXTERNAL: Final = _PUT_STATUSES | {HTTPStatus.INTERNAL_SERVER_ERROR}
 """A registry that demands non-distributable layers may answer 500 to a manifest without them: that is no outage."""
 
@@ -166,7 +167,8 @@ class Manifests:
                 return None  # An earlier attempt succeeded but its response was lost, or another client was faster.
             raise
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Refused(f"{reference}: the registry answers 500 to this manifest", status=response.status)
+            message = f"{reference}: the registry answers 500 to this manifest, whose layers have urls"
+            raise Refused(message, status=response.status, remedy=_ALLOW_URLS)
         return _check_stored(response, manifest, reference)
 
     async def _put_under_digest(self, manifest: RawManifest, reference: Reference, fence: Fence | None) -> None:

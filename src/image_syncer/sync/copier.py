@@ -367,12 +367,13 @@ def _explained(failure: CopyFailed, raw: RawManifest, image: SourceImage) -> Cop
     parsed = raw.parse()
     if not isinstance(parsed, Manifest) or not parsed.external_layers:
         return failure
+    remedy = "set nondistributable_layers: true for the rule, if the license of the layers allows it"
     error = Refused(
         f"the target refuses a manifest without its non-distributable layers ({len(parsed.external_layers)}), "
         f"which have urls and were not copied: {failure.cause.message}",
         status=failure.cause.status,
         code=failure.cause.code,
-        remedy="set nondistributable_layers: true for the rule, if the license of the layers allows it",
+        remedy=remedy if failure.cause.remedy is None else f"{failure.cause.remedy}, or {remedy}",
     )
     return _at_target(error, failure.step)
 

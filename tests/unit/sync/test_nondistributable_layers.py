@@ -12,7 +12,7 @@ from image_syncer.oci import RawManifest, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget
-from image_syncer.testing import FakeRegistry
+from image_syncer.testing import FakeRegistry, profiles
 from image_syncer.testing.fake.request_gate import Interceptor
 from image_syncer.testing.images import Blob, Image, single
 
@@ -108,3 +108,14 @@ async def test_a_target_that_demands_the_layers_is_no_outage(status: int) -> Non
         assert "nondistributable_layers: true" in (failed.remedy or "")
         repaired = await copy(source, target, wants_layers=True)
     assert repaired["windows"].outcome is Outcome.COPIED
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_target_that_allows_no_urls_is_named_as_that(wanted: bool) -> None:
+    """docker-registry answers 500 in its default configuration, with and without the layers."""
+    async with FakeRegistry() as source, FakeRegistry(profiles.DISTRIBUTION_2_8) as target:
+        source.load("app", windows(OCI_TYPE, ["https://layers.test/base"]), "windows")
+        (failed,) = (await copy(source, target, wants_layers=wanted)).values()
+    assert (failed.outcome, failed.step) == (Outcome.FAILED, "push manifest")
+    assert "validation.manifests.urls.allow" in (failed.remedy or "")
+    assert ("nondistributable_layers: true" in (failed.remedy or "")) is not wanted
