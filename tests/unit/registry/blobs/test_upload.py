@@ -52,6 +52,22 @@ async def test_a_blob_goes_with_a_post_and_a_put(fake: FakeRegistry, target: Reg
     assert fake.requests.only(method="PUT")[0].headers["content-length"] == str(blob.size_bytes)
 
 
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_redirect_of_the_post_is_followed(fake: FakeRegistry, target: RegistryTarget, status: int) -> None:
+    """The session then lives where the redirect leads; relative Locations refer to that host."""
+    moved = fake.url.replace("127.0.0.1", "localhost")
+
+    async def redirect(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "POST" or request.host.startswith("localhost"):
+            return None
+        return web.Response(status=status, headers={"Location": f"{moved}{request.path_qs}"})
+
+    fake.intercept.append(redirect)
+    await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert BLOB.digest in fake.content("app").blobs
+    assert uploads(fake) == ["POST", "POST", "PUT"]
+
+
 async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, target: RegistryTarget) -> None:
     """Not every registry accepts a PUT without a length."""
     await target.push_blob(replace(BLOB.descriptor, size=None), BLOB.open)
