@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from lab import stop_on_signals
-from stress import broker, crash, cut, fleet, frozen, kill, latency, outage, soak, storm
+from stress import broker, crash, cut, fleet, frozen, kill, latency, outage, slow_target, soak, storm
 from stress.report import Report, Say
 from support.docker_registry import DockerRegistry
 from support.postgres import Postgres
@@ -54,6 +54,13 @@ _COMMANDS: Mapping[str, Command] = {
         frozen.FrozenOptions,
         {"tags": 12, "seconds": 25.0, "way": "stop"},
         postgres=True,
+        registry=False,
+    ),
+    "slow-target": Command(
+        "one of two targets answers after 3 s, or never",
+        slow_target.run,
+        slow_target.SlowTargetOptions,
+        {"images": 200, "kib": 2},
         registry=False,
     ),
     "latency": Command(

@@ -17,6 +17,7 @@ So a slow target costs the others a bounded part of their time, and a silent one
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -86,6 +87,7 @@ class BlobScheduler:
         self._gathering: dict[Digest, _SharedUpload] = {}
         self._source_slots: dict[tuple[str, bool], PrioritySemaphore] = {}
         self._budgets: dict[str, WaitBudget] = {}
+        self._created = time.monotonic()
         self.lags = LagTracker()
 
     async def load_hints(self, blobs: Iterable[Descriptor], registry: str) -> None:
@@ -285,7 +287,7 @@ class BlobScheduler:
 
     def _budget(self, registry: str) -> WaitBudget:
         if registry not in self._budgets:
-            self._budgets[registry] = WaitBudget(asyncio.get_running_loop().time)
+            self._budgets[registry] = WaitBudget(time.monotonic, time.monotonic() - self._created)
         return self._budgets[registry]
 
     def _waiting_for(self, upload: _SharedUpload) -> int:

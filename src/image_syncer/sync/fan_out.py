@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from image_syncer.oci import Digest
 
-_BASE_SECONDS = 0.5
+_LEAST_BASE_SECONDS = 0.1
+_MOST_BASE_SECONDS = 0.5
 _BYTES_PER_SECOND = 40 * 1024 * 1024
 _LONGEST_SIZE_SECONDS = 5.0
 _SHARE = 0.25
@@ -56,13 +57,16 @@ class FanOut:
 
 
 class WaitBudget:
-    """Bounds the time that one target spends waiting for others: half a second plus a quarter of the elapsed time.
+    """Bounds the time that one target spends waiting for others: a base plus a quarter of the elapsed time.
 
-    The loss of a wait is its share of the target's running transfers: one of ten that waits costs a tenth of the pace.
+    The base is the time that the target itself needed to its first large blob (*preparation* seconds), from 0.1 s to
+    0.5 s: another one that keeps up needs about as long. The loss of a wait is its share of the target's running
+    transfers: one of ten that waits costs a tenth of the pace.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], preparation: float = _MOST_BASE_SECONDS) -> None:
         self._clock = clock
+        self._base = min(_MOST_BASE_SECONDS, max(_LEAST_BASE_SECONDS, preparation))
         self._began = self._settled = clock()
         self._lost = 0.0
         self._running = 0
@@ -81,7 +85,7 @@ class WaitBudget:
         """Whether a blob of *size_bytes* may still wait; a larger one may wait longer, since rereading costs more."""
         self.add()
         size_seconds = min(_LONGEST_SIZE_SECONDS, size_bytes / _BYTES_PER_SECOND)
-        return self._lost < _BASE_SECONDS + size_seconds + _SHARE * (self._settled - self._began)
+        return self._lost < self._base + size_seconds + _SHARE * (self._settled - self._began)
 
 
 @dataclass(slots=True)
