@@ -335,7 +335,7 @@ async def open_app(
     """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
-    home = Path.home() if options.home is None else options.home
+    home = _home_directory() if options.home is None else options.home
     rng = SystemRandom()
     keychain = Keychain(options.access, environment=environment, home=home)
     async with AsyncExitStack() as stack:
@@ -350,6 +350,14 @@ async def open_app(
         caches = caches or in_memory()
         registries.journal = caches.uploads
         yield Syncer(registries, options, caches, rng=rng)
+
+
+def _home_directory() -> Path:
+    """Return the user's home directory; one that does not exist for a user without any, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:  # HOME is unset, and the user has no passwd entry.
+        return Path("/nonexistent")
 
 
 def _cache_backend(state: str, keep: timedelta) -> LazyBackend:

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Generator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from image_syncer.concurrency.lossy_writer import DroppedLines, LossyWriter
-from image_syncer.errors import RegistryDown, Unexpected, UsageError
+from image_syncer.errors import ImageSyncerError, RegistryDown, Unexpected, UsageError
 from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
@@ -48,10 +48,13 @@ def logging_to(options: LogOptions) -> Generator[None]:
     with ExitStack() as stack:
         if options.dropped is not None:
             stack.enter_context(_lossy_stderr(options.dropped))
-        stream: TextIO | _Stderr | LossyWriter = _Stderr()
+        stream: TextIO | _Stderr | _LogFile | LossyWriter = _Stderr()
         if options.path is not None:
             file = stack.enter_context(_opened(options.path, appended=options.appended))
-            stream = file if options.dropped is None else stack.enter_context(_lossy(file, options.dropped))
+            if options.dropped is None:
+                stream = stack.enter_context(_checked(file, options.path))
+            else:
+                stream = stack.enter_context(_lossy(file, options.dropped))
         level = logging.DEBUG if options.debug else logging.INFO if options.info else logging.WARNING
         structlog.configure(
             processors=[
@@ -76,8 +79,42 @@ def _opened(path: Path, *, appended: bool) -> Generator[TextIO]:
         file = path.open("a" if appended else "w", encoding="utf-8", buffering=1)
     except OSError as error:
         raise UsageError(f"--log {path}: cannot be written: {error.strerror}") from error
-    with file:
+    try:
         yield file
+    finally:
+        with suppress(OSError):  # A failed write was noted when it happened.
+            file.close()
+
+
+class _LogFile:
+    """A log file. After a failed write it drops all lines, so that a full disk does not end a run in its middle."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> None:
+        """Write *text*, or note the error."""
+        if self.error is None:
+            try:
+                self._file.write(text)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+
+    def flush(self) -> None:
+        """Do nothing: each write is flushed."""
+
+
+@contextmanager
+def _checked(file: TextIO, path: Path) -> Generator[_LogFile]:
+    """Yield a log file; at the end of the block raise `ImageSyncerError` if a line could not be written."""
+    log_file = _LogFile(file)
+    yield log_file
+    if log_file.error is not None:
+        raise ImageSyncerError(
+            f"--log {path}: cannot be written: {log_file.error.strerror}", remedy="the log is incomplete"
+        ) from log_file.error
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from image_syncer.errors import ImageSyncerError, UsageError
 
 def check_writable(path: Path, option: str) -> None:
     """Raise `UsageError`, which names *option*, if `write` cannot write *path*; leave no file behind."""
-    target = path.resolve()
     try:
+        target = path.resolve()
         if not _must_write_in_place(target):
             temporary, descriptor = _create_beside(target)
             os.close(descriptor)
@@ -29,8 +29,8 @@ def write(path: Path, chunks: Iterable[str]) -> None:
 
     Pipes, devices and files in a read-only directory are written in place, since no rename can replace them.
     """
-    target = path.resolve()
     try:
+        target = path.resolve()
         if _must_write_in_place(target):
             with target.open("w", encoding="utf-8") as file:
                 file.writelines(chunks)
@@ -38,6 +38,15 @@ def write(path: Path, chunks: Iterable[str]) -> None:
             _replace(target, chunks)
     except OSError as error:
         raise ImageSyncerError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def is_cwd_removed() -> bool:
+    """Whether the working directory of this process does not exist any more."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _must_write_in_place(target: Path) -> bool:
@@ -84,5 +93,5 @@ def _create_beside(target: Path) -> tuple[Path, int]:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return "its directory does not exist"
+        return "the working directory was removed" if is_cwd_removed() else "its directory does not exist"
     return error.strerror or str(error)

@@ -6,6 +6,7 @@ at once.
 
 # ruff: noqa: PLC0415 - the imports inside the commands are the point
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from click.exceptions import NoSuchCommand
 from image_syncer import __version__
 from image_syncer.cli.completion import CURRENT, SHELLS, install_completion, show_completion
 from image_syncer.cli.console import PROGRAM, complain, open_streams, say, write_result
+from image_syncer.cli.files import is_cwd_removed
 from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
 from image_syncer.cli.options import (
@@ -190,8 +192,6 @@ def copy(
 @output_options
 def serve(config: Path | None, output: OutputOptions, *, allow_open: bool) -> int:
     """Run the daemon: receive webhooks, run schedules, copy images."""
-    import os
-
     from image_syncer.cli.daemon import serve as run_daemon
 
     return run_daemon(config, output, dict(os.environ), allow_open=allow_open)
@@ -202,8 +202,6 @@ def serve(config: Path | None, output: OutputOptions, *, allow_open: bool) -> in
 @output_options
 def worker(config: Path | None, output: OutputOptions) -> int:
     """Run an extra worker on a shared PostgreSQL queue."""
-    import os
-
     from image_syncer.cli.daemon import work as run_worker
 
     return run_worker(config, output, dict(os.environ))
@@ -311,6 +309,21 @@ def _report_error(error: BaseException, *, debug: bool) -> int:
         case ImageSyncerError():
             _complain_in_lines(str(error))
             return _USAGE if isinstance(error, UsageError) else _FAILURE
+        case FileNotFoundError() if is_cwd_removed():
+            complain("the working directory was removed (change to another directory)")
+            return _FAILURE
+        case RuntimeError() if "start new thread" in str(error):
+            complain(
+                "the system refuses to start another thread "
+                "(raise the limit of processes: ulimit -u, or the pids limit of the container)"
+            )
+            return _FAILURE
+        case MemoryError():
+            complain("out of memory (raise the memory limit, or lower --proc)")
+            return _FAILURE
+        case OSError() if error.errno is not None:  # The text of the number, without the file name.
+            complain(f"{os.strerror(error.errno)} (use --debug to see where)")
+            return _FAILURE
         case _:  # The text of an unforeseen error may hold anything, for instance a signed URL.
             complain(f"an unexpected {type(error).__name__} (please report it, with the output of --debug)")
             return _FAILURE

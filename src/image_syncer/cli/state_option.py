@@ -18,10 +18,14 @@ _APPLICATION_ID_BYTES: Final = slice(68, 72)
 def state_location(given: str | None, configuration: Configuration) -> str | None:
     """Return the file or URL of the state: *given*, else the location of *configuration*; None for `none`.
 
-    `UsageError` if *given* can be no state. A damaged state passes: a run without it only makes more requests.
+    `UsageError` if *given* can be no state. Without a home directory there is no default state. A damaged state
+    passes: a run without it only makes more requests.
     """
     if given is None:
-        return DatabaseLocations.of(configuration).state
+        try:
+            return DatabaseLocations.of(configuration).state
+        except UsageError:  # Without a home directory runs share no state, which only costs requests.
+            return None
     if given == "none":
         return None
     path = _state_file(given)

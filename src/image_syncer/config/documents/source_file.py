@@ -98,7 +98,10 @@ class SourceFile:
         return None
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
-        """Return *value* with its variables replaced; `ConfigError`, which hides the value, for an unset one."""
+        """Return *value* with its variables replaced; `ConfigError`, which hides the value, for an unset one.
+
+        Only a login of a registry may have bytes that are not UTF-8: they are sent as they are.
+        """
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         try:
             filled = self.substitution.apply(text)
@@ -106,6 +109,8 @@ class SourceFile:
             raise self.error_at(error.message, path, error.remedy) from None
         if not filled:
             raise self.error_at("empty after its variables are replaced", path)
+        if path[:1] != ("registries",) and not _is_utf8(filled):
+            raise self.error_at("the value of its variable is not UTF-8", path)
         return filled
 
     def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
@@ -129,6 +134,11 @@ class SourceFile:
         node, line, path = _walk(self.root, detail["loc"])
         with self.problems.collect_at(self.file, line):
             raise _problem(detail, node, path, model)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether *text* has no surrogates, which stand for other bytes of an environment variable."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def path_text(path: Sequence[Step]) -> str:
