@@ -37,6 +37,7 @@ from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendor_profiles import LearntProfile
 
+_SUCCESS: Final = 2  # The class of the status.
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 _CONGESTED: Final = frozenset({None, 408, 502, 503, 504, 520, 521, 522, 523, 524})  # None: no response at all.
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -57,6 +58,11 @@ class BufferedResponse:
     url: str
     content: bytes = b""
     is_elsewhere: bool = False
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a HEAD found its object: any 2xx counts if a storage host sent it."""
+        return self.status == HTTPStatus.OK or (self.is_elsewhere and self.status // 100 == _SUCCESS)
 
     @property
     def digest(self) -> Digest | None:

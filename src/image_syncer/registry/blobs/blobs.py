@@ -35,7 +35,7 @@ class Blobs:
         call = self._requests.head(self._requests.blob_path(blob))
         context = self._requests.blob_context(blob)
         response = await self._client.request(call, context, expect={200, 404})
-        return response.status == HTTPStatus.OK or (response.is_elsewhere and 200 <= response.status < 300)  # noqa: PLR2004 - success
+        return response.is_found
 
     @asynccontextmanager
     async def open(

@@ -123,7 +123,7 @@ class BlobUpload:
         try:
             action = self._step(Started())
             if isinstance(action, CheckBlob):
-                action = self._step(await self._check_blob())
+                action = self._step(await self._find_blob())
             if isinstance(action, TakeSlot):
                 await self._push()
         except StoreError as error:
@@ -270,6 +270,13 @@ class BlobUpload:
             " (in distribution http.host; for a proxy X-Forwarded-Host and X-Forwarded-Proto)"
         )
         return ProtocolError(message, status=error.status, remedy=remedy)
+
+    async def _find_blob(self) -> BlobChecked:
+        """Look whether an attempt without a response stored the blob; a storage that refuses HEAD says no."""
+        call = self._requests.head(self._requests.blob_path(self._blob))
+        context = self._requests.blob_context(self._blob)
+        response = await self._client.request(call, context, expect={200, 404}, retry=False)
+        return BlobChecked(response.is_found)
 
     async def _check_blob(self) -> BlobChecked:
         call = self._requests.build("HEAD", self._requests.blob_path(self._blob), follow=True)

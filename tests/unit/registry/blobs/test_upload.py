@@ -158,6 +158,28 @@ async def test_a_second_503_to_a_put_gets_a_new_session(fake: FakeRegistry, targ
     assert uploads(fake) == ["POST", "PUT", "PUT", "POST", "PUT"]
 
 
+async def test_a_storage_that_refuses_head_does_not_end_a_retry(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The lookup after a lost response is redirected there: it says nothing, so the blob is sent again."""
+    async with FakeRegistry() as storage:
+        storage.intercept.append(Fault(403, "HEAD", times=9))
+        location = f"http://localhost:{storage.host.rpartition(':')[2]}/signed"
+        fake.intercept.append(Fault(307, "HEAD", "blob", headers={"Location": location}, times=9))
+        lose_answer(fake, "PUT", "upload")
+        await target.push_blob(BLOB.descriptor, BLOB.open)
+    assert uploads(fake) == ["POST", "PUT", "POST", "PUT"]
+
+
+async def test_a_storage_that_refuses_head_confirms_no_upload(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """A 202 to the closing PUT needs a proof: what verifies never infers."""
+    async with FakeRegistry() as storage:
+        storage.intercept.append(Fault(403, "HEAD", times=9))
+        location = f"http://localhost:{storage.host.rpartition(':')[2]}/signed"
+        fake.intercept.append(Fault(307, "HEAD", "blob", headers={"Location": location}, times=9))
+        fake.intercept.append(Fault(202, "PUT", "upload"))
+        with pytest.raises(Denied, match="denied at another host"):
+            await target.push_blob(BLOB.descriptor, BLOB.open)
+
+
 async def test_an_upload_fails_after_four_attempts(fake: FakeRegistry, target: RegistryTarget) -> None:
     """There is no second level of retries below."""
     fake.intercept.append(Fault(503, "POST", times=99))
