@@ -17,7 +17,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete
 
 from image_syncer.errors import UsageError
-from image_syncer.state import NewEvent, State, StateUnavailable, StateUnusable, migrate, migrations, open_state
+from image_syncer.state import (
+    EventStatus,
+    NewEvent,
+    State,
+    StateUnavailable,
+    StateUnusable,
+    migrate,
+    migrations,
+    open_state,
+)
 from image_syncer.state.database_url import parse_database_url
 from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.tables import REVISIONS, VERSION_TABLE, events, metadata
@@ -97,6 +106,31 @@ def shape(file: Path) -> dict[str, object]:
             [sorted(str(row[1:]) for row in execute(file, f"PRAGMA {pragma}('{name}')")) for pragma in pragmas],
         )
     return found
+
+
+async def test_a_file_of_an_older_version_counts_the_events_it_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggers are those of a new file, and what was recorded before them is counted."""
+    async with open_state(str(file)) as state:
+        await state.events.record([EVENT, EVENT], now=NOW)
+    names = [name for (name,) in execute(file, "SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    execute(file, *(f"DROP TRIGGER {name}" for name in names), "DROP TABLE image_syncer_event_counts")
+    for name in ("events_by_waiting", "results_by_latest_outcome", "results_by_latest_rule"):
+        execute(file, f"DROP INDEX image_syncer_{name}")
+    execute(file, "UPDATE image_syncer_version SET version_num = '0006'")
+    async with open_state(str(file)) as state:
+        await state.events.record([EVENT], now=NOW)
+        assert (await state.events.count_by_status()).counts == {("harbor", EventStatus.RECEIVED): 3}
+    new = file.with_name("new.db")
+    async with open_state(str(new)):
+        pass
+    assert trigger_texts(file) == trigger_texts(new)
+
+
+def trigger_texts(file: Path) -> list[str]:
+    """Return the triggers of *file* without their layout."""
+    return [
+        " ".join(str(sql).split()) for (sql,) in execute(file, "SELECT sql FROM sqlite_master WHERE type = 'trigger'")
+    ]
 
 
 async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:

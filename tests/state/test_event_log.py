@@ -127,6 +127,27 @@ async def test_a_large_message_keeps_its_order_and_its_repetitions(state: State)
     assert len(tags) == 4000
 
 
+async def test_the_counts_follow_every_change(state: State) -> None:
+    """They equal a count of all rows after decisions, redeliveries and the removal of old events."""
+    ids = await state.events.record([event(str(n), delivery="d" if n % 2 else None) for n in range(10)], now=NOW)
+    await state.events.mark_dispatched(ids[:6], now=NOW)
+    await state.events.mark_unmatched(ids[6:9], now=NOW)
+    await state.events.record([event("7", delivery="d")], now=NOW + SECOND)
+    await state.events.record([NewEvent("quay", "harbor.test/team/app", "1")], now=NOW)
+    assert (await state.events.count_by_status()).counts == {
+        ("harbor", EventStatus.DISPATCHED): 6,
+        ("harbor", EventStatus.UNMATCHED): 2,
+        ("harbor", EventStatus.RECEIVED): 2,
+        ("quay", EventStatus.RECEIVED): 1,
+    }
+    later = NOW + 2 * REPETITION_WINDOW
+    await state.events.prune(older_than=later, now=later)
+    assert (await state.events.count_by_status()).counts == {
+        ("harbor", EventStatus.RECEIVED): 2,
+        ("quay", EventStatus.RECEIVED): 1,
+    }
+
+
 async def test_another_hook_may_use_the_same_identifiers(state: State) -> None:
     """Identifiers belong to their sender."""
     [first] = await state.events.record([event(delivery="1")], now=NOW)

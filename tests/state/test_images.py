@@ -1,10 +1,14 @@
 """The last result of each image, over all runs."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, event
 
 from image_syncer.state import ImageFilter, NewRun, RunEnd, State, Trigger, open_state
 from image_syncer.state.tables import VERSION_TABLE
@@ -69,6 +73,34 @@ async def test_images_come_in_pages(state: State) -> None:
     assert seen == sources[::-1]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (ImageFilter(outcome=Outcome.FAILED), "results_by_latest_outcome"),
+        (ImageFilter(rule="app"), "results_by_latest_rule"),
+        (ImageFilter(), "results_by_latest"),
+    ],
+)
+async def test_a_list_of_images_reads_an_index(tmp_path: Path, wanted: ImageFilter, index: str) -> None:
+    """So the few failed ones among a million are found at once."""
+    file = tmp_path / "state.db"
+    queries: list[tuple[str, tuple[object, ...]]] = []
+
+    def keep(*call: Any) -> None:
+        queries.append((call[2], call[3]))
+
+    async with open_state(str(file)) as state:
+        event.listen(Engine, "before_cursor_execute", keep)
+        try:
+            await state.runs.images(wanted)
+        finally:
+            event.remove(Engine, "before_cursor_execute", keep)
+    query, parameters = queries[-1]  # after BEGIN
+    with closing(sqlite3.connect(file)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
+    assert [f"USING INDEX image_syncer_{index} (" in step[3] for step in plan] == [True]
+
+
 async def test_an_older_state_learns_which_results_are_the_last(state_url: str) -> None:
     """The migration marks them, and keeps what was there."""
     async with open_state(state_url) as state:
@@ -80,9 +112,15 @@ async def test_an_older_state_learns_which_results_are_the_last(state_url: str) 
 
 
 def back_to_the_first_schema(connection: Connection) -> None:
-    """Undo what later revisions did."""
+    """Undo the later revisions."""
+    triggers = ("inserted", "changed", "deleted") if connection.dialect.name == "sqlite" else ()
+    tables = ("blobs", "copies", "trimmed", "uploads", "open_copies", "event_counts")
     for statement in (
-        *(f"DROP TABLE image_syncer_{table}" for table in ("blobs", "copies", "trimmed", "uploads", "open_copies")),
+        *(f"DROP TRIGGER image_syncer_count_{trigger}" for trigger in triggers),
+        *(f"DROP TABLE image_syncer_{table}" for table in tables),
+        "DROP INDEX image_syncer_events_by_waiting",
+        "DROP INDEX image_syncer_results_by_latest_outcome",
+        "DROP INDEX image_syncer_results_by_latest_rule",
         "ALTER TABLE image_syncer_runs DROP COLUMN unannounced",
         "DROP INDEX image_syncer_results_by_latest",
         "ALTER TABLE image_syncer_results DROP COLUMN latest",

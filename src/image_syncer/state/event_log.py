@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database, chunks, page_size
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
-from image_syncer.state.tables import event_copies, events
+from image_syncer.state.tables import event_copies, event_counts, events
 
 REPETITION_WINDOW: Final = timedelta(days=1)
 """How long a repeated delivery counts as the same event. Senders give up within hours."""
@@ -334,6 +334,10 @@ def _announced(connection: Connection, tags: Collection[tuple[str, str]], since:
 
 def _tally(connection: Connection) -> EventCounts:
     groups = select(events.c.source, events.c.status, func.count()).group_by(events.c.source, events.c.status)
+    if connection.dialect.name == "sqlite":
+        groups = select(event_counts.c.source, event_counts.c.status, event_counts.c.count).where(
+            event_counts.c.count > 0
+        )
     oldest = select(func.min(events.c.received_at)).where(events.c.status == EventStatus.RECEIVED)
     counts = {
         (source, EventStatus(status)): count for source, status, count in connection.execute(groups.limit(_GROUP_LIMIT))

@@ -21,9 +21,10 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All revisions of the schema, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -100,9 +101,42 @@ events = Table(
     Index("image_syncer_events_by_status", "status", "id"),
     Index("image_syncer_events_by_repository", "repository", "id"),
     Index("image_syncer_events_by_age", "received_at"),
-    Index("image_syncer_events_by_source", "source", "status"),
+    Index("image_syncer_events_by_source", "source", "id"),
+    Index("image_syncer_events_by_waiting", "status", "received_at"),
     # Identifiers of pruned rows are not reused.
     sqlite_autoincrement=True,
+)
+
+# The number of events by source and status. In SQLite, where a count reads every row, triggers maintain it. In
+# PostgreSQL it stays empty, since concurrent transactions would wait for each other's counters.
+event_counts = Table(
+    "image_syncer_event_counts",
+    metadata,
+    Column("source", Words(200), primary_key=True),
+    Column("status", Words(_WORD), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+SQLITE_TRIGGERS: Final = (
+    """
+    CREATE TRIGGER image_syncer_count_inserted AFTER INSERT ON image_syncer_events BEGIN
+        INSERT INTO image_syncer_event_counts (source, status, count) VALUES (new.source, new.status, 1)
+            ON CONFLICT (source, status) DO UPDATE SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER image_syncer_count_changed AFTER UPDATE OF status ON image_syncer_events
+    WHEN old.status <> new.status BEGIN
+        UPDATE image_syncer_event_counts SET count = count - 1 WHERE source = old.source AND status = old.status;
+        INSERT INTO image_syncer_event_counts (source, status, count) VALUES (new.source, new.status, 1)
+            ON CONFLICT (source, status) DO UPDATE SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER image_syncer_count_deleted AFTER DELETE ON image_syncer_events BEGIN
+        UPDATE image_syncer_event_counts SET count = count - 1 WHERE source = old.source AND status = old.status;
+    END
+    """,
 )
 
 event_copies = Table(
@@ -173,6 +207,14 @@ results = Table(
     Index("image_syncer_results_by_target", "target", "id"),
     Index("image_syncer_results_by_latest", "latest", "id"),
 )
+for _column in (results.c.outcome, results.c.rule):
+    Index(
+        f"image_syncer_results_by_latest_{_column.name}",
+        _column,
+        results.c.id,
+        sqlite_where=text("latest = 1"),  # as SQLAlchemy compiles the condition of a query
+        postgresql_where=results.c.latest,
+    )
 
 open_copies = Table(
     "image_syncer_open_copies",
