@@ -260,5 +260,15 @@ def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
     group.on_wait(Wait("docker.io", 3))
     group.on_resume("docker.io")
     group.on_login("docker.io", "ann")
+    group.on_warning("docker.io/app: odd")
     assert observers[0] == observers[1]
     assert (observers[0].resumed, observers[0].logins) == (["docker.io"], [("docker.io", "ann")])
+    assert observers[0].warnings == ["docker.io/app: odd"]
+
+
+def test_a_warning_about_a_registry_is_printed(clock: Clock) -> None:
+    """As one line, without a wait."""
+    said: list[str] = []
+    waits = RegistryWaits(clock, said.append)
+    waits.on_warning("docker.io/app: odd")
+    assert (said, waits.lines()) == (["warning: docker.io/app: odd"], [])
