@@ -27,7 +27,7 @@ from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
-from image_syncer.sync.rule import AllTags, Rule, RuleTarget
+from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
 from image_syncer.testing import faults
 from image_syncer.testing.fake_registry import FakeRegistry, Interceptor
 from image_syncer.testing.images import multi, sharing, single
@@ -43,11 +43,18 @@ class Bench:
     source: FakeRegistry
     target: FakeRegistry
 
-    def rule(self, name: str = "app", platforms: PlatformFilter | None = None) -> Rule:
+    def rule(self, name: str = "app", platforms: PlatformFilter | None = None, *, events: bool = True) -> Rule:
         """Return a rule over all tags of `app`."""
         target = RuleTarget(self.target.repository("copied"))
         source = self.source.repository("app")
-        return Rule(name, source, AllTags(), (target,), platforms=platforms or PlatformFilter())
+        return Rule(
+            name,
+            source,
+            AllTags(),
+            (target,),
+            platforms=platforms or PlatformFilter(),
+            triggers=Triggers(events=events),
+        )
 
     def use(self, *rules: Rule) -> None:
         """Put *rules* in force."""
@@ -113,6 +120,9 @@ async def test_a_run_counts_images_without_an_event(tmp_path: Path) -> None:
         await it.services.state.events.record([told], now=utc_now())
         (run,) = await it.carried_out(it.rule())
         assert (run.unannounced, run.counts[Outcome.COPIED]) == (1, 2)
+        it.source.load("app", single("later"), "later")
+        (run,) = await it.carried_out(it.rule(events=False))
+        assert (run.unannounced, run.counts[Outcome.COPIED]) == (None, 1)
 
 
 async def test_copies_of_a_run_share_a_layer(tmp_path: Path) -> None:

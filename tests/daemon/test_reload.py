@@ -48,6 +48,11 @@ class Running:
             error.close()
             return error.code != 404
 
+    def read(self, path: str) -> str:
+        """Return the text at *path*."""
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            return response.read().decode()
+
     def said(self, event: str) -> bool:
         """Whether the log contains *event*."""
         return event in (self.file.parent / "log").read_text()
@@ -81,10 +86,13 @@ def test_a_changed_file_takes_effect_and_a_bad_one_is_refused(daemon: Running) -
     daemon.write(f"{daemon.rule('one')}\n  - {{name: bad, sauce: x}}")
     wait_for(lambda: daemon.said("configuration.refused"), 10)
     assert daemon.said("sync.yaml:4: rules[1]: unknown key 'sauce'")
+    assert "reload of the configuration was refused" in daemon.read("/readyz")
     daemon.source.push("two", single("after"), "v2")
     assert daemon.run("two")
     wait_for(lambda: daemon.target.tags("two") == ["v1", "v2"], 15)
     assert answers(daemon.port)
+    daemon.write(daemon.rule("two"))
+    wait_for(lambda: daemon.read("/readyz") == "ok\n", 10)
 
 
 def test_sighup_reloads_the_file_at_once(daemon: Running) -> None:

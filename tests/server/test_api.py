@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from image_syncer.app import Options
 from image_syncer.errors import CopyFailed, RegistryDown
@@ -334,3 +335,52 @@ async def test_a_dead_registry_is_one_row_that_needs_attention(site: Running) ->
     health.record(*ends, None)
     [mirror] = [view for view in await get(site, "/api/v1/registries") if view["host"] == "mirror.example.com"]
     assert (mirror["error"], mirror["down_since"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "events?repository=a%00b",
+        "events?source=%00",
+        "runs?rule=team%00",
+        "images?rule=%00",
+        "images?repository=a%00",
+        "jobs?kind=%00",
+        "jobs?rule=%00",
+        "jobs?target=a%00",
+    ],
+)
+async def test_a_nul_character_in_a_filter_is_400(site: Running, path: str) -> None:
+    """PostgreSQL takes no such text, so it must not reach the database."""
+    async with site.client.get(URL(f"/api/v1/{path}", encoded=True)) as response:
+        assert response.status == 400
+        assert "NUL" in (await response.json())["error"]
+    assert await site.status("POST", "/api/v1/rules/a%00b/run") in {400, 404}
+
+
+async def test_unmatched_events_are_counted_and_not_listed(site: Running) -> None:
+    """A registry may send thousands for images that no rule wants."""
+    log = site.databases.state.events
+    unwanted = await log.record(
+        [NewEvent("harbor", "registry.example.com/noise/app", str(n)) for n in range(40)], now=NOW
+    )
+    await log.mark_unmatched(unwanted, now=NOW)
+    async with site.client.get("/") as response:
+        text = await response.text()
+    assert "noise/app" not in text
+    assert "40 unmatched" in text
+    assert "registry.example.com/team/app:1.4.2" in text
+
+
+async def test_a_refused_reload_is_on_the_page_in_the_metrics_and_at_readiness(site: Running) -> None:
+    """The daemon is ready with its previous configuration, and says so."""
+    assert "image_syncer_configuration_refused 0.0" in await metrics(site)
+    site.databases.config.refused = "sync.yaml:4: rules[1]: unknown key 'sauce'"
+    async with site.client.get("/") as response:
+        text = await response.text()
+    assert "unknown key &#39;sauce&#39;" in text
+    assert "3 need attention" in text
+    assert "image_syncer_configuration_refused 1.0" in await metrics(site)
+    async with site.client.get("/readyz") as response:
+        assert response.status == 200
+        assert "reload of the configuration was refused" in await response.text()

@@ -82,7 +82,7 @@ class JobHandlers:
             self._services.metrics.copied(result)
             if result.outcome is Outcome.FAILED:
                 log_copy(self._log, result)
-        unannounced = await self._unannounced(split.copies, since=began)
+        unannounced = await self._unannounced(split.copies, since=began) if rule.triggers.events else None
         # An unchanged image also ends the copies of it that earlier runs still wait for.
         await self._settle(split.done, began)
         found = RunPlan(split.done, split.copies, warnings=plan.warnings, unannounced=unannounced)

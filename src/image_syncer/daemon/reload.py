@@ -24,7 +24,10 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class LiveConfig:
-    """The rules in force, how registries are reached, and how many copies each registry takes at once."""
+    """The rules in force, how registries are reached, and how many copies each registry takes at once.
+
+    *refused* is why the last reload was refused; None if the file is in force.
+    """
 
     def __init__(
         self, rules: tuple[Rule, ...], options: Options | None = None, copy_limits: Mapping[str, int] | None = None
@@ -42,6 +45,7 @@ class LiveConfig:
             return match_push(repository, tag, rules)
 
         self._match = match
+        self.refused: str | None = None
 
     def match(self, repository: Repository, tag: str) -> Matches:
         """Return what the rules make of a push; `InvalidReference` for an invalid *tag*.
@@ -67,7 +71,7 @@ class Reloader:
     """Reads the file again when it has changed or when *requested* is set, and passes it to *apply*.
 
     *apply* raises `UsageError` for a configuration that it refuses, before it has changed anything. After any other
-    error (the database does not answer) the reloader calls it again.
+    error (the database does not answer) the reloader calls it again. A refusal stays in `config.refused`.
     """
 
     def __init__(
@@ -77,11 +81,13 @@ class Reloader:
         apply: Callable[[Configuration], Awaitable[None]],
         *,
         requested: asyncio.Event,
+        config: LiveConfig,
     ) -> None:
         self._file = file
         self._running = running
         self._apply = apply
         self._requested = requested
+        self._config = config
         self._log: Any = structlog.get_logger()
 
     async def run(self) -> None:
@@ -107,7 +113,9 @@ class Reloader:
         except UsageError as error:
             remedy = "correct the file; the previous configuration stays in force"
             self._log.error("configuration.refused", error=str(error), remedy=remedy)
+            self._config.refused = str(error)
             return False
+        self._config.refused = None
         for key in needing_restart(self._running, wanted):
             self._log.warning("configuration.needs_restart", key=key)
         self._running = wanted

@@ -3,15 +3,16 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from image_syncer.concurrency.lossy_writer import DroppedLines
+from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
@@ -23,12 +24,16 @@ from image_syncer.daemon.retention import Retention
 from image_syncer.daemon.scheduler import Scheduler
 from image_syncer.daemon.services import Services, open_services, utc_now, web_settings, worker_options
 from image_syncer.errors import UsageError
+from image_syncer.jobs import JobsUnavailable
+from image_syncer.jobs.lock_file import daemon_lock
 from image_syncer.queues import EventSink, check_installed, consume
 from image_syncer.registry.http.json_fetch import JsonFetcher
-from image_syncer.server.runner import Site, serve
+from image_syncer.server.runner import Site, UnavailableSite, serve
 from image_syncer.server.server_settings import Listen
 from image_syncer.server.web_backend import Backend
-from image_syncer.state import EventLog, import_fork_queue
+from image_syncer.state import EventLog, StateUnavailable, import_fork_queue
+
+_RETRY_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,12 @@ async def serve_forever(
         raise UsageError("this file has no server", remedy="add server: with listen:, or use image-syncer sync")
     check_installed(configuration.queues)
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(open_services(configuration))
+        waiting = _Waiting(configuration, control.stop, Listen(configuration.server.host, configuration.server.port))
+        services = await waiting.open_services(stack, started)
+        if services is None:
+            return
+        if configuration.state.url is None:
+            stack.enter_context(daemon_lock(Path(DatabaseLocations.of(configuration).state)))
         if configuration.fork is not None:
             await _import_fork_queue(Path(configuration.fork.queue_file), services.state.events)
         services.metrics.watch_dropped_lines(lambda: control.dropped_lines.count)
@@ -68,9 +78,9 @@ async def serve_forever(
             services, (keys, sns), configuration, configuration.server, stop=control.stop, allow_open=allow_open
         )
         await daemon.scheduler.plan()
-        reloader = Reloader(file, configuration, daemon.apply, requested=control.reload)
+        reloader = Reloader(file, configuration, daemon.apply, requested=control.reload, config=services.config)
         await _run(
-            serve(daemon.site, stop=control.stop, started=started),
+            serve(daemon.site, stop=control.stop, started=waiting.ignore if waiting.has_served else started),
             workers=(_worker(services, configuration, control.stop), daemon.consumers.run()),
             background=(*daemon.background(), reloader.run()),
         )
@@ -88,14 +98,65 @@ async def work_forever(
             "a worker shares the jobs of other processes, which needs PostgreSQL",
             remedy="set state: url:, or use image-syncer serve alone",
         )
-    async with open_services(configuration) as services:
-        reloader = Reloader(file, configuration, services.apply, requested=control.reload)
+    async with AsyncExitStack() as stack:
+        services = await _Waiting(configuration, control.stop).open_services(stack)
+        if services is None:
+            return
+        reloader = Reloader(file, configuration, services.apply, requested=control.reload, config=services.config)
         started()
         await _run(
             control.stop.wait(),
             workers=(_worker(services, configuration, control.stop),),
             background=(reloader.run(),),
         )
+
+
+class _Waiting:
+    """Waits at the start until PostgreSQL answers; at *listen* (None: nowhere) requests get 503 meanwhile.
+
+    So a daemon that starts with its database, or before it, goes on when the database is there.
+    """
+
+    def __init__(self, configuration: Configuration, stop: asyncio.Event, listen: Listen | None = None) -> None:
+        self._configuration = configuration
+        self._stop = stop
+        self._listen = listen
+        self._log: Any = structlog.get_logger()
+        self.has_served = False
+
+    async def open_services(
+        self, stack: AsyncExitStack, started: Callable[[Listen], None] | None = None
+    ) -> Services | None:
+        """Open the services in *stack*; None if a stop was requested first."""
+        try:
+            return await stack.enter_async_context(open_services(self._configuration))
+        except (StateUnavailable, JobsUnavailable) as error:
+            if self._configuration.state.url is None:
+                raise
+            self._log.warning("daemon.database_unavailable", error=error.message, remedy=error.remedy)
+        opened = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            if self._listen is not None:
+                self.has_served = True
+                site = UnavailableSite(self._listen)
+                group.create_task(serve(site, stop=opened, started=started or self.ignore), name="daemon: waiting")
+            try:
+                return await self._retry(stack)
+            finally:
+                opened.set()
+
+    async def _retry(self, stack: AsyncExitStack) -> Services | None:
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_SECONDS):
+                    await self._stop.wait()
+                    return None
+            with suppress(StateUnavailable, JobsUnavailable):
+                return await stack.enter_async_context(open_services(self._configuration))
+        return None
+
+    def ignore(self, _listen: Listen) -> None:
+        """Ignore the second start of the server."""
 
 
 class _Daemon:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from image_syncer.jobs import JobFilter, JobRecord, JobStatus, Replay, target_lock
 from image_syncer.server.authentication import Authentication
@@ -44,6 +44,12 @@ class Slice:
         return Page(items=items, next=ids[-1] if len(ids) == self.limit else None)
 
 
+async def _refuse_nul(request: Request) -> None:
+    """Refuse a parameter that holds a NUL character, which no stored text does and PostgreSQL does not take."""
+    if any("\0" in value for value in (*request.query_params.values(), *map(str, request.path_params.values()))):
+        raise HTTPException(400, "a parameter must not contain a NUL character")
+
+
 async def _slice(
     before: Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="entries per page")] = 50,
@@ -72,11 +78,12 @@ class Api:
 
     def router(self, authentication: Authentication) -> APIRouter:
         """Return the routes. Actions are refused to pages of other sites."""
-        reading = APIRouter(prefix="/api/v1", dependencies=authentication.access, responses=refusals(401, 503))
+        access = [*authentication.access, Depends(_refuse_nul)]
+        reading = APIRouter(prefix="/api/v1", dependencies=access, responses=refusals(400, 401, 503))
         acting = APIRouter(
             prefix="/api/v1",
-            dependencies=[*authentication.access, Depends(authentication.require_same_origin)],
-            responses=refusals(401, 403, 404, 422, 503),
+            dependencies=[*access, Depends(authentication.require_same_origin)],
+            responses=refusals(400, 401, 403, 404, 422, 503),
         )
         one, many = refusals(404, 422), refusals(422)
         reading.add_api_route("/rules", self.rules, tags=["rules"])

@@ -20,7 +20,7 @@ from image_syncer.server.resources import (
     run_views,
 )
 from image_syncer.server.web_backend import Backend
-from image_syncer.state import Event, EventStatus, ImageFilter
+from image_syncer.state import Event, EventFilter, EventLog, EventStatus, ImageFilter
 from image_syncer.sync.result import Outcome
 
 _SHOWN: Final = 15
@@ -90,6 +90,7 @@ async def read_overview(backend: Backend) -> Overview:
     return Overview(
         problems=await backend.problems(),
         troubles=[
+            *refusal_rows(backend.config.refused),
             *outage_rows(backend.health.outages),
             *troubles([ImageView.of(number, result) for number, result in images], job_views(failed)),
         ],
@@ -97,12 +98,27 @@ async def read_overview(backend: Backend) -> Overview:
         counts=await jobs.counts(),
         queue=job_views(queue[:_SHOWN]),
         runs=run_views(await state.runs.page(limit=_SHOWN)),
-        events=await state.events.page(limit=_SHOWN),
+        events=await _wanted_events(state.events),
         event_counts=event_counts,
         waiting_since=tally.waiting_since,
         rules=rule_views(backend.config, await state.schedules.list()),
         registries=registry_views(backend.config, backend.health.outages),
     )
+
+
+async def _wanted_events(log: EventLog) -> list[Event]:
+    """Return the newest events that a rule wants or may want; unmatched ones, often many, are only counted."""
+    wanted = (EventStatus.RECEIVED, EventStatus.DISPATCHED)
+    found = [event for status in wanted for event in await log.page(EventFilter(status), limit=_SHOWN)]
+    return sorted(found, key=lambda event: event.id, reverse=True)[:_SHOWN]
+
+
+def refusal_rows(refused: str | None) -> list[Attention]:
+    """Return a row for a reload that was refused."""
+    if refused is None:
+        return []
+    remedy = "correct the file; the previous configuration stays in force"
+    return [Attention("reload of the configuration", "", None, refused, remedy, attempts=0)]
 
 
 def outage_rows(outages: Mapping[str, RegistryOutage]) -> list[Attention]:

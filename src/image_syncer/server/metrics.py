@@ -66,6 +66,9 @@ class Metrics:
         self._ready = Gauge("image_syncer_ready", "1 if /readyz answers ok.", registry=registry)
         self._up = Gauge("image_syncer_backend_up", "1 if the databases answered this scrape.", registry=registry)
 
+        self._refused = Gauge(
+            "image_syncer_configuration_refused", "1 if the last reload was refused.", registry=registry
+        )
         self._dropped_lines = Gauge(
             "image_syncer_log_lines_dropped", "Log lines dropped since the start.", registry=registry
         )
@@ -92,6 +95,10 @@ class Metrics:
         """Count the final result of one copy."""
         self._copies.labels(result.outcome.value).inc()
         self._bytes.inc(result.transferred.copied)
+
+    def set_configuration(self, *, refused: bool) -> None:
+        """Show whether the last reload was refused."""
+        self._refused.set(refused)
 
     def set_backlog(self, backlog: Backlog | None) -> None:
         """Set the gauges from *backlog*; None clears them, since a database does not answer."""

@@ -14,6 +14,7 @@ from image_syncer.server.metrics import CONTENT_TYPE, Backlog, Metrics
 from image_syncer.server.web_backend import Backend, BackendUnavailable
 
 _TEXT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_REFUSED: Final = "the last reload of the configuration was refused; the log has the reason\n"
 _CHECK_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 2.0  # Kubernetes gives a probe 1 s by default, most others 5 s.
 
@@ -56,7 +57,8 @@ class Probes:
         """Return ok if events are recorded and processed, 503 otherwise. The log has the reason."""
         problems = await self._problems()
         if not problems:
-            return PlainTextResponse("ok\n")
+            refused = self._backend.config.refused is not None
+            return PlainTextResponse(f"ok\n{_REFUSED if refused else ''}")
         self._log.warning("readiness.missed", problems=list(problems))
         return PlainTextResponse("not ok\n", 503)
 
@@ -77,6 +79,7 @@ class Probes:
             backlog = await in_time(_PATIENCE_SECONDS, self._backlog())
         except BackendUnavailable:
             backlog = None  # image_syncer_backend_up is 0 then.
+        self._metrics.set_configuration(refused=self._backend.config.refused is not None)
         self._metrics.set_backlog(backlog)
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 

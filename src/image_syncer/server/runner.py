@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from fastapi import Response
+from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from image_syncer.errors import UsageError
+from image_syncer.server.errors import failure
 from image_syncer.server.http_protocol import HEAD_LIMIT, StrictProtocol, close_silent_connections
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.server_settings import Listen, ServerSettings, allowed_hosts, check_exposure
@@ -57,8 +60,26 @@ class Site:
         return create_app(settings, self._backend, metrics=self._metrics, clock=self._clock, hosts=hosts)
 
 
+class UnavailableSite:
+    """What an address serves until the database answers: alive, not ready, and 503 for everything else."""
+
+    def __init__(self, listen: Listen) -> None:
+        self.listen = listen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        match scope["path"]:
+            case "/healthz":
+                response: Response = PlainTextResponse("ok\n")
+            case "/readyz":
+                response = PlainTextResponse("not ok\n", 503)
+            case _:
+                response = failure(503, "the database does not answer", headers={"retry-after": "5"})
+        await response(scope, receive, send)
+
+
 async def serve(
-    site: Site,
+    site: Site | UnavailableSite,
     *,
     stop: asyncio.Event,
     started: Callable[[Listen], None],
@@ -111,7 +132,7 @@ class _Server(uvicorn.Server):
             server.close()
 
 
-def _config(site: Site, drain_seconds: float) -> uvicorn.Config:
+def _config(site: Site | UnavailableSite, drain_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         site,
         http=StrictProtocol,

@@ -61,6 +61,11 @@ class ConfigInForce(Protocol):
         ...
 
     @property
+    def refused(self) -> str | None:
+        """Why the last reload was refused; None if the file is in force."""
+        ...
+
+    @property
     def options(self) -> Options:
         """How registries are reached."""
         ...

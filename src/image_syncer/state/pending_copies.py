@@ -30,14 +30,15 @@ Pair = tuple[str, str]
 class RunPlan:
     """The plan of a run: results that are known already (*done*), and *copies* to make.
 
-    *requests* counts the planning requests; *unannounced* counts the images without a webhook event.
+    *requests* counts the planning requests; *unannounced* counts the images without a webhook event; None if
+    events do not trigger the rule.
     """
 
     done: Sequence[CopyResult]
     copies: Sequence[Copy]
     requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
     warnings: Sequence[str] = ()
-    unannounced: int = 0
+    unannounced: int | None = None
 
 
 class PendingCopies:
