@@ -135,6 +135,14 @@ class BlobLocations(Protocol):
         """Record that *repository* does not hold *digest*."""
         ...
 
+    async def claim(self, registry: str, digest: Digest) -> bool:
+        """Claim the upload of *digest* to *registry* for this process; False while another process has the claim."""
+        ...
+
+    def release(self, registry: str, digest: Digest) -> None:
+        """Release the claim, if this process has it: the upload has ended, in whatever way."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedCopy:

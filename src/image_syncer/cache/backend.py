@@ -48,7 +48,19 @@ class UploadRecord:
     checkpoint: UploadCheckpoint | None
 
 
-CacheRecord = BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
+BlobKey = tuple[str, Digest]
+"""A blob at a registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """This process no longer claims the upload of *digest* to *registry*."""
+
+    registry: str
+    digest: Digest
+
+
+CacheRecord = ReleaseRecord | BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
 
 
 class CacheBackend(Protocol):
@@ -68,6 +80,18 @@ class CacheBackend(Protocol):
 
     async def take_upload(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Claim an upload that was begun and that no live process works on; None without one."""
+        ...
+
+    async def announce(self) -> bool:
+        """Announce this process for 30 seconds; return whether others are announced."""
+        ...
+
+    async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
+        """Claim the uploads of *keys* for this process, and return those that another announced process claims."""
+        ...
+
+    async def withdraw(self) -> None:
+        """Remove the announcement and all claims of this process."""
         ...
 
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:

@@ -38,6 +38,13 @@ class MemoryBlobLocations:
         """Whether a repository of *registry* is known to hold *digest*."""
         return (registry, digest) in self._holders
 
+    async def claim(self, registry: str, digest: Digest) -> bool:  # noqa: ARG002 - no other process shares it
+        """Return True: no other process shares this cache."""
+        return True
+
+    def release(self, registry: str, digest: Digest) -> None:
+        """Do nothing, as `claim` does."""
+
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Record that *repository* does not hold *digest*."""
         key = repository.registry, digest

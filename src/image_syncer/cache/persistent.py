@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, is_storable
+from image_syncer.cache.blob_claims import BlobClaims
 from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
@@ -60,8 +61,9 @@ async def for_run(lazy: LazyBackend) -> AsyncGenerator[Caches]:
         warnings.clear()
         return taken
 
-    async with _flushing(buffer):
-        yield Caches(*_roles(buffer), flush)
+    claims = BlobClaims(buffer)
+    async with _flushing(buffer, claims):
+        yield Caches(*_roles(buffer, claims), flush)
 
 
 @asynccontextmanager
@@ -73,10 +75,13 @@ async def for_daemon(lazy: LazyBackend, warn: Callable[[str], None], *, rest_sec
 
 
 class PersistentBlobLocations:
-    """`BlobLocations` over the backend of *buffer*."""
+    """`BlobLocations` over the backend of *buffer*; without *claims*, every claim succeeds."""
 
-    def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic, *, claims: BlobClaims | None = None
+    ) -> None:
         self._buffer = buffer
+        self._claims = claims
         self._memory = MemoryBlobLocations(_MEMORY_LIMIT)
         self._absent: _RecentKeys[tuple[str, Digest]] = _RecentKeys(clock)
         self._unknown_registries: _RecentKeys[str] = _RecentKeys(clock)
@@ -116,6 +121,20 @@ class PersistentBlobLocations:
         self._forgotten.add((repository, digest))
         if not self._memory.has_holder(repository.registry, digest):
             self._buffer.put(BlobRecord(repository, digest, is_held=False))
+
+    async def claim(self, registry: str, digest: Digest) -> bool:
+        """Claim the upload of *digest* to *registry*; False while another process has the claim."""
+        if self._claims is None or await self._claims.claim((registry, digest)):
+            return True
+        # The other process will record where it is.
+        self._absent.discard((registry, digest))
+        self._unknown_registries.discard(registry)
+        return False
+
+    def release(self, registry: str, digest: Digest) -> None:
+        """Release the claim, if this process has it."""
+        if self._claims is not None:
+            self._claims.release((registry, digest))
 
 
 class PersistentDigestCache:
@@ -242,24 +261,33 @@ class _BatchedQuery(Generic[Key, Value]):
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(buffer: WriteBehind) -> tuple[BlobLocations, DigestCache, UploadJournal]:
-    return PersistentBlobLocations(buffer), PersistentDigestCache(buffer), PersistentUploadJournal(buffer)
+def _roles(buffer: WriteBehind, claims: BlobClaims | None = None) -> tuple[BlobLocations, DigestCache, UploadJournal]:
+    return (
+        PersistentBlobLocations(buffer, claims=claims),
+        PersistentDigestCache(buffer),
+        PersistentUploadJournal(buffer),
+    )
 
 
 @asynccontextmanager
-async def _flushing(buffer: WriteBehind) -> AsyncGenerator[None]:
-    """Flush *buffer* in the background within the context, and close it at the end."""
+async def _flushing(buffer: WriteBehind, claims: BlobClaims | None = None) -> AsyncGenerator[None]:
+    """Flush *buffer* and keep *claims* alive in the background within the context; close the buffer at the end."""
     failure: Exception | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(buffer.keep_flushing(), name="state: flush")
+            tasks = [group.create_task(buffer.keep_flushing(), name="state: flush")]
+            if claims is not None:
+                tasks.append(group.create_task(claims.keep_alive(), name="state: claims"))
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - raised below, since the group would wrap it in a group
                 failure = error
             finally:
-                task.cancel()
+                for task in tasks:
+                    task.cancel()
     finally:
+        if claims is not None:
+            await claims.withdraw()
         await buffer.close()
     if failure is not None:
         raise failure

@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
-from image_syncer.cache.backend import BlobRecord, CacheBackend, CacheRecord, FilteredRecord, LazyBackend, UploadRecord
+from image_syncer.cache.backend import (
+    BlobRecord,
+    CacheBackend,
+    CacheRecord,
+    FilteredRecord,
+    LazyBackend,
+    ReleaseRecord,
+    UploadRecord,
+)
 from image_syncer.errors import ImageSyncerError
 from image_syncer.roles import ConfirmedCopy
 
@@ -55,7 +63,8 @@ class WriteBehind:
     def put(self, record: CacheRecord) -> None:
         """Buffer *record*; it replaces a pending one with the same key.
 
-        Upload checkpoints start a flush at once: by the next flush, a killed process would have sent much more.
+        Upload checkpoints start a flush at once: by the next flush, a killed process would have sent much more. So do
+        releases, for which other processes wait.
         """
         if self._is_circuit_open:
             return
@@ -65,8 +74,12 @@ class WriteBehind:
         if len(self._pending) > MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         self._has_pending.set()
-        if len(self._pending) >= _URGENT_COUNT or _is_upload_progress(record):
+        if len(self._pending) >= _URGENT_COUNT or _is_urgent(record):
             self._is_urgent.set()
+
+    def drop(self, record: CacheRecord) -> None:
+        """Remove the pending record with the key of *record*, if there is one."""
+        self._pending.pop(_key(record), None)
 
     async def query(self, question: Callable[[CacheBackend], Awaitable[T]], *, default: T, create: bool = False) -> T:
         """Return the backend's answer to *question*; *default* if it does not exist yet or fails.
@@ -137,8 +150,8 @@ class WriteBehind:
             self._warn(_explanation(error))
 
 
-def _is_upload_progress(record: CacheRecord) -> bool:
-    return isinstance(record, UploadRecord) and record.checkpoint is not None
+def _is_urgent(record: CacheRecord) -> bool:
+    return isinstance(record, ReleaseRecord) or (isinstance(record, UploadRecord) and record.checkpoint is not None)
 
 
 def _key(record: CacheRecord) -> Hashable:
@@ -152,6 +165,8 @@ def _key(record: CacheRecord) -> Hashable:
             return ConfirmedCopy, record.rule, record.target
         case UploadRecord():
             return UploadRecord, record.repository, record.digest
+        case ReleaseRecord():
+            return ReleaseRecord, record.registry, record.digest
 
 
 def _explanation(error: Exception) -> str:

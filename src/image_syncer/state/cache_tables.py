@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 from sqlalchemy import (
     Column,
@@ -26,9 +27,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from image_syncer.cache.backend import BlobRecord, CacheRecord, FilteredRecord, FilterKey, UploadRecord
+from image_syncer.cache.backend import (
+    BlobKey,
+    BlobRecord,
+    CacheRecord,
+    FilteredRecord,
+    FilterKey,
+    ReleaseRecord,
+    UploadRecord,
+)
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
+from image_syncer.state import blob_claims
 from image_syncer.state.database import Database, chunks
 from image_syncer.state.process_identity import is_gone, this_process
 from image_syncer.state.state import open_state
@@ -75,6 +85,8 @@ class StateCacheBackend:
         self._keep = keep
         self._now = now
         self._holder = this_process() if holder is None else holder
+        self._claimer = self._holder or uuid4().hex
+        self._announced_at: datetime | None = None
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
         """Return a repository of *registry* for each known digest; None if no blob of the registry is known."""
@@ -117,11 +129,35 @@ class StateCacheBackend:
     def _is_abandoned(self, holder: str, age: timedelta) -> bool:
         return (holder and holder == self._holder) or is_gone(holder) or age > _ABANDONED_AFTER
 
+    async def announce(self) -> bool:
+        """Announce this process for 30 seconds; return whether others are announced."""
+        now = self._now()
+        if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claims.RENEW_AFTER:
+            await self._database.write(lambda connection: blob_claims.announce(connection, self._claimer, now))
+            self._announced_at = now
+        others = await self._database.read(lambda found: blob_claims.other_claimers(found, self._claimer, now))
+        return bool(others)
+
+    async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
+        """Claim the uploads of *keys* for this process, and return those that another announced process claims."""
+        now = self._now()
+        return await self._database.write(lambda connection: blob_claims.claim(connection, keys, self._claimer, now))
+
+    async def withdraw(self) -> None:
+        """Remove the announcement and all claims of this process."""
+        await self._database.write(lambda connection: blob_claims.withdraw(connection, self._claimer))
+
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:
         """Write *notes* in one transaction; with *tidy*, remove expired rows afterwards."""
         if notes:
             now = self._now()
-            await self._database.write(lambda connection: _write_records(connection, notes, now, self._holder))
+            released = [(record.registry, record.digest) for record in notes if isinstance(record, ReleaseRecord)]
+
+            def write(connection: Connection) -> None:
+                _write_records(connection, notes, now, self._holder)
+                blob_claims.release(connection, released, self._claimer)
+
+            await self._database.write(write)
         if tidy:
             await self.prune()
 

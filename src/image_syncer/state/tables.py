@@ -283,3 +283,20 @@ uploads = Table(
     Column("holder", Text, nullable=False, server_default=""),
     Index("image_syncer_uploads_by_age", "updated_at"),
 )
+
+# Which process uploads which blob, and the processes that claim blobs.
+
+blob_claims = Table(
+    "image_syncer_blob_claims",
+    metadata,
+    Column("registry", Words(_REFERENCE), primary_key=True),
+    Column("digest", Words(_REFERENCE), primary_key=True),
+    Column("holder", Text, nullable=False),
+)
+
+claimers = Table(
+    "image_syncer_claimers",
+    metadata,
+    Column("holder", Text, primary_key=True),
+    Column("seen_at", Instant, nullable=False),
+)

@@ -42,6 +42,8 @@ TransfersOf = Callable[[str], int]
 _HOLDERS = 50_000
 """Blob locations of this run that are kept in memory; older ones are in the cache."""
 _POLL_SECONDS = 0.02
+_CLAIM_POLL_SECONDS = 0.1
+"""How often a process looks whether another one has uploaded a blob."""
 _ALONE_SHARE = 4
 """One source slot in so many is for targets that read alone, since they hold it for as long as they take."""
 
@@ -115,10 +117,12 @@ class BlobScheduler:
                 return
             self._leaders[key] = asyncio.Event()
             try:
+                await self._wait_for_other_process(key, goal)
                 if not await self._find_or_mount(key, content, goal):
                     await self._upload(content, goal)
                 self._record_holder(key, goal.repository, blob)
             finally:
+                self._locations.release(*key)
                 self._leaders.pop(key).set()  # A follower that finds no holder leads next.
         finally:
             goal.fan_out.decide(*key)
@@ -135,6 +139,19 @@ class BlobScheduler:
             if not self._followers[key]:
                 del self._followers[key]
         return self._holders.get(key)
+
+    async def _wait_for_other_process(self, key: BlobAtRegistry, goal: TargetProgress) -> None:
+        """Claim the blob. While another process that shares the state uploads it, wait; then look where it is now.
+
+        Only a leader waits here, and it holds no slot and no claim then. So processes cannot wait in a circle.
+        """
+        if await self._locations.claim(*key):
+            return
+        goal.fan_out.decide(*key)
+        while not await self._locations.claim(*key):  # noqa: ASYNC110 - another process cannot set an event
+            await asyncio.sleep(_CLAIM_POLL_SECONDS)
+        found = await self._locations.holders(key[0], [key[1]])
+        self._hints |= {(key[0], digest): holder for digest, holder in found.items()}
 
     def _record_holder(self, key: BlobAtRegistry, repository: Repository, blob: Descriptor) -> None:
         self._holders[key] = repository

@@ -1,0 +1,94 @@
+"""Claims on blobs among the processes that share a backend: one of them uploads, the others wait for it.
+
+While a process is alone, its claims are in memory and cost nothing. It announces itself in the backend and looks for
+others twice a second. When another process appears, each writes the claims on the blobs it is uploading, and all later
+claims. The newcomer waits for a moment first, so that these claims are there before it claims anything itself.
+
+A claim is held only by a task that uploads, never by one that waits for another claim, so processes cannot wait for
+each other in a circle. It ends with its process, or with the lease of a process that no longer announces itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from image_syncer.cache.backend import BlobKey, ReleaseRecord
+from image_syncer.cache.write_behind import WriteBehind
+
+LOOK_SECONDS: Final = 0.5
+"""How often a process that uploads looks for others."""
+
+SETTLE_SECONDS: Final = 3 * LOOK_SECONDS
+"""How long a newcomer waits until the claims of the others are written."""
+
+_ANNOUNCED_SECONDS: Final = 10.0  # An announcement older than this is renewed before the next claim.
+
+
+class BlobClaims:
+    """The claims of this process over the backend of *buffer*. No method raises: without a backend, it is alone."""
+
+    def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buffer = buffer
+        self._clock = clock
+        self._announced_at: float | None = None
+        self._announcing = asyncio.Lock()
+        self._has_others = False
+        self._held: set[BlobKey] = set()
+        self._written: set[BlobKey] = set()
+        self._is_active = asyncio.Event()
+
+    async def claim(self, key: BlobKey) -> bool:
+        """Claim the upload of the blob *key*; False while another process has it."""
+        await self._ensure_announced()
+        if self._has_others and key in await self._write([key]):
+            return False
+        self._held.add(key)
+        self._is_active.set()
+        return True
+
+    def release(self, key: BlobKey) -> None:
+        """Release the claim on *key*, if this process has it."""
+        self._held.discard(key)
+        if key in self._written:
+            self._written.discard(key)
+            self._buffer.put(ReleaseRecord(*key))
+
+    async def keep_alive(self) -> None:
+        """Look for other processes while this one holds claims, until cancelled."""
+        while True:
+            await self._is_active.wait()
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+            if self._has_others:
+                await self._write(self._held - self._written)
+            if not self._held:
+                self._is_active.clear()
+
+    async def withdraw(self) -> None:
+        """Remove the announcement and all claims of this process."""
+        if self._announced_at is not None:
+            await self._buffer.query(lambda backend: backend.withdraw(), default=None)
+
+    async def _ensure_announced(self) -> None:
+        async with self._announcing:
+            now = self._clock()
+            if self._announced_at is not None and now - self._announced_at < _ANNOUNCED_SECONDS:
+                return
+            await self._look()
+            if self._has_others:
+                await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _look(self) -> None:
+        self._has_others = await self._buffer.query(lambda backend: backend.announce(), default=False, create=True)
+        self._announced_at = self._clock()
+
+    async def _write(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
+        """Write claims on *keys*, and return those that another process has."""
+        if not keys:
+            return ()
+        for key in keys:
+            self._buffer.drop(ReleaseRecord(*key))  # A pending release would end the new claim.
+        foreign = await self._buffer.query(lambda backend: backend.claim_blobs(keys), default=frozenset[BlobKey]())
+        self._written.update(key for key in keys if key not in foreign)
+        return foreign

@@ -1,0 +1,24 @@
+"""Which process uploads which blob."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "image_syncer_blob_claims",
+        sa.Column("registry", sa.Text, primary_key=True),
+        sa.Column("digest", sa.Text, primary_key=True),
+        sa.Column("holder", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "image_syncer_claimers",
+        sa.Column("holder", sa.Text, primary_key=True),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+    )
