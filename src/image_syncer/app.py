@@ -52,7 +52,8 @@ class Options:
     """How a run behaves, whatever its rules are.
 
     *transfers* is the number of blobs above 1 MiB in flight to and from each registry, with four small requests for
-    each of them; *host_limits* overrides both for single hosts. A run retries failed images up to *retries* times at
+    each of them; *host_limits* overrides both for single hosts. *same_as* maps further host
+    names of one registry to its main name. A run retries failed images up to *retries* times at
     its end. After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where
     proxies, certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL
     (which may contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no
@@ -69,6 +70,7 @@ class Options:
     host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
     state: str | None = field(default=None, repr=False)
     keep_state: timedelta = timedelta(days=30)
+    same_as: Mapping[str, str] = field(default_factory=dict[str, str])
     timeouts: Timeouts = field(default_factory=Timeouts)
     postpone_on_quota: bool = False
 
@@ -243,6 +245,7 @@ class Syncer:
             dry_run=dry_run,
             image_seconds=options.timeouts.image,
             fence=fence,
+            same_as=options.same_as,
         )
 
     def _planner(self, reader: ManifestReader) -> Planner:

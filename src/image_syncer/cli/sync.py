@@ -65,6 +65,7 @@ def synchronise(
         state=state_location(run.state, configuration),
         keep_state=configuration.state.keep,
         host_limits=configuration.host_limits,
+        same_as=configuration.same_as,
         timeouts=timeouts(run, configuration.timeouts),
     )
     one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)

@@ -177,6 +177,7 @@ class Configuration:
     A part that a dialect lacks is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.
     *limits* has the concurrent copies by registry (source or target), for a whole fleet.
     *host_limits* bounds by registry how much one process asks of it at once.
+    *same_as* maps further host names of one registry to its main name.
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
     """
 
@@ -190,6 +191,7 @@ class Configuration:
     fork: ForkSettings | None = None
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
+    same_as: Mapping[str, str] = field(default_factory=dict[str, str])
     files: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
 

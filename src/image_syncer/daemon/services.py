@@ -106,6 +106,7 @@ def syncer_options(configuration: Configuration) -> Options:
             configuration.accounts,
             retries=0,
             host_limits=configuration.host_limits,
+            same_as=configuration.same_as,
             timeouts=configuration.timeouts,
             postpone_on_quota=True,
         )

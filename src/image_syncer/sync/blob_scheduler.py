@@ -168,12 +168,12 @@ class BlobScheduler:
 
     async def _find_or_mount(self, key: BlobAtRegistry, content: SourceBlob, goal: TargetProgress) -> bool:
         """Find *blob* in the repository, or mount it from one that may hold it; False if it has to be uploaded."""
-        blob, origin, hint = content.blob, content.origin, self._hints.pop(key, None)
-        if origin.registry == key[0] and goal.trusted:
+        blob, origin, hint = content.blob, goal.mount_origin, self._hints.pop(key, None)
+        if goal.is_source:
+            goal.count(existing=blob.size or 0)
+            return True
+        if origin is not None and goal.trusted:
             # Source and target are one registry: the source repository holds the blob for certain.
-            if origin == goal.repository:
-                goal.count(existing=blob.size or 0)
-                return True
             if await self._mount(goal, blob, origin):
                 return True
         elif hint is not None and hint != goal.repository:

@@ -120,12 +120,14 @@ class Copier:
             self._refusals.record(goal.repository, planned.target_digest, refusal)
 
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
-        repository = copies[0].copy.target.repository
+        origin, repository = copies[0].copy.source.repository, copies[0].copy.target.repository
+        is_one_registry = options.are_one_registry(origin.registry, repository.registry)
         return TargetProgress(
             repository,
             self._stores.target(repository),
             [planned.copy.target.identifier for planned in copies],
             fan_out,
+            mount_origin=Repository(repository.registry, origin.path) if is_one_registry else None,
             probe=not options.force and any(planned.replaces is not None for planned in copies),
             fence=options.fence,
             may_rename=all(planned.copy.renames_digests for planned in copies),
@@ -174,7 +176,7 @@ class Copier:
     async def _push_parts(self, image: SourceImage, raw: RawManifest, goal: TargetProgress, depth: int) -> None:
         """Push everything that *raw* names; nothing if the target repository is the source itself."""
         image.count_manifest(raw)
-        if goal.trusted and goal.repository == image.origin and raw.digest not in image.rewritten:
+        if goal.is_source and raw.digest not in image.rewritten:
             return
         match raw.parse():
             case Index(manifests):
@@ -204,7 +206,7 @@ class Copier:
         The media type decides. If it is no known one, the other kind is tried where the source has no such content, or
         fails on it as distribution 2.8 does.
         """
-        if goal.trusted and goal.repository == image.origin and entry.digest not in image.rewritten:
+        if goal.is_source and entry.digest not in image.rewritten:
             return  # The target repository is the source itself.
         if entry.is_manifest:
             await self._child_manifest(image, entry, goal, depth)

@@ -1,5 +1,6 @@
 """One image on its way to one target repository: what to do there, and the progress."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed, TooLarge
@@ -18,12 +19,18 @@ class CopyOptions:
     """How to copy one image.
 
     *force* pushes manifests that are there already. An image that takes longer than *seconds* fails; None: no limit.
-    *fence* is checked right before each write of a tag; None: the copy needs no lease.
+    *fence* is checked right before each write of a tag; None: the copy needs no lease. *same_as* maps further
+    host names of a registry to its main name.
     """
 
     force: bool = False
     seconds: float | None = None
     fence: Fence | None = None
+    same_as: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def are_one_registry(self, host: str, other: str) -> bool:
+        """Whether both host names are the same registry."""
+        return self.same_as.get(host, host) == self.same_as.get(other, other)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,16 +38,18 @@ class TargetProgress:
     """The progress of one image at one target repository.
 
     *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason. *failure*
-    ended the whole copy; None while it can succeed. *may_rename*: a target that does not store tags under the image's
-    digest may name it by sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each
-    can save its blobs. *trusted*: the copy believes mounts and what it knows of the repository; not any more once the
-    target reported missing content.
+    ended the whole copy; None while it can succeed. *mount_origin* is the source repository by the target's host name,
+    if both are one registry. *may_rename*: a target that does not store tags under the image's digest may name it by
+    sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each can save its blobs.
+    *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
+    missing content.
     """
 
     repository: Repository
     target: Target
     identifiers: list[str]
     fan_out: FanOut
+    mount_origin: Repository | None = None
     probe: bool = False
     fence: Fence | None = None
     may_rename: bool = True
@@ -50,6 +59,11 @@ class TargetProgress:
     written: set[str] = field(default_factory=set[str])
     refused: dict[str, CopyFailed] = field(default_factory=dict[str, CopyFailed])
     failure: CopyFailed | None = None
+
+    @property
+    def is_source(self) -> bool:
+        """Whether the target repository is the source itself, so that it holds the whole image."""
+        return self.trusted and self.repository == self.mount_origin
 
     @property
     def unwritten(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +42,7 @@ class RunOptions:
 
     An image that takes longer than *image_seconds* fails; None: no limit.
     *fence* is checked right before each write of a tag; None: the run needs no lease.
+    *same_as* maps further host names of a registry to its main name.
     """
 
     width: int = 20
@@ -50,6 +51,7 @@ class RunOptions:
     dry_run: bool = False
     image_seconds: float | None = None
     fence: Fence | None = None
+    same_as: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Run:
         self._copier = copier
         self._observer = observer
         self._options = options
-        self._copy_options = CopyOptions(options.force, options.image_seconds, options.fence)
+        self._copy_options = CopyOptions(options.force, options.image_seconds, options.fence, options.same_as)
         self._clock = clock
         self._rng = rng
         self._results: dict[str, CopyResult] = {}  # By target: each target has one source.

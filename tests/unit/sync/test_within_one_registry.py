@@ -70,6 +70,20 @@ async def test_a_retag_is_one_get_and_one_put(image: Image) -> None:
     assert result.outcome is Outcome.COPIED
 
 
+async def test_two_names_of_one_registry_mount_between_them() -> None:
+    """`same_as` says that both host names are one registry."""
+    image = single("names", layers=(1000, LARGE))
+    async with FakeRegistry() as registry:
+        registry.load("c/s", image, "v1")
+        port = registry.host.rpartition(":")[2]
+        options = Options(retries=0, same_as={f"localhost:{port}": registry.host})
+        async with open_app(options) as syncer:
+            ends = Reference.parse(f"localhost:{port}/c/s:v1"), [Reference.parse(f"{registry.host}/x/s:v1")]
+            (result,) = (await syncer.copy(*ends)).results
+        assert sent(registry) == {"HEAD manifest": 2, "GET manifest": 1, "MOUNT": 3, "PUT manifest": 1}
+    assert result.outcome is Outcome.COPIED
+
+
 async def test_a_refused_mount_falls_back_to_an_upload() -> None:
     """A registry that never mounts gets the blobs by uploads, as between two registries."""
     image = single("refused", layers=(1000, LARGE))

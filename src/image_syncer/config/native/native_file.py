@@ -46,6 +46,7 @@ def parse_native(
     sections = config_file.validate(NativeFile, items=_ITEMS)
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
+    same_as = _same_as(sections.registries, config_file)
     rules = _rules(sections, config_file, platforms)
     hooks = [hook for name, section in sections.hooks.items() if (hook := parse_hook(name, section, config_file))]
     queues = [queue for name, section in sections.queues.items() if (queue := parse_queue(name, section, config_file))]
@@ -66,6 +67,7 @@ def parse_native(
         state,
         limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
         host_limits={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
+        same_as=same_as,
         timeouts=timeouts,
     )
 
@@ -171,6 +173,33 @@ def _limits(registries: Mapping[str, RegistrySection | None], config_file: Sourc
                 )
             limits[prefix] = section.limits
     return limits
+
+
+def _same_as(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, str]:
+    """Return the main host name of each registry that has `same_as`."""
+    named: dict[str, str] = {}
+    for key, section in registries.items():
+        if section is None or section.same_as is None:
+            continue
+        with config_file.collect_at("registries", key, "same_as"):
+            host, other = parse_prefix(key), parse_prefix(section.same_as)
+            if "/" in host or "/" in other:
+                raise UsageError(
+                    f"registries.{key}.same_as: a whole registry is the same as another host name of it",
+                    remedy="write host names without a namespace",
+                )
+            if host == other:
+                raise UsageError(f"registries.{key}.same_as: this is the same host name")
+            named[host] = other
+    return {host: _main_name(host, named) for host in named}
+
+
+def _main_name(host: str, named: Mapping[str, str]) -> str:
+    """Return the name at the end of the chain from *host*."""
+    seen = [host]
+    while (host := named.get(host, host)) not in seen:
+        seen.append(host)
+    return min(seen[seen.index(host) :])  # A circle has no end; any of its names will do.
 
 
 def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:

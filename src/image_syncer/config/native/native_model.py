@@ -56,6 +56,9 @@ class RegistrySection(Section):
         description="Allow private addresses (10.0.0.0/8, ...) for its storage and token server. Default: allowed if "
         "the registry has one itself, or for a host whose certificate is verified.",
     )
+    same_as: Text | None = Field(
+        default=None, description="Another host name of the same registry: blobs are mounted between both."
+    )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits; only for whole registries.")
 
 

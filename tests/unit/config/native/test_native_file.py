@@ -382,3 +382,26 @@ def test_other_digests_are_renamed_unless_the_rule_refuses(tmp_path: Path, key: 
     """By default a target may name a sha512 tag by its sha256 digest."""
     text = f"rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {key}\n"
     assert native(tmp_path, text).rules[0].renames_digests is renames
+
+
+@pytest.mark.parametrize(
+    ("text", "same_as"),
+    [
+        ("{b.io: {same_as: a.io}}", {"b.io": "a.io"}),
+        ("{c.io: {same_as: b.io}, b.io: {same_as: a.io}}", {"c.io": "a.io", "b.io": "a.io"}),
+        ("{b.io: {same_as: a.io}, a.io: {same_as: b.io}}", {"a.io": "a.io", "b.io": "a.io"}),
+        ("{hub.test: {same_as: index.docker.io}}", {"hub.test": "docker.io"}),
+    ],
+)
+def test_further_host_names_of_a_registry(text: str, same_as: dict[str, str], tmp_path: Path) -> None:
+    """Chains and circles end at one main name for all."""
+    assert native(tmp_path, f"registries: {text}").same_as == same_as
+
+
+@pytest.mark.parametrize(
+    "text", ["{b.io/team: {same_as: a.io}}", "{b.io: {same_as: a.io/team}}", "{b.io: {same_as: b.io}}"]
+)
+def test_a_host_name_that_is_no_other_name_is_refused(text: str, tmp_path: Path) -> None:
+    """Only whole registries have further names."""
+    with pytest.raises(ConfigError, match="same_as"):
+        native(tmp_path, f"registries: {text}")
