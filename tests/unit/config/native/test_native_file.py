@@ -403,5 +403,5 @@ def test_further_host_names_of_a_registry(text: str, same_as: dict[str, str], tm
 )
 def test_a_host_name_that_is_no_other_name_is_refused(text: str, tmp_path: Path) -> None:
     """Only whole registries have further names."""
-    with pytest.raises(ConfigError, match="same_as"):
+    with pytest.raises(UsageError, match="same_as"):
         native(tmp_path, f"registries: {text}")
