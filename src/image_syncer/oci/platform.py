@@ -131,15 +131,15 @@ class OsPattern:
 
 @dataclass(frozen=True, slots=True)
 class ArchPattern:
-    """One `--arch` value: `amd64` or `arm:v7`; without a variant it matches all variants."""
+    """One `--arch` value: `amd64`, `arm:v7` or `arm/v7`; without a variant it matches all variants."""
 
     architecture: str
     variant: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the pattern of `arch` or `arch:variant`."""
-        name, _, variant = text.strip().partition(":")
+        """Return the pattern of `arch`, `arch:variant` (the Go tool's form) or `arch/variant` (containerd's)."""
+        name, _, variant = text.strip().replace("/", ":", 1).partition(":")
         if not name:
             raise InvalidReference(f"{text!r}: an arch filter is arch or arch:variant, such as arm:v7")
         return cls(*_normalise_architecture(name, variant))

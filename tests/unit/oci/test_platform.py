@@ -55,6 +55,7 @@ def test_names_of_architectures_are_normalised_on_both_sides(option: str, archit
     """As containerd does, in the filter and in the manifest."""
     platform = Platform("Linux", architecture, variant)
     assert PlatformFilter.parse(["LINUX"], [option]).matches(platform)
+    assert PlatformFilter.parse(["LINUX"], [option.replace(":", "/")]).matches(platform)
     assert PlatformFilter.parse(platforms=[f"linux/{option.replace(':', '/')}"]).matches(platform)
 
 
