@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from image_syncer.cli.console import write_result
-from image_syncer.cli.options import CopyOptions, FileOptions
+from image_syncer.cli.options import FileOptions, TransferOptions
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import Configuration
@@ -71,12 +71,12 @@ def schema() -> int:
     return 0
 
 
-def platforms(run: CopyOptions) -> PlatformFilter:
+def platforms(run: TransferOptions) -> PlatformFilter:
     """Return the platform filter of `--os`, `--arch` and `--platform`."""
     return PlatformFilter.parse(run.os, run.arch, run.platform)
 
 
-def timeouts(run: CopyOptions, configured: Timeouts) -> Timeouts:
+def timeouts(run: TransferOptions, configured: Timeouts) -> Timeouts:
     """Return the timeouts of the options *run*, or those *configured* in the file where an option is absent."""
     patience = _seconds(run.patience, "--patience", minimum=0.0)
     stall = _seconds(run.stall_timeout, "--stall-timeout", minimum=1.0)

@@ -23,11 +23,11 @@ from image_syncer.cli.files import is_cwd_removed
 from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
 from image_syncer.cli.options import (
-    CopyOptions,
     FileOptions,
     OutputOptions,
     ReportOptions,
     SourceOptions,
+    TransferOptions,
     auth_option,
     config_option,
     file_options,
@@ -109,7 +109,7 @@ _SHELL: Final[dict[str, Any]] = {
 @_eager("--version", "-V", is_flag=True, callback=_show_version, help="Show the version.")
 @click.pass_context
 def root(
-    context: click.Context, source: SourceOptions, run: CopyOptions, report: ReportOptions, output: OutputOptions
+    context: click.Context, source: SourceOptions, run: TransferOptions, report: ReportOptions, output: OutputOptions
 ) -> int:
     """Mirror container images between registries.
 
@@ -145,7 +145,7 @@ def root(
 @report_options
 @output_options
 def sync(
-    source: SourceOptions, rules: tuple[str, ...], run: CopyOptions, report: ReportOptions, output: OutputOptions
+    source: SourceOptions, rules: tuple[str, ...], run: TransferOptions, report: ReportOptions, output: OutputOptions
 ) -> int:
     """Run the rules once: copy images that are missing or have changed."""
     from image_syncer.cli.sync import synchronise
@@ -176,7 +176,7 @@ def copy(
     source: str,
     targets: tuple[str, ...],
     auth: Path | None,
-    run: CopyOptions,
+    run: TransferOptions,
     report: ReportOptions,
     output: OutputOptions,
 ) -> int:

@@ -41,7 +41,7 @@ class SourceOptions(FileOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class CopyOptions:
+class TransferOptions:
     """How images are selected and copied."""
 
     proc: int = 5
@@ -94,7 +94,7 @@ _run_options: Final = (
     option(
         *("--proc", "-p"),
         type=click.IntRange(1, 1000),
-        default=CopyOptions().proc,
+        default=TransferOptions().proc,
         metavar="N",
         section=_COPYING,
         help="Concurrent blob transfers per registry.",
@@ -102,7 +102,7 @@ _run_options: Final = (
     option(
         *("--retries", "-r"),
         type=click.IntRange(0, 100),
-        default=CopyOptions().retries,
+        default=TransferOptions().retries,
         metavar="N",
         section=_COPYING,
         help="Retries for failed images.",
@@ -215,7 +215,7 @@ source_options: Final = _group(
         option("--dry-run", is_flag=True, section=_FILES, help="Show what a run would copy. Change nothing."),
     ),
 )
-run_options: Final = _group("run", CopyOptions, _run_options)
+run_options: Final = _group("run", TransferOptions, _run_options)
 report_options: Final = _group("report", ReportOptions, _report_options)
 output_options: Final = _group("output", OutputOptions, _output_options)
 

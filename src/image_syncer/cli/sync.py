@@ -13,7 +13,7 @@ from image_syncer.cli import files
 from image_syncer.cli.configuration import load, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.log import CommandLog, command_log, stderr_is_json
-from image_syncer.cli.options import CopyOptions, OutputOptions, ReportOptions, SourceOptions
+from image_syncer.cli.options import OutputOptions, ReportOptions, SourceOptions, TransferOptions
 from image_syncer.cli.output import failures, show, success_map, summary
 from image_syncer.cli.progress import (
     Display,
@@ -41,7 +41,7 @@ Work = Callable[[Syncer, RunObserver, Shutdown], Awaitable[RunResult]]
 
 def synchronise(
     source: SourceOptions,
-    run: CopyOptions,
+    run: TransferOptions,
     report: ReportOptions,
     output: OutputOptions,
     names: Sequence[str] = (),
@@ -79,7 +79,7 @@ def synchronise(
 def copy(
     references: tuple[str, Sequence[str]],
     auth: Path | None,
-    run: CopyOptions,
+    run: TransferOptions,
     report: ReportOptions,
     output: OutputOptions,
 ) -> int:

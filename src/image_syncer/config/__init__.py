@@ -1,1 +1,1 @@
-"""Files to domain objects: nobody below this package knows YAML, JSON or the environment."""
+"""Configuration files as domain objects. Packages below this one know no YAML, JSON or environment."""

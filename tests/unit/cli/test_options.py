@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from image_syncer.cli.options import (
-    CopyOptions,
     OutputOptions,
     ReportOptions,
     SourceOptions,
+    TransferOptions,
     given_options,
     output_options,
     report_options,
@@ -44,7 +44,7 @@ def test_without_options_each_group_has_its_defaults() -> None:
     assert run("x") == {
         "name": "x",
         "source": SourceOptions(),
-        "run": CopyOptions(),
+        "run": TransferOptions(),
         "report": ReportOptions(),
         "output": OutputOptions(),
         "given": [],
@@ -54,7 +54,7 @@ def test_without_options_each_group_has_its_defaults() -> None:
 def test_options_arrive_in_their_group() -> None:
     """Types included: a number is a number, and a repeatable option a tuple."""
     values = run("x", "-p", "3", "--arch", "arm64", "--arch", "arm", "--dry-run", "--output", "json", "-q")
-    assert values["run"] == CopyOptions(proc=3, arch=("arm64", "arm"))
+    assert values["run"] == TransferOptions(proc=3, arch=("arm64", "arm"))
     assert values["source"] == SourceOptions(dry_run=True)
     assert values["output"] == OutputOptions(output="json", quiet=True)
 

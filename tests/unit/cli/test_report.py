@@ -11,7 +11,7 @@ def read(result: RunResult) -> Any:
 
 
 def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, result: Any, moved: Transferred) -> None:
-    """The report is an interface: version 1 stays as it is."""
+    """Version 1 of the report does not change."""
     image = result("nginx:1.27", transferred=moved, seconds=2.3)
     document = read(ran(image, requests={"source": 9, "target": 14}))
     digest = str(image.source_digest)
@@ -53,7 +53,7 @@ def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, res
 
 
 def test_a_failure_has_its_side_step_reason_and_remedy(ran: Any, result: Any) -> None:
-    """A machine can sort failures without reading prose."""
+    """Programs can sort failures by fields."""
     failed = result(
         "a:1", Outcome.FAILED, side="target", step="push blob", reason="denied", remedy="log in", attempts=3
     )
@@ -70,15 +70,15 @@ def test_a_failure_has_its_side_step_reason_and_remedy(ran: Any, result: Any) ->
     }
 
 
-def test_a_run_without_images_is_a_whole_document(ran: Any) -> None:
-    """Requests of sides that nobody asked are zero, not missing."""
+def test_the_report_of_a_run_without_images_is_complete(ran: Any) -> None:
+    """Requests of a side without any are 0, not missing."""
     document = read(ran(dry_run=True))
     assert document["images"] == []
     assert document["dry_run"] is True
     assert document["summary"]["requests"] == {"source": 0, "target": 0}
 
 
-def test_each_image_has_a_line_of_its_own(ran: Any, result: Any) -> None:
+def test_each_image_has_its_own_line(ran: Any, result: Any) -> None:
     """`grep` works on a report of a hundred thousand images."""
     images: list[CopyResult] = [result(f"app:{number}") for number in range(3)]
     text = "".join(report_text(ran(*images)))
@@ -86,7 +86,7 @@ def test_each_image_has_a_line_of_its_own(ran: Any, result: Any) -> None:
     assert len(read(ran(*images))["images"]) == 3
 
 
-def test_a_report_holds_no_control_characters(ran: Any, result: Any) -> None:
+def test_a_report_has_no_control_characters(ran: Any, result: Any) -> None:
     """Text of a registry is escaped, so the file can be printed on a terminal."""
     text = "".join(report_text(ran(result("a:1", Outcome.FAILED, reason="\x1b[2J\u202e"))))
     assert text.isascii()

@@ -63,7 +63,7 @@ def test_a_path_and_a_sqlite_url_name_the_same_file(tmp_path: Path) -> None:
         ("postgresql://u:s3@cret@h:x/d", "state: the postgresql URL names no host"),
         ("/tmp", "--state /tmp: not a file"),
         ("/dev/null", "--state /dev/null: not a file"),
-        ("~nobody-has-this-name/s.db", "unknown home directory"),
+        ("~unknown-user-name/s.db", "unknown home directory"),
     ],
 )
 def test_a_wrong_state_is_refused(given: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The files in examples/ are what users copy, so each must load."""
+"""Users copy the files in examples/, so each must load."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_the_two_files_load(suffix: str) -> None:
-    """Logins and rules of the two-file examples are complete, and variables are put in."""
+    """Logins and rules of the two-file examples are complete, with variables replaced."""
     loaded = load_go_tool_files(
         auth=EXAMPLES / f"auth.{suffix}",
         images=EXAMPLES / f"images.{suffix}",
@@ -32,7 +32,7 @@ def test_the_two_files_load(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_the_single_file_loads(suffix: str) -> None:
-    """The single-file examples hold the same in both syntaxes."""
+    """The single-file examples have the same content in both syntaxes."""
     loaded = load_file(EXAMPLES / f"config.{suffix}", platforms=PlatformFilter(), environment=ENVIRONMENT)
     assert [rule.name for rule in loaded.rules] == [r"nginx:/^1\.2[67]\.[0-9]+$/", "redis:7.4"]
     assert [access.insecure for access in loaded.accounts] == [False, True]
@@ -41,8 +41,8 @@ def test_the_single_file_loads(suffix: str) -> None:
     assert (credential.username, credential.password) == ("robot$mirror", "one")
 
 
-def test_both_syntaxes_say_the_same() -> None:
-    """A user may pick either example and gets the same rules."""
+def test_both_syntaxes_have_the_same_rules() -> None:
+    """A user may copy either example."""
     rules = [
         load_go_tool_files(
             auth=None, images=EXAMPLES / f"images.{suffix}", platforms=PlatformFilter(), environment=ENVIRONMENT
@@ -53,7 +53,7 @@ def test_both_syntaxes_say_the_same() -> None:
 
 
 def test_the_native_file_loads() -> None:
-    """Logins, times, rules by the clock and for events, hooks with their proofs, a queue, a server: no warning."""
+    """It has logins, timeouts, schedules, events, hooks, a queue and a server; there is no warning."""
     secrets = {"HARBOR_HOOK_SECRET": "c", "HUB_HOOK_SECRET": "0123456789abcdef" * 2, "GITHUB_HOOK_SECRET": "e"}
     more = {"RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g", "API_TOKEN": "h", "DOCKER_HUB_TOKEN_2": "i"}
     environment = {**ENVIRONMENT, **secrets, **more}
@@ -72,7 +72,7 @@ def test_the_native_file_loads() -> None:
 
 
 def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every key, beside an auth file as its users have it."""
+    """It has every key, and an auth file beside it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "auth.yaml").write_text((EXAMPLES / "auth.yaml").read_text())
     environment = {**ENVIRONMENT, "RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g"}

@@ -1,4 +1,4 @@
-"""Two files or one, which dialect it is, and several faults at once."""
+"""Two files or one, the choice of the dialect, and several problems at once."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +16,8 @@ from image_syncer.sync.rule import Rule
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def told(directory: Path, load: Callable[[], object]) -> str:
-    """Return the text of the one error that *load* ends in, without the directory."""
+def error_text(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
     return str(error.value).replace(f"{directory}/", "")
@@ -33,7 +33,7 @@ def write(directory: Path, name: str, text: str | bytes) -> Path:
 def rules(
     directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "images.yaml"
 ) -> list[Rule]:
-    """Return the rules of an images file that holds *text*."""
+    """Return the rules of an images file with *text*."""
     path = directory / name
     path.write_text(text)
     return list(load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
@@ -42,7 +42,7 @@ def rules(
 def single(
     directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "c.yaml"
 ) -> Configuration:
-    """Return what a single file that holds *text* says."""
+    """Return the configuration of a single file with *text*."""
     return load_file(write(directory, name, text), platforms=PlatformFilter(), environment=environment)
 
 
@@ -50,7 +50,7 @@ SINGLE = "auth:\n  q.io: {username: u, password: p}\nimages:\n  q.io/a:v1: t.io/
 
 
 def test_both_files_make_one_configuration(tmp_path: Path) -> None:
-    """Logins, rules and the platform filter of the command line come together."""
+    """It has the logins, the rules and the platform filter of the command line."""
     platforms = PlatformFilter.parse(["linux"])
     loaded = load_go_tool_files(
         auth=write(tmp_path, "auth.json", '{"q.io": {"username": "u", "password": "p"}}'),
@@ -62,8 +62,8 @@ def test_both_files_make_one_configuration(tmp_path: Path) -> None:
     assert loaded.warnings == ()
 
 
-def test_without_an_auth_file_a_warning_says_so(tmp_path: Path) -> None:
-    """As the Go tool does: the run goes on anonymously."""
+def test_a_missing_auth_file_is_a_warning(tmp_path: Path) -> None:
+    """As in the Go tool, access is anonymous then."""
     path = write(tmp_path, "images.yaml", "a:v1: t.io/x")
     loaded = load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment={})
     assert loaded.accounts == ()
@@ -82,14 +82,14 @@ def test_an_unknown_platform_is_one_warning(tmp_path: Path) -> None:
     assert "unknown os 'linus' (did you mean linux?)" in warning
 
 
-def test_without_rules_there_is_nothing_to_do() -> None:
-    """The Go tool refuses too, with a text that names no flag."""
+def test_missing_rules_are_a_usage_error() -> None:
+    """The error names the option."""
     with pytest.raises(UsageError, match="--images"):
         load_go_tool_files(auth=None, images=None, platforms=PlatformFilter(), environment={})
 
 
 def test_an_empty_map_of_rules_is_a_warning(tmp_path: Path) -> None:
-    """A generated file may be empty on purpose, but a person should know."""
+    """A generated file may be empty on purpose."""
     assert single(tmp_path, "images: {}").warnings == ("no rules: nothing will be copied",)
 
 
@@ -100,14 +100,14 @@ def test_an_empty_map_of_rules_is_a_warning(tmp_path: Path) -> None:
         ("c.json", '{"Auth": {"q.io": {"username": "u", "password": "p"}}, "IMAGES": {"q.io/a:v1": "t.io/x"}}'),
     ],
 )
-def test_the_single_file_holds_both(tmp_path: Path, name: str, text: str) -> None:
-    """Sections as Go reads them: in JSON their names count in any case."""
+def test_the_single_file_has_logins_and_rules(tmp_path: Path, name: str, text: str) -> None:
+    """As in Go's JSON, the names of its sections match in any case."""
     loaded = single(tmp_path, text, name=name)
     assert (loaded.accounts[0].credential, str(loaded.rules[0].targets[0])) == (Credential("u", "p"), "t.io/x")
 
 
-def test_logins_may_be_left_out_of_the_single_file(tmp_path: Path) -> None:
-    """An `auth:` with nothing behind it, or none at all, is anonymous."""
+def test_logins_are_optional_in_the_single_file(tmp_path: Path) -> None:
+    """An empty or absent `auth:` means anonymous access."""
     assert (
         single(tmp_path, "auth:\nimages: {a: t.io/x}").accounts
         == single(tmp_path, "images: {a: t.io/x}").accounts
@@ -115,8 +115,8 @@ def test_logins_may_be_left_out_of_the_single_file(tmp_path: Path) -> None:
     )
 
 
-def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
-    """Passwords with a bare dollar worked there in the Go tool; targets take both forms everywhere."""
+def test_logins_of_the_single_file_replace_only_names_in_braces(tmp_path: Path) -> None:
+    """In the Go tool passwords with a bare dollar work there; targets replace both forms."""
     text = "auth:\n  q.io: {username: u$A, password: 'x$$${A}'}\nimages:\n  a: $A/x\n"
     loaded = single(tmp_path, text.replace("$$$", "$$ $"), {"A": "t.io"})
     assert loaded.accounts[0].credential == Credential("u$A", "x$$ t.io")
@@ -143,13 +143,13 @@ def test_the_single_file_takes_braces_only_in_logins(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_top_level_tells_the_dialect(tmp_path: Path, text: str, message: str) -> None:
-    """A native file has a version, the fork's has its sections in any case, and a mistyped key is none of them."""
-    assert told(tmp_path, lambda: single(tmp_path, text)).startswith(message)
+def test_the_top_level_keys_select_the_dialect(tmp_path: Path, text: str, message: str) -> None:
+    """A native file has a version, the fork's file its sections in any case; other keys select no dialect."""
+    assert error_text(tmp_path, lambda: single(tmp_path, text)).startswith(message)
 
 
-def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
-    """One go to correct them all: a line for each, the position of the first one in the error."""
+def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
+    """Each has a line; the error has the place of the first one."""
     auth = write(tmp_path, "auth.yaml", "q.io: 5\nw.io: 6\n")
     images = write(tmp_path, "images.yaml", "a:v1: t.io/x\nb:v1: T\n")
     with pytest.raises(ConfigError) as error:
@@ -159,8 +159,8 @@ def test_faults_of_both_files_are_told_together(tmp_path: Path) -> None:
     assert (error.value.file, error.value.line) == (str(auth), 1)
 
 
-def test_a_missing_file_hides_no_fault_of_the_other(tmp_path: Path) -> None:
-    """Both lines are told."""
+def test_a_missing_file_hides_no_problem_of_the_other(tmp_path: Path) -> None:
+    """Both are reported."""
     images = write(tmp_path, "images.yaml", "b:v1: T\n")
     with pytest.raises(ConfigError) as error:
         load_go_tool_files(auth=Path("gone.yaml"), images=images, platforms=PlatformFilter(), environment={})
@@ -169,7 +169,7 @@ def test_a_missing_file_hides_no_fault_of_the_other(tmp_path: Path) -> None:
     assert second.startswith(f"{images}:1: ")
 
 
-def test_very_many_faults_are_counted(tmp_path: Path) -> None:
-    """Twenty lines are enough to see what is wrong."""
-    lines = told(tmp_path, lambda: rules(tmp_path, "".join(f"a{n}: T\n" for n in range(100)))).splitlines()
+def test_many_problems_are_cut_to_twenty_lines(tmp_path: Path) -> None:
+    """The last line counts the others."""
+    lines = error_text(tmp_path, lambda: rules(tmp_path, "".join(f"a{n}: T\n" for n in range(100)))).splitlines()
     assert (len(lines), lines[-1]) == (20, "and 81 more problems")

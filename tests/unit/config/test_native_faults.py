@@ -1,4 +1,4 @@
-"""The native file: what is wrong is told with its line, all of it, and without a secret."""
+"""Problems of the native file: all are reported, with their lines and without secrets."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter
 
 
-def faults(directory: Path, text: str) -> list[str]:
-    """Return the lines of the error that a native file with *text* from its second line on ends in."""
+def problems(directory: Path, text: str) -> list[str]:
+    """Return the lines of the error for a native file with *text* from its second line on."""
     path = directory / "n.yaml"
     path.write_text(f"version: 1\n{text}")
     with pytest.raises(ConfigError) as error:
@@ -28,12 +28,12 @@ def faults(directory: Path, text: str) -> list[str]:
 
 
 def rule(more: str, *, source: str = "q.io/a", targets: str = "t.io/x") -> str:
-    """Return the text of one rule, whose *more* stands in line 6."""
+    """Return the text of one rule with *more* in line 6."""
     return f"rules:\n - name: one\n   source: {source}\n   targets: {targets}\n   {more}\n"
 
 
 def token(more: str, *, kind: str = "pubsub") -> str:
-    """Return the text of a hook whose token's *more* stands from line 6 on."""
+    """Return the text of a hook with the properties *more* of its token from line 6 on."""
     return f"hooks:\n h:\n  kind: {kind}\n  token:\n   {more}\n  registry: q.io\n"
 
 
@@ -94,9 +94,9 @@ def token(more: str, *, kind: str = "pubsub") -> str:
         ("rules: [{name: 'a b', source: q.io/a, targets: t.io/x}]", "2: rules[0].name: invalid characters"),
     ],
 )
-def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> None:
-    """Keys, types and bounds; the line is that of the key, or of the item in a list."""
-    (line,) = faults(tmp_path, text)
+def test_problems_of_structure_have_their_line(tmp_path: Path, text: str, message: str) -> None:
+    """The line is that of the key, or of the item in a list."""
+    (line,) = problems(tmp_path, text)
     assert line.startswith(message)
     assert "hunter2" not in line
 
@@ -224,18 +224,20 @@ def test_what_is_written_wrongly(tmp_path: Path, text: str, message: str) -> Non
         ("queues: {q: {kind: rabbitmq, queue: q, urls: 'http://u:hunter2@h'}}", "2: urls: not the URL of a broker"),
     ],
 )
-def test_what_makes_no_sense(tmp_path: Path, text: str, message: str) -> None:
-    """References, patterns, times and secrets; one line for each, with what to do."""
-    (line,) = faults(tmp_path, text)
+def test_problems_of_meaning_have_their_line(tmp_path: Path, text: str, message: str) -> None:
+    """References, patterns, times and secrets are checked; no error shows a secret."""
+    (line,) = problems(tmp_path, text)
     assert line.startswith(message)
     assert "hunter2" not in line
 
 
-def test_all_faults_are_told_together(tmp_path: Path) -> None:
-    """One go to correct them: every rule, every hook, whatever of it is wrong."""
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
+    """Each broken part of each rule and hook has a line."""
     text = rule("tags: [a b]", source="q.io/A") + " - {name: two, source: q.io/b, targets: [t.io/X, t.io/y]}\n"
     text += " - {name: two, source: q.io/b, targets: t.io/y}\n - {name: two, source: q.io/c, targets: t.io/y}\n"
-    places = [line.partition(": ")[0] for line in faults(tmp_path, text + "hooks: {h: {kind: quay}}\nstate: {url: x}")]
+    places = [
+        line.partition(": ")[0] for line in problems(tmp_path, text + "hooks: {h: {kind: quay}}\nstate: {url: x}")
+    ]
     assert places == ["4", "6", "7", "9", "10", "11"]
 
 
@@ -250,22 +252,22 @@ RULES = st.lists(st.dictionaries(st.sampled_from(sorted(known_keys(RuleSection))
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), RULES)
-def test_any_file_is_understood_or_refused(content: dict[str, object], rules: list[dict[str, object]]) -> None:
-    """Whatever stands in it: a configuration, or faults that each have a line, and nothing else."""
+def test_any_file_is_valid_or_has_problems(content: dict[str, object], rules: list[dict[str, object]]) -> None:
+    """The outcome is a configuration, or problems that each have a line."""
     document = parse_json(json.dumps({**content, "rules": rules, "version": 1}))
     assert isinstance(document, MapNode)
     try:
         found = parse_native(document, "n.json", platforms=PlatformFilter(), environment={})
     except ConfigError as error:
-        told = str(error).splitlines()
+        lines = str(error).splitlines()
     else:
-        told = [f"n.json:1: rule {rule.name}" for rule in found.rules]
-        assert len(told) == len(rules)
-    assert all(re.match(r"n\.json:1: |and \d+ more", line) for line in told)
+        lines = [f"n.json:1: rule {rule.name}" for rule in found.rules]
+        assert len(lines) == len(rules)
+    assert all(re.match(r"n\.json:1: |and \d+ more", line) for line in lines)
 
 
-def test_versions_to_come_are_refused(tmp_path: Path) -> None:
-    """A file that a later version wrote is not half understood."""
+def test_other_versions_are_refused(tmp_path: Path) -> None:
+    """A file for a later version is not read partly."""
     path = tmp_path / "n.yaml"
     path.write_text("version: 2\n")
     with pytest.raises(ConfigError, match=r"n.yaml:1: version: this image-syncer reads version 1"):

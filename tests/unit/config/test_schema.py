@@ -1,4 +1,4 @@
-"""The schema that editors use says what the loader says."""
+"""The JSON Schema for editors agrees with the loader."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Whether *value* is as *schema* says; knows the words that ours is written in."""
+    """Whether *value* fits *schema*; knows the keywords that the schema uses."""
     if "$ref" in schema:
         return fits(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     if "anyOf" in schema:
@@ -39,7 +39,7 @@ def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
 
 
 def fits_map(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Whether the keys of *value* are known, none is missing, and what they hold fits."""
+    """Whether the keys of *value* are known and complete, and their values fit."""
     others = schema.get("additionalProperties", True)
     known = schema.get("properties", {})
     unknown = value.keys() - known.keys()
@@ -55,7 +55,7 @@ def example() -> dict[str, Any]:
 
 
 def test_the_example_fits() -> None:
-    """What users copy is not underlined in their editor."""
+    """An editor accepts the example."""
     schema = json_schema()
     assert fits(example(), schema, schema)
 
@@ -75,13 +75,13 @@ def test_the_example_fits() -> None:
         {"queues": {"a": {"kind": "rabbitmq", "queue": "q"}}},
     ],
 )
-def test_what_the_loader_refuses_does_not_fit(more: dict[str, Any]) -> None:
-    """Unknown and missing keys, other types, other words."""
+def test_files_that_the_loader_refuses_do_not_fit(more: dict[str, Any]) -> None:
+    """Unknown and missing keys and wrong values do not fit."""
     schema = json_schema()
     assert not fits({**example(), **more}, schema, schema)
 
 
 def test_every_kind_of_hook_is_in_it() -> None:
-    """An editor offers them."""
+    """An editor can complete them."""
     kinds = json_schema()["$defs"]["HookSection"]["properties"]["kind"]["enum"]
     assert kinds == list(HookKind.__args__) == sorted(kinds)

@@ -11,8 +11,8 @@ from image_syncer.config.documents.node import Scalar
 from image_syncer.errors import ConfigError
 
 
-def told(directory: Path, load: Callable[[], object]) -> str:
-    """Return the text of the one error that *load* ends in, without the directory."""
+def error_text(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
     return str(error.value).replace(f"{directory}/", "")
@@ -26,19 +26,19 @@ def write(directory: Path, name: str, text: str | bytes) -> Path:
 
 
 def read(path: Path) -> object:
-    """Read *path* with a remedy that can be recognised."""
+    """Read *path* with a known remedy."""
     return read_document(path, remedy_if_empty="write something")
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.JSON"])
-def test_the_suffix_decides(tmp_path: Path, name: str) -> None:
-    """All suffixes of the Go tool are read, in any case."""
+def test_the_suffix_selects_the_syntax(tmp_path: Path, name: str) -> None:
+    """All suffixes of the Go tool are accepted, in any case."""
     node = read_document(write(tmp_path, name, '{"key": "value"}'), remedy_if_empty="")
     assert node.entries[0].value == Scalar("value", "text", 1)
 
 
-def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
-    """Editors on Windows write one."""
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    """Some editors on Windows write one."""
     assert read_document(write(tmp_path, "a.json", b"\xef\xbb\xbf{}"), remedy_if_empty="").entries == ()
 
 
@@ -57,32 +57,35 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("a.yaml", "a: 1\nb: [", "a.yaml:2: not YAML: expected"),
     ],
 )
-def test_what_is_no_document_is_one_clear_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
-    """File, line, what is wrong, and what to do."""
+def test_other_content_is_an_error(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    """The error has file, line, problem and remedy."""
     path = write(tmp_path, name, content)
-    assert told(tmp_path, lambda: read(path)).startswith(message)
+    assert error_text(tmp_path, lambda: read(path)).startswith(message)
 
 
-def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
-    """A wrong path is the most frequent mistake."""
-    assert told(tmp_path, lambda: read(tmp_path / "no.yaml")) == "no.yaml: no such file (check the path)"
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """The error names the path."""
+    assert error_text(tmp_path, lambda: read(tmp_path / "no.yaml")) == "no.yaml: no such file (check the path)"
 
 
-def test_a_directory_is_one_clear_line(tmp_path: Path) -> None:
-    """A directory may have any name."""
+def test_a_directory_is_an_error(tmp_path: Path) -> None:
+    """A directory may have a suffix, too."""
     (tmp_path / "dir.yaml").mkdir()
-    assert told(tmp_path, lambda: read(tmp_path / "dir.yaml")) == "dir.yaml: a directory, not a file"
+    assert error_text(tmp_path, lambda: read(tmp_path / "dir.yaml")) == "dir.yaml: a directory, not a file"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_one_clear_line(tmp_path: Path) -> None:
-    """Files with secrets belong to one user, often another one."""
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    """A file with secrets may belong to another user."""
     path = write(tmp_path, "secret.yaml", "a: b")
     path.chmod(0)
-    assert told(tmp_path, lambda: read(path)).startswith("secret.yaml: may not be read by this user")
+    assert error_text(tmp_path, lambda: read(path)).startswith("secret.yaml: may not be read by this user")
 
 
-def test_any_other_failure_of_the_system_is_one_clear_line(tmp_path: Path) -> None:
-    """A path below a file is no traceback."""
+def test_any_other_system_error_is_named(tmp_path: Path) -> None:
+    """A path below a file is an example."""
     write(tmp_path, "file", "")
-    assert told(tmp_path, lambda: read(tmp_path / "file" / "a.yaml")) == "file/a.yaml: cannot be read: Not a directory"
+    assert (
+        error_text(tmp_path, lambda: read(tmp_path / "file" / "a.yaml"))
+        == "file/a.yaml: cannot be read: Not a directory"
+    )

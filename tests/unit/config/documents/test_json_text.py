@@ -18,7 +18,7 @@ JSON_VALUES = st.recursive(
 
 
 def plain(node: Node | None) -> object:
-    """Return what *node* holds, as json.loads would."""
+    """Return *node* as plain data, as json.loads does."""
     match node:
         case MapNode():
             return {entry.key.text: plain(entry.value) for entry in node.entries}
@@ -35,12 +35,12 @@ def plain(node: Node | None) -> object:
 
 
 def test_comments_and_trailing_commas_are_accepted() -> None:
-    """The examples of the Go tool hold `//` comments, and people write the other two."""
+    """The examples of the Go tool have `//` comments; users write the others."""
     text = '// top\n{ /* a\n b */ "x": [1, 2, /* last */ ], // end\n "url": "https://h//p/*no*/", }\n'
     assert plain(parse_json(text)) == {"x": [1, 2], "url": "https://h//p/*no*/"}
 
 
-def test_every_value_knows_its_line() -> None:
+def test_every_value_has_its_line() -> None:
     """Comments, blank lines and escapes do not move lines."""
     node = parse_json('{\n// c\n"a": "\\n\\n",\n/*\n*/ "b":\n [1,\n\n 2]}')
     assert isinstance(node, MapNode)
@@ -67,20 +67,20 @@ def test_every_value_knows_its_line() -> None:
         ('"a\tb"', 1, "control character"),
     ],
 )
-def test_what_is_no_json_is_told_with_its_line(text: str, line: int, message: str) -> None:
-    """A reader finds the place."""
+def test_errors_have_their_line(text: str, line: int, message: str) -> None:
+    """The line is that of the file, with comments."""
     with pytest.raises(DocumentError, match=re.escape(message)) as error:
         parse_json(text)
     assert error.value.line == line
 
 
 def test_escaped_surrogate_pairs_are_one_character() -> None:
-    """JSON writes characters beyond the first plane as two escapes."""
+    """JSON escapes characters beyond the first plane as two."""
     assert plain(parse_json('["\\ud83d\\ude00"]')) == ["\U0001f600"]
 
 
-def test_long_keys_and_numbers_stay_whole() -> None:
-    """A rule may name hundreds of tags; a numeric password keeps its digits."""
+def test_long_keys_and_numbers_are_complete() -> None:
+    """A rule may have hundreds of tags; a numeric password keeps its digits."""
     key = "repository:" + ",".join(f"v{number}" for number in range(1000))
     node = parse_json(f'{{"{key}": {"9" * 5000}}}')
     assert isinstance(node, MapNode)
@@ -88,28 +88,30 @@ def test_long_keys_and_numbers_stay_whole() -> None:
     assert node.entries[0].value == Scalar("9" * 5000, "number", 1)
 
 
-def test_only_comments_are_nothing() -> None:
-    """An empty file is told apart from a broken one."""
+def test_a_file_of_comments_has_no_document() -> None:
+    """An empty file is not an error of the parser."""
     assert parse_json("// nothing\n \n") is None
 
 
 @given(value=JSON_VALUES, indent=st.sampled_from([None, 2, "\t"]), ascii_only=st.booleans())
-def test_valid_json_means_what_json_means(value: object, indent: int | str | None, *, ascii_only: bool) -> None:
-    """Without comments nothing changes."""
+def test_valid_json_is_read_as_by_the_standard_library(
+    value: object, indent: int | str | None, *, ascii_only: bool
+) -> None:
+    """Comments and trailing commas are the only extension."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert plain(parse_json(text)) == json.loads(text)
 
 
 @given(JSON_VALUES, st.text(alphabet="a/*\"\\', \t{}[]:").filter(lambda text: "*/" not in text and text[-1:] != "*"))
 def test_comments_change_no_value(value: object, comment: str) -> None:
-    """Comments of both kinds, whatever stands in them, may stand on any line break."""
+    """Comments of both kinds with any text may be at any line break."""
     text = json.dumps(value, indent=1)
     commented = text.replace("\n", f" //{comment}\n/*{comment}*/\n")
     assert plain(parse_json(commented)) == json.loads(text)
 
 
 @given(st.text(alphabet='{}[]",:/*\\ \t\r\n1atrue'))
-def test_blanking_keeps_every_place(text: str) -> None:
+def test_blanking_keeps_the_position_of_each_character(text: str) -> None:
     """Length and line breaks stay, so the line of an error is the line of the file."""
     try:
         plain_text, lines = blank_comments(text)
@@ -123,8 +125,8 @@ def test_blanking_keeps_every_place(text: str) -> None:
 
 
 @given(st.text() | st.text(alphabet='{}[]",:/*\\ \n1truenl'))
-def test_any_text_is_json_or_malformed(text: str) -> None:
-    """Nothing but `Malformed`, with a line of the file, leaves the parser."""
+def test_any_text_is_json_or_an_error(text: str) -> None:
+    """The parser raises only `DocumentError`, with a line of the file."""
     failure: DocumentError | None = None
     try:
         parse_json(text)

@@ -1,4 +1,4 @@
-"""The fork's `sync.yaml`: every key, in any case, ends in the same objects."""
+"""The fork's `sync.yaml`, with keys in any case."""
 
 import re
 from collections.abc import Callable
@@ -44,37 +44,37 @@ db: {file: x.db}
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a directory of its own, since the fork's paths are relative to it."""
+    """Work in an empty directory, since the fork's paths are relative to it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "logins.yaml").write_text("one.example.com: {username: x, password: $P}\n")
     return tmp_path
 
 
 def fork(text: str, *, allow_open: bool = False, platforms: PlatformFilter | None = None) -> Configuration:
-    """Return what a `sync.yaml` with *text* says."""
+    """Return the configuration of a `sync.yaml` with *text*."""
     Path("sync.yaml").write_text(text)
     wanted = platforms or PlatformFilter()
     return load_file(Path("sync.yaml"), platforms=wanted, environment={"P": "y"}, allow_open=allow_open)
 
 
-def fault(text: str) -> str:
-    """Return the one line of the error that *text* ends in."""
+def problem(text: str) -> str:
+    """Return the error for *text*, which has one line."""
     with pytest.raises(ConfigError) as error:
         fork(text)
     assert "\n" not in str(error.value)
     return str(error.value).removeprefix("sync.yaml:")
 
 
-@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.swapcase])
-def test_every_key_counts_in_any_case(spelled: Callable[[str], str]) -> None:
-    """As viper reads them; values keep their case."""
-    text = re.sub(r"\b[A-Za-z]+:(?=\s)", lambda key: spelled(key.group()), FULL)
+@pytest.mark.parametrize("change_case", [str.lower, str.upper, str.swapcase])
+def test_keys_match_in_any_case(change_case: Callable[[str], str]) -> None:
+    """Values keep their case."""
+    text = re.sub(r"\b[A-Za-z]+:(?=\s)", lambda key: change_case(key.group()), FULL)
     assert text != FULL
     assert fork(text) == fork(FULL)
 
 
 def test_routes_are_rules_that_events_trigger() -> None:
-    """All below the namespace goes to each destination under its own path; entries for one source are one rule."""
+    """Each repository below the namespace keeps its path at each destination; entries for one source are one rule."""
     first, second = fork(FULL).rules
     assert first.source == SourcePattern.of("one.example.com", "team/**")
     assert (first.selection, first.triggers) == (AllTags(), Triggers(events=True))
@@ -90,8 +90,8 @@ def test_routes_are_rules_that_events_trigger() -> None:
     assert not second.wants(Repository("harbor", "ab/c"), "v1")
 
 
-def test_settings_are_those_of_the_file() -> None:
-    """Minutes become seconds, an empty log is stderr, a number counts as it is written."""
+def test_settings_come_from_the_file() -> None:
+    """Minutes become seconds, an empty log is stderr, a number keeps its text."""
     loaded = fork(FULL)
     assert loaded.fork == ForkSettings(120.0, "./waiting.json", None, transfers=3, retries=0)
     assert loaded.server is not None
@@ -108,8 +108,8 @@ def test_settings_are_those_of_the_file() -> None:
     assert loaded.warnings == ()
 
 
-def test_the_broker_has_addresses() -> None:
-    """Special characters of a login are made harmless, which the fork forgets."""
+def test_the_broker_has_urls() -> None:
+    """Special characters of a login are percent-encoded, unlike in the fork."""
     (queue,) = fork(FULL).queues
     assert queue.urls == ("amqp://a%20b:p%40%2Fy@r1.example.com:5672/", "amqp://r2.example.com/")
     assert (queue.queue, queue.origin) == ("images", "sync.yaml:17")
@@ -117,8 +117,8 @@ def test_the_broker_has_addresses() -> None:
     assert fork(AUTH + "rabbitmq: {queueName: images, info: []}").queues == ()
 
 
-def test_what_is_left_out_is_as_the_fork_has_it() -> None:
-    """Its defaults; the usual auth file may be absent, which a person is told."""
+def test_absent_keys_have_the_defaults_of_the_fork() -> None:
+    """A missing default auth file is a warning."""
     loaded = fork(AUTH + "sync:")
     assert loaded.fork == ForkSettings(600.0, "./images.json", "./app.log", transfers=1, retries=2)
     assert loaded.server is not None
@@ -126,16 +126,16 @@ def test_what_is_left_out_is_as_the_fork_has_it() -> None:
     assert [warning.partition(" ")[0] for warning in loaded.warnings] == ["./auth.yaml", "registry.reg"]
 
 
-def test_the_usual_auth_file_is_read_where_it_exists() -> None:
-    """In the working directory, as the fork does."""
+def test_the_default_auth_file_is_read_if_it_exists() -> None:
+    """As in the fork, it is in the working directory."""
     Path("auth.yaml").write_text("q.io: {username: a, password: b}")
     assert fork(AUTH + "sync:").accounts[0].prefix == "q.io"
 
 
-def test_an_open_hook_is_wanted_explicitly() -> None:
-    """The fork takes an empty login; here a file without one is refused unless the command line says so."""
-    assert fault("app: {}").startswith("1: auth: no username and password")
-    assert "--allow-open" in fault("app: {}")
+def test_an_open_hook_needs_an_option() -> None:
+    """The fork accepts an empty login; here it needs --allow-open."""
+    assert problem("app: {}").startswith("1: auth: no username and password")
+    assert "--allow-open" in problem("app: {}")
     loaded = fork("app: {}", allow_open=True)
     assert loaded.server is not None
     assert loaded.server.login is None
@@ -175,9 +175,9 @@ def test_an_open_hook_is_wanted_explicitly() -> None:
         ("rabbitmq: {queueName: q, info: [{address: 'amqp://u:hunter2@a'}]}", "2: address: not host:port"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
-    """The fork ignores or dies; here it is one line, without a secret."""
-    line = fault(AUTH + text)
+def test_problems_have_their_line(text: str, message: str) -> None:
+    """Each is one line without a secret."""
+    line = problem(AUTH + text)
     assert line.startswith(message)
     assert "hunter2" not in line
 
@@ -191,8 +191,8 @@ def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
         ("auth:\n  passwort: hunter2", "3: auth: unknown key 'passwort' (did you mean password?)"),
     ],
 )
-def test_a_login_is_whole(auth: str, message: str) -> None:
-    """Half a login is a mistake, not an open door."""
-    line = fault(f"sync:\n{auth}")
+def test_half_a_login_is_an_error(auth: str, message: str) -> None:
+    """It does not open the hook."""
+    line = problem(f"sync:\n{auth}")
     assert line.startswith(message)
     assert "hunter2" not in line

@@ -1,4 +1,4 @@
-"""The auth file."""
+"""The auth file of the Go tool."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def told(directory: Path, load: Callable[[], object]) -> str:
-    """Return the text of the one error that *load* ends in, without the directory."""
+def error_text(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
     return str(error.value).replace(f"{directory}/", "")
@@ -23,7 +23,7 @@ def told(directory: Path, load: Callable[[], object]) -> str:
 def access(
     directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "auth.yaml"
 ) -> list[RegistryAccount]:
-    """Return the entries of an auth file that holds *text*."""
+    """Return the accounts of an auth file with *text*."""
     path = directory / name
     path.write_text(text)
     return list(load_auth(path, environment=environment))
@@ -43,13 +43,13 @@ def access(
         ("docker.io/library/nginx", "docker.io/library/nginx"),
     ],
 )
-def test_a_key_is_a_registry_or_a_namespace_in_one_spelling(tmp_path: Path, key: str, prefix: str) -> None:
+def test_keys_are_normalised(tmp_path: Path, key: str, prefix: str) -> None:
     """Ports, IPv6 hosts, full repositories and the aliases of Docker Hub are all keys."""
     assert [access.prefix for access in access(tmp_path, f"{key}: {{}}")] == [prefix]
 
 
-def test_an_entry_says_how_to_reach_a_registry(tmp_path: Path) -> None:
-    """Login, `insecure` and the place where it is written."""
+def test_an_entry_has_a_login_a_flag_and_a_place(tmp_path: Path) -> None:
+    """Messages can point at the place."""
     text = "# c\nquay.io:\n  username: me\n  password: 0123\nlocalhost:5000: {insecure: yes}\nghcr.io:\n"
     login, insecure, plain = access(tmp_path, text)
     assert login.credential == Credential("me", "0123")
@@ -57,15 +57,15 @@ def test_an_entry_says_how_to_reach_a_registry(tmp_path: Path) -> None:
     assert (insecure.credential, insecure.insecure, plain.credential, plain.insecure) == (None, True, None, False)
 
 
-def test_names_of_fields_are_taken_in_any_case(tmp_path: Path) -> None:
-    """Go reads JSON keys in any case, so such files are in use."""
+def test_names_of_fields_match_in_any_case(tmp_path: Path) -> None:
+    """Go's JSON does the same, so such files are in use."""
     text = '{"quay.io": {"Username": "me", "PASSWORD": "x", "Insecure": true}}'
     (found,) = access(tmp_path, text, name="auth.json")
     assert (found.credential, found.insecure) == (Credential("me", "x"), True)
 
 
 def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
-    """Both forms, a Harbor robot as written, and no second round."""
+    """Both forms are replaced once; an unset `$name` of a Harbor robot stays."""
     environment = {"USER": "${PASS}", "PASS": "a$USER"}
     text = "quay.io: {username: $USER, password: '${PASS}'}\nh.io: {username: robot$team, password: p$$w}"
     first, second = access(tmp_path, text, environment)
@@ -104,15 +104,15 @@ def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line_and_without_secrets(tmp_path: Path, text: str, message: str) -> None:
-    """Each fault is one line; no value of a login is shown."""
-    line = told(tmp_path, lambda: access(tmp_path, text))
+def test_problems_have_their_line_and_show_no_secret(tmp_path: Path, text: str, message: str) -> None:
+    """Each problem is one line without values of a login."""
+    line = error_text(tmp_path, lambda: access(tmp_path, text))
     assert line.startswith(message)
     assert "hunter2" not in line
     assert "\n" not in line
 
 
-def test_a_variable_that_is_set_but_empty_is_no_password(tmp_path: Path) -> None:
-    """The Go tool would go on anonymously, and nobody would know."""
-    line = told(tmp_path, lambda: access(tmp_path, "q.io: {username: a, password: '${EMPTY}'}", {"EMPTY": ""}))
+def test_an_empty_variable_is_no_password(tmp_path: Path) -> None:
+    """The Go tool silently continues with anonymous access."""
+    line = error_text(tmp_path, lambda: access(tmp_path, "q.io: {username: a, password: '${EMPTY}'}", {"EMPTY": ""}))
     assert line.startswith("auth.yaml:1: a username without a password")

@@ -1,4 +1,4 @@
-"""The images file: rules 1 to 12 of the Go tool."""
+"""The images file of the Go tool."""
 
 import json
 import time
@@ -16,8 +16,8 @@ from image_syncer.sync.rule import AllTags, ByDigest, Rule, Selection, TagNames,
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def told(directory: Path, load: Callable[[], object]) -> str:
-    """Return the text of the one error that *load* ends in, without the directory."""
+def error_text(directory: Path, load: Callable[[], object]) -> str:
+    """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
     return str(error.value).replace(f"{directory}/", "")
@@ -26,7 +26,7 @@ def told(directory: Path, load: Callable[[], object]) -> str:
 def rules(
     directory: Path, text: str, environment: Mapping[str, str] = NOTHING, *, name: str = "images.yaml"
 ) -> list[Rule]:
-    """Return the rules of an images file that holds *text*."""
+    """Return the rules of an images file with *text*."""
     path = directory / name
     path.write_text(text)
     return list(load_go_tool_files(auth=None, images=path, platforms=PlatformFilter(), environment=environment).rules)
@@ -52,21 +52,21 @@ OTHER = "sha256:" + "b" * 64
 def test_a_source_is_a_repository_and_a_selection(
     tmp_path: Path, source: str, repository: str, selection: Selection
 ) -> None:
-    """Rows 2, 3 and 4, and Docker Hub's short forms."""
+    """Docker Hub's short forms are completed."""
     (rule,) = rules(tmp_path, json.dumps({source: "t.io/x"}), name="images.json")
     assert (rule.name, str(rule.source), rule.selection) == (source, repository, selection)
 
 
 @pytest.mark.parametrize("pattern", ["^v1", "a/b", "v1,v2", "a:b", "x@y", ":/", "1.2"])
-def test_a_regular_expression_may_hold_every_separator(tmp_path: Path, pattern: str) -> None:
-    """Row 5: what stands between `:/` and the last slash is the expression."""
+def test_a_regular_expression_may_contain_separators(tmp_path: Path, pattern: str) -> None:
+    """The text between `:/` and the last slash is the expression."""
     (rule,) = rules(tmp_path, json.dumps({f"host:5000/app:/{pattern}/": "t.io/x"}), name="images.json")
     assert isinstance(rule.selection, TagPattern)
     assert (str(rule.source), rule.selection.text) == ("host:5000/app", pattern)
 
 
 def test_a_regular_expression_is_not_anchored(tmp_path: Path) -> None:
-    """Row 5: `1.2` is also found in `v1.29`."""
+    """`1.2` also matches `v1.29`."""
     (rule,) = rules(tmp_path, "a:/1.2/: t.io/x")
     assert select_tags(rule.selection, ["v1.29", "1.3", "102"]) == ["v1.29", "102"]
 
@@ -86,23 +86,23 @@ def test_a_regular_expression_is_not_anchored(tmp_path: Path) -> None:
     ],
 )
 def test_targets_keep_or_rename(tmp_path: Path, source: str, target: object, expected: list[str]) -> None:
-    """Rows 4, 6, 7, 8 and 11: how many tags a listing has only the registry knows, so those counts pass."""
+    """The number of tags in a listing is unknown, so any number of new tags passes."""
     (rule,) = rules(tmp_path, json.dumps({source: target}), name="images.json")
     assert [str(found) for found in rule.targets] == expected
 
 
 def test_variables_work_in_targets_and_not_in_sources(tmp_path: Path) -> None:
-    """Both forms; targets that become the same count once."""
+    """Both forms are replaced; equal targets count once."""
     text = "a:v1: [$HOST/x, '${HOST}/x', u.io/$$x, u.io/y]"
-    line = told(tmp_path, lambda: rules(tmp_path, text, {"HOST": "t.io"}))
+    line = error_text(tmp_path, lambda: rules(tmp_path, text, {"HOST": "t.io"}))
     assert line.startswith("images.yaml:1: 'u.io/$x': not a repository name")
     (rule,) = rules(tmp_path, text.replace("u.io/$$x, ", ""), {"HOST": "t.io"})
     assert [str(target) for target in rule.targets] == ["t.io/x", "u.io/y"]
-    assert "'$HOST/a'" in told(tmp_path, lambda: rules(tmp_path, "$HOST/a: t.io/x", {"HOST": "h.io"}))
+    assert "'$HOST/a'" in error_text(tmp_path, lambda: rules(tmp_path, "$HOST/a: t.io/x", {"HOST": "h.io"}))
 
 
-def test_a_rule_knows_where_it_was_written(tmp_path: Path) -> None:
-    """Messages of a run point at the file."""
+def test_a_rule_has_its_place(tmp_path: Path) -> None:
+    """Messages of a run can point at the file."""
     first, second = rules(tmp_path, "# c\na: t.io/x\n\nb:v1:\n  - t.io/y\n")
     assert first.origin == f"{tmp_path}/images.yaml:2"
     assert second.origin.endswith(":4")
@@ -167,30 +167,30 @@ def test_a_rule_knows_where_it_was_written(tmp_path: Path) -> None:
         ("a:\n  t.io/$${x}/${NO}", "2: the environment variable NO is not set"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    """Each fault is one line with what to do, before anything is contacted."""
-    line = told(tmp_path, lambda: rules(tmp_path, text))
+def test_problems_have_their_line(tmp_path: Path, text: str, message: str) -> None:
+    """Each problem is one line with a remedy."""
+    line = error_text(tmp_path, lambda: rules(tmp_path, text))
     assert line.startswith(f"images.yaml:{message}")
     assert "hunter2" not in line
     assert "\n" not in line
 
 
-def test_json_keys_that_stand_twice_are_told(tmp_path: Path) -> None:
-    """Row 12 for JSON, where every parser takes the last one silently."""
+def test_duplicate_keys_in_json_are_an_error(tmp_path: Path) -> None:
+    """Other JSON parsers silently take the last one."""
     text = '{\n"a": "t.io/x",\n// again\n"a": "t.io/y"}'
-    line = told(tmp_path, lambda: rules(tmp_path, text, name="images.json"))
+    line = error_text(tmp_path, lambda: rules(tmp_path, text, name="images.json"))
     assert line.startswith("images.json:4: duplicate key 'a', first in line 2")
 
 
 def test_rules_may_overlap(tmp_path: Path) -> None:
-    """Two rules may lead to the same copy; the planner makes it once."""
+    """Two rules may ask for the same copy; the planner plans it once."""
     first, second = rules(tmp_path, "nginx:v1: t.io/x\ndocker.io/nginx:v1: t.io/x")
     assert (first.source, first.targets) == (second.source, second.targets)
 
 
 @pytest.mark.slow
 def test_ten_thousand_rules_load_in_seconds(tmp_path: Path) -> None:
-    """A large catalogue starts soon; the bound is far above what is measured."""
+    """The bound is far above the measured time."""
     text = "".join(f"s.io/team/app{n}:v1,v2:\n  - t.io/team/app{n}\n  - u.io/app{n}:v3,v4\n" for n in range(10_000))
     began = time.monotonic()
     assert len(rules(tmp_path, text)) == 10_000

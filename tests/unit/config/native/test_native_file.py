@@ -1,4 +1,4 @@
-"""The native file: what its keys mean."""
+"""The meaning of the keys of the native file."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -41,33 +41,33 @@ def native(
     name: str = "n.yaml",
     platforms: PlatformFilter | None = None,
 ) -> Configuration:
-    """Return what a native file says that holds *text* behind its first line."""
+    """Return the configuration of a native file with *text* after its first line."""
     path = directory / name
     path.write_text(text if name.endswith(".json") else f"version: 1\n{text}")
     return load_file(path, platforms=platforms or PlatformFilter(), environment=environment)
 
 
 def rule(directory: Path, more: str, *, source: str = "q.io/a", targets: str = "t.io/x") -> Rule:
-    """Return the one rule of a file, with *more* in it."""
+    """Return the only rule of a file, with *more* in it."""
     text = f"rules:\n - name: one\n   source: {source}\n   targets: {targets}\n   {more}\n"
     return native(directory, text).rules[0]
 
 
 def proof(directory: Path, kind: str, text: str) -> Proof | None:
-    """Return how the one hook of a file is proved."""
+    """Return the proof of the only hook of a file."""
     return native(directory, f"hooks:\n  one: {{kind: {kind}, registry: q.io, {text}}}").hooks[0].proof
 
 
 def test_the_smallest_file_has_nothing_to_do(tmp_path: Path) -> None:
-    """What is left out is empty, and a person is told."""
+    """Absent sections are empty, and a warning says so."""
     loaded = native(tmp_path, "rules:\nhooks:\nserver:\nstate:\n")
     assert (loaded.accounts, loaded.rules, loaded.hooks, loaded.queues, loaded.schedules) == ((), (), (), (), ())
     assert (loaded.server, loaded.state, loaded.fork) == (None, StateSettings(), None)
     assert loaded.warnings == ("no rules: nothing will be copied",)
 
 
-def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
-    """Keys are those of the auth file; only braces are a variable, and a number counts as it is written."""
+def test_registries_have_logins_and_flags(tmp_path: Path) -> None:
+    """Keys are those of the auth file; only braces mark a variable, and a number keeps its text."""
     text = (
         "registries:\n  index.docker.io: {username: robot$x, password: '${P}'}\n"
         "  q.io/team/:\n    insecure: true\n    private_network: false\n    plain_http: true\n"
@@ -86,7 +86,7 @@ def test_registries_are_reached_as_they_say(tmp_path: Path) -> None:
 
 
 def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
-    """Each knows its line, and all the rest is that of the registry."""
+    """Each has its line and the other properties of the registry."""
     text = (
         "registries:\n  docker.io:\n    insecure: true\n    logins:\n"
         "      - {username: ann, password: '${P}'}\n      - {username: bob, password: b}\n"
@@ -100,15 +100,15 @@ def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
     assert "password=" not in repr(access)
 
 
-def test_time_limits_are_those_of_the_file(tmp_path: Path) -> None:
-    """What is left out is as usual."""
+def test_timeouts_come_from_the_file(tmp_path: Path) -> None:
+    """Absent ones have their default."""
     text = "timeouts: {stall: 90s, image: 2h, patience: 0s}\n"
     assert native(tmp_path, text).timeouts == Timeouts(connect=30, stall=90, image=7200, patience=0)
     assert native(tmp_path, "rules:\n").timeouts == Timeouts()
 
 
-def test_json_says_the_same(tmp_path: Path) -> None:
-    """The suffix decides the syntax, and nothing else."""
+def test_the_file_may_be_json(tmp_path: Path) -> None:
+    """The suffix decides only about the syntax."""
     text = '{"version": 1, "rules": [{"name": "a", "source": "q.io/a", "targets": ["t.io/x"], "tags": [1.20]}]}'
     assert native(tmp_path, text, name="n.json").rules[0].selection == TagNames(("1.20",))
 
@@ -127,13 +127,13 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_tags_are_names_globs_and_regular_expressions(tmp_path: Path, tags: str, selection: Selection) -> None:
-    """Names alone need no listing."""
+    """A selection by names needs no listing."""
     assert rule(tmp_path, tags).selection == selection
 
 
 @given(st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True))
-def test_every_tag_is_a_name(tag: str) -> None:
-    """No tag is taken for a pattern."""
+def test_a_tag_is_never_a_pattern(tag: str) -> None:
+    """Every valid tag is read as a name."""
     assert parse_matcher(tag) == tag
 
 
@@ -149,16 +149,16 @@ def test_every_tag_is_a_name(tag: str) -> None:
         ("on: []", Triggers()),
     ],
 )
-def test_triggers_are_clock_and_events(tmp_path: Path, more: str, triggers: Triggers) -> None:
-    """Any of them, or none: then a rule is carried out when it is asked for."""
+def test_triggers_are_schedules_and_events(tmp_path: Path, more: str, triggers: Triggers) -> None:
+    """A rule without a trigger runs only on request."""
     one = "source: q.io/a, targets: t.io/x, name: one"
     loaded = native(tmp_path, f"rules: [{{{one}, {more.strip('{}')}}}]")
     assert loaded.rules[0].triggers == triggers
     assert [entry.schedule for entry in loaded.schedules] == [triggers.schedule] * (triggers.schedule is not None)
 
 
-def test_a_rule_is_complete(tmp_path: Path) -> None:
-    """Targets are filled in and count once; the platforms and the place of the rule travel along."""
+def test_a_rule_has_all_its_properties(tmp_path: Path) -> None:
+    """Equal targets count once; the rule has its platforms and its place."""
     found = rule(tmp_path, "platforms: [linux/amd64]", targets="['t.io/{repository}', t.io/x:new, 't.io/{repository}']")
     source = Repository.parse("q.io/a").tag("v1")
     assert [str(target.fill(source)) for target in found.targets if isinstance(target, TargetTemplate)] == [
@@ -170,20 +170,20 @@ def test_a_rule_is_complete(tmp_path: Path) -> None:
 
 
 def test_variables_work_in_targets(tmp_path: Path) -> None:
-    """Only with braces; placeholders have none before them."""
+    """Only names in braces after a `$` are variables; placeholders have no `$`."""
     text = "rules: [{name: a, source: q.io/a, targets: '${HOST}/{repository}'}]"
     assert str(native(tmp_path, text, {"HOST": "t.io"}).rules[0].targets[0]) == "t.io/{repository}"
 
 
-def test_platforms_of_the_command_line_win(tmp_path: Path) -> None:
-    """Who gives them means them."""
+def test_platforms_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    """An option is more specific than a file."""
     wanted = PlatformFilter.parse(["windows"])
     text = "rules: [{name: a, source: q.io/a, targets: t.io/x, platforms: linux/arm64/v8}]"
     assert native(tmp_path, text, platforms=wanted).rules[0].platforms == wanted
 
 
-def test_a_pattern_is_a_source_for_events(tmp_path: Path) -> None:
-    """Such a rule needs a sender, which is told where there is none."""
+def test_a_pattern_as_source_needs_events(tmp_path: Path) -> None:
+    """A file without hooks and queues gets a warning."""
     loaded = native(tmp_path, "rules: [{name: a, source: q.io/t/**, targets: 't.io/{repository}', on: event}]")
     assert loaded.rules[0].source == SourcePattern.parse("q.io/t/**")
     assert loaded.rules[0].triggers == Triggers(events=True)
@@ -208,13 +208,13 @@ def test_a_pattern_is_a_source_for_events(tmp_path: Path) -> None:
         ("harbor", "allow_open: true", None),
     ],
 )
-def test_a_sender_proves_who_it_is(tmp_path: Path, kind: str, text: str, expected: Proof | None) -> None:
-    """One proof for each hook; secrets may hold variables."""
+def test_each_hook_has_one_proof(tmp_path: Path, kind: str, text: str, expected: Proof | None) -> None:
+    """Its secrets may have variables."""
     assert proof(tmp_path, kind, text.replace("${S}", "$${S}")) == expected
 
 
-def test_variables_work_in_what_a_token_must_say(tmp_path: Path) -> None:
-    """A tenant or an account differs from place to place."""
+def test_variables_work_in_token_claims(tmp_path: Path) -> None:
+    """A tenant or an account may differ between installations."""
     text = "token: {audience: '${A}', email: '${A}@x', issuer: 'https://i/${A}', keys: 'https://k/${A}'}"
     text = f"hooks: {{h: {{kind: acr, registry: q.io, {text}}}}}"
     found = native(tmp_path, text, {"A": "t"}).hooks[0].proof
@@ -222,14 +222,14 @@ def test_variables_work_in_what_a_token_must_say(tmp_path: Path) -> None:
 
 
 def test_known_senders_need_no_registry(tmp_path: Path) -> None:
-    """Docker Hub, GitHub and Quay are one registry each; the plain form names it itself."""
+    """Docker Hub, GitHub and Quay have one registry each; the plain form names it."""
     kinds = ("dockerhub", "github", "quay", "plain")
     loaded = native(tmp_path, "hooks:\n" + "".join(f"  {kind}: {{kind: {kind}, allow_open: true}}\n" for kind in kinds))
     assert [hook.registry for hook in loaded.hooks] == ["docker.io", "ghcr.io", "quay.io", None]
 
 
 def test_a_sender_may_need_a_prefix(tmp_path: Path) -> None:
-    """JFrog and Nexus tell the image without the repository that it is in."""
+    """JFrog and Nexus send the image's name without the repository around it."""
     text = "hooks: {{h: {{kind: jfrog, registry: q.io, secret: s{0}}}}}"
     assert native(tmp_path, text.format(", prefix: docker-local/")).hooks[0].prefix == "docker-local"
     assert native(tmp_path, text.format("")).hooks[0].prefix is None
@@ -275,8 +275,8 @@ def test_another_address_of_a_clouds_queue_is_refused(tmp_path: Path, kind: str,
         native(tmp_path, f"queues: {{q: {{kind: {kind}, urls: '{url}', queue: pushes}}}}")
 
 
-def test_the_server_has_an_address_and_lets_in_who_may(tmp_path: Path) -> None:
-    """Basic and tokens; on the loopback address nothing is needed."""
+def test_the_server_has_an_address_and_logins(tmp_path: Path) -> None:
+    """A loopback address needs no login."""
     auth = "auth: {basic: {username: u, password: '${P}'}, tokens: [a, '${P}']}"
     server = native(tmp_path, f"server: {{listen: ':8080', {auth}, drain: 1m}}", {"P": "p"}).server
     assert server is not None
@@ -289,7 +289,7 @@ def test_the_server_has_an_address_and_lets_in_who_may(tmp_path: Path) -> None:
 
 
 def test_state_and_queues_are_values(tmp_path: Path) -> None:
-    """Nothing of them is opened here."""
+    """Loading opens neither."""
     text = "state: {url: 'postgresql://u:${P}@h/d'}\nqueues:\n  q: {kind: rabbitmq, urls: 'amqp://u:${P}@h/', queue: i}"
     loaded = native(tmp_path, text, {"P": "p"})
     assert loaded.state == StateSettings("postgresql://u:p@h/d")
@@ -299,8 +299,8 @@ def test_state_and_queues_are_values(tmp_path: Path) -> None:
     assert native(tmp_path, "state: {keep: 90d}").state.keep == timedelta(days=90)
 
 
-def test_no_secret_is_shown(tmp_path: Path) -> None:
-    """A configuration that ends up in a log tells no password."""
+def test_the_repr_hides_secrets(tmp_path: Path) -> None:
+    """A configuration in a log shows no password."""
     text = (
         "registries: {q.io: {username: u, password: hunter2}}\nstate: {url: postgresql://u:hunter2@h/d}\n"
         "server: {auth: {basic: {username: u, password: hunter2}, tokens: [hunter2]}}\n"
@@ -316,13 +316,13 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     ("text", "seconds"), [("250ms", 0.25), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("7d", 604_800)]
 )
 def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
-    """As people write it."""
+    """Several amounts add up."""
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["10", "", "m", "10 m", "-5s", "1h-3m", "367d", "1e9s", 10, None, "٣s"])
-def test_what_is_no_duration_is_refused(text: object) -> None:
-    """A number without a unit might be anything."""
+def test_other_durations_are_refused(text: object) -> None:
+    """A number without a unit is ambiguous."""
     with pytest.raises(ValueError, match=r"duration|year"):
         parse_duration(text)
 
@@ -338,14 +338,14 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         ("hub.example.com:80", ("hub.example.com", 80), False),
     ],
 )
-def test_an_address_to_listen_on(text: str, address: tuple[str, int], loopback: bool) -> None:
-    """Go's form; only addresses of this machine alone are loopback."""
+def test_listen_addresses_have_the_form_of_go(text: str, address: tuple[str, int], loopback: bool) -> None:
+    """Only addresses that other machines cannot reach are loopback."""
     assert parse_listen(text) == address
     assert is_loopback(address[0]) is loopback
 
 
-def test_the_limits_of_a_registry_are_of_two_kinds(tmp_path: Path) -> None:
-    """Copies are for the fleet's queue; transfers and requests are what one process has on its way."""
+def test_a_registry_has_limits_for_the_fleet_and_for_a_process(tmp_path: Path) -> None:
+    """Copies are counted over the fleet; transfers and requests for one process."""
     found = native(
         tmp_path,
         """
@@ -369,8 +369,10 @@ registries:
         ("defaults:\n", "recheck_targets: 1h", 3600.0),
     ],
 )
-def test_how_often_targets_are_asked(tmp_path: Path, defaults: str, own: str, seconds: float | None) -> None:
-    """Every time, unless the file says otherwise for all rules or for this one."""
+def test_recheck_targets_has_a_default_for_all_rules(
+    tmp_path: Path, defaults: str, own: str, seconds: float | None
+) -> None:
+    """A rule's own value wins; without any, each run checks the target."""
     text = f"{defaults}rules:\n - name: one\n   source: q.io/a\n   targets: t.io/x\n   {own}\n"
     assert native(tmp_path, text).rules[0].recheck_seconds == seconds
 
