@@ -1,5 +1,6 @@
 """Connection to one registry: scheme discovery, authentication, redirects and TLS policy for each request."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -279,9 +280,16 @@ class HostConnection:
         return plain
 
     async def _plain_or_slow(self, plain: Origin, secure: Origin, side: Side) -> Origin:
-        """Return the origin of a server that did not answer a TLS handshake: plain HTTP, or else TLS that is slow."""
+        """Return the origin of a server that did not answer a TLS handshake: plain HTTP, or else TLS that is slow.
+
+        A server that is silent to plain HTTP too gets no further attempt: it is not slow, but out of order.
+        """
+        seconds = self._transport.limits.connect_seconds
         try:
-            await self._ping(plain, side)
+            async with asyncio.timeout(seconds):
+                await self._ping(plain, side)
+        except TimeoutError:
+            raise Unavailable(f"{self.name}: no response to TLS or plain HTTP within {seconds:g} s") from None
         except StoreError:
             self._handshake_seconds = None
             await self._ping(secure, side)

@@ -215,6 +215,25 @@ async def test_tls_that_is_only_slow_is_still_used(
     assert (url.partition(":")[0], content) == ("https", "ok")
 
 
+async def test_a_server_that_is_silent_to_everything_is_given_up_early(
+    listen: Serve, open_transport: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One TLS handshake and one plain request, each within the time of a connection."""
+    monkeypatch.setattr("image_syncer.registry.host._HANDSHAKE_SECONDS", 0.1)
+    received: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while content := await reader.read(65536):
+            received.append(content[:4])
+
+    name = f"127.0.0.1:{await listen(handler)}"
+    transport = await open_transport(Limits(connect_seconds=0.3, stall_seconds=5.0))
+    async with asyncio.timeout(3):
+        with pytest.raises(Unavailable, match=rf"{name}: no response to TLS or plain HTTP within 0\.3 s"):
+            await ask(host_at(transport, name))
+    assert [content[:1] for content in received] == [b"\x16", b"G"]
+
+
 async def test_a_secure_registry_that_is_silent_on_tls_gets_a_remedy(
     listen: Serve, open_transport: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
