@@ -45,7 +45,7 @@ _POLL_SECONDS = 0.02
 _CLAIM_POLL_SECONDS = 0.1
 """How often a process looks whether another one has uploaded a blob."""
 _ALONE_SHARE = 4
-"""One source slot in so many is for targets that read alone, since they hold it for as long as they take."""
+"""A target that reads alone gets one source slot in so many, since it holds it for as long as it takes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +87,7 @@ class BlobScheduler:
         self._hints: dict[BlobAtRegistry, Repository] = {}
         self._mounting: set[str] = set()
         self._gathering: dict[Digest, _SharedUpload] = {}
-        self._source_slots: dict[tuple[str, bool], PrioritySemaphore] = {}
+        self._source_slots: dict[tuple[str, str], PrioritySemaphore] = {}
         self._budgets: dict[str, WaitBudget] = {}
         self._created = time.monotonic()
         self.lags = LagTracker()
@@ -227,7 +227,7 @@ class BlobScheduler:
         registry = goal.repository.registry
         if self.lags.is_behind(registry):
             goal.fan_out.decide(registry, content.blob.digest)
-            async with self._slots(content, alone=True).slot(lambda: 0):
+            async with self._slots(content, registry).slot(lambda: 0):
                 await self._push(content, goal, content.open)
             return True
         upload = self._gathering.get(content.blob.digest)
@@ -255,7 +255,7 @@ class BlobScheduler:
         upload = self._gathering[digest] = _SharedUpload(content, [registry])
         try:
             await self._gather(upload, goal, budget)
-            async with self._slots(content, alone=False).slot(lambda: self._waiting_for(upload)):
+            async with self._slots(content).slot(lambda: self._waiting_for(upload)):
                 self._start(upload)
                 if len(upload.members) == 1:
                     await self._push(content, goal, content.open)
@@ -287,15 +287,15 @@ class BlobScheduler:
             upload.read = SharedRead(
                 content.open,
                 len(upload.members),
-                alone=lambda: self._slots(content, alone=True).slot(lambda: 0),
+                alone=lambda number: self._slots(content, upload.members[number]).slot(lambda: 0),
                 fell_behind=lambda number: self.lags.fall_behind(upload.members[number]),
             )
             for number in upload.gone:
                 upload.read.close(number)
         upload.started.set()
 
-    def _slots(self, content: SourceBlob, *, alone: bool) -> PrioritySemaphore:
-        """Return the slots for large reads of the source; registries that read *alone* have separate ones."""
+    def _slots(self, content: SourceBlob, alone: str = "") -> PrioritySemaphore:
+        """Return the slots for large reads of the source; a registry that reads *alone* has slots of its own."""
         key = content.origin.registry, alone
         if key not in self._source_slots:
             transfers = self._transfers(content.origin.registry)

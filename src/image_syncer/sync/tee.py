@@ -30,8 +30,8 @@ class LagPolicy:
     share: float = 0.25
 
 
-Alone = Callable[[], AbstractAsyncContextManager[None]]
-"""Provides the slot in which a reader that left the shared read may read alone."""
+Alone = Callable[[int], AbstractAsyncContextManager[None]]
+"""Provides the slot in which a reader, given by its number, may read alone after it left the shared read."""
 
 
 class SharedRead:
@@ -82,7 +82,7 @@ class SharedRead:
             self._stream_opened.set()
         stream = self._stream
         if start or stream is None or not stream.can_serve(reader):
-            async with self._alone(), self._content(start) as chunks:
+            async with self._alone(reader), self._content(start) as chunks:
                 yield chunks
             return
         try:
