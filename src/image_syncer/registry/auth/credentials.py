@@ -9,6 +9,7 @@ from image_syncer.errors import OutOfResources, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_helpers import ask_helper, server_address
 from image_syncer.registry.auth.docker_config import LoginFile, parse_login_file, read_login_file
+from image_syncer.registry.http.descriptors import out_of_threads
 from image_syncer.registry.settings import Credential, RegistryAccount
 
 
@@ -82,7 +83,10 @@ class Keychain:
         if path == "DOCKER_AUTH_CONFIG":
             text = self._environment.get(path, "")
             return parse_login_file(text.encode(), path) if text else None
-        return await asyncio.to_thread(read_login_file, Path(path))
+        try:
+            return await asyncio.to_thread(read_login_file, Path(path))
+        except RuntimeError as error:
+            raise out_of_threads(error, path) or error from None
 
     async def _find_in(self, file: LoginFile, repository: Repository) -> RegistryAccount | None:
         """Return the login from *file*: the registry's own helper, an entry, or the default helper."""

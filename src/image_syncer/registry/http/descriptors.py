@@ -55,10 +55,13 @@ def connections_in_use(where: str, seconds: float) -> OutOfResources:
     )
 
 
-def out_of_threads(where: str) -> OutOfResources:
-    """Return the error for a thread that the system refuses."""
+def out_of_threads(error: RuntimeError, where: str) -> OutOfResources | None:
+    """Return our error for *error* if the system refuses another thread, otherwise None."""
+    if "start new thread" not in str(error):  # Python has no exception of its own for this.
+        return None
     return OutOfResources(
-        f"{where}: the system refuses another thread", remedy="raise the limit of processes (ulimit -u, pids limit)"
+        f"{where}: the system refuses another thread",
+        remedy="raise the limit of processes and threads (ulimit -u; TasksMax= of systemd; --pids-limit of docker)",
     )
 
 

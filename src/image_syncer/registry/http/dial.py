@@ -171,8 +171,8 @@ async def _look_up(host: str, port: int) -> Sequence[Address]:
         with suppress(socket.gaierror):
             return _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except RuntimeError as error:  # Python has no other word for it.
-        raise out_of_threads(host) from error
+    except RuntimeError as error:
+        raise out_of_threads(error, host) or error from None
     except UnicodeError as error:  # An empty label, or one that is too long.
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return _distinct(found)

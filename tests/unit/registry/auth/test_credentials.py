@@ -5,12 +5,13 @@ import base64
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from image_syncer.errors import StoreError, Unauthorized
+from image_syncer.errors import OutOfResources, StoreError, Unauthorized
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_helpers import ask_helper
 from image_syncer.registry.auth.credentials import Keychain, longest_match
@@ -206,6 +207,21 @@ async def test_an_invalid_entry_is_named(tmp_path: Path, auth: str) -> None:
         await login(tmp_path)
     assert auth not in str(raised.value)
     assert await login(tmp_path, NGINX) == Credential("u", "p")
+
+
+async def test_a_refused_thread_is_no_broken_login_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next attempt may get one."""
+    docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
+    keychain = Keychain([], environment={}, home=tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfResources, match="refuses another thread"):
+            await keychain.account_for(APP)
+    assert (await keychain.account_for(APP)).credential == Credential("u", "p")
 
 
 async def test_files_are_read_once(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from image_syncer.errors import ProtocolError, Unavailable, UnknownHost
+from image_syncer.errors import OutOfResources, ProtocolError, Unavailable, UnknownHost
 from image_syncer.registry.http.address_policy import ANYWHERE, Zone, policy_for_redirects
 from image_syncer.registry.http.dial import Dialer, Resolver
 from image_syncer.registry.http.tls import TlsPolicy
@@ -49,6 +50,28 @@ async def test_a_name_that_does_not_exist_is_an_unknown_host(name: str) -> None:
     """That is permanent, and the message says so."""
     with pytest.raises(UnknownHost, match="there is no such registry"):
         await Dialer(5.0, Resolver()).dial(Origin("http", name, 80), VERIFY, None, ANYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "shown"),
+    [
+        ("can't start new thread", OutOfResources, r"refuses another thread.*ulimit -u"),
+        ("something else", RuntimeError, "something else"),
+    ],
+)
+async def test_a_refused_thread_is_no_error_of_the_registry(
+    monkeypatch: pytest.MonkeyPatch, message: str, kind: type[Exception], shown: str
+) -> None:
+    """Names are resolved in a thread; other errors of Python come out unchanged."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError(message)
+
+    dialer, origin = Dialer(5.0, Resolver()), Origin("http", "registry.example", 80)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(kind, match=shown):
+            await dialer.dial(origin, VERIFY, None, ANYWHERE)
 
 
 async def test_every_address_is_tried(listen: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
