@@ -83,6 +83,8 @@ def test_files_are_validated_without_a_request(cli: CommandLine, source: FakeReg
     cli.write("images.yaml", f"{source.host}/team/app: registry.example.com/app\n")
     done = cli.run("config", "validate", "--images", "images.yaml")
     assert (done.returncode, done.stdout) == (0, "valid: 1 rule, 0 logins\n")
+    quiet = cli.run("config", "validate", "--images", "images.yaml", "-q")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     cli.write("images.yaml", f"{source.host}/team/app: registry.example.com/App\n")
     broken = cli.run("config", "validate", "--images", "images.yaml")
     assert broken.returncode == 2

@@ -176,10 +176,11 @@ def progress_line(tally: Tally) -> str:
             f"Now {tally.done}/{tally.total} tasks have been checked ({counts[Outcome.COPIED]} to copy, "
             f"{counts[Outcome.UNCHANGED]} unchanged, {skipped}{counts[Outcome.FAILED]} failed)"
         )
+    mounted = f", {size(tally.mounted_bytes)} mounted" if tally.mounted_bytes else ""
     return (
         f"Now {tally.done}/{tally.total} tasks have been processed ({counts[Outcome.COPIED]} copied, "
         f"{counts[Outcome.UNCHANGED]} unchanged, {skipped}{counts[Outcome.FAILED]} failed; "
-        f"{size(max(0, tally.moved_bytes))}, {size(tally.mean_rate)}/s)"
+        f"{size(max(0, tally.moved_bytes))}, {size(tally.mean_rate)}/s{mounted})"
     )
 
 
@@ -222,7 +223,7 @@ class PlainLines:
         pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, self._tally.elapsed / 20))
         if since_last < pause or not self._tally.total:
             return
-        state = (self._tally.done, self._tally.total, self._tally.moved_bytes)
+        state = self._state
         if state != self._last_state or since_last >= _HEARTBEAT_SECONDS:
             self._last_state, self._last_time = state, self._tally.elapsed
             self._say(progress_line(self._tally))
@@ -232,8 +233,13 @@ class PlainLines:
     def close(self, result: RunResult | None) -> None:
         """Print the last two lines."""
         if result is not None:
-            self._say(progress_line(self._tally))
+            if self._state != self._last_state or not self._tally.total:
+                self._say(progress_line(self._tally))
             self._say(final_line(result))
+
+    @property
+    def _state(self) -> tuple[int, int, int]:
+        return (self._tally.done, self._tally.total, self._tally.moved_bytes)
 
 
 class NoDisplay:

@@ -73,9 +73,10 @@ def _needs_daemon(configuration: Configuration) -> bool:
 
 
 def _print_valid(configuration: Configuration | None, warnings: list[str], output: OutputOptions) -> None:
-    if not output.quiet:
-        for warning in warnings:
-            warn(warning)
+    if output.quiet:
+        return
+    for warning in warnings:
+        warn(warning)
     if configuration is not None:
         rules, logins = len(configuration.rules), len(configuration.accounts)
         write_result([f"valid: {number(rules, 'rule')}, {number(logins, 'login')}\n"])

@@ -92,6 +92,7 @@ def test_mounted_bytes_are_counted(tally: Tally, result: Any) -> None:
     tally.finished(result("a:1", transferred=Transferred(copied=1, mounted=5)))
     tally.finished(result("b:1", transferred=Transferred(mounted=7)))
     assert (tally.mounted_bytes, tally.moved_bytes) == (12, 0)
+    assert progress_line(tally).endswith("; 0 B, 0 B/s, 12 B mounted)")
 
 
 def test_a_later_result_replaces_an_earlier_one(tally: Tally, result: Any) -> None:
@@ -145,46 +146,58 @@ def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
 
 def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(tally: Tally, clock: Clock, result: Any) -> None:
     """A run that is stuck prints a line each minute."""
-    said: list[str] = []
-    lines = PlainLines(tally, RegistryWaits(tally.clock), said.append)
+    printed: list[str] = []
+    lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
     tally.selected(3)
     for step in range(4 * 30):
         if step == 10:
             tally.finished(result("a:1"))
         lines.tick()
         clock.now += 0.5
-    assert len(said) == 2
+    assert len(printed) == 2
     clock.now += 60
     lines.tick()
-    assert len(said) == 3
+    assert len(printed) == 3
 
 
 def test_plain_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None:
     """An hour has about 150 lines, not 1 800."""
-    said: list[str] = []
-    lines = PlainLines(tally, RegistryWaits(tally.clock), said.append)
+    printed: list[str] = []
+    lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
     tally.selected(3)
     for _ in range(2 * 3600):
         tally.moved(1)
         lines.tick()
         clock.now += 0.5
-    assert 100 < len(said) < 250
+    assert 100 < len(printed) < 250
 
 
 def test_plain_lines_end_with_the_two_last_lines(tally: Tally, ran: Any, result: Any) -> None:
     """Even a short run prints them."""
-    said: list[str] = []
+    printed: list[str] = []
     tally.selected(1)
     tally.finished(result("a:1"))
-    PlainLines(tally, RegistryWaits(tally.clock), said.append).close(ran(result("a:1")))
-    assert [line.split(" ", 2)[0] for line in said] == ["Now", "Synchronization"]
+    PlainLines(tally, RegistryWaits(tally.clock), printed.append).close(ran(result("a:1")))
+    assert [line.split(" ", 2)[0] for line in printed] == ["Now", "Synchronization"]
+
+
+def test_the_last_progress_line_is_printed_once(tally: Tally, clock: Clock, ran: Any, result: Any) -> None:
+    """A tick may already have printed the final state."""
+    printed: list[str] = []
+    lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
+    tally.selected(1)
+    tally.finished(result("a:1"))
+    clock.now += 3
+    lines.tick()
+    lines.close(ran(result("a:1")))
+    assert [line.split(" ", 2)[0] for line in printed] == ["Now", "Synchronization"]
 
 
 def test_plain_lines_of_a_run_without_a_result_print_no_end(tally: Tally) -> None:
     """A crash does not print "finished, 0 tasks failed"."""
-    said: list[str] = []
-    PlainLines(tally, RegistryWaits(tally.clock), said.append).close(None)
-    assert said == []
+    printed: list[str] = []
+    PlainLines(tally, RegistryWaits(tally.clock), printed.append).close(None)
+    assert printed == []
 
 
 async def test_the_display_is_refreshed_until_the_task_is_cancelled() -> None:
@@ -225,8 +238,8 @@ def test_a_group_passes_events_to_each_observer(clock: Clock, result: Any) -> No
 
 def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) -> None:
     """Its line shows the remaining time. A wait that ends early disappears."""
-    said: list[str] = []
-    waits = RegistryWaits(clock, said.append)
+    printed: list[str] = []
+    waits = RegistryWaits(clock, printed.append)
     waits.on_wait(Wait("docker.io", 840, "quota used up (100 per 6 h)"))
     waits.on_wait(Wait("quay.io", 3))
     clock.now += 60
@@ -234,7 +247,7 @@ def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) 
     waits.on_resume("docker.io")
     waits.on_resume("quay.io")
     assert waits.lines() == []
-    assert said == [
+    assert printed == [
         "docker.io: quota used up (100 per 6 h), next request in 14 min 00 s",
         "quay.io: asked to wait, next request in 3 s",
         "docker.io: answers again",
@@ -243,14 +256,14 @@ def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) 
 
 def test_plain_lines_repeat_the_waits(tally: Tally, clock: Clock) -> None:
     """A log without progress shows the reason."""
-    said: list[str] = []
+    printed: list[str] = []
     waits = RegistryWaits(clock)
-    lines = PlainLines(tally, waits, said.append)
+    lines = PlainLines(tally, waits, printed.append)
     tally.selected(3)
     waits.on_wait(Wait("docker.io", 840, "quota used up"))
     clock.now += 120
     lines.tick()
-    assert said[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
+    assert printed[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
 
 
 def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
@@ -268,7 +281,7 @@ def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
 
 def test_a_warning_about_a_registry_is_printed(clock: Clock) -> None:
     """As one line, without a wait."""
-    said: list[str] = []
-    waits = RegistryWaits(clock, said.append)
+    printed: list[str] = []
+    waits = RegistryWaits(clock, printed.append)
     waits.on_warning("docker.io/app: odd")
-    assert (said, waits.lines()) == (["warning: docker.io/app: odd"], [])
+    assert (printed, waits.lines()) == (["warning: docker.io/app: odd"], [])
