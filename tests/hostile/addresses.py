@@ -14,7 +14,7 @@ INSIDE = "it leads to an address inside of our own network"
 
 
 def unasked(street: Street, _: Outcome) -> None:
-    """Nobody but source and target was asked for anything."""
+    """No host but source and target got a request."""
     assert street.tunnel is not None
     assert {name.rpartition(":")[0] for name in street.tunnel.asked} <= {"source.example", "target.example"}
     assert not len(street.elsewhere.requests)
@@ -88,7 +88,7 @@ def upload_inside(street: Street) -> None:
 def _realm(does: str, realm: str, reason: str) -> None:
     @ADDRESSES.add(f"tokens are to be had at {does}", Gets(step="resolve", reason=reason), public=True, after=unasked)
     def challenge(street: Street) -> None:
-        street.login = ("robot", "a-password-for-nobody-else")
+        street.login = ("robot", "a-password-for-this-host-only")
         street.load(single("a"))
         header = {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}
         street.source.faults.add(faults.answer(401, headers=header))
@@ -121,7 +121,7 @@ def storage_elsewhere(street: Street) -> None:
     auth="basic",
 )
 def storage_asks(street: Street) -> None:
-    """Nobody else's challenge is answered with the registry's login."""
+    """The registry's login answers its own challenge only."""
     street.load(single("a", layers=(5000,)))
     street.source.faults.add(faults.redirect(street.elsewhere.url), kind="blob")
     challenge = {"WWW-Authenticate": 'Basic realm="source"'}
@@ -165,7 +165,7 @@ def upload_elsewhere(street: Street) -> None:
     auth="bearer",
 )
 def token_server_redirects(street: Street) -> None:
-    """With the login in the request, nobody follows."""
+    """A redirect of a request with the login is not followed."""
     street.load(single("a"))
 
     async def redirect(_: web.Request) -> web.Response:
@@ -195,7 +195,7 @@ def wicked_token(street: Street) -> None:
     auth="bearer",
 )
 def huge_token(street: Street) -> None:
-    """Nobody has such."""
+    """No host has such an address."""
     street.load(single("a"))
 
     async def token(_: web.Request) -> web.Response:

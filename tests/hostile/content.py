@@ -65,7 +65,7 @@ def head_and_get_differ(street: Street) -> None:
 
 @CONTENT.add("Docker-Content-Digest names what is not there", Gets(reason="not found"))
 def digest_header_lies(street: Street) -> None:
-    """Whoever asks for it meets nothing."""
+    """A request for it finds nothing."""
     street.load(single("a"))
     street.source.faults.add(faults.headers({"Docker-Content-Digest": str(OTHER)}), kind="manifest")
 
@@ -199,7 +199,7 @@ def many_layers(street: Street) -> None:
 
 @DOCUMENTS.add("indexes nested 6 deep", Gets(reason="indexes nested deeper than 4 levels"))
 def nested_indexes(street: Street) -> None:
-    """Nobody builds such."""
+    """No tool builds such an image."""
     street.load(nested("deep", 6))
 
 

@@ -47,7 +47,7 @@ _raw("bare line feeds", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n" + b"x" * 40_00
 _raw("a head of 100 KiB", _HEAD + b"X-A: " + b"x" * 100_000 + b"\r\n\r\n")
 _raw("a thousand header fields", _HEAD + b"X-A: b\r\n" * 1000 + b"\r\n")
 _raw("hints without an answer", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
-_raw("an upgrade that nobody asked for", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+_raw("an upgrade that was not requested", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
 _raw("a control character in a header", _HEAD + b"X-A: \x1b[2J\r\nContent-Length: 0\r\n\r\n")
 
 
@@ -70,7 +70,7 @@ def other_digest(street: Street) -> None:
     after=lambda _street, outcome: _named(outcome),
 )
 def other_manifest(street: Street) -> None:
-    """Which is told, although the tag is there by then."""
+    """The report says so, although the tag exists by then."""
     street.load(single("a", layers=(5000,)))
     headers = faults.headers({"Docker-Content-Digest": str(Digest.of(b"x"))})
     street.target.faults.add(headers, method="PUT", kind="manifest")
@@ -81,7 +81,7 @@ def other_manifest(street: Street) -> None:
     Gets(side="target", step="push manifest", reason="refers to content that the registry does not have"),
 )
 def keeps_nothing(street: Street) -> None:
-    """What it lacks is pushed once more, and then it is told."""
+    """The missing content is pushed once more, and then reported."""
     street.load(single("a", layers=(5000,)))
 
     async def swallow(request: web.Request) -> web.Response:
@@ -93,7 +93,7 @@ def keeps_nothing(street: Street) -> None:
 
 @TARGETS.add("it says that the tag is the right image already", Gets("unchanged", None, None))
 def right_already(street: Street) -> None:
-    """Nobody can tell without reading it all back; it only cheats its own users."""
+    """Only reading everything back would show it; the target deceives its own users."""
     root = street.load(single("a")).root
     headers = {"Docker-Content-Digest": str(root.digest), "Content-Type": root.media_type, "Content-Length": "1"}
 
@@ -105,7 +105,7 @@ def right_already(street: Street) -> None:
 
 @TARGETS.add("it says that it holds everything, and takes every manifest", Gets("copied", None, None))
 def holds_nothing(street: Street) -> None:
-    """Nobody can tell without reading it all back; it only cheats its own users."""
+    """Only reading everything back would show it; the target deceives its own users."""
     street.load(single("a", layers=(5000,)))
 
     async def agree(request: web.Request) -> web.Response | None:

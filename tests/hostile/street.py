@@ -16,7 +16,7 @@ from image_syncer.testing import FakeRegistry, Image, Request
 from image_syncer.testing.threads import open_in_thread
 
 SOURCE, TARGET, ELSEWHERE = "source.example", "target.example", "elsewhere.example"
-LOGIN: Final = ("robot", "a-password-for-nobody-else")
+LOGIN: Final = ("robot", "a-password-for-this-host-only")
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
@@ -119,7 +119,7 @@ class Tunnel:
         self.asked.append(asked)
         port = self._ports.get(asked.rpartition(":")[0])
         if port is None:
-            writer.write(b"HTTP/1.1 502 Nobody\r\n\r\n")
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")

@@ -100,7 +100,7 @@ async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: JobQueue, keeper: F
 
 
 async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """The operator's word holds, although nobody was there to obey it."""
+    """The operator's command holds, although no worker was running."""
     job_id = await queued(jobs, wanted())
     await keeper.fetch_job(None, await keeper.register_worker())
     assert await jobs.abort(job_id)
@@ -132,7 +132,7 @@ async def test_a_take_over_makes_room_for_a_successor_that_waits(jobs: JobQueue,
 
 
 async def test_processes_that_start_together_make_one_store(url: str) -> None:
-    """The tables are made once, whoever comes first."""
+    """The tables are created once, by the first process."""
 
     async def one(number: int) -> None:
         async with open_jobs(url) as jobs:
@@ -186,7 +186,7 @@ async def test_a_locked_file_costs_no_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_try_whose_end_could_not_be_written_is_taken_over(tmp_path: Path) -> None:
-    """After our patience the worker registers anew, so that the job it lost track of is done again."""
+    """After the patience the worker registers again, so the job that it lost track of runs again."""
     gate = asyncio.Event()
     hands = Hands(lambda _job: _until(gate))
     async with open_jobs(f"sqlite:///{tmp_path}/jobs.db", _IMPATIENT) as jobs, working(jobs, hands):

@@ -194,7 +194,7 @@ async def test_a_repair_survives_an_outage_of_the_store(jobs: JobQueue, manager:
 
 
 async def test_a_lost_lease_costs_no_attempt(jobs: JobQueue) -> None:
-    """The store was away and nobody took the job over: it runs again soon."""
+    """The store was down and no worker took the job over: it runs again soon."""
     job_id, hands = await queued(jobs, wanted()), Hands(_lose_once())
     policy = JobRetryPolicy(attempts=1, first_wait=0.05, longest_wait=0.05)
     async with working(jobs, hands, replace(QUICK, retry=policy)):

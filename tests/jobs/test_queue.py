@@ -56,7 +56,7 @@ async def test_two_sources_of_one_target_take_turns(jobs: JobQueue) -> None:
 
 
 async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: JobQueue) -> None:
-    """A freed target wakes the worker: nobody waits for the next look into the queue."""
+    """A freed target wakes the worker: no job waits for the next poll."""
     hands = Hands(lambda _job: asyncio.sleep(0.05))
     for source in ("a.example", "b.example", "c.example"):
         await jobs.request_copy(replace(wanted(), source=Reference.parse(f"{source}/app:1")))
@@ -151,7 +151,7 @@ async def test_a_rule_waits_once(jobs: JobQueue) -> None:
     ],
 )
 async def test_a_rule_knows_why_it_runs(jobs: JobQueue, asked: list[Trigger], told: Trigger) -> None:
-    """Where somebody asked for it that is why, whoever came first."""
+    """A request is the trigger, whichever came first."""
     for trigger in asked:
         await jobs.request_rule("nightly", trigger=trigger)
     hands = Hands()

@@ -27,13 +27,13 @@ def test_the_last_try_is_the_last() -> None:
 
 @pytest.mark.parametrize(("wish", "wait"), [(500.0, 500.0), (5000.0, 1000.0)])
 def test_the_registrys_wish_counts_within_our_patience(wish: float, wait: float) -> None:
-    """`Retry-After` is honoured, also of a failure inside a copy; nobody can send us to sleep for a year."""
+    """`Retry-After` is honoured, also for a failure inside a copy, and bounded."""
     failure = CopyFailed(RateLimited("slow down", retry_after=wish), side="target", step="push blob")
     assert _POLICY.wait_after(failure, 1, Random(3)) == wait
 
 
 def test_a_used_up_quota_costs_no_try() -> None:
-    """Nobody was asked: the job rests until the window can turn, however often that was, and not all at one moment."""
+    """No request was sent: the job is postponed until the window can reset, each time, with jitter."""
     failure = CopyFailed(QuotaUsedUp("used up", retry_after=900), side="source", step="read manifest")
     policy = JobRetryPolicy(attempts=2)
     waits = [policy.wait_after(failure, attempt, Random(attempt)) for attempt in range(1, 50)]

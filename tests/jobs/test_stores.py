@@ -39,7 +39,7 @@ def test_sqlite_asks_for_no_argument_that_postgresql_does_not_get(name: str) -> 
 
 
 async def test_a_refused_query_is_named(tmp_path: Path) -> None:
-    """Whoever uses more of Procrastinate than we play learns what is missing."""
+    """A call of Procrastinate that the connector does not support fails with its name."""
     connector = SqliteConnector(tmp_path / "jobs.db")
     await connector.open_async()
     with pytest.raises(ConnectorException, match="finish_job is not implemented on SQLite"):
@@ -261,7 +261,7 @@ async def test_a_server_that_is_not_there_is_trouble_without_the_password() -> N
 
 
 async def test_postgresql_commits_each_statement_by_itself(postgres: Postgres) -> None:
-    """A worker that is paused between two round trips holds up nobody: no transaction of ours is ever left open."""
+    """A worker that is paused between two round trips blocks no other: no transaction stays open."""
     url = postgres.new_database()
     async with open_jobs(url) as jobs, working(jobs, Hands()):
         await eventually(lambda: jobs.is_worker_alive)

@@ -66,7 +66,7 @@ async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: JobQueue) -> N
 
 
 async def test_an_outage_of_hours_makes_no_dead_letter_and_one_of_a_week_does(url: str) -> None:
-    """Tries while a registry is known to be down are none, until nobody can hope for it any more."""
+    """Attempts while a registry is known to be down do not count, for up to a week."""
     hours = 0.0
 
     async def act(_job: CopyJob) -> None:
@@ -106,7 +106,7 @@ async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> 
 
 
 async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: JobQueue) -> None:
-    """The lock is for running jobs: who rests for ten minutes keeps nobody waiting."""
+    """The lock is for running jobs: a postponed job blocks no other."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
     async with working(jobs, hands, SLUGGISH):
@@ -266,7 +266,7 @@ async def test_a_stop_puts_back_what_does_not_end(jobs: JobQueue) -> None:
 
 
 async def test_a_cancelled_worker_drains_too(jobs: JobQueue) -> None:
-    """Whoever brings the task tree down gets the same guarantee."""
+    """A failure of the task tree has the same guarantee."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
     working_task = asyncio.create_task(_work_forever(jobs, hands))

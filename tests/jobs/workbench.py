@@ -106,7 +106,7 @@ async def seen(jobs: JobQueue, job_id: int) -> JobRecord:
 
 
 async def queued(jobs: JobQueue, request: CopyRequest) -> int:
-    """Queue a copy that nobody has asked for yet."""
+    """Queue a copy that was not requested before."""
     job_id = await jobs.request_copy(request)
     assert job_id is not None
     return job_id

@@ -44,7 +44,7 @@ class Runs:
         self.warnings: list[str] = []
 
     async def next(self) -> Caches:
-        """Return what the next run is told."""
+        """Return what the next run reads."""
         await self.close()
         if not self._place:
             return self._memory

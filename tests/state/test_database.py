@@ -62,12 +62,12 @@ def cut(file: Path, *, keep: int) -> None:
 
 
 def move(file: Path) -> None:
-    """Take the file away under whoever has it open."""
+    """Remove the file while it is open."""
     file.rename(file.with_suffix(".away"))
 
 
 def test_the_known_revisions_are_those_of_the_migrations() -> None:
-    """Whoever adds a migration adds it to the list by which a newer database is told."""
+    """Each migration is in the list that recognises a newer database."""
     script = ScriptDirectory(str(Path(migrations.__path__[0])))
     assert tuple(found.revision for found in script.walk_revisions())[::-1] == REVISIONS
 

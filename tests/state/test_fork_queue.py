@@ -123,7 +123,7 @@ def test_the_line_of_the_damage_is_named(file: Path) -> None:
     "key", ["hub.test/Team/app:1&c", "hub.test/a/b&c", "hub.test/a/b:&c", "hub.test/a/b:x y&c", "nginx:1&c", "&c"]
 )
 async def test_one_impossible_name_does_not_hold_up_the_others(state: State, file: Path, key: str) -> None:
-    """The fork let such names through; no registry has them. They are told, and the file is kept."""
+    """The fork let such names through; no registry has them. They are reported, and the file is kept."""
     write(file, json.dumps({key: 0, "hub.test/a/b:1&c": 0}).encode())
     imported = await import_fork_queue(file, state.events, now=NOW)
     assert imported is not None

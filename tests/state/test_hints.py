@@ -112,7 +112,7 @@ async def test_there_are_never_more_blobs_than_the_most(state: State) -> None:
 
 
 async def test_other_rules_of_trimming_make_old_notes_worthless(state: State) -> None:
-    """They would name a digest that nobody makes any more."""
+    """They would name a digest that trimming no longer produces."""
     archive = StateCacheBackend(state.database, keep=KEEP)
     key = digest("index"), ARM
     await archive.write([FilteredRecord(*key, digest("left"))], tidy=False)

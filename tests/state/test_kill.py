@@ -35,7 +35,7 @@ async def said_until_killed(program: str, *arguments: str, seconds: float) -> li
         process.kill()
         rest = await process.stdout.read()
         await process.wait()
-    # The last line may be cut; what it says was done, but nobody heard of it.
+    # The last line may be cut: that write was made, but not reported.
     return [int(line) for line in (first + rest).splitlines(keepends=True) if line.endswith(b"\n")]
 
 

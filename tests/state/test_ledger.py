@@ -1,4 +1,4 @@
-"""Trouble with the state ends no run: it is told once, and everything goes on as without a state."""
+"""A failing state ends no run: it is reported once, and the run continues as without a state."""
 
 import asyncio
 import gc
@@ -79,7 +79,7 @@ async def full(file: Path, state: State) -> None:
 
 
 async def read_only(file: Path, state: State) -> None:
-    """Let nobody write any more."""
+    """Make every write fail."""
     del file
     await execute(state, "PRAGMA query_only = ON")
 
@@ -212,7 +212,7 @@ class Counting(StateCacheBackend):
     async def reached(self, number: int) -> None:
         """Return once so many questions were asked."""
         async with asyncio.timeout(10):
-            while len(self.asked) < number:  # noqa: ASYNC110 - the archive is the real one and tells nobody
+            while len(self.asked) < number:  # noqa: ASYNC110 - the backend is the real one and has no callback
                 await asyncio.sleep(0)
 
     @asynccontextmanager
@@ -294,7 +294,7 @@ async def test_questions_that_come_together_are_one_query(file: Path) -> None:
 
 
 async def test_a_daemon_asks_again_after_a_rest(file: Path) -> None:
-    """An outage of its database is told each time, and does not make it forgetful for ever."""
+    """Each outage of the database is reported, and caching resumes afterwards."""
     said: list[str] = []
     away = True
 

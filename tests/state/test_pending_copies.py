@@ -1,4 +1,4 @@
-"""Runs whose copies are made elsewhere: they end with the last of them, whoever brings it."""
+"""Runs whose copies are made elsewhere: the last of them ends the run, in whichever process."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -47,7 +47,7 @@ def test_another_process_with_the_same_id_is_another() -> None:
 
 @pytest.mark.parametrize("name", ["", "x", "elsewhere pid:[1] 1 1", "elsewhere pid:[1] x y"])
 def test_of_a_process_elsewhere_nothing_is_known(name: str) -> None:
-    """Another machine, another container, or a text that nobody wrote."""
+    """Another machine, another container, or a malformed text."""
     assert not is_gone(name)
 
 
@@ -73,7 +73,7 @@ async def test_an_upload_of_who_may_live_is_left_for_a_minute(state: State) -> N
 
 
 async def test_two_who_ask_at_once_do_not_both_get_it(state: State) -> None:
-    """Whoever changes the row first has it."""
+    """The first process to change the row has it."""
     await archive(state, holder="").write([UploadRecord(HERE, BLOB, BEGUN)], tidy=False)
     asking = [archive(state, later=100, holder=f"other pid:[1] {number} 7") for number in range(5)]
     taken = await asyncio.gather(*(one.take_upload(HERE, BLOB) for one in asking))

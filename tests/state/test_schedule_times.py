@@ -159,7 +159,7 @@ def test_a_schedule_survives_being_stored(schedule: Schedule) -> None:
     ],
 )
 def test_a_cron_expression_that_makes_no_sense_is_refused(expression: str) -> None:
-    """Six fields would mean seconds, which nobody wants by accident; the 30th of February never comes."""
+    """Six fields would mean seconds, which is probably a mistake; the 30th of February never comes."""
     with pytest.raises(UsageError, match="cron"):
         CronSchedule(expression)
 

@@ -72,7 +72,7 @@ async def test_a_downtime_is_caught_up_once(state_url: str) -> None:
 
 
 async def test_a_restart_moves_nothing(state: State) -> None:
-    """Whoever restarts every ten minutes still runs every hour."""
+    """A daemon that restarts every ten minutes still runs the rule every hour."""
     await plan(state, app=IntervalSchedule(HOUR), nightly=CronSchedule("0 3 * * *"))
     assert await run(state, NOW) == ["app"]
     before = await state.schedules.list()

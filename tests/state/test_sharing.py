@@ -54,7 +54,7 @@ async def test_the_failure_of_one_is_nobody_elses(state: State) -> None:
 
 
 async def test_a_commit_that_fails_is_everybodys_failure(state: State) -> None:
-    """Nobody is told that something is durable which is not."""
+    """A write is confirmed only once it is durable."""
 
     def refuse(_connection: Connection) -> None:
         raise OSError("no space left on device")

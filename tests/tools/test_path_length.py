@@ -6,7 +6,7 @@ from pathlib import Path
 
 _TOOL = Path(__file__).parents[2] / "tools/path_length.py"
 FRAMES_TO_A_MANIFEST = 28
-"""How many functions of ours lie between the function of `image-syncer copy` and the sending of the manifest."""
+"""The number of our functions between `image-syncer copy` and the sending of the manifest."""
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

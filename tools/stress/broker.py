@@ -113,7 +113,7 @@ def run(options: BrokerOptions, directory: Path, say: Say) -> Report:
         "messages that the broker confirmed": publisher.confirmed,
         "restarts": options.restarts,
         "seconds without the broker": round(away, 1),
-        "times the publisher had to connect anew": publisher.repeated,
+        "reconnects of the publisher": publisher.repeated,
         "events recorded": recorded,
         "of these recorded again": recorded - publisher.confirmed,
         **verdict.figures,

@@ -118,7 +118,7 @@ def run(options: CrashOptions, directory: Path, say: Say) -> Report:
         "manifests stored twice": tally.manifests_twice,
         "blobs stored twice": tally.blobs_twice,
         "bytes to the targets / bytes needed": round(tally.bytes_sent / tally.bytes_needed, 3),
-        "a run that nobody kills, seconds": round(seconds, 1),
+        "a run without kills, seconds": round(seconds, 1),
         "seconds in all": round(time.monotonic() - began, 1),
     }
     if not tally.tags_pulled:

@@ -38,7 +38,7 @@ from image_syncer.cache.backend import (
 )
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
-from image_syncer.state import blob_claims
+from image_syncer.state import blob_claim_table
 from image_syncer.state.database import Database, chunks
 from image_syncer.state.process_identity import is_gone, this_process
 from image_syncer.state.state import open_state
@@ -132,20 +132,22 @@ class StateCacheBackend:
     async def announce(self) -> bool:
         """Announce this process for 30 seconds; return whether others are announced."""
         now = self._now()
-        if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claims.RENEW_AFTER:
-            await self._database.write(lambda connection: blob_claims.announce(connection, self._claimer, now))
+        if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claim_table.RENEW_AFTER:
+            await self._database.write(lambda connection: blob_claim_table.announce(connection, self._claimer, now))
             self._announced_at = now
-        others = await self._database.read(lambda found: blob_claims.other_claimers(found, self._claimer, now))
+        others = await self._database.read(lambda found: blob_claim_table.other_claimers(found, self._claimer, now))
         return bool(others)
 
     async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
         """Claim the uploads of *keys* for this process, and return those that another announced process claims."""
         now = self._now()
-        return await self._database.write(lambda connection: blob_claims.claim(connection, keys, self._claimer, now))
+        return await self._database.write(
+            lambda connection: blob_claim_table.claim(connection, keys, self._claimer, now)
+        )
 
     async def withdraw(self) -> None:
         """Remove the announcement and all claims of this process."""
-        await self._database.write(lambda connection: blob_claims.withdraw(connection, self._claimer))
+        await self._database.write(lambda connection: blob_claim_table.withdraw(connection, self._claimer))
 
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:
         """Write *notes* in one transaction; with *tidy*, remove expired rows afterwards."""
@@ -155,7 +157,7 @@ class StateCacheBackend:
 
             def write(connection: Connection) -> None:
                 _write_records(connection, notes, now, self._holder)
-                blob_claims.release(connection, released, self._claimer)
+                blob_claim_table.release(connection, released, self._claimer)
 
             await self._database.write(write)
         if tidy:

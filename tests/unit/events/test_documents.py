@@ -17,7 +17,7 @@ def anchor(heading: str) -> str:
 
 
 def test_every_kind_is_in_the_table() -> None:
-    """Whoever has one of these registries finds it."""
+    """Users of each registry find it."""
     assert set(re.findall(r"^\| \[`([a-z]+)`\]", PAGE, re.MULTILINE)) == set(DIALECTS)
 
 

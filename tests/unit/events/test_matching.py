@@ -32,7 +32,7 @@ def test_every_rule_that_wants_the_tag_has_its_copies() -> None:
 
 
 def test_the_selection_decides_whether_a_tag_is_wanted() -> None:
-    """Names, globs and what is excluded; a tag that nobody wants is no copy."""
+    """Names, globs and exclusions; an unselected tag leads to no copy."""
     wanted = TagFilter((TagGlob.parse("v*"), "latest"), (TagGlob.parse("*-rc?"),))
     rules = [rule("some", "a.io/x", selection=wanted)]
     tags = ("v1", "latest", "v1-rc1", "w1", "latest-1")

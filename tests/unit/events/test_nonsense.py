@@ -66,7 +66,7 @@ def check(sample: Sample, content: bytes) -> None:
 
 @given(samples, st.binary(max_size=200))
 def test_any_bytes_are_answered_or_malformed(sample: Sample, content: bytes) -> None:
-    """No input is an error of ours."""
+    """No input causes an unexpected error."""
     check(sample, content)
 
 
@@ -146,7 +146,7 @@ def test_a_sender_that_punishes_refusals_is_not_refused_for_an_entry(kind: str) 
 
 @pytest.mark.parametrize("kind", sorted(set(DIALECTS) - PATIENT))
 def test_every_other_sender_is_refused_for_nonsense(kind: str) -> None:
-    """So that whoever runs it sees that something is wrong."""
+    """So its operator sees that something is wrong."""
     sample = SAMPLES[kind]
     with pytest.raises(MalformedNotification, match="is not a tag"):
         DIALECTS[kind](sample.registry, sample.headers, sample.with_other("1.4.2", "a b"))
@@ -154,7 +154,7 @@ def test_every_other_sender_is_refused_for_nonsense(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "body", "reason"), WRONG_SHAPES)
 def test_the_wrong_shape_is_named(kind: str, body: Any, reason: str) -> None:
-    """So that whoever configured the wrong kind sees it."""
+    """So a wrong kind in the configuration is noticed."""
     with pytest.raises(MalformedNotification, match=reason):
         DIALECTS[kind]("registry.example.com", {}, json.dumps(body).encode())
 

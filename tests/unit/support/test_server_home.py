@@ -53,7 +53,7 @@ def test_a_failed_command_is_reported_with_its_output(home: ServerHome) -> None:
         home.run("sh", "-c", "echo no space left; exit 1", seconds=20)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="nobody but root runs programs as others")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may run programs as another user")
 def test_root_runs_a_server_as_another_user(home: ServerHome) -> None:
     """PostgreSQL refuses to run as root; its files belong to that user, and it has none of root's groups."""
     file = home.write("secret", "word")

@@ -122,7 +122,7 @@ TAGS = ["1.0", "1.1-rc1", "2.0", "latest"]
 def test_a_filter_includes_and_excludes(
     include: tuple[TagMatcher, ...], exclude: tuple[TagMatcher, ...], selected: list[str]
 ) -> None:
-    """A name that the registry does not list is selected too, so that its absence is told."""
+    """A name that the registry does not list is selected too, so that its absence is reported."""
     wanted = TagFilter(include, exclude)
     assert select_tags(wanted, TAGS) == selected
     assert [tag for tag in TAGS if wants_tag(wanted, tag)] == [tag for tag in selected if tag in TAGS]

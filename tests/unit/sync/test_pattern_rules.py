@@ -61,7 +61,7 @@ async def test_one_new_tag_for_several_images_is_a_conflict() -> None:
 
 
 async def test_a_pattern_has_nothing_to_do_without_an_event() -> None:
-    """Nobody is asked, and a person is told."""
+    """No registry is asked, and a warning says so."""
     stores = MemoryStores()
     plan = await planner(stores).plan([rule(AllTags(), "t.io/x", source=SourcePattern.parse("q.io/**"))])
     assert (plan.copies, plan.failures, list(stores)) == ((), (), [])

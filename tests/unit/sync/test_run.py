@@ -1,4 +1,4 @@
-"""Whole runs over stores in memory: what is copied, in which order, how often, and what is told about it."""
+"""Whole runs over stores in memory: the copies, their order and number, and the report."""
 
 import pytest
 

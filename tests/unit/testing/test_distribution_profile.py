@@ -132,7 +132,7 @@ async def _wrong_digest(client: Client) -> list[Seen]:
 async def _mounts(client: Client) -> list[Seen]:
     digest = next(iter(single("habits").blobs))
     path = f"/v2/habits/other/blobs/uploads/?mount={digest}"
-    missing = Blob.of(b"nobody has this").digest
+    missing = Blob.of(b"no registry has this").digest
     return [
         await client.ask("POST", path),
         await client.ask("POST", f"{path}&from=habits/none"),

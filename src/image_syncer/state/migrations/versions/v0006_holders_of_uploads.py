@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; of uploads that are there already nobody knows."""
+    """Add the column; it is null for existing uploads."""
     op.add_column("image_syncer_uploads", sa.Column("holder", sa.Text, nullable=False, server_default=""))
