@@ -4,9 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _TOOL = Path(__file__).parents[2] / "tools/path_length.py"
 FRAMES_TO_A_MANIFEST = 28
 """The number of our functions between `image-syncer copy` and the sending of the manifest."""
+
+HOPS_TO_A_COPY = 40
+"""How many functions and hand-overs may lie between a webhook and the copy of its image."""
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -28,3 +33,14 @@ def test_the_tool_sees_the_whole_way() -> None:
     assert {"cli", "app.py", "sync", "registry"} <= layers
     assert frames[-1][0].startswith("registry/http/")
     assert listed.returncode == 1
+
+
+@pytest.mark.slow
+def test_the_way_from_a_webhook_to_the_copy_stays_short() -> None:
+    """The request, the dispatcher and the job together, with two hand-overs."""
+    done = run("--webhook", "--list", "--at-most", str(HOPS_TO_A_COPY))
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {
+        line.split()[1] for line in done.stdout.splitlines() if line[:3].strip().isdigit() and " frames " not in line
+    }
+    assert {"server/hooks.py", "daemon/dispatcher.py", "daemon/job_handlers.py", "sync/run.py"} <= files
