@@ -25,7 +25,7 @@ class Option(click.Option):
         self.section = section
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the default and the range as people write them: `5`, `1 to 1000`."""
+        """Return the default and the range in plain text: `5`, `1 to 1000`."""
         extra = super().get_help_extra(ctx)
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default

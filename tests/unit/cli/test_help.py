@@ -1,4 +1,4 @@
-"""Help texts: what stands in them, and in which order."""
+"""Content and order of help texts."""
 
 import re
 from collections.abc import Iterator

@@ -85,10 +85,10 @@ def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 async def test_own_damaged_and_empty_files_pass(tmp_path: Path) -> None:
     """A run with a damaged state makes more requests and prints a warning."""
-    ours, damaged, empty = tmp_path / "ours.db", tmp_path / "damaged.db", tmp_path / "empty.db"
-    async with open_state(str(ours)):
-        assert state_location(str(ours), NOTHING) == str(ours)  # The id may be only in the write-ahead log yet.
-    assert state_location(str(ours), NOTHING) == str(ours)
+    own, damaged, empty = tmp_path / "own.db", tmp_path / "damaged.db", tmp_path / "empty.db"
+    async with open_state(str(own)):
+        assert state_location(str(own), NOTHING) == str(own)  # The id may be only in the write-ahead log yet.
+    assert state_location(str(own), NOTHING) == str(own)
     damaged.write_bytes(b"no database " * 100)
     empty.touch()
     for path in (damaged, empty):
@@ -97,11 +97,11 @@ async def test_own_damaged_and_empty_files_pass(tmp_path: Path) -> None:
 
 def test_an_own_file_is_recognised_without_the_database_library(tmp_path: Path) -> None:
     """The option does not slow down a run that needs no history."""
-    ours = tmp_path / "ours.db"
-    asyncio.run(make(ours))
+    own = tmp_path / "own.db"
+    asyncio.run(make(own))
     program = (
         "import sys; from image_syncer.cli.state_option import state_location, Configuration;"
         "state_location(sys.argv[1], Configuration((), ())); state_location('new.db', Configuration((), ()));"
         "sys.exit('sqlalchemy' in sys.modules or 'psycopg' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program, str(ours)], check=True, timeout=30, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", program, str(own)], check=True, timeout=30, cwd=tmp_path)

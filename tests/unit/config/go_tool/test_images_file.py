@@ -153,7 +153,7 @@ def test_a_rule_has_its_place(tmp_path: Path) -> None:
         ("a: t.io/x:/v1/", "1: 't.io/x:/v1/': a target cannot have a regular expression (move it to the source)"),
         # Row 12: a key twice.
         ("a: t.io/x\nb: t.io/y\na: t.io/z", "3: duplicate key 'a', first in line 1"),
-        # Schemes, and what else people write.
+        # Schemes and other mistakes.
         ("docker://a: t.io/x", "1: a source that begins with docker:// (leave it out"),
         ("a: https://me:hunter2@t.io/x", "1: a target that begins with https://"),
         ("a: me:hunter2@t.io/x", "1: 't.io/x': not a digest"),

@@ -236,7 +236,7 @@ def test_a_sender_may_need_a_prefix(tmp_path: Path) -> None:
 
 
 def test_jfrog_may_have_a_prefix_for_each_repository(tmp_path: Path) -> None:
-    """A map by repository key; an empty path means that the host stands for the repository."""
+    """A map by repository key; an empty path means that the host names the repository."""
     prefix = "{docker-local: /virtual/, docker-dev: ''}"
     text = f"hooks: {{h: {{kind: KIND, registry: q.io, header: {{value: x}}, prefix: {prefix}}}}}"
     loaded = native(tmp_path, text.replace("KIND", "jfrog"))
