@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -60,6 +61,15 @@ class ReleaseRecord:
     digest: Digest
 
 
+class Neighbours(Enum):
+    """The other processes that share the backend now."""
+
+    NONE = auto()
+    SETTLING = auto()
+    """Some do not know about others yet, so not all their claims are written."""
+    SHARING = auto()
+
+
 CacheRecord = ReleaseRecord | BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
 
 
@@ -82,8 +92,8 @@ class CacheBackend(Protocol):
         """Claim an upload that was begun and that no live process works on; None without one."""
         ...
 
-    async def announce(self) -> bool:
-        """Announce this process for 30 seconds; return whether others are announced."""
+    async def announce(self, held: Collection[BlobKey]) -> Neighbours:
+        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well."""
         ...
 
     async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:

@@ -1,8 +1,8 @@
 """Claims on blobs among the processes that share a backend: one of them uploads, the others wait for it.
 
 While a process is alone, its claims are in memory and cost nothing. It announces itself in the backend and looks for
-others twice a second. When another process appears, each writes the claims on the blobs it is uploading, and all later
-claims. The newcomer waits for a moment first, so that these claims are there before it claims anything itself.
+others four times a second. When another process appears, each writes the claims on the blobs it is uploading, and all
+later claims. The newcomer waits until the others have done so, before it claims anything itself.
 
 A claim is held only by a task that uploads, never by one that waits for another claim, so processes cannot wait for
 each other in a circle. It ends with its process, or with the lease of a process that no longer announces itself.
@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-from image_syncer.cache.backend import BlobKey, ReleaseRecord
+from image_syncer.cache.backend import BlobKey, Neighbours, ReleaseRecord
 from image_syncer.cache.write_behind import WriteBehind
 
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.25
 """How often a process that uploads looks for others."""
 
-SETTLE_SECONDS: Final = 3 * LOOK_SECONDS
-"""How long a newcomer waits until the claims of the others are written."""
+SETTLE_SECONDS: Final = 4 * LOOK_SECONDS
+"""How long a newcomer waits at most until the claims of the others are written."""
+
+_SETTLE_POLL_SECONDS: Final = 0.05
 
 _ANNOUNCED_SECONDS: Final = 10.0  # An announcement older than this is renewed before the next claim.
 
@@ -61,7 +63,7 @@ class BlobClaims:
             await asyncio.sleep(LOOK_SECONDS)
             await self._look()
             if self._has_others:
-                await self._write(self._held - self._written)
+                await self._write(self._held - self._written)  # Those that began during the look.
             if not self._held:
                 self._is_active.clear()
 
@@ -75,13 +77,17 @@ class BlobClaims:
             now = self._clock()
             if self._announced_at is not None and now - self._announced_at < _ANNOUNCED_SECONDS:
                 return
-            await self._look()
-            if self._has_others:
-                await asyncio.sleep(SETTLE_SECONDS)
+            while await self._look() is Neighbours.SETTLING and self._clock() - now < SETTLE_SECONDS:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(_SETTLE_POLL_SECONDS)
 
-    async def _look(self) -> None:
-        self._has_others = await self._buffer.query(lambda backend: backend.announce(), default=False, create=True)
+    async def _look(self) -> Neighbours:
+        held = frozenset(self._held)
+        others = await self._buffer.query(lambda backend: backend.announce(held), default=Neighbours.NONE, create=True)
+        self._has_others = others is not Neighbours.NONE
         self._announced_at = self._clock()
+        if self._has_others:
+            self._written |= held & self._held
+        return others
 
     async def _write(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
         """Write claims on *keys*, and return those that another process has."""

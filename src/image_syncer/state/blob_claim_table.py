@@ -21,21 +21,33 @@ LEASE: Final = timedelta(seconds=30)
 RENEW_AFTER: Final = LEASE / 3
 
 
-def other_claimers(connection: Connection, holder: str, now: datetime) -> set[str]:
-    """Return the processes other than *holder* that are announced at *now* and have not ended."""
+def other_claimers(connection: Connection, holder: str, now: datetime) -> dict[str, bool]:
+    """Return the processes other than *holder* that are announced at *now* and have not ended, and whether each shares.
+
+    A process shares as soon as it knows about others: then all its claims are written.
+    """
     recent = claimers.c.seen_at.between(now - LEASE, now + LEASE)
-    rows = connection.execute(select(claimers.c.holder).where(recent, claimers.c.holder != holder))
-    return {row.holder for row in rows if not is_gone(row.holder)}
+    rows = connection.execute(select(claimers.c.holder, claimers.c.shares).where(recent, claimers.c.holder != holder))
+    return {row.holder: row.shares for row in rows if not is_gone(row.holder)}
 
 
-def announce(connection: Connection, holder: str, now: datetime) -> None:
-    """Announce *holder*, and forget processes that have ended, with their claims."""
-    statement = _insert(connection, claimers).values(holder=holder, seen_at=now)
+def announce(connection: Connection, holder: str, now: datetime, held: Collection[BlobKey]) -> bool:
+    """Announce *holder*, and forget processes that have ended, with their claims.
+
+    If there are others, claim *held* too. Returns whether there are.
+    """
+    others = other_claimers(connection, holder, now)
+    shares = bool(others)
+    values = {"seen_at": now, "shares": shares}
+    statement = _insert(connection, claimers).values(holder=holder, **values)
     keys = claimers.primary_key.columns.keys()
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"seen_at": now}))
-    alive = [holder, *other_claimers(connection, holder, now)]
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+    alive = [holder, *others]
     connection.execute(delete(claimers).where(claimers.c.holder.not_in(alive)))
     connection.execute(delete(blob_claims).where(blob_claims.c.holder.not_in(alive)))
+    if shares:
+        claim(connection, held, holder, now)
+    return shares
 
 
 def claim(connection: Connection, keys: Collection[BlobKey], holder: str, now: datetime) -> set[BlobKey]:

@@ -33,6 +33,7 @@ from image_syncer.cache.backend import (
     CacheRecord,
     FilteredRecord,
     FilterKey,
+    Neighbours,
     ReleaseRecord,
     UploadRecord,
 )
@@ -87,6 +88,7 @@ class StateCacheBackend:
         self._holder = this_process() if holder is None else holder
         self._claimer = self._holder or uuid4().hex
         self._announced_at: datetime | None = None
+        self._shares = False
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
         """Return a repository of *registry* for each known digest; None if no blob of the registry is known."""
@@ -129,14 +131,27 @@ class StateCacheBackend:
     def _is_abandoned(self, holder: str, age: timedelta) -> bool:
         return (holder and holder == self._holder) or is_gone(holder) or age > _ABANDONED_AFTER
 
-    async def announce(self) -> bool:
-        """Announce this process for 30 seconds; return whether others are announced."""
+    async def announce(self, held: Collection[BlobKey]) -> Neighbours:
+        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
+
+        Of two processes that announce themselves at once, the one that reads later finds the other.
+        """
         now = self._now()
         if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claim_table.RENEW_AFTER:
-            await self._database.write(lambda connection: blob_claim_table.announce(connection, self._claimer, now))
-            self._announced_at = now
+            await self._write_announcement(held, now)
         others = await self._database.read(lambda found: blob_claim_table.other_claimers(found, self._claimer, now))
-        return bool(others)
+        if bool(others) != self._shares:
+            await self._write_announcement(held, now)
+        if not others:
+            return Neighbours.NONE
+        return Neighbours.SHARING if all(others.values()) else Neighbours.SETTLING
+
+    async def _write_announcement(self, held: Collection[BlobKey], now: datetime) -> None:
+        announcing = self._database.write(
+            lambda connection: blob_claim_table.announce(connection, self._claimer, now, held)
+        )
+        self._shares = await announcing
+        self._announced_at = now
 
     async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
         """Claim the uploads of *keys* for this process, and return those that another announced process claims."""

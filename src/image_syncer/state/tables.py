@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """All revisions of the schema, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -299,4 +299,6 @@ claimers = Table(
     metadata,
     Column("holder", Text, primary_key=True),
     Column("seen_at", Instant, nullable=False),
+    # Whether it knows about others, so that all its claims are in the table.
+    Column("shares", Boolean, nullable=False),
 )

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -21,4 +21,5 @@ def upgrade() -> None:
         "image_syncer_claimers",
         sa.Column("holder", sa.Text, primary_key=True),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.Column("shares", sa.Boolean, nullable=False),
     )
