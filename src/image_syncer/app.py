@@ -249,13 +249,8 @@ class Syncer:
         )
 
     def _planner(self, reader: ManifestReader) -> Planner:
-        return Planner(
-            self._registries,
-            reader,
-            width=self._concurrent_images,
-            history=self._caches.digests,
-            refusals=self._refusals,
-        )
+        history, refusals = self._caches.digests, self._refusals
+        return Planner(self._registries, reader, width=self._concurrent_images, history=history, refusals=refusals)
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits

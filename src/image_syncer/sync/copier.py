@@ -109,15 +109,9 @@ class Copier:
         except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
             goal.failure = CopyFailed(error, side="source", step="read manifest")
             goal.failure.__cause__ = error
-        self._record_refusal(copies[0], goal)
+        if self._refusals is not None and copies[0].target_digest is not None:
+            self._refusals.record_first(goal.repository, copies[0].target_digest, goal.failures)
         _report(copies, goal, finished)
-
-    def _record_refusal(self, planned: PlannedCopy, goal: TargetProgress) -> None:
-        """Record a permanent refusal of the image, so that later runs do not repeat the push."""
-        failures = [*goal.refused.values()] if goal.failure is None else [goal.failure]
-        refusal = next((failure for failure in failures if is_manifest_refusal(failure)), None)
-        if refusal is not None and self._refusals is not None and planned.target_digest is not None:
-            self._refusals.record(goal.repository, planned.target_digest, refusal)
 
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
         origin, repository = copies[0].copy.source.repository, copies[0].copy.target.repository

@@ -75,6 +75,11 @@ class TargetProgress:
         """Whether another identifier may succeed: not if the target fails temporarily, whatever the request is."""
         return sum(not failure.is_permanent for failure in self.refused.values()) < _TEMPORARY_FAILURES
 
+    @property
+    def failures(self) -> list[CopyFailed]:
+        """The failure of the whole copy, or else those of its identifiers."""
+        return list(self.refused.values()) if self.failure is None else [self.failure]
+
     def count(self, **amount: int) -> None:
         """Add bytes: *copied*, *mounted* or *existing*."""
         self.transferred += Transferred(**amount)

@@ -6,7 +6,7 @@ registry, which is tried again after 15 minutes. `force` tries at once.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from image_syncer.errors import CopyFailed, Refused, TooLarge
@@ -33,6 +33,12 @@ class ManifestRefusals:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._refused: OrderedDict[tuple[Repository, Digest], tuple[CopyFailed, float]] = OrderedDict()
+
+    def record_first(self, repository: Repository, digest: Digest, failures: Iterable[CopyFailed]) -> None:
+        """Record the first of *failures* that refuses the manifest itself, if there is one."""
+        refusal = next((failure for failure in failures if is_manifest_refusal(failure)), None)
+        if refusal is not None:
+            self.record(repository, digest, refusal)
 
     def record(self, repository: Repository, digest: Digest, failure: CopyFailed) -> None:
         """Record that *repository* refused the image *digest* with *failure*."""
