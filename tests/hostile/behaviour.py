@@ -1,4 +1,4 @@
-"""What somebody hostile does, and what it gets."""
+"""A hostile behaviour and its expected result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Auth = Literal["none", "basic", "bearer"]
 
 @dataclass(frozen=True, slots=True)
 class Gets:
-    """What the report says: outcome, side, step, and a pattern for the reason; None where there is nothing to say."""
+    """The expected report: outcome, side, step, and a pattern of the reason; None if there is none."""
 
     outcome: str = "failed"
     side: str | None = "source"
@@ -23,10 +23,10 @@ class Gets:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One row of the table: *does* as people read it, and how it is arranged.
+    """One row of the table: *does* describes the behaviour, *arrange* sets it up.
 
-    *public*: the registries have names and seem to be elsewhere. *auth* is what source and target ask for. *after*
-    looks at what only this behaviour could have done.
+    With *public* the registries have names and seem to be remote. *auth* is the authentication of source and target.
+    *after* checks side effects that only this behaviour could have.
     """
 
     does: str
@@ -38,7 +38,7 @@ class Behaviour:
 
     @property
     def row(self) -> str:
-        """The behaviour in the table of docs/explanation/security.md."""
+        """The row in the table of docs/explanation/security.md."""
         got = self.gets
         where = f"{got.side}, {got.step}" if got.side else ""
         reason = (got.reason or "").replace(r"\d+", "N").replace("\\", "").replace(".*", "...").strip()
@@ -46,7 +46,7 @@ class Behaviour:
 
 
 class Table:
-    """The behaviours of one chapter."""
+    """The behaviours of one section."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -54,7 +54,7 @@ class Table:
 
     @property
     def text(self) -> str:
-        """The chapter in the documentation."""
+        """The section of the documentation."""
         head = "| what it does | outcome | side and step | reason |\n|---|---|---|---|"
         rows = "\n".join(behaviour.row for behaviour in self.behaviours)
         return f"### {self.title}\n\n{head}\n{rows}\n"
@@ -68,7 +68,7 @@ class Table:
         public: bool = False,
         auth: Auth = "none",
     ) -> Callable[[Arrange], Arrange]:
-        """Add the behaviour that the decorated function arranges."""
+        """Add the behaviour that the decorated function sets up."""
 
         def note(arrange: Arrange) -> Arrange:
             self.behaviours.append(Behaviour(does, gets, arrange, after, public, auth))

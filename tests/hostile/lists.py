@@ -1,4 +1,4 @@
-"""Tag lists, words and HTTP that were made to hurt."""
+"""Malicious tag lists, texts and headers."""
 
 import gzip
 import json
@@ -17,12 +17,12 @@ LISTING = Gets(step="list tags")
 
 
 def listing(reason: str) -> Gets:
-    """Return what a tag list gets."""
+    """Return the expected result of a tag list."""
     return Gets(step="list tags", reason=reason)
 
 
 def serve_tags(street: Street, body: bytes, **headers: str) -> None:
-    """Let the source answer every page with *body*; the rule asks for all tags."""
+    """Answer every page of the source with *body*; the rule selects all tags."""
     street.tag = ""
     street.source.load("app", single("a"), "v1")
 
@@ -37,13 +37,13 @@ TAGS = b'{"name":"app","tags":["v1"]}'
 
 @LISTS.add("a next page that is the same page", listing("the pages of the tag list form a loop"))
 def looping_pages(street: Street) -> None:
-    """For ever."""
+    """Forever."""
     serve_tags(street, TAGS, Link='</v2/app/tags/list?n=1000&last=v1>; rel="next"')
 
 
 @LISTS.add("always another page", listing("more than 1000 pages of tags"))
 def endless_pages(street: Street) -> None:
-    """Each with an address of its own."""
+    """Each with its own address."""
     street.tag = ""
     street.source.load("app", single("a"), "v1")
 
@@ -56,13 +56,13 @@ def endless_pages(street: Street) -> None:
 
 @LISTS.add("a next page at another host", listing("the next page of the tag list is at another host"))
 def page_elsewhere(street: Street) -> None:
-    """It would be asked with our token."""
+    """The request would contain our token."""
     serve_tags(street, TAGS, Link=f'<{street.elsewhere.url}/v2/other/tags/list?last=x>; rel="next"')
 
 
 @LISTS.add("a page of more than 16 MiB", listing("the response has more than 16777216 bytes"))
 def huge_page(street: Street) -> None:
-    """One byte too much."""
+    """One byte too many."""
     serve_tags(street, TAGS + b" " * (16 * 1024 * 1024 + 1 - len(TAGS)))
 
 
@@ -74,25 +74,25 @@ def many_values(street: Street) -> None:
 
 @LISTS.add("more than 200 000 tags", listing("more than 200000 tags"))
 def many_tags(street: Street) -> None:
-    """In one page."""
+    """On one page."""
     serve_tags(street, json.dumps({"tags": [f"v{number}" for number in range(200_001)]}).encode())
 
 
 @LISTS.add("a list that is a bomb of gzip", listing(r"the tag list: the response is compressed \(gzip\)"))
 def compressed_list(street: Street) -> None:
-    """A thousand times as large."""
+    """Decompressed it is a thousand times as large."""
     serve_tags(street, gzip.compress(b" " * 50_000_000), **{"Content-Encoding": "gzip"})
 
 
 @LISTS.add("tags with control characters, paths and texts without end", Gets("copied", None, None))
 def wicked_tags(street: Street) -> None:
-    """What is no tag is none, and the others are copied."""
+    """Invalid tags are skipped, and the others are copied."""
     tags: list[object] = ["v1", "\x1b[2J", "../../etc/passwd", "a b", "x" * 129, "v1\n", "", None, {}, ["v1"]]
     serve_tags(street, json.dumps({"tags": tags}).encode())
 
 
 def _harmless(_: Street, outcome: Outcome) -> None:
-    """Nothing that steers a terminal has come through."""
+    """No terminal control sequence has come through."""
     for character in "\x1b\x07\x9b\u202e\ufeff":
         assert character not in outcome.written
     assert len(outcome.image["reason"]) < 2500
@@ -104,7 +104,7 @@ def _harmless(_: Street, outcome: Outcome) -> None:
     after=_harmless,
 )
 def steering_words(street: Street) -> None:
-    """Which would clear the screen, set its title, and turn the text around."""
+    """It would clear the screen, set its title, and reverse the text."""
     text = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\ufeff all is well\r\nimage-syncer: all is well"
     body = json.dumps({"errors": [{"code": "DENIED\x1b[2J", "message": text}]}, ensure_ascii=False)
     street.load(single("a"))
@@ -118,7 +118,7 @@ def steering_words(street: Street) -> None:
     after=_harmless,
 )
 def endless_words(street: Street) -> None:
-    """Of which 64 KiB are read."""
+    """The client reads 64 KiB of it."""
     street.load(single("a"))
     street.source.faults.add(faults.answer(405), method="HEAD", kind="manifest")
     street.source.faults.add(faults.answer(503, body="x" * 20_000_000), method="GET", kind="manifest")
@@ -130,6 +130,6 @@ def endless_words(street: Street) -> None:
     after=_harmless,
 )
 def steering_type(street: Street) -> None:
-    """A message names what was found."""
+    """A message contains foreign text."""
     body = json.dumps({"mediaType": "\x1b[2J\u202e\x9b", "schemaVersion": 2, "layers": []}).encode()
     serve_manifest(street, body, "text/plain")

@@ -1,4 +1,4 @@
-"""Every hostile behaviour that we know, tried through the whole command line; and the table that tells of them."""
+"""Every known hostile behaviour, tried through the whole command line, and the table that documents them."""
 
 import re
 import socket
@@ -35,7 +35,7 @@ def authority() -> trustme.CA:
 def street(
     request: pytest.FixtureRequest, tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Street]:
-    """Return three registries as the behaviour wants them."""
+    """Return three registries as the behaviour requires."""
     behaviour: Behaviour = request.getfixturevalue("behaviour")
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -63,8 +63,10 @@ def street(
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: re.sub(r"\W+", "-", behaviour.does)[:70])
-def test_what_it_gets(behaviour: Behaviour, street: Street, capsys: pytest.CaptureFixture[str]) -> None:
-    """The outcome, the side, the step and the reason are as the table says; nothing half-written is at the target."""
+def test_a_hostile_behaviour_has_the_documented_result(
+    behaviour: Behaviour, street: Street, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Outcome, side, step and reason are those of the table; the target has nothing half-written."""
     behaviour.arrange(street)
     outcome = street.run()
     shown = "".join(capsys.readouterr())
@@ -83,7 +85,7 @@ def test_what_it_gets(behaviour: Behaviour, street: Street, capsys: pytest.Captu
 
 
 def test_the_page_has_every_behaviour() -> None:
-    """The tables of the documentation are these; a failure shows what belongs there."""
+    """The documentation has exactly these tables; a failure shows the expected text."""
     told = PAGE.read_text().partition(f"{BEGINNING}\n")[2].partition(END)[0]
     assert told == "\n".join(table.text for table in TABLES)
 
