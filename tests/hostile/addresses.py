@@ -1,4 +1,4 @@
-"""Where registries would like to send us, and whose credentials they would like to see."""
+"""Hostile addresses and challenges: where registries try to send the client, and whose credentials they try to get."""
 
 from aiohttp import web
 
@@ -14,14 +14,14 @@ INSIDE = "it leads to an address inside of our own network"
 
 
 def unasked(street: Street, _: Outcome) -> None:
-    """No host but source and target got a request."""
+    """Only source and target got requests."""
     assert street.tunnel is not None
     assert {name.rpartition(":")[0] for name in street.tunnel.asked} <= {"source.example", "target.example"}
     assert not len(street.elsewhere.requests)
 
 
 def bare(street: Street, _: Outcome) -> None:
-    """Somebody else was asked, and was shown nothing."""
+    """The other server got a request without credentials."""
     assert len(street.elsewhere.requests)
     assert all(request.authorization == "" for request in street.elsewhere.requests)
     assert all("account" not in dict(request.query) for request in street.elsewhere.requests)
@@ -59,7 +59,7 @@ _redirected("a file (`file:///etc/passwd`)", "file:///etc/passwd", "not an http 
     after=unasked,
 )
 def rebinding(street: Street) -> None:
-    """Looked up, judged, and never connected to."""
+    """The name is resolved, judged, and never connected to."""
     street.load(single("a", layers=(5000,)))
     port = street.elsewhere.host.rpartition(":")[2]
     street.source.faults.add(faults.redirect(f"https://inward.example:{port}/blob"), kind="blob")
@@ -67,7 +67,7 @@ def rebinding(street: Street) -> None:
 
 @ADDRESSES.add("redirects without end", Gets(step="resolve", reason="more than 5 redirects"))
 def endless_redirects(street: Street) -> None:
-    """From itself to itself."""
+    """The registry redirects to itself."""
     street.load(single("a"))
     street.source.faults.add(faults.redirect(street.source.url), kind="manifest")
 
@@ -79,7 +79,7 @@ def endless_redirects(street: Street) -> None:
     after=unasked,
 )
 def upload_inside(street: Street) -> None:
-    """A target that was taken over would see nothing of the answer, and yet."""
+    """The target would see nothing of the response, but it would get the request."""
     street.load(single("a", layers=(5000,)))
     location = {"Location": "https://169.254.169.254/latest/"}
     street.target.faults.add(faults.answer(202, headers=location), method="POST", kind="upload")
@@ -108,7 +108,7 @@ _realm("an address with a login", f"https://robot:x@{ELSEWHERE}/token", "an addr
     auth="basic",
 )
 def storage_elsewhere(street: Street) -> None:
-    """As is usual; the login stays behind."""
+    """This is common; the login stays behind."""
     image = street.load(single("a", layers=(5000,)))
     street.elsewhere.load("app", image, "v1")
     street.source.faults.add(faults.redirect(street.elsewhere.url), kind="blob")
@@ -121,7 +121,7 @@ def storage_elsewhere(street: Street) -> None:
     auth="basic",
 )
 def storage_asks(street: Street) -> None:
-    """The registry's login answers its own challenge only."""
+    """Only the registry's own challenge gets the registry's login."""
     street.load(single("a", layers=(5000,)))
     street.source.faults.add(faults.redirect(street.elsewhere.url), kind="blob")
     challenge = {"WWW-Authenticate": 'Basic realm="source"'}
@@ -130,7 +130,7 @@ def storage_asks(street: Street) -> None:
 
 @CREDENTIALS.add("a manifest is at another host", Gets("copied", None, None), after=bare, auth="bearer")
 def manifest_elsewhere(street: Street) -> None:
-    """Found there without a token, and checked like any other."""
+    """The token server is found without a token, and checked like any other."""
     image = street.load(single("a", layers=(5000,)))
     street.elsewhere.load("app", image, "v1")
     street.source.faults.add(faults.redirect(street.elsewhere.url), kind="manifest")
@@ -138,7 +138,7 @@ def manifest_elsewhere(street: Street) -> None:
 
 @CREDENTIALS.add("an upload is to go to another host", Gets("copied", None, None), after=bare, auth="basic")
 def upload_elsewhere(street: Street) -> None:
-    """As with storage that takes uploads itself; no login goes along."""
+    """Storage that accepts uploads itself looks like this; it gets no login."""
     street.load(single("a", layers=(5000,)))
     pushed: list[bytes] = []
 
@@ -165,7 +165,7 @@ def upload_elsewhere(street: Street) -> None:
     auth="bearer",
 )
 def token_server_redirects(street: Street) -> None:
-    """A redirect of a request with the login is not followed."""
+    """The request contains the login, so the redirect is not followed."""
     street.load(single("a"))
 
     async def redirect(_: web.Request) -> web.Response:
@@ -180,7 +180,7 @@ def token_server_redirects(street: Street) -> None:
     auth="bearer",
 )
 def wicked_token(street: Street) -> None:
-    """And begin another."""
+    """And the registry begins another upload."""
     street.load(single("a"))
 
     async def token(_: web.Request) -> web.Response:
@@ -195,7 +195,7 @@ def wicked_token(street: Street) -> None:
     auth="bearer",
 )
 def huge_token(street: Street) -> None:
-    """No host has such an address."""
+    """No such protocol exists."""
     street.load(single("a"))
 
     async def token(_: web.Request) -> web.Response:
@@ -211,7 +211,7 @@ def huge_token(street: Street) -> None:
     auth="bearer",
 )
 def tokens_in_vain(street: Street) -> None:
-    """A new one is asked for once."""
+    """The client asks for a new token once."""
     street.load(single("a"))
 
     async def refuse(_: web.Request) -> web.Response:
@@ -223,7 +223,7 @@ def tokens_in_vain(street: Street) -> None:
 
 @CREDENTIALS.add("cookies are set", Gets("copied", None, None), after=lambda street, _: _no_cookies(street))
 def cookies(street: Street) -> None:
-    """None is kept."""
+    """The client keeps no cookie."""
     street.load(single("a"))
     street.source.faults.add(faults.headers({"Set-Cookie": "spy=1; Path=/"}))
     seen = street.source.intercept

@@ -1,4 +1,4 @@
-"""Bytes that are not what was promised, and documents that were made to hurt."""
+"""Content that differs from its digest or size, and malicious documents."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ OTHER = Digest.of(b"something else")
 
 
 def serve_manifest(street: Street, content: bytes, kind: str = types.OCI_MANIFEST) -> None:
-    """Let the source serve *content* as its manifest, under the digest that it really has."""
+    """Serve *content* as the source's manifest, under its real digest."""
     digest = Digest.of(content)
 
     async def reply(request: web.Request) -> web.Response | None:
@@ -53,7 +53,7 @@ def with_child_size(image: Image, difference: int) -> Image:
     Gets(reason="the bytes have digest .* not "),
 )
 def head_and_get_differ(street: Street) -> None:
-    """The plan is made from the HEAD, so the GET is for its digest."""
+    """The plan uses the HEAD, so the GET requests that digest."""
     street.load(single("promised"))
     other = single("given").root
 
@@ -65,28 +65,28 @@ def head_and_get_differ(street: Street) -> None:
 
 @CONTENT.add("Docker-Content-Digest names what is not there", Gets(reason="not found"))
 def digest_header_lies(street: Street) -> None:
-    """A request for it finds nothing."""
+    """A request for it gets another manifest."""
     street.load(single("a"))
     street.source.faults.add(faults.headers({"Docker-Content-Digest": str(OTHER)}), kind="manifest")
 
 
 @CONTENT.add("a manifest with one byte altered", Gets(reason="the bytes have digest .* not "))
 def altered_manifest(street: Street) -> None:
-    """In its middle."""
+    """In the middle of the blob."""
     street.load(single("a"))
     street.source.faults.add(faults.altered(40), method="GET", kind="manifest")
 
 
 @CONTENT.add("a small blob with one byte altered", Gets(step="read blob", reason="the bytes have digest .* not "))
 def altered_small_blob(street: Street) -> None:
-    """Such as a config."""
+    """For instance a config."""
     street.load(single("a", layers=(SMALL,)))
     street.source.faults.add(faults.altered(3), kind="blob")
 
 
 @CONTENT.add("a large layer with its last byte altered", Gets(step="read blob", reason="the bytes have digest .* not "))
 def altered_layer(street: Street) -> None:
-    """All but one byte has gone to the target by then, and yet it can not commit."""
+    """All bytes but the last have gone to the target by then, which cannot commit the blob."""
     street.load(single("a", layers=(BIG,)))
     street.source.faults.add(faults.altered(BIG - 1), kind="blob")
 
@@ -96,7 +96,7 @@ def altered_layer(street: Street) -> None:
     Gets(step="read blob", reason="ended after 10 of 3145728 bytes"),
 )
 def short_layer(street: Street) -> None:
-    """It ends in good order."""
+    """The connection ends orderly."""
     big = street.load(single("a", layers=(BIG,)))
     layer = max(big.blobs.values(), key=lambda blob: blob.size_bytes).digest
 
@@ -126,7 +126,7 @@ def endless_layer(street: Street) -> None:
 
 @CONTENT.add("a small blob that never ends", Gets(step="read blob", reason="the registry sends more than its size"))
 def endless_config(street: Street) -> None:
-    """Read into memory, and so no further than a small blob may be."""
+    """It is read into memory, so only up to the size of a small blob."""
     street.load(single("a", layers=(SMALL,)))
 
     async def reply(request: web.Request) -> web.StreamResponse:
@@ -143,7 +143,7 @@ def endless_config(street: Street) -> None:
     "after a break, other bytes for the rest of a layer", Gets(step="read blob", reason="the bytes have digest .* not ")
 )
 def altered_after_a_break(street: Street) -> None:
-    """The check goes on across the break."""
+    """The verification continues after the break."""
     street.load(single("a", layers=(BIG,)))
     street.source.faults.add(faults.cut(1024 * 1024), method="GET", kind="blob", times=1)
     street.source.faults.add(faults.altered(1000), method="GET", kind="blob", after=1)
@@ -165,7 +165,7 @@ def another_range(street: Street) -> None:
 
 @CONTENT.add("an index that names a wrong size for a child", Gets(reason=r"its index says \d+ bytes, it has "))
 def wrong_child_size(street: Street) -> None:
-    """The digest is right; every puller would refuse it."""
+    """The digest is right, but every puller would refuse it."""
     street.load(with_child_size(multi("a"), 1))
 
 
@@ -178,7 +178,7 @@ def huge_manifest(street: Street) -> None:
 
 @DOCUMENTS.add("JSON nested 100 000 levels deep", Gets(reason="nested deeper than 64 levels"))
 def deep_manifest(street: Street) -> None:
-    """Parsers end at a thousand."""
+    """Parsers stop at a depth of a thousand."""
     serve_manifest(street, b"[" * 100_000 + b"]" * 100_000)
 
 
@@ -190,7 +190,7 @@ def many_values(street: Street) -> None:
 
 @DOCUMENTS.add("10 001 layers", Gets(reason="refers to more than 10000 parts"))
 def many_layers(street: Street) -> None:
-    """Each would be asked for."""
+    """Each would cost a request."""
     layer = {"mediaType": types.OCI_LAYER_GZIP, "digest": str(OTHER), "size": 1}
     serve_manifest(
         street, json.dumps(json.loads(document()) | {"layers": [layer] * 10_001}, separators=(",", ":")).encode()
@@ -199,13 +199,13 @@ def many_layers(street: Street) -> None:
 
 @DOCUMENTS.add("indexes nested 6 deep", Gets(reason="indexes nested deeper than 4 levels"))
 def nested_indexes(street: Street) -> None:
-    """No tool builds such an image."""
+    """No builder writes such an index."""
     street.load(nested("deep", 6))
 
 
 @DOCUMENTS.add("a duplicate key", Gets(reason="a duplicate key; refused as ambiguous"))
 def key_twice(street: Street) -> None:
-    """One reader takes the first, another the last."""
+    """Some parsers take the first, others the last."""
     serve_manifest(street, document()[:-1] + b', "layers": []}')
 
 
@@ -213,7 +213,7 @@ def key_twice(street: Street) -> None:
     "both a manifest and an index (CVE-2021-41190)", Gets(reason="both a manifest and an index; refused as ambiguous")
 )
 def both_kinds(street: Street) -> None:
-    """What it is depends on who reads it."""
+    """Its meaning depends on the parser."""
     serve_manifest(street, document(manifests=[]))
 
 
@@ -227,7 +227,7 @@ def other_type(street: Street) -> None:
     "a digest that is a path (`sha256:../../etc/passwd`)", Gets(reason="a descriptor has an unusable digest")
 )
 def digest_with_a_path(street: Street) -> None:
-    """It would go into a URL."""
+    """It would become part of a URL."""
     config = {"mediaType": types.OCI_CONFIG, "digest": "sha256:../../../../etc/passwd", "size": 2}
     serve_manifest(street, document(config=config))
 
@@ -237,7 +237,7 @@ def digest_with_a_path(street: Street) -> None:
     Gets(reason=r"the response is compressed \(gzip\), which we did not ask for"),
 )
 def compressed_manifest(street: Street) -> None:
-    """Nothing is unpacked: it could be a bomb."""
+    """Layers are never unpacked, so a bomb does no harm."""
     content = gzip.compress(document())
     street.load(single("a"))
 

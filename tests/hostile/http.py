@@ -1,4 +1,4 @@
-"""Answers that are no HTTP, or more than one; and targets that lie."""
+"""Responses that are not HTTP or more than one response, and targets that lie."""
 
 import asyncio
 from typing import Final
@@ -22,10 +22,10 @@ _NOT_HTTP: Final = "the response is not HTTP"
 def _raw(does: str, answer: bytes, reason: str = _NOT_HTTP, outcome: str = "failed") -> None:
     @HTTP.add(does, Gets(outcome, step="resolve", reason=reason))
     def serve(street: Street) -> None:
-        """A source that says these bytes, whatever it is asked, after the ping."""
+        """A source that sends these bytes after the ping, whatever the request."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if await reader.readexactly(1) == b"\x16":  # TLS, which is not spoken here.
+            if await reader.readexactly(1) == b"\x16":  # TLS, which this server does not speak.
                 writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
                 return
             while head := await reader.readuntil(b"\r\n\r\n"):
@@ -56,7 +56,7 @@ _raw("a control character in a header", _HEAD + b"X-A: \x1b[2J\r\nContent-Length
     Gets(side="target", step="push blob", reason="the registry stored it as "),
 )
 def other_digest(street: Street) -> None:
-    """In its answer to the upload; and it holds no other."""
+    """In its response to the upload; the target has no other blob."""
     street.load(single("a", layers=(5000,)))
     street.target.faults.add(faults.answer(404), method="HEAD", kind="blob")
     street.target.faults.add(
@@ -70,7 +70,7 @@ def other_digest(street: Street) -> None:
     after=lambda _street, outcome: _named(outcome),
 )
 def other_manifest(street: Street) -> None:
-    """The report says so, although the tag exists by then."""
+    """The run reports it, although the tag exists by then."""
     street.load(single("a", layers=(5000,)))
     headers = faults.headers({"Docker-Content-Digest": str(Digest.of(b"x"))})
     street.target.faults.add(headers, method="PUT", kind="manifest")
@@ -93,7 +93,7 @@ def keeps_nothing(street: Street) -> None:
 
 @TARGETS.add("it says that the tag is the right image already", Gets("unchanged", None, None))
 def right_already(street: Street) -> None:
-    """Only reading everything back would show it; the target deceives its own users."""
+    """Only reading everything back would show it; such a target cheats only its own users."""
     root = street.load(single("a")).root
     headers = {"Docker-Content-Digest": str(root.digest), "Content-Type": root.media_type, "Content-Length": "1"}
 
@@ -105,7 +105,7 @@ def right_already(street: Street) -> None:
 
 @TARGETS.add("it says that it holds everything, and takes every manifest", Gets("copied", None, None))
 def holds_nothing(street: Street) -> None:
-    """Only reading everything back would show it; the target deceives its own users."""
+    """Only reading everything back would show it; such a target cheats only its own users."""
     street.load(single("a", layers=(5000,)))
 
     async def agree(request: web.Request) -> web.Response | None:

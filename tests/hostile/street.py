@@ -1,4 +1,4 @@
-"""Where hostile behaviours are tried: a source, a target and somebody else, and the command line between them."""
+"""The stage of hostile behaviours: a source, a target and another server, with the command line between them."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Reply = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to: its exit code, its report's one image, and all that it wrote."""
+    """The result of a run: its exit code, the one image of its report, and all its output."""
 
     code: int
     image: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Outcome:
 
 @dataclass
 class Street:
-    """A *source* that holds images, an empty *target*, and somebody *elsewhere*; all of them on this machine.
+    """A *source* with images, an empty *target*, and a server *elsewhere*; all on this machine.
 
-    With a *tunnel* they have names (`source.example`) and public addresses, as far as a client can see: it reaches them
-    through a proxy, which notes in *asked* whom it was asked for.
+    With a *tunnel* they have names (`source.example`) and public addresses from the client's point of view: it reaches
+    them through a proxy, which logs requested names in *asked*.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Street:
     arguments: list[str] = field(default_factory=list[str])
 
     def address(self, registry: FakeRegistry) -> str:
-        """Return the name of *registry* for the client."""
+        """Return the client's name for *registry*."""
         if self.tunnel is None:
             return registry.host
         named = {id(self.source): SOURCE, id(self.target): TARGET, id(self.elsewhere): ELSEWHERE}
@@ -62,12 +62,12 @@ class Street:
         return f"{'http' if self.tunnel is None else 'https'}://{self.address(registry)}"
 
     def load(self, image: Image) -> Image:
-        """Let the source hold *image* under the tag that is copied."""
+        """Load *image* into the source under the tag that is copied."""
         self.source.load("app", image, self.tag)
         return image
 
     def answer(self, registry: FakeRegistry, reply: Reply, **which: str) -> None:
-        """Let *reply* answer requests to *registry* of a method and a kind; None from it lets a request pass."""
+        """Let *reply* handle requests to *registry* of a method and a kind; None from it passes the request on."""
 
         async def intercept(request: web.Request) -> web.StreamResponse | None:
             asked = Request(request.method, request.path)
@@ -77,7 +77,7 @@ class Street:
         registry.intercept.append(intercept)
 
     def run(self) -> Outcome:
-        """Copy the one tag by the command line, in this process."""
+        """Copy the one tag with the command line, in this process."""
         source = self.source_host or self.address(self.source)
         rules = self.folder / "images.json"
         rules.write_text(
@@ -95,7 +95,7 @@ class Street:
 
 
 class Tunnel:
-    """An HTTP proxy that leads a CONNECT for a known name to a port of this machine, and refuses all others."""
+    """An HTTP proxy that connects known names to ports of this machine, and refuses all others."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self._ports = dict(ports)
@@ -104,12 +104,12 @@ class Tunnel:
 
     @classmethod
     def in_thread(cls, ports: Mapping[str, int]) -> "AbstractContextManager[Tunnel]":
-        """Return a tunnel to use with a plain `with`."""
+        """Return a tunnel for a plain `with` statement."""
         return open_in_thread(cls(ports).served())
 
     @asynccontextmanager
     async def served(self) -> AsyncGenerator["Tunnel"]:
-        """Serve, inside the context."""
+        """Serve within the context."""
         async with serving(self._talk) as self.port:
             yield self
 
@@ -130,7 +130,7 @@ class Tunnel:
 
 @asynccontextmanager
 async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """Let *talk* have every connection to a port of this machine; gives the port."""
+    """Run *talk* with every connection to a port of this machine; yields the port."""
     connections: set[asyncio.Task[None] | None] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +139,7 @@ async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerat
             await talk(reader, writer)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # The client has gone, as most of these have reason to.
+            pass  # The client hangs up, as most clients here have reason to.
         finally:
             connections.discard(asyncio.current_task())
             writer.close()
@@ -160,6 +160,6 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(chunk)
             await writer.drain()
     except ConnectionError:
-        pass  # One end has gone; the other follows.
+        pass  # One end has closed; the other follows.
     finally:
         writer.close()
