@@ -1,9 +1,12 @@
 """The start of a daemon: while its database is away, and beside another daemon on the same state."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -24,9 +27,11 @@ def native(port: int, state: str) -> str:
     return f"version: 1\nrules: []\n{hook}\nserver: {{listen: 127.0.0.1:{port}}}\nstate: {{{state}}}\n"
 
 
-def status(port: int, path: str, body: bytes | None = None) -> int:
+def status(port: int, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> int:
     """Return the status of a request; 0 if the server does not answer."""
-    request = Request(f"http://127.0.0.1:{port}{path}", data=body, headers={"Content-Type": "application/json"})
+    request = Request(
+        f"http://127.0.0.1:{port}{path}", data=body, headers={"Content-Type": "application/json", **(headers or {})}
+    )
     try:
         with urlopen(request, timeout=5) as response:
             return response.status
@@ -97,3 +102,26 @@ def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
         assert status(ports[0], "/readyz") == 200
     with run_daemon(tmp_path, ports[1], "serve", "-c", f"{ports[1]}.yaml", "--log", "log"):
         assert status(ports[1], "/readyz") == 200
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not there")
+def test_a_full_disk_under_the_forks_log_fails_no_request(tmp_path: Path) -> None:
+    """Its lines are dropped and counted; the webhook is answered and recorded."""
+    port = free_port()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "auth.yaml").write_text("{}")
+    route = {"sourceName": "registry.test", "namespace": "team", "destinationName": "mirror.test"}
+    file = {
+        "app": {"port": f"127.0.0.1:{port}"},
+        "registry": {"reg": [route]},
+        "auth": {"username": "u", "password": "p"},
+        "sync": {"interval": 1, "filePosition": {"log": "/dev/full"}},
+    }
+    (tmp_path / "configs/sync.yaml").write_text(json.dumps(file))
+    login = {"Authorization": "Basic " + b64encode(b"u:p").decode()}
+    with run_daemon(tmp_path, port) as process:
+        for tag in range(20):
+            assert status(port, f"/images/sync/hook?name=registry.test/team/app&tag={tag}", headers=login) == 200
+        assert status(port, "/readyz") == 200
+        assert process.poll() is None

@@ -158,11 +158,15 @@ async def test_failures_come_first_with_their_remedy(site: Running) -> None:
     """The failed copy, the command that retries its job, and the number of failures in the header."""
     failed = image("1.9", Outcome.FAILED, reason="tag is immutable", remedy="allow it at the target")
     await site.databases.state.runs.add(1, [failed])
+    site.databases.config.file = "/etc/mirror.yaml"
     async with site.client.get("/") as response:
         text = await response.text()
     assert "2 need attention" in text
     assert "all is well" not in text
-    places = [text.index(word) for word in ("tag is immutable", "allow it at the target", "jobs retry 1", 'id="queue"')]
+    places = [
+        text.index(word)
+        for word in ("tag is immutable", "allow it at the target", "jobs retry -c /etc/mirror.yaml 1", 'id="queue"')
+    ]
     assert places == sorted(places)
 
 

@@ -26,12 +26,14 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 class LiveConfig:
     """The rules in force, how registries are reached, and how many copies each registry takes at once.
 
-    *refused* is why the last reload was refused; None if the file is in force.
+    *refused* is why the last reload was refused; None if the file is in force. *file* is the path of the file, for
+    commands that operators copy.
     """
 
     def __init__(
         self, rules: tuple[Rule, ...], options: Options | None = None, copy_limits: Mapping[str, int] | None = None
     ) -> None:
+        self.file: str | None = None
         self.apply(rules, options or Options(), copy_limits or {})
 
     def apply(self, rules: tuple[Rule, ...], options: Options, copy_limits: Mapping[str, int]) -> None:

@@ -65,6 +65,7 @@ async def serve_forever(
         services = await waiting.open_services(stack, started)
         if services is None:
             return
+        services.config.file = str(file.path)
         if configuration.state.url is None:
             stack.enter_context(daemon_lock(Path(DatabaseLocations.of(configuration).state)))
         if configuration.fork is not None:

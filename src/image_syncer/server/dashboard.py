@@ -59,6 +59,7 @@ class Overview:
     waiting_since: datetime | None
     rules: Sequence[RuleView]
     registries: Sequence[RegistryView]
+    file: str | None = None
 
     @property
     def in_queue(self) -> int:
@@ -103,6 +104,7 @@ async def read_overview(backend: Backend) -> Overview:
         waiting_since=tally.waiting_since,
         rules=rule_views(backend.config, await state.schedules.list()),
         registries=registry_views(backend.config, backend.health.outages),
+        file=backend.config.file,
     )
 
 

@@ -61,6 +61,11 @@ class ConfigInForce(Protocol):
         ...
 
     @property
+    def file(self) -> str | None:
+        """The path of the configuration file; None if it is not known."""
+        ...
+
+    @property
     def refused(self) -> str | None:
         """Why the last reload was refused; None if the file is in force."""
         ...
