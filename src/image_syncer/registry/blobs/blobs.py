@@ -11,7 +11,7 @@ from image_syncer.cache import DigestCheckpoints, skipped, verified
 from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.blobs.download import Download
-from image_syncer.registry.blobs.upload_session import UploadSessions, session_of
+from image_syncer.registry.blobs.upload_session import UploadSessions, algorithm_query, session_of
 from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.error_mapping import ErrorContext
 from image_syncer.registry.http.request_body import in_pieces
@@ -81,7 +81,7 @@ class Blobs:
         push that follows. Some registries respond 500 to every mount and are otherwise healthy, so a 5xx is not
         retried and opens no circuit breaker.
         """
-        query = urlencode({"mount": str(blob.digest), "from": origin.path})
+        query = urlencode({"mount": str(blob.digest), "from": origin.path, **algorithm_query(blob.digest)})
         call = self._requests.build("POST", f"{self._requests.path('blobs/uploads/')}?{query}")
         call = replace(call, scopes=(*call.scopes, f"repository:{origin.path}:pull"), is_optional=True)
         context = self._requests.blob_context(blob, upload=True)

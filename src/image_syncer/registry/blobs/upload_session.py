@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from image_syncer.errors import ProtocolError, StoreError
 from image_syncer.oci import Descriptor, Digest
+from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.urls import is_confined, is_loopback, origin_of
 from image_syncer.roles import UploadCheckpoint, UploadJournal
@@ -90,7 +91,9 @@ class SessionRequests:
         session = self._sessions.take(self._blob.digest)
         if session is not None:
             return session
-        call = self._requests.build("POST", self._requests.path("blobs/uploads/"), headers=headers)
+        query = urlencode(algorithm_query(self._blob.digest))
+        path = self._requests.path("blobs/uploads/")
+        call = self._requests.build("POST", f"{path}?{query}" if query else path, headers=headers)
         response = await self._client.request(call, self._context, expect={202}, retry=False)
         self._opened_at = str(origin_of(response.url))
         return await session_of(self._requests, response, self._context.what)
@@ -192,6 +195,14 @@ async def location_of(requests: RepositoryRequests, response: BufferedResponse, 
     if not are_neighbours and is_confined(there.host):
         raise ProtocolError(f"{what}: the registry wants the upload at {there}; refused", status=response.status)
     return url
+
+
+def algorithm_query(digest: Digest) -> Mapping[str, str]:
+    """Return what the query of an upload's POST says of the digest algorithm: nothing for sha256, the default.
+
+    distribution-spec, "Pushing blobs": a registry hashes the content while it comes, so it must know how.
+    """
+    return {} if digest.algorithm == CANONICAL_ALGORITHM else {"digest-algorithm": digest.algorithm}
 
 
 def with_digest(location: str, digest: Digest) -> str:

@@ -68,6 +68,19 @@ async def test_a_redirect_of_the_post_is_followed(fake: FakeRegistry, target: Re
     assert uploads(fake) == ["POST", "POST", "PUT"]
 
 
+@pytest.mark.parametrize(("algorithm", "query"), [("sha256", ()), ("sha512", (("digest-algorithm", "sha512"),))])
+async def test_the_post_names_another_digest_algorithm(
+    fake: FakeRegistry, target: RegistryTarget, algorithm: str, query: tuple[tuple[str, str], ...]
+) -> None:
+    """The registry hashes the content while it comes; the POST of a mount may become that of an upload."""
+    blob = Blob.of(b"content", algorithm=algorithm)
+    await target.push_blob(blob.descriptor, blob.open)
+    assert blob.digest in fake.content("app").blobs
+    assert fake.requests.only(method="POST")[0].query == query
+    assert not await target.mount(Blob.of(b"other", algorithm=algorithm).descriptor, fake.repository("none"))
+    assert fake.requests.only(method="POST")[1].query[2:] == query
+
+
 async def test_a_blob_of_unknown_size_goes_with_a_patch(fake: FakeRegistry, target: RegistryTarget) -> None:
     """Not every registry accepts a PUT without a length."""
     await target.push_blob(replace(BLOB.descriptor, size=None), BLOB.open)
