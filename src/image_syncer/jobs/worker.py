@@ -17,7 +17,7 @@ from image_syncer.jobs.retry_strategy import JobRetryPolicy
 
 _PAUSE: Final = 1.0  # seconds before a failed worker is restarted
 _LAST_WRITES: Final = 5.0  # seconds for writing the ends of interrupted jobs
-_RETENTION_SECONDS: Final = 3600.0
+_RETENTION_SECONDS: Final = 300.0  # Short, since SQLite deletes a bounded number of jobs each time.
 
 
 @dataclass(frozen=True, slots=True)

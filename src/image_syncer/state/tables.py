@@ -205,14 +205,19 @@ results = Table(
     Column("latest", Boolean, nullable=False, server_default=false()),
     Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
     Index("image_syncer_results_by_target", "target", "id"),
-    Index("image_syncer_results_by_latest", "latest", "id"),
 )
-for _column in (results.c.outcome, results.c.rule):
+for _name, _columns in (
+    ("by_latest", ()),
+    ("by_latest_outcome", (results.c.outcome,)),
+    ("by_latest_rule", (results.c.rule,)),
+):
+    # Partial indexes, since SQLite without statistics would prefer an index that begins with `latest`. The condition is
+    # spelled as SQLAlchemy compiles that of a query.
     Index(
-        f"image_syncer_results_by_latest_{_column.name}",
-        _column,
+        f"image_syncer_results_{_name}",
+        *_columns,
         results.c.id,
-        sqlite_where=text("latest = 1"),  # as SQLAlchemy compiles the condition of a query
+        sqlite_where=text("latest = 1"),
         postgresql_where=results.c.latest,
     )
 

@@ -36,7 +36,7 @@ _TRIGGERS = (
 
 
 def upgrade() -> None:
-    """Create the table, count the existing events, and replace the index by source."""
+    """Create the table, count the existing events, and replace indexes."""
     op.create_table(
         "image_syncer_event_counts",
         sa.Column("source", sa.Text, primary_key=True),
@@ -51,11 +51,12 @@ def upgrade() -> None:
     op.create_index("image_syncer_events_by_source", "image_syncer_events", ["source", "id"])
     op.create_index("image_syncer_events_by_waiting", "image_syncer_events", ["status", "received_at"])
     latest = sa.column("latest", sa.Boolean)
-    for column in ("outcome", "rule"):
+    op.drop_index("image_syncer_results_by_latest", "image_syncer_results")
+    for name, columns in (("by_latest", ()), ("by_latest_outcome", ("outcome",)), ("by_latest_rule", ("rule",))):
         op.create_index(
-            f"image_syncer_results_by_latest_{column}",
+            f"image_syncer_results_{name}",
             "image_syncer_results",
-            [column, "id"],
+            [*columns, "id"],
             sqlite_where=sa.text("latest = 1"),
             postgresql_where=latest,
         )
