@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from image_syncer.errors import CopyFailed, Side
+from image_syncer.errors import CopyFailed, Side, Unexpected
 from image_syncer.oci import Digest
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
 
@@ -189,10 +189,25 @@ def _done(planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seco
     )
 
 
+def _drop_tracebacks(failure: CopyFailed) -> None:
+    """Release the frames that an expected error holds: a run keeps all its failures, maybe many thousands."""
+    if isinstance(failure.cause, Unexpected):
+        return  # Its traceback is logged.
+    pending: list[BaseException | None] = [failure, failure.cause]
+    seen: set[int] = set()
+    while pending:
+        error = pending.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            error.__traceback__ = None
+            pending += [error.__cause__, error.__context__]
+
+
 def _failed(
     rule: str, ends: tuple[str, str], failure: CopyFailed, planned: PlannedCopy | None, effort: tuple[int, float]
 ) -> CopyResult:
     attempt, seconds = effort
+    _drop_tracebacks(failure)
     return CopyResult(
         rule,
         *ends,

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.tag_pattern import TagPattern
+
+_SCANNED_NAMES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,15 @@ class TagNames:
     """These tags, in this order."""
 
     names: tuple[str, ...]
-    _set: frozenset[str] = field(init=False, repr=False, compare=False)
+    _set: frozenset[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_set", frozenset(self.names))
+        # Most rules have few names, for which a set only takes memory.
+        object.__setattr__(self, "_set", frozenset(self.names) if len(self.names) > _SCANNED_NAMES else None)
 
     def has(self, tag: str) -> bool:
-        """Whether *tag* is one of the names; independent of their number."""
-        return tag in self._set
+        """Whether *tag* is one of the names; the time does not grow with their number."""
+        return tag in (self.names if self._set is None else self._set)
 
     def __str__(self) -> str:
         return ",".join(self.names)
