@@ -1,4 +1,4 @@
-"""Big blobs over lines that cut every connection, and with a kill -9 in their middle: bytes counted at the line."""
+"""Big blobs over lines that cut every connection, and with a kill -9 in the middle; bytes are counted at the line."""
 
 import sqlite3
 import time
@@ -49,13 +49,13 @@ def fake_with(profile: Profile, *images: Image) -> Generator[FakeRegistry]:
 
 
 async def copy(folder: Path, source: str, target: str) -> None:
-    """Copy the image from one registry to the other, and expect that it arrives."""
+    """Copy the image from one registry to the other; it must arrive."""
     result = await sync_files(folder, {f"{source}/app:v1": f"{target}/app"})
     assert [(entry.outcome, entry.reason) for entry in result.results] == [("copied", None)]
 
 
-async def test_a_download_over_a_line_that_cuts_costs_its_size(tmp_path: Path) -> None:
-    """Every connection ends after 4 MiB; at most a tenth is sent in vain."""
+async def test_a_download_over_a_line_with_cuts_costs_its_size(tmp_path: Path) -> None:
+    """Every connection ends after 4 MiB; at most a tenth of the bytes is sent twice."""
     with fake_with(profiles.OCI, IMAGE) as source, fake_with(profiles.OCI) as target:
         with CutLine(source.host, to_client_bytes=CUT) as line:
             await copy(tmp_path, line.host, target.host)
@@ -67,8 +67,8 @@ async def test_a_download_over_a_line_that_cuts_costs_its_size(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("profile", KEEPING, ids=lambda profile: profile.name)
-async def test_an_upload_over_a_line_that_cuts_costs_its_size(tmp_path: Path, profile: Profile) -> None:
-    """Where uploads survive: nothing that has arrived is sent again."""
+async def test_an_upload_over_a_line_with_cuts_costs_its_size(tmp_path: Path, profile: Profile) -> None:
+    """If uploads survive a cut, no byte that arrived is sent again."""
     with fake_with(profiles.OCI, IMAGE) as source, fake_with(profile) as target:
         with CutLine(target.host, to_server_bytes=CUT) as line:
             await copy(tmp_path, source.host, line.host)
@@ -82,7 +82,7 @@ async def test_an_upload_over_a_line_that_cuts_costs_its_size(tmp_path: Path, pr
 async def test_distribution_loses_one_length_of_the_line(
     target_registry: DockerRegistry, source_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """It loses what breaks off with all before it; then chunks pass, each on a connection of its own."""
+    """A cut loses the whole upload; then each chunk gets a connection of its own."""
     cut = 16 * MIB
     Peer(source_registry.host).push("app", IMAGE, "v1")
     with CutLine(target_registry.host, to_server_bytes=cut) as line:
@@ -93,11 +93,11 @@ async def test_distribution_loses_one_length_of_the_line(
 
 
 def kill_and_rerun(cli: CommandLine, source: str, target: str, line: SlowLine) -> None:
-    """Copy in a process that is killed in the middle, once the upload is noted, and again in another one."""
+    """Copy in a process that is killed once its upload is recorded, and again in another process."""
     assert cli.run("copy", f"{source}/app:small", f"{target}/app:small", "--state", "state.db").returncode == 0
     arguments = "copy", f"{source}/app:v1", f"{target}/app:v1", "--state", "state.db"
     first = cli.start(*arguments)
-    while line.carried().to_server < SIZE // 2 or not noted(cli.directory / "state.db"):
+    while line.carried().to_server < SIZE // 2 or not has_upload(cli.directory / "state.db"):
         assert first.poll() is None
         time.sleep(0.02)
     first.kill()
@@ -106,15 +106,15 @@ def kill_and_rerun(cli: CommandLine, source: str, target: str, line: SlowLine) -
     assert done.returncode == 0, done.stderr
 
 
-def noted(state: Path) -> bool:
-    """Whether an upload is noted in *state*."""
+def has_upload(state: Path) -> bool:
+    """Whether *state* has a recorded upload."""
     with closing(sqlite3.connect(state)) as database:
         return bool(database.execute("SELECT count(*) FROM image_syncer_uploads").fetchone()[0])
 
 
 @pytest.mark.parametrize(("profile", "most"), [(profiles.OCI, 1.15), (profiles.DISTRIBUTION_2_8, 2.0)])
-def test_the_next_process_goes_on_where_one_was_killed(cli: CommandLine, profile: Profile, most: float) -> None:
-    """Where uploads survive; elsewhere it begins again, and that is all."""
+def test_the_next_process_continues_the_upload_of_a_killed_one(cli: CommandLine, profile: Profile, most: float) -> None:
+    """This holds if uploads survive; otherwise the upload starts again."""
     with fake_with(profiles.OCI, IMAGE) as source, fake_with(profile) as target:
         source.load("app", SMALL, "small")
         upward = RelayLine(bytes_per_second=8 * MIB)
@@ -126,8 +126,8 @@ def test_the_next_process_goes_on_where_one_was_killed(cli: CommandLine, profile
     assert read <= (most + 0.1) * SIZE
 
 
-async def test_a_target_whose_line_breaks_goes_on_alone(tmp_path: Path) -> None:
-    """The others keep the read that they share; what he needs is asked for by its range."""
+async def test_a_target_whose_line_breaks_continues_alone(tmp_path: Path) -> None:
+    """The others keep the shared read; this target reads the rest by a range."""
     with (
         fake_with(profiles.OCI, IMAGE) as source,
         fake_with(profiles.OCI) as steady,

@@ -1,4 +1,4 @@
-"""What a run asks of real registries, counted in their access logs: the table in docs/explanation/requests.md.
+"""The requests of a run to real registries, counted in their access logs: the table in docs/explanation/requests.md.
 
 `pytest -s tests/integration/test_budgets.py` prints it.
 """
@@ -20,7 +20,7 @@ SHARED = files_layer({"shared": b"shared"})
 
 
 def asked(registry: DockerRegistry) -> list[str]:
-    """Return what *registry* was asked since the last question, as `METHOD kind`; pings and tag lists left out."""
+    """Return the requests to *registry* since the last call, as `METHOD kind`, without pings and tag lists."""
     log = registry.read_requests()
     registry.forget_requests()
     return sorted(f"{request.method} {request.kind}" for request in log if request.kind not in FREE)
@@ -42,7 +42,7 @@ def blob(seed: str, size_bytes: int) -> Image:
 async def test_a_no_op_costs_a_head_per_tag_and_side(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """Beside them a ping on each side, and the list of tags at the source."""
+    """Each side also gets a ping, and the source the tag list."""
     for number in range(20):
         Peer(source_registry.host).push("app", blob(f"a{number}", 1000), f"v{number}")
     rules = {f"{source_registry.host}/app": f"{target_registry.host}/app"}
@@ -59,7 +59,7 @@ async def test_a_no_op_costs_a_head_per_tag_and_side(
 
 
 @pytest.mark.parametrize("size", [1000, 9 * MIB])
-async def test_a_blob_that_is_nowhere_yet(
+async def test_a_new_blob_costs_one_get_and_one_upload(
     size: int, source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
     """One GET at the source; a HEAD, a POST and a PUT at the target. The image is a config and a layer."""
@@ -72,10 +72,10 @@ async def test_a_blob_that_is_nowhere_yet(
     assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 2 + ["PUT manifest"] + ["PUT upload"] * 2
 
 
-async def test_a_blob_that_the_registry_has_elsewhere_is_mounted(
+async def test_a_blob_in_another_repository_is_mounted(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """One POST, and nothing at the source."""
+    """It costs one POST, and no request to the source."""
     image = blob("a", 1000)
     for name in ("one", "two", "three"):
         Peer(source_registry.host).push(name, image, "v1")
@@ -92,7 +92,7 @@ async def test_a_blob_that_the_registry_has_elsewhere_is_mounted(
 async def test_a_registry_that_mounts_is_not_asked_for_blobs(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """From the first mount on the POST that begins an upload tells as well whether the blob is there."""
+    """After the first mount, the POST that begins an upload also tells whether the blob exists."""
     names = [f"app{number:02}" for number in range(12)]
     for name in names:
         Peer(source_registry.host).push(name, single(name, layers=(SHARED, 500)), "v1")
@@ -120,7 +120,7 @@ async def test_a_registry_that_mounts_is_not_asked_for_blobs(
 async def test_k_targets_cost_the_source_what_one_does(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """Requests and bytes at the source are those of one target; a registry is a target by itself."""
+    """Requests and bytes at the source are those of one target."""
     Peer(source_registry.host).push("app", single("a", layers=(1000, 3 * MIB)), "v1")
     asked(source_registry)
     with DockerRegistry() as second, DockerRegistry() as third:
@@ -138,7 +138,7 @@ async def test_k_targets_cost_the_source_what_one_does(
 async def test_further_tags_of_one_manifest_cost_one_request_each(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    """The manifest is read once, and pushed once; nothing is asked again for its blobs or its children."""
+    """The manifest is read once and pushed once, without further requests for its blobs or children."""
     image = multi("a")
     Peer(source_registry.host).push("app", image, "v1", "v1.2", "latest")
     asked(source_registry)
@@ -150,10 +150,8 @@ async def test_further_tags_of_one_manifest_cost_one_request_each(
     assert target.count("PUT upload") == len(image.blobs)
 
 
-async def test_a_listing_that_says_what_tags_name_spares_the_heads(
-    target_registry: DockerRegistry, tmp_path: Path
-) -> None:
-    """Google's registries do: then the source costs the pages of its list, whatever the number of tags."""
+async def test_a_listing_with_digests_saves_the_heads(target_registry: DockerRegistry, tmp_path: Path) -> None:
+    """Google's registries have one: the source costs the pages of its list, whatever the number of tags is."""
     with FakeRegistry.in_thread(Profile(listed_digests=True, page_limit=10)) as fake:
         for number in range(20):
             fake.load("app", blob(f"a{number}", 1000), f"v{number}")

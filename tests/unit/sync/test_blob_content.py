@@ -1,4 +1,4 @@
-"""What is counted of a blob on its way, and where its content is opened."""
+"""Counting the bytes of an upload, and opening its content at an offset."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +20,8 @@ async def content(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
     yield chunks()
 
 
-async def test_an_upload_that_goes_on_reads_from_its_place_and_counts_what_it_moved() -> None:
-    """The target gets the bytes that it lacks and no others; what an earlier process moved is not ours."""
+async def test_a_resumed_upload_reads_from_its_offset_and_counts_its_own_bytes() -> None:
+    """The target gets only the bytes that it lacks; those of an earlier process do not count."""
     upload = CountedContent(content, len(CONTENT), SilentRunObserver())
 
     async with upload.open(4) as chunks:

@@ -1,4 +1,4 @@
-"""Where blobs go: read once, uploaded once per registry, mounted elsewhere, and what earlier runs knew."""
+"""Placing blobs: read once, uploaded once per registry, mounted elsewhere, with hints of earlier runs."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from support.runs import SOURCE, TARGET, rule, runner
 
 OTHER = Repository("target.test", "mirror/other")
 TARGETS = [Repository(f"target{number}.test", "mirror/app") for number in range(3)]
-LARGE = 300_000  # Bytes: more than what is read whole.
+LARGE = 300_000  # Bytes: more than is read whole and cached.
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ LAYER = next(digest for digest, blob in image().blobs.items() if blob.size_bytes
 
 
 async def test_one_read_serves_all_targets(stores: MemoryStores) -> None:
-    """Of k targets the source sees no more than of one: each manifest and each blob is read once."""
+    """The source sees no more requests than for one target: each manifest and each blob is read once."""
     stores.store(SOURCE).load(image(), "v1")
     results = await runner(stores)(rule("v1", *TARGETS))
     assert [result.outcome for result in results.values()] == [Outcome.COPIED] * 3
@@ -42,8 +42,8 @@ async def test_one_read_serves_all_targets(stores: MemoryStores) -> None:
     assert all(result.transferred.copied == image().size_bytes for result in results.values())
 
 
-async def test_a_target_that_fails_disturbs_no_other(stores: MemoryStores) -> None:
-    """Neither in the middle of a blob nor at a manifest; the others are copied by the same read."""
+async def test_a_failing_target_does_not_disturb_the_others(stores: MemoryStores) -> None:
+    """It may fail at a blob or at a manifest; the others use the same read."""
     stores.store(SOURCE).load(image(), "v1")
     stores.store(TARGETS[0]).fail("push_blob", LAYER, Denied("no"))
     stores.store(TARGETS[1]).fail("push_manifest", "v1", Denied("no"))
@@ -55,7 +55,7 @@ async def test_a_target_that_fails_disturbs_no_other(stores: MemoryStores) -> No
     assert stores.store(TARGETS[0]).count("push_manifest") == 0
 
 
-async def test_a_source_that_breaks_fails_every_target_of_that_image_alone(stores: MemoryStores) -> None:
+async def test_a_failing_source_fails_all_targets_of_that_image_only(stores: MemoryStores) -> None:
     """The reason names the source."""
     stores.store(SOURCE).load(image("a"), "v1")
     stores.store(SOURCE).load(image("b"), "v2")
@@ -67,15 +67,15 @@ async def test_a_source_that_breaks_fails_every_target_of_that_image_alone(store
         assert copied.outcome is Outcome.COPIED
 
 
-async def test_two_rules_share_the_read_of_what_both_send(stores: MemoryStores) -> None:
-    """An image that two rules send to two places is one image."""
+async def test_two_rules_share_the_read_of_the_same_image(stores: MemoryStores) -> None:
+    """An image that two rules copy to two targets is one image."""
     stores.store(SOURCE).load(image(), "v1")
     await runner(stores)(rule("v1", TARGETS[0]), rule("v1", TARGETS[1]))
     assert stores.store(SOURCE).count("open") == 3
 
 
-async def test_once_a_registry_mounts_it_is_not_asked_before_an_upload(stores: MemoryStores) -> None:
-    """The request for a mount tells as well whether the repository has the blob, and begins the upload if not."""
+async def test_a_registry_that_mounts_is_not_asked_before_an_upload(stores: MemoryStores) -> None:
+    """The mount request also tells whether the repository has the blob, and begins the upload if not."""
     images = sharing("s", 12, shared=(100, 200, 300), own=(50,))
     rules = list[Rule]()
     for number, shared in enumerate(images):
@@ -89,8 +89,8 @@ async def test_once_a_registry_mounts_it_is_not_asked_before_an_upload(stores: M
     assert asked < uploads / 2
 
 
-async def test_what_an_earlier_run_knew_spares_the_question(stores: MemoryStores) -> None:
-    """A blob that the registry got in another repository is mounted: no HEAD, no read."""
+async def test_a_hint_of_an_earlier_run_saves_the_lookup(stores: MemoryStores) -> None:
+    """A blob in another repository of the registry is mounted without a HEAD or a read."""
     knowledge = MemoryBlobLocations()
     stores.store(SOURCE).load(image(), "v1")
     await runner(stores, knowledge)(rule("v1", TARGET))
@@ -101,8 +101,8 @@ async def test_what_an_earlier_run_knew_spares_the_question(stores: MemoryStores
     assert stores.store(SOURCE).count("open") == 0
 
 
-async def test_wrong_knowledge_heals_itself_inside_the_run(stores: MemoryStores) -> None:
-    """What the registry has collected since is uploaded, and from then on known where it really is."""
+async def test_a_wrong_hint_is_corrected_within_the_run(stores: MemoryStores) -> None:
+    """A blob that the registry collected is uploaded, and its new location is recorded."""
     knowledge = MemoryBlobLocations()
     stores.store(SOURCE).load(image(), "v1")
     await runner(stores, knowledge)(rule("v1", TARGET))
@@ -116,8 +116,8 @@ async def test_wrong_knowledge_heals_itself_inside_the_run(stores: MemoryStores)
     assert set(found.values()) == {OTHER}
 
 
-async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> None:
-    """A registry that does not mount may well have the blob in this very repository."""
+async def test_a_refused_mount_is_followed_by_a_lookup(stores: MemoryStores) -> None:
+    """A registry that does not mount may have the blob in this repository."""
     knowledge = MemoryBlobLocations()
     for blob in image().blobs.values():
         knowledge.record(Repository("target.test", "never/there"), blob.descriptor)
@@ -129,8 +129,10 @@ async def test_a_refused_mount_looks_before_it_uploads(stores: MemoryStores) -> 
 
 
 @pytest.mark.parametrize(("many", "requests"), [(True, 2), (False, 6)])
-async def test_many_tags_go_by_one_request_where_that_is_taken(many: bool, requests: int, stores: MemoryStores) -> None:
-    """Of six tags on one manifest the first goes with it, the others together, or one by one."""
+async def test_one_request_tags_many_times_where_the_target_supports_it(
+    many: bool, requests: int, stores: MemoryStores
+) -> None:
+    """The first of six tags goes with the manifest, the others in one request or one by one."""
     tags = [f"v{number}" for number in range(6)]
     stores.store(SOURCE).load(image(), *tags)
     target = stores.store(TARGET)
@@ -142,8 +144,8 @@ async def test_many_tags_go_by_one_request_where_that_is_taken(many: bool, reque
     assert counted == requests
 
 
-async def test_a_tag_that_may_not_move_takes_no_other_with_it(stores: MemoryStores) -> None:
-    """Also where many are given at once."""
+async def test_an_immutable_tag_does_not_fail_the_other_tags(stores: MemoryStores) -> None:
+    """This holds for one request with many tags too."""
     tags = [f"v{number}" for number in range(6)]
     stores.store(SOURCE).load(image(), *tags)
     target = stores.store(TARGET)

@@ -1,4 +1,4 @@
-"""What earlier runs found spares requests, and never decides wrongly."""
+"""Cached digests of earlier runs save requests and never lead to a wrong decision."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ DAY = 86400.0
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -38,13 +38,13 @@ def stores() -> MemoryStores:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The time by which the history counts."""
+    """The clock of the digest cache."""
     return Clock()
 
 
 @pytest.fixture
 def history(clock: Clock) -> MemoryDigestCache:
-    """An empty history."""
+    """An empty digest cache."""
     return MemoryDigestCache(clock)
 
 
@@ -56,7 +56,7 @@ def rule(*, platforms: PlatformFilter | None = None, recheck: float | None = Non
 async def plan(
     stores: MemoryStores, history: MemoryDigestCache, wanted: Rule, *, force: bool = False
 ) -> Sequence[PlannedCopy]:
-    """Return what a new run plans, and forget what the stores were asked before."""
+    """Return the plan of a new run, and clear the requests of the stores before it."""
     for store in stores:
         store.operations.clear()
     planned = await Planner(stores, ManifestReader(stores), width=8, history=history).plan([wanted], force=force)
@@ -64,20 +64,20 @@ async def plan(
 
 
 def asked(stores: MemoryStores, repository: Repository) -> list[str]:
-    """Return the steps at *repository*, the listing left out."""
+    """Return the requests to *repository* without the listing."""
     return [call.step for call in stores.store(repository).operations if call.step != "tags"]
 
 
 async def fill(stores: MemoryStores, *tags: str) -> None:
-    """Bring the trimmed image to the target under *tags*."""
+    """Copy the filtered image to the target under *tags*."""
     stores.store(SOURCE).load(multi("a"), *tags)
     await runner(stores)(make_rule(AllTags(), platforms=ARM))
 
 
-async def test_a_filter_costs_one_resolve_on_each_side_once_it_is_known(
+async def test_a_cached_filter_result_costs_one_resolve_on_each_side(
     stores: MemoryStores, history: MemoryDigestCache
 ) -> None:
-    """The index is read by the first run alone."""
+    """Only the first run reads the index."""
     await fill(stores, "v1")
     first = await plan(stores, history, rule(platforms=ARM))
     assert asked(stores, SOURCE) == ["resolve", "manifest"]
@@ -87,8 +87,8 @@ async def test_a_filter_costs_one_resolve_on_each_side_once_it_is_known(
     assert [one.action for one in second] == [Action.UNCHANGED]
 
 
-async def test_a_wrong_note_of_a_filter_is_put_right(stores: MemoryStores, history: MemoryDigestCache) -> None:
-    """What does not say "unchanged" is not believed: the index is read, and the plan is the true one."""
+async def test_a_wrong_cached_filter_result_is_corrected(stores: MemoryStores, history: MemoryDigestCache) -> None:
+    """A cache that does not say "unchanged" is not trusted: the run reads the index and plans correctly."""
     await fill(stores, "v1")
     source, wrong = stores.store(SOURCE).tags["v1"], Digest.of(b"wrong")
     (true,) = await plan(stores, MemoryDigestCache(), rule(platforms=ARM))
@@ -97,10 +97,10 @@ async def test_a_wrong_note_of_a_filter_is_put_right(stores: MemoryStores, histo
     assert await history.filtered_digest(source, ARM) == true.target_digest
 
 
-async def test_a_recheck_asks_the_target_once_in_its_time(
+async def test_a_recheck_asks_the_target_once_per_interval(
     stores: MemoryStores, history: MemoryDigestCache, clock: Clock
 ) -> None:
-    """Then it is asked again, however often runs looked at the note meanwhile."""
+    """Runs that use the cached digest do not extend its life."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
     stores.store(TARGET).load(single("a"), "v1", "v2")
     counts: list[int] = []
@@ -113,8 +113,10 @@ async def test_a_recheck_asks_the_target_once_in_its_time(
     assert counts == [2, 0, 0, 2]
 
 
-async def test_a_recheck_asks_where_another_digest_is_wanted(stores: MemoryStores, history: MemoryDigestCache) -> None:
-    """A source that moved is never hidden by what is remembered."""
+async def test_a_recheck_asks_the_target_if_another_digest_is_wanted(
+    stores: MemoryStores, history: MemoryDigestCache
+) -> None:
+    """The cache never hides a source that moved."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(TARGET).load(single("a"), "v1")
     await plan(stores, history, rule(recheck=DAY))
@@ -124,8 +126,8 @@ async def test_a_recheck_asks_where_another_digest_is_wanted(stores: MemoryStore
     assert asked(stores, TARGET) == ["resolve"]
 
 
-async def test_force_believes_nothing(stores: MemoryStores, history: MemoryDigestCache) -> None:
-    """Both sides are asked, and everything is copied."""
+async def test_force_ignores_the_cache(stores: MemoryStores, history: MemoryDigestCache) -> None:
+    """A forced run asks both sides and copies everything."""
     await fill(stores, "v1")
     wanted = rule(platforms=ARM, recheck=DAY)
     await plan(stores, history, wanted)
@@ -135,10 +137,10 @@ async def test_force_believes_nothing(stores: MemoryStores, history: MemoryDiges
     assert asked(stores, TARGET) == ["resolve"]
 
 
-async def test_without_a_recheck_what_is_remembered_of_targets_counts_for_nothing(
+async def test_without_a_recheck_cached_target_digests_are_not_used(
     stores: MemoryStores, history: MemoryDigestCache
 ) -> None:
-    """It is a choice, and off unless it is made; a plain run notes nothing either."""
+    """A recheck is off by default, and a plain run records nothing."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(TARGET).load(single("a"), "v1")
     await plan(stores, history, rule())
@@ -148,8 +150,8 @@ async def test_without_a_recheck_what_is_remembered_of_targets_counts_for_nothin
     assert asked(stores, TARGET) == ["resolve"]
 
 
-async def test_what_was_copied_is_not_asked_for_again(stores: MemoryStores, history: MemoryDigestCache) -> None:
-    """Who carried a plan out confirms it."""
+async def test_a_copied_target_is_not_asked_again(stores: MemoryStores, history: MemoryDigestCache) -> None:
+    """A run that executed a plan confirms it in the cache."""
     stores.store(SOURCE).load(single("a"), "v1")
     planner = Planner(stores, ManifestReader(stores), width=8, history=history)
     planned = await planner.plan([rule(recheck=DAY)])
@@ -160,7 +162,7 @@ async def test_what_was_copied_is_not_asked_for_again(stores: MemoryStores, hist
 
 
 class CountingHistory(MemoryDigestCache):
-    """Counts how often it is asked for what targets named."""
+    """A digest cache that counts requests for target digests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,8 +174,8 @@ class CountingHistory(MemoryDigestCache):
         return dict(await super().target_digests(repository, seconds))
 
 
-async def test_history_is_asked_once_for_a_target_repository(stores: MemoryStores) -> None:
-    """Not once for each tag."""
+async def test_the_cache_is_asked_once_per_target_repository(stores: MemoryStores) -> None:
+    """It is not asked for each tag."""
     tags = [f"v{number}" for number in range(50)]
     stores.store(SOURCE).load(single("a"), *tags)
     stores.store(TARGET).load(single("a"), *tags)

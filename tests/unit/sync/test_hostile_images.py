@@ -1,4 +1,4 @@
-"""Images that were made to hurt: what they say about themselves is not believed, and their size is bounded."""
+"""Hostile images: their claims are checked and their size is bounded."""
 
 import pytest
 
@@ -19,12 +19,12 @@ def stores() -> MemoryStores:
 
 @pytest.fixture
 def run(stores: MemoryStores) -> RunRules:
-    """Execute rules over *stores*; returns the results by target."""
+    """A function that executes rules over *stores* and returns the results by target."""
     return runner(stores)
 
 
 def renamed(image: Image, old: str, new: str) -> Image:
-    """Return *image* with another text in its root manifest, which so gets another digest."""
+    """Return *image* with a text replaced in its root manifest, which changes its digest."""
     content = image.root.content.replace(old.encode(), new.encode(), 1)
     root = RawManifest.of(content, image.root.media_type)
     return Image(root, (*image.manifests[:-1], root), image.blobs)
@@ -32,7 +32,7 @@ def renamed(image: Image, old: str, new: str) -> Image:
 
 @pytest.mark.parametrize("difference", [-1, 1])
 async def test_a_child_of_another_size_is_refused(stores: MemoryStores, run: RunRules, difference: int) -> None:
-    """Its digest is right, and yet no puller would take it."""
+    """Its digest is right, but every puller refuses it."""
     image = multi("a")
     size = len(image.manifests[0].content)
     stores.store(SOURCE).load(renamed(image, f'"size":{size}', f'"size":{size + difference}'), "v1")
@@ -42,10 +42,10 @@ async def test_a_child_of_another_size_is_refused(stores: MemoryStores, run: Run
     assert stores.store(TARGET).tags == {}
 
 
-async def test_the_manifests_of_an_image_are_counted(
+async def test_an_image_has_a_bounded_number_of_manifests(
     stores: MemoryStores, run: RunRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Indexes of indexes multiply: the whole tree has a limit. Just so many pass."""
+    """Nested indexes multiply, so the whole tree has a limit; an image at the limit passes."""
     monkeypatch.setattr(copy_state, "MANIFESTS_LIMIT", 3)
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b"))]), "fits")
     stores.store(SOURCE).load(index([Entry(single("a")), Entry(single("b")), Entry(single("c"))]), "over")
@@ -55,7 +55,7 @@ async def test_the_manifests_of_an_image_are_counted(
     assert "more than 3 manifests in one image" in (result.reason or "")
 
 
-async def test_the_indexes_that_a_filter_reads_are_counted(
+async def test_a_filter_reads_a_bounded_number_of_indexes(
     stores: MemoryStores, run: RunRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filter has to read every nested index before anything is copied."""
@@ -70,8 +70,8 @@ async def test_the_indexes_that_a_filter_reads_are_counted(
     assert "more than 2 indexes within one image" in (result.reason or "")
 
 
-async def test_half_a_character_does_not_stop_a_filter(stores: MemoryStores, run: RunRules) -> None:
-    """A text that can not be written again is refused, by name, where the index is read."""
+async def test_half_a_character_is_refused_by_a_filter(stores: MemoryStores, run: RunRules) -> None:
+    """A text that cannot be written as UTF-8 is refused when the index is read."""
     image = multi("a")
     content = image.root.content.replace(b"{", rb'{"annotations":{"note":"\ud800"},', 1)
     store = stores.store(SOURCE)

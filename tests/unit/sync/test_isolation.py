@@ -1,4 +1,4 @@
-"""What goes wrong with one image is the trouble of that image alone."""
+"""A failure of one image does not affect the others."""
 
 import asyncio
 from random import Random
@@ -22,30 +22,30 @@ from support.runs import rule, runner
 FINE, BROKEN = Repository("source.test", "fine"), Repository("source.test", "broken")
 
 
-class Mistaken(MemoryStores):
-    """Stores with a programming error, met with one repository: when it is read, or when it is written to."""
+class BuggyStores(MemoryStores):
+    """Stores with a bug that one repository triggers: on the source side or on the target side."""
 
     def __init__(self, side: str) -> None:
         super().__init__()
         self._side = side
 
     def source(self, repository: Repository) -> MemorySource:
-        """Return a source, or fail as no store may."""
+        """Return a source, or raise the bug."""
         if (self._side, repository) == ("source", BROKEN):
             raise KeyError("https://storage.test/?signature=hunter2")
         return super().source(repository)
 
     def target(self, repository: Repository) -> MemoryTarget:
-        """Return a target, or fail as no store may."""
+        """Return a target, or raise the bug."""
         if (self._side, repository.path) == ("target", "broken"):
             raise KeyError("https://storage.test/?signature=hunter2")
         return super().target(repository)
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-async def test_a_mistake_of_ours_fails_one_image(side: str) -> None:
-    """The others are copied; its own text is not shown, since it may hold anything."""
-    stores = Mistaken(side)
+async def test_a_bug_fails_one_image(side: str) -> None:
+    """The others are copied; the exception's text is hidden, since it may contain secrets."""
+    stores = BuggyStores(side)
     for repository in (FINE, BROKEN):
         stores.store(repository).load(single(repository.path), "v1")
     rules = [rule("v1", Repository("target.test", repository.path), source=repository) for repository in (BROKEN, FINE)]
@@ -54,13 +54,13 @@ async def test_a_mistake_of_ours_fails_one_image(side: str) -> None:
     failed = results["target.test/broken:v1"]
     assert (failed.outcome, failed.reason) == (Outcome.FAILED, "an unexpected KeyError")
     assert failed.remedy == "please report it, with what --debug shows"
-    assert failed.attempts == 1  # Once more would be the same mistake.
+    assert failed.attempts == 1  # A retry would hit the same bug.
     assert failed.failure is not None
     assert isinstance(failed.failure.cause, Unexpected)
 
 
-async def test_an_image_that_takes_too_long_fails_alone() -> None:
-    """Its reason is the limit; what waited with it goes on."""
+async def test_an_image_beyond_its_time_limit_fails_alone() -> None:
+    """The reason names the limit; the other images continue."""
     options = Options(retries=0, timeouts=Timeouts(image=1.0))
     async with FakeRegistry() as source, FakeRegistry() as target, client(limits=options.limits) as registries:
         for number in range(3):
@@ -77,26 +77,26 @@ async def test_an_image_that_takes_too_long_fails_alone() -> None:
 
 
 def retryable(result: CopyResult) -> bool:
-    """Whether the end of the run would have repeated it."""
+    """Whether the run would retry it at its end."""
     return result.failure is not None and not result.failure.is_permanent
 
 
-async def test_what_runs_has_no_time_after_a_second_wish_to_stop() -> None:
-    """The drain is cut short."""
+async def test_a_second_request_to_stop_cuts_the_drain_short() -> None:
+    """Running copies end at once and count as interrupted."""
     stop = Shutdown(drain_seconds=60)
     async with FakeRegistry() as source, FakeRegistry() as target, client() as registries:
         source.load("app", single("seed"), "v1")
         target.faults.add(faults.silence(30), method="PUT", kind="manifest")
         syncer = Syncer(registries, Options(retries=0), in_memory(), rng=Random(1))
 
-        async def hurry() -> None:
+        async def stop_twice() -> None:
             while not target.requests.count(method="PUT", kind="manifest"):  # noqa: ASYNC110 - a count is waited for
                 await asyncio.sleep(0.01)
             stop.requested.set()
             await asyncio.sleep(0.05)
             stop.at_once.set()
 
-        async with asyncio.timeout(10), background(hurry()):
+        async with asyncio.timeout(10), background(stop_twice()):
             wanted = rule("v1", target.repository("copy"), source=source.repository("app"))
             result = await syncer.sync([wanted], stop=stop)
     assert [(image.outcome, image.reason) for image in result.results] == [(Outcome.SKIPPED, "interrupted")]

@@ -1,4 +1,4 @@
-"""Patterns of sources, templates of targets, globs of tags."""
+"""Source patterns, target templates and tag globs."""
 
 import time
 
@@ -26,16 +26,16 @@ PARTS = st.lists(st.from_regex(r"[a-z0-9]{1,8}(?:[._-][a-z0-9]{1,8})?", fullmatc
         ("q.io/a.b", ["a.b"], ["axb"]),
     ],
 )
-def test_a_pattern_means_these_repositories(pattern: str, matching: list[str], others: list[str]) -> None:
-    """One star stays within a part, two are any number of parts."""
+def test_a_pattern_matches_repositories(pattern: str, matching: list[str], others: list[str]) -> None:
+    """One star matches within a path component, two match any number of components."""
     meant = SourcePattern.parse(pattern)
     assert [path for path in (*matching, *others) if meant.matches(Repository("q.io", path))] == matching
     assert not any(meant.matches(Repository("w.io", path)) for path in matching)
 
 
 @given(PARTS, st.data())
-def test_a_repository_with_parts_left_open_is_matched(parts: list[str], data: st.DataObject) -> None:
-    """Whatever parts become stars: what the pattern was made from is always among what it means."""
+def test_a_pattern_made_from_a_repository_matches_it(parts: list[str], data: st.DataObject) -> None:
+    """Any components may become stars."""
     open_parts = [data.draw(st.sampled_from([part, "*", "**", f"{part[0]}*", f"*{part[-1]}"])) for part in parts]
     pattern = "/".join(open_parts)
     repository = Repository("q.io", "/".join(parts))
@@ -44,14 +44,14 @@ def test_a_repository_with_parts_left_open_is_matched(parts: list[str], data: st
 
 
 @given(PARTS, PARTS)
-def test_a_pattern_without_stars_means_itself_alone(one: list[str], other: list[str]) -> None:
-    """Dots and dashes stand for themselves."""
+def test_a_pattern_without_stars_matches_only_itself(one: list[str], other: list[str]) -> None:
+    """Dots and dashes are literal."""
     pattern = SourcePattern.of("q.io", "/".join(one))
     assert pattern.matches(Repository("q.io", "/".join(other))) is (one == other)
 
 
-def test_matching_takes_no_time_to_speak_of() -> None:
-    """The worst pattern and the longest name: no way is followed twice."""
+def test_matching_the_worst_pattern_is_fast() -> None:
+    """Matching does not backtrack: its time is linear in the length of the name."""
     pattern = SourcePattern.of("q.io", "/".join(["**", "a*a*a*a*b"] * 20))
     began = time.monotonic()
     assert not pattern.matches(Repository("q.io", "/".join(["a" * 60] * 4)))
@@ -59,8 +59,8 @@ def test_matching_takes_no_time_to_speak_of() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_docker_hubs_short_names_are_filled_in() -> None:
-    """`docker.io/*` means the official images; their registry has one name."""
+def test_docker_hubs_short_names_are_expanded() -> None:
+    """`docker.io/*` matches the official images under one registry name."""
     assert str(SourcePattern.parse("index.docker.io/ng*")) == "docker.io/library/ng*"
     assert SourcePattern.parse("docker.io/*").matches(Repository.parse("nginx"))
     assert str(SourcePattern.parse("docker.io/**")) == "docker.io/**"
@@ -70,8 +70,8 @@ def test_docker_hubs_short_names_are_filled_in() -> None:
 @pytest.mark.parametrize(
     "text", ["**", "team/**", "q.io", "q.io/", "q.io/a**", "q.io/A*", "q.io//*", "*.io/a", "q.io/[a]*"]
 )
-def test_what_is_no_pattern_is_refused(text: str) -> None:
-    """Above all one that does not say its registry."""
+def test_an_invalid_pattern_is_refused(text: str) -> None:
+    """A pattern without a registry is invalid too."""
     with pytest.raises(InvalidReference):
         SourcePattern.parse(text)
 
@@ -86,21 +86,21 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
         ("docker.io/x", "docker.io/library/x:v1"),
     ],
 )
-def test_a_target_is_filled_in(template: str, target: str) -> None:
-    """With the registry, the whole path and the tag of the source."""
+def test_a_template_makes_a_target(template: str, target: str) -> None:
+    """Placeholders stand for the registry, the whole path and the tag of the source."""
     assert str(TargetTemplate.parse(template).fill(Repository("q.io", "team/app").tag("v1"))) == target
 
 
-def test_a_digest_is_kept_unless_a_tag_is_given() -> None:
-    """An image without a tag can get one."""
+def test_a_digest_is_kept_unless_the_template_has_a_tag() -> None:
+    """A fixed tag of the template replaces the digest."""
     source = Repository("q.io", "a").at(Digest.of(b""))
     assert TargetTemplate.parse("t.io/x").fill(source) == source.in_repository(Repository("t.io", "x"))
     assert str(TargetTemplate.parse("t.io/x:new").fill(source)) == "t.io/x:new"
 
 
 @pytest.mark.parametrize("text", ["x", "team/x", "t.io/x@sha256:abc", "t.io/{tag}", "t.io/x:{repository}", "t.io/{}"])
-def test_what_is_no_target_is_refused(text: str) -> None:
-    """A registry is named, and a placeholder stands where it means something."""
+def test_an_invalid_target_is_refused(text: str) -> None:
+    """A target names its registry, and has placeholders only where they are allowed."""
     with pytest.raises(InvalidReference):
         TargetTemplate.parse(text)
 
@@ -128,14 +128,14 @@ def test_a_filter_includes_and_excludes(
     assert [tag for tag in TAGS if wants_tag(wanted, tag)] == [tag for tag in selected if tag in TAGS]
 
 
-def test_names_and_all_tags_are_wanted_without_asking() -> None:
-    """An event needs no listing."""
+def test_names_and_all_tags_are_selected_without_a_listing() -> None:
+    """An event is matched without a request."""
     assert wants_tag(AllTags(), "x")
     assert [tag for tag in TAGS if wants_tag(TagNames(("2.0", "3.0")), tag)] == ["2.0"]
 
 
 @pytest.mark.parametrize("text", ["", "v1", "a b*", "*/x", "x" * 128 + "*", ".x"])
-def test_what_is_no_glob_is_refused(text: str) -> None:
-    """What could fit no tag, or is a tag itself."""
+def test_an_invalid_glob_is_refused(text: str) -> None:
+    """A glob can match some tag, and is not a tag itself."""
     with pytest.raises(InvalidReference):
         TagGlob.parse(text)

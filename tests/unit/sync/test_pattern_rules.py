@@ -1,4 +1,4 @@
-"""Runs over rules whose targets are filled in, or whose source is a pattern."""
+"""Runs of rules with target templates or with a pattern as their source."""
 
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
@@ -18,7 +18,7 @@ def rule(selection: Selection, *targets: str, source: SourcePattern | None = Non
 
 
 async def test_templates_name_the_targets() -> None:
-    """Every selected tag arrives under the name that the template makes of it."""
+    """Each selected tag arrives under the name that the template makes."""
     stores = MemoryStores()
     stores.store(SOURCE).load(single("a"), "v1", "v2", "w1")
     wanted = TagFilter((TagGlob.parse("v*"),))
@@ -29,8 +29,8 @@ async def test_templates_name_the_targets() -> None:
     }
 
 
-async def test_a_name_that_is_missing_is_told() -> None:
-    """A filter's exact name fails where the source has it not, instead of being nothing."""
+async def test_a_missing_name_is_a_failure() -> None:
+    """An exact name of a filter that the source lacks fails instead of selecting nothing."""
     stores = MemoryStores()
     stores.store(SOURCE).load(single("a"), "v1")
     results = await runner(stores)(rule(TagFilter(("gone", TagGlob.parse("v*"))), "t.io/x"))
@@ -40,8 +40,8 @@ async def test_a_name_that_is_missing_is_told() -> None:
     }
 
 
-async def test_one_tag_that_gives_no_name_hinders_no_other() -> None:
-    """It is one failed image with its reason; the others are copied."""
+async def test_a_tag_without_a_valid_target_fails_alone() -> None:
+    """It is one failed image with a reason; the others are copied."""
     stores = MemoryStores()
     stores.store(SOURCE).load(single("a"), "v1", "v" * 126)
     results = await runner(stores)(rule(AllTags(), "t.io/x:{tag}-copy"))
@@ -51,8 +51,8 @@ async def test_one_tag_that_gives_no_name_hinders_no_other() -> None:
     assert failed.source == f"{SOURCE}:{'v' * 126}"
 
 
-async def test_one_new_tag_for_several_images_is_a_conflict() -> None:
-    """The first one has it; the others fail, since one tag holds one image."""
+async def test_one_target_tag_for_several_images_is_a_conflict() -> None:
+    """The first image gets the tag; the others fail."""
     stores = MemoryStores()
     stores.store(SOURCE).load(single("a"), "v1", "v2")
     plan = await planner(stores).plan([rule(AllTags(), "t.io/x:new")])
@@ -60,7 +60,7 @@ async def test_one_new_tag_for_several_images_is_a_conflict() -> None:
     assert "from different sources" in str(plan.failures[0].failure)
 
 
-async def test_a_pattern_has_nothing_to_do_without_an_event() -> None:
+async def test_a_rule_with_a_pattern_does_nothing_without_an_event() -> None:
     """No registry is asked, and a warning says so."""
     stores = MemoryStores()
     plan = await planner(stores).plan([rule(AllTags(), "t.io/x", source=SourcePattern.parse("q.io/**"))])

@@ -1,4 +1,4 @@
-"""Platform filters on indexes: what stays, and the one form in which a trimmed index is written."""
+"""Platform filters on indexes: kept entries, and the fixed form of a filtered index."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ LINUX_AMD64 = PlatformFilter.parse(["linux"], ["amd64"])
 
 
 def entry(name: str, platform: Platform | None = None, attests: str | None = None) -> Descriptor:
-    """Return an index entry; *attests* names the entry that it is an attestation of."""
+    """Return an index entry; *attests* names the entry that it attests."""
     annotations = {}
     if attests is not None:
         annotations = {
@@ -22,7 +22,7 @@ def entry(name: str, platform: Platform | None = None, attests: str | None = Non
 
 
 def test_attestations_stay_with_the_image_they_attest() -> None:
-    """Their platform is unknown/unknown; what counts is whose they are."""
+    """Their platform is unknown/unknown; the attested image decides."""
     entries = (
         entry("amd64", Platform("linux", "amd64")),
         entry("arm64", Platform("linux", "arm64")),
@@ -34,13 +34,13 @@ def test_attestations_stay_with_the_image_they_attest() -> None:
 
 
 def test_an_entry_without_a_platform_always_stays() -> None:
-    """A missing platform is no reason to lose an image, nor to crash."""
+    """An image without a platform is neither lost nor a crash."""
     entries = (entry("plain"), entry("half", Platform("linux")), entry("windows", Platform("windows", "amd64")))
     assert kept_entries(entries, LINUX_AMD64) == [0, 1]
 
 
-def test_an_emptied_nested_index_goes() -> None:
-    """Its parent does not name what is not there."""
+def test_an_emptied_nested_index_is_removed() -> None:
+    """Its parent does not refer to missing content."""
     entries = (entry("nested"), entry("amd64", Platform("linux", "amd64")))
     assert kept_entries(entries, LINUX_AMD64, {entries[0].digest}) == [1]
 
@@ -52,14 +52,14 @@ def index(names: list[str], **more: Any) -> RawManifest:
     return RawManifest.of(json.dumps(document, indent=1, ensure_ascii=True).encode(), types.OCI_INDEX)
 
 
-def test_nothing_removed_means_the_very_bytes() -> None:
-    """A filter that all entries pass changes no digest."""
+def test_a_filter_that_removes_nothing_keeps_the_bytes() -> None:
+    """The digest does not change."""
     raw = index(["a", "b"])
     assert rewrite_index(raw, [0, 1], {}) is raw
 
 
-def test_the_trimmed_form_is_fixed_for_ever() -> None:
-    """Order of entries and keys stays, other members stay; the digest is golden: a change would re-push every image."""
+def test_the_form_of_a_filtered_index_is_fixed() -> None:
+    """Order, keys and other members stay. The digest is golden: a change would push every image again."""
     trimmed = rewrite_index(index(["a", "b", "c"], vendor={"x": [1, 2.5]}), [0, 2], {})
     text = trimmed.content.decode()
     assert text.startswith('{"annotations":{"note":"größe"},"schemaVersion":2,"manifests":[{"digest":"sha256:ca97')
@@ -68,12 +68,12 @@ def test_the_trimmed_form_is_fixed_for_ever() -> None:
 
 
 def test_an_index_with_one_entry_left_stays_an_index() -> None:
-    """Its type does not depend on how much is left."""
+    """Its type does not depend on the number of entries."""
     assert rewrite_index(index(["a", "b"]), [1], {}).media_type == types.OCI_INDEX
 
 
-def test_a_rewritten_child_is_named_by_its_new_digest_and_size() -> None:
-    """Nested indexes are trimmed as well."""
+def test_a_filtered_child_has_its_new_digest_and_size() -> None:
+    """Nested indexes are filtered too."""
     raw, child = index(["a", "b"]), index(["c"])
     trimmed = rewrite_index(raw, [0, 1], {Digest.of(b"a"): child})
     first = trimmed.document["manifests"][0]

@@ -26,13 +26,13 @@ def stores() -> MemoryStores:
 
 @pytest.fixture
 def run(stores: MemoryStores) -> RunRules:
-    """Execute rules over *stores*; returns the results by target."""
+    """A function that executes rules over *stores* and returns the results by target."""
     return runner(stores)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_kind_arrives_byte_for_byte(kind: str, stores: MemoryStores, run: RunRules) -> None:
-    """The manifests at the target are the very bytes of the source, and every blob that they need is there."""
+    """The target has the same manifest bytes as the source, and every blob that they need."""
     image = KINDS[kind]
     stores.store(SOURCE).load(image, "v1")
     result = (await run(rule("v1")))[f"{TARGET}:v1"]
@@ -57,7 +57,7 @@ async def test_unchanged_costs_one_resolve_on_each_side(stores: MemoryStores, ru
 
 
 async def test_the_order_is_blobs_children_index_tag(stores: MemoryStores, run: RunRules) -> None:
-    """A puller never sees half an image: the tag comes last, each manifest after all that it names."""
+    """A puller never sees half an image: the tag comes last, each manifest after everything that it names."""
     image = nested("a", 3)
     stores.store(SOURCE).load(image, "v1")
     await run(rule("v1"))
@@ -74,7 +74,7 @@ async def test_the_order_is_blobs_children_index_tag(stores: MemoryStores, run: 
 async def test_each_blob_is_uploaded_once_per_registry_and_mounted_elsewhere(
     stores: MemoryStores, run: RunRules
 ) -> None:
-    """200 images with common layers do not move them 200 times, whatever the repositories."""
+    """200 images share their common layers, whatever their repositories are."""
     images = sharing("s", 12, shared=(100, 200, 300), own=(50,))
     rules = list[Rule]()
     for number, image in enumerate(images):
@@ -127,8 +127,8 @@ async def test_overlapping_rules_copy_a_pair_once(stores: MemoryStores, run: Run
     assert stores.count("push_manifest", "v1") == 1
 
 
-async def test_two_sources_for_one_target_are_a_failure_not_a_lottery(stores: MemoryStores, run: RunRules) -> None:
-    """The first rule wins and the second says why it cannot."""
+async def test_two_sources_for_one_target_are_a_failure(stores: MemoryStores, run: RunRules) -> None:
+    """The first rule writes it; the second one fails with the reason."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(OTHER).load(single("b"), "v1")
     results = await run(rule("v1"), rule("v1", source=OTHER))
@@ -147,7 +147,7 @@ async def test_positional_tags_rename(stores: MemoryStores, run: RunRules) -> No
 
 
 async def test_a_wrong_number_of_target_tags_is_one_failure(stores: MemoryStores, run: RunRules) -> None:
-    """Only the registry could tell how many tags there are; nothing is copied."""
+    """The number of tags is known after the listing; nothing is copied."""
     stores.store(SOURCE).load(single("a"), "1", "2")
     results = await run(rule(AllTags(), RuleTarget(TARGET, ("only",))))
     (result,) = results.values()
@@ -155,7 +155,7 @@ async def test_a_wrong_number_of_target_tags_is_one_failure(stores: MemoryStores
     assert "selects 2 tags" in (result.reason or "")
 
 
-async def test_all_tags_and_one_target_tag_fit_if_there_is_one_tag(stores: MemoryStores, run: RunRules) -> None:
+async def test_one_target_tag_for_all_tags_needs_exactly_one_tag(stores: MemoryStores, run: RunRules) -> None:
     """Row 11 of the Go tool's rules."""
     stores.store(SOURCE).load(single("a"), "1")
     await run(rule(AllTags(), RuleTarget(TARGET, ("only",))))
@@ -163,7 +163,7 @@ async def test_all_tags_and_one_target_tag_fit_if_there_is_one_tag(stores: Memor
 
 
 async def test_a_digest_is_copied_under_itself_or_a_tag(stores: MemoryStores, run: RunRules) -> None:
-    """With no tag at the source there may be one at the target."""
+    """A source by digest may have a tag at the target."""
     image = single("a", style=ODD)
     stores.store(SOURCE).load(image)
     await run(rule(ByDigest(image.digest), TARGET, RuleTarget(OTHER, ("named",))))
@@ -171,8 +171,8 @@ async def test_a_digest_is_copied_under_itself_or_a_tag(stores: MemoryStores, ru
     assert stores.store(OTHER).tags == {"named": image.digest}
 
 
-async def test_a_platform_filter_trims_an_index(stores: MemoryStores, run: RunRules) -> None:
-    """Only the wanted image is moved; the report has both digests; a second run finds it unchanged."""
+async def test_a_platform_filter_filters_an_index(stores: MemoryStores, run: RunRules) -> None:
+    """Only the selected image is copied; the report has both digests; a second run finds it unchanged."""
     image = attested("a")
     stores.store(SOURCE).load(image, "v1")
     wanted = PlatformFilter.parse(["linux"], ["arm64"])
@@ -185,8 +185,8 @@ async def test_a_platform_filter_trims_an_index(stores: MemoryStores, run: RunRu
     assert again.outcome is Outcome.UNCHANGED
 
 
-async def test_nested_indexes_are_trimmed_too(stores: MemoryStores, run: RunRules) -> None:
-    """And a digest target names the trimmed index by its own digest."""
+async def test_nested_indexes_are_filtered_too(stores: MemoryStores, run: RunRules) -> None:
+    """A target by digest has the digest of the filtered index."""
     image = nested("a", 3)
     stores.store(SOURCE).load(image)
     wanted = PlatformFilter.parse(["linux"], ["arm:v7"])
@@ -199,10 +199,10 @@ async def test_nested_indexes_are_trimmed_too(stores: MemoryStores, run: RunRule
 
 
 @pytest.mark.parametrize("image", [single("a"), multi("m")], ids=["image", "index"])
-async def test_nothing_for_the_platform_is_skipped_with_a_reason(
+async def test_an_image_without_the_platform_is_skipped_with_a_reason(
     image: Image, stores: MemoryStores, run: RunRules
 ) -> None:
-    """A single image is judged by its config; skipped is done, not failed."""
+    """The platform of a single image is in its config; skipped is no failure."""
     stores.store(SOURCE).load(image, "v1")
     result = (await run(rule("v1", platforms=PlatformFilter.parse(["windows"]))))[f"{TARGET}:v1"]
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no manifest fits the platform filter")
@@ -247,7 +247,7 @@ async def test_a_failed_child_is_a_failed_image(stores: MemoryStores, run: RunRu
 async def test_a_failure_names_its_side_and_step(
     where: str, step: str, side: str, said: str, stores: MemoryStores, run: RunRules
 ) -> None:
-    """The reader learns which registry to look at; other images are not touched by it."""
+    """The result tells which registry failed; other images are not affected."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(OTHER).load(single("b"), "v1")
     stores.store(SOURCE if where == "source" else TARGET).fail(step, None, Denied("no", remedy="ask"))  # pyright: ignore[reportArgumentType] - a step
@@ -257,8 +257,8 @@ async def test_a_failure_names_its_side_and_step(
     assert results[f"{ELSEWHERE}:v1"].outcome is Outcome.COPIED
 
 
-async def test_what_may_succeed_yet_is_repeated_and_what_cannot_is_not(stores: MemoryStores, run: RunRules) -> None:
-    """A 503 is tried again at the end, a refusal is not."""
+async def test_temporary_failures_are_retried_and_permanent_ones_are_not(stores: MemoryStores, run: RunRules) -> None:
+    """The run retries a 503 at its end, and does not retry a refusal."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
     stores.store(TARGET).fail("push_manifest", "v1", Unavailable("busy", status=503))
     stores.store(TARGET).fail("push_manifest", "v2", TagImmutable("fixed"))
@@ -268,7 +268,7 @@ async def test_what_may_succeed_yet_is_repeated_and_what_cannot_is_not(stores: M
 
 
 async def test_a_listing_that_fails_is_one_failure_per_target(stores: MemoryStores, run: RunRules) -> None:
-    """Source and target stand as they were written; a repetition that works replaces it."""
+    """Source and target are quoted from the rule; a retry that succeeds replaces the failure."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(SOURCE).fail("tags", None, Unavailable("busy"))
     failed = await run(rule(AllTags()))
@@ -278,8 +278,8 @@ async def test_a_listing_that_fails_is_one_failure_per_target(stores: MemoryStor
     assert [(target, result.outcome) for target, result in repeated.items()] == [(f"{TARGET}:v1", Outcome.COPIED)]
 
 
-async def test_a_permanent_failure_survives_the_repetition_of_another(stores: MemoryStores, run: RunRules) -> None:
-    """What cannot succeed stays in the result, however often something else is tried again."""
+async def test_a_permanent_failure_survives_the_retry_of_another(stores: MemoryStores, run: RunRules) -> None:
+    """It stays in the result while other images are retried."""
     stores.store(SOURCE).load(single("a"), "v1")
     stores.store(TARGET).fail("push_manifest", "v1", Unavailable("busy"))
     stores.store(OTHER).fail("tags", None, Denied("no"))
@@ -288,8 +288,8 @@ async def test_a_permanent_failure_survives_the_repetition_of_another(stores: Me
     assert outcomes == [Outcome.COPIED, Outcome.FAILED]
 
 
-async def test_a_manifest_without_its_parts_is_mended_once(stores: MemoryStores, run: RunRules) -> None:
-    """The target said that it had a child, yet has not what it names: look again, without trusting it."""
+async def test_a_manifest_without_its_parts_is_completed(stores: MemoryStores, run: RunRules) -> None:
+    """The target reported a child whose parts it lacks: the copy looks again without trusting it."""
     old, new = multi("old"), multi("new")
     stores.store(SOURCE).load(new, "v1")
     target = stores.store(TARGET)
@@ -302,10 +302,8 @@ async def test_a_manifest_without_its_parts_is_mended_once(stores: MemoryStores,
     assert set(new.blobs) <= set(target.blobs)
 
 
-async def test_a_further_tag_of_what_has_vanished_meanwhile_brings_all_of_it_again(
-    stores: MemoryStores, run: RunRules
-) -> None:
-    """What was pushed a moment ago may be gone (a garbage collection): it is not taken for there for ever."""
+async def test_a_further_tag_of_a_vanished_image_pushes_the_image_again(stores: MemoryStores, run: RunRules) -> None:
+    """A garbage collection may remove what the run has just pushed."""
     image = single("twice")
     stores.store(SOURCE).load(image, "v1", "v2")
     target = stores.store(TARGET)
@@ -316,7 +314,7 @@ async def test_a_further_tag_of_what_has_vanished_meanwhile_brings_all_of_it_aga
     assert set(target.tags) == {"v1", "v2"}
 
 
-async def test_a_dry_run_writes_nothing_and_tells_what_would_be(stores: MemoryStores, run: RunRules) -> None:
+async def test_a_dry_run_writes_nothing_and_predicts_the_outcomes(stores: MemoryStores, run: RunRules) -> None:
     """The outcomes are those that a real run would have."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
     await run(rule("v1"))
@@ -327,7 +325,7 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be(stores: MemorySt
 
 
 async def test_force_pushes_manifests_again(stores: MemoryStores, run: RunRules) -> None:
-    """What is there is not uploaded again, but every manifest is."""
+    """Existing blobs are not uploaded again, but every manifest is."""
     image = multi("a")
     stores.store(SOURCE).load(image, "v1")
     await run(rule("v1"))
@@ -357,7 +355,7 @@ async def test_a_stop_before_the_start_skips_everything_with_a_reason(stores: Me
     assert [(result.outcome, result.reason) for result in results.values()] == [(Outcome.SKIPPED, "interrupted")]
 
 
-async def test_a_stop_while_looking_skips_what_was_not_looked_at(stores: MemoryStores, run: RunRules) -> None:
+async def test_a_stop_during_decisions_skips_undecided_images(stores: MemoryStores, run: RunRules) -> None:
     """Selected but undecided images are in the report as well."""
     stores.store(SOURCE).load(single("a"), *(f"v{number}" for number in range(30)))
     stop = Shutdown()
@@ -372,7 +370,7 @@ async def test_a_stop_while_looking_skips_what_was_not_looked_at(stores: MemoryS
 
 
 async def test_a_stop_while_copying_drains_and_skips_the_rest(stores: MemoryStores, run: RunRules) -> None:
-    """What runs is finished, what has not begun is `skipped: interrupted`."""
+    """Running copies finish; others are `skipped: interrupted`."""
     for number in range(30):
         stores.store(SOURCE).load(single(f"a{number}"), f"v{number}")
     stop = Shutdown(drain_seconds=5)
@@ -405,8 +403,8 @@ async def test_a_source_that_lies_about_a_blob_leaves_nothing(stores: MemoryStor
     assert stores.store(TARGET).tags == {}
 
 
-async def test_indexes_nested_without_end_are_refused(stores: MemoryStores, run: RunRules) -> None:
-    """Depth is bounded; the failure is the source's."""
+async def test_deeply_nested_indexes_are_refused(stores: MemoryStores, run: RunRules) -> None:
+    """The depth is bounded; the failure is on the source side."""
     stores.store(SOURCE).load(nested("deep", 6), "v1")
     result = (await run(rule("v1")))[f"{TARGET}:v1"]
     assert (result.outcome, result.side) == (Outcome.FAILED, "source")
