@@ -25,8 +25,8 @@ class LagPolicy:
     """
 
     window_bytes: int = 2 * 1024 * 1024
-    stall: float = 1.5
-    sum: float = 1.0
+    stall: float = 3.0
+    sum: float = 2.0
     share: float = 0.25
 
 
@@ -62,13 +62,15 @@ class SharedRead:
         self._stream: _Stream | None = None
         self._stream_opened = asyncio.Event()
         self._pump_lock = asyncio.Lock()
+        self._pumping: int | None = None
 
     @asynccontextmanager
     async def reading(self, reader: int) -> AsyncGenerator[Opener]:
         """Yield the opener of *reader*; while the context lasts, its task may read for all members."""
         try:
-            async with background(self._pump()):
+            async with background(self._pump(reader)):
                 yield partial(self.open, reader)
+                await self._finish_pumping(reader)
         finally:
             self.close(reader)
 
@@ -96,9 +98,21 @@ class SharedRead:
         if self._stream is not None:
             self._stream.leave(reader)
 
-    async def _pump(self) -> None:
+    async def _finish_pumping(self, reader: int) -> None:
+        """Read to the end for the others if *reader*, which is done, holds the pump; for a moment only.
+
+        A reader can be done first if it read alone. Another member would need one more request to the source.
+        """
+        self.close(reader)
+        if self._pumping == reader and self._stream is not None and self._members:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._policy.stall):
+                    await self._stream.wait_for_end()
+
+    async def _pump(self, reader: int) -> None:
         """Read each stream that a member opens, until this task is cancelled."""
         async with self._pump_lock:  # One member pumps; the next one takes over when it leaves.
+            self._pumping = reader
             while True:
                 stream = self._stream
                 if stream is None or stream.has_ended:
@@ -158,6 +172,11 @@ class _Stream:
         """Record the end of the content, or the *failure* of the source."""
         self._failure, self.has_ended = failure, True
         self._notify()
+
+    async def wait_for_end(self) -> None:
+        """Wait until the content was read to its end, or until no reader is left."""
+        while not self.has_ended and self._positions:
+            await self._change.wait()
 
     async def put(self, chunk: bytes) -> bool:
         """Add *chunk* once the window has room; return False if no reader is left."""

@@ -148,25 +148,49 @@ async def test_a_reader_that_fails_leaves_the_others_alone() -> None:
     assert source.opened == 1
 
 
+async def upload(shared: SharedRead, reader: int, *, fail_after: int = 1 << 30) -> list[int]:
+    """Read everything as a member, and return the numbers of the chunks; `Unavailable` after *fail_after* chunks."""
+    received = list[int]()
+    async with shared.reading(reader) as opener, opener() as chunks:
+        async for chunk in chunks:
+            received.append(int.from_bytes(chunk[:4], "big"))
+            if len(received) >= fail_after:
+                raise Unavailable("the target failed")
+    return received
+
+
 async def test_another_member_takes_over_the_pump_at_the_same_byte() -> None:
-    """The member that reads for all may end in the middle; the other gets every chunk once."""
+    """The member that reads for all may fail in the middle; the other gets every chunk once."""
+    source = SlicedSource(50)
+    shared = SharedRead(source.open, 2, policy=LagPolicy(window_bytes=4000, stall=5.0, sum=5.0))
+    async with asyncio.timeout(20):
+        failed, received = await asyncio.gather(
+            upload(shared, 0, fail_after=10), upload(shared, 1), return_exceptions=True
+        )
+    assert isinstance(failed, Unavailable)
+    assert received == list(range(50))
+    assert source.opened == 2
+    assert source.read <= 50 + 1  # At most the chunk that the first pump could not hand over.
+
+
+async def test_a_member_that_is_done_first_reads_on_for_the_others() -> None:
+    """It resumed alone and was faster; another request to the source is not needed."""
     source = SlicedSource(50)
     shared = SharedRead(source.open, 2, policy=LagPolicy(window_bytes=4000, stall=5.0, sum=5.0))
 
-    async def upload(reader: int, limit: int) -> list[int]:
-        async with shared.reading(reader) as opener, opener() as chunks:
-            received = list[int]()
-            async for chunk in chunks:
-                received.append(int.from_bytes(chunk[:4], "big"))
-                if len(received) >= limit:
-                    break
-        return received
+    async def resume() -> list[int]:
+        async with shared.reading(0):
+            await receive(shared, 0, limit=5)
+            return await receive(shared, 0, 45)
+
+    async def slow() -> list[int]:
+        async with shared.reading(1):
+            return await receive(shared, 1, pause=0.005)
 
     async with asyncio.timeout(20):
-        received = await asyncio.gather(upload(0, 10), upload(1, 1 << 30))
-    assert received == [list(range(10)), list(range(50))]
-    assert source.opened == 2
-    assert source.read <= 50 + 1  # At most the chunk that the first pump could not hand over.
+        received = await asyncio.gather(resume(), slow())
+    assert received == [list(range(45, 50)), list(range(50))]
+    assert source.opened == 2  # The shared read, and the one from the middle.
 
 
 async def test_readers_share_the_next_read_after_a_failure_of_the_source() -> None:
