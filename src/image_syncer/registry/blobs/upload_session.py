@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -41,14 +40,15 @@ class UploadSessions:
     """The uploads of one repository: unused open sessions by blob, and which blobs are being pushed with a journal."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Digest, UploadSession] = OrderedDict()
-        self._pushed: set[Digest] = set()
+        # Plain dicts: a run has one object for each of its repositories, and most have no upload.
+        self._open: dict[Digest, UploadSession] = {}
+        self._pushed: dict[Digest, None] = {}
 
     def keep(self, digest: Digest, session: UploadSession) -> None:
         """Keep *session* for *digest*; drops the oldest of 64."""
         self._open[digest] = session
         if len(self._open) > _SESSIONS_LIMIT:
-            self._open.popitem(last=False)
+            del self._open[next(iter(self._open))]
 
     def take(self, digest: Digest) -> UploadSession | None:
         """Remove and return the session kept for *digest*; None without one."""
@@ -58,12 +58,12 @@ class UploadSessions:
         """Claim the journal entry of *digest*; False if another push in this process has it."""
         if digest in self._pushed:
             return False
-        self._pushed.add(digest)
+        self._pushed[digest] = None
         return True
 
     def end(self, digest: Digest) -> None:
         """Release the claim of `begin`."""
-        self._pushed.discard(digest)
+        self._pushed.pop(digest, None)
 
 
 class SessionRequests:
