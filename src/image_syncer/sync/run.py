@@ -105,7 +105,7 @@ class Run:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know beside the results."""
         slow = [
-            f"{registry}: slower than other targets; it fell behind {times} times and read the source again"
+            f"{registry}: slower than other targets; it fell behind ({times} x) and read the source again"
             for registry, times in self._copier.falls_behind.items()
         ]
         return (*self._warnings, *slow)
