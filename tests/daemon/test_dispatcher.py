@@ -115,8 +115,8 @@ async def test_two_dispatchers_share_the_events_of_a_fleet(tmp_path: Path) -> No
     async with bench(tmp_path) as it, bench(tmp_path) as other:
         await it.recorder.accept("hook", [PushEvent(APP, f"v{number}") for number in range(500)])
         with structlog.testing.capture_logs() as logs:
-            asked = await asyncio.gather(it.dispatcher.dispatch(), other.dispatcher.dispatch())
-        assert sum(asked) == 500
+            copies = await asyncio.gather(it.dispatcher.dispatch(), other.dispatcher.dispatch())
+        assert sum(copies) == 500
         assert sum(line["events"] for line in logs if line["event"] == "events.dispatched") == 500
         assert await it.state.events.count_pending() == 0
 

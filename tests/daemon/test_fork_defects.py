@@ -35,7 +35,7 @@ def registries() -> Generator[tuple[Peer, Peer, Peer]]:
         yield Peer(source.host), Peer(other.host), Peer(target.host)
 
 
-def asked(port: int, what: str) -> Any:
+def from_api(port: int, what: str) -> Any:
     """Return the answer of the API."""
     status, body = ask(port, f"/api/v1/{what}")
     assert status == 200, body
@@ -44,12 +44,12 @@ def asked(port: int, what: str) -> Any:
 
 def reasons(port: int, status: str) -> list[str]:
     """Return the last error of each job with this *status*."""
-    return [job["error"] for job in asked(port, f"jobs?status={status}")["items"] if job["error"]]
+    return [job["error"] for job in from_api(port, f"jobs?status={status}")["items"] if job["error"]]
 
 
 def outcomes(port: int) -> dict[str, list[str | None]]:
     """Return the outcomes of the copies of each event, by its reference."""
-    events = asked(port, "events?limit=500")["items"]
+    events = from_api(port, "events?limit=500")["items"]
     return {f"{event['repository']}:{event['tag']}": [copy["outcome"] for copy in event["copies"]] for event in events}
 
 
@@ -139,7 +139,7 @@ def test_f7_a_queue_of_an_older_configuration_is_no_crash(registries: tuple[Peer
     with run_daemon(tmp_path, port):
         ask(port, "/images/sync/do")
         wait_for(lambda: target.tags("team/app") == ["v1"], 30)
-        found = {event["repository"]: event["status"] for event in asked(port, "events")["items"]}
+        found = {event["repository"]: event["status"] for event in from_api(port, "events")["items"]}
     assert found == {f"{source.host}/team/app": "dispatched", "gone.example.com/a/b": "unmatched"}
     log = (tmp_path / "app.log").read_text()
     assert "fork_queue.imported" in log
@@ -151,7 +151,7 @@ def test_f8_without_its_broker_it_serves_and_keeps_the_queue(tmp_path: Path) -> 
     port = free_port()
     waiting = with_queue(tmp_path, port)
     with run_daemon(tmp_path, port):
-        assert [event["tag"] for event in asked(port, "events")["items"]] == ["v1"]
+        assert [event["tag"] for event in from_api(port, "events")["items"]] == ["v1"]
         wait_for(lambda: "queue.unreachable" in (tmp_path / "app.log").read_text(), 10)
     assert kept(tmp_path) == [waiting]
 
@@ -164,7 +164,7 @@ def test_f8_a_taken_port_ends_it_with_an_error_and_loses_nothing(tmp_path: Path)
         assert process.wait(30) == 2
         assert "cannot listen" in said(process)
     with run_daemon(tmp_path, port):
-        assert [event["tag"] for event in asked(port, "events")["items"]] == ["v1"]
+        assert [event["tag"] for event in from_api(port, "events")["items"]] == ["v1"]
     assert kept(tmp_path) == [waiting]
 
 
@@ -209,7 +209,7 @@ def test_f12_every_answer_has_a_body_and_other_sites_are_refused(tmp_path: Path)
             urllib.request.urlopen(foreign, timeout=10)
         refused.value.close()
         assert refused.value.code == 403
-        assert [event["status"] for event in asked(port, "events")["items"]] in (["received"], ["unmatched"])
+        assert [event["status"] for event in from_api(port, "events")["items"]] in (["received"], ["unmatched"])
         assert answers(port)
         assert b"image_syncer_notifications_total" in ask(port, "/metrics")[1]
 

@@ -49,5 +49,5 @@ async def test_copies_work_while_the_state_is_down(tmp_path: Path) -> None:
             with capture_logs() as logs:
                 made = await syncer.sync([rule(registry)])
         assert [result.outcome for result in made.results] == [Outcome.COPIED] * 2
-        (told,) = [entry for entry in logs if entry["event"] == "state.not_consulted"]
-        assert "while in use" in told["error"]
+        (warned,) = [entry for entry in logs if entry["event"] == "state.not_consulted"]
+        assert "while in use" in warned["error"]

@@ -114,10 +114,10 @@ async def test_a_rule_is_one_run_with_a_job_for_each_needed_copy(tmp_path: Path)
 async def test_a_run_counts_images_without_an_event(tmp_path: Path) -> None:
     """They reveal a missing webhook."""
     async with bench(tmp_path) as it:
-        for tag in ("told", "untold"):
+        for tag in ("announced", "unannounced"):
             it.source.load("app", single(tag), tag)
-        told = NewEvent("hook", str(it.source.repository("app")), "told")
-        await it.services.state.events.record([told], now=utc_now())
+        announced = NewEvent("hook", str(it.source.repository("app")), "announced")
+        await it.services.state.events.record([announced], now=utc_now())
         (run,) = await it.carried_out(it.rule())
         assert (run.unannounced, run.counts[Outcome.COPIED]) == (1, 2)
         it.source.load("app", single("later"), "later")
@@ -302,11 +302,11 @@ async def begun(services: Services, job: int) -> int:
 
 def failing(times: int) -> Interceptor:
     """Return an interceptor that answers the first *times* manifest uploads with a server error."""
-    left = [times]
+    remaining = [times]
 
     async def answer(request: web.Request) -> web.StreamResponse | None:
-        if request.method == "PUT" and "/manifests/" in request.path and left[0] > 0:
-            left[0] -= 1
+        if request.method == "PUT" and "/manifests/" in request.path and remaining[0] > 0:
+            remaining[0] -= 1
             return web.Response(status=503, headers={"Retry-After": "0"})
         return None
 

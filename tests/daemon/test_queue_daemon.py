@@ -33,7 +33,7 @@ async def send(node: RabbitMQ, queue: str, *bodies: str) -> None:
         await publish(channel, queue, *(body.encode() for body in bodies))
 
 
-async def left(node: RabbitMQ, queue: str) -> int:
+async def waiting_messages(node: RabbitMQ, queue: str) -> int:
     """Return how many messages wait in *queue*."""
     async with channel_to(node) as channel:
         return await waiting(channel, queue)
@@ -71,7 +71,7 @@ rabbitmq:
         process.terminate()
         printed = process.communicate(timeout=30)[0].decode()
     assert target.manifest("team/app", "v1") == image.root.content
-    assert await left(rabbitmq, "fork") == 0
+    assert await waiting_messages(rabbitmq, "fork") == 0
     said = log.read_text()
     assert "queue.unreachable" in said
     assert not [secret for secret in ("hunter2", PASSWORD) if secret in said + printed]
@@ -98,4 +98,4 @@ queues:
     )
     with run_daemon(tmp_path, port, "serve", "-c", "sync.yaml"):
         wait_for(lambda: target.tags("mirror/team/app") == ["v1"], 20)
-    assert await left(rabbitmq, "native") == 0
+    assert await waiting_messages(rabbitmq, "native") == 0

@@ -21,7 +21,7 @@ from server.serving import event_rule, running
 from server.test_hooks import envelope
 
 MOST_HOPS = 40
-HAND_OVERS = 3  # the event's row wakes the dispatcher, which queues in tasks of its own; the job's row wakes the worker
+HAND_OVERS = 3  # the event's row wakes the dispatcher, which queues in further tasks; the job's row wakes the worker
 
 
 def functions() -> list[str]:

@@ -139,7 +139,7 @@ class Running:
 
 @asynccontextmanager
 async def open_databases(rules: Sequence[Rule] | None = None) -> AsyncGenerator[Databases]:
-    """Open an empty state and an empty queue in a folder of their own, with failures that can be switched on."""
+    """Open an empty state and an empty queue in a new folder, with failures that can be switched on."""
     access = (RegistryAccount("mirror.example.com", Credential("alice", "hunter2")),)
     config = LiveConfig(tuple(rules or (event_rule(),)), Options(access))
     with tempfile.TemporaryDirectory() as name:
@@ -177,7 +177,7 @@ async def running(
                 async with aiohttp.ClientSession(url) as client:
                     yield Running(url, client, databases, site, listen, stop, metrics)
             finally:
-                server.cancel()  # A graceful stop takes 0.2 s and has tests of its own.
+                server.cancel()  # A graceful stop takes 0.2 s and has other tests.
 
 
 def backend_over(databases: Databases, keys: KeyRing | None = None, sns: SnsClient | None = None) -> Backend:

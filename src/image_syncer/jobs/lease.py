@@ -19,7 +19,7 @@ from procrastinate.jobs import Job
 from image_syncer.errors import LeaseLost
 from image_syncer.jobs.queries import QUERIES
 
-_MARGIN_SHARE: Final = 0.2  # of the lease is left for the request that the check permits
+_MARGIN_SHARE: Final = 0.2  # of the lease stays for the request that the check permits
 _CONFIRMED_SECONDS: Final = 1.0  # an answer of the store is good for several checks in a row
 _ASK_SECONDS: Final = 5.0
 _BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

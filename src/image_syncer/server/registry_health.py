@@ -9,7 +9,7 @@ import structlog
 
 from image_syncer.errors import CopyFailed, RegistryDown, Unavailable
 
-_FORGET_AFTER: Final = timedelta(minutes=30)  # jobs look again within ten minutes, unless none is left
+_FORGET_AFTER: Final = timedelta(minutes=30)  # jobs retry within ten minutes, unless all have ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def allowed_hosts(listen: Listen, settings: ServerSettings) -> tuple[str, ...]:
     """Return the host names that requests may ask for; empty for any.
 
     A page whose host name its owner rebinds to a loopback address is of the same origin as the server, so a browser
-    lets it read and act. Without logins only the name of the host tells it from our own pages.
+    lets it read and act. Without logins only its host name distinguishes it from the pages of this server.
     """
     if settings.hosts:
         return settings.hosts
