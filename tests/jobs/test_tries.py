@@ -26,8 +26,8 @@ async def test_a_failure_that_may_pass_is_tried_again(jobs: JobQueue) -> None:
     assert (view.attempts, view.last_error) == (3, "dst.example/app: asked to slow down")
 
 
-async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: JobQueue) -> None:
-    """So all that was said about one push can be found."""
+async def test_every_line_of_the_log_names_the_job_its_copy_rule_and_event(jobs: JobQueue) -> None:
+    """So a search finds all lines about one image or one push."""
     seen_in_log: list[dict[str, object]] = []
 
     async def act(_job: CopyJob) -> None:
@@ -36,7 +36,9 @@ async def test_every_line_of_the_log_names_the_job_its_rule_and_its_event(jobs: 
     job_id = await queued(jobs, replace(wanted(), rule="nightly", event="17"))
     async with working(jobs, Hands(act)):
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
-    assert seen_in_log == [{"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event_id": "17"}]
+    ends = {"source": "src.example/app:1", "target": "dst.example/app:1"}
+    job = {"job_id": job_id, "job": "copy", "attempt": 1, "rule": "nightly", "event_id": "17"}
+    assert seen_in_log == [job | ends]
 
 
 async def test_a_job_rests_before_its_next_try(jobs: JobQueue) -> None:

@@ -93,6 +93,6 @@ def native_file(
 def run_site(site: Site, text: str, **environment: str) -> Generator[Site]:
     """Run the daemon with the native file *text*; *environment* extends the usual one."""
     (site.folder / "native.yaml").write_text(text)
-    arguments = ("serve", "-c", "native.yaml", "--log", "daemon.log", "--log-format", "json")
+    arguments = ("serve", "-c", "native.yaml", "--log", "daemon.log", "--log-format", "json", "--debug")
     with run_daemon(site.folder, site.port, *arguments, **environment):
         yield site
