@@ -76,6 +76,8 @@ def logging_to(options: LogOptions) -> Generator[None]:
 @contextmanager
 def _opened(path: Path, *, appended: bool) -> Generator[TextIO]:
     try:
+        if appended:
+            path.touch(mode=0o600)  # A new log of the daemon is its owner's alone, since it names private images.
         file = path.open("a" if appended else "w", encoding="utf-8", buffering=1)
     except OSError as error:
         raise UsageError(f"--log {path}: cannot be written: {error.strerror}") from error

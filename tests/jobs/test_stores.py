@@ -13,9 +13,10 @@ import psycopg
 import pytest
 from procrastinate.exceptions import ConnectorException
 from procrastinate.schema import SchemaManager
+from structlog.testing import capture_logs
 
 from image_syncer.errors import UsageError
-from image_syncer.jobs import CopyJob, JobFilter, JobStatus, JobsUnavailable, open_jobs
+from image_syncer.jobs import CopyJob, JobFilter, JobStatus, JobsUnavailable, JobsUnusable, open_jobs
 from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.queries import QUERIES, SCHEMA
 from image_syncer.jobs.sqlite_connector import SqliteConnector
@@ -221,14 +222,6 @@ async def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None
             pass
 
 
-async def test_a_damaged_file_is_trouble_with_a_name(tmp_path: Path) -> None:
-    """Not a traceback."""
-    (tmp_path / "jobs.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(JobsUnavailable, match="not a database"):
-        async with open_jobs(f"sqlite:///{tmp_path}/jobs.db"):
-            pass
-
-
 async def test_the_database_of_another_procrastinate_is_left_alone(postgres: Postgres) -> None:
     """Its jobs are not ours to run."""
     url = postgres.new_database()
@@ -271,6 +264,35 @@ async def test_postgresql_commits_each_statement_by_itself(postgres: Postgres) -
                 "SELECT state FROM pg_stat_activity WHERE application_name = 'image-syncer jobs'"
             ).fetchall()
     assert {state for (state,) in states} <= {"idle", "active"}
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but long enough to be taken for one" * 20, None])
+async def test_a_damaged_file_is_unusable(tmp_path: Path, content: bytes | None) -> None:
+    """It is reported like a damaged state: exit code 2, with what to move away."""
+    file = tmp_path / "jobs.db"
+    if content is None:
+        async with open_jobs(str(file)) as jobs:
+            await queued(jobs, wanted())
+        content = file.read_bytes()
+        content = content[:4096] + b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+    with pytest.raises(JobsUnusable, match="the file is damaged") as error:
+        async with open_jobs(str(file)) as jobs:
+            await jobs.list()
+    assert "-wal" in (error.value.remedy or "")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 1), (0o604, 1)])
+async def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path, mode: int, warned: int) -> None:
+    """It names private images; the remedy is the command."""
+    file = tmp_path / "jobs.db"
+    file.touch()
+    file.chmod(mode)
+    with capture_logs() as logged:
+        async with open_jobs(str(file)):
+            pass
+    warnings = [entry for entry in logged if entry["event"] == "state.readable_by_others"]
+    assert [entry["remedy"] for entry in warnings] == [f"chmod 600 {file}"] * warned
 
 
 async def test_old_jobs_are_deleted_by_their_last_change(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Opening, migrating, sharing and losing the database."""
 
 import asyncio
+import os
 import sqlite3
 import stat
 import threading
@@ -15,6 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete
+from structlog.testing import capture_logs
 
 from image_syncer.errors import UsageError
 from image_syncer.state import (
@@ -167,6 +169,18 @@ async def test_the_file_is_durable_and_only_its_owners(file: Path) -> None:
         )
     assert settings == ["wal", 2, 1, 5000]
     assert stat.S_IMODE(nested.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 1), (0o604, 1)])
+async def test_a_file_that_others_can_read_is_a_warning(file: Path, mode: int, warned: int) -> None:
+    """It names private images and addresses of uploads; the remedy is the command."""
+    os.close(os.open(file, os.O_CREAT, 0o600))
+    os.chmod(file, mode)  # noqa: PTH101 - a fixture's file
+    with capture_logs() as logged:
+        async with open_state(str(file)):
+            pass
+    warnings = [entry for entry in logged if entry["event"] == "state.readable_by_others"]
+    assert [(entry["mode"], entry["remedy"]) for entry in warnings] == [(f"{mode:04o}", f"chmod 600 {file}")] * warned
 
 
 async def test_postgresql_commits_to_the_disk_whatever_its_default(postgres: Postgres) -> None:

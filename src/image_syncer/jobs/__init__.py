@@ -1,7 +1,7 @@
 """The durable job queue in a SQLite file or PostgreSQL, and its worker."""
 
 from image_syncer.jobs.attempts import Handlers
-from image_syncer.jobs.errors import JobsUnavailable, NoJobs
+from image_syncer.jobs.errors import JobsUnavailable, JobsUnusable, NoJobs
 from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
 from image_syncer.jobs.queue import JobQueue, JobStoreOptions, open_jobs
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
@@ -21,6 +21,7 @@ __all__ = [
     "JobStep",
     "JobStoreOptions",
     "JobsUnavailable",
+    "JobsUnusable",
     "NoJobs",
     "Replay",
     "RuleJob",

@@ -6,13 +6,18 @@ from contextlib import contextmanager
 import psycopg
 from procrastinate.exceptions import ConnectorException
 
-from image_syncer.errors import ImageSyncerError
+from image_syncer.errors import ImageSyncerError, UsageError
+from image_syncer.state.errors import is_damage
 
 
 class JobsUnavailable(ImageSyncerError):
     """The job store cannot be read or written now; a retry can help."""
 
     retryable = True
+
+
+class JobsUnusable(UsageError):
+    """The file of jobs is damaged: no retry can help."""
 
 
 class NoJobs(ImageSyncerError):
@@ -27,10 +32,15 @@ class NoJobs(ImageSyncerError):
 
 @contextmanager
 def translated_errors(place: str) -> Generator[None]:
-    """Raise errors of the store as `JobsUnavailable`; *place* is its name without secrets."""
+    """Raise errors of the store as `JobsUnavailable` or `JobsUnusable`; *place* is its name without secrets."""
     try:
         yield
     except (ConnectorException, psycopg.Error) as error:
         cause = error.__cause__ or error
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+        if is_damage(cause):
+            raise JobsUnusable(
+                f"{place}: the file is damaged: {reason}",
+                remedy="move it and its -wal file away and restart; the next run of each rule copies what is missing",
+            ) from error
         raise JobsUnavailable(f"{place}: {reason}", remedy="retry later; check that the database runs") from error

@@ -22,6 +22,7 @@ from image_syncer.errors import UsageError
 from image_syncer.jobs.queries import QUERIES
 from image_syncer.jobs.sqlite_queries import Note, Row, SqliteTransaction
 from image_syncer.jobs.sqlite_schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from image_syncer.state import warn_if_readable
 
 _T = TypeVar("_T")
 _OLDEST: Final = (3, 38, 0)  # json_each without an option, RETURNING
@@ -127,6 +128,7 @@ class SqliteConnector(BaseAsyncConnector):
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(mode=0o600)
+            warn_if_readable(self.path)
             database = sqlite3.connect(self.path, isolation_level=None, timeout=self._patience)
         except (OSError, sqlite3.Error) as error:
             raise UsageError(

@@ -7,7 +7,7 @@ from image_syncer.state.errors import StateUnavailable, StateUnusable
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
 from image_syncer.state.event_log import EventLog
 from image_syncer.state.fork_queue import ForkQueue, Imported, PendingImage, import_fork_queue
-from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign
+from image_syncer.state.migrate import MIGRATION_LOCK, refuse_foreign, warn_if_readable
 from image_syncer.state.pending_copies import PendingCopies, RunPlan
 from image_syncer.state.runs import ImageFilter, NewRun, RunEnd, RunHistory, RunRecord, Trigger
 from image_syncer.state.schedule_times import CronSchedule, IntervalSchedule, Schedule
@@ -53,4 +53,5 @@ __all__ = [
     "open_state",
     "parse_database_url",
     "refuse_foreign",
+    "warn_if_readable",
 ]

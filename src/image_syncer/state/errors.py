@@ -54,7 +54,7 @@ def translated(error: SQLAlchemyError, place: str) -> Exception:
 def explained(cause: BaseException | None, place: str) -> ImageSyncerError:
     """Return the error of a driver as an `ImageSyncerError`."""
     text = _first_line(cause)
-    if _sqlite_name(cause) in _DAMAGED:
+    if is_damage(cause):
         return StateUnusable(
             f"{place}: the file is damaged: {text}",
             remedy="move it and its -wal file away and restart; the next run of each rule copies what is missing",
@@ -62,6 +62,11 @@ def explained(cause: BaseException | None, place: str) -> ImageSyncerError:
     if _refused(cause, text):
         return StateUnusable(f"{place}: {text}", remedy="check user, password, database and privileges")
     return StateUnavailable(f"{place}: {text}", remedy="image-syncer retries; check that the database runs")
+
+
+def is_damage(cause: BaseException | None) -> bool:
+    """Whether SQLite's error means that the file is damaged or no database at all."""
+    return _sqlite_name(cause) in _DAMAGED
 
 
 def _refused(cause: BaseException | None, text: str) -> bool:

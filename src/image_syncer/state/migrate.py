@@ -2,11 +2,13 @@
 
 import os
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from sqlalchemy import (
     Column,
     Connection,
@@ -75,6 +77,14 @@ def refuse_foreign(file: SqliteFile) -> None:
         raise _foreign(file)
 
 
+def warn_if_readable(path: Path) -> None:
+    """Log a warning if other users can read the file at *path*, which names private images and upload addresses."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        log: Any = structlog.get_logger()
+        log.warning("state.readable_by_others", file=str(path), mode=f"{mode:04o}", remedy=f"chmod 600 {path}")
+
+
 def _take_lock(connection: Connection) -> None:
     for name, seconds in (("lock_timeout", _WAIT_SECONDS), ("statement_timeout", _MIGRATION_SECONDS)):
         connection.execute(select(func.set_config(name, f"{seconds}s", True)))  # noqa: FBT003 - local to the transaction
@@ -129,6 +139,7 @@ def _make_file(file: SqliteFile) -> None:
     try:
         file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        warn_if_readable(file.path)
     except OSError as error:
         raise StateUnusable(
             f"{file}: {error.strerror or 'cannot be opened'}", remedy="check the path and its permissions"

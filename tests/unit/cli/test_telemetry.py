@@ -40,6 +40,13 @@ def test_an_appended_log_file_keeps_its_lines(tmp_path: Path) -> None:
     assert [event["start"] for event in events(path)] == [0, 1]
 
 
+def test_a_new_log_file_that_is_appended_to_is_private(tmp_path: Path) -> None:
+    """The fork's log names private images."""
+    with logging_to(LogOptions(tmp_path / "log", appended=True)):
+        log().info("daemon.started")
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("key", ["password", "token", "Authorization", "client_secret", "registry_password"])
 def test_secrets_are_masked(tmp_path: Path, key: str) -> None:
     """A secret is masked as a value and inside a value, such as the headers of a request."""
