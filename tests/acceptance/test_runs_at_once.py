@@ -86,6 +86,7 @@ async def ended(process: Process) -> dict[str, int]:
     """Return the summary of a run that has to succeed."""
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
+    assert "state" not in err.decode()
     return json.loads(out)["summary"]
 
 

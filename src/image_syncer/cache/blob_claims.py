@@ -19,8 +19,8 @@ from image_syncer.cache.write_behind import WriteBehind
 LOOK_SECONDS: Final = 0.25
 """How often a process that uploads looks for others."""
 
-SETTLE_SECONDS: Final = 4 * LOOK_SECONDS
-"""How long a newcomer waits at most until the claims of the others are written."""
+SETTLE_SECONDS: Final = 20 * LOOK_SECONDS
+"""How long a newcomer waits at most until the claims of the others are written; a busy machine is slow at that."""
 
 _SETTLE_POLL_SECONDS: Final = 0.05
 
@@ -57,15 +57,13 @@ class BlobClaims:
             self._buffer.put(ReleaseRecord(*key))
 
     async def keep_alive(self) -> None:
-        """Look for other processes while this one holds claims, until cancelled."""
+        """Look for other processes from the first claim on, until cancelled: a newcomer waits for the look."""
+        await self._is_active.wait()
         while True:
-            await self._is_active.wait()
             await asyncio.sleep(LOOK_SECONDS)
             await self._look()
             if self._has_others:
                 await self._write(self._held - self._written)  # Those that began during the look.
-            if not self._held:
-                self._is_active.clear()
 
     async def withdraw(self) -> None:
         """Remove the announcement and all claims of this process."""
