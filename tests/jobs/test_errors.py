@@ -28,7 +28,7 @@ _PATIENT = JobStoreOptions(busy=0.3, patience=30.0)
 
 @pytest.fixture
 async def keeper(url: str, jobs: JobQueue) -> AsyncGenerator[FencedJobManager]:
-    """Return a second hand on the store of *jobs*, for what a worker would do."""
+    """Return a second manager of the store, for what another worker would do."""
     path = url.removeprefix("sqlite:///")
     connector = postgres_connector(url, 2, 5.0) if path == url else SqliteConnector(Path(path))
     await connector.open_async()
@@ -38,7 +38,7 @@ async def keeper(url: str, jobs: JobQueue) -> AsyncGenerator[FencedJobManager]:
 
 @pytest.mark.slow
 async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: JobQueue) -> None:
-    """A kill -9 in the middle of five copies: another worker does all five, without anybody's help."""
+    """After a kill -9 during five copies, another worker makes all five."""
     ids = sorted([await queued(jobs, wanted(f"app{number}:1")) for number in range(5)])
     async with running("work", url) as process:
         assert sorted(await said(process, "begun", 5)) == ids
@@ -53,8 +53,8 @@ async def test_the_jobs_of_a_killed_worker_are_taken_over(url: str, jobs: JobQue
 
 
 @pytest.mark.slow
-async def test_what_was_accepted_survives_a_kill(url: str, jobs: JobQueue) -> None:
-    """An id that was handed out is a job that is there, whatever happens to the process next."""
+async def test_an_accepted_request_survives_a_kill(url: str, jobs: JobQueue) -> None:
+    """A job whose id was returned is stored, whatever happens to the process next."""
     async with running("ask", url) as process:
         accepted = await said(process, "accepted", 200)
         process.kill()
@@ -62,10 +62,10 @@ async def test_what_was_accepted_survives_a_kill(url: str, jobs: JobQueue) -> No
 
 
 @pytest.mark.parametrize("same_worker", [True, False])
-async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
+async def test_a_worker_that_wakes_up_late_ends_no_later_attempt(
     jobs: JobQueue, keeper: FencedJobManager, same_worker: bool
 ) -> None:
-    """A paused worker was taken for dead; what it then reports ends no later try, be it another's or its own."""
+    """It was declared dead; its report ends no later attempt, of another worker or its own."""
     job_id = await queued(jobs, wanted())
     worker = await keeper.register_worker()
     slow = await keeper.fetch_job(None, worker)
@@ -79,8 +79,10 @@ async def test_a_worker_that_wakes_up_late_ends_nothing_of_others(
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """It was pruned, but its job is still its own: the work counts and is not done twice."""
+async def test_a_worker_that_was_declared_dead_ends_a_job_that_was_not_taken_over(
+    jobs: JobQueue, keeper: FencedJobManager
+) -> None:
+    """It was pruned, but it still has the job: the work counts and is not repeated."""
     job_id = await queued(jobs, wanted())
     job = await keeper.fetch_job(None, await keeper.register_worker())
     assert job is not None
@@ -89,8 +91,8 @@ async def test_a_worker_taken_for_dead_ends_what_nobody_took_over(jobs: JobQueue
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """A worker that was silent too long goes on after its next beat; until then it gets nothing."""
+async def test_a_heartbeat_restores_a_pruned_worker(jobs: JobQueue, keeper: FencedJobManager) -> None:
+    """A worker that was silent for too long gets jobs again after its next heartbeat."""
     worker = await keeper.register_worker()
     await keeper.prune_stalled_workers(-1)
     await jobs.request_copy(wanted())
@@ -100,7 +102,7 @@ async def test_a_heartbeat_brings_a_pruned_worker_back(jobs: JobQueue, keeper: F
 
 
 async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """The operator's command holds, although no worker was running."""
+    """The operator's command applies although no worker was running."""
     job_id = await queued(jobs, wanted())
     await keeper.fetch_job(None, await keeper.register_worker())
     assert await jobs.abort(job_id)
@@ -110,7 +112,7 @@ async def test_an_abort_stays_final_when_the_worker_dies_first(jobs: JobQueue, k
 
 
 async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """An image that no worker survives does not go round for ever; a few deaths more than tries it bears, though."""
+    """An image that kills each worker does not loop; it may kill a few more than it has attempts."""
     job_id = await queued(jobs, wanted())
     states: list[JobStatus] = []
     for _ in range(QUICK.deaths):
@@ -120,8 +122,8 @@ async def test_a_job_that_kills_its_workers_becomes_a_dead_letter(jobs: JobQueue
     assert states == [*[JobStatus.WAITING] * (QUICK.deaths - 1), JobStatus.FAILED]
 
 
-async def test_a_take_over_makes_room_for_a_successor_that_waits(jobs: JobQueue, keeper: FencedJobManager) -> None:
-    """The dead worker's job cannot wait beside its successor; it is superseded and its target is free."""
+async def test_a_take_over_supersedes_a_job_with_a_queued_successor(jobs: JobQueue, keeper: FencedJobManager) -> None:
+    """The dead worker's job cannot be queued beside its successor; its target is free."""
     first = await queued(jobs, wanted())
     await keeper.fetch_job(None, await keeper.register_worker())
     second = await queued(jobs, wanted())
@@ -147,7 +149,7 @@ async def test_processes_that_start_together_make_one_store(url: str) -> None:
 
 @pytest.mark.slow
 async def test_an_outage_of_postgresql_costs_no_work(postgres: Postgres) -> None:
-    """A copy that ends while the server is down has ended once it is back; what runs goes on; new ones begin."""
+    """A copy that ends during the outage is settled afterwards; running ones go on and new ones start."""
     gate = asyncio.Event()
     hands = Hands(lambda job: _until(gate) if job.attempt == 1 else asyncio.sleep(0))
     async with open_jobs(postgres.new_database(), _PATIENT) as jobs, working(jobs, hands):
@@ -168,7 +170,7 @@ async def test_an_outage_of_postgresql_costs_no_work(postgres: Postgres) -> None
 
 
 async def test_a_locked_file_costs_no_work(tmp_path: Path) -> None:
-    """A copy that ends while somebody holds the SQLite file has ended once it is free again."""
+    """A copy that ends while another process locks the SQLite file is settled afterwards."""
     gate = asyncio.Event()
     hands = Hands(lambda _job: _until(gate))
     async with open_jobs(f"sqlite:///{tmp_path}/jobs.db", _PATIENT) as jobs, working(jobs, hands):
@@ -185,7 +187,7 @@ async def test_a_locked_file_costs_no_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_try_whose_end_could_not_be_written_is_taken_over(tmp_path: Path) -> None:
+async def test_an_attempt_whose_end_could_not_be_written_is_taken_over(tmp_path: Path) -> None:
     """After the patience the worker registers again, so the job that it lost track of runs again."""
     gate = asyncio.Event()
     hands = Hands(lambda _job: _until(gate))
@@ -200,8 +202,8 @@ async def test_a_try_whose_end_could_not_be_written_is_taken_over(tmp_path: Path
     assert (view.attempts, len(hands.begun)) == (2, 2)
 
 
-async def test_a_fleet_keeps_to_one_limit(postgres: Postgres) -> None:
-    """Two workers on one PostgreSQL together run no more than a registry may have, and share the work."""
+async def test_a_fleet_shares_one_limit(postgres: Postgres) -> None:
+    """Two workers on one PostgreSQL together stay within the limit and share the work."""
     url = postgres.new_database()
     hands, others = Hands(lambda _job: asyncio.sleep(0.02)), Hands()
     running_now: list[int] = []

@@ -15,15 +15,15 @@ from image_syncer.state import Trigger
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
 
-async def test_a_request_joins_the_one_that_waits(jobs: JobQueue) -> None:
+async def test_a_request_is_merged_into_a_queued_job(jobs: JobQueue) -> None:
     """A burst of pushes of one tag makes one copy."""
     first = await queued(jobs, wanted())
     assert [await jobs.request_copy(wanted()) for _ in range(3)] == [None] * 3
     assert [view.id for view in await jobs.list()] == [first]
 
 
-async def test_joining_brings_the_newer_digest_and_the_higher_priority(jobs: JobQueue) -> None:
-    """The copy that is made is the one that was asked for last, and as urgent as the most urgent wish."""
+async def test_a_merged_job_has_the_newer_digest_and_the_higher_priority(jobs: JobQueue) -> None:
+    """It is the last request, with the priority of the most urgent one."""
     job_id = await queued(jobs, replace(wanted(), digest=Digest.of(b"old"), priority=5))
     await jobs.request_copy(replace(wanted(), digest=Digest.of(b"new"), priority=-1))
     view = await seen(jobs, job_id)
@@ -44,8 +44,8 @@ async def test_a_push_during_its_own_copy_makes_exactly_one_more(jobs: JobQueue)
     assert hands.overlaps == []
 
 
-async def test_two_sources_of_one_target_take_turns(jobs: JobQueue) -> None:
-    """One tag has one writer at a time, wherever the images come from."""
+async def test_copies_to_one_target_run_one_after_another(jobs: JobQueue) -> None:
+    """A tag has one writer at a time, whatever the sources are."""
     hands = Hands(lambda _job: asyncio.sleep(0.05))
     async with working(jobs, hands):
         requests = [wanted(), replace(wanted(), source=Reference.parse("other.example/app:1"))] * 3
@@ -55,7 +55,7 @@ async def test_two_sources_of_one_target_take_turns(jobs: JobQueue) -> None:
     assert hands.overlaps == []
 
 
-async def test_the_next_of_a_target_begins_when_the_one_before_ends(jobs: JobQueue) -> None:
+async def test_a_job_starts_as_soon_as_its_target_is_free(jobs: JobQueue) -> None:
     """A freed target wakes the worker: no job waits for the next poll."""
     hands = Hands(lambda _job: asyncio.sleep(0.05))
     for source in ("a.example", "b.example", "c.example"):
@@ -100,7 +100,7 @@ async def test_an_older_push_does_not_replace_the_arguments_of_a_newer_one(jobs:
 
 
 async def test_a_job_waits_for_its_time(jobs: JobQueue) -> None:
-    """A copy may be asked for now and wanted later."""
+    """`not_before` is the earliest start."""
     due = datetime.now(UTC) + timedelta(seconds=1)
     job_id = await queued(jobs, replace(wanted(), not_before=due))
     view = await seen(jobs, job_id)
@@ -112,15 +112,15 @@ async def test_a_job_waits_for_its_time(jobs: JobQueue) -> None:
     assert datetime.now(UTC) >= due
 
 
-async def test_one_duplicate_among_a_hundred_spoils_nothing(jobs: JobQueue) -> None:
-    """The members of a batch are asked for one by one, so the one that waits already costs the others nothing."""
+async def test_one_duplicate_in_a_batch_affects_no_other_request(jobs: JobQueue) -> None:
+    """The requests of a batch are independent."""
     await jobs.request_copy(wanted("app50:1"))
     ids = await jobs.request_copies(wanted(f"app{number}:1") for number in range(100))
     assert [number for number, job_id in enumerate(ids) if job_id is None] == [50]
     assert (await jobs.counts())[JobStatus.WAITING] == 100
 
 
-async def test_a_handler_gets_what_was_asked_for(jobs: JobQueue) -> None:
+async def test_a_handler_receives_the_request(jobs: JobQueue) -> None:
     """References, digest, rule and event survive the database, even a registry without a dot in its name."""
     source = Repository.of("harbor", "team/app").at(Digest.of(b"image"))
     request = replace(wanted(), source=source, digest=Digest.of(b"image"), rule="all", event="17")
@@ -131,8 +131,8 @@ async def test_a_handler_gets_what_was_asked_for(jobs: JobQueue) -> None:
     assert hands.ended == [CopyJob(job_id, 1, source, request.target, Digest.of(b"image"), "all", "17")]
 
 
-async def test_a_rule_waits_once(jobs: JobQueue) -> None:
-    """A rule that is due while its last run waits needs no second one."""
+async def test_a_rule_is_queued_once(jobs: JobQueue) -> None:
+    """A rule that falls due while its last job is queued needs no second job."""
     first = await jobs.request_rule("nightly")
     assert (first is not None, await jobs.request_rule("nightly")) == (True, None)
     hands = Hands()
@@ -150,8 +150,8 @@ async def test_a_rule_waits_once(jobs: JobQueue) -> None:
         ([Trigger.REQUEST, Trigger.SCHEDULE], Trigger.REQUEST),
     ],
 )
-async def test_a_rule_knows_why_it_runs(jobs: JobQueue, asked: list[Trigger], told: Trigger) -> None:
-    """A request is the trigger, whichever came first."""
+async def test_a_rule_job_has_its_trigger(jobs: JobQueue, asked: list[Trigger], told: Trigger) -> None:
+    """A request takes precedence over a schedule, in either order."""
     for trigger in asked:
         await jobs.request_rule("nightly", trigger=trigger)
     hands = Hands()
@@ -161,20 +161,20 @@ async def test_a_rule_knows_why_it_runs(jobs: JobQueue, asked: list[Trigger], to
 
 
 @pytest.mark.parametrize("arguments", [{"rule": "nightly"}, {"rule": "nightly", "trigger": "of a later version"}])
-def test_a_rule_whose_trigger_is_not_known_runs_by_schedule(arguments: dict[str, JSONValue]) -> None:
-    """Jobs of other versions are jobs all the same."""
+def test_an_unknown_trigger_counts_as_a_schedule(arguments: dict[str, JSONValue]) -> None:
+    """Other versions may write other triggers."""
     job = Job(id=1, queue="q", task_name="rule", lock=None, queueing_lock=None, worker_id=None, task_kwargs=arguments)
     assert RuleJob.of(job) == RuleJob(1, 1, "nightly", Trigger.SCHEDULE)
 
 
-async def test_names_that_no_database_takes_are_refused(jobs: JobQueue) -> None:
-    """A NUL in a rule's name would make PostgreSQL refuse the job long after it was asked for."""
+async def test_names_with_control_characters_are_refused(jobs: JobQueue) -> None:
+    """PostgreSQL would refuse a NUL in a rule's name long after the request."""
     with pytest.raises(UsageError, match="control characters"):
         await jobs.request_rule("bad\0name")
 
 
 async def test_a_limit_holds_for_the_source_and_the_target(jobs: JobQueue) -> None:
-    """Never more copies at once than a registry may have, and other registries are not held up by it."""
+    """Its copies never exceed the limit, and copies of other registries do not wait for it."""
     await jobs.set_limits({"dst.example": 2, "src.example": 3})
     gate = asyncio.Event()
     hands = Hands(lambda _job: _passed(gate))
@@ -190,8 +190,8 @@ async def test_a_limit_holds_for_the_source_and_the_target(jobs: JobQueue) -> No
     assert hands.most <= 4
 
 
-async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target(jobs: JobQueue) -> None:
-    """What runs goes on; the next ones obey; and no target gets a second writer, since its lock is another thing."""
+async def test_a_changed_limit_applies_to_new_copies_and_unlocks_no_target(jobs: JobQueue) -> None:
+    """Running copies go on, and no target gets a second writer, since its lock is independent of limits."""
     hands = Hands(lambda _job: asyncio.sleep(0.1))
     sources = [f"src{number}.example/app:1" for number in range(4)]
     for source in sources:
@@ -207,7 +207,7 @@ async def test_a_limit_changed_in_mid_run_holds_from_then_on_and_frees_no_target
 
 
 async def test_lists_have_pages_and_filters(jobs: JobQueue) -> None:
-    """An operator finds a job by where it stands, by its target and by its kind, newest first."""
+    """By status, target and kind, newest first."""
     ids = [job_id for job_id in await jobs.request_copies(wanted(f"app{number}:1") for number in range(5)) if job_id]
     rule_id = await jobs.request_rule("nightly")
     await jobs.cancel(ids[0])

@@ -26,14 +26,14 @@ from jobs.workbench import QUICK, Hands, eventually, queued, wanted, working
 from support.postgres import Postgres
 
 
-def test_sqlite_plays_or_refuses_every_query_of_the_pinned_procrastinate() -> None:
-    """A release that asks for something new fails here, not in a daemon."""
+def test_sqlite_implements_or_refuses_every_query_of_the_pinned_procrastinate() -> None:
+    """A release with a new query fails here instead of in a daemon."""
     ours = [*PLAIN, *WITH_STEPS, *REFUSED]
     assert sorted(ours) == sorted([*procrastinate.sql.queries, *QUERIES])
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))
-def test_sqlite_asks_for_no_argument_that_postgresql_does_not_get(name: str) -> None:
+def test_a_query_on_sqlite_takes_no_argument_that_postgresql_does_not_get(name: str) -> None:
     """Both texts of a query take the same arguments, so neither can break when the other changes."""
     theirs = (procrastinate.sql.queries | dict(QUERIES))[name]
     assert set(re.findall(r"[^:]:(\w+)", PLAIN[name])) - {"now"} <= set(re.findall(r"%\((\w+)\)s", theirs))
@@ -157,8 +157,8 @@ async def test_a_list_of_jobs_reads_an_index_and_not_every_job(tmp_path: Path, f
     assert not [step for step in plan if re.match(r"SCAN (j|jobs|n|notes|events)\b(?!.*notes_superseded)", step)], plan
 
 
-async def test_a_file_has_one_worker_and_the_next_begins_when_that_has_ended(tmp_path: Path) -> None:
-    """A restart may overlap: the new worker neither fails nor gives the old one's jobs away, it waits for its turn."""
+async def test_a_file_has_one_worker_and_the_next_starts_when_that_has_ended(tmp_path: Path) -> None:
+    """Restarts may overlap: the new worker waits, and neither fails nor takes the jobs of the old one."""
     url = f"sqlite:///{tmp_path}/jobs.db"
     async with open_jobs(url) as one, open_jobs(url) as two:
         async with working(one, Hands()):
@@ -171,7 +171,7 @@ async def test_a_file_has_one_worker_and_the_next_begins_when_that_has_ended(tmp
 
 
 async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> None:
-    """Under the lock whatever runs belongs to a dead process, so it is given back at once."""
+    """Under the lock, running jobs belong to a dead process, so they are queued again at once."""
     connector = SqliteConnector(tmp_path / "jobs.db")
     async with open_jobs(str(tmp_path / "jobs.db")) as jobs:
         await jobs.request_copy(wanted())
@@ -184,8 +184,8 @@ async def test_a_restart_on_a_file_waits_for_no_heartbeat(tmp_path: Path) -> Non
             await eventually(lambda: hands.ended, seconds=3)
 
 
-async def test_others_may_ask_while_a_worker_has_the_file(tmp_path: Path) -> None:
-    """The command line and the hooks need no lock: what they ask for is found at the next look."""
+async def test_other_processes_may_request_jobs_while_a_worker_has_the_file(tmp_path: Path) -> None:
+    """They need no lock, and the worker finds their requests at its next poll."""
     url = f"sqlite:///{tmp_path}/jobs.db"
     hands = Hands()
     async with open_jobs(url) as one, open_jobs(url) as two, working(one, hands):
@@ -194,15 +194,15 @@ async def test_others_may_ask_while_a_worker_has_the_file(tmp_path: Path) -> Non
 
 
 async def test_the_file_is_synchronised_with_every_commit(tmp_path: Path) -> None:
-    """What was acknowledged survives a power cut; and only its owner may read it."""
+    """Acknowledged jobs survive a power cut, and only the owner can read the file."""
     async with open_jobs(f"sqlite:///{tmp_path}/new/jobs.db"):
         with closing(sqlite3.connect(tmp_path / "new/jobs.db")) as other:
             assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert stat.S_IMODE((tmp_path / "new/jobs.db").stat().st_mode) == 0o600
 
 
-async def test_the_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    """A wrong path must not fill somebody's database with our tables."""
+async def test_the_file_of_another_program_is_not_changed(tmp_path: Path) -> None:
+    """A wrong path must not add tables to it."""
     with closing(sqlite3.connect(tmp_path / "theirs.db")) as other:
         other.execute("CREATE TABLE t (x)")
     with pytest.raises(UsageError, match="another program"):
@@ -210,8 +210,8 @@ async def test_the_file_of_another_program_is_left_alone(tmp_path: Path) -> None
             pass
 
 
-async def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    """A downgrade is refused before it can spoil anything."""
+async def test_the_file_of_a_newer_version_is_not_changed(tmp_path: Path) -> None:
+    """A downgrade is refused before it can damage anything."""
     path = tmp_path / "jobs.db"
     async with open_jobs(str(path)):
         pass
@@ -222,8 +222,8 @@ async def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None
             pass
 
 
-async def test_the_database_of_another_procrastinate_is_left_alone(postgres: Postgres) -> None:
-    """Its jobs are not ours to run."""
+async def test_the_database_of_another_procrastinate_is_not_changed(postgres: Postgres) -> None:
+    """Its jobs must not run here."""
     url = postgres.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SchemaManager.get_schema())
@@ -232,8 +232,8 @@ async def test_the_database_of_another_procrastinate_is_left_alone(postgres: Pos
             pass
 
 
-async def test_the_database_of_a_newer_version_is_left_alone(postgres: Postgres) -> None:
-    """A downgrade is refused before it can spoil anything."""
+async def test_the_database_of_a_newer_version_is_not_changed(postgres: Postgres) -> None:
+    """A downgrade is refused before it can damage anything."""
     url = postgres.new_database()
     async with open_jobs(url):
         pass
@@ -244,8 +244,8 @@ async def test_the_database_of_a_newer_version_is_left_alone(postgres: Postgres)
             pass
 
 
-async def test_a_server_that_is_not_there_is_trouble_without_the_password() -> None:
-    """The message says where and why, and keeps the secret."""
+async def test_an_unreachable_server_is_reported_without_the_password() -> None:
+    """The message has place and reason."""
     with pytest.raises(JobsUnavailable) as trouble:
         async with open_jobs("postgresql://someone:hunter2@127.0.0.1:1/jobs"):
             pass

@@ -13,8 +13,8 @@ from image_syncer.jobs import CopyJob, JobQueue, JobStatus, JobStoreOptions, Rep
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
 
-async def test_a_failure_that_may_pass_is_tried_again(jobs: JobQueue) -> None:
-    """The job succeeds at its third try, and what went wrong before can still be read."""
+async def test_a_temporary_failure_is_retried(jobs: JobQueue) -> None:
+    """The job succeeds at the third attempt and keeps its last error."""
 
     async def act(job: CopyJob) -> None:
         if job.attempt < 3:
@@ -41,8 +41,8 @@ async def test_every_line_of_the_log_names_the_job_its_copy_rule_and_event(jobs:
     assert seen_in_log == [job | ends]
 
 
-async def test_a_job_rests_before_its_next_try(jobs: JobQueue) -> None:
-    """Where it waits, an operator sees until when and why."""
+async def test_a_job_pauses_before_its_next_attempt(jobs: JobQueue) -> None:
+    """An operator sees the time of the next attempt and the error."""
     job_id = await queued(jobs, wanted())
     async with working(jobs, Hands(_fail), SLUGGISH):
         view = await settled(jobs, job_id, lambda view: view.attempts == 1)
@@ -51,8 +51,8 @@ async def test_a_job_rests_before_its_next_try(jobs: JobQueue) -> None:
     assert 25 < (view.next_at - datetime.now(UTC)).total_seconds() <= 60
 
 
-async def test_a_job_that_a_quota_postpones_keeps_its_tries(jobs: JobQueue) -> None:
-    """An operator sees why it waits, and until when."""
+async def test_an_attempt_that_a_quota_postpones_does_not_count(jobs: JobQueue) -> None:
+    """An operator sees the reason and the time of the next attempt."""
 
     async def act(_job: CopyJob) -> None:
         error = QuotaUsedUp("docker.io: quota used up (100 per 6 h)", retry_after=900)
@@ -90,8 +90,8 @@ async def test_an_outage_of_hours_makes_no_dead_letter_and_one_of_a_week_does(ur
     assert hands.begun[-1].age > 24 * 7 * 3600
 
 
-async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> None:
-    """It is wanted since then: what a push of today waits for does not end with the one of last week."""
+async def test_a_merged_request_resets_the_age_of_a_job(url: str) -> None:
+    """The patience for an outage counts from the last request."""
     days, ages = 0, list[float]()
 
     async def act(job: CopyJob) -> None:
@@ -107,7 +107,7 @@ async def test_whoever_asks_for_a_waiting_job_again_makes_it_young(url: str) -> 
     assert [round(age / 86400) for age in ages] == [2]
 
 
-async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs: JobQueue) -> None:
+async def test_a_postponed_job_does_not_block_another_source_of_its_target(jobs: JobQueue) -> None:
     """The lock is for running jobs: a postponed job blocks no other."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
@@ -117,8 +117,8 @@ async def test_a_resting_job_does_not_hold_up_another_source_of_its_target(jobs:
         await settled(jobs, other, lambda view: view.attempts == 1)
 
 
-async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: JobQueue) -> None:
-    """Nothing is lost: after three tries the job stays, and on request it has all its tries again."""
+async def test_the_last_attempt_makes_a_dead_letter_that_can_be_retried(jobs: JobQueue) -> None:
+    """After three attempts the job stays; a retry gives it all attempts again."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
     async with working(jobs, hands):
@@ -131,7 +131,7 @@ async def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(jobs: JobQu
 
 
 async def test_a_permanent_failure_is_not_repeated(jobs: JobQueue) -> None:
-    """A missing right does not come by asking again."""
+    """A retry does not grant a missing permission."""
 
     async def act(_job: CopyJob) -> None:
         raise CopyFailed(Denied("no right to push"), side="target", step="push blob")
@@ -142,8 +142,8 @@ async def test_a_permanent_failure_is_not_repeated(jobs: JobQueue) -> None:
     assert (view.attempts, view.last_error) == (1, "target: push blob: no right to push")
 
 
-async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: JobQueue) -> None:
-    """An error that is not ours may quote a token; operators read its kind, the log has the rest."""
+async def test_the_text_of_an_unexpected_error_is_not_stored(jobs: JobQueue) -> None:
+    """It may quote a token; operators see its type, and the log has the rest."""
 
     async def act(_job: CopyJob) -> None:
         raise ValueError("token=hunter2")
@@ -154,16 +154,16 @@ async def test_the_text_of_a_strange_error_stays_out_of_the_store(jobs: JobQueue
     assert view.last_error == "unexpected ValueError; the log has the details"
 
 
-async def test_a_try_that_takes_too_long_is_ended(jobs: JobQueue) -> None:
-    """A handler that hangs holds its target and its place for so long and no longer."""
+async def test_an_attempt_times_out(jobs: JobQueue) -> None:
+    """A hanging handler holds its target and its slot for a bounded time."""
     job_id = await queued(jobs, wanted())
     async with working(jobs, Hands(_hang), replace(SLUGGISH, longest=0.2)):
         view = await settled(jobs, job_id, lambda view: view.attempts == 1)
     assert view.last_error == "the attempt timed out"
 
 
-async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: JobQueue) -> None:
-    """Its retry would be one copy too many; the target is free at once, and operators see why it was not repeated."""
+async def test_a_failed_job_with_a_queued_successor_is_superseded(jobs: JobQueue) -> None:
+    """A retry would be one copy too many; the target is free at once, and operators see the reason."""
     gate = asyncio.Event()
 
     async def act(job: CopyJob) -> None:
@@ -182,8 +182,8 @@ async def test_a_failed_job_whose_successor_waits_is_superseded(jobs: JobQueue) 
     assert (view.status, view.last_error) == (JobStatus.SUPERSEDED, "dst.example/app: asked to slow down")
 
 
-async def test_a_replay_joins_the_successor_that_waits(jobs: JobQueue) -> None:
-    """Two jobs for the same never wait side by side."""
+async def test_a_retry_is_merged_into_a_queued_successor(jobs: JobQueue) -> None:
+    """No two jobs for the same copy are queued."""
     first = await queued(jobs, wanted())
     await jobs.cancel(first)
     second = await queued(jobs, wanted())
@@ -191,8 +191,8 @@ async def test_a_replay_joins_the_successor_that_waits(jobs: JobQueue) -> None:
     assert [(await seen(jobs, job_id)).status for job_id in (first, second)] == [JobStatus.CANCELLED, JobStatus.WAITING]
 
 
-async def test_a_retry_of_a_resting_job_means_now(jobs: JobQueue) -> None:
-    """An operator who has mended the cause need not wait."""
+async def test_a_retry_of_a_postponed_job_starts_now(jobs: JobQueue) -> None:
+    """An operator who removed the cause need not wait."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_fail)
     async with working(jobs, hands, SLUGGISH):
@@ -203,8 +203,8 @@ async def test_a_retry_of_a_resting_job_means_now(jobs: JobQueue) -> None:
     assert (view.attempts, await jobs.retry(job_id)) == (2, Replay.REFUSED)
 
 
-async def test_a_waiting_job_can_be_cancelled(jobs: JobQueue) -> None:
-    """It never begins, and the next request is a new one."""
+async def test_a_queued_job_can_be_cancelled(jobs: JobQueue) -> None:
+    """It never starts, and the next request is a new job."""
     job_id = await queued(jobs, wanted())
     assert (await jobs.cancel(job_id), await jobs.cancel(job_id)) == (True, False)
     second = await queued(jobs, wanted())
@@ -232,8 +232,8 @@ async def test_the_abort_of_a_running_job_is_final(jobs: JobQueue) -> None:
     assert len(hands.begun) == 2
 
 
-async def test_an_aborted_job_can_be_replayed(jobs: JobQueue) -> None:
-    """Final means that nothing happens by itself."""
+async def test_an_aborted_job_can_be_retried(jobs: JobQueue) -> None:
+    """An abort only rules out automatic attempts."""
     job_id = await queued(jobs, wanted())
     hands = Hands(_hang)
     async with working(jobs, hands):
@@ -245,8 +245,8 @@ async def test_an_aborted_job_can_be_replayed(jobs: JobQueue) -> None:
         await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
 
 
-async def test_a_stop_lets_running_jobs_end(jobs: JobQueue) -> None:
-    """Within the drain's deadline nothing is interrupted, and nothing new begins."""
+async def test_a_stop_waits_for_running_jobs(jobs: JobQueue) -> None:
+    """Before the drain's deadline no job is interrupted, and none starts."""
     hands = Hands(lambda _job: asyncio.sleep(0.3))
     job_id = await queued(jobs, wanted())
     async with working(jobs, hands, QUICK):
@@ -254,8 +254,8 @@ async def test_a_stop_lets_running_jobs_end(jobs: JobQueue) -> None:
     assert (await seen(jobs, job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_stop_puts_back_what_does_not_end(jobs: JobQueue) -> None:
-    """A restart in the middle of a long copy loses nothing and costs none of its tries."""
+async def test_a_stop_queues_unfinished_jobs_again(jobs: JobQueue) -> None:
+    """A restart during a long copy loses nothing and costs no attempt."""
     job_id = await queued(jobs, wanted())
     for _ in range(4):
         hands = Hands(_hang)
@@ -279,8 +279,8 @@ async def test_a_cancelled_worker_drains_too(jobs: JobQueue) -> None:
     assert (await seen(jobs, job_id)).status is JobStatus.WAITING
 
 
-async def test_the_worker_says_whether_it_is_at_work(jobs: JobQueue) -> None:
-    """Readiness can be asked for."""
+async def test_the_worker_reports_whether_it_is_alive(jobs: JobQueue) -> None:
+    """`/readyz` depends on it."""
     assert not jobs.is_worker_alive
     async with working(jobs, Hands()):
         await eventually(lambda: jobs.is_worker_alive)

@@ -1,4 +1,4 @@
-"""Claims: of a whole fleet one dispatcher works on an event, and the death of that one only delays it."""
+"""Claims: one dispatcher of a fleet handles an event, and its death only delays it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -22,14 +22,14 @@ def ids(claimed: list[Event]) -> list[int]:
 
 
 async def test_a_claim_takes_the_oldest_up_to_its_limit(state: State) -> None:
-    """And the next one takes those behind them."""
+    """The next claim takes the following ones."""
     recorded = await record(state, 5)
     assert ids(await state.events.claim(3, now=NOW)) == recorded[:3]
     assert ids(await state.events.claim(3, now=NOW)) == recorded[3:]
     assert await state.events.claim(3, now=NOW) == []
 
 
-async def test_two_that_claim_at_once_get_disjoint_events(state_url: str) -> None:
+async def test_concurrent_claims_get_disjoint_events(state_url: str) -> None:
     """Two processes of a fleet, each with its own connections, and nothing is left out."""
     async with open_state(state_url) as one, open_state(state_url) as two:
         recorded = await record(one, 400)
@@ -45,15 +45,15 @@ async def test_two_that_claim_at_once_get_disjoint_events(state_url: str) -> Non
     assert sum(1 for mine in found if mine) > 1
 
 
-async def test_what_a_dead_claimer_had_comes_back(state: State) -> None:
-    """After the time of the claim, not before."""
+async def test_a_claim_of_a_dead_dispatcher_expires(state: State) -> None:
+    """After its lease, not before."""
     recorded = await record(state, 2)
     await state.events.claim(now=NOW)
     assert await state.events.claim(now=LATER - MOMENT) == []
     assert ids(await state.events.claim(now=LATER)) == recorded
 
 
-async def test_what_was_decided_in_time_does_not_come_back(state: State) -> None:
+async def test_a_decided_event_is_not_claimed_again(state: State) -> None:
     """Neither dispatched nor unmatched events."""
     one, two, three = await record(state, 3)
     await state.events.claim(now=NOW)
@@ -63,7 +63,7 @@ async def test_what_was_decided_in_time_does_not_come_back(state: State) -> None
 
 
 async def test_an_unmatched_event_that_is_delivered_again_is_free_at_once(state: State) -> None:
-    """Its old claim is over, however short ago that was."""
+    """Its old claim has ended."""
     again = [NewEvent("harbor", "harbor.test/app", "1", delivery="d")]
     recorded = await state.events.record(again, now=NOW)
     await state.events.claim(now=NOW)
@@ -72,7 +72,7 @@ async def test_an_unmatched_event_that_is_delivered_again_is_free_at_once(state:
     assert ids(await state.events.claim(now=NOW)) == recorded
 
 
-async def test_the_only_dispatcher_need_not_wait_for_a_dead_one(state: State) -> None:
+async def test_a_single_dispatcher_does_not_wait_for_old_claims(state: State) -> None:
     """Claims that are released are free at once."""
     recorded = await record(state, 2)
     await state.events.claim(1, now=NOW)
@@ -81,7 +81,7 @@ async def test_the_only_dispatcher_need_not_wait_for_a_dead_one(state: State) ->
 
 
 async def test_a_claimed_event_still_waits(state: State) -> None:
-    """Who looks at the queue sees it, and since when the oldest waits."""
+    """It is listed, and counts for the age of the oldest pending event."""
     recorded = await record(state, 2)
     await state.events.claim(now=NOW)
     tally = await state.events.count_by_status()

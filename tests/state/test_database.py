@@ -84,8 +84,8 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(state: State) -
     assert await state.database.read(differences) == []
 
 
-async def test_a_new_file_is_as_the_migrations_would_make_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new one is made at once, which is quicker; later versions go on from either."""
+async def test_a_new_file_equals_a_migrated_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file is created directly, which is faster; later versions migrate either."""
     async with open_state(str(file)):
         pass
     migrated = file.with_name("migrated.db")
@@ -145,7 +145,7 @@ async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:
             await state.events.record([EVENT], now=NOW)
 
 
-async def test_eight_that_start_together_make_one_schema(state_url: str) -> None:
+async def test_eight_processes_that_start_together_create_one_schema(state_url: str) -> None:
     """A fleet that is rolled out at once, or a daemon and the command line."""
 
     async def start() -> None:
@@ -242,7 +242,7 @@ async def test_a_truncated_file_is_refused(file: Path, keep: int) -> None:
             pass
 
 
-async def test_two_that_write_one_file_both_succeed(file: Path) -> None:
+async def test_two_processes_write_to_one_file(file: Path) -> None:
     """The daemon and a one-shot run at the same time."""
     async with open_state(str(file)) as daemon, open_state(str(file)) as command:
         await asyncio.gather(*(one.events.record([EVENT], now=NOW) for one in (daemon, command) * 50))
@@ -250,8 +250,8 @@ async def test_two_that_write_one_file_both_succeed(file: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_file_that_stays_locked_is_unavailable_in_bounded_time(file: Path) -> None:
-    """Nothing is accepted meanwhile, and afterwards it goes on by itself."""
+async def test_a_locked_file_is_unavailable_in_bounded_time(file: Path) -> None:
+    """No write succeeds meanwhile; afterwards the state works again."""
     async with open_state(str(file)) as state:
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -264,8 +264,8 @@ async def test_a_file_that_stays_locked_is_unavailable_in_bounded_time(file: Pat
         assert await state.events.record([EVENT], now=NOW)
 
 
-async def test_a_file_that_was_moved_away_accepts_nothing(file: Path) -> None:
-    """What is written to a file without a name is gone with the process."""
+async def test_a_removed_file_accepts_no_write(file: Path) -> None:
+    """A write to a file without a name would be lost with the process."""
     async with open_state(str(file)) as state:
         await state.events.record([EVENT], now=NOW)
         await asyncio.to_thread(move, file)
@@ -273,7 +273,7 @@ async def test_a_file_that_was_moved_away_accepts_nothing(file: Path) -> None:
             await state.events.record([EVENT], now=NOW)
 
 
-async def test_too_many_that_wait_are_refused_at_once(file: Path) -> None:
+async def test_too_many_waiting_calls_are_refused_at_once(file: Path) -> None:
     """A flood becomes 503, not a growing queue in memory."""
     async with open_state(str(file)) as state:
         calls = (state.events.record([EVENT], now=NOW) for _ in range(WAITING_LIMIT + 20))
@@ -331,8 +331,8 @@ async def test_an_outage_of_the_server_is_survived(outage: Postgres) -> None:
 
 
 @pytest.mark.slow
-async def test_a_server_that_falls_silent_holds_nobody_up(outage: Postgres) -> None:
-    """Frozen, it keeps its connections and answers nothing: calls end in their time, and so does our stop."""
+async def test_a_silent_server_blocks_neither_calls_nor_the_stop(outage: Postgres) -> None:
+    """A frozen server keeps its connections and does not answer: calls time out."""
     url = outage.new_database()
     try:
         async with asyncio.timeout(12), open_state(url, patience=1) as state:
@@ -347,7 +347,7 @@ async def test_a_server_that_falls_silent_holds_nobody_up(outage: Postgres) -> N
         assert await state.events.count_pending() >= 1
 
 
-async def test_a_full_disk_accepts_nothing_and_breaks_nothing(file: Path) -> None:
+async def test_a_full_disk_refuses_writes_without_damage(file: Path) -> None:
     """Once there is room again the same state goes on."""
     async with open_state(str(file)) as state:
         limit = "PRAGMA max_page_count = {}".format
@@ -359,7 +359,7 @@ async def test_a_full_disk_accepts_nothing_and_breaks_nothing(file: Path) -> Non
         assert await state.events.count_pending() == 5000
 
 
-async def test_a_server_that_is_not_there_is_unavailable(outage: Postgres) -> None:
+async def test_an_unreachable_server_is_unavailable(outage: Postgres) -> None:
     """At the start too, so that the service may try again."""
     outage.stop()
     with pytest.raises(StateUnavailable, match="refused"):
@@ -367,14 +367,14 @@ async def test_a_server_that_is_not_there_is_unavailable(outage: Postgres) -> No
             pass
 
 
-async def test_a_database_that_does_not_exist_is_not_tried_again(postgres: Postgres) -> None:
+async def test_a_missing_database_is_permanent(postgres: Postgres) -> None:
     """Waiting does not make one."""
     with pytest.raises(StateUnusable, match="nowhere"):
         async with open_state(postgres.url("nowhere")):
             pass
 
 
-async def test_a_wrong_password_is_not_tried_again_and_not_told(postgres: Postgres) -> None:
+async def test_a_wrong_password_is_permanent_and_not_in_the_message(postgres: Postgres) -> None:
     """Exit 2 with the remedy; the message holds neither the right nor the wrong one."""
     url = postgres.url().replace("owner:", "owner:s3cret")
     with pytest.raises(StateUnusable) as failure:
@@ -395,14 +395,14 @@ async def test_a_wrong_password_is_not_tried_again_and_not_told(postgres: Postgr
         "postgresql://u:s3cret@h/d?x=y",
     ],
 )
-def test_a_url_that_makes_no_sense_is_refused_without_quoting_it(url: str) -> None:
+def test_an_invalid_url_is_refused_without_quoting_it(url: str) -> None:
     """It may hold a password."""
     with pytest.raises(UsageError) as failure:
         parse_database_url(url)
     assert "cret" not in str(failure.value)
 
 
-def test_a_place_names_itself_without_its_password() -> None:
+def test_the_name_of_a_location_has_no_password() -> None:
     """For messages and logs."""
     place = parse_database_url("postgresql://me:s3cret@db.test:5432/syncer?sslmode=require")
     assert str(place) == "state syncer at db.test"

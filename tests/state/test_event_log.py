@@ -1,4 +1,4 @@
-"""The event log: what was accepted stays, is dispatched, and tells its outcome."""
+"""The event log: events are durable, dispatched, and get the outcome of their copies."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,8 +23,8 @@ def end(began_at: datetime, outcome: str = "copied", reason: str | None = None) 
     return CopyEnd(SOURCE, TARGET, began_at, began_at + SECOND, outcome, reason)
 
 
-async def test_a_recorded_event_waits_for_the_dispatcher_as_it_came(state: State) -> None:
-    """Nothing of an event is lost or rounded on its way through the database."""
+async def test_a_recorded_event_is_pending_and_unchanged(state: State) -> None:
+    """The database neither loses nor rounds anything."""
     [number] = await state.events.record([event(delivery="d1")], now=NOW)
     [waiting] = await state.events.list_pending()
     assert (waiting.id, waiting.status, waiting.received_at) == (number, EventStatus.RECEIVED, NOW)
@@ -33,7 +33,7 @@ async def test_a_recorded_event_waits_for_the_dispatcher_as_it_came(state: State
 
 
 async def test_events_survive_the_process(state_url: str) -> None:
-    """What was recorded is there after a restart."""
+    """They are there after a restart."""
     async with open_state(state_url) as first:
         ids = await first.events.record([event("1"), event("2")], now=NOW)
     async with open_state(state_url) as second:
@@ -41,14 +41,14 @@ async def test_events_survive_the_process(state_url: str) -> None:
 
 
 async def test_identifiers_come_in_the_order_of_the_events(state: State) -> None:
-    """Each event of one message gets its own identifier, at its own place."""
+    """Each event of a message gets its own identifier, in the same position."""
     ids = await state.events.record([event(str(n), delivery="d") for n in range(20)], now=NOW)
     tags = {waiting.id: waiting.tag for waiting in await state.events.list_pending()}
     assert [tags[number] for number in ids] == [str(n) for n in range(20)]
 
 
-async def test_a_delivery_that_comes_again_is_the_same_event(state: State) -> None:
-    """A sender that did not hear our answer sends again; one copy is enough."""
+async def test_a_repeated_delivery_is_the_same_event(state: State) -> None:
+    """A sender that missed the answer sends again; one copy is enough."""
     first = await state.events.record([event(delivery="d1")], now=NOW)
     assert await state.events.record([event(delivery="d1")], now=NOW + SECOND) == first
     [waiting] = await state.events.list_pending()
@@ -73,7 +73,7 @@ async def test_the_same_delivery_twice_in_one_message_is_one_event(state: State)
 
 
 @pytest.mark.parametrize("other", [event("2", delivery="d"), event(), event(delivery="e")])
-async def test_other_events_are_not_taken_for_repetitions(state: State, other: NewEvent) -> None:
+async def test_other_events_are_not_repetitions(state: State, other: NewEvent) -> None:
     """Another tag of the same message, no identifier, another identifier: each is an event."""
     [first] = await state.events.record([event(delivery="d")], now=NOW)
     [second] = await state.events.record([other], now=NOW)

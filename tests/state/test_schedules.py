@@ -15,7 +15,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def plan(state: State, now: datetime = NOW, **wanted: Schedule) -> None:
-    """Make the book hold *wanted*."""
+    """Store exactly the schedules *wanted*."""
     await state.schedules.replace_all(wanted, now=now, rng=Random(0))
 
 
@@ -35,14 +35,14 @@ async def test_an_interval_runs_at_once_and_then_in_time(state: State) -> None:
     assert await state.schedules.next_due() == NOW + 2 * HOUR
 
 
-async def test_a_claimed_rule_is_nobody_elses(state: State) -> None:
-    """The second process of a fleet finds nothing to do."""
+async def test_a_claimed_rule_is_not_claimed_twice(state: State) -> None:
+    """The second process of a fleet gets nothing."""
     await plan(state, app=IntervalSchedule(HOUR))
     assert [due.rule for due in await state.schedules.claim(now=NOW)] == ["app"]
     assert await state.schedules.claim(now=NOW) == []
 
 
-async def test_a_fleet_that_looks_at_the_same_moment_fires_once(state_url: str) -> None:
+async def test_concurrent_claims_of_a_fleet_fire_once(state_url: str) -> None:
     """Of nine claims over three connections each rule is granted to one."""
     async with open_state(state_url) as a, open_state(state_url) as b, open_state(state_url) as c:
         await a.schedules.replace_all({f"rule{n}": IntervalSchedule(HOUR) for n in range(20)}, now=NOW, rng=Random(0))
@@ -58,8 +58,8 @@ async def test_a_claim_whose_owner_died_is_granted_again(state: State) -> None:
     assert await run(state, NOW + timedelta(seconds=CLAIM_SECONDS)) == ["app"]
 
 
-async def test_a_downtime_is_caught_up_once(state_url: str) -> None:
-    """After three days without us one run is due, and then the next hour."""
+async def test_a_rule_runs_once_after_a_downtime(state_url: str) -> None:
+    """After three days one run is due, and then the next hour."""
     async with open_state(state_url) as before:
         await plan(before, app=IntervalSchedule(HOUR))
         assert await run(before, NOW) == ["app"]
@@ -71,7 +71,7 @@ async def test_a_downtime_is_caught_up_once(state_url: str) -> None:
         assert await after.schedules.next_due() == NOW + 73 * HOUR
 
 
-async def test_a_restart_moves_nothing(state: State) -> None:
+async def test_a_restart_keeps_due_times(state: State) -> None:
     """A daemon that restarts every ten minutes still runs the rule every hour."""
     await plan(state, app=IntervalSchedule(HOUR), nightly=CronSchedule("0 3 * * *"))
     assert await run(state, NOW) == ["app"]
@@ -91,14 +91,14 @@ async def test_a_changed_interval_counts_from_the_last_run(state: State) -> None
 
 
 async def test_a_changed_cron_expression_waits_for_its_time(state: State) -> None:
-    """Writing another hour does not start a run now."""
+    """A changed hour does not start a run now."""
     await plan(state, app=CronSchedule("0 3 * * *"))
     await plan(state, app=CronSchedule("0 15 * * *"))
     assert await state.schedules.next_due() == datetime(2026, 5, 1, 15, 0, tzinfo=UTC)
 
 
 async def test_a_removed_rule_is_never_due(state: State) -> None:
-    """What is not in the configuration does not run."""
+    """Rules that are not in the configuration do not run."""
     await plan(state, app=IntervalSchedule(HOUR), gone=IntervalSchedule(HOUR))
     await plan(state, app=IntervalSchedule(HOUR))
     assert await run(state, NOW) == ["app"]
@@ -115,8 +115,8 @@ async def test_a_schedule_that_changed_after_its_claim_keeps_its_new_time(state:
     assert await state.schedules.next_due() == datetime(2026, 5, 2, 3, 0, tzinfo=UTC)
 
 
-async def test_a_rule_that_is_gone_cannot_fire(state: State) -> None:
-    """Nothing comes back by a late answer."""
+async def test_a_removed_rule_cannot_fire(state: State) -> None:
+    """A late answer does not restore it."""
     assert not await state.schedules.mark_fired(DueSchedule("app", NOW, NOW), now=NOW, rng=Random(0))
 
 
@@ -173,7 +173,7 @@ async def test_jitter_does_not_add_up(state: State) -> None:
         await state.schedules.mark_fired(due, now=NOW + hour * HOUR + 30 * MINUTE, rng=Random(hour))
 
 
-async def test_operators_see_when_a_rule_ran_and_will_run(state: State) -> None:
+async def test_operators_see_the_last_and_the_next_run(state: State) -> None:
     """The dashboard's line about a schedule."""
     await plan(state, app=IntervalSchedule(HOUR))
     await run(state, NOW)

@@ -1,4 +1,4 @@
-"""The operators' page names every kind, and its examples are what senders and we understand."""
+"""The reference of webhooks names every kind, and its examples are valid."""
 
 import json
 import re
@@ -22,8 +22,8 @@ def test_every_kind_is_in_the_table() -> None:
 
 
 def test_links_within_the_page_lead_to_headings() -> None:
-    """No kind is announced and then forgotten."""
-    anchors = {anchor(heading) for heading in re.findall(r"^## (.+)$", PAGE, re.MULTILINE)}
+    """Each kind in the table has a section."""
+    anchors = {anchor(heading) for heading in re.findall(r"^##+ (.+)$", PAGE, re.MULTILINE)}
     assert set(re.findall(r"\]\((#[^)]+)\)", PAGE)) <= anchors
 
 

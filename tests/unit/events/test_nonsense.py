@@ -90,8 +90,8 @@ def test_a_real_notification_with_any_member_replaced_is_answered_or_malformed(
 
 @pytest.mark.parametrize("kind", sorted(DIALECTS))
 @pytest.mark.parametrize("body", [b" ", b"{", b"\xff\xfe", b"5", b'"x"', b"null", b"[" * 100_000, b'{"a":NaN}'])
-def test_what_is_no_json_object_is_malformed(kind: str, body: bytes) -> None:
-    """Blank, cut, not UTF-8, no object, or very deep: nothing that any sender sends."""
+def test_a_body_that_is_no_json_object_is_malformed(kind: str, body: bytes) -> None:
+    """Blank, cut, not UTF-8, no object, or very deep."""
     headers = {"x-github-event": "package", "x-gitea-event": "package"}
     with pytest.raises(MalformedNotification):
         DIALECTS[kind]("registry.example.com", headers, body)
@@ -126,7 +126,7 @@ def test_a_repository_outside_the_grammar_is_never_an_event(name: str, path: str
     assert len(reason) < 600
 
 
-def test_a_wrong_entry_does_not_cost_the_others() -> None:
+def test_a_malformed_entry_does_not_affect_the_others() -> None:
     """An envelope with one bad tag still gives the good one, and says what was left out."""
     entries = [distribution_entry(tag="bad tag"), 5, distribution_entry()]
     answer = DIALECTS["distribution"]("r.example.com", {}, json.dumps({"events": entries}).encode())
@@ -136,8 +136,8 @@ def test_a_wrong_entry_does_not_cost_the_others() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(PATIENT))
-def test_a_sender_that_punishes_refusals_is_not_refused_for_an_entry(kind: str) -> None:
-    """Distribution would repeat it for ever and hold back all that follows; Quay would switch the hook off."""
+def test_a_sender_that_reacts_badly_to_refusals_is_not_refused_for_an_entry(kind: str) -> None:
+    """Distribution would resend it and hold back all later ones; Quay would disable the hook."""
     sample = SAMPLES[kind]
     answer = DIALECTS[kind](sample.registry, sample.headers, sample.with_other("1.4.2", "a b"))
     assert isinstance(answer, Notification)
@@ -145,7 +145,7 @@ def test_a_sender_that_punishes_refusals_is_not_refused_for_an_entry(kind: str) 
 
 
 @pytest.mark.parametrize("kind", sorted(set(DIALECTS) - PATIENT))
-def test_every_other_sender_is_refused_for_nonsense(kind: str) -> None:
+def test_any_other_sender_is_refused_for_a_malformed_entry(kind: str) -> None:
     """So its operator sees that something is wrong."""
     sample = SAMPLES[kind]
     with pytest.raises(MalformedNotification, match="is not a tag"):
@@ -153,13 +153,13 @@ def test_every_other_sender_is_refused_for_nonsense(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "body", "reason"), WRONG_SHAPES)
-def test_the_wrong_shape_is_named(kind: str, body: Any, reason: str) -> None:
+def test_the_reason_names_the_wrong_shape(kind: str, body: Any, reason: str) -> None:
     """So a wrong kind in the configuration is noticed."""
     with pytest.raises(MalformedNotification, match=reason):
         DIALECTS[kind]("registry.example.com", {}, json.dumps(body).encode())
 
 
-def test_more_entries_than_anybody_sends_are_refused() -> None:
+def test_too_many_entries_are_refused() -> None:
     """A list is bounded by number too."""
     with pytest.raises(Oversized, match="4096"):
         DIALECTS["distribution"]("r.example.com", {}, json.dumps({"events": [0] * 5000}).encode())

@@ -1,4 +1,4 @@
-"""Tokens: only one that its issuer signed, for us, from the right account and at the right time, passes."""
+"""Tokens pass only with the issuer's signature and the right audience, account and time."""
 
 import base64
 import json
@@ -88,13 +88,13 @@ def test_without_an_email_any_account_of_the_issuer_passes() -> None:
         ({"kid": "k2"}, "does not publish"),
     ],
 )
-def test_a_token_that_breaks_a_rule_does_not_pass(changes: dict[str, Any], reason: str) -> None:
-    """The answer names the rule."""
+def test_an_invalid_token_fails(changes: dict[str, Any], reason: str) -> None:
+    """The result names the rule."""
     assert reason in (problem(token(**changes)) or "")
 
 
-def test_a_minute_of_another_clock_is_forgiven() -> None:
-    """Clocks differ a little."""
+def test_clocks_may_differ_by_a_minute() -> None:
+    """Before `nbf` and after `exp`."""
     assert problem(token(exp=NOW - 59, nbf=NOW + 59)) is None
 
 
@@ -123,11 +123,11 @@ def test_a_deep_header_is_no_token() -> None:
 
 @given(st.text())
 def test_any_text_is_a_problem_and_never_an_error(text: str) -> None:
-    """Whatever stands behind Bearer."""
+    """For any text after `Bearer`."""
     assert problem(text, keys={})
 
 
-def test_a_missing_token_is_said_to_be_missing() -> None:
+def test_a_missing_token_is_reported_as_missing() -> None:
     """Another scheme is no token."""
     found = verify([RULES], SignedDelivery({"authorization": "Basic eDp5"}, b"{}", now=NOW))
     assert found.problem == "the token is missing"

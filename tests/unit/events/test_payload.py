@@ -29,13 +29,13 @@ def test_size_is_bounded_exactly() -> None:
 
 
 @pytest.mark.parametrize("body", [b"NaN", b"[Infinity]", b'{"a":-Infinity}', b'{"a":1,}', b"{'a':1}", b"\xef\xbb\xbf"])
-def test_what_is_no_json_is_malformed(body: bytes) -> None:
-    """The standard's grammar holds, without Python's additions."""
+def test_a_body_that_is_not_json_is_malformed(body: bytes) -> None:
+    """The grammar is that of the standard, without Python's extensions."""
     with pytest.raises(MalformedNotification, match="not JSON"):
         parse_json(body)
 
 
-def test_oddities_that_senders_have_are_read() -> None:
+def test_oddities_of_senders_are_read() -> None:
     """A byte order mark, a repeated key, a number of five thousand digits."""
     assert parse_json(b'\xef\xbb\xbf{"a":1,"a":2}') == {"a": 2.0}
     assert parse_json(b"9" * 5000) == float("inf")
@@ -50,7 +50,7 @@ def test_an_endless_string_is_found_at_once() -> None:
 
 
 @given(st.dictionaries(st.text(), st.text(), max_size=5))
-def test_a_form_gives_back_what_was_put_into_it(fields: dict[str, str]) -> None:
+def test_a_form_round_trips(fields: dict[str, str]) -> None:
     """Encoded as browsers and curl do."""
     assert parse_form(urlencode(fields, errors="replace").encode()) == {
         key.encode(errors="replace").decode(): value.encode(errors="replace").decode() for key, value in fields.items()
@@ -78,7 +78,7 @@ def test_a_payload_is_the_body_or_the_field_of_a_form() -> None:
 
 
 @pytest.mark.parametrize("text", ["%", "YQ", "ü", "YQ==\n"])
-def test_what_is_no_base64_is_malformed(text: str) -> None:
+def test_invalid_base64_is_malformed(text: str) -> None:
     """Without padding, or with anything between."""
     with pytest.raises(MalformedNotification):
         parse_base64(text)

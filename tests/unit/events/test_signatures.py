@@ -1,4 +1,4 @@
-"""Signatures: who does not know the secret does not pass, and learns nothing about it."""
+"""Verification: a request without the secret fails, and the answer reveals nothing about it."""
 
 import base64
 import hmac
@@ -78,13 +78,13 @@ WRONG: list[tuple[Check, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("check", "headers"), RIGHT)
-def test_who_knows_the_secret_passes(check: Check, headers: dict[str, str]) -> None:
+def test_a_request_with_the_secret_passes(check: Check, headers: dict[str, str]) -> None:
     """Each scheme in the header and the form in which its senders use it."""
     assert problem(check, headers) is None
 
 
 @pytest.mark.parametrize(("check", "headers"), WRONG)
-def test_who_does_not_know_it_does_not_pass(check: Check, headers: dict[str, str]) -> None:
+def test_a_request_without_the_secret_fails(check: Check, headers: dict[str, str]) -> None:
     """The answer names the header, never the secret or what was given."""
     found = problem(check, headers)
     assert found is not None
@@ -93,8 +93,8 @@ def test_who_does_not_know_it_does_not_pass(check: Check, headers: dict[str, str
 
 
 @pytest.mark.parametrize("check", [*dict.fromkeys(check for check, _ in RIGHT), UrlSecret(SECRET)])
-def test_a_missing_proof_is_said_to_be_missing(check: Check) -> None:
-    """So that an operator knows that the sender is not configured, rather than wrongly."""
+def test_a_missing_secret_is_reported_as_missing(check: Check) -> None:
+    """So an operator can tell a sender without a secret from one with a wrong secret."""
     assert "missing" in (problem(check) or "")
 
 
@@ -104,7 +104,7 @@ def test_no_secret_is_in_a_repr(check: Check) -> None:
     assert SECRET not in repr(check)
 
 
-def test_a_delivery_shows_nothing_in_its_repr() -> None:
+def test_a_delivery_has_no_content_in_its_repr() -> None:
     """Headers and bodies hold secrets of others."""
     assert SECRET not in repr(SignedDelivery({"authorization": SECRET}, SECRET.encode(), SECRET))
 
@@ -125,7 +125,7 @@ def test_one_of_several_checks_is_enough() -> None:
 
 
 def test_without_any_check_nothing_passes() -> None:
-    """An oversight in a configuration opens nothing."""
+    """A mistake in the configuration grants no access."""
     assert not verify([], SignedDelivery({}, BODY)).passed
 
 
@@ -164,8 +164,8 @@ def test_a_kind_that_signs_nothing_is_refused() -> None:
 
 
 @given(st.text(), st.binary(max_size=50))
-def test_no_guess_passes_and_none_is_an_error(guess: str, body: bytes) -> None:
-    """Whatever stands in the headers and the URL."""
+def test_no_guess_passes_or_raises(guess: str, body: bytes) -> None:
+    """For any headers and URL."""
     names = ("authorization", "x-hub-signature-256", "x-gitea-signature", "x-nexus-webhook-signature")
     checks = [
         LOGIN,
