@@ -174,17 +174,19 @@ class Syncer:
         observer: RunObserver | None = None,
         stop: Shutdown | None = None,
         fence: Fence | None = None,
-        nondistributable_layers: bool = False,
+        rule: Rule | None = None,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
         Concurrent copies without an *observer* share a copier: a blob that one of them pushed to a registry is mounted
         by the others. *fence* is checked right before each write of a tag (`LeaseLost`).
-        *nondistributable_layers* copies layers that have `urls` too.
+        Content is copied as *rule* says: its layers with `urls`, and its digests of other algorithms.
         """
         wanted = platforms or PlatformFilter()
+        renames = rule is None or rule.renames_digests
+        with_urls = rule is not None and rule.nondistributable_layers
         copies = [
-            Copy(str(source), source, target, wanted, nondistributable_layers=nondistributable_layers)
+            Copy(str(source), source, target, wanted, renames_digests=renames, nondistributable_layers=with_urls)
             for target in dict.fromkeys(targets)
         ]
         stop = stop or self._shutdown()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -30,7 +30,7 @@ from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
 from image_syncer.testing import faults
 from image_syncer.testing.fake_registry import FakeRegistry, Interceptor
-from image_syncer.testing.images import multi, sharing, single
+from image_syncer.testing.images import foreign, multi, sharing, single
 
 POLICY = JobRetryPolicy(attempts=3, first_wait=0.1, longest_wait=0.2, attempts_if_missing=2)
 
@@ -151,6 +151,21 @@ async def test_the_platforms_of_a_rule_travel_with_its_copies(tmp_path: Path) ->
         async with it.services.syncers.current() as syncer:
             looked = await syncer.inspect(target)
         assert [platform.architecture for platform, _ in looked.platforms] == ["arm64"]
+
+
+async def test_a_copy_of_an_event_copies_what_its_rule_says(tmp_path: Path) -> None:
+    """A layer with `urls` is copied only if the rule wants it; this source does not hold it."""
+    async with bench(tmp_path) as it:
+        it.source.load("app", foreign("windows"), "v1")
+        source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
+        it.use(replace(it.rule(), nondistributable_layers=True))
+        await it.services.jobs.request_copy(CopyRequest(source, target, rule="app", event="1"))
+        await it.idle()
+        assert it.target.content("copied").tags == {}
+        it.use(it.rule())
+        await it.services.jobs.request_copy(CopyRequest(source, target, rule="app", event="2"))
+        await it.idle()
+        assert list(it.target.content("copied").tags) == ["v1"]
 
 
 async def test_a_temporary_failure_is_retried_and_counts_once(tmp_path: Path) -> None:

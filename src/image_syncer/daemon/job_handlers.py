@@ -51,7 +51,7 @@ class JobHandlers:
                 [job.target],
                 platforms=job.platforms,
                 fence=job.lease,
-                nondistributable_layers=rule is not None and rule.nondistributable_layers,
+                rule=rule,
             )
         (result,) = made.results
         # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
