@@ -1,4 +1,4 @@
-"""Both stores of jobs: a SQLite file, and a database in PostgreSQL."""
+"""An empty queue, once in a SQLite file and once in PostgreSQL."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 
 from image_syncer.jobs import JobQueue, open_jobs
-from support.postgres import Postgres
+from support.stores import KINDS, new_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URL of an empty store of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/jobs.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+    """The URL of an empty database."""
+    return new_url(request, tmp_path / "jobs.db")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A state of the test's own, once in a SQLite file and once in PostgreSQL."""
+"""An open state, once in a SQLite file and once in PostgreSQL."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 
 from image_syncer.state import State, open_state
-from support.postgres import Postgres
+from support.stores import KINDS, new_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty state."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+    """The URL of an empty database."""
+    return new_url(request, tmp_path / "state.db")
 
 
 @pytest.fixture
