@@ -111,6 +111,7 @@ class ServerConfig:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     drain_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
+    allow_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,11 +120,13 @@ def web_settings(configuration: Configuration, server: ServerConfig, *, allow_op
     return web.ServerSettings(
         logins=(*logins, *((login,) if login else ())),
         hooks={
-            hook.name: web.HookSource(hook.kind, hook.registry, _checks(hook), hook.prefix, hook.topics)
+            hook.name: web.HookSource(
+                hook.kind, hook.registry, _checks(hook), hook.prefix, hook.topics, allow_open=hook.proof is None
+            )
             for hook in configuration.hooks
         },
         fork=None if configuration.fork is None else web.ForkHook(login),
-        allow_open=allow_open,
+        allow_open=allow_open or server.allow_open,
         hosts=server.hosts,
     )
 

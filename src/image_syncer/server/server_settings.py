@@ -49,6 +49,7 @@ class HookSource:
     *registry* is None only for `plain`, whose messages name the registry. One of *checks* has to pass; without any
     the source accepts unauthenticated requests. *prefix* is the path before an image's name at `jfrog` and `nexus`,
     None for the usual one. With *topics* (ARNs) it accepts messages of Amazon SNS that are signed and from one of them.
+    *allow_open*: the operator decided that other machines may use it without authentication.
     `UsageError` for an unknown kind.
     """
 
@@ -57,6 +58,7 @@ class HookSource:
     checks: tuple[Check, ...] = ()
     prefix: Prefix = None
     topics: tuple[str, ...] = ()
+    allow_open: bool = False
 
     def __post_init__(self) -> None:
         dialect(self.kind, prefix=self.prefix)
@@ -99,12 +101,14 @@ class ServerSettings:
 
 
 def open_routes(settings: ServerSettings) -> list[str]:
-    """Return the routes without authentication, `/healthz` and `/readyz` aside."""
+    """Return the routes without authentication, without probes and webhooks that the file opened by `allow_open`."""
     routes = [] if settings.logins else ["the API and the pages"]
     if settings.fork is not None and settings.fork.login is None:
         routes.append(f"/{FORK_SOURCE}")
     return routes + [
-        f"/hooks/{name}" for name, source in settings.hooks.items() if not (source.checks or source.topics)
+        f"/hooks/{name}"
+        for name, source in settings.hooks.items()
+        if not (source.checks or source.topics or source.allow_open)
     ]
 
 

@@ -126,7 +126,9 @@ def parse_server(section: ServerSection, config_file: SourceFile) -> ServerConfi
                 "server: other machines could send unauthenticated requests",
                 remedy="add auth: with basic: or tokens:, listen on 127.0.0.1, or set allow_open: true",
             )
-        return ServerConfig(host, port, login, tokens or (), section.drain.total_seconds(), section.hosts)
+        return ServerConfig(
+            host, port, login, tokens or (), section.drain.total_seconds(), section.hosts, section.allow_open
+        )
 
     return config_file.attempt(make, "server", "listen")
 
