@@ -106,6 +106,8 @@ def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
         stage.skopeo.raw(source)
         Peer(stage.one.host).delete_manifest("team/app", image.digest)
         stage.hear_all(stage.one)
+        # A thread writes the log, a moment after the answer.
+        wait_for(lambda: {line["status"] for line in site.hooks_answered()[before:]} == {200, 202}, 10)
         answered = site.hooks_answered()[before:]
         reasons = {line.get("reason") for line in answered if line["status"] == 200 and line["outcome"] == "ignored"}
         assert {"action 'pull' is not a push", "action 'delete' is not a push"} <= reasons
