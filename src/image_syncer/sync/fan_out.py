@@ -18,6 +18,9 @@ _SHARE = 0.25
 class FanOut:
     """The target registries of one source image: which of them have decided whether they need a blob.
 
+    It is a latch for each blob, with a bounded wait: a shared read starts once all of them have decided, or without the
+    late ones.
+
     *copies* counts the copies of the image by registry. A registry leaves with its last copy.
     """
 
