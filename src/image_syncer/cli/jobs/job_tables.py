@@ -12,7 +12,7 @@ from typing import Any, Final
 from image_syncer.cli.formatting import number, printable, rough_duration
 from image_syncer.cli.output import Line
 from image_syncer.cli.report import instant_text
-from image_syncer.jobs import JobRecord, JobStatus, JobStep
+from image_syncer.jobs import JobKind, JobRecord, JobStatus, JobStep
 
 _ERROR_SHOWN: Final = 100  # characters in a listing; `jobs show` shows the whole error
 _ERROR_ROOM: Final = 30  # with fewer columns left, an error gets its own line
@@ -173,7 +173,11 @@ def _cells(view: JobRecord, now: datetime) -> tuple[str, ...]:
 
 
 def _status(view: JobRecord) -> str:
-    return "stopping" if view.stopping else view.status.value
+    if view.stopping:
+        return "stopping"
+    # The job of a rule succeeds once it is planned; its copies are jobs with outcomes of their own.
+    is_planned = view.kind == JobKind.RULE.value and view.status is JobStatus.SUCCEEDED
+    return "planned" if is_planned else view.status.value
 
 
 def _next(view: JobRecord, now: datetime) -> str:

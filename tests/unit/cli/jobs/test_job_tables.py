@@ -63,6 +63,19 @@ def test_on_a_wide_terminal_a_job_has_one_line() -> None:
     assert line.endswith(" ...")
 
 
+def test_the_job_of_a_rule_is_planned_and_never_a_success() -> None:
+    """It has planned its copies, which may all fail; a copy that was made has succeeded."""
+    rule, copy = (
+        "succeeded" in str(line)
+        for kind in ("rule", "copy")
+        for line in listed(
+            view(kind=kind, status=JobStatus.SUCCEEDED, args={"rule": "nginx"}, last_error=None), width=180
+        )
+        if "42" in line
+    )
+    assert (rule, copy) == (False, True)
+
+
 def test_the_counts_are_of_all_jobs_and_the_next_page_is_named() -> None:
     """The counts are those of the queue, not of the page."""
     lines = listed(view(), width=80, more=True)
