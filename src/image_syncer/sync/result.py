@@ -175,13 +175,14 @@ def skipped_result(rule: str, source: str, target: str, reason: str) -> CopyResu
 
 def _done(planned: PlannedCopy, outcome: Outcome, transferred: Transferred, seconds: float, attempt: int) -> CopyResult:
     copy = planned.copy
+    is_same = planned.target_digest == planned.source_digest  # Then both keep one object: a run has 100 000 of them.
     return CopyResult(
         copy.rule,
         str(copy.source),
         str(copy.target),
         outcome,
         planned.source_digest,
-        planned.target_digest,
+        planned.source_digest if is_same else planned.target_digest,
         planned.reason,
         transferred=transferred,
         seconds=seconds,

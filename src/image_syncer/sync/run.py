@@ -117,15 +117,17 @@ class Run:
             async with asyncio.TaskGroup() as targets:
                 for attempt in range(1, self._options.retries + 2):
                     selected, rules = await self._select(rules, attempt, stop)
-                    for lane in self._by_registry([*copies, *selected]):
-                        targets.create_task(self._serve_target(lane, attempt, stop), name="target")
+                    lanes = self._by_registry([*copies, *selected])
+                    selected.clear()  # Of 100 000 copies the lanes forget each one once it is decided.
                     copies = ()
+                    while lanes:
+                        targets.create_task(self._serve_target(lanes.pop(), attempt, stop), name="target")
                     if not rules or not await self._wait_for_retry(attempt, stop):
                         return
         except BaseExceptionGroup as group:
             raise first_of(cast("BaseException", group)) from None
 
-    def _by_registry(self, copies: Sequence[Copy]) -> Iterable[deque[Copy]]:
+    def _by_registry(self, copies: Sequence[Copy]) -> list[deque[Copy]]:
         """Return *copies* by target registry, and prepare shared reads for sources that several registries need."""
         lanes: dict[str, deque[Copy]] = {}
         registries: dict[tuple[Reference, PlatformFilter], list[str]] = {}
@@ -135,7 +137,7 @@ class Run:
             for copy in copies:
                 registries.setdefault((copy.source, copy.platforms), []).append(copy.target.repository.registry)
             self._fan_outs |= {key: FanOut(names) for key, names in registries.items() if len(set(names)) > 1}
-        return lanes.values()
+        return list(lanes.values())
 
     async def _serve_target(self, copies: deque[Copy], first_attempt: int, stop: Shutdown) -> None:
         """Bring one target registry up to date: decide, copy, retry."""
