@@ -24,9 +24,6 @@ RAW_HEADER: Final = "x-amz-sns-rawdelivery"
 CERTIFICATE_LIMIT: Final = 64 * 1024
 """A signing certificate has at most this many bytes."""
 
-_TOPIC: Final = re.compile(
-    r"arn:(?P<partition>aws|aws-cn|aws-us-gov):sns:(?P<region>[a-z0-9-]{1,32}):[0-9]{12}:[\w.-]{1,256}"
-)
 _HOST: Final = re.compile(r"sns\.(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2})\.amazonaws\.com(?:\.cn)?")
 _CERTIFICATE_PATH: Final = re.compile(r"/SimpleNotificationService-[0-9a-f]{16,64}\.pem")
 _TOKEN: Final = re.compile(r"[0-9a-f]{32,512}")
@@ -65,11 +62,6 @@ class SnsMessage:
     def asks_for_confirmation(self) -> bool:
         """Whether the subscription is new: it stays silent until *subscribe_url* is visited."""
         return self.type == "SubscriptionConfirmation"
-
-
-def is_topic(text: str) -> bool:
-    """Whether *text* is the ARN of a topic."""
-    return _TOPIC.fullmatch(text) is not None
 
 
 def parse_envelope(body: bytes) -> SnsMessage:

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from image_syncer.events import MalformedNotification
-from image_syncer.events.sns import confirmation_address, is_topic, parse_envelope, sns_problem
+from image_syncer.events.sns import confirmation_address, parse_envelope, sns_problem
 from support.sns_messages import CERTIFICATE_URL, NOW, SUBSCRIBE_URL, TOPIC, sns_certificate, sns_message
 
 
@@ -109,11 +109,3 @@ def test_nonsense_is_malformed(changes: dict[str, str]) -> None:
     """What SNS cannot have sent is refused before anything is verified."""
     with pytest.raises(MalformedNotification):
         parse_envelope(sns_message(**changes))
-
-
-def test_a_topic_is_an_arn() -> None:
-    """The configuration is checked with it."""
-    assert is_topic(TOPIC)
-    assert is_topic("arn:aws-cn:sns:cn-north-1:123456789012:pushes.fifo")
-    assert not is_topic("ecr-pushes")
-    assert not is_topic("arn:aws:sqs:eu-central-1:123456789012:queue")

@@ -23,10 +23,12 @@ from image_syncer.config.model import (
 from image_syncer.config.native.native_model import HookSection, LoginSection, QueueSection, ServerSection
 from image_syncer.config.native.native_token import parse_token
 from image_syncer.errors import UsageError
-from image_syncer.events.sns import is_topic
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import normalise_host
 
+_TOPIC: Final = re.compile(
+    r"arn:(?P<partition>aws|aws-cn|aws-us-gov):sns:(?P<region>[a-z0-9-]{1,32}):[0-9]{12}:[\w.-]{1,256}"
+)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LISTEN: Final = re.compile(r"(?P<host>|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _PORT_LIMIT: Final = 65535
@@ -183,7 +185,7 @@ def _registry(name: str, section: HookSection) -> str | None:
 
 def _topics(name: str, section: HookSection) -> tuple[str, ...]:
     for topic in section.topic:
-        if not is_topic(topic):
+        if not _TOPIC.fullmatch(topic):
             raise UsageError(
                 f"hooks.{name}.topic: {quoted(topic)}: not the ARN of a topic",
                 remedy="such as arn:aws:sns:eu-central-1:123456789012:pushes",

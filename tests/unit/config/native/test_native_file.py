@@ -252,8 +252,11 @@ def test_a_topic_of_sns_authenticates_by_its_signature(tmp_path: Path) -> None:
     hook = native(tmp_path, text.format(arn)).hooks[0]
     assert (hook.topics, hook.proof) == ((arn,), None)
     assert native(tmp_path, text.format(f"[{arn}, {arn}-2]")).hooks[0].topics == (arn, f"{arn}-2")
-    with pytest.raises(UsageError, match="not the ARN of a topic"):
-        native(tmp_path, text.format("pushes"))
+    china = "arn:aws-cn:sns:cn-north-1:123456789012:pushes.fifo"
+    assert native(tmp_path, text.format(china)).hooks[0].topics == (china,)
+    for other in ("pushes", "arn:aws:sqs:eu-central-1:123456789012:queue"):
+        with pytest.raises(UsageError, match="not the ARN of a topic"):
+            native(tmp_path, text.format(other))
 
 
 @pytest.mark.parametrize(
