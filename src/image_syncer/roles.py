@@ -105,6 +105,37 @@ class Target(BlobTarget, Protocol):
         ...
 
 
+class ReferrerSource(Protocol):
+    """What is attached to the manifests of a repository, at the source."""
+
+    async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is *subject*, by the referrers API or else by the tag schema.
+
+        Each has its artifact type and its annotations, as far as the list states them. Empty without any. *children*
+        are the entries of *subject*, if that is an index: a list of them is no list of referrers.
+        """
+        ...
+
+    async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
+        """Return cosign's legacy tags of *subject* that exist; without a request if the tag list was read before."""
+        ...
+
+
+class ReferrerTarget(ReferrerSource, Protocol):
+    """What is attached to the manifests of a repository, at the target."""
+
+    async def push_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
+        """Store *manifest*, which has a subject, by its digest; whether the registry lists it by itself.
+
+        If not, call `list_referrers`. *fence* as in `Target.push_manifest`.
+        """
+        ...
+
+    async def list_referrers(self, subject: Digest, entries: Sequence[Descriptor], fence: Fence | None = None) -> None:
+        """Add *entries* to the index of the tag schema of *subject*, keeping what others put there meanwhile."""
+        ...
+
+
 class Stores(Protocol):
     """Gives access to the repositories of every registry; equal arguments return the same object."""
 
@@ -114,6 +145,18 @@ class Stores(Protocol):
 
     def target(self, repository: Repository) -> Target:
         """Return *repository* as a target."""
+        ...
+
+
+class ReferrerStores(Protocol):
+    """Gives access to what is attached to the manifests of every repository."""
+
+    def referrer_source(self, repository: Repository) -> ReferrerSource:
+        """Return *repository* as a source of referrers."""
+        ...
+
+    def referrer_target(self, repository: Repository) -> ReferrerTarget:
+        """Return *repository* as a target of referrers."""
         ...
 
 
@@ -180,6 +223,41 @@ class DigestCache(Protocol):
 
     def record_copies(self, copies: Sequence[ConfirmedCopy]) -> None:
         """Record *copies* as confirmed now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerCheck:
+    """When the referrers of *subject* in the target *repository* were last compared with the source's.
+
+    *listed* is the digest of the source's list then (`oci.referrer.list_digest`). *settings* identifies the rule's
+    settings of referrers and trust that held. *checked_at* is in seconds since the epoch.
+    """
+
+    repository: Repository
+    subject: Digest
+    listed: Digest
+    settings: str
+    checked_at: float
+
+
+class ReferrerCache(Protocol):
+    """The referrers that earlier runs compared and wrote. Like `BlobLocations` it holds hints; no method raises."""
+
+    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each subject in the target *repository*."""
+        ...
+
+    def record_check(self, check: ReferrerCheck) -> None:
+        """Replace the last check of its subject."""
+        ...
+
+    async def written_tags(self, repository: Repository) -> Mapping[str, Digest]:
+        """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        ...
+
+    def record_written_tag(self, repository: Repository, tag: str, digest: Digest) -> None:
+        """Record that this tool wrote *digest* at the legacy *tag*."""
         ...
 
 

@@ -1,0 +1,57 @@
+"""Which referrers of an image are copied along, and when unchanged images are looked at again."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from image_syncer.oci import Descriptor, Repository
+from image_syncer.oci.referrer import ReferrerKind, kind_of
+from image_syncer.sync.pattern import TargetTemplate
+
+DEFAULT_RECHECK_SECONDS: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerSettings:
+    """The `referrers:` of a rule.
+
+    *types* selects by artifact type (globs) or by kind, such as `signature`; empty selects all. *exclude* takes some of
+    them out. *legacy_tags*: cosign's `.sig`, `.att` and `.sbom` tags too. An unchanged image is looked at again after
+    *recheck_seconds*; 0: in each run. *required*: an image fails if one of its referrers cannot be copied. *source* and
+    *target* name other repositories that hold the referrers (`from:` and `to:`); None: those of the image.
+    """
+
+    enabled: bool = True
+    types: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    legacy_tags: bool = True
+    recheck_seconds: float = DEFAULT_RECHECK_SECONDS
+    required: bool = False
+    source: TargetTemplate | None = None
+    target: TargetTemplate | None = None
+
+    def selects(self, entry: Descriptor) -> bool:
+        """Whether the referrer *entry* is copied."""
+        return self.selects_type(entry.artifact_type, kind_of(entry))
+
+    def selects_type(self, artifact_type: str, kind: ReferrerKind) -> bool:
+        """Whether referrers of this type and kind are copied."""
+        if self.types and not _matches(self.types, artifact_type, kind):
+            return False
+        return not _matches(self.exclude, artifact_type, kind)
+
+    def source_of(self, repository: Repository) -> Repository:
+        """Return the repository that holds the referrers of the images in the source *repository*."""
+        return repository if self.source is None else self.source.fill(repository.tag("x")).repository
+
+    def target_of(self, repository: Repository) -> Repository:
+        """Return the repository that receives the referrers of the images in the target *repository*."""
+        return repository if self.target is None else self.target.fill(repository.tag("x")).repository
+
+
+DEFAULT_REFERRERS: Final = ReferrerSettings()
+NO_REFERRERS: Final = ReferrerSettings(enabled=False)
+
+
+def _matches(patterns: tuple[str, ...], artifact_type: str, kind: ReferrerKind) -> bool:
+    return any(pattern == kind or fnmatchcase(artifact_type, pattern) for pattern in patterns)
