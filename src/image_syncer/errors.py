@@ -13,6 +13,7 @@
     │   │   ├── UnsupportedDigest   the store does not know this digest algorithm for tags
     │   │   ├── TagImmutable        the tag exists with other content and may not move
     │   │   └── MissingContent      a manifest names content that the store does not hold (yet)
+    │   ├── NotTrusted              a gate of the rule refuses the image: not signed as the rule demands
     │   ├── ContentMismatch         bytes do not have the digest or size that was promised
     │   ├── ProtocolError           the response breaks the specification
     │   ├── InsecureConnection      the TLS certificate is not trusted, or the server does not speak TLS
@@ -48,6 +49,7 @@ __all__ = [
     "LeaseLost",
     "MissingContent",
     "NotFound",
+    "NotTrusted",
     "OutOfResources",
     "Postponed",
     "ProtocolError",
@@ -154,6 +156,10 @@ class UnsupportedDigest(Refused):
 
 class MissingContent(Refused):
     """The store refused a manifest because it does not hold (yet) what the manifest names (MANIFEST_BLOB_UNKNOWN)."""
+
+
+class NotTrusted(StoreError):
+    """A gate of the rule refuses the image, for the reason that the message states; no tag has moved."""
 
 
 class ContentMismatch(StoreError):

@@ -160,6 +160,77 @@ class ReferrerStores(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A manifest that is attached to *subject*, as the source has it: at depth 1 to the image or one of its manifests.
+
+    *entry* is its entry in the list of referrers. *tag* is the legacy tag of cosign that names it; empty for referrers.
+    """
+
+    subject: Digest
+    entry: Descriptor
+    tag: str = ""
+
+
+class AttachmentReader(Protocol):
+    """Reads attached manifests and their blobs at the source; each is read once per run."""
+
+    async def manifest(self, attachment: Attachment) -> RawManifest:
+        """Return the attached manifest, verified."""
+        ...
+
+    async def blob(self, attachment: Attachment, blob: Descriptor) -> bytes:
+        """Return the content of *blob*, verified; `TooLarge` above 32 MiB."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GatedImage:
+    """An image that a gate decides about: its *root* at the source, and all that is attached to its manifests.
+
+    *manifests* are the digests of the image: the root, and each entry if it is an index.
+    """
+
+    source: Reference
+    root: Digest
+    manifests: frozenset[Digest]
+    attachments: Sequence[Attachment]
+    reader: AttachmentReader
+
+
+class Gate(Protocol):
+    """Decides whether an image may reach its targets, by what is attached to it (`trust:` of a rule)."""
+
+    @property
+    def settings(self) -> str:
+        """A short text that changes with the gate's settings, keys included; a secret cannot be derived from it."""
+        ...
+
+    async def check(self, image: GatedImage) -> None:
+        """Return if the image may be copied; `NotTrusted` with the reason otherwise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MadeReferrer:
+    """A referrer that this tool made: the manifest and the blobs that it names."""
+
+    manifest: RawManifest
+    blobs: Mapping[Digest, bytes]
+
+
+class Attester(Protocol):
+    """Makes the signed statement that an image was copied (`attest:` of a rule)."""
+
+    def attest(self, copy: "ConfirmedCopy", subject: Descriptor) -> MadeReferrer:
+        """Return the statement about *copy* as a referrer of its manifest *subject* at the target."""
+        ...
+
+    def is_ours(self, entry: Descriptor, copy: "ConfirmedCopy") -> bool:
+        """Whether *entry* of the target's list is already such a statement about *copy*, so that none is added."""
+        ...
+
+
 class BlobLocations(Protocol):
     """The repository of a target registry that last received or held each blob.
 
