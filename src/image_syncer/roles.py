@@ -7,6 +7,7 @@ Registries, layouts on disk and stores in memory implement them; each implementa
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository
@@ -353,4 +354,34 @@ class UploadJournal(Protocol):
 
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Remove the upload: it has ended, or the registry does not know it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostFact:
+    """What this tool found out about a registry, and when."""
+
+    value: str
+    recorded_at: datetime
+
+
+class HostFacts(Protocol):
+    """Facts about registries by host and key, until they expire. Like `BlobLocations`: hints, and no method raises.
+
+    A key says what the value means (`plain_http`). Callers must be right without a fact, and with a wrong one.
+    """
+
+    async def get(self, host: str, key: str) -> HostFact | None:
+        """Return the fact *key* about *host*; None if unknown or expired.
+
+        All facts about *host* are read at once, so further calls for the same host cost nothing.
+        """
+        ...
+
+    def remember(self, host: str, key: str, value: str, *, seconds: float) -> None:
+        """Record the fact *key* about *host*, for the next *seconds*; *value* has at most 2000 characters."""
+        ...
+
+    def forget(self, host: str, key: str) -> None:
+        """Remove the fact *key* about *host*, since it turned out wrong."""
         ...

@@ -1,7 +1,8 @@
-"""Knowledge, history and unfinished uploads: one contract over memory, SQLite and PostgreSQL."""
+"""What runs tell each other and facts about registries: one contract over memory, SQLite and PostgreSQL."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import pytest
 
@@ -163,3 +164,51 @@ async def test_an_upload_that_did_not_end_is_found(runs: Runs) -> None:
     assert await second.uploads.take(HERE, digest("a")) is None
     third = await runs.next()
     assert await third.uploads.take(HERE, digest("a")) is None
+
+
+async def value(caches: Caches, host: str, key: str) -> str | None:
+    """Return the value of the fact *key* about *host*."""
+    fact = await caches.facts.get(host, key)
+    return None if fact is None else fact.value
+
+
+async def test_a_fact_about_a_host_is_found_by_later_runs(runs: Runs) -> None:
+    """By host and key, with the time when it was found; the latest value counts."""
+    first = await runs.next()
+    began = datetime.now(UTC)
+    first.facts.remember("target.test", "plain_http", "no", seconds=60)
+    first.facts.remember("target.test", "plain_http", "yes", seconds=60)
+    first.facts.remember("elsewhere.test:5000", "one_post", "no", seconds=60)
+    assert await value(first, "target.test", "plain_http") == "yes"
+    second = await runs.next()
+    fact = await second.facts.get("target.test", "plain_http")
+    assert fact is not None
+    assert (fact.value, began <= fact.recorded_at <= datetime.now(UTC)) == ("yes", True)
+    assert await value(second, "target.test", "one_post") is None
+    assert await value(second, "elsewhere.test:5000", "one_post") == "no"
+    assert await value(second, "unknown.test", "one_post") is None
+    assert await second.flush() == ()
+
+
+async def test_a_forgotten_fact_is_not_found_again(runs: Runs) -> None:
+    """Neither by the run that forgets it nor by the next one; other facts about the host stay."""
+    first = await runs.next()
+    first.facts.remember("target.test", "plain_http", "yes", seconds=60)
+    first.facts.remember("target.test", "one_post", "yes", seconds=60)
+    second = await runs.next()
+    second.facts.forget("target.test", "plain_http")
+    assert await value(second, "target.test", "plain_http") is None
+    third = await runs.next()
+    assert await value(third, "target.test", "plain_http") is None
+    assert await value(third, "target.test", "one_post") == "yes"
+    third.facts.remember("target.test", "plain_http", "again", seconds=60)
+    assert await value(third, "target.test", "plain_http") == "again"
+
+
+async def test_an_expired_fact_is_not_found(runs: Runs) -> None:
+    """Neither by the run that recorded it nor by the next one."""
+    first = await runs.next()
+    first.facts.remember("target.test", "plain_http", "yes", seconds=-1)
+    assert await value(first, "target.test", "plain_http") is None
+    second = await runs.next()
+    assert await value(second, "target.test", "plain_http") is None

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select, update
 
-from image_syncer.cache.backend import BlobRecord, FilteredRecord, UploadRecord, is_storable
+from image_syncer.cache.backend import BlobRecord, FactRecord, FilteredRecord, UploadRecord, is_storable
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
-from image_syncer.state import State, StateCacheBackend, open_state
-from image_syncer.state.tables import blobs, copies, trimmed, uploads
+from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
+from image_syncer.state import State, StateCacheBackend, cache_tables, open_state
+from image_syncer.state.tables import blobs, copies, host_facts, trimmed, uploads
 from state.hints import HERE, KEEP, digest, shelf
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -140,6 +140,30 @@ async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: S
         (written, NOW + 2 * DAY, NOW),
         (None, NOW + 3 * DAY, NOW),
     ]
+
+
+async def test_a_fact_ends_at_its_time_whatever_the_clock_did(state: State) -> None:
+    """It is neither used nor kept after that; one of the future, from a clock that was set back, is not used."""
+    clock = Clock()
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    await archive.write([FactRecord("target.test", "plain_http", "yes", 3600.0)], tidy=True)
+    clock.now += timedelta(minutes=59)
+    assert await archive.host_facts("target.test") == {"plain_http": (HostFact("yes", NOW), 60.0)}
+    clock.now = NOW - DAY
+    assert await archive.host_facts("target.test") == {}
+    clock.now = NOW + timedelta(minutes=61)
+    assert await archive.host_facts("target.test") == {}
+    assert await archive.prune() == 1
+    assert await count(state, host_facts) == 0
+
+
+async def test_there_are_never_more_facts_than_the_most(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that expire first go first."""
+    monkeypatch.setattr(cache_tables, "MOST_FACTS", 2)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=Clock())
+    facts = [FactRecord("target.test", f"key{number}", "yes", 60.0 + number) for number in range(5)]
+    await archive.write(facts, tidy=True)
+    assert sorted(await archive.host_facts("target.test")) == ["key3", "key4"]
 
 
 async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) -> None:

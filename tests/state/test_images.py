@@ -114,7 +114,17 @@ async def test_an_older_state_learns_which_results_are_the_last(state_url: str) 
 def back_to_the_first_schema(connection: Connection) -> None:
     """Undo the later revisions."""
     triggers = ("inserted", "changed", "deleted") if connection.dialect.name == "sqlite" else ()
-    tables = ("blobs", "copies", "trimmed", "uploads", "open_copies", "event_counts", "blob_claims", "claimers")
+    tables = (
+        "blobs",
+        "copies",
+        "trimmed",
+        "uploads",
+        "open_copies",
+        "event_counts",
+        "blob_claims",
+        "claimers",
+        "host_facts",
+    )
     for statement in (
         *(f"DROP TRIGGER image_syncer_count_{trigger}" for trigger in triggers),
         *(f"DROP TABLE image_syncer_{table}" for table in tables),

@@ -1,7 +1,7 @@
 """What earlier requests and runs found out: kept in memory, and written behind to a database that outlives them."""
 
 from image_syncer.cache.digest_checkpoints import DigestCheckpoints, skipped, verified
-from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
+from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryHostFacts, MemoryUploadJournal
 from image_syncer.cache.persistent import Caches, in_memory
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "DigestCheckpoints",
     "MemoryBlobLocations",
     "MemoryDigestCache",
+    "MemoryHostFacts",
     "MemoryUploadJournal",
     "in_memory",
     "skipped",

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
 
 # Query parameters of signed URLs (AWS, Google, Azure, plain tokens): such a URL grants write access without a login.
 _SIGNED: Final = re.compile(r"x-amz-.*|x-goog-.*|signature|sig|.*token")
@@ -49,6 +49,16 @@ class UploadRecord:
     checkpoint: UploadCheckpoint | None
 
 
+@dataclass(frozen=True, slots=True)
+class FactRecord:
+    """The fact *key* about *host* is *value* for the next *seconds*; a *value* of None deletes it."""
+
+    host: str
+    key: str
+    value: str | None
+    seconds: float = 0.0
+
+
 BlobKey = tuple[str, Digest]
 """A blob at a registry."""
 
@@ -70,7 +80,7 @@ class Neighbours(Enum):
     SHARING = auto()
 
 
-CacheRecord = ReleaseRecord | BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord
+CacheRecord = ReleaseRecord | BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord | FactRecord
 
 
 class CacheBackend(Protocol):
@@ -90,6 +100,10 @@ class CacheBackend(Protocol):
 
     async def take_upload(self, repository: Repository, digest: Digest) -> UploadCheckpoint | None:
         """Claim an upload that was begun and that no live process works on; None without one."""
+        ...
+
+    async def host_facts(self, host: str) -> Mapping[str, tuple[HostFact, float]]:
+        """Return the facts about *host* by key, each with the seconds until it expires; those that expire last."""
         ...
 
     async def announce(self, held: Collection[BlobKey]) -> Neighbours:

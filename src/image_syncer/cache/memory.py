@@ -3,11 +3,13 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
 
 _LIMIT = 50_000
+_FACTS_LIMIT = 10_000
 
 
 class MemoryBlobLocations:
@@ -110,3 +112,43 @@ class MemoryUploadJournal:
     def forget(self, repository: Repository, digest: Digest) -> None:
         """Remove the upload: it has ended."""
         self._checkpoints.pop((repository, digest), None)
+
+
+class MemoryHostFacts:
+    """`HostFacts` in memory; drops the oldest of 10 000 facts. *clock* is in monotonic seconds."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._facts: OrderedDict[tuple[str, str], tuple[HostFact, float]] = OrderedDict()
+
+    async def get(self, host: str, key: str) -> HostFact | None:
+        """Return the fact *key* about *host*; None if unknown or expired."""
+        return self.find(host, key)
+
+    def find(self, host: str, key: str) -> HostFact | None:
+        """Return the fact *key* about *host*; None if unknown or expired."""
+        fact, expires_at = self._facts.get((host, key), (None, 0.0))
+        return fact if self._clock() < expires_at else None
+
+    def remember(self, host: str, key: str, value: str, *, seconds: float) -> None:
+        """Record the fact *key* about *host*, for the next *seconds*."""
+        self.add(host, key, HostFact(value, self._now()), seconds=seconds)
+
+    def add(self, host: str, key: str, fact: HostFact, *, seconds: float) -> None:
+        """Record *fact*, which expires in *seconds*."""
+        self._facts[host, key] = fact, self._clock() + seconds
+        self._facts.move_to_end((host, key))
+        if len(self._facts) > _FACTS_LIMIT:
+            self._facts.popitem(last=False)
+
+    def forget(self, host: str, key: str) -> None:
+        """Remove the fact *key* about *host*."""
+        self._facts.pop((host, key), None)
+
+    def forget_host(self, host: str, *, keep: Collection[tuple[str, str]]) -> None:
+        """Remove all facts about *host* but those of *keep*."""
+        for known in [known for known in self._facts if known[0] == host and known not in keep]:
+            del self._facts[known]

@@ -14,10 +14,11 @@ from typing import Final, Generic, TypeVar
 
 from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, is_storable
 from image_syncer.cache.blob_claims import BlobClaims
-from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryUploadJournal
+from image_syncer.cache.host_facts import PersistentHostFacts
+from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryHostFacts, MemoryUploadJournal
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, UploadCheckpoint, UploadJournal
+from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, HostFacts, UploadCheckpoint, UploadJournal
 
 _NEGATIVE_SECONDS: Final = 300.0  # Other processes may have recorded more by then.
 _NEGATIVE_LIMIT: Final = 50_000
@@ -41,12 +42,13 @@ class Caches:
     blob_locations: BlobLocations
     digests: DigestCache
     uploads: UploadJournal
+    facts: HostFacts
     flush: Callable[[], Awaitable[Sequence[str]]] = _no_warnings
 
 
 def in_memory() -> Caches:
     """Return caches that end with the process."""
-    return Caches(MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal())
+    return Caches(MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal(), MemoryHostFacts())
 
 
 @asynccontextmanager
@@ -261,11 +263,14 @@ class _BatchedQuery(Generic[Key, Value]):
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(buffer: WriteBehind, claims: BlobClaims | None = None) -> tuple[BlobLocations, DigestCache, UploadJournal]:
+def _roles(
+    buffer: WriteBehind, claims: BlobClaims | None = None
+) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts]:
     return (
         PersistentBlobLocations(buffer, claims=claims),
         PersistentDigestCache(buffer),
         PersistentUploadJournal(buffer),
+        PersistentHostFacts(buffer),
     )
 
 

@@ -11,6 +11,7 @@ from image_syncer.cache.backend import (
     BlobRecord,
     CacheBackend,
     CacheRecord,
+    FactRecord,
     FilteredRecord,
     LazyBackend,
     ReleaseRecord,
@@ -167,6 +168,8 @@ def _key(record: CacheRecord) -> Hashable:
             return UploadRecord, record.repository, record.digest
         case ReleaseRecord():
             return ReleaseRecord, record.registry, record.digest
+        case FactRecord():
+            return FactRecord, record.host, record.key
 
 
 def _explanation(error: Exception) -> str:

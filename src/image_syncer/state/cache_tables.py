@@ -1,4 +1,4 @@
-"""The persistent cache in the state: blob locations, confirmed targets, trimmed digests, unfinished uploads.
+"""The persistent cache in the state: blob locations, digests, unfinished uploads, facts about registries.
 
 A `CacheBackend` of `image_syncer.cache.backend`. Rows are hints, so the last writer wins.
 """
@@ -31,6 +31,7 @@ from image_syncer.cache.backend import (
     BlobKey,
     BlobRecord,
     CacheRecord,
+    FactRecord,
     FilteredRecord,
     FilterKey,
     Neighbours,
@@ -38,12 +39,13 @@ from image_syncer.cache.backend import (
     UploadRecord,
 )
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
-from image_syncer.state import blob_claim_table
+from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
+from image_syncer.state import blob_claim_table, host_fact_table
 from image_syncer.state.database import Database, chunks
+from image_syncer.state.host_fact_table import MOST_FACTS
 from image_syncer.state.process_identity import is_gone, this_process
 from image_syncer.state.state import open_state
-from image_syncer.state.tables import blobs, copies, trimmed, uploads
+from image_syncer.state.tables import blobs, copies, host_facts, trimmed, uploads
 from image_syncer.sync import platform_filter
 
 BLOB_RETENTION: Final = timedelta(days=90)
@@ -131,6 +133,11 @@ class StateCacheBackend:
     def _is_abandoned(self, holder: str, age: timedelta) -> bool:
         return (holder and holder == self._holder) or is_gone(holder) or age > _ABANDONED_AFTER
 
+    async def host_facts(self, host: str) -> Mapping[str, tuple[HostFact, float]]:
+        """Return the facts about *host* by key, each with the seconds until it expires."""
+        now = self._now()
+        return await self._database.read(lambda connection: host_fact_table.select_facts(connection, host, now))
+
     async def announce(self, held: Collection[BlobKey]) -> Neighbours:
         """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
 
@@ -189,12 +196,16 @@ class StateCacheBackend:
             (copies, copies.c.confirmed_at, self._keep),
             (trimmed, trimmed.c.seen_at, self._keep),
             (uploads, uploads.c.updated_at, self._keep),
+            (host_facts, host_facts.c.expires_at, timedelta()),
         )
         removed = 0
         for table, age, keep in ages:
             removed += await self._remove(table, age, before=now - keep)
-        surplus = await self._database.read(lambda connection: _count(connection, blobs)) - most_blobs
-        return removed + (await self._remove(blobs, blobs.c.seen_at, most=surplus) if surplus > 0 else 0)
+        bounds = ((blobs, blobs.c.seen_at, most_blobs), (host_facts, host_facts.c.expires_at, MOST_FACTS))
+        for table, age, most in bounds:
+            surplus = await self._database.read(lambda connection, bound=table: _count(connection, bound)) - most
+            removed += await self._remove(table, age, most=surplus) if surplus > 0 else 0
+        return removed
 
     async def _remove(
         self,
@@ -284,6 +295,10 @@ def _write_records(connection: Connection, records: Sequence[CacheRecord], now: 
     _upsert(connection, trimmed, [_trim_row(record, now) for record in records if isinstance(record, FilteredRecord)])
     _upsert(connection, uploads, [_upload_row(record, upload, now, holder) for record, upload in begun])
     _delete(connection, blobs, [_blob_key(record) for record in of_blobs if not record.is_held])
+    facts = [record for record in records if isinstance(record, FactRecord)]
+    kept = [record for record in facts if record.value is not None]
+    _upsert(connection, host_facts, [host_fact_table.fact_row(record, now) for record in kept])
+    host_fact_table.delete_forgotten(connection, facts)
     _delete(connection, uploads, [_upload_key(record) for record in of_uploads if not record.checkpoint])
 
 

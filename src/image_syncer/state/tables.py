@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """All revisions of the schema, oldest first."""
 
 VERSION_TABLE: Final = "image_syncer_version"
@@ -287,6 +287,18 @@ uploads = Table(
     Column("updated_at", Instant, nullable=False),
     Column("holder", Text, nullable=False, server_default=""),
     Index("image_syncer_uploads_by_age", "updated_at"),
+)
+
+# What image-syncer found out about registries, such as "speaks plain HTTP" or "refuses this manifest".
+host_facts = Table(
+    "image_syncer_host_facts",
+    metadata,
+    Column("host", Words(_REFERENCE), primary_key=True),
+    Column("key", Words(_REFERENCE), primary_key=True),
+    Column("value", Words(_PROSE), nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("image_syncer_host_facts_by_expiry", "expires_at"),
 )
 
 # Which process uploads which blob, and the processes that claim blobs.
