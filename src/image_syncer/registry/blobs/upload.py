@@ -9,14 +9,17 @@ one begins, with smaller chunks on connections of their own (distribution 2.8 lo
 off).
 
 A small blob is read whole before the first request to the target, and goes out in request slots. A big one streams
-through an upload slot. In both cases the slot is released while a source keeps us waiting.
+through an upload slot; its source is opened while the session is. In both cases the slot is released while a source
+keeps us waiting.
 """
 
+import asyncio
 from collections.abc import Container
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
+from image_syncer.concurrency.taskpool import first_of
 from image_syncer.errors import NotFound, ProtocolError, Refused, StoreError, Unavailable
 from image_syncer.oci import Descriptor
 from image_syncer.registry.blobs.upload_content import NotOpenYet, UploadContent
@@ -45,6 +48,7 @@ from image_syncer.registry.blobs.upload_events import (
 from image_syncer.registry.blobs.upload_session import (
     JournaledUpload,
     SessionRequests,
+    UploadSession,
     UploadSessions,
     held_bytes,
     with_digest,
@@ -170,7 +174,7 @@ class BlobUpload:
         """Do *action* and return what happened."""
         match action:
             case OpenSession():
-                return SessionOpened(await self._session.open(self._facts().headers()))
+                return SessionOpened(await self._open_session())
             case QueryOffset():
                 try:
                     session = await self._session.query_offset(action.session, self._facts().headers())
@@ -184,6 +188,22 @@ class BlobUpload:
                 raise action.error
             case _:
                 raise AssertionError(f"unreachable: {action} within a slot")
+
+    async def _open_session(self) -> UploadSession:
+        """Open a session, and the content of a large blob at the same time: neither waits for the other's round trip.
+
+        The opening holds its slots in the order of `limiter`: the upload slot is taken, the download slot comes next,
+        and the POST only needs a request slot.
+        """
+        if self._is_small:
+            return await self._session.open(self._facts().headers())
+        try:
+            async with asyncio.TaskGroup() as group:
+                opening = group.create_task(self._session.open(self._facts().headers()), name="upload session")
+                await self._content.open_early(0)
+        except BaseExceptionGroup as error:
+            raise first_of(cast("BaseException", error)) from None
+        return opening.result()
 
     async def _perform_refusable(self, action: SendPart | CheckBlob) -> Event:
         """Do *action*; a refusal by the target is an event, since there may be another way."""

@@ -31,6 +31,7 @@ class UploadContent:
         self._stream: AsyncIterator[Chunk] | None = None
         self._rest: memoryview | None = None
         self._whole: bytes | None = None
+        self._early_error: Exception | None = None
         self.failure: Exception | None = None
         self.was_opened = False
         self.was_sent = False
@@ -55,14 +56,24 @@ class UploadContent:
         """Open the content at *start*, unless it is open. Done before sending: a missing source costs no request."""
         if self._is_open:
             return
+        if self._early_error is not None:
+            error, self._early_error = self._early_error, None
+            raise error
         if self._whole is None:
             await self._reopen(start)
         self.opening_seconds = None
         self._is_open = True
 
+    async def open_early(self, start: int) -> None:
+        """Open the content at *start* while the target still opens its upload; the next `open` raises any failure."""
+        try:
+            await self.open(start)
+        except Exception as error:  # noqa: BLE001 - `open` raises it where the caller expects it
+            self._early_error = error
+
     async def close(self) -> None:
         """Close the content; it can be opened again."""
-        self._is_open, self._stream, self._rest = False, None, None
+        self._is_open, self._stream, self._rest, self._early_error = False, None, None, None
         await self._opened.aclose()
 
     def forget(self) -> None:

@@ -112,6 +112,21 @@ class PipelinedConnection:
             self._loop.call_soon(self._flush)
         return response
 
+    def detach(self) -> Connection | None:
+        """Give the connection up for other requests, if it has no pending ones and is still good; None otherwise."""
+        connection = self._connection
+        if self._pending or self._is_flushing or connection.is_closed:
+            return None
+        if self._timer is not None:
+            self._timer.cancel()
+        connection.on_readable = None
+        self._pipeline.remove(self, broken=False)
+        if connection.probe_idle():
+            connection.is_used = True
+            return connection
+        connection.close()
+        return None
+
     def close(self, error: Exception | None = None) -> None:
         """Close the connection. Pending requests get `Unanswered`, or *error* if they have waited too long already."""
         if self._connection.is_closed:
@@ -256,6 +271,16 @@ class HeadPipeline:
                 slot.connection.close()
                 return True
         return False
+
+    def take_idle(self) -> Connection | None:
+        """Take a connection without pending requests out of the pipeline; None if there is none."""
+        now = self._loop.time()
+        for slot in tuple(self._slots):
+            if slot.connection is not None and not slot.waiting and slot.connection.load(now) == 0:
+                connection = slot.connection.detach()
+                if connection is not None:
+                    return connection
+        return None
 
     def record_round_trip(self, seconds: float) -> None:
         """Keep the shortest round trip."""

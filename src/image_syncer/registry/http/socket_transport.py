@@ -66,7 +66,7 @@ class SocketTransport:
                 return BodilessResponse(request, response_head)
         until = self._loop.time() + self._limits.patience_seconds
         outgoing = OutgoingRequest(head, request.body, str(origin), tls, until)
-        connection = self._pool.take(key)
+        connection = self._take(key)
         while True:
             if connection is None:
                 connection = await self._dial(key, tls)
@@ -105,6 +105,13 @@ class SocketTransport:
                 self._pipelines.pop(next(iter(self._pipelines))).close()
             pipeline = self._pipelines[key] = HeadPipeline(str(key[0]), self._limits, self._scratch)
         return pipeline
+
+    def _take(self, key: PoolKey) -> Connection | None:
+        """Return an idle connection, if need be one that carried HEADs: a new one costs round trips."""
+        connection = self._pool.take(key)
+        if connection is None and (pipeline := self._pipelines.get(key)) is not None:
+            connection = pipeline.take_idle()
+        return connection
 
     async def _connect(self, key: PoolKey, tls: TlsPolicy) -> Connection:
         return self._pool.take(key) or await self._dial(key, tls)

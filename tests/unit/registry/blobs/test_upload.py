@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from image_syncer.registry.blobs.upload_session import UploadSession, UploadSess
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.registry.vendor_profiles import upload_profile_of
+from image_syncer.roles import Chunk
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile, faults
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
@@ -50,6 +52,45 @@ async def test_a_blob_goes_with_a_post_and_a_put(fake: FakeRegistry, target: Reg
     assert blob.digest in fake.content("app").blobs
     assert uploads(fake) == ["POST", "PUT"]
     assert fake.requests.only(method="PUT")[0].headers["content-length"] == str(blob.size_bytes)
+
+
+async def test_the_source_is_opened_while_the_session_is(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """Neither waits for the other's round trip; a small blob is read before, in a request of its own."""
+    is_open = asyncio.Event()
+
+    @asynccontextmanager
+    async def content(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        is_open.set()
+        async with BIG.open(start) as chunks:
+            yield chunks
+
+    async def wait_for_source(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "POST":
+            await is_open.wait()
+        return None
+
+    fake.intercept.append(wait_for_source)
+    async with asyncio.timeout(5):
+        await target.push_blob(BIG.descriptor, content)
+    assert uploads(fake) == ["POST", "PUT"]
+
+
+async def test_a_refused_session_closes_the_source_again(fake: FakeRegistry, target: RegistryTarget) -> None:
+    """The refusal is the error, and no read stays open."""
+    opened = 0
+
+    @asynccontextmanager
+    async def content(start: int = 0) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        nonlocal opened
+        async with BIG.open(start) as chunks:
+            opened += 1
+            yield chunks
+        opened -= 1
+
+    fake.intercept.append(Fault(403, "POST", code="DENIED"))
+    with pytest.raises(Denied):
+        await target.push_blob(BIG.descriptor, content)
+    assert opened == 0
 
 
 @pytest.mark.parametrize("status", [307, 308])

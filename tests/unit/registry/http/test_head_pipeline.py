@@ -191,21 +191,51 @@ async def test_distant_origins_get_more_connections(listen: Serve, open_transpor
     assert max(max(depths) for depths in server.depths) <= 4
 
 
+async def test_an_idle_connection_serves_heads_and_other_requests(listen: Serve, open_transport: Open) -> None:
+    """A new connection to a far origin costs one round trip, with TLS two or three."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while request := await reader.read(65536):
+            writer.write(reply(request) if request.startswith(b"HEAD") else b"HTTP/1.1 204 No\r\n\r\n")
+
+    transport, url = await open_transport(), f"http://127.0.0.1:{await listen(serve)}/"
+    for _ in range(2):
+        assert await head(transport, url) == "/"
+        async with transport.request(Request("GET", url), tls=VERIFY) as response:
+            assert response.status == 204
+    assert connections == 1
+
+
+async def test_a_connection_that_ended_after_its_heads_serves_nothing_else(listen: Serve, open_transport: Open) -> None:
+    """A request that is no HEAD would fail on it, and may not be repeated."""
+    server = Server(last=1)
+    transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}"
+    assert await head(transport, f"{url}/0") == "/0"
+    await asyncio.sleep(0.1)
+    async with transport.request(Request("POST", f"{url}/1", {}, b"body"), tls=VERIFY) as response:
+        assert response.status == 200
+    assert len(server.depths) == 2
+
+
 async def test_closing_the_transport_closes_its_connections(listen: Serve, open_transport: Open) -> None:
     """Idle ones as well as pipelined ones."""
     ended: asyncio.Queue[None] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while request := await reader.read(65536):
-            writer.write(reply(request) if request.startswith(b"HEAD") else b"HTTP/1.1 204 No\r\n\r\n")
+            writer.write(
+                reply(request) if request.startswith(b"HEAD") else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            )
         ended.put_nowait(None)
 
     url = f"http://127.0.0.1:{await listen(serve)}/"
     async with Transport(IMPATIENT, {}, certificates=()) as transport:
-        await head(transport, url)
-        for _ in range(2):
-            async with transport.request(Request("GET", url), tls=VERIFY) as response:
-                assert response.status == 204
+        async with transport.request(Request("GET", url), tls=VERIFY) as response:
+            await head(transport, url)  # On a second connection: the first one is in use.
+            assert await response.read(2) == b"ok"
         assert ended.empty()
     async with asyncio.timeout(2):
         for _ in range(2):
