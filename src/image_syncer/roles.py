@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from image_syncer.errors import Side
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository
 
 Chunk = bytes | bytearray | memoryview
@@ -146,6 +147,13 @@ class Stores(Protocol):
 
     def target(self, repository: Repository) -> Target:
         """Return *repository* as a target."""
+        ...
+
+    async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
+        """Prepare requests to *repository* as *side* that follow, so that they wait for fewer round trips.
+
+        A far registry gets up to *connections* connections. Failures are left to the requests.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from image_syncer.concurrency.single_flight import SingleFlight
+from image_syncer.concurrency.taskpool import background
 from image_syncer.errors import (
     InsecureConnection,
     ProtocolError,
@@ -53,6 +54,8 @@ _METHOD_KEEPING_REDIRECTS: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303}) | _METHOD_KEEPING_REDIRECTS
 _HANDSHAKE_SECONDS: Final = 3.0
 """Time limit of the first TLS handshake if plain HTTP is allowed: a server without TLS may just stay silent."""
+_PLAIN_DELAY_SECONDS: Final = 0.01
+"""The lead of TLS over a connection without it, where both are possible."""
 _PREMATURE_SECONDS: Final = 1.0
 """Wait before a new token is sent again: a registry refuses it while its clock is behind that of the token server."""
 
@@ -181,6 +184,13 @@ class HostConnection:
         self._auth.record_second_attempt(response.status)
         return response
 
+    async def prepare(self, scopes: tuple[str, ...], side: Side, connections: int) -> None:
+        """Do what requests with *scopes* would wait for: scheme, token, and *connections* if the registry is far."""
+        base = await self._base_url(side)
+        await self._auth.authorize(scopes, side)
+        policy = self._policy(base)
+        await self._transport.open_ahead(base, tls=policy, reach=self._reach(base, policy), connections=connections)
+
     async def resolve(self, base: str, location: str) -> str:
         """Return *location* from the response of *base* as an absolute URL (RFC 3986); its query stays untouched.
 
@@ -263,7 +273,11 @@ class HostConnection:
             return plain
         self._zone = await self._transport.zone(f"https://{self._api}")
         try:
-            await self._ping(secure, side)
+            if self._insecure:
+                async with background(self._connect_late(plain)):
+                    await self._ping(secure, side)
+            else:
+                await self._ping(secure, side)
         except HandshakeTimeout:
             if not self._insecure:
                 raise
@@ -278,6 +292,13 @@ class HostConnection:
             return secure
         await self._ping(plain, side)
         return plain
+
+    async def _connect_late(self, plain: Origin) -> None:
+        """Connect to *plain* unless TLS answers soon: a far server without TLS then costs one round trip less."""
+        await asyncio.sleep(_PLAIN_DELAY_SECONDS)
+        policy = self._policy(plain)
+        reach = self._reach(plain, policy)
+        await self._transport.open_ahead(plain, tls=policy, reach=reach, connections=1, only_far=False)
 
     async def _plain_or_slow(self, plain: Origin, secure: Origin, side: Side) -> Origin:
         """Return the origin of a server that did not answer a TLS handshake: plain HTTP, or else TLS that is slow.

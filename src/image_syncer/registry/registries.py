@@ -3,16 +3,17 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from image_syncer.cache import DigestCheckpoints, MemoryUploadJournal
 from image_syncer.concurrency.sleeper import Sleeper
-from image_syncer.errors import Side
+from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
-from image_syncer.registry.endpoint import RegistryClient
+from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.limiter import HostLimiter
@@ -87,6 +88,14 @@ class Registries:
         if repository not in self._targets:
             self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
         return self._targets[repository]
+
+    async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
+        """Discover the scheme of a registry, get a token, and open *connections* if it is far; ignores failures."""
+        with suppress(StoreError):
+            client = await self._connect(repository)
+            scopes = RepositoryRequests(client, repository, side).scopes
+            async with client.limiter.request():
+                await client.host.prepare(scopes, side, connections)
 
     def limiter(self, registry: str) -> HostLimiter:
         """Return the limiter of *registry*; the same object each time."""

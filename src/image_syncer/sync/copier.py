@@ -27,6 +27,7 @@ from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, R
 from image_syncer.roles import BlobLocations, Stores
 from image_syncer.sync.blob_content import SourceBlob
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
+from image_syncer.sync.connect_ahead import ConnectAhead
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
@@ -62,6 +63,7 @@ class Copier:
         refusals: ManifestRefusals | None = None,
     ) -> None:
         self._refusals = refusals
+        self._connect_ahead = ConnectAhead(stores)
         self._stores = stores
         self._reader = reader
         self._scheduler = BlobScheduler(locations, observer, transfers=transfers)
@@ -90,7 +92,7 @@ class Copier:
         goal = self._goal(copies, options, fan_out or FanOut(()))
         limit = asyncio.timeout(options.seconds)
         try:
-            async with limit:
+            async with limit, self._connect_ahead.connecting(copies[0].copy.source.repository, goal.repository):
                 image, root = await self._load(copies[0])
                 claim = self._manifests.claim([(goal.repository, root.digest)])
                 while claim.pending:

@@ -94,6 +94,19 @@ class Planner:
         selected.unlisted = [rule for number, rule in enumerate(rules) if number not in per_rule]
         return selected
 
+    async def prepare(self, rules: Iterable[Rule]) -> None:
+        """Prepare the targets of *rules* whose tags are listed first, one repository of each registry.
+
+        Rules whose targets are often known from the cache are left out.
+        """
+        first: dict[str, Repository] = {}
+        for rule in rules:
+            if rule.recheck_seconds is None and not isinstance(rule.selection, ByDigest | TagNames):
+                for target in rule.targets:
+                    if isinstance(target, RuleTarget):
+                        first.setdefault(target.repository.registry, target.repository)
+        await for_each(first.values(), lambda target: self._stores.prepare(target, "target"), width=self._width)
+
     async def decide(
         self,
         copies: Sequence[Copy],

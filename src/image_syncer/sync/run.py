@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import TypeVar, cast
 
-from image_syncer.concurrency.taskpool import Shutdown, first_of, for_each
+from image_syncer.concurrency.taskpool import Shutdown, background, first_of, for_each
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.roles import Fence
@@ -114,7 +114,7 @@ class Run:
         """Execute *rules* and *copies*, and retry failures that may succeed later. Returns early after a stop."""
         self._observer.selected(len(copies))
         try:
-            async with asyncio.TaskGroup() as targets:
+            async with background(self._planner.prepare(rules)), asyncio.TaskGroup() as targets:
                 for attempt in range(1, self._options.retries + 2):
                     selected, rules = await self._select(rules, attempt, stop)
                     lanes = self._by_registry([*copies, *selected])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from image_syncer.cache import skipped, verified
-from image_syncer.errors import MissingContent, NotFound, Refused, StoreError, Unavailable
+from image_syncer.errors import MissingContent, NotFound, Refused, Side, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
 from image_syncer.roles import Chunk, Fence, Opener
 from image_syncer.testing.content import Blob, Image
@@ -247,6 +247,9 @@ class MemoryStores:
     def target(self, repository: Repository) -> MemoryTarget:
         """Return *repository* as a target."""
         return self.store(repository).target
+
+    async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
+        """Do nothing: memory is near."""
 
     def count(self, step: Step, about: object = None) -> int:
         """Return how often *step* was called (about the tag or digest *about*) in all repositories."""

@@ -196,7 +196,9 @@ async def test_tls_that_is_only_slow_is_still_used(
     monkeypatch.setattr("image_syncer.registry.host._HANDSHAKE_SECONDS", 0.1)
 
     def serve_slowly(listener: socket.socket) -> None:
-        for _ in range(3):  # A handshake that times out, plain HTTP, and a handshake that is waited for.
+        # A handshake that times out, plain HTTP on a connection opened ahead and on another one, and a handshake that
+        # is waited for.
+        for _ in range(4):
             connection, _ = listener.accept()
             with connection, suppress(OSError):
                 if connection.recv(4, socket.MSG_PEEK) != b"GET ":

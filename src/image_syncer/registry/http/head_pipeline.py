@@ -229,7 +229,7 @@ class _Slot:
 
 
 class HeadPipeline:
-    """The pipelined connections to one origin."""
+    """The pipelined connections to one origin. *round_trip* is the shortest one in seconds; None before the first."""
 
     def __init__(self, host: str, limits: Limits, scratch: memoryview) -> None:
         self.host = host
@@ -237,7 +237,7 @@ class HeadPipeline:
         self.scratch = scratch
         self._slots: list[_Slot] = []
         self._opening: SingleFlight[_Slot, PipelinedConnection] = SingleFlight()
-        self._round_trip: float | None = None
+        self.round_trip: float | None = None
         self._given_up = False
         self._loop = asyncio.get_running_loop()
 
@@ -284,7 +284,7 @@ class HeadPipeline:
 
     def record_round_trip(self, seconds: float) -> None:
         """Keep the shortest round trip."""
-        self._round_trip = seconds if self._round_trip is None else min(self._round_trip, seconds)
+        self.round_trip = seconds if self.round_trip is None else min(self.round_trip, seconds)
 
     def remove(self, connection: PipelinedConnection, *, broken: bool) -> None:
         """Drop a closed *connection*. If it was *broken* before it earned trust, stop pipelining to this origin."""
@@ -295,7 +295,7 @@ class HeadPipeline:
         if self._given_up:
             return None
         now = self._loop.time()
-        index = choose_connection([slot.load(now) for slot in self._slots], self._round_trip)
+        index = choose_connection([slot.load(now) for slot in self._slots], self.round_trip)
         if index is None:
             return None
         if index == len(self._slots):

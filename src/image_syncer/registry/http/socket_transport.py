@@ -1,9 +1,14 @@
 """The transport over our own HTTP/1.1 client, for requests without a proxy."""
 
 import asyncio
+from collections import Counter, deque
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from math import inf
 from ssl import SSLContext
 from typing import Final
 
+from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import StoreError, Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy
 from image_syncer.registry.http.connection import Connection, new_scratch_buffer
@@ -11,7 +16,7 @@ from image_syncer.registry.http.descriptors import connection_limit, connections
 from image_syncer.registry.http.dial import Dialer
 from image_syncer.registry.http.exchange import Exchange, OutgoingRequest, StaleConnection
 from image_syncer.registry.http.head import header_fields, request_head
-from image_syncer.registry.http.head_pipeline import HeadPipeline
+from image_syncer.registry.http.head_pipeline import FAR_SECONDS, HeadPipeline
 from image_syncer.registry.http.messages import Request, default_headers
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.registry.http.request_body import RequestBody
@@ -36,6 +41,9 @@ class SocketTransport:
         self._buffers = BufferPool()
         self._scratch = new_scratch_buffer()
         self._pipelines: dict[PoolKey, HeadPipeline] = {}
+        self._connections: Counter[PoolKey] = Counter()  # Open or being opened.
+        self._opening: dict[PoolKey, deque[asyncio.Future[None]]] = {}  # Ahead, and not waited for yet.
+        self._round_trips: dict[PoolKey, float] = {}
         self._headers = {**default_headers(), "Accept": "*/*"}
         self._body_headers = {**self._headers, "Content-Type": "application/octet-stream"}
         self._fields: dict[
@@ -69,7 +77,8 @@ class SocketTransport:
         connection = self._take(key)
         while True:
             if connection is None:
-                connection = await self._dial(key, tls)
+                connection = await self._connect(key, tls)
+            began = self._loop.time()
             try:
                 head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
                 break
@@ -81,8 +90,66 @@ class SocketTransport:
             except BaseException:
                 connection.close()
                 raise
+        if request.body is None:
+            self._round_trips[key] = min(self._round_trips.get(key, inf), self._loop.time() - began)
         lease = Lease(connection, key, self._pool, self._buffers, keep_alive=head.keep_alive and sent)
         return StreamedResponse(request, head, lease, self._limits.stall_seconds)
+
+    async def open_ahead(self, key: PoolKey, tls: TlsPolicy, count: int, *, only_far: bool) -> None:
+        """Open idle connections until there are *count*, in use or not; with *only_far* only to a far origin.
+
+        Requests that follow save the round trips of connecting. A failure is left to them. Near the limit of
+        connections none is opened.
+        """
+        origin, context, reach = key
+        if only_far and not self._is_far(key):
+            return
+        room = self._most_connections // 2 - self._dialer.count
+        missing = min(count - self._connections[key], room)
+
+        async def open_one(_: int) -> None:
+            opening = self._loop.create_future()
+            waiting = self._opening.setdefault(key, deque())
+            waiting.append(opening)
+            connection = None
+            try:
+                with suppress(StoreError), self._counted(key):
+                    connection = await self._dialer.dial(origin, tls, context, reach)
+                    self._count_until_closed(key, connection)
+            finally:
+                if opening in waiting:
+                    waiting.remove(opening)
+                if connection is not None:
+                    self._pool.put(key, connection)
+                if not opening.done():
+                    opening.set_result(None)
+
+        await for_each(range(missing), open_one, width=missing)
+
+    def _is_far(self, key: PoolKey) -> bool:
+        """Whether the shortest round trip that was measured is long; False before the first."""
+        pipeline = self._pipelines.get(key)
+        by_head = inf if pipeline is None or pipeline.round_trip is None else pipeline.round_trip
+        return FAR_SECONDS < min(by_head, self._round_trips.get(key, inf)) < inf
+
+    @contextmanager
+    def _counted(self, key: PoolKey) -> Generator[None]:
+        """Count a connection that is being opened."""
+        self._connections[key] += 1
+        try:
+            yield
+        finally:
+            self._connections[key] -= 1
+
+    def _count_until_closed(self, key: PoolKey, connection: Connection) -> None:
+        on_close = connection.on_close
+
+        def closed(connection: Connection) -> None:
+            self._connections[key] -= 1
+            on_close(connection)
+
+        self._connections[key] += 1
+        connection.on_close = closed
 
     def _head(self, request: Request, origin: Origin) -> bytes:
         body = request.body
@@ -114,7 +181,12 @@ class SocketTransport:
         return connection
 
     async def _connect(self, key: PoolKey, tls: TlsPolicy) -> Connection:
-        return self._pool.take(key) or await self._dial(key, tls)
+        """Return an idle connection, one that is being opened ahead, or else a new one."""
+        connection = self._pool.take(key)
+        if connection is None and (opening := self._opening.get(key)):
+            await opening.popleft()
+            connection = self._pool.take(key)
+        return connection or await self._dial(key, tls)
 
     async def _dial(self, key: PoolKey, tls: TlsPolicy) -> Connection:
         """Open a connection. At the limit of this process, close an idle one first, or wait until one ends.
@@ -128,7 +200,10 @@ class SocketTransport:
             if self._loop.time() >= until:
                 raise connections_in_use(str(origin), self._limits.connect_seconds)
             await asyncio.sleep(_POLL_SECONDS)
-        return await self._dialer.dial(origin, tls, context, reach)
+        with self._counted(key):
+            connection = await self._dialer.dial(origin, tls, context, reach)
+        self._count_until_closed(key, connection)
+        return connection
 
     def _close_idle(self) -> bool:
         return self._pool.close_oldest() or any(pipeline.close_idle() for pipeline in self._pipelines.values())

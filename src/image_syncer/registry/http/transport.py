@@ -111,6 +111,19 @@ class Transport:
             return await self._sockets.send(request, origin, tls, context, reach)
         return await self._aiohttp().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
 
+    async def open_ahead(
+        self, origin: Origin, *, tls: TlsPolicy, reach: AddressPolicy, connections: int, only_far: bool = True
+    ) -> None:
+        """Open connections to *origin* for requests that follow, until there are *connections*; ignores failures.
+
+        With *only_far* it does so only if round trips are long: otherwise connecting costs less than what is not used.
+        """
+        if self._sockets is None or not self._use_sockets:
+            return
+        if self._proxy(origin, f"{origin.scheme}://{origin}/") is None:
+            context = self._contexts.context(tls) if origin.scheme == "https" else None
+            await self._sockets.open_ahead((origin, context, reach), tls, connections, only_far=only_far)
+
     @asynccontextmanager
     async def request(
         self, request: Request, *, tls: TlsPolicy, reach: AddressPolicy = ANYWHERE
