@@ -1,4 +1,4 @@
-"""An open state, once in a SQLite file and once in PostgreSQL."""
+"""An open state, once in a SQLite file and once in PostgreSQL, and the caches in it with and without SQLAlchemy."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from image_syncer.state import State, open_state
+from image_syncer.state.database_url import SqliteFile
+from image_syncer.state.sql_session import SqlDatabase
+from image_syncer.state.sqlite_database import open_sqlite_database
 from support.stores import KINDS, new_url
 
 
@@ -20,3 +23,14 @@ async def state(state_url: str) -> AsyncGenerator[State]:
     """An open state."""
     async with open_state(state_url) as opened:
         yield opened
+
+
+@pytest.fixture(params=[*KINDS, "sqlite of a one-shot run"])
+async def cache_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[SqlDatabase]:
+    """The database of the caches, as a daemon and as a one-shot run opens it."""
+    if request.param in KINDS:
+        async with open_state(new_url(request, tmp_path / "state.db")) as opened:
+            yield opened.database
+    else:
+        async with open_sqlite_database(SqliteFile(tmp_path / "state.db"), patience=10.0) as database:
+            yield database

@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from image_syncer.cache.backend import LazyBackend
+from image_syncer.cache.backend import CacheBackend, LazyBackend
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import Descriptor, Digest, Repository
-from image_syncer.state import open_cache_backend
+from image_syncer.state import StateCacheBackend, open_cache_backend, open_state
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
@@ -23,9 +25,16 @@ def blob(text: str) -> Descriptor:
     return Descriptor("application/octet-stream", digest(text), len(text))
 
 
-def shelf(place: str, *, is_new: bool = False) -> LazyBackend:
-    """Return the archive in the state at *place*."""
-    return LazyBackend(lambda: open_cache_backend(place, keep=KEEP), lambda: is_new)
+def shelf(place: str, *, is_new: bool = False, of_daemon: bool = False) -> LazyBackend:
+    """Return the caches in the state at *place*, as a one-shot run opens them, or as a daemon does."""
+    opened = _open_as_daemon(place) if of_daemon else open_cache_backend(place, keep=KEEP)
+    return LazyBackend(lambda: opened, lambda: is_new)
+
+
+@asynccontextmanager
+async def _open_as_daemon(place: str) -> AsyncGenerator[CacheBackend]:
+    async with open_state(place) as state:
+        yield StateCacheBackend(state.database, keep=KEEP)
 
 
 async def _note(place: str, name: str, rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""Claims on uploads among processes with one state, over SQLite and PostgreSQL."""
+"""Claims on uploads among processes with one state, over SQLite with and without SQLAlchemy, and PostgreSQL."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from image_syncer.cache.backend import BlobKey, Neighbours, ReleaseRecord
-from image_syncer.state import State
 from image_syncer.state.cache_tables import StateCacheBackend
+from image_syncer.state.sql_session import SqlDatabase
 from state.hints import KEEP, digest
 
 A: BlobKey = ("target.test", digest("a"))
@@ -18,12 +18,12 @@ Process = Callable[..., StateCacheBackend]
 
 
 @pytest.fixture
-def process(state: State) -> Process:
+def process(cache_database: SqlDatabase) -> Process:
     """Return processes by name, which share one state, at a time that can be moved."""
 
     def named(name: str, later: float = 0.0) -> StateCacheBackend:
         now = NOW + timedelta(seconds=later)
-        return StateCacheBackend(state.database, keep=KEEP, now=lambda: now, holder=name)
+        return StateCacheBackend(cache_database, keep=KEEP, now=lambda: now, holder=name)
 
     return named
 

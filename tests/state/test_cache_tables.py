@@ -1,4 +1,4 @@
-"""What runs tell each other and facts about registries: one contract over memory, SQLite and PostgreSQL."""
+"""Blob locations, digests, uploads and facts about hosts: one contract over memory, SQLite and PostgreSQL."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
@@ -24,12 +24,18 @@ def confirmed(tag: str, content: str, *, rule: str = "app", written: bool = Fals
     return ConfirmedCopy(rule, SOURCE.tag(tag), digest(content), AMD, HERE.tag(tag), digest(content), written)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(params=["memory", "sqlite", "sqlite of a daemon", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What keeps the caches."""
+    return request.param
+
+
+@pytest.fixture
+def place(kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of an empty state; empty for none."""
-    if request.param == "memory":
+    if kind == "memory":
         return ""
-    if request.param == "sqlite":
+    if kind.startswith("sqlite"):
         return str(tmp_path_factory.mktemp("state") / "state.db")
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database()
@@ -38,8 +44,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 class Runs:
     """Runs one after the other on one state; `next` ends one and begins the next."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, *, of_daemon: bool) -> None:
         self._place = place
+        self._of_daemon = of_daemon
         self._stack = AsyncExitStack()
         self._memory = in_memory()
         self.warnings: list[str] = []
@@ -49,7 +56,7 @@ class Runs:
         await self.close()
         if not self._place:
             return self._memory
-        return await self._stack.enter_async_context(for_run(shelf(self._place)))
+        return await self._stack.enter_async_context(for_run(shelf(self._place, of_daemon=self._of_daemon)))
 
     async def close(self) -> None:
         """End the run."""
@@ -57,9 +64,9 @@ class Runs:
 
 
 @pytest.fixture
-async def runs(place: str) -> AsyncGenerator[Runs]:
+async def runs(kind: str, place: str) -> AsyncGenerator[Runs]:
     """Runs on one state."""
-    runs = Runs(place)
+    runs = Runs(place, of_daemon="daemon" in kind)
     yield runs
     await runs.close()
 

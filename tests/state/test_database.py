@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, Engine, delete
 from structlog.testing import capture_logs
 
 from image_syncer.errors import UsageError
@@ -29,9 +29,12 @@ from image_syncer.state import (
     migrations,
     open_state,
 )
-from image_syncer.state.database_url import parse_database_url
+from image_syncer.state.database_url import SqliteFile, parse_database_url
+from image_syncer.state.engines import make_engine, writing
 from image_syncer.state.executor import WAITING_LIMIT
-from image_syncer.state.tables import REVISIONS, VERSION_TABLE, events, metadata
+from image_syncer.state.revisions import REVISIONS, VERSION_TABLE
+from image_syncer.state.tables import events, metadata
+from state_schema import schema
 from support.postgres import PASSWORD, Postgres
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -84,16 +87,36 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(state: State) -
     assert await state.database.read(differences) == []
 
 
-async def test_a_new_file_equals_a_migrated_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_file_equals_a_migrated_one(file: Path) -> None:
     """A new file is created directly, which is faster; later versions migrate either."""
     async with open_state(str(file)):
         pass
     migrated = file.with_name("migrated.db")
-    monkeypatch.setattr(migrate, "_make_new", vars(migrate)["_upgrade"])
-    async with open_state(str(migrated)):
-        pass
+    await asyncio.to_thread(migrate_new_file, migrated)
     assert shape(file) == shape(migrated)
     assert len(shape(file)) > len(metadata.tables)  # Indexes, and the table of the version.
+
+
+def migrate_new_file(file: Path) -> None:
+    """Create the tables by running every migration."""
+    engine = make_engine(SqliteFile(file))
+    with closing_engine(engine), engine.connect() as connection, writing(connection).begin():
+        vars(migrate)["_upgrade"](connection)
+
+
+@contextmanager
+def closing_engine(engine: Engine) -> Generator[None]:
+    """Close the connections of *engine* at the end."""
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+def test_the_file_with_the_schema_matches_the_tables() -> None:
+    """A new file is created from it, without SQLAlchemy."""
+    text = (Path(migrate.__file__).parent / "schema.sql").read_text(encoding="utf-8")
+    assert text == schema(), "run: python tools/state_schema.py > src/image_syncer/state/schema.sql"
 
 
 def shape(file: Path) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from image_syncer.state import ImageFilter, NewRun, RunEnd, State, Trigger, open_state
-from image_syncer.state.tables import VERSION_TABLE
+from image_syncer.state.revisions import VERSION_TABLE
 from image_syncer.sync.result import CopyResult, Outcome
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -4,11 +4,10 @@ import asyncio
 import gc
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
 
 from image_syncer.cache import Caches
 from image_syncer.cache.backend import BlobRecord, CacheBackend, FilterKey, LazyBackend
@@ -18,10 +17,14 @@ from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import UploadCheckpoint
 from image_syncer.state import State, StateCacheBackend, StateUnavailable, open_state
+from image_syncer.state.database_url import SqliteFile
+from image_syncer.state.sql_session import SqlDatabase
+from image_syncer.state.sqlite_database import open_sqlite_database
 from state.hints import HERE, KEEP, blob, digest, shelf
 
 ARM = PlatformFilter.parse([], ["arm64"])
-Harm = Callable[[Path, State], Awaitable[None]]
+Harm = Callable[[Path, SqlDatabase], Awaitable[None]]
+Opener = Callable[[Path], AbstractAsyncContextManager[SqlDatabase]]
 
 
 @pytest.fixture
@@ -41,55 +44,69 @@ def rows(file: Path) -> int:
             return 0  # Not made yet, or this moment.
 
 
-def over(state: State) -> LazyBackend:
-    """Return the archive in a state that is open already."""
+def over(database: SqlDatabase) -> LazyBackend:
+    """Return the caches in a database that is open already."""
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[CacheBackend]:
-        yield StateCacheBackend(state.database, keep=KEEP)
+        yield StateCacheBackend(database, keep=KEEP)
 
     return LazyBackend(opened, lambda: False)
 
 
-async def execute(state: State, statement: str) -> None:
+async def execute(database: SqlDatabase, statement: str) -> None:
     """Execute *statement* on the connection that writes."""
-
-    def work(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    await state.database.write(work)
+    await database.write_sql(lambda session: session.change(statement, {}))
 
 
-async def deleted(file: Path, state: State) -> None:
-    """Take the file away."""
-    del state
+async def deleted(file: Path, database: SqlDatabase) -> None:
+    """Remove the file."""
+    del database
     await asyncio.to_thread(file.unlink)
 
 
-async def replaced(file: Path, state: State) -> None:
+async def replaced(file: Path, database: SqlDatabase) -> None:
     """Put another file in its place."""
-    await deleted(file, state)
+    await deleted(file, database)
     await asyncio.to_thread(file.touch)
 
 
-async def full(file: Path, state: State) -> None:
+async def full(file: Path, database: SqlDatabase) -> None:
     """Leave no room for one more page."""
     del file
-    await execute(state, "PRAGMA max_page_count = 1")
+    await execute(database, "PRAGMA max_page_count = 1")
 
 
-async def read_only(file: Path, state: State) -> None:
+async def read_only(file: Path, database: SqlDatabase) -> None:
     """Make every write fail."""
     del file
-    await execute(state, "PRAGMA query_only = ON")
+    await execute(database, "PRAGMA query_only = ON")
 
 
-async def without_tables(file: Path, state: State) -> None:
-    """Take the table away."""
+async def without_tables(file: Path, database: SqlDatabase) -> None:
+    """Drop the table."""
     del file
-    await execute(state, "DROP TABLE image_syncer_blobs")
+    await execute(database, "DROP TABLE image_syncer_blobs")
 
 
+@asynccontextmanager
+async def opened_by_daemon(file: Path) -> AsyncGenerator[SqlDatabase]:
+    """Open the database in *file* with SQLAlchemy."""
+    async with open_state(str(file)) as state:
+        yield state.database
+
+
+@asynccontextmanager
+async def opened_by_one_shot_run(file: Path) -> AsyncGenerator[SqlDatabase]:
+    """Open the database in *file* without SQLAlchemy."""
+    async with open_sqlite_database(SqliteFile(file), patience=10.0) as database:
+        yield database
+
+
+OPENERS = [opened_by_daemon, opened_by_one_shot_run]
+
+
+@pytest.mark.parametrize("opened", OPENERS)
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
@@ -100,12 +117,14 @@ async def without_tables(file: Path, state: State) -> None:
         (without_tables, "no such table"),
     ],
 )
-async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, said: str, file: Path) -> None:
-    """What was found before and after it is known until the end of the run."""
-    async with open_state(str(file)) as state, for_run(over(state)) as memories:
+async def test_trouble_in_mid_run_is_reported_once_and_memory_goes_on(
+    harm: Harm, said: str, opened: Opener, file: Path
+) -> None:
+    """Results from before and after it are known until the end of the run."""
+    async with opened(file) as database, for_run(over(database)) as memories:
         memories.blob_locations.record(HERE, blob("before"))
         assert await memories.flush() == ()
-        await harm(file, state)
+        await harm(file, database)
         for number in range(500):  # More than what room there is in the last page.
             memories.blob_locations.record(HERE, blob(f"after-{number}"))
         (warning,) = await memories.flush()
@@ -119,9 +138,10 @@ async def test_trouble_in_mid_run_is_told_once_and_memory_goes_on(harm: Harm, sa
 
 
 @pytest.mark.slow
-async def test_a_file_that_stays_locked_is_told_in_bounded_time(file: Path) -> None:
-    """Somebody else's long transaction holds a run up once, not for each blob."""
-    async with open_state(str(file)) as state, for_run(over(state)) as memories:
+@pytest.mark.parametrize("opened", OPENERS)
+async def test_a_file_that_stays_locked_is_reported_in_bounded_time(opened: Opener, file: Path) -> None:
+    """The long transaction of another process delays a run once, not for each blob."""
+    async with opened(file) as database, for_run(over(database)) as memories:
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             async with asyncio.timeout(8):
@@ -258,7 +278,7 @@ async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path
     time, before = [0.0], digests_alive()
     async with open_state(str(file)) as state:
         archive = StateCacheBackend(state.database, keep=KEEP)
-        ledger = WriteBehind(over(state), pytest.fail)
+        ledger = WriteBehind(over(state.database), pytest.fail)
         await archive.write([BlobRecord(HERE, digest("known"))], tidy=False)  # So that the registry is no stranger.
         knowledge = PersistentBlobLocations(ledger, lambda: time[0])
         for second in range(800):

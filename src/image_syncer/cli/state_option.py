@@ -8,11 +8,10 @@ from typing import Final
 from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
+from image_syncer.state.revisions import APPLICATION_ID
 
-# SQLite stores the id of an application in its file header; `state.migrate` writes this one. Reading it here spares a
-# run without history the import of the database library.
-APPLICATION_ID: Final = b"isSt"
-_APPLICATION_ID_BYTES: Final = slice(68, 72)
+# SQLite stores the id of an application in its file header.
+_ID_BYTES: Final = slice(68, 72)
 
 
 def state_location(given: str | None, configuration: Configuration) -> str | None:
@@ -58,5 +57,5 @@ def _state_file(given: str) -> Path | None:
 def _has_our_id(path: Path) -> bool:
     """Whether the header of *path* has the application id of a state."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(_APPLICATION_ID_BYTES.stop)[_APPLICATION_ID_BYTES] == APPLICATION_ID
+        return int.from_bytes(file.read(_ID_BYTES.stop)[_ID_BYTES], "big") == APPLICATION_ID
     return False

@@ -7,81 +7,98 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
-
 from image_syncer.cache.backend import BlobKey
-from image_syncer.oci import Digest
+from image_syncer.state.column_values import microseconds, words
 from image_syncer.state.process_identity import is_gone
-from image_syncer.state.tables import blob_claims, claimers
+from image_syncer.state.sql_session import SqlSession, Values, parameters
 
 LEASE: Final = timedelta(seconds=30)
 """How long a process counts as alive after its last announcement."""
 
 RENEW_AFTER: Final = LEASE / 3
 
+_SELECT_CLAIMERS: Final = """
+    SELECT holder, shares FROM image_syncer_claimers WHERE seen_at BETWEEN :since AND :until AND holder <> :holder
+"""
+_ANNOUNCE: Final = """
+    INSERT INTO image_syncer_claimers (holder, seen_at, shares) VALUES (:holder, :seen_at, :shares)
+    ON CONFLICT (holder) DO UPDATE SET seen_at = excluded.seen_at, shares = excluded.shares
+"""
+_CLAIM: Final = """
+    INSERT INTO image_syncer_blob_claims (registry, digest, holder) VALUES (:registry, :digest, :holder)
+    ON CONFLICT (registry, digest) DO NOTHING
+"""
+_SELECT_HOLDER: Final = """
+    SELECT holder FROM image_syncer_blob_claims WHERE registry = :registry AND digest = :digest
+"""
+_RELEASE: Final = """
+    DELETE FROM image_syncer_blob_claims WHERE registry = :registry AND digest = :digest AND holder = :holder
+"""
 
-def other_claimers(connection: Connection, holder: str, now: datetime) -> dict[str, bool]:
+
+def other_claimers(session: SqlSession, holder: str, now: datetime) -> dict[str, bool]:
     """Return the processes other than *holder* that are announced at *now* and have not ended, and whether each shares.
 
     A process shares as soon as it knows about others: then all its claims are written.
     """
-    recent = claimers.c.seen_at.between(now - LEASE, now + LEASE)
-    rows = connection.execute(select(claimers.c.holder, claimers.c.shares).where(recent, claimers.c.holder != holder))
-    return {row.holder: row.shares for row in rows if not is_gone(row.holder)}
+    recent = {"since": microseconds(now - LEASE), "until": microseconds(now + LEASE), "holder": holder}
+    return {other: bool(shares) for other, shares in session.rows(_SELECT_CLAIMERS, recent) if not is_gone(other)}
 
 
-def announce(connection: Connection, holder: str, now: datetime, held: Collection[BlobKey]) -> bool:
+def announce(session: SqlSession, holder: str, now: datetime, held: Collection[BlobKey]) -> bool:
     """Announce *holder*, and forget processes that have ended, with their claims.
 
     If there are others, claim *held* too. Returns whether there are.
     """
-    others = other_claimers(connection, holder, now)
+    others = other_claimers(session, holder, now)
     shares = bool(others)
-    values = {"seen_at": now, "shares": shares}
-    statement = _insert(connection, claimers).values(holder=holder, **values)
-    keys = claimers.primary_key.columns.keys()
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+    session.change(_ANNOUNCE, {"holder": holder, "seen_at": microseconds(now), "shares": shares})
     alive = [holder, *others]
-    connection.execute(delete(claimers).where(claimers.c.holder.not_in(alive)))
-    connection.execute(delete(blob_claims).where(blob_claims.c.holder.not_in(alive)))
+    _delete_others(session, "image_syncer_claimers", alive)
+    _delete_others(session, "image_syncer_blob_claims", alive)
     if shares:
-        claim(connection, held, holder, now)
+        claim(session, held, holder, now)
     return shares
 
 
-def claim(connection: Connection, keys: Collection[BlobKey], holder: str, now: datetime) -> set[BlobKey]:
+def claim(session: SqlSession, keys: Collection[BlobKey], holder: str, now: datetime) -> set[BlobKey]:
     """Claim *keys* for *holder*; return those that another live process claims.
 
     Of two processes that insert the same key, the second one waits for the first, and then sees its row.
     """
-    alive = [holder, *other_claimers(connection, holder, now)]
-    connection.execute(delete(blob_claims).where(blob_claims.c.holder.not_in(alive)))
+    alive = [holder, *other_claimers(session, holder, now)]
+    _delete_others(session, "image_syncer_blob_claims", alive)
     foreign: set[BlobKey] = set()
-    for registry, digest in sorted(keys, key=lambda key: (key[0], str(key[1]))):
-        row = {"registry": registry, "digest": str(digest), "holder": holder}
-        connection.execute(_insert(connection, blob_claims).values(**row).on_conflict_do_nothing())
-        found = connection.execute(select(blob_claims.c.holder).where(_is_key(registry, digest))).scalar_one_or_none()
-        if found != holder:
-            foreign.add((registry, digest))
+    for key in _sorted(keys):
+        row = _row(key, holder)
+        session.change(_CLAIM, row)
+        if [found for (found,) in session.rows(_SELECT_HOLDER, row)] != [holder]:
+            foreign.add(key)
     return foreign
 
 
-def release(connection: Connection, keys: Sequence[BlobKey], holder: str) -> None:
+def release(session: SqlSession, keys: Sequence[BlobKey], holder: str) -> None:
     """Delete the claims of *holder* on *keys*."""
-    for registry, digest in sorted(keys, key=lambda key: (key[0], str(key[1]))):
-        connection.execute(delete(blob_claims).where(_is_key(registry, digest), blob_claims.c.holder == holder))
+    for key in _sorted(keys):
+        session.change(_RELEASE, _row(key, holder))
 
 
-def withdraw(connection: Connection, holder: str) -> None:
+def withdraw(session: SqlSession, holder: str) -> None:
     """Delete the announcement and all claims of *holder*."""
-    connection.execute(delete(blob_claims).where(blob_claims.c.holder == holder))
-    connection.execute(delete(claimers).where(claimers.c.holder == holder))
+    for table in ("image_syncer_blob_claims", "image_syncer_claimers"):
+        session.change(f"DELETE FROM {table} WHERE holder = :holder", {"holder": holder})  # noqa: S608 - our table
 
 
-def _is_key(registry: str, digest: Digest) -> ColumnElement[bool]:
-    return and_(blob_claims.c.registry == registry, blob_claims.c.digest == str(digest))
+def _delete_others(session: SqlSession, table: str, holders: Sequence[str]) -> None:
+    listed, values = parameters("holder", holders)
+    session.change(f"DELETE FROM {table} WHERE holder NOT IN ({listed})", values)  # noqa: S608 - our table
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+def _sorted(keys: Collection[BlobKey]) -> list[BlobKey]:
+    """Return *keys* in one order: processes that lock the same rows in different orders deadlock."""
+    return sorted(keys, key=lambda key: (key[0], str(key[1])))
+
+
+def _row(key: BlobKey, holder: str) -> Values:
+    registry, digest = key
+    return {"registry": words(registry), "digest": words(str(digest)), "holder": holder}

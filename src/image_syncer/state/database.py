@@ -5,21 +5,21 @@ that is passed to `write` runs in a transaction, which is committed before `writ
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from image_syncer.state.engines import OpenConnections
 from image_syncer.state.executor import ExecutorSettings, GroupCommitWriter, ReadExecutor, Work
+from image_syncer.state.sql_session import Row, SqlWork, Values
 
 CALL_SECONDS: Final = 30.0
 """The longest time of one call, waiting included."""
 
 PAGE_LIMIT: Final = 1000
 """The most rows of one page."""
-
-_CHUNK: Final = 500  # Both databases take many more parameters in one statement.
 
 T = TypeVar("T")
 
@@ -46,6 +46,14 @@ class Database:
         """Return the result of *work*, which sees one snapshot on SQLite."""
         return await self._reader.run(work)
 
+    async def read_sql(self, work: SqlWork[T]) -> T:
+        """Return the result of *work* on SQL text."""
+        return await self.read(lambda connection: work(_Session(connection)))
+
+    async def write_sql(self, work: SqlWork[T]) -> T:
+        """Return the result of *work* on SQL text, once its transaction is durable."""
+        return await self.write(lambda connection: work(_Session(connection)))
+
     async def close(self) -> None:
         """Finish the running calls, refuse the waiting ones, and close the connections."""
         await self._writer.close()
@@ -53,14 +61,32 @@ class Database:
         await asyncio.to_thread(self._engine.dispose)
 
 
+class _Session:
+    """`SqlSession` over a connection of SQLAlchemy."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, values: Values) -> Sequence[Row]:
+        """Return the rows that *sql* selects."""
+        return self._connection.execute(_parsed(sql), dict(values)).all()
+
+    def change(self, sql: str, values: Values) -> int:
+        """Execute *sql* and return the number of rows that it changed."""
+        return self._connection.execute(_parsed(sql), dict(values)).rowcount
+
+    def change_each(self, sql: str, many: Sequence[Values]) -> None:
+        """Execute *sql* once for each of *many*."""
+        self._connection.execute(_parsed(sql), [dict(values) for values in many])
+
+
+@lru_cache(maxsize=200)
+def _parsed(sql: str) -> TextClause:
+    return text(sql)
+
+
 def page_size(wanted: int) -> int:
     """Return *wanted* if it is between 1 and `PAGE_LIMIT`; `ValueError` otherwise."""
     if not 1 <= wanted <= PAGE_LIMIT:
         raise ValueError(f"a page has 1 to {PAGE_LIMIT} entries, not {wanted}")
     return wanted
-
-
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield *items* in slices that fit into one statement."""
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

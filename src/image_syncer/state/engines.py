@@ -2,23 +2,19 @@
 
 import os
 import socket
-import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
+from image_syncer.state import sqlite_file
 from image_syncer.state.database_url import DatabaseLocation, PostgresDatabase, SqliteFile
-from image_syncer.state.errors import StateUnavailable
+from image_syncer.state.sqlite_file import LOCK_SECONDS
 
 if TYPE_CHECKING:
     import psycopg  # Its import takes 0.1 s of CPU, which a file does not need.
 
 POOL_SIZE: Final = 2  # One writer thread and one reader thread.
-LOCK_SECONDS: Final = 5
-"""How long a statement waits for a lock of another process."""
-
 STATEMENT_SECONDS: Final = 10
 """Timeout of a statement of PostgreSQL, and of a silent connection."""
 
@@ -35,10 +31,7 @@ _WRITES: Final = "image_syncer_writes"
 
 
 def writing(connection: Connection) -> Connection:
-    """Return *connection* such that its next transaction takes SQLite's write lock at its start.
-
-    A transaction that starts as a reader and writes later fails without waiting if another process wrote meanwhile.
-    """
+    """Return *connection* such that its next transaction takes SQLite's write lock at its start (`BEGIN_WRITE`)."""
     return connection.execution_options(**{_WRITES: True})
 
 
@@ -112,53 +105,21 @@ def _postgres(database: PostgresDatabase) -> Engine:
 
 
 def _sqlite(file: SqliteFile) -> Engine:
-    def connect() -> sqlite3.Connection:
-        # isolation_level None: the driver starts no transaction, so that DDL is transactional too.
-        connection = sqlite3.connect(
-            file.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
-
     engine = create_engine(
         "sqlite://",
-        creator=connect,
+        creator=lambda: sqlite_file.connect(file),
         poolclass=QueuePool,
         pool_size=POOL_SIZE,
         max_overflow=0,
         hide_parameters=True,
         pool_timeout=LOCK_SECONDS,
     )
-    check_same_file = _file_check(file)
+    check_same_file = sqlite_file.file_check(file)
 
     def begin(connection: Connection) -> None:
         check_same_file()
         writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql(sqlite_file.BEGIN_WRITE if writes else "BEGIN")
 
     event.listen(engine, "begin", begin)
     return engine
-
-
-def _file_check(file: SqliteFile) -> Callable[[], None]:
-    """Return a check that the path still names the file that was opened.
-
-    Otherwise a write after the removal of the file would be acknowledged and lost with the last handle.
-    """
-    first: list[tuple[int, int]] = []
-
-    def check() -> None:
-        try:
-            status = file.path.stat()
-        except OSError as error:
-            raise StateUnavailable(
-                f"{file}: {error.strerror or 'gone'} while in use", remedy="restore the file or restart"
-            ) from error
-        identity = (status.st_dev, status.st_ino)
-        if not first:
-            first.append(identity)
-        if first[0] != identity:
-            raise StateUnavailable(f"{file}: replaced by another file while in use", remedy="restart")
-
-    return check

@@ -8,12 +8,12 @@
 Messages hold the first line of the database's error, never a statement, its parameters or a password.
 """
 
-from typing import Final
-
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from typing import TYPE_CHECKING, Final
 
 from image_syncer.errors import ImageSyncerError, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import SQLAlchemyError  # A slow import, which a one-shot run does not need.
 
 _TEXT_LIMIT: Final = 200
 _DAMAGED: Final = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
@@ -36,11 +36,14 @@ class StateUnusable(UsageError):
     """The state is damaged, belongs to another program or a newer version, or refuses the login."""
 
 
-def translated(error: SQLAlchemyError, place: str) -> Exception:
+def translated(error: "SQLAlchemyError", place: str) -> Exception:
     """Return *error* as an `ImageSyncerError`; *place* names the state without secrets.
 
     Errors in the statements themselves are bugs and are returned unchanged.
     """
+    from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError  # noqa: PLC0415 - as above
+    from sqlalchemy.exc import TimeoutError as PoolTimeout  # noqa: PLC0415
+
     if isinstance(error, PoolTimeout):
         return StateUnavailable(f"{place}: all connections are busy")
     if not isinstance(error, DBAPIError):

@@ -20,8 +20,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from image_syncer.state.database import Database, chunks, page_size
+from image_syncer.state.database import Database, page_size
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
+from image_syncer.state.sql_session import chunks
 from image_syncer.state.tables import event_copies, event_counts, events
 
 REPETITION_WINDOW: Final = timedelta(days=1)

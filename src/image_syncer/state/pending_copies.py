@@ -13,9 +13,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, or_, select, tuple_, update
 
 from image_syncer.errors import Side
-from image_syncer.state.database import Database, chunks, page_size
+from image_syncer.state.database import Database, page_size
 from image_syncer.state.event_log import CLOCK_SKEW
 from image_syncer.state.runs import add_results, one_line_each
+from image_syncer.state.sql_session import chunks
 from image_syncer.state.tables import open_copies, runs
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, i
 
 from image_syncer.errors import Side
 from image_syncer.oci import Digest
-from image_syncer.state.database import Database, chunks, page_size
+from image_syncer.state.database import Database, page_size
+from image_syncer.state.sql_session import chunks
 from image_syncer.state.tables import results, runs
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 

@@ -3,7 +3,7 @@
 Their names start with `image_syncer_`, since a PostgreSQL database may hold other tables too.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import (
@@ -24,13 +24,14 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
-"""All revisions of the schema, oldest first."""
-
-VERSION_TABLE: Final = "image_syncer_version"
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+from image_syncer.state.column_values import (
+    PROSE_LIMIT,
+    REFERENCE_LIMIT,
+    WORD_LIMIT,
+    instant_of,
+    microseconds,
+    words,
+)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -42,20 +43,16 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Return the stored value."""
         del dialect  # both databases store the same number
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Return the instant in UTC."""
         del dialect
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else instant_of(value)
 
 
 class Words(TypeDecorator[str]):
-    """A text of at most *limit* characters that both databases can store.
-
-    Text from senders and registries may hold NUL, which PostgreSQL refuses, or half a surrogate pair, which has no
-    UTF-8. Both become the replacement character, so that they cannot prevent an event from being recorded.
-    """
+    """A text of at most *limit* characters that both databases can store (`column_values.words`)."""
 
     impl = Text
     cache_ok = True
@@ -67,17 +64,14 @@ class Words(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return the stored value."""
         del dialect  # both databases store the same text
-        if value is None:
-            return None
-        storable = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
-        return storable if len(storable) <= self.limit else storable[: self.limit - 1] + "…"
+        return None if value is None else words(value, self.limit)
 
 
 # SQLite generates identifiers only in a column of the type INTEGER.
 _Id: Final = BigInteger().with_variant(Integer(), "sqlite")
-_WORD: Final = 40
-_REFERENCE: Final = 512
-_PROSE: Final = 2000
+_WORD: Final = WORD_LIMIT
+_REFERENCE: Final = REFERENCE_LIMIT
+_PROSE: Final = PROSE_LIMIT
 
 metadata = MetaData()
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.cli.state_option import APPLICATION_ID as ID_IN_HEADER
 from image_syncer.cli.state_option import state_location
 from image_syncer.config.model import Configuration, StateSettings
 from image_syncer.errors import UsageError
 from image_syncer.state import open_state
-from image_syncer.state.migrate import APPLICATION_ID
 
 NOTHING = Configuration((), ())
 
@@ -31,11 +29,6 @@ async def make(path: Path) -> None:
     """Create a state."""
     async with open_state(str(path)):
         pass
-
-
-def test_the_application_id_is_that_of_the_state() -> None:
-    """The command line repeats it, since the state is slow to import."""
-    assert int.from_bytes(ID_IN_HEADER, "big") == APPLICATION_ID
 
 
 def test_the_default_is_the_state_of_the_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from image_syncer.state.tables import VERSION_TABLE, metadata
+from image_syncer.state.revisions import VERSION_TABLE
+from image_syncer.state.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
