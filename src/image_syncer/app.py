@@ -139,7 +139,7 @@ class Syncer:
         self._rng = rng
         self._concurrent_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
         self._shared: _SharedCopier | None = None
-        self._refusals = ManifestRefusals(time.monotonic)
+        self._refusals = ManifestRefusals(caches.facts, registries.users)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return the plan for *rules* as of now; changes nothing."""

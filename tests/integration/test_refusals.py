@@ -1,20 +1,25 @@
 """Manifests that a target refuses permanently: sent once, then reported without a request until something changes."""
 
+import re
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 
 import pytest
 
-from image_syncer.app import Options, Syncer
-from image_syncer.cache import in_memory
+from image_syncer.app import Options, Syncer, open_app
+from image_syncer.cache import MemoryHostFacts, in_memory
 from image_syncer.errors import CopyFailed, Denied, MissingContent, Refused, TagImmutable, TooLarge, Unavailable
 from image_syncer.oci import Digest, Repository
+from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.refusals import REFUSED_SECONDS, ManifestRefusals, is_manifest_refusal
-from image_syncer.sync.result import Outcome
+from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import multi, single
 from support.clients import Fault, client
-from support.runs import rule
+from support.runs import SOURCE, rule
 
 IMAGE = single("image")
 TAGS = ("v1", "v2", "v3", "v4")
@@ -107,20 +112,106 @@ def test_only_refusals_of_the_manifest_itself_count(failure: CopyFailed, *, is_r
     assert is_manifest_refusal(failure) is is_refusal
 
 
-def test_a_refusal_expires_and_the_oldest_are_forgotten() -> None:
-    """The registry may be configured otherwise meanwhile."""
-    now = [0.0]
-    refusals, repository = ManifestRefusals(lambda: now[0]), Repository("r.test", "app")
-    digests = [Digest.of(b"%d" % number) for number in range(10_001)]
-    for digest in digests:
-        refusals.record(repository, digest, failed(Refused("no", status=415, remedy="do this")))
-    assert refusals.find(repository, digests[0]) is None
-    found = refusals.find(repository, digests[1])
+def planned(repository: Repository, content: str, *, nondistributable_layers: bool = False) -> PlannedCopy:
+    """Return the copy of *content* to *repository*."""
+    digest = Digest.of(content.encode())
+    target = repository.tag("v1")
+    copy = Copy("rule", SOURCE.tag("v1"), target, nondistributable_layers=nondistributable_layers)
+    return PlannedCopy(copy, Action.COPY, digest, digest)
+
+
+async def test_a_refusal_is_about_one_image_repository_login_and_setting() -> None:
+    """Everything else is sent; the failure says when it was remembered, and how to send it again."""
+    now, users = [0.0], ["robot"]
+    facts = MemoryHostFacts(lambda: now[0], lambda: datetime(2026, 5, 1, 12, 30, tzinfo=UTC))
+    refusals, repository = ManifestRefusals(facts, lambda _repository: users), Repository("r.test", "app")
+    refusals.learn(planned(repository, "a"), [failed(Refused("no", status=415, remedy="do this"))], forced=False)
+    found = await refusals.find(planned(repository, "a"))
     assert found is not None
-    assert (found.cause.message, found.remedy) == (
-        "no (not sent again for 15 minutes, unless with --force)",
-        "do this",
-    )
-    assert refusals.find(Repository("r.test", "other"), digests[1]) is None
+    until = "not sent again for 24 hours, unless image, rule or login change, or with --force"
+    assert found.cause.message == f"no (remembered from 2026-05-01 12:30 UTC; {until})"
+    assert (found.cause.status, found.remedy, found.is_permanent) == (415, "do this", True)
+    assert await refusals.find(planned(repository, "b")) is None
+    assert await refusals.find(planned(Repository("r.test", "other"), "a")) is None
+    assert await refusals.find(planned(Repository("other.test", "app"), "a")) is None
+    assert await refusals.find(planned(repository, "a", nondistributable_layers=True)) is None
+    users[0] = "admin"
+    assert await refusals.find(planned(repository, "a")) is None
+    users[0] = "robot"
     now[0] = REFUSED_SECONDS
-    assert refusals.find(repository, digests[1]) is None
+    assert await refusals.find(planned(repository, "a")) is None
+
+
+async def test_a_success_with_force_ends_a_refusal() -> None:
+    """The registry accepts the manifest now; a success without force was not preceded by a refusal."""
+    refusals, copy = ManifestRefusals(MemoryHostFacts(), lambda _repository: ()), planned(SOURCE, "a")
+    refusals.learn(copy, [failed(Refused("no", status=415))], forced=False)
+    refusals.learn(copy, [failed(Unavailable("down", status=503))], forced=True)
+    assert await refusals.find(copy) is not None
+    refusals.learn(copy, [], forced=True)
+    assert await refusals.find(copy) is None
+
+
+async def test_a_long_reason_is_cut_and_stays_readable() -> None:
+    """A fact has at most 2000 characters, whatever the registry says."""
+    facts = MemoryHostFacts()
+    refusals, copy = ManifestRefusals(facts, lambda _repository: ()), planned(SOURCE, "a")
+    refusals.learn(copy, [failed(Refused('"\\' * 4000, status=415, remedy='"' * 4000))], forced=False)
+    found = await refusals.find(copy)
+    assert found is not None
+    assert found.cause.message.startswith('"')
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"message": 1}', '{"message": "no", "status": "x"}'])
+async def test_an_unreadable_refusal_is_none(text: str) -> None:
+    """The manifest is sent then."""
+    facts = MemoryHostFacts()
+    refusals, copy = ManifestRefusals(facts, lambda _repository: ()), planned(SOURCE, "a")
+    refusals.learn(copy, [failed(Refused("no", status=415))], forced=False)
+    ((host, key),) = facts._facts  # pyright: ignore[reportPrivateUsage] - the key is a digest
+    facts.remember(host, key, text, seconds=60)
+    assert await refusals.find(copy) is None
+
+
+async def run_once(
+    source: FakeRegistry, target: FakeRegistry, state: Path, *, user: str = "", force: bool = False
+) -> CopyResult:
+    """Copy v1 in a process-like run of its own with the file *state*."""
+    account = RegistryAccount(target.host, Credential(user, "secret")) if user else RegistryAccount(target.host)
+    options = Options((account,), retries=2, state=str(state), environment={}, home=state.parent)
+    async with open_app(options) as syncer:
+        wanted = rule("v1", target.repository("copy"), source=source.repository("app"))
+        (result,) = (await syncer.sync([wanted], force=force)).results
+    return result
+
+
+async def test_later_runs_with_the_same_state_do_not_send_it_again(
+    source: FakeRegistry, target: FakeRegistry, tmp_path: Path
+) -> None:
+    """They fail with the same reason and remedy, and say since when it is remembered."""
+    state = tmp_path / "state.db"
+    first, second, third = [await run_once(source, target, state) for _ in range(3)]
+    assert target.requests.count(method="PUT", kind="manifest") == 1
+    assert target.requests.count(method="POST") == len(IMAGE.blobs)
+    assert [one.outcome for one in (first, second, third)] == [Outcome.FAILED] * 3
+    assert (first.remedy, first.step) == (second.remedy, second.step)
+    assert first.reason is not None
+    assert second.reason is not None
+    assert second.reason.startswith(first.reason)
+    assert re.search(r"remembered from 20\d\d-\d\d-\d\d \d\d:\d\d UTC; .* or with --force", second.reason)
+    assert third.reason == second.reason
+
+
+async def test_later_runs_send_it_again_after_a_change(
+    source: FakeRegistry, target: FakeRegistry, tmp_path: Path
+) -> None:
+    """Another login; `--force`, which sees that the registry accepts it now, so that the refusal is over."""
+    state = tmp_path / "state.db"
+    await run_once(source, target, state)
+    await run_once(source, target, state, user="robot")
+    assert target.requests.count(method="PUT", kind="manifest") == 2
+    target.intercept.clear()
+    assert (await run_once(source, target, state)).outcome is Outcome.FAILED
+    assert (await run_once(source, target, state, force=True)).outcome is Outcome.COPIED
+    target.content("copy").tags.clear()
+    assert (await run_once(source, target, state)).outcome is Outcome.COPIED

@@ -89,6 +89,11 @@ class LoginPool:
         """The preferred login."""
         return self._logins[0]
 
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The user names of all logins; an anonymous one is empty."""
+        return tuple(login.user for login in self._logins)
+
     def available(self, call: Call) -> Login | None:
         """Return the login that can send *call* now; None if none can."""
         now = self._clock.monotonic()

@@ -110,6 +110,11 @@ class Registries:
             )
         return self._limiters[registry]
 
+    def users(self, repository: Repository) -> tuple[str, ...]:
+        """Return the user names for *repository*, in order of preference; empty before its first request."""
+        client = self._client_by_repository.get(repository)
+        return () if client is None else client.logins.users
+
     def end_waits(self) -> None:
         """End every wait for a registry with `Interrupted`, now and until `resume_waits`: the process shuts down."""
         self._sleeper.stop()

@@ -111,8 +111,8 @@ class Copier:
         except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
             goal.failure = CopyFailed(error, side="source", step="read manifest")
             goal.failure.__cause__ = error
-        if self._refusals is not None and copies[0].target_digest is not None:
-            self._refusals.record_first(goal.repository, copies[0].target_digest, goal.failures)
+        if self._refusals is not None:
+            self._refusals.learn(copies[0], goal.failures, forced=options.force)
         _report(copies, goal, finished)
 
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:

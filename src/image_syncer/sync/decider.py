@@ -91,7 +91,7 @@ class Decider:
         await self._compare_content(group, certain, found)
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         if self._refusals is not None and not force:
-            decided = {copy: _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
+            decided = {copy: await _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
         self._remember(certain, decided, found)
         return decided
 
@@ -245,10 +245,8 @@ def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
     )
 
 
-def _unless_refused(planned: PlannedCopy, refusals: ManifestRefusals) -> PlannedCopy:
-    if planned.action is not Action.COPY or planned.target_digest is None:
-        return planned
-    failure = refusals.find(planned.copy.target.repository, planned.target_digest)
+async def _unless_refused(planned: PlannedCopy, refusals: ManifestRefusals) -> PlannedCopy:
+    failure = await refusals.find(planned) if planned.action is Action.COPY else None
     return planned if failure is None else replace(planned, action=Action.FAIL, failure=failure)
 
 

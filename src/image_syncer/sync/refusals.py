@@ -1,58 +1,102 @@
 """Negative cache for manifests that a target refuses permanently, such as Docker's types at a registry of OCI types.
 
-A later run would send the same manifest to the same repository, with the same result. So within this process it fails
-at once, without a request, until something changes: the image, the configuration (which makes a new `Syncer`), or the
-registry, which is tried again after 15 minutes. `force` tries at once.
+A later run would send the same manifest to the same repository, with the same result. So it fails at once, without a
+request, until something changes: the image, the repository, the settings of the rule, the login or this tool's version,
+on which the key of the fact depends. The registry may change too, so a refusal expires after 24 hours. `force` sends
+the manifest again, and a success then removes the refusal.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from image_syncer import __version__
 from image_syncer.errors import CopyFailed, Refused, TooLarge
-from image_syncer.oci import Digest, Repository
+from image_syncer.oci import Repository
+from image_syncer.roles import HostFact, HostFacts
+from image_syncer.sync.plan import PlannedCopy
 
-REFUSED_SECONDS: Final = 900.0
-_LIMIT: Final = 10_000
+REFUSED_SECONDS: Final = 24 * 3600.0
 
 _STATUSES: Final = frozenset({413, 415})
 _CODES: Final = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED"})
+_STEP: Final = "push manifest"
+_MESSAGE_LIMIT: Final = 500  # With the remedy, and all quotes escaped, a fact of at most 2000 characters.
+_REMEDY_LIMIT: Final = 300
 
 
 def is_manifest_refusal(failure: CopyFailed) -> bool:
     """Whether *failure* is about the manifest itself, so that it holds for every tag and does not heal by a retry."""
     cause = failure.cause
-    if failure.step != "push manifest" or type(cause) not in {Refused, TooLarge}:
+    if failure.step != _STEP or type(cause) not in {Refused, TooLarge}:
         return False
     return cause.status in _STATUSES or cause.code in _CODES
 
 
 class ManifestRefusals:
-    """The manifests that targets have refused; *clock* is in seconds. The oldest of 10 000 are forgotten."""
+    """The manifests that targets have refused, in *facts*. *users* returns the user names for a target repository."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._refused: OrderedDict[tuple[Repository, Digest], tuple[CopyFailed, float]] = OrderedDict()
+    def __init__(self, facts: HostFacts, users: Callable[[Repository], Sequence[str]]) -> None:
+        self._facts = facts
+        self._users = users
 
-    def record_first(self, repository: Repository, digest: Digest, failures: Iterable[CopyFailed]) -> None:
-        """Record the first of *failures* that refuses the manifest itself, if there is one."""
+    def learn(self, planned: PlannedCopy, failures: Iterable[CopyFailed], *, forced: bool) -> None:
+        """Record the first of *failures* that refuses the manifest itself; without failures, a *forced* copy ends it.
+
+        A copy that is not forced is made only without a known refusal, so its success says nothing new.
+        """
+        failures = list(failures)
         refusal = next((failure for failure in failures if is_manifest_refusal(failure)), None)
         if refusal is not None:
-            self.record(repository, digest, refusal)
+            value = _to_text(refusal)
+            self._facts.remember(_host(planned), self._key(planned), value, seconds=REFUSED_SECONDS)
+        elif forced and not failures:
+            self._facts.forget(_host(planned), self._key(planned))
 
-    def record(self, repository: Repository, digest: Digest, failure: CopyFailed) -> None:
-        """Record that *repository* refused the image *digest* with *failure*."""
-        self._refused[repository, digest] = failure, self._clock() + REFUSED_SECONDS
-        self._refused.move_to_end((repository, digest))
-        if len(self._refused) > _LIMIT:
-            self._refused.popitem(last=False)
+    async def find(self, planned: PlannedCopy) -> CopyFailed | None:
+        """Return the failure of *planned* if its target has refused the same manifest; None if it may be pushed."""
+        fact = await self._facts.get(_host(planned), self._key(planned))
+        return None if fact is None else _to_failure(fact)
 
-    def find(self, repository: Repository, digest: Digest) -> CopyFailed | None:
-        """Return an error for the image *digest* at *repository*, None if it may be pushed."""
-        failure, until = self._refused.get((repository, digest), (None, 0.0))
-        if failure is None or self._clock() >= until:
-            return None
-        cause = failure.cause
-        again = "not sent again for 15 minutes, unless with --force"
-        error = Refused(f"{cause.message} ({again})", status=cause.status, code=cause.code, remedy=cause.remedy)
-        return CopyFailed(error, side=failure.side, step=failure.step)
+    def _key(self, planned: PlannedCopy) -> str:
+        copy = planned.copy
+        settings = copy.renames_digests, copy.nondistributable_layers
+        repository = copy.target.repository
+        parts = (str(repository), str(planned.target_digest), settings, __version__, self._users(repository))
+        return f"refused manifest {hashlib.sha256(repr(parts).encode()).hexdigest()}"
+
+
+def _host(planned: PlannedCopy) -> str:
+    return planned.copy.target.repository.registry
+
+
+def _to_text(failure: CopyFailed) -> str:
+    cause = failure.cause
+    parts = {
+        "message": cause.message[:_MESSAGE_LIMIT],
+        "status": cause.status,
+        "code": None if cause.code is None else cause.code[:100],
+        "remedy": None if cause.remedy is None else cause.remedy[:_REMEDY_LIMIT],
+    }
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def _to_failure(fact: HostFact) -> CopyFailed | None:
+    """Return the failure in *fact*; None if it cannot be read, as one of another version may be."""
+    try:
+        match json.loads(fact.value):
+            case {"message": str(message), "status": int() | None as status, "code": code, "remedy": remedy}:
+                pass
+            case _:
+                return None
+    except ValueError:
+        return None
+    when = f"{fact.recorded_at:%Y-%m-%d %H:%M} UTC"
+    again = f"remembered from {when}; not sent again for 24 hours, unless image, rule or login change, or with --force"
+    error = Refused(f"{message} ({again})", status=status, code=_text(code), remedy=_text(remedy))
+    return CopyFailed(error, side="target", step=_STEP)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

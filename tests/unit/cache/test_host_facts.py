@@ -7,6 +7,7 @@ from typing import cast
 
 from image_syncer.cache.backend import CacheBackend, CacheRecord, FactRecord, LazyBackend
 from image_syncer.cache.host_facts import RELOAD_SECONDS, PersistentHostFacts
+from image_syncer.cache.memory import MemoryHostFacts
 from image_syncer.cache.write_behind import WriteBehind
 from image_syncer.roles import HostFact
 
@@ -89,3 +90,12 @@ async def test_a_state_that_does_not_exist_is_not_created_for_a_question() -> No
     facts, opens = opened(Backend(), [0.0], is_new=True)
     assert await facts.get("a.test", "key") is None
     assert opens == []
+
+
+async def test_the_oldest_of_ten_thousand_facts_is_forgotten() -> None:
+    """Memory is bounded."""
+    facts = MemoryHostFacts()
+    for number in range(10_001):
+        facts.remember("a.test", str(number), "yes", seconds=60)
+    assert await facts.get("a.test", "0") is None
+    assert await facts.get("a.test", "1") is not None
