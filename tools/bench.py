@@ -1,103 +1,187 @@
-"""Benchmark image-syncer against skopeo, in turns and on the same registries, and write docs/benchmarks.md.
+"""Race image-syncer against its peers, in turns and on the same registries, and write docs/benchmarks.md.
 
-Called by script/bench. `--full` adds slow measurements, `--only NAME` measures single rows, and `--quick` runs a small
-version of everything; the last two write nothing.
+Called by script/bench. Every peer and registry that is found on PATH or in `--peers DIR` takes part. A call for all
+rows at full scale writes the page; with rows or programs named it does so only with `--write`.
 """
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from bench_figures import Measured, Start
-from bench_report import Results, growth_table, page, table
-from bench_runner import run_workload
-from bench_site import storage_parent
-from growth import Grown, grow
+from bench_figures import Results, Row, Start
+from bench_report import growth_table, machine, page, row_table
+from bench_runner import Entrant, Race, Settings
+from bench_site import REGISTRIES, RegistryKind, storage_parent
+from contestants import CONTESTANTS, OURS
+from growth import grow
 from lab import clean_environment, measure, our_command, stop_on_signals
-from workloads import NEAR, QUICK, Workload, default_rows, further_rows, quick_rows
+from workloads import DEFAULT_ROWS, ROWS, Workload, over_tls
 
-_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+_DOCS = Path(__file__).parent.parent / "docs"
 _QUIET_LOAD = 0.5
 _WIDTH = 200  # Tables take the width they need: a truncated row is useless.
 _GROWTH, _PLAN = "growth", "plan"
+_COUNTS, _PLANNED = (100, 1_000, 10_000, 100_000), 100_000
+_QUICK_SCALE, _QUICK_TAGS = 0.02, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The workloads of one call; *counts* are numbers of up-to-date tags, *planned* tags to plan for (0: none)."""
+    """One call: the rows, numbers of up-to-date tags for the growth, tags to plan for (0: none), and what it writes."""
 
     rows: Sequence[Workload]
     counts: Sequence[int]
     planned: int
-    pairs: int
-    written: bool = False
-
-    def only(self, names: Sequence[str]) -> "Program":
-        """Return the part that *names* selects; such a result is not written to the page."""
-        counts = self.counts if _GROWTH in names else ()
-        rows = [row for row in self.rows if row.name in names]
-        return Program(rows, counts, self.planned if _PLAN in names else 0, self.pairs)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the available names."""
-        return [*(row.name for row in self.rows), _GROWTH, _PLAN]
-
-
-_QUICK = Program(quick_rows(), (10, 100), 100, QUICK.pairs)
-_COUNTS, _PLANNED = (100, 1_000, 10_000, 100_000), 100_000
-_DEFAULT = Program(default_rows(), _COUNTS, _PLANNED, NEAR.pairs, written=True)
-_FULL = Program([*default_rows(), *further_rows()], _COUNTS, _PLANNED, NEAR.pairs, written=True)
+    registry: str
+    entrants: Sequence[Entrant]
+    settings: Settings
+    json: Path | None
+    written: bool
 
 
 def main() -> int:
-    """Measure, print, and write the page if everything was measured; 2 if a program is missing."""
-    program = _chosen()
-    missing = [name for name in ("docker-registry", "skopeo") if shutil.which(name) is None]
-    if missing:
-        print(f"not installed: {' and '.join(missing)}; the benchmark compares with them", file=sys.stderr)
+    """Measure, print, and write the page; 1 if one of our runs is wrong, 2 if a program is missing."""
+    options = _parse()
+    console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
+    program = _plan(options, console)
+    if program is None:
         return 2
-    load, console = os.getloadavg()[0], Console(highlight=False, soft_wrap=True, width=_WIDTH)
+    load = os.getloadavg()[0]
     if load > _QUIET_LOAD:
         console.print(f"the machine is busy (load average {load:.2f}): the figures will be inaccurate", style="yellow")
     with stop_on_signals(), ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="image-syncer-bench-", dir=storage_parent())
-        directory = Path(stack.enter_context(temporary))
-        rows = [run_workload(row, directory, program.pairs, console.print) for row in program.rows]
-        grown = list(grow(program.counts, program.planned, directory, console.print))
-        start = _start_up(directory, max(3, program.pairs))
-    _show(console, rows, grown)
-    console.print(start.sentence())
+        results = _measure(program, Path(stack.enter_context(temporary)), console)
+    _save(program, results, console)
+    ours = [outcome for row in results.rows.values() for name, outcome in row.outcomes.items() if name.startswith(OURS)]
+    return int(any(outcome.problem for outcome in ours))
+
+
+def _measure(program: Program, directory: Path, console: Console) -> Results:
+    """Run everything, print each result, and save the rows as they come."""
+    results = Results(machine(), program.settings.call)
+    for workload in program.rows:
+        console.print(f"{workload.name}: {workload.about}", style="bold")
+        scale = program.settings.scale
+        about = workload.about if scale == 1 else f"{workload.about}; scale {scale:g}"
+        row = Row(workload.name, about, program.registry, workload.wanted, os.getloadavg()[0], workload.hashing)
+        entrants = [each for each in program.entrants if each.takes_part(workload)]
+        with Race(workload, program.settings, directory, console.print) as race:
+            row.outcomes = race.run(entrants)
+        results.add(row)
+        console.print(row_table(row))
+        console.print(row.verdict())
+        if program.json:
+            _merge_into(program.json, results)
+    results.grown = list(grow(program.counts, program.planned, directory, console.print))
+    if results.grown:
+        console.print(growth_table(results.grown))
+        results.start = _start_up(directory, max(3, program.settings.rounds))
+        console.print(results.start.sentence())
+    return results
+
+
+def _save(program: Program, results: Results, console: Console) -> None:
+    if program.json:
+        _merge_into(program.json, results)
     if program.written:
-        _PAGE.write_text(page(Results(rows, grown, start, load)), encoding="utf-8")
-        console.print(f"written: {os.path.relpath(_PAGE)}")
-    return 0
+        kept = _DOCS / "benchmarks.json"
+        _merge_into(kept, results)
+        (_DOCS / "benchmarks.md").write_text(page(Results.load(kept)), encoding="utf-8")
+        console.print(f"written: {os.path.relpath(_DOCS / 'benchmarks.md')}")
 
 
-def _chosen() -> Program:
-    parser = argparse.ArgumentParser(prog="script/bench", description="Benchmark image-syncer against skopeo.")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="small sizes, one run each; writes nothing")
-    size.add_argument("--full", action="store_true", help="10 000 tags with skopeo, full size for distant registries")
-    parser.add_argument(
-        "--only",
-        action="append",
-        metavar="NAME",
-        choices=_FULL.names,
-        help=f"only this row, in every size; repeatable; writes nothing: {', '.join(_FULL.names)}",
+def _merge_into(path: Path, newer: Results) -> None:
+    results = Results.load(path)
+    results.merge(newer)
+    results.save(path)
+
+
+def _plan(options: argparse.Namespace, console: Console) -> Program | None:
+    """Return what *options* ask for; None after a message if there is no registry or nothing to compare with."""
+    kinds = {name: kind.find(options.peers) for name, kind in REGISTRIES.items()}
+    registry = options.registry or next((name for name, kind in kinds.items() if kind), "2.8")
+    kind, entrants = kinds[registry], _entrants(options, console)
+    missing = [] if kind else [REGISTRIES[registry].program]
+    if not any(each.contestant.program for each in entrants):
+        missing.append("any peer, such as skopeo")
+    if kind is None or missing:
+        print(f"not installed: {' and '.join(missing)}; the benchmark compares with them", file=sys.stderr)
+        return None
+    names = options.rows or [*DEFAULT_ROWS, _GROWTH, _PLAN]
+    rows = dict.fromkeys(over_tls(name) if options.tls else name for name in names if name in ROWS)
+    counts = ((10, 100) if options.quick else _COUNTS) if _GROWTH in names else ()
+    planned = (_QUICK_TAGS if options.quick else _PLANNED) if _PLAN in names else 0
+    whole = options.scale == 1 and not (options.rows or options.programs or options.tls)
+    return Program(
+        [ROWS[name] for name in rows],
+        counts,
+        planned,
+        registry,
+        entrants,
+        _settings(options, kind),
+        options.json,
+        written=options.write or (whole and options.json is None),
     )
-    arguments = parser.parse_args()
-    if arguments.only:
-        return (_QUICK if arguments.quick else _FULL).only(arguments.only)
-    return _QUICK if arguments.quick else _FULL if arguments.full else _DEFAULT
+
+
+def _settings(options: argparse.Namespace, kind: RegistryKind) -> Settings:
+    call = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    return Settings(kind, options.rounds, options.scale, counted=options.count, call=call)
+
+
+def _entrants(options: argparse.Namespace, console: Console) -> Sequence[Entrant]:
+    """Return the programs that are present, and name the others."""
+    found: list[Entrant] = []
+    for each in CONTESTANTS:
+        if options.programs and each.name not in options.programs:
+            continue
+        path = each.find(options.peers)
+        if path is None:
+            console.print(f"left out, as it is not installed: {each.name} ({each.program})", style="dim")
+        else:
+            found.append(Entrant(each, path, each.read_version(path)))
+    return found
+
+
+def _parse() -> argparse.Namespace:
+    names = [*ROWS, _GROWTH, _PLAN]
+    programs = [each.name for each in CONTESTANTS]
+    parser = argparse.ArgumentParser(prog="script/bench", description="Race image-syncer against its peers.")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"rows to measure, by default {', '.join(DEFAULT_ROWS)}; also -tls of each",
+    )
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="directory with binaries of peers and registries")
+    parser.add_argument("--programs", type=_names, metavar="NAME,...", help=f"only these: {', '.join(programs)}")
+    parser.add_argument("--registry", choices=REGISTRIES, help="default: the first that is installed")
+    parser.add_argument("--tls", action="store_true", help="every row over TLS")
+    parser.add_argument("-n", "--rounds", type=int, default=5, help="timed runs of each program (default: 5)")
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the content (default: 1)")
+    parser.add_argument("--quick", action="store_true", help=f"one round at scale {_QUICK_SCALE}")
+    parser.add_argument("--no-count", dest="count", action="store_false", help="without requests and bytes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="merge the figures into this file")
+    parser.add_argument("--write", action="store_true", help="merge the figures into the page, whatever was measured")
+    options = parser.parse_args()
+    if unknown := [*set(options.rows) - set(names), *set(options.programs or ()) - set(programs)]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    if options.quick:
+        options.rounds, options.scale = 1, _QUICK_SCALE
+    return options
+
+
+def _names(text: str) -> Sequence[str]:
+    return text.split(",")
 
 
 def _start_up(directory: Path, runs: int) -> Start:
@@ -108,13 +192,6 @@ def _start_up(directory: Path, runs: int) -> Start:
         for name, command in commands.items():
             costs[name].append(measure(command, clean_environment(directory)).seconds)
     return Start(tuple(costs["help"]), tuple(costs["pass"]))
-
-
-def _show(console: Console, rows: Sequence[Measured], grown: Sequence[Grown]) -> None:
-    if rows:
-        console.print(table(rows))
-    if grown:
-        console.print(growth_table(grown))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
 """The registries of the benchmark, local or behind slow lines, with their counters."""
 
+import contextlib
+import itertools
+import json
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from ssl import SSLContext, create_default_context
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import trustme
 
+from image_syncer.testing.request_log import Request, RequestLog
 from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
 from support.slow_line import RelayLine, SlowLine
 
@@ -86,26 +92,77 @@ class Site:
         carried = self.line.carried()
         return carried.to_server + carried.to_client
 
-    def tags(self) -> int:
-        """Return the number of tags in its storage."""
-        return sum(1 for _ in self.registry.storage.glob("docker/registry/v2/repositories/**/_manifests/tags/*"))
+
+class ZotRegistry(DockerRegistry):
+    """A zot process: the same life, another configuration and log."""
+
+    def _configuration(self, port: int) -> dict[str, Any]:
+        tls = self.profile.tls
+        return {
+            "distSpecVersion": "1.1.1",
+            "storage": {"rootDirectory": str(self.storage), "gc": False},
+            "log": {"level": "error" if self.profile.quiet else "info"},
+            "http": {
+                "address": "127.0.0.1",
+                "port": str(port),
+                **({} if tls is None else {"tls": {"cert": str(tls.certificate), "key": str(tls.key)}}),
+            },
+        }
+
+    def _parse(self, lines: Iterable[str]) -> RequestLog:
+        return RequestLog(itertools.chain.from_iterable(map(_zot_request, lines)))
+
+
+def _zot_request(line: str) -> Iterator[Request]:
+    """Yield the request of a line of zot's log; most lines have none."""
+    with contextlib.suppress(json.JSONDecodeError):
+        entry = json.loads(line)
+        if isinstance(entry, dict) and {"method", "path"} <= entry.keys():
+            uri = urlsplit(str(entry["path"]))  # pyright: ignore[reportUnknownArgumentType]
+            yield Request(str(entry["method"]), uri.path, tuple(parse_qsl(uri.query)))  # pyright: ignore[reportUnknownArgumentType]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryKind:
+    """A kind of registry: the name of its *program*, and the class that runs it."""
+
+    about: str
+    program: str
+    runs: type[DockerRegistry] = DockerRegistry
+
+    def find(self, directory: Path | None) -> Self | None:
+        """Return this kind with the path of its program, in *directory* or on PATH; None if it is absent."""
+        beside = shutil.which(self.program, path=str(directory)) if directory else None
+        found = beside or shutil.which(self.program)
+        return replace(self, program=found) if found else None
+
+
+REGISTRIES: Final[Mapping[str, RegistryKind]] = {
+    "v3": RegistryKind("distribution 3 (`registry`)", "registry"),
+    "2.8": RegistryKind("distribution 2.8 (Debian's `docker-registry`)", "docker-registry"),
+    "zot": RegistryKind("zot", "zot", ZotRegistry),
+}
+"""The registries that a row may run on; the first that is present is the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A place for registries: files below *directory*, TLS if there is a *ca*, each behind its own *line*.
+    """A place for registries of one *kind*: files below *directory*, TLS with a *ca*, each behind its own *line*.
 
-    Without a line they are *quiet*: writing a log would disturb the measurement.
+    They log their requests only if *logged*: writing a log would disturb the measurement.
     """
 
     directory: Path
+    kind: RegistryKind
     ca: PrivateCa | None
     line: RelayLine | None
+    logged: bool = False
 
     @property
     def profile(self) -> DockerProfile:
         """Their configuration. They cache blob descriptors in memory, as registries in production do."""
-        return DockerProfile(cache=True, quiet=self.line is None, tls=None if self.ca is None else self.ca.server)
+        tls = None if self.ca is None else self.ca.server
+        return DockerProfile(cache=True, quiet=not self.logged, tls=tls, program=self.kind.program)
 
     @contextmanager
     def open(self, count: int) -> Generator[Sequence[Site]]:
@@ -120,5 +177,5 @@ class Ground:
             yield [self._start(stack, site.registry.storage) for site in sites]
 
     def _start(self, stack: ExitStack, storage: Path | None) -> Site:
-        registry = stack.enter_context(DockerRegistry(self.profile, parent=self.directory, storage=storage))
+        registry = stack.enter_context(self.kind.runs(self.profile, parent=self.directory, storage=storage))
         return Site(registry, None if self.line is None else stack.enter_context(SlowLine(registry.host, self.line)))

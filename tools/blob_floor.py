@@ -106,11 +106,12 @@ def main() -> int:
         return own.sender
 
     def carry(kind: str, job: Sequence[Any]) -> None:
-        {"blobs": sender().blob, "mounts": sender().mount, "manifests": sender().manifest}[kind](*job)
+        one = sender()
+        {"blobs": one.blob, "mounts": one.mount, "manifests": one.manifest, "indexes": one.manifest}[kind](*job)
 
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for kind in ("blobs", "mounts", "manifests"):
+            for kind in ("blobs", "mounts", "manifests", "indexes"):
                 for _ in pool.map(partial(carry, kind), jobs[kind]):
                     pass
     except (OSError, http.client.HTTPException) as error:

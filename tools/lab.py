@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,37 +35,65 @@ def our_command() -> str:
     return found
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run *command*, discard its output, and return its cost; `SystemExit` with the end of its output if it fails.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a command: its exit code, its cost, and the end of its output. The code is None after a timeout."""
 
-    Child processes count too: CPU seconds of all, and the peak memory of the largest.
+    code: int | None
+    cost: Cost
+    output: str
+
+    @property
+    def problem(self) -> str:
+        """What went wrong, empty if nothing did."""
+        if self.code is None:
+            return "timeout"
+        return f"exit code {self.code}" if self.code else ""
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Run *command* and return its cost; `SystemExit` with the end of its output if it fails."""
+    done = attempt(command, environment)
+    if done.problem:
+        raise SystemExit(f"{' '.join(command)}: {done.problem}\n{done.output}")
+    return done.cost
+
+
+def attempt(command: Sequence[str], environment: Mapping[str, str], longest: float = _LONGEST_SECONDS) -> Attempt:
+    """Run *command* for at most *longest* seconds; after that all its processes are killed.
+
+    Child processes count too: CPU seconds and memory are those of the whole tree.
     """
     with tempfile.TemporaryDirectory() as directory:
         result, output = Path(directory) / "cost.json", Path(directory) / "output"
         wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("measured.py")), str(result)]
         with output.open("wb") as sink:
-            subprocess.run(
+            child = subprocess.Popen(
                 [*wrapper, *command],
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=dict(environment),
-                timeout=_LONGEST_SECONDS,
-                check=True,
+                start_new_session=True,
             )
+            with _killed_at_the_end(child), suppress(subprocess.TimeoutExpired):
+                child.wait(longest)
+        words = output.read_text(encoding="utf-8", errors="replace")[-2000:]
+        if not result.is_file():
+            return Attempt(None, Cost(longest, 0.0, 0), words)
         cost = json.loads(result.read_text(encoding="utf-8"))
-        if cost["code"] != 0:
-            words = output.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise SystemExit(f"{' '.join(command)}: exit code {cost['code']}\n{words}")
-    return Cost(cost["seconds"], cost["cpu_seconds"], cost["peak_kib"] * 1024)
+    return Attempt(cost["code"], Cost(cost["seconds"], cost["cpu_seconds"], cost["peak_kib"] * 1024), words)
 
 
-def refuses(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Return whether *command* ends with an error."""
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env=dict(environment), timeout=120, check=False
-    )
-    return done.returncode != 0
+@contextmanager
+def _killed_at_the_end(child: "subprocess.Popen[bytes]") -> Generator[None]:
+    """Kill *child* and its whole session if it still runs at the end, for instance after a signal."""
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -26,6 +26,8 @@ class Cargo:
     blobs: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     mounts: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     manifests: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    indexes: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    """Manifests that need others, which are to be pushed before."""
     _first: dict[str, str] = field(default_factory=dict[str, str])
 
     def add_blob(self, repository: str, blob: Blob) -> None:
@@ -39,7 +41,16 @@ class Cargo:
 
     def as_json(self) -> dict[str, Any]:
         """Return the input of `blob_floor.py`."""
-        return {"blobs": self.blobs, "mounts": self.mounts, "manifests": self.manifests}
+        return {"blobs": self.blobs, "mounts": self.mounts, "manifests": self.manifests, "indexes": self.indexes}
+
+
+@dataclass(slots=True)
+class Pushed:
+    """The content of a repository: the digest of each tag, all manifests, and all blobs."""
+
+    tags: dict[str, Digest] = field(default_factory=dict[str, Digest])
+    manifests: set[Digest] = field(default_factory=set[Digest])
+    blobs: set[Digest] = field(default_factory=set[Digest])
 
 
 class Seeder:
@@ -54,6 +65,8 @@ class Seeder:
         )
         self._there: set[tuple[str, str]] = set()
         self.cargo = Cargo()
+        self.pushed: dict[str, Pushed] = {}
+        """The content of each repository."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +76,10 @@ class Seeder:
 
     def push(self, repository: str, image: Image, tags: Sequence[str]) -> None:
         """Push *image* with its whole graph, and give it *tags*."""
+        pushed = self.pushed.setdefault(repository, Pushed())
+        pushed.tags |= dict.fromkeys(tags, image.digest)
+        pushed.manifests |= {manifest.digest for manifest in image.manifests}
+        pushed.blobs |= image.blobs.keys()
         for blob in image.blobs.values():
             self._push_blob(repository, blob)
         for manifest in image.manifests:
@@ -70,7 +87,9 @@ class Seeder:
             for name in names:
                 headers = {"Content-Type": manifest.descriptor.media_type}
                 self._ask("PUT", f"/v2/{repository}/manifests/{name}", manifest.content, headers)
-                self.cargo.manifests.append((repository, name, manifest.descriptor.media_type))
+                needs_others = manifest is image.root and len(image.manifests) > 1
+                kept = self.cargo.indexes if needs_others else self.cargo.manifests
+                kept.append((repository, name, manifest.descriptor.media_type))
 
     def _push_blob(self, repository: str, blob: Blob) -> None:
         key = repository, str(blob.digest)

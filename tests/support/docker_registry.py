@@ -13,7 +13,7 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,7 @@ class DockerProfile:
     With *layer_urls* manifests may name https URLs of layers; the default configuration of distribution refuses all.
     A *quiet* one logs only errors, so its requests cannot be read. *notifications* names a receiver of events. With
     *cache* it caches blob descriptors in memory, as in production; it then reports blobs that were deleted from its
-    storage by someone else.
+    storage by someone else. *program* is another binary of the same kind, for instance of distribution 3.
     """
 
     passwords: Mapping[str, str] | None = field(default=None, repr=False)
@@ -92,6 +92,7 @@ class DockerProfile:
     cache: bool = False
     quiet: bool = False
     layer_urls: bool = True
+    program: str = "docker-registry"
 
 
 class DockerRegistry:
@@ -117,7 +118,7 @@ class DockerRegistry:
     @staticmethod
     def is_installed() -> bool:
         """Whether docker-registry is installed."""
-        return _program() is not None
+        return shutil.which(DockerProfile().program) is not None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -166,7 +167,7 @@ class DockerRegistry:
         self._ping(f"/v2/?{_MARK}={mark}")
         deadline = time.monotonic() + _LOG_SECONDS
         while True:
-            log = parse_access_log(self._access_log())
+            log = self._parse(self._access_log())
             if any((_MARK, mark) in request.query for request in log):
                 return RequestLog(list(itertools.filterfalse(_is_mark, log))[self._forgotten :])
             if time.monotonic() > deadline:
@@ -188,9 +189,9 @@ class DockerRegistry:
         raise ServerFailed(f"docker-registry did not start: {self._tail()}")
 
     def _launch(self, port: int) -> None:
-        program = _program()
+        program = shutil.which(self.profile.program)
         if program is None:
-            raise ServerFailed("docker-registry is not installed")
+            raise ServerFailed(f"{self.profile.program} is not installed")
         file = self._directory / "config.yml"  # YAML is a superset of JSON.
         file.write_text(json.dumps(self._configuration(port), indent=1))
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._directory), "OTEL_TRACES_EXPORTER": "none"}
@@ -241,6 +242,10 @@ class DockerRegistry:
             process.kill()
             process.wait(_STOP_SECONDS)
 
+    def _parse(self, lines: Iterable[str]) -> RequestLog:
+        """Return the requests of its log."""
+        return parse_access_log(lines)
+
     def _access_log(self) -> list[str]:
         return (self._directory / "access.log").read_text(errors="replace").splitlines()
 
@@ -283,10 +288,6 @@ class DockerRegistry:
 
 def _go_duration(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
-
-
-def _program() -> str | None:
-    return shutil.which("docker-registry")
 
 
 def _is_mark(request: Request) -> bool:
