@@ -348,7 +348,7 @@ async def open_app(
         if caches is None and options.state is not None:
             caches = await stack.enter_async_context(for_run(_cache_backend(options.state, options.keep_state)))
         caches = caches or in_memory()
-        registries.journal = caches.uploads
+        registries.journal, registries.facts = caches.uploads, caches.facts
         yield Syncer(registries, options, caches, rng=rng)
 
 

@@ -17,6 +17,7 @@ from image_syncer.errors import (
     Denied,
     MissingContent,
     NotFound,
+    ProtocolError,
     RateLimited,
     Refused,
     StoreError,
@@ -132,6 +133,21 @@ def failure(context: ErrorContext, refusal: ErrorResponse) -> StoreError:
         return Unavailable(message, status=status, code=body.code)
     kind, condition, remedy = _special(context, refusal, body) or _general(context, status, body)
     return kind(_message(context, refusal, body, condition), status=status, code=body.code, remedy=remedy)
+
+
+def ping_failure(name: str, status: int, retry_after: float | None) -> StoreError | None:
+    """Return the error that *status* in response to `GET /v2/` means; None if a registry answers so."""
+    match status:
+        case HTTPStatus.OK | HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN | 301 | 302 | 303 | 307 | 308:
+            return None
+        case HTTPStatus.NOT_FOUND:
+            return ProtocolError(f"{name}: not a registry (no /v2/ there)", status=status)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return RateLimited(f"{name}: too many requests", status=status, retry_after=retry_after)
+        case _ if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Unavailable(f"{name}: answers {status} to GET /v2/", status=status, retry_after=retry_after)
+        case _:
+            return ProtocolError(f"{name}: not a registry (answers {status} to GET /v2/)", status=status)
 
 
 def is_server_error(status: int) -> bool:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
+from image_syncer.cache import MemoryHostFacts
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import background
 from image_syncer.errors import (
     InsecureConnection,
     ProtocolError,
-    RateLimited,
     Side,
     StoreError,
     Unavailable,
@@ -20,7 +20,7 @@ from image_syncer.errors import (
 from image_syncer.oci.reference import DOCKER_HUB
 from image_syncer.registry.auth.authenticator import Authenticator, Authorization
 from image_syncer.registry.auth.challenge import Challenge, parse_challenges, preferred
-from image_syncer.registry.error_mapping import parse_retry_after
+from image_syncer.registry.error_mapping import parse_retry_after, ping_failure
 from image_syncer.registry.http.address_policy import (
     ANYWHERE,
     USER_NAMED,
@@ -46,7 +46,7 @@ from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopba
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
-from image_syncer.roles import Fence
+from image_syncer.roles import Fence, HostFacts
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
@@ -56,6 +56,11 @@ _HANDSHAKE_SECONDS: Final = 3.0
 """Time limit of the first TLS handshake if plain HTTP is allowed: a server without TLS may just stay silent."""
 _PLAIN_DELAY_SECONDS: Final = 0.01
 """The lead of TLS over a connection without it, where both are possible."""
+PLAIN_HTTP: Final = "plain_http"
+"""The fact that a host is silent on TLS and speaks plain HTTP; used only if it may be insecure."""
+_PLAIN_HTTP_SECONDS: Final = 7 * 86400.0
+_TLS_LEAD_SECONDS: Final = 0.3
+"""The time that TLS has for its answer before the state is asked: most runs then need no state."""
 _PREMATURE_SECONDS: Final = 1.0
 """Wait before a new token is sent again: a registry refuses it while its clock is behind that of the token server."""
 
@@ -120,8 +125,10 @@ class HostConnection:
         *,
         counter: Callable[[Side], None],
         clock: Clock | None = None,
+        facts: HostFacts | None = None,
     ) -> None:
         self.name = name
+        self._facts = facts or MemoryHostFacts()
         self._access = access or RegistryAccount(name)
         self._transport = transport
         self._counter = counter
@@ -274,10 +281,8 @@ class HostConnection:
         self._zone = await self._transport.zone(f"https://{self._api}")
         try:
             if self._insecure:
-                async with background(self._connect_late(plain)):
-                    await self._ping(secure, side)
-            else:
-                await self._ping(secure, side)
+                return await self._ping_insecure(secure, plain, side)
+            await self._ping(secure, side)
         except HandshakeTimeout:
             if not self._insecure:
                 raise
@@ -292,6 +297,40 @@ class HostConnection:
             return secure
         await self._ping(plain, side)
         return plain
+
+    async def _ping_insecure(self, secure: Origin, plain: Origin, side: Side) -> Origin:
+        """Return *secure* once it answers, or *plain* as soon as that is known from an earlier run and still answers.
+
+        TLS has a head start: then a registry that speaks it again is never asked in plain HTTP.
+        """
+        answers_plain = asyncio.timeout(None)
+
+        async def prepare_plain() -> None:
+            await self._connect_late(plain)
+            await asyncio.sleep(_TLS_LEAD_SECONDS)
+            if await self._is_plain_as_remembered(plain, side):
+                answers_plain.reschedule(asyncio.get_running_loop().time())
+
+        try:
+            async with background(prepare_plain()), answers_plain:
+                await self._ping(secure, side)
+        except TimeoutError:
+            if not answers_plain.expired():
+                raise
+            return plain
+        return secure
+
+    async def _is_plain_as_remembered(self, plain: Origin, side: Side) -> bool:
+        if await self._facts.get(self.name, PLAIN_HTTP) is None:
+            return False
+        try:
+            redirect = await self._ping(plain, side)
+        except StoreError:
+            redirect = "https://"
+        if redirect.startswith("https://"):
+            self._facts.forget(self.name, PLAIN_HTTP)
+            return False
+        return True
 
     async def _connect_late(self, plain: Origin) -> None:
         """Connect to *plain* unless TLS answers soon: a far server without TLS then costs one round trip less."""
@@ -308,23 +347,30 @@ class HostConnection:
         seconds = self._transport.limits.connect_seconds
         try:
             async with asyncio.timeout(seconds):
-                await self._ping(plain, side)
+                redirect = await self._ping(plain, side)
         except TimeoutError:
             raise Unavailable(f"{self.name}: no response to TLS or plain HTTP within {seconds:g} s") from None
         except StoreError:
             self._handshake_seconds = None
             await self._ping(secure, side)
             return secure
+        if not redirect.startswith("https://"):
+            self._facts.remember(self.name, PLAIN_HTTP, "yes", seconds=_PLAIN_HTTP_SECONDS)
         return plain
 
-    async def _ping(self, base: Origin, side: Side) -> None:
-        """Send `GET /v2/` without Authorization, and record the challenge (distribution-spec, end-1)."""
+    async def _ping(self, base: Origin, side: Side) -> str:
+        """Send `GET /v2/` without Authorization, and record the challenge (distribution-spec, end-1).
+
+        Return where the response redirects to; empty if it does not.
+        """
         request = Request("GET", _absolute(base, "/v2/"))
         async with released(await self._send(request, side)) as response:
-            error = self._ping_error(response)
+            wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
+            error = ping_failure(self.name, response.status, wait)
             if error is not None:
                 raise await self._tls_mismatch(response) or error
             self._auth.learn(_challenge(response), request.url)
+            return response.headers.get("Location") or ""
 
     async def _tls_mismatch(self, response: Response) -> StoreError | None:
         """Return the error if the server, often a proxy in front of the registry, wants other TLS than we use.
@@ -343,23 +389,6 @@ class HostConnection:
         if response.url.startswith("http://") and b"HTTPS" in page:
             return InsecureConnection(f"{self.name}: the server speaks TLS, and not plain HTTP", status=response.status)
         return None
-
-    def _ping_error(self, response: Response) -> StoreError | None:
-        status = response.status
-        wait = parse_retry_after(response.headers.get("Retry-After"), self._clock.now)
-        match response.status:
-            case HTTPStatus.OK | HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return None
-            case _ if status in _REDIRECTS:
-                return None
-            case HTTPStatus.NOT_FOUND:
-                return ProtocolError(f"{self.name}: not a registry (no /v2/ there)", status=status)
-            case HTTPStatus.TOO_MANY_REQUESTS:
-                return RateLimited(f"{self.name}: too many requests", status=status, retry_after=wait)
-            case _ if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return Unavailable(f"{self.name}: answers {status} to GET /v2/", status=status, retry_after=wait)
-            case _:
-                return ProtocolError(f"{self.name}: not a registry (answers {status} to GET /v2/)", status=status)
 
 
 def _challenge(response: Response) -> Challenge | None:

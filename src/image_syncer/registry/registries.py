@@ -8,7 +8,7 @@ from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from image_syncer.cache import DigestCheckpoints, MemoryUploadJournal
+from image_syncer.cache import DigestCheckpoints, MemoryHostFacts, MemoryUploadJournal
 from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
@@ -23,15 +23,15 @@ from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
-from image_syncer.roles import UploadJournal
+from image_syncer.roles import HostFacts, UploadJournal
 
 
 class Registries:
     """Hands out repositories (`roles.Stores`); an async context manager that closes every connection on exit.
 
     *environment* gives proxies and certificates. No registry is contacted and no credential is looked up before the
-    first request to a repository. *observer* receives waits, and *journal* records unfinished uploads; set both before
-    the first repository is used.
+    first request to a repository. *observer* receives waits, *journal* records unfinished uploads, and *facts* what
+    is found out about hosts; set them before the first repository is used.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Registries:
         self._transport = Transport(self._limits, environment)
         self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
+        self.facts: HostFacts = MemoryHostFacts()
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
         self._read_ahead = ReadAhead()
@@ -154,7 +155,9 @@ class Registries:
         credential = access.credential
         key = (registry, credential, access.insecure, access.private_network)
         if key not in self._logins:
-            host = HostConnection(registry, access, self._transport, counter=self._count, clock=self._clock)
+            host = HostConnection(
+                registry, access, self._transport, counter=self._count, clock=self._clock, facts=self.facts
+            )
             self._logins[key] = Login(host, "" if credential is None else credential.username or "<token>")
         return self._logins[key]
 

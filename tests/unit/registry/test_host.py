@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from image_syncer.cache import MemoryHostFacts
 from image_syncer.errors import InsecureConnection, ProtocolError, RateLimited, Side, StoreError, Unavailable
-from image_syncer.registry.host import Call, HostConnection
+from image_syncer.registry.host import PLAIN_HTTP, Call, HostConnection
 from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import HandshakeBroken, HandshakeTimeout, Transport
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
+from image_syncer.roles import HostFacts
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -461,3 +463,71 @@ def test_a_call_shows_no_query() -> None:
     """An upload's state and a signature are secrets."""
     call = Call("PUT", "/v2/a?_state=SECRET", headers={"Authorization": "SECRET"}, body=b"SECRET")
     assert "SECRET" not in repr(call) + str(call)
+
+
+def _connecting(transport: Transport, name: str, facts: HostFacts, *, insecure: bool = True) -> HostConnection:
+    return HostConnection(name, RegistryAccount(name, None, insecure), transport, counter=_ignore, facts=facts)
+
+
+@pytest.mark.parametrize("sockets", [True, False], ids=["sockets", "aiohttp"])
+async def test_a_later_run_knows_that_a_registry_speaks_plain_http(
+    listen: Serve, open_transport: Open, sockets: bool
+) -> None:
+    """It does not wait three seconds for the TLS handshake again."""
+    facts, name = MemoryHostFacts(), f"127.0.0.1:{await listen(plain_http_only)}"
+    assert (await ask(_connecting(await open_transport(), name, facts)))[2] == "ok"
+    assert await facts.get(name, PLAIN_HTTP) is not None
+    async with asyncio.timeout(2):
+        assert (await ask(_connecting(await open_transport(), name, facts)))[2] == "ok"
+
+
+async def test_a_registry_that_speaks_tls_again_is_asked_by_tls(
+    serve: Serve, open_transport: Open, server_tls: ssl.SSLContext
+) -> None:
+    """What an earlier run found does not lead to plain HTTP."""
+    facts, name = MemoryHostFacts(), f"127.0.0.1:{await serve(Server(), server_tls)}"
+    facts.remember(name, PLAIN_HTTP, "yes", seconds=3600)
+    assert (await ask(_connecting(await open_transport(), name, facts)))[1].startswith("https://")
+
+
+@pytest.mark.parametrize(
+    "response", [b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.1 301 Moved\r\nLocation: https://a/\r\n"]
+)
+async def test_a_wrong_memory_of_plain_http_is_forgotten(
+    listen: Serve, open_transport: Open, monkeypatch: pytest.MonkeyPatch, response: bytes
+) -> None:
+    """The registry refuses plain HTTP by now, or redirects it to TLS."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await reader.read(65536):
+            if received.startswith(b"GET "):
+                writer.write(response + b"Content-Length: 0\r\n\r\n")
+
+    monkeypatch.setattr("image_syncer.registry.host._HANDSHAKE_SECONDS", 0.8)
+    facts, name = MemoryHostFacts(), f"127.0.0.1:{await listen(handler)}"
+    facts.remember(name, PLAIN_HTTP, "yes", seconds=3600)
+    transport = await open_transport(Limits(connect_seconds=1.5, stall_seconds=5.0))
+    with suppress(StoreError):
+        await ask(_connecting(transport, name, facts))
+    assert await facts.get(name, PLAIN_HTTP) is None
+
+
+async def test_a_secure_registry_is_never_asked_in_plain_http(
+    listen: Serve, open_transport: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the state says about its host."""
+    monkeypatch.setattr("image_syncer.registry.host.is_loopback", _is_remote)
+    seen: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await reader.read(65536):
+            seen.append(received[:1])
+            if received.startswith(b"GET "):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    facts, name = MemoryHostFacts(), f"127.0.0.1:{await listen(handler)}"
+    facts.remember(name, PLAIN_HTTP, "yes", seconds=3600)
+    transport = await open_transport(Limits(connect_seconds=1.0, stall_seconds=5.0))
+    with pytest.raises(StoreError):
+        await ask(_connecting(transport, name, facts, insecure=False))
+    assert set(seen) == {b"\x16"}
