@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from starlette.routing import BaseRoute
 
 from image_syncer.jobs import JobFilter, JobRecord, JobStatus, Replay, target_lock
 from image_syncer.server.authentication import Authentication
@@ -76,7 +77,7 @@ class Api:
         self._jobs = backend.jobs
         self._patience = patience_seconds
 
-    def router(self, authentication: Authentication) -> APIRouter:
+    def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes. Actions are refused to pages of other sites."""
         access = [*authentication.access, Depends(_refuse_nul)]
         reading = APIRouter(prefix="/api/v1", dependencies=access, responses=refusals(400, 401, 503))
@@ -99,11 +100,7 @@ class Api:
             acting.add_api_route(f"/jobs/{{job}}/{name}", act, methods=["POST"], tags=["jobs"], responses=refusals(409))
         reading.add_api_route("/events", self.events, tags=["events"], responses=many)
         reading.add_api_route("/events/{event}", self.event, tags=["events"], responses=one)
-        # Side by side: the metrics would count a route of a nested router without its prefix.
-        routes = APIRouter()
-        routes.include_router(reading)
-        routes.include_router(acting)
-        return routes
+        return [*reading.routes, *acting.routes]
 
     async def rules(self) -> list[RuleView]:
         """List the rules in force, in the order of the configuration."""

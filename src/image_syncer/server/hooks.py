@@ -10,6 +10,7 @@ from typing import Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.routing import BaseRoute
 
 from image_syncer.events import Answer, Handshake, MalformedNotification, PushEvent, dialect
 from image_syncer.events.dialects import legacy
@@ -79,7 +80,7 @@ class HookRoutes:
         self._sns = sns
         self._clock = clock
 
-    def router(self, authentication: Authentication) -> APIRouter:
+    def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes; a sender that supports nothing better puts its secret last in the path.
 
         No sender is a browser. A browser may hold the login of a source with Basic authentication, hence the check of
@@ -99,7 +100,7 @@ class HookRoutes:
                 openapi_extra=_OTHER_PROOFS,
             )
             router.add_api_route(path, self.consent, methods=["OPTIONS"], include_in_schema=False)
-        return router
+        return router.routes
 
     async def receive(self, request: Request, source: str) -> Response:
         """Record the pushes that a notification announces. The configuration sets kind and proof of `source`.

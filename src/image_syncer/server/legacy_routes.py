@@ -8,6 +8,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.routing import BaseRoute
 
 from image_syncer.events.dialects.legacy import Decision, decide
 from image_syncer.server.authentication import Authentication
@@ -34,7 +35,7 @@ class ForkRoutes:
         self._recorder = recorder
         self._dispatch = dispatch
 
-    def router(self, authentication: Authentication) -> APIRouter:
+    def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes. As in the fork, a wrong method or path is refused before the login is checked."""
         router = APIRouter(tags=["hooks"], dependencies=authentication.fork_access, responses=refusals(401, 403, 503))
         for method in ("GET", "POST"):
@@ -47,7 +48,7 @@ class ForkRoutes:
                 openapi_extra=_FIELDS,
             )
             router.add_api_route(f"{_PREFIX}/do", self.do, methods=[method], response_class=JSONResponse)
-        return router
+        return router.routes
 
     async def hook(self, request: Request) -> Response:
         """Record the push of `tag` to `name` (host/namespace/repository); query, form or JSON carry both.

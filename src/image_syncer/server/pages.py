@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.routing import BaseRoute
 
 from image_syncer.server.authentication import Authentication
 from image_syncer.server.dashboard import read_overview
@@ -41,13 +42,13 @@ class Pages:
         style, script = (self._environment.get_template(name).render() for name in ("style.css", "refresh.js"))
         self._policy = _policy(style, script)
 
-    def router(self, authentication: Authentication) -> APIRouter:
+    def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes, for authenticated callers only."""
         router = APIRouter(include_in_schema=False, dependencies=authentication.access)
         router.add_api_route("/", self.dashboard, response_class=HTMLResponse)
         router.add_api_route("/docs", self.docs, response_class=HTMLResponse)
         router.add_api_route("/openapi.json", self.openapi, response_class=JSONResponse)
-        return router
+        return router.routes
 
     async def dashboard(self) -> Response:
         """Show rules, runs, jobs and events; 503 with the reason if the databases do not answer."""

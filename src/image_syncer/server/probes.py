@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
+from starlette.routing import BaseRoute
 
 from image_syncer.server.authentication import Authentication
 from image_syncer.server.errors import in_time, refusals
@@ -30,7 +31,7 @@ class Probes:
         self._found: list[str] = []
         self._log: Any = structlog.get_logger()
 
-    def router(self, authentication: Authentication) -> APIRouter:
+    def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes. The first two need no login, so they say only ok or not ok."""
         router = APIRouter(tags=["operation"])
         router.add_api_route("/healthz", self.alive, response_class=PlainTextResponse)
@@ -47,7 +48,7 @@ class Probes:
             dependencies=authentication.access,
             responses=_TEXT | refusals(401),
         )
-        return router
+        return router.routes
 
     async def alive(self) -> Response:
         """Return ok: the process answers."""
