@@ -17,29 +17,34 @@ from pathlib import Path
 from rich.console import Console
 
 from bench_figures import Results, Row, Start
-from bench_report import growth_table, machine, page, row_table
+from bench_report import growth_table, machine, page, row_table, trips_table
 from bench_runner import Entrant, Race, Settings
 from bench_site import REGISTRIES, RegistryKind, storage_parent
 from contestants import CONTESTANTS, OURS
 from growth import grow
 from lab import clean_environment, measure, our_command, stop_on_signals
+from round_trips import CASES, fewest_round_trips
 from workloads import DEFAULT_ROWS, ROWS, Workload, over_tls
 
 _DOCS = Path(__file__).parent.parent / "docs"
 _QUIET_LOAD = 0.5
 _WIDTH = 200  # Tables take the width they need: a truncated row is useless.
-_GROWTH, _PLAN = "growth", "plan"
+_GROWTH, _PLAN, _TRIPS = "growth", "plan", "round-trips"
 _COUNTS, _PLANNED = (100, 1_000, 10_000, 100_000), 100_000
 _QUICK_SCALE, _QUICK_TAGS = 0.02, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One call: the rows, numbers of up-to-date tags for the growth, tags to plan for (0: none), and what it writes."""
+    """One call: the rows, numbers of up-to-date tags for the growth, tags to plan for (0: none), and what it writes.
+
+    With *trips* it counts round trips in sequence.
+    """
 
     rows: Sequence[Workload]
     counts: Sequence[int]
     planned: int
+    trips: bool
     registry: str
     entrants: Sequence[Entrant]
     settings: Settings
@@ -86,6 +91,9 @@ def _measure(program: Program, directory: Path, console: Console) -> Results:
         console.print(growth_table(results.grown))
         results.start = _start_up(directory, max(3, program.settings.rounds))
         console.print(results.start.sentence())
+    if program.trips:
+        results.trips = {name: fewest_round_trips(case).depth for name, case in CASES.items()}
+        console.print(trips_table(results.trips))
     return results
 
 
@@ -116,7 +124,7 @@ def _plan(options: argparse.Namespace, console: Console) -> Program | None:
     if kind is None or missing:
         print(f"not installed: {' and '.join(missing)}; the benchmark compares with them", file=sys.stderr)
         return None
-    names = options.rows or [*DEFAULT_ROWS, _GROWTH, _PLAN]
+    names = options.rows or [*DEFAULT_ROWS, _GROWTH, _PLAN, _TRIPS]
     rows = dict.fromkeys(over_tls(name) if options.tls else name for name in names if name in ROWS)
     counts = ((10, 100) if options.quick else _COUNTS) if _GROWTH in names else ()
     planned = (_QUICK_TAGS if options.quick else _PLANNED) if _PLAN in names else 0
@@ -125,6 +133,7 @@ def _plan(options: argparse.Namespace, console: Console) -> Program | None:
         [ROWS[name] for name in rows],
         counts,
         planned,
+        _TRIPS in names,
         registry,
         entrants,
         _settings(options, kind),
@@ -153,7 +162,7 @@ def _entrants(options: argparse.Namespace, console: Console) -> Sequence[Entrant
 
 
 def _parse() -> argparse.Namespace:
-    names = [*ROWS, _GROWTH, _PLAN]
+    names = [*ROWS, _GROWTH, _PLAN, _TRIPS]
     programs = [each.name for each in CONTESTANTS]
     parser = argparse.ArgumentParser(prog="script/bench", description="Race image-syncer against its peers.")
     parser.add_argument(

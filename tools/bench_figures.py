@@ -149,13 +149,17 @@ class Start:
 
 @dataclass(slots=True)
 class Results:
-    """All figures: *machine* and call of the newest, rows by name and registry, growth, and start-up."""
+    """All figures: *machine* and call of the newest, rows by name and registry, growth, and start-up.
+
+    *trips* has the round trips in sequence of each case of `round_trips`.
+    """
 
     machine: str = ""
     call: str = ""
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     grown: list[Grown] = field(default_factory=list[Grown])
     start: Start | None = None
+    trips: dict[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -179,6 +183,7 @@ class Results:
             self.add(row)
         self.grown = newer.grown or self.grown
         self.start = newer.start or self.start
+        self.trips = newer.trips or self.trips
 
 
 _FILE = TypeAdapter(Results)

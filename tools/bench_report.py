@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from bench_figures import Outcome, Results, Row
 from bench_site import REGISTRIES
 from contestants import CONTESTANTS
 from growth import Grown
+from round_trips import BUDGET, CASES
 from support.slow_line import FAR
 
 _MIB = 1024 * 1024
+TRIP_COLUMNS = ("case", "workload", "round trips", "budget")
 
 
 def row_table(row: Row) -> Table:
@@ -27,6 +29,17 @@ def row_table(row: Row) -> Table:
 def growth_table(grown: Sequence[Grown]) -> Table:
     """Return the cost of growing work for a terminal."""
     return _table(growth.COLUMNS, (row.row() for row in grown), names=1)
+
+
+def trip_rows(trips: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    """Yield a row for each case, in the order of `TRIP_COLUMNS`."""
+    for name, depth in trips.items():
+        yield name, CASES[name].about, str(depth), str(BUDGET[name])
+
+
+def trips_table(trips: Mapping[str, int]) -> Table:
+    """Return the round trips in sequence for a terminal."""
+    return _table(TRIP_COLUMNS, trip_rows(trips), names=2)
 
 
 def page(results: Results) -> str:
@@ -51,6 +64,13 @@ def page(results: Results) -> str:
         "Both registries of this table only serve tags, from memory: filling real ones takes too long.",
         "",
         *([f"{results.start.sentence()}.", ""] if results.start else []),
+        "## Round trips in sequence",
+        "",
+        "The longest chain of requests that wait for each other, new connections included, in a run without a state.",
+        "Between distant registries it decides how long small images take.",
+        "",
+        *_markdown(TRIP_COLUMNS, trip_rows(results.trips), names=2),
+        "",
         "## Row by row",
         "",
         *(line for row in results.rows.values() for line in _details(row)),
@@ -101,7 +121,7 @@ def _method() -> Iterator[str]:
     yield f"""\
 * All registries are on loopback, with storage in memory (tmpfs) where there is space, and a cache of blob descriptors
   in memory. They share the machine with the measured program. Loopback has no latency, which favours sequential
-  clients. In timed runs they log only errors.
+  clients. In timed runs they log only errors; zot logs its requests, since two processes cannot share its storage.
 * `far-`: a relay before each registry adds {1000 * FAR.latency_seconds:.0f} ms to a round trip, half of it each way,
   and lets each connection have {rate} in each direction. A new connection costs a round trip.
 * The programs run in turns, after a warm-up round that does not count. A program that needs more than 40 s for the

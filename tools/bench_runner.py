@@ -146,13 +146,16 @@ class Race:
             targets = stack.enter_context(
                 ground.beside(self._kept) if self._kept else ground.open(self._workload.targets)
             )
+            before = _counts([source]), _counts(targets)
             done = self._attempt(name, job, source, targets)
-            if done.problem:
-                self._say(f"  {name:22} not counted: {done.problem}")
-                return
-            requests = source.requests(), sum(site.requests() for site in targets)
-            moved = source.moved_bytes(), sum(site.moved_bytes() for site in targets)
-        outcome.counted = Counted(requests, moved)
+            after = _counts([source]), _counts(targets)
+        if done.problem:
+            self._say(f"  {name:22} not counted: {done.problem}")
+            return
+        (asked_source, moved_source), (asked_target, moved_target) = (
+            (new[0] - old[0], new[1] - old[1]) for old, new in zip(before, after, strict=True)
+        )
+        outcome.counted = Counted((asked_source, asked_target), (moved_source, moved_target))
 
     def _attempt(
         self, name: str, job: Callable[[Ends], Sequence[str]], source: Site, targets: Sequence[Site]
@@ -205,6 +208,11 @@ class Race:
         if not self._kept or name not in self._homes:
             self._homes[name] = Path(tempfile.mkdtemp(dir=self._directory))
         return self._homes[name]
+
+
+def _counts(sites: Sequence[Site]) -> tuple[int, int]:
+    """Return requests and bytes so far, of all *sites* together."""
+    return sum(site.requests() for site in sites), sum(site.moved_bytes() for site in sites)
 
 
 def _served(source: Site, targets: Sequence[Site]) -> float:

@@ -124,11 +124,15 @@ def _zot_request(line: str) -> Iterator[Request]:
 
 @dataclass(frozen=True, slots=True)
 class RegistryKind:
-    """A kind of registry: the name of its *program*, and the class that runs it."""
+    """A kind of registry: the name of its *program*, and the class that runs it.
+
+    Where only one process at a time can use a storage, no second one *shares* it to count requests.
+    """
 
     about: str
     program: str
     runs: type[DockerRegistry] = DockerRegistry
+    shares: bool = True
 
     def find(self, directory: Path | None) -> Self | None:
         """Return this kind with the path of its program, in *directory* or on PATH; None if it is absent."""
@@ -140,7 +144,7 @@ class RegistryKind:
 REGISTRIES: Final[Mapping[str, RegistryKind]] = {
     "v3": RegistryKind("distribution 3 (`registry`)", "registry"),
     "2.8": RegistryKind("distribution 2.8 (Debian's `docker-registry`)", "docker-registry"),
-    "zot": RegistryKind("zot", "zot", ZotRegistry),
+    "zot": RegistryKind("zot", "zot", ZotRegistry, shares=False),
 }
 """The registries that a row may run on; the first that is present is the default."""
 
@@ -149,7 +153,7 @@ REGISTRIES: Final[Mapping[str, RegistryKind]] = {
 class Ground:
     """A place for registries of one *kind*: files below *directory*, TLS with a *ca*, each behind its own *line*.
 
-    They log their requests only if *logged*: writing a log would disturb the measurement.
+    They log their requests only if *logged*, or if no second process can do so: writing a log disturbs the measurement.
     """
 
     directory: Path
@@ -162,7 +166,7 @@ class Ground:
     def profile(self) -> DockerProfile:
         """Their configuration. They cache blob descriptors in memory, as registries in production do."""
         tls = None if self.ca is None else self.ca.server
-        return DockerProfile(cache=True, quiet=not self.logged, tls=tls, program=self.kind.program)
+        return DockerProfile(cache=True, quiet=self.kind.shares and not self.logged, tls=tls, program=self.kind.program)
 
     @contextmanager
     def open(self, count: int) -> Generator[Sequence[Site]]:
@@ -172,10 +176,16 @@ class Ground:
 
     @contextmanager
     def beside(self, sites: Sequence[Site]) -> Generator[Sequence[Site]]:
-        """Start another registry next to each of *sites*, over the same storage."""
+        """Start another registry next to each of *sites*, over the same storage; or only another line to it."""
         with ExitStack() as stack:
-            yield [self._start(stack, site.registry.storage) for site in sites]
+            if self.kind.shares:
+                yield [self._start(stack, site.registry.storage) for site in sites]
+            else:
+                yield [self._connect(stack, site.registry) for site in sites]
 
     def _start(self, stack: ExitStack, storage: Path | None) -> Site:
         registry = stack.enter_context(self.kind.runs(self.profile, parent=self.directory, storage=storage))
+        return self._connect(stack, registry)
+
+    def _connect(self, stack: ExitStack, registry: DockerRegistry) -> Site:
         return Site(registry, None if self.line is None else stack.enter_context(SlowLine(registry.host, self.line)))

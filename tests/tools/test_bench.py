@@ -13,6 +13,7 @@ from contestants import CONTESTANTS, Ends
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import single
 from judge import Judge
+from round_trips import BUDGET, CASES
 from seeding import Pushed
 from support.docker_registry import DockerRegistry
 from support.skopeo import Skopeo
@@ -102,9 +103,10 @@ def test_a_loss_is_on_the_page_like_a_win() -> None:
         ("workload", "image-syncer", "crane", "wanted", "reached"),
         [("one1g", "2.00", "**1.00**", "0.95", "2.00")],
     )
-    results = Results("a machine", "now")
+    results = Results("a machine", "now", trips={"one-image": 7})
     results.add(row)
     assert "(crane, 1.00 s): 2.00, missed" in page(results)
+    assert f"| one-image | {CASES['one-image'].about} | 7 | {BUDGET['one-image']} |" in page(results)
 
 
 def test_figures_that_were_not_rerun_are_marked(tmp_path: Path) -> None:
