@@ -107,7 +107,8 @@ def _details(row: Row) -> Iterator[str]:
     cells = ((_name(row, name, outcome), *outcome.cells()) for name, outcome in row.ordered())
     yield from _markdown(bench_figures.COLUMNS, cells, names=1)
     load = "" if row.load is None else f" Load average before the start: {row.load:.2f}."
-    yield from ("", f"W{row.verdict()[1:]}.{load}", "")
+    calls = max((outcome.call for outcome in row.outcomes.values()), default="")
+    yield from ("", f"W{row.verdict()[1:]}. Measured {calls}.{load}", "")
 
 
 def _name(row: Row, name: str, outcome: Outcome) -> str:
