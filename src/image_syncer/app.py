@@ -28,6 +28,7 @@ from image_syncer.oci import Descriptor, Index, Manifest, Platform, PlatformFilt
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.auth.docker_config import home_directory
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
@@ -41,6 +42,7 @@ from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
+from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
 _COPIER_SECONDS = 300.0
@@ -51,10 +53,9 @@ _LAST_WRITES_SECONDS = 3.0
 class Options:
     """How a run behaves, whatever its rules are.
 
-    *transfers* is the number of blobs above 1 MiB in flight to and from each registry, with four small requests for
-    each of them; *host_limits* overrides both for single hosts. *same_as* maps further host
-    names of one registry to its main name. A run retries failed images up to *retries* times at
-    its end. After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where
+    *transfers* is the most blobs above 1 MiB in flight to and from each registry, with eight small requests for each of
+    them; how many there are follows from the throughput. *host_limits* overrides both for single hosts. *same_as* maps
+    further host names of one registry to its main name. A run retries failed images up to *retries* times at its end. After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where
     proxies, certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL
     (which may contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no
     run confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
@@ -62,7 +63,7 @@ class Options:
     """
 
     access: tuple[RegistryAccount, ...] = ()
-    transfers: int = 5
+    transfers: int = 16
     retries: int = 2
     drain_seconds: float = 10.0
     environment: Mapping[str, str] | None = None
@@ -137,7 +138,8 @@ class Syncer:
         self._options = options
         self._caches = caches
         self._rng = rng
-        self._concurrent_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
+        self._far_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
+        self._near_images = min(self._far_images, NEAR_TRANSFERS * _SMALL_REQUESTS_PER_TRANSFER)
         self._shared: _SharedCopier | None = None
         self._refusals = ManifestRefusals(caches.facts, registries.users)
 
@@ -241,7 +243,8 @@ class Syncer:
     def _run_options(self, *, force: bool, dry_run: bool = False, fence: Fence | None = None) -> RunOptions:
         options = self._options
         return RunOptions(
-            self._concurrent_images,
+            self._near_images,
+            self._far_images,
             options.retries,
             force=force,
             dry_run=dry_run,
@@ -252,7 +255,8 @@ class Syncer:
 
     def _planner(self, reader: ManifestReader) -> Planner:
         history, refusals = self._caches.digests, self._refusals
-        return Planner(self._registries, reader, width=self._concurrent_images, history=history, refusals=refusals)
+        near, far = self._near_images, self._far_images
+        return Planner(self._registries, reader, width=near, far_width=far, history=history, refusals=refusals)
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits
@@ -261,7 +265,9 @@ class Syncer:
             reader,
             observer=observer,
             locations=self._caches.blob_locations,
-            transfers=lambda registry: limits.for_host(registry).transfers,
+            transfers=lambda registry: transfers_between(
+                limits.for_host(registry).transfers, is_far=self._registries.is_far(registry)
+            ),
             refusals=self._refusals,
         )
 
@@ -335,7 +341,7 @@ async def open_app(
     """
     options = options or Options()
     environment = os.environ if options.environment is None else options.environment
-    home = _home_directory() if options.home is None else options.home
+    home = home_directory() if options.home is None else options.home
     rng = SystemRandom()
     keychain = Keychain(options.access, environment=environment, home=home)
     async with AsyncExitStack() as stack:
@@ -350,14 +356,6 @@ async def open_app(
         caches = caches or in_memory()
         registries.journal, registries.facts = caches.uploads, caches.facts
         yield Syncer(registries, options, caches, rng=rng)
-
-
-def _home_directory() -> Path:
-    """Return the user's home directory; one that does not exist for a user without any, as in many containers."""
-    try:
-        return Path.home()
-    except RuntimeError:  # HOME is unset, and the user has no passwd entry.
-        return Path("/nonexistent")
 
 
 def _cache_backend(state: str, keep: timedelta) -> LazyBackend:

@@ -156,6 +156,10 @@ class Stores(Protocol):
         """
         ...
 
+    def is_far(self, registry: str) -> bool:
+        """Whether round trips to *registry* are long, so that more at once carries more; False while unknown."""
+        ...
+
 
 class ReferrerStores(Protocol):
     """Gives access to what is attached to the manifests of every repository."""

@@ -14,6 +14,7 @@ from image_syncer.sync.planner import Planner
 from image_syncer.sync.result import CopyResult, SilentRunObserver
 from image_syncer.sync.rule import Rule, RuleTarget, Selection, TagNames
 from image_syncer.sync.run import Run, RunOptions
+from image_syncer.sync.transfer_probe import TransferRange
 from image_syncer.testing.memory_store import MemoryStores
 
 SOURCE = Repository("source.test", "team/app")
@@ -51,7 +52,7 @@ def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunR
                 reader,
                 observer=SilentRunObserver(),
                 locations=knowledge or MemoryBlobLocations(),
-                transfers=lambda _registry: 5,
+                transfers=lambda _registry: TransferRange(5, 5),
             ),
             SilentRunObserver(),
             options=options or RunOptions(retries=0),

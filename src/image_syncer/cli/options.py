@@ -44,7 +44,7 @@ class SourceOptions(FileOptions):
 class TransferOptions:
     """How images are selected and copied."""
 
-    proc: int = 5
+    proc: int = 16
     retries: int = 2
     patience: str | None = None
     stall_timeout: str | None = None
@@ -97,7 +97,7 @@ _run_options: Final = (
         default=TransferOptions().proc,
         metavar="N",
         section=_COPYING,
-        help="Concurrent blob transfers per registry.",
+        help="Most concurrent blob transfers per registry; as many as make a run faster.",
     ),
     option(
         *("--retries", "-r"),

@@ -63,11 +63,26 @@ class ResizableSemaphore:
 
 
 class PrioritySemaphore:
-    """A semaphore that hands each free slot to the waiting task with the highest priority at that moment."""
+    """A semaphore that hands each free slot to the waiting task with the highest priority at that moment.
+
+    The number of slots may change; when it shrinks, running tasks keep theirs.
+    """
 
     def __init__(self, slots: int) -> None:
-        self._free = max(1, slots)
+        self._slots = self._free = max(1, slots)
         self._waiting: dict[asyncio.Future[None], Callable[[], int]] = {}  # In the order of arrival.
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a task waits for a slot."""
+        return bool(self._waiting)
+
+    def resize(self, slots: int) -> None:
+        """Change the number of slots to *slots*, at least one."""
+        slots = max(1, slots)
+        self._free += slots - self._slots
+        self._slots = slots
+        self._grant()
 
     @asynccontextmanager
     async def slot(self, priority: Callable[[], int]) -> AsyncGenerator[None]:
@@ -93,6 +108,9 @@ class PrioritySemaphore:
 
     def _release(self) -> None:
         self._free += 1
+        self._grant()
+
+    def _grant(self) -> None:
         while self._free > 0 and self._waiting:
             granted = max(self._waiting, key=lambda future: self._waiting[future]())
             del self._waiting[granted]

@@ -116,6 +116,11 @@ class Registries:
         client = self._client_by_repository.get(repository)
         return () if client is None else client.logins.users
 
+    def is_far(self, registry: str) -> bool:
+        """Whether round trips to *registry* are long; False before its first response."""
+        limiter = self._limiters.get(registry)
+        return limiter is not None and limiter.is_far
+
     def end_waits(self) -> None:
         """End every wait for a registry with `Interrupted`, now and until `resume_waits`: the process shuts down."""
         self._sleeper.stop()

@@ -1,6 +1,6 @@
 """The content of a source blob, and the same counted on its way into one target repository."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -40,9 +40,15 @@ class SourceBlob:
 
 
 class CountedContent:
-    """The content of one upload: counts the bytes for the observer, and keeps the failure of the read if it failed."""
+    """The content of one upload: counts the bytes for the observer, and keeps the failure of the read if it failed.
 
-    def __init__(self, content: Opener, size_bytes: int, observer: RunObserver) -> None:
+    *count* is called with the number of bytes of each chunk.
+    """
+
+    def __init__(
+        self, content: Opener, size_bytes: int, observer: RunObserver, count: Callable[[int], None] | None = None
+    ) -> None:
+        self._count = count
         self._content = content
         self._observer = observer
         self._announced_bytes = size_bytes
@@ -75,6 +81,8 @@ class CountedContent:
             async for chunk in chunks:
                 self._position += len(chunk)
                 self._observer.moved(len(chunk))
+                if self._count is not None:
+                    self._count(len(chunk))
                 yield chunk
         except StoreError as error:
             self.failure = error

@@ -32,12 +32,13 @@ from image_syncer.sync.copy_state import TargetProgress
 from image_syncer.sync.fan_out import LagTracker, WaitBudget
 from image_syncer.sync.result import RunObserver
 from image_syncer.sync.tee import SharedRead
+from image_syncer.sync.transfer_probe import TransferProbe, TransferRange
 
 BlobAtRegistry = tuple[str, Digest]
 """A blob at a registry."""
 
-TransfersOf = Callable[[str], int]
-"""Returns how many large blobs may be read from a registry at once (`limits.transfers`)."""
+TransfersOf = Callable[[str], TransferRange]
+"""Returns how many large blobs may be read from a registry at once, up to `limits.transfers`."""
 
 _HOLDERS = 50_000
 """Blob locations of this run that are kept in memory; older ones are in the cache."""
@@ -71,6 +72,27 @@ class _SharedUpload:
             self.read.close(number)
 
 
+class _SourceSlots:
+    """The slots for large reads of a source; their number follows from the throughput."""
+
+    def __init__(self, transfers: TransferRange) -> None:
+        self._probe = TransferProbe.begin(transfers, time.monotonic())
+        self.semaphore = PrioritySemaphore(self._probe.value)
+
+    def raise_to(self, start: int) -> None:
+        """Provide at least *start* slots, within the limit."""
+        self._change(self._probe.raised(start))
+
+    def count(self, moved_bytes: int) -> None:
+        """Note that *moved_bytes* were read."""
+        self._change(self._probe.after(moved_bytes, time.monotonic(), has_waiting=self.semaphore.has_waiting))
+
+    def _change(self, probe: TransferProbe) -> None:
+        before, self._probe = self._probe.value, probe
+        if probe.value != before:
+            self.semaphore.resize(probe.value)
+
+
 class BlobScheduler:
     """Places blobs in repositories; one object serves a whole run, or several.
 
@@ -87,7 +109,8 @@ class BlobScheduler:
         self._hints: dict[BlobAtRegistry, Repository] = {}
         self._mounting: set[str] = set()
         self._gathering: dict[Digest, _SharedUpload] = {}
-        self._source_slots: dict[tuple[str, str], PrioritySemaphore] = {}
+        self._source_slots: dict[str, _SourceSlots] = {}
+        self._alone_slots: dict[tuple[str, str], PrioritySemaphore] = {}
         self._budgets: dict[str, WaitBudget] = {}
         self._created = time.monotonic()
         self.lags = LagTracker()
@@ -227,7 +250,7 @@ class BlobScheduler:
         registry = goal.repository.registry
         if self.lags.is_behind(registry):
             goal.fan_out.decide(registry, content.blob.digest)
-            async with self._slots(content, registry).slot(lambda: 0):
+            async with self._slots_alone(content, registry).slot(lambda: 0):
                 await self._push(content, goal, content.open)
             return True
         upload = self._gathering.get(content.blob.digest)
@@ -255,13 +278,14 @@ class BlobScheduler:
         upload = self._gathering[digest] = _SharedUpload(content, [registry])
         try:
             await self._gather(upload, goal, budget)
-            async with self._slots(content).slot(lambda: self._waiting_for(upload)):
+            slots = self._slots(content, registry)
+            async with slots.semaphore.slot(lambda: self._waiting_for(upload)):
                 self._start(upload)
                 if len(upload.members) == 1:
-                    await self._push(content, goal, content.open)
+                    await self._push(content, goal, content.open, slots.count)
                 elif upload.read is not None:
                     async with upload.read.reading(0) as opener:
-                        await self._push(content, goal, opener)
+                        await self._push(content, goal, opener, slots.count)
         finally:
             if self._gathering.get(digest) is upload:
                 del self._gathering[digest]
@@ -287,20 +311,28 @@ class BlobScheduler:
             upload.read = SharedRead(
                 content.open,
                 len(upload.members),
-                alone=lambda number: self._slots(content, upload.members[number]).slot(lambda: 0),
+                alone=lambda number: self._slots_alone(content, upload.members[number]).slot(lambda: 0),
                 fell_behind=lambda number: self.lags.fall_behind(upload.members[number]),
             )
             for number in upload.gone:
                 upload.read.close(number)
         upload.started.set()
 
-    def _slots(self, content: SourceBlob, alone: str = "") -> PrioritySemaphore:
-        """Return the slots for large reads of the source; a registry that reads *alone* has slots of its own."""
-        key = content.origin.registry, alone
-        if key not in self._source_slots:
-            transfers = self._transfers(content.origin.registry)
-            self._source_slots[key] = PrioritySemaphore(max(1, transfers // _ALONE_SHARE) if alone else transfers)
-        return self._source_slots[key]
+    def _slots(self, content: SourceBlob, target: str) -> _SourceSlots:
+        """Return the slots for large reads of the source that go to the registry *target*, too."""
+        source = content.origin.registry
+        if source not in self._source_slots:
+            self._source_slots[source] = _SourceSlots(self._transfers(source))
+        slots = self._source_slots[source]
+        slots.raise_to(self._transfers(target).start)
+        return slots
+
+    def _slots_alone(self, content: SourceBlob, target: str) -> PrioritySemaphore:
+        """Return the slots for large reads of the source that go to *target* alone."""
+        key = content.origin.registry, target
+        if key not in self._alone_slots:
+            self._alone_slots[key] = PrioritySemaphore(self._transfers(key[0]).most // _ALONE_SHARE)
+        return self._alone_slots[key]
 
     def _budget(self, registry: str) -> WaitBudget:
         if registry not in self._budgets:
@@ -312,9 +344,15 @@ class BlobScheduler:
         digest = upload.content.blob.digest
         return len(upload.members) + sum(self._followers[registry, digest] for registry in set(upload.members))
 
-    async def _push(self, content: SourceBlob, goal: TargetProgress, opener: Opener) -> None:
+    async def _push(
+        self,
+        content: SourceBlob,
+        goal: TargetProgress,
+        opener: Opener,
+        count: Callable[[int], None] | None = None,
+    ) -> None:
         blob = content.blob
-        upload = CountedContent(opener, blob.size or 0, self._observer)
+        upload = CountedContent(opener, blob.size or 0, self._observer, count)
         try:
             await goal.target.push_blob(blob, upload.open)
         except StoreError as error:

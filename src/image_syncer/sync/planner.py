@@ -33,9 +33,10 @@ class Selected:
 
 
 class Planner:
-    """Makes plans for *stores*, *width* images at once. *history* has digests of earlier runs, which save requests.
+    """Makes plans for *stores*, *width* images at once, *far_width* if a registry is far (None: *width*).
 
-    Images that a target has permanently refused, as *refusals* say, fail without a request.
+    *history* has digests of earlier runs, which save requests. Images that a target has permanently
+    refused, as *refusals* say, fail without a request.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Planner:
         reader: ManifestReader,
         *,
         width: int,
+        far_width: int | None = None,
         history: DigestCache | None = None,
         refusals: ManifestRefusals | None = None,
     ) -> None:
         self._stores = stores
         self._width = width
+        self._far_width = far_width or width
         self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
         self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
 
@@ -87,7 +90,7 @@ class Planner:
             if not paired.copies and not paired.failures:
                 selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
 
-        await for_each(enumerate(rules), expand, width=self._width, stop=stop)
+        await for_each(enumerate(rules), expand, width=self._far_width, stop=stop)
         unique = _unique(copy for _, copies in sorted(per_rule.items()) for copy in copies)
         selected.copies = unique.copies
         selected.failures += unique.failures
@@ -105,7 +108,7 @@ class Planner:
                 for target in rule.targets:
                     if isinstance(target, RuleTarget):
                         first.setdefault(target.repository.registry, target.repository)
-        await for_each(first.values(), lambda target: self._stores.prepare(target, "target"), width=self._width)
+        await for_each(first.values(), lambda target: self._stores.prepare(target, "target"), width=self._far_width)
 
     async def decide(
         self,
@@ -131,12 +134,18 @@ class Planner:
                 failure = CopyFailed(Unexpected(error), side=None, step="resolve")
                 decided.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
 
-        await for_each(groups.values(), decide_group, width=self._width, stop=stop)
+        width = self._far_width if self.are_far(copies) else self._width
+        await for_each(groups.values(), decide_group, width=width, stop=stop)
         return {copy: decided[copy] for copy in copies if copy in decided}
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
         """Record for later runs that the targets of *planned* have the planned digest; *written*: this run wrote it."""
         self._decider.confirm(planned, written=written)
+
+    def are_far(self, copies: Iterable[Copy]) -> bool:
+        """Whether a registry of *copies* is far. Then most of the time is wait, and more at once is faster."""
+        registries = {end.repository.registry for copy in copies for end in (copy.source, copy.target)}
+        return any(map(self._stores.is_far, registries))
 
     async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
         if isinstance(rule.selection, ByDigest):

@@ -40,12 +40,15 @@ _DECISION_BATCH = 5_000
 class RunOptions:
     """How a run executes rules: *width* images at once, and up to *retries* retries of failed ones at the end.
 
+    If a registry is far, it is *far_width* images at once; None: *width*.
+
     An image that takes longer than *image_seconds* fails; None: no limit.
     *fence* is checked right before each write of a tag; None: the run needs no lease.
     *same_as* maps further host names of a registry to its main name.
     """
 
     width: int = 20
+    far_width: int | None = None
     retries: int = 2
     force: bool = False
     dry_run: bool = False
@@ -146,7 +149,9 @@ class Run:
             to_copy = await self._decide_all(copies, current)
             images = round_robin(group_by_image(to_copy), lambda planned: planned[0].copy.rule)
             copy_image = partial(self._copy_image, current)
-            await for_each(images, copy_image, width=self._options.width, stop=stop)
+            is_far = self._planner.are_far(planned.copy for planned in to_copy)
+            width = (self._options.far_width if is_far else None) or self._options.width
+            await for_each(images, copy_image, width=width, stop=stop)
             self._interrupt(planned.copy for planned in to_copy if planned.copy not in current.done)
             copies = deque(current.retry)
             if not copies or not await self._wait_for_retry(attempt, stop):

@@ -250,6 +250,12 @@ class MemoryStores:
 
     async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
         """Do nothing: memory is near."""
+        del repository, side, connections
+
+    def is_far(self, registry: str) -> bool:
+        """Return False: memory is near, whatever the name of the *registry*."""
+        del registry
+        return False
 
     def count(self, step: Step, about: object = None) -> int:
         """Return how often *step* was called (about the tag or digest *about*) in all repositories."""

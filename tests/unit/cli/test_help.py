@@ -73,7 +73,7 @@ def test_the_list_of_commands_has_whole_sentences(
 @pytest.mark.parametrize(
     ("option", "default"),
     [
-        ("--proc", "5; 1 to 1000"),
+        ("--proc", "16; 1 to 1000"),
         ("--patience", "10m; 7h for quotas"),
         ("--stall-timeout", "60s"),
         ("--output-images-format", "yaml"),

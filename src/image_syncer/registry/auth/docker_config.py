@@ -164,3 +164,11 @@ def _unreadable(name: str, reason: str) -> Unauthorized:
         f"{name}: logins cannot be read from it: {reason}",
         remedy="repair or remove it, or set user name and password in the auth file",
     )
+
+
+def home_directory() -> Path:
+    """Return the user's home directory; one that does not exist for a user without any, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:  # HOME is unset, and the user has no passwd entry.
+        return Path("/nonexistent")

@@ -16,6 +16,7 @@ or without a result, wakes all waiters, so a cancelled probe leaves no waiter be
 """
 
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from types import TracebackType
 from typing import Final, Literal
 
@@ -30,6 +31,12 @@ from image_syncer.registry.settings import Limits
 
 SMALL_BLOB_BYTES: Final = 1024 * 1024
 """The largest blob that small requests move."""
+
+NEAR_REQUESTS: Final = 40
+"""The most small requests in flight where round trips are short: more of them would only queue there."""
+
+FAR_SECONDS: Final = 0.02
+"""A longer round trip makes a registry far: there, more requests in flight carry more."""
 
 _SMALL_BLOBS: Final = 32
 _ANNOUNCED_SECONDS: Final = 2.0  # Shorter waits are not announced.
@@ -66,7 +73,7 @@ class HostLimiter:
         self._sleeper = sleeper or Sleeper(clock.sleep)
         self._observer = observer or SilentObserver()
         self._slots: dict[Operation, _Slots] = {
-            "request": _Slots(limits.requests_per_host),
+            "request": _Slots(limits.requests_per_host, near=NEAR_REQUESTS),
             "upload": _Slots(limits.transfers),
             "download": _Slots(limits.transfers),
         }
@@ -92,7 +99,12 @@ class HostLimiter:
 
     def concurrency(self, operation: Operation) -> int:
         """Return how many of *operation* may run at once now."""
-        return self._slots[operation].limit.slots
+        return self._slots[operation].size
+
+    @property
+    def is_far(self) -> bool:
+        """Whether even the quickest response took long; False before the first."""
+        return self._slots["request"].is_far
 
     def pause(self, seconds: float) -> None:
         """Start nothing at this registry for *seconds*; a longer pause that already runs stays."""
@@ -227,13 +239,27 @@ class _HeldSlot:
 
 
 class _Slots:
-    """The slots of one kind of operation, and the limit that sets their number."""
+    """The slots of one kind of operation, and the limit that sets their number: at most *near*, unless it is far."""
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, near: int | None = None) -> None:
         self.limit = AimdLimit.at(maximum)
-        self.semaphore = ResizableSemaphore(self.limit.slots)
+        self._near = near
+        self._size = self.size
+        self.semaphore = ResizableSemaphore(self._size)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the shortest time to a response is long."""
+        return FAR_SECONDS < self.limit.latency.least < inf
+
+    @property
+    def size(self) -> int:
+        """The number of slots."""
+        return self.limit.slots if self._near is None or self.is_far else min(self.limit.slots, self._near)
 
     def adapt(self, end: RequestEnd, now: float) -> None:
-        before, self.limit = self.limit.slots, self.limit.after(end, now)
-        if self.limit.slots != before:
-            self.semaphore.resize(self.limit.slots)
+        """Change the number of slots after *end*, known *now*."""
+        self.limit = self.limit.after(end, now)
+        if self.size != self._size:
+            self._size = self.size
+            self.semaphore.resize(self._size)
