@@ -55,10 +55,11 @@ class Options:
 
     *transfers* is the most blobs above 1 MiB in flight to and from each registry, with eight small requests for each of
     them; how many there are follows from the throughput. *host_limits* overrides both for single hosts. *same_as* maps
-    further host names of one registry to its main name. A run retries failed images up to *retries* times at its end. After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where
-    proxies, certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL
-    (which may contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no
-    run confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
+    further host names of one registry to its main name. A run retries failed images up to *retries* times at its end.
+    After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where proxies,
+    certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL (which may
+    contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
+    confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
     have a queue.
     """
 

@@ -147,3 +147,13 @@ async def test_congestion_reduces_the_slots() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01), limiter.upload():
                 pass
+
+
+def test_more_small_requests_run_at_a_far_registry_than_at_a_near_one() -> None:
+    """A near one answers so soon that more of them would only queue; the quickest response tells."""
+    limiter = HostLimiter("registry.test", Limits(requests_per_host=128, transfers=16), FakeTime().clock)
+    assert (limiter.is_far, limiter.concurrency("request")) == (False, 40)
+    limiter.note_success("request", 0.0, latency=0.05)
+    assert (limiter.is_far, limiter.concurrency("request")) == (True, 128)
+    limiter.note_success("request", 0.0, latency=0.003)
+    assert (limiter.is_far, limiter.concurrency("request")) == (False, 40)
