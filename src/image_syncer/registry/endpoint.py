@@ -36,6 +36,7 @@ from image_syncer.registry.login_rotation import Login, LoginPool
 from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendor_profiles import LearntProfile
+from image_syncer.roles import HostFacts
 
 _SUCCESS: Final = 2  # The class of the status.
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
@@ -83,6 +84,7 @@ class RegistryClient:
         retrying: Retrying,
         limits: Limits,
         observer: RegistryObserver,
+        facts: HostFacts,
     ) -> None:
         self.logins = logins
         self.host = host = logins.first.host
@@ -90,6 +92,7 @@ class RegistryClient:
         self.retrying = retrying
         self.limits = limits
         self.observer = observer
+        self.facts = facts
         self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
         self.multi_tag_probe = asyncio.Lock()
         self.head_probe = asyncio.Lock()

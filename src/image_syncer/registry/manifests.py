@@ -150,13 +150,23 @@ class Manifests:
 
         *fence* is checked right before each attempt.
         """
+        await self._put(manifest, identifier, fence)
+
+    async def put_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
+        """Store *manifest* by its digest; whether the registry lists it as a referrer of its subject (end-7a)."""
+        response = await self._put(manifest, str(manifest.digest), fence)
+        return response is not None and bool(response.headers.get("OCI-Subject"))
+
+    async def _put(self, manifest: RawManifest, identifier: str, fence: Fence | None) -> BufferedResponse | None:
+        """Store *manifest* at *identifier*; return the response, None if another request was needed to confirm it."""
         reference = self._requests.reference(identifier)
         headers = {"Content-Type": manifest.media_type}
         call = self._requests.build("PUT", self._path(reference), headers=headers, body=manifest.content)
         call = replace(call, fence=fence)
         context = self._requests.context(reference, manifest=True)
         if reference.tag is not None and manifest.digest.algorithm != CANONICAL_ALGORITHM:
-            return await self._put_under_digest(manifest, reference, fence)
+            await self._put_under_digest(manifest, reference, fence)
+            return None
         expect = _PUT_STATUSES_EXTERNAL if _names_external_layers(manifest) else _PUT_STATUSES
         try:
             response = await self._client.request(call, context, expect=expect)
@@ -169,7 +179,8 @@ class Manifests:
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             message = f"{reference}: the registry answers 500 to this manifest, whose layers have urls"
             raise Refused(message, status=response.status, remedy=_ALLOW_URLS)
-        return _check_stored(response, manifest, reference)
+        _check_stored(response, manifest, reference)
+        return response
 
     async def _put_under_digest(self, manifest: RawManifest, reference: Reference, fence: Fence | None) -> None:
         """Tag *manifest* so that its tag keeps a digest that is not sha256; `UnsupportedDigest` if that is impossible.

@@ -90,6 +90,14 @@ class Registries:
             self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
         return self._targets[repository]
 
+    def referrer_source(self, repository: Repository) -> RegistrySource:
+        """Return *repository* as a source of referrers; the same object as its source."""
+        return self.source(repository)
+
+    def referrer_target(self, repository: Repository) -> RegistryTarget:
+        """Return *repository* as a target of referrers; the same object as its target."""
+        return self.target(repository)
+
     async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
         """Discover the scheme of a registry, get a token, and open *connections* if it is far; ignores failures."""
         with suppress(StoreError):
@@ -151,7 +159,7 @@ class Registries:
                 patience=self._retrying.policy.quota_patience,
             )
             self._clients[logins] = RegistryClient(
-                pool, self.limiter(registry), self._retrying, self._limits, self.observer
+                pool, self.limiter(registry), self._retrying, self._limits, self.observer, self.facts
             )
         return self._clients[logins]
 

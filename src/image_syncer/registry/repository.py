@@ -1,17 +1,21 @@
 """One repository of a registry as a source or target (`roles.Source`, `roles.Target`)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints
 from image_syncer.errors import NotFound, Side
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
+from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
+from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
@@ -27,6 +31,7 @@ class _RegistryRepository:
         self._connect = connect
         self._sessions = UploadSessions()
         self._read_ahead: ReadAhead | None = None
+        self._referrer_tags: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
@@ -36,6 +41,18 @@ class _RegistryRepository:
 
     async def _manifests(self) -> Manifests:
         return Manifests(await self._requests(), self._read_ahead)
+
+    async def _referrers(self) -> Referrers:
+        requests = await self._requests()
+        return Referrers(requests, Manifests(requests, self._read_ahead), self._referrer_tags)
+
+    async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is *subject*, by the referrers API or else by the tag schema."""
+        return await (await self._referrers()).find(subject, children)
+
+    async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
+        """Return cosign's legacy tags of *subject* that exist; without a request if the tag list was read before."""
+        return await (await self._referrers()).legacy_tags(subject)
 
     async def _blobs(self) -> Blobs:
         return Blobs(await self._requests(), self._sessions)
@@ -71,8 +88,12 @@ class RegistrySource(_RegistryRepository):
 
     async def tags(self) -> AsyncGenerator[str]:
         """Yield every tag in the registry's order, one page at a time; `NotFound` without the repository."""
+        referrer_tags: set[str] = set()
         async for tag in list_tags(await self._requests(), self._listed):
+            if is_referrer_tag(tag):
+                referrer_tags.add(tag)
             yield tag
+        self._referrer_tags = frozenset(referrer_tags)
 
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the listing of `tags` included; most registries include none."""
@@ -88,6 +109,8 @@ class RegistryTarget(_RegistryRepository):
     def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
         super().__init__(repository, "target", connect)
         self._journal = journal
+        # One lock per subject, so that copies of this process do not overwrite each other's index; it lives while used.
+        self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def resolve(self, identifier: str) -> Descriptor | None:
         """Return the descriptor of *identifier*; None if it or the repository does not exist yet.
@@ -122,3 +145,13 @@ class RegistryTarget(_RegistryRepository):
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Tag *manifest* with as many of *tags* as one request can carry; return the confirmed ones."""
         return await (await self._manifests()).put_tags(manifest, tags, fence)
+
+    async def push_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
+        """Store *manifest*, which has a subject, by its digest; whether the registry lists it by itself."""
+        return await (await self._referrers()).push(manifest, fence)
+
+    async def list_referrers(self, subject: Digest, entries: Sequence[Descriptor], fence: Fence | None = None) -> None:
+        """Add *entries* to the index of the tag schema of *subject*, keeping what others put there meanwhile."""
+        lock = self._index_locks.setdefault(subject, asyncio.Lock())
+        async with lock:
+            await (await self._referrers()).add_to_index(subject, entries, fence)

@@ -80,7 +80,7 @@ class LearntProfile:
 
     *uploads* is how it takes content, *chunk* the chunk size. *closing_put_carries*: a blob was stored whose content
     came with the closing PUT, so this registry does not ignore it. *many_tags*: one manifest PUT can set several tags;
-    *answers_head*: a HEAD of a manifest tells what a GET does. Both are None while unknown.
+    *answers_head*: a HEAD of a manifest tells what a GET does; *referrers_api*: it lists referrers. None: unknown yet.
     """
 
     uploads: UploadProfile
@@ -88,6 +88,7 @@ class LearntProfile:
     closing_put_carries: bool = False
     many_tags: bool | None = None
     answers_head: bool | None = None
+    referrers_api: bool | None = None
 
     @classmethod
     def of(cls, registry: str, chunk_bytes: int) -> Self:

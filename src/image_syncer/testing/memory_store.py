@@ -1,7 +1,7 @@
 """Stores in memory: they check all that a good registry checks, and fail on request."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,10 +9,31 @@ from typing import Final, Literal
 from image_syncer.cache import skipped, verified
 from image_syncer.errors import MissingContent, NotFound, Refused, Side, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
+from image_syncer.oci.referrer import (
+    legacy_tags,
+    merge_referrers,
+    parse_referrers,
+    referrer_entry,
+    referrers_tag,
+)
 from image_syncer.roles import Chunk, Fence, Opener
 from image_syncer.testing.content import Blob, Image
 
-Step = Literal["resolve", "manifest", "open", "tags", "has_blob", "push_blob", "mount", "push_manifest", "push_tags"]
+Step = Literal[
+    "resolve",
+    "manifest",
+    "open",
+    "tags",
+    "has_blob",
+    "push_blob",
+    "mount",
+    "push_manifest",
+    "push_tags",
+    "referrers",
+    "legacy_tags",
+    "push_referrer",
+    "list_referrers",
+]
 _FOR_EVER: Final = 1 << 30
 
 
@@ -40,7 +61,8 @@ class MemoryStore:
 
     Tests may inspect and change its content (*manifests*, *tags*, *blobs*). *operations* lists every call in order, and
     *watch* receives each call. With *many_tags* one push may set several tags. Every call about a digest in *fail_on*
-    raises `Unavailable`. With *tells* listings report what tags name.
+    raises `Unavailable`. With *tells* listings report what tags name. Without *referrers_api* only the tag schema lists
+    referrers.
     """
 
     def __init__(
@@ -59,6 +81,7 @@ class MemoryStore:
         self.source = MemorySource(self)
         self.target = MemoryTarget(self, family)
         self.many_tags = False
+        self.referrers_api = True
         self.watch: Callable[[Operation], None] = lambda _: None
         self._troubles: list[_Trouble] = []
         for digest in fail_on:
@@ -90,6 +113,18 @@ class MemoryStore:
         """Return the manifest at a tag or digest, None if there is none; this counts as no operation."""
         digest = Digest.parse(identifier) if ":" in identifier else self.tags.get(identifier)
         return self.manifests.get(digest) if digest else None
+
+    def attached(self, subject: Digest) -> tuple[Descriptor, ...]:
+        """Return the entries of the referrers of *subject*; this counts as no operation."""
+        if not self.referrers_api:
+            index = self.find(referrers_tag(subject))
+            return () if index is None else parse_referrers(index, subject)
+        named = ((raw, raw.parse().subject) for raw in self.manifests.values() if raw.digest != subject)
+        return tuple(referrer_entry(raw) for raw, of in named if of is not None and of.digest == subject)
+
+    def attached_tags(self, subject: Digest) -> dict[str, Descriptor]:
+        """Return the legacy tags of *subject*; this counts as no operation."""
+        return {tag: raw.descriptor for tag in legacy_tags(subject) if (raw := self.find(tag)) is not None}
 
     async def note(self, step: Step, identifier: str = "") -> None:
         """Count a call, and raise the error ordered for it."""
@@ -134,6 +169,17 @@ class MemorySource:
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the descriptors of tags, if the store has *tells* set."""
         return dict(self._store.tags) if self._store.tells else {}
+
+    async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is *subject*."""
+        del children  # Lists here are no indexes of images.
+        await self._store.note("referrers", str(subject))
+        return self._store.attached(subject)
+
+    async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
+        """Return cosign's legacy tags of *subject* that exist."""
+        await self._store.note("legacy_tags", str(subject))
+        return self._store.attached_tags(subject)
 
     def _find(self, identifier: str) -> RawManifest:
         found = self._store.find(identifier)
@@ -222,6 +268,33 @@ class MemoryTarget:
         self._store.tags |= dict.fromkeys(tags, manifest.digest)
         return frozenset(tags)
 
+    async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is *subject*."""
+        del children  # Lists here are no indexes of images.
+        await self._store.note("referrers", str(subject))
+        return self._store.attached(subject)
+
+    async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
+        """Return cosign's legacy tags of *subject* that exist."""
+        await self._store.note("legacy_tags", str(subject))
+        return self._store.attached_tags(subject)
+
+    async def push_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
+        """Store *manifest* by its digest; True with the referrers API."""
+        await self._store.note("push_referrer", str(manifest.digest))
+        await self.push_manifest(manifest, str(manifest.digest), fence)
+        return self._store.referrers_api
+
+    async def list_referrers(self, subject: Digest, entries: Sequence[Descriptor], fence: Fence | None = None) -> None:
+        """Add *entries* to the index of the tag schema of *subject*."""
+        await self._store.note("list_referrers", str(subject))
+        merged = merge_referrers(self._store.find(referrers_tag(subject)), entries)
+        if merged is not None:
+            if fence is not None:
+                await fence.check()
+            self._store.manifests[merged.digest] = merged
+            self._store.tags[referrers_tag(subject)] = merged.digest
+
 
 class MemoryStores:
     """Repositories of any registry, created on first use; implements `Stores`."""
@@ -246,6 +319,14 @@ class MemoryStores:
 
     def target(self, repository: Repository) -> MemoryTarget:
         """Return *repository* as a target."""
+        return self.store(repository).target
+
+    def referrer_source(self, repository: Repository) -> MemorySource:
+        """Return *repository* as a source of referrers."""
+        return self.store(repository).source
+
+    def referrer_target(self, repository: Repository) -> MemoryTarget:
+        """Return *repository* as a target of referrers."""
         return self.store(repository).target
 
     async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
