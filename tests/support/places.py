@@ -5,13 +5,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
-from image_syncer.roles import Source, Stores, Target
+from image_syncer.roles import ReferrerStores, Source, Stores, Target
 from image_syncer.testing import Account, Accounts, Image, MemoryStores, Profile, profiles
 
 USER, PASSWORD = "alice", "correct: horse"
@@ -19,6 +20,10 @@ ACCOUNTS = Accounts({USER: Account(PASSWORD)})
 
 _QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.05)
 _LIMITS = Limits(connect_seconds=10.0, stall_seconds=10.0, tags=10_000)
+
+
+class AllStores(Stores, ReferrerStores, Protocol):
+    """Images and what is attached to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Place:
     for features that it lacks.
     """
 
-    stores: Stores
+    stores: AllStores
     registry: str
     prefix: str
     replace_blob: Callable[[Digest, bytes], None] = field(repr=False)
