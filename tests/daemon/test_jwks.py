@@ -12,20 +12,10 @@ from image_syncer.daemon.jwks import IssuerKeys, token_check
 from image_syncer.events.oidc import GOOGLE_ISSUERS, GOOGLE_KEYS, Jwt
 from image_syncer.registry.http.json_fetch import JsonFetcher
 from image_syncer.server.web_backend import BackendUnavailable
+from support.clocks import ManualClock
 from support.issuers import DISCOVERY, KEYS, Issuer, open_issuer
 
 MINUTE, DAY = 60.0, 24 * 3600.0
-
-
-@dataclass
-class Clock:
-    """Monotonic seconds, moved by the test."""
-
-    now: float = 5.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @dataclass
@@ -34,7 +24,7 @@ class Bench:
 
     issuer: Issuer
     ring: IssuerKeys
-    clock: Clock
+    clock: ManualClock
 
     async def keys(self, kid: str = "k1") -> set[str]:
         """Return the ids of the known keys after a request for *kid*."""
@@ -50,7 +40,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncGenerator[Bench]:
     """An issuer with the key k1, which has had no request yet."""
-    clock = Clock()
+    clock = ManualClock(5.0)
     async with open_issuer() as issuer, JsonFetcher({}, seconds=10.0) as documents:
         yield Bench(issuer, IssuerKeys(documents, clock), clock)
 
@@ -61,14 +51,14 @@ async def test_keys_are_discovered_once_and_kept(bench: Bench) -> None:
         asking = [group.create_task(bench.keys()) for _ in range(50)]
     bench.clock.now += 59 * MINUTE
     assert await bench.keys() == {"k1"} == asking[-1].result()
-    assert bench.issuer.asked == {DISCOVERY: 1, KEYS: 1}
+    assert bench.issuer.requests == {DISCOVERY: 1, KEYS: 1}
 
 
 async def test_a_configured_address_needs_no_discovery(bench: Bench) -> None:
     """Two hooks with one issuer share its keys."""
     for audience in ("one", "other"):
         await bench.ring.keys_for(Jwt(("issuer",), audience, keys=f"{bench.issuer.url}/own"), "k1")
-    assert bench.issuer.asked == {"/own": 1}
+    assert bench.issuer.requests == {"/own": 1}
 
 
 async def test_a_rotated_key_is_fetched_on_first_use(bench: Bench) -> None:
@@ -89,7 +79,7 @@ async def test_a_flood_of_unknown_keys_is_one_request_a_minute(bench: Bench) -> 
         bench.clock.now += 30
         assert await bench.keys("stranger") == {"k1"}
         bench.clock.now += 30
-    assert bench.issuer.asked[KEYS] == 3
+    assert bench.issuer.requests[KEYS] == 3
 
 
 @pytest.mark.parametrize(
@@ -101,10 +91,10 @@ async def test_keys_are_refreshed_as_often_as_the_issuer_says(bench: Bench, cont
     await bench.keys()
     bench.clock.now += kept - 1
     await bench.keys()
-    assert bench.issuer.asked[KEYS] == 1
+    assert bench.issuer.requests[KEYS] == 1
     bench.clock.now += 2
     await bench.keys()
-    assert bench.issuer.asked[KEYS] == 2
+    assert bench.issuer.requests[KEYS] == 2
 
 
 async def test_old_keys_stay_valid_for_a_day_while_the_issuer_is_down(bench: Bench) -> None:
@@ -120,7 +110,7 @@ async def test_old_keys_stay_valid_for_a_day_while_the_issuer_is_down(bench: Ben
     assert await bench.keys() == {"k1"}
     bench.clock.now += MINUTE
     await bench.refused()
-    assert bench.issuer.asked[DISCOVERY] == 4
+    assert bench.issuer.requests[DISCOVERY] == 4
 
 
 async def test_without_keys_no_token_is_accepted(bench: Bench) -> None:
@@ -130,7 +120,7 @@ async def test_without_keys_no_token_is_accepted(bench: Bench) -> None:
     bench.issuer.status = 200
     bench.clock.now += 4
     assert await bench.refused() == 6
-    assert bench.issuer.asked == {DISCOVERY: 1}
+    assert bench.issuer.requests == {DISCOVERY: 1}
     bench.clock.now += 6
     assert await bench.keys() == {"k1"}
 
@@ -174,7 +164,7 @@ async def test_keys_come_from_the_configured_issuer_over_https(
     with capture_logs() as logs:
         await bench.refused()
     assert reason in logs[0]["error"]
-    assert bench.issuer.asked == {DISCOVERY: 1}
+    assert bench.issuer.requests == {DISCOVERY: 1}
 
 
 async def test_redirects_are_not_followed(bench: Bench) -> None:
@@ -183,7 +173,7 @@ async def test_redirects_are_not_followed(bench: Bench) -> None:
     await bench.refused()
     with pytest.raises(BackendUnavailable):
         await bench.ring.keys_for(Jwt(("issuer",), "us", keys=f"{bench.issuer.url}/moved"), "k1")
-    assert bench.issuer.asked == {DISCOVERY: 1, "/moved": 1}
+    assert bench.issuer.requests == {DISCOVERY: 1, "/moved": 1}
 
 
 async def test_a_cancelled_caller_leaves_no_request_behind(bench: Bench) -> None:

@@ -37,7 +37,7 @@ def test_a_push_with_a_token_is_copied(tmp_path: Path) -> None:
             assert notify(port, body, issuer.proof(AUDIENCE, email=EMAIL, email_verified=True)) == 202
             wait_for(lambda: target.tags("mirror/project/team/app") == ["v1"], 20)
         assert target.manifest("mirror/project/team/app", "v1") == image.root.content
-        assert issuer.asked[KEYS] == 1
+        assert issuer.requests[KEYS] == 1
 
 
 def native(port: int, source: Peer, target: Peer, issuer: str) -> str:

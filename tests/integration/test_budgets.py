@@ -19,14 +19,14 @@ FREE = ("ping", "token", "tags")
 SHARED = files_layer({"shared": b"shared"})
 
 
-def asked(registry: DockerRegistry) -> list[str]:
+def new_requests(registry: DockerRegistry) -> list[str]:
     """Return the requests to *registry* since the last call, as `METHOD kind`, without pings and tag lists."""
     log = registry.read_requests()
     registry.forget_requests()
     return sorted(f"{request.method} {request.kind}" for request in log if request.kind not in FREE)
 
 
-def tell(line: str, source: list[str], target: list[str]) -> None:
+def print_row(line: str, source: list[str], target: list[str]) -> None:
     """Print a line of the table."""
     sides = (
         ", ".join(f"{side.count(what)} {what}" for what in dict.fromkeys(side)) or "-" for side in (source, target)
@@ -53,8 +53,8 @@ async def test_a_no_op_costs_a_head_per_tag_and_side(
     assert {entry.outcome for entry in result.results} == {"unchanged"}
     logs = source_registry.read_requests(), target_registry.read_requests()
     assert [(log.count(kind="ping"), log.count(kind="tags")) for log in logs] == [(1, 1), (1, 0)]
-    source, target = asked(source_registry), asked(target_registry)
-    tell("no-op, 20 tags", source, target)
+    source, target = new_requests(source_registry), new_requests(target_registry)
+    print_row("no-op, 20 tags", source, target)
     assert source == target == ["HEAD manifest"] * 20
 
 
@@ -64,10 +64,10 @@ async def test_a_new_blob_costs_one_get_and_one_upload(
 ) -> None:
     """One GET at the source; a HEAD, a POST and a PUT at the target. The image is a config and a layer."""
     Peer(source_registry.host).push("app", blob("a", size), "v1")
-    asked(source_registry)
+    new_requests(source_registry)
     await sync_files(tmp_path, {f"{source_registry.host}/app:v1": f"{target_registry.host}/app"})
-    source, target = asked(source_registry), asked(target_registry)
-    tell(f"new image of a config and a layer of {size} bytes", source, target)
+    source, target = new_requests(source_registry), new_requests(target_registry)
+    print_row(f"new image of a config and a layer of {size} bytes", source, target)
     assert source == ["GET blob"] * 2 + ["GET manifest", "HEAD manifest"]
     assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 2 + ["PUT manifest"] + ["PUT upload"] * 2
 
@@ -79,11 +79,11 @@ async def test_a_blob_in_another_repository_is_mounted(
     image = blob("a", 1000)
     for name in ("one", "two", "three"):
         Peer(source_registry.host).push(name, image, "v1")
-    asked(source_registry)
+    new_requests(source_registry)
     rules = {f"{source_registry.host}/{name}:v1": f"{target_registry.host}/{name}" for name in ("one", "two", "three")}
     result = await sync_files(tmp_path, rules)
-    source, target = asked(source_registry), asked(target_registry)
-    tell("the same image in 3 repositories", source, target)
+    source, target = new_requests(source_registry), new_requests(target_registry)
+    print_row("the same image in 3 repositories", source, target)
     assert (source.count("GET blob"), source.count("GET manifest")) == (2, 1)
     assert (target.count("HEAD blob"), target.count("PUT upload"), target.count("POST upload")) == (2, 2, 2 + 4)
     assert sorted(entry.transferred.mounted for entry in result.results) == [0, image.size_bytes, image.size_bytes]
@@ -96,12 +96,12 @@ async def test_a_registry_that_mounts_is_not_asked_for_blobs(
     names = [f"app{number:02}" for number in range(12)]
     for name in names:
         Peer(source_registry.host).push(name, single(name, layers=(SHARED, 500)), "v1")
-    asked(source_registry)
+    new_requests(source_registry)
     await sync_files(
         tmp_path, {f"{source_registry.host}/{name}:v1": f"{target_registry.host}/{name}" for name in names}, proc=1
     )
-    target = asked(target_registry)
-    tell("12 images in 12 repositories, one layer shared", asked(source_registry), target)
+    target = new_requests(target_registry)
+    print_row("12 images in 12 repositories, one layer shared", new_requests(source_registry), target)
     own, mounts = 2 * 12 + 1, 11
     assert target.count("PUT upload") == own
     assert target.count("POST upload") == own + mounts
@@ -113,7 +113,7 @@ async def test_a_registry_that_mounts_is_not_asked_for_blobs(
         proc=1,
         force=True,
     )
-    again = asked(target_registry)
+    again = new_requests(target_registry)
     assert again.count("PUT upload") == 0
 
 
@@ -122,14 +122,14 @@ async def test_k_targets_cost_the_source_what_one_does(
 ) -> None:
     """Requests and bytes at the source are those of one target."""
     Peer(source_registry.host).push("app", single("a", layers=(1000, 3 * MIB)), "v1")
-    asked(source_registry)
+    new_requests(source_registry)
     with DockerRegistry() as second, DockerRegistry() as third:
         targets = [f"{registry.host}/app:v1" for registry in (target_registry, second, third)]
         result = await sync_files(tmp_path, {f"{source_registry.host}/app:v1": targets})
         read = source_registry.read_requests()
-        source, target = asked(source_registry), asked(target_registry)
-        assert asked(second) == asked(third) == target
-    tell("one image to 3 registries (one of them shown)", source, target)
+        source, target = new_requests(source_registry), new_requests(target_registry)
+        assert new_requests(second) == new_requests(third) == target
+    print_row("one image to 3 registries (one of them shown)", source, target)
     assert {entry.outcome for entry in result.results} == {"copied"}
     assert source == ["GET blob"] * 3 + ["GET manifest", "HEAD manifest"]
     assert 3 * MIB < read.bytes_out < 3 * MIB + 20_000
@@ -141,10 +141,10 @@ async def test_further_tags_of_one_manifest_cost_one_request_each(
     """The manifest is read once and pushed once, without further requests for its blobs or children."""
     image = multi("a")
     Peer(source_registry.host).push("app", image, "v1", "v1.2", "latest")
-    asked(source_registry)
+    new_requests(source_registry)
     await sync_files(tmp_path, {f"{source_registry.host}/app": f"{target_registry.host}/app"})
-    source, target = asked(source_registry), asked(target_registry)
-    tell("3 tags of one index of 3 images", source, target)
+    source, target = new_requests(source_registry), new_requests(target_registry)
+    print_row("3 tags of one index of 3 images", source, target)
     assert (source.count("HEAD manifest"), source.count("GET manifest")) == (3, len(image.manifests))
     assert target.count("PUT manifest") == len(image.manifests) + 2
     assert target.count("PUT upload") == len(image.blobs)
@@ -158,11 +158,11 @@ async def test_a_listing_with_digests_saves_the_heads(target_registry: DockerReg
         rules = {f"{fake.host}/app": f"{target_registry.host}/app"}
         await sync_files(tmp_path, rules)
         fake.requests.clear()
-        asked(target_registry)
+        new_requests(target_registry)
         result = await sync_files(tmp_path, rules)
         source = sorted(f"{request.method} {request.kind}" for request in fake.requests if request.kind != "ping")
-        target = asked(target_registry)
-        tell("no-op, 20 tags in a list of 2 pages that says digests", source, target)
+        target = new_requests(target_registry)
+        print_row("no-op, 20 tags in a list of 2 pages that says digests", source, target)
         assert {entry.outcome for entry in result.results} == {"unchanged"}
         assert (source, target) == (["GET tags"] * 2, ["HEAD manifest"] * 20)
 

@@ -1,4 +1,4 @@
-"""What is asked for waits once, runs once at a time for each target, and in the right order; in both stores."""
+"""A requested job waits once, runs once at a time for each target, and in the right order; in both stores."""
 
 import asyncio
 from dataclasses import replace
@@ -142,7 +142,7 @@ async def test_a_rule_is_queued_once(jobs: JobQueue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("requested", "expected"),
     [
         ([Trigger.SCHEDULE], Trigger.SCHEDULE),
         ([Trigger.REQUEST], Trigger.REQUEST),
@@ -150,14 +150,14 @@ async def test_a_rule_is_queued_once(jobs: JobQueue) -> None:
         ([Trigger.REQUEST, Trigger.SCHEDULE], Trigger.REQUEST),
     ],
 )
-async def test_a_rule_job_has_its_trigger(jobs: JobQueue, asked: list[Trigger], told: Trigger) -> None:
+async def test_a_rule_job_has_its_trigger(jobs: JobQueue, requested: list[Trigger], expected: Trigger) -> None:
     """A request takes precedence over a schedule, in either order."""
-    for trigger in asked:
+    for trigger in requested:
         await jobs.request_rule("nightly", trigger=trigger)
     hands = Hands()
     async with working(jobs, hands):
         await eventually(lambda: hands.rules)
-    assert [(job.rule, job.trigger) for job in hands.rules] == [("nightly", told)]
+    assert [(job.rule, job.trigger) for job in hands.rules] == [("nightly", expected)]
 
 
 @pytest.mark.parametrize("arguments", [{"rule": "nightly"}, {"rule": "nightly", "trigger": "of a later version"}])

@@ -81,10 +81,10 @@ async def test_a_refresh_waits_while_text_is_selected(site: Running, tab: Tab) -
     await tab.open(site.url, 1280)
     await tab.look("getSelection().selectAllChildren(document.querySelector('#troubles td'))")
     await tab.look(
-        "window.asked = 0; window.asking = fetch; window.fetch = (...it) => (window.asked++, asking(...it)); 0"
+        "window.requests = 0; window.original = fetch;window.fetch = (...it) => (window.requests++, original(...it)); 0"
     )
     await tab.look("new Promise((done) => setTimeout(done, 1500))")
-    assert await tab.look("window.asked") == 0
+    assert await tab.look("window.requests") == 0
     await tab.look("getSelection().removeAllRanges()")
     site.databases.config.apply((), Options(), {})
     await tab.until("document.querySelector('#rules').innerText.includes('There are no rules')")

@@ -65,7 +65,7 @@ async def test_a_push_to_artifact_registry_is_accepted_with_its_token(desk: Desk
         assert await desk.push(desk.issuer.proof(AUDIENCE, **ACCOUNT)) == 202
     row = (await desk.site.events())[0]
     assert (row.source, row.repository, row.tag) == ("gar", "europe-docker.pkg.dev/team/app", "1.4.2")
-    assert desk.issuer.asked == {DISCOVERY: 1, KEYS: 1}
+    assert desk.issuer.requests == {DISCOVERY: 1, KEYS: 1}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_an_unsigned_token_is_401_without_a_request(desk: Desk) -> None:
         text = jwt.encode(claims, key, algorithm, headers={"kid": "k1"})
         assert await desk.push({"authorization": f"Bearer {text}"}) == 401
     assert await desk.push({}) == 401
-    assert not desk.issuer.asked
+    assert not desk.issuer.requests
 
 
 async def test_a_token_of_a_strangers_key_is_401(desk: Desk) -> None:

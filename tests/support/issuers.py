@@ -30,7 +30,7 @@ def private_key(kid: str) -> rsa.RSAPrivateKey:
 class Issuer:
     """Its responses can change at any time: *kids* are the published keys, *answers* replace responses by path.
 
-    *asked* counts the requests by path.
+    *requests* counts the requests by path.
     """
 
     url: str = ""
@@ -39,7 +39,7 @@ class Issuer:
     status: int = 200
     discovery: dict[str, Any] = field(default_factory=dict[str, Any])
     answers: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    asked: Counter[str] = field(default_factory=Counter[str])
+    requests: Counter[str] = field(default_factory=Counter[str])
 
     def token(self, audience: str, *, kid: str = "k1", **claims: Any) -> str:
         """Return a token for *audience*, valid for five minutes; *claims* replace its claims, None removes one."""
@@ -54,7 +54,7 @@ class Issuer:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Respond as configured at this moment."""
-        self.asked[request.path] += 1
+        self.requests[request.path] += 1
         if self.status != 200:
             return web.Response(status=self.status, headers=self.headers)
         body = self.answers.get(request.path) or json.dumps(self._document(request.path)).encode()

@@ -3,8 +3,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from image_syncer.cli.progress import Tally
 from image_syncer.oci import Digest
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, Transferred
+from support.clocks import ManualClock
 
 DIGEST = Digest.of(b"manifest")
 Result = Callable[..., CopyResult]
@@ -40,3 +42,15 @@ def ran() -> Ran:
 def moved() -> Transferred:
     """Three different amounts."""
     return Transferred(copied=123, mounted=0, existing=456)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock at 100 s."""
+    return ManualClock(100.0)
+
+
+@pytest.fixture
+def tally(clock: ManualClock) -> Tally:
+    """The tally of a run that has just begun."""
+    return Tally(clock)

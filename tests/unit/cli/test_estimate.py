@@ -10,30 +10,9 @@ from image_syncer.cli.progress import Tally
 from image_syncer.oci import Reference
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
+from support.clocks import ManualClock
 
 MIB = 1024 * 1024
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        """Return the time that the test has set."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock at 0 s."""
-    return Clock()
-
-
-@pytest.fixture
-def tally(clock: Clock) -> Tally:
-    """Return the tally of a run that has just begun."""
-    return Tally(clock)
 
 
 def start(tally: Tally, name: str, size: int) -> None:
@@ -62,12 +41,12 @@ def test_images_that_have_not_started_count_as_average_ones(tally: Tally, result
     assert RemainingTime().update(tally, MIB) == pytest.approx(90)
 
 
-def test_without_bytes_images_count(tally: Tally, clock: Clock, result: Any) -> None:
+def test_without_bytes_images_count(tally: Tally, clock: ManualClock, result: Any) -> None:
     """Unchanged images move nothing."""
     tally.selected(4)
     assert done_fraction(tally) == 0
     assert RemainingTime().update(tally, 0) is None
-    clock.now = 3
+    clock.now += 3
     tally.finished(result("a:1", Outcome.UNCHANGED))
     assert done_fraction(tally) == 0.25
     assert RemainingTime().update(tally, 0) == 9
@@ -83,7 +62,7 @@ def test_a_finished_run_is_full_and_needs_no_time(tally: Tally, result: Any) -> 
     assert done_fraction(Tally(tally.clock)) == 0
 
 
-def test_the_shown_time_does_not_jump(tally: Tally, clock: Clock) -> None:
+def test_the_shown_time_does_not_jump(tally: Tally, clock: ManualClock) -> None:
     """The rate halves at once: the time grows smoothly to the new estimate, and falls with the clock."""
     tally.selected(1)
     start(tally, "big:1", 1000 * MIB)
@@ -101,12 +80,12 @@ def test_the_shown_time_does_not_jump(tally: Tally, clock: Clock) -> None:
     assert shown[-1] == pytest.approx(140, abs=3)
 
 
-def test_a_stall_keeps_the_last_estimate(tally: Tally, clock: Clock) -> None:
+def test_a_stall_keeps_the_last_estimate(tally: Tally, clock: ManualClock) -> None:
     """A rate of 0 has no estimate of its own."""
     tally.selected(1)
     start(tally, "big:1", 100)
     remaining = RemainingTime()
     assert remaining.update(tally, 0) is None
     assert remaining.update(tally, 10) == 10
-    clock.now = 1
+    clock.now += 1
     assert remaining.update(tally, 0) == 10

@@ -20,30 +20,9 @@ from image_syncer.registry.observer import Wait
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome, Transferred
 from support.clients import RecordingObserver
+from support.clocks import ManualClock
 
 MIB = 1024 * 1024
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        """Return the time that the test has set."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock at 100 s."""
-    return Clock()
-
-
-@pytest.fixture
-def tally(clock: Clock) -> Tally:
-    """Return the tally of a run that has just begun."""
-    return Tally(clock)
 
 
 def copy_of(name: str) -> Copy:
@@ -52,7 +31,7 @@ def copy_of(name: str) -> Copy:
     return Copy(name, source, Reference.parse(f"registry.example.com/mirror/{name}"))
 
 
-def test_a_progress_line_begins_with_the_words_of_the_go_tool(tally: Tally, clock: Clock, result: Any) -> None:
+def test_a_progress_line_begins_with_the_words_of_the_go_tool(tally: Tally, clock: ManualClock, result: Any) -> None:
     """Scripts that search the log of the Go tool find the same words."""
     tally.selected(7)
     for name, outcome in (("a:1", Outcome.COPIED), ("b:1", Outcome.COPIED), ("c:1", Outcome.UNCHANGED)):
@@ -77,7 +56,7 @@ def test_the_last_line_has_the_words_of_the_go_tool(ran: Any, result: Any) -> No
     assert final_line(run) == "Synchronization finished, 1 tasks failed, cost 2.31s"
 
 
-def test_the_lines_of_a_dry_run_say_what_would_happen(clock: Clock, ran: Any, result: Any) -> None:
+def test_the_lines_of_a_dry_run_say_what_would_happen(clock: ManualClock, ran: Any, result: Any) -> None:
     """A dry run copies nothing, so its lines do not say "copied"."""
     tally = Tally(clock, dry_run=True)
     tally.selected(3)
@@ -124,7 +103,7 @@ def test_a_copy_is_active_until_it_ends(tally: Tally, result: Any) -> None:
     assert [source for source, _ in tally.active] == ["docker.io/library/b:1"]
 
 
-def test_the_rate_covers_the_last_ten_seconds(tally: Tally, clock: Clock) -> None:
+def test_the_rate_covers_the_last_ten_seconds(tally: Tally, clock: ManualClock) -> None:
     """A stall shows as 0, however fast the transfer was before."""
     rates: list[float] = []
     for second in range(40):
@@ -135,7 +114,7 @@ def test_the_rate_covers_the_last_ten_seconds(tally: Tally, clock: Clock) -> Non
     assert rates[-1] == 0
 
 
-def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
+def test_the_rate_is_never_negative(tally: Tally, clock: ManualClock) -> None:
     """A retry subtracts the bytes that it moves again."""
     tally.moved(10)
     tally.sample()
@@ -144,7 +123,9 @@ def test_the_rate_is_never_negative(tally: Tally, clock: Clock) -> None:
     assert tally.sample() == 0
 
 
-def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(tally: Tally, clock: Clock, result: Any) -> None:
+def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(
+    tally: Tally, clock: ManualClock, result: Any
+) -> None:
     """A run that is stuck prints a line each minute."""
     printed: list[str] = []
     lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
@@ -160,7 +141,7 @@ def test_plain_lines_come_at_most_every_two_seconds_and_after_a_change(tally: Ta
     assert len(printed) == 3
 
 
-def test_plain_lines_come_less_often_in_a_long_run(tally: Tally, clock: Clock) -> None:
+def test_plain_lines_come_less_often_in_a_long_run(tally: Tally, clock: ManualClock) -> None:
     """An hour has about 150 lines, not 1 800."""
     printed: list[str] = []
     lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
@@ -181,7 +162,7 @@ def test_plain_lines_end_with_the_two_last_lines(tally: Tally, ran: Any, result:
     assert [line.split(" ", 2)[0] for line in printed] == ["Now", "Synchronization"]
 
 
-def test_the_last_progress_line_is_printed_once(tally: Tally, clock: Clock, ran: Any, result: Any) -> None:
+def test_the_last_progress_line_is_printed_once(tally: Tally, clock: ManualClock, ran: Any, result: Any) -> None:
     """A tick may already have printed the final state."""
     printed: list[str] = []
     lines = PlainLines(tally, RegistryWaits(tally.clock), printed.append)
@@ -219,7 +200,7 @@ async def test_the_display_is_refreshed_until_the_task_is_cancelled() -> None:
     assert refreshing.cancelled()
 
 
-def test_a_group_passes_events_to_each_observer(clock: Clock, result: Any) -> None:
+def test_a_group_passes_events_to_each_observer(clock: ManualClock, result: Any) -> None:
     """The log and the display get the same events."""
     tallies = Tally(clock), Tally(clock)
     observer = ObserverGroup(*tallies)
@@ -236,7 +217,7 @@ def test_a_group_passes_events_to_each_observer(clock: Clock, result: Any) -> No
     assert (tallies[0].total, tallies[0].known_bytes, tallies[0].moved_bytes) == (2, 10, 5)
 
 
-def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) -> None:
+def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: ManualClock) -> None:
     """Its line shows the remaining time. A wait that ends early disappears."""
     printed: list[str] = []
     waits = RegistryWaits(clock, printed.append)
@@ -254,7 +235,7 @@ def test_a_wait_for_a_registry_is_printed_when_it_begins_and_ends(clock: Clock) 
     ]
 
 
-def test_plain_lines_repeat_the_waits(tally: Tally, clock: Clock) -> None:
+def test_plain_lines_repeat_the_waits(tally: Tally, clock: ManualClock) -> None:
     """A log without progress shows the reason."""
     printed: list[str] = []
     waits = RegistryWaits(clock)
@@ -266,7 +247,7 @@ def test_plain_lines_repeat_the_waits(tally: Tally, clock: Clock) -> None:
     assert printed[1:] == ["docker.io: quota used up, next request in 12 min 00 s"]
 
 
-def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
+def test_a_group_passes_events_to_each_registry_observer(clock: ManualClock) -> None:
     """The log and the display get the same events."""
     observers = RecordingObserver(), RecordingObserver()
     group = RegistryObserverGroup(*observers)
@@ -279,7 +260,7 @@ def test_a_group_passes_events_to_each_registry_observer(clock: Clock) -> None:
     assert observers[0].warnings == ["docker.io/app: odd"]
 
 
-def test_a_warning_about_a_registry_is_printed(clock: Clock) -> None:
+def test_a_warning_about_a_registry_is_printed(clock: ManualClock) -> None:
     """As one line, without a wait."""
     printed: list[str] = []
     waits = RegistryWaits(clock, printed.append)

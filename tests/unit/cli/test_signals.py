@@ -28,13 +28,13 @@ def send(number: int) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_lets_the_work_end_in_order(number: int, code: int) -> None:
     """The work still returns its value, and the exit code names the signal."""
-    asked = asyncio.Event()
-    signals = Signals(first=asked.set, last=lambda: None)
+    requested = asyncio.Event()
+    signals = Signals(first=requested.set, last=lambda: None)
 
     async def work() -> str:
         send(number)
         async with asyncio.timeout(5):
-            await asked.wait()
+            await requested.wait()
         return "drained"
 
     assert run_with_signals(work(), signals) == "drained"

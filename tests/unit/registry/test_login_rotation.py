@@ -114,10 +114,10 @@ async def test_a_quota_refusal_holds_back_its_registry_only() -> None:
         source = registries.source(fake.repository("team/app"))
         with pytest.raises(QuotaUsedUp) as used_up:
             await source.manifest("v1")
-        asked = fake.requests.count()
+        before = fake.requests.count()
         with pytest.raises(QuotaUsedUp):
             await source.resolve("v2")
-        assert fake.requests.count() == asked
+        assert fake.requests.count() == before
         assert used_up.value.retry_after == pytest.approx(5000)
         await mirror(registries, other, target, 1)
 

@@ -235,7 +235,7 @@ async def test_a_head_that_contradicts_the_requested_digest_is_refused(
 
 
 async def test_a_sha512_digest_is_checked_and_kept(fake: FakeRegistry, source: RegistrySource) -> None:
-    """What was asked for by another algorithm is verified by it, and bears it."""
+    """A manifest requested by a digest of another algorithm is verified by it and returned with it."""
     wanted = Digest.of(IMAGE.root.content, "sha512")
     fake.intercept.append(instead("GET", served(), kind="manifest"))
     assert (await source.manifest(str(wanted))).digest == wanted

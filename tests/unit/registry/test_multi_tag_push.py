@@ -78,7 +78,7 @@ async def test_a_refused_query_means_no_multi_tag_support(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "asked"),
+    ("status", "code", "kind", "attempts"),
     [
         (429, "", RateLimited, 3),
         (400, "TOOMANYREQUESTS", RateLimited, 3),
@@ -88,13 +88,13 @@ async def test_a_refused_query_means_no_multi_tag_support(
     ],
 )
 async def test_errors_that_do_not_concern_the_query_are_raised(
-    fake: FakeRegistry, target: RegistryTarget, status: int, code: str, kind: type[StoreError], asked: int
+    fake: FakeRegistry, target: RegistryTarget, status: int, code: str, kind: type[StoreError], attempts: int
 ) -> None:
     """Afterwards the registry still turns out to support several tags."""
-    fake.intercept.append(fault := Fault(status, "PUT", code=code, times=asked))
+    fake.intercept.append(fault := Fault(status, "PUT", code=code, times=attempts))
     with pytest.raises(kind):
         await target.push_tags(IMAGE.root, THREE)
-    assert fault.seen == asked
+    assert fault.seen == attempts
     assert await target.push_tags(IMAGE.root, THREE) == set(THREE)
 
 

@@ -89,7 +89,7 @@ async def test_a_medium_blob_does_not_use_the_journal(fake: FakeRegistry, regist
 async def test_an_upload_resumes_from_the_offset_of_the_registry(
     fake: FakeRegistry, target: RegistryTarget, method: str
 ) -> None:
-    """It is asked for that once, and nothing is sent twice."""
+    """The client requests the offset once and sends nothing twice."""
     fake.faults.add(faults.cut(after_bytes=3 * MIB), method=method, times=1)
     await target.push_blob(BLOB.descriptor, BLOB.open)
     assert BLOB.digest in fake.content("app").blobs

@@ -85,8 +85,8 @@ async def test_a_registry_that_mounts_is_not_asked_before_an_upload(stores: Memo
     await runner(stores)(*rules, options=RunOptions(width=2, retries=0))
     uploads = len({digest for shared in images for digest in shared.blobs})
     assert stores.count("push_blob") == uploads
-    asked = sum(store.count("has_blob") for store in stores)
-    assert asked < uploads / 2
+    lookups = sum(store.count("has_blob") for store in stores)
+    assert lookups < uploads / 2
 
 
 async def test_a_hint_of_an_earlier_run_saves_the_lookup(stores: MemoryStores) -> None:

@@ -1,26 +1,15 @@
 """Which registries share a read, and how long one waits for another."""
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
 
 from image_syncer.oci import Digest
 from image_syncer.sync.fan_out import FanOut, LagTracker, WaitBudget
+from support.clocks import ManualClock
 
 BLOB, OTHER = Digest.of(b"blob"), Digest.of(b"other")
 MIB = 1024 * 1024
-
-
-@dataclass
-class Clock:
-    """A clock that a test sets."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 def test_a_registry_is_undecided_until_it_decides_or_leaves() -> None:
@@ -54,7 +43,7 @@ async def test_a_decision_wakes_those_that_wait() -> None:
 @pytest.mark.parametrize(("preparation", "base"), [(0.0, 0.1), (0.3, 0.3), (9.0, 0.5)])
 def test_a_single_transfer_may_wait_for_the_base_and_a_quarter_of_the_time(preparation: float, base: float) -> None:
     """Its loss grows as fast as the time, its budget by a quarter of that."""
-    clock = Clock()
+    clock = ManualClock()
     budget = WaitBudget(clock, preparation)
     budget.add(running=1, waiting=1)
     clock.now = base / 0.75 - 0.01
@@ -65,7 +54,7 @@ def test_a_single_transfer_may_wait_for_the_base_and_a_quarter_of_the_time(prepa
 
 def test_one_waiting_transfer_of_ten_costs_a_tenth() -> None:
     """The other nine go on, so a wait at this rate never uses up the budget."""
-    clock = Clock()
+    clock = ManualClock()
     budget = WaitBudget(clock, 0.1)
     budget.add(running=10, waiting=1)
     clock.now = 1000.0
@@ -74,7 +63,7 @@ def test_one_waiting_transfer_of_ten_costs_a_tenth() -> None:
 
 def test_a_large_blob_may_wait_longer() -> None:
     """A second per 40 MiB, five at most."""
-    clock = Clock()
+    clock = ManualClock()
     budget = WaitBudget(clock, 0.1)
     budget.add(running=1, waiting=1)
     clock.now = 1.0

@@ -12,22 +12,12 @@ from image_syncer.sync.planner import Planner
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget
 from image_syncer.testing.images import multi, single
 from image_syncer.testing.memory_store import MemoryStores
+from support.clocks import ManualClock
 from support.runs import SOURCE, TARGET, runner
 from support.runs import rule as make_rule
 
 ARM = PlatformFilter.parse([], ["arm64"])
 DAY = 86400.0
-
-
-class Clock:
-    """A clock that a test advances."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @pytest.fixture
@@ -37,13 +27,13 @@ def stores() -> MemoryStores:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> ManualClock:
     """The clock of the digest cache."""
-    return Clock()
+    return ManualClock(1000.0)
 
 
 @pytest.fixture
-def history(clock: Clock) -> MemoryDigestCache:
+def history(clock: ManualClock) -> MemoryDigestCache:
     """An empty digest cache."""
     return MemoryDigestCache(clock)
 
@@ -98,7 +88,7 @@ async def test_a_wrong_cached_filter_result_is_corrected(stores: MemoryStores, h
 
 
 async def test_a_recheck_asks_the_target_once_per_interval(
-    stores: MemoryStores, history: MemoryDigestCache, clock: Clock
+    stores: MemoryStores, history: MemoryDigestCache, clock: ManualClock
 ) -> None:
     """Runs that use the cached digest do not extend its life."""
     stores.store(SOURCE).load(single("a"), "v1", "v2")
