@@ -122,6 +122,7 @@ class _Scene:
         away = line.pid if self._options.way == "cut" else self._first.pid
         os.kill(away, signal.SIGSTOP)
         began = time.monotonic()
+        stored = 0
         say(f"the first daemon is away; {self._count(self._old)} old tags are at the target")
         try:
             self._second.start_and_wait()
@@ -133,11 +134,11 @@ class _Scene:
             time.sleep(max(0.0, began + self._options.seconds - time.monotonic()))
             gate.open()
             if self._options.way == "late":
-                time.sleep(1.0)  # The target stores the held manifests now.
+                stored = self._wait_until_stored()
         finally:
             gone = time.monotonic() - began
             os.kill(away, signal.SIGCONT)
-        most, seconds = self._watch()
+        most, seconds = self._watch(stored)
         remaining = len(self._new) - self._count(self._new)
         figures: dict[str, int | float | str] = {
             "tags": self._options.tags,
@@ -207,10 +208,20 @@ class _Scene:
             time.sleep(_POLL_SECONDS)
         return self._count(self._new) == len(self._new)
 
-    def _watch(self) -> tuple[int, float]:
-        """Return the most old tags at once after the return, and the seconds until the last one was new again."""
+    def _wait_until_stored(self) -> int:
+        """Return the number of old tags at the target, once it has stored all held manifests."""
+        deadline = time.monotonic() + _REPAIR_SECONDS
+        while (stored := self._count(self._old)) < len(self._old) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return stored
+
+    def _watch(self, most: int) -> tuple[int, float]:
+        """Return the most old tags at once, and the seconds from now until the last one was new again.
+
+        *most* counts those that were old before the worker returned: only it repairs them, and perhaps at once.
+        """
         began = time.monotonic()
-        most, last = 0, 0.0
+        last = 0.0
         while (now := time.monotonic()) < began + _REPAIR_SECONDS:
             old = len(self._new) - self._count(self._new)
             most, last = max(most, old), now - began if old else last
