@@ -89,3 +89,15 @@ async def test_only_the_own_claim_is_released(process: Process) -> None:
     await two.claim_blobs([A])
     await one.write([ReleaseRecord(*A)], tidy=False)
     assert await one.claim_blobs([A]) == {A}
+
+
+async def test_a_process_that_claims_again_after_its_withdrawal_is_found(process: Process) -> None:
+    """A daemon is idle for a while, and then copies again."""
+    one, two = process("one"), process("two")
+    await one.announce(())
+    await one.withdraw()
+    assert await two.announce(()) is Neighbours.NONE
+    assert await one.announce(()) is Neighbours.SETTLING
+    assert await one.claim_blobs([A]) == set()
+    assert await two.announce(()) is Neighbours.SHARING
+    assert await two.claim_blobs([A]) == {A}

@@ -72,8 +72,9 @@ async def for_run(lazy: LazyBackend) -> AsyncGenerator[Caches]:
 async def for_daemon(lazy: LazyBackend, warn: Callable[[str], None], *, rest_seconds: float) -> AsyncGenerator[Caches]:
     """Yield caches over *lazy* for a daemon; after a failure the backend is not used for *rest_seconds*."""
     buffer = WriteBehind(lazy, warn, rest_seconds=rest_seconds)
-    async with _flushing(buffer):
-        yield Caches(*_roles(buffer))
+    claims = BlobClaims(buffer)
+    async with _flushing(buffer, claims):
+        yield Caches(*_roles(buffer, claims))
 
 
 class PersistentBlobLocations:
@@ -263,9 +264,7 @@ class _BatchedQuery(Generic[Key, Value]):
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(
-    buffer: WriteBehind, claims: BlobClaims | None = None
-) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts]:
+def _roles(buffer: WriteBehind, claims: BlobClaims) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts]:
     return (
         PersistentBlobLocations(buffer, claims=claims),
         PersistentDigestCache(buffer),
@@ -275,14 +274,15 @@ def _roles(
 
 
 @asynccontextmanager
-async def _flushing(buffer: WriteBehind, claims: BlobClaims | None = None) -> AsyncGenerator[None]:
+async def _flushing(buffer: WriteBehind, claims: BlobClaims) -> AsyncGenerator[None]:
     """Flush *buffer* and keep *claims* alive in the background within the context; close the buffer at the end."""
     failure: Exception | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(buffer.keep_flushing(), name="state: flush")]
-            if claims is not None:
-                tasks.append(group.create_task(claims.keep_alive(), name="state: claims"))
+            tasks = (
+                group.create_task(buffer.keep_flushing(), name="state: flush"),
+                group.create_task(claims.keep_alive(), name="state: claims"),
+            )
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - raised below, since the group would wrap it in a group
@@ -291,8 +291,7 @@ async def _flushing(buffer: WriteBehind, claims: BlobClaims | None = None) -> As
                 for task in tasks:
                     task.cancel()
     finally:
-        if claims is not None:
-            await claims.withdraw()
+        await claims.withdraw()
         await buffer.close()
     if failure is not None:
         raise failure

@@ -172,6 +172,7 @@ class StateCacheBackend:
 
     async def withdraw(self) -> None:
         """Remove the announcement and all claims of this process."""
+        self._announced_at, self._shares = None, False
         await self._database.write_sql(lambda session: blob_claim_table.withdraw(session, self._claimer))
 
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 
+from image_syncer.cache import blob_claims
 from image_syncer.cache.backend import BlobKey, CacheBackend, LazyBackend, Neighbours
 from image_syncer.cache.blob_claims import BlobClaims
 from image_syncer.cache.write_behind import WriteBehind
+from image_syncer.concurrency.taskpool import background
 from image_syncer.oci import Digest
 
 A: BlobKey = ("target.test", Digest.of(b"a"))
@@ -24,6 +26,11 @@ class FakeBackend:
         self.foreign: set[BlobKey] = set()
         self.claimed: list[BlobKey] = []
         self.looks = 0
+        self.withdrawals = 0
+
+    async def withdraw(self) -> None:
+        """Count the withdrawal."""
+        self.withdrawals += 1
 
     async def announce(self, held: Collection[BlobKey]) -> Neighbours:
         """Return the next answer, and the last one for ever."""
@@ -103,3 +110,25 @@ async def test_a_broken_backend_means_that_the_process_is_alone() -> None:
     assert await claims.claim(A)
     assert await claims.claim(B)
     assert len(warnings) == 1
+
+
+async def test_an_idle_process_asks_the_backend_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It withdraws; its next claim announces it again, and waits for the claims of others."""
+    monkeypatch.setattr(blob_claims, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(blob_claims, "IDLE_SECONDS", 0.05)
+    backend = FakeBackend(Neighbours.NONE)
+    claims = claims_over(backend)
+    async with background(claims.keep_alive()):
+        assert await claims.claim(A)
+        await asyncio.sleep(0.2)
+        assert backend.withdrawals == 0  # The upload goes on.
+        claims.release(A)
+        await asyncio.sleep(0.2)
+        looks = backend.looks
+        assert backend.withdrawals == 1
+        await asyncio.sleep(0.1)
+        assert backend.looks == looks
+        backend.neighbours[:] = [Neighbours.SETTLING, Neighbours.SHARING]
+        assert await claims.claim(B)
+        assert backend.looks > looks
+        assert set(backend.claimed) == {B}
