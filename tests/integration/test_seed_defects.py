@@ -1,4 +1,4 @@
-"""What users of the Go tool suffer from, each shown to be absent (its defects A1 to A11, A14 to A16 and A19)."""
+"""Defects of the Go tool, each shown to be absent (A1 to A11, A14 to A16 and A19)."""
 
 import asyncio
 import json
@@ -118,7 +118,7 @@ async def test_a6_variants_match_in_oci_and_docker(docker: bool, source: Peer, t
 async def test_a6_single_manifests_are_filtered_by_their_config(
     docker: bool, source: Peer, target: Peer, tmp_path: Path
 ) -> None:
-    """OCI as well as Docker."""
+    """In OCI and Docker media types."""
     source.push("app", single("a", docker=docker), "v1")
     rules = {f"{source.host}/app:v1": f"{target.host}/app"}
     result = await sync_files(tmp_path, rules, architectures=["arm64"])
@@ -142,7 +142,7 @@ async def test_a7_a8_a9_twenty_kinds_arrive_with_their_digests(
 
 
 async def test_a7_an_untouched_filter_changes_no_byte(source: Peer, target: Peer, tmp_path: Path) -> None:
-    """An index of which everything passes keeps its digest, however oddly it is written."""
+    """An index whose children all pass keeps its digest, also with unusual formatting."""
     image = multi("a", style=ODD)
     source.push("app", image, "v1")
     await sync_files(tmp_path, {f"{source.host}/app:v1": f"{target.host}/app"}, systems=["linux"])
@@ -213,7 +213,7 @@ async def test_a14_everything_is_closed_after_a_run(source: Peer, target: Peer, 
 
 
 def open_descriptors() -> int:
-    """Return how many files and sockets this process has open."""
+    """Return the number of open files and sockets of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -230,7 +230,7 @@ async def test_a15_overlapping_rules_copy_a_pair_once(
 
 
 async def test_a16_results_are_about_images(source: Peer, target: Peer, tmp_path: Path) -> None:
-    """One entry for each image and target, whatever it took; unchanged ones are in the report too."""
+    """One entry for each image and target, unchanged ones included."""
     for number, image in enumerate(sharing("s", 3, shared=(500, 600), own=(70,))):
         source.push("app", image, f"v{number}")
     rules = {f"{source.host}/app": f"{target.host}/app"}

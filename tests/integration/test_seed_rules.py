@@ -1,4 +1,4 @@
-"""The Go tool's rules (its README's eight, and what its code does besides), each against real registries."""
+"""The rules of the Go tool (eight in its README, others in its code), each against real registries."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ async def test_a_pattern_may_rename_by_position_too(
 
 
 async def test_the_number_of_tags_must_agree(source: Peer, target: Peer, tmp_path: Path) -> None:
-    """Row 7: what the file alone tells is an error with its line."""
+    """Row 7: an error that the file alone shows names its line."""
     with pytest.raises(ConfigError, match=r"images\.json:1"):
         await sync_files(tmp_path, {f"{source.host}/team/app:1.0,1.1": f"{target.host}/mirror/app:x"})
 
@@ -115,7 +115,7 @@ async def test_all_tags_and_one_target_tag(
 async def test_every_target_of_a_list_is_served_once(
     images: dict[str, Image], source: Peer, target: Peer, tmp_path: Path
 ) -> None:
-    """Row 8: each target stands for itself; repetitions are dropped after environment values are put in."""
+    """Row 8: targets are independent; repeated ones are dropped after variables are replaced."""
     base = f"{target.host}/mirror"
     rules = {f"{source.host}/team/app:1.0": [f"{base}/a", f"{base}/b:x", f"{base}/${{NAME}}"]}
     result = await sync_files(tmp_path, rules, environment={"NAME": "a"})
@@ -148,7 +148,7 @@ async def test_duplicate_keys_are_an_error(source: Peer, target: Peer, tmp_path:
 
 
 async def test_platform_filters_apply_to_every_rule(source: Peer, target: Peer, tmp_path: Path) -> None:
-    """`--os` and `--arch`: an index is trimmed to what is wanted, what has nothing is skipped and that is success."""
+    """`--os` and `--arch`: an index keeps the selected platforms; an image without any is skipped, which is success."""
     image = multi("rules/multi")
     source.push("team/multi", image, "v1")
     source.push("team/amd64", single("rules/amd64"), "v1")

@@ -1,4 +1,4 @@
-"""A worker with short times, handlers that note what they do, and patience for what happens elsewhere."""
+"""A worker with short intervals, handlers that record their calls, and waits for conditions."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -36,7 +36,7 @@ async def _nothing(_job: CopyJob) -> None:
 
 @dataclass
 class Hands:
-    """Handlers that keep what they were given, in order, and then do what the test says."""
+    """Handlers that record their jobs in order, then do what the test has set."""
 
     act: Callable[[CopyJob], Awaitable[None]] = _nothing
     begun: list[CopyJob] = field(default_factory=list[CopyJob])
@@ -47,7 +47,7 @@ class Hands:
     overlaps: list[str] = field(default_factory=list[str])
 
     async def copy(self, job: CopyJob) -> None:
-        """Note who runs beside whom."""
+        """Record the job and the jobs that run at the same time."""
         self.overlaps += [str(job.target) for other in self.running if other.target == job.target]
         self.begun.append(job)
         self.running.append(job)
@@ -59,11 +59,11 @@ class Hands:
         self.ended.append(job)
 
     async def rule(self, job: RuleJob) -> None:
-        """Note the rule."""
+        """Record the rule."""
         self.rules.append(job)
 
     def handlers(self) -> Handlers:
-        """Return them as a worker wants them."""
+        """Return the handlers in the form that a worker takes."""
         return Handlers(copy=self.copy, rule=self.rule)
 
 
@@ -80,7 +80,7 @@ async def working(jobs: JobQueue, hands: Hands, options: WorkerOptions = QUICK) 
 
 
 async def eventually(met: Callable[[], object], seconds: float = 15.0) -> None:
-    """Wait until *met* says so; `TimeoutError` after *seconds*."""
+    """Wait until *met* is true; `TimeoutError` after *seconds*."""
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110 - what is waited for happens in other processes and threads too
             await asyncio.sleep(0.01)
@@ -118,5 +118,5 @@ def wanted(name: str = "app:1", *, source: str = "src.example", target: str = "d
 
 
 def busy() -> RateLimited:
-    """Return a failure that may pass."""
+    """Return a retryable failure."""
     return RateLimited("dst.example/app: asked to slow down")

@@ -1,4 +1,4 @@
-"""Short names for what runs tell each other; as a program, a run that notes blobs: `python -m state.hints`."""
+"""Helpers for tests of the caches; as a program, a run that records blobs: `python -m state.hints`."""
 
 import asyncio
 import sys
@@ -26,7 +26,7 @@ def blob(text: str) -> Descriptor:
 
 
 def shelf(place: str, *, is_new: bool = False, of_daemon: bool = False) -> LazyBackend:
-    """Return the caches in the state at *place*, as a one-shot run opens them, or as a daemon does."""
+    """Return the caches of the state at *place*, opened as by a one-shot run or as by a daemon."""
     opened = _open_as_daemon(place) if of_daemon else open_cache_backend(place, keep=KEEP)
     return LazyBackend(lambda: opened, lambda: is_new)
 
@@ -38,7 +38,7 @@ async def _open_as_daemon(place: str) -> AsyncGenerator[CacheBackend]:
 
 
 async def _note(place: str, name: str, rounds: int) -> None:
-    """Note a blob of our own and one that others note too, write both, and do it again."""
+    """Record a blob of this process and one that others record too, write both, and repeat."""
     async with for_run(shelf(place)) as memories:
         for number in range(rounds):
             memories.blob_locations.record(HERE, blob(f"{name}-{number}"))

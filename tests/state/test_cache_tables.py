@@ -20,13 +20,13 @@ SOURCE = Repository("source.test", "app")
 
 
 def confirmed(tag: str, content: str, *, rule: str = "app", written: bool = False) -> ConfirmedCopy:
-    """Return that *tag* named *content*."""
+    """Return the observation that *tag* had the digest of *content*."""
     return ConfirmedCopy(rule, SOURCE.tag(tag), digest(content), AMD, HERE.tag(tag), digest(content), written)
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite of a daemon", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """What keeps the caches."""
+    """The storage of the caches."""
     return request.param
 
 
@@ -52,7 +52,7 @@ class Runs:
         self.warnings: list[str] = []
 
     async def next(self) -> Caches:
-        """Return what the next run reads."""
+        """End this run and return the caches of the next one."""
         await self.close()
         if not self._place:
             return self._memory
@@ -72,7 +72,7 @@ async def runs(kind: str, place: str) -> AsyncGenerator[Runs]:
 
 
 async def test_what_one_run_placed_the_next_one_finds(runs: Runs) -> None:
-    """By registry and digest; what is not known is left out."""
+    """By registry and digest; unknown blobs are left out."""
     first = await runs.next()
     first.blob_locations.record(HERE, blob("a"))
     first.blob_locations.record(ELSEWHERE, blob("a"))
@@ -85,7 +85,7 @@ async def test_what_one_run_placed_the_next_one_finds(runs: Runs) -> None:
 
 
 async def test_the_last_place_of_a_blob_is_the_one_that_is_named(runs: Runs) -> None:
-    """The latest is the likeliest to hold it yet."""
+    """The most recent repository is the most likely one to still have the blob."""
     first = await runs.next()
     first.blob_locations.record(HERE, blob("a"))
     second = await runs.next()
@@ -110,7 +110,7 @@ async def test_what_is_lost_is_not_named_again(runs: Runs) -> None:
 
 
 async def test_a_thousand_blobs_are_asked_for_at_once(runs: Runs) -> None:
-    """More than one statement takes."""
+    """More than fit into one statement."""
     first = await runs.next()
     for number in range(1200):
         first.blob_locations.record(HERE, blob(str(number)))
@@ -134,7 +134,7 @@ async def test_what_a_filter_leaves_is_known_by_source_and_filter(runs: Runs) ->
 
 
 async def test_a_long_filter_is_not_taken_for_another(runs: Runs) -> None:
-    """Texts are bounded, and two that begin alike are two."""
+    """Texts are bounded; two with a common prefix stay different."""
     names = [f"os{number}" for number in range(200)]
     one, other = PlatformFilter.parse([*names, "a"]), PlatformFilter.parse([*names, "b"])
     first = await runs.next()
@@ -145,7 +145,7 @@ async def test_a_long_filter_is_not_taken_for_another(runs: Runs) -> None:
 
 
 async def test_what_targets_named_is_known_by_repository(runs: Runs) -> None:
-    """The latest word counts, whichever rule it came from."""
+    """The latest observation counts, from any rule."""
     first = await runs.next()
     first.digests.record_copies([confirmed("1", "a"), confirmed("2", "b", written=True)])
     second = await runs.next()
@@ -159,7 +159,7 @@ async def test_what_targets_named_is_known_by_repository(runs: Runs) -> None:
 
 
 async def test_an_upload_that_did_not_end_is_found(runs: Runs) -> None:
-    """With its place and how far it came, until there is nothing to go on with."""
+    """With its URL and offset, until the session has ended."""
     first = await runs.next()
     first.uploads.record(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=x", 5))
     first.uploads.record(HERE, digest("a"), UploadCheckpoint("/v2/mirror/app/blobs/uploads/1?_state=y", 10))

@@ -43,7 +43,7 @@ EVENT = NewEvent("harbor", "harbor.test/team/app", "1")
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a SQLite state will be."""
+    """The path of a SQLite state that does not exist yet."""
     return tmp_path / "state.db"
 
 
@@ -56,7 +56,7 @@ def outage(postgres: Postgres) -> Generator[Postgres]:
 
 
 def execute(file: Path, *statements: str) -> list[tuple[object, ...]]:
-    """Run statements beside us and return what the last one says."""
+    """Run statements on a connection of their own and return the rows of the last one."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         return [connection.execute(statement).fetchall() for statement in statements][-1]
 
@@ -78,7 +78,7 @@ def test_the_known_revisions_are_those_of_the_migrations() -> None:
 
 
 async def test_the_migrations_make_the_tables_that_the_code_uses(state: State) -> None:
-    """On both databases; a column that only one of the two knows would be found by a user."""
+    """Both databases have the same columns."""
 
     def differences(connection: object) -> list[object]:
         options = {"version_table": VERSION_TABLE, "compare_type": False}
@@ -170,7 +170,7 @@ async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:
 
 
 async def test_eight_processes_that_start_together_create_one_schema(state_url: str) -> None:
-    """A fleet that is rolled out at once, or a daemon and the command line."""
+    """As in the rollout of a fleet, or with a daemon and the command line."""
 
     async def start() -> None:
         async with open_state(state_url) as state:
@@ -182,7 +182,7 @@ async def test_eight_processes_that_start_together_create_one_schema(state_url: 
 
 
 async def test_the_file_is_durable_and_only_its_owners(file: Path) -> None:
-    """WAL with FULL: what was acknowledged survives the power; the directory is made."""
+    """WAL with FULL: acknowledged writes survive a power cut. The directory is created."""
     nested = file.parent / "deep" / "er" / "state.db"
     async with open_state(str(nested)) as state:
         settings = await state.database.read(
@@ -227,7 +227,7 @@ async def test_postgresql_commits_to_the_disk_whatever_its_default(postgres: Pos
 
 
 async def test_a_database_of_a_future_version_is_refused_and_left_alone(state_url: str) -> None:
-    """An older image-syncer must not write into what it does not understand."""
+    """An older image-syncer does not write into a newer schema."""
     async with open_state(state_url) as state:
         await state.database.write(
             lambda connection: connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
@@ -238,7 +238,7 @@ async def test_a_database_of_a_future_version_is_refused_and_left_alone(state_ur
 
 
 async def test_the_database_of_another_program_is_refused(file: Path) -> None:
-    """A wrong path does not put our tables into somebody's data."""
+    """With a wrong path, no tables are added to the database of another program."""
     execute(file, "CREATE TABLE precious (x)")
     with pytest.raises(StateUnusable, match="another program"):
         async with open_state(str(file)):
@@ -392,14 +392,14 @@ async def test_an_unreachable_server_is_unavailable(outage: Postgres) -> None:
 
 
 async def test_a_missing_database_is_permanent(postgres: Postgres) -> None:
-    """Waiting does not make one."""
+    """The error is final: no retry helps."""
     with pytest.raises(StateUnusable, match="nowhere"):
         async with open_state(postgres.url("nowhere")):
             pass
 
 
 async def test_a_wrong_password_is_permanent_and_not_in_the_message(postgres: Postgres) -> None:
-    """Exit 2 with the remedy; the message holds neither the right nor the wrong one."""
+    """Exit code 2 with the remedy; the message has neither the right password nor the wrong one."""
     url = postgres.url().replace("owner:", "owner:s3cret")
     with pytest.raises(StateUnusable) as failure:
         async with open_state(url):

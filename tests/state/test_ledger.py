@@ -29,7 +29,7 @@ Opener = Callable[[Path], AbstractAsyncContextManager[SqlDatabase]]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a SQLite state will be."""
+    """The path of a SQLite state that does not exist yet."""
     return tmp_path / "state.db"
 
 
@@ -133,8 +133,8 @@ async def test_trouble_in_mid_run_is_reported_once_and_memory_goes_on(
         assert "which only costs requests" in warning
         memories.blob_locations.record(HERE, blob("later"))
         assert await memories.flush() == ()
-        asked = [digest(name) for name in ("before", "after-0", "after-499", "later", "never")]
-        assert list(await memories.blob_locations.holders("target.test", asked)) == asked[:-1]
+        digests = [digest(name) for name in ("before", "after-0", "after-499", "later", "never")]
+        assert list(await memories.blob_locations.holders("target.test", digests)) == digests[:-1]
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ async def test_a_file_that_stays_locked_is_reported_in_bounded_time(opened: Open
 
 
 async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
-    """Nor for a question to a state that is not there yet; the first note makes it."""
+    """A read creates no state either; the first note does."""
     async with for_run(shelf(str(file), is_new=True)) as memories:
         assert await memories.blob_locations.holders("target.test", [digest("a")]) == {}
         assert await memories.digests.filtered_digest(digest("a"), ARM) is None
@@ -165,7 +165,7 @@ async def test_nothing_is_opened_before_it_is_needed(file: Path) -> None:
 
 
 async def test_notes_are_written_while_the_run_goes_on(file: Path) -> None:
-    """What a killed run found is not lost."""
+    """The findings of a killed run are not lost."""
     async with for_run(shelf(str(file))) as memories, asyncio.timeout(10):
         memories.blob_locations.record(HERE, blob("a"))
         while not await asyncio.to_thread(rows, file):  # noqa: ASYNC110 - another program would have to tell us
@@ -203,7 +203,7 @@ async def test_what_waits_to_be_written_is_bounded(file: Path) -> None:
 
 
 async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
-    """And what it had noted is written."""
+    """Its pending notes are written."""
 
     async def work(memories: Caches) -> None:
         memories.blob_locations.record(HERE, blob("a"))
@@ -216,65 +216,65 @@ async def test_a_failure_of_the_run_comes_out_as_it_is(file: Path) -> None:
 
 
 class Counting(StateCacheBackend):
-    """Counts questions, and lets them wait for *gate*."""
+    """Counts queries and lets them wait for *gate*."""
 
-    asked: list[Collection[object]]
+    queries: list[Collection[object]]
     gate: asyncio.Event
 
     @classmethod
     def of(cls, state: State) -> "Counting":
-        """Return one whose gate is open."""
+        """Return an archive whose gate is open."""
         made = cls(state.database, keep=KEEP)
-        made.asked, made.gate = [], asyncio.Event()
+        made.queries, made.gate = [], asyncio.Event()
         made.gate.set()
         return made
 
     async def reached(self, number: int) -> None:
-        """Return once so many questions were asked."""
+        """Wait until this many queries have arrived."""
         async with asyncio.timeout(10):
-            while len(self.asked) < number:  # noqa: ASYNC110 - the backend is the real one and has no callback
+            while len(self.queries) < number:  # noqa: ASYNC110 - the backend is the real one and has no callback
                 await asyncio.sleep(0)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[CacheBackend]:
-        """Be the archive."""
+        """Return the archive."""
         yield self
 
     async def holders(self, registry: str, digests: Collection[Digest]) -> Mapping[Digest, Repository] | None:
-        """Count, and answer."""
-        self.asked.append(list(digests))
+        """Count the query and answer it."""
+        self.queries.append(list(digests))
         return await super().holders(registry, digests)
 
     async def filtered_digests(self, keys: Collection[FilterKey]) -> Mapping[FilterKey, Digest]:
-        """Count, wait, and answer."""
-        self.asked.append(list(keys))
+        """Count the query, wait for the gate, and answer it."""
+        self.queries.append(list(keys))
         await self.gate.wait()
         return await super().filtered_digests(keys)
 
 
 async def test_the_same_is_not_asked_twice(file: Path) -> None:
-    """Blobs of one question are one query, and a registry without rows is asked about once."""
+    """The blobs of one call are one query; a registry without rows is queried once."""
     async with open_state(str(file)) as state:
         archive = Counting.of(state)
         knowledge = PersistentBlobLocations(WriteBehind(LazyBackend(archive.opened, lambda: False), pytest.fail))
         for name in ("a", "b"):
             assert await knowledge.holders("strange.test", [digest(name)]) == {}
-        assert archive.asked == [[digest("a")]]
+        assert archive.queries == [[digest("a")]]
         await archive.write([BlobRecord(HERE, digest("a"))], tidy=False)
         for _ in range(3):
             found = await knowledge.holders("target.test", [digest("a"), digest("b"), digest("c")])
             assert found == {digest("a"): HERE}
-        assert archive.asked[1:] == [[digest("a"), digest("b"), digest("c")]]
+        assert archive.queries[1:] == [[digest("a"), digest("b"), digest("c")]]
 
 
 def digests_alive() -> int:
-    """Return how many digests somebody still holds."""
+    """Return the number of digests that are still referenced."""
     gc.collect()
     return sum(isinstance(each, Digest) for each in gc.get_objects())
 
 
 async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path) -> None:
-    """What is written is asked of the archive again, and what was not there is forgotten when that may have changed."""
+    """Written digests are queried again; an absent digest is forgotten once it may have been added."""
     time, before = [0.0], digests_alive()
     async with open_state(str(file)) as state:
         archive = StateCacheBackend(state.database, keep=KEEP)
@@ -296,7 +296,7 @@ async def test_a_process_that_runs_for_ever_keeps_what_it_used_lately(file: Path
 
 
 async def test_questions_that_come_together_are_one_query(file: Path) -> None:
-    """Also where the one who asked for all is cancelled."""
+    """Also if the caller that queries for all is cancelled."""
     async with open_state(str(file)) as state:
         archive = Counting.of(state)
         history = PersistentDigestCache(WriteBehind(LazyBackend(archive.opened, lambda: False), pytest.fail))
@@ -310,7 +310,7 @@ async def test_questions_that_come_together_are_one_query(file: Path) -> None:
             await archive.reached(3)
             archive.gate.set()
         assert [task.cancelled() for task in tasks] == [True] * 2 + [False] * 18
-        assert [len(keys) for keys in archive.asked] == [1, 20, 20]
+        assert [len(keys) for keys in archive.queries] == [1, 20, 20]
 
 
 async def test_a_daemon_asks_again_after_a_rest(file: Path) -> None:

@@ -35,7 +35,7 @@ async def begin(state: State, number: int = 0, trigger: Trigger = Trigger.SCHEDU
 
 
 async def test_a_run_counts_what_was_added_so_far(state: State) -> None:
-    """A run that goes on, or was killed, shows what it had done."""
+    """A running or killed run shows its results so far."""
     run = await begin(state)
     await state.runs.add(run, [copied("1"), FAILED])
     await state.runs.add(run, [copied("3")])
@@ -46,7 +46,7 @@ async def test_a_run_counts_what_was_added_so_far(state: State) -> None:
 
 
 async def test_a_finished_run_tells_its_requests_and_warnings(state: State) -> None:
-    """The end of a run is a time and what it cost."""
+    """The end of a run has a time and its costs."""
     run = await begin(state)
     end = RunEnd(NOW + timedelta(seconds=3), {"source": 9, "target": 14}, ["one\nline", "two"])
     await state.runs.finish(run, end)
@@ -57,7 +57,7 @@ async def test_a_finished_run_tells_its_requests_and_warnings(state: State) -> N
 
 
 async def test_results_come_back_as_they_were_added(state: State) -> None:
-    """Digests, bytes, attempts and reasons survive; characters that a database refuses do not stop them."""
+    """Digests, bytes, attempts and reasons survive, also with characters that a database refuses."""
     run = await begin(state)
     await state.runs.add(run, [copied("1"), FAILED])
     first, second = (await state.runs.results(run))[0]
@@ -85,7 +85,7 @@ async def test_results_are_read_in_pages(state: State) -> None:
 
 
 async def test_failed_results_are_found_by_their_outcome(state: State) -> None:
-    """An operator looks at what failed."""
+    """An operator reads only the failures."""
     run, other = await begin(state), await begin(state, 1)
     await state.runs.add(run, [copied("1"), FAILED])
     await state.runs.add(other, [FAILED])
@@ -94,7 +94,7 @@ async def test_failed_results_are_found_by_their_outcome(state: State) -> None:
 
 
 async def test_the_history_of_a_target_is_newest_first(state: State) -> None:
-    """What happened to this image, over all runs."""
+    """The history of one image over all runs."""
     for number in range(3):
         await state.runs.add(await begin(state, number), [copied("1"), FAILED])
     assert await state.runs.latest_results("b.test/app:1", limit=2) == [copied("1")] * 2
@@ -110,7 +110,7 @@ async def test_runs_are_listed_newest_first_in_pages_and_by_trigger(state: State
 
 
 async def test_the_runs_of_a_rule_fill_whole_pages(state: State) -> None:
-    """However many of other rules are between them; a name that is a part of another is another."""
+    """Runs of other rules between them do not matter; a name that is part of another name does not match."""
     wanted = [await state.runs.begin(NewRun(Trigger.SCHEDULE, rules, NOW)) for rules in (["a_b"], ["x", "a_b"])]
     for name in ("a_b_c", "aXb", "x"):
         await state.runs.begin(NewRun(Trigger.SCHEDULE, [name], NOW))
@@ -137,13 +137,13 @@ async def test_pruning_removes_what_is_old(state: State) -> None:
 
 
 async def test_results_of_a_run_that_was_removed_are_dropped(state: State) -> None:
-    """A long run whose row was pruned ends in peace, and leaves no orphans."""
+    """A long run whose row was pruned ends without an error and leaves no orphans."""
     await state.runs.add(999, [FAILED])
     assert await state.runs.latest_results(FAILED.target) == []
 
 
 async def test_a_run_that_goes_on_is_not_pruned_by_count(state: State) -> None:
-    """However many short runs there were meanwhile."""
+    """Even after many short runs meanwhile."""
     long = await begin(state)
     for number in range(3):
         await state.runs.finish(await begin(state, number), RunEnd(NOW))
