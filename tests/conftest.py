@@ -13,6 +13,9 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from image_syncer.registry.http import socket_transport
+from image_syncer.registry.http.io_threads import IoThreads
+from image_syncer.registry.settings import ThreadUse
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.token_server import TokenServer
 from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
@@ -47,6 +50,18 @@ def _most_seconds(item: pytest.Item) -> float:
         return 0.0
     limit = item.get_closest_marker("timeout")
     return float(item.config.getini("timeout") if limit is None else limit.args[0])
+
+
+@pytest.fixture(params=["never", "always"], ids=["loop", "threads"])
+def io_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test twice: all bodies move in the event loop, or all that can move in threads do."""
+    use: ThreadUse = request.param
+
+    def threads(_: ThreadUse) -> IoThreads:
+        return IoThreads(use)
+
+    monkeypatch.setattr(socket_transport, "IoThreads", threads)
+    return use
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from image_syncer.testing.request_log import Kind
 from support.fakes import FAKES, place_at
 from support.places import Place
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 LOGIN: Sequence[Kind] = ("ping", "token")
 CONTENT: Sequence[Kind] = ("upload", "manifest", "blob", "tags")
 BIG = Blob.generated("trouble", 12_000_000)

@@ -18,6 +18,9 @@ from support.relay import RelayLine
 from support.slow_line import SlowLine
 from support.syncs import sync_files
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 MIB = 1024 * 1024
 SIZE = 64 * MIB
 CUT = 4 * MIB

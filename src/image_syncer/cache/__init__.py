@@ -1,6 +1,6 @@
 """What earlier requests and runs found out: kept in memory, and written behind to a database that outlives them."""
 
-from image_syncer.cache.digest_checkpoints import DigestCheckpoints, skipped, verified
+from image_syncer.cache.digest_checkpoints import DigestCheckpoints, finished, inspect, skipped, verified
 from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryHostFacts, MemoryUploadJournal
 from image_syncer.cache.persistent import Caches, in_memory
 
@@ -11,7 +11,9 @@ __all__ = [
     "MemoryDigestCache",
     "MemoryHostFacts",
     "MemoryUploadJournal",
+    "finished",
     "in_memory",
+    "inspect",
     "skipped",
     "verified",
 ]

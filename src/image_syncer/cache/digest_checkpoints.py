@@ -65,6 +65,24 @@ class DigestCheckpoints:
         self._of_blobs.pop((source, digest), None)
 
 
+def inspect(verifier: Verifier, checkpoints: BlobCheckpoints | None, chunk: Chunk) -> None:
+    """Add *chunk* to *verifier*, and record its state in *checkpoints*; `ContentMismatch` for wrong content."""
+    verifier.update(chunk)
+    if checkpoints is not None:
+        checkpoints.record(verifier)
+
+
+async def finished(chunks: AsyncGenerator[Chunk], verifier: Verifier) -> AsyncGenerator[Chunk]:
+    """Pass *chunks* on, which *verifier* has seen already; `ContentMismatch` at the end if bytes are missing.
+
+    Always closes *chunks*.
+    """
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+        verifier.finish()
+
+
 async def verified(
     chunks: AsyncGenerator[Chunk], verifier: Verifier, checkpoints: BlobCheckpoints | None = None
 ) -> AsyncGenerator[Chunk]:
@@ -74,9 +92,7 @@ async def verified(
     """
     async with aclosing(chunks):
         async for chunk in chunks:
-            verifier.update(chunk)
-            if checkpoints is not None:
-                checkpoints.record(verifier)
+            inspect(verifier, checkpoints, chunk)
             yield chunk
         verifier.finish()
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
+
+ThreadUse = Literal["auto", "always", "never"]
+"""Whether bodies move in threads: large ones while a core is free, all, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Limits:
     redirects: int = 5
     opening_seconds: float = 10.0
     chunk_bytes: int = 32 * 1024 * 1024
+    threads: ThreadUse = "auto"
     host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
 
     def for_host(self, registry: str) -> Self:

@@ -19,6 +19,9 @@ from image_syncer.registry.settings import Limits
 from image_syncer.testing import FakeRegistry
 from support.clients import client
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 Listen = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
 Answering = Callable[..., Awaitable[str]]

@@ -19,6 +19,9 @@ from image_syncer.roles import Chunk, UploadCheckpoint
 from image_syncer.testing import Blob, FakeRegistry, Profile, faults, profiles
 from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 MIB = 1024 * 1024
 BLOB = Blob.generated("big", 24 * MIB)
 LIMITS = replace(QUICK, chunk_bytes=8 * MIB)

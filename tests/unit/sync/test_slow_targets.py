@@ -7,6 +7,9 @@ import pytest
 from image_syncer.testing.images import Layers
 from support.slow_target import Other, measure_good_target
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 SMALL: Layers = (1000, 2000)
 LARGE: Layers = (3_000_000,)
 SLACK_SECONDS = 0.8

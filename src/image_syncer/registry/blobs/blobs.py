@@ -7,7 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from image_syncer.cache import DigestCheckpoints, skipped, verified
+from image_syncer.cache import DigestCheckpoints, finished, inspect, skipped, verified
 from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.blobs.download import Download
@@ -54,12 +54,13 @@ class Blobs:
         begin = verifier.seen_bytes
         async with AsyncExitStack() as stack:
             if small:
-                chunks = await self._read(blob, context)
+                chunks = verified(await self._read(blob, context), verifier)
             else:
-                download = Download(self._requests, blob, begin)
-                chunks = (await stack.enter_async_context(download)).chunks()
+                # The bytes are hashed where they are received, which may be in a thread.
+                download = Download(self._requests, blob, begin, partial(inspect, verifier, recorded))
+                chunks = finished((await stack.enter_async_context(download)).chunks(), verifier)
             forget = partial(checkpoints.forget, self._requests.repository, blob.digest)
-            checked = await stack.enter_async_context(aclosing(_checked(verified(chunks, verifier, recorded), forget)))
+            checked = await stack.enter_async_context(aclosing(_checked(chunks, forget)))
             if start > begin:
                 checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
             yield checked

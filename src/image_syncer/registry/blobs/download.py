@@ -5,7 +5,7 @@ verified across breaks, and storage whose replicas have different ETags would se
 """
 
 import re
-from collections.abc import AsyncGenerator, Container, Mapping
+from collections.abc import AsyncGenerator, Callable, Container, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,20 +46,39 @@ def content_range(value: str | None) -> ContentRange | None:
     return found if found.first <= found.last and (found.total is None or found.last < found.total) else None
 
 
+class _Surplus:
+    """Passes what follows the first *count* bytes to *inspect*."""
+
+    def __init__(self, count: int, inspect: Callable[[Chunk], None]) -> None:
+        self._count = count
+        self._inspect = inspect
+
+    def __call__(self, chunk: Chunk) -> None:
+        skipped = min(self._count, len(chunk))
+        self._count -= skipped
+        if skipped < len(chunk):
+            self._inspect(memoryview(chunk)[skipped:] if skipped else chunk)
+
+
 class Download:
     """One read of *blob* from byte *start*; an async context manager, within which `chunks` is called once.
+
+    *inspect* receives every byte once, in order, before it is yielded, maybe in a thread; its errors end the read.
 
     Opening is retried as the policy says, and an interrupted read is resumed. Each 64 KiB of progress resets the count
     of attempts. A download slot is held while bytes flow, not while waiting for a retry.
     """
 
-    def __init__(self, requests: RepositoryRequests, blob: Descriptor, start: int) -> None:
+    def __init__(
+        self, requests: RepositoryRequests, blob: Descriptor, start: int, inspect: Callable[[Chunk], None]
+    ) -> None:
         self._requests = requests
         self._client = requests.client
         self._path = requests.blob_path(blob)
         self._context = requests.blob_context(blob)
         self._size = blob.size
         self._position = start
+        self._inspect = inspect
         self._opened = AsyncExitStack()
         self._response: Response | None = None
         self._surplus_bytes = 0
@@ -121,7 +140,7 @@ class Download:
         if response is None:
             raise RuntimeError("the download is not open")
         surplus = self._surplus_bytes
-        async with aclosing(response.chunks()) as chunks:
+        async with aclosing(response.chunks(_Surplus(surplus, self._inspect))) as chunks:
             async for chunk in chunks:
                 if surplus >= len(chunk):
                     surplus -= len(chunk)

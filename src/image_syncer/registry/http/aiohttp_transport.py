@@ -29,6 +29,7 @@ from image_syncer.registry.http.connect_errors import (
     is_missing_name,
     os_reason,
 )
+from image_syncer.registry.http.connection import Inspect
 from image_syncer.registry.http.descriptors import connection_limit, no_free_descriptor, out_of_descriptors
 from image_syncer.registry.http.dial import Resolver
 from image_syncer.registry.http.head import FIELDS_LIMIT, HEAD_BYTES
@@ -58,7 +59,7 @@ class _AiohttpResponse(Response):
         self._body = body
         self._stall_seconds = stall_seconds
 
-    async def chunks(self) -> AsyncGenerator[Chunk]:
+    async def chunks(self, inspect: Inspect | None = None) -> AsyncGenerator[Chunk]:
         """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
         stall_timer, loop = StallTimer(self._stall_seconds), asyncio.get_running_loop()
         try:
@@ -69,6 +70,8 @@ class _AiohttpResponse(Response):
                 if not chunk:
                     break
                 stall_timer.record(len(chunk), loop.time() - began)
+                if inspect is not None:
+                    inspect(chunk)
                 yield chunk
         except TimeoutError:
             reason = f"the response stalled for {self._stall_seconds:g} s"

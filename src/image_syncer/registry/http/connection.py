@@ -5,11 +5,21 @@ buffer. `loop.sock_*` refuses such sockets, so this module waits for readiness i
 """
 
 import asyncio
+import select
 import socket
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Final
 
+from image_syncer.roles import Chunk
+
+Inspect = Callable[[Chunk], None]
+"""Receives each piece of a body before its consumer does, maybe in a thread; what it raises ends the body."""
+
+_INSPECTED_BYTES: Final = 128 * 1024
+_LINGER_SECONDS: Final = 0.02
 _SCRATCH_BYTES: Final = 64 * 1024
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError)
 
@@ -40,6 +50,8 @@ class Connection:
         self._read_needs_write = False  # TLS must send something before it can decrypt more.
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_lent = False
+        self._is_interrupted = False
 
     @property
     def is_closed(self) -> bool:
@@ -117,6 +129,73 @@ class Connection:
                 await self._wait(until, writing=True)
         return content
 
+    @contextmanager
+    def lent(self) -> Generator[None]:
+        """Lend the connection to a job in a thread. `close` takes effect at the end: the job uses the descriptor."""
+        self._is_lent = True
+        try:
+            yield
+        finally:
+            self._is_lent = False
+            if self._is_interrupted:
+                self.close()
+
+    def interrupt(self) -> None:
+        """End the system calls of a job in a thread, and the use of this connection."""
+        self._is_interrupted = True
+        with suppress(OSError):
+            # Not the method of `SSLSocket`, which would make the job read and write without encryption.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def receive_in_thread(self, buffer: memoryview, inspect: Inspect | None) -> int | None:
+        """Fill *buffer* and return the number of bytes; fewer, or None, if the peer is slow. 0 at the end.
+
+        For a job in a thread while the connection is `lent`. *inspect* receives the bytes in parts.
+        """
+        count = inspected = 0
+        until = time.monotonic() + _LINGER_SECONDS
+        while count < len(buffer) and not self._is_interrupted:
+            try:
+                more = self.receive_now(buffer[count:])
+            except OSError:
+                if not count:
+                    raise
+                break  # The bytes received so far are good, and the next call raises the same error.
+            if more is None:
+                if not self._poll(until, writing=self._read_needs_write):
+                    break
+                continue
+            if not more:
+                if not count:
+                    return 0
+                break
+            count += more
+            until = time.monotonic() + _LINGER_SECONDS
+            if inspect is not None and count - inspected >= _INSPECTED_BYTES:
+                inspect(buffer[inspected:count])
+                inspected = count
+        if inspect is not None and count > inspected:
+            inspect(buffer[inspected:count])
+        return count or None
+
+    def send_in_thread(self, content: memoryview) -> memoryview:
+        """Send *content* and return the rest, because the peer is slow, began to send, or ended the connection.
+
+        For a job in a thread while the connection is `lent`.
+        """
+        until = time.monotonic() + _LINGER_SECONDS
+        while content and not self._is_interrupted and not self.has_input:
+            try:
+                sent = self.send_now(content)
+            except OSError:
+                break  # The next attempt raises it again, where a response can be looked for.
+            if sent is not None:
+                content = content[sent:]
+                until = time.monotonic() + _LINGER_SECONDS
+            elif not self._poll(until, writing=True):
+                break
+        return content
+
     def probe_idle(self) -> bool:
         """Read one byte and return whether there was none, nor the end: only then an idle connection can be reused.
 
@@ -142,6 +221,9 @@ class Connection:
         """Close at once, without a TLS closing alert. A waiting task gets `ConnectionAbortedError`."""
         if self._fd < 0:
             return
+        if self._is_lent:
+            self.interrupt()
+            return
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._fd = -1
@@ -164,6 +246,12 @@ class Connection:
         except OSError:
             pass  # The bytes received so far are good, and the next call raises the same error.
         return count
+
+    def _poll(self, until: float, *, writing: bool) -> bool:
+        """Wait in a thread until bytes can be received, or with *writing* sent; return False at *until*."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT if writing else select.POLLIN)
+        return bool(poll.poll(max(0.0, until - time.monotonic()) * 1000))
 
     async def _wait(self, until: float, *, writing: bool) -> None:
         """Wait until bytes can be received, or with *writing* until they can be sent or received."""

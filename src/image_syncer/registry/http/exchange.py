@@ -3,12 +3,14 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from image_syncer.errors import ProtocolError, StoreError, Unavailable
 from image_syncer.registry.http.connect_errors import explain_break, explain_overdue
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head, NotHttp, take_head
+from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
 from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, checked_chunks, in_pieces
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.settings import Limits
@@ -16,6 +18,7 @@ from image_syncer.registry.settings import Limits
 INFORMATIONAL: Final = 20
 """Heads with a 1xx status that are skipped before the response."""
 
+_THREAD_BYTES: Final = 128 * 1024  # A smaller piece is sent sooner than a thread wakes up.
 _SMALL_BODY_BYTES: Final = 64 * 1024  # Sent together with the head, in one system call.
 
 
@@ -37,7 +40,16 @@ class OutgoingRequest:
 class Exchange:
     """Sends *outgoing* over *connection*; to be used once."""
 
-    def __init__(self, connection: Connection, outgoing: OutgoingRequest, scratch: memoryview, limits: Limits) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        outgoing: OutgoingRequest,
+        scratch: memoryview,
+        limits: Limits,
+        threads: IoThreads,
+    ) -> None:
+        self._threads = threads
+        self._turns = threads.turns(outgoing.body.length if isinstance(outgoing.body, RequestBody) else 0)
         self._connection = connection
         self._outgoing = outgoing
         self._scratch = scratch
@@ -84,6 +96,8 @@ class Exchange:
         async with aclosing(checked_chunks(body)) as chunks:
             async for chunk in chunks:
                 view = memoryview(chunk)
+                if len(view) >= _THREAD_BYTES and not self._connection.has_input and self._turns.take():
+                    view = await self._send_in_thread(view)
                 for start in range(0, len(view), PIECE_BYTES):
                     if not await self._send_piece(view[start : start + PIECE_BYTES]):
                         return False
@@ -102,6 +116,16 @@ class Exchange:
         except (OSError, NotHttp):
             return False  # A response that arrived before the break explains more than the break does.
         return True
+
+    async def _send_in_thread(self, chunk: memoryview) -> memoryview:
+        """Return the rest of *chunk* that the loop has to send: it can wait for the peer, and explain a break."""
+        try:
+            rest = await self._threads.run(self._connection, partial(self._connection.send_in_thread, chunk))
+        except ThreadRefused:
+            self._turns.stop()
+            return chunk
+        self._turns.note(whole=not rest)
+        return rest
 
     def _receive_early(self) -> bool:
         """Read what arrived while sending; return whether that is a response, or the end of the connection."""

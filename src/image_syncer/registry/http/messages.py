@@ -9,6 +9,7 @@ from typing import Final
 
 from image_syncer import __version__
 from image_syncer.errors import ProtocolError, TooLarge, Unavailable
+from image_syncer.registry.http.connection import Inspect
 from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.urls import redacted
 from image_syncer.roles import Chunk
@@ -112,8 +113,11 @@ class Response(ABC):
         return content
 
     @abstractmethod
-    def chunks(self) -> AsyncGenerator[Chunk]:
-        """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
+    def chunks(self, inspect: Inspect | None = None) -> AsyncGenerator[Chunk]:
+        """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls.
+
+        *inspect* receives each chunk before it is yielded, and its errors are raised unchanged.
+        """
 
     @abstractmethod
     async def release(self, *, failed: bool) -> None:

@@ -21,6 +21,8 @@ Requests with the same key would pass the same checks, so a pooled connection ne
 IDLE_SECONDS: Final = 30.0
 _IDLE_CONNECTIONS: Final = 64
 _BUFFER_BYTES: Final = 512 * 1024
+_LARGE_BUFFER_BYTES: Final = 2 * 1024 * 1024
+_MOST_LARGE: Final = 8  # In use at once: more bodies than that do not get faster by threads.
 _KEPT_BUFFERS: Final = 4
 
 
@@ -102,14 +104,23 @@ class BufferPool:
     """Receive buffers, one for each body that is being read; a few are kept for reuse."""
 
     def __init__(self) -> None:
-        self._free: list[memoryview] = []
+        self._free: dict[int, list[memoryview]] = {_BUFFER_BYTES: [], _LARGE_BUFFER_BYTES: []}
+        self._large_in_use = 0
 
     @contextmanager
-    def borrow(self) -> Generator[memoryview]:
-        """Lend a buffer of 512 KiB with arbitrary content. Views of it are invalid after the context."""
-        buffer = self._free.pop() if self._free else memoryview(bytearray(_BUFFER_BYTES))
+    def borrow(self, *, large: bool = False) -> Generator[memoryview]:
+        """Lend a buffer of 512 KiB with arbitrary content; of 2 MiB if *large*, to eight borrowers at once.
+
+        Views of it are invalid after the context.
+        """
+        large = large and self._large_in_use < _MOST_LARGE
+        self._large_in_use += large
+        size = _LARGE_BUFFER_BYTES if large else _BUFFER_BYTES
+        free = self._free[size]
+        buffer = free.pop() if free else memoryview(bytearray(size))
         try:
             yield buffer
         finally:
-            if len(self._free) < _KEPT_BUFFERS:
-                self._free.append(buffer)
+            self._large_in_use -= large
+            if len(free) < _KEPT_BUFFERS:
+                free.append(buffer)

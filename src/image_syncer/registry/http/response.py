@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from image_syncer.errors import Unavailable
-from image_syncer.registry.http.body import BrokenBody, framing_of
-from image_syncer.registry.http.connection import Connection
+from image_syncer.registry.http.body import BrokenBody, ContentLengthFraming, framing_of
+from image_syncer.registry.http.connection import Connection, Inspect
 from image_syncer.registry.http.head import Head
+from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
 from image_syncer.registry.http.messages import Request, Response, StallTimer
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.roles import Chunk
@@ -24,7 +25,7 @@ class BodilessResponse(Response):
     def __init__(self, request: Request, head: Head) -> None:
         super().__init__(request, head.status, head.headers, head.length)
 
-    async def chunks(self) -> AsyncGenerator[Chunk]:
+    async def chunks(self, inspect: Inspect | None = None) -> AsyncGenerator[Chunk]:  # noqa: ARG002 - of the base
         """Yield nothing."""
         for nothing in ():
             yield nothing
@@ -41,6 +42,7 @@ class Lease:
     key: PoolKey
     pool: Pool
     buffers: BufferPool
+    threads: IoThreads
     keep_alive: bool
 
 
@@ -54,21 +56,24 @@ class StreamedResponse(BodilessResponse):
         self._stall_timer = StallTimer(stall_seconds)
         self._loop = asyncio.get_running_loop()
         self._framing = framing_of(head, request.method)
+        self._turns = lease.threads.turns(head.length)
         self._is_returned = False
         if self._framing.has_ended:
             self._return()
 
-    async def chunks(self) -> AsyncGenerator[Chunk]:
+    async def chunks(self, inspect: Inspect | None = None) -> AsyncGenerator[Chunk]:
         """Yield the body as it arrives, not decoded; raises `Unavailable` if it breaks off or stalls."""
         if self._is_returned:
             return
         try:
             for piece in self._take_early():
+                if inspect is not None:
+                    inspect(piece)
                 yield piece
             if not self._framing.has_ended:
-                with self._lease.buffers.borrow() as buffer:
+                with self._lease.buffers.borrow(large=self._turns.may_use_threads) as buffer:
                     while not self._framing.has_ended:
-                        for piece in await self._receive(buffer):
+                        for piece in await self._receive(buffer, inspect):
                             yield piece
         except TimeoutError:
             reason = f"the response stalled for {self._stall_seconds:g} s"
@@ -95,15 +100,37 @@ class StreamedResponse(BodilessResponse):
         self._lease.connection.received = bytearray()
         return self._framing.feed(memoryview(early))
 
-    async def _receive(self, buffer: memoryview) -> list[memoryview]:
-        """Return the next part of the body, in *buffer*."""
+    async def _receive(self, buffer: memoryview, inspect: Inspect | None) -> list[memoryview]:
+        """Return the next part of the body, in *buffer*, after *inspect* has received it."""
         wanted = buffer[: self._framing.wanted(len(buffer))]
         began = self._loop.time()
-        count = await self._lease.connection.receive(wanted, began + self._stall_timer.remaining_seconds)
+        count = None
+        # The rest of a chunked body has an unknown size, and its framing is between the pieces.
+        if isinstance(self._framing, ContentLengthFraming) and self._turns.take():
+            count = await self._receive_in_thread(wanted, inspect)
+        if count is None:
+            count = await self._lease.connection.receive(wanted, began + self._stall_timer.remaining_seconds)
+            pieces = self._framing.feed(wanted[:count])
+            if inspect is not None:
+                for piece in pieces:
+                    inspect(piece)
+        else:
+            pieces = self._framing.feed(wanted[:count])
         self._stall_timer.record(count, self._loop.time() - began)
         if not count:
             self._framing.close()
-        return self._framing.feed(wanted[:count])
+        return pieces
+
+    async def _receive_in_thread(self, wanted: memoryview, inspect: Inspect | None) -> int | None:
+        """Return the number of bytes in *wanted*, which *inspect* has received; None if the loop has to wait."""
+        connection = self._lease.connection
+        try:
+            count = await self._lease.threads.run(connection, lambda: connection.receive_in_thread(wanted, inspect))
+        except ThreadRefused:
+            self._turns.stop()
+            return None
+        self._turns.note(whole=count == len(wanted))
+        return count
 
     async def _skip_rest(self) -> None:
         """Read the unread rest of a small body: only then can its connection be reused."""

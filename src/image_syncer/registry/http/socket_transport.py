@@ -17,6 +17,7 @@ from image_syncer.registry.http.dial import Dialer
 from image_syncer.registry.http.exchange import Exchange, OutgoingRequest, StaleConnection
 from image_syncer.registry.http.head import header_fields, request_head
 from image_syncer.registry.http.head_pipeline import FAR_SECONDS, HeadPipeline
+from image_syncer.registry.http.io_threads import IoThreads
 from image_syncer.registry.http.messages import Request, default_headers
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.registry.http.request_body import RequestBody
@@ -39,6 +40,7 @@ class SocketTransport:
         self._dialer = dialer
         self._pool = Pool()
         self._buffers = BufferPool()
+        self._threads = IoThreads(limits.threads)
         self._scratch = new_scratch_buffer()
         self._pipelines: dict[PoolKey, HeadPipeline] = {}
         self._connections: Counter[PoolKey] = Counter()  # Open or being opened.
@@ -58,6 +60,7 @@ class SocketTransport:
             pipeline.close()
         self._pool.close()
         self._dialer.close()
+        self._threads.close()
 
     async def send(
         self, request: Request, origin: Origin, tls: TlsPolicy, context: SSLContext | None, reach: AddressPolicy
@@ -80,7 +83,7 @@ class SocketTransport:
                 connection = await self._connect(key, tls)
             began = self._loop.time()
             try:
-                head, sent = await Exchange(connection, outgoing, self._scratch, self._limits).run()
+                head, sent = await Exchange(connection, outgoing, self._scratch, self._limits, self._threads).run()
                 break
             except StaleConnection:  # Only a pooled connection can be stale, so the next attempt is the last.
                 connection.close()
@@ -92,7 +95,7 @@ class SocketTransport:
                 raise
         if request.body is None:
             self._round_trips[key] = min(self._round_trips.get(key, inf), self._loop.time() - began)
-        lease = Lease(connection, key, self._pool, self._buffers, keep_alive=head.keep_alive and sent)
+        lease = Lease(connection, key, self._pool, self._buffers, self._threads, keep_alive=head.keep_alive and sent)
         return StreamedResponse(request, head, lease, self._limits.stall_seconds)
 
     async def open_ahead(self, key: PoolKey, tls: TlsPolicy, count: int, *, only_far: bool) -> None:

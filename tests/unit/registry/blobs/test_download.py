@@ -14,6 +14,9 @@ from image_syncer.testing.fake_registry import Interceptor
 from image_syncer.testing.images import single
 from support.clients import FakeTime, Fault, client
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 MIB = 1024 * 1024
 BLOB = Blob.generated("download", 8 * MIB)
 CONTENT = BLOB.read()

@@ -20,6 +20,9 @@ from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another
 from support.syncs import sync_files
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 BLOB = Blob.generated("layer", 300_000)
 SMALL = Blob.of(b"small")
 BIG = Blob.generated("big", 1_500_000)

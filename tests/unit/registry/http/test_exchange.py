@@ -13,6 +13,9 @@ from image_syncer.registry.http.transport import Request, RequestBody, Transport
 from image_syncer.roles import Chunk
 from support.http_exchange import VERIFY, Open, Serve, exchange
 
+pytestmark = pytest.mark.usefixtures("io_threads")
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
