@@ -39,6 +39,10 @@ class ChunkSize:
         """Return the size of a chunk that is sent *now*."""
         return min(self.size, self.most, self.wary if now < self.wary_until else self.size)
 
+    def may_exceed(self, now: float) -> bool:
+        """Whether a chunk may be somewhat larger: the registry has neither broken off nor refused a chunk."""
+        return not self.is_wary(now) and self.most == self.usual * _GROWTH
+
     def is_wary(self, now: float) -> bool:
         """Whether a session was lost here recently, so that each chunk should use a connection of its own."""
         return now < self.wary_until

@@ -13,6 +13,9 @@ _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 # A PUT refused with one of these may be accepted as a PATCH: the registry may not support a body with the closing PUT.
 _TRY_PATCH: Final = frozenset({400, 405, 411, 415, 501})
 
+_EXCESS: Final = 4
+"""A last part of less than this share of a chunk goes with the one before it: it would cost a round trip."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -107,7 +110,8 @@ class UploadStrategy:
         if self.size is None:
             return Part(start, 0, closes=True, is_last=True) if start else Part(0, None, closes=False, is_last=True)
         rest = self.size - start
-        length = min(rest, _limit(session, facts)) if self.can_chunk else rest
+        limit = _limit(session, facts)
+        length = min(rest, limit) if self.can_chunk and not _is_small_excess(rest, limit, facts) else rest
         is_last = length == rest
         return Part(start, length, closes=is_last and (not self.patches or not rest), is_last=is_last)
 
@@ -175,3 +179,13 @@ def _limit(session: UploadSession, facts: UploadFacts) -> int:
     limit = max(facts.chunk.at(facts.now), _least(session, facts))
     most = facts.profile.most_bytes
     return limit if most is None else min(limit, most)
+
+
+def _is_small_excess(rest: int, limit: int, facts: UploadFacts) -> bool:
+    """Whether *rest* is so little more than *limit* bytes that one request is better than two.
+
+    Not where breaks or refusals have made chunks smaller: the limit has a reason there.
+    """
+    most = facts.profile.most_bytes
+    is_allowed = (most is None or rest <= most) and facts.chunk.may_exceed(facts.now)
+    return is_allowed and rest - limit <= limit // _EXCESS

@@ -53,11 +53,17 @@ def parts(strategy: UploadStrategy, size: int, known: UploadFacts, least: int = 
         (0, UploadProfile(), [(0, True)]),
         (0, ONE_PATCH, [(0, True)]),
         (32 * MIB, UploadProfile(), [(32 * MIB, True)]),
-        (70 * MIB, UploadProfile(), [(32 * MIB, False), (32 * MIB, False), (6 * MIB, True)]),
+        (75 * MIB, UploadProfile(), [(32 * MIB, False), (32 * MIB, False), (11 * MIB, True)]),
         (70 * MIB, UploadProfile(chunks=False), [(70 * MIB, True)]),
         (70 * MIB, UploadProfile(patches=True, chunks=False), [(70 * MIB, False), (0, True)]),
-        (40 * MIB, UploadProfile(patches=True), [(32 * MIB, False), (8 * MIB, False), (0, True)]),
-        (40 * MIB, UploadProfile(least_bytes=35 * MIB), [(35 * MIB, False), (5 * MIB, True)]),
+        (45 * MIB, UploadProfile(patches=True), [(32 * MIB, False), (13 * MIB, False), (0, True)]),
+        (45 * MIB, UploadProfile(least_bytes=35 * MIB), [(35 * MIB, False), (10 * MIB, True)]),
+        # A last part of up to a quarter of a chunk goes with the one before it,
+        (40 * MIB, UploadProfile(), [(40 * MIB, True)]),
+        (70 * MIB, UploadProfile(), [(32 * MIB, False), (38 * MIB, True)]),
+        (40 * MIB, UploadProfile(patches=True), [(40 * MIB, False), (0, True)]),
+        # unless the registry has a bound.
+        (33 * MIB, UploadProfile(most_bytes=32 * MIB), [(32 * MIB, False), (MIB, True)]),
         (9 * MIB, UploadProfile(most_bytes=4 * MIB), [(4 * MIB, False), (4 * MIB, False), (MIB, True)]),
     ],
 )
@@ -71,7 +77,23 @@ def test_the_profile_of_a_registry_divides_a_blob(
 
 def test_the_minimum_of_a_session_holds() -> None:
     """OCI-Chunk-Min-Length: for every chunk but the last."""
-    assert parts(begun(), SIZE, facts(), least=48 * MIB) == [(48 * MIB, False), (48 * MIB, False), (4 * MIB, True)]
+    assert parts(begun(), SIZE, facts(), least=40 * MIB) == [(40 * MIB, False), (40 * MIB, False), (20 * MIB, True)]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "expected"),
+    [
+        (ChunkSize.of(32 * MIB).after_413(64 * MIB), [(32 * MIB, False), (MIB, True)]),
+        (ChunkSize.of(32 * MIB).after_break(32 * MIB, 32 * MIB, 0.0), [(8 * MIB, False)] * 4 + [(MIB, True)]),
+    ],
+    ids=["a refused chunk", "a break"],
+)
+def test_no_part_is_larger_than_a_chunk_that_trouble_has_limited(
+    chunk: ChunkSize, expected: list[tuple[int, bool]]
+) -> None:
+    """The limit has a reason then."""
+    known = replace(facts(), chunk=chunk)
+    assert parts(begun(33 * MIB, known), 33 * MIB, known) == expected
 
 
 def test_a_blob_of_unknown_size_goes_whole() -> None:
