@@ -6,7 +6,8 @@ from pathlib import Path
 import structlog
 from structlog.testing import capture_logs
 
-from image_syncer.config.model import Configuration, StateSettings
+from image_syncer.config.locations import StateSettings
+from image_syncer.config.model import Configuration
 from image_syncer.daemon.services import open_services
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.sync.plan import Action

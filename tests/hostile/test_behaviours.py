@@ -18,6 +18,7 @@ from hostile.http import HTTP, TARGETS
 from hostile.lists import LISTS, WORDS
 from hostile.street import ELSEWHERE, LOGIN, SOURCE, TARGET, Street, Tunnel
 from image_syncer.testing import Account, Accounts, FakeRegistry, Profile
+from support.names import as_text
 
 TABLES = (CONTENT, DOCUMENTS, LISTS, ADDRESSES, CREDENTIALS, HTTP, WORDS, TARGETS)
 BEHAVIOURS = [behaviour for table in TABLES for behaviour in table.behaviours]
@@ -101,7 +102,8 @@ def _server_tls(authority: trustme.CA) -> ssl.SSLContext:
 def _let_resolve(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
     real = socket.getaddrinfo
 
-    def resolve(host: Any, *arguments: Any, **named: Any) -> Any:
+    def resolve(asked: Any, *arguments: Any, **named: Any) -> Any:
+        host = as_text(asked)
         if host == name and named.get("flags", 0) & socket.AI_NUMERICHOST:
             raise socket.gaierror(socket.EAI_NONAME, "no digits")
         return real(address if host == name else host, *arguments, **named)

@@ -203,6 +203,19 @@ async def test_a_call_takes_no_longer_than_its_timeout(file: Path) -> None:
     assert execute(file, COUNT) == [(0,)]
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_file_that_was_removed_is_not_created_again(begun: bool, file: Path) -> None:
+    """Neither before the first call nor later: the rows would be in no state that another process opens."""
+    async with open_sqlite_database(SqliteFile(file), patience=10) as database:
+        if begun:
+            await database.write_sql(lambda session: session.rows(COUNT, {}))
+        await asyncio.to_thread(file.unlink)
+        for call in (database.read_sql, database.write_sql):
+            with pytest.raises(StateUnavailable, match="while in use"):
+                await call(lambda session: session.rows(COUNT, {}))
+        assert not await asyncio.to_thread(file.exists)
+
+
 async def test_old_rows_are_removed_at_the_end_of_a_run(file: Path) -> None:
     """In the file of a one-shot run too."""
     async with open_cache_backend(str(file), keep=timedelta(days=30)) as backend:

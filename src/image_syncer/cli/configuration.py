@@ -1,27 +1,29 @@
 """Load rules and logins as the options of a command ask, without contacting any server; and `config validate`."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from image_syncer.cli.console import write_result
 from image_syncer.cli.options import FileOptions, TransferOptions
 from image_syncer.config.duration import parse_duration
-from image_syncer.config.load import load_file, load_go_tool_files
-from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.settings import Timeouts
-from image_syncer.sync.rule import Rule
+from image_syncer.registry.settings import RegistryAccount, Timeouts
+
+if TYPE_CHECKING:  # A copy of one image needs no rules.
+    from image_syncer.config.model import Configuration
+    from image_syncer.sync.rule import Rule
 
 DEFAULT_FILES: Final = ("configs/sync.yaml", "configs/sync.yml", "configs/sync.json")
 
 
-def load(options: FileOptions, wanted: PlatformFilter) -> Configuration:
+def load(options: FileOptions, wanted: PlatformFilter) -> "Configuration":
     """Return the configuration of the files in *options*, or of the daemon's default file without any."""
+    from image_syncer.config.load import load_file, load_go_tool_files  # noqa: PLC0415 - a copy of one image needs none
+
     environment = os.environ
     if options.config is not None:
         configuration = load_file(options.config, platforms=wanted, environment=environment)
@@ -42,6 +44,13 @@ def load(options: FileOptions, wanted: PlatformFilter) -> Configuration:
     return load_file(found, platforms=wanted, environment=environment)
 
 
+def load_logins(auth: Path) -> tuple[RegistryAccount, ...]:
+    """Return the registry accounts of the file of `--auth`."""
+    from image_syncer.config.go_tool.auth_file import load_auth  # noqa: PLC0415 - as above
+
+    return load_auth(auth, environment=os.environ)
+
+
 def default_file(command: str) -> Path:
     """Return the daemon's default file; `UsageError` if there is none, with *command* and a file as the remedy."""
     found = _find_default_file()
@@ -52,7 +61,7 @@ def default_file(command: str) -> Path:
     return found
 
 
-def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
+def pick(rules: "Sequence[Rule]", names: Sequence[str]) -> "Sequence[Rule]":
     """Return the rules called *names*, or all without names; `UsageError` for an unknown name."""
     unknown = set(names) - {rule.name for rule in rules}
     if unknown:
@@ -65,6 +74,8 @@ def pick(rules: Sequence[Rule], names: Sequence[str]) -> Sequence[Rule]:
 
 def schema() -> int:
     """Write the JSON Schema of the native file to stdout."""
+    import json  # noqa: PLC0415 - as above
+
     from image_syncer.config.schema import json_schema  # noqa: PLC0415 - pydantic is slow to import
 
     write_result([json.dumps(json_schema(), indent=2), "\n"])

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -76,6 +74,8 @@ def _replace(target: Path, chunks: Iterable[str]) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
+            import shutil  # noqa: PLC0415 - slow to import, and rarely needed
+
             shutil.copyfile(temporary, target)  # A file mounted into a container cannot be replaced.
     finally:
         with suppress(FileNotFoundError):
@@ -84,7 +84,7 @@ def _replace(target: Path, chunks: Iterable[str]) -> None:
 
 def _create_beside(target: Path) -> tuple[Path, int]:
     """Create an empty file in the directory of *target*, with the mode that *target* has or would get."""
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with suppress(FileNotFoundError):
         os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))

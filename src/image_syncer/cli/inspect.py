@@ -14,7 +14,7 @@ from image_syncer.cli.options import OutputOptions
 from image_syncer.cli.output import Line, show
 from image_syncer.cli.references import parse_repository, parse_source
 from image_syncer.cli.signals import run_unless_interrupted
-from image_syncer.config.load import load_auth
+from image_syncer.config.go_tool.auth_file import load_auth
 from image_syncer.oci import Descriptor, Platform, Repository
 
 

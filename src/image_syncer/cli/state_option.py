@@ -5,8 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.locations import DatabaseLocations
-from image_syncer.config.model import Configuration
+from image_syncer.config.locations import DatabaseLocations, StateSettings
 from image_syncer.errors import UsageError
 from image_syncer.state.revisions import APPLICATION_ID
 
@@ -14,15 +13,15 @@ from image_syncer.state.revisions import APPLICATION_ID
 _ID_BYTES: Final = slice(68, 72)
 
 
-def state_location(given: str | None, configuration: Configuration) -> str | None:
-    """Return the file or URL of the state: *given*, else the location of *configuration*; None for `none`.
+def state_location(given: str | None, settings: StateSettings) -> str | None:
+    """Return the file or URL of the state: *given*, else the location of *settings*; None for `none`.
 
     `UsageError` if *given* can be no state. Without a home directory there is no default state. A damaged state
     passes: a run without it only makes more requests.
     """
     if given is None:
         try:
-            return DatabaseLocations.of(configuration).state
+            return DatabaseLocations.of_state(settings).state
         except UsageError:  # Without a home directory runs share no state, which only costs requests.
             return None
     if given == "none":

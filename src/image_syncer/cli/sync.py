@@ -10,7 +10,7 @@ from pathlib import Path
 
 from image_syncer.app import Options, Syncer, open_app
 from image_syncer.cli import files
-from image_syncer.cli.configuration import load, pick, platforms, timeouts
+from image_syncer.cli.configuration import load, load_logins, pick, platforms, timeouts
 from image_syncer.cli.console import complain, say, warn, write_result
 from image_syncer.cli.log import CommandLog, command_log, stderr_is_json
 from image_syncer.cli.options import OutputOptions, ReportOptions, SourceOptions, TransferOptions
@@ -30,8 +30,8 @@ from image_syncer.cli.report import report_text
 from image_syncer.cli.signals import Signals, run_with_signals
 from image_syncer.cli.state_option import state_location
 from image_syncer.concurrency.taskpool import Shutdown
-from image_syncer.config.load import load_auth, platform_warnings
-from image_syncer.config.model import Configuration
+from image_syncer.config.locations import StateSettings
+from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
 from image_syncer.sync.result import RunObserver, RunResult
@@ -62,7 +62,7 @@ def synchronise(
         access=configuration.accounts,
         transfers=run.proc,
         retries=run.retries,
-        state=state_location(run.state, configuration),
+        state=state_location(run.state, configuration.state),
         keep_state=configuration.state.keep,
         host_limits=configuration.host_limits,
         same_as=configuration.same_as,
@@ -87,12 +87,11 @@ def copy(
     source = parse_source(references[0])
     targets = tuple(dict.fromkeys(parse_target(text, source) for text in references[1]))
     wanted = platforms(run)
-    access = load_auth(auth, environment=os.environ) if auth else ()
     options = Options(
-        access=access,
+        access=load_logins(auth) if auth else (),
         transfers=run.proc,
         retries=run.retries,
-        state=state_location(run.state, Configuration(access, ())),
+        state=state_location(run.state, StateSettings()),
         timeouts=timeouts(run, Timeouts()),
     )
     return OneShotRun(options, report, output, platform_warnings(wanted), lists_copies=True).execute(

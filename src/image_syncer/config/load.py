@@ -11,7 +11,9 @@ from image_syncer.config.documents.problems import Problems
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_auth, read_auth_file
 from image_syncer.config.go_tool.images_file import RuleContext, parse_rules
-from image_syncer.config.model import Configuration, QueueSettings, StateSettings
+from image_syncer.config.locations import StateSettings
+from image_syncer.config.model import Configuration, QueueSettings
+from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import RegistryAccount
@@ -67,14 +69,6 @@ def load_document(
     """Return the configuration of *document*, the content of *file*, as `load_file` does."""
     dialect = _load_dialect(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
     return _with_platform_warnings(dialect)
-
-
-def platform_warnings(platforms: PlatformFilter, origin: str = "") -> tuple[str, ...]:
-    """Return a warning for each unknown name in *platforms*: a typing error would select no image, and fail nothing."""
-    return tuple(
-        f"{origin}unknown {name} in a platform filter: images for it are unlikely to exist"
-        for name in platforms.unknown_names()
-    )
 
 
 def _with_platform_warnings(configuration: Configuration) -> Configuration:
@@ -143,14 +137,6 @@ def load_queue_kinds(path: Path) -> Sequence[QueueSettings]:
     from image_syncer.config.native.native_file import queue_kinds  # noqa: PLC0415 - as above
 
     return tuple(queue_kinds(document, str(path)))
-
-
-def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:
-    """Return the registry accounts of the file of `--auth`."""
-    problems = Problems()
-    access = read_auth_file(path, environment, problems)
-    problems.raise_found()
-    return access
 
 
 def _go_tool_file(

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Literal
 
+from image_syncer.config.locations import StateSettings
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.sync.rule import Rule, Schedule
 
@@ -112,18 +112,6 @@ class ServerConfig:
     drain_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
     allow_open: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StateSettings:
-    """Location of the state: a PostgreSQL *url*, or the directory *path*; both None for the default directory.
-
-    *keep* is the retention of finished events and runs.
-    """
-
-    url: str | None = field(default=None, repr=False)
-    path: str | None = None
-    keep: timedelta = timedelta(days=30)
 
 
 QueueKind = Literal["kafka", "nats", "pubsub", "rabbitmq", "redis", "sqs"]

@@ -67,7 +67,7 @@ async def serve_forever(
             return
         services.config.file = str(file.path)
         if configuration.state.url is None:
-            stack.enter_context(daemon_lock(Path(DatabaseLocations.of(configuration).state)))
+            stack.enter_context(daemon_lock(Path(DatabaseLocations.of_state(configuration.state).state)))
         if configuration.fork is not None:
             await _import_fork_queue(Path(configuration.fork.queue_file), services.state.events)
         services.metrics.watch_dropped_lines(lambda: control.dropped_lines.count)

@@ -69,7 +69,7 @@ class Services:
 @asynccontextmanager
 async def open_services(configuration: Configuration) -> AsyncGenerator[Services]:
     """Open the services that *configuration* describes."""
-    locations = DatabaseLocations.of(configuration)
+    locations = DatabaseLocations.of_state(configuration.state)
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(locations.state, patience=_STATE_PATIENCE_SECONDS))
         jobs = await stack.enter_async_context(open_jobs(locations.jobs))

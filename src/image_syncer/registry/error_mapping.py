@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -172,6 +171,8 @@ def parse_retry_after(
     text = value.strip()
     if text.isascii() and text.isdecimal():
         return min(seconds_until(float(text[:_LONGEST_NUMBER]), now), longest)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, and rarely needed
+
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

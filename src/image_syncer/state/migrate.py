@@ -30,7 +30,8 @@ VERSION: Final = Table(  # As Alembic creates it.
 def prepare(engine: Engine, location: DatabaseLocation) -> None:
     """Create or migrate the schema; `StateUnusable` if it is another program's or newer than this version."""
     if isinstance(location, SqliteFile) and prepare_file(location):
-        return
+        with engine.connect() as connection, connection.begin():
+            return  # From now on the engine notices if another file takes the place of this one.
     try:
         with engine.connect() as connection, writing(connection).begin():
             # On SQLite the write transaction is the lock.

@@ -26,6 +26,7 @@ class SqliteDatabase:
 
     def __init__(self, file: SqliteFile, patience: float) -> None:
         check = file_check(file)
+        check()
         self._reader = _Executor("state-read", file, check, patience, begin="BEGIN")
         self._writer = _Executor("state-write", file, check, patience, begin=BEGIN_WRITE)
 
@@ -130,8 +131,8 @@ class _Executor:
 
     def _begun(self) -> sqlite3.Connection:
         """Return the connection, in a transaction that ends with its context."""
+        self._check_same_file()
         if self._connection is None:
             self._connection = connect(self._file)
-        self._check_same_file()
         self._connection.execute(self._begin)
         return self._connection

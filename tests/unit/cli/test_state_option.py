@@ -8,13 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from platformdirs import user_state_path
 
 from image_syncer.cli.state_option import state_location
-from image_syncer.config.model import Configuration, StateSettings
+from image_syncer.config.locations import StateSettings
 from image_syncer.errors import UsageError
 from image_syncer.state import open_state
 
-NOTHING = Configuration((), ())
+NOTHING = StateSettings()
 
 
 def database(path: Path, *statements: str) -> str:
@@ -35,9 +36,19 @@ def test_the_default_is_the_state_of_the_daemon(monkeypatch: pytest.MonkeyPatch,
     """It is in the platform's state directory, or where the file says."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_location(None, NOTHING) == str(tmp_path / "image-syncer" / "state.db")
-    configured = Configuration((), (), state=StateSettings(url="postgresql://me:s3cret@db.test/x"))
+    configured = StateSettings(url="postgresql://me:s3cret@db.test/x")
     assert state_location(None, configured) == "postgresql://me:s3cret@db.test/x"
     assert state_location("none", configured) is None
+
+
+@pytest.mark.parametrize("configured", [None, "", "relative/state", "/var/lib/state", "~/state"])
+def test_the_default_directory_is_that_of_the_platform(configured: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux has the XDG directories, without the library that knows every platform."""
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    if configured is not None:
+        monkeypatch.setenv("XDG_STATE_HOME", configured)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert state_location(None, NOTHING) == str(user_state_path("image-syncer") / "state.db")
 
 
 def test_a_path_and_a_sqlite_url_name_the_same_file(tmp_path: Path) -> None:
@@ -93,8 +104,8 @@ def test_an_own_file_is_recognised_without_the_database_library(tmp_path: Path) 
     own = tmp_path / "own.db"
     asyncio.run(make(own))
     program = (
-        "import sys; from image_syncer.cli.state_option import state_location, Configuration;"
-        "state_location(sys.argv[1], Configuration((), ())); state_location('new.db', Configuration((), ()));"
+        "import sys; from image_syncer.cli.state_option import state_location, StateSettings;"
+        "state_location(sys.argv[1], StateSettings()); state_location('new.db', StateSettings());"
         "sys.exit('sqlalchemy' in sys.modules or 'psycopg' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(own)], check=True, timeout=30, cwd=tmp_path)

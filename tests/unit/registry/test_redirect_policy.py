@@ -13,6 +13,7 @@ from image_syncer.errors import ProtocolError
 from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.settings import RegistryAccount
+from support.names import as_text
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]
@@ -26,7 +27,8 @@ def inward(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resolve a name to a private address and to this machine."""
     real = socket.getaddrinfo
 
-    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+    def resolve(name: bytes, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        host = as_text(name)
         if host != "inward.example":
             return real(host, port, family, type, proto, flags)
         if flags & socket.AI_NUMERICHOST:

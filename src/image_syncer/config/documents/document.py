@@ -1,22 +1,21 @@
 """Read a configuration file. As in the Go tool, its suffix decides between YAML and JSON."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.documents.json_text import parse_json
-from image_syncer.config.documents.node import DocumentError, MapNode, describe
-from image_syncer.config.documents.yaml_text import parse_yaml
+from image_syncer.config.documents.node import DocumentError, MapNode, Node, describe
 from image_syncer.errors import ConfigError
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Largest file that is read; ten thousand rules take about one MiB."""
 
-_PARSERS: Final = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json}
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
     """Return the map in the file at *path*; `ConfigError` for any other content."""
-    if path.suffix.lower() not in _PARSERS:
+    if path.suffix.lower() not in _SUFFIXES:
         remedy = "the name must end in .yaml, .yml or .json"
         raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
     return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty)
@@ -24,7 +23,7 @@ def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
 
 def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNode:
     """Return the map in *content*, the bytes of the file at *path*; `ConfigError` for any other content."""
-    file, parse = str(path), _PARSERS[path.suffix.lower()]
+    file, parse = str(path), _parser(path.suffix.lower())
     text = _decode(content, file)
     try:
         node = parse(text)
@@ -35,6 +34,17 @@ def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNo
     if not isinstance(node, MapNode):
         raise ConfigError(f"expected a map, found {describe(node)}", file=file, line=node.line, remedy=remedy_if_empty)
     return node
+
+
+def _parser(suffix: str) -> Callable[[str], Node | None]:
+    """Return the parser for files with *suffix*; the parser of YAML is slow to import."""
+    if suffix == ".json":
+        from image_syncer.config.documents.json_text import parse_json  # noqa: PLC0415 - not needed for YAML
+
+        return parse_json
+    from image_syncer.config.documents.yaml_text import parse_yaml  # noqa: PLC0415
+
+    return parse_yaml
 
 
 def _read(path: Path) -> bytes:

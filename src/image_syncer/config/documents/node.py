@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Final, Literal
 
 from image_syncer.errors import UsageError
@@ -114,6 +113,8 @@ def quoted(text: str) -> str:
 
 def unknown_key(key: Scalar, known: Sequence[str]) -> UsageError:
     """Return the error for a *key* that is not in *known*."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for errors
+
     near = get_close_matches(key.text.lower(), known, n=1)
     remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
     return UsageError(f"unknown key {quoted(key.text)}", remedy=remedy)

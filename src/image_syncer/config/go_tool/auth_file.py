@@ -18,6 +18,14 @@ _TRUE = frozenset({"true", "yes", "on"})
 _GOOGLE_USER = "_oauth2_"
 
 
+def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAccount, ...]:
+    """Return the registry accounts of the file of `--auth`."""
+    problems = Problems()
+    access = read_auth_file(path, environment, problems)
+    problems.raise_found()
+    return access
+
+
 def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
     """Return the accounts of the auth file at *path*; `ConfigError` if it is no auth file."""
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")

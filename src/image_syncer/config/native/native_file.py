@@ -11,7 +11,8 @@ from image_syncer.config.documents.problems import Problems
 from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_prefix
-from image_syncer.config.model import Configuration, QueueKind, QueueSettings, StateSettings
+from image_syncer.config.locations import StateSettings
+from image_syncer.config.model import Configuration, QueueKind, QueueSettings
 from image_syncer.config.native.native_model import (
     DefaultsSection,
     LimitsSection,

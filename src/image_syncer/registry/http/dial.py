@@ -123,7 +123,10 @@ class Dialer:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 connected = context.wrap_socket(
-                    connected, do_handshake_on_connect=False, suppress_ragged_eofs=False, server_hostname=origin.host
+                    connected,
+                    do_handshake_on_connect=False,
+                    suppress_ragged_eofs=False,
+                    server_hostname=_encoded(origin.host),
                 )
         except BaseException:
             connected.close()
@@ -167,15 +170,21 @@ def _shortage(error: BaseException, where: str) -> OutOfResources | None:
 async def _look_up(host: str, port: int) -> Sequence[Address]:
     """Return the addresses of *host*. IP addresses need no lookup; names are looked up in a thread."""
     loop = asyncio.get_running_loop()
+    name = _encoded(host)
     try:
         with suppress(socket.gaierror):
-            return _distinct(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            return _distinct(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+        found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except RuntimeError as error:
         raise out_of_threads(error, host) or error from None
     except UnicodeError as error:  # An empty label, or one that is too long.
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return _distinct(found)
+
+
+def _encoded(host: str) -> str | bytes:
+    """Return *host* such that the codec for international names, which loads a table of all characters, is spared."""
+    return host.encode() if host.isascii() else host
 
 
 def _distinct(found: Sequence[tuple[int, int, int, str, SocketAddress]]) -> list[Address]:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from image_syncer.config.load import load_auth
+from image_syncer.config.go_tool.auth_file import load_auth
 from image_syncer.errors import ConfigError
 from image_syncer.registry.settings import Credential, RegistryAccount
 

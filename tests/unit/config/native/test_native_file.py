@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from image_syncer.config.duration import parse_duration
 from image_syncer.config.load import load_file
+from image_syncer.config.locations import StateSettings
 from image_syncer.config.model import (
     BasicCredentials,
     Configuration,
     HeaderProof,
     HmacProof,
     Proof,
-    StateSettings,
     TokenClaims,
     UrlSecretProof,
 )

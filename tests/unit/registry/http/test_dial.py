@@ -15,6 +15,7 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Request, Transport
 from image_syncer.registry.http.urls import Origin
 from image_syncer.registry.settings import Limits
+from support.names import as_text
 
 Serve = Callable[..., Awaitable[int]]
 
@@ -33,7 +34,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     lookups: list[str] = []
     real = socket.getaddrinfo
 
-    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+    def resolve(name: bytes, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        host = as_text(name)
         if not host.endswith(".example"):
             return real(host, port, family, type, proto, flags)
         if flags & socket.AI_NUMERICHOST:

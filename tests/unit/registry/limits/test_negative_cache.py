@@ -19,6 +19,7 @@ from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry, faults
 from image_syncer.testing.images import single
 from support.clients import FakeTime, client
+from support.names import as_text
 from support.runs import rule
 
 NOWHERE, STRANGER = "nowhere.example", "stranger.example"
@@ -30,7 +31,8 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names that are looked up; one does not exist until it is taken from the test's hands."""
     real, names = socket.getaddrinfo, list[str]()
 
-    def resolve(host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+    def resolve(name: bytes, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:  # noqa: A002 - the library's names
+        host = as_text(name)
         if flags & socket.AI_NUMERICHOST or host not in {NOWHERE, STRANGER}:
             return real(host, port, family, type, proto, flags)
         names.append(host)
