@@ -39,7 +39,8 @@ class BlobClaims:
         self._clock = clock
         self._announced_at: float | None = None
         self._announcing = asyncio.Lock()
-        self._has_others = False
+        self.has_others = False
+        """Whether other processes share the backend now, as far as this one has looked."""
         self._held: set[BlobKey] = set()
         self._written: set[BlobKey] = set()
         self._claiming = 0
@@ -51,7 +52,7 @@ class BlobClaims:
         self._is_active.set()
         try:
             await self._ensure_announced()
-            if self._has_others and key in await self._write([key]):
+            if self.has_others and key in await self._write([key]):
                 return False
             self._held.add(key)
         finally:
@@ -75,7 +76,7 @@ class BlobClaims:
                 if self._has_claims:
                     active_at = self._clock()
                 await self._look()
-                if self._has_others:
+                if self.has_others:
                     await self._write(self._held - self._written)  # Those that began during the look.
             await self._withdraw_idle()
 
@@ -86,7 +87,7 @@ class BlobClaims:
                 return
             self._is_active.clear()  # No await since the check: a claim that begins now sets it again.
             await self.withdraw()
-            self._announced_at, self._has_others = None, False
+            self._announced_at, self.has_others = None, False
             self._written.clear()
 
     async def withdraw(self) -> None:
@@ -109,10 +110,12 @@ class BlobClaims:
     async def _look(self) -> Neighbours:
         held = frozenset(self._held)
         others = await self._buffer.query(lambda backend: backend.announce(held), default=Neighbours.NONE, create=True)
-        self._has_others = others is not Neighbours.NONE
+        had_others, self.has_others = self.has_others, others is not Neighbours.NONE
         self._announced_at = self._clock()
-        if self._has_others:
+        if self.has_others:
             self._written |= held & self._held
+            if not had_others:
+                await self._buffer.flush()  # What this process uploaded while it was alone.
         return others
 
     async def _write(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:

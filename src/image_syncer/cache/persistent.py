@@ -127,12 +127,12 @@ class PersistentBlobLocations:
 
     async def claim(self, registry: str, digest: Digest) -> bool:
         """Claim the upload of *digest* to *registry*; False while another process has the claim."""
-        if self._claims is None or await self._claims.claim((registry, digest)):
-            return True
-        # The other process will record where it is.
-        self._absent.discard((registry, digest))
-        self._unknown_registries.discard(registry)
-        return False
+        is_claimed = self._claims is None or await self._claims.claim((registry, digest))
+        if self._claims is not None and self._claims.has_others:
+            # Another process may have recorded where it is, or will do so.
+            self._absent.discard((registry, digest))
+            self._unknown_registries.discard(registry)
+        return is_claimed
 
     def release(self, registry: str, digest: Digest) -> None:
         """Release the claim, if this process has it."""

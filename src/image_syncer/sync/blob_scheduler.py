@@ -168,11 +168,13 @@ class BlobScheduler:
 
         Only a leader waits here, and it holds no slot and no claim then. So processes cannot wait in a circle.
         """
-        if await self._locations.claim(*key):
+        if not await self._locations.claim(*key):
+            goal.fan_out.decide(*key)
+            while not await self._locations.claim(*key):  # noqa: ASYNC110 - another process cannot set an event
+                await asyncio.sleep(_CLAIM_POLL_SECONDS)
+        elif key in self._hints:
             return
-        goal.fan_out.decide(*key)
-        while not await self._locations.claim(*key):  # noqa: ASYNC110 - another process cannot set an event
-            await asyncio.sleep(_CLAIM_POLL_SECONDS)
+        # Another process may have recorded it since the hints were loaded. A process that is alone asks its memory.
         found = await self._locations.holders(key[0], [key[1]])
         self._hints |= {(key[0], digest): holder for digest, holder in found.items()}
 
