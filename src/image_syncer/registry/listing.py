@@ -20,15 +20,18 @@ _LINK = re.compile(r'<([^<>]*+)>((?:[^<>",]|"(?:[^"\\]|\\.)*+")*+)')
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?+')
 
 
-async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) -> AsyncGenerator[str]:
+async def list_tags(
+    requests: RepositoryRequests, digests: dict[str, Digest], *, most_pages: int | None = None
+) -> AsyncGenerator[str]:
     """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
 
     Google's registries include each tag's digest: it is added to *digests* before the tag is yielded. Entries that are
     no tags are skipped (Nexus lists null, Artifactory digests). Raises `StoreError` if pages form a loop, lead to
     another host or exceed the limits: a silently truncated list would lose images. A last page that links to itself
-    ends the list with a warning.
+    ends the list with a warning. Above *most_pages* (None: the limit for every list) it raises `TooLarge`.
     """
     limits = requests.client.limits
+    page_limit = limits.tag_pages if most_pages is None else most_pages
     seen: set[str] = set()
     visited: set[str] = set()
     page = await _first_page(requests)
@@ -51,8 +54,8 @@ async def list_tags(requests: RepositoryRequests, digests: dict[str, Digest]) ->
             return
         if next_url in visited:
             raise ProtocolError(f"{requests.repository}: the pages of the tag list form a loop")
-        if len(visited) >= limits.tag_pages:
-            raise TooLarge(f"{requests.repository}: more than {limits.tag_pages} pages of tags")
+        if len(visited) >= page_limit:
+            raise TooLarge(f"{requests.repository}: more than {page_limit} pages of tags")
         visited.add(next_url)
         page = await _page(requests, next_url)
 

@@ -4,7 +4,7 @@ distribution-spec, "Listing Referrers", "Pushing Manifests with Subject" and "Re
 has the API is learnt from its responses and remembered for a week.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
@@ -29,6 +29,8 @@ from image_syncer.roles import Fence
 API_FACT: Final = "referrers_api"
 """The key of `HostFacts` that says whether a registry has the referrers API."""
 
+ListedTags = Callable[[], Awaitable[frozenset[str] | None]]
+
 _API_SECONDS: Final = 7 * 24 * 3600.0
 _ACCEPT: Final = {"Accept": media_type.OCI_INDEX}
 # Answers of registries without the API to its path. A 404 about the repository or the subject says nothing about it.
@@ -40,11 +42,9 @@ _WRITES_LIMIT: Final = 4
 
 
 class Referrers:
-    """The referrers of one repository. *listed_tags* are its referrer tags if its whole tag list is known."""
+    """The referrers of one repository. *listed_tags* returns its referrer tags; None if its tag list is not known."""
 
-    def __init__(
-        self, requests: RepositoryRequests, manifests: Manifests, listed_tags: frozenset[str] | None = None
-    ) -> None:
+    def __init__(self, requests: RepositoryRequests, manifests: Manifests, listed_tags: ListedTags) -> None:
         self._requests = requests
         self._client = requests.client
         self._manifests = manifests
@@ -72,7 +72,8 @@ class Referrers:
 
     async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
         """Return cosign's legacy tags of *subject* that exist."""
-        names = [tag for tag in legacy_tags(subject) if self._listed_tags is None or tag in self._listed_tags]
+        listed = await self._listed_tags()
+        names = [tag for tag in legacy_tags(subject) if listed is None or tag in listed]
         found: dict[str, Descriptor] = {}
 
         async def look(tag: str) -> None:
@@ -123,7 +124,8 @@ class Referrers:
 
     async def _by_tag_schema(self, subject: Digest, children: Collection[Digest]) -> tuple[Descriptor, ...]:
         tag = referrers_tag(subject)
-        if self._listed_tags is not None and tag not in self._listed_tags:
+        listed = await self._listed_tags()
+        if listed is not None and tag not in listed:
             return ()
         try:
             raw = await self._manifests.get(tag)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
 from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints
-from image_syncer.errors import NotFound, Side
+from image_syncer.errors import NotFound, Side, StoreError
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.registry.blobs.blobs import Blobs
@@ -17,6 +18,8 @@ from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
 from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
+
+_SHORT_LIST_PAGES: Final = 2
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
@@ -31,7 +34,6 @@ class _RegistryRepository:
         self._connect = connect
         self._sessions = UploadSessions()
         self._read_ahead: ReadAhead | None = None
-        self._referrer_tags: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
@@ -44,7 +46,7 @@ class _RegistryRepository:
 
     async def _referrers(self) -> Referrers:
         requests = await self._requests()
-        return Referrers(requests, Manifests(requests, self._read_ahead), self._referrer_tags)
+        return Referrers(requests, Manifests(requests, self._read_ahead), self._listed_referrer_tags)
 
     async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
         """Return the manifests whose subject is *subject*, by the referrers API or else by the tag schema."""
@@ -53,6 +55,10 @@ class _RegistryRepository:
     async def legacy_tags(self, subject: Digest) -> Mapping[str, Descriptor]:
         """Return cosign's legacy tags of *subject* that exist; without a request if the tag list was read before."""
         return await (await self._referrers()).legacy_tags(subject)
+
+    async def _listed_referrer_tags(self) -> frozenset[str] | None:
+        """Return the tags of the tag schema and of cosign; None if the tag list is not known."""
+        return None
 
     async def _blobs(self) -> Blobs:
         return Blobs(await self._requests(), self._sessions)
@@ -71,6 +77,9 @@ class RegistrySource(_RegistryRepository):
         self._read_ahead = read_ahead
         self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
+        self._referrer_tags: frozenset[str] | None = None
+        self._short_listing = asyncio.Lock()
+        self._is_long = False
 
     async def resolve(self, identifier: str) -> Descriptor:
         """Return the descriptor of the tag or digest *identifier*, by a HEAD; `NotFound` if there is none."""
@@ -88,12 +97,30 @@ class RegistrySource(_RegistryRepository):
 
     async def tags(self) -> AsyncGenerator[str]:
         """Yield every tag in the registry's order, one page at a time; `NotFound` without the repository."""
+        async with aclosing(self._list(None)) as tags:
+            async for tag in tags:
+                yield tag
+
+    async def _list(self, most_pages: int | None) -> AsyncGenerator[str]:
+        """Yield every tag; keep those of referrers once the whole list was read."""
         referrer_tags: set[str] = set()
-        async for tag in list_tags(await self._requests(), self._listed):
+        async for tag in list_tags(await self._requests(), self._listed, most_pages=most_pages):
             if is_referrer_tag(tag):
                 referrer_tags.add(tag)
             yield tag
         self._referrer_tags = frozenset(referrer_tags)
+
+    async def _listed_referrer_tags(self) -> frozenset[str] | None:
+        """Read the tag list once, if it is short: that answers for all images of the repository."""
+        async with self._short_listing:
+            if self._referrer_tags is None and not self._is_long:
+                try:
+                    async with aclosing(self._list(_SHORT_LIST_PAGES)) as tags:
+                        async for _ in tags:
+                            pass
+                except StoreError:  # A long list, or one that may not be read: ask for each tag.
+                    self._is_long = True
+        return self._referrer_tags
 
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the listing of `tags` included; most registries include none."""
