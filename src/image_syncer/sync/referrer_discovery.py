@@ -1,0 +1,169 @@
+"""Finds what is attached to an image at its source: referrers, referrers of referrers, and cosign's legacy tags."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from image_syncer.concurrency.single_flight import SingleFlight
+from image_syncer.concurrency.taskpool import for_each
+from image_syncer.errors import CopyFailed, ProtocolError, StoreError, TooLarge
+from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
+from image_syncer.oci.referrer import (
+    REFERRERS_DEPTH_LIMIT,
+    ReferrerKind,
+    kind_of,
+    kind_of_legacy_tag,
+    list_digest,
+)
+from image_syncer.roles import Attachment, ReferrerSource, ReferrerStores
+from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
+from image_syncer.sync.referrer_settings import ReferrerSettings
+
+ATTACHMENTS_LIMIT: Final = 10_000
+"""The most that is followed of one image."""
+
+BLOB_LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""The largest blob of an attached manifest that is read into memory, to verify it."""
+
+_LOOKS_AT_ONCE: Final = 8
+_KEPT_IMAGES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What is attached to an image: each manifest before its own referrers. *listed* changes whenever this does."""
+
+    attachments: tuple[Attachment, ...] = ()
+    listed: Digest = field(default_factory=lambda: list_digest((), {}))
+
+
+Subjects = Mapping[Digest, Collection[Digest]]
+"""The manifests of an image, each with the digests of its entries if it is an index."""
+
+
+async def subjects_of(reader: ManifestReader, origin: Repository, root: RawManifest) -> Subjects:
+    """Return the manifests of the image *root* in the source repository *origin*; `CopyFailed`."""
+    found: dict[Digest, Collection[Digest]] = {}
+    pending = [root]
+    while pending:
+        raw = pending.pop()
+        parsed = raw.parse()
+        entries = parsed.manifests if isinstance(parsed, Index) else ()
+        found[raw.digest] = frozenset(entry.digest for entry in entries)
+        for entry in entries:
+            if entry.is_manifest and entry.digest not in found:
+                found[entry.digest] = ()
+                if entry.is_index:
+                    pending.append(await reader.read(origin, str(entry.digest)))
+    return found
+
+
+class ReferrerDiscovery:
+    """Finds attachments at the sources in *stores*; each image once for all its targets."""
+
+    def __init__(self, stores: ReferrerStores) -> None:
+        self._stores = stores
+        self._finding: SingleFlight[tuple[Repository, Digest, ReferrerSettings], Attached] = SingleFlight()
+        self._found: LruBytes[tuple[Repository, Digest, ReferrerSettings], Attached] = LruBytes(_KEPT_IMAGES)
+
+    async def find(
+        self, repository: Repository, root: Digest, subjects: Subjects, settings: ReferrerSettings
+    ) -> Attached:
+        """Return what is attached to *subjects*, the manifests of the image *root* in the source *repository*.
+
+        Only what *settings* select; what is attached to something that they leave out is left out too. `CopyFailed` at
+        step "find referrers".
+        """
+        key = repository, root, settings
+        known = self._found.find(key)
+        if known is None:
+            known = await self._finding.do(key, lambda: self._search(repository, subjects, settings))
+            self._found.keep(key, known, 1)
+        return known
+
+    async def _search(self, repository: Repository, subjects: Subjects, settings: ReferrerSettings) -> Attached:
+        holder = settings.source_of(repository)
+        search = _Search(self._stores.referrer_source(holder), settings, seen=set(subjects))
+        level: Subjects = subjects
+        try:
+            for _ in range(REFERRERS_DEPTH_LIMIT):
+                level = await search.look(level)
+                if not level:
+                    break
+        except StoreError as error:
+            raise CopyFailed(error, side="source", step="find referrers") from error
+        referrers = [one.entry for one in search.found if not one.tag]
+        tags = {one.tag: one.entry.digest for one in search.found if one.tag}
+        return Attached(tuple(search.found), list_digest(referrers, tags))
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search through *source*: what it *found*, and the manifests that it has *seen*, so that cycles end."""
+
+    source: ReferrerSource
+    settings: ReferrerSettings
+    seen: set[Digest]
+    found: list[Attachment] = field(default_factory=list[Attachment])
+
+    async def look(self, subjects: Subjects) -> Subjects:
+        """Add what is attached to *subjects*; return the new manifests, whose own referrers come next."""
+        listed: dict[Digest, tuple[tuple[Descriptor, ...], Mapping[str, Descriptor]]] = {}
+
+        async def look_at(subject: Digest) -> None:
+            referrers = await self.source.referrers(subject, subjects[subject])
+            tags: Mapping[str, Descriptor] = {}
+            if self.settings.legacy_tags:
+                tags = await self.source.legacy_tags(subject)
+            listed[subject] = referrers, tags
+
+        await for_each(subjects, look_at, width=min(len(subjects), _LOOKS_AT_ONCE))
+        further: dict[Digest, Collection[Digest]] = {}
+        for subject in subjects:  # In the order of the image, whatever came first.
+            referrers, tags = listed[subject]
+            chosen = [Attachment(subject, entry) for entry in referrers if self.settings.selects(entry)]
+            chosen += [Attachment(subject, entry, tag) for tag, entry in tags.items() if self._selects_tag(tag)]
+            self.found += chosen
+            further |= {one.entry.digest: () for one in chosen if one.entry.digest not in self.seen}
+            self.seen.update(further)
+        if len(self.found) > ATTACHMENTS_LIMIT:
+            raise TooLarge(f"more than {ATTACHMENTS_LIMIT} manifests are attached to one image")
+        return further
+
+    def _selects_tag(self, tag: str) -> bool:
+        return self.settings.selects_type("", kind_of_legacy_tag(tag))
+
+
+class SourceAttachments:
+    """Reads attached manifests and their blobs in the source *repository* (`roles.AttachmentReader`)."""
+
+    def __init__(self, reader: ManifestReader, repository: Repository) -> None:
+        self._reader = reader
+        self._repository = repository
+
+    async def manifest(self, attachment: Attachment) -> RawManifest:
+        """Return the attached manifest; `ProtocolError` if it is listed for a subject that it does not name."""
+        raw = await self._reader.read(self._repository, str(attachment.entry.digest))
+        subject = raw.parse().subject
+        if not attachment.tag and (subject is None or subject.digest != attachment.subject):
+            what = self._repository.at(raw.digest)
+            raise ProtocolError(f"{what}: listed as a referrer of {attachment.subject}, which it does not name")
+        return raw
+
+    async def blob(self, attachment: Attachment, blob: Descriptor) -> bytes:
+        """Return the verified content of *blob*; `TooLarge` above 32 MiB."""
+        if blob.size is None or blob.size > BLOB_LIMIT_BYTES:
+            what = f"{attachment.entry.digest}: its blob {blob.digest}"
+            raise TooLarge(f"{what} is larger than {BLOB_LIMIT_BYTES // 1024**2} MiB")
+        return await self._reader.read_blob(self._repository, blob)
+
+
+def kind_of_attachment(attachment: Attachment) -> ReferrerKind:
+    """Return what *attachment* is, for reports."""
+    return kind_of_legacy_tag(attachment.tag) if attachment.tag else kind_of(attachment.entry)
+
+
+def blobs_of(raw: RawManifest) -> tuple[Descriptor, ...]:
+    """Return the blobs that an attached manifest names; empty for an index."""
+    parsed = raw.parse()
+    return parsed.blobs if isinstance(parsed, Manifest) else ()
