@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, StoreError
-from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
+from image_syncer.oci import Descriptor, Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
@@ -20,6 +20,7 @@ from image_syncer.sync.refusals import ManifestRefusals
 
 NO_PLATFORM = "no manifest fits the platform filter"
 _KEPT_RESOLUTIONS = 20_000
+_ANY_AGE_SECONDS = 100 * 365 * 86_400.0
 
 _Resolution = tuple[Reference, PlatformFilter, int, bool]
 """A source, its filter, the round, and whether the cache may answer."""
@@ -66,6 +67,8 @@ class Decider:
         self._confirmed: SingleFlight[tuple[Repository, float], Mapping[str, Digest]] = SingleFlight(
             keep=True, share_failures=True
         )
+        self._truthful: set[str] = set()
+        """Target registries that rightly said by HEAD that something is gone."""
         self._resolving: SingleFlight[_Resolution, _Wanted | CopyFailed] = SingleFlight()
         self._resolved: LruBytes[_Resolution, _Wanted | CopyFailed] = LruBytes(_KEPT_RESOLUTIONS)
 
@@ -212,7 +215,25 @@ class Decider:
             descriptor = await self._stores.target(target.repository).resolve(target.identifier)
         except StoreError as error:
             return CopyFailed(error, side="target", step="resolve")
+        if descriptor is None and use_cache:
+            descriptor = await self._read_instead(target)
         return _Found(descriptor.digest if descriptor else None)
+
+    async def _read_instead(self, target: Reference) -> Descriptor | None:
+        """Return the descriptor of *target* by a GET, where its registry answers 404 to a HEAD of what it holds.
+
+        Asks only for what an earlier run confirmed, and no more once a registry turned out to be right.
+        """
+        repository = target.repository
+        if repository.registry in self._truthful:
+            return None
+        if target.identifier not in await self._known(repository, _ANY_AGE_SECONDS):
+            return None
+        try:
+            return await self._stores.source(repository).resolve(target.identifier)
+        except StoreError:
+            self._truthful.add(repository.registry)
+            return None
 
     async def _known(self, repository: Repository, seconds: float) -> Mapping[str, Digest]:
         """Return the digests that *repository* had within the last *seconds*; one request to the cache per run."""
