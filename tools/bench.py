@@ -65,7 +65,9 @@ def main() -> int:
     with stop_on_signals(), ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="image-syncer-bench-", dir=storage_parent())
         results = _measure(program, Path(stack.enter_context(temporary)), console)
-    _save(program, results, console)
+    _save(program, results)
+    if program.written:
+        console.print("written: docs/benchmarks.md")
     ours = [outcome for row in results.rows.values() for name, outcome in row.outcomes.items() if name.startswith(OURS)]
     return int(any(outcome.problem for outcome in ours))
 
@@ -84,8 +86,7 @@ def _measure(program: Program, directory: Path, console: Console) -> Results:
         results.add(row)
         console.print(row_table(row))
         console.print(row.verdict())
-        if program.json:
-            _merge_into(program.json, results)
+        _save(program, results)
     results.grown = list(grow(program.counts, program.planned, directory, console.print))
     if results.grown:
         console.print(growth_table(results.grown))
@@ -97,14 +98,14 @@ def _measure(program: Program, directory: Path, console: Console) -> Results:
     return results
 
 
-def _save(program: Program, results: Results, console: Console) -> None:
+def _save(program: Program, results: Results) -> None:
+    """Write what has been measured so far: an interrupted call keeps its rows."""
     if program.json:
         _merge_into(program.json, results)
     if program.written:
         kept = _DOCS / "benchmarks.json"
         _merge_into(kept, results)
         (_DOCS / "benchmarks.md").write_text(page(Results.load(kept)), encoding="utf-8")
-        console.print(f"written: {os.path.relpath(_DOCS / 'benchmarks.md')}")
 
 
 def _merge_into(path: Path, newer: Results) -> None:
