@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final, Self
@@ -13,6 +13,7 @@ from typing import Final, Self
 from bench_figures import Counted, Outcome, Run
 from bench_site import Ground, PrivateCa, RegistryKind, Site
 from contestants import FLOOR, Contestant, Ends
+from image_syncer.structs import replace
 from judge import Judge
 from lab import Attempt, attempt, clean_environment
 from seeding import Pushed, Seeder

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext, create_default_context
 from typing import Any, Final, Self
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import trustme
 
+from image_syncer.structs import replace
 from image_syncer.testing.request_log import Request, RequestLog
 from support.docker_registry import DockerProfile, DockerRegistry, TlsFiles
 from support.slow_line import RelayLine, SlowLine

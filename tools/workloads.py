@@ -1,10 +1,11 @@
 """The rows of the benchmark: which images, from where to where, and the wanted ratio to the fastest peer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from image_syncer.oci import Platform
+from image_syncer.structs import replace
 from image_syncer.testing.content import Blob, Image
 from image_syncer.testing.images import Entry, single
 from image_syncer.testing.images import index as index_of

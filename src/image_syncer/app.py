@@ -15,7 +15,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
@@ -34,6 +34,7 @@ from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
 from image_syncer.roles import Fence
+from image_syncer.structs import replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan

@@ -6,12 +6,12 @@ Registries, layouts on disk and stores in memory implement them; each implementa
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from image_syncer.errors import Side
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Reference, Repository
+from image_syncer.structs import Struct, field
 
 Chunk = bytes | bytearray | memoryview
 """A piece of content; valid only until the next one is read, since buffers are reused."""
@@ -173,8 +173,7 @@ class ReferrerStores(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Struct):
     """A manifest that is attached to *subject*, as the source has it: at depth 1 to the image or one of its manifests.
 
     *entry* is its entry in the list of referrers. *tag* is the legacy tag of cosign that names it; empty for referrers.
@@ -197,8 +196,7 @@ class AttachmentReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GatedImage:
+class GatedImage(Struct):
     """An image that a gate decides about: its *root* at the source, and all that is attached to its manifests.
 
     *manifests* are the digests of the image: the root, and each entry if it is an index.
@@ -224,8 +222,7 @@ class Gate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class MadeReferrer:
+class MadeReferrer(Struct):
     """A referrer that this tool made: the manifest and the blobs that it names."""
 
     manifest: RawManifest
@@ -271,8 +268,7 @@ class BlobLocations(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmedCopy:
+class ConfirmedCopy(Struct):
     """*target* names *target_digest*, which is *source_digest* filtered by *platforms*.
 
     *written*: this tool pushed it; otherwise it was found there.
@@ -310,8 +306,7 @@ class DigestCache(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ReferrerCheck:
+class ReferrerCheck(Struct):
     """When the referrers of *subject* in the target *repository* were last compared with the source's.
 
     *listed* is the digest of the source's list then (`oci.referrer.list_digest`). *settings* identifies the rule's
@@ -345,8 +340,7 @@ class ReferrerCache(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class UploadCheckpoint:
+class UploadCheckpoint(Struct):
     """An unfinished upload: its *location*, and how many bytes the registry has acknowledged."""
 
     location: str = field(repr=False)  # It may grant write access.
@@ -369,8 +363,7 @@ class UploadJournal(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class HostFact:
+class HostFact(Struct):
     """What this tool found out about a registry, and when."""
 
     value: str

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ import pytest
 from image_syncer.errors import CopyFailed, Denied
 from image_syncer.jobs import CopyJob, CopyRequest, JobQueue, JobRecord, JobStatus, open_jobs
 from image_syncer.oci import Digest
+from image_syncer.structs import replace
 from jobs.workbench import SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 from support.command_line import CommandLine, Done
 from support.ports import free_port

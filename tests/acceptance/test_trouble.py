@@ -6,11 +6,11 @@ import json
 import os
 import pty
 import signal
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
+from image_syncer.structs import replace
 from image_syncer.testing import profiles
 from image_syncer.testing.accounts import PULL, Account, Accounts
 from image_syncer.testing.fake_registry import FakeRegistry, Profile

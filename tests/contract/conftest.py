@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, profiles
 from support.docker_registry import DockerRegistry
 from support.fakes import FAKES, place_at

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -24,6 +24,7 @@ from image_syncer.state import (
     open_state,
 )
 from image_syncer.state import CronSchedule as CronTimes
+from image_syncer.structs import replace
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, Transferred

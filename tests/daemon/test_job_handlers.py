@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -25,6 +25,7 @@ from image_syncer.registry.settings import Timeouts
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
+from image_syncer.structs import replace
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers

@@ -1,7 +1,6 @@
 """Tags under digests of other algorithms than sha256: kept if the target can, otherwise renamed or refused."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from random import Random
 
 import aiohttp
@@ -11,6 +10,7 @@ from image_syncer.app import Options, Syncer
 from image_syncer.cache import in_memory
 from image_syncer.oci import Digest
 from image_syncer.registry.registries import Registries
+from image_syncer.structs import replace
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import single

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from image_syncer.jobs import CopyJob, Handlers, RuleJob, open_jobs
+from image_syncer.structs import replace
 from jobs.workbench import QUICK, wanted
 
 

@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.worker import WorkerSupervisor
+from image_syncer.structs import replace
 from jobs.processes import running, said
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 from support.postgres import Postgres

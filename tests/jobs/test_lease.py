@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.lease import Instant, Lease
 from image_syncer.jobs.postgresql import postgres_connector
 from image_syncer.jobs.sqlite_connector import SqliteConnector
+from image_syncer.structs import replace
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
 SECONDS = 15.0

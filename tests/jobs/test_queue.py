@@ -1,7 +1,6 @@
 """A requested job waits once, runs once at a time for each target, and in the right order; in both stores."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from image_syncer.errors import UsageError
 from image_syncer.jobs import CopyJob, JobFilter, JobKind, JobQueue, JobStatus, RuleJob, target_lock
 from image_syncer.oci import Digest, Reference, Repository
 from image_syncer.state import Trigger
+from image_syncer.structs import replace
 from jobs.workbench import QUICK, Hands, eventually, queued, seen, settled, wanted, working
 
 

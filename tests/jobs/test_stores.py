@@ -5,7 +5,6 @@ import re
 import sqlite3
 import stat
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import procrastinate.sql
@@ -22,6 +21,7 @@ from image_syncer.jobs.queries import QUERIES, SCHEMA
 from image_syncer.jobs.sqlite_connector import SqliteConnector
 from image_syncer.jobs.sqlite_queries import PLAIN, REFUSED, WITH_STEPS, SqliteTransaction
 from image_syncer.jobs.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from image_syncer.structs import replace
 from jobs.workbench import QUICK, Hands, eventually, queued, wanted, working
 from support.postgres import Postgres
 

@@ -1,7 +1,6 @@
 """How tries end: again after a rest, superseded, as a dead letter, or because an operator said so; in both stores."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -10,6 +9,7 @@ from structlog.contextvars import get_contextvars
 
 from image_syncer.errors import CopyFailed, Denied, QuotaUsedUp, RegistryDown
 from image_syncer.jobs import CopyJob, JobQueue, JobStatus, JobStoreOptions, Replay, open_jobs
+from image_syncer.structs import replace
 from jobs.workbench import HURRIED, QUICK, SLUGGISH, Hands, busy, eventually, queued, seen, settled, wanted, working
 
 

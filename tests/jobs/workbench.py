@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 from image_syncer.errors import RateLimited
@@ -18,6 +18,7 @@ from image_syncer.jobs import (
     WorkerOptions,
 )
 from image_syncer.oci import Reference
+from image_syncer.structs import replace
 
 QUICK = WorkerOptions(
     poll=0.1,

@@ -1,7 +1,6 @@
 """The dashboard in a real browser: wide, narrow, dark, and while it refreshes."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +8,7 @@ import pytest
 
 from image_syncer.app import Options
 from image_syncer.state import NewEvent, NewRun, Trigger
+from image_syncer.structs import replace
 from image_syncer.sync.result import Outcome
 from server.serving import NOW, Databases, Running, fill, image, request_copy, running
 from support.chromium import Tab, browser, chromium

@@ -6,7 +6,6 @@ import hmac
 import json
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +18,7 @@ from jwt.algorithms import RSAAlgorithm
 from image_syncer.events.oidc import GOOGLE_ISSUERS, Jwt
 from image_syncer.events.signatures import Basic, Bearer, StaticHeader, UrlSecret, signed
 from image_syncer.server.server_settings import HookSource, ServerSettings
+from image_syncer.structs import replace
 from server.serving import FixedKeys, Running, basic, running
 
 REGISTRY = "registry.example.com"

@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Engine, event
 
 from image_syncer.state import ImageFilter, NewRun, RunEnd, State, Trigger, open_state
 from image_syncer.state.revisions import VERSION_TABLE
+from image_syncer.structs import replace
 from image_syncer.sync.result import CopyResult, Outcome
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
+from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, profiles
 from support.places import Place, registry_place
 

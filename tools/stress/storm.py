@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, FakeRegistry, Profile, faults, profiles
 from image_syncer.testing.content import Image
 from image_syncer.testing.faults import Fault, Script

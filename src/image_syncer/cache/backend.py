@@ -6,13 +6,13 @@ The database behind it is slow to import and to open, so a `LazyBackend` opens i
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
+from image_syncer.structs import Struct
 
 # Query parameters of signed URLs (AWS, Google, Azure, plain tokens): such a URL grants write access without a login.
 _SIGNED: Final = re.compile(r"x-amz-.*|x-goog-.*|signature|sig|.*token")
@@ -21,8 +21,7 @@ FilterKey = tuple[Digest, PlatformFilter]
 """An index or image, and the platforms to keep of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRecord:
+class BlobRecord(Struct):
     """*repository* holds the blob *digest*; with *is_held* False, it turned out not to."""
 
     repository: Repository
@@ -31,8 +30,7 @@ class BlobRecord:
     is_held: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class FilteredRecord:
+class FilteredRecord(Struct):
     """*source*, filtered by *platforms*, has the digest *filtered*."""
 
     source: Digest
@@ -40,8 +38,7 @@ class FilteredRecord:
     filtered: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRecord:
+class UploadRecord(Struct):
     """How far the upload of *digest* to *repository* has come; a *checkpoint* of None deletes the record."""
 
     repository: Repository
@@ -49,8 +46,7 @@ class UploadRecord:
     checkpoint: UploadCheckpoint | None
 
 
-@dataclass(frozen=True, slots=True)
-class FactRecord:
+class FactRecord(Struct):
     """The fact *key* about *host* is *value* for the next *seconds*; a *value* of None deletes it."""
 
     host: str
@@ -63,8 +59,7 @@ BlobKey = tuple[str, Digest]
 """A blob at a registry."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseRecord:
+class ReleaseRecord(Struct):
     """This process no longer claims the upload of *digest* to *registry*."""
 
     registry: str
@@ -123,8 +118,7 @@ class CacheBackend(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LazyBackend:
+class LazyBackend(Struct):
     """*open* opens the backend, and creates it if needed; *is_new* says, without opening it, that none exists yet."""
 
     open: Callable[[], AbstractAsyncContextManager[CacheBackend]]

@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, is_storable
@@ -19,6 +18,7 @@ from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, Me
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
 from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, HostFacts, UploadCheckpoint, UploadJournal
+from image_syncer.structs import Struct
 
 _NEGATIVE_SECONDS: Final = 300.0  # Other processes may have recorded more by then.
 _NEGATIVE_LIMIT: Final = 50_000
@@ -32,8 +32,7 @@ async def _no_warnings() -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Caches:
+class Caches(Struct):
     """What a run learns from earlier runs, and records for later ones.
 
     Call *flush* at the end of a run: it writes pending records, and returns warnings for the user.

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ from image_syncer.config.duration import parse_duration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import RegistryAccount, Timeouts
+from image_syncer.structs import replace
 
 if TYPE_CHECKING:  # A copy of one image needs no rules.
     from image_syncer.config.model import Configuration

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from image_syncer.daemon.reload import ConfigurationFile
 from image_syncer.daemon.serve import DaemonControl, serve_forever, work_forever
 from image_syncer.oci import PlatformFilter
 from image_syncer.server.server_settings import Listen
+from image_syncer.structs import replace
 from image_syncer.telemetry import LogOptions, logging_to
 
 

@@ -1,7 +1,8 @@
 """Exponential back-off: the wait before the next attempt. Pure."""
 
-from dataclasses import dataclass
 from random import Random
+
+from image_syncer.structs import Struct
 
 _MOST_DOUBLINGS = 64  # Keeps the power within a float, whatever number of failures comes in.
 
@@ -14,8 +15,7 @@ def exponential_wait(first: float, longest: float, failures: int) -> float:
     return min(longest, first * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct):
     """Exponential waits with "equal jitter": half of each wait is fixed, the other half random.
 
     The fixed half rules out a hot loop, the random half keeps clients from coming back all at once.

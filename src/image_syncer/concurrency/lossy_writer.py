@@ -6,8 +6,9 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from image_syncer.structs import Struct
 
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
 """The most bytes that wait for a slow reader; further lines are dropped."""
@@ -16,8 +17,7 @@ _CLOSE_SECONDS: Final = 1.0
 _NEWLINE: Final = b"\n"
 
 
-@dataclass(slots=True)
-class DroppedLines:
+class DroppedLines(Struct, frozen=False):
     """The number of log lines that were dropped since the start of the process."""
 
     count: int = 0

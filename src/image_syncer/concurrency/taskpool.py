@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
+
+from image_syncer.structs import Struct, field
 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Struct):
     """A request to end early. Once *requested* is set no work starts; running work has *drain_seconds* to finish.
 
     Setting *at_once* ends that time immediately.

@@ -1,7 +1,7 @@
 """The handlers of jobs: make one copy, or plan a rule and request its copies. Both record results in the state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from image_syncer.errors import CopyFailed, ImageSyncerError
 from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
 from image_syncer.oci import Reference
 from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
+from image_syncer.structs import replace
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, undone_result
 from image_syncer.telemetry import log_copy

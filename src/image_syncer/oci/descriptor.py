@@ -1,18 +1,16 @@
 """Descriptors: how a manifest or an index refers to other content (image-spec descriptor.md)."""
 
-from dataclasses import dataclass, field
-
 from image_syncer.oci import media_type
 from image_syncer.oci.digest import Digest
 from image_syncer.oci.platform import Platform
+from image_syncer.structs import Struct, field
 
 _ATTESTATION = "attestation-manifest"
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct):
     """Refers to content by type, digest and size in bytes; *size* is None only for blobs of Docker schema 1.
 
     *has_urls*: the descriptor names addresses outside the registry that have the content too.

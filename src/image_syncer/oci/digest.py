@@ -4,10 +4,10 @@ import copy
 import hashlib
 import re
 import sys
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from image_syncer.errors import ContentMismatch, InvalidReference
+from image_syncer.structs import Struct
 
 _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 CANONICAL_ALGORITHM: Final = "sha256"
@@ -18,12 +18,22 @@ _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = {length: re.compile(rf"[0-9a-f]{{{length}}}") for length in _HEX_LENGTH.values()}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(Struct):
     """A content digest such as `sha256:<64 hex digits>` (image-spec descriptor.md, "Digests")."""
 
     algorithm: str
     encoded: str
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.encoded == cast("Digest", other).encoded and self.algorithm == cast("Digest", other).algorithm
+
+    def __hash__(self) -> int:
+        return hash(self.encoded)  # Every blob is looked up by its digest, and a string computes its hash once.
+
+    def __lt__(self, other: "Digest") -> bool:
+        return (self.algorithm, self.encoded) < (other.algorithm, other.encoded)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -6,7 +6,6 @@ read differently are refused (CVE-2021-41190).
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Final, cast
 
 from image_syncer.bounded_json import JsonObject, parse_object, refuse_lookalikes
@@ -15,6 +14,7 @@ from image_syncer.oci import media_type
 from image_syncer.oci.descriptor import Descriptor
 from image_syncer.oci.digest import Digest
 from image_syncer.oci.platform import Platform
+from image_syncer.structs import Struct
 
 MANIFEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """The size that registries must accept (distribution-spec, "Pushing manifests"), and the most that is read."""
@@ -32,8 +32,7 @@ _NAMES: Final = {
 _DESCRIPTOR_NAMES: Final = {name.lower(): name for name in ("mediaType", "digest", "size", "platform", "annotations")}
 
 
-@dataclass(frozen=True, slots=True)
-class RawManifest:
+class RawManifest(Struct):
     """A manifest or index as it was read: its type, its digest and its exact bytes."""
 
     media_type: str
@@ -78,8 +77,7 @@ class RawManifest:
         return Manifest(_optional(document.get("config"), what), _descriptors(document.get(key), what), subject)
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct):
     """One image or artifact: a config (None in artifact manifests and schema 1) and layers of any type."""
 
     config: Descriptor | None
@@ -98,8 +96,7 @@ class Manifest:
         return tuple({layer.digest: layer for layer in self.layers if layer.is_external}.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct):
     """Several manifests (or indexes) under one name."""
 
     manifests: tuple[Descriptor, ...]

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
+from image_syncer.structs import Struct, replace
 
 # The meaning of a missing variant. The names below are normalised as containerd does (github.com/containerd/platforms).
 _IMPLIED_VARIANT: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
@@ -77,8 +77,7 @@ _VARIANTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Struct):
     """What an image runs on (image-spec image-index.md, "platform"); a missing field is an empty string."""
 
     os: str = ""
@@ -97,8 +96,7 @@ class Platform:
         return replace(self, os=_normalise_os(self.os), architecture=architecture, variant=implied)
 
 
-@dataclass(frozen=True, slots=True)
-class OsPattern:
+class OsPattern(Struct):
     """One `--os` value: `linux`, or `windows:10.0.17763.1` (a prefix of the version)."""
 
     os: str
@@ -129,8 +127,7 @@ class OsPattern:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ArchPattern:
+class ArchPattern(Struct):
     """One `--arch` value: `amd64`, `arm:v7` or `arm/v7`; without a variant it matches all variants."""
 
     architecture: str
@@ -154,8 +151,7 @@ class ArchPattern:
         return platform.architecture == self.architecture and (not self.variant or platform.variant == self.variant)
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformFilter:
+class PlatformFilter(Struct):
     """The platforms to keep: one of *systems*, one of *architectures* and one of *pairs*; an empty list means all."""
 
     systems: tuple[OsPattern, ...] = ()

@@ -1,11 +1,11 @@
 """Repositories and references. Only this module resolves Docker Hub's shorthand."""
 
 import re
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci.digest import Digest
+from image_syncer.structs import Struct
 
 DOCKER_HUB: Final = "docker.io"
 _HUB_ALIASES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -35,12 +35,22 @@ def normalise_host(text: str) -> str:
     return DOCKER_HUB if host in _HUB_ALIASES else host
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Repository:
+class Repository(Struct):
     """A repository at a registry: `docker.io` and `library/nginx`."""
 
     registry: str
     path: str
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.path == cast("Repository", other).path and self.registry == cast("Repository", other).registry
+
+    def __hash__(self) -> int:
+        return hash(self.path)  # A run has few registries, and a string computes its hash once.
+
+    def __lt__(self, other: "Repository") -> bool:
+        return (self.registry, self.path) < (other.registry, other.path)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -79,8 +89,7 @@ class Repository:
         return Reference(self, digest=digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct):
     """A tag or a digest in a repository; exactly one of *tag* and *digest* is set."""
 
     repository: Repository

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -37,6 +36,7 @@ from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendor_profiles import LearntProfile
 from image_syncer.roles import HostFacts
+from image_syncer.structs import Struct
 
 _SUCCESS: Final = 2  # The class of the status.
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
@@ -47,8 +47,7 @@ Slot = Literal["request", "upload"]
 """The slot that a request runs in: one of its own, or the upload slot that its caller holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class BufferedResponse:
+class BufferedResponse(Struct):
     """A complete response. *url* is the URL after redirects; *content* is empty unless the caller asked for it.
 
     *is_elsewhere*: another host than the registry sent it, after a redirect.
@@ -261,8 +260,7 @@ class RegistryClient:
         return self.retrying.clock.now()
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryRequests:
+class RepositoryRequests(Struct):
     """Builds the requests about *repository* as one *side* of a copy, with the scopes that they need."""
 
     client: RegistryClient

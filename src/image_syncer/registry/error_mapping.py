@@ -6,7 +6,6 @@ distribution-spec, "Error Codes": a body should be `{"errors": [{"code", "messag
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -26,6 +25,7 @@ from image_syncer.errors import (
     Unavailable,
 )
 from image_syncer.registry.limits.retry import seconds_until
+from image_syncer.structs import Struct
 
 LONGEST_RETRY_AFTER: Final = 600.0
 """The longest wait, in seconds, that a server can request."""
@@ -75,8 +75,7 @@ _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _CREDENTIAL = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{20,}", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorContext:
+class ErrorContext(Struct):
     """What a request is about, for messages: *what* is the full reference, *registry* the registry that receives it.
 
     *manifest* or *upload* says that the request writes one, which changes the meaning of some responses.
@@ -88,8 +87,7 @@ class ErrorContext:
     upload: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorResponse:
+class ErrorResponse(Struct):
     """A response with an unexpected status.
 
     *retry_after* is in seconds. *answered_by* is the host that answered if it is not the registry: the storage of a
@@ -102,8 +100,7 @@ class ErrorResponse:
     answered_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _ErrorBody:
+class _ErrorBody(Struct):
     """The error codes in a response body, and its *text* for messages."""
 
     codes: tuple[str, ...]

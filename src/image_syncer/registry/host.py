@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -47,6 +46,7 @@ from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
 from image_syncer.roles import Fence, HostFacts
+from image_syncer.structs import Struct, field, replace
 
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
@@ -65,8 +65,7 @@ _PREMATURE_SECONDS: Final = 1.0
 """Wait before a new token is sent again: a registry refuses it while its clock is behind that of the token server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct):
     """One request to a registry.
 
     *target* is a path that begins with `/v2/`, or a URL that `HostConnection.resolve` returned. *side* is the side that

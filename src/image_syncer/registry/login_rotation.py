@@ -12,7 +12,6 @@ Invariants:
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Final
 
 from image_syncer.concurrency.sleeper import Sleeper
@@ -21,6 +20,7 @@ from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.limits.quota import Quota, QuotaState
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.observer import RegistryObserver, Wait
+from image_syncer.structs import Struct, field
 
 _REFUSAL_SECONDS: Final = 600.0  # A refused login is tried last for this long.
 _LONGEST_WAIT_SECONDS: Final = 300.0  # Longer waits are announced again, and checked again.
@@ -29,8 +29,7 @@ _RESPONSE_SECONDS: Final = 60.0  # The longest wait for another request's respon
 _REFUSALS: Final = 1_024
 
 
-@dataclass(slots=True, eq=False)
-class Login:
+class Login(Struct, frozen=False, eq=False):
     """One login at a registry: *host* is the connection that uses it, *user* its name.
 
     *in_flight* counts the requests in flight that its quota counts. *cautious*: other logins here have quotas, so this

@@ -4,7 +4,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -23,6 +22,7 @@ from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compression_error
 from image_syncer.roles import Fence
+from image_syncer.structs import replace
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
 _ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}

@@ -1,13 +1,13 @@
 """Observer interface for registry waits and login changes."""
 
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from image_syncer.structs import Struct
 
 ASKED_TO_WAIT: Final = "asked to wait"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct):
     """All requests to *registry* wait for *seconds*; *reason* is one line without secrets."""
 
     registry: str

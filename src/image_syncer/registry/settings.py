@@ -1,15 +1,15 @@
 """User settings about registries, as the registry client uses them; independent of configuration files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Literal, Self
+
+from image_syncer.structs import Struct, field, replace
 
 ThreadUse = Literal["auto", "always", "never"]
 """Whether bodies move in threads: large ones while a core is free, all, or none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct):
     """A login. With *identity_token* (an OAuth2 refresh token), user name and password are empty."""
 
     username: str = ""
@@ -17,8 +17,7 @@ class Credential:
     identity_token: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryAccount:
+class RegistryAccount(Struct):
     """How to access repositories under *prefix*: `registry` or `registry/namespace[/...]`, Docker Hub aliases resolved.
 
     *credential* None means anonymous. *insecure* skips TLS verification, and allows plain HTTP if the registry does not
@@ -37,16 +36,14 @@ class RegistryAccount:
     further: tuple["RegistryAccount", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostLimits:
+class HostLimits(Struct):
     """The most concurrent blob transfers and small requests to one registry; None: the same as for others."""
 
     transfers: int | None = None
     requests: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct):
     """Time limits in seconds.
 
     *connect* and *stall* (nothing sent or received) bound every request. *image* bounds the whole copy of one image;
@@ -60,8 +57,7 @@ class Timeouts:
     patience: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct):
     """Bounds for all requests to registries; durations in seconds, sizes in bytes.
 
     *transfers* is the most concurrent uploads and the most concurrent downloads at one registry; *host_limits* override

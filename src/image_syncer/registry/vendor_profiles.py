@@ -3,18 +3,17 @@
 A registry that neither table knows is treated as the specification says; `LearntProfile` records deviations.
 """
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Self
 
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
+from image_syncer.structs import Struct
 
 MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class UploadProfile:
+class UploadProfile(Struct):
     """How an upload session takes content.
 
     *patches*: all content goes in PATCHes and the closing PUT is empty; otherwise the PUT has the last part or all.
@@ -74,8 +73,7 @@ def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
     return None
 
 
-@dataclass(slots=True)
-class LearntProfile:
+class LearntProfile(Struct, frozen=False):
     """What is known of one registry; updated as its responses tell more.
 
     *uploads* is how it takes content, *chunk* the chunk size. *closing_put_carries*: a blob was stored whose content

@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Repository
 from image_syncer.roles import Chunk, Opener, Source
+from image_syncer.structs import Struct
 from image_syncer.sync.manifest_reader import SMALL_BYTES, ManifestReader
 from image_syncer.sync.result import RunObserver
 
 
-@dataclass(frozen=True, slots=True)
-class SourceBlob:
+class SourceBlob(Struct):
     """The blob *blob* of the repository *origin*."""
 
     blob: Descriptor

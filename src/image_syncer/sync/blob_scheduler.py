@@ -21,12 +21,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from image_syncer.concurrency.semaphore import PrioritySemaphore
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.roles import BlobLocations, Opener
+from image_syncer.structs import Struct, field
 from image_syncer.sync.blob_content import CountedContent, SourceBlob
 from image_syncer.sync.copy_state import TargetProgress
 from image_syncer.sync.fan_out import LagTracker, WaitBudget
@@ -49,8 +49,7 @@ _ALONE_SHARE = 4
 """A target that reads alone gets one source slot in so many, since it holds it for as long as it takes."""
 
 
-@dataclass(slots=True, eq=False)
-class _SharedUpload:
+class _SharedUpload(Struct, frozen=False, eq=False):
     """One blob that the *members* (target registries) upload from one read; open to others until it *started*."""
 
     content: SourceBlob

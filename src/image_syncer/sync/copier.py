@@ -8,7 +8,6 @@ has done once is known to all its copies: a manifest that is in the repository c
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -25,6 +24,7 @@ from image_syncer.errors import (
 )
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.roles import BlobLocations, Stores
+from image_syncer.structs import replace
 from image_syncer.sync.blob_content import SourceBlob
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.connect_ahead import ConnectAhead

@@ -1,11 +1,11 @@
 """One image on its way to one target repository: what to do there, and the progress."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
 from image_syncer.roles import Fence, Source, Target
+from image_syncer.structs import Struct, field
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.result import Transferred
 
@@ -14,8 +14,7 @@ MANIFESTS_LIMIT = 20_000
 _TEMPORARY_FAILURES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class CopyOptions:
+class CopyOptions(Struct):
     """How to copy one image.
 
     *force* pushes manifests that are there already. An image that takes longer than *seconds* fails; None: no limit.
@@ -33,8 +32,7 @@ class CopyOptions:
         return self.same_as.get(host, host) == self.same_as.get(other, other)
 
 
-@dataclass(slots=True, eq=False)
-class TargetProgress:
+class TargetProgress(Struct, frozen=False, eq=False):
     """The progress of one image at one target repository.
 
     *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason. *failure*
@@ -85,8 +83,7 @@ class TargetProgress:
         self.transferred += Transferred(**amount)
 
 
-@dataclass(slots=True)
-class SourceImage:
+class SourceImage(Struct, frozen=False):
     """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets.
 
     *with_external*: copy the non-distributable layers that have `urls` too.

@@ -5,7 +5,6 @@ more than a run without a cache.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -13,6 +12,7 @@ from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Reference, Repository
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.roles import ConfirmedCopy, DigestCache, Stores
+from image_syncer.structs import Struct, replace
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
@@ -26,8 +26,7 @@ _Resolution = tuple[Reference, PlatformFilter, int, bool]
 """A source, its filter, the round, and whether the cache may answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(Struct):
     """The *digest* that the target should have; None if the platform filter leaves nothing.
 
     *cached*: it comes from the tag list, or from an earlier run's result of the platform filter.
@@ -38,8 +37,7 @@ class _Wanted:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct):
     """The digest of the target, None without one; *cached*: an earlier run confirmed it.
 
     *same_as*: a digest by another algorithm that is known to be of the same manifest.

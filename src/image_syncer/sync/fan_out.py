@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from image_syncer.oci import Digest
+from image_syncer.structs import Struct
 
 _LEAST_BASE_SECONDS = 0.1
 _MOST_BASE_SECONDS = 0.5
@@ -91,8 +91,7 @@ class WaitBudget:
         return self._lost < self._base + size_seconds + _SHARE * (self._settled - self._began)
 
 
-@dataclass(slots=True)
-class _Lag:
+class _Lag(Struct, frozen=False):
     """How often a registry *fell* behind, and how many *uploads* it must finish before others wait for it again."""
 
     fell: int = 0

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Reference, Repository
 from image_syncer.oci.reference import looks_like_host, normalise_host, split_reference
+from image_syncer.structs import Struct, field
 
 _ANY_PARTS: Final = "**"
 _ANY_TEXT: Final = "*"
@@ -20,8 +20,7 @@ _IN_PATH: Final = frozenset({"registry", "repository"})
 _IN_TAG: Final = frozenset({"tag"})
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePattern:
+class SourcePattern(Struct):
     """Repositories of one registry: `*` matches any text within a path component, `**` any number of components.
 
     `quay.io/team/*` matches `quay.io/team/app`; `quay.io/team/**` also matches `quay.io/team` and `quay.io/team/a/b`.
@@ -79,8 +78,7 @@ class SourcePattern:
         return f"{self.registry}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class TargetTemplate:
+class TargetTemplate(Struct):
     """The target of a rule with placeholders for parts of the source.
 
     *path* may contain `{registry}` and `{repository}` (the whole path at the source), *tag* may contain `{tag}`.
@@ -130,8 +128,7 @@ class TargetTemplate:
         return name if self.tag == _KEEP_TAG else f"{name}:{self.tag}"
 
 
-@dataclass(frozen=True, slots=True)
-class TagGlob:
+class TagGlob(Struct):
     """The tags that *text* matches as a whole: `*` is any text, `?` any character."""
 
     text: str

@@ -1,10 +1,10 @@
 """The plan: the copies that the rules require now. Frozen data, so it can be shown, stored and tested."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Digest, PlatformFilter, Reference
+from image_syncer.structs import Struct, field
 
 
 class Action(StrEnum):
@@ -16,8 +16,7 @@ class Action(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct):
     """One source reference to one target reference, as a rule selected it.
 
     A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
@@ -38,8 +37,7 @@ class Copy:
         return hash(self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCopy:
+class PlannedCopy(Struct):
     """A copy and the decision about it.
 
     *source_digest* is the digest of the source when it was resolved. *target_digest* is the digest of the target after
@@ -57,8 +55,7 @@ class PlannedCopy:
     failure: CopyFailed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RuleFailure:
+class RuleFailure(Struct):
     """A rule that selected no images, since its tags could not be listed or do not match its targets.
 
     *source* and *target* are quoted from the rule.
@@ -70,8 +67,7 @@ class RuleFailure:
     failure: CopyFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct):
     """The copies of all rules, each (source, target) pair once; *warnings* are for the user."""
 
     copies: tuple[PlannedCopy, ...]

@@ -1,7 +1,6 @@
 """Turns rules into a plan: selects images and decides what to do with each. Reads, never writes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from image_syncer.cache import MemoryDigestCache
 from image_syncer.concurrency.single_flight import SingleFlight
@@ -9,6 +8,7 @@ from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.roles import DigestCache, Stores
+from image_syncer.structs import Struct, field
 from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
@@ -19,8 +19,7 @@ from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_
 NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
 
 
-@dataclass(slots=True)
-class Selected:
+class Selected(Struct, frozen=False):
     """The copies that rules select, before the targets are asked."""
 
     copies: list[Copy] = field(default_factory=list[Copy])

@@ -7,12 +7,12 @@ same digest.
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, PlatformFilter, RawManifest, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
+from image_syncer.structs import Struct
 from image_syncer.sync.manifest_reader import ManifestReader
 
 VERSION = 2
@@ -25,8 +25,7 @@ NESTED_LIMIT = 1_000
 """The maximum number of nested indexes that a platform filter reads in one image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trimmed:
+class Trimmed(Struct):
     """The result of a filter: the root manifest to push, and the rewritten nested indexes by digest."""
 
     root: RawManifest
@@ -51,8 +50,7 @@ async def filter_index(
     return None if left is None else Trimmed(left, rewritten)
 
 
-@dataclass(slots=True)
-class _Trimming:
+class _Trimming(Struct, frozen=False):
     reader: ManifestReader
     repository: Repository
     wanted: PlatformFilter

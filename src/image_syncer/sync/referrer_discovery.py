@@ -1,7 +1,6 @@
 """Finds what is attached to an image at its source: referrers, referrers of referrers, and cosign's legacy tags."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from image_syncer.concurrency.single_flight import SingleFlight
@@ -16,6 +15,7 @@ from image_syncer.oci.referrer import (
     list_digest,
 )
 from image_syncer.roles import Attachment, ReferrerSource, ReferrerStores
+from image_syncer.structs import Struct, field
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.referrer_settings import ReferrerSettings
 
@@ -29,8 +29,7 @@ _LOOKS_AT_ONCE: Final = 8
 _KEPT_IMAGES: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct):
     """What is attached to an image: each manifest before its own referrers. *listed* changes whenever this does."""
 
     attachments: tuple[Attachment, ...] = ()
@@ -97,8 +96,7 @@ class ReferrerDiscovery:
         return Attached(tuple(search.found), list_digest(referrers, tags))
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(Struct, frozen=False):
     """One search through *source*: what it *found*, and the manifests that it has *seen*, so that cycles end."""
 
     source: ReferrerSource

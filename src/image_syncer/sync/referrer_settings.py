@@ -1,18 +1,17 @@
 """Which referrers of an image are copied along, and when unchanged images are looked at again."""
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
 from image_syncer.oci import Descriptor, Repository
 from image_syncer.oci.referrer import ReferrerKind, kind_of
+from image_syncer.structs import Struct
 from image_syncer.sync.pattern import TargetTemplate
 
 DEFAULT_RECHECK_SECONDS: Final = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReferrerSettings:
+class ReferrerSettings(Struct):
     """The `referrers:` of a rule.
 
     *types* selects by artifact type (globs) or by kind, such as `signature`; empty selects all. *exclude* takes some of

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
 from image_syncer.errors import CopyFailed, Side, Unexpected
 from image_syncer.oci import Digest
+from image_syncer.structs import Struct, field
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
 
 
@@ -21,8 +21,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(Struct):
     """Content of one copy in bytes: copied through this process, mounted at the target, or already there."""
 
     copied: int = 0
@@ -37,8 +36,7 @@ NOTHING: Final = Transferred()
 """No content moved; one shared object, since most of 100 000 results need it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyResult:
+class CopyResult(Struct):
     """The result of one copy.
 
     *source* and *target* are references, or the sides of a rule as written if its tags are unknown. *reason* explains
@@ -63,8 +61,7 @@ class CopyResult:
     failure: CopyFailed | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(Struct):
     """One execution of rules.
 
     *requests* counts HTTP requests per side ("source", "target"), pings and tokens included.

@@ -1,26 +1,24 @@
 """Rules: which images to copy where. Each has the place where it was written, so that messages can point there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final, Self
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.tag_pattern import TagPattern
 
 _SCANNED_NAMES: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class AllTags:
+class AllTags(Struct):
     """Every tag of the repository."""
 
     def __str__(self) -> str:
         return "all tags"
 
 
-@dataclass(frozen=True, slots=True)
-class TagNames:
+class TagNames(Struct):
     """These tags, in this order."""
 
     names: tuple[str, ...]
@@ -38,8 +36,7 @@ class TagNames:
         return ",".join(self.names)
 
 
-@dataclass(frozen=True, slots=True)
-class ByDigest:
+class ByDigest(Struct):
     """The one manifest with this digest."""
 
     digest: Digest
@@ -52,8 +49,7 @@ TagMatcher = str | TagGlob | TagPattern
 """A tag by its name, or a pattern of tags."""
 
 
-@dataclass(frozen=True, slots=True)
-class _TagSet:
+class _TagSet(Struct):
     """Names and patterns of tags. A name costs the same however many names there are."""
 
     names: frozenset[str]
@@ -70,8 +66,7 @@ class _TagSet:
         return tag in self.names or any(pattern.matches(tag) for pattern in self.patterns)
 
 
-@dataclass(frozen=True, slots=True)
-class TagFilter:
+class TagFilter(Struct):
     """The tags that match any of *include* (all tags if it is empty) and none of *exclude*.
 
     A plain name in *include* is selected even if the registry does not list it, so that the report shows it as missing.
@@ -104,8 +99,7 @@ class TagFilter:
 Selection = AllTags | TagNames | TagPattern | TagFilter | ByDigest
 
 
-@dataclass(frozen=True, slots=True)
-class RuleTarget:
+class RuleTarget(Struct):
     """A target repository. *tags* rename the selected tags by position; empty keeps the source's tags or digest."""
 
     repository: Repository
@@ -115,16 +109,14 @@ class RuleTarget:
         return f"{self.repository}:{','.join(self.tags)}" if self.tags else str(self.repository)
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct):
     """An interval; a random delay of up to *jitter_seconds* keeps rules from starting together."""
 
     seconds: float
     jitter_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cron:
+class Cron(Struct):
     """The times of a cron *expression* in *timezone* (a name of the tz database)."""
 
     expression: str
@@ -135,16 +127,14 @@ class Cron:
 Schedule = Every | Cron
 
 
-@dataclass(frozen=True, slots=True)
-class Triggers:
+class Triggers(Struct):
     """When a daemon runs a rule: on a schedule, on *events*, or with neither only on request."""
 
     schedule: Schedule | None = None
     events: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct):
     """Copy the *selection* of *source* to every target.
 
     *name* identifies the rule in reports; *origin* is the place where it was written (`images.yaml:3`), or empty.

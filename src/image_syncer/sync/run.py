@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import TypeVar, cast
@@ -13,6 +12,7 @@ from image_syncer.concurrency.taskpool import Shutdown, background, first_of, fo
 from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.roles import Fence
+from image_syncer.structs import Struct, field
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.copy_state import CopyOptions
 from image_syncer.sync.fan_out import FanOut
@@ -36,8 +36,7 @@ _LONGEST_RETRY_WAIT_SECONDS = 30.0
 _DECISION_BATCH = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct):
     """How a run executes rules: *width* images at once, and up to *retries* retries of failed ones at the end.
 
     If a registry is far, it is *far_width* images at once; None: *width*.
@@ -57,8 +56,7 @@ class RunOptions:
     same_as: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(Struct, frozen=False):
     """One round of copies to one target registry: *done* have a result, *retry* may succeed in the next round."""
 
     attempt: int

@@ -1,11 +1,11 @@
 """Regular expressions on tags, in Go's syntax, matched by RE2 in time linear to the length of the tag."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
 from image_syncer.errors import InvalidReference, UsageError
+from image_syncer.structs import Struct
 
 # One token of a regular expression: quoted text, an escape, a character class, a repetition `{,n}`, or a character.
 _TOKEN: Final = re.compile(
@@ -25,8 +25,7 @@ _REMEDIES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TagPattern:
+class TagPattern(Struct):
     """The tags in which a regular expression matches, unanchored as in the Go tool.
 
     No pattern makes matching slow, since RE2 does not backtrack.

@@ -8,16 +8,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 
 from image_syncer.concurrency.taskpool import background
 from image_syncer.errors import StoreError, Unavailable
 from image_syncer.roles import Chunk, Opener
+from image_syncer.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class LagPolicy:
+class LagPolicy(Struct):
     """How far apart readers may be, and how long one may delay the others; sizes in bytes, durations in seconds.
 
     A reader falls behind once the others wait *stall* for one chunk, or once all waits for it exceed *sum* plus the

@@ -5,8 +5,9 @@ adds transfers for a moment. If the bytes per second rise, they stay and the nex
 again, and the next trial waits.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self, TypeVar
+
+from image_syncer.structs import Struct, replace
 
 NEAR_TRANSFERS: Final = 5
 """Transfers to begin with where round trips are short: more would only compete for the processor."""
@@ -32,8 +33,7 @@ def transfers_between(most: int, *, is_far: bool) -> TransferRange:
     return TransferRange(most if is_far else min(most, NEAR_TRANSFERS), most)
 
 
-@dataclass(frozen=True, slots=True)
-class TransferProbe:
+class TransferProbe(Struct):
     """The number of transfers allowed now is *value*; *since* is the beginning of the interval that is measured.
 
     *rate* is the throughput in bytes per second before the running trial, None without a trial, and *before* the number

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -14,6 +13,7 @@ from image_syncer.errors import UsageError
 from image_syncer.events.notification import push_event
 from image_syncer.queues import check_installed
 from image_syncer.queues.consumer import MessageRefused, read_message
+from image_syncer.structs import replace
 
 QUEUE = QueueSettings("q", "rabbitmq", ("amqp://u:hunter2@h/",), "images", origin="sync.yaml:7")
 

@@ -1,6 +1,5 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from image_syncer.errors import NotFound, ProtocolError, StoreError, TooLarge
 from image_syncer.registry.listing import next_link
 from image_syncer.registry.settings import Limits
+from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, RecordingObserver, client, instead

@@ -1,7 +1,6 @@
 """Quotas and several logins, at registries that count requests."""
 
 import asyncio
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,6 +12,7 @@ from image_syncer.registry.limits.retry import Clock, RetryPolicy
 from image_syncer.registry.observer import Wait
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
+from image_syncer.structs import replace
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.testing import PULL, Account, Accounts, FakeRegistry, faults, profiles
 from image_syncer.testing.images import single

@@ -1,7 +1,6 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -19,6 +18,7 @@ from image_syncer.errors import (
 from image_syncer.oci import Digest, RawManifest, Repository, media_type
 from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import signed_schema1, single
 from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer

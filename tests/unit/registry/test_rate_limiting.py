@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -18,6 +17,7 @@ from image_syncer.registry.observer import Wait
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import HostLimits, Limits
 from image_syncer.roles import Chunk
+from image_syncer.structs import replace
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from io import BytesIO
 
 import aiohttp
@@ -16,6 +15,7 @@ from image_syncer.oci import Digest, Repository
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistryTarget
 from image_syncer.roles import Chunk, UploadCheckpoint
+from image_syncer.structs import replace
 from image_syncer.testing import Blob, FakeRegistry, Profile, faults, profiles
 from support.clients import QUICK, Fault, client, failing, lose_answer, one_after_another
 

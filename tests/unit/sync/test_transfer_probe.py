@@ -1,7 +1,6 @@
 """The number of transfers follows the throughput."""
 
-from dataclasses import replace
-
+from image_syncer.structs import replace
 from image_syncer.sync.transfer_probe import TransferProbe, TransferRange, transfers_between
 
 _MIB = 1024 * 1024

@@ -1,13 +1,13 @@
 """Copies within one registry mount from the source repository and move no byte."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, open_app
 from image_syncer.oci import Reference
+from image_syncer.structs import replace
 from image_syncer.sync.result import Outcome, RunResult
 from image_syncer.testing import FakeRegistry, profiles
 from image_syncer.testing.fake.request_gate import Interceptor

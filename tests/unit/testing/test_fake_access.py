@@ -3,12 +3,12 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, FakeRegistry, Profile
 from image_syncer.testing.accounts import PULL
 from image_syncer.testing.fake.access import SERVICE

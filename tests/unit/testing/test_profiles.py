@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -11,6 +10,7 @@ import pytest
 
 from image_syncer.oci import Digest
 from image_syncer.oci import media_type as types
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Image, Profile, faults, profiles
 from image_syncer.testing.fake.access import SERVICE
 from image_syncer.testing.images import multi, single

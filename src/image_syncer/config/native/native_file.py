@@ -1,7 +1,6 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast, get_args
@@ -27,6 +26,7 @@ from image_syncer.config.native.native_server import parse_hook, parse_queue, pa
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
+from image_syncer.structs import replace
 from image_syncer.sync.rule import Rule
 
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.

@@ -4,7 +4,6 @@ import base64
 import math
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode, urljoin
@@ -30,6 +29,7 @@ from image_syncer.registry.http.urls import join, origin_of, redacted
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.structs import Struct, field
 
 Send = Callable[[Request, Side], Awaitable[Response]]
 """Sends one request unchanged and counts it; the caller releases the response."""
@@ -43,8 +43,7 @@ _CACHED_ENTRIES: Final = 1_024
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Struct):
     """The value of a request's `Authorization` header, and the scopes of a token in it.
 
     *fresh*: the token server has just issued the token, so another one would be no better.
@@ -60,15 +59,13 @@ class Authorization:
         return self.header.startswith("Bearer ")
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct):
     realm: str = field(repr=False)
     service: str
     scopes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _CachedToken:
+class _CachedToken(Struct):
     text: str = field(repr=False)
     expires_at: float  # On the monotonic clock.
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from image_syncer.structs import Struct, field
 
 _TEXT_LIMIT: Final = 16 * 1024
 _CHALLENGES_LIMIT: Final = 16
@@ -21,8 +22,7 @@ _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct):
     """One challenge: its scheme in lower case (`bearer`, `basic`, ...) and its parameters, names in lower case."""
 
     scheme: str

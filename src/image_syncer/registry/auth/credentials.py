@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from image_syncer.errors import OutOfResources, StoreError
@@ -11,10 +10,10 @@ from image_syncer.registry.auth.credential_helpers import ask_helper, server_add
 from image_syncer.registry.auth.docker_config import LoginFile, parse_login_file, read_login_file
 from image_syncer.registry.http.descriptors import out_of_threads
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.structs import Struct, replace
 
 
-@dataclass(frozen=True, slots=True)
-class _HelperResult:
+class _HelperResult(Struct):
     """The cached result of a credential helper: a login, none, or a failure."""
 
     credential: Credential | None = None

@@ -5,7 +5,6 @@ import binascii
 import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,12 +13,12 @@ from image_syncer.oci import Repository
 from image_syncer.oci.reference import normalise_host
 from image_syncer.registry.http.descriptors import out_of_descriptors
 from image_syncer.registry.settings import Credential
+from image_syncer.structs import Struct, field
 
 _FILE_LIMIT: Final = 1024 * 1024  # Bytes.
 
 
-@dataclass(frozen=True, slots=True)
-class LoginEntry:
+class LoginEntry(Struct):
     """One entry of `auths` in the file *name*, decoded at its first use."""
 
     name: str
@@ -43,8 +42,7 @@ class LoginEntry:
         return Credential(user, password.rstrip("\0"))  # Old versions of docker padded the password.
 
 
-@dataclass(frozen=True, slots=True)
-class LoginFile:
+class LoginFile(Struct):
     """The content of a login file: *entries* and *helpers* by normalised prefix; *store* is the default helper.
 
     An empty helper means that the login of that registry is in the file itself.

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -17,6 +16,7 @@ from image_syncer.registry.error_mapping import ErrorContext
 from image_syncer.registry.http.request_body import in_pieces
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES, is_small
 from image_syncer.roles import Chunk
+from image_syncer.structs import replace
 
 
 class Blobs:

@@ -4,8 +4,9 @@ A chunk costs a round trip and, at most registries, a synchronous write to disk;
 chunks grow while they are quick, and shrink where connections keep breaking.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final, Self
+
+from image_syncer.structs import Struct, replace
 
 LEAST_BYTES: Final = 1024 * 1024
 """Neither breaks nor refusals make chunks smaller than this."""
@@ -17,8 +18,7 @@ _WARY_SECONDS: Final = 600.0  # How long chunks stay small after a break.
 _MEASURED_BYTES: Final = 4 * 1024 * 1024  # Below this, bytes still in buffers make the measured distance useless.
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSize:
+class ChunkSize(Struct):
     """The size of the next chunk, in bytes. Times are in seconds on one clock.
 
     *usual* is the initial size, *most* the permanent bound, and *wary* the bound until *wary_until*, after a break.

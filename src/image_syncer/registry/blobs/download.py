@@ -7,7 +7,6 @@ verified across breaks, and storage whose replicas have different ETags would se
 import re
 from collections.abc import AsyncGenerator, Callable, Container, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -18,6 +17,7 @@ from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.http.transport import Response
 from image_syncer.registry.limits.retry import RetryAttempts
 from image_syncer.roles import Chunk
+from image_syncer.structs import Struct
 
 GAIN_BYTES: Final = 64 * 1024
 """An attempt that got this much further counts as progress."""
@@ -28,8 +28,7 @@ _RANGE_STATUSES: Final = frozenset(
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(Struct):
     """The bytes in a response: from *first* to *last*, of *total* (None: not stated)."""
 
     first: int

@@ -15,7 +15,6 @@ keeps us waiting.
 
 import asyncio
 from collections.abc import Container
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, cast
 
@@ -60,6 +59,7 @@ from image_syncer.registry.host import Call
 from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.limits.limiter import is_small
 from image_syncer.roles import Opener, UploadJournal
+from image_syncer.structs import replace
 
 _CLOSED: Final = frozenset({200, 201, 202, 204})
 _PATCHED: Final = frozenset({200, 201, 202, 204, 416})

@@ -1,53 +1,45 @@
 """The events and actions of one blob upload: the vocabulary between `upload_steps`, which decides, and its driver."""
 
-from dataclasses import dataclass
-
 from image_syncer.errors import Refused, StoreError
 from image_syncer.oci import Digest
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_strategy import Part
+from image_syncer.structs import Struct
 
 # Events: what happened.
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct):
     """An attempt begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotTaken:
+class SlotTaken(Struct):
     """The upload slot is ours: for the first time in this attempt, or again after `ContentDelayed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContentDelayed:
+class ContentDelayed(Struct):
     """The content did not open in time, so the slot was released and the part was not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlobChecked:
+class BlobChecked(Struct):
     """The registry said whether it holds the blob; *exists* is its answer."""
 
     exists: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Struct):
     """The registry opened *session*, or a refused mount had left it."""
 
     session: UploadSession
 
 
-@dataclass(frozen=True, slots=True)
-class OffsetQueried:
+class OffsetQueried(Struct):
     """The registry stated the offset and location of the session, or failed to."""
 
     result: UploadSession | StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class PartPatched:
+class PartPatched(Struct):
     """A PATCH got *status*.
 
     *held_bytes* is the offset that its Range states (None: not stated), *sent_end* the end of the part.
@@ -61,23 +53,20 @@ class PartPatched:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class UploadClosed:
+class UploadClosed(Struct):
     """The closing PUT got *status*; *digest* is what the registry says it stored."""
 
     status: int
     digest: Digest | None
 
 
-@dataclass(frozen=True, slots=True)
-class PartRefused:
+class PartRefused(Struct):
     """The registry refused the last part, or what it made of it."""
 
     error: Refused
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
+class AttemptFailed(Struct):
     """The attempt ended with *error*. *is_from_content*: reading the content failed, so the target is not to blame."""
 
     error: StoreError
@@ -103,50 +92,42 @@ Event = (
 # Actions: what to do next.
 
 
-@dataclass(frozen=True, slots=True)
-class TakeSlot:
+class TakeSlot(Struct):
     """Take an upload slot, and read a small blob whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckBlob:
+class CheckBlob(Struct):
     """Ask whether the registry holds the blob."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSession:
+class OpenSession(Struct):
     """Open a session, or take the one that a refused mount has left."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueryOffset:
+class QueryOffset(Struct):
     """Ask how many bytes *session* has."""
 
     session: UploadSession
 
 
-@dataclass(frozen=True, slots=True)
-class SendPart:
+class SendPart(Struct):
     """Send *part* to *session*: with the closing PUT if it closes, otherwise with a PATCH."""
 
     session: UploadSession
     part: Part
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct):
     """The blob is stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct):
     """Raise *error*; the attempt has failed."""
 
     error: StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class EndAttempt:
+class EndAttempt(Struct):
     """End the attempt with *error*; delete *cancel* at the registry. Retry only if *may_retry*."""
 
     error: StoreError

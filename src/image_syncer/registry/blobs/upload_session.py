@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -14,6 +13,7 @@ from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.urls import is_confined, is_loopback, origin_of
 from image_syncer.roles import UploadCheckpoint, UploadJournal
+from image_syncer.structs import Struct, field, replace
 
 _SESSIONS_LIMIT: Final = 64
 _CANCEL_SECONDS: Final = 5.0
@@ -22,8 +22,7 @@ _RANGE: Final = re.compile(r"(?:bytes[ =])?0-([0-9]{1,18})")
 _LENGTH: Final = re.compile(r"[0-9]{1,12}")
 
 
-@dataclass(frozen=True, slots=True)
-class UploadSession:
+class UploadSession(Struct):
     """An open upload at *location*, with *offset_bytes* of the blob in it.
 
     *is_acknowledged*: the registry has stated the offset, and nothing was sent since. *least_bytes* is the minimum size

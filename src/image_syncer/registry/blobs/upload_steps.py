@@ -5,7 +5,6 @@ until the rest, if any, goes with the closing PUT. Then it checks what the regis
 attempt, so the next one resumes where this one broke off.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, NamedTuple, Self
@@ -37,6 +36,7 @@ from image_syncer.registry.blobs.upload_events import (
 )
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
+from image_syncer.structs import Struct, replace
 
 LASTING_BYTES: Final = 8 * 1024 * 1024
 """Uploads of smaller blobs are not resumed: asking for their offset costs more than sending them again."""
@@ -61,8 +61,7 @@ class CheckReason(Enum):
     """The closing PUT got a status that does not confirm it."""
 
 
-@dataclass(frozen=True, slots=True)
-class UploadState:
+class UploadState(Struct):
     """What an upload knows between its steps. *what* names the blob in errors.
 
     *session* is None without an upload to continue; *is_inherited*: an earlier push or process sent some of its bytes;

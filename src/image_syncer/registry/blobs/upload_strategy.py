@@ -1,13 +1,13 @@
 """Which part of a blob goes with which request: by what is known about a registry, and by what it has refused. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from image_syncer.errors import Refused, TooLarge
 from image_syncer.registry.blobs.chunk_size import LEAST_BYTES, ChunkSize
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.vendor_profiles import LearntProfile, UploadProfile
+from image_syncer.structs import Struct, replace
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 # A PUT refused with one of these may be accepted as a PATCH: the registry may not support a body with the closing PUT.
@@ -17,8 +17,7 @@ _EXCESS: Final = 4
 """A last part of less than this share of a chunk goes with the one before it: it would cost a round trip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct):
     """The *length* bytes from *start* on (None: all remaining); sent with the closing PUT if *closes*.
 
     *is_last*: only that PUT follows.
@@ -40,8 +39,7 @@ class Part:
         return self.start == 0 or self.length != 0
 
 
-@dataclass(frozen=True, slots=True)
-class UploadFacts:
+class UploadFacts(Struct):
     """A snapshot of what all uploads to one registry have learnt, at the time *now* (monotonic seconds).
 
     *closing_put_carries*: a blob was stored whose content came with the closing PUT.
@@ -79,8 +77,7 @@ class UploadFacts:
         return replace(self, chunk=self.chunk.after_success(part.length, seconds, self.now))
 
 
-@dataclass(frozen=True, slots=True)
-class UploadStrategy:
+class UploadStrategy(Struct):
     """How one blob of *size* bytes (None: unknown) is divided into requests. It changes while the blob is pushed.
 
     *patches*: all content goes in PATCHes and the closing PUT is empty. *can_chunk*: content may go in several

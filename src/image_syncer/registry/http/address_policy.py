@@ -8,12 +8,12 @@ import ipaddress
 import re
 import socket
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 
 from image_syncer.errors import ProtocolError
+from image_syncer.structs import Struct, field
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -96,8 +96,7 @@ def zone_of_host(host: str) -> Zone | None:
     return Zone.LOOPBACK if _LOCAL_NAMES.fullmatch(host.rstrip(".")) else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AddressPolicy:
+class AddressPolicy(Struct, eq=False):
     """The addresses that a request may connect to. Compared by identity, so it can be part of a connection pool's key.
 
     With *names*, a host name may also resolve to a private address although *zones* excludes it: TLS then proves that

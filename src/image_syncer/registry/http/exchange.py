@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -14,6 +13,7 @@ from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
 from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, checked_chunks, in_pieces
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.settings import Limits
+from image_syncer.structs import Struct
 
 INFORMATIONAL: Final = 20
 """Heads with a 1xx status that are skipped before the response."""
@@ -26,8 +26,7 @@ class StaleConnection(Exception):
     """A pooled connection ended before it carried the request; no byte of a response arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingRequest:
+class OutgoingRequest(Struct):
     """An encoded request. *until*, a time of the loop's clock, bounds a request whose body does not stream."""
 
     head: bytes

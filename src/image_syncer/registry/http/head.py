@@ -6,13 +6,13 @@ lines, bare line feeds and ambiguous body lengths.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from image_syncer.errors import ProtocolError
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.http.urls import Origin
+from image_syncer.structs import Struct
 
 HEAD_BYTES: Final = 32 * 1024  # Signed URLs of storage services and challenges are long.
 FIELDS_LIMIT: Final = 256  # A response to a push of many tags has one field for each.
@@ -31,8 +31,7 @@ class NotHttp(Exception):
     """The received bytes are no HTTP/1 response, or an ambiguous one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct):
     """The head of a response.
 
     *length* is the Content-Length in bytes, None without one. *keep_alive*: the server keeps the connection open.

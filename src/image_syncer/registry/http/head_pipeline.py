@@ -12,7 +12,6 @@ futures. A caller never holds anything that another caller waits for, so callers
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from image_syncer.concurrency.single_flight import SingleFlight
@@ -23,6 +22,7 @@ from image_syncer.registry.http.exchange import INFORMATIONAL
 from image_syncer.registry.http.head import Head, NotHttp, take_head
 from image_syncer.registry.http.pool import IDLE_SECONDS
 from image_syncer.registry.settings import Limits
+from image_syncer.structs import Struct
 
 Open = Callable[[], Awaitable[Connection]]
 
@@ -62,8 +62,7 @@ class Unanswered(Exception):
     """The connection ended before the response came; the request may be sent again on another connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingHead:
+class _PendingHead(Struct):
     """A request without a response yet: sent at *since*; *alone* if no other request was in flight before it."""
 
     response: asyncio.Future[Head]

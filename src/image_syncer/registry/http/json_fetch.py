@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -13,13 +12,13 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Headers, Request, Response, Transport
 from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.settings import Limits
+from image_syncer.structs import Struct
 
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,9})\"?")
 _UNCACHEABLE: Final = frozenset({"no-cache", "no-store"})
 
 
-@dataclass(frozen=True, slots=True)
-class JsonDocument:
+class JsonDocument(Struct):
     """A fetched document. *max_age* is how many seconds it may be cached, None if the server does not say."""
 
     content: bytes

@@ -4,7 +4,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from image_syncer import __version__
@@ -13,6 +12,7 @@ from image_syncer.registry.http.connection import Inspect
 from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.urls import redacted
 from image_syncer.roles import Chunk
+from image_syncer.structs import Struct, field
 
 DOCUMENT_SECONDS: Final = 600.0
 """Time limit for a body that is read whole: a manifest, a list, a token, a small blob."""
@@ -53,8 +53,7 @@ class Headers:
         return f"Headers({', '.join(sorted(self._values))})"  # No values: they hold challenges and signed URLs.
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct):
     """One request. *url* is absolute and already encoded; it is sent unchanged."""
 
     method: str

@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final, Self
 
 from image_syncer.errors import ContentMismatch
 from image_syncer.roles import Chunk
+from image_syncer.structs import Struct
 
 PIECE_BYTES: Final = (
     1024 * 1024
 )  # One piece must be sent within the stall time: at least 17 KiB/s at the default of 60 s.
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBody:
+class RequestBody(Struct):
     """A streaming body: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
 
     chunks: Callable[[], AsyncGenerator[Chunk]]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from image_syncer.errors import Unavailable
@@ -14,6 +13,7 @@ from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
 from image_syncer.registry.http.messages import Request, Response, StallTimer
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.roles import Chunk
+from image_syncer.structs import Struct
 
 _LEFTOVER_BYTES: Final = 64 * 1024  # An unread rest up to this size is read so that the connection can be reused.
 _LEFTOVER_SECONDS: Final = 1.0
@@ -34,8 +34,7 @@ class BodilessResponse(Response):
         """Do nothing: there is no connection to release."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct):
     """A connection and the pool that gets it back. *keep_alive*: request and response both allow its reuse."""
 
     connection: Connection

@@ -3,12 +3,12 @@
 import re
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from image_syncer.errors import InsecureConnection
 from image_syncer.registry.http.descriptors import out_of_descriptors
+from image_syncer.structs import Struct
 
 _BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -21,8 +21,7 @@ _FILES_LIMIT: Final = 1_000  # Per directory.
 _HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
-class TlsPolicy:
+class TlsPolicy(Struct):
     """TLS settings for *host* (`host` or `host:port`, as in certs.d); *insecure* accepts every certificate.
 
     *handshake_seconds* limits the TLS handshake; None: only the limit of the whole connection applies.

@@ -1,13 +1,13 @@
 """Parses, joins and checks URLs that registries hand out. Pure; re-encodes no byte that is valid in a URL."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from image_syncer.errors import ProtocolError
 from image_syncer.registry.http.address_policy import Zone, parse_ip, zone_of_host
+from image_syncer.structs import Struct
 
 _PORTS: Final = {"https": 443, "http": 80}
 _URL_LIMIT: Final = 16 * 1024
@@ -18,13 +18,25 @@ _NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?")
 _CONFINED: Final = frozenset({Zone.LOOPBACK, Zone.LINK_LOCAL, Zone.UNUSABLE})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct):
     """Scheme, host and port, to which credentials are bound (RFC 6454)."""
 
     scheme: str
     host: str
     port: int
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:  # `origin_of` returns the same object most of the time.
+            return True
+        return (
+            isinstance(other, Origin)
+            and self.host == other.host
+            and self.port == other.port
+            and (self.scheme == other.scheme)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.host) ^ self.port
 
     def __str__(self) -> str:
         """`host`, or `host:port` if the port is not the scheme's default."""

@@ -1,8 +1,9 @@
 """Adaptive concurrency limit (AIMD) and backoff of one registry, from its responses. Pure; `limiter` acts on them."""
 
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final, Self
+
+from image_syncer.structs import Struct, field, replace
 
 _DECREASE: Final = 0.5
 _DECREASE_PAUSE_SECONDS: Final = 1.0
@@ -21,8 +22,7 @@ _LONGEST_STEP_SECONDS: Final = 60.0
 _FORGOTTEN_SECONDS: Final = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnd:
+class RequestEnd(Struct):
     """The end of one request that *began* then (monotonic seconds).
 
     *congested*: the registry could not or would not serve it now. *latency* is the time to the response in seconds;
@@ -34,8 +34,7 @@ class RequestEnd:
     latency: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct):
     """Response times of a registry: the *least* one, a *smoothed* mean, and *slow_since* when it is slow."""
 
     least: float = inf
@@ -51,8 +50,7 @@ class Latency:
         return type(self)(least, smoothed, since if slow else None)
 
 
-@dataclass(frozen=True, slots=True)
-class AimdLimit:
+class AimdLimit(Struct):
     """How many requests of one kind may be in flight to a registry: *value*, between 1 and *maximum*.
 
     It starts at the maximum, since most registries accept that and most runs are short. *safe* worked before the last
@@ -109,8 +107,7 @@ class AimdLimit:
         return replace(self, value=max(1.0, self.value * _DECREASE), safe=safe, decreased_at=now)
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalBackoff:
+class RefusalBackoff(Struct):
     """Exponential backoff for a registry that refuses requests for the moment, mostly without naming a delay.
 
     *step* is the last pause in seconds, set at *paused_at*. Every request was refused since *since* (None: none was).

@@ -7,13 +7,13 @@ A permanent failure (unknown host, untrusted TLS) is the same for every image an
 end: after the first few, requests fail at once with the cached failure. `HostConnection` acts on the cache.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 from typing import Final, Self
 
 from image_syncer.concurrency.backoff import exponential_wait
 from image_syncer.errors import InsecureConnection, RegistryDown, StoreError, UnknownHost
+from image_syncer.structs import Struct, replace
 
 _FAILURES: Final = 5
 _WAVES: Final = 2  # Any number of failures at the same moment may have one momentary cause.
@@ -25,8 +25,7 @@ _FIRST_CACHED_SECONDS: Final = 4.0  # Short enough that the first retries of a d
 _LONGEST_CACHED_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(Struct):
     """An outage since *since* (monotonic clock) or *since_date* (UTC), with the *last* failure."""
 
     since: float
@@ -38,8 +37,7 @@ class Outage:
         return f"down since {self.since_date:%H:%M:%S} UTC, last: {self.last.message.removeprefix(f'{registry}: ')}"
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitBreaker:
+class CircuitBreaker(Struct):
     """The breaker of one registry, after some consecutive *failures*.
 
     Requests wait *patience* seconds for a registry that has answered before, and *absent_patience* for one that never
@@ -137,8 +135,7 @@ def _next_probe(wait: float, now: float) -> dict[str, float]:
 PermanentFailure = UnknownHost | InsecureConnection
 
 
-@dataclass(frozen=True, slots=True)
-class NegativeCache:
+class NegativeCache(Struct):
     """Negative cache for permanent connection failures: the *last* of *failures* in a row, valid *until* then.
 
     The second failure is cached for 4 s, and each further one twice as long, up to a minute; times are in seconds on

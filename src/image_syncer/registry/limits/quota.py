@@ -7,13 +7,13 @@ fields for HTTP", or send `X-RateLimit-` headers.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 from typing import Final, Self
 
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.limits.retry import seconds_until
+from image_syncer.structs import Struct, replace
 
 _NUMBER: Final = re.compile(r"\s*([0-9]{1,15})\b")
 LONGEST_WINDOW_SECONDS: Final = 7 * 24 * 3600.0
@@ -24,8 +24,7 @@ _SHORTEST_CHECK_SECONDS: Final = 60.0
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct):
     """*remaining* requests of *limit* per *window* seconds, reset in *resets_in* seconds; None if not announced."""
 
     remaining: int
@@ -67,8 +66,7 @@ def read_quota(headers: Headers, now: Callable[[], datetime]) -> Quota | None:
     return Quota(left, _parameter(policy, "q"), _bounded(_parameter(policy, "w")), _bounded(_parameter(current, "t")))
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaState:
+class QuotaState(Struct):
     """What is known of one login's quota; times are on the monotonic clock.
 
     *counted_at* is the time of the latest response to a counted request. The quota is exhausted since *used_up_at*

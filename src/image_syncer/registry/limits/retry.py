@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from random import Random
@@ -18,6 +17,7 @@ from image_syncer.errors import (
     RegistryDown,
     StoreError,
 )
+from image_syncer.structs import Struct
 
 Result = TypeVar("Result")
 
@@ -29,8 +29,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Struct):
     """Injected time: *monotonic* seconds for waits, *now* (aware UTC) for dates from servers, and *sleep*."""
 
     monotonic: Callable[[], float] = time.monotonic
@@ -38,8 +37,7 @@ class Clock:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct):
     """Attempts and waits for one request or one blob transfer; all durations in seconds.
 
     *attempts* includes the first one. The wait before attempt n + 1 is random ("full jitter") between 0 and
@@ -89,8 +87,7 @@ class RetryPolicy:
         return rng.uniform(0, exponential_wait(self.first_wait, self.longest_wait, attempt))
 
 
-@dataclass(frozen=True, slots=True)
-class Retrying:
+class Retrying(Struct):
     """A policy with its random source and clock. *sleep* replaces the clock's sleep, to make waits interruptible."""
 
     policy: RetryPolicy

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from image_syncer.cli.jobs.actions import failed_jobs, job_filter
 from image_syncer.cli.jobs.commands import KINDS, STATUSES
 from image_syncer.cli.jobs.job_tables import JobListing, job_as_text, listing_as_text
 from image_syncer.jobs import JobFilter, JobKind, JobRecord, JobStatus, JobStep, open_jobs
+from image_syncer.structs import replace
 from jobs.workbench import Hands, busy, queued, settled, wanted, working
 
 NOW = datetime(2025, 1, 31, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ import base64
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, parse_qsl
 
@@ -19,6 +19,7 @@ from image_syncer.registry.http.messages import released
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.structs import replace
 
 Serve = Callable[..., Awaitable[int]]
 Open = Callable[..., Awaitable[Transport]]

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -9,6 +8,7 @@ from image_syncer.errors import ContentMismatch, Denied, NotFound, Unavailable
 from image_syncer.oci import Descriptor
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer

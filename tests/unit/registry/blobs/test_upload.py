@@ -1,7 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from image_syncer.registry.repository import RegistryTarget
 from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.registry.vendor_profiles import upload_profile_of
 from image_syncer.roles import Chunk
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile, faults
 from image_syncer.testing.images import single
 from support.clients import QUICK, Fault, client, failing, instead, lose_answer, one_after_another

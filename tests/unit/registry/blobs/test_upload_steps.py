@@ -1,7 +1,5 @@
 """The decisions of an upload: `next_step`, without any I/O."""
 
-from dataclasses import replace
-
 import pytest
 
 from image_syncer.errors import ContentMismatch, ProtocolError, Refused, StoreError, TooLarge, Unavailable
@@ -34,6 +32,7 @@ from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_steps import UploadState, next_step
 from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
 from image_syncer.registry.vendor_profiles import UploadProfile
+from image_syncer.structs import replace
 
 MIB = 1024 * 1024
 CHUNK = 8 * MIB

@@ -1,7 +1,5 @@
 """Which part of a blob goes with which request."""
 
-from dataclasses import replace
-
 import pytest
 
 from image_syncer.errors import Refused, TooLarge
@@ -15,6 +13,7 @@ from image_syncer.registry.vendor_profiles import (
     upload_profile_from_headers,
     upload_profile_of,
 )
+from image_syncer.structs import replace
 
 MIB = 1024 * 1024
 SIZE = 100 * MIB

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from image_syncer.registry.http.request_body import in_pieces
 from image_syncer.registry.http.transport import Request, Transport
 from image_syncer.registry.settings import Limits, ThreadUse
 from image_syncer.roles import Chunk
+from image_syncer.structs import replace
 from support.http_exchange import VERIFY, Open, Serve, exchange
 
 MIB = 1024 * 1024

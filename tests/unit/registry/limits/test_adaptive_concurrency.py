@@ -1,10 +1,9 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.registry.limits.adaptive_concurrency import AimdLimit, Latency, RefusalBackoff, RequestEnd
+from image_syncer.structs import replace
 
 
 def refused(limit: AimdLimit, now: float) -> AimdLimit:

@@ -1,10 +1,10 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from image_syncer.errors import Unavailable
 from image_syncer.registry.limits.circuit_breaker import CircuitBreaker
+from image_syncer.structs import replace
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 GONE = Unavailable("registry.test: nothing listens there", remedy="start it")
