@@ -87,6 +87,10 @@ class Fence(Protocol):
 class Target(BlobTarget, Protocol):
     """A repository that images are written to, blobs first."""
 
+    async def is_new(self) -> bool:
+        """Whether it is known not to exist yet, apart from what this process writes; False if that is uncertain."""
+        ...
+
     async def resolve(self, identifier: str) -> Descriptor | None:
         """Return the descriptor that *identifier* names now; None if it (or the repository) does not exist yet."""
         ...
@@ -150,10 +154,7 @@ class Stores(Protocol):
         ...
 
     async def prepare(self, repository: Repository, side: Side, connections: int = 1) -> None:
-        """Prepare requests to *repository* as *side* that follow, so that they wait for fewer round trips.
-
-        A far registry gets up to *connections* connections. Failures are left to the requests.
-        """
+        """Prepare requests to *repository* as *side* that follow: scheme, token, and *connections* if it is far."""
         ...
 
     def is_far(self, registry: str) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from image_syncer.sync.result import Outcome
@@ -45,3 +46,33 @@ async def test_a_target_that_is_down_delays_no_listing(tmp_path: Path) -> None:
         result = await sync_files(tmp_path, {f"{source.host}/app": "127.0.0.1:1/app"})
     assert [entry.outcome for entry in result.results] == [Outcome.FAILED]
     assert source.requests.count(kind="tags") == 1
+
+
+async def _as_if_far(_: web.Request) -> web.StreamResponse | None:
+    """Delay a request by the round trip of a far registry."""
+    await asyncio.sleep(0.04)
+    return None
+
+
+@pytest.mark.parametrize(("is_new", "looks"), [(True, 1), (False, 3)])
+async def test_the_blobs_of_a_new_repository_far_away_are_not_looked_for(
+    tmp_path: Path, is_new: bool, looks: int
+) -> None:
+    """One request tells that it is new, while the manifest is read. A large blob may be left of an earlier run."""
+    async with FakeRegistry() as source, FakeRegistry() as target:
+        source.load("app", single("app", layers=[1000, 9 * 1024 * 1024]), "v1")
+        if not is_new:
+            target.load("app", single("other"), "v0")
+        target.intercept.append(_as_if_far)
+        result = await sync_files(tmp_path, {f"{source.host}/app:v1": f"{target.host}/app"})
+    assert [entry.outcome for entry in result.results] == [Outcome.COPIED]
+    assert target.requests.count(kind="tags") == 1
+    assert target.requests.count(method="HEAD", kind="blob") == looks
+
+
+async def test_the_blobs_of_a_new_image_nearby_are_looked_for(tmp_path: Path) -> None:
+    """There a request more would cost as much as the ones that it saves."""
+    async with FakeRegistry() as source, FakeRegistry() as target:
+        source.load("app", single("app", layers=[1000]), "v1")
+        await sync_files(tmp_path, {f"{source.host}/app:v1": f"{target.host}/app"})
+    assert (target.requests.count(kind="tags"), target.requests.count(method="HEAD", kind="blob")) == (0, 2)

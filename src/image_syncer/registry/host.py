@@ -52,17 +52,13 @@ DOCKER_HUB_API: Final = "registry-1.docker.io"
 _TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
 _METHOD_KEEPING_REDIRECTS: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303}) | _METHOD_KEEPING_REDIRECTS
-_HANDSHAKE_SECONDS: Final = 3.0
-"""Time limit of the first TLS handshake if plain HTTP is allowed: a server without TLS may just stay silent."""
-_PLAIN_DELAY_SECONDS: Final = 0.01
-"""The lead of TLS over a connection without it, where both are possible."""
+_HANDSHAKE_SECONDS: Final = 3.0  # Of the first one if plain HTTP is allowed: a server without TLS may stay silent.
+_PLAIN_DELAY_SECONDS: Final = 0.01  # The lead of TLS over a connection without it, where both are possible.
 PLAIN_HTTP: Final = "plain_http"
 """The fact that a host is silent on TLS and speaks plain HTTP; used only if it may be insecure."""
 _PLAIN_HTTP_SECONDS: Final = 7 * 86400.0
-_TLS_LEAD_SECONDS: Final = 0.3
-"""The time that TLS has for its answer before the state is asked: most runs then need no state."""
-_PREMATURE_SECONDS: Final = 1.0
-"""Wait before a new token is sent again: a registry refuses it while its clock is behind that of the token server."""
+_TLS_LEAD_SECONDS: Final = 0.3  # For its answer, before the state is asked: most runs then need no state.
+_PREMATURE_SECONDS: Final = 1.0  # Before a new token is sent again: the registry's clock may be behind.
 
 
 class Call(Struct):
@@ -194,8 +190,15 @@ class HostConnection:
         """Do what requests with *scopes* would wait for: scheme, token, and *connections* if the registry is far."""
         base = await self._base_url(side)
         await self._auth.authorize(scopes, side)
-        policy = self._policy(base)
-        await self._transport.open_ahead(base, tls=policy, reach=self._reach(base, policy), connections=connections)
+        await self._transport.open_ahead(base, *self._way(base), connections=connections)
+
+    def is_far(self) -> bool:
+        """Whether round trips to the registry are long; False before the first."""
+        return self._base is not None and self._transport.is_far(self._base, *self._way(self._base))
+
+    def _way(self, origin: Origin) -> tuple[TlsPolicy, AddressPolicy]:
+        policy = self._policy(origin)
+        return policy, self._reach(origin, policy)
 
     async def resolve(self, base: str, location: str) -> str:
         """Return *location* from the response of *base* as an absolute URL (RFC 3986); its query stays untouched.
@@ -221,9 +224,9 @@ class HostConnection:
         for _ in range(self._transport.limits.redirects + 1):
             if authorization is not None and origin == first:
                 hop = replace(hop, headers={**request.headers, "Authorization": authorization.header})
-            policy = self._policy(origin)
+            policy, reach = self._way(origin)
             try:
-                response = await self._transport.send(hop, tls=policy, reach=self._reach(origin, policy))
+                response = await self._transport.send(hop, tls=policy, reach=reach)
             except (InsecureConnection, UnknownHost, HandshakeBroken, ConnectionRefused):
                 raise  # It got no further than the handshake: no registry has seen a request.
             except BaseException:
@@ -334,9 +337,7 @@ class HostConnection:
     async def _connect_late(self, plain: Origin) -> None:
         """Connect to *plain* unless TLS answers soon: a far server without TLS then costs one round trip less."""
         await asyncio.sleep(_PLAIN_DELAY_SECONDS)
-        policy = self._policy(plain)
-        reach = self._reach(plain, policy)
-        await self._transport.open_ahead(plain, tls=policy, reach=reach, connections=1, only_far=False)
+        await self._transport.open_ahead(plain, *self._way(plain), connections=1, only_far=False)
 
     async def _plain_or_slow(self, plain: Origin, secure: Origin, side: Side) -> Origin:
         """Return the origin of a server that did not answer a TLS handshake: plain HTTP, or else TLS that is slow.

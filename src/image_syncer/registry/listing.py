@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from image_syncer.bounded_json import JsonObject, parse_object
-from image_syncer.errors import InvalidReference, ProtocolError, Refused, TooLarge
+from image_syncer.errors import InvalidReference, NotFound, ProtocolError, Refused, StoreError, TooLarge
 from image_syncer.oci import Digest
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
@@ -156,3 +157,18 @@ def _digests(document: JsonObject) -> Iterator[tuple[str, Digest]]:
         for tag in cast("list[object]", tags):
             if isinstance(tag, str):
                 yield tag, digest
+
+
+async def is_unknown(requests: RepositoryRequests) -> bool:
+    """Whether the registry says that the repository does not exist, by one request; False after any other response.
+
+    distribution says so of a repository that holds blobs and no manifest, too.
+    """
+    call = replace(requests.build("GET", requests.path("tags/list?n=1")), is_optional=True)
+    try:
+        await requests.client.request(call, requests.context(requests.repository), expect={200}, retry=False)
+    except NotFound as error:
+        return error.code == "NAME_UNKNOWN"
+    except StoreError:
+        return False
+    return False

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -117,6 +118,7 @@ class Registries:
                 sleeper=self._sleeper,
                 observer=self.observer,
             )
+            self._limiters[registry].is_far = partial(self.is_far, registry)
         return self._limiters[registry]
 
     def users(self, repository: Repository) -> tuple[str, ...]:
@@ -126,8 +128,7 @@ class Registries:
 
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long; False before its first response."""
-        limiter = self._limiters.get(registry)
-        return limiter is not None and limiter.is_far
+        return any(login.host.is_far() for key, login in self._logins.items() if key[0] == registry)
 
     def end_waits(self) -> None:
         """End every wait for a registry with `Interrupted`, now and until `resume_waits`: the process shuts down."""

@@ -7,6 +7,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints
+from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import NotFound, Side, StoreError
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.oci.referrer import is_referrer_tag
@@ -14,12 +15,13 @@ from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
-from image_syncer.registry.listing import list_tags
+from image_syncer.registry.listing import is_unknown, list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
 from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 _SHORT_LIST_PAGES: Final = 2
+_NEW_SECONDS: Final = 300.0
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
@@ -136,6 +138,9 @@ class RegistryTarget(_RegistryRepository):
     def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
         super().__init__(repository, "target", connect)
         self._journal = journal
+        self._asking: SingleFlight[str, bool] = SingleFlight()
+        self._new: bool | None = None
+        self._new_until = 0.0
         # One lock per subject, so that copies of this process do not overwrite each other's index; it lives while used.
         self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
@@ -149,6 +154,17 @@ class RegistryTarget(_RegistryRepository):
             return await (await self._manifests()).head(identifier)
         except NotFound:
             return None
+
+    async def is_new(self) -> bool:
+        """Whether the registry did not know the repository at the first call; asked again after five minutes."""
+        loop = asyncio.get_running_loop()
+        if self._new is None or loop.time() > self._new_until:
+            self._new_until = loop.time() + _NEW_SECONDS
+            self._new = await self._asking.do("tags", self._is_unknown)
+        return self._new
+
+    async def _is_unknown(self) -> bool:
+        return await is_unknown(await self._requests())
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds *blob*."""

@@ -42,6 +42,8 @@ TransfersOf = Callable[[str], TransferRange]
 
 _HOLDERS = 50_000
 """Blob locations of this run that are kept in memory; older ones are in the cache."""
+_CHEAP_BYTES = 8 * 1024 * 1024
+"""A blob of at most this size is not looked for in a new repository; an earlier run may have left larger ones."""
 _POLL_SECONDS = 0.02
 _CLAIM_POLL_SECONDS = 0.1
 """How often a process looks whether another one has uploaded a blob."""
@@ -207,6 +209,9 @@ class BlobScheduler:
         elif hint is None and key[0] in self._mounting and goal.trusted:
             # A registry that mounts answers in one request whether it has the blob, and opens an upload if not.
             return await self._mount(goal, blob, goal.repository)
+        is_cheap = blob.size is not None and blob.size <= _CHEAP_BYTES
+        if is_cheap and goal.may_be_new and goal.trusted and await goal.target.is_new():
+            return False
         return await self._find(goal, blob)
 
     async def _find(self, goal: TargetProgress, blob: Descriptor) -> bool:

@@ -92,7 +92,7 @@ class Copier:
         goal = self._goal(copies, options, fan_out or FanOut(()))
         limit = asyncio.timeout(options.seconds)
         try:
-            async with limit, self._connect_ahead.connecting(copies[0].copy.source.repository, goal.repository):
+            async with limit, self._connect_ahead.connecting(copies, goal):
                 image, root = await self._load(copies[0])
                 claim = self._manifests.claim([(goal.repository, root.digest)])
                 while claim.pending:

@@ -39,6 +39,7 @@ class TargetProgress(Struct, frozen=False, eq=False):
     ended the whole copy; None while it can succeed. *mount_origin* is the source repository by the target's host name,
     if both are one registry. *may_rename*: a target that does not store tags under the image's digest may name it by
     sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each can save its blobs.
+    *may_be_new*: the repository may not exist yet, and finding that out in one request is worth it.
     *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
     missing content.
     """
@@ -49,6 +50,7 @@ class TargetProgress(Struct, frozen=False, eq=False):
     fan_out: FanOut
     mount_origin: Repository | None = None
     probe: bool = False
+    may_be_new: bool = False
     fence: Fence | None = None
     may_rename: bool = True
     renamed: Digest | None = None

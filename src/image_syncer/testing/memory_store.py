@@ -215,6 +215,10 @@ class MemoryTarget:
         found = self._store.find(identifier)
         return found.descriptor if found else None
 
+    async def is_new(self) -> bool:
+        """Return False: looking for a blob costs nothing here."""
+        return False
+
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether *blob* is here."""
         await self._store.note("has_blob", str(blob.digest))

@@ -12,6 +12,7 @@ from aiohttp import web
 from image_syncer.app import Options, Syncer
 from image_syncer.cache import in_memory
 from image_syncer.errors import RateLimited
+from image_syncer.registry.limits.limiter import NEAR_REQUESTS
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.observer import Wait
 from image_syncer.registry.registries import Registries
@@ -73,7 +74,7 @@ async def test_a_busy_client_does_not_reduce_concurrency() -> None:
     async with FakeRegistry() as fake, registries_at() as registries:
         fake.intercept.append(Crowded(1000, seconds=0.05))
         assert await mirror(registries, fake, 20) == [Outcome.COPIED] * 20
-        assert registries.limiter(fake.host).concurrency("request") == LIMITS.requests_per_host
+        assert registries.limiter(fake.host).concurrency("request") >= NEAR_REQUESTS  # More if it seems far.
 
 
 @pytest.mark.parametrize("slots", [1, 2])

@@ -109,3 +109,29 @@ async def test_an_invalid_identifier_is_never_requested(fake: FakeRegistry, regi
         with pytest.raises(ValueError, match="not a"):
             await registries.source(fake.repository("app")).resolve(identifier)
     assert len(fake.requests) == 0
+
+
+async def test_a_repository_that_the_registry_does_not_know_is_new() -> None:
+    """It is asked once, and what this process writes does not change the answer."""
+    async with FakeRegistry() as fake, client() as registries:
+        target = registries.target(fake.repository("app"))
+        assert await target.is_new()
+        image = single("app")
+        for blob in image.blobs.values():
+            await target.push_blob(blob.descriptor, blob.open)
+        await target.push_manifest(image.root, "v1")
+        assert await target.is_new()
+        assert fake.requests.count(kind="tags") == 1
+        fake.load("other", image, "v1")
+        assert not await registries.target(fake.repository("other")).is_new()
+
+
+@pytest.mark.parametrize("fault", [Fault(403, "GET", code="DENIED"), Fault(404, "GET"), Fault(503, "GET")])
+async def test_a_repository_that_cannot_be_listed_is_not_new(fault: Fault) -> None:
+    """Only the registry's own word counts that it does not know the repository; no request is repeated for it."""
+    async with FakeRegistry() as fake, client() as registries:
+        target = registries.target(fake.repository("app"))
+        await target.resolve("v1")
+        fake.intercept.append(fault)
+        assert not await target.is_new()
+        assert fake.requests.count(kind="tags") == 1

@@ -105,7 +105,7 @@ class SocketTransport:
         connections none is opened.
         """
         origin, context, reach = key
-        if only_far and not self._is_far(key):
+        if only_far and not self.is_far(key):
             return
         room = self._most_connections // 2 - self._dialer.count
         missing = min(count - self._connections[key], room)
@@ -129,7 +129,7 @@ class SocketTransport:
 
         await for_each(range(missing), open_one, width=missing)
 
-    def _is_far(self, key: PoolKey) -> bool:
+    def is_far(self, key: PoolKey) -> bool:
         """Whether the shortest round trip that was measured is long; False before the first."""
         pipeline = self._pipelines.get(key)
         by_head = inf if pipeline is None or pipeline.round_trip is None else pipeline.round_trip

@@ -112,7 +112,7 @@ class Transport:
         return await self._aiohttp().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
 
     async def open_ahead(
-        self, origin: Origin, *, tls: TlsPolicy, reach: AddressPolicy, connections: int, only_far: bool = True
+        self, origin: Origin, tls: TlsPolicy, reach: AddressPolicy, *, connections: int, only_far: bool = True
     ) -> None:
         """Open connections to *origin* for requests that follow, until there are *connections*; ignores failures.
 
@@ -123,6 +123,13 @@ class Transport:
         if self._proxy(origin, f"{origin.scheme}://{origin}/") is None:
             context = self._contexts.context(tls) if origin.scheme == "https" else None
             await self._sockets.open_ahead((origin, context, reach), tls, connections, only_far=only_far)
+
+    def is_far(self, origin: Origin, tls: TlsPolicy, reach: AddressPolicy) -> bool:
+        """Whether the shortest round trip to *origin* was long; False before the first, and through a proxy."""
+        if self._sockets is None:
+            return False
+        context = self._contexts.context(tls) if origin.scheme == "https" else None
+        return self._sockets.is_far((origin, context, reach))
 
     @asynccontextmanager
     async def request(

@@ -15,8 +15,9 @@ slot before it waits. While the breaker is open, one request at a time probes th
 or without a result, wakes all waiters, so a cancelled probe leaves no waiter behind.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from math import inf
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Literal
 
@@ -35,8 +36,8 @@ SMALL_BLOB_BYTES: Final = 1024 * 1024
 NEAR_REQUESTS: Final = 40
 """The most small requests in flight where round trips are short: more of them would only queue there."""
 
-FAR_SECONDS: Final = 0.02
-"""A longer round trip makes a registry far: there, more requests in flight carry more."""
+_LOOK_SECONDS: Final = 0.25
+"""How long it counts whether a registry is far."""
 
 _SMALL_BLOBS: Final = 32
 _ANNOUNCED_SECONDS: Final = 2.0  # Shorter waits are not announced.
@@ -77,6 +78,8 @@ class HostLimiter:
             "upload": _Slots(limits.transfers),
             "download": _Slots(limits.transfers),
         }
+        self.is_far: Callable[[], bool] = bool  # Whether round trips are long.
+        self._looked_at = float("-inf")
         self._small = ResizableSemaphore(min(_SMALL_BLOBS, limits.requests_per_host // 2))
         self._backoff = RefusalBackoff()
         self._breaker = CircuitBreaker(policy.outage_patience, policy.absent_patience)
@@ -100,11 +103,6 @@ class HostLimiter:
     def concurrency(self, operation: Operation) -> int:
         """Return how many of *operation* may run at once now."""
         return self._slots[operation].size
-
-    @property
-    def is_far(self) -> bool:
-        """Whether even the quickest response took long; False before the first."""
-        return self._slots["request"].is_far
 
     def pause(self, seconds: float) -> None:
         """Start nothing at this registry for *seconds*; a longer pause that already runs stays."""
@@ -160,7 +158,10 @@ class HostLimiter:
             self._sleeper.wake(self)
 
     def _adapt(self, operation: Operation, end: RequestEnd) -> None:
-        self._slots[operation].adapt(end, self._clock.monotonic())
+        now = self._clock.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at, self._slots["request"].is_far = now, self.is_far()
+        self._slots[operation].adapt(end, now)
 
     def _announce(self, seconds: float, reason: str) -> None:
         now = self._clock.monotonic()
@@ -244,13 +245,9 @@ class _Slots:
     def __init__(self, maximum: int, near: int | None = None) -> None:
         self.limit = AimdLimit.at(maximum)
         self._near = near
+        self.is_far = False
         self._size = self.size
         self.semaphore = ResizableSemaphore(self._size)
-
-    @property
-    def is_far(self) -> bool:
-        """Whether the shortest time to a response is long."""
-        return FAR_SECONDS < self.limit.latency.least < inf
 
     @property
     def size(self) -> int:
@@ -259,6 +256,8 @@ class _Slots:
 
     def adapt(self, end: RequestEnd, now: float) -> None:
         """Change the number of slots after *end*, known *now*."""
+        if end.congested and self.limit.value > self._size:
+            self.limit = replace(self.limit, value=float(self._size))  # What was too much is what was allowed.
         self.limit = self.limit.after(end, now)
         if self.size != self._size:
             self._size = self.size

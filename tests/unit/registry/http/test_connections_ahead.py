@@ -33,7 +33,7 @@ async def test_connections_to_a_far_origin_are_opened_ahead(
     server = SlowServer(pause)
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}/"
     assert (await exchange(transport, Request("GET", url)))[0] == 204
-    await transport.open_ahead(origin_of(url), tls=VERIFY, reach=ANYWHERE, connections=4)
+    await transport.open_ahead(origin_of(url), VERIFY, ANYWHERE, connections=4)
     await asyncio.sleep(0.01)
     assert server.connections == expected
     async with asyncio.TaskGroup() as group:
@@ -48,7 +48,7 @@ async def test_a_request_waits_for_a_connection_that_is_opened_ahead(listen: Ser
     transport, url = await open_transport(), f"http://127.0.0.1:{await listen(server)}/"
     await exchange(transport, Request("GET", url))
     for cancels in (False, True):
-        opening = asyncio.create_task(transport.open_ahead(origin_of(url), tls=VERIFY, reach=ANYWHERE, connections=3))
+        opening = asyncio.create_task(transport.open_ahead(origin_of(url), VERIFY, ANYWHERE, connections=3))
         async with asyncio.TaskGroup() as group:
             await asyncio.sleep(0)
             tasks = [group.create_task(exchange(transport, Request("GET", url))) for _ in range(3)]
@@ -62,4 +62,4 @@ async def test_a_request_waits_for_a_connection_that_is_opened_ahead(listen: Ser
 async def test_an_unreachable_origin_is_left_to_the_requests(open_transport: Open, unused_tcp_port: int) -> None:
     """Opening ahead only saves time, so it reports nothing."""
     origin = origin_of(f"http://127.0.0.1:{unused_tcp_port}/")
-    await (await open_transport()).open_ahead(origin, tls=VERIFY, reach=ANYWHERE, connections=2, only_far=False)
+    await (await open_transport()).open_ahead(origin, VERIFY, ANYWHERE, connections=2, only_far=False)

@@ -150,10 +150,21 @@ async def test_congestion_reduces_the_slots() -> None:
 
 
 def test_more_small_requests_run_at_a_far_registry_than_at_a_near_one() -> None:
-    """A near one answers so soon that more of them would only queue; the quickest response tells."""
+    """A near one answers so soon that more of them would only queue."""
+    time, is_far = FakeTime(), [False]
+    limits = Limits(requests_per_host=128, transfers=16)
+    limiter = HostLimiter("registry.test", limits, time.clock)
+    limiter.is_far = lambda: is_far[0]
+    limiter.note_success("request", 0.0)
+    assert limiter.concurrency("request") == 40
+    is_far[0] = True
+    time.seconds += 1.0
+    limiter.note_success("request", 0.0)
+    assert limiter.concurrency("request") == 128
+
+
+def test_congestion_at_a_near_registry_halves_what_was_allowed_there() -> None:
+    """Not the larger limit that a far registry would have had."""
     limiter = HostLimiter("registry.test", Limits(requests_per_host=128, transfers=16), FakeTime().clock)
-    assert (limiter.is_far, limiter.concurrency("request")) == (False, 40)
-    limiter.note_success("request", 0.0, latency=0.05)
-    assert (limiter.is_far, limiter.concurrency("request")) == (True, 128)
-    limiter.note_success("request", 0.0, latency=0.003)
-    assert (limiter.is_far, limiter.concurrency("request")) == (False, 40)
+    limiter.note_congestion("request", 100.0)
+    assert limiter.concurrency("request") == 20
