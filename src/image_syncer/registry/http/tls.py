@@ -2,6 +2,7 @@
 
 import re
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ _BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_LOOK_SECONDS: Final = 10.0
+_CACHED_POLICIES: Final = 512
 _FILES_LIMIT: Final = 1_000  # Per directory.
 # A single path component: hosts may come from redirects, which are untrusted.
 _HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
@@ -46,9 +49,23 @@ class TlsContexts:
         self._environment = environment
         self._directories = directories
         self._contexts: dict[tuple[bool, tuple[Path, ...]], ssl.SSLContext] = {}
+        self._by_policy: dict[TlsPolicy, tuple[float, ssl.SSLContext]] = {}
 
     def context(self, policy: TlsPolicy) -> ssl.SSLContext:
-        """Return the context for *policy*; raises `InsecureConnection` for an unusable certificate file."""
+        """Return the context for *policy*; raises `InsecureConnection` for an unusable certificate file.
+
+        The directories of a host are looked for every ten seconds, not for each request.
+        """
+        now = time.monotonic()
+        looked, context = self._by_policy.get(policy, (0.0, None))
+        if context is None or now - looked >= _LOOK_SECONDS:
+            context = self._find(policy)
+            if len(self._by_policy) >= _CACHED_POLICIES:
+                self._by_policy.clear()
+            self._by_policy[policy] = now, context
+        return context
+
+    def _find(self, policy: TlsPolicy) -> ssl.SSLContext:
         key = (policy.insecure, self._host_directories(policy.host))
         if key not in self._contexts:
             try:

@@ -1,6 +1,7 @@
 """TLS contexts: the authorities they trust, and the files they refuse."""
 
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -123,3 +124,19 @@ def _encrypted(pem: str) -> str:
         serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.BestAvailableEncryption(b"password"),
     ).decode()
+
+
+def test_a_directory_that_appears_is_found_after_ten_seconds(
+    tmp_path: Path, other: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request needs a context, and looking for directories took a twentieth of a run over TLS."""
+    seconds = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    kept = contexts(None, tmp_path)
+    before = kept.context(TlsPolicy("a.example"))
+    (tmp_path / "a.example").mkdir()
+    other.cert_pem.write_to_path(str(tmp_path / "a.example" / "ca.crt"))
+    seconds[0] += 9.0
+    assert kept.context(TlsPolicy("a.example")) is before
+    seconds[0] += 2.0
+    assert "Another" in subjects(kept.context(TlsPolicy("a.example")))
