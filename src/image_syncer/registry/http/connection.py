@@ -58,6 +58,11 @@ class Connection:
         """Whether `close` was called."""
         return self._fd < 0
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self._tls is not None
+
     async def handshake(self, until: float) -> None:
         """Do the TLS handshake, if this is a TLS connection."""
         while self._tls is not None:
@@ -150,7 +155,7 @@ class Connection:
     def receive_in_thread(self, buffer: memoryview, inspect: Inspect | None) -> int | None:
         """Fill *buffer* and return the number of bytes; fewer, or None, if the peer is slow. 0 at the end.
 
-        For a job in a thread while the connection is `lent`. *inspect* receives the bytes in parts.
+        For a job in a thread while the connection is `lent`, without TLS. *inspect* receives the bytes in parts.
         """
         count = inspected = 0
         until = time.monotonic() + _LINGER_SECONDS
@@ -162,7 +167,7 @@ class Connection:
                     raise
                 break  # The bytes received so far are good, and the next call raises the same error.
             if more is None:
-                if not self._poll(until, writing=self._read_needs_write):
+                if not self._poll(until, writing=False):
                     break
                 continue
             if not more:

@@ -105,3 +105,7 @@ class Turns:
     def stop(self) -> None:
         """Use no thread for the rest of this body."""
         self._allowed = None
+
+
+NO_THREADS: Final = Turns(None)
+"""The decisions for a body that stays in the loop."""
