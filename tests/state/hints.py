@@ -13,6 +13,8 @@ from image_syncer.state import StateCacheBackend, open_cache_backend, open_state
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
+LATER_TABLES = ("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags")
+"""The tables that came after revision 0007, without their prefix."""
 
 
 def digest(text: str) -> Digest:

@@ -1,5 +1,6 @@
 """Blob locations, digests, uploads and facts about hosts: one contract over memory, SQLite and PostgreSQL."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, ReferrerCheck, UploadCheckpoint
 from state.hints import HERE, blob, digest, shelf
 from support.postgres import Postgres
 
@@ -219,3 +220,30 @@ async def test_an_expired_fact_is_not_found(runs: Runs) -> None:
     assert await value(first, "target.test", "plain_http") is None
     second = await runs.next()
     assert await value(second, "target.test", "plain_http") is None
+
+
+async def test_the_last_check_of_referrers_is_found_by_the_next_run(runs: Runs) -> None:
+    """One per repository and subject: the newest."""
+    first, now = await runs.next(), float(int(time.time()))
+    for listed, at in (("old", now - 2), ("new", now - 0.5)):
+        first.referrers.record_check(ReferrerCheck(HERE, digest("image"), digest(listed), "trust", at))
+    first.referrers.record_check(ReferrerCheck(THERE, digest("image"), digest("other"), "", now))
+    wanted = {digest("image"): ReferrerCheck(HERE, digest("image"), digest("new"), "trust", now - 0.5)}
+    assert await first.referrers.checks(HERE) == wanted
+    second = await runs.next()
+    assert await second.referrers.checks(HERE) == wanted
+    assert await second.referrers.checks(ELSEWHERE) == {}
+    newest = ReferrerCheck(HERE, digest("image"), digest("newest"), "trust", now)
+    second.referrers.record_check(newest)
+    assert await second.referrers.checks(HERE) == {digest("image"): newest}
+
+
+async def test_the_legacy_tags_that_a_run_wrote_are_known_to_the_next(runs: Runs) -> None:
+    """With the digest that was written last."""
+    first = await runs.next()
+    first.referrers.record_written_tag(HERE, "sha256-1.sig", digest("first"))
+    first.referrers.record_written_tag(HERE, "sha256-1.sig", digest("second"))
+    first.referrers.record_written_tag(THERE, "sha256-2.sig", digest("other"))
+    second = await runs.next()
+    assert await second.referrers.written_tags(HERE) == {"sha256-1.sig": digest("second")}
+    assert await second.referrers.written_tags(ELSEWHERE) == {}

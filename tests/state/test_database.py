@@ -34,6 +34,7 @@ from image_syncer.state.engines import make_engine, writing
 from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.revisions import REVISIONS, VERSION_TABLE
 from image_syncer.state.tables import events, metadata
+from state.hints import LATER_TABLES
 from state_schema import schema
 from support.postgres import PASSWORD, Postgres
 
@@ -141,8 +142,7 @@ async def test_a_file_of_an_older_version_counts_the_events_it_has(file: Path, m
     execute(file, *(f"DROP TRIGGER {name}" for name in names), "DROP TABLE image_syncer_event_counts")
     for name in ("events_by_waiting", "results_by_latest", "results_by_latest_outcome", "results_by_latest_rule"):
         execute(file, f"DROP INDEX image_syncer_{name}")
-    # Of revisions 0008 and 0009.
-    execute(file, *(f"DROP TABLE image_syncer_{name}" for name in ("blob_claims", "claimers", "host_facts")))
+    execute(file, *(f"DROP TABLE image_syncer_{name}" for name in LATER_TABLES))
     execute(file, "CREATE INDEX image_syncer_results_by_latest ON image_syncer_results (latest, id)")
     execute(file, "UPDATE image_syncer_version SET version_num = '0006'")
     async with open_state(str(file)) as state:

@@ -124,6 +124,8 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "blob_claims",
         "claimers",
         "host_facts",
+        "referrer_checks",
+        "attached_tags",
     )
     for statement in (
         *(f"DROP TRIGGER image_syncer_count_{trigger}" for trigger in triggers),

@@ -1,7 +1,13 @@
 """What earlier requests and runs found out: kept in memory, and written behind to a database that outlives them."""
 
 from image_syncer.cache.digest_checkpoints import DigestCheckpoints, finished, inspect, skipped, verified
-from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryHostFacts, MemoryUploadJournal
+from image_syncer.cache.memory import (
+    MemoryBlobLocations,
+    MemoryDigestCache,
+    MemoryHostFacts,
+    MemoryReferrerCache,
+    MemoryUploadJournal,
+)
 from image_syncer.cache.persistent import Caches, in_memory
 
 __all__ = [
@@ -10,6 +16,7 @@ __all__ = [
     "MemoryBlobLocations",
     "MemoryDigestCache",
     "MemoryHostFacts",
+    "MemoryReferrerCache",
     "MemoryUploadJournal",
     "finished",
     "in_memory",

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, HostFact, ReferrerCheck, UploadCheckpoint
 from image_syncer.structs import Struct
 
 # Query parameters of signed URLs (AWS, Google, Azure, plain tokens): such a URL grants write access without a login.
@@ -66,6 +66,14 @@ class ReleaseRecord(Struct):
     digest: Digest
 
 
+class AttachedTagRecord(Struct):
+    """This tool wrote *digest* at the legacy *tag* of the target *repository*."""
+
+    repository: Repository
+    tag: str
+    digest: Digest
+
+
 class Neighbours(Enum):
     """The other processes that share the backend now."""
 
@@ -75,7 +83,16 @@ class Neighbours(Enum):
     SHARING = auto()
 
 
-CacheRecord = ReleaseRecord | BlobRecord | FilteredRecord | ConfirmedCopy | UploadRecord | FactRecord
+CacheRecord = (
+    ReleaseRecord
+    | BlobRecord
+    | FilteredRecord
+    | ConfirmedCopy
+    | UploadRecord
+    | FactRecord
+    | ReferrerCheck
+    | AttachedTagRecord
+)
 
 
 class CacheBackend(Protocol):
@@ -99,6 +116,14 @@ class CacheBackend(Protocol):
 
     async def host_facts(self, host: str) -> Mapping[str, tuple[HostFact, float]]:
         """Return the facts about *host* by key, each with the seconds until it expires; those that expire last."""
+        ...
+
+    async def referrer_checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of the referrers of each subject in the target *repository*."""
+        ...
+
+    async def attached_tags(self, repository: Repository) -> Mapping[str, Digest]:
+        """Return what this tool last wrote at each legacy tag of the target *repository*."""
         ...
 
     async def announce(self, held: Collection[BlobKey]) -> Neighbours:

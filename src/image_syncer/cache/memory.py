@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, HostFact, ReferrerCheck, UploadCheckpoint
 
 _LIMIT = 50_000
 _FACTS_LIMIT = 10_000
@@ -152,3 +152,34 @@ class MemoryHostFacts:
         """Remove all facts about *host* but those of *keep*."""
         for known in [known for known in self._facts if known[0] == host and known not in keep]:
             del self._facts[known]
+
+
+class MemoryReferrerCache:
+    """`ReferrerCache` in memory; drops the oldest entries of each kind beyond *limit*."""
+
+    def __init__(self, limit: int = _LIMIT) -> None:
+        self._limit = limit
+        self._checks: OrderedDict[tuple[Repository, Digest], ReferrerCheck] = OrderedDict()
+        self._tags: OrderedDict[tuple[Repository, str], Digest] = OrderedDict()
+
+    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each subject in the target *repository*."""
+        return {subject: check for (known, subject), check in self._checks.items() if known == repository}
+
+    def record_check(self, check: ReferrerCheck) -> None:
+        """Replace the last check of its subject."""
+        self._checks[check.repository, check.subject] = check
+        self._checks.move_to_end((check.repository, check.subject))
+        if len(self._checks) > self._limit:
+            self._checks.popitem(last=False)
+
+    async def written_tags(self, repository: Repository) -> Mapping[str, Digest]:
+        """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        return {tag: digest for (known, tag), digest in self._tags.items() if known == repository}
+
+    def record_written_tag(self, repository: Repository, tag: str, digest: Digest) -> None:
+        """Record that this tool wrote *digest* at the legacy *tag*."""
+        self._tags[repository, tag] = digest
+        self._tags.move_to_end((repository, tag))
+        if len(self._tags) > self._limit:
+            self._tags.popitem(last=False)

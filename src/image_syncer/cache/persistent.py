@@ -14,10 +14,25 @@ from typing import Final, Generic, TypeVar
 from image_syncer.cache.backend import BlobRecord, FilteredRecord, FilterKey, LazyBackend, UploadRecord, is_storable
 from image_syncer.cache.blob_claims import BlobClaims
 from image_syncer.cache.host_facts import PersistentHostFacts
-from image_syncer.cache.memory import MemoryBlobLocations, MemoryDigestCache, MemoryHostFacts, MemoryUploadJournal
+from image_syncer.cache.memory import (
+    MemoryBlobLocations,
+    MemoryDigestCache,
+    MemoryHostFacts,
+    MemoryReferrerCache,
+    MemoryUploadJournal,
+)
+from image_syncer.cache.referrers import PersistentReferrerCache
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
-from image_syncer.roles import BlobLocations, ConfirmedCopy, DigestCache, HostFacts, UploadCheckpoint, UploadJournal
+from image_syncer.roles import (
+    BlobLocations,
+    ConfirmedCopy,
+    DigestCache,
+    HostFacts,
+    ReferrerCache,
+    UploadCheckpoint,
+    UploadJournal,
+)
 from image_syncer.structs import Struct
 
 _NEGATIVE_SECONDS: Final = 300.0  # Other processes may have recorded more by then.
@@ -42,12 +57,15 @@ class Caches(Struct):
     digests: DigestCache
     uploads: UploadJournal
     facts: HostFacts
+    referrers: ReferrerCache
     flush: Callable[[], Awaitable[Sequence[str]]] = _no_warnings
 
 
 def in_memory() -> Caches:
     """Return caches that end with the process."""
-    return Caches(MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal(), MemoryHostFacts())
+    return Caches(
+        MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal(), MemoryHostFacts(), MemoryReferrerCache()
+    )
 
 
 @asynccontextmanager
@@ -263,12 +281,15 @@ class _BatchedQuery(Generic[Key, Value]):
             self._waiting.pop(key).set_result(found.get(key))
 
 
-def _roles(buffer: WriteBehind, claims: BlobClaims) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts]:
+def _roles(
+    buffer: WriteBehind, claims: BlobClaims
+) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts, ReferrerCache]:
     return (
         PersistentBlobLocations(buffer, claims=claims),
         PersistentDigestCache(buffer),
         PersistentUploadJournal(buffer),
         PersistentHostFacts(buffer),
+        PersistentReferrerCache(buffer),
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
 from image_syncer.cache.backend import (
+    AttachedTagRecord,
     BlobRecord,
     CacheBackend,
     CacheRecord,
@@ -18,7 +19,7 @@ from image_syncer.cache.backend import (
     UploadRecord,
 )
 from image_syncer.errors import ImageSyncerError
-from image_syncer.roles import ConfirmedCopy
+from image_syncer.roles import ConfirmedCopy, ReferrerCheck
 
 GATHER_SECONDS: Final = 1.0
 """How long a record waits for others, to share their transaction."""
@@ -170,6 +171,10 @@ def _key(record: CacheRecord) -> Hashable:
             return ReleaseRecord, record.registry, record.digest
         case FactRecord():
             return FactRecord, record.host, record.key
+        case ReferrerCheck():
+            return ReferrerCheck, record.repository, record.subject
+        case AttachedTagRecord():
+            return AttachedTagRecord, record.repository, record.tag
 
 
 def _explanation(error: Exception) -> str:

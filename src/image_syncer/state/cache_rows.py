@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from image_syncer.cache.backend import BlobRecord, CacheRecord, FactRecord, FilteredRecord, UploadRecord
+from image_syncer.cache.backend import (
+    AttachedTagRecord,
+    BlobRecord,
+    CacheRecord,
+    FactRecord,
+    FilteredRecord,
+    UploadRecord,
+)
 from image_syncer.oci import PlatformFilter
-from image_syncer.roles import ConfirmedCopy, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, ReferrerCheck, UploadCheckpoint
 from image_syncer.state.column_values import microseconds, words
 from image_syncer.state.host_fact_table import fact_key, fact_row
+from image_syncer.state.referrer_tables import check_row, tag_row
 from image_syncer.state.sql_session import SqlSession, Values
 from image_syncer.sync import platform_filter
 
@@ -113,6 +121,19 @@ FACTS: Final = CacheTable(
     age="expires_at",
 )
 
+CHECKS: Final = CacheTable(
+    "image_syncer_referrer_checks",
+    keys=("repository", "subject"),
+    others=("listed", "settings", "checked_at"),
+    age="checked_at",
+)
+TAGS: Final = CacheTable(
+    "image_syncer_attached_tags",
+    keys=("repository", "tag"),
+    others=("digest", "written_at"),
+    age="written_at",
+)
+
 
 def write_records(session: SqlSession, records: Sequence[CacheRecord], now: datetime, holder: str) -> None:
     """Write *records*, at most one per key, at the time *now*; *holder* is the process that works on the uploads."""
@@ -125,6 +146,8 @@ def write_records(session: SqlSession, records: Sequence[CacheRecord], now: date
     TRIMMED.upsert(session, [_trim_row(record, now) for record in records if isinstance(record, FilteredRecord)])
     UPLOADS.upsert(session, [_upload_row(record, upload, now, holder) for record, upload in begun])
     FACTS.upsert(session, [fact_row(fact, fact.value, now) for fact in facts if fact.value is not None])
+    CHECKS.upsert(session, [check_row(record) for record in records if isinstance(record, ReferrerCheck)])
+    TAGS.upsert(session, [tag_row(record, now) for record in records if isinstance(record, AttachedTagRecord)])
     BLOBS.delete(session, [_blob_key(record) for record in of_blobs if not record.is_held])
     UPLOADS.delete(session, [_upload_key(record) for record in of_uploads if not record.checkpoint])
     FACTS.delete(session, [fact_key(fact) for fact in facts if fact.value is None])

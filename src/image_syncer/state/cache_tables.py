@@ -11,13 +11,25 @@ from uuid import uuid4
 
 from image_syncer.cache.backend import BlobKey, CacheRecord, FilterKey, Neighbours, ReleaseRecord
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import HostFact, UploadCheckpoint
-from image_syncer.state import blob_claim_table, host_fact_table
-from image_syncer.state.cache_rows import BLOBS, COPIES, FACTS, TRIMMED, UPLOADS, CacheTable, filter_text, write_records
+from image_syncer.roles import HostFact, ReferrerCheck, UploadCheckpoint
+from image_syncer.state import blob_claim_table, host_fact_table, referrer_tables
+from image_syncer.state.cache_rows import (
+    BLOBS,
+    CHECKS,
+    COPIES,
+    FACTS,
+    TAGS,
+    TRIMMED,
+    UPLOADS,
+    CacheTable,
+    filter_text,
+    write_records,
+)
 from image_syncer.state.column_values import instant_of, microseconds, words
 from image_syncer.state.database_url import SqliteFile, parse_database_url
 from image_syncer.state.host_fact_table import MOST_FACTS
 from image_syncer.state.process_identity import is_gone, this_process
+from image_syncer.state.referrer_tables import MOST_ROWS
 from image_syncer.state.sql_session import SqlDatabase, SqlSession, Values, chunks, parameters
 from image_syncer.state.sqlite_database import open_sqlite_database
 from image_syncer.sync import platform_filter
@@ -142,6 +154,14 @@ class StateCacheBackend:
         now = self._now()
         return await self._database.read_sql(lambda session: host_fact_table.select_facts(session, host, now))
 
+    async def referrer_checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of the referrers of each subject in the target *repository*."""
+        return await self._database.read_sql(lambda session: referrer_tables.select_checks(session, repository))
+
+    async def attached_tags(self, repository: Repository) -> Mapping[str, Digest]:
+        """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        return await self._database.read_sql(lambda session: referrer_tables.select_tags(session, repository))
+
     async def announce(self, held: Collection[BlobKey]) -> Neighbours:
         """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
 
@@ -201,11 +221,12 @@ class StateCacheBackend:
             (TRIMMED, self._keep),
             (UPLOADS, self._keep),
             (FACTS, timedelta()),
+            (CHECKS, self._keep),
         )
         removed = 0
         for table, keep in ages:
             removed += await self._remove(table, before=now - keep)
-        for table, most in ((BLOBS, most_blobs), (FACTS, MOST_FACTS)):
+        for table, most in ((BLOBS, most_blobs), (FACTS, MOST_FACTS), (CHECKS, MOST_ROWS), (TAGS, MOST_ROWS)):
             surplus = await self._database.read_sql(table.count) - most
             removed += await self._remove(table, most=surplus) if surplus > 0 else 0
         return removed

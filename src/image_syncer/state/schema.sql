@@ -1,3 +1,13 @@
+CREATE TABLE image_syncer_attached_tags (
+    repository TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    written_at BIGINT NOT NULL,
+    PRIMARY KEY (repository, tag)
+);
+
+CREATE INDEX image_syncer_attached_tags_by_age ON image_syncer_attached_tags (written_at);
+
 CREATE TABLE image_syncer_blob_claims (
     registry TEXT NOT NULL,
     digest TEXT NOT NULL,
@@ -84,6 +94,19 @@ CREATE TABLE image_syncer_host_facts (
 );
 
 CREATE INDEX image_syncer_host_facts_by_expiry ON image_syncer_host_facts (expires_at);
+
+CREATE TABLE image_syncer_referrer_checks (
+    repository TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    listed TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    checked_at BIGINT NOT NULL,
+    PRIMARY KEY (repository, subject)
+);
+
+CREATE INDEX image_syncer_referrer_checks_by_age ON image_syncer_referrer_checks (checked_at);
+
+CREATE INDEX image_syncer_referrer_checks_by_subject ON image_syncer_referrer_checks (subject);
 
 CREATE TABLE image_syncer_runs (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,

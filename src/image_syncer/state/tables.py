@@ -295,6 +295,28 @@ host_facts = Table(
     Index("image_syncer_host_facts_by_expiry", "expires_at"),
 )
 
+referrer_checks = Table(
+    "image_syncer_referrer_checks",
+    metadata,
+    Column("repository", Words(_REFERENCE), primary_key=True),
+    Column("subject", Words(_REFERENCE), primary_key=True),
+    Column("listed", Words(_REFERENCE), nullable=False),
+    Column("settings", Words(_REFERENCE), nullable=False),
+    Column("checked_at", Instant, nullable=False),
+    Index("image_syncer_referrer_checks_by_age", "checked_at"),
+    Index("image_syncer_referrer_checks_by_subject", "subject"),
+)
+
+attached_tags = Table(
+    "image_syncer_attached_tags",
+    metadata,
+    Column("repository", Words(_REFERENCE), primary_key=True),
+    Column("tag", Words(_REFERENCE), primary_key=True),
+    Column("digest", Words(_REFERENCE), nullable=False),
+    Column("written_at", Instant, nullable=False),
+    Index("image_syncer_attached_tags_by_age", "written_at"),
+)
+
 # Which process uploads which blob, and the processes that claim blobs.
 
 blob_claims = Table(

@@ -1,0 +1,37 @@
+"""What earlier runs compared and wrote of referrers, over a backend that outlives the process."""
+
+from collections.abc import Mapping
+
+from image_syncer.cache.backend import AttachedTagRecord
+from image_syncer.cache.memory import MemoryReferrerCache
+from image_syncer.cache.write_behind import WriteBehind
+from image_syncer.oci import Digest, Repository
+from image_syncer.roles import ReferrerCheck
+
+
+class PersistentReferrerCache:
+    """`ReferrerCache` over the backend of *buffer*; what this process recorded itself is newer, and wins."""
+
+    def __init__(self, buffer: WriteBehind) -> None:
+        self._buffer = buffer
+        self._memory = MemoryReferrerCache()
+
+    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each subject in the target *repository*."""
+        found = await self._buffer.query(lambda backend: backend.referrer_checks(repository), default={})
+        return {**found, **await self._memory.checks(repository)}
+
+    def record_check(self, check: ReferrerCheck) -> None:
+        """Replace the last check of its subject."""
+        self._memory.record_check(check)
+        self._buffer.put(check)
+
+    async def written_tags(self, repository: Repository) -> Mapping[str, Digest]:
+        """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        found = await self._buffer.query(lambda backend: backend.attached_tags(repository), default={})
+        return {**found, **await self._memory.written_tags(repository)}
+
+    def record_written_tag(self, repository: Repository, tag: str, digest: Digest) -> None:
+        """Record that this tool wrote *digest* at the legacy *tag*."""
+        self._memory.record_written_tag(repository, tag, digest)
+        self._buffer.put(AttachedTagRecord(repository, tag, digest))
