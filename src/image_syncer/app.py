@@ -15,7 +15,6 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
@@ -34,7 +33,7 @@ from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
 from image_syncer.roles import Fence
-from image_syncer.structs import replace
+from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
@@ -50,8 +49,7 @@ _COPIER_SECONDS = 300.0
 _LAST_WRITES_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct):
     """How a run behaves, whatever its rules are.
 
     *transfers* is the most blobs above 1 MiB in flight to and from each registry, with eight small requests for each of
@@ -97,8 +95,7 @@ class Options:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(Struct):
     """The manifest that a reference names, its platforms, and the number and size of all their blobs."""
 
     reference: Reference
@@ -108,8 +105,7 @@ class Inspection:
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
-class _SharedCopier:
+class _SharedCopier(Struct, frozen=False):
     """The copier of concurrent copies, which share its cache; *users* counts them."""
 
     copier: Copier
@@ -117,8 +113,7 @@ class _SharedCopier:
     users: int = 0
 
 
-@dataclass(slots=True)
-class _Execution:
+class _Execution(Struct, frozen=False):
     """One run and, once it has ended, its result."""
 
     run: Run

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -15,6 +14,7 @@ import structlog
 from image_syncer.concurrency.lossy_writer import DroppedLines, LossyWriter
 from image_syncer.errors import ImageSyncerError, RegistryDown, Unexpected, UsageError
 from image_syncer.registry.observer import Wait
+from image_syncer.structs import Struct
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 from image_syncer.text import printable
@@ -26,8 +26,7 @@ _DEPTH_LIMIT = 5
 Event = MutableMapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct):
     """Destination (*path*; None: stderr), format and level of the log: *debug*, *info*, or WARNING.
 
     A file is truncated unless *appended*. With *dropped*, writing never blocks or fails (for the daemon), and lines

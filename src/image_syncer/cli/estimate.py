@@ -1,10 +1,10 @@
 """How much of a run is done, and how long the rest will take."""
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from image_syncer.cli.progress import Tally
+from image_syncer.structs import Struct
 
 _SMOOTHING_SECONDS: Final = 5.0
 
@@ -31,8 +31,7 @@ def done_fraction(tally: Tally) -> float:
     return min(1.0, max(0.0, fraction))
 
 
-@dataclass(slots=True)
-class RemainingTime:
+class RemainingTime(Struct, frozen=False):
     """The remaining seconds of a run, smoothed so that the shown time does not jump."""
 
     _seconds: float | None = None

@@ -1,8 +1,6 @@
 """The options that several commands share. A command gets each group of options as one value."""
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from image_syncer.cli.help import Option
+from image_syncer.structs import Struct
 
 CommandFunction = Callable[..., int]
 Decorator = Callable[[CommandFunction], CommandFunction]
@@ -24,8 +23,7 @@ _PATH: Final = click.Path(path_type=Path)
 _FORMAT: Final = click.Choice(["text", "json"])
 
 
-@dataclass(frozen=True, slots=True)
-class FileOptions:
+class FileOptions(Struct):
     """The files with rules and logins."""
 
     config: Path | None = None
@@ -33,15 +31,13 @@ class FileOptions:
     images: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class SourceOptions(FileOptions):
     """The rules to run, and whether to change anything."""
 
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TransferOptions:
+class TransferOptions(Struct):
     """How images are selected and copied."""
 
     proc: int = 16
@@ -56,8 +52,7 @@ class TransferOptions:
     state: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportOptions:
+class ReportOptions(Struct):
     """The files to write about a run, beside the result on stdout."""
 
     report: Path | None = None
@@ -65,8 +60,7 @@ class ReportOptions:
     output_images_format: str = "yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class OutputOptions:
+class OutputOptions(Struct):
     """The format of the result, the log, and how much goes to stderr."""
 
     output: Format = "text"
@@ -188,9 +182,9 @@ _output_options: Final = (
 )
 
 
-def _group(name: str, kind: type[Any], options: tuple[Decorator, ...]) -> Decorator:
+def _group(name: str, kind: type[Struct], options: tuple[Decorator, ...]) -> Decorator:
     """Return a decorator that adds *options* to a command, which gets their values as one *kind* called *name*."""
-    fields = [field.name for field in dataclasses.fields(kind)]
+    fields = tuple(kind.__struct_specs__)
 
     def decorate(function: CommandFunction) -> CommandFunction:
         @wraps(function)

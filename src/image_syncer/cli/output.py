@@ -4,11 +4,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from image_syncer.cli.console import write_result
 from image_syncer.cli.formatting import duration, number, printable, size
+from image_syncer.structs import Struct
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 
 _FAILED_SHOWN = 50
@@ -28,8 +28,7 @@ _DRY_RUN_NAMES = {
 _PLAIN_YAML = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*[A-Za-z0-9_-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct):
     """One line of text: parts with Rich styles ("" is plain), indented by *indent* columns."""
 
     parts: tuple[tuple[str, str], ...] = ()

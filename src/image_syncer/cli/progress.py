@@ -3,11 +3,11 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from image_syncer.cli.formatting import size, whole_duration
 from image_syncer.registry.observer import RegistryObserver, Wait
+from image_syncer.structs import Struct, field
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import CopyResult, Outcome, RunObserver, RunResult
 
@@ -21,8 +21,7 @@ CopyKey = tuple[str, str]
 """Source and target of a copy."""
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct, frozen=False):
     """The state of a run at any moment (an `Observer`). *clock* returns monotonic seconds."""
 
     clock: Callable[[], float]

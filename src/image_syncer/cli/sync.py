@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from image_syncer.app import Options, Syncer, open_app
@@ -34,6 +33,7 @@ from image_syncer.config.locations import StateSettings
 from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
+from image_syncer.structs import Struct
 from image_syncer.sync.result import RunObserver, RunResult
 
 Work = Callable[[Syncer, RunObserver, Shutdown], Awaitable[RunResult]]
@@ -101,8 +101,7 @@ def copy(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OneShotRun:
+class OneShotRun(Struct):
     """A run in the foreground, with its progress, signals, report and exit code.
 
     *lists_copies*: the summary names each copied image.

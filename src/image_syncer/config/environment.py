@@ -6,10 +6,10 @@ The Go tool replaces an unset variable by nothing, which breaks Harbor robot nam
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from image_syncer.errors import UsageError
+from image_syncer.structs import Struct, field
 
 _NAME: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _BOTH_FORMS: Final = re.compile(
@@ -18,8 +18,7 @@ _BOTH_FORMS: Final = re.compile(
 _BRACES_ONLY: Final = re.compile(rf"\$(?:(?P<escape>\$)(?=\{{)|\{{(?P<braced>{_NAME})\}}|(?P<broken>\{{))")
 
 
-@dataclass(frozen=True, slots=True)
-class Substitution:
+class Substitution(Struct):
     """Replaces variables by their values, once: a `$` in a value is not replaced again.
 
     With *bare_names* it replaces both forms, and `$$` is a `$`. Without, it replaces only `${NAME}`; any other `$`

@@ -1,7 +1,6 @@
 """Load configuration files of every dialect, without contacting any server. Errors have a file and a line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import RegistryAccount
+from image_syncer.structs import replace
 from image_syncer.sync.rule import Rule
 
 _GO_TOOL_KEYS: Final = ("auth", "images")

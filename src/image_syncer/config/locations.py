@@ -3,18 +3,17 @@
 import os
 import pwd
 import sys
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
 from image_syncer.errors import UsageError
+from image_syncer.structs import Struct, field
 
 _DIRECTORY: Final = "image-syncer"
 
 
-@dataclass(frozen=True, slots=True)
-class StateSettings:
+class StateSettings(Struct):
     """Location of the state: a PostgreSQL *url*, or the directory *path*; both None for the default directory.
 
     *keep* is the retention of finished events and runs.
@@ -25,8 +24,7 @@ class StateSettings:
     keep: timedelta = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseLocations:
+class DatabaseLocations(Struct):
     """Paths or URLs of the state and of the job queue. A URL may contain a password. Creates nothing."""
 
     state: str = field(repr=False)

@@ -1,11 +1,11 @@
 """The configuration, independent of the dialect of its file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from image_syncer.config.locations import StateSettings
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
+from image_syncer.structs import Struct, field
 from image_syncer.sync.rule import Rule, Schedule
 
 HookKind = Literal[
@@ -31,38 +31,33 @@ HookKind = Literal[
 """Kind of a webhook sender: each kind has its own headers and body."""
 
 
-@dataclass(frozen=True, slots=True)
-class BasicCredentials:
+class BasicCredentials(Struct):
     """User name and password of HTTP Basic authentication."""
 
     username: str
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class HmacProof:
+class HmacProof(Struct):
     """The sender signs the body with *secret*; the kind of the hook defines the algorithm."""
 
     secret: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderProof:
+class HeaderProof(Struct):
     """The sender adds the header *name* with exactly *value*."""
 
     name: str
     value: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class UrlSecretProof:
+class UrlSecretProof(Struct):
     """The sender calls a URL that contains *secret*, for senders without any better proof."""
 
     secret: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenClaims:
+class TokenClaims(Struct):
     """The sender adds a JWT signed by *issuer* for *audience*, and for the account *email* unless that is None.
 
     *issuer* None is Google. *keys* is the URL of the issuer's keys; None if it is known or can be discovered.
@@ -78,8 +73,7 @@ Proof = BasicCredentials | HmacProof | HeaderProof | UrlSecretProof | TokenClaim
 """How a sender authenticates."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookSettings:
+class HookSettings(Struct):
     """One webhook, at `/hooks/NAME`.
 
     *registry* is the registry that notifies; None if the notification names it (`plain`). *proof* None accepts
@@ -96,8 +90,7 @@ class HookSettings:
     topics: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
+class ServerConfig(Struct):
     """Address and logins of the daemon's server. An empty *host* is all addresses, the *port* 0 a free one.
 
     Without *login* and *tokens* the server accepts unauthenticated requests; a file needs `allow_open` or a loopback
@@ -118,8 +111,7 @@ QueueKind = Literal["kafka", "nats", "pubsub", "rabbitmq", "redis", "sqs"]
 """A message broker."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
+class QueueSettings(Struct):
     """A queue of a message broker with `{"Name", "Tag"}` messages, or with the messages of its cloud.
 
     *urls* are the addresses of one broker, tried in turn. *queue* is `stream/consumer` for NATS, `stream/group` for
@@ -136,8 +128,7 @@ class QueueSettings:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ForkSettings:
+class ForkSettings(Struct):
     """Settings that only the fork's `sync.yaml` has. As in the fork, paths are relative to the working directory.
 
     Events wait for the next tick, every *interval_seconds*. *queue_file* is the fork's file of pending events;
@@ -151,16 +142,14 @@ class ForkSettings:
     retries: int
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSchedule:
+class RuleSchedule(Struct):
     """The schedule of the rule called *rule*."""
 
     rule: str
     schedule: Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Struct):
     """Registry accounts, rules with their triggers, and *warnings* about the files.
 
     A part that a dialect lacks is None or empty: only a file for the daemon has a *server*, only the fork's *fork*.

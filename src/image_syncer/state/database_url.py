@@ -1,18 +1,17 @@
 """The location of a database: a URL or path, validated and split, with a name for messages that holds no secret."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Never
 
 from image_syncer.errors import UsageError
+from image_syncer.structs import Struct, field
 
 _HOSTS: Final = re.compile(r"[A-Za-z0-9._:,\[\]-]*|/[^@]*")
 _REMEDY: Final = "write sqlite:///relative/path, sqlite:////absolute/path, a path, or postgresql://user@host/database"
 
 
-@dataclass(frozen=True, slots=True)
-class SqliteFile:
+class SqliteFile(Struct):
     """A file for any number of processes on one machine. Not on a network file system, where locks do not work."""
 
     path: Path
@@ -21,8 +20,7 @@ class SqliteFile:
         return f"state {self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresDatabase:
+class PostgresDatabase(Struct):
     """A database for a fleet. *conninfo* is libpq's URL, which may hold a password."""
 
     conninfo: str = field(repr=False)

@@ -1,10 +1,10 @@
 """Parsed documents: scalars, lists and maps with their lines. The YAML and the JSON parser both return them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from image_syncer.errors import UsageError
+from image_syncer.structs import Struct, field
 
 DEPTH_LIMIT: Final = 32
 """Deepest nesting of lists and maps; configuration files need four levels."""
@@ -18,8 +18,7 @@ _SCANNED_ENTRIES: Final = 16
 Kind = Literal["text", "number", "truth", "null"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct):
     """A single value: its *text* in the file, and its *kind* by the rules of the syntax."""
 
     text: str
@@ -27,37 +26,37 @@ class Scalar:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListNode:
+class ListNode(Struct):
     """Values in order; *line* is where the list begins."""
 
     items: tuple["Node", ...]
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class MapEntry:
+class MapEntry(Struct):
     """One `key: value` of a map."""
 
     key: Scalar
     value: "Node"
 
 
-@dataclass(frozen=True, slots=True)
-class MapNode:
+class MapNode(Struct):
     """Entries in order, with unique keys; *line* is where the map begins."""
 
     entries: tuple[MapEntry, ...]
     line: int
-    _index: dict[str, MapEntry] | None = field(default=None, init=False, repr=False, compare=False)
+    _index: dict[str, MapEntry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {})
 
     def find(self, key: str) -> MapEntry | None:
         """Return the entry of *key*; the first call indexes a large map, so that many calls stay linear."""
         if len(self.entries) <= _SCANNED_ENTRIES:
             return next((entry for entry in self.entries if entry.key.text == key), None)
-        if self._index is None:
-            object.__setattr__(self, "_index", {entry.key.text: entry for entry in self.entries})
-        return (self._index or {}).get(key)
+        if not self._index:
+            self._index.update((entry.key.text, entry) for entry in self.entries)
+        return self._index.get(key)
 
 
 Node = Scalar | ListNode | MapNode

@@ -1,7 +1,6 @@
 """The Go tool's images file: a map from a source to one target or a list of targets."""
 
 import re
-from dataclasses import dataclass
 
 from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.problems import Problems
@@ -9,14 +8,14 @@ from image_syncer.config.environment import Substitution
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference
+from image_syncer.structs import Struct
 from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagFilter, TagNames, TagPattern
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATTERN_MARK = ":/"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleContext:
+class RuleContext(Struct):
     """The common properties of the rules of one file."""
 
     file: str
