@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from image_syncer import __version__
 from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import single
 from support.command_line import CommandLine
@@ -115,3 +116,14 @@ def test_a_log_option_imports_the_logging_library(cli: CommandLine, source: Fake
     modules = imported(cli, "sync", "--images", mirrored(cli, source, target), "--log", "log.txt")
     assert modules & HEAVY >= {"structlog"}
     assert "run.finished" in cli.read("log.txt")
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_written_without_the_command_line(option: str, cli: CommandLine) -> None:
+    """Scripts ask for it often; its output and its errors are those of the command line."""
+    done = cli.shell(f"$it {option}; $it {option} > /dev/full; echo $?; PYTHONPROFILEIMPORTTIME=1 $it {option} 2>&1")
+    first, code, *rest = done.stdout.splitlines()
+    assert (first, code) == (f"image-syncer {__version__}", "1")
+    assert done.stderr == "image-syncer: the result cannot be written: No space left on device\n"
+    assert first in rest
+    assert not any("click" in line or "asyncio" in line for line in rest)
