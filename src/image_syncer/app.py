@@ -349,13 +349,15 @@ async def open_app(
             registries.observer = registry_observer
         await stack.enter_async_context(registries)
         if caches is None and options.state is not None:
-            caches = await stack.enter_async_context(for_run(_cache_backend(options.state, options.keep_state)))
+            warnings: list[str] = []
+            backend = _cache_backend(options.state, options.keep_state, warnings.append)
+            caches = await stack.enter_async_context(for_run(backend, warnings))
         caches = caches or in_memory()
         registries.journal, registries.facts = caches.uploads, caches.facts
         yield Syncer(registries, options, caches, rng=rng)
 
 
-def _cache_backend(state: str, keep: timedelta) -> LazyBackend:
+def _cache_backend(state: str, keep: timedelta, warn: Callable[[str], None]) -> LazyBackend:
     """Return the cache tables in *state*; they and the code for them are loaded at the first use."""
 
     def is_new() -> bool:
@@ -367,7 +369,7 @@ def _cache_backend(state: str, keep: timedelta) -> LazyBackend:
     @asynccontextmanager
     async def opened() -> AsyncGenerator[CacheBackend]:
         open_archive = await asyncio.to_thread(_archive_opener)
-        async with open_archive(state, keep=keep) as archive:
+        async with open_archive(state, keep=keep, warn=warn) as archive:
             yield archive
 
     return LazyBackend(opened, is_new)

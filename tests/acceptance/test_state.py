@@ -75,6 +75,16 @@ def site(docker_registry: DockerRegistry, cli: CommandLine) -> Site:
     return Site(docker_registry, cli)
 
 
+def test_a_state_that_others_can_read_is_a_warning_on_stderr(site: Site) -> None:
+    """The result on stdout stays JSON."""
+    state = site.cli.write("state.db", "")
+    state.chmod(0o644)
+    done = site.cli.run("sync", "-c", "n.yaml", "--state", "state.db", "--output", "json")
+    assert json.loads(done.stdout)["summary"]["copied"] == 2
+    warning = "state state.db: other users can read the file, which names private images (chmod 600 state.db)"
+    assert f"image-syncer: warning: {warning}\n" in done.stderr
+
+
 def test_a_run_without_changes_creates_no_state(site: Site) -> None:
     """It does not import the code of the database either."""
     assert site.sync("--state", "none").returncode == 0

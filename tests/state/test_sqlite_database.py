@@ -135,13 +135,17 @@ async def test_commits_are_durable_and_the_file_is_private(file: Path) -> None:
     assert stat.S_IMODE(nested.stat().st_mode) == 0o600
 
 
-async def test_a_file_that_others_can_read_is_logged(file: Path) -> None:
-    """It names private images."""
+async def test_a_file_that_others_can_read_is_a_warning(file: Path) -> None:
+    """In the log, or wherever the caller wants it."""
     os.close(os.open(file, os.O_CREAT, 0o600))
     os.chmod(file, 0o644)  # noqa: PTH101 - a fixture's file
+    warnings: list[str] = []
     with capture_logs() as logged:
         await note_blob(file)
+        async with open_cache_backend(str(file), keep=KEEP, warn=warnings.append):
+            pass
     assert [(entry["event"], entry["mode"]) for entry in logged] == [("state.readable_by_others", "0644")]
+    assert warnings == [f"state {file}: other users can read the file, which names private images (chmod 600 {file})"]
 
 
 async def test_a_transaction_that_fails_changes_nothing(file: Path) -> None:

@@ -69,9 +69,12 @@ def in_memory() -> Caches:
 
 
 @asynccontextmanager
-async def for_run(lazy: LazyBackend) -> AsyncGenerator[Caches]:
-    """Yield caches over *lazy* for one run or a few; after its first failure the backend is not used again."""
-    warnings: list[str] = []
+async def for_run(lazy: LazyBackend, warnings: list[str] | None = None) -> AsyncGenerator[Caches]:
+    """Yield caches over *lazy* for one run or a few; after its first failure the backend is not used again.
+
+    The next `flush` returns *warnings* too, to which the backend may add some.
+    """
+    warnings = [] if warnings is None else warnings
     buffer = WriteBehind(lazy, warnings.append)
 
     async def flush() -> Sequence[str]:

@@ -69,14 +69,17 @@ _CLAIM_UPLOAD: Final = f"""
 
 
 @asynccontextmanager
-async def open_cache_backend(url: str, *, keep: timedelta) -> AsyncGenerator["StateCacheBackend"]:
+async def open_cache_backend(
+    url: str, *, keep: timedelta, warn: Callable[[str], None] | None = None
+) -> AsyncGenerator["StateCacheBackend"]:
     """Yield the cache in the state at *url*, for one run; raises like `open_state`.
 
-    A file is used without SQLAlchemy, whose import takes longer than many a run.
+    A file is used without SQLAlchemy, whose import takes longer than many a run. *warn* gets warnings about it; None
+    logs them.
     """
     location = parse_database_url(url)
     if isinstance(location, SqliteFile):
-        async with open_sqlite_database(location, patience=_CALL_SECONDS) as database:
+        async with open_sqlite_database(location, patience=_CALL_SECONDS, warn=warn) as database:
             yield StateCacheBackend(database, keep=keep)
         return
     from image_syncer.state.state import open_state  # noqa: PLC0415 - a slow import

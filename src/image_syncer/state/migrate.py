@@ -10,7 +10,7 @@ from image_syncer.state.database_url import DatabaseLocation, SqliteFile
 from image_syncer.state.engines import writing
 from image_syncer.state.errors import translated
 from image_syncer.state.revisions import VERSION_TABLE
-from image_syncer.state.sqlite_file import check_revision, prepare_file
+from image_syncer.state.sqlite_file import check_revision, prepare_file, warn_if_readable
 
 MIGRATION_LOCK: Final = 0x696D6167
 """PostgreSQL's advisory lock for the migrations of state and jobs, held until the transaction ends."""
@@ -29,7 +29,11 @@ VERSION: Final = Table(  # As Alembic creates it.
 
 def prepare(engine: Engine, location: DatabaseLocation) -> None:
     """Create or migrate the schema; `StateUnusable` if it is another program's or newer than this version."""
-    if isinstance(location, SqliteFile) and prepare_file(location):
+    is_current = False
+    if isinstance(location, SqliteFile):
+        is_current = prepare_file(location)
+        warn_if_readable(location.path)
+    if is_current:
         with engine.connect() as connection, connection.begin():
             return  # From now on the engine notices if another file takes the place of this one.
     try:

@@ -13,7 +13,14 @@ from typing import Final, TypeVar
 from image_syncer.state.database_url import SqliteFile
 from image_syncer.state.errors import StateUnavailable, explained
 from image_syncer.state.sql_session import SqliteSession, SqlWork
-from image_syncer.state.sqlite_file import BEGIN_WRITE, connect, file_check, prepare_file
+from image_syncer.state.sqlite_file import (
+    BEGIN_WRITE,
+    connect,
+    file_check,
+    prepare_file,
+    readable_mode,
+    warn_if_readable,
+)
 
 _CLOSE_SECONDS: Final = 30.0
 _BUGS: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
@@ -52,15 +59,30 @@ class SqliteDatabase:
 
 
 @asynccontextmanager
-async def open_sqlite_database(file: SqliteFile, *, patience: float) -> AsyncGenerator[SqliteDatabase]:
-    """Yield the database in *file* after creating or migrating its schema; raises like `open_state`."""
+async def open_sqlite_database(
+    file: SqliteFile, *, patience: float, warn: Callable[[str], None] | None = None
+) -> AsyncGenerator[SqliteDatabase]:
+    """Yield the database in *file* after creating or migrating its schema; raises like `open_state`.
+
+    *warn* gets a warning if other users can read the file; None logs it.
+    """
     if not await asyncio.to_thread(prepare_file, file):
         await asyncio.to_thread(_migrate, file)
+    _check_mode(file, warn)
     database = SqliteDatabase(file, patience)
     try:
         yield database
     finally:
         await database.close()
+
+
+def _check_mode(file: SqliteFile, warn: Callable[[str], None] | None) -> None:
+    if warn is None:
+        warn_if_readable(file.path)
+        return
+    mode = readable_mode(file.path)
+    if mode is not None:
+        warn(f"{file}: other users can read the file, which names private images (chmod 600 {file.path})")
 
 
 def _migrate(file: SqliteFile) -> None:

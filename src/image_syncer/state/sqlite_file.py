@@ -73,10 +73,16 @@ def refuse_foreign(file: SqliteFile) -> None:
         raise _foreign(file)
 
 
-def warn_if_readable(path: Path) -> None:
-    """Log a warning if other users can read the file at *path*, which names private images and upload addresses."""
+def readable_mode(path: Path) -> int | None:
+    """Return the mode of the file at *path*, which names private images, if other users can read it; else None."""
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    return mode if mode & (stat.S_IRGRP | stat.S_IROTH) else None
+
+
+def warn_if_readable(path: Path) -> None:
+    """Log a warning if other users can read the file at *path*."""
+    mode = readable_mode(path)
+    if mode is not None:
         import structlog  # noqa: PLC0415 - a slow import, which few files need
 
         log: Any = structlog.get_logger()
@@ -126,7 +132,6 @@ def _make_file(file: SqliteFile) -> None:
     try:
         file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        warn_if_readable(file.path)
     except OSError as error:
         raise StateUnusable(
             f"{file}: {error.strerror or 'cannot be opened'}", remedy="check the path and its permissions"
