@@ -144,10 +144,12 @@ def parse_referrers(raw: RawManifest, subject: Digest, children: Collection[Dige
     return tuple(entries.values())
 
 
-def merge_referrers(existing: RawManifest | None, entries: Iterable[Descriptor]) -> RawManifest | None:
-    """Return the fallback index *existing* with *entries* added; None if there is nothing to add.
+def merge_referrers(
+    existing: RawManifest | None, entries: Iterable[Descriptor], *, gone: Collection[Digest] = ()
+) -> RawManifest | None:
+    """Return the fallback index *existing* with *entries* added and *gone* left out; None if there is nothing to add.
 
-    Keeps what *existing* holds, unknown keys included. `TooLarge` if the result is no manifest that registries accept.
+    Keeps what else *existing* holds, unknown keys included. `TooLarge` if the result is larger than registries accept.
     """
     document: JsonObject = {"schemaVersion": 2, "mediaType": media_type.OCI_INDEX, "manifests": []}
     known: frozenset[Digest] = frozenset()
@@ -160,7 +162,9 @@ def merge_referrers(existing: RawManifest | None, entries: Iterable[Descriptor])
     added = [_entry_document(entry) for entry in entries if entry.digest not in known]
     if not added:
         return None
-    document["manifests"] = [*document["manifests"], *added]
+    left_out = {str(digest) for digest in gone}
+    kept = [entry for entry in document["manifests"] if entry["digest"] not in left_out]
+    document["manifests"] = [*kept, *added]
     content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     if len(content) > MANIFEST_LIMIT_BYTES:
         raise TooLarge(f"the referrers' index would be larger than {MANIFEST_LIMIT_BYTES // 1024**2} MiB")

@@ -10,7 +10,16 @@ from http import HTTPStatus
 from typing import Final
 
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import Denied, NotFound, ProtocolError, Refused, StoreError, TooLarge, Unauthorized
+from image_syncer.errors import (
+    Denied,
+    MissingContent,
+    NotFound,
+    ProtocolError,
+    Refused,
+    StoreError,
+    TooLarge,
+    Unauthorized,
+)
 from image_syncer.oci import Descriptor, Digest, RawManifest, media_type
 from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.oci.referrer import (
@@ -37,6 +46,7 @@ _ACCEPT: Final = {"Accept": media_type.OCI_INDEX}
 _NO_API: Final = frozenset({400, 404, 405, 410, 501})
 _UNDECIDED: Final = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN"})
 _PAGES_LIMIT: Final = 50
+_LOOKS_AT_ONCE: Final = 8
 _WRITES_LIMIT: Final = 4
 """How often the index of the tag schema is written again when other writers replace it meanwhile."""
 
@@ -95,12 +105,19 @@ class Referrers:
 
         `Refused` if the tag names something else, which is kept.
         """
-        tag = referrers_tag(subject)
+        tag, gone = referrers_tag(subject), frozenset[Digest]()
         for _ in range(_WRITES_LIMIT):
-            merged = merge_referrers(await self._index(tag, subject), entries)
+            existing = await self._index(tag, subject)
+            merged = merge_referrers(existing, entries, gone=gone)
             if merged is None:
                 return
-            await self._manifests.put(merged, tag, fence)
+            try:
+                await self._manifests.put(merged, tag, fence)
+            except MissingContent:  # Some of the listed manifests were deleted, and this registry checks them.
+                if gone or existing is None:
+                    raise
+                gone = await self._missing(parse_referrers(existing, subject))
+                continue
             with suppress(NotFound):
                 if (await self._manifests.head(tag)).digest == merged.digest:
                     return
@@ -108,6 +125,19 @@ class Referrers:
             f"{self._requests.repository}:{tag}: other writers replace this index again and again",
             remedy="run again when they are done",
         )
+
+    async def _missing(self, entries: Sequence[Descriptor]) -> frozenset[Digest]:
+        """Return the digests of those *entries* that the repository does not hold."""
+        missing: set[Digest] = set()
+
+        async def look(entry: Descriptor) -> None:
+            try:
+                await self._manifests.head(str(entry.digest))
+            except NotFound:
+                missing.add(entry.digest)
+
+        await for_each(entries, look, width=_LOOKS_AT_ONCE)
+        return frozenset(missing)
 
     async def _index(self, tag: str, subject: Digest) -> RawManifest | None:
         """Return the index at the target; None without one."""
