@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 from image_syncer.bounded_json import JsonObject, parse_object
@@ -12,6 +11,7 @@ from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.messages import compression_error
 from image_syncer.registry.http.urls import origin_of
+from image_syncer.structs import replace
 
 _PAGE = 1_000  # The most that ECR takes.
 _SMALL_PAGE = 100

@@ -17,7 +17,6 @@ or without a result, wakes all waiters, so a cancelled probe leaves no waiter be
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Literal
 
@@ -29,6 +28,7 @@ from image_syncer.registry.limits.circuit_breaker import CircuitBreaker
 from image_syncer.registry.limits.retry import Clock, RetryPolicy
 from image_syncer.registry.observer import ASKED_TO_WAIT, RegistryObserver, SilentObserver, Wait
 from image_syncer.registry.settings import Limits
+from image_syncer.structs import replace
 
 SMALL_BLOB_BYTES: Final = 1024 * 1024
 """The largest blob that small requests move."""
