@@ -25,8 +25,8 @@ SLOW = HEAVY | {
     *("difflib", "email", "encodings.idna", "logging.config", "platformdirs", "re2", "ruamel", "shutil", "tempfile"),
     *("unicodedata", "image_syncer.config.load", "image_syncer.config.model"),
 }
-MOST_MODULES = 345
-"""The standard library has 180 of them, click 15; the rest is our own."""
+MOST_MODULES = 370
+"""The standard library has 180 of them, click 15; the rest is our own. A library that slips in has dozens."""
 MOST_MIB = 35
 MOST_CPU_SECONDS = 0.5
 """Twice as much as a copy takes on a slow machine: a library that is imported by mistake takes more."""
