@@ -21,7 +21,7 @@ from image_syncer.cache.memory import (
     MemoryReferrerCache,
     MemoryUploadJournal,
 )
-from image_syncer.cache.referrers import PersistentReferrerCache
+from image_syncer.cache.referrer_checks import PersistentReferrerCache
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
 from image_syncer.roles import (

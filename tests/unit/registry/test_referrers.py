@@ -184,7 +184,7 @@ async def test_pages_that_form_a_loop_are_refused(fake: FakeRegistry, registries
 
 
 async def test_a_page_at_another_host_is_refused(fake: FakeRegistry, registries: Registries) -> None:
-    """Nothing of ours is sent there."""
+    """No request goes there."""
 
     def page(_: web.Request) -> web.Response:
         response = listing(SIGNATURE)
