@@ -60,8 +60,11 @@ class Source(Protocol):
 class BlobTarget(Protocol):
     """A repository that blobs are written to. Every push is idempotent."""
 
-    async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether the repository holds *blob*."""
+    async def has_blob(self, blob: Descriptor, *, expected: bool = False) -> bool:
+        """Whether the repository is known to hold *blob*; False also where a push costs less than to find out.
+
+        *expected*: there is a sign that it does, so it is worth a request.
+        """
         ...
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:

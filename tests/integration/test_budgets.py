@@ -72,6 +72,19 @@ async def test_a_new_blob_costs_one_get_and_one_upload(
     assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 2 + ["PUT manifest"] + ["PUT upload"] * 2
 
 
+async def test_blobs_of_a_new_repository_are_pushed_without_a_head(
+    source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """Two HEADs, then one tag list, which says that the repository is new: each blob costs a POST and a PUT."""
+    Peer(source_registry.host).push("app", single("a", layers=(1000, 1001, 1002, 1003, 1004)), "v1")
+    new_requests(source_registry)
+    await sync_files(tmp_path, {f"{source_registry.host}/app:v1": f"{target_registry.host}/app"})
+    assert target_registry.read_requests().count(kind="tags") == 1
+    source, target = new_requests(source_registry), new_requests(target_registry)
+    print_row("new image of six blobs in a new repository", source, target)
+    assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 6 + ["PUT manifest"] + ["PUT upload"] * 6
+
+
 async def test_a_blob_in_another_repository_is_mounted(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:

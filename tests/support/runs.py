@@ -7,7 +7,7 @@ from random import Random
 from image_syncer.cache import MemoryBlobLocations
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.oci import PlatformFilter, Repository
-from image_syncer.roles import BlobLocations
+from image_syncer.roles import BlobLocations, Stores
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.planner import Planner
@@ -15,7 +15,6 @@ from image_syncer.sync.result import CopyResult, SilentRunObserver
 from image_syncer.sync.rule import Rule, RuleTarget, Selection, TagNames
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import TransferRange
-from image_syncer.testing.memory_store import MemoryStores
 
 SOURCE = Repository("source.test", "team/app")
 TARGET = Repository("target.test", "mirror/app")
@@ -35,7 +34,7 @@ def rule(
     return Rule(f"{source}:{wanted}", source, wanted, ends, platforms or PlatformFilter(), "images.yaml:1")
 
 
-def runner(stores: MemoryStores, knowledge: BlobLocations | None = None) -> RunRules:
+def runner(stores: Stores, knowledge: BlobLocations | None = None) -> RunRules:
     """Return a function that executes rules over *stores* and returns the results by target.
 
     Without *knowledge* each execution starts without blob locations.

@@ -7,21 +7,20 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints
-from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import NotFound, Side, StoreError
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.registry.blobs.blobs import Blobs
+from image_syncer.registry.blobs.new_repository import NewRepository
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
-from image_syncer.registry.listing import is_unknown, list_tags
+from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
 from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 _SHORT_LIST_PAGES: Final = 2
-_NEW_SECONDS: Final = 300.0
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
@@ -138,9 +137,7 @@ class RegistryTarget(_RegistryRepository):
     def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
         super().__init__(repository, "target", connect)
         self._journal = journal
-        self._asking: SingleFlight[str, bool] = SingleFlight()
-        self._new: bool | None = None
-        self._new_until = 0.0
+        self._new = NewRepository()
         # One lock per subject, so that copies of this process do not overwrite each other's index; it lives while used.
         self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
@@ -151,39 +148,41 @@ class RegistryTarget(_RegistryRepository):
         and then a push would fail too, only later.
         """
         try:
-            return await (await self._manifests()).head(identifier)
+            found = await (await self._manifests()).head(identifier)
         except NotFound:
             return None
+        self._new.note_exists()
+        return found
 
     async def is_new(self) -> bool:
         """Whether the registry did not know the repository at the first call; asked again after five minutes."""
-        loop = asyncio.get_running_loop()
-        if self._new is None or loop.time() > self._new_until:
-            self._new_until = loop.time() + _NEW_SECONDS
-            self._new = await self._asking.do("tags", self._is_unknown)
-        return self._new
+        return await self._new.is_new(await self._requests())
 
-    async def _is_unknown(self) -> bool:
-        return await is_unknown(await self._requests())
-
-    async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether the repository holds *blob*."""
+    async def has_blob(self, blob: Descriptor, *, expected: bool = False) -> bool:
+        """Whether the repository is known to hold *blob*; a small one of a new repository costs no request."""
+        if not expected and await self._new.lacks(blob, await self._requests()):
+            return False
         return await (await self._blobs()).has(blob)
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""
         requests = await self._requests()
         await BlobUpload(requests, self._sessions, self._journal, blob, content).run()
+        self._new.note_pushed(blob.digest)
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Mount *blob* from the repository *origin* of the same registry; False means "then push"."""
         if origin.registry != self._repository.registry:
             return False
-        return await (await self._blobs()).mount(blob, origin)
+        mounted = await (await self._blobs()).mount(blob, origin)
+        if mounted:
+            self._new.note_pushed(blob.digest)
+        return mounted
 
     async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
         """Store *manifest* at the tag or digest *identifier*; `MissingContent` if the target lacks content it names."""
         await (await self._manifests()).put(manifest, identifier, fence)
+        self._new.note_exists()
 
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:
         """Tag *manifest* with as many of *tags* as one request can carry; return the confirmed ones."""

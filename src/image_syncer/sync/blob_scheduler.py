@@ -209,14 +209,15 @@ class BlobScheduler:
         elif hint is None and key[0] in self._mounting and goal.trusted:
             # A registry that mounts answers in one request whether it has the blob, and opens an upload if not.
             return await self._mount(goal, blob, goal.repository)
+        expected = hint == goal.repository
         is_cheap = blob.size is not None and blob.size <= _CHEAP_BYTES
-        if is_cheap and goal.may_be_new and goal.trusted and await goal.target.is_new():
+        if is_cheap and not expected and goal.may_be_new and goal.trusted and await goal.target.is_new():
             return False
-        return await self._find(goal, blob)
+        return await self._find(goal, blob, expected=expected)
 
-    async def _find(self, goal: TargetProgress, blob: Descriptor) -> bool:
+    async def _find(self, goal: TargetProgress, blob: Descriptor, *, expected: bool = False) -> bool:
         try:
-            found = await goal.target.has_blob(blob)
+            found = await goal.target.has_blob(blob, expected=expected)
         except StoreError as error:
             raise CopyFailed(error, side="target", step="push blob") from error
         if found:

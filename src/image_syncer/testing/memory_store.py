@@ -219,8 +219,9 @@ class MemoryTarget:
         """Return False: looking for a blob costs nothing here."""
         return False
 
-    async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether *blob* is here."""
+    async def has_blob(self, blob: Descriptor, *, expected: bool = False) -> bool:
+        """Whether *blob* is here, whether *expected* or not."""
+        del expected
         await self._store.note("has_blob", str(blob.digest))
         return blob.digest in self._store.blobs
 

@@ -8,8 +8,10 @@ from image_syncer.oci import Repository
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule
 from image_syncer.sync.run import RunOptions
+from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import Image, sharing, single
 from image_syncer.testing.memory_store import MemoryStores
+from support.clients import client
 from support.runs import SOURCE, TARGET, rule, runner
 
 OTHER = Repository("target.test", "mirror/other")
@@ -99,6 +101,21 @@ async def test_a_hint_of_an_earlier_run_saves_the_lookup(stores: MemoryStores) -
     other = stores.store(OTHER)
     assert (other.count("mount"), other.count("has_blob"), other.count("push_blob")) == (3, 0, 0)
     assert stores.store(SOURCE).count("open") == 0
+
+
+async def test_a_hint_of_the_same_repository_is_worth_a_lookup() -> None:
+    """An interrupted run has pushed blobs and no manifest, so the registry may call the repository new."""
+    locations = MemoryBlobLocations()
+    content = single("a", layers=(1000, 1001, 1002, 1003))
+    async with FakeRegistry() as source_registry, FakeRegistry() as fake:
+        source_registry.load("app", content, "v1")
+        source, target = source_registry.repository("app"), fake.repository("copy")
+        for blob in content.blobs.values():
+            locations.record(target, blob.descriptor)
+        async with client() as registries:
+            await runner(registries, locations)(rule("v1", target, source=source))
+        assert fake.requests.count(method="HEAD", kind="blob") == len(content.blobs)
+        assert fake.requests.count(kind="tags") == 0
 
 
 async def test_a_wrong_hint_is_corrected_within_the_run(stores: MemoryStores) -> None:
