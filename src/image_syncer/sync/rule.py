@@ -6,6 +6,7 @@ from typing import Final, Self
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
+from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.tag_pattern import TagPattern
 
 _SCANNED_NAMES: Final = 16
@@ -142,6 +143,7 @@ class Rule(Struct):
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
+    *referrers*: what is attached to images, and is copied along.
     """
 
     name: str
@@ -154,6 +156,7 @@ class Rule(Struct):
     recheck_seconds: float | None = None
     renames_digests: bool = True
     nondistributable_layers: bool = False
+    referrers: ReferrerSettings = DEFAULT_REFERRERS
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""

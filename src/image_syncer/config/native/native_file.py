@@ -21,6 +21,7 @@ from image_syncer.config.native.native_model import (
     StateSection,
     TimeoutsSection,
 )
+from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
 from image_syncer.errors import UsageError
@@ -222,6 +223,7 @@ def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFil
 def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
     """Return *section* with the file's defaults for the keys that it lacks."""
     absent = {key: value for key, value in defaults if getattr(section, key) is None}
+    absent["referrers"] = merge_sections(section.referrers, defaults.referrers)
     return section.model_copy(update=absent)
 
 

@@ -76,6 +76,40 @@ def _tags(value: Any) -> Any:
 Tags = Annotated[TagsSection, BeforeValidator(_tags, json_schema_input_type=str | list[str] | TagsSection)]
 
 
+class ReferrersSection(Section):
+    """What is attached to images: signatures, SBOMs and attestations. `true` or `false` switches it on or off."""
+
+    enabled: Truth | None = Field(default=None, description="Copy what is attached to images; default: true.")
+    types: Several | None = Field(
+        default=None, description="Only these artifact types (globs) or kinds, such as signature or sbom; default: all."
+    )
+    exclude: Several | None = Field(default=None, description="Leave out these artifact types (globs) or kinds.")
+    legacy_tags: Truth | None = Field(
+        default=None, description="Also copy cosign's tags sha256-<hex>.sig, .att and .sbom; default: true."
+    )
+    recheck: Duration | None = Field(
+        default=None, description="Look at unchanged images again after this time; 0s: in each run; default: 24h."
+    )
+    required: Truth | None = Field(
+        default=None, description="Fail an image if something attached to it cannot be copied; default: false."
+    )
+    from_: Text | None = Field(
+        default=None,
+        alias="from",
+        description="Repository that holds them, if not the image's: registry/path with {registry}, {repository}.",
+    )
+    to: Text | None = Field(
+        default=None, description="Repository that receives them, if it is not the target's; as from."
+    )
+
+
+def _switch(value: Any) -> Any:
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+Referrers = Annotated[ReferrersSection, BeforeValidator(_switch, json_schema_input_type=bool | ReferrersSection)]
+
+
 class RuleSection(Section):
     """A rule: a source, its targets, and its triggers."""
 
@@ -102,12 +136,18 @@ class RuleSection(Section):
     nondistributable_layers: bool = Field(
         default=False, description="Also copy layers that have urls, which registries need not hold (Windows)."
     )
+    referrers: Referrers | None = Field(
+        default=None, description="Copy signatures, SBOMs and attestations along; default: true."
+    )
 
 
 class DefaultsSection(Section):
     """Defaults for rules."""
 
     recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
+    referrers: Referrers | None = Field(
+        default=None, description="As in rules; a rule with keys of its own keeps the others of these."
+    )
 
 
 class TimeoutsSection(Section):

@@ -11,6 +11,7 @@ from croniter import CroniterError, croniter
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_model import RuleSection, TagsSection
+from image_syncer.config.native.native_referrers import parse_referrers
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference
@@ -50,11 +51,12 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
     kept = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
     schedule_key = next((key for key in _SCHEDULE_KEYS if getattr(section, key) is not None), "name")
     schedule = config_file.attempt(lambda: _schedule(section), *place, schedule_key)
+    referrers = parse_referrers(section.referrers, (*place, "referrers"), config_file)
     if source is None:
         return None
     triggers = config_file.attempt(lambda: _triggers(section, source, schedule), *place, "source")
     targets = _targets(section, (source, selection or AllTags()), place, config_file)
-    if selection is None or kept is None or triggers is None or targets is None:
+    if selection is None or kept is None or triggers is None or targets is None or referrers is None:
         return None
     return Rule(
         section.name,
@@ -67,6 +69,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
         renames_digests=section.other_digests == "rename",
         nondistributable_layers=section.nondistributable_layers,
+        referrers=referrers,
     )
 
 
