@@ -160,7 +160,7 @@ class RegistryClient:
         try:
             if limit_bytes is not None:
                 content = await response.read(limit_bytes)
-            elif call.method != "HEAD":
+            elif call.method != "HEAD" and response.content_length != 0:
                 await self._read_beginning(response)  # Discarded, but the connection can then be reused.
             failed = False
         finally:

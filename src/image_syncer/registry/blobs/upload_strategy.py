@@ -98,8 +98,10 @@ class UploadStrategy(Struct):
 
     def refresh(self, facts: UploadFacts) -> Self:
         """Return the strategy with what other uploads have learnt since."""
-        profile = facts.profile
-        return replace(self, patches=self.patches or profile.patches, can_chunk=self.can_chunk and profile.chunks)
+        patches, can_chunk = self.patches or facts.profile.patches, self.can_chunk and facts.profile.chunks
+        if (patches, can_chunk) == (self.patches, self.can_chunk):
+            return self
+        return replace(self, patches=patches, can_chunk=can_chunk)
 
     def next_part(self, session: UploadSession, facts: UploadFacts) -> Part:
         """Return the part that follows the bytes in *session*."""
