@@ -18,14 +18,13 @@ from contextlib import (
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import TYPE_CHECKING
 
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.backend import CacheBackend, LazyBackend
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
-from image_syncer.oci import Descriptor, Index, Manifest, Platform, PlatformFilter, RawManifest, Reference, Repository
-from image_syncer.oci import media_type as types
-from image_syncer.oci.manifest import platform_of_config
+from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.auth.docker_config import home_directory
 from image_syncer.registry.limits.retry import RetryPolicy
@@ -43,6 +42,9 @@ from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
+
+if TYPE_CHECKING:
+    from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
 _COPIER_SECONDS = 300.0
@@ -93,16 +95,6 @@ class Options(Struct):
             stall_seconds=self.timeouts.stall,
             host_limits=self.host_limits,
         )
-
-
-class Inspection(Struct):
-    """The manifest that a reference names, its platforms, and the number and size of all their blobs."""
-
-    reference: Reference
-    manifest: RawManifest
-    platforms: tuple[tuple[Platform, Descriptor], ...] = field(default=())
-    blobs: int = 0
-    size_bytes: int = 0
 
 
 class _SharedCopier(Struct, frozen=False):
@@ -199,22 +191,18 @@ class Syncer:
         """Yield the tags of *repository* in its registry's order; raises `StoreError`."""
         return self._registries.source(repository).tags()
 
-    async def inspect(self, reference: Reference) -> Inspection:
+    async def inspect(self, reference: Reference) -> "Inspection":
         """Return the image or index that *reference* names; reads manifests and configs, no layers."""
-        source = self._registries.source(reference.repository)
-        manifest = await source.manifest(reference.identifier)
-        reader = ManifestReader(self._registries)
-        platforms: list[tuple[Platform, Descriptor]] = []
-        blobs: dict[str, int] = {}
-        for entry in _images(manifest):
-            if not entry.is_manifest:  # A blob of a BuildKit cache.
-                blobs[str(entry.digest)] = entry.size or 0
-                continue
-            parsed = (await reader.read(reference.repository, str(entry.digest))).parse()
-            if isinstance(parsed, Manifest):
-                blobs |= {str(blob.digest): blob.size or 0 for blob in parsed.blobs}
-                platforms.append((entry.platform or await _platform(reader, reference.repository, parsed), entry))
-        return Inspection(reference, manifest, tuple(platforms), len(blobs), sum(blobs.values()))
+        return await self._inspector().inspect(reference)
+
+    async def attached(self, reference: Reference) -> "AttachmentTree":
+        """Return what is attached to the image *reference*: signatures, SBOMs, attestations."""
+        return await self._inspector().attached(reference)
+
+    def _inspector(self) -> "Inspector":
+        from image_syncer.sync.inspection import Inspector  # noqa: PLC0415 - runs need it not
+
+        return Inspector(self._registries, self._registries)
 
     @contextmanager
     def _shared_copier(self) -> Generator[Copier]:
@@ -380,18 +368,3 @@ def _archive_opener() -> Callable[..., AbstractAsyncContextManager[CacheBackend]
     from image_syncer.state import open_cache_backend  # noqa: PLC0415
 
     return open_cache_backend
-
-
-def _images(manifest: RawManifest) -> list[Descriptor]:
-    """Return the images of an index, or the image itself."""
-    parsed = manifest.parse()
-    if isinstance(parsed, Index):
-        return [entry for entry in parsed.manifests if not entry.is_index]
-    return [manifest.descriptor]
-
-
-async def _platform(reader: ManifestReader, repository: Repository, manifest: Manifest) -> Platform:
-    config = manifest.config
-    if config is None or config.media_type not in types.IMAGE_CONFIGS:
-        return Platform()
-    return platform_of_config(await reader.read_config(repository, config))

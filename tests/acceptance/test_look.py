@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from image_syncer.oci.referrer import legacy_tags
+from image_syncer.testing import Image
 from image_syncer.testing.fake_registry import FakeRegistry
-from image_syncer.testing.images import multi, single
+from image_syncer.testing.faults import answer
+from image_syncer.testing.images import artifact, cosign_signature, multi, single
 from support.command_line import CommandLine
 
 
@@ -101,3 +104,54 @@ def test_completion_is_shown_and_installed(cli: CommandLine) -> None:
     assert "image-syncer" in cli.read(".bashrc")
     completed = cli.shell('COMP_WORDS="image-syncer in" COMP_CWORD=1 _IMAGE_SYNCER_COMPLETE=bash_complete $it')
     assert completed.stdout.split() == ["plain,inspect"]
+
+
+def test_referrers_are_a_tree(cli: CommandLine, source: FakeRegistry) -> None:
+    """What is attached to the index, to a platform and to another referrer, with kind, size and digest."""
+    image = multi("app")
+    child = Image(image.manifests[0], (image.manifests[0],), {})
+    sbom = artifact("sbom", "application/spdx+json", subject=image)
+    signature = artifact("signature", "application/vnd.cncf.notary.signature", subject=sbom)
+    on_child = artifact("child", "application/sarif+json", subject=child)
+    for one in (sbom, signature, on_child):
+        source.load("team/app", one)
+    source.load("team/app", cosign_signature(image), legacy_tags(image.digest)[0])
+    done = cli.run("referrers", f"{source.host}/team/app:v1")
+    assert done.returncode == 0
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    assert lines[0] == f"{source.host}/team/app:v1  {image.digest}"
+    assert "├── sbom" in lines[1]
+    assert str(sbom.digest) in lines[1]
+    assert "│   └── signature" in lines[2]
+    assert "└── signature" in lines[3]
+    assert lines[3].endswith(".sig")
+    assert lines[4] == f"linux/amd64  {child.digest}"
+    assert "└── scan" in lines[5]
+    assert lines[-1] == "4 manifests attached"
+    found = json.loads(cli.run("referrers", f"{source.host}/team/app:v1", "--output", "json").stdout)
+    first = found["manifests"][0]["referrers"][0]
+    assert (first["kind"], first["digest"], first["artifact_type"]) == (
+        "sbom",
+        str(sbom.digest),
+        "application/spdx+json",
+    )
+    assert first["referrers"][0]["digest"] == str(signature.digest)
+
+
+def test_an_image_may_have_no_referrers(cli: CommandLine, source: FakeRegistry) -> None:
+    """That is no failure."""
+    done = cli.run("referrers", f"{source.host}/team/app:v1")
+    assert done.returncode == 0
+    assert "nothing is attached" in done.stdout
+
+
+def test_a_referrer_that_cannot_be_read_is_named(cli: CommandLine, source: FakeRegistry) -> None:
+    """The exit code is 1, and the others are shown."""
+    image = multi("app")
+    gone = artifact("gone", "application/spdx+json", subject=image)
+    source.load("team/app", gone)
+    path = f"/v2/team/app/manifests/{gone.digest}"
+    source.faults.add(answer(404, code="MANIFEST_UNKNOWN"), path=path)
+    done = cli.run("referrers", f"{source.host}/team/app:v1")
+    assert done.returncode == 1
+    assert "not found" in done.stdout

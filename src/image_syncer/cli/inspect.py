@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from image_syncer.app import Inspection, Options, open_app
+from image_syncer.app import Options, open_app
 from image_syncer.cli.console import write_bytes, write_result
 from image_syncer.cli.formatting import number, printable, size
 from image_syncer.cli.log import command_log
@@ -16,6 +16,7 @@ from image_syncer.cli.references import parse_repository, parse_source
 from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.config.go_tool.auth_file import load_auth
 from image_syncer.oci import Descriptor, Platform, Repository
+from image_syncer.sync.inspection import Inspection
 
 
 def tags(repository: str, auth: Path | None, output: OutputOptions) -> int:

@@ -233,6 +233,20 @@ def inspect(reference: str, auth: Path | None, output: OutputOptions, *, raw: bo
     return show(reference, auth, output, raw=raw)
 
 
+@root.command(
+    cls=Command,
+    examples=(f"{PROGRAM} referrers nginx:1.27", f"{PROGRAM} referrers --output json registry.example.com/team/app:v1"),
+)
+@click.argument("reference", metavar="REFERENCE", help="Image, such as nginx:1.27.")
+@auth_option
+@output_options
+def referrers(reference: str, auth: Path | None, output: OutputOptions) -> int:
+    """Show what is attached to an image: signatures, SBOMs, attestations."""
+    from image_syncer.cli.referrers import referrers as show
+
+    return show(reference, auth, output)
+
+
 @root.group(cls=Group)
 def config() -> None:
     """Check configuration files, or print their JSON Schema."""
