@@ -1,7 +1,7 @@
 """Verified reads that can resume in the middle: copies of the hash state at earlier offsets."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Final
 
@@ -13,6 +13,7 @@ _MAX_BLOBS: Final = 64
 # it starts at the beginning of an upload chunk, and a sparse checkpoint lies shortly before each of those.
 _DENSE_BYTES: Final = 128 * 1024
 _MAX_DENSE: Final = 128
+_STEP_BYTES: Final = 512 * 1024  # Between two checkpoints within a large chunk.
 _SPARSE_BYTES: Final = 4 * 1024 * 1024
 _MAX_SPARSE: Final = 128
 
@@ -67,9 +68,15 @@ class DigestCheckpoints:
 
 def inspect(verifier: Verifier, checkpoints: BlobCheckpoints | None, chunk: Chunk) -> None:
     """Add *chunk* to *verifier*, and record its state in *checkpoints*; `ContentMismatch` for wrong content."""
-    verifier.update(chunk)
-    if checkpoints is not None:
-        checkpoints.record(verifier)
+    if checkpoints is None or len(chunk) <= _STEP_BYTES:
+        steps: Iterable[Chunk] = (chunk,)
+    else:
+        view = memoryview(chunk)
+        steps = (view[start : start + _STEP_BYTES] for start in range(0, len(view), _STEP_BYTES))
+    for step in steps:
+        verifier.update(step)
+        if checkpoints is not None:
+            checkpoints.record(verifier)
 
 
 async def finished(chunks: AsyncGenerator[Chunk], verifier: Verifier) -> AsyncGenerator[Chunk]:

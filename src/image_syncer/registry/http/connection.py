@@ -149,8 +149,7 @@ class Connection:
         """End the system calls of a job in a thread, and the use of this connection."""
         self._is_interrupted = True
         with suppress(OSError):
-            # Not the method of `SSLSocket`, which would make the job read and write without encryption.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def receive_in_thread(self, buffer: memoryview, inspect: Inspect | None) -> int | None:
         """Fill *buffer* and return the number of bytes; fewer, or None, if the peer is slow. 0 at the end.
@@ -186,7 +185,7 @@ class Connection:
     def send_in_thread(self, content: memoryview) -> memoryview:
         """Send *content* and return the rest, because the peer is slow, began to send, or ended the connection.
 
-        For a job in a thread while the connection is `lent`.
+        For a job in a thread while the connection is `lent`, without TLS.
         """
         until = time.monotonic() + _LINGER_SECONDS
         while content and not self._is_interrupted and not self.has_input:

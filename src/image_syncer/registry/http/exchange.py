@@ -48,7 +48,7 @@ class Exchange:
         threads: IoThreads,
     ) -> None:
         self._threads = threads
-        self._turns = threads.turns(outgoing.body.length if isinstance(outgoing.body, RequestBody) else 0)
+        self._turns = threads.turns(connection, outgoing.body.length if isinstance(outgoing.body, RequestBody) else 0)
         self._connection = connection
         self._outgoing = outgoing
         self._scratch = scratch

@@ -42,9 +42,12 @@ class IoThreads:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
-    def turns(self, size_bytes: int | None) -> "Turns":
-        """Return the decisions for a body of *size_bytes*, None if its size is unknown."""
-        if self._use == "never":
+    def turns(self, connection: Connection, size_bytes: int | None) -> "Turns":
+        """Return the decisions for a body of *size_bytes*, None if its size is unknown, on *connection*.
+
+        TLS stays in the loop: each record of 16 KiB takes Python's lock, and threads took more time, not less.
+        """
+        if self._use == "never" or connection.is_encrypted:
             return Turns(None)
         if self._use == "always":
             return Turns(lambda: True)
@@ -105,7 +108,3 @@ class Turns:
     def stop(self) -> None:
         """Use no thread for the rest of this body."""
         self._allowed = None
-
-
-NO_THREADS: Final = Turns(None)
-"""The decisions for a body that stays in the loop."""

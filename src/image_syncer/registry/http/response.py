@@ -9,7 +9,7 @@ from image_syncer.errors import Unavailable
 from image_syncer.registry.http.body import BrokenBody, ContentLengthFraming, framing_of
 from image_syncer.registry.http.connection import Connection, Inspect
 from image_syncer.registry.http.head import Head
-from image_syncer.registry.http.io_threads import NO_THREADS, IoThreads, ThreadRefused
+from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
 from image_syncer.registry.http.messages import Request, Response, StallTimer
 from image_syncer.registry.http.pool import BufferPool, Pool, PoolKey
 from image_syncer.roles import Chunk
@@ -55,8 +55,7 @@ class StreamedResponse(BodilessResponse):
         self._stall_timer = StallTimer(stall_seconds)
         self._loop = asyncio.get_running_loop()
         self._framing = framing_of(head, request.method)
-        # Each TLS record of 16 KiB takes Python's lock twice, so receiving in threads costs more than it gains.
-        self._turns = lease.threads.turns(head.length) if not lease.connection.is_encrypted else NO_THREADS
+        self._turns = lease.threads.turns(lease.connection, head.length)
         self._is_returned = False
         if self._framing.has_ended:
             self._return()

@@ -1,6 +1,7 @@
 """Bodies that move in threads: which do, and what happens when a task ends, a peer is slow, or no thread is left."""
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -115,7 +116,7 @@ async def test_a_body_is_sent_in_a_thread(
     counting: CountingThreads,
     encrypted: bool,
 ) -> None:
-    """The server receives every byte; a job sends each piece."""
+    """The server receives every byte; a job sends each piece, but not over TLS."""
     received = bytearray()
 
     async def handler(request: web.BaseRequest) -> web.Response:
@@ -127,7 +128,7 @@ async def test_a_body_is_sent_in_a_thread(
     url = f"{'https' if encrypted else 'http'}://127.0.0.1:{port}/"
     status, _, _ = await exchange(transport, Request("PUT", url, body=in_pieces(CONTENT)))
     assert (status, bytes(received)) == (201, CONTENT)
-    assert counting.jobs >= 1
+    assert (counting.jobs > 0) is not encrypted
 
 
 async def test_an_error_of_the_inspection_is_raised_unchanged(serve: Serve, open_transport: Open) -> None:
@@ -249,7 +250,7 @@ async def test_closing_the_transport_ends_a_running_job(serve: Serve) -> None:
         ("never", 2.0, LARGE_BYTES, False),
     ],
 )
-def test_threads_are_for_large_bodies_and_free_cores(
+async def test_threads_are_for_large_bodies_and_free_cores(
     use: ThreadUse, idle: float, size: int | None, expected: bool
 ) -> None:
     """A small body is moved before a thread wakes up."""
@@ -257,4 +258,8 @@ def test_threads_are_for_large_bodies_and_free_cores(
     elapsed = iter([0.0, idle, 2 * idle])
     cores = FreeCores(usable=lambda: 2.0, idle=lambda: next(elapsed), used=lambda: 0.0, clock=lambda: next(clock))
     cores.has_free()
-    assert IoThreads(use, cores).turns(size).take() is expected
+    ends = socket.socketpair()
+    connection = Connection(ends[0], lambda _: None)
+    assert IoThreads(use, cores).turns(connection, size).take() is expected
+    connection.close()
+    ends[1].close()
