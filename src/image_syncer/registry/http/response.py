@@ -149,8 +149,9 @@ class StreamedResponse(BodilessResponse):
             return
         self._is_returned = True
         lease = self._lease
+        is_closed = lease.connection.is_closed  # While a thread read the end.
         whole = self._framing.has_ended and self._framing.is_clean and not lease.connection.received
-        if whole and lease.keep_alive and not broken:
+        if whole and not is_closed and lease.keep_alive and not broken:
             lease.pool.put(lease.key, lease.connection)
         else:
             lease.connection.close()
