@@ -335,6 +335,9 @@ async def test_an_out_of_order_chunk_resumes_at_the_range_of_the_416(
     assert BLOB.digest in fake.content("app").blobs
 
 
+# The fake registry answers 416 before it has read the chunk, and may reset the connection that a thread still fills;
+# the offset is then asked for with a GET, as after any break.
+@pytest.mark.parametrize("io_threads", ["never"], indirect=True, ids=["loop"])
 async def test_a_partially_accepted_chunk_continues_from_the_reported_range(
     fake: FakeRegistry, target: RegistryTarget
 ) -> None:
