@@ -15,19 +15,17 @@ from image_syncer.errors import (
     CopyFailed,
     LeaseLost,
     MissingContent,
-    NotFound,
     ProtocolError,
-    Refused,
     StoreError,
-    Unavailable,
     UnsupportedDigest,
 )
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.roles import BlobLocations, Stores
 from image_syncer.structs import replace
-from image_syncer.sync.blob_content import SourceBlob
+from image_syncer.sync.blob_placer import BlobPlacer
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.connect_ahead import ConnectAhead
+from image_syncer.sync.copy_failures import at_target, explained, is_other_kind, looks_like_manifest, too_slow
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
@@ -66,16 +64,14 @@ class Copier:
         self._connect_ahead = ConnectAhead(stores)
         self._stores = stores
         self._reader = reader
-        self._scheduler = BlobScheduler(locations, observer, transfers=transfers)
-        # The upload of a blob is the same for every caller, so all of them share its failure.
-        self._blobs: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=True)
+        self._blobs = BlobPlacer(BlobScheduler(locations, observer, transfers=transfers), reader)
         # A manifest's failure may concern only its caller's tag, which may be immutable.
         self._manifests: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=False)
 
     @property
     def falls_behind(self) -> Mapping[str, int]:
         """How often each target registry was too slow to share reads with others."""
-        return self._scheduler.lags.falls
+        return self._blobs.falls_behind
 
     async def copy(
         self,
@@ -105,7 +101,7 @@ class Copier:
         except TimeoutError:
             if not limit.expired():
                 raise
-            goal.failure = goal.failure or _too_slow(copies[0], options.seconds)
+            goal.failure = goal.failure or too_slow(copies[0], options.seconds)
         except CopyFailed as failure:
             goal.failure = goal.failure or failure
         except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
@@ -165,7 +161,7 @@ class Copier:
             if missing is None:
                 return
             if look == _LOOKS:
-                goal.failure = _explained(missing, raw, image)
+                goal.failure = explained(missing, raw, image)
                 return
             self._forget_parts(raw, goal)
 
@@ -181,8 +177,7 @@ class Copier:
                 await for_each(children, lambda entry: self._child(image, entry, goal, depth + 1), width=_PARTS_AT_ONCE)
             case Manifest() as manifest:
                 blobs = (*manifest.blobs, *(manifest.external_layers if image.with_external else ()))
-                await self._scheduler.load_hints(blobs, goal.repository.registry)
-                await for_each(blobs, lambda blob: self._blob(image, blob, goal), width=_PARTS_AT_ONCE)
+                await self._blobs.place_all(blobs, image.origin, image.source, goal)
 
     def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
         goal.probe = goal.trusted = False
@@ -190,11 +185,10 @@ class Copier:
             case Index(manifests):
                 for entry in manifests:
                     self._manifests.forget((goal.repository, entry.digest))
-                    self._blobs.forget((goal.repository, entry.digest))
+                    self._blobs.forget_upload(goal.repository, entry.digest)
             case Manifest() as manifest:
                 for blob in (*manifest.blobs, *manifest.external_layers):
-                    self._blobs.forget((goal.repository, blob.digest))
-                    self._scheduler.forget(goal.repository, blob.digest)
+                    self._blobs.forget(goal.repository, blob.digest)
 
     async def _child(self, image: SourceImage, entry: Descriptor, goal: TargetProgress, depth: int) -> None:
         """Push the *entry* of an index: a manifest with everything that it names, or a blob (a BuildKit cache).
@@ -208,18 +202,18 @@ class Copier:
             await self._child_manifest(image, entry, goal, depth)
             return
         first, second = self._child_blob, self._child_manifest
-        if _looks_like_manifest(entry.media_type):
+        if looks_like_manifest(entry.media_type):
             first, second = second, first
         try:
             await first(image, entry, goal, depth)
         except CopyFailed as failure:
-            if not _is_other_kind(failure):
+            if not is_other_kind(failure):
                 raise
             await second(image, entry, goal, depth)
 
     async def _child_blob(self, image: SourceImage, entry: Descriptor, goal: TargetProgress, _depth: int) -> None:
-        await self._blob(image, entry, goal)
-        if goal.failure is not None and _is_other_kind(goal.failure):
+        await self._blobs.place(entry, image.origin, image.source, goal)
+        if goal.failure is not None and is_other_kind(goal.failure):
             failure, goal.failure = goal.failure, None
             raise failure
 
@@ -249,7 +243,7 @@ class Copier:
         try:
             found = await goal.target.resolve(str(entry.digest))
         except StoreError as error:
-            goal.failure = _at_target(error, "resolve")
+            goal.failure = at_target(error, "resolve")
             return False
         return found is not None
 
@@ -308,36 +302,15 @@ class Copier:
                 await goal.target.push_manifest(raw, identifier)
         except UnsupportedDigest as error:
             if not (is_tag and goal.may_rename):
-                return _at_target(error, "push manifest")
+                return at_target(error, "push manifest")
             goal.renamed = Digest.of(raw.content)
             return await self._put_as(image, raw, goal, identifier)
         except StoreError as error:
-            failure = _at_target(error, "push manifest")
-            return failure if isinstance(error, MissingContent) else _explained(failure, raw, image)
+            failure = at_target(error, "push manifest")
+            return failure if isinstance(error, MissingContent) else explained(failure, raw, image)
         if identifier in goal.identifiers:
             goal.written.add(identifier)
         return None
-
-    async def _blob(self, image: SourceImage, blob: Descriptor, goal: TargetProgress) -> None:
-        """Make the target repository hold *blob*; a failure ends in `goal.failure`, and other blobs continue."""
-        if goal.failure is not None:
-            return
-        key = goal.repository, blob.digest
-        if not self._blobs.is_free(key):  # Other registries need not wait for this one's read.
-            goal.fan_out.decide(goal.repository.registry, blob.digest)
-        claim = self._blobs.claim([key])
-        while claim.pending:
-            async with claim as mine:
-                try:
-                    if mine:
-                        await self._scheduler.place(SourceBlob(blob, image.origin, image.source, self._reader), goal)
-                except CopyFailed as failure:
-                    claim.failures[key] = failure
-        failure = claim.failures.get(key)
-        if isinstance(failure, CopyFailed):
-            goal.failure = goal.failure or failure
-        elif not claim.own:
-            goal.count(existing=blob.size or 0)
 
 
 def _renamed(raw: RawManifest, goal: TargetProgress) -> RawManifest:
@@ -356,44 +329,3 @@ def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finis
         transferred, goal.transferred = goal.transferred, Transferred()
         renamed = goal.renamed if planned.copy.target.tag is not None else None
         finished(planned if renamed is None else replace(planned, target_digest=renamed), transferred)
-
-
-def _explained(failure: CopyFailed, raw: RawManifest, image: SourceImage) -> CopyFailed:
-    """Return *failure* with the reason that the target demands layers which were not copied, where that is likely."""
-    if image.with_external or not isinstance(failure.cause, Refused):
-        return failure
-    parsed = raw.parse()
-    if not isinstance(parsed, Manifest) or not parsed.external_layers:
-        return failure
-    remedy = "set nondistributable_layers: true for the rule, if the license of the layers allows it"
-    error = Refused(
-        f"the target refuses a manifest without its non-distributable layers ({len(parsed.external_layers)}), "
-        f"which have urls and were not copied: {failure.cause.message}",
-        status=failure.cause.status,
-        code=failure.cause.code,
-        remedy=remedy if failure.cause.remedy is None else f"{failure.cause.remedy}, or {remedy}",
-    )
-    return _at_target(error, failure.step)
-
-
-def _looks_like_manifest(media_type: str) -> bool:
-    return "manifest" in media_type or "index" in media_type
-
-
-def _is_other_kind(failure: CopyFailed) -> bool:
-    """Whether the source answers as if the content were of the other kind: not found, or an internal error."""
-    return failure.side == "source" and isinstance(failure.cause, NotFound | Unavailable | ProtocolError)
-
-
-def _too_slow(planned: PlannedCopy, seconds: float | None) -> CopyFailed:
-    error = Unavailable(
-        f"{planned.copy.source}: not copied within the {seconds or 0:g} s that one image may take",
-        remedy="give it more time with --image-timeout, or timeouts.image of the file",
-    )
-    return CopyFailed(error, side=None, step="copy")
-
-
-def _at_target(error: StoreError, step: str) -> CopyFailed:
-    failure = CopyFailed(error, side="target", step=step)
-    failure.__cause__ = error
-    return failure

@@ -1,0 +1,50 @@
+"""The failures of one copy: what they say, and what they mean."""
+
+from image_syncer.errors import CopyFailed, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.oci import Manifest, RawManifest
+from image_syncer.sync.copy_state import SourceImage
+from image_syncer.sync.plan import PlannedCopy
+
+
+def explained(failure: CopyFailed, raw: RawManifest, image: SourceImage) -> CopyFailed:
+    """Return *failure* with the reason that the target demands layers which were not copied, where that is likely."""
+    if image.with_external or not isinstance(failure.cause, Refused):
+        return failure
+    parsed = raw.parse()
+    if not isinstance(parsed, Manifest) or not parsed.external_layers:
+        return failure
+    remedy = "set nondistributable_layers: true for the rule, if the license of the layers allows it"
+    error = Refused(
+        f"the target refuses a manifest without its non-distributable layers ({len(parsed.external_layers)}), "
+        f"which have urls and were not copied: {failure.cause.message}",
+        status=failure.cause.status,
+        code=failure.cause.code,
+        remedy=remedy if failure.cause.remedy is None else f"{failure.cause.remedy}, or {remedy}",
+    )
+    return at_target(error, failure.step)
+
+
+def looks_like_manifest(media_type: str) -> bool:
+    """Whether *media_type*, which may be unknown, reads like that of a manifest or an index."""
+    return "manifest" in media_type or "index" in media_type
+
+
+def is_other_kind(failure: CopyFailed) -> bool:
+    """Whether the source answers as if the content were of the other kind: not found, or an internal error."""
+    return failure.side == "source" and isinstance(failure.cause, NotFound | Unavailable | ProtocolError)
+
+
+def too_slow(planned: PlannedCopy, seconds: float | None) -> CopyFailed:
+    """Return the failure of a copy that took longer than *seconds*."""
+    error = Unavailable(
+        f"{planned.copy.source}: not copied within the {seconds or 0:g} s that one image may take",
+        remedy="give it more time with --image-timeout, or timeouts.image of the file",
+    )
+    return CopyFailed(error, side=None, step="copy")
+
+
+def at_target(error: StoreError, step: str) -> CopyFailed:
+    """Return *error* as the failure of *step* at the target."""
+    failure = CopyFailed(error, side="target", step=step)
+    failure.__cause__ = error
+    return failure
