@@ -203,7 +203,8 @@ class AttachmentReader(Protocol):
 class GatedImage(Struct):
     """An image that a gate decides about: its *root* at the source, and all that is attached to its manifests.
 
-    *manifests* are the digests of the image: the root, and each entry if it is an index.
+    *manifests* are the digests of the image: the root, and each entry if it is an index. *platforms* are those entries
+    that are images of a platform; empty without an index.
     """
 
     source: Reference
@@ -211,6 +212,7 @@ class GatedImage(Struct):
     manifests: frozenset[Digest]
     attachments: Sequence[Attachment]
     reader: AttachmentReader
+    platforms: frozenset[Digest] = frozenset()
 
 
 class Gate(Protocol):
