@@ -1,7 +1,7 @@
 """The command `config validate`: all problems of the files at once, as text or as JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from image_syncer.cli.formatting import number
 from image_syncer.cli.options import FileOptions, OutputOptions
 from image_syncer.config.documents.problems import ConfigErrors
 from image_syncer.config.load import load_queue_kinds
-from image_syncer.config.model import Configuration
+from image_syncer.config.model import Configuration, QueueSettings
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 
@@ -31,7 +31,7 @@ def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
         problems += error.errors
     except ConfigError as error:
         problems.append(error)
-    problems += _missing_libraries(files)
+    problems += _missing_libraries(files, configuration)
     problems.sort(key=lambda problem: (problem.file, problem.line or 0))
     warnings = [] if configuration is None else [*configuration.warnings]
     if configuration is not None and configuration.server is None:
@@ -48,10 +48,9 @@ def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
     return 0
 
 
-def _missing_libraries(files: FileOptions) -> Iterator[ConfigError]:
-    """Yield an error for each queue whose library is not installed."""
-    queues = load_queue_kinds(files.config) if files.config is not None else ()
-    for queue in queues:
+def _missing_libraries(files: FileOptions, configuration: Configuration | None) -> Iterator[ConfigError]:
+    """Yield an error for each queue whose library is not installed, even if the file is not valid."""
+    for queue in _queues(files) if configuration is None else configuration.queues:
         from image_syncer.queues import check_installed  # noqa: PLC0415 - only a file with queues needs it
 
         try:
@@ -60,6 +59,11 @@ def _missing_libraries(files: FileOptions) -> Iterator[ConfigError]:
             file, _, line = queue.origin.rpartition(":")
             message = error.message.removeprefix(f"{queue.origin}: ")
             yield ConfigError(message, file=file, line=int(line), remedy=error.remedy)
+
+
+def _queues(files: FileOptions) -> Sequence[QueueSettings]:
+    """Read the file again for the queues alone, since other parts of it are not valid."""
+    return load_queue_kinds(files.config) if files.config is not None else ()
 
 
 def _no_server(files: FileOptions) -> ConfigError:

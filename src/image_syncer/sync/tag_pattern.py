@@ -47,7 +47,7 @@ class TagPattern(Struct):
         return f"/{self.text}/"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _compile(text: str) -> Any:
     """Return the compiled *text*. The cache bounds the memory of many rules; compiling again takes microseconds."""
     engine = _engine()

@@ -33,10 +33,14 @@ class Problems:
         """Collect a `UsageError` of the block, with *file* and *line* unless it has its own, and continue after it."""
         try:
             yield
-        except ConfigError as error:
-            self._found.append(error)
         except UsageError as error:
-            self._found.append(ConfigError(error.message, file=file, line=line, remedy=error.remedy))
+            self.add(error, file, line)
+
+    def add(self, error: UsageError, file: str, line: int | None = None) -> None:
+        """Collect *error*, with *file* and *line* unless it has its own."""
+        if not isinstance(error, ConfigError):
+            error = ConfigError(error.message, file=file, line=line, remedy=error.remedy)
+        self._found.append(error)
 
     def raise_found(self) -> None:
         """Raise one `ConfigError` with all collected errors, one `file:line:` each; return if there are none."""

@@ -1,7 +1,7 @@
 """Validate nodes with strict models: pydantic finds the problems, the nodes have the lines. Values are not quoted."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar, cast, get_args
@@ -87,15 +87,22 @@ class SourceFile:
         """Return `file:line` of *path*."""
         return f"{self.file}:{self.line_of(*path)}"
 
-    def collect_at(self, *path: Step) -> AbstractContextManager[None]:
+    @contextmanager
+    def collect_at(self, *path: Step) -> Generator[None]:
         """Collect a `UsageError` of the block with the line of *path*, and continue after the block."""
-        return self.problems.collect_at(self.file, self.line_of(*path))
+        try:
+            yield
+        except UsageError as error:
+            self.problems.add(error, self.file, self.line_of(*path))
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
         """Return the result of *make*; None after a `UsageError`, which is collected with the line of *path*."""
-        with self.collect_at(*path):
+        # The line is looked up after an error only, since a file may have many thousand values.
+        try:
             return make()
-        return None
+        except UsageError as error:
+            self.problems.add(error, self.file, self.line_of(*path))
+            return None
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
         """Return *value* with its variables replaced; `ConfigError`, which hides the value, for an unset one.

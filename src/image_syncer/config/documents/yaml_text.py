@@ -37,7 +37,7 @@ from image_syncer.config.documents.node import (
     join_surrogates,
     map_node,
 )
-from image_syncer.config.documents.yaml_scanner import TabScanner
+from image_syncer.config.documents.yaml_scanner import CachedParser, PositionReader, TabScanner
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _KNOWN_TAGS = frozenset({_TEXT_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
@@ -51,7 +51,7 @@ _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?
 def parse_yaml(text: str) -> Node | None:
     """Return the document of *text*, None if there is none; `DocumentError` with the line if it is no YAML."""
     parser: Any = YAML(typ="safe", pure=True)
-    parser.Scanner = TabScanner
+    parser.Reader, parser.Scanner, parser.Parser = PositionReader, TabScanner, CachedParser
     events: Any = parser.parse(text)
     reader = _Reader(events)
     try:

@@ -1,5 +1,6 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +50,10 @@ def parse_native(
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
     same_as = _same_as(sections.registries, config_file)
-    rules = _rules(sections, config_file, platforms)
+    rule_sections = deque(sections.rules)
+    # Each section of a rule is dropped when its rule is made: both together need twice the memory.
+    sections = sections.model_copy(update={"rules": ()})
+    rules = _rules(rule_sections, sections.defaults, config_file, platforms)
     hooks = [hook for name, section in sections.hooks.items() if (hook := parse_hook(name, section, config_file))]
     queues = [queue for name, section in sections.queues.items() if (queue := parse_queue(name, section, config_file))]
     server = parse_server(sections.server, config_file) if sections.server else None
@@ -204,12 +208,16 @@ def _main_name(host: str, named: Mapping[str, str]) -> str:
     return min(seen[seen.index(host) :])  # A circle has no end; any of its names will do.
 
 
-def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFilter) -> tuple[Rule, ...]:
+def _rules(
+    sections: deque[RuleSection], defaults: DefaultsSection, config_file: SourceFile, platforms: PlatformFilter
+) -> tuple[Rule, ...]:
+    """Return the rules of *sections*, which is empty afterwards."""
     rules: dict[str, Rule] = {}
-    for index, section in enumerate(sections.rules):
-        number = config_file.number("rules", index)
+    given = {key: value for key, value in defaults if value is not None}
+    for index in range(len(sections)):
+        section, number = sections.popleft(), config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
-            rule = parse_rule(_with_defaults(section, sections.defaults), number, config_file, platforms)
+            rule = parse_rule(_with_defaults(section, given, defaults), number, config_file, platforms)
             first = rules.setdefault(rule.name, rule) if rule else None
             if first is not rule:
                 line = first.origin.rpartition(":")[2] if first else ""
@@ -220,11 +228,13 @@ def _rules(sections: NativeFile, config_file: SourceFile, platforms: PlatformFil
     return tuple(rules.values())
 
 
-def _with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
-    """Return *section* with the file's defaults for the keys that it lacks."""
-    absent = {key: value for key, value in defaults if getattr(section, key) is None}
-    absent["referrers"] = merge_sections(section.referrers, defaults.referrers)
-    return section.model_copy(update=absent)
+def _with_defaults(section: RuleSection, given: Mapping[str, object], defaults: DefaultsSection) -> RuleSection:
+    """Return *section* with the file's defaults for the keys that it lacks; *given* are those that are not None."""
+    absent = {key: value for key, value in given.items() if getattr(section, key) is None}
+    referrers = merge_sections(section.referrers, defaults.referrers)
+    if referrers is not section.referrers:
+        absent["referrers"] = referrers
+    return section.model_copy(update=absent) if absent else section
 
 
 def _timeouts(section: TimeoutsSection, config_file: SourceFile) -> Timeouts:
