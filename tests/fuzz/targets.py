@@ -35,11 +35,12 @@ from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, fai
 from image_syncer.registry.http.address_policy import zone_of_host
 from image_syncer.registry.http.body import BrokenBody, ChunkedFraming
 from image_syncer.registry.http.head import Head, NotHttp, header_fields, request_head, take_head
-from image_syncer.registry.http.messages import Headers, Request, Response
+from image_syncer.registry.http.messages import Headers, Inspect, Request, Response
 from image_syncer.registry.http.urls import join, origin_of, redacted
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.listing import next_link
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.roles import Chunk
 from image_syncer.sync.platform_filter import kept_entries, rewrite_index
 from image_syncer.telemetry import as_json, as_text, mask_secrets
 from image_syncer.text import printable
@@ -182,7 +183,9 @@ def token(data: bytes) -> None:
         return held[-1]
 
     class _Told(Response):
-        async def chunks(self) -> AsyncGenerator[bytes]:
+        async def chunks(self, inspect: Inspect | None = None) -> AsyncGenerator[Chunk]:
+            if inspect is not None:
+                inspect(body)
             yield body
 
         async def release(self, *, failed: bool) -> None:  # noqa: ARG002 - the protocol

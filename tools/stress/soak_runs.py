@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from image_syncer.app import Options, open_app
-from image_syncer.config.load import load_auth, load_go_tool_files
+from image_syncer.config.go_tool.auth_file import load_auth
+from image_syncer.config.load import load_go_tool_files
 from image_syncer.oci import PlatformFilter
 from image_syncer.sync.rule import Rule
 
