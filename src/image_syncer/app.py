@@ -37,9 +37,11 @@ from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Copy, Plan
 from image_syncer.sync.planner import Planner
+from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule_trust import ReferrerAccess, RuleTrust
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
@@ -61,7 +63,7 @@ class Options(Struct):
     certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL (which may
     contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
     confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
-    have a queue.
+    have a queue. *trust* has the gates and attesters of rules by their names.
     """
 
     access: tuple[RegistryAccount, ...] = ()
@@ -76,6 +78,7 @@ class Options(Struct):
     same_as: Mapping[str, str] = field(default_factory=dict[str, str])
     timeouts: Timeouts = field(default_factory=Timeouts)
     postpone_on_quota: bool = False
+    trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
 
     @property
     def policy(self) -> RetryPolicy:
@@ -122,10 +125,21 @@ class _Execution(Struct, frozen=False):
 class Syncer:
     """Plans rules, copies images and reads from registries. Get one from `open_app`."""
 
-    def __init__(self, registries: Registries, options: Options, caches: Caches, *, rng: Random) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        options: Options,
+        caches: Caches,
+        *,
+        rng: Random,
+        has_state: bool = False,
+        has_history: bool = False,
+    ) -> None:
         self._registries = registries
         self._options = options
         self._caches = caches
+        self._has_state = has_state
+        self._has_history = has_history
         self._rng = rng
         self._far_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
         self._near_images = min(self._far_images, NEAR_TRANSFERS * _SMALL_REQUESTS_PER_TRANSFER)
@@ -143,15 +157,18 @@ class Syncer:
         *,
         dry_run: bool = False,
         force: bool = False,
+        referrers: bool = False,
         observer: RunObserver | None = None,
         stop: Shutdown | None = None,
     ) -> RunResult:
         """Bring every target up to date; failures are in the result, not raised.
 
         A *dry_run* only reads and reports the outcomes that a run would have. *force* also pushes what is up to date.
+        *referrers*: compare what is attached to images that are up to date, too.
         """
         stop = stop or self._shutdown()
-        async with self._executing(self._run_options(force=force, dry_run=dry_run), observer, stop) as execution:
+        options = self._run_options(force=force, dry_run=dry_run, referrers=referrers)
+        async with self._executing(options, observer, stop) as execution:
             await execution.run.execute(rules, stop=stop)
         return execution.result
 
@@ -166,23 +183,37 @@ class Syncer:
         stop: Shutdown | None = None,
         fence: Fence | None = None,
         rule: Rule | None = None,
+        referrers: ReferrerSettings | None = None,
+        compare_referrers: bool = False,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
         Concurrent copies without an *observer* share a copier: a blob that one of them pushed to a registry is mounted
         by the others. *fence* is checked right before each write of a tag (`LeaseLost`).
-        Content is copied as *rule* says: its layers with `urls`, and its digests of other algorithms.
+        Content is copied as *rule* says: its layers with `urls`, its digests of other algorithms, and what is attached
+        to it; *referrers* replace the rule's settings of the latter. *compare_referrers*: also of images that are up to
+        date.
         """
         wanted = platforms or PlatformFilter()
         renames = rule is None or rule.renames_digests
         with_urls = rule is not None and rule.nondistributable_layers
+        attached = referrers or (DEFAULT_REFERRERS if rule is None else rule.referrers)
+        name = str(source) if rule is None else rule.name
         copies = [
-            Copy(str(source), source, target, wanted, renames_digests=renames, nondistributable_layers=with_urls)
+            Copy(
+                name,
+                source,
+                target,
+                wanted,
+                renames_digests=renames,
+                nondistributable_layers=with_urls,
+                referrers=attached,
+            )
             for target in dict.fromkeys(targets)
         ]
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
-            options = self._run_options(force=force, fence=fence)
+            options = self._run_options(force=force, fence=fence, referrers=compare_referrers)
             async with self._executing(options, observer, stop, copier) as execution:
                 await execution.run.execute(copies=copies, stop=stop)
         return execution.result
@@ -225,7 +256,9 @@ class Syncer:
     def _shutdown(self) -> Shutdown:
         return Shutdown(drain_seconds=self._options.drain_seconds)
 
-    def _run_options(self, *, force: bool, dry_run: bool = False, fence: Fence | None = None) -> RunOptions:
+    def _run_options(
+        self, *, force: bool, dry_run: bool = False, fence: Fence | None = None, referrers: bool = False
+    ) -> RunOptions:
         options = self._options
         return RunOptions(
             self._near_images,
@@ -236,6 +269,7 @@ class Syncer:
             image_seconds=options.timeouts.image,
             fence=fence,
             same_as=options.same_as,
+            referrers=referrers,
         )
 
     def _planner(self, reader: ManifestReader) -> Planner:
@@ -254,6 +288,12 @@ class Syncer:
                 limits.for_host(registry).transfers, is_far=self._registries.is_far(registry)
             ),
             refusals=self._refusals,
+            referrers=ReferrerAccess(
+                self._registries,
+                self._caches.referrers if self._has_state else None,
+                self._options.trust,
+                self._has_history,
+            ),
         )
 
     @asynccontextmanager
@@ -279,6 +319,7 @@ class Syncer:
             dry_run=options.dry_run,
             requests={side: after[side] - before.get(side, 0) for side in after},
             warnings=(*run.warnings, *warnings),
+            unchecked_referrers=run.unchecked_referrers,
         )
 
     @asynccontextmanager
@@ -336,13 +377,16 @@ async def open_app(
         if registry_observer is not None:
             registries.observer = registry_observer
         await stack.enter_async_context(registries)
+        has_history = caches is not None
         if caches is None and options.state is not None:
             warnings: list[str] = []
             backend = _cache_backend(options.state, options.keep_state, warnings.append)
+            has_history = not backend.is_new()
             caches = await stack.enter_async_context(for_run(backend, warnings))
+        has_state = caches is not None
         caches = caches or in_memory()
         registries.journal, registries.facts = caches.uploads, caches.facts
-        yield Syncer(registries, options, caches, rng=rng)
+        yield Syncer(registries, options, caches, rng=rng, has_state=has_state, has_history=has_history)
 
 
 def _cache_backend(state: str, keep: timedelta, warn: Callable[[str], None]) -> LazyBackend:

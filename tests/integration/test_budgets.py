@@ -68,7 +68,7 @@ async def test_a_new_blob_costs_one_get_and_one_upload(
     await sync_files(tmp_path, {f"{source_registry.host}/app:v1": f"{target_registry.host}/app"})
     source, target = new_requests(source_registry), new_requests(target_registry)
     print_row(f"new image of a config and a layer of {size} bytes", source, target)
-    assert source == ["GET blob"] * 2 + ["GET manifest", "HEAD manifest"]
+    assert source == ["GET blob"] * 2 + ["GET manifest", "GET referrers", "HEAD manifest"]
     assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 2 + ["PUT manifest"] + ["PUT upload"] * 2
 
 
@@ -144,7 +144,7 @@ async def test_k_targets_cost_the_source_what_one_does(
         assert new_requests(second) == new_requests(third) == target
     print_row("one image to 3 registries (one of them shown)", source, target)
     assert {entry.outcome for entry in result.results} == {"copied"}
-    assert source == ["GET blob"] * 3 + ["GET manifest", "HEAD manifest"]
+    assert source == ["GET blob"] * 3 + ["GET manifest", "GET referrers", "HEAD manifest"]
     assert 3 * MIB < read.bytes_out < 3 * MIB + 20_000
 
 

@@ -35,6 +35,7 @@ def _head(result: RunResult) -> Mapping[str, Any]:
             "bytes_mounted": transferred.mounted,
             "bytes_existing": transferred.existing,
             "requests": {"source": result.requests.get("source", 0), "target": result.requests.get("target", 0)},
+            "unchecked_referrers": result.unchecked_referrers,
         },
     }
 
@@ -54,6 +55,7 @@ def _image(image: CopyResult) -> Mapping[str, Any]:
         "bytes": image.transferred.copied,
         "seconds": round(image.seconds, 3),
         "attempts": image.attempts,
+        "referrers": None if image.referrers is None else image.referrers.document,
     }
 
 

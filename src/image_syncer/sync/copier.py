@@ -7,7 +7,7 @@ has done once is known to all its copies: a manifest that is in the repository c
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -22,6 +22,7 @@ from image_syncer.errors import (
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
 from image_syncer.roles import BlobLocations, Stores
 from image_syncer.structs import replace
+from image_syncer.sync.attachment_step import AttachmentStep
 from image_syncer.sync.blob_placer import BlobPlacer
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.connect_ahead import ConnectAhead
@@ -29,10 +30,12 @@ from image_syncer.sync.copy_failures import at_target, explained, is_other_kind,
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.plan import PlannedCopy
+from image_syncer.sync.plan import Action, PlannedCopy
 from image_syncer.sync.platform_filter import check_depth, filter_index
+from image_syncer.sync.referrer_copier import ReferrerCopier
 from image_syncer.sync.refusals import ManifestRefusals, is_manifest_refusal
-from image_syncer.sync.result import RunObserver, Transferred
+from image_syncer.sync.result import Ended, RunObserver, Transferred
+from image_syncer.sync.rule_trust import ReferrerAccess
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8
@@ -43,14 +46,14 @@ _LOOKS = 2
 
 _Key = tuple[Repository, Digest]
 
-Finished = Callable[[PlannedCopy, Transferred | CopyFailed], None]
+Finished = Callable[[PlannedCopy, Ended | CopyFailed], None]
 """Receives the end of each copy, once."""
 
 
 class Copier:
     """Copies images between *stores*; one object serves a whole run and remembers what is where."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run consists of
         self,
         stores: Stores,
         reader: ManifestReader,
@@ -59,14 +62,22 @@ class Copier:
         locations: BlobLocations,
         transfers: TransfersOf,
         refusals: ManifestRefusals | None = None,
+        referrers: ReferrerAccess | None = None,
     ) -> None:
         self._refusals = refusals
         self._connect_ahead = ConnectAhead(stores)
         self._stores = stores
         self._reader = reader
         self._blobs = BlobPlacer(BlobScheduler(locations, observer, transfers=transfers), reader)
+        self._access = referrers
+        self._referrers = None if referrers is None else ReferrerCopier(stores, referrers, reader, self._blobs)
         # A manifest's failure may concern only its caller's tag, which may be immutable.
         self._manifests: BatchSingleFlight[_Key] = BatchSingleFlight(share_failures=False)
+
+    @property
+    def referrers(self) -> ReferrerAccess | None:
+        """What this copier knows about referrers; None if it copies none."""
+        return self._access
 
     @property
     def falls_behind(self) -> Mapping[str, int]:
@@ -82,7 +93,9 @@ class Copier:
     ) -> None:
         """Make planned copies of one source image to one repository, and report how each ended.
 
-        A failed copy has not changed its tag. *fan_out* has the registries that receive the image at the same time.
+        Of unchanged images only what is attached is compared and copied. All *copies* have the same action, and rules
+        that want the same of referrers. A failed copy has not changed its tag. *fan_out* has the registries that
+        receive the image at the same time.
         """
         options = options or CopyOptions()
         goal = self._goal(copies, options, fan_out or FanOut(()))
@@ -90,14 +103,12 @@ class Copier:
         try:
             async with limit, self._connect_ahead.connecting(copies, goal):
                 image, root = await self._load(copies[0])
-                claim = self._manifests.claim([(goal.repository, root.digest)])
-                while claim.pending:
-                    async with claim as mine:
-                        if mine:
-                            await self._push_tree(image, root, goal, depth=1)
-                        claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
-                if not claim.own and goal.failure is None:
-                    await self._tag_again(image, root, goal)
+                step = self._attachment_step(copies, image, root, goal, options)
+                async with step.searching() if step is not None else nullcontext():
+                    if copies[0].action is not Action.UNCHANGED:
+                        await self._push_image(image, root, goal)
+                    elif step is not None:
+                        await step.compare()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -110,6 +121,31 @@ class Copier:
         if self._refusals is not None:
             self._refusals.learn(copies[0], goal.failures, forced=options.force)
         _report(copies, goal, finished)
+
+    async def _push_image(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
+        claim = self._manifests.claim([(goal.repository, root.digest)])
+        while claim.pending:
+            async with claim as mine:
+                if mine:
+                    await self._push_tree(image, root, goal, depth=1)
+                claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
+        if not claim.own and goal.failure is None:
+            await self._tag_again(image, root, goal)
+
+    def _attachment_step(
+        self,
+        copies: Sequence[PlannedCopy],
+        image: SourceImage,
+        root: RawManifest,
+        goal: TargetProgress,
+        options: CopyOptions,
+    ) -> AttachmentStep | None:
+        """Return the step that copies what is attached to *image*; None if no rule of *copies* asks for it."""
+        if self._referrers is None or not self._referrers.is_wanted(copies, goal):
+            return None
+        step = AttachmentStep(self._referrers, copies, image, root, goal, options)
+        goal.before_tags = step
+        return step
 
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
         origin, repository = copies[0].copy.source.repository, copies[0].copy.target.repository
@@ -139,11 +175,13 @@ class Copier:
         if filtered.root.digest != root.digest:
             rewritten[filtered.root.digest] = filtered.root
         source, digest = self._stores.source(origin), filtered.root.digest
-        return SourceImage(origin, source, rewritten, digest, copy.nondistributable_layers), filtered.root
+        return SourceImage(origin, source, rewritten, digest, root, copy.nondistributable_layers), filtered.root
 
     async def _tag_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
         """Tag a manifest that another copy pushed to the repository; push the whole image if it has vanished."""
-        if await self._put(image, root, goal) is not None:
+        if goal.before_tags is not None:
+            await goal.before_tags.run(None)
+        if goal.failure is None and await self._put(image, root, goal) is not None:
             self._forget_parts(root, goal)
             await self._push_tree(image, root, goal, depth=1)
 
@@ -157,13 +195,26 @@ class Copier:
             await self._push_parts(image, raw, goal, depth)
             if goal.failure is not None:
                 return
-            missing = await self._put(image, raw, goal)
+            missing = await self._run_before_tags(image, raw, goal)
+            if missing is None and goal.failure is None:
+                missing = await self._put(image, raw, goal)
             if missing is None:
                 return
             if look == _LOOKS:
                 goal.failure = explained(missing, raw, image)
                 return
             self._forget_parts(raw, goal)
+
+    async def _run_before_tags(self, image: SourceImage, raw: RawManifest, goal: TargetProgress) -> CopyFailed | None:
+        if raw.digest != image.root or goal.before_tags is None:
+            return None
+
+        async def push_root() -> CopyFailed | None:
+            failure = await self._put_as(image, raw, goal, str(raw.digest))
+            goal.written.clear()  # Even a copy to a digest has not succeeded before its referrers.
+            return failure
+
+        return await goal.before_tags.run(push_root)
 
     async def _push_parts(self, image: SourceImage, raw: RawManifest, goal: TargetProgress, depth: int) -> None:
         """Push everything that *raw* names; nothing if the target repository is the source itself."""
@@ -253,11 +304,11 @@ class Copier:
         Returns the failure if content is missing at the target; then no tag has changed.
         """
         if raw.digest != image.root:
-            goal.failure = await self._put_as(image, raw, goal, str(raw.digest))
-            if goal.failure is None or not isinstance(goal.failure.cause, MissingContent):
-                return None
-            failure, goal.failure = goal.failure, None
-            return failure
+            failure = await self._put_as(image, raw, goal, str(raw.digest))
+            if failure is not None and isinstance(failure.cause, MissingContent):
+                return failure
+            goal.failure = goal.failure or failure
+            return None
         failure = None
         while (names := goal.unwritten) and not goal.written:
             failure = await self._put_as(image, raw, goal, names[0])
@@ -328,4 +379,5 @@ def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finis
         # The first name that was written reports the bytes.
         transferred, goal.transferred = goal.transferred, Transferred()
         renamed = goal.renamed if planned.copy.target.tag is not None else None
-        finished(planned if renamed is None else replace(planned, target_digest=renamed), transferred)
+        ended = Ended(transferred, goal.referrers, goal.listed)
+        finished(planned if renamed is None else replace(planned, target_digest=renamed), ended)

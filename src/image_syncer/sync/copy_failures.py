@@ -1,6 +1,16 @@
 """The failures of one copy: what they say, and what they mean."""
 
-from image_syncer.errors import CopyFailed, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.errors import (
+    CopyFailed,
+    Interrupted,
+    LeaseLost,
+    NotFound,
+    ProtocolError,
+    Refused,
+    StoreError,
+    Unavailable,
+    Unexpected,
+)
 from image_syncer.oci import Manifest, RawManifest
 from image_syncer.sync.copy_state import SourceImage
 from image_syncer.sync.plan import PlannedCopy
@@ -41,6 +51,18 @@ def too_slow(planned: PlannedCopy, seconds: float | None) -> CopyFailed:
         remedy="give it more time with --image-timeout, or timeouts.image of the file",
     )
     return CopyFailed(error, side=None, step="copy")
+
+
+def at_source(error: StoreError, step: str) -> CopyFailed:
+    """Return *error* as the failure of *step* at the source."""
+    failure = CopyFailed(error, side="source", step=step)
+    failure.__cause__ = error
+    return failure
+
+
+def is_temporary(error: StoreError) -> bool:
+    """Whether *error* says nothing about the content itself, so that the copy must be tried again."""
+    return error.retryable or isinstance(error, Interrupted | LeaseLost | Unexpected)
 
 
 def at_target(error: StoreError, step: str) -> CopyFailed:

@@ -1,12 +1,14 @@
 """One image on its way to one target repository: what to do there, and the progress."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
 from image_syncer.roles import Fence, Source, Target
 from image_syncer.structs import Struct, field
 from image_syncer.sync.fan_out import FanOut
+from image_syncer.sync.referrer_report import ReferrerReport
 from image_syncer.sync.result import Transferred
 
 MANIFESTS_LIMIT = 20_000
@@ -19,17 +21,27 @@ class CopyOptions(Struct):
 
     *force* pushes manifests that are there already. An image that takes longer than *seconds* fails; None: no limit.
     *fence* is checked right before each write of a tag; None: the copy needs no lease. *same_as* maps further
-    host names of a registry to its main name.
+    host names of a registry to its main name. What earlier copies found out about referrers counts if it is not older
+    than *since* (`time.monotonic`).
     """
 
     force: bool = False
     seconds: float | None = None
     fence: Fence | None = None
     same_as: Mapping[str, str] = field(default_factory=dict[str, str])
+    since: float = 0.0
 
     def are_one_registry(self, host: str, other: str) -> bool:
         """Whether both host names are the same registry."""
         return self.same_as.get(host, host) == self.same_as.get(other, other)
+
+
+class BeforeTags(Protocol):
+    """Work between the manifests of an image and its tags."""
+
+    async def run(self, push_root: Callable[[], Awaitable[CopyFailed | None]] | None) -> CopyFailed | None:
+        """Do the work; *push_root* pushes the root by its digest. Returns a failure if the target misses its parts."""
+        ...
 
 
 class TargetProgress(Struct, frozen=False, eq=False):
@@ -41,7 +53,8 @@ class TargetProgress(Struct, frozen=False, eq=False):
     sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each can save its blobs.
     *may_be_new*: the repository may not exist yet, and finding that out in one request is worth it.
     *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
-    missing content.
+    missing content. *before_tags* copies what is attached to the image; *referrers* is the report about that, and
+    *listed* the digest of the source's list.
     """
 
     repository: Repository
@@ -59,6 +72,9 @@ class TargetProgress(Struct, frozen=False, eq=False):
     written: set[str] = field(default_factory=set[str])
     refused: dict[str, CopyFailed] = field(default_factory=dict[str, CopyFailed])
     failure: CopyFailed | None = None
+    referrers: ReferrerReport | None = None
+    listed: Digest | None = None
+    before_tags: BeforeTags | None = None
 
     @property
     def is_source(self) -> bool:
@@ -88,13 +104,14 @@ class TargetProgress(Struct, frozen=False, eq=False):
 class SourceImage(Struct, frozen=False):
     """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets.
 
-    *with_external*: copy the non-distributable layers that have `urls` too.
+    *with_external*: copy the non-distributable layers that have `urls` too. *source_root* is the root at the source.
     """
 
     origin: Repository
     source: Source
     rewritten: dict[Digest, RawManifest]
     root: Digest
+    source_root: RawManifest
     with_external: bool = False
     manifests: int = 0
 

@@ -96,6 +96,11 @@ class LruBytes(Generic[Key, Value]):
         self._entries.move_to_end(key)
         return self._entries[key][0]
 
+    def forget(self, key: Key) -> None:
+        """Drop the cached value of *key*, if there is one."""
+        if key in self._entries:
+            self._size_bytes -= self._entries.pop(key)[1]
+
     def keep(self, key: Key, value: Value, size_bytes: int) -> None:
         """Cache *value* and evict the least recently used values that no longer fit."""
         if key in self._entries:

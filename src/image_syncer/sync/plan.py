@@ -5,6 +5,7 @@ from enum import StrEnum
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Digest, PlatformFilter, Reference
 from image_syncer.structs import Struct, field
+from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 
 
 class Action(StrEnum):
@@ -21,7 +22,7 @@ class Copy(Struct):
 
     A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
-    *nondistributable_layers*: layers that have `urls` are copied too.
+    *nondistributable_layers*: layers that have `urls` are copied too. *referrers*: what is attached and copied along.
     """
 
     rule: str
@@ -31,6 +32,7 @@ class Copy(Struct):
     recheck_seconds: float | None = field(default=None, compare=False)
     renames_digests: bool = field(default=True, compare=False)
     nondistributable_layers: bool = field(default=False, compare=False)
+    referrers: ReferrerSettings = field(default=DEFAULT_REFERRERS, compare=False)
 
     def __hash__(self) -> int:
         # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.
@@ -43,7 +45,8 @@ class PlannedCopy(Struct):
     *source_digest* is the digest of the source when it was resolved. *target_digest* is the digest of the target after
     the copy; it differs only if a platform filter trims the index, or if the target uses another algorithm. Both are
     None if the source was not found. *replaces* is the present digest of the target, None without one. *reason*
-    explains SKIP, *failure* FAIL.
+    explains SKIP, *failure* FAIL. *listed* is the digest of the source's list of referrers at the last check; None: it
+    counts for nothing.
     """
 
     copy: Copy
@@ -53,6 +56,7 @@ class PlannedCopy(Struct):
     replaces: Digest | None = None
     reason: str | None = None
     failure: CopyFailed | None = None
+    listed: Digest | None = None
 
 
 class RuleFailure(Struct):

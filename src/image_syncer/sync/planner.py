@@ -188,6 +188,7 @@ def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
         rule.recheck_seconds,
         rule.renames_digests,
         rule.nondistributable_layers,
+        rule.referrers,
     )
 
 

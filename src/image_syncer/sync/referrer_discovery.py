@@ -1,5 +1,6 @@
 """Finds what is attached to an image at its source: referrers, referrers of referrers, and cosign's legacy tags."""
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -30,10 +31,15 @@ _KEPT_IMAGES: Final = 1_000
 
 
 class Attached(Struct):
-    """What is attached to an image: each manifest before its own referrers. *listed* changes whenever this does."""
+    """What is attached to an image: each manifest before its own referrers. *listed* changes whenever this does.
+
+    *began* is the time of the search (`time.monotonic`). *problem* is the reason why the search failed for good.
+    """
 
     attachments: tuple[Attachment, ...] = ()
     listed: Digest = field(default_factory=lambda: list_digest((), {}))
+    began: float = 0.0
+    problem: str = ""
 
 
 Subjects = Mapping[Digest, Collection[Digest]]
@@ -66,22 +72,29 @@ class ReferrerDiscovery:
         self._found: LruBytes[tuple[Repository, Digest, ReferrerSettings], Attached] = LruBytes(_KEPT_IMAGES)
 
     async def find(
-        self, repository: Repository, root: Digest, subjects: Subjects, settings: ReferrerSettings
+        self,
+        repository: Repository,
+        root: Digest,
+        subjects: Subjects,
+        settings: ReferrerSettings,
+        *,
+        since: float = 0.0,
     ) -> Attached:
         """Return what is attached to *subjects*, the manifests of the image *root* in the source *repository*.
 
         Only what *settings* select; what is attached to something that they leave out is left out too. `CopyFailed` at
-        step "find referrers".
+        step "find referrers". What an earlier search found counts only if it began *since* then (`time.monotonic`).
         """
         key = repository, root, settings
         known = self._found.find(key)
-        if known is None:
+        while known is None or known.began < since:
             known = await self._finding.do(key, lambda: self._search(repository, subjects, settings))
+            self._found.forget(key)
             self._found.keep(key, known, 1)
         return known
 
     async def _search(self, repository: Repository, subjects: Subjects, settings: ReferrerSettings) -> Attached:
-        holder = settings.source_of(repository)
+        holder, began = settings.source_of(repository), time.monotonic()
         search = _Search(self._stores.referrer_source(holder), settings, seen=set(subjects))
         level: Subjects = subjects
         try:
@@ -93,7 +106,7 @@ class ReferrerDiscovery:
             raise CopyFailed(error, side="source", step="find referrers") from error
         referrers = [one.entry for one in search.found if not one.tag]
         tags = {one.tag: one.entry.digest for one in search.found if one.tag}
-        return Attached(tuple(search.found), list_digest(referrers, tags))
+        return Attached(tuple(search.found), list_digest(referrers, tags), began)
 
 
 class _Search(Struct, frozen=False):

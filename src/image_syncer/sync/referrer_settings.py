@@ -4,7 +4,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from image_syncer.oci import Descriptor, Repository
-from image_syncer.oci.referrer import ReferrerKind, kind_of
+from image_syncer.oci.referrer import ReferrerKind, kind_of, kind_of_legacy_tag
 from image_syncer.structs import Struct
 from image_syncer.sync.pattern import TargetTemplate
 
@@ -39,6 +39,12 @@ class ReferrerSettings(Struct):
             return False
         return not _matches(self.exclude, artifact_type, kind)
 
+    def selects_attachment(self, entry: Descriptor, tag: str) -> bool:
+        """Whether the referrer *entry* is copied, or with a *tag* the manifest at that legacy tag of cosign."""
+        if not tag:
+            return self.selects(entry)
+        return self.legacy_tags and self.selects_type("", kind_of_legacy_tag(tag))
+
     def source_of(self, repository: Repository) -> Repository:
         """Return the repository that holds the referrers of the images in the source *repository*."""
         return repository if self.source is None else self.source.fill(repository.tag("x")).repository
@@ -46,6 +52,10 @@ class ReferrerSettings(Struct):
     def target_of(self, repository: Repository) -> Repository:
         """Return the repository that receives the referrers of the images in the target *repository*."""
         return repository if self.target is None else self.target.fill(repository.tag("x")).repository
+
+    def without_selection(self) -> "ReferrerSettings":
+        """Return settings that select everything in the same repositories, as gates need it."""
+        return ReferrerSettings(source=self.source, target=self.target)
 
 
 DEFAULT_REFERRERS: Final = ReferrerSettings()

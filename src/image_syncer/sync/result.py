@@ -8,8 +8,9 @@ from typing import Final, Protocol
 
 from image_syncer.errors import CopyFailed, Side, Unexpected
 from image_syncer.oci import Digest
-from image_syncer.structs import Struct, field
+from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
+from image_syncer.sync.referrer_report import ReferrerReport
 
 
 class Outcome(StrEnum):
@@ -42,7 +43,8 @@ class CopyResult(Struct):
     *source* and *target* are references, or the sides of a rule as written if its tags are unknown. *reason* explains
     `skipped` and `failed`; a failed one may have *side*, *step* and *remedy*. *failure* is the exception of a failed
     copy, None if the result comes from a record. *seconds* is wall time. *attempts* is 0 if the run attempted nothing
-    (a dry run, an interrupted run).
+    (a dry run, an interrupted run). *referrers* is what became of the attached manifests; None if they were not looked
+    at.
     """
 
     rule: str
@@ -59,12 +61,14 @@ class CopyResult(Struct):
     seconds: float = 0.0
     attempts: int = 1
     failure: CopyFailed | None = field(default=None, compare=False, repr=False)
+    referrers: ReferrerReport | None = None
 
 
 class RunResult(Struct):
     """One execution of rules.
 
-    *requests* counts HTTP requests per side ("source", "target"), pings and tokens included.
+    *requests* counts HTTP requests per side ("source", "target"), pings and tokens included. *unchecked_referrers* is
+    the number of unchanged images whose referrers the run did not compare, since it had no state.
     """
 
     started_at: datetime
@@ -73,6 +77,7 @@ class RunResult(Struct):
     dry_run: bool = False
     requests: Mapping[Side, int] = field(default_factory=dict[Side, int])
     warnings: tuple[str, ...] = ()
+    unchecked_referrers: int = 0
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -141,9 +146,30 @@ _WITHOUT_COPYING = {
 }
 
 
-def copied_result(planned: PlannedCopy, transferred: Transferred, *, seconds: float, attempt: int) -> CopyResult:
-    """Return the result of a finished copy."""
-    return _done(planned, Outcome.COPIED, transferred, seconds, attempt)
+REFERRERS_COPIED: Final = "referrers"
+"""The reason of a copied result where the image itself was up to date."""
+
+
+class Ended(Struct):
+    """A copy that succeeded: its bytes, and what became of the *referrers*; None if they were not looked at.
+
+    *listed* is the digest of the source's list of them (`oci.referrer.list_digest`).
+    """
+
+    transferred: Transferred = NOTHING
+    referrers: ReferrerReport | None = None
+    listed: Digest | None = None
+
+
+def copied_result(planned: PlannedCopy, ended: Ended, *, seconds: float, attempt: int) -> CopyResult:
+    """Return the result of a finished copy, or of an unchanged image whose referrers were compared."""
+    outcome = Outcome.COPIED
+    if planned.action is Action.UNCHANGED:
+        if ended.referrers is None or not ended.referrers.copied:
+            outcome = Outcome.UNCHANGED
+        else:
+            planned = replace(planned, reason=REFERRERS_COPIED)
+    return replace(_done(planned, outcome, ended.transferred, seconds, attempt), referrers=ended.referrers)
 
 
 def undone_result(planned: PlannedCopy, attempt: int) -> CopyResult:

@@ -1,27 +1,29 @@
 """One execution of rules: select tags, decide what to copy, copy it, retry failures, one result per selected image."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import TypeVar, cast
 
 from image_syncer.concurrency.taskpool import Shutdown, background, first_of, for_each
-from image_syncer.errors import CopyFailed, QuotaUsedUp, Unexpected
-from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
+from image_syncer.errors import CopyFailed, NotTrusted, QuotaUsedUp, Unexpected
+from image_syncer.oci import PlatformFilter, Reference
 from image_syncer.roles import Fence
-from image_syncer.structs import Struct, field
+from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.copy_state import CopyOptions
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
+from image_syncer.sync.referrer_rechecks import ReferrerRechecks
 from image_syncer.sync.result import (
     CopyResult,
+    Ended,
     RunObserver,
-    Transferred,
     copied_result,
     failed_result,
     rule_failure_result,
@@ -43,7 +45,8 @@ class RunOptions(Struct):
 
     An image that takes longer than *image_seconds* fails; None: no limit.
     *fence* is checked right before each write of a tag; None: the run needs no lease.
-    *same_as* maps further host names of a registry to its main name.
+    *same_as* maps further host names of a registry to its main name. *referrers*: compare the referrers of unchanged
+    images too, whenever that was done last.
     """
 
     width: int = 20
@@ -54,6 +57,7 @@ class RunOptions(Struct):
     image_seconds: float | None = None
     fence: Fence | None = None
     same_as: Mapping[str, str] = field(default_factory=dict[str, str])
+    referrers: bool = False
 
 
 class _Round(Struct, frozen=False):
@@ -89,7 +93,13 @@ class Run:
         self._copier = copier
         self._observer = observer
         self._options = options
-        self._copy_options = CopyOptions(options.force, options.image_seconds, options.fence, options.same_as)
+        self._copy_options = CopyOptions(
+            options.force, options.image_seconds, options.fence, options.same_as, time.monotonic()
+        )
+        self._access = copier.referrers
+        self._rechecks = None if self._access is None else ReferrerRechecks(self._access)
+        self.unchecked_referrers = 0
+        """How many unchanged images were not compared with the source's referrers, since there is no state."""
         self._clock = clock
         self._rng = rng
         self._results: dict[str, CopyResult] = {}  # By target: each target has one source.
@@ -145,7 +155,8 @@ class Run:
         for attempt in range(first_attempt, self._options.retries + 2):
             current = _Round(attempt, stop)
             to_copy = await self._decide_all(copies, current)
-            images = round_robin(group_by_image(to_copy), lambda planned: planned[0].copy.rule)
+            trust = frozenset(self._access.trust) if self._access is not None else frozenset[str]()
+            images = round_robin(group_by_image(to_copy, apart=trust), lambda planned: planned[0].copy.rule)
             copy_image = partial(self._copy_image, current)
             is_far = self._planner.are_far(planned.copy for planned in to_copy)
             width = (self._options.far_width if is_far else None) or self._options.width
@@ -181,17 +192,29 @@ class Run:
         )
         to_copy: list[PlannedCopy] = []
         interrupted: list[Copy] = []
+        due = await self._due(decided.values())
         for copy, planned in decided.items():
             if planned.action is Action.COPY and not self._options.dry_run:
                 to_copy.append(planned)
                 continue
             self._leave_fan_out(copy)
-            if planned.failure is not None and planned.failure.is_interrupted:
+            if planned.copy in due:
+                to_copy.append(due[planned.copy])
+            elif planned.failure is not None and planned.failure.is_interrupted:
                 interrupted.append(copy)
             else:
                 self._finish_without_copying(planned, current)
         self._interrupt([*interrupted, *(copy for copy in copies if copy not in decided)])
         return to_copy
+
+    async def _due(self, decided: Iterable[PlannedCopy]) -> Mapping[Copy, PlannedCopy]:
+        """Return the unchanged ones of *decided* whose referrers have to be compared now."""
+        if self._rechecks is None or self._options.dry_run:
+            return {}
+        unchanged = [planned for planned in decided if planned.action is Action.UNCHANGED]
+        selected = await self._rechecks.select(unchanged, forced=self._options.referrers)
+        self.unchecked_referrers += selected.unchecked
+        return {planned.copy: planned for planned in selected.due}
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> tuple[list[Copy], list[Rule]]:
         """Return the copies that *rules* select and the rules to retry; record those that could not be expanded."""
@@ -216,7 +239,7 @@ class Run:
         for planned in copies:
             self._observer.started(planned.copy)
 
-        def finished(planned: PlannedCopy, end: Transferred | CopyFailed) -> None:
+        def finished(planned: PlannedCopy, end: Ended | CopyFailed) -> None:
             if isinstance(end, CopyFailed) and end.is_interrupted:
                 return
             self._finish(planned, end, current, self._clock() - started)
@@ -232,7 +255,8 @@ class Run:
                     finished(planned, failure)
         finally:
             for planned in copies:
-                self._leave_fan_out(planned.copy)
+                if planned.action is Action.COPY:  # Others left when that was decided.
+                    self._leave_fan_out(planned.copy)
 
     def _leave_fan_out(self, copy: Copy) -> None:
         """Let the other registries of the image wait for this copy no longer."""
@@ -240,15 +264,26 @@ class Run:
         if fan_out is not None:
             fan_out.leave(copy.target.repository.registry)
 
-    def _finish(self, planned: PlannedCopy, end: Transferred | CopyFailed, current: _Round, seconds: float) -> None:
+    def _finish(self, planned: PlannedCopy, end: Ended | CopyFailed, current: _Round, seconds: float) -> None:
         if isinstance(end, CopyFailed):
-            if _can_retry(end):
-                current.retry.append(planned.copy)
-            result = failed_result(planned, end, attempt=current.attempt, seconds=seconds)
+            if self._is_skipped(planned, end):
+                result = undone_result(refused_by_gate(planned, end), current.attempt)
+            else:
+                if _can_retry(end):
+                    current.retry.append(planned.copy)
+                result = failed_result(planned, end, attempt=current.attempt, seconds=seconds)
         else:
-            self._planner.confirm([planned], written=True)
+            if planned.action is Action.COPY:
+                self._planner.confirm([planned], written=True)
+            if self._rechecks is not None and end.listed is not None:
+                self._rechecks.record(planned, end.listed)
             result = copied_result(planned, end, seconds=seconds, attempt=current.attempt)
         self._record(result)
+
+    def _is_skipped(self, planned: PlannedCopy, failure: CopyFailed) -> bool:
+        """Whether the rule of *planned* skips images that its gate refuses, and this one was."""
+        is_refused = isinstance(failure.cause, NotTrusted)
+        return is_refused and self._access is not None and self._access.trust_of(planned.copy.rule).skips_refused
 
     def _finish_without_copying(self, planned: PlannedCopy, current: _Round) -> None:
         """Record the result of *planned*, which is up to date, skipped or failed, or belongs to a dry run."""
@@ -284,12 +319,21 @@ async def _wait(seconds: float, stop: Shutdown) -> None:
             await stop.requested.wait()
 
 
-def group_by_image(copies: Iterable[PlannedCopy]) -> list[Sequence[PlannedCopy]]:
-    """Group *copies* that have the same source image, platform filter and target repository, in their order."""
-    groups: dict[tuple[Repository, Digest | None, PlatformFilter, Repository], list[PlannedCopy]] = {}
+def refused_by_gate(planned: PlannedCopy, failure: CopyFailed) -> PlannedCopy:
+    """Return *planned* as skipped, for the reason of *failure*."""
+    return replace(planned, action=Action.SKIP, reason=failure.cause.message)
+
+
+def group_by_image(copies: Iterable[PlannedCopy], apart: Collection[str] = ()) -> list[Sequence[PlannedCopy]]:
+    """Group *copies* of the same source image, platform filter and target repository, in their order.
+
+    All of a group do the same about referrers. Rules in *apart* share no group with others.
+    """
+    groups: dict[tuple[object, ...], list[PlannedCopy]] = {}
     for planned in copies:
         copy = planned.copy
-        key = copy.source.repository, planned.source_digest, copy.platforms, copy.target.repository
+        image = copy.source.repository, planned.source_digest, copy.platforms, copy.target.repository
+        key = *image, planned.action, planned.listed, copy.referrers, copy.rule if copy.rule in apart else None
         groups.setdefault(key, []).append(planned)
     return list(groups.values())
 

@@ -30,6 +30,7 @@ def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, res
                 "bytes_mounted": 0,
                 "bytes_existing": 456,
                 "requests": {"source": 9, "target": 14},
+                "unchecked_referrers": 0,
             },
             "images": [
                 {
@@ -46,6 +47,7 @@ def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, res
                     "bytes": 123,
                     "seconds": 2.3,
                     "attempts": 1,
+                    "referrers": None,
                 }
             ],
         }
