@@ -35,9 +35,9 @@ from image_syncer.roles import Fence
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.plan import Copy, Plan
-from image_syncer.sync.planner import Planner
-from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
+from image_syncer.sync.plan import Plan
+from image_syncer.sync.planner import Planner, single_copy
+from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
@@ -194,23 +194,7 @@ class Syncer:
         to it; *referrers* replace the rule's settings of the latter. *compare_referrers*: also of images that are up to
         date.
         """
-        wanted = platforms or PlatformFilter()
-        renames = rule is None or rule.renames_digests
-        with_urls = rule is not None and rule.nondistributable_layers
-        attached = referrers or (DEFAULT_REFERRERS if rule is None else rule.referrers)
-        name = str(source) if rule is None else rule.name
-        copies = [
-            Copy(
-                name,
-                source,
-                target,
-                wanted,
-                renames_digests=renames,
-                nondistributable_layers=with_urls,
-                referrers=attached,
-            )
-            for target in dict.fromkeys(targets)
-        ]
+        copies = [single_copy(source, target, platforms, rule, referrers) for target in dict.fromkeys(targets)]
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
             options = self._run_options(force=force, fence=fence, referrers=compare_referrers)

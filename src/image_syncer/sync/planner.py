@@ -8,11 +8,12 @@ from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.roles import DigestCache, Stores
-from image_syncer.structs import Struct, field
+from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
+from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
 
@@ -177,6 +178,27 @@ def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
         for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
             paired.copies.append(_copy(rule, source, target))
     return paired
+
+
+def single_copy(
+    source: Reference,
+    target: Reference,
+    platforms: PlatformFilter | None,
+    rule: Rule | None,
+    referrers: ReferrerSettings | None,
+) -> Copy:
+    """Return the copy of *source* to *target* as *rule* copies content; *referrers* replace those of the rule."""
+    if rule is None:
+        return Copy(
+            str(source), source, target, platforms or PlatformFilter(), referrers=referrers or DEFAULT_REFERRERS
+        )
+    copy = _copy(rule, source, target)
+    return replace(
+        copy,
+        platforms=platforms or PlatformFilter(),
+        recheck_seconds=None,  # A single copy always asks the target.
+        referrers=referrers or rule.referrers,
+    )
 
 
 def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
