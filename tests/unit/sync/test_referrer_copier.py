@@ -1,5 +1,6 @@
 """What is attached to images goes with them, and before their tags: whole runs over stores in memory."""
 
+import json
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from random import Random
@@ -9,9 +10,9 @@ import pytest
 from image_syncer.cache import MemoryBlobLocations, MemoryReferrerCache
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import LeaseLost, NotTrusted, Refused, Unavailable
-from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
+from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Repository
 from image_syncer.oci.referrer import ReferrerKind, legacy_tags
-from image_syncer.roles import GatedImage, ReferrerCache, ReferrerCheck
+from image_syncer.roles import ConfirmedCopy, GatedImage, MadeReferrer, ReferrerCache, ReferrerCheck
 from image_syncer.structs import replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
@@ -25,6 +26,7 @@ from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import ReferrerAccess, RuleTrust
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import TransferRange
+from image_syncer.testing.content import Blob
 from image_syncer.testing.images import Image, artifact, multi, single
 from image_syncer.testing.memory_store import MemoryStore, MemoryStores
 from support.runs import SOURCE, TARGET, rule
@@ -553,3 +555,46 @@ async def test_referrers_can_come_from_and_go_to_other_repositories(stores: Memo
     there = stores.store("target.test/attached/mirror/app")
     assert [entry.digest for entry in there.attached(image.digest)] == [one.digest]
     assert pushes(stores.store(TARGET)) == ["v1"]
+
+
+class Stamp:
+    """An attester that attaches an artifact named after the copy."""
+
+    def made(self, copy: ConfirmedCopy, subject: Descriptor) -> Image:
+        """Return the statement about *copy*."""
+        layer = Blob.of(f"{copy.source} {copy.target}".encode(), "application/vnd.in-toto+json")
+        named = artifact("stamp", "application/vnd.dev.sigstore.bundle.v0.3+json", layers=[layer])
+        document = {**named.root.document, "subject": _entry(subject)}
+        raw = RawManifest.of(json.dumps(document).encode())
+        return Image(raw, (raw,), named.blobs)
+
+    def attest(self, copy: ConfirmedCopy, subject: Descriptor) -> MadeReferrer:
+        """Return it as a referrer."""
+        image = self.made(copy, subject)
+        return MadeReferrer(image.root, {digest: blob.read() for digest, blob in image.blobs.items()})
+
+    def is_ours(self, entry: Descriptor, copy: ConfirmedCopy) -> bool:
+        """Whether *entry* is a statement of this attester."""
+        assert copy.rule == rule("v1").name
+        return entry.artifact_type.startswith("application/vnd.dev.sigstore")
+
+
+def _entry(descriptor: Descriptor) -> dict[str, object]:
+    return {"mediaType": descriptor.media_type, "digest": str(descriptor.digest), "size": descriptor.size}
+
+
+async def test_a_copy_is_attested_once_before_its_tag(
+    stores: MemoryStores, source: MemoryStore, target: MemoryStore
+) -> None:
+    """The statement belongs to the root, and a second copy of the same adds none."""
+    image = single("attested")
+    source.load(image, "v1")
+    trust = {rule("v1").name: RuleTrust(attester=Stamp())}
+    for _ in range(2):
+        result = await copy(stores, trust=trust, options=RunOptions(retries=0, force=True))
+        assert result.outcome is Outcome.COPIED, result.reason
+    (entry,) = target.attached(image.digest)
+    assert set(target.blobs) > set(image.blobs)
+    order = pushes(target)
+    assert order.index(str(image.digest)) < order.index(str(entry.digest)) < order.index("v1")
+    assert order.count(str(entry.digest)) == 1
