@@ -92,16 +92,16 @@ async def test_an_outage_of_hours_makes_no_dead_letter_and_one_of_a_week_does(ur
 
 async def test_a_merged_request_resets_the_age_of_a_job(url: str) -> None:
     """The patience for an outage counts from the last request."""
-    days, ages = 0, list[float]()
+    days, ages = -8, list[float]()
 
     async def act(job: CopyJob) -> None:
         ages.append(job.age)
 
     async with open_jobs(url, JobStoreOptions(now=lambda: datetime.now(UTC) + timedelta(days=days))) as jobs:
         job_id = await queued(jobs, wanted())
-        days = 6
+        days = -2
         assert await jobs.request_copy(wanted()) is None
-        days = 8
+        days = 0
         async with working(jobs, Hands(act)):
             await settled(jobs, job_id, lambda view: view.status is JobStatus.SUCCEEDED)
     assert [round(age / 86400) for age in ages] == [2]

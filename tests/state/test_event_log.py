@@ -66,6 +66,16 @@ async def test_a_claim_and_an_event_from_the_future_do_not_wait_for_it(state: St
     assert await state.events.settle(end(NOW)) == 1
 
 
+async def test_an_event_that_was_decided_in_the_future_counts_as_old(state: State) -> None:
+    """A wrong clock recorded it: once a clock is right, its copies do not wait 30 days for the reconciler."""
+    [number] = await state.events.record([event()], now=NOW)
+    await state.events.assign({number: [("a.test/app:1", "b.test/app:1")]})
+    await state.events.mark_dispatched([number], now=NOW + timedelta(days=30))
+    before = NOW - timedelta(minutes=2)
+    assert await state.events.list_unsettled(decided_before=before, now=NOW) == [("a.test/app:1", "b.test/app:1")]
+    assert await state.events.list_unsettled(decided_before=before, now=NOW + timedelta(days=30)) == []
+
+
 async def test_the_same_delivery_twice_in_one_message_is_one_event(state: State) -> None:
     """A message that repeats itself is not two events."""
     first, second = await state.events.record([event(delivery="d1")] * 2, now=NOW)

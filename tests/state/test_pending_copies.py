@@ -118,8 +118,16 @@ async def test_copies_that_wait_for_long_are_found_the_oldest_first(state: State
     """Somebody can then ask what has become of their jobs."""
     await planned(state, "2", at=NOW)
     await planned(state, "1", "2", at=LATER)
-    assert await state.open_copies.list_older_than(LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
-    assert len(await state.open_copies.list_older_than(LATER + timedelta(seconds=1))) == 2
+    assert await state.open_copies.list_older_than(LATER, now=LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
+    assert len(await state.open_copies.list_older_than(LATER + timedelta(seconds=1), now=LATER)) == 2
+
+
+async def test_a_run_of_the_future_counts_as_old(state: State) -> None:
+    """A wrong clock recorded it: once a clock is right, its copies do not wait 30 days for the reconciler."""
+    await planned(state, "1", at=LATER + timedelta(seconds=30))
+    assert await state.open_copies.list_older_than(NOW, now=LATER) == []
+    await planned(state, "2", at=LATER + timedelta(days=30))
+    assert await state.open_copies.list_older_than(NOW, now=LATER) == [(("a.test/app:2", "b.test/app:2"), "app")]
 
 
 async def test_a_run_of_many_copies_is_noted_in_one_go(state: State) -> None:

@@ -43,9 +43,10 @@ class Reconciler:
 
     async def reconcile(self) -> int:
         """End at most 500 copies of events and 500 of runs that have no job; return the number of ended copies."""
-        until = self._now() - _GRACE
-        of_events = await self._state.events.list_unsettled(decided_before=until, limit=_BATCH)
-        of_runs = await self._state.open_copies.list_older_than(until, limit=_BATCH)
+        now = self._now()
+        until = now - _GRACE
+        of_events = await self._state.events.list_unsettled(decided_before=until, now=now, limit=_BATCH)
+        of_runs = await self._state.open_copies.list_older_than(until, now=now, limit=_BATCH)
         # A rule that is still being planned has stored its copies and has yet to request them.
         planning = await self._jobs.filter_open_rules({rule for _, rule in of_runs})
         pending = dict.fromkeys(of_events, "") | {pair: rule for pair, rule in of_runs if rule not in planning}

@@ -18,6 +18,7 @@ from image_syncer.sync import rule as rules
 _LONGEST_WAIT_SECONDS: Final = 30.0  # another process of the fleet may change the schedules
 _SHORTEST_WAIT_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 2.0
+_CLOCK_CHECK_SECONDS: Final = 1.0
 
 
 class Scheduler:
@@ -56,9 +57,22 @@ class Scheduler:
             except (StateUnavailable, JobsUnavailable) as error:
                 self._log.warning("schedules.postponed", error=str(error))
                 wait = _RETRY_SECONDS
+            await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for *seconds*, or until the schedules change or the clock is set, which needs a repair at once."""
+        began, offset = time.monotonic(), self._offset()
+        while (remaining := began + seconds - time.monotonic()) > 0 and not self._changed.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(min(remaining, _CLOCK_CHECK_SECONDS)):
                     await self._changed.wait()
+            if abs(self._offset() - offset) > _CLOCK_CHECK_SECONDS:
+                self._repair_at = 0.0
+                return
+
+    def _offset(self) -> float:
+        """Return the time minus that of the monotonic clock, in seconds; it changes when the clock is set."""
+        return self._now().timestamp() - time.monotonic()
 
     async def _repair(self) -> None:
         self._repair_at = time.monotonic() + _LONGEST_WAIT_SECONDS

@@ -16,6 +16,7 @@ from procrastinate.manager import JobManager, NotificationCallback
 from image_syncer.jobs.lease import Lease
 from image_syncer.jobs.payloads import renewed
 from image_syncer.jobs.queries import QUERIES
+from image_syncer.state.event_log import CLOCK_SKEW
 
 _PAUSE: Final = 0.5  # seconds between two attempts to reach the store
 _JOIN_ATTEMPTS: Final = 5
@@ -130,6 +131,16 @@ class FencedJobManager(JobManager):
                 self._repairs.pop()
         except ConnectorException as error:
             self._log.warning("jobs.heartbeat_failed", error=_reason(error))
+
+    async def repair_times(self, longest: float) -> list[int]:
+        """Let jobs start now whose pause is longer than *longest* seconds, and return their ids.
+
+        Such a time was set while a clock was wrong. Heartbeats and requests of the future get the present time.
+        """
+        rows = await self.connector.execute_query_all_async(
+            QUERIES["repair_times"], longest=longest, skew=CLOCK_SKEW.total_seconds()
+        )
+        return [row["id"] for row in rows]
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None

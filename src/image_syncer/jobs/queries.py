@@ -190,6 +190,27 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             WHERE j.id = %(job_id)s::bigint AND j.status = 'doing' AND j.worker_id = %(worker_id)s::bigint
               AND j.attempts = %(attempts)s::int
         """,
+        # Times that only a wrong clock can have set. A heartbeat becomes the present, so that a dead worker is noticed.
+        # A retry starts at once. A job that never started keeps its time, which its request chose.
+        "repair_times": """
+            WITH heartbeats AS (
+                UPDATE procrastinate_workers SET last_heartbeat = now()
+                WHERE last_heartbeat > now() + %(skew)s::float * interval '1 second'
+            ), wrong AS (
+                SELECT j.id, (j.args -> 'asked_at')::float > extract(epoch FROM now()) + %(skew)s::float AS is_new,
+                    j.scheduled_at > now() + (%(longest)s::float + %(skew)s::float) * interval '1 second' AND EXISTS (
+                        SELECT 1 FROM procrastinate_events e WHERE e.job_id = j.id AND e.type = 'started') AS is_late
+                FROM procrastinate_jobs j WHERE j.status = 'todo'
+                  AND (j.scheduled_at > now() + (%(longest)s::float + %(skew)s::float) * interval '1 second'
+                       OR (j.args -> 'asked_at')::float > extract(epoch FROM now()) + %(skew)s::float)
+                FOR UPDATE OF j SKIP LOCKED
+            )
+            UPDATE procrastinate_jobs j SET
+                scheduled_at = CASE WHEN w.is_late THEN NULL ELSE j.scheduled_at END,
+                args = CASE WHEN w.is_new THEN jsonb_set(j.args, '{asked_at}', to_jsonb(extract(epoch FROM now())))
+                       ELSE j.args END
+            FROM wrong w WHERE j.id = w.id AND (w.is_late OR w.is_new) RETURNING j.id
+        """,
         "replace_limits": """
             WITH gone AS (
                 DELETE FROM image_syncer_job_limits WHERE registry <> ALL (%(registries)s::text[])

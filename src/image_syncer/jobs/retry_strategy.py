@@ -24,6 +24,7 @@ from image_syncer.errors import (
 _ERROR_LIMIT: Final = 2000
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SHARE_OF_AGE: Final = 0.25
+_QUOTA_SPREAD: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class JobRetryPolicy:
     attempts_if_missing: int = 4
     outage_patience: float = 7 * 24 * 3600.0
 
+    @property
+    def longest_pause(self) -> float:
+        """The longest pause between two attempts, in seconds."""
+        return max(self.longest_wait, self.patience * _QUOTA_SPREAD)
+
     def wait_after(self, error: Exception, attempt: int, rng: Random, *, age: float = 0.0) -> float | None:
         """Return the pause after *attempt* (from 1) failed with *error*, in seconds; None if it was the last.
 
@@ -59,7 +65,7 @@ class JobRetryPolicy:
             return None
         counted = self.is_counted(error, age=age)
         if not counted and isinstance(_cause(error), QuotaUsedUp):
-            return min(_retry_after(error), self.patience) * rng.uniform(1.0, 1.1)
+            return min(_retry_after(error), self.patience) * rng.uniform(1.0, _QUOTA_SPREAD)
         if isinstance(_cause(error), LeaseLost):
             return self.first_wait
         if counted:

@@ -185,6 +185,25 @@ def _cancel_job(transaction: SqliteTransaction, arguments: Mapping[str, Any]) ->
     return found or [{"id": None}]
 
 
+def _repair_times(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
+    transaction.rows("UPDATE workers SET last_heartbeat = :now WHERE last_heartbeat > :now + :skew", arguments)
+    late = transaction.rows(
+        """
+        UPDATE jobs SET scheduled_at = NULL WHERE status = 'todo' AND scheduled_at > :now + :longest + :skew
+          AND EXISTS (SELECT 1 FROM events e WHERE e.job_id = jobs.id AND e.type = 'started') RETURNING id
+        """,
+        arguments,
+    )
+    new = transaction.rows(
+        """
+        UPDATE jobs SET args = json_set(args, '$.asked_at', :now)
+        WHERE status = 'todo' AND json_extract(args, '$.asked_at') > :now + :skew RETURNING id
+        """,
+        arguments,
+    )
+    return [{"id": job} for job in sorted({row["id"] for row in (*late, *new)})]
+
+
 def _replace_limits(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     transaction.rows("DELETE FROM limits", {})
     return transaction.rows(
@@ -295,6 +314,7 @@ WITH_STEPS: Final = MappingProxyType[str, Callable[[SqliteTransaction, Mapping[s
         "defer_jobs": _defer_jobs,
         "delete_old_jobs": _delete_old_jobs,
         "fetch_allowed_job": _fetch_allowed_job,
+        "repair_times": _repair_times,
         "replace_limits": _replace_limits,
         "replay_job": _replay_job,
         "settle_job": _settle_job,

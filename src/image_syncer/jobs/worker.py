@@ -17,6 +17,7 @@ from image_syncer.jobs.retry_strategy import JobRetryPolicy
 
 _PAUSE: Final = 1.0  # seconds before a failed worker is restarted
 _LAST_WRITES: Final = 5.0  # seconds for writing the ends of interrupted jobs
+_ALL_TIME_SECONDS: Final = 1_000_000_000  # an int, as Procrastinate's function takes it
 _RETENTION_SECONDS: Final = 300.0  # Short, since SQLite deletes a bounded number of jobs each time.
 
 
@@ -60,8 +61,9 @@ class WorkerSupervisor:
 
     async def sweep(self) -> None:
         """Queue all running jobs again. Only under the worker lock, which proves that their worker has ended."""
-        await self._manager.prune_stalled_workers(-1)
-        await self._take_over(0)
+        # Heartbeats that a wrong clock set in the future included.
+        await self._manager.prune_stalled_workers(-_ALL_TIME_SECONDS)
+        await self._take_over(-_ALL_TIME_SECONDS)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop* is set or until cancelled, then drain."""
@@ -132,6 +134,8 @@ class WorkerSupervisor:
             await asyncio.sleep(seconds)
 
     async def _reap(self) -> None:
+        for job_id in await self._manager.repair_times(self._options.retry.longest_pause):
+            self._log.warning("job.time_repaired", job_id=job_id, reason="its time was set by a wrong clock")
         await self._manager.prune_stalled_workers(self._options.stalled)
         await self._take_over(self._options.stalled)
 

@@ -124,15 +124,17 @@ class EventLog:
         """
         return await self._database.write(lambda connection: settle_copies(connection, end))
 
-    async def list_unsettled(self, *, decided_before: datetime, limit: int = 500) -> list[tuple[str, str]]:
-        """Return up to *limit* (source, target) copies of old events without an outcome, oldest first."""
+    async def list_unsettled(
+        self, *, decided_before: datetime, now: datetime, limit: int = 500
+    ) -> list[tuple[str, str]]:
+        """Return *limit* open copies of events decided before *decided_before* or, by a wrong clock, after *now*."""
         wanted = (
             select(event_copies.c.source, event_copies.c.target)
             .join(events, events.c.id == event_copies.c.event_id)
             .where(
                 event_copies.c.outcome.is_(None),
                 events.c.status == EventStatus.DISPATCHED,
-                events.c.decided_at < decided_before,
+                or_(events.c.decided_at < decided_before, events.c.decided_at > now + CLOCK_SKEW),
             )
             .order_by(events.c.id)
             .limit(page_size(limit))

@@ -71,10 +71,15 @@ class PendingCopies:
         wanted = select(open_copies.c.source, open_copies.c.target).where(open_copies.c.run_id == run)
         return [_pair(row) for row in await self._rows(wanted.limit(page_size(limit)))]
 
-    async def list_older_than(self, until: datetime, *, limit: int = 500) -> list[tuple[Pair, str]]:
-        """Return up to *limit* pending copies of runs from before *until*, each with its rule, oldest first."""
+    async def list_older_than(self, until: datetime, *, now: datetime, limit: int = 500) -> list[tuple[Pair, str]]:
+        """Return up to *limit* pending copies of runs from before *until*, each with its rule, oldest first.
+
+        Runs that start later than *now* are included: a wrong clock recorded them.
+        """
         columns = select(open_copies.c.source, open_copies.c.target, open_copies.c.rule)
-        waiting = columns.join(runs, runs.c.id == open_copies.c.run_id).where(runs.c.started_at < until)
+        waiting = columns.join(runs, runs.c.id == open_copies.c.run_id).where(
+            or_(runs.c.started_at < until, runs.c.started_at > now + CLOCK_SKEW)
+        )
         rows = await self._rows(waiting.order_by(runs.c.id).limit(page_size(limit)))
         return list(dict.fromkeys((_pair(row), row.rule) for row in rows))
 
