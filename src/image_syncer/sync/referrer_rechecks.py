@@ -22,7 +22,7 @@ NEVER_LISTED: Final = Digest.of(b"never listed")
 """Stands for the list of an image that was never looked at; equal to no digest of a list."""
 
 _PHASE_DIGITS: Final = 8
-_SEEN_PER_RUN: Final = 5_000
+_SEEN_PER_RUN: Final = 2_000
 """How many images one run records as seen; later runs record the others. It bounds the memory."""
 
 
