@@ -50,6 +50,23 @@ async def test_a_process_shares_once_it_knows_about_others(process: Process) -> 
     assert await two.claim_blobs([A]) == {A}
 
 
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_what_was_uploaded_is_written_before_others_learn_that_it_is(process: Process, *, renewed: bool) -> None:
+    """A newcomer that finds neither claim nor location would upload the blob again."""
+    one, two = process("one"), process("two")
+    await one.announce([A])
+    await two.announce(())
+    seen: list[Neighbours] = []
+
+    async def write() -> None:
+        seen.append(await two.announce(()))
+
+    later = process("one", later=20) if renewed else one
+    assert await later.announce([A], write) is Neighbours.SHARING
+    assert seen == [Neighbours.SETTLING]
+    assert await two.announce(()) is Neighbours.SHARING
+
+
 async def test_a_process_that_is_alone_again_shares_no_longer(process: Process) -> None:
     """The next newcomer has to wait for its claims."""
     one, two = process("one"), process("two")

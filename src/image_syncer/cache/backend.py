@@ -4,7 +4,7 @@ The database behind it is slow to import and to open, so a `LazyBackend` opens i
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -126,8 +126,14 @@ class CacheBackend(Protocol):
         """Return what this tool last wrote at each legacy tag of the target *repository*."""
         ...
 
-    async def announce(self, held: Collection[BlobKey]) -> Neighbours:
-        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well."""
+    async def announce(
+        self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
+    ) -> Neighbours:
+        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
+
+        *before_sharing* is awaited before the others learn that this process knows about them: what it uploaded until
+        then must be in the backend.
+        """
         ...
 
     async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:

@@ -109,7 +109,9 @@ class BlobClaims:
 
     async def _look(self) -> Neighbours:
         held = frozenset(self._held)
-        others = await self._buffer.query(lambda backend: backend.announce(held), default=Neighbours.NONE, create=True)
+        others = await self._buffer.query(
+            lambda backend: backend.announce(held, self._buffer.flush), default=Neighbours.NONE, create=True
+        )
         had_others, self.has_others = self.has_others, others is not Neighbours.NONE
         self._announced_at = self._clock()
         if self.has_others:

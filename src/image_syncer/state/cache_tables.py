@@ -3,7 +3,7 @@
 A `CacheBackend` of `image_syncer.cache.backend`. Rows are hints, so the last writer wins.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -165,24 +165,32 @@ class StateCacheBackend:
         """Return what this tool last wrote at each legacy tag of the target *repository*."""
         return await self._database.read_sql(lambda session: referrer_tables.select_tags(session, repository))
 
-    async def announce(self, held: Collection[BlobKey]) -> Neighbours:
+    async def announce(
+        self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
+    ) -> Neighbours:
         """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
+
+        *before_sharing* is awaited before the others learn that this process knows about them.
 
         Of two processes that announce themselves at once, the one that reads later finds the other.
         """
         now = self._now()
         if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claim_table.RENEW_AFTER:
-            await self._write_announcement(held, now)
+            await self._write_announcement(held, now, before_sharing)
         others = await self._database.read_sql(
             lambda session: blob_claim_table.other_claimers(session, self._claimer, now)
         )
         if bool(others) != self._shares:
-            await self._write_announcement(held, now)
+            await self._write_announcement(held, now, before_sharing)
         if not others:
             return Neighbours.NONE
         return Neighbours.SHARING if all(others.values()) else Neighbours.SETTLING
 
-    async def _write_announcement(self, held: Collection[BlobKey], now: datetime) -> None:
+    async def _write_announcement(
+        self, held: Collection[BlobKey], now: datetime, before_sharing: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        if before_sharing is not None and not self._shares:  # The write itself finds out whether there are others.
+            await before_sharing()
         self._shares = await self._database.write_sql(
             lambda session: blob_claim_table.announce(session, self._claimer, now, held)
         )
