@@ -47,6 +47,7 @@ from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
 if TYPE_CHECKING:
     from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector
+    from image_syncer.trust.attestation import CopyStatement
 
 _SMALL_REQUESTS_PER_TRANSFER = 4
 _COPIER_SECONDS = 300.0
@@ -213,6 +214,18 @@ class Syncer:
     async def attached(self, reference: Reference) -> "AttachmentTree":
         """Return what is attached to the image *reference*: signatures, SBOMs, attestations."""
         return await self._inspector().attached(reference)
+
+    async def attestations(self, reference: Reference, key: bytes, what: str) -> "Sequence[CopyStatement]":
+        """Return the statements about copies at *reference* that the public *key* in PEM, named *what*, has signed.
+
+        `NotTrusted` without any; `UsageError` if the extra `trust` is not installed or *key* is none.
+        """
+        from image_syncer.trust.trust_settings import check_installed  # noqa: PLC0415 - runs need it not
+
+        check_installed("attestation verify")
+        from image_syncer.trust.attestation import find_statements, load_verification_key  # noqa: PLC0415 - see above
+
+        return await find_statements(self._registries, self._registries, reference, load_verification_key(key, what))
 
     def _inspector(self) -> "Inspector":
         from image_syncer.sync.inspection import Inspector  # noqa: PLC0415 - runs need it not

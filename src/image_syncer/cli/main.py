@@ -32,6 +32,7 @@ from image_syncer.cli.options import (
     config_option,
     file_options,
     given_options,
+    key_option,
     option,
     output_options,
     report_options,
@@ -245,6 +246,26 @@ def referrers(reference: str, auth: Path | None, output: OutputOptions) -> int:
     from image_syncer.cli.attachments import referrers as show
 
     return show(reference, auth, output)
+
+
+@root.group(cls=Group)
+def attestation() -> None:
+    """Verify the statements that `attest:` of a rule attaches to copies."""
+
+
+@attestation.command(
+    cls=Command,
+    examples=(f"{PROGRAM} attestation verify --key mirror.pub registry.example.com/team/app:v1",),
+)
+@click.argument("reference", metavar="REFERENCE", help="Copy, such as registry.example.com/team/app:v1.")
+@key_option
+@auth_option
+@output_options
+def verify(reference: str, key: Path, auth: Path | None, output: OutputOptions) -> int:
+    """Verify where a copy came from, when, and by which rule."""
+    from image_syncer.cli.attestation_verify import verify as check
+
+    return check(reference, key, auth, output)
 
 
 @root.group(cls=Group)

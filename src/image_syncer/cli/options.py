@@ -77,6 +77,7 @@ def option(*names: str, **settings: Any) -> Decorator:
 
 
 config_option: Final = option("--config", "-c", type=_PATH, metavar="FILE", help="Configuration file of the daemon.")
+key_option: Final = option("--key", type=_PATH, required=True, metavar="FILE", help="Public key in PEM.")
 auth_option: Final = option("--auth", type=_PATH, metavar="FILE", section=_FILES, help="Registry logins.")
 
 _file_options: Final = (
