@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, LiteralString
 
-SCHEMA_VERSION: Final = 2
+from image_syncer.jobs.counters import COUNTERS
+
+SCHEMA_VERSION: Final = 3
 SCHEMA: Final[LiteralString] = """
 CREATE TABLE image_syncer_job_schema (version integer NOT NULL);
 INSERT INTO image_syncer_job_schema VALUES (1);
@@ -119,6 +121,7 @@ $$;
 
 UPDATE image_syncer_job_schema SET version = 2;
 """,
+    2: COUNTERS,
 }
 """The script that leads from each older version of the schema to the next one."""
 
@@ -219,14 +222,32 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             SELECT * FROM unnest(%(registries)s::text[], %(running)s::int[])
             ON CONFLICT (registry) DO UPDATE SET running = excluded.running
         """,
+        # The newest of each status by an index, then the newest of all these.
         "view_jobs": """
-            SELECT * FROM image_syncer_job_views
-            WHERE (%(job_id)s::bigint IS NULL OR id = %(job_id)s::bigint)
-              AND (%(before)s::bigint IS NULL OR id < %(before)s::bigint)
-              AND (%(kind)s::text IS NULL OR task_name = %(kind)s::text)
-              AND (%(lock)s::text IS NULL OR lock = %(lock)s::text)
-              AND (%(rule)s::text IS NULL OR args ->> 'rule' = %(rule)s::text)
-              AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s::text[]))
+            WITH matching AS NOT MATERIALIZED (
+                SELECT j.id, j.status, EXISTS (
+                    SELECT 1 FROM image_syncer_job_notes n WHERE n.job_id = j.id AND n.superseded) AS superseded
+                FROM procrastinate_jobs j
+                WHERE (%(job_id)s::bigint IS NULL OR j.id = %(job_id)s::bigint)
+                  AND (%(before)s::bigint IS NULL OR j.id < %(before)s::bigint)
+                  AND (%(kind)s::text IS NULL OR j.task_name = %(kind)s::text)
+                  AND (%(lock)s::text IS NULL OR j.lock = %(lock)s::text)
+                  AND (%(rule)s::text IS NULL OR j.args ->> 'rule' = %(rule)s::text)
+            ), wanted AS (
+                SELECT status::procrastinate_job_status FROM unnest(coalesce(
+                    array_remove(%(statuses)s::text[], 'superseded'),
+                    enum_range(NULL::procrastinate_job_status)::text[])) status
+            ), chosen AS (
+                SELECT newest.id FROM wanted w CROSS JOIN LATERAL (
+                    SELECT m.id FROM matching m WHERE m.status = w.status AND (w.status <> 'failed' OR NOT m.superseded)
+                    ORDER BY m.id DESC LIMIT %(limit)s::int) newest
+                UNION ALL (
+                    SELECT m.id FROM image_syncer_job_notes n JOIN matching m ON m.id = n.job_id
+                    WHERE n.superseded AND m.status = 'failed'
+                      AND (%(statuses)s::text[] IS NULL OR 'superseded' = ANY (%(statuses)s::text[]))
+                    ORDER BY n.job_id DESC LIMIT %(limit)s::int)
+            )
+            SELECT * FROM image_syncer_job_views WHERE id = ANY (ARRAY (SELECT id FROM chosen))
             ORDER BY id DESC LIMIT %(limit)s::int
         """,
         "view_steps": """
@@ -237,6 +258,6 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
             SELECT DISTINCT queueing_lock FROM procrastinate_jobs
             WHERE status IN ('todo', 'doing') AND queueing_lock = ANY (%(locks)s::text[])
         """,
-        "count_jobs": "SELECT status, count(*) AS count FROM image_syncer_job_views GROUP BY status",
+        "count_jobs": "SELECT status, count FROM image_syncer_job_counts WHERE count > 0",
     }
 )
