@@ -205,6 +205,9 @@ class Evidence:
         return frozenset(found)
 
     def _verify_by_keys(self, attachment: Attachment, envelope: Envelope) -> Signers:
+        if not self._keys():
+            self._note(attachment, "signed by a key; the rule has only identities")
+            return frozenset()
         found = {
             place
             for place, key in self._keys().items()
@@ -217,6 +220,8 @@ class Evidence:
 
     async def _verify_keyless(self, attachment: Attachment, bundle: Bundle) -> Signers:
         found: set[int] = set()
+        if len(self._keys()) == len(self._verifiers):
+            self._note(attachment, "a keyless signature; the rule has only keys")
         for place, verifier in enumerate(self._verifiers):
             if isinstance(verifier, PublicKey) or not self._spend():
                 continue
