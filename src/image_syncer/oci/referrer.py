@@ -30,6 +30,7 @@ LEGACY_SUFFIXES: Final = ("sig", "att", "sbom")
 """The suffixes of cosign's legacy tags."""
 
 _TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64})(?:\.(sig|att|sbom))?")
+_TAG_PREFIX = "sha"
 _ENCODED_LIMIT = 64
 _ALGORITHM_LIMIT = 32
 
@@ -77,7 +78,7 @@ def legacy_tags(subject: Digest) -> tuple[str, ...]:
 
 def is_referrer_tag(tag: str) -> bool:
     """Whether *tag* belongs to the tag schema or to cosign's legacy form, so that it names no version of an image."""
-    return _TAG.fullmatch(tag) is not None
+    return tag.startswith(_TAG_PREFIX) and _TAG.fullmatch(tag) is not None
 
 
 def subject_of_tag(tag: str) -> Digest | None:

@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.structs import Struct, field
+from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.tag_pattern import TagPattern
@@ -70,6 +71,8 @@ class _TagSet(Struct):
 class TagFilter(Struct):
     """The tags that match any of *include* (all tags if it is empty) and none of *exclude*.
 
+    Patterns select no tags of referrers (`oci.referrer.is_referrer_tag`).
+
     A plain name in *include* is selected even if the registry does not list it, so that the report shows it as missing.
     """
 
@@ -84,7 +87,11 @@ class TagFilter(Struct):
 
     def wants(self, tag: str) -> bool:
         """Whether the filter selects *tag*."""
-        return (not self.include or self._included.has(tag)) and not self._excluded.has(tag)
+        if self._excluded.has(tag):
+            return False
+        if is_referrer_tag(tag):  # It belongs to an image, whichever version that is.
+            return tag in self._included.names
+        return not self.include or self._included.has(tag)
 
     def select(self, tags: Sequence[str]) -> list[str]:
         """Return the selected ones of *tags* in their order, then included names that are not among them."""
@@ -169,12 +176,12 @@ class Rule(Struct):
 
 
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
-    """Return those of *tags* that *selection* selects, in their order."""
+    """Return those of *tags* that *selection* selects, in their order; tags of referrers only if they are named."""
     match selection:
         case AllTags():
-            return list(tags)
+            return [tag for tag in tags if not is_referrer_tag(tag)]
         case TagPattern():
-            return [tag for tag in tags if selection.matches(tag)]
+            return [tag for tag in tags if selection.matches(tag) and not is_referrer_tag(tag)]
         case TagNames():
             return list(selection.names)
         case TagFilter():
@@ -187,9 +194,9 @@ def wants_tag(selection: Selection, tag: str) -> bool:
     """Whether *selection* selects *tag*; a selection by digest selects no tag."""
     match selection:
         case AllTags():
-            return True
+            return not is_referrer_tag(tag)
         case TagPattern():
-            return selection.matches(tag)
+            return selection.matches(tag) and not is_referrer_tag(tag)
         case TagNames():
             return selection.has(tag)
         case TagFilter():

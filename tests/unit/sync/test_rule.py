@@ -5,7 +5,17 @@ import time
 import pytest
 
 from image_syncer.oci import Digest
-from image_syncer.sync.rule import AllTags, ByDigest, TagFilter, TagNames, TagPattern, select_tags, wants_tag
+from image_syncer.sync.pattern import TagGlob
+from image_syncer.sync.rule import (
+    AllTags,
+    ByDigest,
+    Selection,
+    TagFilter,
+    TagNames,
+    TagPattern,
+    select_tags,
+    wants_tag,
+)
 
 TAGS = ["1.0", "1.1", "2.0-rc1", "latest", "v3"]
 
@@ -42,3 +52,26 @@ def test_other_selections_need_no_listing() -> None:
     assert select_tags(TagNames(("b", "a")), []) == ["b", "a"]
     assert select_tags(ByDigest(Digest.of(b"")), TAGS) == []
     assert select_tags(AllTags(), TAGS) == TAGS
+
+
+SIGNATURE = f"sha256-{Digest.of(b'image').encoded}.sig"
+INDEX = f"sha256-{Digest.of(b'image').encoded}"
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (AllTags(), ["1.0"]),
+        (TagPattern.parse("."), ["1.0"]),
+        (TagFilter(), ["1.0"]),
+        (TagFilter((TagGlob.parse("*"),)), ["1.0"]),
+        (TagFilter((SIGNATURE, TagGlob.parse("*"))), [SIGNATURE, "1.0"]),
+        (TagFilter((), ("1.0",)), []),
+        (TagNames((SIGNATURE, INDEX)), [SIGNATURE, INDEX]),
+    ],
+)
+def test_tags_of_referrers_are_selected_by_name_only(selection: Selection, selected: list[str]) -> None:
+    """They follow their image, and are no versions of it."""
+    listed = [INDEX, SIGNATURE, "1.0"]
+    assert sorted(select_tags(selection, listed)) == sorted(selected)
+    assert sorted(tag for tag in listed if wants_tag(selection, tag)) == sorted(selected)
