@@ -133,7 +133,8 @@ async def test_a7_a8_a9_twenty_kinds_arrive_with_their_digests(
     for name, image in kinds.items():
         source.push("kinds/all", image, name)
     result = await sync_files(tmp_path, {f"{source.host}/kinds/all": f"{target.host}/mirror/all"})
-    assert len(kinds) == len(result.results) == 20
+    assert len(kinds) == 20
+    assert len(result.results) == 19  # The signature goes with its image.
     assert not result.failed, [entry.reason for entry in result.results if entry.reason]
     for name, image in kinds.items():
         for raw in image.manifests:

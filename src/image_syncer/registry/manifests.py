@@ -145,20 +145,11 @@ class Manifests:
 
         return await self._client.retrying.run(read)
 
-    async def put(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
+    async def put(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> BufferedResponse | None:
         """Store *manifest* byte for byte at *identifier*; `MissingContent`, `TagImmutable`, `LeaseLost` and others.
 
-        *fence* is checked right before each attempt.
+        *fence* is checked right before each attempt. Returns the response; None if another request confirmed the PUT.
         """
-        await self._put(manifest, identifier, fence)
-
-    async def put_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
-        """Store *manifest* by its digest; whether the registry lists it as a referrer of its subject (end-7a)."""
-        response = await self._put(manifest, str(manifest.digest), fence)
-        return response is not None and bool(response.headers.get("OCI-Subject"))
-
-    async def _put(self, manifest: RawManifest, identifier: str, fence: Fence | None) -> BufferedResponse | None:
-        """Store *manifest* at *identifier*; return the response, None if another request was needed to confirm it."""
         reference = self._requests.reference(identifier)
         headers = {"Content-Type": manifest.media_type}
         call = self._requests.build("PUT", self._path(reference), headers=headers, body=manifest.content)
@@ -181,6 +172,11 @@ class Manifests:
             raise Refused(message, status=response.status, remedy=_ALLOW_URLS)
         _check_stored(response, manifest, reference)
         return response
+
+    async def put_referrer(self, manifest: RawManifest, fence: Fence | None = None) -> bool:
+        """Store *manifest* by its digest; whether the registry lists it as a referrer of its subject (end-7a)."""
+        response = await self.put(manifest, str(manifest.digest), fence)
+        return response is not None and bool(response.headers.get("OCI-Subject"))
 
     async def _put_under_digest(self, manifest: RawManifest, reference: Reference, fence: Fence | None) -> None:
         """Tag *manifest* so that its tag keeps a digest that is not sha256; `UnsupportedDigest` if that is impossible.

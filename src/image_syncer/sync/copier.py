@@ -6,8 +6,8 @@ has done once is known to all its copies: a manifest that is in the repository c
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -100,37 +100,25 @@ class Copier:
         options = options or CopyOptions()
         goal = self._goal(copies, options, fan_out or FanOut(()))
         limit = asyncio.timeout(options.seconds)
-        try:
+        with _collecting_failure(goal, copies[0], limit, options.seconds):
             async with limit, self._connect_ahead.connecting(copies, goal):
                 image, root = await self._load(copies[0])
                 step = self._attachment_step(copies, image, root, goal, options)
                 async with step.searching() if step is not None else nullcontext():
-                    if copies[0].action is not Action.UNCHANGED:
-                        await self._push_image(image, root, goal)
-                    elif step is not None:
+                    is_copied = copies[0].action is not Action.UNCHANGED
+                    if step is not None and not is_copied:
                         await step.compare()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            goal.failure = goal.failure or too_slow(copies[0], options.seconds)
-        except CopyFailed as failure:
-            goal.failure = goal.failure or failure
-        except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
-            goal.failure = CopyFailed(error, side="source", step="read manifest")
-            goal.failure.__cause__ = error
+                    claim = self._manifests.claim([(goal.repository, root.digest)] if is_copied else ())
+                    while claim.pending:
+                        async with claim as mine:
+                            if mine:
+                                await self._push_tree(image, root, goal, depth=1)
+                            claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
+                    if is_copied and not claim.own and goal.failure is None:
+                        await self._tag_again(image, root, goal)
         if self._refusals is not None:
             self._refusals.learn(copies[0], goal.failures, forced=options.force)
         _report(copies, goal, finished)
-
-    async def _push_image(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
-        claim = self._manifests.claim([(goal.repository, root.digest)])
-        while claim.pending:
-            async with claim as mine:
-                if mine:
-                    await self._push_tree(image, root, goal, depth=1)
-                claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
-        if not claim.own and goal.failure is None:
-            await self._tag_again(image, root, goal)
 
     def _attachment_step(
         self,
@@ -367,6 +355,24 @@ class Copier:
 def _renamed(raw: RawManifest, goal: TargetProgress) -> RawManifest:
     """Return *raw* under the digest that the target stores it under."""
     return raw if goal.renamed is None else replace(raw, digest=goal.renamed)
+
+
+@contextmanager
+def _collecting_failure(
+    goal: TargetProgress, planned: PlannedCopy, limit: asyncio.Timeout, seconds: float | None
+) -> Generator[None]:
+    """Let an expected failure of the block end in `goal.failure`."""
+    try:
+        yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        goal.failure = goal.failure or too_slow(planned, seconds)
+    except CopyFailed as failure:
+        goal.failure = goal.failure or failure
+    except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
+        goal.failure = CopyFailed(error, side="source", step="read manifest")
+        goal.failure.__cause__ = error
 
 
 def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finished) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.structs import Struct, field
 from image_syncer.oci.referrer import is_referrer_tag
+from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.tag_pattern import TagPattern

@@ -34,7 +34,7 @@ _WINDOWS = tuple(Platform("windows", "amd64", "", version) for version in ("10.0
 
 def twenty_kinds() -> Mapping[str, Image]:
     """Return 20 images of all kinds by name (usable as a tag); distribution 2.8 accepts each of them."""
-    signed = single("signed")
+    signed = single("oci")
     return {
         "oci": single("oci"),
         "docker": single("docker", docker=True),
