@@ -7,9 +7,8 @@ async with open_app(Options(access=(...))) as syncer:
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
@@ -21,7 +20,6 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from image_syncer.cache import Caches, in_memory
-from image_syncer.cache.backend import CacheBackend, LazyBackend
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
 from image_syncer.oci import PlatformFilter, Reference, Repository
@@ -35,8 +33,9 @@ from image_syncer.roles import Fence
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.plan import Plan
+from image_syncer.sync.plan import Action, Plan, PlannedCopy
 from image_syncer.sync.planner import Planner, single_copy
+from image_syncer.sync.referrer_rechecks import ReferrerRechecks
 from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
@@ -152,6 +151,16 @@ class Syncer:
         plan = await self._planner(ManifestReader(self._registries)).plan(rules, force=force)
         return replace(plan, warnings=(*plan.warnings, *await self._caches.flush()))
 
+    async def due_referrers(self, planned: Sequence[PlannedCopy]) -> Sequence[PlannedCopy]:
+        """Return those of the unchanged images in *planned* whose referrers have to be compared now.
+
+        Records as seen the images that were never compared.
+        """
+        unchanged = [one for one in planned if one.action is Action.UNCHANGED]
+        selected = await ReferrerRechecks(self._referrer_access()).select(unchanged, forced=False)
+        await self._caches.flush()
+        return selected.due
+
     async def sync(
         self,
         rules: Sequence[Rule],
@@ -186,6 +195,7 @@ class Syncer:
         rule: Rule | None = None,
         referrers: ReferrerSettings | None = None,
         compare_referrers: bool = False,
+        wanted_for: float = 0.0,
     ) -> RunResult:
         """Copy one reference to *targets*; failures are in the result, not raised.
 
@@ -193,9 +203,11 @@ class Syncer:
         by the others. *fence* is checked right before each write of a tag (`LeaseLost`).
         Content is copied as *rule* says: its layers with `urls`, its digests of other algorithms, and what is attached
         to it; *referrers* replace the rule's settings of the latter. *compare_referrers*: also of images that are up to
-        date.
+        date. The copy is wanted for *wanted_for* seconds already: no older list of tags of referrers is used.
         """
         copies = [single_copy(source, target, platforms, rule, referrers) for target in dict.fromkeys(targets)]
+        for holder in {copy.referrers.source_of(source.repository) for copy in copies}:
+            self._registries.source(holder).need_listing(time.monotonic() - wanted_for)
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
             options = self._run_options(force=force, fence=fence, referrers=compare_referrers)
@@ -285,13 +297,12 @@ class Syncer:
                 limits.for_host(registry).transfers, is_far=self._registries.is_far(registry)
             ),
             refusals=self._refusals,
-            referrers=ReferrerAccess(
-                self._registries,
-                self._caches.referrers if self._has_state else None,
-                self._options.trust,
-                self._has_history,
-            ),
+            referrers=self._referrer_access(),
         )
+
+    def _referrer_access(self) -> ReferrerAccess:
+        cache = self._caches.referrers if self._has_state else None
+        return ReferrerAccess(self._registries, cache, self._options.trust, self._has_history)
 
     @asynccontextmanager
     async def _executing(
@@ -377,35 +388,12 @@ async def open_app(
         has_history = caches is not None
         if caches is None and options.state is not None:
             warnings: list[str] = []
-            backend = _cache_backend(options.state, options.keep_state, warnings.append)
+            from image_syncer.state.lazy_backend import lazy_cache_backend  # noqa: PLC0415 - needed with a state only
+
+            backend = lazy_cache_backend(options.state, keep=options.keep_state, warn=warnings.append)
             has_history = not backend.is_new()
             caches = await stack.enter_async_context(for_run(backend, warnings))
         has_state = caches is not None
         caches = caches or in_memory()
         registries.journal, registries.facts = caches.uploads, caches.facts
         yield Syncer(registries, options, caches, rng=rng, has_state=has_state, has_history=has_history)
-
-
-def _cache_backend(state: str, keep: timedelta, warn: Callable[[str], None]) -> LazyBackend:
-    """Return the cache tables in *state*; they and the code for them are loaded at the first use."""
-
-    def is_new() -> bool:
-        try:
-            return "://" not in state and not Path(state).expanduser().exists()
-        except OSError:  # Its directory is unreadable; opening the state reports that.
-            return False
-
-    @asynccontextmanager
-    async def opened() -> AsyncGenerator[CacheBackend]:
-        open_archive = await asyncio.to_thread(_archive_opener)
-        async with open_archive(state, keep=keep, warn=warn) as archive:
-            yield archive
-
-    return LazyBackend(opened, is_new)
-
-
-def _archive_opener() -> Callable[..., AbstractAsyncContextManager[CacheBackend]]:
-    # The import takes hundreds of milliseconds, which a run without history saves.
-    from image_syncer.state import open_cache_backend  # noqa: PLC0415
-
-    return open_cache_backend

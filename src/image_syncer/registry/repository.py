@@ -1,6 +1,7 @@
 """One repository of a registry as a source or target (`roles.Source`, `roles.Target`)."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -79,6 +80,8 @@ class RegistrySource(_RegistryRepository):
         self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
         self._referrer_tags: frozenset[str] | None = None
+        self._listed_at = 0.0
+        self._needed_since = 0.0
         self._short_listing = asyncio.Lock()
         self._is_long = False
 
@@ -104,24 +107,33 @@ class RegistrySource(_RegistryRepository):
 
     async def _list(self, most_pages: int | None) -> AsyncGenerator[str]:
         """Yield every tag; keep those of referrers once the whole list was read."""
+        began = time.monotonic()
         referrer_tags: set[str] = set()
         async for tag in list_tags(await self._requests(), self._listed, most_pages=most_pages):
             if is_referrer_tag(tag):
                 referrer_tags.add(tag)
             yield tag
-        self._referrer_tags = frozenset(referrer_tags)
+        self._referrer_tags, self._listed_at = frozenset(referrer_tags), began
+
+    def need_listing(self, since: float) -> None:
+        """Use no list of tags that was read before *since* (`time.monotonic`): tags of referrers were added since."""
+        self._needed_since = max(self._needed_since, since)
+
+    @property
+    def _is_listed(self) -> bool:
+        return self._referrer_tags is not None and self._listed_at >= self._needed_since
 
     async def _listed_referrer_tags(self) -> frozenset[str] | None:
         """Read the tag list once, if it is short: that answers for all images of the repository."""
         async with self._short_listing:
-            if self._referrer_tags is None and not self._is_long:
+            if not self._is_listed and not self._is_long:
                 try:
                     async with aclosing(self._list(_SHORT_LIST_PAGES)) as tags:
                         async for _ in tags:
                             pass
                 except StoreError:  # A long list, or one that may not be read: ask for each tag.
                     self._is_long = True
-        return self._referrer_tags
+        return self._referrer_tags if self._is_listed else None
 
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the listing of `tags` included; most registries include none."""
