@@ -10,7 +10,10 @@ from image_syncer.roles import ReferrerCheck
 
 
 class PersistentReferrerCache:
-    """`ReferrerCache` over the backend of *buffer*; what this process recorded itself is newer, and wins."""
+    """`ReferrerCache` over the backend of *buffer*. Of two checks the newer one counts.
+
+    Of two written tags that of this process counts, which may not be in the backend yet.
+    """
 
     def __init__(self, buffer: WriteBehind) -> None:
         self._buffer = buffer
@@ -18,8 +21,12 @@ class PersistentReferrerCache:
 
     async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
         """Return the last check of each subject in the target *repository*."""
-        found = await self._buffer.query(lambda backend: backend.referrer_checks(repository), default={})
-        return {**found, **await self._memory.checks(repository)}
+        found = dict(await self._buffer.query(lambda backend: backend.referrer_checks(repository), default={}))
+        for subject, check in (await self._memory.checks(repository)).items():
+            other = found.get(subject)
+            if other is None or other.checked_at <= check.checked_at:
+                found[subject] = check
+        return found
 
     def record_check(self, check: ReferrerCheck) -> None:
         """Replace the last check of its subject."""
