@@ -140,7 +140,8 @@ async def test_a_file_of_an_older_version_counts_the_events_it_has(file: Path, m
         await state.events.record([EVENT, EVENT], now=NOW)
     names = [name for (name,) in execute(file, "SELECT name FROM sqlite_master WHERE type = 'trigger'")]
     execute(file, *(f"DROP TRIGGER {name}" for name in names), "DROP TABLE image_syncer_event_counts")
-    for name in ("events_by_waiting", "results_by_latest", "results_by_latest_outcome", "results_by_latest_rule"):
+    later_indexes = "", "_outcome", "_rule", "_source_digest"
+    for name in ("events_by_waiting", *(f"results_by_latest{suffix}" for suffix in later_indexes)):
         execute(file, f"DROP INDEX image_syncer_{name}")
     execute(file, *(f"DROP TABLE image_syncer_{name}" for name in LATER_TABLES))
     execute(file, "CREATE INDEX image_syncer_results_by_latest ON image_syncer_results (latest, id)")

@@ -133,6 +133,7 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "DROP INDEX image_syncer_events_by_waiting",
         "DROP INDEX image_syncer_results_by_latest_outcome",
         "DROP INDEX image_syncer_results_by_latest_rule",
+        "DROP INDEX image_syncer_results_by_latest_source_digest",
         "ALTER TABLE image_syncer_runs DROP COLUMN unannounced",
         "DROP INDEX image_syncer_results_by_latest",
         "ALTER TABLE image_syncer_results DROP COLUMN latest",

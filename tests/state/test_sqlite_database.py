@@ -82,6 +82,7 @@ async def test_a_file_of_an_older_version_is_migrated(file: Path) -> None:
     """Its rows stay."""
     await note_blob(file)
     execute(file, *(f"DROP TABLE image_syncer_{name}" for name in LATER_TABLES))
+    execute(file, "DROP INDEX image_syncer_results_by_latest_source_digest")
     execute(file, "UPDATE image_syncer_version SET version_num = '0007'")
     async with open_cache_backend(str(file), keep=KEEP) as backend:
         assert await backend.holders("target.test", [digest("a")]) == {digest("a"): HERE}

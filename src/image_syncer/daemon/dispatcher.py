@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from itertools import count
 from typing import Any, Final
 
@@ -11,8 +12,11 @@ import structlog
 from image_syncer.daemon.event_recorder import Now
 from image_syncer.daemon.reload import LiveConfig
 from image_syncer.errors import ImageSyncerError
+from image_syncer.events.matching import Matches, match_referrer
 from image_syncer.jobs import CopyRequest, JobQueue, JobsUnavailable
-from image_syncer.oci import Digest, Repository
+from image_syncer.oci import Digest, Reference, Repository
+from image_syncer.oci.reference import split_reference
+from image_syncer.oci.referrer import is_referrer_tag, subject_of_tag
 from image_syncer.state import Event, State, StateUnavailable
 from image_syncer.sync.plan import Copy
 
@@ -23,6 +27,9 @@ _HUGE_PRIORITY: Final = 1  # still before the copies of rules (0)
 _HUGE_BYTES: Final = 1024**3
 _SWEEP_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 2.0  # after the database did not answer
+_NAMED_WITHIN: Final = timedelta(days=1)  # an image is pushed before what is attached to it, which follows soon
+
+_KnownImages = dict[tuple[Repository, Digest | None], Sequence[Reference]]
 
 
 class Dispatcher:
@@ -43,6 +50,7 @@ class Dispatcher:
     ) -> None:
         self._events = state.events
         self._runs = state.runs
+        self._images = state.known_images
         self._jobs = jobs
         self._config = config
         self._arrived = arrived
@@ -82,7 +90,11 @@ class Dispatcher:
         return copies
 
     async def _dispatch(self, batch: Sequence[Event]) -> int:
+        known: _KnownImages = {}
         wanted = {event.id: self._copies(event) for event in batch}
+        for event in batch:
+            if is_referrer_tag(event.tag):
+                wanted[event.id] = (*wanted[event.id], *await self._copies_for_referrer(event, known))
         matched = [event for event in batch if wanted[event.id]]
         await self._events.assign(
             {event.id: [(str(copy.source), str(copy.target)) for copy in wanted[event.id]] for event in matched}
@@ -95,6 +107,7 @@ class Dispatcher:
             for event in reversed(matched)
             for copy in wanted[event.id]
         ]
+        requests = _once_per_image(requests)
         await self._jobs.request_copies(requests)
         now = self._now()
         await self._events.mark_dispatched([event.id for event in matched], now=now)
@@ -103,19 +116,67 @@ class Dispatcher:
         return len(requests)
 
     def _copies(self, event: Event) -> tuple[Copy, ...]:
-        registry, _, path = event.repository.partition("/")
         try:
-            matches = self._config.match(Repository.of(registry, path), event.tag)
+            matches = self._config.match(_repository(event.repository), event.tag)
         except ImageSyncerError as error:
             self._log.warning("event.unusable", event=event.id, error=str(error))
             return ()
+        return self._logged(event, matches)
+
+    async def _copies_for_referrer(self, event: Event, known: "_KnownImages") -> tuple[Copy, ...]:
+        """Return the copies of the images that *event* is about: something was attached to one of them.
+
+        *known* keeps what the state has found for other events of the batch.
+        """
+        try:
+            concerned = self._config.rules_for_referrers(_repository(event.repository))
+        except ImageSyncerError:
+            return ()  # `_copies` has logged it.
+        subject = subject_of_tag(event.tag)
+        images: dict[Repository, Sequence[Reference]] = {}
+        for origin in dict.fromkeys(repository for _, repository in concerned):
+            key = origin, subject
+            if key not in known:
+                since = self._now() - _NAMED_WITHIN
+                found = await self._images.find(str(origin), None if subject is None else str(subject), since=since)
+                known[key] = [_reference(origin, text) for text in found]
+            images[origin] = known[key]
+        return self._logged(event, match_referrer(concerned, images))
+
+    def _logged(self, event: Event, matches: Matches) -> tuple[Copy, ...]:
         for failure in matches.failures:
             self._log.warning("event.failed", event=event.id, rule=failure.rule, error=str(failure.failure))
         return matches.copies
 
 
+def _repository(text: str) -> Repository:
+    registry, _, path = text.partition("/")
+    return Repository.of(registry, path)
+
+
+def _reference(repository: Repository, text: str) -> Reference:
+    """Return the reference *text* in *repository*, by tag or by digest."""
+    _, tag, digest = split_reference(text.removeprefix(repository.registry))
+    return Reference(repository, tag=tag, digest=None if digest is None else Digest.parse(digest))
+
+
+def _once_per_image(requests: Sequence[CopyRequest]) -> list[CopyRequest]:
+    """Drop repeated requests about referrers: one image often gets several at once."""
+    seen: set[tuple[Reference, Reference]] = set()
+    kept: list[CopyRequest] = []
+    for request in requests:
+        pair = request.source, request.target
+        if not request.referrers or pair not in seen:
+            kept.append(request)
+        if request.referrers:
+            seen.add(pair)
+    return kept
+
+
 def _request(event: Event, copy: Copy, size_bytes: int) -> CopyRequest:
-    digest = None if event.digest is None else Digest.parse(event.digest)
+    # The event of a referrer names another digest than that of the image.
+    is_about_referrer = copy.source.tag != event.tag
+    digest = None if event.digest is None or is_about_referrer else Digest.parse(event.digest)
     return CopyRequest(
         copy.source,
         copy.target,
@@ -125,4 +186,5 @@ def _request(event: Event, copy: Copy, size_bytes: int) -> CopyRequest:
         event=str(event.id),
         platforms=copy.platforms,
         asked_at=event.received_at,
+        referrers=is_about_referrer,
     )

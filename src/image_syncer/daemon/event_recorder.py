@@ -7,6 +7,7 @@ from typing import Final
 
 from image_syncer.daemon.reload import LiveConfig
 from image_syncer.events import PushEvent
+from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.server.web_backend import Accepted
 from image_syncer.state import EventLog, NewEvent
 
@@ -37,7 +38,10 @@ class EventRecorder:
 
     def _matching_rules(self, event: PushEvent) -> tuple[str, ...]:
         matches = self._config.match(event.repository, event.tag)
-        return tuple(dict.fromkeys(copy.rule for copy in matches.copies))
+        names = [copy.rule for copy in matches.copies]
+        if is_referrer_tag(event.tag):
+            names += [rule.name for rule, _ in self._config.rules_for_referrers(event.repository)]
+        return tuple(dict.fromkeys(names))
 
 
 def _row(source: str, event: PushEvent) -> NewEvent:

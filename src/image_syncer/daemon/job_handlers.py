@@ -1,6 +1,6 @@
 """The handlers of jobs: make one copy, or plan a rule and request its copies. Both record results in the state."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -8,17 +8,18 @@ from typing import Any, Final
 import structlog
 
 from image_syncer.daemon.services import Services
-from image_syncer.errors import CopyFailed, ImageSyncerError
+from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound
 from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
 from image_syncer.oci import Reference
 from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
 from image_syncer.structs import replace
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
-from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, undone_result
+from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, skipped_result, undone_result
 from image_syncer.telemetry import log_copy
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
 _BATCH: Final = 100
+GONE: Final = "gone at the source, so nothing new is attached to it; the target keeps it"
 
 
 class RuleUnknown(ImageSyncerError):
@@ -53,11 +54,15 @@ class JobHandlers:
                 platforms=job.platforms,
                 fence=job.lease,
                 rule=rule,
+                compare_referrers=job.referrers,
+                wanted_for=0.0 if job.referrers else job.age,
             )
         (result,) = made.results
         # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
         ends = str(job.source), str(job.target)
         result = replace(result, rule=job.rule or result.rule, source=ends[0], target=ends[1], attempts=job.attempt)
+        if job.referrers and _is_gone(result.failure):
+            result = skipped_result(result.rule, *ends, GONE)
         failure = result.failure
         self._record_health(job.source, job.target, failure)
         log_copy(self._log, result)
@@ -76,7 +81,8 @@ class JobHandlers:
         run = await self._state.runs.begin(NewRun(job.trigger, [rule.name], began))
         async with self._services.syncers.current() as syncer:
             plan = await syncer.plan([rule])
-        split = split_plan(plan, attempt=job.attempt)
+            due = await syncer.due_referrers(plan.copies)
+        split = split_plan(plan, attempt=job.attempt, due=frozenset(planned.copy for planned in due))
         for planned in plan.copies:
             self._record_health(planned.copy.source, planned.copy.target, planned.failure)
         for result in split.done:
@@ -150,11 +156,14 @@ class SplitPlan:
     unlisted: CopyFailed | None = None
 
 
-def split_plan(plan: Plan, *, attempt: int) -> SplitPlan:
-    """Split *plan*. A copy whose decision failed temporarily becomes a job, which decides again."""
+def split_plan(plan: Plan, *, attempt: int, due: Collection[Copy] = frozenset()) -> SplitPlan:
+    """Split *plan*. A copy whose decision failed temporarily becomes a job, which decides again.
+
+    So do the unchanged images in *due*: their jobs compare what is attached to them.
+    """
     split = SplitPlan()
     for planned in plan.copies:
-        if planned.action is Action.COPY or _may_work_later(planned):
+        if planned.action is Action.COPY or planned.copy in due or _may_work_later(planned):
             split.copies.append(planned.copy)
         else:
             split.done.append(undone_result(planned, attempt))
@@ -168,6 +177,10 @@ def split_plan(plan: Plan, *, attempt: int) -> SplitPlan:
 def named_tags(copies: Sequence[Copy]) -> set[tuple[str, str]]:
     """Return the (repository, tag) pairs that *copies* read; events announce tags, so copies by digest are left out."""
     return {(str(copy.source.repository), copy.source.tag) for copy in copies if copy.source.tag is not None}
+
+
+def _is_gone(failure: CopyFailed | None) -> bool:
+    return failure is not None and failure.side == "source" and isinstance(failure.cause, NotFound)
 
 
 def _may_work_later(planned: PlannedCopy) -> bool:

@@ -1,7 +1,7 @@
 """The configuration in force, and its reload: a changed file takes effect without a restart, a bad one is refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import structlog
 from image_syncer.app import Options
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.events.matching import Matches, match_push
+from image_syncer.events.matching import Matches, match_push, rules_for_referrers
 from image_syncer.oci import Repository
 from image_syncer.sync.rule import Rule
 
@@ -46,7 +46,12 @@ class LiveConfig:
         def match(repository: Repository, tag: str) -> Matches:
             return match_push(repository, tag, rules)
 
+        @lru_cache(maxsize=_MATCHES_KEPT)
+        def follow(repository: Repository) -> list[tuple[Rule, Repository]]:
+            return rules_for_referrers(repository, rules, options.trust)
+
         self._match = match
+        self._follow = follow
         self.refused: str | None = None
 
     def match(self, repository: Repository, tag: str) -> Matches:
@@ -55,6 +60,10 @@ class LiveConfig:
         The recorder of an event and its dispatcher both need this; the second call finds the result of the first.
         """
         return self._match(repository, tag)
+
+    def rules_for_referrers(self, repository: Repository) -> Sequence[tuple[Rule, Repository]]:
+        """Return the rules that a referrer in *repository* may concern, with the source repository of their images."""
+        return self._follow(repository)
 
     def find(self, name: str | None) -> Rule | None:
         """Return the rule *name*; None if the configuration has no such rule (any more)."""

@@ -1,13 +1,13 @@
 """Match a push against the rules. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Reference, Repository
 from image_syncer.sync.plan import Copy, RuleFailure
 from image_syncer.sync.planner import pair_up
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import ByDigest, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,47 @@ def match_push(repository: Repository, tag: str, rules: Sequence[Rule]) -> Match
     `InvalidReference` for an invalid *tag*. If two rules want the same copy, the first rule's platform filter applies.
     """
     source = repository.tag(tag)
+    return _paired((rule, source) for rule in rules if rule.triggers.events and rule.wants(repository, tag))
+
+
+def rules_for_referrers(
+    repository: Repository, rules: Sequence[Rule], gated: Collection[str] = ()
+) -> list[tuple[Rule, Repository]]:
+    """Return the rules that a referrer in *repository* may concern, each with the source repository of its images.
+
+    These are the rules that events trigger, and that copy referrers or have a gate (*gated* has their names).
+    """
+    found: list[tuple[Rule, Repository]] = []
+    for rule in rules:
+        if not rule.triggers.events or not (rule.referrers.enabled or rule.name in gated):
+            continue
+        if isinstance(rule.source, Repository):
+            if repository == rule.referrers.source_of(rule.source):
+                found.append((rule, rule.source))
+        elif rule.referrers.source is None and rule.source.matches(repository):
+            found.append((rule, repository))
+    return found
+
+
+def match_referrer(
+    concerned: Sequence[tuple[Rule, Repository]], images: Mapping[Repository, Sequence[Reference]]
+) -> Matches:
+    """Return the copies of the known *images* of each source repository that the *concerned* rules want."""
+    return _paired(
+        (rule, image) for rule, origin in concerned for image in images.get(origin, ()) if _wants(rule, image)
+    )
+
+
+def _wants(rule: Rule, image: Reference) -> bool:
+    if image.tag is None:
+        return isinstance(rule.selection, ByDigest) and rule.selection.digest == image.digest
+    return rule.wants(image.repository, image.tag)
+
+
+def _paired(wanted: Iterable[tuple[Rule, Reference]]) -> Matches:
     copies: dict[Reference, Copy] = {}
     failures: list[RuleFailure] = []
-    for rule in rules:
-        if not rule.triggers.events or not rule.wants(repository, tag):
-            continue
+    for rule, source in wanted:
         try:
             paired = pair_up(rule, [source])
         except CopyFailed as failure:

@@ -21,6 +21,7 @@ REGISTRIES: Final = "registries"
 _PLATFORMS: Final = "platforms"
 _ASKED_AT: Final = "asked_at"  # Seconds since 1970: a number, since operators see only texts.
 _TRIGGER: Final = "trigger"
+_REFERRERS: Final = "referrers"
 
 
 class JobKind(StrEnum):
@@ -42,7 +43,8 @@ class CopyRequest:
     A higher *priority* runs first, then the older request. *digest* is that of the event (None: any), *rule* the
     requesting rule, *event* the id of the requesting event. *not_before* is the earliest start (aware; None: now).
     *platforms* is part of it, since the process that makes the copy may have another version of the configuration. It
-    is wanted since *asked_at* (aware; None: the request): of pushes, the newest is copied first.
+    is wanted since *asked_at* (aware; None: the request): of pushes, the newest is copied first. *referrers*: what is
+    attached to the image is compared even if the image is up to date.
     """
 
     source: Reference
@@ -54,12 +56,13 @@ class CopyRequest:
     not_before: datetime | None = None
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     asked_at: datetime | None = None
+    referrers: bool = False
 
     def to_job(self, now: datetime) -> Job:
         """Return the job for it, requested at *now*.
 
         At most one is queued per (source, target), and at most one runs per target. Without an event the argument is
-        left out, so that a request of a rule that is merged into an event's job keeps that event.
+        left out, so that a request of a rule that is merged into an event's job keeps that event; so is *referrers*.
         """
         return Job(
             queue=JobKind.COPY.queue,
@@ -74,6 +77,7 @@ class CopyRequest:
                 "digest": None if self.digest is None else str(self.digest),
                 "rule": None if self.rule is None else _checked(self.rule, "rule"),
                 **({} if self.event is None else {"event": _checked(self.event, "event")}),
+                **({_REFERRERS: True} if self.referrers else {}),
                 _PLATFORMS: json.dumps(self.platforms.to_options()) if self.platforms else None,
                 REGISTRIES: [*sorted({self.source.repository.registry, self.target.repository.registry})],
                 _ASKED_AT: (self.asked_at or now).timestamp(),
@@ -85,7 +89,7 @@ class CopyRequest:
 class CopyJob:
     """A copy for a handler. *attempt* counts from 1; *age* is the time since the request in seconds.
 
-    *lease* permits writes of tags; None: nothing can take the copy over.
+    *lease* permits writes of tags; None: nothing can take the copy over. *referrers*: see `CopyRequest`.
     """
 
     id: int
@@ -98,6 +102,7 @@ class CopyJob:
     platforms: PlatformFilter = field(default_factory=PlatformFilter)
     age: float = field(default=0.0, compare=False)
     lease: Fence | None = field(default=None, compare=False, repr=False)
+    referrers: bool = False
 
     @classmethod
     def of(cls, job: Job, age: float, lease: Fence | None = None) -> Self:
@@ -115,6 +120,7 @@ class CopyJob:
             _platforms(arguments.get(_PLATFORMS)),
             age,
             lease,
+            job.task_kwargs.get(_REFERRERS) is True,
         )
 
 

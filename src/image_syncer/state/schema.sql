@@ -219,6 +219,8 @@ CREATE INDEX image_syncer_results_by_latest_outcome ON image_syncer_results (out
 
 CREATE INDEX image_syncer_results_by_latest_rule ON image_syncer_results (rule, id) WHERE latest = 1;
 
+CREATE INDEX image_syncer_results_by_latest_source_digest ON image_syncer_results (source_digest, id) WHERE latest = 1;
+
 CREATE INDEX image_syncer_results_by_run ON image_syncer_results (run_id, outcome, id);
 
 CREATE INDEX image_syncer_results_by_target ON image_syncer_results (target, id);

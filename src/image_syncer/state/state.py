@@ -13,6 +13,7 @@ from image_syncer.state.database import CALL_SECONDS, Database
 from image_syncer.state.database_url import parse_database_url
 from image_syncer.state.engines import make_engine
 from image_syncer.state.event_log import CopyEnd, EventLog, settle_copies
+from image_syncer.state.known_images import KnownImages
 from image_syncer.state.migrate import prepare
 from image_syncer.state.pending_copies import PendingCopies, settle_results
 from image_syncer.state.runs import NewRun, RunEnd, RunHistory, add_results, begin_run, finish_run
@@ -45,6 +46,7 @@ class State:
     schedules: ScheduleBook
     runs: RunHistory
     open_copies: PendingCopies
+    known_images: KnownImages
     database: Database
 
     async def end_copy(self, ended: EndedCopy) -> list[int]:
@@ -76,7 +78,14 @@ async def open_state(url: str, *, patience: float = CALL_SECONDS) -> AsyncGenera
     database = Database(engine, str(location), patience=patience)
     try:
         await asyncio.to_thread(prepare, engine, location)
-        yield State(EventLog(database), ScheduleBook(database), RunHistory(database), PendingCopies(database), database)
+        yield State(
+            EventLog(database),
+            ScheduleBook(database),
+            RunHistory(database),
+            PendingCopies(database),
+            KnownImages(database),
+            database,
+        )
     finally:
         await database.close()
 

@@ -204,6 +204,7 @@ for _name, _columns in (
     ("by_latest", ()),
     ("by_latest_outcome", (results.c.outcome,)),
     ("by_latest_rule", (results.c.rule,)),
+    ("by_latest_source_digest", (results.c.source_digest,)),
 ):
     # Partial indexes, since SQLite without statistics would prefer an index that begins with `latest`. The condition is
     # spelled as SQLAlchemy compiles that of a query.
