@@ -129,6 +129,10 @@ class ReferrerSource(Protocol):
         """Return cosign's legacy tags of *subject* that exist; without a request if the tag list was read before."""
         ...
 
+    def listed_referrer_tags(self) -> Collection[str]:
+        """Return the tags of the tag schema and of cosign in the last list of tags; empty if none was read."""
+        ...
+
 
 class ReferrerTarget(ReferrerSource, Protocol):
     """What is attached to the manifests of a repository, at the target."""
@@ -383,10 +387,7 @@ class HostFacts(Protocol):
     """
 
     async def get(self, host: str, key: str) -> HostFact | None:
-        """Return the fact *key* about *host*; None if unknown or expired.
-
-        All facts about *host* are read at once, so further calls for the same host cost nothing.
-        """
+        """Return the fact *key* about *host*, None if unknown or expired; all facts of a host are read at once."""
         ...
 
     def remember(self, host: str, key: str, value: str, *, seconds: float) -> None:

@@ -275,6 +275,21 @@ async def test_a_signature_arrives_by_the_recheck(tmp_path: Path, attach: Attach
         assert len(await it.services.jobs.list()) == jobs + 1  # The rule's own.
 
 
+async def test_a_signature_arrives_by_the_list_of_tags(tmp_path: Path) -> None:
+    """A scheduled run reads the list anyway; the next run looks no more."""
+    async with bench(tmp_path, api=False) as it:
+        it.use()
+        image = single("one")
+        it.source.load("app", image, "v1")
+        await it.run_rule()
+        signature, _ = await attach_by_legacy_tag(it, image)
+        await it.run_rule()
+        assert it.has(signature)
+        jobs = len(await it.services.jobs.list())
+        await it.run_rule()
+        assert len(await it.services.jobs.list()) == jobs + 1  # The rule's own.
+
+
 class Signed:
     """A gate that wants a signature."""
 

@@ -58,6 +58,10 @@ class _RegistryRepository:
         """Return cosign's legacy tags of *subject* that exist; without a request if the tag list was read before."""
         return await (await self._referrers()).legacy_tags(subject)
 
+    def listed_referrer_tags(self) -> frozenset[str]:
+        """Return the tags of the tag schema and of cosign in the last list of tags; empty if none was read."""
+        return frozenset()
+
     async def _listed_referrer_tags(self) -> frozenset[str] | None:
         """Return the tags of the tag schema and of cosign; None if the tag list is not known."""
         return None
@@ -114,6 +118,10 @@ class RegistrySource(_RegistryRepository):
                 referrer_tags.add(tag)
             yield tag
         self._referrer_tags, self._listed_at = frozenset(referrer_tags), began
+
+    def listed_referrer_tags(self) -> frozenset[str]:
+        """Return the tags of the tag schema and of cosign in the last list of tags; empty if none was read."""
+        return self._referrer_tags or frozenset()
 
     def need_listing(self, since: float) -> None:
         """Use no list of tags that was read before *since* (`time.monotonic`): tags of referrers were added since."""

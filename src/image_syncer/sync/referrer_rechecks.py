@@ -1,8 +1,10 @@
 """Decides which unchanged images are due: what is attached to them at the source is compared again.
 
 Each subject has a fixed phase in the interval, derived from its digest, so that rechecks spread over the interval. An
-image without an earlier check is recorded as seen, and is due at its next phase. Without a state nothing is due, unless
-a rule has a gate: only a recorded check can say that an image has passed it.
+image without an earlier check is recorded as seen, and is due at its next phase. An image of which nothing attached is
+known is due at once if a list of tags shows a tag of the tag schema or of cosign for it.
+
+Without a state nothing is due, unless a rule has a gate: only a recorded check can say that an image has passed it.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from image_syncer.oci import Digest, Repository
+from image_syncer.oci.referrer import legacy_tags, list_digest, referrers_tag
 from image_syncer.roles import Gate, ReferrerCheck
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.plan import PlannedCopy
@@ -21,6 +24,10 @@ from image_syncer.sync.rule_trust import ReferrerAccess
 NEVER_LISTED: Final = Digest.of(b"never listed")
 """Stands for the list of an image that was never looked at; equal to no digest of a list."""
 
+NOTHING_AT_TAGS: Final = Digest.of(b"nothing at the listed tags")
+"""Stands for an empty list of an image that has tags in the list of tags: they hold nothing for the rule."""
+
+_EMPTY_LIST: Final = list_digest((), {})
 _PHASE_DIGITS: Final = 8
 _SEEN_PER_RUN: Final = 2_000
 """How many images one run records as seen; later runs record the others. It bounds the memory."""
@@ -63,9 +70,23 @@ class ReferrerRechecks:
                 self._see(planned, due)
             elif last is None or last.settings != settings_text(copy.referrers, gate):
                 due.append(planned)
-            elif copy.referrers.enabled and has_come(last, copy.referrers.recheck_seconds, self._now()):
+            elif copy.referrers.enabled and self._has_come(planned, last):
                 due.append(replace(planned, listed=last.listed))
         return Due(due, unchecked)
+
+    def _has_come(self, planned: PlannedCopy, last: ReferrerCheck) -> bool:
+        if has_come(last, planned.copy.referrers.recheck_seconds, self._now()):
+            return True
+        return last.listed in {NEVER_LISTED, _EMPTY_LIST} and self._has_listed_tags(planned)
+
+    def _has_listed_tags(self, planned: PlannedCopy) -> bool:
+        """Whether the last list of the source's tags, if any, has tags of what is attached to the image *planned*."""
+        subject, copy = planned.source_digest, planned.copy
+        holder = copy.referrers.source_of(copy.source.repository)
+        listed = self._access.stores.referrer_source(holder).listed_referrer_tags()
+        if subject is None or not listed:
+            return False
+        return any(tag in listed for tag in (referrers_tag(subject), *legacy_tags(subject)))
 
     def _see(self, planned: PlannedCopy, due: list[PlannedCopy]) -> None:
         """Record as seen an image that was never checked; it is due at once if each run checks it."""
@@ -98,6 +119,8 @@ class ReferrerRechecks:
         copy, gate = planned.copy, self._access.trust_of(planned.copy.rule).gate
         if self._access.cache is None or planned.target_digest is None or not (copy.referrers.enabled or gate):
             return
+        if listed == _EMPTY_LIST and self._has_listed_tags(planned):
+            listed = NOTHING_AT_TAGS
         settings = settings_text(copy.referrers, gate)
         repository = copy.target.repository
         check = ReferrerCheck(repository, planned.target_digest, listed, settings, self._now())

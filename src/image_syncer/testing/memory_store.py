@@ -10,6 +10,7 @@ from image_syncer.cache import skipped, verified
 from image_syncer.errors import MissingContent, NotFound, Refused, Side, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, RawManifest, Repository, Verifier
 from image_syncer.oci.referrer import (
+    is_referrer_tag,
     legacy_tags,
     merge_referrers,
     parse_referrers,
@@ -166,6 +167,11 @@ class MemorySource:
         for tag in sorted(self._store.tags):
             yield tag
 
+    def listed_referrer_tags(self) -> Collection[str]:
+        """Return the tags of referrers, if a list of tags was read."""
+        was_read = any(call.step == "tags" for call in self._store.operations)
+        return frozenset(filter(is_referrer_tag, self._store.tags)) if was_read else frozenset()
+
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the descriptors of tags, if the store has *tells* set."""
         return dict(self._store.tags) if self._store.tells else {}
@@ -272,6 +278,10 @@ class MemoryTarget:
             )
         self._store.tags |= dict.fromkeys(tags, manifest.digest)
         return frozenset(tags)
+
+    def listed_referrer_tags(self) -> Collection[str]:
+        """Return no tags: a target's are not listed."""
+        return ()
 
     async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
         """Return the manifests whose subject is *subject*."""

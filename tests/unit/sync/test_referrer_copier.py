@@ -11,7 +11,7 @@ from image_syncer.cache import MemoryBlobLocations, MemoryReferrerCache
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import LeaseLost, NotTrusted, Refused, Unavailable
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Repository
-from image_syncer.oci.referrer import ReferrerKind, legacy_tags
+from image_syncer.oci.referrer import ReferrerKind, legacy_tags, referrers_tag
 from image_syncer.roles import ConfirmedCopy, GatedImage, MadeReferrer, ReferrerCache, ReferrerCheck
 from image_syncer.structs import replace
 from image_syncer.sync.copier import Copier
@@ -22,12 +22,12 @@ from image_syncer.sync.referrer_discovery import blobs_of
 from image_syncer.sync.referrer_rechecks import has_come
 from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.result import CopyResult, Outcome, SilentRunObserver
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import AllTags, Rule
 from image_syncer.sync.rule_trust import ReferrerAccess, RuleTrust
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import TransferRange
 from image_syncer.testing.content import Blob
-from image_syncer.testing.images import Image, artifact, multi, single
+from image_syncer.testing.images import Image, artifact, cosign_signature, multi, single
 from image_syncer.testing.memory_store import MemoryStore, MemoryStores
 from support.runs import SOURCE, TARGET, rule
 
@@ -424,6 +424,27 @@ class TestLateSignatures:
         cache.record_check(replace(check, checked_at=check.checked_at - 2 * DAY))
         assert (await copy(stores, cache=cache)).outcome is Outcome.COPIED
         assert len(target.attached(image.digest)) == 1
+
+    async def test_a_listed_tag_makes_an_unsigned_image_due(
+        self, stores: MemoryStores, source: MemoryStore, target: MemoryStore
+    ) -> None:
+        """The list of tags is read anyway. Between rechecks an image is looked at for it once, whatever that finds."""
+        image = single("unsigned")
+        source.load(image, "v1")
+        cache, listing = MemoryReferrerCache(), replace(rule("v1"), selection=AllTags())
+        await copy(stores, listing, cache=cache)
+        unreadable = single("something else")
+        source.load(unreadable, referrers_tag(image.digest))
+        for looks in (2, 0, 0):
+            source.operations.clear()
+            assert (await copy(stores, listing, cache=cache)).outcome is Outcome.UNCHANGED
+            assert len([call for call in source.operations if call.step in {"referrers", "legacy_tags"}]) == looks
+        later = single("signed later")
+        source.load(later, "v1")
+        await copy(stores, listing, cache=cache)
+        source.load(cosign_signature(later), legacy_tags(later.digest)[0])
+        assert (await copy(stores, listing, cache=cache)).outcome is Outcome.COPIED
+        assert legacy_tags(later.digest)[0] in target.tags
 
     async def test_other_settings_make_an_image_due(
         self, stores: MemoryStores, source: MemoryStore, target: MemoryStore
