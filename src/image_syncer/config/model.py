@@ -7,6 +7,7 @@ from image_syncer.config.locations import StateSettings
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import Struct, field
 from image_syncer.sync.rule import Rule, Schedule
+from image_syncer.sync.rule_trust import RuleTrust
 
 HookKind = Literal[
     "acr",
@@ -157,6 +158,7 @@ class Configuration(Struct):
     *host_limits* bounds by registry how much one process asks of it at once.
     *same_as* maps further host names of one registry to its main name.
     *timeouts* say how long is waited for what. *files* are the others that were read for it.
+    *trust* has the gates and attesters of rules by their names.
     """
 
     accounts: tuple[RegistryAccount, ...]
@@ -172,6 +174,7 @@ class Configuration(Struct):
     same_as: Mapping[str, str] = field(default_factory=dict[str, str])
     files: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
+    trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
 
     @property
     def schedules(self) -> tuple[RuleSchedule, ...]:

@@ -109,6 +109,7 @@ def syncer_options(configuration: Configuration) -> Options:
             same_as=configuration.same_as,
             timeouts=configuration.timeouts,
             postpone_on_quota=True,
+            trust=configuration.trust,
         )
     return Options(configuration.accounts, transfers=configuration.fork.transfers, retries=0, postpone_on_quota=True)
 

@@ -25,11 +25,13 @@ from image_syncer.config.native.native_model import (
 from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
+from image_syncer.config.native.native_trust import TrustReader
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
 from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule_trust import NO_TRUST, RuleTrust
 
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
@@ -53,7 +55,9 @@ def parse_native(
     rule_sections = deque(sections.rules)
     # Each section of a rule is dropped when its rule is made: both together need twice the memory.
     sections = sections.model_copy(update={"rules": ()})
-    rules = _rules(rule_sections, sections.defaults, config_file, platforms)
+    reader = TrustReader(config_file)
+    trust: dict[str, RuleTrust] = {}
+    rules = _rules(rule_sections, sections.defaults, platforms, reader, trust)
     hooks = [hook for name, section in sections.hooks.items() if (hook := parse_hook(name, section, config_file))]
     queues = [queue for name, section in sections.queues.items() if (queue := parse_queue(name, section, config_file))]
     server = parse_server(sections.server, config_file) if sections.server else None
@@ -75,6 +79,8 @@ def parse_native(
         host_limits={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
         same_as=same_as,
         timeouts=timeouts,
+        trust=trust,
+        files=tuple(reader.files),
     )
 
 
@@ -209,15 +215,25 @@ def _main_name(host: str, named: Mapping[str, str]) -> str:
 
 
 def _rules(
-    sections: deque[RuleSection], defaults: DefaultsSection, config_file: SourceFile, platforms: PlatformFilter
+    sections: deque[RuleSection],
+    defaults: DefaultsSection,
+    platforms: PlatformFilter,
+    reader: TrustReader,
+    trust: dict[str, RuleTrust],
 ) -> tuple[Rule, ...]:
-    """Return the rules of *sections*, which is empty afterwards."""
+    """Return the rules of *sections*, which is empty afterwards; their gates and attesters are added to *trust*."""
+    config_file = reader.config_file
     rules: dict[str, Rule] = {}
     given = {key: value for key, value in defaults if value is not None}
     for index in range(len(sections)):
         section, number = sections.popleft(), config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
-            rule = parse_rule(_with_defaults(section, given, defaults), number, config_file, platforms)
+            section = _with_defaults(section, given, defaults)
+            rule = parse_rule(section, number, config_file, platforms)
+            with config_file.collect_at("rules", number, "trust" if section.attest is None else "attest"):
+                found = reader.read(section.trust, section.attest, ("rules", number))
+                if found is not NO_TRUST:
+                    trust[section.name] = found
             first = rules.setdefault(rule.name, rule) if rule else None
             if first is not rule:
                 line = first.origin.rpartition(":")[2] if first else ""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, cast
 from pydantic import BeforeValidator, Field, SecretStr
 
 from image_syncer.config.model import HookKind, QueueKind
+from image_syncer.config.native.native_trust_model import Attest, Trust
 from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
@@ -139,6 +140,8 @@ class RuleSection(Section):
     referrers: Referrers | None = Field(
         default=None, description="Copy signatures, SBOMs and attestations along; default: true."
     )
+    trust: Trust | None = Field(default=None, description="Check images before their tags move; default: no check.")
+    attest: Attest | None = Field(default=None, description="Attach a signed statement to each copy; default: none.")
 
 
 class DefaultsSection(Section):
@@ -148,6 +151,8 @@ class DefaultsSection(Section):
     referrers: Referrers | None = Field(
         default=None, description="As in rules; a rule with keys of its own keeps the others of these."
     )
+    trust: Trust | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
+    attest: Attest | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
 
 
 class TimeoutsSection(Section):
