@@ -49,6 +49,7 @@ class TransferOptions(Struct):
     arch: tuple[str, ...] = ()
     platform: tuple[str, ...] = ()
     force: bool = False
+    referrers: bool | None = None
     state: str | None = None
 
 
@@ -148,6 +149,13 @@ _run_options: Final = (
         help="Copy only this platform. Repeatable.",
     ),
     option("--force", is_flag=True, section=_COPYING, help="Push even if the target is up to date."),
+    option(
+        "--referrers/--no-referrers",
+        default=None,
+        show_default="copied with their images",
+        section=_COPYING,
+        help="Compare signatures and the like of unchanged images, too; or copy none.",
+    ),
     option(
         "--state",
         metavar="FILE|URL|none",

@@ -33,7 +33,8 @@ from image_syncer.config.locations import StateSettings
 from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ImageSyncerError
 from image_syncer.registry.settings import Timeouts
-from image_syncer.structs import Struct
+from image_syncer.structs import Struct, replace
+from image_syncer.sync.referrer_settings import NO_REFERRERS
 from image_syncer.sync.result import RunObserver, RunResult
 
 Work = Callable[[Syncer, RunObserver, Shutdown], Awaitable[RunResult]]
@@ -58,6 +59,8 @@ def synchronise(
 
         return serve(source.config, output, dict(os.environ), allow_open=False)
     rules = pick(configuration.rules, names)
+    if run.referrers is False:
+        rules = [replace(rule, referrers=replace(rule.referrers, enabled=False)) for rule in rules]
     options = Options(
         access=configuration.accounts,
         transfers=run.proc,
@@ -72,7 +75,12 @@ def synchronise(
     one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)
     return one_shot.execute(
         lambda syncer, observer, stop: syncer.sync(
-            rules, dry_run=source.dry_run, force=run.force, observer=observer, stop=stop
+            rules,
+            dry_run=source.dry_run,
+            force=run.force,
+            observer=observer,
+            stop=stop,
+            referrers=run.referrers is True,
         )
     )
 
@@ -97,7 +105,14 @@ def copy(
     )
     return OneShotRun(options, report, output, platform_warnings(wanted), lists_copies=True).execute(
         lambda syncer, observer, stop: syncer.copy(
-            source, targets, platforms=wanted, force=run.force, observer=observer, stop=stop
+            source,
+            targets,
+            platforms=wanted,
+            force=run.force,
+            observer=observer,
+            stop=stop,
+            referrers=NO_REFERRERS if run.referrers is False else None,
+            compare_referrers=run.referrers is True,
         )
     )
 
