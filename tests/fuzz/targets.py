@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz import words
+from fuzz import trust_targets, words
 from image_syncer.config.documents.document import parse_document
 from image_syncer.config.load import load_document
 from image_syncer.errors import ImageSyncerError, Side
@@ -329,4 +329,9 @@ TARGETS: Final[Mapping[str, Target]] = {
     "logins": Target(logins, words.LOGINS, words.JSON_WORDS),
     "message": Target(message, words.HOOKS, words.JSON_WORDS),
     "log": Target(log, words.LOGS, words.TEXT_WORDS),
+    "bundle": Target(trust_targets.bundle, trust_targets.BUNDLES, trust_targets.WORDS),
+    "dsse": Target(trust_targets.dsse, trust_targets.ENVELOPES, trust_targets.WORDS),
+    "scan": Target(trust_targets.scan, trust_targets.SCANS, trust_targets.WORDS),
+    "payload": Target(trust_targets.payload, trust_targets.PAYLOADS, trust_targets.WORDS),
+    "referrers": Target(trust_targets.referrers, trust_targets.INDEXES, trust_targets.WORDS),
 }

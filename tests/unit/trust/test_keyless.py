@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -160,3 +161,22 @@ def test_wrong_settings_are_refused_at_once(sigstore: SigstoreInstance) -> None:
     for signer, message in wrong:
         with pytest.raises(UsageError, match=message):
             TrustGate(TrustSettings((signer,)))
+
+
+async def test_damaged_bundles_are_refused_and_nothing_else(sigstore: SigstoreInstance) -> None:
+    """Whatever the library meets in them: each mutation is refused with a reason, or leaves what is signed as it is."""
+    gate, whole, rng = gate_for(sigstore), sigstore.bundle(ROOT), Random(14)
+    payload = json.loads(whole)["dsseEnvelope"]["payload"]
+    reasons: list[str] = []
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 3))):
+            content[rng.randrange(len(content))] = rng.choice(b'A0"{[,:}]x\\')
+        try:
+            await check(gate, bytes(content))
+        except NotTrusted as error:
+            reasons.append(str(error))
+        else:
+            assert json.loads(content)["dsseEnvelope"]["payload"] == payload
+    assert len(reasons) > 100
+    assert all(reason.isprintable() for reason in reasons)
