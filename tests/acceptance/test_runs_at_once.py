@@ -53,8 +53,8 @@ class Site:
 
     def uploads(self) -> Counter[str]:
         """Return how often the target got each blob."""
-        puts = self.target.requests.only(method="PUT", kind="upload")
-        return Counter(dict(request.query)["digest"] for request in puts if request.status == 201)
+        uploads = [request for request in self.target.requests.only(kind="upload") if request.status == 201]
+        return Counter(dict(request.query)["digest"] for request in uploads if "digest" in dict(request.query))
 
     async def wait_for_uploads(self, count: int) -> None:
         """Wait until the target got *count* blobs."""
@@ -75,7 +75,7 @@ async def site(tmp_path: Path) -> AsyncGenerator[Site]:
         site = Site(source, target, tmp_path)
 
         async def delay(request: web.Request) -> None:
-            if request.method == "PUT" and "/blobs/uploads/" in request.path:
+            if "digest" in request.query and "/blobs/uploads/" in request.path:
                 await asyncio.sleep(site.upload_seconds)
 
         target.intercept.append(delay)

@@ -35,7 +35,7 @@ def stall_uploads(target: FakeRegistry) -> None:
     allowed = {str(digest) for digest in single("app0").blobs}
 
     async def intercept(request: web.Request) -> None:
-        if request.method == "PUT" and request.query.get("digest", "") not in allowed | {""}:
+        if "/blobs/" in request.path and request.query.get("digest", "") not in allowed | {""}:
             await asyncio.sleep(60)
 
     target.intercept.append(intercept)

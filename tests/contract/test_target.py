@@ -57,6 +57,15 @@ async def _push_and_compare(place: Place, image: Image) -> None:
         assert await place.read(blob.descriptor) == blob.read()
 
 
+async def test_small_blobs_arrive_whole_one_after_another(place: Place) -> None:
+    """The first one may find out whether a POST with the content stores a blob; the others follow from that."""
+    target = place.target()
+    for size in (2_000, 1, 64 * 1024, 0, 64 * 1024 + 1, 1024 * 1024, 3_000):
+        blob = Blob.generated(f"small {size}", size)
+        await target.push_blob(blob.descriptor, blob.open)
+        assert await place.read(blob.descriptor) == blob.read()
+
+
 @pytest.mark.parametrize("identifier", ["missing", str(Digest.of(b"never pushed"))])
 async def test_missing_content_is_not_an_error(place: Place, identifier: str) -> None:
     """Neither in a missing repository nor in an existing one."""

@@ -60,12 +60,13 @@ async def test_an_interrupted_download_arrives(fake: FakeRegistry, place: Place)
 
 async def test_lost_responses_do_no_harm(fake: FakeRegistry, place: Place) -> None:
     """The registry has executed the request, and receives it again."""
-    of_blobs = {"POST": 0, "PATCH": 2, "PUT": 4}  # Of several blobs, since each has three attempts here.
-    rules = [fake.faults.add(faults.lost(), method=m, kind="upload", after=n, times=1) for m, n in of_blobs.items()]
+    # Of several blobs, since each has three attempts here.
+    of_blobs = [("POST", 0), ("POST", 3), ("PATCH", 2), ("PUT", 4)]
+    rules = [fake.faults.add(faults.lost(), method=m, kind="upload", after=n, times=1) for m, n in of_blobs]
     rules.append(fake.faults.add(faults.lost(), method="PUT", kind="manifest", times=1))
     image = multi(place.prefix)
     await place.push(image, "v1")
-    assert sum(rule.fired for rule in rules) >= 3
+    assert sum(rule.fired for rule in rules) >= (3 if fake.profile.single_post else 4)
     assert await place.target().resolve("v1") == image.root.descriptor
     assert [await place.read(blob.descriptor) for blob in image.blobs.values()] == [
         blob.read() for blob in image.blobs.values()

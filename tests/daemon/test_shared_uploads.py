@@ -45,7 +45,7 @@ async def target() -> AsyncGenerator[FakeRegistry]:
     """An empty registry that takes a moment for each upload."""
 
     async def delay(request: web.Request) -> None:
-        if request.method == "PUT" and "/blobs/uploads/" in request.path:
+        if "digest" in request.query and "/blobs/uploads/" in request.path:
             await asyncio.sleep(0.2)
 
     async with FakeRegistry() as fake:
@@ -68,8 +68,8 @@ async def worker(url: str, name: str) -> AsyncGenerator[Syncer]:
 
 def uploads(target: FakeRegistry) -> Counter[str]:
     """Return how often *target* got each blob."""
-    puts = target.requests.only(method="PUT", kind="upload")
-    return Counter(dict(request.query)["digest"] for request in puts if request.status == 201)
+    stored = [request for request in target.requests.only(kind="upload") if request.status == 201]
+    return Counter(dict(request.query)["digest"] for request in stored if "digest" in dict(request.query))
 
 
 def blobs(source: FakeRegistry) -> set[str]:

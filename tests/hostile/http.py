@@ -59,9 +59,9 @@ def other_digest(street: Street) -> None:
     """In its response to the upload; the target has no other blob."""
     street.load(single("a", layers=(5000,)))
     street.target.faults.add(faults.answer(404), method="HEAD", kind="blob")
-    street.target.faults.add(
-        faults.headers({"Docker-Content-Digest": str(Digest.of(b"x"))}), method="PUT", kind="upload"
-    )
+    headers = faults.headers({"Docker-Content-Digest": str(Digest.of(b"x"))})
+    for method in ("POST", "PUT"):
+        street.target.faults.add(headers, method=method, kind="upload")
 
 
 @TARGETS.add(
@@ -84,11 +84,14 @@ def keeps_nothing(street: Street) -> None:
     """The missing content is pushed once more, and then reported."""
     street.load(single("a", layers=(5000,)))
 
-    async def swallow(request: web.Request) -> web.Response:
+    async def swallow(request: web.Request) -> web.Response | None:
+        digest = request.query.get("digest")  # Of a PUT, and of a POST with the content.
+        if digest is None:
+            return None
         await request.read()
-        return web.Response(status=201)
+        return web.Response(status=201, headers={"Docker-Content-Digest": digest})
 
-    street.answer(street.target, swallow, method="PUT", kind="upload")
+    street.answer(street.target, swallow, kind="upload")
 
 
 @TARGETS.add("it says that the tag is the right image already", Gets("unchanged", None, None))

@@ -85,6 +85,25 @@ async def test_blobs_of_a_new_repository_are_pushed_without_a_head(
     assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 6 + ["PUT manifest"] + ["PUT upload"] * 6
 
 
+async def test_a_registry_that_stores_a_blob_with_one_post_gets_no_put(
+    source_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """The first small blob is a trial. A later run knows the result: a blob of a new repository costs one request."""
+    for number in range(2):
+        layers = tuple(1000 + 10 * number + layer for layer in range(5))
+        Peer(source_registry.host).push(f"app{number}", single(f"a{number}", layers=layers), "v1")
+    new_requests(source_registry)
+    with FakeRegistry.in_thread() as fake:
+        for number in range(2):
+            fake.requests.clear()
+            new_requests(source_registry)
+            rules = {f"{source_registry.host}/app{number}:v1": f"{fake.host}/app{number}"}
+            await sync_files(tmp_path, rules, state=tmp_path / "state.db")
+        target = sorted(f"{one.method} {one.kind}" for one in fake.requests if one.kind not in FREE)
+        print_row("new image of six blobs in a new repository, one POST", new_requests(source_registry), target)
+        assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 6 + ["PUT manifest"]
+
+
 async def test_a_blob_in_another_repository_is_mounted(
     source_registry: DockerRegistry, target_registry: DockerRegistry, tmp_path: Path
 ) -> None:

@@ -22,8 +22,9 @@ async def sync_files(  # noqa: PLR0913 -- the flags of the Go tool
     retries: int = 0,
     force: bool = False,
     proc: int = 5,
+    state: Path | None = None,
 ) -> RunResult:
-    """Write *images* and *auth* to files in *folder*, load them, run once and return the result."""
+    """Write *images* and *auth* to files in *folder*, load them, run once with *state*, and return the result."""
     (folder / "images.json").write_text(json.dumps(images))
     (folder / "auth.json").write_text(json.dumps(auth or {}))
     configuration = load_go_tool_files(
@@ -33,7 +34,12 @@ async def sync_files(  # noqa: PLR0913 -- the flags of the Go tool
         environment=environment or {},
     )
     options = Options(
-        configuration.accounts, transfers=proc, retries=retries, environment=environment or {}, home=folder
+        configuration.accounts,
+        transfers=proc,
+        retries=retries,
+        environment=environment or {},
+        home=folder,
+        state=None if state is None else str(state),
     )
     async with open_app(options) as syncer:
         return await syncer.sync(configuration.rules, force=force)

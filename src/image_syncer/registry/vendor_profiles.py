@@ -78,7 +78,8 @@ class LearntProfile(Struct, frozen=False):
 
     *uploads* is how it takes content, *chunk* the chunk size. *closing_put_carries*: a blob was stored whose content
     came with the closing PUT, so this registry does not ignore it. *many_tags*: one manifest PUT can set several tags;
-    *answers_head*: a HEAD of a manifest tells what a GET does; *referrers_api*: it lists referrers. None: unknown yet.
+    *answers_head*: a HEAD of a manifest tells what a GET does; *referrers_api*: it lists referrers; *single_post*: a
+    POST with the digest and the content stores a blob, False also while an upload tries that. None: unknown yet.
     """
 
     uploads: UploadProfile
@@ -87,6 +88,7 @@ class LearntProfile(Struct, frozen=False):
     many_tags: bool | None = None
     answers_head: bool | None = None
     referrers_api: bool | None = None
+    single_post: bool | None = None
 
     @classmethod
     def of(cls, registry: str, chunk_bytes: int) -> Self:

@@ -247,7 +247,7 @@ async def test_artifactory_receives_no_byte_twice(registries: Registries) -> Non
         assert sent(fake) == BLOB.size_bytes
 
 
-@pytest.mark.parametrize("size", [20_000, 12 * MIB])
+@pytest.mark.parametrize("size", [100_000, 12 * MIB])
 async def test_a_registry_that_ignores_closing_content_unannounced_gets_one_blob_twice(
     registries: Registries, size: int
 ) -> None:

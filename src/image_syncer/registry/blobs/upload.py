@@ -1,7 +1,11 @@
 """Push of a blob (distribution-spec, "Pushing blobs"): the driver that does the requests of `upload_steps`.
 
-POST opens a session. The content goes with the closing PUT, which saves a request and is 14 % faster than a PATCH
-followed by an empty PUT. A blob that is larger than a chunk goes in PATCHes before that, each of which is a checkpoint.
+A registry that stores a blob with one POST gets small ones so; the first one is a trial, and its result is remembered.
+A larger blob gains nothing: its source is opened while a POST opens the session.
+
+Otherwise POST opens a session. The content goes with the closing PUT, which saves a request and is 14 % faster than a
+PATCH followed by an empty PUT. A blob that is larger than a chunk goes in PATCHes before that, each of which is a
+checkpoint.
 Each response's Location replaces the last one; the digest is appended to it.
 
 After a break the registry is asked for the offset, and the content is opened there. If it has lost the session, a new
@@ -19,13 +23,23 @@ from http import HTTPStatus
 from typing import Final, cast
 
 from image_syncer.concurrency.taskpool import first_of
-from image_syncer.errors import NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.errors import (
+    ContentMismatch,
+    NotFound,
+    ProtocolError,
+    Refused,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+)
 from image_syncer.oci import Descriptor
+from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.blobs.upload_content import NotOpenYet, UploadContent
 from image_syncer.registry.blobs.upload_events import (
     Action,
     AttemptFailed,
     BlobChecked,
+    BlobPosted,
     CheckBlob,
     ContentDelayed,
     EndAttempt,
@@ -36,6 +50,8 @@ from image_syncer.registry.blobs.upload_events import (
     OpenSession,
     PartPatched,
     PartRefused,
+    PostBlob,
+    PostRefused,
     QueryOffset,
     SendPart,
     SessionOpened,
@@ -63,6 +79,9 @@ from image_syncer.structs import replace
 
 _CLOSED: Final = frozenset({200, 201, 202, 204})
 _PATCHED: Final = frozenset({200, 201, 202, 204, 416})
+SINGLE_POST: Final = "single_post"
+"""The key of `HostFacts` that says whether a POST with the content stores a blob."""
+_SINGLE_POST_SECONDS: Final = 7 * 86400.0
 
 
 class BlobUpload:
@@ -86,7 +105,11 @@ class BlobUpload:
         self._context = requests.blob_context(blob, upload=True)
         strategy = UploadStrategy.of(blob.size, self._facts())
         self._has_reached = False  # Whether a request to the location of a session ever succeeded.
-        self._state = UploadState(blob, self._context.what, self._context.registry, strategy)
+        # A session that a refused mount has left needs no POST. Registries may not take other digests in a POST.
+        is_plain = blob.digest.algorithm == CANONICAL_ALGORITHM and not sessions.has(blob.digest)
+        self._may_post = self._is_small and bool(blob.size) and is_plain
+        what, registry = self._context.what, self._context.registry
+        self._state = UploadState(blob, what, registry, strategy, may_post=self._may_post)
 
     async def run(self) -> None:
         """Store the blob. Reads the content once per attempt, from the offset that the registry has.
@@ -99,11 +122,28 @@ class BlobUpload:
             if self._state.is_lasting:
                 session = await self._journal.take()
                 self._state = self._state if session is None else self._state.inherit(session)
+            elif self._may_post:
+                await self._recall_single_post()
             final = await self._client.retrying.run(self._attempt, advanced=self._take_progress)
         finally:
             self._journal.release()
+            self._remember_single_post()
         if final is not None:
             raise final
+
+    async def _recall_single_post(self) -> None:
+        """Read what an earlier process learnt about a POST with content, unless this one has."""
+        profile = self._client.profile
+        if profile.single_post is None:
+            fact = await self._client.facts.get(self._client.host.name, SINGLE_POST)
+            if fact is not None and profile.single_post is None:
+                profile.single_post = fact.value == "yes"
+
+    def _remember_single_post(self) -> None:
+        takes_post = self._state.takes_post
+        if takes_post is not None:
+            value = "yes" if takes_post else "no"
+            self._client.facts.remember(self._client.host.name, SINGLE_POST, value, seconds=_SINGLE_POST_SECONDS)
 
     def _take_progress(self) -> bool:
         """Return whether the upload got further since the last call."""
@@ -175,6 +215,8 @@ class BlobUpload:
         match action:
             case OpenSession():
                 return SessionOpened(await self._open_session())
+            case PostBlob():
+                return await self._post_blob(action)
             case QueryOffset():
                 try:
                     session = await self._session.query_offset(action.session, self._facts().headers())
@@ -204,6 +246,18 @@ class BlobUpload:
         except BaseExceptionGroup as error:
             raise first_of(cast("BaseException", error)) from None
         return opening.result()
+
+    async def _post_blob(self, action: PostBlob) -> Event:
+        """Send the blob, which `load` has read, with the POST; refusals are events, since a session may take it."""
+        await self._content.open(0)
+        body = self._content.body(0, action.part.length, last=True)
+        try:
+            response, session = await self._session.post_blob(self._facts().headers(action.part), body)
+        except StoreError as error:
+            if isinstance(error, Unauthorized) or (error.retryable and not isinstance(error, ContentMismatch)):
+                raise
+            return PostRefused(error)
+        return BlobPosted(response.status, response.digest, session)
 
     async def _perform_refusable(self, action: SendPart | CheckBlob) -> Event:
         """Do *action*; a refusal by the target is an event, since there may be another way."""

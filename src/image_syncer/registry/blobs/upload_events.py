@@ -33,6 +33,23 @@ class SessionOpened(Struct):
     session: UploadSession
 
 
+class BlobPosted(Struct):
+    """The POST with the whole blob got *status*: 201 if the blob is stored, 202 if the registry ignored the content.
+
+    *digest* is what the registry says it stored. *session* is the empty one that a 202 opened; None without one.
+    """
+
+    status: int
+    digest: Digest | None = None
+    session: UploadSession | None = None
+
+
+class PostRefused(Struct):
+    """The registry refused the POST with the whole blob."""
+
+    error: StoreError
+
+
 class OffsetQueried(Struct):
     """The registry stated the offset and location of the session, or failed to."""
 
@@ -81,6 +98,8 @@ Event = (
     | ContentDelayed
     | BlobChecked
     | SessionOpened
+    | BlobPosted
+    | PostRefused
     | OffsetQueried
     | PartPatched
     | UploadClosed
@@ -102,6 +121,12 @@ class CheckBlob(Struct):
 
 class OpenSession(Struct):
     """Open a session, or take the one that a refused mount has left."""
+
+
+class PostBlob(Struct):
+    """Store *part*, the whole blob, with one POST."""
+
+    part: Part
 
 
 class QueryOffset(Struct):
@@ -135,4 +160,4 @@ class EndAttempt(Struct):
     may_retry: bool
 
 
-Action = TakeSlot | CheckBlob | OpenSession | QueryOffset | SendPart | Finish | Fail | EndAttempt
+Action = TakeSlot | CheckBlob | OpenSession | PostBlob | QueryOffset | SendPart | Finish | Fail | EndAttempt

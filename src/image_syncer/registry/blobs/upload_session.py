@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -11,6 +12,7 @@ from image_syncer.errors import ProtocolError, StoreError
 from image_syncer.oci import Descriptor, Digest
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
+from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.urls import is_confined, is_loopback, origin_of
 from image_syncer.roles import UploadCheckpoint, UploadJournal
 from image_syncer.structs import Struct, field, replace
@@ -48,6 +50,10 @@ class UploadSessions:
         self._open[digest] = session
         if len(self._open) > _SESSIONS_LIMIT:
             del self._open[next(iter(self._open))]
+
+    def has(self, digest: Digest) -> bool:
+        """Whether a session is kept for *digest*."""
+        return digest in self._open
 
     def take(self, digest: Digest) -> UploadSession | None:
         """Remove and return the session kept for *digest*; None without one."""
@@ -96,6 +102,19 @@ class SessionRequests:
         response = await self._client.request(call, self._context, expect={202}, retry=False)
         self._opened_at = str(origin_of(response.url))
         return await session_of(self._requests, response, self._context.what)
+
+    async def post_blob(
+        self, headers: Mapping[str, str], body: bytes | RequestBody
+    ) -> tuple[BufferedResponse, UploadSession | None]:
+        """Send the whole blob with one POST (end-4b); return the response, and the empty session that a 202 opens."""
+        path = with_digest(self._requests.path("blobs/uploads/"), self._blob.digest)
+        call = self._requests.build("POST", path, headers=headers, body=body)
+        response = await self._client.request(call, self._context, expect={201, 202}, retry=False)
+        if response.status == HTTPStatus.CREATED:
+            return response, None
+        self._opened_at = str(origin_of(response.url))
+        session = await session_of(self._requests, response, self._context.what)
+        return response, session if held_bytes(response) is None else None
 
     async def query_offset(self, session: UploadSession, headers: Mapping[str, str]) -> UploadSession:
         """Return *session* with the offset and location that the registry states now (end-13)."""

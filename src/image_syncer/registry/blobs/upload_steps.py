@@ -16,6 +16,7 @@ from image_syncer.registry.blobs.upload_events import (
     Action,
     AttemptFailed,
     BlobChecked,
+    BlobPosted,
     CheckBlob,
     ContentDelayed,
     EndAttempt,
@@ -26,6 +27,8 @@ from image_syncer.registry.blobs.upload_events import (
     OpenSession,
     PartPatched,
     PartRefused,
+    PostBlob,
+    PostRefused,
     QueryOffset,
     SendPart,
     SessionOpened,
@@ -41,6 +44,8 @@ from image_syncer.structs import Struct, replace
 LASTING_BYTES: Final = 8 * 1024 * 1024
 """Uploads of smaller blobs are not resumed: asking for their offset costs more than sending them again."""
 
+_TRIAL_BYTES: Final = 64 * 1024  # A server that ignores the content of a POST reads this much and keeps the connection.
+_NO_POST: Final = frozenset({400, 405, 411, 413, 415, 501})
 _MAX_WAYS: Final = 16  # How many ways one attempt tries, and how many unexpected offsets it accepts.
 _UNCONFIRMED: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.ACCEPTED}
@@ -59,6 +64,8 @@ class CheckReason(Enum):
     """A PATCH got 201: ECR commits early, and then refuses the PUT."""
     CLOSING_PUT = auto()
     """The closing PUT got a status that does not confirm it."""
+    FIRST_POST = auto()
+    """The first POST with content at this registry got 201 without a digest."""
 
 
 class UploadState(Struct):
@@ -68,6 +75,8 @@ class UploadState(Struct):
     *is_kept*: the registry refused the last part for the moment, so the session is empty still.
     *part* is the last part that this attempt sent. *broken* is the part that was on its way when the connection broke,
     with the number of bytes that were sent of it. *stuck_at* is the start of the part that broke before that one.
+    *may_post*: one POST may store the blob, which has not been tried yet. *is_post_trial*: this upload finds out
+    whether the registry does that; *takes_post* is the result, to be remembered.
     *progress_bytes* is the highest offset that counted as progress, *has_advanced* whether there was some since the
     last failure. *check* is the reason of a running check, which *early_commit* or *closing_status* caused.
     """
@@ -87,6 +96,9 @@ class UploadState(Struct):
     closing_status: int = 0
     broken: tuple[Part, int] | None = None
     stuck_at: int | None = None
+    may_post: bool = False
+    is_post_trial: bool = False
+    takes_post: bool | None = None
     progress_bytes: int = 0
     has_advanced: bool = False
     ways: int = 0
@@ -119,7 +131,7 @@ class Step(NamedTuple):
     action: Action
 
 
-def next_step(state: UploadState, event: Event, facts: UploadFacts) -> Step:  # noqa: PLR0911 - one line for each event
+def next_step(state: UploadState, event: Event, facts: UploadFacts) -> Step:  # noqa: C901, PLR0911 - one per event
     """Return what follows from *event*."""
     match event:
         case Started():
@@ -131,6 +143,8 @@ def next_step(state: UploadState, event: Event, facts: UploadFacts) -> Step:  # 
         case SessionOpened():
             opened = replace(state, session=event.session, broken=None, strategy=state.strategy.refresh(facts))
             return _send(opened, facts)
+        case BlobPosted() | PostRefused():
+            return _after_post(state, facts, event)
         case OffsetQueried():
             return _after_query(state, facts, event.result)
         case PartPatched():
@@ -162,10 +176,53 @@ def _begin(state: UploadState, facts: UploadFacts) -> Step:
         return Step(state, facts, Fail(error))
     state = replace(state, ways=state.ways + 1, surprises=0)
     if state.session is None:
-        return Step(replace(state, broken=None), facts, OpenSession())
+        return _open(replace(state, broken=None), facts)
     if not state.session.is_acknowledged:
         return Step(state, facts, QueryOffset(state.session))
     return _send(replace(state, broken=None), facts)
+
+
+def _open(state: UploadState, facts: UploadFacts) -> Step:
+    """Open a session, unless one POST may store the blob. The first one at a registry is the trial, with a tiny blob.
+
+    Other uploads open sessions until the trial has ended: if it fails without an answer, that stays so.
+    """
+    size = state.blob.size or 0
+    is_trial = facts.single_post is None and size <= _TRIAL_BYTES
+    if not state.may_post or state.strategy.patches or not (facts.single_post or is_trial):
+        return Step(state, facts, OpenSession())
+    state = replace(state, may_post=False, is_post_trial=is_trial)
+    facts = replace(facts, single_post=False) if is_trial else facts
+    return Step(state, facts, PostBlob(Part(0, size, closes=True, is_last=True)))
+
+
+def _after_post(state: UploadState, facts: UploadFacts, event: BlobPosted | PostRefused) -> Step:
+    """Finish if the POST has stored the blob; otherwise send it to a session. Errors that a retry heals do not come."""
+    if isinstance(event, PostRefused):
+        refusal = event.error
+        is_answer = isinstance(refusal, Refused) and refusal.status in _NO_POST
+        if not is_answer and not state.is_post_trial and not isinstance(refusal, ContentMismatch):
+            return Step(state, facts, Fail(refusal))
+        # After any other refusal of a trial, no POST is tried in this process; the next process tries again.
+        return Step(*_learn_post(state, facts, takes_post=False) if is_answer else (state, facts), OpenSession())
+    if event.status == HTTPStatus.CREATED:
+        if event.digest is not None and event.digest != state.blob.digest:
+            message = f"{state.what}: the registry stored it as {event.digest}"
+            return Step(state, facts, Fail(ContentMismatch(message)))
+        if event.digest is None and state.is_post_trial:
+            return Step(replace(state, check=CheckReason.FIRST_POST), facts, CheckBlob())
+        return Step(*_learn_post(state, facts, takes_post=True), Finish())
+    state, facts = _learn_post(state, facts, takes_post=False)
+    if event.session is None:
+        return Step(state, facts, OpenSession())
+    return _send(replace(state, session=event.session), facts)
+
+
+def _learn_post(state: UploadState, facts: UploadFacts, *, takes_post: bool) -> tuple[UploadState, UploadFacts]:
+    """Return both with the answer to a POST with content."""
+    if facts.single_post is takes_post and not state.is_post_trial:
+        return state, facts
+    return replace(state, is_post_trial=False, takes_post=takes_post), replace(facts, single_post=takes_post)
 
 
 def _send(state: UploadState, facts: UploadFacts) -> Step:
@@ -263,6 +320,8 @@ def _verify(state: UploadState, facts: UploadFacts, status: int, stored: Digest 
 def _after_check(state: UploadState, facts: UploadFacts, *, exists: bool) -> Step:
     check, early = state.check, state.early_commit
     state = replace(state, check=None, early_commit=None)
+    if check is CheckReason.FIRST_POST:
+        return Step(*_learn_post(state, facts, takes_post=exists), Finish() if exists else OpenSession())
     if check is CheckReason.LOST_PUT:
         return Step(state.without_session(), facts, Finish()) if exists else Step(state, facts, TakeSlot())
     if check is CheckReason.EARLY_COMMIT and early is not None:

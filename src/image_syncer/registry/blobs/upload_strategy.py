@@ -42,24 +42,27 @@ class Part(Struct):
 class UploadFacts(Struct):
     """A snapshot of what all uploads to one registry have learnt, at the time *now* (monotonic seconds).
 
-    *closing_put_carries*: a blob was stored whose content came with the closing PUT.
+    *closing_put_carries*: a blob was stored whose content came with the closing PUT. *single_post*: a POST with the
+    content stores a small blob; None: unknown.
     """
 
     profile: UploadProfile
     chunk: ChunkSize
     closing_put_carries: bool
     now: float
+    single_post: bool | None = None
 
     @classmethod
     def of(cls, learnt: LearntProfile, now: float) -> Self:
         """Return the snapshot of *learnt*."""
-        return cls(learnt.uploads, learnt.chunk, learnt.closing_put_carries, now)
+        return cls(learnt.uploads, learnt.chunk, learnt.closing_put_carries, now, learnt.single_post)
 
     def save(self, learnt: LearntProfile) -> None:
         """Store these facts in *learnt*. No other task may run between `of` and `save`, or its lessons are lost."""
         learnt.uploads = self.profile
         learnt.chunk = self.chunk
         learnt.closing_put_carries = self.closing_put_carries
+        learnt.single_post = self.single_post
 
     def headers(self, part: Part | None = None) -> Mapping[str, str]:
         """Return the headers of a request about an upload; with *part*, of the request that carries it."""

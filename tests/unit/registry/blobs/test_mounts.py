@@ -8,7 +8,7 @@ from aiohttp import web
 
 from image_syncer.oci import Digest
 from image_syncer.sync.result import Outcome
-from image_syncer.testing import Blob, FakeRegistry
+from image_syncer.testing import Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import FakeTime, Fault, client
 from support.syncs import sync_files
@@ -57,7 +57,7 @@ async def test_after_a_mount_that_lied_blobs_are_looked_up_and_uploaded(fake: Fa
         location = f"{request.path}{Digest.parse(mounted)}"
         return web.Response(status=201, headers={"Location": location, "Docker-Content-Digest": mounted})
 
-    async with FakeRegistry() as target:
+    async with FakeRegistry(Profile(single_post=False)) as target:
         target.intercept.append(lie)
         names = ["one", "two", "three"]
         for name in names:

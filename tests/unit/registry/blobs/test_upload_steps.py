@@ -10,6 +10,7 @@ from image_syncer.registry.blobs.upload_events import (
     Action,
     AttemptFailed,
     BlobChecked,
+    BlobPosted,
     CheckBlob,
     ContentDelayed,
     EndAttempt,
@@ -20,6 +21,8 @@ from image_syncer.registry.blobs.upload_events import (
     OpenSession,
     PartPatched,
     PartRefused,
+    PostBlob,
+    PostRefused,
     QueryOffset,
     SendPart,
     SessionOpened,
@@ -329,3 +332,66 @@ def test_a_wait_for_the_content_continues_with_the_open_session() -> None:
     first = upload.opened()
     assert upload.step(ContentDelayed()) == TakeSlot()
     assert upload.step(SlotTaken()) == first
+
+
+def posted(size: int = 1000, *, known: bool | None = None) -> Upload:
+    """Return an upload whose next event is the answer to the POST with its content."""
+    upload = Upload(size)
+    upload.state = replace(upload.state, may_post=True)
+    upload.facts = replace(upload.facts, single_post=known)
+    assert upload.step(Started()) == TakeSlot()
+    assert upload.step(SlotTaken()) == PostBlob(Part(0, size, closes=True, is_last=True))
+    return upload
+
+
+def test_a_trial_keeps_other_uploads_from_posting() -> None:
+    """Until it has an answer; a failure is none."""
+    upload = posted()
+    assert upload.facts.single_post is False
+    assert isinstance(upload.step(AttemptFailed(BROKEN)), EndAttempt)
+    assert (upload.facts.single_post, upload.state.takes_post) == (False, None)
+    assert upload.opened() == SendPart(UploadSession("/0"), Part(0, 1000, closes=True, is_last=True))
+
+
+@pytest.mark.parametrize(("known", "learnt"), [(None, True), (True, None)])
+def test_a_blob_that_the_post_stored_is_finished(known: bool | None, learnt: bool | None) -> None:
+    """What was known already is not stored again."""
+    upload = posted(known=known)
+    assert upload.step(BlobPosted(201, upload.state.blob.digest)) == Finish()
+    assert (upload.facts.single_post, upload.state.takes_post) == (True, learnt)
+
+
+@pytest.mark.parametrize("known", [None, True])
+def test_a_202_to_the_post_opens_the_session(known: bool | None) -> None:
+    """Without a usable one, another is opened."""
+    upload = posted(known=known)
+    location, part = sent(upload.step(BlobPosted(202, session=UploadSession("/1"))))
+    assert (location, part.is_whole, upload.facts.single_post, upload.state.takes_post) == ("/1", True, False, False)
+    assert posted(known=known).step(BlobPosted(202)) == OpenSession()
+
+
+def test_a_post_is_tried_with_tiny_blobs_and_never_as_patch() -> None:
+    """A server may close the connection after content that it ignores."""
+    for size, known, profile, action in [
+        (64 * 1024, None, None, PostBlob(Part(0, 64 * 1024, closes=True, is_last=True))),
+        (64 * 1024 + 1, None, None, OpenSession()),
+        (1000, False, None, OpenSession()),
+        (1000, True, UploadProfile(patches=True), OpenSession()),
+    ]:
+        upload = Upload(size, profile)
+        upload.state = replace(upload.state, may_post=True)
+        upload.facts = replace(upload.facts, single_post=known)
+        upload.step(Started())
+        assert upload.step(SlotTaken()) == action
+
+
+def test_only_an_answer_to_the_post_itself_is_remembered() -> None:
+    """Other refusals end the trial, and fail the upload where the registry is known to store blobs so."""
+    upload = posted()
+    assert upload.step(PostRefused(Refused("no", status=405))) == OpenSession()
+    assert upload.state.takes_post is False
+    upload = posted()
+    assert upload.step(PostRefused(Refused("no", status=409))) == OpenSession()
+    assert (upload.facts.single_post, upload.state.takes_post) == (False, None)
+    error = Refused("no", status=409)
+    assert posted(known=True).step(PostRefused(error)) == Fail(error)
