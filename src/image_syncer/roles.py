@@ -333,8 +333,8 @@ class ReferrerCheck(Struct):
 class ReferrerCache(Protocol):
     """The referrers that earlier runs compared and wrote. Like `BlobLocations` it holds hints; no method raises."""
 
-    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
-        """Return the last check of each subject in the target *repository*."""
+    async def checks(self, repository: Repository, subjects: Collection[Digest]) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each one of *subjects* in the target *repository* that was checked."""
         ...
 
     def record_check(self, check: ReferrerCheck) -> None:

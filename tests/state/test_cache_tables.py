@@ -223,19 +223,33 @@ async def test_an_expired_fact_is_not_found(runs: Runs) -> None:
 
 
 async def test_the_last_check_of_referrers_is_found_by_the_next_run(runs: Runs) -> None:
-    """One per repository and subject: the newest."""
+    """One per repository and subject: the newest. More subjects than one statement takes are asked for."""
     first, now = await runs.next(), float(int(time.time()))
+    subjects = [*(digest(f"unchecked/{number}") for number in range(1200)), digest("image")]
     for listed, at in (("old", now - 2), ("new", now - 0.5)):
         first.referrers.record_check(ReferrerCheck(HERE, digest("image"), digest(listed), "trust", at))
     first.referrers.record_check(ReferrerCheck(THERE, digest("image"), digest("other"), "", now))
     wanted = {digest("image"): ReferrerCheck(HERE, digest("image"), digest("new"), "trust", now - 0.5)}
-    assert await first.referrers.checks(HERE) == wanted
+    assert await first.referrers.checks(HERE, subjects) == wanted
     second = await runs.next()
-    assert await second.referrers.checks(HERE) == wanted
-    assert await second.referrers.checks(ELSEWHERE) == {}
+    assert await second.referrers.checks(HERE, subjects) == wanted
+    assert await second.referrers.checks(ELSEWHERE, subjects) == {}
     newest = ReferrerCheck(HERE, digest("image"), digest("newest"), "trust", now)
     second.referrers.record_check(newest)
-    assert await second.referrers.checks(HERE) == {digest("image"): newest}
+    assert await second.referrers.checks(HERE, subjects) == {digest("image"): newest}
+
+
+async def test_only_the_checks_that_are_asked_for_are_read(runs: Runs) -> None:
+    """A repository can have a million of them, and a run asks in batches."""
+    first, now = await runs.next(), float(int(time.time()))
+    checks = [ReferrerCheck(HERE, digest(f"image/{number}"), digest("list"), "", now) for number in range(1200)]
+    for check in checks:
+        first.referrers.record_check(check)
+    second = await runs.next()
+    for cache in (first.referrers, second.referrers):
+        assert await cache.checks(HERE, [checks[7].subject, digest("unchecked")]) == {checks[7].subject: checks[7]}
+        assert len(await cache.checks(HERE, [check.subject for check in checks])) == 1200
+        assert await cache.checks(HERE, []) == {}
 
 
 async def test_the_legacy_tags_that_a_run_wrote_are_known_to_the_next(runs: Runs) -> None:

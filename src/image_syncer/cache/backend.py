@@ -118,8 +118,10 @@ class CacheBackend(Protocol):
         """Return the facts about *host* by key, each with the seconds until it expires; those that expire last."""
         ...
 
-    async def referrer_checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
-        """Return the last check of the referrers of each subject in the target *repository*."""
+    async def referrer_checks(
+        self, repository: Repository, subjects: Collection[Digest]
+    ) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of the referrers of each one of *subjects* in *repository* that was checked."""
         ...
 
     async def attached_tags(self, repository: Repository) -> Mapping[str, Digest]:

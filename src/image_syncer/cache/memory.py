@@ -162,9 +162,10 @@ class MemoryReferrerCache:
         self._checks: OrderedDict[tuple[Repository, Digest], ReferrerCheck] = OrderedDict()
         self._tags: OrderedDict[tuple[Repository, str], Digest] = OrderedDict()
 
-    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
-        """Return the last check of each subject in the target *repository*."""
-        return {subject: check for (known, subject), check in self._checks.items() if known == repository}
+    async def checks(self, repository: Repository, subjects: Collection[Digest]) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each one of *subjects* in the target *repository* that was checked."""
+        found = {subject: self._checks.get((repository, subject)) for subject in subjects}
+        return {subject: check for subject, check in found.items() if check is not None}
 
     def record_check(self, check: ReferrerCheck) -> None:
         """Replace the last check of its subject."""

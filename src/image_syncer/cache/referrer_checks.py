@@ -1,6 +1,6 @@
 """What earlier runs compared and wrote of referrers, over a backend that outlives the process."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from image_syncer.cache.backend import AttachedTagRecord
 from image_syncer.cache.memory import MemoryReferrerCache
@@ -19,10 +19,11 @@ class PersistentReferrerCache:
         self._buffer = buffer
         self._memory = MemoryReferrerCache()
 
-    async def checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
-        """Return the last check of each subject in the target *repository*."""
-        found = dict(await self._buffer.query(lambda backend: backend.referrer_checks(repository), default={}))
-        for subject, check in (await self._memory.checks(repository)).items():
+    async def checks(self, repository: Repository, subjects: Collection[Digest]) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of each one of *subjects* in the target *repository* that was checked."""
+        stored = await self._buffer.query(lambda backend: backend.referrer_checks(repository, subjects), default={})
+        found = dict(stored)
+        for subject, check in (await self._memory.checks(repository, subjects)).items():
             other = found.get(subject)
             if other is None or other.checked_at <= check.checked_at:
                 found[subject] = check

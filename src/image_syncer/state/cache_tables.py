@@ -157,9 +157,13 @@ class StateCacheBackend:
         now = self._now()
         return await self._database.read_sql(lambda session: host_fact_table.select_facts(session, host, now))
 
-    async def referrer_checks(self, repository: Repository) -> Mapping[Digest, ReferrerCheck]:
-        """Return the last check of the referrers of each subject in the target *repository*."""
-        return await self._database.read_sql(lambda session: referrer_tables.select_checks(session, repository))
+    async def referrer_checks(
+        self, repository: Repository, subjects: Collection[Digest]
+    ) -> Mapping[Digest, ReferrerCheck]:
+        """Return the last check of the referrers of each one of *subjects* in *repository* that was checked."""
+        return await self._database.read_sql(
+            lambda session: referrer_tables.select_checks(session, repository, subjects)
+        )
 
     async def attached_tags(self, repository: Repository) -> Mapping[str, Digest]:
         """Return what this tool last wrote at each legacy tag of the target *repository*."""

@@ -1,5 +1,6 @@
 """When referrers were compared, and which legacy tags this tool wrote: the queries and rows of the state."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -7,30 +8,31 @@ from image_syncer.cache.backend import AttachedTagRecord
 from image_syncer.oci import Digest, Repository
 from image_syncer.roles import ReferrerCheck
 from image_syncer.state.column_values import instant_of, microseconds, words
-from image_syncer.state.sql_session import SqlSession, Values
+from image_syncer.state.sql_session import SqlSession, Values, chunks, parameters
 
 MOST_ROWS: Final = 1_000_000
 """The most checks, and the most tags, that are kept."""
 
 _SELECT_CHECKS: Final = """
-    SELECT subject, listed, settings, checked_at FROM image_syncer_referrer_checks WHERE repository = :repository
+    SELECT subject, listed, settings, checked_at FROM image_syncer_referrer_checks
+    WHERE repository = :repository AND subject IN ({subjects})
 """
 _SELECT_TAGS: Final = "SELECT tag, digest FROM image_syncer_attached_tags WHERE repository = :repository"
 
 
-def select_checks(session: SqlSession, repository: Repository) -> dict[Digest, ReferrerCheck]:
-    """Return the last check of each subject in *repository*."""
-    rows = session.rows(_SELECT_CHECKS, {"repository": words(str(repository))})
-    return {
-        Digest.parse(subject): ReferrerCheck(
-            repository,
-            Digest.parse(subject),
-            Digest.parse(listed),
-            settings,
-            instant_of(checked_at).timestamp(),
-        )
-        for subject, listed, settings, checked_at in rows
-    }
+def select_checks(
+    session: SqlSession, repository: Repository, subjects: Collection[Digest]
+) -> dict[Digest, ReferrerCheck]:
+    """Return the last check of each one of *subjects* in *repository* that was checked."""
+    found: dict[Digest, ReferrerCheck] = {}
+    for some in chunks([words(str(subject)) for subject in subjects]):
+        listed_subjects, values = parameters("subject", some)
+        query = _SELECT_CHECKS.format(subjects=listed_subjects)
+        for text, listed, settings, checked_at in session.rows(query, {"repository": words(str(repository)), **values}):
+            subject = Digest.parse(text)
+            checked = instant_of(checked_at).timestamp()
+            found[subject] = ReferrerCheck(repository, subject, Digest.parse(listed), settings, checked)
+    return found
 
 
 def select_tags(session: SqlSession, repository: Repository) -> dict[str, Digest]:

@@ -103,15 +103,16 @@ class ReferrerRechecks:
     async def _last_checks(
         self, unchanged: Sequence[PlannedCopy]
     ) -> Mapping[tuple[Repository, Digest | None], ReferrerCheck]:
-        """Return the last checks of the images at their targets: only those that count, as a run has 100 000 images."""
-        wanted: dict[Repository, set[Digest | None]] = {}
+        """Return the last checks of the *unchanged* images at their targets."""
+        wanted: dict[Repository, set[Digest]] = {}
         for planned in unchanged:
-            wanted.setdefault(planned.copy.target.repository, set()).add(planned.target_digest)
+            if planned.target_digest is not None:
+                wanted.setdefault(planned.copy.target.repository, set()).add(planned.target_digest)
         found: dict[tuple[Repository, Digest | None], ReferrerCheck] = {}
         if self._access.cache is not None and self._access.has_history:
             for repository, digests in wanted.items():
-                checks = await self._access.cache.checks(repository)
-                found |= {(repository, digest): check for digest, check in checks.items() if digest in digests}
+                checks = await self._access.cache.checks(repository, digests)
+                found |= {(repository, digest): check for digest, check in checks.items()}
         return found
 
     def record(self, planned: PlannedCopy, listed: Digest) -> None:

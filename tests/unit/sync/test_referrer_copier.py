@@ -420,7 +420,7 @@ class TestLateSignatures:
         signed(source, image)
         cache = MemoryReferrerCache()
         assert (await copy(stores, cache=cache)).referrers is None
-        (check,) = (await cache.checks(TARGET)).values()
+        (check,) = (await cache.checks(TARGET, [image.digest])).values()
         cache.record_check(replace(check, checked_at=check.checked_at - 2 * DAY))
         assert (await copy(stores, cache=cache)).outcome is Outcome.COPIED
         assert len(target.attached(image.digest)) == 1
