@@ -11,10 +11,14 @@ from image_syncer.sync.referrer_settings import ReferrerSettings
 
 
 class ImageManifests(Struct):
-    """The manifests of an image: its *subjects* at the source, and the digests that the target has (*kept*)."""
+    """The manifests of an image: its *subjects* at the source, and the digests that the target has (*kept*).
+
+    *platforms* are the images in its index that the target gets.
+    """
 
     subjects: Subjects
     kept: frozenset[Digest]
+    platforms: frozenset[Digest] = frozenset()
 
 
 class AttachedImage(Struct):
@@ -61,7 +65,7 @@ async def manifests_of(
     """
     subjects = await subjects_of(reader, origin, source_root)
     if root.digest == source_root.digest:
-        return ImageManifests(subjects, frozenset(subjects))
+        return ImageManifests(subjects, frozenset(subjects), _platforms(source_root))
     kept: set[Digest] = set()
     pending = [root]
     while pending:
@@ -73,4 +77,17 @@ async def manifests_of(
                 pending.append(rewritten.get(entry.digest) or await reader.read(origin, str(entry.digest)))
             kept.add(entry.digest)
     remaining = {digest: entries for digest, entries in subjects.items() if digest in kept}
-    return ImageManifests({source_root.digest: subjects[source_root.digest], **remaining}, frozenset(kept))
+    platforms = _platforms(source_root) & kept
+    return ImageManifests({source_root.digest: subjects[source_root.digest], **remaining}, frozenset(kept), platforms)
+
+
+def _platforms(root: RawManifest) -> frozenset[Digest]:
+    """Return the images in the index *root*, without the attestations of BuildKit.
+
+    Empty for an image, and for an index of indexes: what is required has to be attached to that itself.
+    """
+    parsed = root.parse()
+    entries = parsed.manifests if isinstance(parsed, Index) else ()
+    if any(entry.is_index for entry in entries):
+        return frozenset()
+    return frozenset(entry.digest for entry in entries if entry.is_manifest and entry.attested_digest is None)

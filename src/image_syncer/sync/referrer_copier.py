@@ -75,8 +75,15 @@ class ReferrerCopier:
         if gate is None:
             return
         reader = SourceAttachments(self._reader, attached.settings.source_of(attached.origin))
-        digests = frozenset(attached.manifests.subjects)
-        gated = GatedImage(planned.copy.source, attached.root, digests, attached.found.attachments, reader)
+        manifests = attached.manifests
+        gated = GatedImage(
+            planned.copy.source,
+            attached.root,
+            frozenset(manifests.subjects),
+            attached.found.attachments,
+            reader,
+            manifests.platforms,
+        )
         try:
             await gate.check(gated)
         except NotTrusted as error:

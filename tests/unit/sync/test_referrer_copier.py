@@ -10,7 +10,7 @@ import pytest
 from image_syncer.cache import MemoryBlobLocations, MemoryReferrerCache
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import LeaseLost, NotTrusted, Refused, Unavailable
-from image_syncer.oci import Descriptor, Digest, PlatformFilter, RawManifest, Repository
+from image_syncer.oci import Descriptor, Digest, Index, PlatformFilter, RawManifest, Repository
 from image_syncer.oci.referrer import ReferrerKind, legacy_tags, referrers_tag
 from image_syncer.roles import ConfirmedCopy, GatedImage, MadeReferrer, ReferrerCache, ReferrerCheck
 from image_syncer.structs import replace
@@ -27,7 +27,7 @@ from image_syncer.sync.rule_trust import ReferrerAccess, RuleTrust
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import TransferRange
 from image_syncer.testing.content import Blob
-from image_syncer.testing.images import Image, artifact, cosign_signature, multi, single
+from image_syncer.testing.images import Image, artifact, attested, cosign_signature, multi, single
 from image_syncer.testing.memory_store import MemoryStore, MemoryStores
 from support.runs import SOURCE, TARGET, rule
 
@@ -478,6 +478,12 @@ class TestLateSignatures:
         assert max(hourly) < 160
 
 
+def _entries(image: Image) -> tuple[Descriptor, ...]:
+    parsed = image.root.parse()
+    assert isinstance(parsed, Index)
+    return parsed.manifests
+
+
 class Signed:
     """A gate that wants a signature of the root."""
 
@@ -534,6 +540,21 @@ class TestGates:
         assert result.outcome is Outcome.COPIED
         assert result.referrers is None
         assert target.attached(image.digest) == ()
+
+    async def test_a_gate_knows_the_platforms_that_are_copied(self, stores: MemoryStores, source: MemoryStore) -> None:
+        """Facts may be attached to each of them: not to attestations of BuildKit, nor to what a filter leaves out."""
+        image = attested("platforms")
+        source.load(image, "v1")
+        signed(source, image)
+        first, second, *attestations = [entry.digest for entry in _entries(image)]
+        assert len(attestations) == 2
+        for wanted, expected in (
+            (PlatformFilter(), {first, second}),
+            (PlatformFilter.parse(["linux"], ["amd64"]), {first}),
+        ):
+            gate = Signed()
+            await copy(stores, replace(rule("v1"), platforms=wanted), trust=self.trust(gate))
+            assert [one.platforms for one in gate.checked] == [expected]
 
     async def test_an_unchanged_image_is_checked_when_the_gate_changes(
         self, stores: MemoryStores, source: MemoryStore, target: MemoryStore
