@@ -148,7 +148,7 @@ class Syncer:
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return the plan for *rules* as of now; changes nothing."""
-        plan = await self._planner(ManifestReader(self._registries)).plan(rules, force=force)
+        plan = await self.planner().plan(rules, force=force)
         return replace(plan, warnings=(*plan.warnings, *await self._caches.flush()))
 
     async def due_referrers(self, planned: Sequence[PlannedCopy]) -> Sequence[PlannedCopy]:
@@ -281,10 +281,11 @@ class Syncer:
             referrers=referrers,
         )
 
-    def _planner(self, reader: ManifestReader) -> Planner:
-        history, refusals = self._caches.digests, self._refusals
-        near, far = self._near_images, self._far_images
-        return Planner(self._registries, reader, width=near, far_width=far, history=history, refusals=refusals)
+    def planner(self, reader: ManifestReader | None = None) -> Planner:
+        """Return a new planner, which keeps what it reads."""
+        reader = reader or ManifestReader(self._registries)
+        history, near, far = self._caches.digests, self._near_images, self._far_images
+        return Planner(self._registries, reader, width=near, far_width=far, history=history, refusals=self._refusals)
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits
@@ -312,7 +313,7 @@ class Syncer:
         observer = observer or SilentRunObserver()
         reader = ManifestReader(self._registries)
         copier = copier or self._copier(reader, observer)
-        run = Run(self._planner(reader), copier, observer, options=options, clock=time.monotonic, rng=self._rng)
+        run = Run(self.planner(reader), copier, observer, options=options, clock=time.monotonic, rng=self._rng)
         started_at = datetime.now(UTC)
         before = dict(self._registries.requests)
         execution = _Execution(run)

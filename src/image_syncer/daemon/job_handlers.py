@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 
+from image_syncer.app import Syncer
 from image_syncer.daemon.services import Services
 from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound
 from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
@@ -15,6 +16,8 @@ from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
 from image_syncer.structs import replace
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, skipped_result, undone_result
+from image_syncer.sync.rule import Rule
+from image_syncer.sync.target_plans import plans_by_target
 from image_syncer.telemetry import log_copy
 
 _ANNOUNCED_WITHIN: Final = timedelta(days=1)
@@ -79,34 +82,49 @@ class JobHandlers:
         began = self._now()
         await self._state.open_copies.end_lost_runs(rule.name, now=began)
         run = await self._state.runs.begin(NewRun(job.trigger, [rule.name], began))
-        async with self._services.syncers.current() as syncer:
-            plan = await syncer.plan([rule])
-            due = await syncer.due_referrers(plan.copies)
-        split = split_plan(plan, attempt=job.attempt, due=frozenset(planned.copy for planned in due))
-        for planned in plan.copies:
-            self._record_health(planned.copy.source, planned.copy.target, planned.failure)
-        for result in split.done:
-            self._services.metrics.copied(result)
-            if result.outcome is Outcome.FAILED:
-                log_copy(self._log, result)
+        async with self._services.syncers.current() as syncer, plans_by_target(syncer.planner(), [rule]) as plans:
+            split = await self._split(syncer, await plans.early(), job.attempt, began)
+            await self._record_early(rule, run, split, plans.undecided, began)
+            async for plan in plans.late():
+                # Its copies are pending in the run already: what is up to date ends them, the others get their jobs.
+                late = await self._split(syncer, plan, job.attempt, began)
+                await self._request(late.copies)
+        if split.unlisted is not None:
+            raise split.unlisted
+
+    async def _record_early(
+        self, rule: Rule, run: int, split: "SplitPlan", undecided: Sequence[Copy], began: datetime
+    ) -> None:
+        """Record *split* in *run*, with *undecided* copies of slower registries as pending; request its copies."""
         unannounced = await self._unannounced(split.copies, since=began) if rule.triggers.events else None
-        # An unchanged image also ends the copies of it that earlier runs still wait for.
-        await self._settle(split.done, began)
-        found = RunPlan(split.done, split.copies, warnings=plan.warnings, unannounced=unannounced)
+        pending = [*split.copies, *undecided]
+        found = RunPlan(split.done, pending, warnings=split.warnings, unannounced=unannounced)
         has_ended = await self._state.open_copies.record_plan(run, found, now=self._now())
         self._log.info(
             "run.planned",
             run=run,
             rule=rule.name,
             known=len(split.done),
-            copies=len(split.copies),
+            copies=len(pending),
             unannounced=unannounced,
         )
         await self._request(split.copies)
         if has_ended:
             await self._log_ended([run])
-        if split.unlisted is not None:
-            raise split.unlisted
+
+    async def _split(self, syncer: Syncer, plan: Plan, attempt: int, began: datetime) -> "SplitPlan":
+        """Return *plan* as results and copies, and record the results; *began* is the start of its run."""
+        due = await syncer.due_referrers(plan.copies)
+        split = split_plan(plan, attempt=attempt, due=frozenset(planned.copy for planned in due))
+        for planned in plan.copies:
+            self._record_health(planned.copy.source, planned.copy.target, planned.failure)
+        for result in split.done:
+            self._services.metrics.copied(result)
+            if result.outcome is Outcome.FAILED:
+                log_copy(self._log, result)
+        # An unchanged image also ends the copies of it that earlier runs still wait for.
+        await self._settle(split.done, began)
+        return split
 
     def _record_health(self, source: Reference, target: Reference, failure: CopyFailed | None) -> None:
         self._services.health.record(source.repository.registry, target.repository.registry, failure)
@@ -154,6 +172,7 @@ class SplitPlan:
     done: list[CopyResult] = field(default_factory=list[CopyResult])
     copies: list[Copy] = field(default_factory=list[Copy])
     unlisted: CopyFailed | None = None
+    warnings: Sequence[str] = ()
 
 
 def split_plan(plan: Plan, *, attempt: int, due: Collection[Copy] = frozenset()) -> SplitPlan:
@@ -161,7 +180,7 @@ def split_plan(plan: Plan, *, attempt: int, due: Collection[Copy] = frozenset())
 
     So do the unchanged images in *due*: their jobs compare what is attached to them.
     """
-    split = SplitPlan()
+    split = SplitPlan(warnings=plan.warnings)
     for planned in plan.copies:
         if planned.action is Action.COPY or planned.copy in due or _may_work_later(planned):
             split.copies.append(planned.copy)

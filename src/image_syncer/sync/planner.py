@@ -117,26 +117,28 @@ class Planner:
         force: bool = False,
         stop: Shutdown | None = None,
         round_number: int | None = None,
+        decided: dict[Copy, PlannedCopy] | None = None,
     ) -> dict[Copy, PlannedCopy]:
         """Ask both sides of each copy, a source once for all its targets; return the decisions in the same order.
 
-        After a stop some copies have none. Calls with the same *round_number* share the resolved sources.
+        After a stop some copies have none. Calls with the same *round_number* share the resolved sources. Each decision
+        is added to *decided* as soon as it is made.
         """
         groups: dict[tuple[Reference, PlatformFilter], list[Copy]] = {}
         for copy in copies:
             groups.setdefault((copy.source, copy.platforms), []).append(copy)
-        decided: dict[Copy, PlannedCopy] = {}
+        made: dict[Copy, PlannedCopy] = {} if decided is None else decided
 
         async def decide_group(group: list[Copy]) -> None:
             try:
-                decided.update(await self._decider.decide(group, force=force, round_number=round_number))
+                made.update(await self._decider.decide(group, force=force, round_number=round_number))
             except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
                 failure = CopyFailed(Unexpected(error), side=None, step="resolve")
-                decided.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
+                made.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
 
         width = self._far_width if self.are_far(copies) else self._width
         await for_each(groups.values(), decide_group, width=width, stop=stop)
-        return {copy: decided[copy] for copy in copies if copy in decided}
+        return {copy: made[copy] for copy in copies if copy in made}
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
         """Record for later runs that the targets of *planned* have the planned digest; *written*: this run wrote it."""
