@@ -36,6 +36,10 @@ class Peer:
             error.close()
             return None
 
+    def get(self, path: str) -> bytes:
+        """Return the body at *path*."""
+        return self._send("GET", path)[0]
+
     def delete_manifest(self, repository: str, digest: object) -> None:
         """Delete a manifest by its digest."""
         self._send("DELETE", f"/v2/{repository}/manifests/{digest}")
