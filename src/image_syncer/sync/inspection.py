@@ -4,7 +4,7 @@ from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Index, Manifest, Platform, RawManifest, Reference, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
-from image_syncer.oci.referrer import ReferrerKind
+from image_syncer.oci.referrer import ReferrerKind, kind_of, referrer_entry
 from image_syncer.roles import Attachment, ReferrerStores, Stores
 from image_syncer.structs import Struct, field
 from image_syncer.sync.manifest_reader import ManifestReader
@@ -95,10 +95,12 @@ class Inspector:
     async def _tree(
         self, repository: Repository, by_subject: dict[str, list[Attachment]], attachment: Attachment
     ) -> AttachedManifest:
-        manifest, problem, size_bytes = None, "", attachment.entry.size or 0
+        manifest, problem, size_bytes, kind = None, "", attachment.entry.size or 0, kind_of_attachment(attachment)
         try:
             manifest = await self._reader.read(repository, str(attachment.entry.digest))
             parsed = manifest.parse()
+            if not attachment.tag:  # The list of the tag schema may lack what the manifest says of itself.
+                kind = kind_of(referrer_entry(manifest))
             if isinstance(parsed, Manifest):
                 size_bytes += sum(blob.size or 0 for blob in parsed.blobs)
         except CopyFailed as failure:
@@ -106,7 +108,7 @@ class Inspector:
         except StoreError as error:
             problem = error.message
         below = await self._trees(repository, by_subject, str(attachment.entry.digest))
-        return AttachedManifest(attachment, kind_of_attachment(attachment), size_bytes, manifest, problem, below)
+        return AttachedManifest(attachment, kind, size_bytes, manifest, problem, below)
 
     async def _platform(self, repository: Repository, manifest: Manifest) -> Platform:
         config = manifest.config
