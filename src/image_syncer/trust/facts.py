@@ -155,6 +155,8 @@ def _worst(found: Iterator[Severity | None]) -> Severity | None:
 
 def _sarif(report: JsonObject) -> Iterator[Severity | None]:
     """Yield the severity of each finding (SARIF 2.1.0, section 3.27)."""
+    if not _list(report.get("runs")):
+        yield None  # Nothing was scanned.
     for run in map(_object, _list(report.get("runs"))):
         rules, driver_rules = _sarif_rules(run), _list(_object(_object(run.get("tool")).get("driver")).get("rules"))
         if not isinstance(run.get("results"), list):
