@@ -90,6 +90,7 @@ def test_signatures_and_sboms_go_with_their_image(cli: CommandLine, source: Fake
     """By copy, too; with --no-referrers they stay."""
     done = cli.run("copy", f"{source.host}/team/app:signed", f"{target.host}/a/app", "--report", "report.json")
     assert done.returncode == 0
+    assert "  referrers: 2 copied\n" in done.stdout
     held = target.content("a/app")
     assert held.tags[legacy_tags(IMAGE.digest)[0]] == signature_digest(source)
     assert artifact("sbom", SBOM, subject=IMAGE).digest in held.manifests
@@ -115,7 +116,9 @@ def test_a_late_signature_is_copied_when_asked_for(
     assert cli.run(*run).returncode == 0
     plain = multi("plain")
     source.load("team/app", artifact("late", SBOM, subject=plain))
-    assert cli.run(*run).returncode == 0
+    unchanged = cli.run(*run)
+    assert unchanged.returncode == 0
+    assert unchanged.stdout.count("referrers of 1 unchanged image not compared") == 1
     assert report(cli)["plain"]["outcome"] == "unchanged"
     assert json.loads(cli.read("report.json"))["summary"]["unchecked_referrers"] == 1
     assert cli.run(*run, "--referrers").returncode == 0

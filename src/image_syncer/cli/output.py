@@ -13,6 +13,7 @@ from image_syncer.sync.result import CopyResult, Outcome, RunResult
 
 _FAILED_SHOWN = 50
 _SKIPPED_SHOWN = 10
+_REFUSED_SHOWN = 10
 _STYLES = {
     Outcome.COPIED: "green",
     Outcome.UNCHANGED: "dim",
@@ -40,7 +41,7 @@ class Line(Struct):
 
 
 def summary(result: RunResult, *, lists_copies: bool) -> Iterator[Line]:
-    """Yield counts, bytes, requests and time, then the skipped and the failed images with their reasons.
+    """Yield counts, bytes, requests and time, then refused referrers, skipped and failed images with their reasons.
 
     With *lists_copies*, and always in a dry run, it names each copied image.
     """
@@ -51,6 +52,7 @@ def summary(result: RunResult, *, lists_copies: bool) -> Iterator[Line]:
     yield from _counts(result)
     if lists_copies or result.dry_run:
         yield from _copied(result)
+    yield from _refused(result)
     yield from _skipped(result)
     yield from failures(result)
     yield Line()
@@ -112,7 +114,43 @@ def _counts(result: RunResult) -> Iterator[Line]:
     requests = f"{result.requests.get('source', 0)} at the source, {result.requests.get('target', 0)} at the target"
     seconds = (result.finished_at - result.started_at).total_seconds()
     yield Line()
+    yield from _referrers(result)
     yield Line(((f"{duration(seconds)}, requests: {requests}", "dim"),))
+
+
+def _referrers(result: RunResult) -> Iterator[Line]:
+    """Yield the numbers of referrers that were copied or not, and of unchanged images whose referrers are unknown."""
+    reports = [image.referrers for image in result.results if image.referrers is not None]
+    refused = sum(len(report.refused) for report in reports)
+    amounts = (
+        (sum(report.copied for report in reports), "copied", "dim"),
+        (refused, "refused", "yellow"),
+        (sum(len(report.not_carried) for report in reports), "not carried", "dim"),
+    )
+    shown = [(f"{count} {name}", style) for count, name, style in amounts if count]
+    if shown:
+        parts = [("referrers: ", "dim")]
+        for position, part in enumerate(shown):
+            parts += [(", ", "dim"), part] if position else [part]
+        yield Line(tuple(parts))
+    if result.unchecked_referrers:
+        images = number(result.unchecked_referrers, "unchanged image")
+        yield Line(((f"referrers of {images} not compared; --referrers or a state does that", "dim"),))
+
+
+def _refused(result: RunResult) -> Iterator[Line]:
+    """Yield the referrers that the target refused, below their images."""
+    images = [image for image in result.results if image.referrers is not None and image.referrers.refused]
+    if images:
+        yield Line()
+        yield Line((("referrers refused", "yellow"),))
+    for image in images[:_REFUSED_SHOWN]:
+        yield Line(((arrow(image), ""),), indent=4)
+        problems = image.referrers.refused if image.referrers else ()
+        for problem in problems[:_REFUSED_SHOWN]:
+            yield Line(((f"{problem.kind} {problem.digest}: ", "dim"), (printable(problem.reason), "")), indent=6)
+        yield from _more(problems, _REFUSED_SHOWN, indent=6)
+    yield from _more(images, _REFUSED_SHOWN, indent=4)
 
 
 def _copied(result: RunResult) -> Iterator[Line]:
@@ -162,9 +200,9 @@ def _heading(text: str, outcome: Outcome) -> Iterator[Line]:
     yield Line(((text, _STYLES[outcome]),))
 
 
-def _more(images: Sequence[CopyResult], shown: int, *, indent: int) -> Iterator[Line]:
-    if len(images) > shown:
-        yield Line(((f"and {len(images) - shown} more; --report FILE lists them all", "dim"),), indent=indent)
+def _more(items: Sequence[object], shown: int, *, indent: int) -> Iterator[Line]:
+    if len(items) > shown:
+        yield Line(((f"and {len(items) - shown} more; --report FILE lists them all", "dim"),), indent=indent)
 
 
 def _reason(image: CopyResult) -> str:

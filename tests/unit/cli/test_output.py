@@ -5,6 +5,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from image_syncer.cli.output import show, success_map, summary
+from image_syncer.oci import Digest
+from image_syncer.oci.referrer import ReferrerKind
+from image_syncer.sync.referrer_report import SUBJECT_CHANGED, ReferrerProblem, ReferrerReport
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, Transferred
 
 
@@ -81,6 +84,45 @@ def test_the_summary_of_a_dry_run_says_so_and_names_the_images(ran: Any, result:
     assert "Dry run: nothing was changed." in shown
     assert "  would be copied   1\n  unchanged         0\n  would be skipped  0\n  failed            0\n" in shown
     assert "would be copied\n    docker.io/library/a:1 → registry.example.com/mirror/a:1  sha256:" in shown
+
+
+DIGEST = Digest.of(b"a signature")
+
+
+def refused(reason: str) -> ReferrerProblem:
+    """Return a signature that the target refuses for *reason*."""
+    return ReferrerProblem(DIGEST, ReferrerKind.SIGNATURE, reason)
+
+
+def test_the_summary_says_what_became_of_referrers(ran: Any, result: Any) -> None:
+    """It counts them over all images, and names refused ones with their reason; without any it has no such line."""
+    first = ReferrerReport(copied=2, refused=(refused("denied\x1b[2J"),))
+    second = ReferrerReport(copied=1, not_carried=(refused(SUBJECT_CHANGED),))
+    shown = text(ran(result("a:1", referrers=first), result("b:1", referrers=second)))
+    assert "\n  referrers: 3 copied, 1 refused, 1 not carried\n  2.3 s, requests: " in shown
+    assert (
+        "\n\n  referrers refused\n"
+        "    docker.io/library/a:1 → registry.example.com/mirror/a:1\n"
+        f"      signature {DIGEST}: denied\\x1b[2J\n"
+    ) in shown
+    assert "library/b:1" not in shown
+    assert "referrers" not in text(ran(result("a:1", referrers=ReferrerReport()), result("b:1")))
+
+
+def test_refused_referrers_are_bounded(ran: Any, result: Any) -> None:
+    """A target that takes none of them does not fill the screen."""
+    many = ReferrerReport(refused=tuple(refused("denied") for _ in range(1000)))
+    shown = text(ran(*(result(f"a:{n}", referrers=many) for n in range(1000))))
+    assert "  referrers: 1000000 refused\n" in shown
+    assert "      and 990 more; --report FILE lists them all\n" in shown
+    assert "    and 990 more; --report FILE lists them all\n" in shown
+    assert len(shown.splitlines()) < 140
+
+
+def test_the_summary_counts_unchanged_images_without_a_look_at_their_referrers(ran: Any, result: Any) -> None:
+    """A run without a state says so once."""
+    shown = text(ran(result("a:1", Outcome.UNCHANGED), unchecked_referrers=1))
+    assert shown.count("referrers of 1 unchanged image not compared; --referrers or a state does that\n") == 1
 
 
 def test_control_characters_of_a_registry_are_escaped(
