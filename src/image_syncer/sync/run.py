@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeVar, cast
 
 from image_syncer.concurrency.taskpool import Shutdown, background, first_of, for_each
-from image_syncer.errors import CopyFailed, NotTrusted, QuotaUsedUp, Unexpected
+from image_syncer.errors import CopyFailed, NotFound, NotTrusted, QuotaUsedUp, Unexpected
 from image_syncer.oci import PlatformFilter, Reference
 from image_syncer.roles import Fence
 from image_syncer.structs import Struct, field, replace
@@ -19,7 +19,7 @@ from image_syncer.sync.copy_state import CopyOptions
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
-from image_syncer.sync.referrer_rechecks import ReferrerRechecks
+from image_syncer.sync.referrer_rechecks import NEVER_LISTED, ReferrerRechecks
 from image_syncer.sync.result import (
     CopyResult,
     Ended,
@@ -268,6 +268,10 @@ class Run:
         if isinstance(end, CopyFailed):
             if self._is_skipped(planned, end):
                 result = undone_result(refused_by_gate(planned, end), current.attempt)
+            elif self._rechecks is not None and self._is_unchanged_without(planned, end):
+                self._rechecks.record(planned, planned.listed or NEVER_LISTED)
+                reason = f"referrers not compared: {end.cause.message}"
+                result = undone_result(replace(planned, reason=reason), current.attempt)
             else:
                 if _can_retry(end):
                     current.retry.append(planned.copy)
@@ -279,6 +283,12 @@ class Run:
                 self._rechecks.record(planned, end.listed)
             result = copied_result(planned, end, seconds=seconds, attempt=current.attempt)
         self._record(result)
+
+    def _is_unchanged_without(self, planned: PlannedCopy, failure: CopyFailed) -> bool:
+        """Whether the image of *planned* is at the target, and only its source's manifest is gone: no gate reads it."""
+        is_gone = isinstance(failure.cause, NotFound) and failure.side == "source" and failure.step == "read manifest"
+        is_gated = self._access is None or self._access.trust_of(planned.copy.rule).gate is not None
+        return is_gone and planned.action is Action.UNCHANGED and not is_gated
 
     def _is_skipped(self, planned: PlannedCopy, failure: CopyFailed) -> bool:
         """Whether the rule of *planned* skips images that its gate refuses, and this one was."""

@@ -9,7 +9,7 @@ import pytest
 
 from image_syncer.cache import MemoryBlobLocations, MemoryReferrerCache
 from image_syncer.concurrency.taskpool import Shutdown
-from image_syncer.errors import LeaseLost, NotTrusted, Refused, Unavailable
+from image_syncer.errors import LeaseLost, NotFound, NotTrusted, Refused, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, PlatformFilter, RawManifest, Repository
 from image_syncer.oci.referrer import ReferrerKind, legacy_tags, referrers_tag
 from image_syncer.roles import ConfirmedCopy, GatedImage, MadeReferrer, ReferrerCache, ReferrerCheck
@@ -445,6 +445,26 @@ class TestLateSignatures:
         source.load(cosign_signature(later), legacy_tags(later.digest)[0])
         assert (await copy(stores, listing, cache=cache)).outcome is Outcome.COPIED
         assert legacy_tags(later.digest)[0] in target.tags
+
+    @pytest.mark.parametrize("is_gone", [True, False])
+    async def test_only_a_temporary_failure_to_read_the_manifest_fails_a_due_image(
+        self, stores: MemoryStores, source: MemoryStore, target: MemoryStore, is_gone: bool
+    ) -> None:
+        """A source that answers HEAD for the tag may have lost the manifest; the target has the image."""
+        image = single("lost")
+        source.load(image, "v1")
+        target.load(image, "v1")
+        cache = MemoryReferrerCache()
+        await copy(stores, cache=cache)
+        (check,) = (await cache.checks(TARGET, [image.digest])).values()
+        cache.record_check(replace(check, checked_at=check.checked_at - 2 * DAY))
+        error = NotFound("no such manifest") if is_gone else Unavailable("try later", status=503)
+        source.fail("manifest", image.digest, error, times=100)
+        result = await copy(stores, cache=cache)
+        assert str(error) in (result.reason or "")
+        assert result.outcome is (Outcome.UNCHANGED if is_gone else Outcome.FAILED)
+        if is_gone:
+            assert (await copy(stores, cache=cache)).reason is None  # It is due at its next phase.
 
     async def test_other_settings_make_an_image_due(
         self, stores: MemoryStores, source: MemoryStore, target: MemoryStore
