@@ -3,12 +3,12 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from image_syncer.errors import ImageSyncerError
@@ -19,9 +19,10 @@ from image_syncer.server.web_backend import BackendUnavailable, Conflict, Missin
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(BaseModel):
     """The body of every error response: what is wrong and, if known, what to do."""
+
+    # A model keeps its schema. pydantic would build that of a dataclass again for each status of each route.
 
     error: str
     remedy: str | None = None

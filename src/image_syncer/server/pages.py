@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -26,6 +27,8 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 _PAGE: Final = re.compile(r"^Page_(\w+)_$")
+_BASE_PATHS: Final = 8
+"""Base paths whose compiled templates stay in memory; a process has one, its tests have a few."""
 _DASH: Final = "\N{EN DASH}"
 
 
@@ -39,8 +42,7 @@ class Pages:
         self._patience = patience_seconds
         self._clock = clock
         self._environment = _environment(base_path)
-        style, script = (self._environment.get_template(name).render() for name in ("style.css", "refresh.js"))
-        self._policy = _policy(style, script)
+        self._policy = _policy(base_path)
 
     def routes(self, authentication: Authentication) -> list[BaseRoute]:
         """Return the routes, for authenticated callers only."""
@@ -129,7 +131,9 @@ def _amount(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+@lru_cache(maxsize=_BASE_PATHS)
 def _environment(base_path: str) -> Environment:
+    """Return the templates for *base_path*, compiled once for all applications of this process. Nothing changes it."""
     environment = Environment(
         loader=PackageLoader("image_syncer.server", "assets"),
         autoescape=True,
@@ -144,8 +148,11 @@ def _environment(base_path: str) -> Environment:
     return environment
 
 
-def _policy(style: str, script: str) -> str:
+@lru_cache(maxsize=_BASE_PATHS)
+def _policy(base_path: str) -> str:
     """Return the Content-Security-Policy that allows only this page's style sheet and script (CSP level 3)."""
+    environment = _environment(base_path)
+    style, script = (environment.get_template(name).render() for name in ("style.css", "refresh.js"))
     applied = f"style-src {_fingerprint(style)}; script-src {_fingerprint(script)}; connect-src 'self'"
     return f"default-src 'none'; {applied}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
