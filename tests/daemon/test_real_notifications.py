@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from image_syncer.oci.referrer import legacy_tags
 from image_syncer.testing import FakeRegistry, Image
-from image_syncer.testing.images import multi, single
+from image_syncer.testing.images import cosign_signature, multi, single
 from support.daemons import wait_for
 from support.docker_registry import DockerProfile, DockerRegistry, Notifications
 from support.ports import free_port
@@ -94,6 +95,21 @@ def test_pushed_images_arrive_byte_for_byte(stage: Stage) -> None:
         stage.hear_all(stage.one)
         assert [event["tag"] for event in stage.events() if event["source"] == "one"] == ["v1", "v2"]
         assert slowest(site.hooks_answered()) < _MOST_MILLISECONDS
+
+
+def test_a_signature_that_is_pushed_later_arrives(stage: Stage) -> None:
+    """By the notification of its tag; the image is looked at again, and its tag is no image of its own."""
+    with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/copies/{{repository}}")):
+        image = single("signed later")
+        stage.push(image, stage.one, "team/app:v1")
+        stage.wait_for_outcomes("copied")
+        signature, tag = cosign_signature(image), legacy_tags(image.digest)[0]
+        stage.push(signature, stage.one, f"team/app:{tag}")
+        stage.wait_for_outcomes("copied", "copied")
+        assert stage.skopeo.raw(f"{stage.other.host}/copies/team/app:{tag}") == signature.root.content
+        stage.hear_all(stage.one)
+        sources = {copy["source"] for event in stage.events() for copy in event["copies"]}
+        assert sources == {f"{stage.one.host}/team/app:v1"}
 
 
 def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
