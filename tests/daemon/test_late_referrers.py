@@ -4,7 +4,7 @@ Over a real state, a real queue and registries in this process.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ from image_syncer.cache.backend import LazyBackend
 from image_syncer.cache.persistent import for_daemon
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
+from image_syncer.daemon.event_rule_rechecks import EventRuleRechecks
 from image_syncer.daemon.job_handlers import GONE, JobHandlers
 from image_syncer.daemon.reload import LiveConfig
 from image_syncer.daemon.services import Services, utc_now
@@ -29,7 +30,7 @@ from image_syncer.events import PushEvent
 from image_syncer.jobs import JobFilter, JobRetryPolicy, JobStatus, WorkerOptions, open_jobs
 from image_syncer.oci import Digest
 from image_syncer.oci.referrer import legacy_tags, referrers_tag
-from image_syncer.roles import GatedImage
+from image_syncer.roles import GatedImage, ReferrerCheck
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import StateCacheBackend, open_state
@@ -43,6 +44,7 @@ from image_syncer.testing.images import Image, artifact, cosign_signature, multi
 
 POLICY = JobRetryPolicy(attempts=2, first_wait=0.1, longest_wait=0.2, attempts_if_missing=2)
 SBOM = "application/spdx+json"
+KEEP = timedelta(days=30)
 
 
 @dataclass
@@ -99,12 +101,29 @@ class Bench:
             while await self.services.jobs.list(busy):  # noqa: ASYNC110 - there is no event for an empty queue
                 await asyncio.sleep(0.02)
 
-    async def age_check(self, image: Image, seconds: float) -> None:
-        """Make the last check of *image* *seconds* older."""
-        checks = await self.caches.referrers.checks(self.target.repository("copied"), [image.digest])
-        check = checks[image.digest]
-        self.caches.referrers.record_check(replace(check, checked_at=check.checked_at - seconds))
-        await self.caches.flush()
+    async def age_checks(self, seconds: float, *images: Image) -> None:
+        """Make the last check of each of *images* *seconds* older."""
+        await self.checks_are_written(*images)
+        repository, subjects = self.target.repository("copied"), [image.digest for image in images]
+        checks = await self.caches.referrers.checks(repository, subjects)
+        aged = {one.subject: replace(one, checked_at=one.checked_at - seconds) for one in checks.values()}
+        for check in aged.values():
+            self.caches.referrers.record_check(check)
+        await self._until_written(aged)
+
+    async def checks_are_written(self, *images: Image) -> None:
+        """Wait until the state has the checks of *images* by this process; they are written within a second."""
+        subjects = [image.digest for image in images]
+        await self._until_written(await self.caches.referrers.checks(self.target.repository("copied"), subjects))
+
+    async def _until_written(self, checks: Mapping[Digest, ReferrerCheck]) -> None:
+        repository, backend = (
+            self.target.repository("copied"),
+            StateCacheBackend(self.services.state.database, keep=KEEP),
+        )
+        async with asyncio.timeout(10):
+            while times_of(await backend.referrer_checks(repository, [*checks])) != times_of(checks):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     def has(self, image: Image) -> bool:
         """Whether the target holds the manifest of *image*."""
@@ -114,6 +133,11 @@ class Bench:
         """Return outcome and reason of the latest result of each image."""
         images = await self.services.state.runs.images()
         return [(result.outcome.value, result.reason) for _, result in images]
+
+
+def times_of(checks: Mapping[Digest, ReferrerCheck]) -> dict[Digest, float]:
+    """Return the time of each check."""
+    return {subject: round(check.checked_at, 3) for subject, check in checks.items()}
 
 
 @asynccontextmanager
@@ -267,13 +291,37 @@ async def test_a_signature_arrives_by_the_recheck(tmp_path: Path, attach: Attach
             it.use(TagNames(("v1",)))  # A list of tags would show it.
         await it.run_rule()
         assert not it.has(attached)
-        await it.age_check(image, 25 * 3600)
+        await it.age_checks(25 * 3600, image)
         await it.run_rule()
         assert it.has(attached)
         assert (await it.last_outcomes()) == [("copied", "referrers")]
         jobs = len(await it.services.jobs.list())
         await it.run_rule()
         assert len(await it.services.jobs.list()) == jobs + 1  # The rule's own.
+
+
+async def test_images_of_a_rule_without_a_schedule_are_compared_when_they_are_due(tmp_path: Path) -> None:
+    """Only events run the rule, and none came; an image that is gone at the source is asked for once."""
+    async with bench(tmp_path) as it:
+        it.use()
+        image, gone = single("one"), single("gone")
+        await it.push(image, "v1")
+        await it.push(gone, "v2")
+        sbom, _ = await attach_by_api(it, image)
+        it.source.faults.add(faults.answer(404), path="*/manifests/v2")
+        rechecks = EventRuleRechecks(it.services, keep=timedelta(days=30))
+        await it.checks_are_written(image, gone)
+        assert await rechecks.request() == 0
+        await it.age_checks(25 * 3600, image, gone)
+        assert await rechecks.request() == 2
+        await it.idle()
+        await it.checks_are_written(image, gone)
+        assert it.has(sbom)
+        assert sorted(await it.last_outcomes()) == [("copied", "referrers"), ("skipped", GONE)]
+        assert await rechecks.request() == 0
+        it.use(events=False)
+        await it.age_checks(25 * 3600, image, gone)
+        assert await rechecks.request() == 0
 
 
 async def test_a_signature_arrives_by_the_list_of_tags(tmp_path: Path) -> None:

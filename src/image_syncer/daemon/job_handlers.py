@@ -140,7 +140,8 @@ class JobHandlers:
     async def _record_copy(self, job: CopyJob, made: RunResult, began: datetime) -> None:
         (result,) = made.results
         self._services.metrics.copied(result)
-        run = None if job.event is None else NewRun(Trigger.EVENT, [result.rule], made.started_at)
+        trigger = _own_trigger(job, result)
+        run = None if trigger is None else NewRun(trigger, [result.rule], made.started_at)
         end = RunEnd(made.finished_at, warnings=made.warnings)
         await self._log_ended(await self._state.end_copy(EndedCopy(result, began, self._now(), run, end)))
 
@@ -196,6 +197,16 @@ def split_plan(plan: Plan, *, attempt: int, due: Collection[Copy] = frozenset())
 def named_tags(copies: Sequence[Copy]) -> set[tuple[str, str]]:
     """Return the (repository, tag) pairs that *copies* read; events announce tags, so copies by digest are left out."""
     return {(str(copy.source.repository), copy.source.tag) for copy in copies if copy.source.tag is not None}
+
+
+def _own_trigger(job: CopyJob, result: CopyResult) -> Trigger | None:
+    """Return the trigger of the run that *job* is by itself; None if it belongs to the run of a rule.
+
+    A comparison of referrers that finds nothing is no run.
+    """
+    if job.event is not None:
+        return Trigger.EVENT
+    return Trigger.SCHEDULE if job.referrers and result.outcome is not Outcome.UNCHANGED else None
 
 
 def _is_gone(failure: CopyFailed | None) -> bool:

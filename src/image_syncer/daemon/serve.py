@@ -16,6 +16,7 @@ from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
+from image_syncer.daemon.event_rule_rechecks import EventRuleRechecks
 from image_syncer.daemon.job_handlers import JobHandlers
 from image_syncer.daemon.jwks import IssuerKeys, SnsAddresses
 from image_syncer.daemon.reconciler import Reconciler
@@ -195,7 +196,8 @@ class _Daemon:
         state, now = self._services.state, self._services.now
         reconciler = Reconciler(state, self._services.jobs, now)
         retention = Retention(state, now, keep=self._keep)
-        return self.dispatcher.run(), self.scheduler.run(), reconciler.run(), retention.run()
+        rechecks = EventRuleRechecks(self._services, keep=self._keep)
+        return self.dispatcher.run(), self.scheduler.run(), reconciler.run(), retention.run(), rechecks.run()
 
     async def apply(self, configuration: Configuration) -> None:
         """Use *configuration* from now on; after a `UsageError` nothing has changed."""

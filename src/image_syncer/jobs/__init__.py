@@ -2,7 +2,7 @@
 
 from image_syncer.jobs.attempts import Handlers
 from image_syncer.jobs.errors import JobsUnavailable, JobsUnusable, NoJobs
-from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, target_lock
+from image_syncer.jobs.payloads import CopyJob, CopyRequest, JobKind, RuleJob, stored_reference, target_lock
 from image_syncer.jobs.queue import JobQueue, JobStoreOptions, open_jobs
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
 from image_syncer.jobs.views import JobFilter, JobRecord, JobStatus, JobStep, Replay
@@ -27,5 +27,6 @@ __all__ = [
     "RuleJob",
     "WorkerOptions",
     "open_jobs",
+    "stored_reference",
     "target_lock",
 ]

@@ -112,8 +112,8 @@ class CopyJob:
         return cls(
             job.id or 0,
             job.attempts + 1,
-            _reference(arguments["source"]),
-            _reference(arguments["target"]),
+            stored_reference(arguments["source"]),
+            stored_reference(arguments["target"]),
             None if digest is None else Digest.parse(digest),
             arguments.get("rule"),
             arguments.get("event"),
@@ -204,7 +204,7 @@ def _platforms(options: str | None) -> PlatformFilter:
     return PlatformFilter() if options is None else PlatformFilter.parse(*json.loads(options))
 
 
-def _reference(text: str) -> Reference:
+def stored_reference(text: str) -> Reference:
     """Return the reference that `str` serialised: its first part is always the registry, even without a dot."""
     registry, _, rest = text.partition("/")
     path, tag, digest = split_reference(rest)
