@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from image_syncer.errors import ImageSyncerError, InvalidReference
 from image_syncer.oci import Digest, Repository
 from image_syncer.oci.reference import is_tag
+from image_syncer.oci.referrer import referrers_tag
 
 ENTRIES_LIMIT: Final = 4096  # A body of 1 MiB holds fewer real events, but up to half a million tiny entries.
 _REASONS_LIMIT: Final = 10
@@ -75,6 +76,15 @@ def push_event(registry: str, path: str, tag: str, *, digest: str = "", delivery
     if not is_tag(tag):
         raise MalformedNotification(f"{quoted(tag)} is not a tag")
     return PushEvent(located(registry, path), tag, _usable_digest(digest), _usable_delivery(delivery))
+
+
+def referrer_event(registry: str, path: str, subject: str, *, delivery: str = "") -> PushEvent | None:
+    """Return the event of a push of a referrer of *subject*; None if *subject* is no digest.
+
+    It has the tag of the tag schema, which stands for everything that is attached to the subject.
+    """
+    digest = _usable_digest(subject)
+    return None if digest is None else push_event(registry, path, referrers_tag(digest), delivery=delivery)
 
 
 def located(registry: str, path: str) -> Repository:

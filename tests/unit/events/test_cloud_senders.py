@@ -8,9 +8,22 @@ import pytest
 from image_syncer.errors import UsageError
 from image_syncer.events import Notification, dialect
 from image_syncer.events.dialects.jfrog import Prefix
-from unit.events.payloads import CACHED, DIGEST, GAR, JFROG, JFROG_COPIED, JFROG_DEPLOYED, REPLICATED
+from unit.events.payloads import (
+    CACHED,
+    DIGEST,
+    GAR,
+    JFROG,
+    JFROG_COPIED,
+    JFROG_DEPLOYED,
+    REPLICATED,
+    ZOT,
+    ZOT_HEADERS,
+)
 
 ECR_HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+ZOT_BINARY = {name.replace("-", "_"): value for name, value in ZOT_HEADERS.items()}
 
 
 def push(kind: str, registry: str, body: dict[str, Any], prefix: Prefix = None, **headers: str) -> tuple[str, str]:
@@ -39,6 +52,24 @@ def test_the_subject_names_what_a_transformer_left_out() -> None:
         "data": {"imageDigest": DIGEST},
     }
     assert push("ecr", ECR_HOST, event) == (f"{ECR_HOST}/team/app", "1.4.2")
+
+
+def test_a_referrer_in_zot_is_an_event_of_its_subject() -> None:
+    """It has no tag; the manifest in the event names the subject, and the tag schema's tag stands for it."""
+    manifest = json.dumps({"schemaVersion": 2, "subject": {"digest": DIGEST}})
+    data = ZOT | {"reference": DIGEST, "manifest": manifest}
+    assert push("zot", "z.test", data, **ZOT_BINARY) == ("z.test/team/app", DIGEST.replace(":", "-"))
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "{}", "not JSON", "[]", '{"subject": {"digest": "latest"}}', '{"subject": 1}']
+)
+def test_a_manifest_in_zot_without_a_tag_and_a_subject_is_ignored(manifest: str) -> None:
+    """It is the image of a platform; its index has the tag."""
+    body = json.dumps(ZOT | {"reference": DIGEST, "manifest": manifest}).encode()
+    answer = dialect("zot")("z.test", ZOT_HEADERS, body)
+    assert isinstance(answer, Notification)
+    assert (answer.events, answer.ignored) == ((), "a manifest without a tag")
 
 
 def test_pubsub_may_push_the_bare_message() -> None:
