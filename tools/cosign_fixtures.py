@@ -3,7 +3,7 @@
     python3 tools/cosign_fixtures.py COSIGN ORAS REGISTRY
 
 REGISTRY is the address of an empty registry on plain HTTP without the referrers API (docker-registry, distribution).
-The key pairs are made anew; only their public halves are stored. Each case is a directory with the manifests and blobs
+Each run makes new key pairs; only their public halves are stored. Each case is a directory with the manifests and blobs
 by their digests, and `attached.json`: the entries of the tag-schema index, and cosign's legacy tags. All cases are of
 one image, except for `other-image`.
 """

@@ -142,12 +142,12 @@ async def test_copies_of_a_run_share_a_layer(tmp_path: Path) -> None:
 
 
 async def test_the_platforms_of_a_rule_travel_with_its_copies(tmp_path: Path) -> None:
-    """Also to a process that does not know the rule."""
+    """Also where the platforms are not those of a rule."""
     async with bench(tmp_path) as it:
         it.source.load("app", multi("both"), "v1")
         wanted = PlatformFilter.parse(platforms=["linux/arm64"])
         source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
-        await it.services.jobs.request_copy(CopyRequest(source, target, rule="unknown", platforms=wanted))
+        await it.services.jobs.request_copy(CopyRequest(source, target, platforms=wanted))
         await it.idle()
         async with it.services.syncers.current() as syncer:
             looked = await syncer.inspect(target)
@@ -214,6 +214,7 @@ async def test_the_log_names_each_copy_with_its_outcome_reason_and_remedy(tmp_pa
     """A copy that worked at INFO, one that failed as a warning; the lines of its job name it, too."""
     async with bench(tmp_path) as it:
         it.source.load("app", single("good"), "v1")
+        it.use(it.rule())
         source, target = it.source.repository("app"), it.target.repository("copied")
         with structlog.testing.capture_logs([merge_contextvars]) as logs:
             for tag in ("v1", "missing"):
@@ -263,6 +264,19 @@ async def test_an_unknown_rule_is_retried_before_it_fails(tmp_path: Path) -> Non
         (job,) = await it.services.jobs.list()
         assert (job.status, job.attempts) == (JobStatus.FAILED, POLICY.attempts)
         assert "no rule 'gone'" in (job.last_error or "")
+
+
+async def test_a_copy_of_an_unknown_rule_is_not_made(tmp_path: Path) -> None:
+    """The rule may have a gate. Another process of the fleet may know it; after its attempts the copy has failed."""
+    async with bench(tmp_path) as it:
+        it.source.load("app", single("image"), "v1")
+        source, target = it.source.repository("app").tag("v1"), it.target.repository("copied").tag("v1")
+        await it.services.jobs.request_copy(CopyRequest(source, target, rule="gone", event="1"))
+        await it.idle()
+        (job,) = await it.services.jobs.list()
+        assert (job.status, job.attempts) == (JobStatus.FAILED, POLICY.attempts)
+        assert "no rule 'gone'" in (job.last_error or "")
+        assert it.target.content("copied").tags == {}
 
 
 async def test_a_push_during_its_own_copy_wins(tmp_path: Path) -> None:

@@ -9,13 +9,21 @@ import structlog
 
 from image_syncer.app import Syncer
 from image_syncer.daemon.services import Services
-from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound
+from image_syncer.errors import CopyFailed, ImageSyncerError, NotFound, Postponed
 from image_syncer.jobs import CopyJob, CopyRequest, Handlers, JobRetryPolicy, RuleJob
 from image_syncer.oci import Reference
 from image_syncer.state import EndedCopy, NewRun, RunEnd, RunPlan, Trigger
 from image_syncer.structs import replace
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
-from image_syncer.sync.result import CopyResult, Outcome, RunResult, rule_failure_result, skipped_result, undone_result
+from image_syncer.sync.result import (
+    CopyResult,
+    Outcome,
+    RunResult,
+    failed_result,
+    rule_failure_result,
+    skipped_result,
+    undone_result,
+)
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.target_plans import plans_by_target
 from image_syncer.telemetry import log_copy
@@ -49,17 +57,20 @@ class JobHandlers:
     async def copy(self, job: CopyJob) -> None:
         """Make one copy. A failure is raised as it is: the queue decides about another attempt."""
         began = self._now()
-        async with self._services.syncers.current() as syncer:
-            rule = self._services.config.find(job.rule)
-            made = await syncer.copy(
-                job.source,
-                [job.target],
-                platforms=job.platforms,
-                fence=job.lease,
-                rule=rule,
-                compare_referrers=job.referrers,
-                wanted_for=0.0 if job.referrers else job.age,
-            )
+        rule = self._services.config.find(job.rule)
+        if rule is None and job.rule:
+            made = self._refused(job, job.rule)
+        else:
+            async with self._services.syncers.current() as syncer:
+                made = await syncer.copy(
+                    job.source,
+                    [job.target],
+                    platforms=job.platforms,
+                    fence=job.lease,
+                    rule=rule,
+                    compare_referrers=job.referrers,
+                    wanted_for=0.0 if job.referrers else job.age,
+                )
         (result,) = made.results
         # A filter gives an image by digest another digest; events and runs know the copy by the requested names.
         ends = str(job.source), str(job.target)
@@ -73,6 +84,20 @@ class JobHandlers:
             await self._record_copy(job, replace(made, results=(result,)), began)
         if failure is not None:
             raise failure
+
+    def _refused(self, job: CopyJob, rule: str) -> RunResult:
+        """Return the failure of a copy whose *rule* this process does not know: it may have a gate.
+
+        Another process of a fleet may know it, so the queue tries again.
+        """
+        error = Postponed(
+            f"there is no rule {rule!r} in this configuration",
+            remedy="the rule was removed or renamed; its waiting copies end after their attempts",
+        )
+        planned = PlannedCopy(Copy(rule, job.source, job.target, job.platforms), Action.FAIL)
+        failed = failed_result(planned, CopyFailed(error, side=None, step="copy"), attempt=job.attempt)
+        now = self._now()
+        return RunResult(now, now, (failed,))
 
     async def rule(self, job: RuleJob) -> None:
         """Plan one rule, record the results that need no copy, and request a job for each copy."""
