@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, or_, select
 
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.state.database import Database
@@ -34,11 +34,9 @@ class KnownImages:
 
 
 def _find(connection: Connection, repository: str, subject: str | None, since: datetime) -> list[str]:
-    in_repository = [
-        results.c.source.between(f"{repository}{sign}", f"{repository}{following}")
-        for sign, following in ((":", ";"), ("@", "A"))
-    ]
-    by_result = select(results.c.source).where(results.c.latest, in_repository[0] | in_repository[1])
+    # Not a range: collations of PostgreSQL order punctuation in their own ways.
+    in_repository = or_(*(results.c.source.startswith(f"{repository}{sign}", autoescape=True) for sign in ":@"))
+    by_result = select(results.c.source).where(results.c.latest, in_repository)
     by_event = select(events.c.tag).where(events.c.repository == repository, events.c.received_at >= since)
     if subject is not None:
         copied = _texts(connection, by_result.where(results.c.source_digest == subject).limit(_MOST_REFERENCES))
