@@ -87,6 +87,13 @@ def _getter(names: list[str]) -> "attrgetter[Any]":
     return attrgetter(*(names or ["__class__"]))
 
 
+def _given(names: list[str]) -> tuple[list[str], Callable[[object], tuple[object, ...]]]:
+    """Return the *names* of the parameters, and a function that reads their values from an instance."""
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda value: tuple(getattr(value, name) for name in names)
+
+
 def _compile_and_init(self: "Struct", *args: object, **kwargs: object) -> None:
     """Compile the `__init__` of this class, which replaces this one, and call it."""
     owner = next(base for base in type(self).__mro__ if base.__dict__.get("__init__") is _compile_and_init)
@@ -141,6 +148,7 @@ class StructType(type):
             "__match_args__": tuple(specs),
             "__struct_specs__": specs,
             "__struct_compared__": _getter([key for key, spec in specs.items() if spec.compare]),
+            "__struct_given__": _given([key for key, spec in specs.items() if spec.init]),
             "__struct_hashed__": _getter([key for key, spec in specs.items() if spec.hash]),
         }
         namespace.setdefault("__init__", _compile_and_init)
@@ -159,6 +167,7 @@ class Struct(metaclass=StructType):
     """The base class of all structs."""
 
     __struct_specs__: ClassVar[Mapping[str, _FieldSpec]]
+    __struct_given__: ClassVar[tuple[list[str], Callable[[object], tuple[object, ...]]]]
     __struct_compared__: "ClassVar[attrgetter[Any]]"
     __struct_hashed__: "ClassVar[attrgetter[Any]]"
 
@@ -182,7 +191,5 @@ def replace(value: _T, /, **changes: Any) -> _T:
         import dataclasses  # noqa: PLC0415 - commands that need speed have structs alone
 
         return cast("_T", dataclasses.replace(cast("Any", value), **changes))
-    for name, spec in value.__struct_specs__.items():
-        if name not in changes and spec.init:
-            changes[name] = getattr(value, name)
-    return type(value)(**changes)
+    names, read = value.__struct_given__
+    return cast("_T", type(value)(**(dict(zip(names, read(value), strict=True)) | changes)))

@@ -1,7 +1,7 @@
 """A bounded pool of tasks, a background task, and an orderly shutdown."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
@@ -30,6 +30,8 @@ async def for_each(
     early; *work* has to record which items it finished.
     """
     queue = iter(items)
+    if isinstance(items, Sized) and stop is None:
+        width = min(width, len(items))  # A task for each item at most, and none for a single one.
     if width <= 1 and stop is None:
         for item in queue:
             await work(item)

@@ -186,7 +186,7 @@ class RegistryClient:
         quota = read_quota(response.headers, self._now) if call.is_about_manifest else None
         if response.status not in expect and not self._is_accepted_elsewhere(call, response):
             try:
-                error = await self._error_from(response, context)
+                error = await self._error_from(response, context, has_body=call.method != "HEAD")
             finally:
                 await response.release(failed=True)  # A response that was read to its end keeps its connection.
             if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
@@ -202,11 +202,11 @@ class RegistryClient:
     def _is_accepted_elsewhere(self, call: Call, response: Response) -> bool:
         return call.accept_elsewhere and _other_host(self.host.name, response.url) != ""
 
-    async def _error_from(self, response: Response, context: ErrorContext) -> StoreError:
+    async def _error_from(self, response: Response, context: ErrorContext, *, has_body: bool) -> StoreError:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._now)
         refusal = ErrorResponse(
             response.status,
-            await self._read_beginning(response),
+            await self._read_beginning(response) if has_body else b"",
             retry_after,
             _other_host(self.host.name, response.url),
         )

@@ -35,13 +35,16 @@ class _RegistryRepository:
         self._side: Side = side
         self._connect = connect
         self._sessions = UploadSessions()
+        self._known: RepositoryRequests | None = None
         self._read_ahead: ReadAhead | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._repository)!r})"
 
     async def _requests(self) -> RepositoryRequests:
-        return RepositoryRequests(await self._connect(self._repository), self._repository, self._side)
+        if self._known is None:
+            self._known = RepositoryRequests(await self._connect(self._repository), self._repository, self._side)
+        return self._known
 
     async def _manifests(self) -> Manifests:
         return Manifests(await self._requests(), self._read_ahead)

@@ -73,3 +73,23 @@ async def test_work_that_outlasts_the_drain_time_is_cancelled() -> None:
 
     await for_each(range(3), work, width=3, stop=stop)
     assert cancelled == [0, 1, 2]
+
+
+async def test_a_list_gets_at_most_one_task_for_each_item() -> None:
+    """A single item runs in the task of the caller."""
+    seen: list[asyncio.Task[None] | None] = []
+
+    async def work(_: int) -> None:
+        await asyncio.sleep(0)
+        seen.append(asyncio.current_task())
+
+    await for_each([1], work, width=16)
+    assert seen == [asyncio.current_task()]
+    before = len(asyncio.all_tasks())
+
+    async def count(_: int) -> None:
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) - before <= 2
+
+    await for_each([1, 2], count, width=16)
+    await for_each([], count, width=16)

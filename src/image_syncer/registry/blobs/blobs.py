@@ -6,14 +6,13 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from image_syncer.cache import DigestCheckpoints, finished, inspect, skipped, verified
+from image_syncer.cache import DigestCheckpoints, finished, inspect, skipped
 from image_syncer.errors import ContentMismatch, StoreError, TooLarge
 from image_syncer.oci import Descriptor, Repository, Verifier
 from image_syncer.registry.blobs.download import Download
 from image_syncer.registry.blobs.upload_session import UploadSessions, algorithm_query, session_of
 from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.error_mapping import ErrorContext
-from image_syncer.registry.http.request_body import in_pieces
 from image_syncer.registry.limits.limiter import SMALL_BLOB_BYTES, is_small
 from image_syncer.roles import Chunk
 from image_syncer.structs import replace
@@ -47,25 +46,23 @@ class Blobs:
         returns, and holds no slot any more.
         """
         context = self._requests.blob_context(blob)
-        small = is_small(blob.size)
-        verifier, recorded = Verifier(blob.digest, blob.size, context.what), None
-        if not small:
-            verifier, recorded = checkpoints.begin(self._requests.repository, blob, start, context.what)
+        if is_small(blob.size):
+            async with aclosing(_verified(await self._read(blob, context), blob, context.what, start)) as whole:
+                yield whole
+            return
+        verifier, recorded = checkpoints.begin(self._requests.repository, blob, start, context.what)
         begin = verifier.seen_bytes
         async with AsyncExitStack() as stack:
-            if small:
-                chunks = verified(await self._read(blob, context), verifier)
-            else:
-                # The bytes are hashed where they are received, which may be in a thread.
-                download = Download(self._requests, blob, begin, partial(inspect, verifier, recorded))
-                chunks = finished((await stack.enter_async_context(download)).chunks(), verifier)
+            # The bytes are hashed where they are received, which may be in a thread.
+            download = Download(self._requests, blob, begin, partial(inspect, verifier, recorded))
+            chunks = finished((await stack.enter_async_context(download)).chunks(), verifier)
             forget = partial(checkpoints.forget, self._requests.repository, blob.digest)
             checked = await stack.enter_async_context(aclosing(_checked(chunks, forget)))
             if start > begin:
                 checked = await stack.enter_async_context(aclosing(skipped(checked, start - begin)))
             yield checked
 
-    async def _read(self, blob: Descriptor, context: ErrorContext) -> AsyncGenerator[Chunk]:
+    async def _read(self, blob: Descriptor, context: ErrorContext) -> bytes:
         call = self._requests.build("GET", self._requests.blob_path(blob), follow=True)
         try:
             response = await self._client.request(call, context, expect={200}, limit_bytes=SMALL_BLOB_BYTES)
@@ -73,7 +70,7 @@ class Blobs:
             raise ContentMismatch(
                 f"{context.what}: the registry sends more than its size", status=error.status
             ) from error
-        return in_pieces(response.content).chunks()
+        return response.content
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Mount *blob* from *origin* of the same registry; False if that fails for any reason.
@@ -94,6 +91,15 @@ class Blobs:
         except StoreError:
             return False  # A mount only saves work. If something is wrong, the push that follows reports it.
         return False
+
+
+async def _verified(content: bytes, blob: Descriptor, what: str, start: int) -> AsyncGenerator[Chunk]:
+    """Yield the whole *content* of *blob* from byte *start* on, once it is verified."""
+    verifier = Verifier(blob.digest, blob.size, what)
+    verifier.update(content)
+    verifier.finish()
+    if start < len(content):
+        yield memoryview(content)[start:] if start else content
 
 
 async def _checked(chunks: AsyncGenerator[Chunk], forget: Callable[[], None]) -> AsyncGenerator[Chunk]:

@@ -72,6 +72,7 @@ from image_syncer.registry.blobs.upload_steps import UploadState, next_step
 from image_syncer.registry.blobs.upload_strategy import UploadFacts, UploadStrategy
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.host import Call
+from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.urls import origin_of
 from image_syncer.registry.limits.limiter import is_small
 from image_syncer.roles import Opener, UploadJournal
@@ -250,7 +251,7 @@ class BlobUpload:
     async def _post_blob(self, action: PostBlob) -> Event:
         """Send the blob, which `load` has read, with the POST; refusals are events, since a session may take it."""
         await self._content.open(0)
-        body = self._content.body(0, action.part.length, last=True)
+        body = self._content.body(0, action.part.length, last=True, at_once=True)
         try:
             response, session = await self._session.post_blob(self._facts().headers(action.part), body)
         except StoreError as error:
@@ -298,7 +299,10 @@ class BlobUpload:
 
     async def _close(self, action: SendPart) -> UploadClosed:
         part = action.part
-        body = self._content.body(part.start, part.length, last=True) if part.has_body else b""
+        body: bytes | RequestBody = b""
+        if part.has_body:
+            at_once = not self._session.is_elsewhere(action.session)
+            body = self._content.body(part.start, part.length, last=True, at_once=at_once)
         url = with_digest(action.session.location, self._blob.digest)
         call = self._requests.build("PUT", url, headers=self._facts().headers(part), body=body)
         response = await self._send(call, action, expect=_CLOSED)
@@ -307,7 +311,8 @@ class BlobUpload:
     async def _send(self, call: Call, action: SendPart, *, expect: Container[int]) -> BufferedResponse:
         """Send *call* in the upload slot that we hold, or in a request slot for a small blob."""
         slot = "request" if self._is_small else "upload"
-        call = replace(call, is_elsewhere=self._session.is_elsewhere(action.session))
+        if self._session.is_elsewhere(action.session):
+            call = replace(call, is_elsewhere=True)
         try:
             response = await self._client.request(call, self._context, expect=expect, retry=False, slot=slot)
         except StoreError as error:

@@ -87,10 +87,14 @@ class UploadContent:
             await self._reopen(start)
         self._stream = None
 
-    def body(self, start: int, length: int | None, *, last: bool) -> RequestBody:
-        """Return *length* bytes from *start* on as a body. The *last* body has all that remain, to detect a surplus."""
-        self.was_sent = False
-        return RequestBody(partial(self._part, start, None if last else length), length)
+    def body(self, start: int, length: int | None, *, last: bool, at_once: bool = False) -> RequestBody:
+        """Return *length* bytes from *start* on as a body. The *last* body has all that remain, to detect a surplus.
+
+        With *at_once* what `load` has read may go out with the head; then *was_sent* is true from now on.
+        """
+        whole = self._whole if at_once else None
+        self.was_sent = whole is not None
+        return RequestBody(partial(self._part, start, None if last else length), length, whole)
 
     async def _part(self, start: int, length: int | None) -> AsyncGenerator[Chunk]:
         """Yield the content from *start* on: *length* bytes, or all that remain."""

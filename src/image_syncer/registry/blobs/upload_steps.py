@@ -7,7 +7,7 @@ attempt, so the next one resumes where this one broke off.
 
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from image_syncer.errors import ContentMismatch, Postponed, ProtocolError, RateLimited, Refused, StoreError, Unavailable
 from image_syncer.oci import Descriptor, Digest
@@ -141,8 +141,7 @@ def next_step(state: UploadState, event: Event, facts: UploadFacts) -> Step:  # 
         case BlobChecked():
             return _after_check(state, facts, exists=event.exists)
         case SessionOpened():
-            opened = replace(state, session=event.session, broken=None, strategy=state.strategy.refresh(facts))
-            return _send(opened, facts)
+            return _send(state, facts, event.session, broken=None, strategy=state.strategy.refresh(facts))
         case BlobPosted() | PostRefused():
             return _after_post(state, facts, event)
         case OffsetQueried():
@@ -165,21 +164,23 @@ def _start(state: UploadState, facts: UploadFacts) -> Step:
 
 def _after_slot(state: UploadState, facts: UploadFacts, event: SlotTaken | ContentDelayed) -> Step:
     if isinstance(event, SlotTaken):
-        return _begin(replace(state, part=None, ways=0), facts)
+        return _begin(state, facts, part=None, ways=0)
     session = None if state.session is None else replace(state.session, is_acknowledged=True)  # Nothing was sent.
     return Step(replace(state, part=None, session=session), facts, TakeSlot())
 
 
-def _begin(state: UploadState, facts: UploadFacts) -> Step:
-    if state.ways == _MAX_WAYS:
+def _begin(state: UploadState, facts: UploadFacts, **changes: Any) -> Step:
+    ways = changes.pop("ways", state.ways)
+    if ways == _MAX_WAYS:
         error = Unavailable(f"{state.what}: the registry accepted it in none of {_MAX_WAYS} ways")
         return Step(state, facts, Fail(error))
-    state = replace(state, ways=state.ways + 1, surprises=0)
-    if state.session is None:
-        return _open(replace(state, broken=None), facts)
-    if not state.session.is_acknowledged:
-        return Step(state, facts, QueryOffset(state.session))
-    return _send(replace(state, broken=None), facts)
+    session = state.session
+    is_query = session is not None and not session.is_acknowledged
+    broken = state.broken if is_query else None
+    state = replace(state, ways=ways + 1, surprises=0, broken=broken, **changes)
+    if session is None:
+        return _open(state, facts)
+    return Step(state, facts, QueryOffset(session)) if is_query else _send(state, facts)
 
 
 def _open(state: UploadState, facts: UploadFacts) -> Step:
@@ -225,13 +226,14 @@ def _learn_post(state: UploadState, facts: UploadFacts, *, takes_post: bool) -> 
     return replace(state, is_post_trial=False, takes_post=takes_post), replace(facts, single_post=takes_post)
 
 
-def _send(state: UploadState, facts: UploadFacts) -> Step:
-    session = _session(state)
-    part = state.strategy.next_part(session, facts)
+def _send(state: UploadState, facts: UploadFacts, opened: UploadSession | None = None, **changes: Any) -> Step:
+    """Send the next part to the session, or to the *opened* one; *changes* are those to the state, copied once."""
+    session = opened or _session(state)
+    strategy: UploadStrategy = changes.get("strategy", state.strategy)
+    part = strategy.next_part(session, facts)
     # From now on the offset is unknown until the registry acknowledges it.
-    return Step(
-        replace(state, part=part, session=replace(session, is_acknowledged=False)), facts, SendPart(session, part)
-    )
+    unsure = replace(session, is_acknowledged=False)
+    return Step(replace(state, part=part, session=unsure, **changes), facts, SendPart(session, part))
 
 
 def _after_query(state: UploadState, facts: UploadFacts, result: UploadSession | StoreError) -> Step:

@@ -167,9 +167,11 @@ class UploadStrategy(Struct):
         carries = facts.closing_put_carries or (part is not None and part.closes and bool(part.length))
         profile = facts.profile
         if self.size is not None and not self.is_trial_inherited:
-            profile = replace(
-                profile, patches=profile.patches or self.patches, chunks=profile.chunks and self.can_chunk
-            )
+            patches, chunks = profile.patches or self.patches, profile.chunks and self.can_chunk
+            if (patches, chunks) != (profile.patches, profile.chunks):
+                profile = replace(profile, patches=patches, chunks=chunks)
+        if profile is facts.profile and carries == facts.closing_put_carries:
+            return facts
         return replace(facts, profile=profile, closing_put_carries=carries)
 
 

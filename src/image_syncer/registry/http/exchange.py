@@ -84,8 +84,12 @@ class Exchange:
 
     async def _send_streamed(self, body: RequestBody) -> bool:
         """Send the request with *body*; return False if a response or the end of the connection came first."""
-        self._connection.watch()
-        sent = await self._send_piece(memoryview(self._outgoing.head)) and await self._stream(body)
+        whole = body.whole
+        if whole is not None and len(whole) == body.length and len(whole) <= _SMALL_BODY_BYTES:
+            sent = await self._send_piece(memoryview(self._outgoing.head + whole))
+        else:
+            self._connection.watch()
+            sent = await self._send_piece(memoryview(self._outgoing.head)) and await self._stream(body)
         # Time for the last piece to arrive, and for the response.
         self._until_seconds = 2 * self._stall_seconds
         self._until = self._loop.time() + self._until_seconds

@@ -119,7 +119,9 @@ def _parsed(text: str) -> Head:
     fields = _FIELD.findall(text, status.end())
     if len(fields) != lines - 1:
         raise NotHttp
-    headers = Headers((name, value.rstrip(" \t")) for name, value in fields)
+    if " \r" in text or "\t\r" in text:
+        fields = [(name, value.rstrip(" \t")) for name, value in fields]
+    headers = Headers(fields)
     old = status[1] == "0"
     chunked = _is_chunked(headers, old=old)
     length = _length(headers)

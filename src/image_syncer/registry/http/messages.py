@@ -31,8 +31,13 @@ class Headers:
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._values: dict[str, list[str]] = {}
+        values = self._values
         for name, value in items:
-            self._values.setdefault(name.lower(), []).append(value)
+            key = name.lower()
+            if key in values:
+                values[key].append(value)
+            else:
+                values[key] = [value]
 
     def get(self, name: str) -> str | None:
         """Return the first value of *name*, None if it is absent."""
@@ -91,6 +96,8 @@ class Response(ABC):
         if self._request.method == "HEAD" or self._content_length == 0:
             return b""
         if (self._content_length or 0) <= limit_bytes:
+            if (whole := self._take_whole()) is not None:
+                return whole
             try:
                 async with asyncio.timeout(DOCUMENT_SECONDS):
                     content = await self._read(limit_bytes)
@@ -100,6 +107,10 @@ class Response(ABC):
             if len(content) <= limit_bytes:
                 return bytes(content)
         raise TooLarge(f"{self._request}: the response has more than {limit_bytes} bytes", status=self.status)
+
+    def _take_whole(self) -> bytes | None:
+        """Return the whole body if it has arrived with its head, at most as long as announced; otherwise None."""
+        return None
 
     async def _read(self, limit_bytes: int) -> bytearray:
         """Return the body, or its beginning if that already exceeds *limit_bytes*."""

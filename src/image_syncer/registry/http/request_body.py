@@ -15,10 +15,14 @@ PIECE_BYTES: Final = (
 
 
 class RequestBody(Struct):
-    """A streaming body: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding."""
+    """A streaming body: *chunks* is opened once per send; *length* in bytes, None for chunked transfer encoding.
+
+    *whole* is the same content where it is in memory, so that a short one goes out together with the head.
+    """
 
     chunks: Callable[[], AsyncGenerator[Chunk]]
     length: int | None
+    whole: bytes | None = None
 
 
 async def checked_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:

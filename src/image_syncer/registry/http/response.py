@@ -93,6 +93,15 @@ class StreamedResponse(BodilessResponse):
         finally:
             self._return()
 
+    def _take_whole(self) -> bytes | None:
+        """Return the whole body if it has arrived with its head; otherwise None."""
+        length = self._content_length
+        if length is None or len(self._lease.connection.received) < length or self._is_returned:
+            return None
+        whole = b"".join(self._take_early())
+        self._return()
+        return whole
+
     def _take_early(self) -> list[memoryview]:
         """Return the part of the body that arrived with its head."""
         early = self._lease.connection.received
