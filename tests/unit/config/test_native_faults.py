@@ -12,7 +12,8 @@ from image_syncer.config.documents.json_text import parse_json
 from image_syncer.config.documents.node import MapNode
 from image_syncer.config.load import load_file
 from image_syncer.config.native.native_file import parse_native
-from image_syncer.config.native.native_model import HookSection, NativeFile, RuleSection, ServerSection
+from image_syncer.config.native.native_model import HookSection, NativeFile, ServerSection
+from image_syncer.config.native.native_rule_model import RuleSection
 from image_syncer.config.native.native_values import known_keys
 from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter

@@ -14,15 +14,14 @@ from image_syncer.config.go_tool.auth_file import parse_prefix
 from image_syncer.config.locations import StateSettings
 from image_syncer.config.model import Configuration, QueueKind, QueueSettings
 from image_syncer.config.native.native_model import (
-    DefaultsSection,
     LimitsSection,
     NativeFile,
     RegistrySection,
-    RuleSection,
     StateSection,
     TimeoutsSection,
 )
 from image_syncer.config.native.native_referrers import merge_sections
+from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
 from image_syncer.config.native.native_trust import TrustReader

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
-from image_syncer.config.native.native_model import ReferrersSection
+from image_syncer.config.native.native_rule_model import ReferrersSection
 from image_syncer.errors import UsageError
 from image_syncer.oci.reference import split_reference
 from image_syncer.oci.referrer import ReferrerKind

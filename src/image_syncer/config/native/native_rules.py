@@ -10,8 +10,8 @@ from croniter import CroniterError, croniter
 
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
-from image_syncer.config.native.native_model import RuleSection, TagsSection
 from image_syncer.config.native.native_referrers import parse_referrers
+from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference

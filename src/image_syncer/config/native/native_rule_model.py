@@ -1,0 +1,103 @@
+"""Keys, types and bounds of rules in the native file, and of their defaults. `native_rules` interprets the values."""
+
+from typing import Annotated, Any, Final, Literal, cast
+
+from pydantic import BeforeValidator, Field
+
+from image_syncer.config.native.native_trust_model import Attest, Trust
+from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
+
+Trigger = Literal["event"]
+_RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
+
+
+class TagsSection(Section):
+    """Selection of tags: names, globs such as `1.2*`, and regular expressions such as `/^v[0-9]+$/`."""
+
+    include: Several | None = Field(default=None, description="Select tags that match any of these; default: all tags.")
+    exclude: Several | None = Field(default=None, description="Leave out tags that match any of these.")
+
+
+def _tags(value: Any) -> Any:
+    return {"include": cast("object", value)} if isinstance(value, str | list) else value
+
+
+Tags = Annotated[TagsSection, BeforeValidator(_tags, json_schema_input_type=str | list[str] | TagsSection)]
+
+
+class ReferrersSection(Section):
+    """What is attached to images: signatures, SBOMs and attestations. `true` or `false` switches it on or off."""
+
+    enabled: Truth | None = Field(default=None, description="Copy what is attached to images; default: true.")
+    types: Several | None = Field(
+        default=None, description="Only these artifact types (globs) or kinds, such as signature or sbom; default: all."
+    )
+    exclude: Several | None = Field(default=None, description="Leave out these artifact types (globs) or kinds.")
+    legacy_tags: Truth | None = Field(
+        default=None, description="Also copy cosign's tags sha256-<hex>.sig, .att and .sbom; default: true."
+    )
+    recheck: Duration | None = Field(
+        default=None, description="Look at unchanged images again after this time; 0s: in each run; default: 24h."
+    )
+    required: Truth | None = Field(
+        default=None, description="Fail an image if something attached to it cannot be copied; default: false."
+    )
+    from_: Text | None = Field(
+        default=None,
+        alias="from",
+        description="Repository that holds them, if not the image's: registry/path with {registry}, {repository}.",
+    )
+    to: Text | None = Field(
+        default=None, description="Repository that receives them, if it is not the target's; as from."
+    )
+
+
+def _switch(value: Any) -> Any:
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+Referrers = Annotated[ReferrersSection, BeforeValidator(_switch, json_schema_input_type=bool | ReferrersSection)]
+
+
+class RuleSection(Section):
+    """A rule: a source, its targets, and its triggers."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:-]*$")]
+    source: Text = Field(
+        description="registry/repository. A pattern has * (within a path component) or ** (any components)."
+    )
+    targets: Several = Field(description="registry/repository[:tag] with {registry}, {repository} and {tag}.")
+    tags: Tags | None = Field(default=None, description="Selection of tags; default: all.")
+    platforms: Several | None = Field(default=None, description="Copy only these: os/arch or os/arch/variant.")
+    every: Duration | None = Field(default=None, description="Run the rule at this interval: 10m, 1h30m, 7d.")
+    cron: Text | None = Field(default=None, description="Run the rule at these times: minute hour day month weekday.")
+    timezone: Text | None = Field(default=None, description="Time zone of cron, such as Europe/Berlin; default: UTC.")
+    jitter: Duration | None = Field(default=None, description="Start with a random delay of up to this long.")
+    on: Annotated[
+        tuple[Trigger, ...],
+        BeforeValidator(as_list, json_schema_input_type=Trigger | list[Trigger]),
+    ] = Field(default=(), description="event: run for each push that a hook or a queue announces.")
+    recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
+    other_digests: Literal["rename", "refuse"] = Field(
+        default="rename",
+        description="If a target cannot store a tag under its sha512 or sha384 digest: rename to sha256, or refuse.",
+    )
+    nondistributable_layers: bool = Field(
+        default=False, description="Also copy layers that have urls, which registries need not hold (Windows)."
+    )
+    referrers: Referrers | None = Field(
+        default=None, description="Copy signatures, SBOMs and attestations along; default: true."
+    )
+    trust: Trust | None = Field(default=None, description="Check images before their tags move; default: no check.")
+    attest: Attest | None = Field(default=None, description="Attach a signed statement to each copy; default: none.")
+
+
+class DefaultsSection(Section):
+    """Defaults for rules."""
+
+    recheck_targets: Duration | None = Field(default=None, description=_RECHECK)
+    referrers: Referrers | None = Field(
+        default=None, description="As in rules; a rule with keys of its own keeps the others of these."
+    )
+    trust: Trust | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
+    attest: Attest | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
