@@ -1,7 +1,8 @@
 """Carries attached manifests to one repository: subject by subject, each level after the one that it belongs to."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -16,6 +17,8 @@ from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.platform_filter import check_depth
 from image_syncer.sync.referrer_discovery import SourceAttachments
+
+T = TypeVar("T")
 
 PUSH_STEP: Final = "push referrer"
 READ_STEP: Final = "read referrer"
@@ -153,14 +156,25 @@ class Carriage:
 
     async def _push_last(self, raw: RawManifest) -> bool:
         """Push the referrer *raw*, whose parts are at the target; whether the registry lists it by itself."""
+        return await self._put(raw, partial(self._referrers.push_referrer, raw, self._fence))
+
+    async def _put(
+        self, raw: RawManifest, put: Callable[[], Awaitable[T]], *, trusted: bool = True, depth: int = 1
+    ) -> T:
+        """Push *raw* by *put*, a second time if the target lacks parts of it after all; `CopyFailed`.
+
+        A part may be gone, or be uploaded by another client at this moment. Nothing below *raw* is put a third time.
+        """
         try:
-            return await self._referrers.push_referrer(raw, self._fence)
-        except MissingContent:
-            await self._push(raw, trusted=False)
+            return await put()
+        except MissingContent as error:
+            if not trusted:
+                raise at_target(error, PUSH_STEP) from error
+            await self._push(raw, trusted=False, depth=depth)
         except StoreError as error:
             raise at_target(error, PUSH_STEP) from error
         try:
-            return await self._referrers.push_referrer(raw, self._fence)
+            return await put()
         except StoreError as error:
             raise at_target(error, PUSH_STEP) from error
 
@@ -180,10 +194,8 @@ class Carriage:
             return
         raw = await self._reader.read(self._origin, str(entry.digest))
         await self._push(raw, trusted=trusted, depth=depth)
-        try:
-            await self._target.push_manifest(raw, str(raw.digest))
-        except StoreError as error:
-            raise at_target(error, PUSH_STEP) from error
+        by_digest = partial(self._target.push_manifest, raw, str(raw.digest))
+        await self._put(raw, by_digest, trusted=trusted, depth=depth)
 
     async def _place(self, blobs: Sequence[Descriptor], *, trusted: bool) -> None:
         """Place blobs apart from those of the image: their failure is not that of the image."""
@@ -221,22 +233,10 @@ class Carriage:
         except StoreError as error:
             raise at_target(error, PUSH_STEP) from error
         await self._push(raw)
-        try:
-            await self._target.push_manifest(raw, one.tag, self._fence)
-        except MissingContent:
-            await self._push(raw, trusted=False)
-            await self._push_tag_again(raw, one.tag)
-        except StoreError as error:
-            raise at_target(error, PUSH_STEP) from error
+        await self._put(raw, partial(self._target.push_manifest, raw, one.tag, self._fence))
         if self._cache is not None:
             self._cache.record_written_tag(self.repository, one.tag, raw.digest)
         return Fate(one, is_new=True)
-
-    async def _push_tag_again(self, raw: RawManifest, tag: str) -> None:
-        try:
-            await self._target.push_manifest(raw, tag, self._fence)
-        except StoreError as error:
-            raise at_target(error, PUSH_STEP) from error
 
     async def _may_replace(self, tag: str, existing: Digest, raw: RawManifest) -> bool:
         """Whether the legacy *tag*, which names *existing* now, is ours, or all its layers are in *raw* too."""
