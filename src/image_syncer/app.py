@@ -7,30 +7,28 @@ async with open_app(Options(access=(...))) as syncer:
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
     nullcontext,
 )
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
+from image_syncer.app_options import SMALL_REQUESTS_PER_TRANSFER, Options
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.auth.docker_config import home_directory
-from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.observer import RegistryObserver
 from image_syncer.registry.registries import Registries
-from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
 from image_syncer.roles import Fence
-from image_syncer.structs import Struct, field, replace
+from image_syncer.structs import Struct, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Plan, PlannedCopy
@@ -40,7 +38,7 @@ from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
 from image_syncer.sync.rule import Rule
-from image_syncer.sync.rule_trust import ReferrerAccess, RuleTrust
+from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
@@ -48,56 +46,10 @@ if TYPE_CHECKING:
     from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector
     from image_syncer.trust.attestation import CopyStatement
 
-_SMALL_REQUESTS_PER_TRANSFER = 4
+__all__ = ["Options", "Syncer", "open_app"]
+
 _COPIER_SECONDS = 300.0
 _LAST_WRITES_SECONDS = 3.0
-
-
-class Options(Struct):
-    """How a run behaves, whatever its rules are.
-
-    *transfers* is the most blobs above 1 MiB in flight to and from each registry, with eight small requests for each of
-    them; how many there are follows from the throughput. *host_limits* overrides both for single hosts. *same_as* maps
-    further host names of one registry to its main name. A run retries failed images up to *retries* times at its end.
-    After a stop request running copies have *drain_seconds* to finish. *environment* and *home* are where proxies,
-    certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL (which may
-    contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
-    confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
-    have a queue. *trust* has the gates and attesters of rules by their names.
-    """
-
-    access: tuple[RegistryAccount, ...] = ()
-    transfers: int = 16
-    retries: int = 2
-    drain_seconds: float = 10.0
-    environment: Mapping[str, str] | None = None
-    home: Path | None = None
-    host_limits: Mapping[str, HostLimits] = field(default_factory=dict[str, HostLimits])
-    state: str | None = field(default=None, repr=False)
-    keep_state: timedelta = timedelta(days=30)
-    same_as: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    postpone_on_quota: bool = False
-    trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How requests are retried, and the longest wait for a registry."""
-        policy = RetryPolicy.patient(self.timeouts.patience)
-        return replace(policy, quota_patience=0.0) if self.postpone_on_quota else policy
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the registry client."""
-        transfers = max(1, self.transfers)
-        requests = max(16, transfers * 2 * _SMALL_REQUESTS_PER_TRANSFER)
-        return Limits(
-            transfers=transfers,
-            requests_per_host=requests,
-            connect_seconds=self.timeouts.connect,
-            stall_seconds=self.timeouts.stall,
-            host_limits=self.host_limits,
-        )
 
 
 class _SharedCopier(Struct, frozen=False):
@@ -141,8 +93,8 @@ class Syncer:
         self._has_state = has_state
         self._has_history = has_history
         self._rng = rng
-        self._far_images = max(1, options.transfers) * _SMALL_REQUESTS_PER_TRANSFER
-        self._near_images = min(self._far_images, NEAR_TRANSFERS * _SMALL_REQUESTS_PER_TRANSFER)
+        self._far_images = max(1, options.transfers) * SMALL_REQUESTS_PER_TRANSFER
+        self._near_images = min(self._far_images, NEAR_TRANSFERS * SMALL_REQUESTS_PER_TRANSFER)
         self._shared: _SharedCopier | None = None
         self._refusals = ManifestRefusals(caches.facts, registries.users)
 
