@@ -31,8 +31,9 @@ from image_syncer.roles import Fence
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.copier import Copier
 from image_syncer.sync.manifest_reader import ManifestReader
+from image_syncer.sync.pairing import single_copy
 from image_syncer.sync.plan import Action, Plan, PlannedCopy
-from image_syncer.sync.planner import Planner, single_copy
+from image_syncer.sync.planner import Planner
 from image_syncer.sync.referrer_rechecks import ReferrerRechecks
 from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals

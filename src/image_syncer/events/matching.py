@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Reference, Repository
+from image_syncer.sync.pairing import pair_up
 from image_syncer.sync.plan import Copy, RuleFailure
-from image_syncer.sync.planner import pair_up
 from image_syncer.sync.rule import ByDigest, Rule
 
 

@@ -3,33 +3,16 @@
 from collections.abc import Iterable, Sequence
 
 from image_syncer.cache import MemoryDigestCache
-from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import Shutdown, for_each
-from image_syncer.errors import CopyFailed, InvalidReference, Refused, StoreError, Unexpected
+from image_syncer.errors import CopyFailed, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.roles import DigestCache, Stores
-from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.pattern import SourcePattern, TargetTemplate
-from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy, RuleFailure
-from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
+from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.refusals import ManifestRefusals
-from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames, select_tags
-
-NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
-
-
-class Selected(Struct, frozen=False):
-    """The copies that rules select, before the targets are asked."""
-
-    copies: list[Copy] = field(default_factory=list[Copy])
-    failures: list[RuleFailure] = field(default_factory=list[RuleFailure])
-    warnings: list[str] = field(default_factory=list[str])
-    repeatable: list[Rule] = field(default_factory=list[Rule])
-    """Rules among the failures that a retry can help."""
-    unlisted: list[Rule] = field(default_factory=list[Rule])
-    """Rules that were not expanded because of a stop."""
+from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames
+from image_syncer.sync.rule_expander import RuleExpander, Selected
 
 
 class Planner:
@@ -53,7 +36,7 @@ class Planner:
         self._width = width
         self._far_width = far_width or width
         self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
-        self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
+        self._expander = RuleExpander(stores, width=self._far_width)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return the plan for *rules* as of now. *force* copies unchanged images too.
@@ -65,37 +48,8 @@ class Planner:
         return Plan(tuple(decided.values()), tuple(selected.failures), tuple(selected.warnings))
 
     async def select(self, rules: Sequence[Rule], *, stop: Shutdown | None = None) -> Selected:
-        """List tags where a rule needs them; return every wanted (source, target) pair once, in the rules' order."""
-        per_rule: dict[int, list[Copy]] = {}
-        selected = Selected()
-
-        async def expand(numbered: tuple[int, Rule]) -> None:
-            number, rule = numbered
-            if isinstance(rule.source, SourcePattern):
-                per_rule[number] = []
-                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} {NEEDS_EVENT}")
-                return
-            try:
-                paired = pair_up(rule, await self._sources(rule, rule.source))
-                per_rule[number] = paired.copies
-                selected.failures += paired.failures
-            except CopyFailed as failure:
-                selected.failures += [
-                    RuleFailure(rule.name, rule.name, str(target), failure) for target in rule.targets
-                ]
-                if not failure.is_permanent:
-                    selected.repeatable.append(rule)
-                per_rule[number] = []
-                return
-            if not paired.copies and not paired.failures:
-                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
-
-        await for_each(enumerate(rules), expand, width=self._far_width, stop=stop)
-        unique = _unique(copy for _, copies in sorted(per_rule.items()) for copy in copies)
-        selected.copies = unique.copies
-        selected.failures += unique.failures
-        selected.unlisted = [rule for number, rule in enumerate(rules) if number not in per_rule]
-        return selected
+        """Return the copies that *rules* select, each (source, target) pair once, in the rules' order."""
+        return await self._expander.select(rules, stop=stop)
 
     async def prepare(self, rules: Iterable[Rule]) -> None:
         """Prepare the targets of *rules* whose tags are listed first, one repository of each registry.
@@ -148,108 +102,3 @@ class Planner:
         """Whether a registry of *copies* is far. Then most of the time is wait, and more at once is faster."""
         registries = {end.repository.registry for copy in copies for end in (copy.source, copy.target)}
         return any(map(self._stores.is_far, registries))
-
-    async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
-        if isinstance(rule.selection, ByDigest):
-            return [repository.at(rule.selection.digest)]
-        if isinstance(rule.selection, TagNames):
-            return [repository.tag(tag) for tag in rule.selection.names]
-
-        async def listing() -> list[str]:
-            # Some registries (distribution 2.8) list in no order, and rules rename tags by position.
-            return sorted([tag async for tag in self._stores.source(repository).tags()])
-
-        try:
-            tags = select_tags(rule.selection, await self._listings.do(repository, listing))
-            return [repository.tag(tag) for tag in tags]
-        except StoreError as error:
-            raise CopyFailed(error, side="source", step="list tags") from error
-
-
-def pair_up(rule: Rule, sources: Sequence[Reference]) -> Selected:
-    """Return the copies of the selected *sources* to each of the rule's targets.
-
-    A source that makes no valid target name is a failure of that image. `CopyFailed` if the numbers of selected tags
-    and of target tags differ.
-    """
-    paired = Selected()
-    for ruled in rule.targets:
-        if isinstance(ruled, TargetTemplate):
-            _fill_in(rule, ruled, sources, paired)
-            continue
-        for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
-            paired.copies.append(_copy(rule, source, target))
-    return paired
-
-
-def single_copy(
-    source: Reference,
-    target: Reference,
-    platforms: PlatformFilter | None,
-    rule: Rule | None,
-    referrers: ReferrerSettings | None,
-) -> Copy:
-    """Return the copy of *source* to *target* as *rule* copies content; *referrers* replace those of the rule."""
-    if rule is None:
-        return Copy(
-            str(source), source, target, platforms or PlatformFilter(), referrers=referrers or DEFAULT_REFERRERS
-        )
-    copy = _copy(rule, source, target)
-    return replace(
-        copy,
-        platforms=platforms or PlatformFilter(),
-        recheck_seconds=None,  # A single copy always asks the target.
-        referrers=referrers or rule.referrers,
-    )
-
-
-def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
-    return Copy(
-        rule.name,
-        source,
-        target,
-        rule.platforms,
-        rule.recheck_seconds,
-        rule.renames_digests,
-        rule.nondistributable_layers,
-        rule.referrers,
-    )
-
-
-def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Selected) -> None:
-    for source in sources:
-        try:
-            paired.copies.append(_copy(rule, source, template.fill(source)))
-        except InvalidReference as error:
-            failure = CopyFailed(Refused(error.message, remedy=error.remedy), side="target", step="select")
-            paired.failures.append(RuleFailure(rule.name, str(source), str(template), failure))
-
-
-def _targets(rule: Rule, ruled: RuleTarget, sources: Sequence[Reference]) -> list[Reference]:
-    if not ruled.tags or not sources:
-        return [source.in_repository(ruled.repository) for source in sources]
-    if len(ruled.tags) != len(sources):
-        error = Refused(
-            f"{rule.name} selects {len(sources)} tags, but {ruled} names {len(ruled.tags)}",
-            remedy="name as many target tags as the source has, or none to keep them",
-        )
-        raise CopyFailed(error, side="source", step="list tags")
-    return [ruled.repository.tag(tag) for tag in ruled.tags]
-
-
-def _unique(copies: Iterable[Copy]) -> Selected:
-    """Drop repeated pairs; a second source for one target is a failure, since one tag cannot hold two images."""
-    by_target: dict[Reference, Copy] = {}
-    unique = Selected()
-    for copy in copies:
-        first = by_target.setdefault(copy.target, copy)
-        if first is copy:
-            unique.copies.append(copy)
-        elif (first.source, first.platforms) != (copy.source, copy.platforms):
-            error = Refused(
-                f"{copy.target}: rule {copy.rule!r} and rule {first.rule!r} both write it, from different sources",
-                remedy="give one of them another target",
-            )
-            failure = CopyFailed(error, side="target", step="select")
-            unique.failures.append(RuleFailure(copy.rule, str(copy.source), str(copy.target), failure))
-    return unique

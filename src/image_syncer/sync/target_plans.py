@@ -8,8 +8,9 @@ from typing import Final
 
 from image_syncer.structs import Struct, field
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
-from image_syncer.sync.planner import Planner, Selected
+from image_syncer.sync.planner import Planner
 from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule_expander import Selected
 
 _GRACE_SHARE: Final = 0.25  # of the time of the first registry, so that registries of equal pace are one part
 _SHORTEST_GRACE_SECONDS: Final = 0.2
