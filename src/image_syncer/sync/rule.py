@@ -9,8 +9,8 @@ from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.tag_filter import TagFilter
-from image_syncer.sync.tag_selection import TagSelection
 from image_syncer.sync.tag_pattern import TagPattern
+from image_syncer.sync.tag_selection import TagSelection
 
 _SCANNED_NAMES: Final = 16
 

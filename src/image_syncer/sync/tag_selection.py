@@ -7,6 +7,7 @@ The order of evaluation: listed tags, without those of referrers; `include`; `se
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from image_syncer.oci.referrer import is_referrer_tag
@@ -17,7 +18,8 @@ from image_syncer.sync.versions import VersionRange, parse_version
 LatestBy = Literal["semver", "date", "name"]
 LatestPer = Literal["major", "minor", "none"]
 
-_NO_DATES: Final[Mapping[str, datetime]] = {}
+_NO_DATES: Final[Mapping[str, datetime]] = MappingProxyType({})
+_MOST_UNITS: Final = 2
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _NUMBERS: Final = re.compile(r"([0-9]+)")
 
@@ -51,6 +53,11 @@ class TagVersions(Struct):
         if version.prerelease is not None and self.range.has(version, prereleases=True):
             return "is a prerelease"
         return f"is not in semver {str(self.range)!r}"
+
+    def __str__(self) -> str:
+        semver = f"semver {self.range}" if self.range is not None else "versions"
+        suffix = f" with suffix {','.join(map(str, self.suffixes))}" if any(self.suffixes) else ""
+        return f"{semver}{suffix}{' and prereleases' if self.prereleases else ''}"
 
 
 class Latest(Struct):
@@ -273,7 +280,7 @@ def span(seconds: float) -> str:
     """Return *seconds* in their largest whole units, two at most: `2d`, `1d12h`, `90s` as `1m30s`."""
     rest, texts = int(max(0.0, seconds)), list[str]()
     for size, unit in _UNITS:
-        if rest >= size and len(texts) < 2:
+        if rest >= size and len(texts) < _MOST_UNITS:
             texts.append(f"{rest // size}{unit}")
             rest %= size
     return "".join(texts) or "0s"
