@@ -21,7 +21,7 @@ LatestPer = Literal["major", "minor", "none"]
 _NO_DATES: Final[Mapping[str, datetime]] = MappingProxyType({})
 _MOST_UNITS: Final = 2
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_NUMBERS: Final = re.compile(r"([0-9]+)")
+_NUMBERS: Final = r"([0-9]+)"
 
 
 class TagVersions(Struct):
@@ -292,5 +292,5 @@ def _by_date(dates: Mapping[str, datetime]) -> Callable[[str], tuple[object, ...
 
 def _natural(name: str) -> tuple[object, ...]:
     """Return the order of *name*, in which numbers compare as numbers."""
-    parts: Iterable[str] = _NUMBERS.split(name)
+    parts: Iterable[str] = re.split(_NUMBERS, name)
     return (tuple((len(part.lstrip("0")), part.lstrip("0")) if part.isdigit() else (0, part) for part in parts), name)

@@ -6,19 +6,18 @@ and an optional suffix at the end: `v1.25.0-rc.1-alpine3.19` is the version 1.25
 """
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, Self
 
 from image_syncer.errors import InvalidReference
 from image_syncer.structs import Struct
 
 _PRERELEASES: Final = "alpha|beta|canary|cr|dev|ea|milestone|next|nightly|preview|pre|rc|snapshot|unstable"
-_TAG: Final = re.compile(
+_TAG: Final = (
     rf"""v?+(?P<numbers>[0-9]{{1,18}}+(?:\.[0-9]{{1,18}}+){{0,3}}+)
     (?:[-._]?(?P<word>{_PRERELEASES}|(?<=[0-9])[ab](?=[0-9])|(?<=-)m(?=[0-9]))
        (?P<counters>(?:[-.]?[0-9]{{1,18}}+){{0,3}}+)(?![A-Za-z0-9]))?
-    (?P<suffix>(?:[-_][A-Za-z0-9_.-]*+|\.[A-Za-z_][A-Za-z0-9_.-]*+)?)""",
-    re.VERBOSE | re.IGNORECASE,
+    (?P<suffix>(?:[-_][A-Za-z0-9_.-]*+|\.[A-Za-z_][A-Za-z0-9_.-]*+)?)"""
 )
 _LONE_NUMBER_DIGITS: Final = 4
 _RELEASE_NUMBERS: Final = 3
@@ -27,10 +26,10 @@ _SAME_WORDS: Final = {"a": "alpha", "b": "beta", "cr": "rc", "m": "milestone"}
 _MOST_RANGE_TEXT: Final = 1_000
 
 # What people write and the library does not read: a blank after an operator, `v`, zeros before a number, commas.
-_BLANK: Final = re.compile(r"(?<=[<>=~^])\s+")
-_LETTER_V: Final = re.compile(r"(?<![0-9A-Za-z.-])v(?=[0-9])")
-_ZEROS: Final = re.compile(r"(?<![0-9A-Za-z-])0+(?=[0-9])")
-_PRERELEASE: Final = re.compile(r"(?P<release>[0-9]+\.[0-9]+\.[0-9]+)-(?P<word>[A-Za-z]+)(?P<counters>[0-9.]*)")
+_BLANK: Final = r"(?<=[<>=~^])\s+"
+_LETTER_V: Final = r"(?<![0-9A-Za-z.-])v(?=[0-9])"
+_ZEROS: Final = r"(?<![0-9A-Za-z-])0+(?=[0-9])"
+_PRERELEASE: Final = r"(?P<release>[0-9]+\.[0-9]+\.[0-9]+)-(?P<word>[A-Za-z]+)(?P<counters>[0-9.]*)"
 
 
 class TagVersion(Struct):
@@ -58,7 +57,7 @@ def parse_version(tag: str) -> TagVersion | None:
 
     A lone number of more than four digits is a date or a build, not a version.
     """
-    found = _TAG.fullmatch(tag)
+    found = _tag_regex().fullmatch(tag)
     if found is None:
         return None
     texts = found["numbers"].split(".")
@@ -100,6 +99,12 @@ class VersionRange(Struct):
         return self.text
 
 
+@cache
+def _tag_regex() -> re.Pattern[str]:
+    """Return the compiled `_TAG`; most runs need it not, and it takes as long as an import of several modules."""
+    return re.compile(_TAG, re.VERBOSE | re.IGNORECASE)
+
+
 def _known_word(word: str) -> str:
     lower = word.lower()
     return _SAME_WORDS.get(lower, lower)
@@ -120,8 +125,10 @@ def _compile(text: str) -> tuple[Any, frozenset[str]]:
     remedy = "write a range such as '>=1.25 <2 || 3.x', '^1.2' or '~1.2.3'"
     if len(text) > _MOST_RANGE_TEXT:
         raise InvalidReference(f"a range of versions longer than {_MOST_RANGE_TEXT} characters", remedy=remedy)
-    plain = _ZEROS.sub("", _LETTER_V.sub("", _BLANK.sub("", text.replace(",", " ").lower())))
-    plain = _PRERELEASE.sub(_with_known_word, plain)
+    plain = text.replace(",", " ").lower()
+    for surplus in (_BLANK, _LETTER_V, _ZEROS):
+        plain = re.sub(surplus, "", plain)
+    plain = re.sub(_PRERELEASE, _with_known_word, plain)
     parts = [" ".join(part.split()) for part in plain.split("||")]
     if not all(parts):
         raise InvalidReference(f"{text!r}: a range of versions with an empty part", remedy=remedy)
@@ -129,7 +136,7 @@ def _compile(text: str) -> tuple[Any, frozenset[str]]:
         compiled = NpmSpec(" || ".join(parts))
     except ValueError as error:
         raise InvalidReference(f"{text!r}: not a range of versions", remedy=remedy) from error
-    return compiled, frozenset(found["release"] for found in _PRERELEASE.finditer(plain))
+    return compiled, frozenset(found["release"] for found in re.finditer(_PRERELEASE, plain))
 
 
 def _with_known_word(found: re.Match[str]) -> str:
