@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from image_syncer.config.documents.node import DocumentError, MapNode, Node, describe
+from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import ConfigError
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -30,11 +31,11 @@ def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNo
     try:
         node = parse(text)
     except DocumentError as error:
-        raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
+        raise ConfigError(error.message, file=file, line=error.line, column=error.column, remedy=error.remedy) from None
     if node is None or describe(node) == "nothing":
         raise ConfigError("the file is empty", file=file, remedy=remedy_if_empty)
     if not isinstance(node, MapNode):
-        raise ConfigError(f"expected a map, found {describe(node)}", file=file, line=node.line, remedy=remedy_if_empty)
+        raise error_at(f"expected a map, found {describe(node)}", file, node, remedy=remedy_if_empty)
     return node
 
 
@@ -106,4 +107,6 @@ def _decode(content: bytes, file: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError("not UTF-8", file=file, line=line, remedy="save the file as UTF-8") from None
+        start = content.rfind(b"\n", 0, error.start) + 1
+        column = len(content[start : error.start].decode("utf-8-sig")) + 1
+        raise ConfigError("not UTF-8", file=file, line=line, column=column, remedy="save the file as UTF-8") from None
