@@ -9,7 +9,7 @@ from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference
 from image_syncer.structs import Struct
-from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagFilter, TagNames, TagPattern
+from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagNames, TagPattern
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATTERN_MARK = ":/"
@@ -162,7 +162,7 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
             wanted = len(selection.names)
         case ByDigest():
             wanted = 1
-        case AllTags() | TagPattern() | TagFilter():
+        case _:
             return
     if target.tags and len(target.tags) != wanted:
         raise UsageError(
