@@ -101,7 +101,8 @@ class WriteBehind:
     async def flush(self, *, tidy: bool = False) -> None:
         """Write all pending records now. With *tidy*, delete old records too, if any were written since the last time.
 
-        One flush at a time (`_writing`): a record that was put earlier never overwrites a later one with its key.
+        One flush at a time (`_writing`): a record that was put earlier never overwrites a later one with its key. A
+        flush that is cancelled leaves its records to the next one.
         """
         async with self._writing:
             records, self._pending = self._pending, {}
@@ -112,6 +113,9 @@ class WriteBehind:
             try:
                 backend = await self._opened()
                 await backend.write(tuple(records.values()), tidy=tidy)
+            except asyncio.CancelledError:
+                self._pending = {**records, **self._pending}
+                raise
             except Exception as error:  # noqa: BLE001 - as above
                 self._open_circuit(error)
             else:
