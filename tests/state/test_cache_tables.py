@@ -261,3 +261,20 @@ async def test_the_legacy_tags_that_a_run_wrote_are_known_to_the_next(runs: Runs
     second = await runs.next()
     assert await second.referrers.written_tags(HERE) == {"sha256-1.sig": digest("second")}
     assert await second.referrers.written_tags(ELSEWHERE) == {}
+
+
+async def test_a_legacy_tag_that_another_process_wrote_since_is_known(place: str, kind: str) -> None:
+    """A process that wrote the tag before does not take its own digest for the last one; its next one it does."""
+    memory, is_daemon = in_memory(), "daemon" in kind
+    async with AsyncExitStack() as stack:
+        if not place:
+            one = other = memory
+        else:
+            one, other = [await stack.enter_async_context(for_run(shelf(place, of_daemon=is_daemon))) for _ in range(2)]
+        for cache, name in ((one, "first"), (other, "second"), (one, "third")):
+            cache.referrers.record_written_tag(HERE, "sha256-1.sig", digest(name))
+            await cache.flush()
+            for reader in (one, other):
+                assert await reader.referrers.written_tags(HERE) == {"sha256-1.sig": digest(name)}
+        other.referrers.record_written_tag(HERE, "sha256-1.sig", digest("not flushed yet"))
+        assert await other.referrers.written_tags(HERE) == {"sha256-1.sig": digest("not flushed yet")}

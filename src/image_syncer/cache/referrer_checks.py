@@ -12,7 +12,8 @@ from image_syncer.roles import ReferrerCheck
 class PersistentReferrerCache:
     """`ReferrerCache` over the backend of *buffer*. Of two checks the newer one counts.
 
-    Of two written tags that of this process counts, which may not be in the backend yet.
+    Of two written tags that of the backend counts: another process may have written one since. Those of this process
+    count where the backend has none or fails.
     """
 
     def __init__(self, buffer: WriteBehind) -> None:
@@ -36,8 +37,9 @@ class PersistentReferrerCache:
 
     async def written_tags(self, repository: Repository) -> Mapping[str, Digest]:
         """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        await self._buffer.flush()  # What this process wrote last must not look older than what it wrote before.
         found = await self._buffer.query(lambda backend: backend.attached_tags(repository), default={})
-        return {**found, **await self._memory.written_tags(repository)}
+        return {**await self._memory.written_tags(repository), **found}
 
     def record_written_tag(self, repository: Repository, tag: str, digest: Digest) -> None:
         """Record that this tool wrote *digest* at the legacy *tag*."""
