@@ -103,9 +103,10 @@ class Referrers:
     async def add_to_index(self, subject: Digest, entries: Sequence[Descriptor], fence: Fence | None = None) -> None:
         """Add *entries* to the index of the tag schema; writes it again if another writer removed them meanwhile.
 
-        `Refused` if the tag names something else, which is kept.
+        `Refused` if the tag names something else, which is kept. `MissingContent` if one of *entries* is not there.
         """
         tag, gone = referrers_tag(subject), frozenset[Digest]()
+        failure: StoreError | None = None
         for _ in range(_WRITES_LIMIT):
             existing = await self._index(tag, subject)
             merged = merge_referrers(existing, entries, gone=gone)
@@ -113,15 +114,20 @@ class Referrers:
                 return
             try:
                 await self._manifests.put(merged, tag, fence)
-            except MissingContent:  # Some of the listed manifests were deleted, and this registry checks them.
-                if gone or existing is None:
+            except MissingContent as error:
+                # Some of the listed manifests were deleted, and this registry checks them. Or none is missing:
+                # docker-registry misses a manifest for a moment while another client pushes it again, since it writes
+                # the link file in place.
+                if await self._missing(entries):
                     raise
-                gone = await self._missing(parse_referrers(existing, subject))
+                failure = error
+                gone = await self._missing(parse_referrers(existing, subject)) if existing is not None else gone
                 continue
+            failure = None
             with suppress(NotFound):
                 if (await self._manifests.head(tag)).digest == merged.digest:
                     return
-        raise Refused(
+        raise failure or Refused(
             f"{self._requests.repository}:{tag}: other writers replace this index again and again",
             remedy="run again when they are done",
         )

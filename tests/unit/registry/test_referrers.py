@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from image_syncer.cache import MemoryHostFacts
-from image_syncer.errors import ProtocolError, Refused, TooLarge, Unavailable
+from image_syncer.errors import MissingContent, ProtocolError, Refused, TooLarge, Unavailable
 from image_syncer.oci import Digest, RawManifest, media_type
 from image_syncer.oci.referrer import legacy_tags, referrer_entry, referrers_tag
 from image_syncer.registry.referrers import API_FACT
@@ -344,3 +344,56 @@ async def test_entries_that_no_longer_exist_are_left_out(registries: Registries)
         target = registries.referrer_target(fake.repository("app"))
         await target.list_referrers(IMAGE.digest, [referrer_entry(SIGNATURE.root)])
         assert await found(registries, fake) == {kept.digest, SIGNATURE.digest}
+
+
+@pytest.mark.parametrize("listed", [(), (artifact("kept", KIND, subject=IMAGE),)], ids=["no list", "a list"])
+async def test_a_manifest_that_is_missing_for_a_moment_is_listed(
+    registries: Registries, listed: tuple[Image, ...]
+) -> None:
+    """docker-registry writes the link of a manifest in place: it misses one that another client pushes again."""
+    async with FakeRegistry(WITHOUT_API) as fake:
+        fake.load("app", SIGNATURE)
+        if listed:
+            load_index(fake, *listed)
+        refusals = 2
+
+        async def refuse(request: web.Request) -> web.StreamResponse | None:
+            nonlocal refusals
+            if request.method != "PUT" or not refusals:
+                return None
+            refusals -= 1
+            return web.json_response({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}, status=400)
+
+        fake.intercept.append(refuse)
+        target = registries.referrer_target(fake.repository("app"))
+        await target.list_referrers(IMAGE.digest, [referrer_entry(SIGNATURE.root)])
+        assert await found(registries, fake) == {one.digest for one in (SIGNATURE, *listed)}
+
+
+async def test_an_entry_that_is_not_there_is_not_listed(registries: Registries) -> None:
+    """One PUT finds that out, and one HEAD confirms it."""
+    async with FakeRegistry(WITHOUT_API) as fake:
+        kept = artifact("kept", KIND, subject=IMAGE)
+        load_index(fake, kept)
+        target = registries.referrer_target(fake.repository("app"))
+        with pytest.raises(MissingContent):
+            await target.list_referrers(IMAGE.digest, [referrer_entry(SIGNATURE.root)])
+        assert (fake.requests.count(method="PUT"), fake.requests.count(method="HEAD")) == (1, 1)
+        assert await found(registries, fake) == {kept.digest}
+
+
+async def test_a_registry_that_misses_what_it_has_is_not_asked_for_ever(registries: Registries) -> None:
+    """After four PUTs its own error is the result."""
+    async with FakeRegistry(WITHOUT_API) as fake:
+        fake.load("app", SIGNATURE)
+
+        async def refuse(request: web.Request) -> web.StreamResponse | None:
+            if request.method != "PUT":
+                return None
+            return web.json_response({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}, status=400)
+
+        fake.intercept.append(refuse)
+        target = registries.referrer_target(fake.repository("app"))
+        with pytest.raises(MissingContent):
+            await target.list_referrers(IMAGE.digest, [referrer_entry(SIGNATURE.root)])
+        assert fake.requests.count(method="PUT") == 4
