@@ -98,8 +98,9 @@ def _as_json(configuration: Configuration | None, problems: list[ConfigError], w
             {
                 "file": problem.file,
                 "line": problem.line,
-                "column": problem.column,
-                "message": problem.problem,
+                "message": problem.message.removeprefix(f"{problem.file}:{problem.line}: ").removeprefix(
+                    f"{problem.file}: "
+                ),
                 "remedy": problem.remedy,
             }
             for problem in problems

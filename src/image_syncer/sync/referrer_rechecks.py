@@ -66,6 +66,7 @@ class ReferrerRechecks:
                 due.append(planned)
             elif gate is None and not self._has_history:
                 unchecked += 1
+                self._record_seen(planned)  # A state that does not exist yet begins with this run.
             elif last is None and gate is None:
                 self._see(planned, due)
             elif last is None or last.settings != settings_text(copy.referrers, gate):
@@ -92,7 +93,11 @@ class ReferrerRechecks:
         """Record as seen an image that was never checked; it is due at once if each run checks it."""
         if planned.copy.referrers.recheck_seconds <= 0:
             due.append(planned)
-        elif self._seen < _SEEN_PER_RUN:
+        else:
+            self._record_seen(planned)
+
+    def _record_seen(self, planned: PlannedCopy) -> None:
+        if self._seen < _SEEN_PER_RUN:
             self._seen += 1
             self.record(planned, NEVER_LISTED)
 

@@ -63,6 +63,7 @@ async def execute(
     stores: MemoryStores,
     *rules: Rule,
     cache: ReferrerCache | None = None,
+    has_history: bool = True,
     trust: dict[str, RuleTrust] | None = None,
     options: RunOptions | None = None,
 ) -> Run:
@@ -74,7 +75,7 @@ async def execute(
         observer=SilentRunObserver(),
         locations=MemoryBlobLocations(),
         transfers=lambda _registry: TransferRange(5, 5),
-        referrers=ReferrerAccess(stores, cache, trust or {}),
+        referrers=ReferrerAccess(stores, cache, trust or {}, has_history),
     )
     options = options or RunOptions(retries=0)
     planner = Planner(stores, reader, width=8)
@@ -424,6 +425,21 @@ class TestLateSignatures:
         cache.record_check(replace(check, checked_at=check.checked_at - 2 * DAY))
         assert (await copy(stores, cache=cache)).outcome is Outcome.COPIED
         assert len(target.attached(image.digest)) == 1
+
+    async def test_a_new_state_begins_with_images_that_are_unchanged(
+        self, stores: MemoryStores, source: MemoryStore, target: MemoryStore
+    ) -> None:
+        """A mirror that is complete before its first run would have no state for ever, and no recheck."""
+        image = single("complete")
+        source.load(image, "v1")
+        target.load(image, "v1")
+        signed(source, image)
+        cache = MemoryReferrerCache()
+        run = await execute(stores, cache=cache, has_history=False)
+        assert run.unchecked_referrers == 1
+        (check,) = (await cache.checks(TARGET, [image.digest])).values()
+        cache.record_check(replace(check, checked_at=check.checked_at - 2 * DAY))
+        assert (await copy(stores, cache=cache)).outcome is Outcome.COPIED
 
     async def test_a_listed_tag_makes_an_unsigned_image_due(
         self, stores: MemoryStores, source: MemoryStore, target: MemoryStore

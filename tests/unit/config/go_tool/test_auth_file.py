@@ -9,7 +9,6 @@ import pytest
 from image_syncer.config.go_tool.auth_file import load_auth
 from image_syncer.errors import ConfigError
 from image_syncer.registry.settings import Credential, RegistryAccount
-from support.config_errors import without_columns
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -18,7 +17,7 @@ def error_text(directory: Path, load: Callable[[], object]) -> str:
     """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
-    return without_columns(str(error.value).replace(f"{directory}/", ""))
+    return str(error.value).replace(f"{directory}/", "")
 
 
 def access(
