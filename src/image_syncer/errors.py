@@ -91,13 +91,26 @@ class UsageError(ImageSyncerError):
 
 
 class ConfigError(UsageError):
-    """A configuration file is wrong at *line* (1-based; None means the file as a whole)."""
+    """A configuration file is wrong at *line* and *column* (1-based; no line means the file as a whole).
 
-    def __init__(self, message: str, *, file: str, line: int | None = None, remedy: str | None = None) -> None:
-        where = file if line is None else f"{file}:{line}"
-        super().__init__(f"{where}: {message}", remedy=remedy)
+    *problem* is the message without its place.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str,
+        line: int | None = None,
+        column: int | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line, column) if part is not None)
+        super().__init__(f"{place}: {message}", remedy=remedy)
         self.file = file
         self.line = line
+        self.column = column
+        self.problem = message
 
 
 class InvalidReference(UsageError, ValueError):

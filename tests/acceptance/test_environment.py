@@ -162,5 +162,5 @@ def test_other_values_that_are_not_utf_8_are_refused(cli: CommandLine, section: 
     cli.write("n.yaml", f"version: 1\nrules: []\n{section}\n")
     done = cli.run("config", "validate", "-c", "n.yaml")
     assert done.returncode == 2
-    assert "n.yaml:3: " in done.stderr
+    assert "n.yaml:3:" in done.stderr
     assert "the value of its variable is not UTF-8" in done.stderr

@@ -91,7 +91,7 @@ def test_files_are_validated_without_a_request(cli: CommandLine, source: FakeReg
     cli.write("images.yaml", f"{source.host}/team/app: registry.example.com/App\n")
     broken = cli.run("config", "validate", "--images", "images.yaml")
     assert broken.returncode == 2
-    assert broken.stderr.startswith("image-syncer: images.yaml:1: ")
+    assert broken.stderr.startswith(f"image-syncer: images.yaml:1:{len(source.host) + 12}: ")
     assert source.requests.count() == 0
 
 

@@ -82,8 +82,8 @@ def test_a_native_file_is_validated(cli: CommandLine, source: FakeRegistry, targ
     cli.write("n.yaml", text.replace("every: 10m", "every: 10") + "hoks: {}\n")
     done = cli.run("config", "validate", "-c", "n.yaml")
     assert done.returncode == 2
-    assert "n.yaml:9: rules[0].every: expected a duration" in done.stderr
-    assert "n.yaml:13: unknown key 'hoks' (did you mean hooks?)" in done.stderr
+    assert "n.yaml:9:4: rules[0].every: expected a duration" in done.stderr
+    assert "n.yaml:13:1: unknown key 'hoks' (did you mean hooks?)" in done.stderr
 
 
 def test_all_problems_are_reported_at_once(cli: CommandLine) -> None:

@@ -45,9 +45,9 @@ def stall_uploads(target: FakeRegistry) -> None:
     ("name", "text", "message"),
     [
         ("images.yaml", None, "image-syncer: images.yaml: "),
-        ("images.yaml", "a: b\n  c: d\n", "image-syncer: images.yaml:2: "),
-        ("images.yaml", "nginx: registry.example.com/nginx\nnginx: other.example.com/nginx\n", "images.yaml:2: "),
-        ("images.yaml", "nginx: registry.example.com/Nginx\n", "images.yaml:1: "),
+        ("images.yaml", "a: b\n  c: d\n", "image-syncer: images.yaml:2:4: "),
+        ("images.yaml", "nginx: registry.example.com/nginx\nnginx: other.example.com/nginx\n", "images.yaml:2:1: "),
+        ("images.yaml", "nginx: registry.example.com/Nginx\n", "images.yaml:1:8: "),
         ("images.txt", "nginx: registry.example.com/nginx\n", "image-syncer: images.txt: "),
     ],
 )
@@ -67,8 +67,8 @@ def test_each_problem_of_a_file_has_a_line(cli: CommandLine) -> None:
     """A user can correct all of them at once."""
     cli.write("images.yaml", "Nginx: registry.example.com/nginx\nredis: registry.example.com/Redis\n")
     first, second = cli.run("--images", "images.yaml").stderr.splitlines()
-    assert first.startswith("image-syncer: images.yaml:1: ")
-    assert second.startswith("  images.yaml:2: ")
+    assert first.startswith("image-syncer: images.yaml:1:1: ")
+    assert second.startswith("  images.yaml:2:8: ")
 
 
 def test_the_daemon_refuses_a_hook_without_a_login(cli: CommandLine) -> None:

@@ -85,7 +85,7 @@ def test_a_changed_file_takes_effect_and_a_bad_one_is_refused(daemon: Running) -
     wait_for(lambda: daemon.target.tags("two") == ["v1"], 15)
     daemon.write(f"{daemon.rule('one')}\n  - {{name: bad, sauce: x}}")
     wait_for(lambda: daemon.said("configuration.refused"), 10)
-    assert daemon.said("sync.yaml:4: rules[1]: unknown key 'sauce'")
+    assert daemon.said("sync.yaml:4:17: rules[1]: unknown key 'sauce'")
     assert "reload of the configuration was refused" in daemon.read("/readyz")
     daemon.source.push("two", single("after"), "v2")
     assert daemon.run("two")

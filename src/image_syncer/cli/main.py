@@ -18,19 +18,18 @@ from click.exceptions import NoSuchCommand
 
 from image_syncer import __version__
 from image_syncer.cli.completion import CURRENT, SHELLS, install_completion, show_completion
+from image_syncer.cli.config_commands import config
 from image_syncer.cli.console import PROGRAM, complain, open_streams, say, write_result
 from image_syncer.cli.files import is_cwd_removed
 from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
 from image_syncer.cli.options import (
-    FileOptions,
     OutputOptions,
     ReportOptions,
     SourceOptions,
     TransferOptions,
     auth_option,
     config_option,
-    file_options,
     given_options,
     key_option,
     option,
@@ -268,32 +267,7 @@ def verify(reference: str, key: Path, auth: Path | None, output: OutputOptions) 
     return check(reference, key, auth, output)
 
 
-@root.group(cls=Group)
-def config() -> None:
-    """Check configuration files, or print their JSON Schema."""
-
-
-@config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
-@file_options
-@option("--daemon", is_flag=True, help="Check also what serve needs.")
-@output_options
-def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
-    """Check configuration files without contacting any server."""
-    from image_syncer.cli import validation
-
-    return validation.validate(files, output, daemon=daemon)
-
-
-@config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))
-@output_options
-def schema(output: OutputOptions) -> int:
-    """Print the JSON Schema of the native configuration file, for editors."""
-    del output  # Every command has these options.
-    from image_syncer.cli import configuration
-
-    return configuration.schema()
-
-
+root.add_command(config)
 root.add_command(jobs)
 
 

@@ -98,9 +98,8 @@ def _as_json(configuration: Configuration | None, problems: list[ConfigError], w
             {
                 "file": problem.file,
                 "line": problem.line,
-                "message": problem.message.removeprefix(f"{problem.file}:{problem.line}: ").removeprefix(
-                    f"{problem.file}: "
-                ),
+                "column": problem.column,
+                "message": problem.problem,
                 "remedy": problem.remedy,
             }
             for problem in problems

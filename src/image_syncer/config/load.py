@@ -154,7 +154,7 @@ def _go_tool_file(
 def _sections(document: MapNode, file: str, problems: Problems) -> dict[str, MapNode]:
     sections: dict[str, MapNode] = {}
     for entry in document.entries:
-        with problems.collect_at(file, entry.key.line):
+        with problems.collect_at(file, entry.key):
             name = entry.key.text.lower()
             if name not in _GO_TOOL_KEYS:
                 raise unknown_key(entry.key, _GO_TOOL_KEYS)

@@ -1,14 +1,16 @@
 """Rules: which images to copy where. Each has the place where it was written, so that messages can point there."""
 
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Final
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.structs import Struct, field
-from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
+from image_syncer.sync.tag_filter import TagFilter
 from image_syncer.sync.tag_pattern import TagPattern
+from image_syncer.sync.tag_selection import TagSelection
 
 _SCANNED_NAMES: Final = 16
 
@@ -47,64 +49,7 @@ class ByDigest(Struct):
         return str(self.digest)
 
 
-TagMatcher = str | TagGlob | TagPattern
-"""A tag by its name, or a pattern of tags."""
-
-
-class _TagSet(Struct):
-    """Names and patterns of tags. A name costs the same however many names there are."""
-
-    names: frozenset[str]
-    patterns: tuple[TagGlob | TagPattern, ...]
-
-    @classmethod
-    def of(cls, matchers: Sequence[TagMatcher]) -> Self:
-        """Return the set of *matchers*."""
-        names = frozenset(each for each in matchers if isinstance(each, str))
-        return cls(names, tuple(each for each in matchers if not isinstance(each, str)))
-
-    def has(self, tag: str) -> bool:
-        """Whether *tag* is one of the names or matches a pattern."""
-        return tag in self.names or any(pattern.matches(tag) for pattern in self.patterns)
-
-
-class TagFilter(Struct):
-    """The tags that match any of *include* (all tags if it is empty) and none of *exclude*.
-
-    Patterns select no tags of referrers (`oci.referrer.is_referrer_tag`).
-
-    A plain name in *include* is selected even if the registry does not list it, so that the report shows it as missing.
-    """
-
-    include: tuple[TagMatcher, ...] = ()
-    exclude: tuple[TagMatcher, ...] = ()
-    _included: "_TagSet" = field(init=False, repr=False, compare=False)
-    _excluded: "_TagSet" = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_included", _TagSet.of(self.include))
-        object.__setattr__(self, "_excluded", _TagSet.of(self.exclude))
-
-    def wants(self, tag: str) -> bool:
-        """Whether the filter selects *tag*."""
-        if self._excluded.has(tag):
-            return False
-        if is_referrer_tag(tag):  # It belongs to an image, whichever version that is.
-            return tag in self._included.names
-        return not self.include or self._included.has(tag)
-
-    def select(self, tags: Sequence[str]) -> list[str]:
-        """Return the selected ones of *tags* in their order, then included names that are not among them."""
-        listed = set(tags)
-        missing = (name for name in self.include if isinstance(name, str) and name not in listed)
-        return [tag for tag in (*tags, *missing) if self.wants(tag)]
-
-    def __str__(self) -> str:
-        selected = ",".join(map(str, self.include)) or "all tags"
-        return f"{selected} but {','.join(map(str, self.exclude))}" if self.exclude else selected
-
-
-Selection = AllTags | TagNames | TagPattern | TagFilter | ByDigest
+Selection = AllTags | TagNames | TagPattern | TagFilter | TagSelection | ByDigest
 
 
 class RuleTarget(Struct):
@@ -184,7 +129,7 @@ def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
             return [tag for tag in tags if selection.matches(tag) and not is_referrer_tag(tag)]
         case TagNames():
             return list(selection.names)
-        case TagFilter():
+        case TagFilter() | TagSelection():
             return selection.select(tags)
         case ByDigest():
             return []
@@ -199,7 +144,7 @@ def wants_tag(selection: Selection, tag: str) -> bool:
             return selection.matches(tag) and not is_referrer_tag(tag)
         case TagNames():
             return selection.has(tag)
-        case TagFilter():
+        case TagFilter() | TagSelection():
             return selection.wants(tag)
         case ByDigest():
             return False

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import Shutdown, for_each
-from image_syncer.errors import CopyFailed, StoreError
-from image_syncer.oci import Reference, Repository
+from image_syncer.errors import CopyFailed
 from image_syncer.roles import Stores
 from image_syncer.structs import Struct, field
 from image_syncer.sync.pairing import pair_up, unique_copies
 from image_syncer.sync.pattern import SourcePattern
 from image_syncer.sync.plan import Copy, RuleFailure
-from image_syncer.sync.rule import ByDigest, Rule, TagNames, select_tags
+from image_syncer.sync.rule import Rule
+from image_syncer.sync.tag_selector import TagSelector
 
 NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
 
@@ -32,9 +31,8 @@ class RuleExpander:
     """Expands rules by the listings of *stores*, *width* rules at once. A repository is listed once."""
 
     def __init__(self, stores: Stores, *, width: int) -> None:
-        self._stores = stores
+        self._tags = TagSelector(stores)
         self._width = width
-        self._listings: SingleFlight[Repository, list[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def select(self, rules: Sequence[Rule], *, stop: Shutdown | None = None) -> Selected:
         """List tags where a rule needs them; return every wanted (source, target) pair once, in the rules' order."""
@@ -48,7 +46,7 @@ class RuleExpander:
                 selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} {NEEDS_EVENT}")
                 return
             try:
-                paired = pair_up(rule, await self._sources(rule, rule.source))
+                paired = pair_up(rule, await self._tags.select(rule.selection, rule.source))
                 per_rule[number] = paired.copies
                 selected.failures += paired.failures
             except CopyFailed as failure:
@@ -68,19 +66,3 @@ class RuleExpander:
         selected.failures += unique.failures
         selected.unlisted = [rule for number, rule in enumerate(rules) if number not in per_rule]
         return selected
-
-    async def _sources(self, rule: Rule, repository: Repository) -> list[Reference]:
-        if isinstance(rule.selection, ByDigest):
-            return [repository.at(rule.selection.digest)]
-        if isinstance(rule.selection, TagNames):
-            return [repository.tag(tag) for tag in rule.selection.names]
-
-        async def listing() -> list[str]:
-            # Some registries (distribution 2.8) list in no order, and rules rename tags by position.
-            return sorted([tag async for tag in self._stores.source(repository).tags()])
-
-        try:
-            tags = select_tags(rule.selection, await self._listings.do(repository, listing))
-            return [repository.tag(tag) for tag in tags]
-        except StoreError as error:
-            raise CopyFailed(error, side="source", step="list tags") from error

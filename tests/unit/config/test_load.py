@@ -12,6 +12,7 @@ from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential
 from image_syncer.sync.rule import Rule
+from support.config_errors import without_columns
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -20,7 +21,7 @@ def error_text(directory: Path, load: Callable[[], object]) -> str:
     """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
-    return str(error.value).replace(f"{directory}/", "")
+    return without_columns(str(error.value).replace(f"{directory}/", ""))
 
 
 def write(directory: Path, name: str, text: str | bytes) -> Path:
@@ -155,8 +156,8 @@ def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_go_tool_files(auth=auth, images=images, platforms=PlatformFilter(), environment={})
     places = [line.partition(": ")[0] for line in str(error.value).splitlines()]
-    assert places == [f"{auth}:1", f"{auth}:2", f"{images}:2"]
-    assert (error.value.file, error.value.line) == (str(auth), 1)
+    assert places == [f"{auth}:1:7", f"{auth}:2:7", f"{images}:2:7"]
+    assert (error.value.file, error.value.line, error.value.column) == (str(auth), 1, 7)
 
 
 def test_a_missing_file_hides_no_problem_of_the_other(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_missing_file_hides_no_problem_of_the_other(tmp_path: Path) -> None:
         load_go_tool_files(auth=Path("gone.yaml"), images=images, platforms=PlatformFilter(), environment={})
     first, second = str(error.value).splitlines()
     assert first == "gone.yaml: no such file (check the path)"
-    assert second.startswith(f"{images}:1: ")
+    assert second.startswith(f"{images}:1:7: ")
 
 
 def test_many_problems_are_cut_to_twenty_lines(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest, Repository
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate
-from image_syncer.sync.rule import AllTags, TagFilter, TagMatcher, TagNames, select_tags, wants_tag
+from image_syncer.sync.rule import AllTags, TagNames, select_tags, wants_tag
+from image_syncer.sync.tag_filter import TagFilter, TagMatcher
 
 PARTS = st.lists(st.from_regex(r"[a-z0-9]{1,8}(?:[._-][a-z0-9]{1,8})?", fullmatch=True), min_size=1, max_size=6)
 

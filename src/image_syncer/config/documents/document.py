@@ -1,15 +1,18 @@
 """Read a configuration file. As in the Go tool, its suffix decides between YAML and JSON."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from image_syncer.config.documents.node import DocumentError, MapNode, Node, describe
+from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import ConfigError
 
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Largest file that is read; ten thousand rules take about one MiB."""
 
+_DOCUMENT_START: Final = re.compile(r"^---[ \t]*(?:#.*)?(?:\n|\Z)", re.MULTILINE)
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -28,12 +31,47 @@ def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNo
     try:
         node = parse(text)
     except DocumentError as error:
-        raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
+        raise ConfigError(error.message, file=file, line=error.line, column=error.column, remedy=error.remedy) from None
     if node is None or describe(node) == "nothing":
         raise ConfigError("the file is empty", file=file, remedy=remedy_if_empty)
     if not isinstance(node, MapNode):
-        raise ConfigError(f"expected a map, found {describe(node)}", file=file, line=node.line, remedy=remedy_if_empty)
+        raise error_at(f"expected a map, found {describe(node)}", file, node, remedy=remedy_if_empty)
     return node
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at *path*; `ConfigError` if it cannot be read, is too large or is not UTF-8."""
+    return _decode(_read(path), str(path))
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """Return the documents in the file at *path*, any values; only YAML has several. `ConfigError`."""
+    parse = _parser(path.suffix.lower())
+    texts = [read_text(path)]
+    if path.suffix.lower() != ".json":
+        texts = list(_split_documents(texts[0]))
+    nodes: list[Node] = []
+    for text in texts:
+        try:
+            node = parse(text)
+        except DocumentError as error:
+            raise ConfigError(error.message, file=str(path), line=error.line, remedy=error.remedy) from None
+        if node is not None and describe(node) != "nothing":
+            nodes.append(node)
+    if not nodes:
+        raise ConfigError("the file is empty", file=str(path))
+    return nodes
+
+
+def _split_documents(text: str) -> Iterator[str]:
+    """Yield each YAML document of *text*, after as many empty lines as precede it, so that its lines keep numbers."""
+    end, lines = 0, 0
+    for mark in _DOCUMENT_START.finditer(text):
+        part = text[end : mark.start()]
+        yield "\n" * lines + part
+        lines += part.count("\n") + mark.group().count("\n")
+        end = mark.end()
+    yield "\n" * lines + text[end:]
 
 
 def _parser(suffix: str) -> Callable[[str], Node | None]:
@@ -69,4 +107,6 @@ def _decode(content: bytes, file: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError("not UTF-8", file=file, line=line, remedy="save the file as UTF-8") from None
+        start = content.rfind(b"\n", 0, error.start) + 1
+        column = len(content[start : error.start].decode("utf-8-sig")) + 1
+        raise ConfigError("not UTF-8", file=file, line=line, column=column, remedy="save the file as UTF-8") from None

@@ -1,6 +1,6 @@
 """JSON with comments and trailing commas to nodes.
 
-A scanner replaces these by blanks and notes the line of every value; the standard library parses the rest. Both yield
+A scanner replaces these by blanks and notes the place of every value; the standard library parses the rest. Both yield
 values in document order. (A YAML parser accepts most JSON, but not keys beyond 1024 characters, and misses commas.)
 """
 
@@ -47,7 +47,7 @@ class _Pairs(list[tuple[str, object]]):
 
 def parse_json(text: str) -> Node | None:
     """Return the value of *text*, None if it has only comments; `DocumentError` with the line if it is no JSON."""
-    plain, lines = blank_comments(text)
+    plain, lines, columns = blank_comments(text)
     if not lines:
         return None
     try:
@@ -55,37 +55,46 @@ def parse_json(text: str) -> Node | None:
             plain, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_Number
         )
     except json.JSONDecodeError as error:
-        raise DocumentError(f"not JSON: {error.msg.rstrip(':')}", error.lineno, remedy=_remedy(error)) from None
-    return _node(value, iter(lines))
+        raise DocumentError(
+            f"not JSON: {error.msg.rstrip(':')}", error.lineno, error.colno, remedy=_remedy(error)
+        ) from None
+    return _node(value, zip(lines, columns, strict=True))
 
 
-def blank_comments(text: str) -> tuple[str, list[int]]:
-    """Return *text* with comments and trailing commas replaced by blanks, and the line of each key and value.
+def blank_comments(text: str) -> tuple[str, list[int], list[int]]:
+    """Return *text* with comments and trailing commas replaced by blanks, and lines and columns of keys and values.
 
-    Lines are in document order. `DocumentError` for a string or a comment without end, for too many values, and for
+    They are in document order. `DocumentError` for a string or a comment without end, for too many values, and for
     values that are nested too deeply.
     """
     pieces: list[str] = []
     lines: list[int] = []
-    line, depth = 1, 0
+    columns: list[int] = []
+    line, line_start, offset, depth = 1, 0, 0, 0
     previous, comma_at = "", -1
     for kind, piece in _tokens(text):
         if kind == "unclosed":
-            raise DocumentError("not JSON: a string without end" if piece == '"' else "a comment without end", line)
+            problem = "not JSON: a string without end" if piece == '"' else "a comment without end"
+            raise DocumentError(problem, line, offset - line_start + 1)
         depth += (kind == "open") - (kind == "close")
         if depth > DEPTH_LIMIT or len(lines) > NODE_LIMIT:
             raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels, or more than {NODE_LIMIT} values", line)
         if kind in _VALUES:
             lines.append(line)
+            columns.append(offset - line_start + 1)
         if kind == "close" and previous == "comma" and comma_at >= 0:
             pieces[comma_at] = " "
         if kind == "comma":
             comma_at = len(pieces) if previous in _ENDS else -1
         pieces.append(_NOT_BREAK.sub(" ", piece) if kind == "comment" else piece)
-        line += piece.count("\n")
+        breaks = piece.count("\n")
+        if breaks:
+            line += breaks
+            line_start = offset + piece.rfind("\n") + 1
+        offset += len(piece)
         if kind not in {"blank", "comment"}:
             previous = kind
-    return "".join(pieces), lines
+    return "".join(pieces), lines, columns
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -93,25 +102,25 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         yield cast("str", match.lastgroup), match.group()
 
 
-def _node(value: Any, lines: Iterator[int]) -> Node:
-    line = next(lines)
+def _node(value: Any, places: Iterator[tuple[int, int]]) -> Node:
+    place = next(places)
     match value:
         case _Pairs():
-            return map_node([MapEntry(_text(key, next(lines)), _node(item, lines)) for key, item in value], line)
+            return map_node([MapEntry(_text(key, next(places)), _node(item, places)) for key, item in value], *place)
         case list():
-            return ListNode(tuple(_node(item, lines) for item in cast("list[object]", value)), line)
+            return ListNode(tuple(_node(item, places) for item in cast("list[object]", value)), *place)
         case _Number():
-            return Scalar(str(value), "number", line)
+            return Scalar(str(value), "number", *place)
         case str():
-            return _text(value, line)
+            return _text(value, place)
         case None:
-            return Scalar("", "null", line)
+            return Scalar("", "null", *place)
         case _:
-            return Scalar("true" if value else "false", "truth", line)
+            return Scalar("true" if value else "false", "truth", *place)
 
 
-def _text(text: str, line: int) -> Scalar:
-    return Scalar(join_surrogates(text, line), "text", line)
+def _text(text: str, place: tuple[int, int]) -> Scalar:
+    return Scalar(join_surrogates(text, place[0]), "text", *place)
 
 
 def _remedy(error: json.JSONDecodeError) -> str | None:

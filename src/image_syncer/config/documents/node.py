@@ -1,4 +1,4 @@
-"""Parsed documents: scalars, lists and maps with their lines. The YAML and the JSON parser both return them."""
+"""Parsed documents: scalars, lists and maps with their places. The YAML and the JSON parser both return them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
@@ -19,18 +19,20 @@ Kind = Literal["text", "number", "truth", "null"]
 
 
 class Scalar(Struct):
-    """A single value: its *text* in the file, and its *kind* by the rules of the syntax."""
+    """A single value: its *text* in the file, and its *kind* by the rules of the syntax. Places count from 1."""
 
     text: str
     kind: Kind
     line: int
+    column: int = field(default=1, compare=False)
 
 
 class ListNode(Struct):
-    """Values in order; *line* is where the list begins."""
+    """Values in order; *line* and *column* are where the list begins."""
 
     items: tuple["Node", ...]
     line: int
+    column: int = field(default=1, compare=False)
 
 
 class MapEntry(Struct):
@@ -41,10 +43,11 @@ class MapEntry(Struct):
 
 
 class MapNode(Struct):
-    """Entries in order, with unique keys; *line* is where the map begins."""
+    """Entries in order, with unique keys; *line* and *column* are where the map begins."""
 
     entries: tuple[MapEntry, ...]
     line: int
+    column: int = field(default=1, compare=False)
     _index: dict[str, MapEntry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,14 +66,15 @@ Node = Scalar | ListNode | MapNode
 
 
 class DocumentError(UsageError):
-    """The text is no valid document; *line* is 1-based."""
+    """The text is no valid document; *line* and *column* are 1-based."""
 
-    def __init__(self, message: str, line: int, *, remedy: str | None = None) -> None:
+    def __init__(self, message: str, line: int, column: int | None = None, *, remedy: str | None = None) -> None:
         super().__init__(message, remedy=remedy)
         self.line = line
+        self.column = column
 
 
-def map_node(entries: Iterable[MapEntry], line: int) -> MapNode:
+def map_node(entries: Iterable[MapEntry], line: int, column: int = 1) -> MapNode:
     """Return a map of *entries*; `DocumentError` for a duplicate key."""
     first: dict[str, MapEntry] = {}
     for entry in entries:
@@ -79,9 +83,10 @@ def map_node(entries: Iterable[MapEntry], line: int) -> MapNode:
             raise DocumentError(
                 f"duplicate key {quoted(entry.key.text)}, first in line {earlier.key.line}",
                 entry.key.line,
+                entry.key.column,
                 remedy="keep one of them; write several values of a key as a list",
             )
-    return MapNode(tuple(first.values()), line)
+    return MapNode(tuple(first.values()), line, column)
 
 
 def join_surrogates(text: str, line: int) -> str:

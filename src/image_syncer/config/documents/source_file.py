@@ -1,4 +1,4 @@
-"""Validate nodes with strict models: pydantic finds the problems, the nodes have the lines. Values are not quoted."""
+"""Validate nodes with strict models: pydantic finds the problems, the nodes have the places. Values are not quoted."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted, unknown_key
-from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.environment import Substitution
 from image_syncer.config.native.native_values import known_keys
 from image_syncer.errors import ConfigError, UsageError
@@ -81,7 +81,7 @@ class SourceFile:
 
     def line_of(self, *path: Step) -> int:
         """Return the line of the value at *path*, or of the nearest value around it if there is none."""
-        return _walk(self.root, path)[1]
+        return self._at(*path).line
 
     def location(self, *path: Step) -> str:
         """Return `file:line` of *path*."""
@@ -89,19 +89,19 @@ class SourceFile:
 
     @contextmanager
     def collect_at(self, *path: Step) -> Generator[None]:
-        """Collect a `UsageError` of the block with the line of *path*, and continue after the block."""
+        """Collect a `UsageError` of the block with the place of *path*, and continue after the block."""
         try:
             yield
         except UsageError as error:
-            self.problems.add(error, self.file, self.line_of(*path))
+            self.problems.add(error, self.file, self._at(*path))
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
-        """Return the result of *make*; None after a `UsageError`, which is collected with the line of *path*."""
-        # The line is looked up after an error only, since a file may have many thousand values.
+        """Return the result of *make*; None after a `UsageError`, which is collected with the place of *path*."""
+        # The place is looked up after an error only, since a file may have many thousand values.
         try:
             return make()
         except UsageError as error:
-            self.problems.add(error, self.file, self.line_of(*path))
+            self.problems.add(error, self.file, self._at(*path))
             return None
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
@@ -122,7 +122,10 @@ class SourceFile:
 
     def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
         """Return the error *message* about the value at *path*."""
-        return ConfigError(f"{path_text(path)}: {message}", file=self.file, line=self.line_of(*path), remedy=remedy)
+        return error_at(f"{path_text(path)}: {message}", self.file, self._at(*path), remedy=remedy)
+
+    def _at(self, *path: Step) -> Node:
+        return _walk(self.root, path)[1]
 
     def _leave_out(self, data: dict[str, Any], path: Sequence[Step], items: Sequence[str]) -> None:
         section = str(path[0])
@@ -138,8 +141,8 @@ class SourceFile:
             content.pop(path[1], None)
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
-        node, line, path = _walk(self.root, detail["loc"])
-        with self.problems.collect_at(self.file, line):
+        node, at, path = _walk(self.root, detail["loc"])
+        with self.problems.collect_at(self.file, at):
             raise _problem(detail, node, path, model)
 
 
@@ -169,26 +172,27 @@ def _plain(node: Node) -> Any:
             return node.text
 
 
-def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, int, tuple[Step, ...]]:
-    """Follow *location* as far as possible; return the node there, its line, and the steps to it.
+def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, Node, tuple[Step, ...]]:
+    """Follow *location* as far as possible; return the node there, the node with its place, and the steps to it.
+
+    The place of a value in a map is that of its key.
 
     Steps that exist only in pydantic, such as the name of a type, are left out.
     """
-    node, line = root, root.line
+    node = at = root
     path: list[Step] = []
     for step in location:
         if isinstance(node, MapNode):
             entry = node.find(step) if isinstance(step, str) else None
             if entry is None:
                 continue
-            node, line = entry.value, entry.key.line
+            node, at = entry.value, entry.key
         elif isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-            line = node.line
+            node = at = node.items[step]
         else:
             continue
         path.append(step)
-    return node, line, tuple(path)
+    return node, at, tuple(path)
 
 
 def _problem(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:

@@ -170,7 +170,7 @@ class TabScanner(Scanner):
             length += 1
         if reader.peek(length) not in f"#{_LINE_END}":
             if reader.column == 0:
-                raise DocumentError("a tab as indentation", reader.line + 1, remedy="indent with spaces")
+                raise DocumentError("a tab as indentation", reader.line + 1, 1, remedy="indent with spaces")
             # What follows a tab has no indentation, so it cannot begin a block collection.
             self.allow_simple_key = False
         reader.forward(length)

@@ -61,22 +61,27 @@ def parse_yaml(text: str) -> Node | None:
         raise _malformed(error, text) from None
     except (ValueError, OverflowError):
         # ruamel.yaml raises these for escapes beyond Unicode, without a place: take that of the value before.
-        raise DocumentError("not YAML: an escape that names no character", reader.line, remedy=r"look for \U") from None
+        raise DocumentError(
+            "not YAML: an escape that names no character", reader.line, reader.column, remedy=r"look for \U"
+        ) from None
 
 
 def _malformed(error: YAMLError, text: str) -> DocumentError:
     position: Any = getattr(error, "position", None)
     if isinstance(error, ReaderError) and isinstance(position, int):
         line = text.count("\n", 0, position) + 1
-        return DocumentError("not YAML: a control character", line, remedy=r'write it as "\x07" in double quotes')
+        column = position - text.rfind("\n", 0, position)
+        return DocumentError(
+            "not YAML: a control character", line, column, remedy=r'write it as "\x07" in double quotes'
+        )
     problem = str(getattr(error, "problem", None) or "broken")
     # An error about a missing end is reported at the begin; others where the parser noticed them.
     names = ("context_mark", "problem_mark") if problem.endswith("end of stream") else ("problem_mark", "context_mark")
     mark: Any = getattr(error, names[0], None) or getattr(error, names[1], None)
-    line = mark.line + 1 if mark is not None else 1
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, None)
     text_without_values = _QUOTED.sub("...", problem)
     return DocumentError(
-        f"not YAML: {text_without_values}", line, remedy="a value with special characters needs quotes"
+        f"not YAML: {text_without_values}", line, column, remedy="a value with special characters needs quotes"
     )
 
 
@@ -88,7 +93,7 @@ class _Reader:
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._count = 0
         self._texts: dict[str, str] = {}
-        self.line = 1
+        self.line = self.column = 1
 
     def document(self) -> Node | None:
         """Return the only document, None if the stream is empty."""
@@ -99,7 +104,7 @@ class _Reader:
                     continue
                 case DocumentStartEvent() if found is not None:
                     raise DocumentError(
-                        "a second document begins here", _line(event), remedy="one file holds one document"
+                        "a second document begins here", *_place(event), remedy="one file holds one document"
                     )
                 case DocumentStartEvent():
                     continue
@@ -114,10 +119,10 @@ class _Reader:
         self._count_values(1, event)
         if event.tag is not None and event.tag not in _KNOWN_TAGS:
             raise DocumentError(
-                "YAML tags are not supported", _line(event), remedy="quote a value that begins with '!'"
+                "YAML tags are not supported", *_place(event), remedy="quote a value that begins with '!'"
             )
         if depth > DEPTH_LIMIT:
-            raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels", _line(event))
+            raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels", *_place(event))
         node = self._content(event, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, self._count - before)
@@ -127,7 +132,7 @@ class _Reader:
         match event:
             case SequenceStartEvent():
                 return ListNode(
-                    tuple(self._node(item, depth + 1) for item in self._until(SequenceEndEvent)), _line(event)
+                    tuple(self._node(item, depth + 1) for item in self._until(SequenceEndEvent)), *_place(event)
                 )
             case MappingStartEvent():
                 return self._map(event, depth)
@@ -141,36 +146,36 @@ class _Reader:
             key = self._node(item, depth + 1)
             if not isinstance(key, Scalar):
                 raise DocumentError(
-                    "a key that is a list or a map", _line(item), remedy="quote a key with special characters"
+                    "a key that is a list or a map", *_place(item), remedy="quote a key with special characters"
                 )
             value = self._node(next(self._events), depth + 1)
             if key.text == "<<" and not _is_quoted(item):
                 merged.extend(_merged(value))
             else:
                 entries.append(MapEntry(key, value))
-        direct = map_node(entries, _line(event))
+        direct = map_node(entries, *_place(event))
         if not merged:
             return direct
         # YAML's merge key: the map's own entries win, then those of earlier merged maps.
         united: dict[str, MapEntry] = {}
         for entry in (*direct.entries, *merged):
             united.setdefault(entry.key.text, entry)
-        return MapNode(tuple(united.values()), direct.line)
+        return MapNode(tuple(united.values()), direct.line, direct.column)
 
     def _scalar(self, event: Any) -> Scalar:
-        line = _line(event)
+        line, column = _place(event)
         text = join_surrogates(event.value, line)
         plain = event.tag is None and not _is_quoted(event)
         # One object for equal texts, and one for equal lines: a file of many rules repeats both.
         self.line = line = self.line if line == self.line else line
-        return Scalar(self._texts.setdefault(text, text), _kind(text) if plain else "text", line)
+        return Scalar(self._texts.setdefault(text, text), _kind(text) if plain else "text", line, column)
 
     def _alias(self, event: Any) -> Node:
         known = self._anchors.get(event.anchor)
         if known is None:
             raise DocumentError(
                 "an alias without an anchor before it",
-                _line(event),
+                *_place(event),
                 remedy="quote a value that begins with '*'",
             )
         node, count = known
@@ -185,17 +190,17 @@ class _Reader:
 
     def _count_values(self, count: int, event: Any) -> None:
         self._count += count
-        self.line = _line(event)
+        self.line, self.column = _place(event)
         if self._count > NODE_LIMIT:
             raise DocumentError(
-                f"more than {NODE_LIMIT} values (an alias counts as all values of its anchor)", _line(event)
+                f"more than {NODE_LIMIT} values (an alias counts as all values of its anchor)", *_place(event)
             )
 
 
 def _merged(value: Node) -> Iterator[MapEntry]:
     for part in value.items if isinstance(value, ListNode) else (value,):
         if not isinstance(part, MapNode):
-            raise DocumentError("'<<' needs a map or a list of maps", value.line)
+            raise DocumentError("'<<' needs a map or a list of maps", value.line, value.column)
         yield from part.entries
 
 
@@ -211,5 +216,7 @@ def _kind(text: str) -> Kind:
     return "number" if _NUMBER.fullmatch(text) else "text"
 
 
-def _line(event: Any) -> int:
-    return event.start_mark.line + 1
+def _place(event: Any) -> tuple[int, int]:
+    """Return the line and the column where *event* begins."""
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1

@@ -48,7 +48,7 @@ def parse_fork(
     try:
         document = normalise_keys(document)
     except DocumentError as error:
-        raise ConfigError(error.message, file=file, line=error.line, remedy=error.remedy) from None
+        raise ConfigError(error.message, file=file, line=error.line, column=error.column, remedy=error.remedy) from None
     config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
     sections = config_file.validate(ForkFile)
     filters = config_file.attempt(lambda: _platforms(sections.sync), "sync", "filter")

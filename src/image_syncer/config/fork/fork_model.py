@@ -118,7 +118,7 @@ def _normalise_map(node: MapNode, spelling: dict[str, str]) -> MapNode:
     entries = [
         MapEntry(_normalise_key(entry.key, spelling), _normalise_node(entry.value, spelling)) for entry in node.entries
     ]
-    return map_node(entries, node.line)
+    return map_node(entries, node.line, node.column)
 
 
 def _normalise_node(node: Node, spelling: dict[str, str]) -> Node:
@@ -126,13 +126,13 @@ def _normalise_node(node: Node, spelling: dict[str, str]) -> Node:
         case MapNode():
             return _normalise_map(node, spelling)
         case ListNode():
-            return ListNode(tuple(_normalise_node(item, spelling) for item in node.items), node.line)
+            return ListNode(tuple(_normalise_node(item, spelling) for item in node.items), node.line, node.column)
         case Scalar():
             return node
 
 
 def _normalise_key(key: Scalar, spelling: dict[str, str]) -> Scalar:
-    return Scalar(spelling.get(key.text.lower(), key.text), key.kind, key.line)
+    return Scalar(spelling.get(key.text.lower(), key.text), key.kind, key.line, key.column)
 
 
 def _all_keys(model: type[BaseModel]) -> Iterator[str]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from image_syncer.config.documents.document import read_document
 from image_syncer.config.documents.node import MapEntry, MapNode, Node, Scalar, describe, quoted, unknown_key
-from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.environment import Substitution
-from image_syncer.errors import ConfigError, UsageError
+from image_syncer.errors import UsageError
 from image_syncer.oci import Repository
 from image_syncer.oci.reference import looks_like_host, normalise_host
 from image_syncer.registry.settings import Credential, RegistryAccount
@@ -38,7 +38,7 @@ def parse_auth(
     """Return the accounts of *document*; errors of single entries are collected in *problems*."""
     found: dict[str, tuple[RegistryAccount, int]] = {}
     for entry in document.entries:
-        with problems.collect_at(file, entry.key.line):
+        with problems.collect_at(file, entry.key):
             account = _account(entry, file, substitution)
             earlier = found.setdefault(account.prefix, (account, entry.key.line))
             if earlier[0] is not account:
@@ -76,7 +76,7 @@ def parse_prefix(text: str) -> str:
 def _account(entry: MapEntry, file: str, substitution: Substitution) -> RegistryAccount:
     prefix = parse_prefix(entry.key.text)
     fields = _fields(entry, file)
-    credential = _credential(entry.key.line, fields, file, substitution)
+    credential = _credential(entry.key, fields, file, substitution)
     return RegistryAccount(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
 
 
@@ -85,10 +85,10 @@ def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
     if isinstance(entry.value, Scalar) and entry.value.kind == "null":
         return {}
     if not isinstance(entry.value, MapNode):
-        raise ConfigError(
+        raise error_at(
             f"expected a map with username, password and insecure, found {describe(entry.value)}",
-            file=file,
-            line=entry.value.line,
+            file,
+            entry.value,
             remedy="check the indentation",
         )
     fields: dict[str, Node] = {}
@@ -96,14 +96,14 @@ def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
         name = field.key.text.lower()
         if name not in _FIELDS:
             problem = unknown_key(field.key, _FIELDS)
-            raise ConfigError(problem.message, file=file, line=field.key.line, remedy=problem.remedy)
+            raise error_at(problem.message, file, field.key, remedy=problem.remedy)
         if name in fields:
-            raise ConfigError(f"duplicate key {name}", file=file, line=field.key.line, remedy="keep one of them")
+            raise error_at(f"duplicate key {name}", file, field.key, remedy="keep one of them")
         fields[name] = field.value
     return fields
 
 
-def _credential(line: int, fields: dict[str, Node], file: str, substitution: Substitution) -> Credential | None:
+def _credential(key: Scalar, fields: dict[str, Node], file: str, substitution: Substitution) -> Credential | None:
     username = _value("username", fields.get("username"), file, substitution)
     password = _value("password", fields.get("password"), file, substitution)
     if username == _GOOGLE_USER:
@@ -115,10 +115,10 @@ def _credential(line: int, fields: dict[str, Node], file: str, substitution: Sub
         return None
     if not username or not password:
         given, missing = ("username", "password") if username else ("password", "username")
-        raise ConfigError(
+        raise error_at(
             f"a {given} without a {missing}",
-            file=file,
-            line=fields[missing].line if missing in fields else line,
+            file,
+            fields.get(missing, key),
             remedy="give both, or none for anonymous access",
         )
     return Credential(username, password)
@@ -129,23 +129,20 @@ def _value(name: str, node: Node | None, file: str, substitution: Substitution) 
     if node is None:
         return ""
     if not isinstance(node, Scalar):
-        raise ConfigError(f"{name}: expected a text, found {describe(node)}", file=file, line=node.line)
+        raise error_at(f"{name}: expected a text, found {describe(node)}", file, node)
     if node.kind == "null":
         return ""
     try:
         return substitution.apply(node.text)
     except UsageError as error:
-        raise ConfigError(f"{name}: {error.message}", file=file, line=node.line, remedy=error.remedy) from None
+        raise error_at(f"{name}: {error.message}", file, node, remedy=error.remedy) from None
 
 
 def _insecure(node: Node | None, file: str) -> bool:
     if node is None:
         return False
     if not isinstance(node, Scalar) or node.kind != "truth":
-        raise ConfigError(
-            f"insecure: expected true or false, found {describe(node)}",
-            file=file,
-            line=node.line,
-            remedy="write it without quotes",
+        raise error_at(
+            f"insecure: expected true or false, found {describe(node)}", file, node, remedy="write it without quotes"
         )
     return node.text.lower() in _TRUE

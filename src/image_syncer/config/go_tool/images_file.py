@@ -3,13 +3,13 @@
 import re
 
 from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe, quoted
-from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.environment import Substitution
-from image_syncer.errors import ConfigError, UsageError
+from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.reference import is_tag, split_reference
 from image_syncer.structs import Struct
-from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagFilter, TagNames, TagPattern
+from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagNames, TagPattern
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATTERN_MARK = ":/"
@@ -27,7 +27,7 @@ def parse_rules(document: MapNode, context: RuleContext, problems: Problems) -> 
     """Return the rules of *document* in their order; errors of single rules are collected in *problems*."""
     rules: list[Rule] = []
     for entry in document.entries:
-        with problems.collect_at(context.file, entry.key.line):
+        with problems.collect_at(context.file, entry.key):
             rules.append(_rule(entry, context))
     return tuple(rules)
 
@@ -77,18 +77,13 @@ def _targets(value: Node, selection: Selection, context: RuleContext) -> tuple[R
     """Return the targets in their order, each once."""
     items = value.items if isinstance(value, ListNode) else (value,)
     if not items:
-        raise ConfigError("an empty list of targets", file=context.file, line=value.line, remedy="name a repository")
+        raise error_at("an empty list of targets", context.file, value, remedy="name a repository")
     return tuple(dict.fromkeys(_target(item, selection, context) for item in items))
 
 
 def _target(node: Node, selection: Selection, context: RuleContext) -> RuleTarget:
     if not isinstance(node, Scalar) or node.kind != "text":
-        raise ConfigError(
-            f"expected a target, found {describe(node)}",
-            file=context.file,
-            line=node.line,
-            remedy=_shape_remedy(node),
-        )
+        raise error_at(f"expected a target, found {describe(node)}", context.file, node, remedy=_shape_remedy(node))
     text = node.text
     try:
         text = context.substitution.apply(node.text)
@@ -96,7 +91,7 @@ def _target(node: Node, selection: Selection, context: RuleContext) -> RuleTarge
     except UsageError as error:
         # Substitution leaves only an unset `$NAME` in the text.
         unset = "a variable may be unset: $NAME then stays as written" if "$" in text else None
-        raise ConfigError(error.message, file=context.file, line=node.line, remedy=error.remedy or unset) from None
+        raise error_at(error.message, context.file, node, remedy=error.remedy or unset) from None
 
 
 def _plain(text: str, side: str) -> str:
@@ -167,7 +162,7 @@ def _check_count(target: RuleTarget, selection: Selection) -> None:
             wanted = len(selection.names)
         case ByDigest():
             wanted = 1
-        case AllTags() | TagPattern() | TagFilter():
+        case _:
             return
     if target.tags and len(target.tags) != wanted:
         raise UsageError(

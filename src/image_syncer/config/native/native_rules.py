@@ -23,12 +23,11 @@ from image_syncer.sync.rule import (
     Rule,
     Schedule,
     Selection,
-    TagFilter,
-    TagMatcher,
     TagNames,
-    TagPattern,
     Triggers,
 )
+from image_syncer.sync.tag_filter import TagFilter, TagMatcher
+from image_syncer.sync.tag_pattern import TagPattern
 
 SHORTEST_INTERVAL_SECONDS: Final = 10.0
 """Shortest interval of a rule; more frequent runs would only load the registries."""

@@ -9,13 +9,14 @@ import pytest
 from image_syncer.config.documents.document import FILE_LIMIT_BYTES, read_document
 from image_syncer.config.documents.node import Scalar
 from image_syncer.errors import ConfigError
+from support.config_errors import without_columns
 
 
 def error_text(directory: Path, load: Callable[[], object]) -> str:
     """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
-    return str(error.value).replace(f"{directory}/", "")
+    return without_columns(str(error.value).replace(f"{directory}/", ""))
 
 
 def write(directory: Path, name: str, text: str | bytes) -> Path:
@@ -89,3 +90,29 @@ def test_any_other_system_error_is_named(tmp_path: Path) -> None:
         error_text(tmp_path, lambda: read(tmp_path / "file" / "a.yaml"))
         == "file/a.yaml: cannot be read: Not a directory"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.yaml", "  - a\n", "a.yaml:1:3: "),
+        ("a.json", " [1]", "a.json:1:2: "),
+        ("a.yaml", "a: b\nß: \xff".encode("latin-1"), "a.yaml:2:1: "),
+        ("a.yaml", b"a: \xc3\xa4 \xff", "a.yaml:1:6: "),
+        ("a.yaml", "a:\n  bcd: e: f\n", "a.yaml:2:9: "),
+        ("a.yaml", "a: b\n  \n ä: \x01", "a.yaml:3:5: "),
+        ("a.yaml", "a: b\nc: {d: e, d: f}\n", "a.yaml:2:11: "),
+        ("a.yaml", "a: b\nc:  !tag d\n", "a.yaml:2:5: "),
+        ("a.yaml", "a:\n - b: *none\n", "a.yaml:2:7: "),
+        ("a.json", '{"a": 1,\n  "a": 2}', "a.json:2:3: "),
+        ("a.json", '/* x\n y */ {"a": 1 "b": 2}', "a.json:2:15: "),
+        ("a.json", '// x\n["y", "z]', "a.json:2:7: "),
+    ],
+)
+def test_an_error_has_its_column(tmp_path: Path, name: str, content: str | bytes, place: str) -> None:
+    """Columns count characters from 1, as editors do."""
+    path = write(tmp_path, name, content)
+    with pytest.raises(ConfigError) as error:
+        read(path)
+    assert str(error.value).startswith(f"{tmp_path}/{place}")
+    assert f"{path}:{error.value.line}:{error.value.column}: {error.value.problem}" == error.value.message

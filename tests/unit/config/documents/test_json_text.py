@@ -114,14 +114,15 @@ def test_comments_change_no_value(value: object, comment: str) -> None:
 def test_blanking_keeps_the_position_of_each_character(text: str) -> None:
     """Length and line breaks stay, so the line of an error is the line of the file."""
     try:
-        plain_text, lines = blank_comments(text)
+        plain_text, lines, columns = blank_comments(text)
     except DocumentError:
         return  # The next test is about those.
     assert [(place, c) for place, c in enumerate(plain_text) if c in "\r\n"] == [
         (place, c) for place, c in enumerate(text) if c in "\r\n"
     ]
     assert len(plain_text) == len(text)
-    assert lines == sorted(lines)
+    places = list(zip(lines, columns, strict=True))
+    assert places == sorted(places)
 
 
 @given(st.text() | st.text(alphabet='{}[]",:/*\\ \n1truenl'))

@@ -13,6 +13,7 @@ from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.rule import AllTags, Triggers
+from support.config_errors import without_columns
 
 AUTH = "auth: {username: u, password: p}\n"
 FULL = """\
@@ -62,7 +63,7 @@ def problem(text: str) -> str:
     with pytest.raises(ConfigError) as error:
         fork(text)
     assert "\n" not in str(error.value)
-    return str(error.value).removeprefix("sync.yaml:")
+    return without_columns(str(error.value)).removeprefix("sync.yaml:")
 
 
 @pytest.mark.parametrize("change_case", [str.lower, str.upper, str.swapcase])

@@ -9,6 +9,7 @@ import pytest
 from image_syncer.config.go_tool.auth_file import load_auth
 from image_syncer.errors import ConfigError
 from image_syncer.registry.settings import Credential, RegistryAccount
+from support.config_errors import without_columns
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -17,7 +18,7 @@ def error_text(directory: Path, load: Callable[[], object]) -> str:
     """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
-    return str(error.value).replace(f"{directory}/", "")
+    return without_columns(str(error.value).replace(f"{directory}/", ""))
 
 
 def access(

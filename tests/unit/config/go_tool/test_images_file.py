@@ -12,6 +12,7 @@ from image_syncer.config.load import load_go_tool_files
 from image_syncer.errors import ConfigError
 from image_syncer.oci import Digest, PlatformFilter
 from image_syncer.sync.rule import AllTags, ByDigest, Rule, Selection, TagNames, TagPattern, select_tags
+from support.config_errors import without_columns
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -20,7 +21,7 @@ def error_text(directory: Path, load: Callable[[], object]) -> str:
     """Return the text of the error that *load* raises, without the directory."""
     with pytest.raises(ConfigError) as error:
         load()
-    return str(error.value).replace(f"{directory}/", "")
+    return without_columns(str(error.value).replace(f"{directory}/", ""))
 
 
 def rules(

@@ -167,7 +167,7 @@ def test_wrong_values_are_errors_with_their_line(tmp_path: Path, value: str, mes
         load(tmp_path, value)
     text = f"{caught.value}; {caught.value.remedy or ''}"
     assert message in text
-    assert "n.yaml:2: " in text
+    assert "n.yaml:2:" in text
     assert "PRIVATE" not in text
 
 

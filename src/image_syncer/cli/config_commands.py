@@ -1,0 +1,66 @@
+"""The commands of `config`: check, show, explain and convert configuration files."""
+
+# ruff: noqa: PLC0415 - modules that are slow to import are imported inside the commands
+
+from pathlib import Path
+
+import click
+
+from image_syncer.cli.console import PROGRAM
+from image_syncer.cli.help import Command, Group
+from image_syncer.cli.options import FileOptions, OutputOptions, file_options, option, output_options
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Check and convert configuration files, or print their JSON Schema."""
+
+
+@config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
+@file_options
+@option("--daemon", is_flag=True, help="Check also what serve needs.")
+@output_options
+def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
+    """Check configuration files without contacting any server."""
+    from image_syncer.cli import validation
+
+    return validation.validate(files, output, daemon=daemon)
+
+
+@config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))
+@output_options
+def schema(output: OutputOptions) -> int:
+    """Print the JSON Schema of the native configuration file, for editors."""
+    del output  # Every command has these options.
+    from image_syncer.cli import configuration
+
+    return configuration.schema()
+
+
+@config.command(
+    cls=Command,
+    examples=(
+        f"{PROGRAM} config convert regsync.yml > mirror.yaml",
+        f"{PROGRAM} config convert --from list --target registry.example.com/mirror images.txt",
+    ),
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path), help="Files of another tool."
+)
+@option(
+    "--from",
+    "kind",
+    metavar="KIND",
+    show_default="recognised",
+    help="dregsy, fork, go-tool, harbor, hauler, kpromo, list, oc-mirror, ocync, quay, regsync or skopeo.",
+)
+@option("--target", metavar="REGISTRY[/NAMESPACE]", help="Where images go, for tools whose files do not say.")
+@option("--strict", is_flag=True, help="Fail if something cannot be carried over.")
+@output_options
+def convert(
+    files: tuple[Path, ...], kind: str | None, target: str | None, output: OutputOptions, *, strict: bool
+) -> int:
+    """Write the native file for the files of another tool; tell what it lacks."""
+    from image_syncer.cli import conversion
+
+    return conversion.convert(files, kind, target, output, strict=strict)

@@ -1,0 +1,65 @@
+"""The roles in a copy: a source and a target of images, and the caches that save requests.
+
+Registries, layouts on disk and stores in memory implement them; each implementation passes the contract suite in
+`tests/contract`. The methods of sources and targets raise `errors.StoreError`.
+"""
+
+from image_syncer.roles.attachments import (
+    Attachment,
+    AttachmentReader,
+    Attester,
+    Gate,
+    GatedImage,
+    MadeReferrer,
+    ReferrerSource,
+    ReferrerStores,
+    ReferrerTarget,
+)
+from image_syncer.roles.hints import (
+    BlobLocations,
+    ConfirmedCopy,
+    DigestCache,
+    HostFact,
+    HostFacts,
+    ReferrerCache,
+    ReferrerCheck,
+    UploadCheckpoint,
+    UploadJournal,
+)
+from image_syncer.roles.repositories import (
+    BlobTarget,
+    Chunk,
+    Fence,
+    Opener,
+    Source,
+    Stores,
+    Target,
+)
+
+__all__ = [
+    "Attachment",
+    "AttachmentReader",
+    "Attester",
+    "BlobLocations",
+    "BlobTarget",
+    "Chunk",
+    "ConfirmedCopy",
+    "DigestCache",
+    "Fence",
+    "Gate",
+    "GatedImage",
+    "HostFact",
+    "HostFacts",
+    "MadeReferrer",
+    "Opener",
+    "ReferrerCache",
+    "ReferrerCheck",
+    "ReferrerSource",
+    "ReferrerStores",
+    "ReferrerTarget",
+    "Source",
+    "Stores",
+    "Target",
+    "UploadCheckpoint",
+    "UploadJournal",
+]

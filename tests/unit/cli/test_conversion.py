@@ -1,0 +1,57 @@
+"""`image-syncer config convert`: the native file on stdout, what is lost on stderr, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from image_syncer.cli.main import main
+
+REGSYNC = "version: 1\nsync:\n  - {source: a.io/x:v1, target: b.io/x:v1, type: image, backup: old}\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file of regsync of which something is lost."""
+    path = tmp_path / "regsync.yml"
+    path.write_text(REGSYNC)
+    return path
+
+
+def test_convert_prints_the_native_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And on stderr what is lost, with file and line."""
+    assert main(["config", "convert", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("# Converted from regsync;")
+    assert "source: a.io/x" in printed.out
+    assert f"{file}:3: lost: sync[0].backup: " in printed.err
+    assert "1 rule; 1 lost, 1 noted" in printed.err
+
+
+def test_strict_fails_if_something_is_lost(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The native file is printed all the same."""
+    assert main(["config", "convert", "--strict", "--quiet", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert "version: 1" in printed.out
+    assert not printed.err
+    file.write_text(REGSYNC.replace(", backup: old", ""))
+    assert main(["config", "convert", "--strict", str(file)]) == 0
+
+
+def test_json_has_the_file_and_the_findings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one object."""
+    assert main(["config", "convert", "--output", "json", str(file)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["from"] == "regsync"
+    assert printed["native"]["rules"][0]["tags"] == ["v1"]
+    assert [finding["kind"] for finding in printed["findings"]] == ["note", "lost"]
+
+
+def test_bad_use_is_exit_code_2(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown kind, a missing file, a file of another kind."""
+    assert main(["config", "convert", "--from", "regsink", str(file)]) == 2
+    assert "known: dregsy, fork, go-tool" in capsys.readouterr().err
+    assert main(["config", "convert", str(tmp_path / "none.yaml")]) == 2
+    assert "no such file" in capsys.readouterr().err
+    assert main(["config", "convert", "--from", "dregsy", str(file)]) == 0
+    assert "lost: sync: image-syncer has nothing like it" in capsys.readouterr().err
