@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import sys
-import time
 from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,38 @@ pytestmark = pytest.mark.slow
 IMAGES = 12
 
 
+LEASE_SECONDS = 30
+
+
 class Site:
-    """A source with images, an empty target, and a state that does not exist yet."""
+    """A source with images, an empty target, and a state that does not exist yet.
+
+    Each upload takes *upload_seconds*. The target holds those after the first *passing* ones, None: none, until
+    *released* is set.
+    """
 
     def __init__(self, source: FakeRegistry, target: FakeRegistry, folder: Path) -> None:
         self.source = source
         self.target = target
         self.folder = folder
         self.upload_seconds = 0.1
+        self.passing: int | None = None
+        self.released = asyncio.Event()
         names = [f"app{number:02}" for number in range(IMAGES)]
         for name in names:
             source.load(name, single(name, layers=(300_000, 2_000_000)), "v1")
         rules = {f"{source.host}/{name}:v1": f"{target.host}/{name}" for name in names}
         (folder / "images.json").write_text(json.dumps(rules))
+        target.intercept.append(self._delay)
+
+    async def _delay(self, request: web.Request) -> None:
+        if "digest" not in request.query or "/blobs/uploads/" not in request.path:
+            return
+        await asyncio.sleep(self.upload_seconds)
+        if self.passing == 0:
+            await self.released.wait()
+        elif self.passing is not None:
+            self.passing -= 1
 
     async def start(self, state: str = "state.db") -> Process:
         """Start a run."""
@@ -61,6 +81,38 @@ class Site:
         while self.uploads().total() < count:  # noqa: ASYNC110 - the registry sets no event
             await asyncio.sleep(0.02)
 
+    async def wait_until_shared(self) -> None:
+        """Wait until two processes know about each other, and one of them has claims in the state."""
+        async with asyncio.timeout(60):
+            while self.query("SELECT count(*) FROM image_syncer_claimers WHERE shares") < 2:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.05)
+            while not self.query("SELECT count(*) FROM image_syncer_blob_claims"):  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.05)
+
+    def query(self, statement: str, *values: object, timeout: float = 30.0) -> int:
+        """Execute *statement* on the state; return its only value, 0 if it returns none."""
+        with closing(sqlite3.connect(self.folder / "state.db", timeout=timeout)) as database, database:
+            row = database.execute(statement, values).fetchone()
+        return row[0] if row else 0
+
+    def move_lease(self, process: Process, seconds: int) -> None:
+        """Let the lease of *process* end later, as if it had announced itself *seconds* later."""
+        change = "UPDATE image_syncer_claimers SET seen_at = seen_at + ? WHERE holder LIKE ?"
+        self.query(change, seconds * 1_000_000, f"% {process.pid} %")
+
+    async def freeze(self, process: Process) -> None:
+        """Stop *process* at a moment when it does not write to the state: it would lock it."""
+        for _ in range(100):
+            process.send_signal(signal.SIGSTOP)
+            try:
+                self.query("BEGIN IMMEDIATE", timeout=0.2)
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0.05)
+            else:
+                return
+        pytest.fail("the state was always locked")
+
     @property
     def blobs(self) -> set[str]:
         """The digests of all blobs at the source."""
@@ -72,14 +124,7 @@ class Site:
 async def site(tmp_path: Path) -> AsyncGenerator[Site]:
     """A site whose target takes a moment for each upload."""
     async with FakeRegistry() as source, FakeRegistry() as target:
-        site = Site(source, target, tmp_path)
-
-        async def delay(request: web.Request) -> None:
-            if "digest" in request.query and "/blobs/uploads/" in request.path:
-                await asyncio.sleep(site.upload_seconds)
-
-        target.intercept.append(delay)
-        yield site
+        yield Site(source, target, tmp_path)
 
 
 async def ended(process: Process) -> dict[str, int]:
@@ -107,24 +152,38 @@ async def test_a_run_that_starts_later_joins(site: Site) -> None:
     assert site.uploads().total() <= len(site.blobs) + 2
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSTOP])
-async def test_the_claims_of_a_run_that_ends_are_taken_over(site: Site, kill: signal.Signals) -> None:
-    """At once if it is killed, after the lease of 30 seconds if it is frozen."""
-    site.upload_seconds = 3
+async def test_the_claims_of_a_killed_run_are_taken_over(site: Site) -> None:
+    """At once, long before its lease ends."""
+    site.passing = 3
     first = await site.start()
     await site.wait_for_uploads(3)
     second = await site.start()
-    await asyncio.sleep(3.5)  # It finds the first one, and waits for the claims of that one.
-    assert site.uploads().total() < len(site.blobs)
-    first.send_signal(kill)
-    began = time.monotonic()
+    await site.wait_until_shared()
+    first.kill()
+    await first.communicate()
+    site.move_lease(first, LEASE_SECONDS)
+    site.released.set()
+    async with asyncio.timeout(LEASE_SECONDS + 15):
+        await ended(second)
+    assert set(site.uploads()) == site.blobs
+
+
+async def test_the_claims_of_a_frozen_run_are_taken_over_after_its_lease(site: Site) -> None:
+    """It lasts for 30 seconds, and until then the other one waits."""
+    site.passing = 3
+    first = await site.start()
     try:
+        await site.wait_for_uploads(3)
+        second = await site.start()
+        await site.wait_until_shared()
+        await site.freeze(first)
+        site.released.set()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(second.wait(), 5)
+        assert len(site.uploads()) < len(site.blobs)
+        site.move_lease(first, -LEASE_SECONDS)
         await ended(second)
     finally:
-        if first.returncode is None:
-            first.kill()
+        first.kill()
         await first.communicate()
-    seconds = time.monotonic() - began
-    assert (seconds > 15) is (kill == signal.SIGSTOP)
-    assert seconds < 70
     assert set(site.uploads()) == site.blobs

@@ -15,9 +15,12 @@ def _needs_postgresql() -> None:
 
 
 @pytest.mark.timeout(130)
-@pytest.mark.parametrize("way", ["stop", "cut"])
+@pytest.mark.parametrize("way", ["held", "cut"])
 def test_a_worker_that_lost_its_jobs_writes_no_tag(way: str) -> None:
-    """Frozen by SIGSTOP, or cut off from PostgreSQL: the other daemon's newer images stay."""
+    """Frozen by SIGSTOP, or cut off from PostgreSQL: the other daemon's newer images stay.
+
+    It reads blobs at that moment, so no write is on the way, which no worker could take back.
+    """
     figures, broken = stress("frozen", "--way", way)
     assert (broken, figures["tags that fell back, at most"]) == ([], 0)
     assert figures["writes that were refused"] > 0
@@ -29,4 +32,4 @@ def test_a_late_write_is_repaired_at_once() -> None:
     figures, broken = stress("frozen", "--way", "late")
     assert broken == []
     assert figures["late writes that were repaired"] == figures["tags"] == figures["tags that fell back, at most"]
-    assert 0 < figures["seconds until all were new again"] < 10
+    assert 0 < figures["seconds until all were new again"] < 20

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -11,6 +10,7 @@ from image_syncer.server.http_protocol import HEAD_LIMIT, StrictProtocol
 from image_syncer.server.server_settings import HookSource, ServerSettings
 from server.serving import Running, running
 from server.test_hooks import envelope
+from support.tries import least_seconds
 
 SETTINGS = ServerSettings(hooks={"open": HookSource("distribution", "registry.example.com")})
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -80,16 +80,15 @@ async def test_ordinary_heads_are_accepted_in_pieces(site: Running, split: int) 
 
 async def test_answers_on_a_kept_connection_are_immediate(site: Running) -> None:
     """TCP_NODELAY is set: otherwise each answer waits about 40 ms for a delayed acknowledgement."""
-    reader, writer = await asyncio.open_connection(site.listen.host, site.listen.port)
-    seconds: list[float] = []
-    for _ in range(20):
-        began = time.perf_counter()
-        writer.write(GET + b"\r\n")
-        assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
-        seconds.append(time.perf_counter() - began)
-    writer.close()
-    assert min(seconds[1:]) < 0.03
-    assert sorted(seconds)[10] < 0.035
+
+    async def ask_twenty_times() -> None:
+        reader, writer = await asyncio.open_connection(site.listen.host, site.listen.port)
+        for _ in range(20):
+            writer.write(GET + b"\r\n")
+            assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    assert await least_seconds(ask_twenty_times, below=0.3) < 0.3
 
 
 async def test_no_delay_is_set_on_accepted_sockets(site: Running, monkeypatch: pytest.MonkeyPatch) -> None:

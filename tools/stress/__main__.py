@@ -49,7 +49,7 @@ _COMMANDS: Mapping[str, Command] = {
         postgres=True,
     ),
     "frozen": Command(
-        "a daemon is frozen or cut off from PostgreSQL while it copies (--way stop, cut or late)",
+        "a daemon is frozen or cut off from PostgreSQL while it copies (--way stop, held, cut or late)",
         frozen.run,
         frozen.FrozenOptions,
         {"tags": 12, "seconds": 25.0, "way": "stop"},

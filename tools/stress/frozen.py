@@ -1,6 +1,7 @@
 """A daemon is frozen, or cut off from PostgreSQL, while it copies: it must not overwrite what others copied meanwhile.
 
 stop   SIGSTOP at a random moment of its copies
+held   SIGSTOP while it reads blobs, so that none of its manifests is on the way
 cut    its connections to PostgreSQL go silent while it reads blobs
 late   SIGSTOP while its manifests are on the way: the target stores them late, which no worker can prevent
 """
@@ -39,8 +40,9 @@ _POLL_SECONDS: Final = 0.05
 _DELAY_SECONDS: Final = 0.3
 _ACCEPTED: Final = 202
 _RUNNING: Final = 8
+_WATCH_SECONDS: Final = 10.0  # A late write comes within moments, or when the worker has found its jobs lost.
 _READS_HELD: Final = 4  # fewer than the transfers that a daemon makes at once
-_WAYS: Final = ("stop", "cut", "late")
+_WAYS: Final = ("stop", "held", "cut", "late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +55,27 @@ class FrozenOptions:
 
 
 class Gate:
-    """Holds the first *count* requests that *matches* until it opens; passes all others."""
+    """Holds requests that *matches* until it opens: the first *count*, or all until `hold_no_more`; passes others."""
 
-    def __init__(self, count: int, matches: Callable[[web.Request], bool]) -> None:
+    def __init__(self, count: int, matches: Callable[[web.Request], bool], *, all_of_them: bool = False) -> None:
         self.held = 0
         self.count = count
         self._matches = matches
+        self._all_of_them = all_of_them
         self._open = threading.Event()
+
+    def hold_no_more(self) -> None:
+        """Let later requests pass; the held ones still wait."""
+        self._all_of_them = False
+        self.count = min(self.count, self.held)
 
     def open(self) -> None:
         """Let the held requests go on."""
         self._open.set()
 
     async def __call__(self, request: web.Request) -> None:
-        """Hold *request* if it is one of the first."""
-        if self.held >= self.count or not self._matches(request):
+        """Hold *request* if it is one of those."""
+        if not (self._all_of_them or self.held < self.count) or not self._matches(request):
             return
         self.held += 1
         while not self._open.is_set():  # noqa: ASYNC110 - another thread opens it
@@ -121,6 +129,7 @@ class _Scene:
         self._wait_for_copies(gate)
         away = line.pid if self._options.way == "cut" else self._first.pid
         os.kill(away, signal.SIGSTOP)
+        gate.hold_no_more()
         began = time.monotonic()
         stored = 0
         say(f"the first daemon is away; {self._count(self._old)} old tags are at the target")
@@ -164,8 +173,12 @@ class _Scene:
             gate = Gate(count, lambda request: request.method == "PUT" and "/manifests/v" in request.path)
             self._target.intercept.append(gate)
             return gate
-        if self._options.way == "cut":
-            gate = Gate(_READS_HELD, lambda request: request.method == "GET" and "/blobs/" in request.path)
+        if self._options.way in {"held", "cut"}:
+            gate = Gate(
+                _READS_HELD,
+                lambda request: request.method == "GET" and "/blobs/" in request.path,
+                all_of_them=self._options.way == "held",
+            )
             self._source.intercept.append(gate)
             return gate
 
@@ -189,7 +202,7 @@ class _Scene:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
             running = self._first.api("jobs?status=running&limit=500")
-            if gate.held == gate.count if gate.count else running is not None and len(running["items"]) >= _RUNNING:
+            if gate.held >= gate.count if gate.count else running is not None and len(running["items"]) >= _RUNNING:
                 time.sleep(2 * _DELAY_SECONDS)
                 return
             time.sleep(_POLL_SECONDS)
@@ -222,7 +235,7 @@ class _Scene:
         """
         began = time.monotonic()
         last = 0.0
-        while (now := time.monotonic()) < began + _REPAIR_SECONDS:
+        while (now := time.monotonic()) < min(began + _REPAIR_SECONDS, began + last + _WATCH_SECONDS):
             old = len(self._new) - self._count(self._new)
             most, last = max(most, old), now - began if old else last
             time.sleep(_POLL_SECONDS)

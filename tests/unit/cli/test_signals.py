@@ -13,8 +13,9 @@ from image_syncer.cli.signals import Signals, run_unless_interrupted, run_with_s
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Restore the signal handlers after the test."""
+    """Restore the signal handlers after the test. SIGHUP is not ignored before it, as it is in tests under nohup."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

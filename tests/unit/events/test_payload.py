@@ -43,10 +43,10 @@ def test_oddities_of_senders_are_read() -> None:
 
 def test_an_endless_string_is_found_at_once() -> None:
     """A million escaped quotes do not cost a million searches."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(MalformedNotification, match="Unterminated string starting at character 0"):
         parse_json(b'"' + b'\\"' * 500_000)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.dictionaries(st.text(), st.text(), max_size=5))

@@ -54,10 +54,10 @@ def test_a_pattern_without_stars_matches_only_itself(one: list[str], other: list
 def test_matching_the_worst_pattern_is_fast() -> None:
     """Matching does not backtrack: its time is linear in the length of the name."""
     pattern = SourcePattern.of("q.io", "/".join(["**", "a*a*a*a*b"] * 20))
-    began = time.monotonic()
+    began = time.process_time()
     assert not pattern.matches(Repository("q.io", "/".join(["a" * 60] * 4)))
     assert not pattern.matches(Repository("q.io", "/".join(["a"] * 120)))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_docker_hubs_short_names_are_expanded() -> None:

@@ -65,7 +65,7 @@ def test_any_text_is_parsed_without_an_exception(lines: list[str]) -> None:
 
 def test_hostile_headers_are_bounded() -> None:
     """Time and memory stay bounded, whatever the header holds."""
-    started = time.perf_counter()
+    started = time.process_time()
     many = parse_challenges(["Bearer a=b, " * 100_000] * 1000)
     (long,) = parse_challenges(["Bearer " + "a=b," * 100_000])[:1]
     unterminated = parse_challenges(['Bearer realm="' + "\\" * 1_000_000])
@@ -73,7 +73,7 @@ def test_hostile_headers_are_bounded() -> None:
     assert len(long.parameters) <= 32
     assert preferred(unterminated) is None
     assert len(Challenge("bearer", (("scope", "a " * 1000),)).scopes) <= 64
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_scopes_are_joined_by_resource() -> None:

@@ -9,6 +9,7 @@ import pytest
 from image_syncer.errors import Unavailable
 from image_syncer.registry.http.head_pipeline import FAR_SECONDS, choose_connection
 from image_syncer.registry.http.transport import ConnectionRefused, Request, Transport
+from image_syncer.structs import replace
 from support.http_exchange import IMPATIENT, VERIFY, Open, Serve
 
 NEAR, FAR = FAR_SECONDS / 2, FAR_SECONDS * 2
@@ -165,10 +166,11 @@ async def test_requests_that_the_server_dropped_are_sent_again(listen: Serve, op
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for requests in _batches(reader):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
             writer.write(reply(requests[0]))
 
-    transport, url = await open_transport(IMPATIENT), f"http://127.0.0.1:{await listen(serve)}"
+    limits = replace(IMPATIENT, stall_seconds=1.5)  # Much longer than a response takes on a busy machine.
+    transport, url = await open_transport(limits), f"http://127.0.0.1:{await listen(serve)}"
     results = await asyncio.gather(*(head(transport, f"{url}/{n}") for n in range(8)), return_exceptions=True)
     assert sum(isinstance(result, Unavailable) for result in results) <= 4
     assert await heads(transport, url, 8) == expected(8)

@@ -169,12 +169,12 @@ async def test_a_cancelled_read_ends_after_its_job(serve: Serve, open_transport:
 
 async def test_a_cancelled_upload_ends_at_once(listen: Serve, open_transport: Open) -> None:
     """A server that stops reading does not hold the thread, and sees the end of the connection."""
-    began, ended = asyncio.Event(), asyncio.Event()
+    began, cancelled, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stop_reading(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         began.set()
-        await asyncio.sleep(0.2)
+        await cancelled.wait()
         while await reader.read(MIB):
             pass
         ended.set()
@@ -183,12 +183,11 @@ async def test_a_cancelled_upload_ends_at_once(listen: Serve, open_transport: Op
     body = in_pieces(bytes(64 * MIB))
     sending = asyncio.create_task(exchange(await open_transport(ALWAYS), Request("PUT", url, body=body)))
     await began.wait()
-    start = time.monotonic()
     sending.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await sending
-    assert time.monotonic() - start < 0.15
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await sending  # The server still reads nothing.
+        cancelled.set()
         await ended.wait()
     await asyncio.sleep(0.1)  # The server closes its side.
 
