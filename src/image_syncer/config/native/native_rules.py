@@ -10,6 +10,7 @@ from croniter import CroniterError, croniter
 
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
+from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
 from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
@@ -43,8 +44,9 @@ _SAMPLE_TAG: Final = "x"
 def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platforms: PlatformFilter) -> Rule | None:
     """Return the rule of *section*, the file's *number*-th; None if *config_file* has collected errors of it."""
     place: tuple[Step, ...] = ("rules", number)
-    source = config_file.attempt(lambda: parse_source(section.source), *place, "source")
-    selection = config_file.attempt(
+    name, pin = config_file.attempt(lambda: split_pin(section.source, section.tags), *place, "tags") or ("", None)
+    source = config_file.attempt(lambda: parse_source(name), *place, "source") if name else None
+    selection = pin or config_file.attempt(
         lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
     )
     kept = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
@@ -81,7 +83,7 @@ def parse_source(text: str) -> Repository | SourcePattern:
         raise UsageError(f"a source that begins with {scheme.group()[:20]}", remedy="leave it out")
     _, tag, digest = split_reference(name)
     if digest is not None:
-        raise UsageError("a source cannot have an @", remedy="leave the login or the digest out; write a repository")
+        raise UsageError("a source cannot have an @", remedy="leave the login out; a digest is sha256: and 64 digits")
     if tag is not None:
         raise UsageError(f"{quoted(name)}: a source is a repository without a tag", remedy="select tags with tags:")
     return SourcePattern.parse(name) if has_wildcard(name) else Repository.parse(name)
