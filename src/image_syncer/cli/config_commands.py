@@ -61,6 +61,6 @@ def convert(
     files: tuple[Path, ...], kind: str | None, target: str | None, output: OutputOptions, *, strict: bool
 ) -> int:
     """Write the native file for the files of another tool; tell what it lacks."""
-    from image_syncer.cli import conversion
+    from image_syncer.cli import convert_command
 
-    return conversion.convert(files, kind, target, output, strict=strict)
+    return convert_command.convert(files, kind, target, output, strict=strict)

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from image_syncer.config.convert.conversion import Conversion, Converted, Value
-from image_syncer.config.convert.dregsy import convert_dregsy
-from image_syncer.config.convert.fork import convert_fork
-from image_syncer.config.convert.go_tool import convert_go_tool
-from image_syncer.config.convert.harbor import convert_harbor
-from image_syncer.config.convert.hauler import convert_hauler
-from image_syncer.config.convert.kpromo import convert_kpromo, listed_images
-from image_syncer.config.convert.oc_mirror import convert_oc_mirror
-from image_syncer.config.convert.ocync import convert_ocync
-from image_syncer.config.convert.plain_list import convert_list
-from image_syncer.config.convert.quay import convert_quay
-from image_syncer.config.convert.regsync import convert_regsync
-from image_syncer.config.convert.skopeo import convert_skopeo
+from image_syncer.config.convert.from_dregsy import convert_dregsy
+from image_syncer.config.convert.from_fork import convert_fork
+from image_syncer.config.convert.from_go_tool import convert_go_tool
+from image_syncer.config.convert.from_harbor import convert_harbor
+from image_syncer.config.convert.from_hauler import convert_hauler
+from image_syncer.config.convert.from_kpromo import convert_kpromo, listed_images
+from image_syncer.config.convert.from_list import convert_list
+from image_syncer.config.convert.from_oc_mirror import convert_oc_mirror
+from image_syncer.config.convert.from_ocync import convert_ocync
+from image_syncer.config.convert.from_quay import convert_quay
+from image_syncer.config.convert.from_regsync import convert_regsync
+from image_syncer.config.convert.from_skopeo import convert_skopeo
 from image_syncer.config.documents.document import read_nodes, read_text
 from image_syncer.config.documents.node import ListNode, MapNode, Node
 from image_syncer.errors import ConfigError, UsageError

@@ -7,7 +7,7 @@ import pytest
 from image_syncer.config.load import load_file
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.sync.planner import pair_up
+from image_syncer.sync.pairing import pair_up
 from image_syncer.sync.rule import ByDigest, Rule
 
 PIN = "sha256:" + "1" * 64

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from image_syncer.config.convert.conversion import Conversion, Value, literal
 from image_syncer.config.convert.fields import Fields
-from image_syncer.config.convert.go_tool import convert_auth
+from image_syncer.config.convert.from_go_tool import convert_auth
 from image_syncer.config.documents.document import read_document
 from image_syncer.config.documents.node import MapNode, Node
 from image_syncer.config.fork.fork_model import normalise_keys
