@@ -5,6 +5,7 @@ from typing import Final
 
 from image_syncer.config.convert.conversion import Conversion
 from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe
+from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import ConfigError
 from image_syncer.structs import Struct, field
 
@@ -28,6 +29,11 @@ class Fields(Struct, frozen=False):
         if not isinstance(node, MapNode):
             raise _wrong(node, "a map", conversion, path)
         return cls(node, conversion, path)
+
+    def node_of(self, key: str) -> Node:
+        """Return *key* with its place, or the map without it."""
+        entry = self.node.find(key)
+        return self.node if entry is None else entry.key
 
     @property
     def line(self) -> int:
@@ -56,7 +62,7 @@ class Fields(Struct, frozen=False):
         """Return the text at *key*; `ConfigError` if it is absent."""
         text = self.text(key)
         if text is None:
-            raise ConfigError(f"{self.path or 'the file'}: {key} is missing", file=self.conversion.file, line=self.line)
+            raise error_at(f"{self.path or 'the file'}: {key} is missing", self.conversion.file, self.node)
         return text
 
     def truth(self, key: str) -> bool | None:
@@ -135,4 +141,4 @@ class Fields(Struct, frozen=False):
 
 def _wrong(node: Node, wanted: str, conversion: Conversion, path: str) -> ConfigError:
     message = f"{path or 'the file'}: expected {wanted}, found {describe(node)}"  # The value may be a password.
-    return ConfigError(message, file=conversion.file, line=node.line)
+    return error_at(message, conversion.file, node)

@@ -8,7 +8,8 @@ from image_syncer.bounded_json import parse_object
 from image_syncer.config.convert.conversion import Conversion, Value, literal, semver_range, tags_of
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import Node
-from image_syncer.errors import ConfigError, StoreError
+from image_syncer.config.documents.problems import error_at
+from image_syncer.errors import StoreError
 
 _REGEX: Final = "regex:"
 _SEMVER: Final = "semver:"
@@ -71,7 +72,7 @@ def _login(auth: str, location: Fields) -> dict[str, Value]:
         username = password = None
     if not isinstance(username, str) or not isinstance(password, str):
         message = 'auth: not the base64 form of {"username": ..., "password": ...}'
-        raise ConfigError(message, file=location.conversion.file, line=location.line_of("auth"))
+        raise error_at(message, location.conversion.file, location.node_of("auth"))
     return {"username": literal(username), "password": literal(password)}
 
 

@@ -7,11 +7,11 @@ from typing import Final
 from image_syncer.config.convert.conversion import Conversion, Value, literal
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe
-from image_syncer.config.documents.problems import Problems
+from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_auth
 from image_syncer.config.go_tool.images_file import parse_source, parse_target
-from image_syncer.errors import ConfigError, UsageError
+from image_syncer.errors import UsageError
 from image_syncer.registry.settings import RegistryAccount
 from image_syncer.sync.rule import AllTags, ByDigest, Selection, TagNames
 
@@ -55,7 +55,7 @@ def convert_images(node: MapNode, conversion: Conversion) -> None:
     """Add the rules of *node* to *conversion*."""
     problems = Problems()
     for entry in node.entries:
-        with problems.collect_at(conversion.file, entry.key.line):
+        with problems.collect_at(conversion.file, entry.key):
             _convert_rule(entry, conversion)
     problems.raise_found()
 
@@ -100,7 +100,7 @@ def _items(value: Node) -> Sequence[Node]:
 
 def _target(node: Node, conversion: Conversion) -> str:
     if not isinstance(node, Scalar) or node.kind != "text":
-        raise ConfigError(f"expected a target, found {describe(node)}", file=conversion.file, line=node.line)
+        raise error_at(f"expected a target, found {describe(node)}", conversion.file, node)
     return KeptVariables({}).apply(node.text).strip()
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from image_syncer.config.convert.conversion import Conversion, Value
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import Node
-from image_syncer.errors import ConfigError
+from image_syncer.config.documents.problems import error_at
 from image_syncer.oci import Reference, Repository
 
 _OCI: Final = "oci://"
@@ -31,11 +31,7 @@ def convert_hauler(documents: Sequence[Node], conversion: Conversion) -> None:
             case "Files":
                 spec.lose("files", why="image-syncer copies images, not files")
             case _:
-                raise ConfigError(
-                    f"kind {kind}: expected Images, Charts or Files",
-                    file=conversion.file,
-                    line=file.line_of("kind"),
-                )
+                raise error_at(f"kind {kind}: expected Images, Charts or Files", conversion.file, file.node_of("kind"))
         spec.finish()
         file.finish()
 

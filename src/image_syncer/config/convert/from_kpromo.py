@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from image_syncer.config.convert.conversion import Conversion
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import ListNode, Node
-from image_syncer.errors import ConfigError
+from image_syncer.config.documents.problems import error_at
 
 
 def convert_kpromo(manifest: Node, images: Conversion, listed: Sequence[Node]) -> None:
@@ -35,14 +35,12 @@ def _registries(file: Fields) -> tuple[str, list[str]]:
         registry.note("service-account", "token", why="image-syncer uses the logins of docker and of registries:")
         registry.finish()
     if len(sources) != 1 or not targets:
-        raise ConfigError(
-            "registries: needs one with src: true and one without", file=file.conversion.file, line=file.line
-        )
+        raise error_at("registries: needs one with src: true and one without", file.conversion.file, file.node)
     return sources[0], targets
 
 
 def listed_images(document: Node, conversion: Conversion) -> Sequence[Node]:
     """Return the images of the thin file *document*; `ConfigError` if it is no list."""
     if not isinstance(document, ListNode):
-        raise ConfigError("expected a list of images", file=conversion.file, line=document.line)
+        raise error_at("expected a list of images", conversion.file, document)
     return document.items

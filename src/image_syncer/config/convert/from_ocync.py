@@ -6,7 +6,7 @@ from typing import Final
 from image_syncer.config.convert.conversion import Conversion, Value, semver_range, tags_of
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import ListNode, Node
-from image_syncer.errors import ConfigError
+from image_syncer.config.documents.problems import error_at
 
 _PRERELEASES: Final = ("*-rc*", "*-alpha*", "*-beta*", "*-pre*", "*-snapshot*", "*-nightly*")
 _GLOB_MARKS: Final = re.compile(r"[*?\[]")
@@ -27,10 +27,10 @@ class _Names:
     def host(self, name: str, place: Fields, key: str) -> str:
         """Return the host of the registry *name*; `ConfigError` without it."""
         if name not in self._hosts:
-            raise ConfigError(
+            raise error_at(
                 f"{key}: no registry is called {name!r}",
-                file=place.conversion.file,
-                line=place.line_of(key),
+                place.conversion.file,
+                place.node_of(key),
                 remedy=f"known: {', '.join(self._hosts)}",
             )
         return self._hosts[name]
@@ -92,7 +92,7 @@ def _convert_mapping(mapping: Fields, defaults: Fields, names: _Names) -> None:
     mapping.text("to")
     targets = [f"{host}/{(mapping.text('to') or path).strip('/')}" for host in names.targets(place)]
     if not targets:
-        raise ConfigError("a mapping without targets", file=conversion.file, line=mapping.line)
+        raise error_at("a mapping without targets", conversion.file, mapping.node)
     keys: dict[str, Value] = {"platforms": mapping.texts("platforms") or defaults.texts("platforms")}
     artifacts = mapping if mapping.get("artifacts") is not None else defaults
     keys["referrers"] = _referrers(artifacts.section("artifacts"))

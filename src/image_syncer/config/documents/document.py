@@ -55,7 +55,9 @@ def read_nodes(path: Path) -> list[Node]:
         try:
             node = parse(text)
         except DocumentError as error:
-            raise ConfigError(error.message, file=str(path), line=error.line, remedy=error.remedy) from None
+            raise ConfigError(
+                error.message, file=str(path), line=error.line, column=error.column, remedy=error.remedy
+            ) from None
         if node is not None and describe(node) != "nothing":
             nodes.append(node)
     if not nodes:
