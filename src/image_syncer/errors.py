@@ -11,6 +11,7 @@
     │   ├── Refused                 the store does not accept this content or request
     │   │   ├── TooLarge            beyond a limit of the store or of this tool
     │   │   ├── UnsupportedDigest   the store does not know this digest algorithm for tags
+    │   │   ├── CatalogueClosed     the registry does not list its repositories, or not to this login
     │   │   ├── TagImmutable        the tag exists with other content and may not move
     │   │   └── MissingContent      a manifest names content that the store does not hold (yet)
     │   ├── NotTrusted              a gate of the rule refuses the image: not signed as the rule demands
@@ -38,6 +39,7 @@ from typing import ClassVar, Literal
 from image_syncer.text import printable
 
 __all__ = [
+    "CatalogueClosed",
     "ConfigError",
     "ContentMismatch",
     "CopyFailed",
@@ -159,6 +161,10 @@ class TooLarge(Refused):
     """Content is beyond a limit of the registry or of this tool."""
 
 
+class CatalogueClosed(Refused):
+    """The registry does not list its repositories, or not to this login."""
+
+
 class TagImmutable(Refused):
     """The tag exists with other content and the registry does not let it move."""
 
@@ -266,8 +272,8 @@ class RegistryDown(Unavailable):
 class CopyFailed(ImageSyncerError):
     """One copy failed: on which *side* (None: neither), at which *step*, and why (*cause*).
 
-    Steps are "list tags", "resolve", "read manifest", "read blob", "push blob" and "push manifest"; "copy" is all of
-    them together.
+    Steps are "list repositories", "list tags", "resolve", "read manifest", "read blob", "push blob" and "push
+    manifest"; "copy" is all of them together.
     """
 
     def __init__(self, cause: StoreError, *, side: Side | None, step: str) -> None:

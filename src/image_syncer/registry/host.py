@@ -165,7 +165,7 @@ class HostConnection:
             return await self._send_later(request, call, authorization, response)
         await response.release(failed=False)
         if authorization is not None and authorization.is_bearer:
-            self._auth.discard(authorization)
+            self._auth.discard(authorization, challenge)
             if challenge is None or challenge.scheme != "bearer":
                 await self._ping(base, call.side)  # Harbor sends the right challenge only without Authorization.
                 challenge = None

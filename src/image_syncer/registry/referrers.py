@@ -31,8 +31,8 @@ from image_syncer.oci.referrer import (
 )
 from image_syncer.registry.endpoint import BufferedResponse, RepositoryRequests
 from image_syncer.registry.http.urls import origin_of
-from image_syncer.registry.listing import next_link
 from image_syncer.registry.manifests import Manifests
+from image_syncer.registry.paging import next_link
 from image_syncer.roles import Fence
 
 API_FACT: Final = "referrers_api"

@@ -14,6 +14,7 @@ from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.catalogue import RegistryCatalogue
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
@@ -62,6 +63,7 @@ class Registries:
         self._limiters: dict[str, HostLimiter] = {}
         self._logins: dict[tuple[str, Credential | None, bool, bool | None], Login] = {}
         self._clients: dict[tuple[Login, ...], RegistryClient] = {}
+        self._catalogues: dict[RegistryClient, RegistryCatalogue] = {}
         self._client_by_repository: dict[Repository, RegistryClient] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -106,6 +108,11 @@ class Registries:
             scopes = RepositoryRequests(client, repository, side).scopes
             async with client.limiter.request():
                 await client.host.prepare(scopes, side, connections)
+
+    async def catalogue(self, repository: Repository) -> RegistryCatalogue:
+        """Return the list of repositories at the registry of *repository*, which the login for *repository* reads."""
+        client = await self._connect(repository)
+        return self._catalogues.setdefault(client, RegistryCatalogue(client))
 
     def limiter(self, registry: str) -> HostLimiter:
         """Return the limiter of *registry*; the same object each time."""

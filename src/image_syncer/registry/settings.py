@@ -76,6 +76,8 @@ class Limits(Struct):
     tag_page_values: int = 1_000_000
     tag_pages: int = 1_000
     tags: int = 200_000
+    catalogue_pages: int = 10_000
+    repositories: int = 1_000_000
     redirects: int = 5
     opening_seconds: float = 10.0
     chunk_bytes: int = 32 * 1024 * 1024

@@ -4,17 +4,6 @@ Registries, layouts on disk and stores in memory implement them; each implementa
 `tests/contract`. The methods of sources and targets raise `errors.StoreError`.
 """
 
-from image_syncer.roles.attachments import (
-    Attachment,
-    AttachmentReader,
-    Attester,
-    Gate,
-    GatedImage,
-    MadeReferrer,
-    ReferrerSource,
-    ReferrerStores,
-    ReferrerTarget,
-)
 from image_syncer.roles.hints import (
     BlobLocations,
     ConfirmedCopy,
@@ -26,8 +15,20 @@ from image_syncer.roles.hints import (
     UploadCheckpoint,
     UploadJournal,
 )
+from image_syncer.roles.referrer_roles import (
+    Attachment,
+    AttachmentReader,
+    Attester,
+    Gate,
+    GatedImage,
+    MadeReferrer,
+    ReferrerSource,
+    ReferrerStores,
+    ReferrerTarget,
+)
 from image_syncer.roles.repositories import (
     BlobTarget,
+    Catalogue,
     Chunk,
     Fence,
     Opener,
@@ -42,6 +43,7 @@ __all__ = [
     "Attester",
     "BlobLocations",
     "BlobTarget",
+    "Catalogue",
     "Chunk",
     "ConfirmedCopy",
     "DigestCache",

@@ -108,6 +108,17 @@ class Target(BlobTarget, Protocol):
         ...
 
 
+class Catalogue(Protocol):
+    """The repositories of a registry."""
+
+    def repositories(self) -> AsyncIterator[Sequence[Repository]]:
+        """Yield the repositories that the registry lists to this login, a page at a time; some may be repeated.
+
+        `CatalogueClosed` if the registry has no such list, or none for this login.
+        """
+        ...
+
+
 class Stores(Protocol):
     """Gives access to the repositories of every registry; equal arguments return the same object."""
 
@@ -125,4 +136,11 @@ class Stores(Protocol):
 
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long, so that more at once carries more; False while unknown."""
+        ...
+
+    async def catalogue(self, repository: Repository) -> Catalogue:
+        """Return the list of repositories at the registry of *repository*, which the login for *repository* reads.
+
+        Repositories with the same login have the same list, by identity.
+        """
         ...

@@ -311,11 +311,30 @@ class MemoryTarget:
             self._store.tags[referrers_tag(subject)] = merged.digest
 
 
+class MemoryCatalogue:
+    """The repositories of one registry in memory that have content. *error* is raised instead; *times* counts reads."""
+
+    def __init__(self, stores: "MemoryStores", registry: str) -> None:
+        self._stores = stores
+        self._registry = registry
+        self.error: StoreError | None = None
+        self.times = 0
+
+    async def repositories(self) -> AsyncIterator[Sequence[Repository]]:
+        """Yield all of them as one page."""
+        self.times += 1
+        if self.error is not None:
+            raise self.error
+        found = (store for store in self._stores if store.manifests or store.blobs)
+        yield [store.repository for store in found if store.repository.registry == self._registry]
+
+
 class MemoryStores:
     """Repositories of any registry, created on first use; implements `Stores`."""
 
     def __init__(self) -> None:
         self._stores: dict[Repository, MemoryStore] = {}
+        self.catalogues: dict[str, MemoryCatalogue] = {}
 
     def __iter__(self) -> Iterator[MemoryStore]:
         return iter(tuple(self._stores.values()))
@@ -352,6 +371,10 @@ class MemoryStores:
         """Return False: memory is near, whatever the name of the *registry*."""
         del registry
         return False
+
+    async def catalogue(self, repository: Repository) -> "MemoryCatalogue":
+        """Return the list of repositories at the registry of *repository*; the same object each time."""
+        return self.catalogues.setdefault(repository.registry, MemoryCatalogue(self, repository.registry))
 
     def count(self, step: Step, about: object = None) -> int:
         """Return how often *step* was called (about the tag or digest *about*) in all repositories."""

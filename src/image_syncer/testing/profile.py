@@ -168,6 +168,8 @@ class Profile:
     """Whether tag lists report the manifest of each tag."""
     listing_type: str = "application/json"
     catalog: bool = True
+    catalog_takes_tokens: bool = True
+    """Whether a token gives access to the catalog; otherwise only user and password do."""
 
     def guarded(self, accounts: Accounts) -> Self:
         """Return this profile with a login for one of *accounts*, in the product's own way."""

@@ -131,6 +131,7 @@ HARBOR: Final = Profile(
     mismatch_ends_upload=False,  # UNVERIFIED, likewise.
     mount="named",
     pages="asked",  # harbor `registry/util/util.go`.
+    catalog_takes_tokens=False,  # harbor `middleware/v2auth/auth.go`.
 )
 """Harbor 2."""
 

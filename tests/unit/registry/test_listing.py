@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_syncer.errors import NotFound, ProtocolError, StoreError, TooLarge
-from image_syncer.registry.listing import next_link
+from image_syncer.registry.paging import next_link
 from image_syncer.registry.settings import Limits
 from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, Profile

@@ -34,6 +34,8 @@ from image_syncer.structs import Struct, field
 Send = Callable[[Request, Side], Awaitable[Response]]
 """Sends one request unchanged and counts it; the caller releases the response."""
 
+CATALOGUE_SCOPE: Final = "registry:catalog:*"
+"""The scope of the list of repositories."""
 _CLIENT_ID: Final = "image-syncer"
 _SHORTEST_SECONDS: Final = 60.0  # auth/token.md: a missing or shorter lifetime means 60.
 _LONGEST_SECONDS: Final = 24 * 3600.0
@@ -85,6 +87,7 @@ class Authenticator:
         self._refusals: dict[_Key, tuple[StoreError, float]] = {}
         self._widened: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._oauth_refused = False
+        self._catalogue_takes_basic = False
         self._no_second_attempt_until = -math.inf
         self._flights: SingleFlight[_Key, _CachedToken] = SingleFlight()
         self._negative_cache = NegativeCache()
@@ -108,15 +111,19 @@ class Authenticator:
         """
         if self._challenge is None:
             return None
-        if self._challenge.scheme == "basic":
+        if self._challenge.scheme == "basic" or (self._catalogue_takes_basic and scopes == (CATALOGUE_SCOPE,)):
             credential = self._access.credential
             return Authorization(_basic(credential)) if credential and credential.username else None
         key = self._key(self._challenge, self._widened.get(scopes, merge_scopes(scopes)))
         token, fresh = await self._token(key, side)
         return Authorization(f"Bearer {token.text}", key.scopes, fresh)
 
-    def discard(self, authorization: Authorization) -> None:
-        """Drop the refused token of *authorization* from the cache; a newer one in its place stays."""
+    def discard(self, authorization: Authorization, challenge: Challenge | None = None) -> None:
+        """Drop the refused token of *authorization* from the cache; a newer one in its place stays.
+
+        *challenge* came with the refusal: Harbor lists repositories to user and password, and to no token.
+        """
+        self._catalogue_takes_basic |= self._asks_for_basic(challenge, authorization)
         text = authorization.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
 
@@ -129,6 +136,8 @@ class Authenticator:
             return refused and challenge is not None and challenge.scheme == "bearer"
         if challenge is None:
             return refused and not authorization.fresh
+        if refused and self._asks_for_basic(challenge, authorization):
+            return True
         if not refused and challenge.get("error") != "insufficient_scope":
             return False
         return not authorization.fresh or merge_scopes(authorization.scopes, challenge.scopes) != authorization.scopes
@@ -149,6 +158,12 @@ class Authenticator:
         """Record the *status* of the second attempt with a token that might have been premature."""
         if status == HTTPStatus.UNAUTHORIZED:
             self._no_second_attempt_until = self._clock.monotonic() + _REFUSAL_SECONDS
+
+    def _asks_for_basic(self, challenge: Challenge | None, authorization: Authorization) -> bool:
+        """Whether *challenge* demands user and password, which we have, for the catalogue instead of the token sent."""
+        if challenge is None or challenge.scheme != "basic" or CATALOGUE_SCOPE not in authorization.scopes:
+            return False
+        return self._can_answer(challenge)
 
     def _can_answer(self, challenge: Challenge) -> bool:
         credential = self._access.credential

@@ -58,6 +58,8 @@ class AccessControl:
     def _check_bearer(self, request: web.Request) -> str | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         needed = _needed(request)
+        if kind_of(request.path) == "catalog" and not self._profile.catalog_takes_tokens:
+            raise _unauthorized(_BASIC)
         grant, expires_at = self._granted.get(token if scheme.lower() == "bearer" else "", (None, 0.0))
         if grant is None or expires_at < time.monotonic():
             raise self._challenge(request, needed, "invalid_token" if token else "")
