@@ -12,6 +12,7 @@ from random import Random
 from image_syncer.app import Options
 from image_syncer.jobs import CopyRequest, JobQueue, open_jobs
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.oci.referrer import ReferrerKind
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount
 from image_syncer.state import (
     CopyEnd,
@@ -27,6 +28,7 @@ from image_syncer.state import CronSchedule as CronTimes
 from image_syncer.structs import replace
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Copy
+from image_syncer.sync.referrer_report import ReferrerProblem, ReferrerReport
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 from image_syncer.sync.rule import AllTags, Cron, Rule, RuleTarget, TagNames, Triggers
 from image_syncer.sync.rule import Every as EveryRule
@@ -129,6 +131,12 @@ async def _fill_runs(state: State) -> None:
             transferred=Transferred(734_003_200, 12, 34),
             seconds=2.25,
             attempts=2,
+            referrers=ReferrerReport(
+                source=((ReferrerKind.SIGNATURE, 1), (ReferrerKind.SBOM, 1)),
+                target=((ReferrerKind.SIGNATURE, 1),),
+                copied=1,
+                refused=(ReferrerProblem(TRIMMED, ReferrerKind.SBOM, "the registry accepts no pushes"),),
+            ),
         ),
         CopyResult(
             "hub/nginx",

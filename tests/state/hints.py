@@ -13,8 +13,14 @@ from image_syncer.state import StateCacheBackend, open_cache_backend, open_state
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
-LATER_TABLES = ("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags")
-"""The tables that came after revision 0007, without their prefix."""
+_LATER_TABLES = ("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags")
+TO_REVISION_0007 = (
+    *(f"DROP TABLE image_syncer_{name}" for name in _LATER_TABLES),
+    "DROP INDEX image_syncer_results_by_latest_source_digest",
+    "ALTER TABLE image_syncer_results DROP COLUMN referrers",
+    "UPDATE image_syncer_version SET version_num = '0007'",
+)
+"""The statements that undo the later revisions."""
 
 
 def digest(text: str) -> Digest:

@@ -34,7 +34,7 @@ from image_syncer.state.engines import make_engine, writing
 from image_syncer.state.executor import WAITING_LIMIT
 from image_syncer.state.revisions import REVISIONS, VERSION_TABLE
 from image_syncer.state.tables import events, metadata
-from state.hints import LATER_TABLES
+from state.hints import TO_REVISION_0007
 from state_schema import schema
 from support.postgres import PASSWORD, Postgres
 
@@ -140,10 +140,10 @@ async def test_a_file_of_an_older_version_counts_the_events_it_has(file: Path, m
         await state.events.record([EVENT, EVENT], now=NOW)
     names = [name for (name,) in execute(file, "SELECT name FROM sqlite_master WHERE type = 'trigger'")]
     execute(file, *(f"DROP TRIGGER {name}" for name in names), "DROP TABLE image_syncer_event_counts")
-    later_indexes = "", "_outcome", "_rule", "_source_digest"
+    execute(file, *TO_REVISION_0007)
+    later_indexes = "", "_outcome", "_rule"
     for name in ("events_by_waiting", *(f"results_by_latest{suffix}" for suffix in later_indexes)):
         execute(file, f"DROP INDEX image_syncer_{name}")
-    execute(file, *(f"DROP TABLE image_syncer_{name}" for name in LATER_TABLES))
     execute(file, "CREATE INDEX image_syncer_results_by_latest ON image_syncer_results (latest, id)")
     execute(file, "UPDATE image_syncer_version SET version_num = '0006'")
     async with open_state(str(file)) as state:

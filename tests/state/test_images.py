@@ -137,6 +137,7 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "ALTER TABLE image_syncer_runs DROP COLUMN unannounced",
         "DROP INDEX image_syncer_results_by_latest",
         "ALTER TABLE image_syncer_results DROP COLUMN latest",
+        "ALTER TABLE image_syncer_results DROP COLUMN referrers",
         "DROP INDEX image_syncer_events_by_source",
         "ALTER TABLE image_syncer_events DROP COLUMN claimed_until",
         f"UPDATE {VERSION_TABLE} SET version_num = '0001'",

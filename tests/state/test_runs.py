@@ -3,7 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from image_syncer.oci import Digest
+from image_syncer.oci.referrer import ReferrerKind
 from image_syncer.state import NewRun, RunEnd, State, Trigger
+from image_syncer.structs import replace
+from image_syncer.sync.referrer_report import ReferrerProblem, ReferrerReport
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 7, tzinfo=UTC)
@@ -54,6 +57,39 @@ async def test_a_finished_run_tells_its_requests_and_warnings(state: State) -> N
     assert found is not None
     assert (found.finished_at, found.requests) == (end.finished_at, {"source": 9, "target": 14})
     assert (found.started_at, found.warnings, found.dry_run) == (NOW, ("one line", "two"), False)
+
+
+REPORT = ReferrerReport(
+    source=((ReferrerKind.SIGNATURE, 2), (ReferrerKind.SBOM, 1)),
+    target=((ReferrerKind.SIGNATURE, 1),),
+    copied=1,
+    refused=(ReferrerProblem(Digest.of(b"refused"), ReferrerKind.SBOM, "answered 405 \0 \ud800"),),
+    not_carried=(ReferrerProblem(Digest.of(b"left"), ReferrerKind.SIGNATURE, "subject changed"),),
+)
+
+
+async def test_results_keep_what_became_of_the_referrers(state: State) -> None:
+    """An empty report is another one than none; equal ones without problems are one object."""
+    run = await begin(state)
+    plain = ReferrerReport(source=((ReferrerKind.SBOM, 1),), target=((ReferrerKind.SBOM, 1),))
+    reports = [REPORT, plain, plain, ReferrerReport(), None]
+    await state.runs.add(run, [replace(copied(str(tag)), referrers=one) for tag, one in enumerate(reports)])
+    found, _ = await state.runs.results(run)
+    assert [one.referrers for one in found] == reports
+    assert found[1].referrers is found[2].referrers
+    assert (await state.runs.latest_results("b.test/app:0"))[0].referrers == REPORT
+
+
+async def test_a_record_keeps_twenty_problems_of_an_image(state: State) -> None:
+    """An image may have thousands of refused referrers, each with a long reason."""
+    run = await begin(state)
+    problems = tuple(
+        ReferrerProblem(Digest.of(str(number).encode()), ReferrerKind.OTHER, "x" * 500) for number in range(1000)
+    )
+    report = ReferrerReport(source=((ReferrerKind.OTHER, 2000),), refused=problems, not_carried=problems)
+    await state.runs.add(run, [replace(copied("1"), referrers=report)])
+    ((found,), _) = await state.runs.results(run)
+    assert found.referrers == replace(report, refused=problems[:20], not_carried=problems[:20])
 
 
 async def test_results_come_back_as_they_were_added(state: State) -> None:

@@ -20,7 +20,7 @@ from image_syncer.state.database_url import SqliteFile
 from image_syncer.state.revisions import REVISIONS
 from image_syncer.state.sql_session import SqlSession
 from image_syncer.state.sqlite_database import open_sqlite_database
-from state.hints import HERE, KEEP, LATER_TABLES, digest
+from state.hints import HERE, KEEP, TO_REVISION_0007, digest
 
 INSERT = "INSERT INTO image_syncer_claimers (holder, seen_at, shares) VALUES (:holder, 0, 0)"
 COUNT = "SELECT count(*) FROM image_syncer_claimers"
@@ -81,9 +81,7 @@ async def test_a_daemon_and_a_run_use_one_file(file: Path) -> None:
 async def test_a_file_of_an_older_version_is_migrated(file: Path) -> None:
     """Its rows stay."""
     await note_blob(file)
-    execute(file, *(f"DROP TABLE image_syncer_{name}" for name in LATER_TABLES))
-    execute(file, "DROP INDEX image_syncer_results_by_latest_source_digest")
-    execute(file, "UPDATE image_syncer_version SET version_num = '0007'")
+    execute(file, *TO_REVISION_0007)
     async with open_cache_backend(str(file), keep=KEEP) as backend:
         assert await backend.holders("target.test", [digest("a")]) == {digest("a"): HERE}
         await backend.announce(())

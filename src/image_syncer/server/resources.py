@@ -12,6 +12,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 from image_syncer.app import Options
 from image_syncer.jobs import JobRecord, JobStatus
 from image_syncer.oci import Digest
+from image_syncer.oci.referrer import ReferrerKind
 from image_syncer.server.registry_health import RegistryOutage
 from image_syncer.server.web_backend import ConfigInForce
 from image_syncer.state import RunRecord, ScheduleRecord, Trigger
@@ -29,6 +30,7 @@ def _as_text(digest: Digest | None) -> str | None:
 
 
 DigestText = Annotated[str | None, BeforeValidator(_as_text)]
+KindCounts = Annotated[dict[str, int], BeforeValidator(dict)]
 
 
 class _Resource(BaseModel):
@@ -131,8 +133,29 @@ class RunView(_Resource):
     unannounced: int | None = None
 
 
+class ReferrerProblemView(_Resource):
+    """An attached manifest that did not reach the target, and the reason."""
+
+    digest: DigestText
+    kind: ReferrerKind
+    reason: str
+
+
+class ReferrersView(_Resource):
+    """The manifests that are attached to an image at the source and at the target, by kind; *copied* are new there.
+
+    *refused*: the target did not accept them. *not_carried*: they were not sent. Each has the first 20.
+    """
+
+    source: KindCounts
+    target: KindCounts
+    copied: int
+    refused: tuple[ReferrerProblemView, ...]
+    not_carried: tuple[ReferrerProblemView, ...]
+
+
 class ImageView(_Resource):
-    """The result of one copy within a run."""
+    """The result of one copy within a run. *referrers* is None if they were not looked at."""
 
     id: int = 0
     rule: str
@@ -146,6 +169,7 @@ class ImageView(_Resource):
     bytes_copied: int = Field(0, validation_alias=AliasPath("transferred", "copied"))
     seconds: float = 0.0
     attempts: int = 1
+    referrers: ReferrersView | None = None
 
     @classmethod
     def of(cls, number: int, result: CopyResult) -> Self:

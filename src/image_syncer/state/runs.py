@@ -17,6 +17,7 @@ from image_syncer.oci import Digest
 from image_syncer.state.database import Database, page_size
 from image_syncer.state.sql_session import chunks
 from image_syncer.state.tables import results, runs
+from image_syncer.sync.referrer_report import report_of_text, report_text
 from image_syncer.sync.result import CopyResult, Outcome, Transferred
 
 _PRUNE_RUNS: Final = 500
@@ -327,6 +328,7 @@ def _values(run: int, result: CopyResult) -> dict[str, object]:
         "bytes_existing": result.transferred.existing,
         "seconds": result.seconds,
         "attempts": result.attempts,
+        "referrers": None if result.referrers is None else report_text(result.referrers),
     }
 
 
@@ -373,4 +375,5 @@ def _result(row: Row[Any]) -> CopyResult:
         transferred=_transferred(row),
         seconds=row.seconds,
         attempts=row.attempts,
+        referrers=None if row.referrers is None else report_of_text(row.referrers),
     )

@@ -209,6 +209,7 @@ CREATE TABLE image_syncer_results (
     seconds FLOAT NOT NULL,
     attempts INTEGER NOT NULL,
     latest BOOLEAN DEFAULT 0 NOT NULL,
+    referrers TEXT,
     PRIMARY KEY (id),
     FOREIGN KEY(run_id) REFERENCES image_syncer_runs (id) ON DELETE CASCADE
 );

@@ -197,6 +197,8 @@ results = Table(
     Column("attempts", Integer, nullable=False),
     # Whether it is the newest result of its rule, source and target.
     Column("latest", Boolean, nullable=False, server_default=false()),
+    # What became of the attached manifests, as JSON; NULL if they were not looked at.
+    Column("referrers", Text),
     Index("image_syncer_results_by_run", "run_id", "outcome", "id"),
     Index("image_syncer_results_by_target", "target", "id"),
 )

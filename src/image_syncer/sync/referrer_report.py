@@ -1,5 +1,6 @@
 """What became of the manifests that are attached to one image, for results and reports."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -11,6 +12,9 @@ from image_syncer.structs import Struct
 
 SUBJECT_CHANGED: Final = "subject changed"
 """The manifest it belongs to is not at the target under the same digest, since it was filtered or renamed."""
+
+RECORDED_PROBLEMS: Final = 20
+"""How many refused referrers of an image, and how many that were not carried, a record keeps."""
 
 Counts = tuple[tuple[ReferrerKind, int], ...]
 """How many there are of each kind, in the order of the kinds."""
@@ -63,6 +67,32 @@ def counts(kinds: Iterable[ReferrerKind]) -> Counts:
 def plain_report(source: Counts, target: Counts, copied: int) -> ReferrerReport:
     """Return a report without problems; equal ones are one object, since a run keeps up to 100 000."""
     return ReferrerReport(source, target, copied)
+
+
+def report_text(report: ReferrerReport) -> str:
+    """Return *report* as the text of a record, with the first 20 problems of each kind."""
+    document = dict(report.document)
+    for key in ("refused", "not_carried"):
+        document[key] = document[key][:RECORDED_PROBLEMS]
+    return json.dumps(document, separators=(",", ":"))
+
+
+def report_of_text(text: str) -> ReferrerReport:
+    """Return the report that `report_text` made *text* from."""
+    document = json.loads(text)
+    source, target = (
+        tuple((ReferrerKind(kind), number) for kind, number in document[side].items()) for side in ("source", "target")
+    )
+    if not document["refused"] and not document["not_carried"]:
+        return plain_report(source, target, document["copied"])
+    refused, left = (
+        tuple(
+            ReferrerProblem(Digest.parse(one["digest"]), ReferrerKind(one["kind"]), one["reason"])
+            for one in document[key]
+        )
+        for key in ("refused", "not_carried")
+    )
+    return ReferrerReport(source, target, document["copied"], refused, left)
 
 
 def _problems(problems: Iterable[ReferrerProblem]) -> list[Mapping[str, str]]:
