@@ -13,8 +13,6 @@ import pytest
 import trustme
 from hypothesis import settings
 
-from image_syncer.registry.http import socket_transport
-from image_syncer.registry.http.io_threads import IoThreads
 from image_syncer.registry.settings import ThreadUse
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.token_server import TokenServer
@@ -23,6 +21,7 @@ from support.places import ACCOUNTS, PASSWORD, USER
 from support.postgres import Postgres
 from support.rabbitmq import RabbitMQ
 from support.skopeo import Skopeo
+from support.thread_use import use_threads
 
 settings.register_profile("tests", deadline=None, max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "50")))
 settings.load_profile("tests")
@@ -56,11 +55,7 @@ def _most_seconds(item: pytest.Item) -> float:
 def io_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test twice: all bodies move in the event loop, or all that can move in threads do."""
     use: ThreadUse = request.param
-
-    def threads(_: ThreadUse) -> IoThreads:
-        return IoThreads(use)
-
-    monkeypatch.setattr(socket_transport, "IoThreads", threads)
+    use_threads(monkeypatch, use)
     return use
 
 

@@ -11,8 +11,9 @@ import pytest
 from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, profiles
 from support.docker_registry import DockerRegistry
-from support.fakes import FAKES, place_at
+from support.fakes import FAKES, THREADED, place_at
 from support.places import ACCOUNTS, Place, memory_place, registry_place
+from support.thread_use import use_threads
 
 DOCKERS = {
     "docker": "docker_registry",
@@ -21,22 +22,29 @@ DOCKERS = {
     "docker-tls": "docker_tls",
 }
 REAL = [
-    pytest.param("docker", marks=pytest.mark.real),
+    *(pytest.param(name, marks=pytest.mark.real) for name in ("docker", "docker, threads")),
     *(pytest.param(name, marks=(pytest.mark.real, pytest.mark.slow)) for name in DOCKERS if name != "docker"),
 ]
+WITH_THREADS = [f"{name}, threads" for name in ("fake", *THREADED)]
 
 
-@pytest.fixture(params=["memory", "fake", *FAKES, *REAL])
-async def place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
-    """Each store in turn; every test uses names of its own there."""
-    async with _open(request, fakes) as place:
+@pytest.fixture(params=["memory", "fake", *FAKES, *WITH_THREADS, *REAL])
+async def place(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Place]:
+    """Each store in turn, with threads for the ways of a body; every test uses names of its own there."""
+    name = _name(request, monkeypatch)
+    async with _open(name, request, fakes) as place:
         yield place
 
 
-@pytest.fixture(params=["memory", "fake", REAL[0]])
-async def open_place(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
+@pytest.fixture(params=["memory", "fake", "fake, threads", *REAL[:2]])
+async def open_place(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Place]:
     """The stores without a login."""
-    async with _open(request, fakes) as place:
+    name = _name(request, monkeypatch)
+    async with _open(name, request, fakes) as place:
         yield place
 
 
@@ -56,8 +64,9 @@ def fakes() -> Generator[Callable[[str], FakeRegistry]]:
 
 
 @asynccontextmanager
-async def _open(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[Place]:
-    name: str = request.param
+async def _open(
+    name: str, request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]
+) -> AsyncGenerator[Place]:
     prefix = f"contract/{uuid.uuid4().hex}"
     if name == "memory":
         yield memory_place(prefix)
@@ -72,6 +81,14 @@ async def _open(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegis
             docker.host, docker.replace_blob, prefix, login=login, environment=environment
         ) as place:
             yield place
+
+
+def _name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of the store, whose client uses threads if the parameter says so."""
+    param: str = request.param
+    name, _, threads = param.partition(", ")
+    use_threads(monkeypatch, "always" if threads else "never")
+    return name
 
 
 def _trusting(request: pytest.FixtureRequest) -> dict[str, str]:

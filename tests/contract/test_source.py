@@ -14,9 +14,6 @@ from image_syncer.testing.content import ODD
 from image_syncer.testing.images import multi, single
 from support.places import Place
 
-pytestmark = pytest.mark.usefixtures("io_threads")
-
-
 NOWHERE = Digest.of(b"never pushed")
 
 

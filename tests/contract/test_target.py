@@ -14,9 +14,6 @@ from image_syncer.testing.artifact_kinds import mixed_index, twenty_kinds
 from image_syncer.testing.images import multi, single
 from support.places import Place
 
-pytestmark = pytest.mark.usefixtures("io_threads")
-
-
 SMALL = Blob.generated("small", 2_000)
 
 

@@ -9,21 +9,24 @@ from image_syncer.testing import Blob, FakeRegistry, faults
 from image_syncer.testing.faults import Script
 from image_syncer.testing.images import multi
 from image_syncer.testing.request_log import Kind
-from support.fakes import FAKES, place_at
+from support.fakes import FAKES, THREADED, place_at
 from support.places import Place
-
-pytestmark = pytest.mark.usefixtures("io_threads")
-
+from support.thread_use import use_threads
 
 LOGIN: Sequence[Kind] = ("ping", "token")
 CONTENT: Sequence[Kind] = ("upload", "manifest", "blob", "tags")
 BIG = Blob.generated("trouble", 12_000_000)
 
 
-@pytest.fixture(params=FAKES)
-async def fake(request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]) -> AsyncGenerator[FakeRegistry]:
-    """A registry of each profile; its faults end with the test."""
-    registry = fakes(request.param)
+@pytest.fixture(params=[*FAKES, *(f"{name}, threads" for name in THREADED)])
+async def fake(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[FakeRegistry]:
+    """A registry of each profile, with threads for the ways of a body; its faults end with the test."""
+    param: str = request.param
+    name, _, threads = param.partition(", ")
+    use_threads(monkeypatch, "always" if threads else "never")
+    registry = fakes(name)
     yield registry
     for script in _scripts(registry):
         script.clear()

@@ -13,6 +13,12 @@ _DISTRIBUTION = replace(profiles.DISTRIBUTION_2_8, layer_urls=("https://",))  # 
 FAKES = {profile.name: profile for profile in (*profiles.ALL, _DISTRIBUTION, profiles.MONOLITHIC, _BARE, _BASIC)}
 """Profiles by name: known products, combinations that make a poor registry, and another login."""
 
+THREADED = ("oci", "zot", "ecr", "monolithic")
+"""Profiles that are tested with threads too: one for each way of a body, since the others send and receive the same.
+
+Chunks, one POST, blobs elsewhere, and uploads in one piece.
+"""
+
 
 @asynccontextmanager
 async def place_at(fake: FakeRegistry, prefix: str) -> AsyncGenerator[Place]:

@@ -1,0 +1,16 @@
+"""Whether the bodies of a client's requests move in the event loop or in threads, whatever their sizes."""
+
+import pytest
+
+from image_syncer.registry.http import socket_transport
+from image_syncer.registry.http.io_threads import IoThreads
+from image_syncer.registry.settings import ThreadUse
+
+
+def use_threads(monkeypatch: pytest.MonkeyPatch, use: ThreadUse) -> None:
+    """Let clients that are opened later use threads "always" or "never"."""
+
+    def threads(_: ThreadUse) -> IoThreads:
+        return IoThreads(use)
+
+    monkeypatch.setattr(socket_transport, "IoThreads", threads)
