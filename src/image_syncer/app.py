@@ -44,7 +44,7 @@ from image_syncer.sync.run import Run, RunOptions
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
 if TYPE_CHECKING:
-    from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector
+    from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector, ReadSigners
     from image_syncer.trust.attestation import CopyStatement
 
 __all__ = ["Options", "Syncer", "open_app"]
@@ -177,8 +177,17 @@ class Syncer:
         return await self._inspector().inspect(reference)
 
     async def attached(self, reference: Reference) -> "AttachmentTree":
-        """Return what is attached to the image *reference*: signatures, SBOMs, attestations."""
-        return await self._inspector().attached(reference)
+        """Return what is attached to the image *reference*: signatures, SBOMs, attestations.
+
+        With the names of their signers, if the extra `trust` is installed.
+        """
+        from image_syncer.trust.trust_settings import is_installed  # noqa: PLC0415 - runs need it not
+
+        if not is_installed():
+            return await self._inspector().attached(reference)
+        from image_syncer.trust.claimed_signers import claimed_signers  # noqa: PLC0415 - see above
+
+        return await self._inspector(claimed_signers).attached(reference)
 
     async def attestations(self, reference: Reference, key: bytes, what: str) -> "Sequence[CopyStatement]":
         """Return the statements about copies at *reference* that the public *key* in PEM, named *what*, has signed.
@@ -192,10 +201,10 @@ class Syncer:
 
         return await find_statements(self._registries, self._registries, reference, load_verification_key(key, what))
 
-    def _inspector(self) -> "Inspector":
+    def _inspector(self, read_signers: "ReadSigners | None" = None) -> "Inspector":
         from image_syncer.sync.inspection import Inspector  # noqa: PLC0415 - runs need it not
 
-        return Inspector(self._registries, self._registries)
+        return Inspector(self._registries, self._registries, read_signers)
 
     @contextmanager
     def _shared_copier(self) -> Generator[Copier]:

@@ -125,8 +125,9 @@ def test_referrers_are_a_tree(cli: CommandLine, source: FakeRegistry) -> None:
     assert "│   └── signature" in lines[2]
     assert "└── signature" in lines[3]
     assert lines[3].endswith(".sig")
-    assert lines[4] == f"linux/amd64  {child.digest}"
-    assert "└── scan" in lines[5]
+    assert lines[4] == "by a key"
+    assert lines[5] == f"linux/amd64  {child.digest}"
+    assert "└── scan" in lines[6]
     assert lines[-1] == "4 manifests attached"
     found = json.loads(cli.run("referrers", f"{source.host}/team/app:v1", "--output", "json").stdout)
     first = found["manifests"][0]["referrers"][0]
@@ -136,6 +137,20 @@ def test_referrers_are_a_tree(cli: CommandLine, source: FakeRegistry) -> None:
         "application/spdx+json",
     )
     assert first["referrers"][0]["digest"] == str(signature.digest)
+
+
+def test_signers_are_shown_as_the_signatures_name_them(cli: CommandLine, source: FakeRegistry) -> None:
+    """In the tree and in the JSON; an unsigned referrer has none."""
+    image = multi("app")
+    sbom = artifact("sbom", "application/spdx+json", subject=image)
+    source.load("team/app", sbom)
+    source.load("team/app", cosign_signature(image), legacy_tags(image.digest)[0])
+    done = cli.run("referrers", f"{source.host}/team/app:v1")
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    assert lines[2].endswith(".sig")
+    assert [line for line in lines if "by " in line] == [lines[3]] == ["by a key"]
+    found = json.loads(cli.run("referrers", f"{source.host}/team/app:v1", "--output", "json").stdout)
+    assert [one["signers"] for one in found["manifests"][0]["referrers"]] == [[], ["a key"]]
 
 
 def test_an_image_may_have_no_referrers(cli: CommandLine, source: FakeRegistry) -> None:

@@ -119,6 +119,14 @@ async def _fill_events(state: State) -> None:
         await state.events.settle(CopyEnd(source, target, NOW - 6 * MINUTE, NOW - 5 * MINUTE, outcome, reason))
 
 
+ATTACHED = ReferrerReport(
+    source=((ReferrerKind.SIGNATURE, 1), (ReferrerKind.SBOM, 1)),
+    target=((ReferrerKind.SIGNATURE, 1),),
+    copied=1,
+    refused=(ReferrerProblem(TRIMMED, ReferrerKind.SBOM, "the registry accepts no pushes"),),
+)
+
+
 async def _fill_runs(state: State) -> None:
     done = [
         CopyResult(
@@ -131,12 +139,7 @@ async def _fill_runs(state: State) -> None:
             transferred=Transferred(734_003_200, 12, 34),
             seconds=2.25,
             attempts=2,
-            referrers=ReferrerReport(
-                source=((ReferrerKind.SIGNATURE, 1), (ReferrerKind.SBOM, 1)),
-                target=((ReferrerKind.SIGNATURE, 1),),
-                copied=1,
-                refused=(ReferrerProblem(TRIMMED, ReferrerKind.SBOM, "the registry accepts no pushes"),),
-            ),
+            referrers=ATTACHED,
         ),
         CopyResult(
             "hub/nginx",

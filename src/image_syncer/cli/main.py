@@ -242,7 +242,7 @@ def inspect(reference: str, auth: Path | None, output: OutputOptions, *, raw: bo
 @output_options
 def referrers(reference: str, auth: Path | None, output: OutputOptions) -> int:
     """Show what is attached to an image: signatures, SBOMs, attestations."""
-    from image_syncer.cli.attachments import referrers as show
+    from image_syncer.cli.referrer_tree import referrers as show
 
     return show(reference, auth, output)
 

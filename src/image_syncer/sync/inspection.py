@@ -1,5 +1,8 @@
 """Looks at one image in a repository: its platforms and blobs, and what is attached to it. Reads, never writes."""
 
+from collections.abc import Awaitable, Callable
+from typing import Final
+
 from image_syncer.errors import CopyFailed, StoreError
 from image_syncer.oci import Descriptor, Index, Manifest, Platform, RawManifest, Reference, Repository
 from image_syncer.oci import media_type as types
@@ -10,6 +13,9 @@ from image_syncer.structs import Struct, field
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.referrer_discovery import ReferrerDiscovery, kind_of_attachment, subjects_of
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS
+
+SIGNATURES_LIMIT: Final = 100
+"""How many attached manifests of one image are read for their signers."""
 
 
 class Inspection(Struct):
@@ -26,7 +32,8 @@ class AttachedManifest(Struct):
     """A manifest that is attached to another one: its kind, and the size of it and of its blobs in bytes.
 
     *attachment* says to what, and by which legacy tag. *manifest* is None if it cannot be read, for *problem*.
-    *attached* are its own referrers.
+    *attached* are its own referrers. *signers* are the names that its signatures give, which nobody verified; None if
+    nothing reads them.
     """
 
     attachment: Attachment
@@ -35,6 +42,7 @@ class AttachedManifest(Struct):
     manifest: RawManifest | None = None
     problem: str = ""
     attached: tuple["AttachedManifest", ...] = ()
+    signers: tuple[str, ...] | None = None
 
 
 class AttachmentTree(Struct):
@@ -49,13 +57,19 @@ class AttachmentTree(Struct):
     attached: dict[str, tuple[AttachedManifest, ...]]
 
 
-class Inspector:
-    """Reads images from *stores*."""
+ReadSigners = Callable[[RawManifest, Callable[[Descriptor], Awaitable[bytes]]], Awaitable[tuple[str, ...]]]
+"""Returns the names that the signatures in a manifest give, by a function that reads its blobs."""
 
-    def __init__(self, stores: Stores, referrers: ReferrerStores) -> None:
+
+class Inspector:
+    """Reads images from *stores*, and the names of signers by *read_signers*; None reads none."""
+
+    def __init__(self, stores: Stores, referrers: ReferrerStores, read_signers: ReadSigners | None = None) -> None:
         self._stores = stores
+        self._read_signers = read_signers
+        self._signatures_left = SIGNATURES_LIMIT
         self._reader = ManifestReader(stores)
-        self._discovery = ReferrerDiscovery(referrers)
+        self._discovery = ReferrerDiscovery(referrers, self._reader)
 
     async def inspect(self, reference: Reference) -> Inspection:
         """Return the image or index that *reference* names; reads manifests and configs, no layers."""
@@ -73,7 +87,7 @@ class Inspector:
         return Inspection(reference, manifest, tuple(platforms), len(blobs), sum(blobs.values()))
 
     async def attached(self, reference: Reference) -> AttachmentTree:
-        """Return what is attached to the image *reference* and to its manifests; reads no blobs."""
+        """Return what is attached to the image *reference* and to its manifests; reads blobs of signatures only."""
         repository = reference.repository
         manifest = await self._stores.source(repository).manifest(reference.identifier)
         subjects = await subjects_of(self._reader, repository, manifest)
@@ -107,8 +121,19 @@ class Inspector:
             problem = failure.cause.message
         except StoreError as error:
             problem = error.message
+        signers = await self._signers(repository, manifest)
         below = await self._trees(repository, by_subject, str(attachment.entry.digest))
-        return AttachedManifest(attachment, kind, size_bytes, manifest, problem, below)
+        return AttachedManifest(attachment, kind, size_bytes, manifest, problem, below, signers)
+
+    async def _signers(self, repository: Repository, manifest: RawManifest | None) -> tuple[str, ...] | None:
+        if self._read_signers is None or manifest is None or not self._signatures_left:
+            return None
+        try:
+            names = await self._read_signers(manifest, lambda blob: self._reader.read_blob(repository, blob))
+        except CopyFailed:
+            return None
+        self._signatures_left -= bool(names)
+        return names
 
     async def _platform(self, repository: Repository, manifest: Manifest) -> Platform:
         config = manifest.config

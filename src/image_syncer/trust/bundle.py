@@ -1,12 +1,15 @@
 """Sigstore bundles: a signed statement or a signature, and what verifies it. Bounded before a library parses them."""
 
 import json
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from image_syncer.bounded_json import JsonObject, parse_object
 from image_syncer.errors import ProtocolError
 from image_syncer.structs import Struct
 from image_syncer.trust.dsse import SIGNATURES_LIMIT, VALUES_LIMIT, Envelope
+
+if TYPE_CHECKING:
+    from sigstore_models.bundle.v1 import VerificationMaterial
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
@@ -23,14 +26,15 @@ CHECKPOINT_LIMIT: Final = 64 * 1024
 class Bundle(Struct):
     """A Sigstore bundle: a DSSE *envelope*, or else a *signature* over the subject itself.
 
-    *key_hint* is what the bundle says about the key, None if a certificate stands for it. *content* is the bundle with
-    the keys that libraries demand.
+    *key_hint* is what the bundle says about the key, None if a certificate stands for it: *certificate* in DER, empty
+    without one. *content* is the bundle with the keys that libraries demand.
     """
 
     content: bytes
     envelope: Envelope | None
     signature: bytes
     key_hint: str | None
+    certificate: bytes = b""
 
     @property
     def is_keyless(self) -> bool:
@@ -61,7 +65,15 @@ def parse_bundle(content: bytes, what: str) -> Bundle:
         envelope = Envelope(parsed.dsse_envelope.payload_type, parsed.dsse_envelope.payload, signatures)
     signature = parsed.message_signature.signature if parsed.message_signature is not None else b""
     key = parsed.verification_material.public_key
-    return Bundle(content, envelope, signature, None if key is None else key.hint or "")
+    hint = None if key is None else key.hint or ""
+    return Bundle(content, envelope, signature, hint, _certificate(parsed.verification_material))
+
+
+def _certificate(material: "VerificationMaterial") -> bytes:
+    if material.certificate is not None:
+        return material.certificate.raw_bytes
+    chain = material.x509_certificate_chain
+    return chain.certificates[0].raw_bytes if chain is not None and chain.certificates else b""
 
 
 def _check_bounds(material: JsonObject, document: JsonObject, what: str) -> None:

@@ -21,11 +21,16 @@ _VALUES_LIMIT: Final = 10_000
 
 
 class LegacySignature(Struct):
-    """A *signature* over the content of the blob *payload*. *is_keyless*: it was made with a certificate."""
+    """A *signature* over the content of the blob *payload*. *certificate* in PEM is that of a keyless one, or empty."""
 
     payload: Descriptor
     signature: bytes
-    is_keyless: bool
+    certificate: str = ""
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether it was made with a certificate."""
+        return bool(self.certificate)
 
 
 def legacy_signatures(manifest: RawManifest) -> tuple[LegacySignature, ...]:
@@ -39,7 +44,7 @@ def legacy_signatures(manifest: RawManifest) -> tuple[LegacySignature, ...]:
             signature = decode_base64(layer.annotations.get(_SIGNATURE), "its signature")
         except ProtocolError:
             continue
-        found.append(LegacySignature(layer, signature, bool(layer.annotations.get(_CERTIFICATE))))
+        found.append(LegacySignature(layer, signature, layer.annotations.get(_CERTIFICATE, "")))
     return tuple(found)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sigstore.verify import Verifier
 
 _OTHER_NAME: Final = "1.3.6.1.4.1.57264.1.7"  # Fulcio's extension for names that are neither URIs nor e-mail addresses.
+_ISSUER: Final = "1.3.6.1.4.1.57264.1.1"  # Fulcio's extension with the bare text, and the later one in DER.
+_ISSUER_V2: Final = "1.3.6.1.4.1.57264.1.8"
 _IDENTITY_LIMIT: Final = 4096
 _NAMES_LIMIT: Final = 10
 _UTF8_TAG, _SHORT_LENGTH = 0x0C, 130  # X.690: the tag of UTF8String; up to 127 bytes after a header of two.
@@ -87,6 +89,37 @@ class _SignerPolicy:
         if self._pattern is not None:
             return len(name) <= _IDENTITY_LIMIT and self._pattern.fullmatch(name) is not None
         return name == self._signer.identity
+
+
+def signer_of_certificate(encoded: bytes) -> str | None:
+    """Return `IDENTITY (ISSUER)` of the certificate *encoded* in PEM or DER; None if it has none or cannot be read.
+
+    Nothing is verified.
+    """
+    from cryptography import x509  # noqa: PLC0415 - see above
+
+    try:
+        load = x509.load_pem_x509_certificate if encoded.startswith(b"-----") else x509.load_der_x509_certificate
+        certificate = load(encoded)
+        names, issuer = _names(certificate), _issuer(certificate)
+    except Exception:  # noqa: BLE001 - whatever the library meets in untrusted bytes
+        return None
+    if not names:
+        return None
+    return f"{', '.join(names[:_NAMES_LIMIT])} ({issuer or 'no issuer'})"
+
+
+def _issuer(cert: "Certificate") -> str:
+    """Return the issuer of the identity, as Fulcio records it; empty without one."""
+    from cryptography import x509  # noqa: PLC0415 - see above
+
+    found = {
+        extension.oid.dotted_string: extension.value.value
+        for extension in cert.extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+    }
+    value = found.get(_ISSUER) or _utf8_string(found.get(_ISSUER_V2, b""))
+    return value.decode("utf-8", "replace")
 
 
 def _names(cert: "Certificate") -> list[str]:

@@ -167,12 +167,21 @@ class AttestSettings(Struct):
 
 def check_installed(what: str) -> None:
     """Raise `UsageError` if a library of the extra `trust` is not installed; *what* needs it. Imports nothing."""
-    missing = [library for library in _LIBRARIES if importlib.util.find_spec(library) is None]
+    missing = _missing()
     if missing:
         raise UsageError(
             f"{what} needs the library {missing[0].replace('_', '-')}, which is not installed",
             remedy="pip install 'image-syncer[trust]'",
         )
+
+
+def is_installed() -> bool:
+    """Whether the libraries of the extra `trust` are installed. Imports nothing."""
+    return not _missing()
+
+
+def _missing() -> list[str]:
+    return [library for library in _LIBRARIES if importlib.util.find_spec(library) is None]
 
 
 def parse_digests(text: str, what: str) -> frozenset[Digest]:

@@ -78,6 +78,8 @@ def _branches(attached: tuple[AttachedManifest, ...], prefix: str) -> Iterator[L
             )
         )
         below = prefix + (_BELOW_LAST if is_last else _BELOW_BRANCH)
+        for signer in one.signers or ():
+            yield Line(((below, "dim"), (f"by {printable(signer)}", "")))
         if one.problem:
             yield Line(((below, "dim"), (printable(one.problem), "bold red")))
         yield from _branches(one.attached, below)
@@ -114,6 +116,7 @@ def _one_as_json(one: AttachedManifest) -> dict[str, Any]:
         "size": one.size_bytes,
         "annotations": entry.annotations,
         "tag": one.attachment.tag or None,
+        "signers": one.signers,
         "problem": one.problem or None,
         "referrers": [_one_as_json(below) for below in one.attached],
     }
