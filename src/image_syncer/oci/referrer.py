@@ -104,6 +104,15 @@ def kind_of(entry: Descriptor) -> ReferrerKind:
     return ReferrerKind.OTHER
 
 
+def has_unknown_kind(entry: Descriptor) -> bool:
+    """Whether *entry* may have another kind than `kind_of` says, since its list has not copied its annotations.
+
+    A Sigstore bundle is a signature or any statement, and lists of the tag schema often lack the predicate type.
+    """
+    is_bundle = not entry.artifact_type or entry.artifact_type.startswith(BUNDLE_TYPE_PREFIX)
+    return is_bundle and PREDICATE_ANNOTATION not in entry.annotations
+
+
 def kind_of_legacy_tag(tag: str) -> ReferrerKind:
     """Return the kind of a legacy tag of cosign."""
     return _LEGACY_KINDS.get(tag.rpartition(".")[2], ReferrerKind.OTHER)

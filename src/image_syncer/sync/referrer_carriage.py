@@ -8,6 +8,7 @@ from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import CopyFailed, MissingContent, NotFound, ProtocolError, Refused, StoreError
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
+from image_syncer.oci.referrer import referrer_entry
 from image_syncer.roles import Attachment, Fence, ReferrerCache, ReferrerTarget, Source, Target
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.blob_placer import BlobPlacer
@@ -144,6 +145,7 @@ class Carriage:
             if one.tag:
                 return await self._carry_tag(one, raw)
             await self._push(raw)
+            one = replace(one, entry=referrer_entry(raw))  # The source's list may lack the type and annotations.
             if not await self._push_last(raw):
                 unlisted.append(one.entry)
         except CopyFailed as failure:

@@ -40,7 +40,7 @@ class ReferrerCopier:
         self._access = access
         self._reader = reader
         self._blobs = blobs
-        self._discovery = ReferrerDiscovery(access.stores)
+        self._discovery = ReferrerDiscovery(access.stores, reader)
         self._subjects = CarriedSubjects()
 
     def is_wanted(self, copies: Sequence[PlannedCopy], goal: TargetProgress) -> bool:

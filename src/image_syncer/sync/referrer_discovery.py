@@ -1,7 +1,7 @@
 """Finds what is attached to an image at its source: referrers, referrers of referrers, and cosign's legacy tags."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from image_syncer.concurrency.single_flight import SingleFlight
@@ -11,12 +11,15 @@ from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, R
 from image_syncer.oci.referrer import (
     REFERRERS_DEPTH_LIMIT,
     ReferrerKind,
+    has_unknown_kind,
     kind_of,
     kind_of_legacy_tag,
     list_digest,
+    referrer_entry,
 )
 from image_syncer.roles import Attachment, ReferrerSource, ReferrerStores
 from image_syncer.structs import Struct, field
+from image_syncer.sync.copy_failures import is_temporary
 from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.referrer_settings import ReferrerSettings
 
@@ -25,6 +28,9 @@ ATTACHMENTS_LIMIT: Final = 10_000
 
 BLOB_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """The largest blob of an attached manifest that is read into memory, to verify it."""
+
+KINDS_READ_LIMIT: Final = 100
+"""How many attached manifests of one image are read for their kind, where their list does not tell it."""
 
 _LOOKS_AT_ONCE: Final = 8
 _KEPT_IMAGES: Final = 1_000
@@ -64,10 +70,14 @@ async def subjects_of(reader: ManifestReader, origin: Repository, root: RawManif
 
 
 class ReferrerDiscovery:
-    """Finds attachments at the sources in *stores*; each image once for all its targets."""
+    """Finds attachments at the sources in *stores*; each image once for all its targets.
 
-    def __init__(self, stores: ReferrerStores) -> None:
+    *reader* reads manifests whose kind matters and is in no list.
+    """
+
+    def __init__(self, stores: ReferrerStores, reader: ManifestReader) -> None:
         self._stores = stores
+        self._reader = reader
         self._finding: SingleFlight[tuple[Repository, Digest, ReferrerSettings], Attached] = SingleFlight()
         self._found: LruBytes[tuple[Repository, Digest, ReferrerSettings], Attached] = LruBytes(_KEPT_IMAGES)
 
@@ -95,7 +105,8 @@ class ReferrerDiscovery:
 
     async def _search(self, repository: Repository, subjects: Subjects, settings: ReferrerSettings) -> Attached:
         holder, began = settings.source_of(repository), time.monotonic()
-        search = _Search(self._stores.referrer_source(holder), settings, seen=set(subjects))
+        attachments = SourceAttachments(self._reader, holder)
+        search = _Search(self._stores.referrer_source(holder), attachments, settings, seen=set(subjects))
         level: Subjects = subjects
         try:
             for _ in range(REFERRERS_DEPTH_LIMIT):
@@ -113,16 +124,18 @@ class _Search(Struct, frozen=False):
     """One search through *source*: what it *found*, and the manifests that it has *seen*, so that cycles end."""
 
     source: ReferrerSource
+    reader: "SourceAttachments"
     settings: ReferrerSettings
     seen: set[Digest]
     found: list[Attachment] = field(default_factory=list[Attachment])
+    kinds_read: int = 0
 
     async def look(self, subjects: Subjects) -> Subjects:
         """Add what is attached to *subjects*; return the new manifests, whose own referrers come next."""
         listed: dict[Digest, tuple[tuple[Descriptor, ...], Mapping[str, Descriptor]]] = {}
 
         async def look_at(subject: Digest) -> None:
-            referrers = await self.source.referrers(subject, subjects[subject])
+            referrers = await self._with_kinds(subject, await self.source.referrers(subject, subjects[subject]))
             tags: Mapping[str, Descriptor] = {}
             if self.settings.legacy_tags:
                 tags = await self.source.legacy_tags(subject)
@@ -140,6 +153,25 @@ class _Search(Struct, frozen=False):
         if len(self.found) > ATTACHMENTS_LIMIT:
             raise TooLarge(f"more than {ATTACHMENTS_LIMIT} manifests are attached to one image")
         return further
+
+    async def _with_kinds(self, subject: Digest, listed: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Return the entries *listed*, with what their manifests say if that decides whether they are copied."""
+        if not self.settings.selects_by_kind:
+            return tuple(listed)
+        return tuple([await self._with_kind(subject, entry) for entry in listed])
+
+    async def _with_kind(self, subject: Digest, entry: Descriptor) -> Descriptor:
+        if not has_unknown_kind(entry) or self.kinds_read >= KINDS_READ_LIMIT:
+            return entry
+        self.kinds_read += 1
+        try:
+            return referrer_entry(await self.reader.manifest(Attachment(subject, entry)))
+        except ProtocolError:
+            return entry  # It names another subject; copying it fails for that reason.
+        except CopyFailed as failure:
+            if is_temporary(failure.cause):
+                raise
+            return entry
 
     def _selects_tag(self, tag: str) -> bool:
         return self.settings.selects_type("", kind_of_legacy_tag(tag))

@@ -29,6 +29,11 @@ class ReferrerSettings(Struct):
     source: TargetTemplate | None = None
     target: TargetTemplate | None = None
 
+    @property
+    def selects_by_kind(self) -> bool:
+        """Whether the kind of a referrer decides if it is copied."""
+        return not _KINDS.isdisjoint((*self.types, *self.exclude))
+
     def selects(self, entry: Descriptor) -> bool:
         """Whether the referrer *entry* is copied."""
         return self.selects_type(entry.artifact_type, kind_of(entry))
@@ -57,6 +62,8 @@ class ReferrerSettings(Struct):
         """Return settings that select everything in the same repositories, as gates need it."""
         return ReferrerSettings(source=self.source, target=self.target)
 
+
+_KINDS: Final = frozenset(ReferrerKind)
 
 DEFAULT_REFERRERS: Final = ReferrerSettings()
 NO_REFERRERS: Final = ReferrerSettings(enabled=False)

@@ -11,7 +11,7 @@ from image_syncer.cache import MemoryBlobLocations, MemoryReferrerCache
 from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.errors import LeaseLost, NotFound, NotTrusted, Refused, Unavailable
 from image_syncer.oci import Descriptor, Digest, Index, PlatformFilter, RawManifest, Repository
-from image_syncer.oci.referrer import ReferrerKind, legacy_tags, referrers_tag
+from image_syncer.oci.referrer import ReferrerKind, legacy_tags, merge_referrers, referrer_entry, referrers_tag
 from image_syncer.roles import ConfirmedCopy, GatedImage, MadeReferrer, ReferrerCache, ReferrerCheck
 from image_syncer.structs import replace
 from image_syncer.sync.copier import Copier
@@ -266,6 +266,23 @@ async def test_temporary_trouble_is_tried_again(
     assert "v1" not in target.tags
     assert (await copy(stores)).outcome is Outcome.COPIED
     assert len(target.attached(image.digest)) == 1
+
+
+async def test_a_list_at_the_target_has_what_the_manifests_say(stores: MemoryStores, source: MemoryStore) -> None:
+    """Type and annotations, though the source's list has neither (distribution-spec, end-7)."""
+    target = stores.store(TARGET)
+    source.referrers_api = target.referrers_api = False
+    image = single("bare")
+    one = artifact("sbom", SBOM, subject=image, annotations={"org.example.note": "from the manifest"})
+    index = merge_referrers(None, [replace(referrer_entry(one.root), annotations={}, artifact_type="")])
+    assert index is not None
+    source.load(image, "v1")
+    source.load(one)
+    source.load(Image(index, (index,), {}), referrers_tag(image.digest))
+    result = await copy(stores)
+    assert target.attached(image.digest) == (referrer_entry(one.root),)
+    assert result.referrers is not None
+    assert result.referrers.target == ((ReferrerKind.SBOM, 1),)
 
 
 async def test_a_listed_manifest_of_another_subject_is_ignored(

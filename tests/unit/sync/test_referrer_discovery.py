@@ -2,10 +2,17 @@
 
 import pytest
 
-from image_syncer.errors import CopyFailed, ProtocolError, TooLarge, Unavailable
+from image_syncer.errors import CopyFailed, NotFound, ProtocolError, TooLarge, Unavailable
 from image_syncer.oci import Digest
-from image_syncer.oci.referrer import legacy_tags, referrer_entry
+from image_syncer.oci.referrer import (
+    PREDICATE_ANNOTATION,
+    legacy_tags,
+    merge_referrers,
+    referrer_entry,
+    referrers_tag,
+)
 from image_syncer.roles import Attachment
+from image_syncer.structs import replace
 from image_syncer.sync import referrer_discovery
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.referrer_discovery import Attached, ReferrerDiscovery, SourceAttachments, subjects_of
@@ -32,7 +39,8 @@ async def find(stores: MemoryStores, image: Image, settings: ReferrerSettings = 
     """Return what a new discovery finds for *image*."""
     store = stores.store("source.test/app")
     subjects = await subjects_of(ManifestReader(stores), store.repository, image.root)
-    return await ReferrerDiscovery(stores).find(store.repository, image.digest, subjects, settings)
+    discovery = ReferrerDiscovery(stores, ManifestReader(stores))
+    return await discovery.find(store.repository, image.digest, subjects, settings)
 
 
 def digests(attached: Attached) -> list[Digest]:
@@ -133,7 +141,7 @@ async def test_an_image_is_searched_once_for_all_targets(stores: MemoryStores, s
     """The second search costs no request."""
     image = single("once")
     store.load(image)
-    discovery = ReferrerDiscovery(stores)
+    discovery = ReferrerDiscovery(stores, ManifestReader(stores))
     subjects = {image.digest: ()}
     for _ in range(2):
         await discovery.find(store.repository, image.digest, subjects, DEFAULT_REFERRERS)
@@ -175,3 +183,82 @@ async def test_blobs_for_verification_are_bounded(
     monkeypatch.setattr(referrer_discovery, "BLOB_LIMIT_BYTES", 1)
     with pytest.raises(TooLarge):
         await attachments.blob(attachment, blob.descriptor)
+
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+
+def bundle(seed: str, subject: Image, predicate: str = "") -> Image:
+    """Return a Sigstore bundle: a signature, or a statement of the type *predicate*."""
+    notes = {PREDICATE_ANNOTATION: predicate} if predicate else {}
+    return artifact(seed, BUNDLE, subject=subject, annotations=notes)
+
+
+def listed_without_annotations(store: MemoryStore, image: Image, *attached: Image) -> None:
+    """Attach images by an index of the tag schema that gives their artifact types only, as some clients write it."""
+    store.referrers_api = False
+    for one in attached:
+        store.load(one)
+    entries = [replace(referrer_entry(one.root), annotations={}) for one in attached]
+    index = merge_referrers(None, entries)
+    assert index is not None
+    store.load(Image(index, (index,), {}), referrers_tag(image.digest))
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (ReferrerSettings(exclude=("sbom",)), {"signature", "other"}),
+        (ReferrerSettings(types=("signature",)), {"signature"}),
+        (ReferrerSettings(exclude=("signature",)), {"sbom", "other"}),
+        (ReferrerSettings(types=("sbom",)), {"sbom"}),
+        (ReferrerSettings(types=(BUNDLE,)), {"signature", "sbom"}),
+    ],
+    ids=["no sboms", "signatures", "no signatures", "sboms", "type"],
+)
+async def test_a_kind_that_its_list_does_not_tell_is_read(
+    stores: MemoryStores, store: MemoryStore, settings: ReferrerSettings, wanted: set[str]
+) -> None:
+    """An SBOM in a bundle is no signature, whatever its list leaves out; only a rule that selects kinds reads it."""
+    image = single("image")
+    attached = {
+        "signature": bundle("signature", image),
+        "sbom": bundle("sbom", image, "https://spdx.dev/Document"),
+        "other": artifact("other", "application/vnd.example.other", subject=image),
+    }
+    store.load(image, "v1")
+    listed_without_annotations(store, image, *attached.values())
+    store.operations.clear()
+    found = digests(await find(stores, image, settings))
+    assert {name for name, one in attached.items() if one.digest in found} == wanted
+    assert store.count("manifest", attached["other"].digest) == 0
+    assert store.count("manifest", attached["sbom"].digest) == (0 if settings.types == (BUNDLE,) else 1)
+
+
+async def test_only_some_manifests_are_read_for_their_kind(
+    stores: MemoryStores, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound, the list decides."""
+    monkeypatch.setattr(referrer_discovery, "KINDS_READ_LIMIT", 2)
+    image = single("image")
+    store.load(image, "v1")
+    sboms = [bundle(f"sbom {number}", image, "https://spdx.dev/Document") for number in range(5)]
+    listed_without_annotations(store, image, *sboms)
+    assert len(digests(await find(stores, image, ReferrerSettings(exclude=("sbom",))))) == 3
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_an_outage_is_no_kind(stores: MemoryStores, store: MemoryStore, is_gone: bool) -> None:
+    """It fails the search, which is tried again; a manifest that is gone counts as its list says."""
+    image = single("image")
+    store.load(image, "v1")
+    sbom = bundle("sbom", image, "https://spdx.dev/Document")
+    listed_without_annotations(store, image, sbom)
+    error = NotFound("gone") if is_gone else Unavailable("try later", status=503)
+    store.fail("manifest", sbom.digest, error, times=100)
+    settings = ReferrerSettings(exclude=("sbom",))
+    if is_gone:
+        assert digests(await find(stores, image, settings)) == [sbom.digest]
+    else:
+        with pytest.raises(CopyFailed):
+            await find(stores, image, settings)
