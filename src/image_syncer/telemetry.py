@@ -177,6 +177,10 @@ class LogObserver(LogWatcher):
     A failed copy may be retried, so a failure is logged as `copy.failed`, and `ended` logs its closing event.
     """
 
+    def listed(self, registry: str, count: int) -> None:
+        """Log that *count* repositories of *registry* were listed so far."""
+        self._log.debug("repositories.listed", registry=registry, count=count)
+
     def selected(self, count: int) -> None:
         """Log that *count* more copies were selected."""
         self._log.debug("copies.selected", count=count)

@@ -23,7 +23,7 @@ def native(source: FakeRegistry, target: FakeRegistry) -> str:
 
 
 def test_sync_runs_the_rules_of_a_native_file(cli: CommandLine, source: FakeRegistry, target: FakeRegistry) -> None:
-    """A scheduled rule runs now; a rule for events prints a warning."""
+    """A scheduled rule runs now; a rule for events prints a warning, until it may list repositories."""
     source.load("team/app", multi("app"), "v1", "w1")
     cli.write("n.yaml", native(source, target))
     done = cli.run("sync", "-c", "n.yaml", "--report", "report.json")
@@ -32,6 +32,11 @@ def test_sync_runs_the_rules_of_a_native_file(cli: CommandLine, source: FakeRegi
     assert "rest has a pattern as its source: there is nothing to do without an event" in done.stderr
     report = json.loads(cli.read("report.json"))
     assert [(image["rule"], image["outcome"]) for image in report["images"]] == [("app", "copied")]
+    source.load("team/new", multi("app"), "v1")
+    cli.write("n.yaml", native(source, target).replace("on: event}", "on: event, list: true, exclude: team/app}"))
+    assert cli.run("sync", "-c", "n.yaml").returncode == 0
+    assert target.manifest("team/new", "v1") == multi("app").manifests[-1]
+    assert target.manifest("team/app", "v1") is None
 
 
 def test_the_limits_of_a_registry_apply_to_one_pass(

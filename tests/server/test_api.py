@@ -52,6 +52,13 @@ async def test_a_rule_is_run_on_request(site: Running) -> None:
     assert await site.status("POST", "/api/v1/rules/nowhere/run") == 404
 
 
+async def test_a_rule_that_only_events_trigger_cannot_be_run(site: Running) -> None:
+    """Its source is a pattern and it lists nothing, so a run would do nothing: 409 says what to write."""
+    async with site.client.post("/api/v1/rules/team/run") as response:
+        assert response.status == 409
+        assert "list: true makes it list the repositories" in await response.text()
+
+
 async def test_runs_and_their_images_are_shown(site: Running) -> None:
     """Newest first; runs by rule, images by outcome."""
     assert [run["id"] for run in (await get(site, "/api/v1/runs"))["items"]] == [2, 1]

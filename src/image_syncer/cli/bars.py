@@ -1,6 +1,7 @@
 """Progress on a terminal: one bar, and below it the running copies. It disappears when the run ends."""
 
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from image_syncer.cli.estimate import RemainingTime, done_fraction, expected_bytes
 from image_syncer.cli.formatting import printable, size, whole_duration
-from image_syncer.cli.progress import RegistryWaits, Tally
+from image_syncer.cli.progress import RegistryWaits, Tally, listing_lines
 from image_syncer.sync.result import Outcome, RunResult
 
 _SHOWN: Final = 5
@@ -52,7 +53,8 @@ class ProgressBars:
             rate = self._tally.sample()
             remaining = self._remaining.update(self._tally, rate)
             drawing = draw(self._tally, rate, remaining, self._live.console.width)
-        self._live.update(Group(drawing, *_waiting(self._waits)), refresh=True)
+        notes = [*listing_lines(self._tally), *self._waits.lines()]
+        self._live.update(Group(drawing, *_noted(notes)), refresh=True)
 
     def close(self, _result: RunResult | None) -> None:
         """Clear the bar and show the cursor again."""
@@ -110,9 +112,9 @@ def _moved(tally: Tally, rate: float, *, with_total: bool) -> Part:
     return (f"{size(max(0, tally.moved_bytes))}{total}, {size(rate)}/s", "dim")
 
 
-def _waiting(waits: RegistryWaits) -> list[Text]:
-    """Return a line for each wait for a registry."""
-    lines = [Text.assemble(("  \u2026 ", "yellow"), (printable(line), "yellow")) for line in waits.lines()]
+def _noted(notes: Sequence[str]) -> list[Text]:
+    """Return *notes*, about listings and waits for registries, as lines."""
+    lines = [Text.assemble(("  \u2026 ", "yellow"), (printable(note), "yellow")) for note in notes]
     for line in lines[:_SHOWN]:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines[:_SHOWN]

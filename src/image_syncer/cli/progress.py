@@ -15,7 +15,8 @@ _WINDOW_SECONDS: Final = 10.0
 _FIRST_PAUSE_SECONDS: Final = 2.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _HEARTBEAT_SECONDS: Final = 60.0
-_RULE_STEP: Final = "list tags"  # The step at which a rule fails as a whole, before its images are known.
+_RULE_STEPS: Final = frozenset({"list repositories", "list tags"})
+"""The steps at which a rule fails as a whole, or one repository of it, before its images are known."""
 
 CopyKey = tuple[str, str]
 """Source and target of a copy."""
@@ -32,6 +33,8 @@ class Tally(Struct, frozen=False):
     mounted_bytes: int = 0
     active: dict[CopyKey, float] = field(default_factory=dict[CopyKey, float])
     """The running copies, with the time of their start."""
+    listing: dict[str, int] = field(default_factory=dict[str, int])
+    """The number of repositories listed so far, by registry, while they are being listed."""
     _outcomes: dict[CopyKey, Outcome] = field(default_factory=dict[CopyKey, Outcome])
     _failed_rules: dict[str, set[CopyKey]] = field(default_factory=dict[str, set[CopyKey]])
     _samples: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
@@ -40,8 +43,13 @@ class Tally(Struct, frozen=False):
     def __post_init__(self) -> None:
         self._began = self.clock()
 
+    def listed(self, registry: str, count: int) -> None:
+        """Note that *count* repositories of *registry* were listed so far."""
+        self.listing[registry] = count
+
     def selected(self, count: int) -> None:
-        """Count *count* more copies."""
+        """Count *count* more copies; the repositories are listed."""
+        self.listing.clear()
         self.selected_count += count
 
     def started(self, copy: Copy) -> None:
@@ -60,10 +68,13 @@ class Tally(Struct, frozen=False):
         """Note the end of a copy. A later result replaces an earlier one, and the failure of its rule as a whole."""
         key = (result.source, result.target)
         self.active.pop(key, None)
-        if result.outcome is Outcome.FAILED and result.step == _RULE_STEP:
-            self._failed_rules.setdefault(result.rule, set()).add(key)
-        else:  # A retry has listed the tags of the rule, so the rule as a whole has not failed.
-            for failed in self._failed_rules.pop(result.rule, ()):
+        failures = self._failed_rules.get(result.rule, set())
+        if result.outcome is Outcome.FAILED and result.step in _RULE_STEPS:
+            self._failed_rules[result.rule] = failures | {key}
+        elif failures:  # A retry has listed the tags, so the rule as a whole, or this repository, has not failed.
+            ended = {failed for failed in failures if failed[0] == result.rule or _is_in(result.source, failed[0])}
+            self._failed_rules[result.rule] = failures - ended
+            for failed in ended:
                 self._outcomes.pop(failed, None)
         self._outcomes[key] = result.outcome
         self.mounted_bytes += result.transferred.mounted
@@ -101,6 +112,15 @@ class Tally(Struct, frozen=False):
             self._samples.popleft()
         first_time, first_bytes = self._samples[0]
         return max(0.0, (self.moved_bytes - first_bytes) / max(now - first_time, 0.001))
+
+
+def _is_in(reference: str, repository: str) -> bool:
+    return reference.startswith((f"{repository}:", f"{repository}@"))
+
+
+def listing_lines(tally: Tally) -> list[str]:
+    """Return a line for each registry whose repositories are being listed."""
+    return [f"{registry}: {count} repositories listed so far" for registry, count in tally.listing.items()]
 
 
 class RegistryWaits:
@@ -220,7 +240,13 @@ class PlainLines:
         """Print the current state if it is time and something has changed."""
         since_last = self._tally.elapsed - self._last_time
         pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, self._tally.elapsed / 20))
-        if since_last < pause or not self._tally.total:
+        if since_last < pause:
+            return
+        if self._tally.listing:
+            self._last_time = self._tally.elapsed
+            for line in listing_lines(self._tally):
+                self._say(line)
+        if not self._tally.total:
             return
         state = self._state
         if state != self._last_state or since_last >= _HEARTBEAT_SECONDS:
@@ -265,6 +291,11 @@ class ObserverGroup:
 
     def __init__(self, *observers: RunObserver) -> None:
         self._observers = observers
+
+    def listed(self, registry: str, count: int) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.listed(registry, count)
 
     def selected(self, count: int) -> None:
         """Pass it on."""

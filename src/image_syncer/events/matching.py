@@ -52,7 +52,7 @@ def rules_for_referrers(
         if isinstance(rule.source, Repository):
             if repository == rule.referrers.source_of(rule.source):
                 found.append((rule, rule.source))
-        elif rule.referrers.source is None and rule.source.matches(repository):
+        elif rule.referrers.source is None and rule.has_source(repository):
             found.append((rule, repository))
     return found
 

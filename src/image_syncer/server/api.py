@@ -24,6 +24,8 @@ from image_syncer.server.resources import (
 )
 from image_syncer.server.web_backend import Backend, Conflict, Missing
 from image_syncer.state import Event, EventFilter, EventStatus, ImageFilter, RunRecord, Trigger
+from image_syncer.sync.pattern import SourcePattern
+from image_syncer.sync.repository_expander import NEEDS_EVENT
 from image_syncer.sync.result import Outcome
 
 T = TypeVar("T")
@@ -88,7 +90,14 @@ class Api:
         )
         one, many = refusals(404, 422), refusals(422)
         reading.add_api_route("/rules", self.rules, tags=["rules"])
-        acting.add_api_route("/rules/{name:path}/run", self.run_rule, methods=["POST"], status_code=202, tags=["rules"])
+        acting.add_api_route(
+            "/rules/{name:path}/run",
+            self.run_rule,
+            methods=["POST"],
+            status_code=202,
+            tags=["rules"],
+            responses=refusals(409),
+        )
         reading.add_api_route("/registries", self.registries, tags=["rules"])
         reading.add_api_route("/runs", self.runs, tags=["runs"], responses=many)
         reading.add_api_route("/runs/{run}", self.run, tags=["runs"], responses=one)
@@ -107,9 +116,12 @@ class Api:
         return rule_views(self._backend.config, await self._ask(self._backend.state.schedules.list()))
 
     async def run_rule(self, name: Annotated[str, Path(max_length=512)]) -> Started:
-        """Run a rule now, in addition to its schedule."""
-        if all(rule.name != name for rule in self._backend.config.rules):
+        """Run a rule now, in addition to its schedule. 409 for a rule that only events can trigger."""
+        rule = next((rule for rule in self._backend.config.rules if rule.name == name), None)
+        if rule is None:
             raise Missing(f"there is no rule {name!r}")
+        if isinstance(rule.source, SourcePattern) and not rule.lists:
+            raise Conflict(f"{name!r} {NEEDS_EVENT}")
         return Started(await self._ask(self._jobs.request_rule(name, trigger=Trigger.REQUEST)))
 
     async def registries(self) -> list[RegistryView]:

@@ -33,7 +33,7 @@ class Missing(ImageSyncerError):
 
 
 class Conflict(ImageSyncerError):
-    """The job exists, but its status does not allow the request."""
+    """The job or rule exists, but its status or its settings do not allow the request."""
 
 
 @dataclass(frozen=True, slots=True)

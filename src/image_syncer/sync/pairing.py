@@ -1,6 +1,6 @@
 """Pairs the selected images of a rule with their names at the targets. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from image_syncer.errors import CopyFailed, InvalidReference, Refused
 from image_syncer.oci import PlatformFilter, Reference
@@ -89,8 +89,12 @@ def _targets(rule: Rule, ruled: RuleTarget, sources: Sequence[Reference]) -> lis
     return [ruled.repository.tag(tag) for tag in ruled.tags]
 
 
-def unique_copies(copies: Iterable[Copy]) -> Paired:
-    """Drop repeated pairs; a second source for one target is a failure, since one tag cannot hold two images."""
+def unique_copies(copies: Iterable[Copy], rules: Sequence[Rule]) -> Paired:
+    """Drop repeated pairs; a second source for one target is a failure, since one tag cannot hold two images.
+
+    *rules* are those of the copies; the failure names the lines of both.
+    """
+    origins = {rule.name: rule.origin for rule in rules}
     by_target: dict[Reference, Copy] = {}
     unique = Paired()
     for copy in copies:
@@ -98,10 +102,19 @@ def unique_copies(copies: Iterable[Copy]) -> Paired:
         if first is copy:
             unique.copies.append(copy)
         elif (first.source, first.platforms) != (copy.source, copy.platforms):
-            error = Refused(
-                f"{copy.target}: rule {copy.rule!r} and rule {first.rule!r} both write it, from different sources",
-                remedy="give one of them another target",
-            )
-            failure = CopyFailed(error, side="target", step="select")
+            failure = CopyFailed(collision(first, copy, origins), side="target", step="select")
             unique.failures.append(RuleFailure(copy.rule, str(copy.source), str(copy.target), failure))
     return unique
+
+
+def collision(first: Copy, second: Copy, origins: Mapping[str, str]) -> Refused:
+    """Return the error that *first* and *second* write one target; *origins* are the lines of rules by their names."""
+    ends = " and ".join(f"{copy.source} (rule {copy.rule!r}{_line(copy, origins)})" for copy in (first, second))
+    return Refused(
+        f"{first.target}: {ends} both write it, from different sources", remedy="give one of them another target"
+    )
+
+
+def _line(copy: Copy, origins: Mapping[str, str]) -> str:
+    origin = origins.get(copy.rule, "")
+    return f", {origin}" if origin else ""

@@ -29,6 +29,8 @@ class SourcePattern(Struct):
     registry: str
     path: str
     parts: tuple[re.Pattern[str] | None, ...] = field(repr=False, compare=False)
+    prefix: str = field(default="", repr=False, compare=False)
+    """The text that all matching paths begin with."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -52,11 +54,11 @@ class SourcePattern(Struct):
         if sample.path != _sample(path) and path != _ANY_PARTS:
             path = f"library/{path}"  # Docker Hub's short form; `Repository.of` expanded the sample in the same way.
         parts = tuple(None if part == _ANY_PARTS else re.compile(translate(part)) for part in path.split("/"))
-        return cls(sample.registry, path, parts)
+        return cls(sample.registry, path, parts, _prefix(path))
 
     def matches(self, repository: Repository) -> bool:
         """Whether the pattern matches *repository*; takes time in proportion to its length."""
-        if repository.registry != self.registry:
+        if repository.registry != self.registry or not repository.path.startswith(self.prefix):
             return False
         parts = repository.path.split("/")
         reached: set[int] = {0}  # All possible numbers of components matched so far, instead of backtracking.
@@ -156,6 +158,11 @@ def has_wildcard(text: str) -> bool:
 
 def _sample(path: str) -> str:
     return path.replace(_ANY_PARTS, _SAMPLE).replace(_ANY_TEXT, _SAMPLE)
+
+
+def _prefix(path: str) -> str:
+    """Return the text before the first wildcard; the slash before `**` may be missing from a matching path."""
+    return path.partition(_ANY_TEXT)[0].removesuffix("/")
 
 
 def _check_placeholders(text: str, known: frozenset[str]) -> None:

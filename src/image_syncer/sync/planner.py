@@ -11,6 +11,7 @@ from image_syncer.sync.decider import Decider
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.refusals import ManifestRefusals
+from image_syncer.sync.repository_expander import Listed
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames
 from image_syncer.sync.rule_expander import RuleExpander, Selected
 
@@ -47,9 +48,14 @@ class Planner:
         decided = await self.decide(selected.copies, force=force, stop=stop)
         return Plan(tuple(decided.values()), tuple(selected.failures), tuple(selected.warnings))
 
-    async def select(self, rules: Sequence[Rule], *, stop: Shutdown | None = None) -> Selected:
-        """Return the copies that *rules* select, each (source, target) pair once, in the rules' order."""
-        return await self._expander.select(rules, stop=stop)
+    async def select(
+        self, rules: Sequence[Rule], *, stop: Shutdown | None = None, listed: Listed | None = None
+    ) -> Selected:
+        """Return the copies that *rules* select, each (source, target) pair once, in the rules' order.
+
+        *listed* receives the progress of listing repositories.
+        """
+        return await self._expander.select(rules, stop=stop, listed=listed)
 
     async def prepare(self, rules: Iterable[Rule]) -> None:
         """Prepare the targets of *rules* whose tags are listed first, one repository of each registry.

@@ -99,6 +99,10 @@ class RunResult(Struct):
 class RunObserver(Protocol):
     """Receives the events of a run. Calls come from the event loop, must return at once and never raise."""
 
+    def listed(self, registry: str, count: int) -> None:
+        """*count* repositories of *registry* were listed so far, to find those that a pattern matches."""
+        ...
+
     def selected(self, count: int) -> None:
         """The rules selected *count* more copies."""
         ...
@@ -122,6 +126,9 @@ class RunObserver(Protocol):
 
 class SilentRunObserver:
     """An observer that ignores all events."""
+
+    def listed(self, registry: str, count: int) -> None:
+        """Ignore it."""
 
     def selected(self, count: int) -> None:
         """Ignore it."""

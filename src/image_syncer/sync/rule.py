@@ -8,9 +8,13 @@ from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
+from image_syncer.sync.repository_filter import ALL_REPOSITORIES, RepositoryFilter
 from image_syncer.sync.tag_filter import TagFilter
 from image_syncer.sync.tag_pattern import TagPattern
 from image_syncer.sync.tag_selection import TagSelection
+
+MAX_REPOSITORIES: Final = 10_000
+"""The most repositories that a pattern may find, unless the rule says otherwise."""
 
 _SCANNED_NAMES: Final = 16
 
@@ -91,7 +95,9 @@ class Rule(Struct):
     """Copy the *selection* of *source* to every target.
 
     *name* identifies the rule in reports; *origin* is the place where it was written (`images.yaml:3`), or empty.
-    A *source* that is a pattern is never listed: its repositories become known by events only.
+    A run finds the repositories of a *source* that is a pattern in the registry's catalogue, if the rule *lists* them;
+    otherwise they become known by events only. More than *max_repositories* are an error. *repositories* narrows the
+    pattern. *found_by*: the pattern by which a run found the repository *source*; None in the rules of a configuration.
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
@@ -109,15 +115,25 @@ class Rule(Struct):
     renames_digests: bool = True
     nondistributable_layers: bool = False
     referrers: ReferrerSettings = DEFAULT_REFERRERS
+    repositories: RepositoryFilter = ALL_REPOSITORIES
+    lists: bool = False
+    max_repositories: int = MAX_REPOSITORIES
+    found_by: SourcePattern | None = None
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""
-        return self._has_source(repository) and wants_tag(self.selection, tag)
+        return self.has_source(repository) and wants_tag(self.selection, tag)
 
-    def _has_source(self, repository: Repository) -> bool:
+    def has_source(self, repository: Repository) -> bool:
+        """Whether the rule copies from *repository*."""
         if isinstance(self.source, SourcePattern):
-            return self.source.matches(repository)
+            return self.source.matches(repository) and self.repositories.wants(repository)
         return self.source == repository
+
+    @property
+    def result_source(self) -> str:
+        """The source in results about the rule as a whole: its name, or the repository that a pattern found."""
+        return self.name if self.found_by is None else str(self.source)
 
 
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:

@@ -1,18 +1,20 @@
 """Expands rules into copies: lists what a rule needs listed, and pairs it with the targets. Reads, never writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from image_syncer.concurrency.taskpool import Shutdown, for_each
-from image_syncer.errors import CopyFailed
+from image_syncer.errors import CopyFailed, NotFound
+from image_syncer.oci import Repository
 from image_syncer.roles import Stores
 from image_syncer.structs import Struct, field
-from image_syncer.sync.pairing import pair_up, unique_copies
-from image_syncer.sync.pattern import SourcePattern
+from image_syncer.sync.pairing import Paired, pair_up, unique_copies
 from image_syncer.sync.plan import Copy, RuleFailure
+from image_syncer.sync.repository_expander import Listed, RepositoryExpander
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.tag_selector import TagSelector
 
-NEEDS_EVENT = "has a pattern as its source: there is nothing to do without an event, which image-syncer serve receives"
+_SHOWN_EMPTY: Final = 3
 
 
 class Selected(Struct, frozen=False):
@@ -31,38 +33,82 @@ class RuleExpander:
     """Expands rules by the listings of *stores*, *width* rules at once. A repository is listed once."""
 
     def __init__(self, stores: Stores, *, width: int) -> None:
+        self._repositories = RepositoryExpander(stores, width=width)
         self._tags = TagSelector(stores)
         self._width = width
 
-    async def select(self, rules: Sequence[Rule], *, stop: Shutdown | None = None) -> Selected:
-        """List tags where a rule needs them; return every wanted (source, target) pair once, in the rules' order."""
-        per_rule: dict[int, list[Copy]] = {}
+    async def select(
+        self, rules: Sequence[Rule], *, stop: Shutdown | None = None, listed: Listed | None = None
+    ) -> Selected:
+        """Return every wanted (source, target) pair once, in the rules' order.
+
+        Lists repositories and tags where a rule needs them; *listed* receives the progress of the former.
+        """
         selected = Selected()
+        expanded = await self._repositories.expand(rules, stop=stop, listed=listed)
+        for each in expanded:
+            selected.warnings += each.warnings
+            if each.failure is not None:
+                _add_failure(selected, each.rule, each.failure)
+            if each.is_stopped:
+                selected.unlisted.append(each.rule)
+        parts = [_Part(rule, source) for each in expanded for rule, source in each.sources]
 
-        async def expand(numbered: tuple[int, Rule]) -> None:
-            number, rule = numbered
-            if isinstance(rule.source, SourcePattern):
-                per_rule[number] = []
-                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} {NEEDS_EVENT}")
-                return
+        async def expand(part: _Part) -> None:
             try:
-                paired = pair_up(rule, await self._tags.select(rule.selection, rule.source))
-                per_rule[number] = paired.copies
-                selected.failures += paired.failures
+                part.paired = await self._pair(part)
             except CopyFailed as failure:
-                selected.failures += [
-                    RuleFailure(rule.name, rule.name, str(target), failure) for target in rule.targets
-                ]
-                if not failure.is_permanent:
-                    selected.repeatable.append(rule)
-                per_rule[number] = []
+                part.paired = Paired()
+                _add_failure(selected, part.rule, failure)
                 return
-            if not paired.copies and not paired.failures:
-                selected.warnings.append(f"{rule.origin or rule.name}: {rule.name} matches no tag")
+            selected.failures += part.paired.failures
+            if part.rule.found_by is None and not part.paired.copies and not part.paired.failures:
+                selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} matches no tag")
 
-        await for_each(enumerate(rules), expand, width=self._width, stop=stop)
-        unique = unique_copies(copy for _, copies in sorted(per_rule.items()) for copy in copies)
+        await for_each(parts, expand, width=self._width, stop=stop)
+        unique = unique_copies([copy for part in parts if part.paired for copy in part.paired.copies], rules)
         selected.copies = unique.copies
         selected.failures += unique.failures
-        selected.unlisted = [rule for number, rule in enumerate(rules) if number not in per_rule]
+        selected.warnings += _empty_repositories(parts)
+        selected.unlisted += [part.rule for part in parts if part.paired is None]
         return selected
+
+    async def _pair(self, part: "_Part") -> Paired:
+        """Return the copies of *part*. A repository that a pattern found needs not have the tags that a rule names."""
+        rule = part.rule
+        if rule.found_by is None:
+            return pair_up(rule, await self._tags.select(rule.selection, part.source))
+        try:
+            return pair_up(rule, await self._tags.select_listed(rule.selection, part.source))
+        except CopyFailed as failure:
+            if not isinstance(failure.cause, NotFound):
+                raise
+            part.is_empty = True  # distribution lists repositories that hold blobs alone.
+            return Paired()
+
+
+class _Part(Struct, frozen=False):
+    """A rule, one *source* of it, and the copies; None until they are known."""
+
+    rule: Rule
+    source: Repository
+    paired: Paired | None = None
+    is_empty: bool = False
+
+
+def _add_failure(selected: Selected, rule: Rule, failure: CopyFailed) -> None:
+    selected.failures += [RuleFailure(rule.name, rule.result_source, str(target), failure) for target in rule.targets]
+    if not failure.is_permanent:
+        selected.repeatable.append(rule)
+
+
+def _empty_repositories(parts: Sequence[_Part]) -> Iterator[str]:
+    """Yield a warning for each rule with repositories that are listed, and have no tags or may not be read."""
+    empty: dict[str, list[Rule]] = {}
+    for part in parts:
+        if part.is_empty:
+            empty.setdefault(part.rule.name, []).append(part.rule)
+    for name, rules in empty.items():
+        shown = ", ".join(str(rule.source) for rule in rules[:_SHOWN_EMPTY])
+        more = f" and {len(rules) - _SHOWN_EMPTY} more" if len(rules) > _SHOWN_EMPTY else ""
+        yield f"{rules[0].origin or name}: {name}: without tags, or not to be read: {shown}{more}"

@@ -219,9 +219,9 @@ class Run:
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> tuple[list[Copy], list[Rule]]:
         """Return the copies that *rules* select and the rules to retry; record those that could not be expanded."""
         # A rule that is selected again replaces its results; the results of other rules stay.
-        keys = [(rule.name, str(target)) for rule in rules for target in rule.targets]
+        keys = [(rule.result_source, str(target)) for rule in rules for target in rule.targets]
         replaced = len([key for key in keys if self._rule_results.pop(key, None)])
-        selected = await self._planner.select(rules, stop=stop)
+        selected = await self._planner.select(rules, stop=stop, listed=self._observer.listed)
         self._observer.selected(len(selected.copies) + len(selected.failures) - replaced)
         self._warnings += selected.warnings
         for failure in selected.failures:
@@ -231,7 +231,7 @@ class Run:
                 self._record_rule(rule_failure_result(failure, attempt))
         for rule in selected.unlisted:
             for target in rule.targets:
-                self._record_rule(skipped_result(rule.name, rule.name, str(target), INTERRUPTED))
+                self._record_rule(skipped_result(rule.name, rule.result_source, str(target), INTERRUPTED))
         return selected.copies, selected.repeatable
 
     async def _copy_image(self, current: _Round, copies: Sequence[PlannedCopy]) -> None:

@@ -24,6 +24,11 @@ class TagSelector:
             return [repository.tag(tag) for tag in selection.names]
         return [repository.tag(tag) for tag in select_tags(selection, await self._listed(repository))]
 
+    async def select_listed(self, selection: Selection, repository: Repository) -> list[Reference]:
+        """Return those of the selected images of *repository* that it lists; `CopyFailed` at step "list tags"."""
+        listed = frozenset(await self._listed(repository))
+        return [found for found in await self.select(selection, repository) if found.tag in listed]
+
     async def _listed(self, repository: Repository) -> Sequence[str]:
         async def listing() -> list[str]:
             # Some registries (distribution 2.8) list in no order, and rules rename tags by position.

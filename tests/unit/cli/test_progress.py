@@ -17,6 +17,7 @@ from image_syncer.cli.progress import (
 )
 from image_syncer.oci import Reference
 from image_syncer.registry.observer import Wait
+from image_syncer.structs import replace
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome, Transferred
 from support.clients import RecordingObserver
@@ -41,6 +42,29 @@ def test_a_progress_line_begins_with_the_words_of_the_go_tool(tally: Tally, cloc
     assert progress_line(tally) == (
         "Now 3/7 tasks have been processed (2 copied, 1 unchanged, 0 failed; 12.3 MiB, 4.1 MiB/s)"
     )
+
+
+def test_listed_repositories_are_counted_until_images_are_known(tally: Tally, clock: ManualClock) -> None:
+    """A large registry takes minutes to list, and nothing else is known meanwhile."""
+    said: list[str] = []
+    lines = PlainLines(tally, RegistryWaits(clock), said.append)
+    for count in (1000, 2000):
+        tally.listed("q.io", count)
+        clock.now += 3
+        lines.tick()
+    tally.selected(0)
+    clock.now += 3
+    lines.tick()
+    assert said == ["q.io: 1000 repositories listed so far", "q.io: 2000 repositories listed so far"]
+
+
+def test_the_failure_of_a_repository_ends_with_its_images_alone(tally: Tally, result: Any) -> None:
+    """A retry that lists its tags replaces the failure; the images of other repositories do not."""
+    for name in ("a", "b"):
+        failed = result(name, Outcome.FAILED, step="list tags")
+        tally.finished(replace(failed, rule="team", source=f"q.io/{name}", target="t.io/{repository}"))
+    tally.finished(replace(result("b:1"), rule="team", source="q.io/b:1", target="t.io/b:1"))
+    assert tally.counts == {Outcome.FAILED: 1, Outcome.COPIED: 1}
 
 
 def test_a_progress_line_counts_skipped_images_if_there_are_any(tally: Tally, result: Any) -> None:

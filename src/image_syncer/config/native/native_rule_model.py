@@ -90,6 +90,20 @@ class RuleSection(Section):
     )
     trust: Trust | None = Field(default=None, description="Check images before their tags move; default: no check.")
     attest: Attest | None = Field(default=None, description="Attach a signed statement to each copy; default: none.")
+    repositories: Several | None = Field(
+        default=None, description="Of a pattern's repositories, only these: paths, globs and /regular expressions/."
+    )
+    exclude: Several | None = Field(
+        default=None, description="Leave out these repositories of the pattern: paths, globs and /regular expressions/."
+    )
+    list_: Truth | None = Field(
+        default=None,
+        alias="list",
+        description="Runs find the pattern's repositories in the registry's catalogue; default: not with on: alone.",
+    )
+    max_repositories: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Fail the rule if the pattern finds more repositories; default: 10000."
+    )
 
 
 class DefaultsSection(Section):

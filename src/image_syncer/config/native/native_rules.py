@@ -12,6 +12,7 @@ from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
+from image_syncer.config.native.native_repositories import parse_repository_keys
 from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
@@ -55,9 +56,10 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
     referrers = parse_referrers(section.referrers, (*place, "referrers"), config_file)
     if source is None:
         return None
-    triggers = config_file.attempt(lambda: _triggers(section, source, schedule), *place, "source")
+    triggers = Triggers(schedule, "event" in section.on)
+    repositories = parse_repository_keys(section, source, triggers, place, config_file)
     targets = _targets(section, (source, selection or AllTags()), place, config_file)
-    if selection is None or kept is None or triggers is None or targets is None or referrers is None:
+    if selection is None or kept is None or targets is None or referrers is None or repositories is None:
         return None
     return Rule(
         section.name,
@@ -71,6 +73,9 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         renames_digests=section.other_digests == "rename",
         nondistributable_layers=section.nondistributable_layers,
         referrers=referrers,
+        repositories=repositories.repositories,
+        lists=repositories.lists,
+        max_repositories=repositories.max_repositories,
     )
 
 
@@ -156,16 +161,6 @@ def _target(text: str, source: Repository | SourcePattern, selection: Selection)
             remedy="write {tag}, or leave the tag out",
         )
     return template
-
-
-def _triggers(section: RuleSection, source: Repository | SourcePattern, schedule: Schedule | None) -> Triggers:
-    events = "event" in section.on
-    if isinstance(source, SourcePattern) and (schedule is not None or not events):
-        raise UsageError(
-            f"{quoted(section.source)}: only events can trigger a rule with a pattern of repositories",
-            remedy="write on: [event] and no every: or cron:, or name one repository",
-        )
-    return Triggers(schedule, events)
 
 
 def _schedule(section: RuleSection) -> Schedule | None:
