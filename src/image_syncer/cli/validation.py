@@ -1,6 +1,7 @@
 """The command `config validate`: all problems of the files at once, as text or as JSON."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _missing_libraries(files: FileOptions, configuration: Configuration | None) 
 
 def _queues(files: FileOptions) -> Sequence[QueueSettings]:
     """Read the file again for the queues alone, since other parts of it are not valid."""
-    return load_queue_kinds(files.config) if files.config is not None else ()
+    return load_queue_kinds(files.config, os.environ) if files.config is not None else ()
 
 
 def _no_server(files: FileOptions) -> ConfigError:

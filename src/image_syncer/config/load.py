@@ -46,7 +46,7 @@ def load_go_tool_files(
             access = read_auth_file(auth, environment, problems)
     with problems.collect_at(str(images)):
         document = read_document(images, remedy_if_empty=_EMPTY_RULES)
-        rules = parse_rules(document, RuleContext(str(images), platforms, Substitution(environment)), problems)
+        rules = parse_rules(document, _context(str(images), platforms, environment), problems)
     problems.raise_found()
     warnings = () if auth is not None else (_NO_AUTH_FILE,)
     return _with_platform_warnings(_configuration(access, rules, warnings=warnings))
@@ -57,9 +57,11 @@ def load_file(
 ) -> Configuration:
     """Return the configuration of the file of `--config`; its top-level keys decide about the dialect.
 
+    A directory is a native file that includes all files in it.
+
     With *allow_open* the fork's file needs no login for its hook.
     """
-    document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    document = _read(path)
     return load_document(document, str(path), platforms=platforms, environment=environment, allow_open=allow_open)
 
 
@@ -109,7 +111,7 @@ def load_daemon_state(path: Path, *, environment: Mapping[str, str]) -> StateSet
 
     It needs no variables except those in `state:`, and ignores the other sections.
     """
-    document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+    document = _read(path)
     keys = {entry.key.text.lower() for entry in document.entries}
     state: StateSettings | None = None
     if "version" in keys:
@@ -123,20 +125,28 @@ def load_daemon_state(path: Path, *, environment: Mapping[str, str]) -> StateSet
     return state
 
 
-def load_queue_kinds(path: Path) -> Sequence[QueueSettings]:
+def load_queue_kinds(path: Path, environment: Mapping[str, str]) -> Sequence[QueueSettings]:
     """Return the kind and the origin of each queue in the native file at *path*; none for a file that is no document.
 
     The other sections need not be valid.
     """
     try:
-        document = read_document(path, remedy_if_empty=_EMPTY_FILE)
+        document = _read(path)
     except ConfigError:
         return ()  # `load_file` reports it.
     if document.find("version") is None:
         return ()
     from image_syncer.config.native.native_file import queue_kinds  # noqa: PLC0415 - as above
 
-    return tuple(queue_kinds(document, str(path)))
+    return tuple(queue_kinds(document, str(path), environment))
+
+
+def _read(path: Path) -> MapNode:
+    if path.is_dir():
+        from image_syncer.config.native.native_parts import directory_document  # noqa: PLC0415 - as above
+
+        return directory_document(path)
+    return read_document(path, remedy_if_empty=_EMPTY_FILE)
 
 
 def _go_tool_file(
@@ -145,10 +155,14 @@ def _go_tool_file(
     problems = Problems()
     sections = _sections(document, file, problems)
     # The Go tool replaces no variables in the logins of this file, so passwords with a bare `$` are in use.
-    access = parse_auth(sections["auth"], file, Substitution(environment, bare_names=False), problems)
-    rules = parse_rules(sections["images"], RuleContext(file, platforms, Substitution(environment)), problems)
+    access = parse_auth(sections["auth"], file, Substitution.for_file(file, environment, bare_names=False), problems)
+    rules = parse_rules(sections["images"], _context(file, platforms, environment), problems)
     problems.raise_found()
     return _configuration(access, rules)
+
+
+def _context(file: str, platforms: PlatformFilter, environment: Mapping[str, str]) -> RuleContext:
+    return RuleContext(file, platforms, Substitution.for_file(file, environment))
 
 
 def _sections(document: MapNode, file: str, problems: Problems) -> dict[str, MapNode]:

@@ -1,6 +1,7 @@
 """The configuration in force, and its reload: a changed file takes effect without a restart, a bad one is refused."""
 
 import asyncio
+import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from image_syncer.app import Options
+from image_syncer.config.documents.document import SUFFIXES
 from image_syncer.config.model import Configuration
 from image_syncer.errors import ImageSyncerError, UsageError
 from image_syncer.events.matching import Matches, match_push, rules_for_referrers
@@ -157,8 +159,12 @@ class Reloader:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with the content of the file *path*, or with the names of the files of a directory."""
     try:
         found = path.stat()
+        if stat.S_ISDIR(found.st_mode):  # Other files in it change as well: a database, a log.
+            names = frozenset(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            return hash(names), len(names), found.st_ino
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -174,3 +174,18 @@ def test_many_problems_are_cut_to_twenty_lines(tmp_path: Path) -> None:
     """The last line counts the others."""
     lines = error_text(tmp_path, lambda: rules(tmp_path, "".join(f"a{n}: T\n" for n in range(100)))).splitlines()
     assert (len(lines), lines[-1]) == (20, "and 81 more problems")
+
+
+def test_a_secret_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """In the Go tool's files, too, its path is relative to the file that names it."""
+    (tmp_path / "secrets").mkdir()
+    write(tmp_path, "secrets/quay", "hunter2\n")
+    text = "q.io: {username: '${USER_NAME:-me}', password: '${file:secrets/quay}'}\n"
+    auth = write(tmp_path, "auth.yaml", text)
+    images = write(tmp_path, "images.yaml", "q.io/a:v1: ${HOST:-t.io}/a\n")
+    single = write(tmp_path, "c.yaml", f"auth:\n  {text}images: {{'q.io/a:v1': '${{HOST:-t.io}}/a'}}\n")
+    two = load_go_tool_files(auth=auth, images=images, platforms=PlatformFilter(), environment={})
+    one = load_file(single, platforms=PlatformFilter(), environment={})
+    for loaded in (one, two):
+        assert [account.credential for account in loaded.accounts] == [Credential("me", "hunter2")]
+        assert str(loaded.rules[0].targets[0]) == "t.io/a"

@@ -167,7 +167,7 @@ def test_problems_of_structure_have_their_line(tmp_path: Path, text: str, messag
         (rule("tags: v1", targets="'t.io/{registry}'", source="q.io:5000/a"), "5: 't.io/q.io:5000': not a repository"),
         (rule("tags: v1", targets="'q.io/{repository}'"), "5: 'q.io/{repository}': source and target are the same"),
         (rule("tags: [v1, v2]", targets="t.io/x:new"), "5: 't.io/x:new': one tag for 2 images"),
-        (rule("tags: v1", targets="'${NO}/x'"), "5: rules[0].targets[0]: the environment variable NO is not set"),
+        (rule("tags: v1", targets="'${NO}/x'"), "5: rules[0].targets: the environment variable NO is not set"),
         ("registries: {q.io: {username: u}}", "2: registries.q.io: a username without a password"),
         ("registries: {q.io: {logins: [{username: u}]}}", "2: registries.q.io.logins[0]: password is missing"),
         (

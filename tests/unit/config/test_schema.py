@@ -42,10 +42,11 @@ def fits_map(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]
     """Whether the keys of *value* are known and complete, and their values fit."""
     others = schema.get("additionalProperties", True)
     known = schema.get("properties", {})
-    unknown = value.keys() - known.keys()
+    free = {key for key in value for pattern in schema.get("patternProperties", {}) if re.search(pattern, key)}
+    unknown = value.keys() - known.keys() - free
     if not value.keys() >= set(schema.get("required", [])) or (unknown and others is False):
         return False
-    return all(fits(item, known.get(key, others), root) for key, item in value.items())
+    return all(fits(item, known.get(key, others), root) for key, item in value.items() if key not in free)
 
 
 def example() -> dict[str, Any]:
@@ -58,6 +59,22 @@ def test_the_example_fits() -> None:
     """An editor accepts the example."""
     schema = json_schema()
     assert fits(example(), schema, schema)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"x-common": {"every": "6h", "anything": [1]}},
+        {"include": "rules/*.yaml"},
+        {"include": ["registries.yaml", "conf.d"]},
+        {"timeouts": {"stall": "${STALL:-30s}"}},
+        {"registries": {"q.io": {"insecure": "${INSECURE:-false}", "limits": {"copies": "${COPIES}"}}}},
+    ],
+)
+def test_files_with_variables_and_shared_parts_fit(more: dict[str, Any]) -> None:
+    """A variable may be a number or a truth value."""
+    schema = json_schema()
+    assert fits({**example(), **more}, schema, schema)
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,20 @@ FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Largest file that is read; ten thousand rules take about one MiB."""
 
 _DOCUMENT_START: Final = re.compile(r"^---[ \t]*(?:#.*)?(?:\n|\Z)", re.MULTILINE)
-_SUFFIXES: Final = (".yaml", ".yml", ".json")
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""Names of configuration files end in one of these."""
 
 
-def read_document(path: Path, *, remedy_if_empty: str) -> MapNode:
-    """Return the map in the file at *path*; `ConfigError` for any other content."""
-    if path.suffix.lower() not in _SUFFIXES:
+def read_document(path: Path, *, remedy_if_empty: str, may_be_empty: bool = False) -> MapNode:
+    """Return the map in the file at *path*; `ConfigError` for any other content, and unless *may_be_empty* for none."""
+    if path.suffix.lower() not in SUFFIXES:
         remedy = "the name must end in .yaml, .yml or .json"
         raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
-    return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty)
+    return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty, may_be_empty=may_be_empty)
 
 
-def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNode:
-    """Return the map in *content*, the bytes of the file at *path*; `ConfigError` for any other content."""
+def parse_document(content: bytes, path: Path, *, remedy_if_empty: str, may_be_empty: bool = False) -> MapNode:
+    """Return the map in *content*, the bytes of the file at *path*, as `read_document` does."""
     file, parse = str(path), _parser(path.suffix.lower())
     text = _decode(content, file)
     try:
@@ -33,6 +34,8 @@ def parse_document(content: bytes, path: Path, *, remedy_if_empty: str) -> MapNo
     except DocumentError as error:
         raise ConfigError(error.message, file=file, line=error.line, column=error.column, remedy=error.remedy) from None
     if node is None or describe(node) == "nothing":
+        if may_be_empty:
+            return MapNode((), 1)
         raise ConfigError("the file is empty", file=file, remedy=remedy_if_empty)
     if not isinstance(node, MapNode):
         raise error_at(f"expected a map, found {describe(node)}", file, node, remedy=remedy_if_empty)

@@ -1,6 +1,6 @@
 """Parsed documents: scalars, lists and maps with their places. The YAML and the JSON parser both return them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from image_syncer.errors import UsageError
@@ -15,7 +15,16 @@ NODE_LIMIT: Final = 1_000_000
 _SHOWN_CHARACTERS: Final = 200
 _SCANNED_ENTRIES: Final = 16
 
-Kind = Literal["text", "number", "truth", "null"]
+Kind = Literal["text", "number", "truth", "null", "variable"]
+"""Kind of a scalar. "variable" is a text in which variables were replaced."""
+
+_KIND_NAMES: Final[Mapping[Kind, str]] = {
+    "text": "a text",
+    "number": "a number",
+    "truth": "true or false",
+    "null": "nothing",
+    "variable": "a text",
+}
 
 
 class Scalar(Struct):
@@ -107,7 +116,7 @@ def describe(node: Node) -> str:
         case MapNode():
             return "a map"
         case Scalar():
-            return {"text": "a text", "number": "a number", "truth": "true or false", "null": "nothing"}[node.kind]
+            return _KIND_NAMES[node.kind]
 
 
 def quoted(text: str) -> str:

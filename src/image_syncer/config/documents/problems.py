@@ -47,8 +47,9 @@ class Problems:
         """Raise one `ConfigError` with all collected errors, each with its place; return if there are none."""
         if not self._found:
             return
-        files = list(dict.fromkeys(error.file for error in self._found))
-        errors = sorted(self._found, key=lambda error: (files.index(error.file), error.line or 0, error.column or 0))
+        found = {error.message: error for error in self._found}  # Rules share what `defaults:` gives them.
+        files = list(dict.fromkeys(error.file for error in found.values()))
+        errors = sorted(found.values(), key=lambda error: (files.index(error.file), error.line or 0, error.column or 0))
         raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
 
 

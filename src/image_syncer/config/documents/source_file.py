@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar, cast, get_args
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted, unknown_key
+from image_syncer.config.documents.parts import Parts, Step
 from image_syncer.config.documents.problems import Problems, error_at
+from image_syncer.config.documents.variables import VariableReplacer
 from image_syncer.config.environment import Substitution
-from image_syncer.config.native.native_values import known_keys
+from image_syncer.config.native.native_values import ReplacedText, known_keys
 from image_syncer.errors import ConfigError, UsageError
 
-Step = str | int
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,6 +53,11 @@ class SourceFile:
     root: MapNode
     substitution: Substitution = field(repr=False)
     problems: Problems = field(repr=False)
+    parts: Parts = field(default_factory=Parts, repr=False)
+    written: MapNode | None = field(default=None, repr=False)
+    """The nodes before their variables were replaced; None: they still have them."""
+    broken: Sequence[tuple[Step, ...]] = field(default=(), repr=False)
+    """Values whose variables have no value."""
     _kept: dict[str, list[int]] = field(default_factory=dict[str, list[int]], repr=False)
 
     def validate(self, model: type[Model], items: Sequence[str] = ()) -> Model:
@@ -60,24 +67,29 @@ class SourceFile:
         so that the caller can check the others in the same round.
         """
         data = _plain(self.root)
+        paths = [*self.broken]
         try:
-            return model.model_validate(data)
+            valid = model.model_validate(data)
+            if not paths:
+                return valid
         except ValidationError as error:
-            details = error.errors(include_url=False, include_input=False)
-            for detail in details:
-                self._note(detail, model)
-            paths = [_walk(self.root, detail["loc"])[2] for detail in details]
-            if not items or any(path[:1] in {(), ("version",)} for path in paths):
-                self.problems.raise_found()
-            for path in paths:
-                self._leave_out(data, path, items)
+            for detail in error.errors(include_url=False, include_input=False):
+                path = _walk(self.root, detail["loc"])[2]
+                if path not in self.broken:
+                    paths.append(path)
+                    self._note(detail, model)
+        if not items or any(path[:1] in {(), ("version",)} for path in paths):
+            self.problems.raise_found()
+        for path in paths:
+            self._leave_out(data, path, items)
         for section in self._kept:
             data[section] = [data[section][number] for number in self._kept[section]]
         return model.model_validate(data)
 
     def number(self, section: str, index: int) -> int:
         """Return the position in the file of the item at *index* in a validated list."""
-        return self._kept[section][index] if section in self._kept else index
+        number = self._kept[section][index] if section in self._kept else index
+        return self.parts.number(section, number)
 
     def line_of(self, *path: Step) -> int:
         """Return the line of the value at *path*, or of the nearest value around it if there is none."""
@@ -85,7 +97,26 @@ class SourceFile:
 
     def location(self, *path: Step) -> str:
         """Return `file:line` of *path*."""
-        return f"{self.file}:{self.line_of(*path)}"
+        return f"{self.file_of(*path)}:{self.line_of(*path)}"
+
+    def file_of(self, *path: Step) -> str:
+        """Return the file that has *path*: the main one or an included one."""
+        return self.parts.file_of(path) or self.file
+
+    def relative(self, location: str, *path: Step) -> str:
+        """Return `line 3` for a *location* in the same file as *path*, else *location* as it is."""
+        file, _, line = location.rpartition(":")
+        return f"line {line}" if file == self.file_of(*path) else location
+
+    def replace_variables(self) -> Self:
+        """Return the file with all variables replaced; problems are collected, and `validate` leaves them out."""
+        replacer = VariableReplacer(self._value_of, self.problems)
+        return replace(self, root=replacer.replaced(self.root), written=self.root, broken=replacer.broken)
+
+    def text_in_file(self, *path: Step) -> str:
+        """Return the text at *path* as the file has it, with its variables."""
+        node = _walk(self.written or self.root, path)[0]
+        return node.text if isinstance(node, Scalar) else ""
 
     @contextmanager
     def collect_at(self, *path: Step) -> Generator[None]:
@@ -93,7 +124,7 @@ class SourceFile:
         try:
             yield
         except UsageError as error:
-            self.problems.add(error, self.file, self._at(*path))
+            self.problems.add(error, self.file_of(*path), self._at(*path))
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
         """Return the result of *make*; None after a `UsageError`, which is collected with the place of *path*."""
@@ -101,7 +132,7 @@ class SourceFile:
         try:
             return make()
         except UsageError as error:
-            self.problems.add(error, self.file, self._at(*path))
+            self.problems.add(error, self.file_of(*path), self._at(*path))
             return None
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
@@ -110,6 +141,12 @@ class SourceFile:
         Only a login of a registry may have bytes that are not UTF-8: they are sent as they are.
         """
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return self._value_of(text, path) if self.written is None else text
+
+    def _value_of(self, text: str, path: tuple[Step, ...]) -> str:
+        """Return *text* with its variables replaced; files are relative to the file that has *path*."""
+        files = self.substitution.files
+        files.directory = Path(self.file_of(*path)).parent
         try:
             filled = self.substitution.apply(text)
         except UsageError as error:
@@ -122,7 +159,8 @@ class SourceFile:
 
     def error_at(self, message: str, path: tuple[Step, ...], remedy: str | None = None) -> ConfigError:
         """Return the error *message* about the value at *path*."""
-        return error_at(f"{path_text(path)}: {message}", self.file, self._at(*path), remedy=remedy)
+        shown = self.parts.path(path)
+        return error_at(f"{path_text(shown)}: {message}", self.file_of(*path), self._at(*path), remedy=remedy)
 
     def _at(self, *path: Step) -> Node:
         return _walk(self.root, path)[1]
@@ -142,8 +180,8 @@ class SourceFile:
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, at, path = _walk(self.root, detail["loc"])
-        with self.problems.collect_at(self.file, at):
-            raise _problem(detail, node, path, model)
+        with self.problems.collect_at(self.file_of(*path), at):
+            raise _problem(detail, node, self.parts.path(path), model)
 
 
 def _is_utf8(text: str) -> bool:
@@ -168,6 +206,8 @@ def _plain(node: Node) -> Any:
             return None
         case Scalar(kind="truth"):
             return node.text.lower() in _TRUE
+        case Scalar(kind="variable"):
+            return ReplacedText(node.text)
         case Scalar():
             return node.text
 

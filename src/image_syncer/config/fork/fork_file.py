@@ -58,9 +58,10 @@ def parse_fork(
     accounts, warnings = _accounts(sections.sync.file_position.auth, environment, config_file)
     read = () if warnings else (sections.sync.file_position.auth or _DEFAULT_AUTH_FILE,)
     config_file.problems.raise_found()
+    files = (*read, *config_file.substitution.files.paths)
     warnings += () if rules else ("registry.reg has no entries: nothing will be copied",)
     return Configuration(
-        accounts, rules, warnings, queues=queues, server=server, fork=_settings(sections.sync), files=read
+        accounts, rules, warnings, queues=queues, server=server, fork=_settings(sections.sync), files=files
     )
 
 

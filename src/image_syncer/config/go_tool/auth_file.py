@@ -29,7 +29,7 @@ def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAc
 def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
     """Return the accounts of the auth file at *path*; `ConfigError` if it is no auth file."""
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
-    return parse_auth(document, str(path), Substitution(environment), problems)
+    return parse_auth(document, str(path), Substitution.for_file(str(path), environment), problems)
 
 
 def parse_auth(

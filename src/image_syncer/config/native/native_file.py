@@ -1,15 +1,15 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import cast, get_args
 
-from image_syncer.config.documents.node import MapNode, Scalar, describe, quoted
+from image_syncer.config.documents.node import MapNode, Scalar, quoted
 from image_syncer.config.documents.problems import Problems
 from image_syncer.config.documents.source_file import SourceFile, Step, path_text
-from image_syncer.config.environment import Substitution
 from image_syncer.config.go_tool.auth_file import parse_prefix
 from image_syncer.config.locations import StateSettings
 from image_syncer.config.model import Configuration, QueueKind, QueueSettings
@@ -20,6 +20,7 @@ from image_syncer.config.native.native_model import (
     StateSection,
     TimeoutsSection,
 )
+from image_syncer.config.native.native_parts import merge_native
 from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_rules import parse_rule
@@ -46,7 +47,7 @@ def parse_native(
 
     *platforms* of the command line replace those of the rules.
     """
-    config_file = SourceFile(file, document, Substitution(environment, bare_names=False), Problems())
+    config_file = merge_native(document, file, environment).replace_variables()
     sections = config_file.validate(NativeFile, items=_ITEMS)
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
@@ -79,7 +80,7 @@ def parse_native(
         same_as=same_as,
         timeouts=timeouts,
         trust=trust,
-        files=tuple(reader.files),
+        files=(*config_file.substitution.files.paths, *reader.files),
     )
 
 
@@ -88,27 +89,28 @@ def parse_native_state(document: MapNode, file: str, environment: Mapping[str, s
 
     It reads only `version` and `state`, so it needs no other variable and survives problems elsewhere in the file.
     """
-    server = document.find("server")
-    if server is None or describe(server.value) == "nothing":
+    merged = merge_native(document, file, environment)
+    server = merged.root.find("server")
+    if server is None:
         return None
-    entries = tuple(entry for entry in document.entries if entry.key.text in {"version", "state"})
-    config_file = SourceFile(
-        file, MapNode(entries, document.line), Substitution(environment, bare_names=False), Problems()
-    )
+    entries = tuple(entry for entry in merged.root.entries if entry.key.text in {"version", "state"})
+    root = MapNode(entries, document.line, document.column)
+    config_file = dataclasses.replace(merged, root=root, problems=Problems()).replace_variables()
     section = config_file.validate(NativeFile).state
     state = _state(section, config_file) if section else StateSettings()
     config_file.problems.raise_found()
     return state
 
 
-def queue_kinds(document: MapNode, file: str) -> Iterator[QueueSettings]:
+def queue_kinds(document: MapNode, file: str, environment: Mapping[str, str]) -> Iterator[QueueSettings]:
     """Yield the kind and the origin of each queue in the native file, even if other parts of the file are wrong."""
-    queues = document.find("queues")
+    config_file = merge_native(document, file, environment)
+    queues = config_file.root.find("queues")
     for entry in queues.value.entries if queues is not None and isinstance(queues.value, MapNode) else ():
         kind = entry.value.find("kind") if isinstance(entry.value, MapNode) else None
         if kind is not None and isinstance(kind.value, Scalar) and kind.value.text in get_args(QueueKind):
             name = cast("QueueKind", kind.value.text)
-            yield QueueSettings(entry.key.text, name, (), "", origin=f"{file}:{entry.key.line}")
+            yield QueueSettings(entry.key.text, name, (), "", origin=config_file.location("queues", entry.key.text))
 
 
 def _access(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> tuple[RegistryAccount, ...]:
@@ -117,9 +119,9 @@ def _access(registries: Mapping[str, RegistrySection | None], config_file: Sourc
         with config_file.collect_at("registries", key):
             access = _one_access(key, section or RegistrySection(), config_file)
             if found.setdefault(access.prefix, access) is not access:
-                line = found[access.prefix].origin.rpartition(":")[2]
+                first = config_file.relative(found[access.prefix].origin, "registries", key)
                 raise UsageError(
-                    f"{quoted(key)} is {access.prefix}, which line {line} already has", remedy="keep one of them"
+                    f"{quoted(key)} is {access.prefix}, which {first} already has", remedy="keep one of them"
                 )
     return tuple(found.values())
 
@@ -225,19 +227,23 @@ def _rules(
     rules: dict[str, Rule] = {}
     given = {key: value for key, value in defaults if value is not None}
     for index in range(len(sections)):
-        section, number = sections.popleft(), config_file.number("rules", index)
+        own, number = sections.popleft(), config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
-            section = _with_defaults(section, given, defaults)
+            section = _with_defaults(own, given, defaults)
             rule = parse_rule(section, number, config_file, platforms)
-            with config_file.collect_at("rules", number, "trust" if section.attest is None else "attest"):
-                found = reader.read(section.trust, section.attest, ("rules", number))
+            trust_place, attest_place = (
+                ("rules", number, key) if getattr(own, key) is not None else ("defaults", key)
+                for key in ("trust", "attest")
+            )
+            with config_file.collect_at(*(trust_place if section.attest is None else attest_place)):
+                found = reader.read(section.trust, section.attest, trust_place, attest_place)
                 if found is not NO_TRUST:
                     trust[section.name] = found
             first = rules.setdefault(rule.name, rule) if rule else None
             if first is not rule:
-                line = first.origin.rpartition(":")[2] if first else ""
+                line = config_file.relative(first.origin, "rules", number) if first else ""
                 raise UsageError(
-                    f"rules[{number}].name: the rule in line {line} is called {quoted(section.name)}, too",
+                    f"rules[{number}].name: the rule in {line} is called {quoted(section.name)}, too",
                     remedy="give each rule its own name",
                 )
     return tuple(rules.values())
@@ -278,7 +284,9 @@ def _state(section: StateSection, config_file: SourceFile) -> StateSettings:
     if section.path is not None:
         with config_file.collect_at("state", "path"):
             # The daemon and the command line may run in different directories.
-            path = str(Path(config_file.file).parent / config_file.substitute(section.path, "state", "path"))
+            path = str(
+                Path(config_file.file_of("state")).parent / config_file.substitute(section.path, "state", "path")
+            )
     with config_file.collect_at("state", "keep"):
         if section.keep < _SHORTEST_RETENTION:
             raise UsageError("state.keep: shorter than a day", remedy="write 1d or longer; the default is 30d")

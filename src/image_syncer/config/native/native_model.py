@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
-from image_syncer.config.native.native_values import Duration, Section, Text, Truth, as_list
+from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 
@@ -181,3 +181,7 @@ class NativeFile(Section):
     server: ServerSection | None = None
     state: StateSection | None = None
     queues: dict[str, QueueSection] = Field(default_factory=dict[str, QueueSection])
+    include: Several | None = Field(
+        default=None,
+        description="Files with more sections: paths, patterns such as rules/*.yaml, or directories; relative to this.",
+    )

@@ -44,28 +44,35 @@ class TrustReader(Struct, frozen=False):
 
     config_file: SourceFile
     files: dict[str, None] = field(default_factory=dict[str, None])
-    _gates: dict[TrustSection, tuple[TrustSettings, Gate]] = field(
-        default_factory=dict[TrustSection, tuple[TrustSettings, Gate]]
+    _gates: dict[tuple[TrustSection, str], tuple[TrustSettings, Gate]] = field(
+        default_factory=dict[tuple[TrustSection, str], tuple[TrustSettings, Gate]]
     )
-    _attesters: dict[tuple[str, tuple[str, ...]], Attester] = field(
-        default_factory=dict[tuple[str, tuple[str, ...]], Attester]
+    _attesters: dict[tuple[str, str, tuple[str, ...]], Attester] = field(
+        default_factory=dict[tuple[str, str, tuple[str, ...]], Attester]
     )
 
-    def read(self, trust: TrustSection | None, attest: AttestSection | None, place: Sequence[Step]) -> RuleTrust:
-        """Return the gate and the attester of a rule at *place*; `UsageError` that says what to mend."""
+    def read(
+        self,
+        trust: TrustSection | None,
+        attest: AttestSection | None,
+        trust_place: Sequence[Step],
+        attest_place: Sequence[Step],
+    ) -> RuleTrust:
+        """Return the gate and the attester of the sections at these places; `UsageError` that says what to mend."""
         gate: Gate | None = None
         settings: TrustSettings | None = None
         if trust is not None and trust.enabled is not False:
-            settings, gate = self._gate(trust, (*place, "trust"))
+            settings, gate = self._gate(trust, trust_place)
         attester = None
         if attest is not None and attest.enabled is not False:
-            attester = self._attester(attest, settings, (*place, "attest"))
+            attester = self._attester(attest, settings, attest_place)
         if gate is None and attester is None:
             return NO_TRUST
         return RuleTrust(gate, attester, skips_refused=settings is not None and settings.skip_refused)
 
     def _gate(self, section: TrustSection, place: Sequence[Step]) -> tuple[TrustSettings, Gate]:
-        if section not in self._gates:
+        key = section, self.config_file.file_of(*place)  # Its paths are relative to the file.
+        if key not in self._gates:
             settings = TrustSettings(
                 tuple(self._signer(signer, (*place, "cosign", at)) for at, signer in enumerate(section.cosign)),
                 all_signers=section.match == "all",
@@ -79,21 +86,22 @@ class TrustReader(Struct, frozen=False):
             check_installed(path_text(place))
             from image_syncer.trust.gate import TrustGate  # noqa: PLC0415 - its libraries may not be installed
 
-            self._gates[section] = settings, TrustGate(settings)
-        return self._gates[section]
+            self._gates[key] = settings, TrustGate(settings)
+        return self._gates[key]
 
     def _attester(self, section: AttestSection, trust: TrustSettings | None, place: Sequence[Step]) -> Attester:
         if section.key is None:
             raise UsageError(f"{path_text(place)}: `key` is missing", remedy="name the file of a private key in PEM")
         key = section.key.get_secret_value()
         verified = () if trust is None else trust.description
-        if (key, verified) not in self._attesters:
+        known = key, self.config_file.file_of(*place), verified
+        if known not in self._attesters:
             pem, name = self._pem(key, (*place, "key"))
             check_installed(path_text(place))
             from image_syncer.trust.attestation import CopyAttester  # noqa: PLC0415 - see above
 
-            self._attesters[key, verified] = CopyAttester(AttestSettings(pem, name, verified))
-        return self._attesters[key, verified]
+            self._attesters[known] = CopyAttester(AttestSettings(pem, name, verified))
+        return self._attesters[known]
 
     def _signer(self, section: SignerSection, place: Sequence[Step]) -> Signer:
         keyless = section.keyless
@@ -107,10 +115,10 @@ class TrustReader(Struct, frozen=False):
 
     def _pem(self, text: str, place: Sequence[Step]) -> tuple[bytes, str]:
         """Return the key in *text*, or in the file that *text* names, and the name of the file."""
-        filled = self.config_file.substitute(text, *place)
-        if _PEM in filled:
-            return filled.encode(), "" if "$" not in text else text.strip()
-        return self._file(text, place, KEY_LIMIT_BYTES), filled
+        if _PEM in text:
+            written = self.config_file.text_in_file(*place)
+            return text.encode(), "" if "$" not in written else written.strip()
+        return self._file(text, place, KEY_LIMIT_BYTES), text
 
     def _digests(self, text: str | None, place: Sequence[Step]) -> frozenset[Digest] | None:
         if text is None:
@@ -120,7 +128,7 @@ class TrustReader(Struct, frozen=False):
 
     def _file(self, text: str, place: Sequence[Step], limit: int) -> bytes:
         """Return the content of the file that *text* names, relative to the configuration file."""
-        path = Path(self.config_file.file).parent / self.config_file.substitute(text, *place)
+        path = Path(self.config_file.file_of(*place)).parent / text
         self.files[str(path)] = None
         try:
             with path.open("rb") as file:

@@ -35,7 +35,15 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+class ReplacedText(str):
+    """A text in which variables were replaced. It may be a number or a truth value as well."""
+
+    __slots__ = ()
+
+
 def _truth(value: object) -> object:
+    if isinstance(value, ReplacedText) and value in {"true", "false"}:
+        return value == "true"
     if not isinstance(value, bool):
         raise ValueError("expected true or false, without quotes")  # noqa: TRY004 - pydantic expects it
     return value
