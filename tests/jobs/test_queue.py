@@ -61,7 +61,7 @@ async def test_a_job_starts_as_soon_as_its_target_is_free(jobs: JobQueue) -> Non
     for source in ("a.example", "b.example", "c.example"):
         await jobs.request_copy(replace(wanted(), source=Reference.parse(f"{source}/app:1")))
     async with working(jobs, hands, replace(QUICK, poll=30.0)):
-        await eventually(lambda: len(hands.ended) == 3, seconds=5)
+        await eventually(lambda: len(hands.ended) == 3, seconds=20)
 
 
 async def test_urgent_jobs_run_first_then_older_ones(jobs: JobQueue) -> None:
@@ -192,7 +192,8 @@ async def test_a_limit_holds_for_the_source_and_the_target(jobs: JobQueue) -> No
 
 async def test_a_changed_limit_applies_to_new_copies_and_unlocks_no_target(jobs: JobQueue) -> None:
     """Running copies go on, and no target gets a second writer, since its lock is independent of limits."""
-    hands = Hands(lambda _job: asyncio.sleep(0.1))
+    permits = asyncio.Semaphore(2)
+    hands = Hands(lambda _job: _permitted(permits))
     sources = [f"src{number}.example/app:1" for number in range(4)]
     for source in sources:
         await jobs.request_copy(replace(wanted(), source=Reference.parse(source)))
@@ -202,6 +203,9 @@ async def test_a_changed_limit_applies_to_new_copies_and_unlocks_no_target(jobs:
         await eventually(lambda: len(hands.ended) == 2)
         most_before = hands.most
         await jobs.set_limits({"dst.example": 4})
+        await eventually(lambda: len(hands.running) == 4)
+        for _ in range(10):
+            permits.release()
         await eventually(lambda: len(hands.ended) == 12)
     assert (most_before, hands.most, hands.overlaps) == (1, 4, [])
 
@@ -232,6 +236,10 @@ async def test_a_job_shows_its_steps_and_times(jobs: JobQueue) -> None:
     assert [step.what for step in shown[1]] == ["deferred", "started", "succeeded"]
     assert datetime.now(UTC) - timedelta(minutes=1) < view.created_at <= view.changed_at <= datetime.now(UTC)
     assert await jobs.show(job_id + 1) is None
+
+
+async def _permitted(permits: asyncio.Semaphore) -> None:
+    await permits.acquire()
 
 
 async def _passed(gate: asyncio.Event) -> None:

@@ -80,7 +80,7 @@ async def working(jobs: JobQueue, hands: Hands, options: WorkerOptions = QUICK) 
             stop.set()
 
 
-async def eventually(met: Callable[[], object], seconds: float = 15.0) -> None:
+async def eventually(met: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until *met* is true; `TimeoutError` after *seconds*."""
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110 - what is waited for happens in other processes and threads too
@@ -88,7 +88,7 @@ async def eventually(met: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 async def settled(
-    jobs: JobQueue, job_id: int, wanted: Callable[[JobRecord], object], seconds: float = 15.0
+    jobs: JobQueue, job_id: int, wanted: Callable[[JobRecord], object], seconds: float = 60.0
 ) -> JobRecord:
     """Return the view of a job once it is as *wanted*; `TimeoutError` after *seconds*."""
     async with asyncio.timeout(seconds):

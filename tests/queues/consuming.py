@@ -52,7 +52,7 @@ async def consuming(settings: QueueSettings, sink: EventRecorder) -> AsyncGenera
     """Consume inside the block and yield the log entries; on exit the consumer stops within its bounds."""
     stop = asyncio.Event()
     with capture_logs() as logged:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(100), asyncio.TaskGroup() as group:
             group.create_task(consume(settings, sink, stop, Random(1)))
             yield logged
             stop.set()
@@ -63,7 +63,7 @@ async def has(store: EventStore, count: int) -> bool:
     return len(set(await store.tags())) >= count
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until *condition* holds, for at most *seconds*."""
     deadline = time.monotonic() + seconds
     while not await condition():

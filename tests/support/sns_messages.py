@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,15 +18,24 @@ CERTIFICATE_URL = (
 SUBSCRIBE_URL = (
     f"https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token={'2336412f37' * 8}"
 )
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ORDER = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
 }
 
 
-def sns_certificate(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = KEY, *, valid_days: int = 1) -> bytes:
-    """Return a self-signed certificate of *key*, valid from ten days before `NOW` to *valid_days* after it."""
+@cache
+def signing_key() -> rsa.RSAPrivateKey:
+    """Return the key that signs all messages."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def sns_certificate(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None, *, valid_days: int = 1) -> bytes:
+    """Return a self-signed certificate of *key*, by default `signing_key`.
+
+    It is valid from ten days before `NOW` to *valid_days* after it.
+    """
+    key = key or signing_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
     made = (
         x509.CertificateBuilder()
@@ -56,6 +66,6 @@ def sns_message(kind: str = "Notification", version: str = "2", **changes: str) 
     fields |= {name: value for name, value in changes.items() if not name.startswith("_")}
     text = "".join(f"{name}\n{fields[name]}\n" for name in ORDER[kind] if name in fields)
     algorithm = hashes.SHA256() if version == "2" else hashes.SHA1()
-    fields["Signature"] = base64.b64encode(KEY.sign(text.encode(), padding.PKCS1v15(), algorithm)).decode()
+    fields["Signature"] = base64.b64encode(signing_key().sign(text.encode(), padding.PKCS1v15(), algorithm)).decode()
     fields |= {name[1:]: value for name, value in changes.items() if name.startswith("_")}
     return json.dumps(fields).encode()

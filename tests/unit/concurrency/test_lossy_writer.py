@@ -30,8 +30,8 @@ def open_writer(descriptor: int, dropped: DroppedLines) -> tuple[LossyWriter, li
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until *condition* holds, for at most five seconds."""
-    deadline = time.monotonic() + 5
+    """Wait until *condition* holds, for at most a minute."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)

@@ -105,25 +105,28 @@ def test_a_body_of_two_mebibytes_is_oversized(kind: str) -> None:
         DIALECTS[kind]("registry.example.com", headers, b" " * 2 * 1024 * 1024)
 
 
-@pytest.mark.parametrize("tag", ["a\x00b", "a\nb", "..", "a b", "\u202e", "x" * 129, "a/b", "a?x=1"])
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_a_tag_outside_the_grammar_is_never_an_event(name: str, tag: str) -> None:
+def test_a_tag_outside_the_grammar_is_never_an_event(name: str) -> None:
     """Control characters and paths stop here: nothing of them reaches a URL."""
     sample = SAMPLES[name]
-    events, reason = outcome(sample, sample.with_other("1.4.2", tag))
-    assert events == ()
-    assert reason.isprintable()
+    wrong: list[object] = []
+    for tag in ("a\x00b", "a\nb", "..", "a b", "\u202e", "x" * 129, "a/b", "a?x=1"):
+        events, reason = outcome(sample, sample.with_other("1.4.2", tag))
+        if events or not reason.isprintable():
+            wrong.append((tag, events, reason))
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", ["../../etc", "Team/App", "a//b", "", "a\x00", "x" * 5000, "team/app:x", "team/app@x"])
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_a_repository_outside_the_grammar_is_never_an_event(name: str, path: str) -> None:
+def test_a_repository_outside_the_grammar_is_never_an_event(name: str) -> None:
     """The message about it is short and printable."""
     sample = SAMPLES[name]
-    events, reason = outcome(sample, sample.with_other("team/app", path))
-    assert all(event.repository.path != path for event in events)
-    assert reason.isprintable()
-    assert len(reason) < 600
+    wrong: list[object] = []
+    for path in ("../../etc", "Team/App", "a//b", "", "a\x00", "x" * 5000, "team/app:x", "team/app@x"):
+        events, reason = outcome(sample, sample.with_other("team/app", path))
+        if any(event.repository.path == path for event in events) or not reason.isprintable() or len(reason) >= 600:
+            wrong.append((path, events, reason))
+    assert wrong == []
 
 
 def test_a_malformed_entry_does_not_affect_the_others() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -76,18 +77,18 @@ async def find(stores: MemoryStores, key: PrivateKeyTypes = KEY) -> tuple[CopySt
 
 
 @pytest.mark.parametrize(
-    "key",
+    "generate",
     [
-        KEY,
-        ec.generate_private_key(ec.SECP384R1()),
-        ec.generate_private_key(ec.SECP521R1()),
-        rsa.generate_private_key(65537, 2048),
-        ed25519.Ed25519PrivateKey.generate(),
+        pytest.param(lambda: KEY, id="P-256"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="P-384"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP521R1()), id="P-521"),
+        pytest.param(lambda: rsa.generate_private_key(65537, 2048), id="RSA"),
+        pytest.param(ed25519.Ed25519PrivateKey.generate, id="Ed25519"),
     ],
-    ids=lambda key: type(key).__name__,
 )
-async def test_a_statement_says_where_the_copy_came_from(key: PrivateKeyTypes) -> None:
+async def test_a_statement_says_where_the_copy_came_from(generate: Callable[[], PrivateKeyTypes]) -> None:
     """With a key of each kind."""
+    key = generate()
     stores = MemoryStores()
     made = attester(key).attest(COPY, APP.root.descriptor)
     store(stores, made)

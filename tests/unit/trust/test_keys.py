@@ -16,7 +16,6 @@ from image_syncer.trust.trust_settings import KeySigner, TrustSettings
 from support.signed_images import Attached
 
 CURVES = [(ec.SECP256R1(), hashes.SHA256()), (ec.SECP384R1(), hashes.SHA384()), (ec.SECP521R1(), hashes.SHA512())]
-RSA = rsa.generate_private_key(65537, 2048)
 
 
 def public(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -40,9 +39,10 @@ def test_a_curve_signs_with_its_own_hash_or_with_sha256(curve: ec.EllipticCurve,
 
 def test_other_keys_sign_in_their_way() -> None:
     """RSA with PKCS #1 and SHA-256; Ed25519."""
-    loaded = load_public_key(public(RSA), "key")
-    assert loaded.has_signed(RSA.sign(b"content", padding.PKCS1v15(), hashes.SHA256()), b"content")
-    assert not loaded.has_signed(RSA.sign(b"content", padding.PKCS1v15(), hashes.SHA1()), b"content")
+    key = rsa.generate_private_key(65537, 2048)
+    loaded = load_public_key(public(key), "key")
+    assert loaded.has_signed(key.sign(b"content", padding.PKCS1v15(), hashes.SHA256()), b"content")
+    assert not loaded.has_signed(key.sign(b"content", padding.PKCS1v15(), hashes.SHA1()), b"content")
     edwards = ed25519.Ed25519PrivateKey.generate()
     loaded = load_public_key(public(edwards), "key")
     assert loaded.has_signed(edwards.sign(b"content"), b"content")
