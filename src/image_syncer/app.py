@@ -19,6 +19,7 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from image_syncer.app_options import SMALL_REQUESTS_PER_TRANSFER, Options
+from image_syncer.app_stores import RunStores
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
@@ -37,7 +38,7 @@ from image_syncer.sync.planner import Planner
 from image_syncer.sync.referrer_rechecks import ReferrerRechecks
 from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.refusals import ManifestRefusals
-from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver
+from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver, fail_incomplete
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.run import Run, RunOptions
@@ -89,6 +90,7 @@ class Syncer:
         has_history: bool = False,
     ) -> None:
         self._registries = registries
+        self._stores = RunStores(registries)
         self._options = options
         self._caches = caches
         self._has_state = has_state
@@ -160,7 +162,7 @@ class Syncer:
         """
         copies = [single_copy(source, target, platforms, rule, referrers) for target in dict.fromkeys(targets)]
         for holder in {copy.referrers.source_of(source.repository) for copy in copies}:
-            self._registries.source(holder).need_listing(time.monotonic() - wanted_for)
+            self._stores.need_listing(holder, time.monotonic() - wanted_for)
         stop = stop or self._shutdown()
         with self._shared_copier() if observer is None else nullcontext() as copier:
             options = self._run_options(force=force, fence=fence, referrers=compare_referrers)
@@ -170,7 +172,7 @@ class Syncer:
 
     def tags(self, repository: Repository) -> AsyncIterator[str]:
         """Yield the tags of *repository* in its registry's order; raises `StoreError`."""
-        return self._registries.source(repository).tags()
+        return self._stores.source(repository).tags()
 
     async def inspect(self, reference: Reference) -> "Inspection":
         """Return the image or index that *reference* names; reads manifests and configs, no layers."""
@@ -199,12 +201,16 @@ class Syncer:
         check_installed("attestation verify")
         from image_syncer.trust.attestation import find_statements, load_verification_key  # noqa: PLC0415 - see above
 
-        return await find_statements(self._registries, self._registries, reference, load_verification_key(key, what))
+        return await find_statements(self._stores, self._stores, reference, load_verification_key(key, what))
+
+    async def close_layouts(self) -> None:
+        """Close the files of all layouts that were used."""
+        await self._stores.close()
 
     def _inspector(self, read_signers: "ReadSigners | None" = None) -> "Inspector":
         from image_syncer.sync.inspection import Inspector  # noqa: PLC0415 - runs need it not
 
-        return Inspector(self._registries, self._registries, read_signers)
+        return Inspector(self._stores, self._stores, read_signers)
 
     @contextmanager
     def _shared_copier(self) -> Generator[Copier]:
@@ -214,7 +220,7 @@ class Syncer:
         """
         shared, now = self._shared, time.monotonic()
         if shared is None or now - shared.created_at > _COPIER_SECONDS:
-            copier = self._copier(ManifestReader(self._registries), SilentRunObserver())
+            copier = self._copier(ManifestReader(self._stores), SilentRunObserver())
             shared = self._shared = _SharedCopier(copier, now)
         shared.users += 1
         try:
@@ -245,19 +251,19 @@ class Syncer:
 
     def planner(self, reader: ManifestReader | None = None) -> Planner:
         """Return a new planner, which keeps what it reads."""
-        reader = reader or ManifestReader(self._registries)
+        reader = reader or ManifestReader(self._stores)
         history, near, far = self._caches.digests, self._near_images, self._far_images
-        return Planner(self._registries, reader, width=near, far_width=far, history=history, refusals=self._refusals)
+        return Planner(self._stores, reader, width=near, far_width=far, history=history, refusals=self._refusals)
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits
         return Copier(
-            self._registries,
+            self._stores,
             reader,
             observer=observer,
             locations=self._caches.blob_locations,
             transfers=lambda registry: transfers_between(
-                limits.for_host(registry).transfers, is_far=self._registries.is_far(registry)
+                limits.for_host(registry).transfers, is_far=self._stores.is_far(registry)
             ),
             refusals=self._refusals,
             referrers=self._referrer_access(),
@@ -265,7 +271,7 @@ class Syncer:
 
     def _referrer_access(self) -> ReferrerAccess:
         cache = self._caches.referrers if self._has_state else None
-        return ReferrerAccess(self._registries, cache, self._options.trust, self._has_history)
+        return ReferrerAccess(self._stores, cache, self._options.trust, self._has_history)
 
     @asynccontextmanager
     async def _executing(
@@ -273,7 +279,7 @@ class Syncer:
     ) -> AsyncGenerator[_Execution]:
         """Provide a run to execute; at the end write the caches and complete the result."""
         observer = observer or SilentRunObserver()
-        reader = ManifestReader(self._registries)
+        reader = ManifestReader(self._stores)
         copier = copier or self._copier(reader, observer)
         run = Run(self.planner(reader), copier, observer, options=options, clock=time.monotonic, rng=self._rng)
         started_at = datetime.now(UTC)
@@ -281,12 +287,13 @@ class Syncer:
         execution = _Execution(run)
         async with self._no_waits_after(stop):
             yield execution
+        results = fail_incomplete(run.results, await self._stores.finish(), observer)
         warnings = await self._flush_caches(stop)
         after = self._registries.requests
         execution.finished = RunResult(
             started_at,
             datetime.now(UTC),
-            run.results,
+            results,
             dry_run=options.dry_run,
             requests={side: after[side] - before.get(side, 0) for side in after},
             warnings=(*run.warnings, *warnings),
@@ -359,4 +366,6 @@ async def open_app(
         has_state = caches is not None
         caches = caches or in_memory()
         registries.journal, registries.facts = caches.uploads, caches.facts
-        yield Syncer(registries, options, caches, rng=rng, has_state=has_state, has_history=has_history)
+        syncer = Syncer(registries, options, caches, rng=rng, has_state=has_state, has_history=has_history)
+        stack.push_async_callback(syncer.close_layouts)
+        yield syncer

@@ -33,14 +33,6 @@ def test_copying_a_missing_tag_fails(cli: CommandLine, source: FakeRegistry, tar
     assert f"source: resolve: {source.host}/team/app:v9: not found" in done.stdout
 
 
-def test_copying_to_a_layout_is_a_usage_error(cli: CommandLine, source: FakeRegistry) -> None:
-    """The exit code is 2, and no request is made."""
-    done = cli.run("copy", f"{source.host}/team/app:v1", "oci:layout")
-    assert done.returncode == 2
-    assert "this version of image-syncer cannot copy image layouts" in done.stderr
-    assert source.requests.count() == 0
-
-
 def test_tags_are_lines_or_a_json_list(cli: CommandLine, source: FakeRegistry) -> None:
     """The option --output decides."""
     assert cli.run("tags", f"{source.host}/team/app").stdout == "v1\nv2\n"

@@ -12,7 +12,7 @@ from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, profiles
 from support.docker_registry import DockerRegistry
 from support.fakes import FAKES, THREADED, place_at
-from support.places import ACCOUNTS, Place, memory_place, registry_place
+from support.places import ACCOUNTS, Place, layout_place, memory_place, registry_place
 from support.thread_use import use_threads
 
 DOCKERS = {
@@ -21,6 +21,7 @@ DOCKERS = {
     "docker-bearer": "docker_bearer",
     "docker-tls": "docker_tls",
 }
+LAYOUTS = {"layout": "oci", "layout-archive": "oci-archive"}
 REAL = [
     *(pytest.param(name, marks=pytest.mark.real) for name in ("docker", "docker, threads")),
     *(pytest.param(name, marks=(pytest.mark.real, pytest.mark.slow)) for name in DOCKERS if name != "docker"),
@@ -28,7 +29,7 @@ REAL = [
 WITH_THREADS = [f"{name}, threads" for name in ("fake", *THREADED)]
 
 
-@pytest.fixture(params=["memory", "fake", *FAKES, *WITH_THREADS, *REAL])
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", *FAKES, *WITH_THREADS, *REAL])
 async def place(
     request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Place]:
@@ -38,7 +39,7 @@ async def place(
         yield place
 
 
-@pytest.fixture(params=["memory", "fake", "fake, threads", *REAL[:2]])
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", "fake, threads", *REAL[:2]])
 async def open_place(
     request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Place]:
@@ -70,6 +71,9 @@ async def _open(
     prefix = f"contract/{uuid.uuid4().hex}"
     if name == "memory":
         yield memory_place(prefix)
+    elif name in LAYOUTS:
+        async with layout_place(request.getfixturevalue("tmp_path"), prefix, LAYOUTS[name]) as place:
+            yield place
     elif name not in DOCKERS:
         async with place_at(fakes(name), prefix) as place:
             yield place

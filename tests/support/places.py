@@ -7,12 +7,14 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from image_syncer.layout.layout_stores import LayoutStores
 from image_syncer.oci import Descriptor, Digest, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 from image_syncer.roles import ReferrerStores, Source, Stores, Target
+from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, Image, MemoryStores, Profile, profiles
 
 USER, PASSWORD = "alice", "correct: horse"
@@ -77,6 +79,33 @@ def memory_place(prefix: str) -> Place:
             store.replace_blob(digest, content)
 
     return Place(stores, "memory.test", prefix, replace_blob)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutPlace(Place):
+    """A directory for one test: each repository is a layout of its own below *registry*."""
+
+    def repository(self, path: str = "app") -> Repository:
+        """Return the layout in the directory or archive *path*."""
+        return Repository(f"{self.registry}/{self.prefix}/{path.replace('/', '_')}", "")
+
+
+@asynccontextmanager
+async def layout_place(root: Path, prefix: str, scheme: str = "oci") -> AsyncGenerator[Place]:
+    """Return a place in the directory *root*, where repositories are layouts of *scheme*."""
+
+    def replace_blob(digest: Digest, content: bytes) -> None:
+        for file in root.rglob(digest.encoded):
+            file.write_bytes(content)
+
+    (root / prefix).mkdir(parents=True)
+    stores = LayoutStores()
+    try:
+        yield LayoutPlace(
+            stores, f"{scheme}:{root}", prefix, replace_blob, replace(profiles.OCI, mount="never", catalog=False)
+        )
+    finally:
+        await stores.close()
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from procrastinate.jobs import Job
 
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
+from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import split_reference
 from image_syncer.roles import Fence
 from image_syncer.state import Trigger
@@ -206,6 +207,8 @@ def _platforms(options: str | None) -> PlatformFilter:
 
 def stored_reference(text: str) -> Reference:
     """Return the reference that `str` serialised: its first part is always the registry, even without a dot."""
+    if is_layout(text):
+        return Reference.parse(text, default_tag=None)
     registry, _, rest = text.partition("/")
     path, tag, digest = split_reference(rest)
     return Reference(Repository.of(registry, path), tag=tag, digest=None if digest is None else Digest.parse(digest))

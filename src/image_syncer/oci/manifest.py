@@ -70,11 +70,11 @@ class RawManifest(Struct):
         what = str(self.digest)
         subject = _optional(document.get("subject"), what)
         if self.media_type in media_type.INDEXES:
-            return Index(_descriptors(document.get("manifests"), what), subject)
+            return Index(parse_descriptors(document.get("manifests"), what), subject)
         if self.media_type in media_type.SCHEMA1:
             return Manifest(None, _schema1_layers(document, what), None)
         key = "blobs" if self.media_type == media_type.OCI_ARTIFACT else "layers"
-        return Manifest(_optional(document.get("config"), what), _descriptors(document.get(key), what), subject)
+        return Manifest(_optional(document.get("config"), what), parse_descriptors(document.get(key), what), subject)
 
 
 class Manifest(Struct):
@@ -142,14 +142,15 @@ def _guess(document: JsonObject) -> str:
     return media_type.OCI_MANIFEST if "layers" in document else ""
 
 
-def _descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
+def parse_descriptors(value: object, what: str, limit: int = PARTS_LIMIT) -> tuple[Descriptor, ...]:
+    """Return the descriptors in the list *value*, at most *limit*; `ProtocolError` or `TooLarge`."""
     if value is None:
         return ()
     if not isinstance(value, list):
         raise ProtocolError(f"{what}: a list of descriptors is not a list")
     entries = cast("list[object]", value)
-    if len(entries) > PARTS_LIMIT:
-        raise TooLarge(f"{what}: refers to more than {PARTS_LIMIT} parts")
+    if len(entries) > limit:
+        raise TooLarge(f"{what}: refers to more than {limit} parts")
     return tuple(_descriptor(entry, what) for entry in entries)
 
 

@@ -5,6 +5,7 @@ from typing import Final, Self, cast
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci.digest import Digest
+from image_syncer.oci.layout_text import check_name, is_layout, normalise_location, split_layout
 from image_syncer.structs import Struct
 
 DOCKER_HUB: Final = "docker.io"
@@ -36,7 +37,10 @@ def normalise_host(text: str) -> str:
 
 
 class Repository(Struct):
-    """A repository at a registry: `docker.io` and `library/nginx`."""
+    """A repository at a registry: `docker.io` and `library/nginx`.
+
+    Of a layout on disk, *registry* is its location (`oci:/srv/images`), and *path* is a name in it, or empty.
+    """
 
     registry: str
     path: str
@@ -55,6 +59,11 @@ class Repository(Struct):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the repository in *text*; Docker Hub's short forms are completed."""
+        if is_layout(text):
+            parts = split_layout(text)
+            if parts.tag is not None or parts.digest is not None:
+                raise InvalidReference(f"{text!r}: a tag or digest where a layout alone is expected")
+            return cls._of_layout(parts.location, parts.name)
         first, slash, rest = text.partition("/")
         if slash and looks_like_host(first):
             registry, path = normalise_host(first), rest
@@ -65,10 +74,24 @@ class Repository(Struct):
     @classmethod
     def of(cls, registry: str, path: str) -> Self:
         """Return the repository *path* at *registry*, which may be a name without a dot, such as `harbor`."""
+        if is_layout(registry):
+            return cls._of_layout(normalise_location(registry), path)
         return cls._checked(normalise_host(registry), path, f"{registry}/{path}")
 
     def __str__(self) -> str:
+        if self.is_layout:
+            return f"{self.registry}:{self.path}" if self.path else self.registry
         return f"{self.registry}/{self.path}"
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether this is a layout on disk, or one name in it."""
+        return is_layout(self.registry)
+
+    @classmethod
+    def _of_layout(cls, location: str, name: str) -> Self:
+        check_name(name, f"{location}:{name}")
+        return cls(location, name)
 
     @classmethod
     def _checked(cls, registry: str, path: str, text: str) -> Self:
@@ -109,6 +132,8 @@ class Reference(Struct):
         Without tag and digest it means *default_tag*; if that is None, `InvalidReference`. A tag together with a
         digest is refused, since they may name different content.
         """
+        if is_layout(text):
+            return cls._parse_layout(text, default_tag)
         name, tag, digest = split_reference(text)
         if tag is not None and digest is not None:
             raise InvalidReference(f"{text!r}: a tag and a digest together; keep one of them")
@@ -118,6 +143,17 @@ class Reference(Struct):
         if tag is None and default_tag is None:
             raise InvalidReference(f"{text!r}: a tag or a digest is missing")
         return cls(repository, tag=tag if tag is not None else default_tag)
+
+    @classmethod
+    def _parse_layout(cls, text: str, default_tag: str | None) -> Self:
+        parts = split_layout(text)
+        repository = Repository.of(parts.location, parts.name)
+        if parts.digest is not None:
+            return cls(repository, digest=Digest.parse(parts.digest))
+        tag = parts.tag if parts.tag is not None else default_tag
+        if tag is None:
+            raise InvalidReference(f"{text!r}: a tag or a digest is missing")
+        return cls(repository, tag=tag)
 
     def __hash__(self) -> int:
         # Faster than the generated hash, which hashes every part again: strings cache theirs.

@@ -205,7 +205,8 @@ class Decider:
 
     async def _found(self, copy: Copy, *, use_cache: bool) -> _Found | CopyFailed:
         target = copy.target
-        if use_cache and copy.recheck_seconds is not None:
+        # To ask a layout costs nothing, and its directory may be another one by now.
+        if use_cache and copy.recheck_seconds is not None and not target.repository.is_layout:
             known = (await self._known(target.repository, copy.recheck_seconds)).get(target.identifier)
             if known is not None:
                 return _Found(known, cached=True)

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Reference, Repository
+from image_syncer.oci.layout_text import DOCKER_ARCHIVE, is_layout, scheme_of, split_layout
 from image_syncer.oci.reference import looks_like_host, normalise_host, split_reference
 from image_syncer.structs import Struct, field
 
@@ -83,7 +84,8 @@ class SourcePattern(Struct):
 class TargetTemplate(Struct):
     """The target of a rule with placeholders for parts of the source.
 
-    *path* may contain `{registry}` and `{repository}` (the whole path at the source), *tag* may contain `{tag}`.
+    *path* may contain `{registry}` and `{repository}` (the whole path at the source), *tag* may contain `{tag}`. The
+    location of a layout, which is its *registry*, may contain what *path* may.
     """
 
     registry: str
@@ -93,6 +95,8 @@ class TargetTemplate(Struct):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the template in `registry/path[:tag]`; without a tag it keeps the tag of the source."""
+        if is_layout(text):
+            return cls._parse_layout(text)
         name, tag, digest = split_reference(text)
         if digest is not None:
             # The message leaves out the text before the @, which may be a login.
@@ -109,13 +113,29 @@ class TargetTemplate(Struct):
         _check_placeholders(tag, _IN_TAG)
         return cls(normalise_host(host), path, tag)
 
+    @classmethod
+    def _parse_layout(cls, text: str) -> Self:
+        """Return the template in `oci:DIR[:NAME][:tag]` and the like."""
+        if scheme_of(text) == DOCKER_ARCHIVE:
+            raise InvalidReference(f"{text!r}: a docker-archive can only be a source", remedy="write oci-archive:FILE")
+        parts = split_layout(text)
+        name, tag = parts.name, parts.tag
+        if parts.digest is not None:
+            raise InvalidReference(f"{text!r}: a target with a digest", remedy="leave it out")
+        if not name and tag is not None and set(_PLACEHOLDER.findall(tag)) & _IN_PATH:
+            name, tag = tag, None  # What it becomes has slashes.
+        _check_placeholders(f"{parts.location}{name}", _IN_PATH)
+        _check_placeholders(tag or "", _IN_TAG)
+        return cls(parts.location, name, _KEEP_TAG if tag is None else tag)
+
     def fill(self, source: Reference) -> Reference:
         """Return the target of *source*; `InvalidReference` if that is no name (too long, a port in `{registry}`).
 
         A source with a digest keeps it, unless the template has a fixed tag.
         """
         known = {"registry": source.repository.registry, "repository": source.repository.path}
-        repository = Repository.of(self.registry, _substitute(self.path, known))
+        registry = _substitute(self.registry, known) if is_layout(self.registry) else self.registry
+        repository = Repository.of(registry, _substitute(self.path, known))
         if source.tag is None:
             return source.in_repository(repository) if _KEEP_TAG in self.tag else repository.tag(self.tag)
         return repository.tag(_substitute(self.tag, {"tag": source.tag}))
@@ -126,7 +146,10 @@ class TargetTemplate(Struct):
         return _KEEP_TAG not in self.tag
 
     def __str__(self) -> str:
-        name = f"{self.registry}/{self.path}"
+        if is_layout(self.registry):
+            name = ":".join(filter(None, (self.registry, self.path)))
+        else:
+            name = f"{self.registry}/{self.path}"
         return name if self.tag == _KEEP_TAG else f"{name}:{self.tag}"
 
 

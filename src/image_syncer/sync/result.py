@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from image_syncer.errors import CopyFailed, Side, Unexpected
+from image_syncer.errors import CopyFailed, Side, StoreError, Unexpected
 from image_syncer.oci import Digest
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
@@ -196,6 +196,28 @@ def failed_result(planned: PlannedCopy, failure: CopyFailed, *, attempt: int, se
 def rule_failure_result(failed: RuleFailure, attempt: int) -> CopyResult:
     """Return the result of a rule target whose images are unknown, since the rule could not be expanded."""
     return _failed(failed.rule, (failed.source, failed.target), failed.failure, None, (attempt, 0.0))
+
+
+def fail_incomplete(
+    results: tuple[CopyResult, ...], failures: Mapping[str, StoreError], observer: RunObserver
+) -> tuple[CopyResult, ...]:
+    """Return *results*; failed are those that were copied to a layout of *failures*, which could not be completed.
+
+    *failures* are by location. The *observer* receives each result that changes.
+    """
+    if not failures:
+        return results
+    ended: list[CopyResult] = []
+    for result in results:
+        error = next((failures[at] for at in failures if result.target.startswith((f"{at}:", f"{at}@"))), None)
+        if error is None or result.outcome is not Outcome.COPIED:
+            ended.append(result)
+            continue
+        failure = CopyFailed(error, side="target", step="write archive")
+        ends, effort = (result.source, result.target), (result.attempts, result.seconds)
+        ended.append(_failed(result.rule, ends, failure, None, effort))
+        observer.finished(ended[-1])
+    return tuple(ended)
 
 
 def skipped_result(rule: str, source: str, target: str, reason: str) -> CopyResult:

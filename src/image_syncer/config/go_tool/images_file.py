@@ -7,6 +7,7 @@ from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.environment import Substitution
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
+from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import is_tag, split_reference
 from image_syncer.structs import Struct
 from image_syncer.sync.rule import AllTags, ByDigest, Rule, RuleTarget, Selection, TagNames, TagPattern
@@ -41,11 +42,11 @@ def parse_source(text: str) -> tuple[Repository, Selection]:
     name = _plain(text, "source")
     head, mark, pattern = name.partition(_PATTERN_MARK)
     if mark:
-        return Repository.parse(head), _pattern(pattern)
+        return _repository(head), _pattern(pattern)
     head, tags, digest = _split(name)
     if digest is not None:
-        return Repository.parse(head), ByDigest(digest)
-    return Repository.parse(head), TagNames(tuple(dict.fromkeys(_tags(tags)))) if tags is not None else AllTags()
+        return _repository(head), ByDigest(digest)
+    return _repository(head), TagNames(tuple(dict.fromkeys(_tags(tags)))) if tags is not None else AllTags()
 
 
 def parse_target(text: str, selection: Selection) -> RuleTarget:
@@ -147,6 +148,12 @@ def _pattern(text: str) -> TagPattern:
 def _target_repository(head: str) -> Repository:
     if "," in head:
         raise UsageError(f"{quoted(head)}: not a repository", remedy="write several targets as a list")
+    return _repository(head)
+
+
+def _repository(head: str) -> Repository:
+    if is_layout(head):
+        raise UsageError(f"{quoted(head)}: layouts are for native files", remedy="see docs/reference/configuration.md")
     return Repository.parse(head)
 
 

@@ -10,12 +10,14 @@ from croniter import CroniterError, croniter
 
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
+from image_syncer.config.native.native_layouts import parse_layout_source, refuse_layout_events
 from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
 from image_syncer.config.native.native_repositories import parse_repository_keys
 from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import is_tag, split_reference
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate, has_wildcard
 from image_syncer.sync.rule import (
@@ -57,6 +59,9 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
     if source is None:
         return None
     triggers = Triggers(schedule, "event" in section.on)
+    if triggers.events:
+        with config_file.collect_at(*place, "on"):
+            refuse_layout_events(source)
     repositories = parse_repository_keys(section, source, triggers, place, config_file)
     targets = _targets(section, (source, selection or AllTags()), place, config_file)
     if selection is None or kept is None or targets is None or referrers is None or repositories is None:
@@ -82,6 +87,8 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
 def parse_source(text: str) -> Repository | SourcePattern:
     """Return the repository or the pattern of repositories in *text*; `UsageError` for other text."""
     name = text.strip()
+    if is_layout(name):
+        return parse_layout_source(name)
     scheme = _SCHEME.match(name)
     if scheme:
         # The error does not show the rest: a URL may contain a login.
