@@ -32,7 +32,7 @@ class AttachedManifest(Struct):
     """A manifest that is attached to another one: its kind, and the size of it and of its blobs in bytes.
 
     *attachment* says to what, and by which legacy tag. *manifest* is None if it cannot be read, for *problem*.
-    *attached* are its own referrers. *signers* are the names that its signatures give, which nobody verified; None if
+    *attached* are its own referrers. *signers* are the names that its signatures give, unverified; None if
     nothing reads them.
     """
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import BasicCredentials, ForkSettings
-from image_syncer.oci import PlatformFilter
+from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
+from image_syncer.sync.referrer_settings import ReferrerSettings
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ENVIRONMENT = {"REGISTRY_PASSWORD": "one", "DOCKER_HUB_TOKEN": "two", "PAYMENTS_PASSWORD": "three", "TEAM": "blue"}
@@ -71,6 +74,22 @@ def test_the_native_file_loads() -> None:
     assert (len(loaded.accounts), len(loaded.queues), loaded.warnings) == (3, 1, ())
 
 
+def test_the_file_for_signed_images_loads() -> None:
+    """It has referrers, a gate and statements; rules keep what the defaults say and they do not."""
+    signing = ec.generate_private_key(ec.SECP256R1())
+    private = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = signing.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    environment = {"RELEASE_PUBLIC_KEY": public.decode(), "MIRROR_PRIVATE_KEY": private.decode()}
+    loaded = load_file(EXAMPLES / "signed.yaml", platforms=PlatformFilter(), environment=environment)
+    app, hardened = loaded.rules
+    assert app.referrers == ReferrerSettings(exclude=("scan",), recheck_seconds=3600.0, required=True)
+    assert str(hardened.referrers.source_of(Repository("dhi.io", "python"))) == "registry.scout.docker.com/python"
+    assert (hardened.referrers.exclude, hardened.referrers.recheck_seconds) == (("scan",), 3600.0)
+    trust = loaded.trust["app"]
+    assert (trust.gate is not None, trust.attester is not None, loaded.trust.keys()) == (True, True, {"app"})
+    assert loaded.warnings == ()
+
+
 def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has every key, and an auth file beside it."""
     monkeypatch.chdir(tmp_path)
@@ -86,4 +105,8 @@ def test_every_example_is_tested() -> None:
     """No example is added without a test that loads it."""
     stems = {"auth", "images", "config"}
     both = {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {"native.yaml", "sync.yaml"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {
+        "native.yaml",
+        "signed.yaml",
+        "sync.yaml",
+    }
