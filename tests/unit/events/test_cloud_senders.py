@@ -11,6 +11,7 @@ from image_syncer.events.dialects.jfrog import Prefix
 from unit.events.payloads import (
     CACHED,
     DIGEST,
+    ECR,
     GAR,
     JFROG,
     JFROG_COPIED,
@@ -52,6 +53,48 @@ def test_the_subject_names_what_a_transformer_left_out() -> None:
         "data": {"imageDigest": DIGEST},
     }
     assert push("ecr", ECR_HOST, event) == (f"{ECR_HOST}/team/app", "1.4.2")
+
+
+INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("kind", "artifact", "is_attached"),
+    [
+        (MANIFEST, "application/vnd.dev.sigstore.bundle.v0.3+json", True),
+        (MANIFEST, "application/vnd.oci.empty.v1+json", True),
+        (MANIFEST, "application/spdx+json", True),
+        ("", "application/vnd.cncf.notary.signature", True),
+        (MANIFEST, "application/vnd.oci.image.config.v1+json", False),
+        (
+            "application/vnd.docker.distribution.manifest.v2+json",
+            "application/vnd.docker.container.image.v1+json",
+            False,
+        ),
+        (INDEX, "application/vnd.example.artifact", False),
+        ("application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.example", False),
+        (MANIFEST, "", False),
+    ],
+)
+def test_a_referrer_in_ecr_is_an_event_of_its_repository(kind: str, artifact: str, is_attached: bool) -> None:
+    """It has no tag and no subject; its type tells it from the image of a platform, which is ignored."""
+    found = {"image-tag": "", "manifest-media-type": kind, "artifact-media-type": artifact}
+    body = ECR | {"detail": ECR["detail"] | found}
+    if is_attached:
+        assert push("ecr", ECR_HOST, body) == (f"{ECR_HOST}/team/app", DIGEST.replace(":", "-"))
+    else:
+        answer = dialect("ecr")(ECR_HOST, {}, json.dumps(body).encode())
+        assert isinstance(answer, Notification)
+        assert (answer.events, answer.ignored) == ((), "an image without a tag")
+
+
+@pytest.mark.parametrize("digest", ["", "latest", "sha256:short"])
+def test_a_referrer_in_ecr_without_a_digest_is_ignored(digest: str) -> None:
+    """It stands for nothing."""
+    found = {"image-tag": "", "image-digest": digest, "artifact-media-type": "application/spdx+json"}
+    answer = dialect("ecr")(ECR_HOST, {}, json.dumps(ECR | {"detail": ECR["detail"] | found}).encode())
+    assert isinstance(answer, Notification)
+    assert (answer.events, answer.ignored) == ((), "an image without a tag")
 
 
 def test_a_referrer_in_zot_is_an_event_of_its_subject() -> None:

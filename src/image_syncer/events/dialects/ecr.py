@@ -17,9 +17,11 @@ from image_syncer.events.notification import (
     ignored,
     push_event,
     quoted,
+    referrer_event,
 )
 from image_syncer.events.payload import required_text, text_at
 from image_syncer.events.sns import RAW_HEADER, TYPE_HEADER
+from image_syncer.oci import media_type
 from image_syncer.oci.reference import split_reference
 
 _HOST = re.compile(r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+")
@@ -77,11 +79,27 @@ def _read_entry(registry: str, entry: object) -> PushEvent | str:
 
 
 def _read_detail(registry: str, entry: object) -> PushEvent | str:
-    tag = text_at(entry, "detail", "image-tag")
+    tag, delivery = text_at(entry, "detail", "image-tag"), text_at(entry, "id")
+    digest = text_at(entry, "detail", "image-digest")
     if not tag:
-        return "an image without a tag"
-    path, digest = required_text(entry, "detail", "repository-name"), text_at(entry, "detail", "image-digest")
-    return push_event(registry, path, tag, digest=digest, delivery=text_at(entry, "id"))
+        is_attached = _is_attached(entry)
+        event = referrer_event(registry, _path(entry), digest, delivery=delivery) if is_attached else None
+        return event or "an image without a tag"
+    return push_event(registry, _path(entry), tag, digest=digest, delivery=delivery)
+
+
+def _path(entry: object) -> str:
+    return required_text(entry, "detail", "repository-name")
+
+
+def _is_attached(entry: object) -> bool:
+    """Whether the manifest without a tag in *entry* is no image and no index: a signature, an SBOM.
+
+    The event does not name its subject, so the event of the referrer itself stands for all images of the repository.
+    """
+    artifact = text_at(entry, "detail", "artifact-media-type")
+    kind = text_at(entry, "detail", "manifest-media-type")
+    return bool(artifact) and artifact not in media_type.IMAGE_CONFIGS and kind not in media_type.INDEXES
 
 
 def _is_elsewhere(registry: str, account: str, region: str) -> bool:
