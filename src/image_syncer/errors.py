@@ -177,6 +177,12 @@ class MissingContent(Refused):
     """The store refused a manifest because it does not hold (yet) what the manifest names (MANIFEST_BLOB_UNKNOWN)."""
 
 
+class SparseIndexRefused(MissingContent):
+    """The target demands the manifests of all entries of an index; the next try stores it without the others."""
+
+    retryable = True
+
+
 class NotTrusted(StoreError):
     """A gate of the rule refuses the image, for the reason that the message states; no tag has moved."""
 

@@ -1,10 +1,12 @@
 """Platforms, and the filter that `--os`, `--arch` and `--platform` define."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from typing import Final, Self
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, Self
 
 from image_syncer.errors import InvalidReference
+from image_syncer.oci.content_selection import ContentSelection, IndexForm
 from image_syncer.structs import Struct, replace
 
 # The meaning of a missing variant. The names below are normalised as containerd does (github.com/containerd/platforms).
@@ -69,6 +71,7 @@ _ARCHITECTURES: Final = frozenset(
         "unknown",
     ]
 )
+_EVERY: Final = "*"
 _ANY: Final = re.compile(r".*")
 _VARIANTS: Final = {
     "amd64": re.compile(r"v[1-4]"),
@@ -97,7 +100,7 @@ class Platform(Struct):
 
 
 class OsPattern(Struct):
-    """One `--os` value: `linux`, or `windows:10.0.17763.1` (a prefix of the version)."""
+    """One `--os` value: `linux`, or `windows:10.0.17763.1`, a prefix of the version or a glob such as `10.0.2*`."""
 
     os: str
     version: str = ""
@@ -124,11 +127,12 @@ class OsPattern(Struct):
             or not platform.os_version
             or platform.os_version == self.version
             or platform.os_version.startswith(f"{self.version}.")
+            or ("*" in self.version and fnmatchcase(platform.os_version, self.version))
         )
 
 
 class ArchPattern(Struct):
-    """One `--arch` value: `amd64`, `arm:v7` or `arm/v7`; without a variant it matches all variants."""
+    """One `--arch` value: `amd64`, `arm:v7` or `arm/v7`; without a variant it matches all variants, `*` everything."""
 
     architecture: str
     variant: str = ""
@@ -146,36 +150,55 @@ class ArchPattern(Struct):
 
     def matches(self, platform: Platform) -> bool:
         """Whether *platform*, which is normalised, matches; a platform without an architecture always does."""
-        if not platform.architecture:
+        if not platform.architecture or self.architecture == _EVERY:
             return True
         return platform.architecture == self.architecture and (not self.variant or platform.variant == self.variant)
 
 
 class PlatformFilter(Struct):
-    """The platforms to keep: one of *systems*, one of *architectures* and one of *pairs*; an empty list means all."""
+    """What to keep of an image: one of *systems*, of *architectures* and of *pairs*; an empty list means all.
+
+    *content* selects by more than the platform, and says in which form to copy; None: everything as it is.
+    """
 
     systems: tuple[OsPattern, ...] = ()
     architectures: tuple[ArchPattern, ...] = ()
     pairs: tuple[tuple[OsPattern, ArchPattern], ...] = ()
+    content: ContentSelection | None = None
 
     @classmethod
     def parse(
-        cls, systems: Iterable[str] = (), architectures: Iterable[str] = (), platforms: Iterable[str] = ()
+        cls,
+        systems: Iterable[str] = (),
+        architectures: Iterable[str] = (),
+        platforms: Iterable[str] = (),
+        content: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Return the filter of `--os`, `--arch` and `--platform` (`os/arch[/variant]`), without empty ones."""
+        """Return the filter of `--os`, `--arch` and `--platform`, without empty ones.
+
+        A platform is `os/arch[/variant][:version]`; the architecture may be `*`. *content* is that of `to_options`.
+        """
         return cls(
             tuple(OsPattern.parse(item) for item in systems if item.strip()),
             tuple(ArchPattern.parse(item) for item in architectures if item.strip()),
             tuple(_parse_pair(item) for item in platforms if item.strip()),
+            None if content is None else ContentSelection.parse(content),
         )
 
-    def to_options(self) -> tuple[list[str], list[str], list[str]]:
-        """Return the arguments from which `parse` makes this filter."""
-        pairs = ["/".join(filter(None, (str(os), arch.architecture, arch.variant))) for os, arch in self.pairs]
-        return [*map(str, self.systems)], [*map(str, self.architectures)], pairs
+    def to_options(self) -> tuple[Any, ...]:
+        """Return the arguments from which `parse` makes this filter, as JSON."""
+        lists = [*map(str, self.systems)], [*map(str, self.architectures)], [_pair_text(*pair) for pair in self.pairs]
+        return lists if self.content is None else (*lists, self.content.to_options())
+
+    @property
+    def any_form(self) -> Self:
+        """The same filter for targets that store an index in different forms."""
+        if self.content is None or self.content.index is IndexForm.TRIMMED:
+            return self
+        return replace(self, content=replace(self.content, index=IndexForm.TRIMMED))
 
     def __bool__(self) -> bool:
-        return bool(self.systems or self.architectures or self.pairs)
+        return bool(self.systems or self.architectures or self.pairs or self.content)
 
     def matches(self, platform: Platform) -> bool:
         """Whether an image for *platform* is wanted. A field that the platform lacks matches every pattern."""
@@ -198,6 +221,8 @@ def _unknown_names(systems: Iterable[OsPattern], architectures: Iterable[ArchPat
         if pattern.os not in _SYSTEMS:
             yield f"os {pattern.os!r}{_suggestion(pattern.os, _SYSTEMS)}"
     for arch in architectures:
+        if arch.architecture == _EVERY:
+            continue
         if arch.architecture not in _ARCHITECTURES:
             yield f"architecture {arch.architecture!r}{_suggestion(arch.architecture, _ARCHITECTURES)}"
         elif arch.variant and not _VARIANTS.get(arch.architecture, _ANY).fullmatch(arch.variant):
@@ -226,11 +251,19 @@ def _normalise_architecture(name: str, variant: str) -> tuple[str, str]:
 
 
 def _parse_pair(text: str) -> tuple[OsPattern, ArchPattern]:
-    parts = text.strip().split("/")
+    name, colon, version = text.strip().partition(":")
+    parts = name.split("/")
     match parts:
-        case [os, arch] if os and arch:
-            return OsPattern(_normalise_os(os)), ArchPattern(*_normalise_architecture(arch, ""))
-        case [os, arch, variant] if os and arch and variant:
-            return OsPattern(_normalise_os(os)), ArchPattern(*_normalise_architecture(arch, variant))
+        case [os, arch] if os and arch and bool(version) == bool(colon):
+            return OsPattern(_normalise_os(os), version), ArchPattern(*_normalise_architecture(arch, ""))
+        case [os, arch, variant] if os and arch and variant and bool(version) == bool(colon):
+            return OsPattern(_normalise_os(os), version), ArchPattern(*_normalise_architecture(arch, variant))
         case _:
-            raise InvalidReference(f"{text!r}: a platform is os/arch or os/arch/variant, such as linux/arm64")
+            raise InvalidReference(
+                f"{text!r}: a platform is os/arch[/variant][:version], such as linux/arm64 or windows/*:10.0.20348*"
+            )
+
+
+def _pair_text(system: OsPattern, architecture: ArchPattern) -> str:
+    name = "/".join(filter(None, (system.os, architecture.architecture, architecture.variant)))
+    return f"{name}:{system.version}" if system.version else name

@@ -6,8 +6,8 @@ has done once is known to all its copies: a manifest that is in the repository c
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -26,16 +26,27 @@ from image_syncer.sync.attachment_step import AttachmentStep
 from image_syncer.sync.blob_placer import BlobPlacer
 from image_syncer.sync.blob_scheduler import BlobScheduler, TransfersOf
 from image_syncer.sync.connect_ahead import ConnectAhead
-from image_syncer.sync.copy_failures import at_target, explained, is_other_kind, looks_like_manifest, too_slow
+from image_syncer.sync.copy_ends import Finished, collecting_failure, report_ends
+from image_syncer.sync.copy_failures import (
+    at_target,
+    explained,
+    is_other_kind,
+    looks_like_manifest,
+    refused_sparse,
+)
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, PlannedCopy
-from image_syncer.sync.platform_filter import check_depth, filter_index
+from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.referrer_copier import ReferrerCopier
 from image_syncer.sync.refusals import ManifestRefusals, is_manifest_refusal
-from image_syncer.sync.result import Ended, RunObserver, Transferred
+from image_syncer.sync.result import RunObserver
 from image_syncer.sync.rule_trust import ReferrerAccess
+from image_syncer.sync.trimmed import check_depth
+
+SPARSE = "sparse index"
+"""The reason of a copied result whose target lacks manifests of the index."""
 
 _PARTS_AT_ONCE = 16
 _TAGS_AT_ONCE = 8
@@ -45,9 +56,6 @@ _LOOKS = 2
 """How often a copy looks again for content that a target reports as missing."""
 
 _Key = tuple[Repository, Digest]
-
-Finished = Callable[[PlannedCopy, Ended | CopyFailed], None]
-"""Receives the end of each copy, once."""
 
 
 class Copier:
@@ -100,9 +108,11 @@ class Copier:
         options = options or CopyOptions()
         goal = self._goal(copies, options, fan_out or FanOut(()))
         limit = asyncio.timeout(options.seconds)
-        with _collecting_failure(goal, copies[0], limit, options.seconds):
+        with collecting_failure(goal, copies[0], limit, options.seconds):
             async with limit, self._connect_ahead.connecting(copies, goal):
                 image, root = await self._load(copies[0])
+                if image.skipped:
+                    copies = [replace(planned, reason=SPARSE) for planned in copies]
                 step = self._attachment_step(copies, image, root, goal, options)
                 async with step.searching() if step is not None else nullcontext():
                     is_copied = copies[0].action is not Action.UNCHANGED
@@ -118,7 +128,7 @@ class Copier:
                         await self._tag_again(image, root, goal)
         if self._refusals is not None:
             self._refusals.learn(copies[0], goal.failures, forced=options.force)
-        _report(copies, goal, finished)
+        report_ends(copies, goal, finished)
 
     def _attachment_step(
         self,
@@ -163,7 +173,11 @@ class Copier:
         if filtered.root.digest != root.digest:
             rewritten[filtered.root.digest] = filtered.root
         source, digest = self._stores.source(origin), filtered.root.digest
-        return SourceImage(origin, source, rewritten, digest, root, copy.nondistributable_layers), filtered.root
+        image = SourceImage(
+            origin, source, rewritten, digest, root, copy.nondistributable_layers, skipped=filtered.skipped
+        )
+        image.can_trim = copy.platforms.content is not None and copy.platforms.content.index.is_auto
+        return image, filtered.root
 
     async def _tag_again(self, image: SourceImage, root: RawManifest, goal: TargetProgress) -> None:
         """Tag a manifest that another copy pushed to the repository; push the whole image if it has vanished."""
@@ -187,6 +201,9 @@ class Copier:
             if missing is None and goal.failure is None:
                 missing = await self._put(image, raw, goal)
             if missing is None:
+                return
+            if image.skipped and raw.digest == image.root:
+                goal.failure = refused_sparse(missing, can_trim=image.can_trim)
                 return
             if look == _LOOKS:
                 goal.failure = explained(missing, raw, image)
@@ -212,7 +229,7 @@ class Copier:
         match raw.parse():
             case Index(manifests):
                 check_depth(depth, raw)
-                children = {entry.digest: entry for entry in manifests}.values()
+                children = {entry.digest: entry for entry in manifests if entry.digest not in image.skipped}.values()
                 await for_each(children, lambda entry: self._child(image, entry, goal, depth + 1), width=_PARTS_AT_ONCE)
             case Manifest() as manifest:
                 blobs = (*manifest.blobs, *(manifest.external_layers if image.with_external else ()))
@@ -355,35 +372,3 @@ class Copier:
 def _renamed(raw: RawManifest, goal: TargetProgress) -> RawManifest:
     """Return *raw* under the digest that the target stores it under."""
     return raw if goal.renamed is None else replace(raw, digest=goal.renamed)
-
-
-@contextmanager
-def _collecting_failure(
-    goal: TargetProgress, planned: PlannedCopy, limit: asyncio.Timeout, seconds: float | None
-) -> Generator[None]:
-    """Let an expected failure of the block end in `goal.failure`."""
-    try:
-        yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        goal.failure = goal.failure or too_slow(planned, seconds)
-    except CopyFailed as failure:
-        goal.failure = goal.failure or failure
-    except StoreError as error:  # Every request names its side, so this is a manifest that cannot be parsed.
-        goal.failure = CopyFailed(error, side="source", step="read manifest")
-        goal.failure.__cause__ = error
-
-
-def _report(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finished) -> None:
-    for planned in copies:
-        name = planned.copy.target.identifier
-        failure = goal.refused.get(name, goal.failure)
-        if failure is not None and name not in goal.written:
-            finished(planned, failure)
-            continue
-        # The first name that was written reports the bytes.
-        transferred, goal.transferred = goal.transferred, Transferred()
-        renamed = goal.renamed if planned.copy.target.tag is not None else None
-        ended = Ended(transferred, goal.referrers, goal.listed)
-        finished(planned if renamed is None else replace(planned, target_digest=renamed), ended)

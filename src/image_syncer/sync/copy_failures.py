@@ -7,6 +7,7 @@ from image_syncer.errors import (
     NotFound,
     ProtocolError,
     Refused,
+    SparseIndexRefused,
     StoreError,
     Unavailable,
     Unexpected,
@@ -30,6 +31,22 @@ def explained(failure: CopyFailed, raw: RawManifest, image: SourceImage) -> Copy
         status=failure.cause.status,
         code=failure.cause.code,
         remedy=remedy if failure.cause.remedy is None else f"{failure.cause.remedy}, or {remedy}",
+    )
+    return at_target(error, failure.step)
+
+
+def refused_sparse(failure: CopyFailed, *, can_trim: bool) -> CopyFailed:
+    """Return *failure*, by which the target refuses an index without all its entries; *can_trim*: the next try trims.
+
+    A retry of a rule that wants a sparse index in any case cannot help.
+    """
+    cause = failure.cause
+    kind = SparseIndexRefused if can_trim else Refused
+    error = kind(
+        f"the target takes no index of which entries are missing: {cause.message}",
+        status=cause.status,
+        code=cause.code,
+        remedy=None if can_trim else "index: trimmed removes the other entries, index: auto if a target demands it",
     )
     return at_target(error, failure.step)
 

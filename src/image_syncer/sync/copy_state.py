@@ -105,6 +105,7 @@ class SourceImage(Struct, frozen=False):
     """The image: its repository, what a platform filter *rewrote* of it, and its *root* at the targets.
 
     *with_external*: copy the non-distributable layers that have `urls` too. *source_root* is the root at the source.
+    *skipped* are entries of a sparse index that are not pushed; *can_trim*: they may be removed from it instead.
     """
 
     origin: Repository
@@ -114,6 +115,8 @@ class SourceImage(Struct, frozen=False):
     source_root: RawManifest
     with_external: bool = False
     manifests: int = 0
+    skipped: frozenset[Digest] = frozenset()
+    can_trim: bool = False
 
     def count_manifest(self, raw: RawManifest) -> None:
         """Count *raw*; `CopyFailed` if the image has too many manifests, since nested indexes multiply."""

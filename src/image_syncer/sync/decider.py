@@ -19,6 +19,11 @@ from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.refusals import ManifestRefusals
 
 NO_PLATFORM = "no manifest fits the platform filter"
+NOT_SELECTED = "the rule does not select it by artifacts, annotations, labels or platforms"
+CONVERTED = "converted to OCI"
+TRIMMED = "trimmed index"
+_NOTHING = Digest.of(b"")
+"""In the cache of filtered digests: the filter leaves nothing."""
 _KEPT_RESOLUTIONS = 20_000
 _ANY_AGE_SECONDS = 100 * 365 * 86_400.0
 
@@ -108,7 +113,7 @@ class Decider:
         round_number: int | None,
     ) -> _Wanted | CopyFailed:
         """Ask the registries wherever cached digests do not say "unchanged"; return the confirmed digest."""
-        if isinstance(wanted, CopyFailed):
+        if isinstance(wanted, CopyFailed) or wanted.digest is None:
             return wanted
 
         async def ask(copy: Copy) -> None:
@@ -188,7 +193,7 @@ class Decider:
                 return _Wanted(digest, digest, cached=listed is not None)
             known = await self._history.filtered_digest(digest, platforms) if use_cache else None
             if known is not None:
-                return _Wanted(digest, known, cached=True)
+                return _Wanted(digest, None if known == _NOTHING else known, cached=True)
             return await self._trimmed(source.repository, digest, platforms)
         except CopyFailed as failure:
             return failure
@@ -199,8 +204,7 @@ class Decider:
             trimmed = await filter_index(self._reader, repository, root, platforms)
         except StoreError as error:
             raise CopyFailed(error, side="source", step="read manifest") from error
-        if trimmed is not None:
-            self._history.record_filtered(digest, platforms, trimmed.root.digest)
+        self._history.record_filtered(digest, platforms, trimmed.root.digest if trimmed is not None else _NOTHING)
         return _Wanted(digest, trimmed.root.digest if trimmed else None)
 
     async def _found(self, copy: Copy, *, use_cache: bool) -> _Found | CopyFailed:
@@ -275,12 +279,27 @@ def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFail
     if isinstance(wanted, CopyFailed):
         return PlannedCopy(copy, Action.FAIL, failure=wanted)
     if wanted.digest is None:
-        return PlannedCopy(copy, Action.SKIP, wanted.source_digest, reason=NO_PLATFORM)
+        content = copy.platforms.content
+        reason = NOT_SELECTED if content is not None and content.selects else NO_PLATFORM
+        return PlannedCopy(copy, Action.SKIP, wanted.source_digest, reason=reason)
     if isinstance(found, CopyFailed):
         return PlannedCopy(copy, Action.FAIL, wanted.source_digest, wanted.digest, failure=found)
     if copy.target.digest is not None and copy.target.digest != wanted.digest:
         # A filtered index has another digest, and can be stored under that digest only.
         copy = replace(copy, target=copy.target.repository.at(wanted.digest))
+    form = _form(copy.platforms, wanted)
     if _names(found, wanted) and not force:
-        return PlannedCopy(copy, Action.UNCHANGED, wanted.source_digest, found.digest, replaces=found.digest)
-    return PlannedCopy(copy, Action.COPY, wanted.source_digest, wanted.digest, replaces=found.digest)
+        return PlannedCopy(
+            copy, Action.UNCHANGED, wanted.source_digest, found.digest, replaces=found.digest, reason=form
+        )
+    return PlannedCopy(copy, Action.COPY, wanted.source_digest, wanted.digest, replaces=found.digest, reason=form)
+
+
+def _form(platforms: PlatformFilter, wanted: _Wanted) -> str | None:
+    """Return how the copy differs from the source, if the rule says something about that; None: in no way."""
+    content = platforms.content
+    if content is None:
+        return None
+    if wanted.digest == wanted.source_digest:
+        return None
+    return CONVERTED if content.to_oci else TRIMMED

@@ -36,6 +36,7 @@ class Planner:
         self._stores = stores
         self._width = width
         self._far_width = far_width or width
+        self._refusals = refusals
         self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
         self._expander = RuleExpander(stores, width=self._far_width)
 
@@ -85,20 +86,31 @@ class Planner:
         is added to *decided* as soon as it is made.
         """
         groups: dict[tuple[Reference, PlatformFilter], list[Copy]] = {}
+        asked = await self._with_forms(copies)
         for copy in copies:
-            groups.setdefault((copy.source, copy.platforms), []).append(copy)
+            chosen = asked.get(copy, copy)
+            groups.setdefault((chosen.source, chosen.platforms), []).append(chosen)
+        asked_as = {chosen: copy for copy, chosen in asked.items()}
         made: dict[Copy, PlannedCopy] = {} if decided is None else decided
 
         async def decide_group(group: list[Copy]) -> None:
             try:
-                made.update(await self._decider.decide(group, force=force, round_number=round_number))
+                found = await self._decider.decide(group, force=force, round_number=round_number)
             except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
                 failure = CopyFailed(Unexpected(error), side=None, step="resolve")
-                made.update({copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group})
+                found = {copy: PlannedCopy(copy, Action.FAIL, failure=failure) for copy in group}
+            made.update({asked_as.get(copy, copy): planned for copy, planned in found.items()} if asked else found)
 
         width = self._far_width if self.are_far(copies) else self._width
         await for_each(groups.values(), decide_group, width=width, stop=stop)
         return {copy: made[copy] for copy in copies if copy in made}
+
+    async def _with_forms(self, copies: Sequence[Copy]) -> dict[Copy, Copy]:
+        """Return those of *copies* whose target chooses the form of an index, each with the chosen form."""
+        content = [copy for copy in copies if copy.platforms.content is not None]
+        if self._refusals is None or not content:
+            return {}
+        return {copy: await self._refusals.choose_form(copy) for copy in content}
 
     def confirm(self, planned: Sequence[PlannedCopy], *, written: bool) -> None:
         """Record for later runs that the targets of *planned* have the planned digest; *written*: this run wrote it."""

@@ -1,4 +1,4 @@
-"""Platform filters: trim an index to the entries of the selected platforms.
+"""What a rule copies of an image: filters by platform and content trim an index to the selected entries.
 
 Only a trimmed index differs from the bytes that were read. Trimming removes entries and nothing else: the order, the
 keys and all other members stay, and the JSON has one fixed form, so the same filter on the same index always gives the
@@ -12,49 +12,59 @@ from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, PlatformFilter, RawManifest, Repository
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
-from image_syncer.structs import Struct
+from image_syncer.structs import Struct, field
+from image_syncer.sync.content_filter import is_selected, matches_texts
 from image_syncer.sync.manifest_reader import ManifestReader
+from image_syncer.sync.oci_conversion import convert_to_oci
+from image_syncer.sync.trimmed import Trimmed, check_depth
 
 VERSION = 2
 """Increment it if the same filter on the same index gives another digest: that invalidates cached digests."""
-
-DEPTH_LIMIT = 4
-"""The maximum nesting of indexes; builders produce at most 2 levels."""
 
 NESTED_LIMIT = 1_000
 """The maximum number of nested indexes that a platform filter reads in one image."""
 
 
-class Trimmed(Struct):
-    """The result of a filter: the root manifest to push, and the rewritten nested indexes by digest."""
-
-    root: RawManifest
-    rewritten: Mapping[Digest, RawManifest]
-
-
 async def filter_index(
     reader: ManifestReader, repository: Repository, root: RawManifest, wanted: PlatformFilter
 ) -> Trimmed | None:
-    """Return *root* of *repository* without the platforms that *wanted* excludes, None if nothing is left.
+    """Return what to push of *root* of *repository* as *wanted* selects it, None if nothing is left.
 
     The platform of a single image is in its config. If every entry passes, the bytes stay unchanged.
     """
     if not wanted:
         return Trimmed(root, {})
+    if not await is_selected(reader, repository, root, wanted):
+        return None
+    left = await _filter(reader, repository, root, wanted)
+    if left is None or wanted.content is None or not wanted.content.to_oci:
+        return left
+    return await convert_to_oci(reader, repository, left)
+
+
+async def _filter(
+    reader: ManifestReader, repository: Repository, root: RawManifest, wanted: PlatformFilter
+) -> Trimmed | None:
     parsed = root.parse()
     if isinstance(parsed, Manifest):
         passes = await _image_passes(reader, repository, parsed, wanted)
         return Trimmed(root, {}) if passes else None
-    rewritten: dict[Digest, RawManifest] = {}
-    left = await _trim_index(_Trimming(reader, repository, wanted, rewritten), root, parsed, depth=1)
-    return None if left is None else Trimmed(left, rewritten)
+    trimming = _Trimming(reader, repository, wanted)
+    left = await _trim_index(trimming, root, parsed, depth=1)
+    if left is None:
+        return None
+    if wanted.content is not None and wanted.content.index.is_sparse:
+        return Trimmed(root, {}, frozenset(trimming.dropped - trimming.kept))
+    return Trimmed(left, trimming.rewritten)
 
 
 class _Trimming(Struct, frozen=False):
     reader: ManifestReader
     repository: Repository
     wanted: PlatformFilter
-    rewritten: dict[Digest, RawManifest]
+    rewritten: dict[Digest, RawManifest] = field(default_factory=dict[Digest, RawManifest])
+    kept: set[Digest] = field(default_factory=set[Digest])
+    dropped: set[Digest] = field(default_factory=set[Digest])
     nested: int = 0  # Indexes read so far.
 
     async def read(self, entry: Descriptor) -> RawManifest:
@@ -78,17 +88,13 @@ async def _trim_index(trimming: _Trimming, raw: RawManifest, index: Index, *, de
             if left is not None and left.digest != entry.digest:
                 trimming.rewritten[left.digest] = left
     kept = kept_entries(index.manifests, trimming.wanted, {digest for digest, left in nested.items() if left is None})
+    digests = {index.manifests[number].digest for number in kept}
+    trimming.kept |= digests
+    trimming.dropped |= {entry.digest for entry in index.manifests} - digests
     if not any(index.manifests[number].attested_digest is None for number in kept):
         return None
     replaced = {digest: left for digest, left in nested.items() if left is not None and left.digest != digest}
     return rewrite_index(raw, kept, replaced)
-
-
-def check_depth(depth: int, raw: RawManifest) -> None:
-    """Refuse indexes that are nested more deeply than builders do."""
-    if depth > DEPTH_LIMIT:
-        error = TooLarge(f"{raw.digest}: indexes nested deeper than {DEPTH_LIMIT} levels")
-        raise CopyFailed(error, side="source", step="read manifest")
 
 
 def kept_entries(
@@ -125,6 +131,8 @@ def rewrite_index(raw: RawManifest, kept: list[int], replaced: Mapping[Digest, R
 
 
 def _entry_passes(entry: Descriptor, wanted: PlatformFilter) -> bool:
+    if wanted.content is not None and not matches_texts(wanted.content.entries, entry.annotations):
+        return False
     return entry.platform is None or wanted.matches(entry.platform)
 
 

@@ -12,12 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from image_syncer import __version__
-from image_syncer.errors import CopyFailed, Refused, TooLarge
+from image_syncer.errors import CopyFailed, Refused, SparseIndexRefused, TooLarge
 from image_syncer.oci import Repository
+from image_syncer.oci.content_selection import IndexForm
 from image_syncer.roles import HostFact, HostFacts
-from image_syncer.sync.plan import PlannedCopy
+from image_syncer.structs import replace
+from image_syncer.sync.plan import Copy, PlannedCopy
 
 REFUSED_SECONDS: Final = 24 * 3600.0
+SPARSE_SECONDS: Final = 7 * 24 * 3600.0
+"""How long it is remembered that a registry takes no sparse index."""
+
+_SPARSE: Final = "sparse indexes"
 
 _STATUSES: Final = frozenset({413, 415})
 _CODES: Final = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED"})
@@ -47,6 +53,9 @@ class ManifestRefusals:
         A copy that is not forced is made only without a known refusal, so its success says nothing new.
         """
         failures = list(failures)
+        if any(isinstance(failure.cause, SparseIndexRefused) for failure in failures):
+            self._facts.remember(_host(planned), _SPARSE, "refused", seconds=SPARSE_SECONDS)
+            return
         refusal = next((failure for failure in failures if is_manifest_refusal(failure)), None)
         if refusal is not None:
             value = _to_text(refusal)
@@ -58,6 +67,15 @@ class ManifestRefusals:
         """Return the failure of *planned* if its target has refused the same manifest; None if it may be pushed."""
         fact = await self._facts.get(_host(planned), self._key(planned))
         return None if fact is None else _to_failure(fact)
+
+    async def choose_form(self, copy: Copy) -> Copy:
+        """Return *copy* with the form of index that its target takes, if the rule leaves that to the target."""
+        content = copy.platforms.content
+        if content is None or not content.index.is_auto:
+            return copy
+        refused = await self._facts.get(copy.target.repository.registry, _SPARSE) is not None
+        form = IndexForm.AUTO_TRIMMED if refused else IndexForm.AUTO_SPARSE
+        return replace(copy, platforms=replace(copy.platforms, content=replace(content, index=form)))
 
     def _key(self, planned: PlannedCopy) -> str:
         copy = planned.copy

@@ -146,7 +146,7 @@ class Run:
             lanes.setdefault(copy.target.repository.registry, deque()).append(copy)
         if len(lanes) > 1 and not self._options.dry_run:
             for copy in copies:
-                registries.setdefault((copy.source, copy.platforms), []).append(copy.target.repository.registry)
+                registries.setdefault(_content_of(copy), []).append(copy.target.repository.registry)
             self._fan_outs |= {key: FanOut(names) for key, names in registries.items() if len(set(names)) > 1}
         return list(lanes.values())
 
@@ -245,7 +245,7 @@ class Run:
             self._finish(planned, end, current, self._clock() - started)
             current.done.add(planned.copy)
 
-        fan_out = self._fan_outs.get((copies[0].copy.source, copies[0].copy.platforms))
+        fan_out = self._fan_outs.get(_content_of(copies[0].copy))
         try:
             await self._copier.copy(copies, finished, self._copy_options, fan_out)
         except Exception as error:  # noqa: BLE001 - a bug that one image triggers must not end the others
@@ -260,7 +260,7 @@ class Run:
 
     def _leave_fan_out(self, copy: Copy) -> None:
         """Let the other registries of the image wait for this copy no longer."""
-        fan_out = self._fan_outs.get((copy.source, copy.platforms))
+        fan_out = self._fan_outs.get(_content_of(copy))
         if fan_out is not None:
             fan_out.leave(copy.target.repository.registry)
 
@@ -315,6 +315,11 @@ class Run:
     def _record_rule(self, result: CopyResult) -> None:
         self._rule_results[result.source, result.target] = result
         self._observer.finished(result)
+
+
+def _content_of(copy: Copy) -> tuple[Reference, PlatformFilter]:
+    """Return what is read for *copy*, in whichever form its target stores it."""
+    return copy.source, copy.platforms.any_form
 
 
 def _can_retry(failure: CopyFailed) -> bool:

@@ -81,7 +81,7 @@ def _convert_mapping(mapping: Fields, task: str, ends: tuple[str, str], keys: di
     path, to = mapping.required("from").strip("/"), (mapping.text("to") or "").strip("/")
     keys = keys | _platforms(mapping)
     if path.startswith(_REGEX):
-        keys["repositories"] = {"include": [f"/^(?:{path.removeprefix(_REGEX).strip()})$/"]}
+        keys["repositories"] = [f"/^(?:{path.removeprefix(_REGEX).strip()})$/"]
         keys["list"] = True
         source = f"{source}/**"
     else:

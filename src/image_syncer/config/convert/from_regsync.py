@@ -105,14 +105,16 @@ def _convert_registry(step: Fields, source: str, target: str, keys: dict[str, Va
     repos.finish()
     include = [f"/^(?:{pattern})$/" for pattern in allow]
     exclude = [f"/^(?:{pattern})$/" for pattern in deny]
-    selected: dict[str, Value] = {}
-    if include:
-        selected["include"] = include
-    if exclude:
-        selected["exclude"] = exclude
     for tags in _selections(step):
         step.conversion.add_rule(
-            source, f"{source}/**", [f"{target}/{{repository}}"], tags=tags, repositories=selected, list=True, **keys
+            source,
+            f"{source}/**",
+            [f"{target}/{{repository}}"],
+            tags=tags,
+            repositories=include,
+            exclude=exclude,
+            list=True,
+            **keys,
         )
 
 

@@ -8,6 +8,7 @@ from image_syncer.config.native.native_trust_model import Attest, Trust
 from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
 
 Trigger = Literal["event"]
+Texts = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=100)]
 _RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
 
 
@@ -68,7 +69,9 @@ class RuleSection(Section):
     )
     targets: Several = Field(description="registry/repository[:tag] with {registry}, {repository} and {tag}.")
     tags: Tags | None = Field(default=None, description="Selection of tags; default: all.")
-    platforms: Several | None = Field(default=None, description="Copy only these: os/arch or os/arch/variant.")
+    platforms: Several | None = Field(
+        default=None, description="Copy only these: os/arch[/variant][:version], such as linux/arm64."
+    )
     every: Duration | None = Field(default=None, description="Run the rule at this interval: 10m, 1h30m, 7d.")
     cron: Text | None = Field(default=None, description="Run the rule at these times: minute hour day month weekday.")
     timezone: Text | None = Field(default=None, description="Time zone of cron, such as Europe/Berlin; default: UTC.")
@@ -103,6 +106,25 @@ class RuleSection(Section):
     )
     max_repositories: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="Fail the rule if the pattern finds more repositories; default: 10000."
+    )
+    artifacts: Several | None = Field(
+        default=None,
+        description="Copy only these types: image, helm, wasm, model, or media types with * in them; default: all.",
+    )
+    annotations: Texts | None = Field(
+        default=None, description="Copy only images with these annotations; values are globs or /regular expressions/."
+    )
+    labels: Texts | None = Field(default=None, description="Copy only images with these labels; as annotations.")
+    entries: Texts | None = Field(
+        default=None, description="Copy only the entries of an index that have these annotations; as annotations."
+    )
+    index: Literal["trimmed", "sparse", "auto"] = Field(
+        default="trimmed",
+        description="Of an index of which a part is selected: remove the other entries (a new digest), keep them "
+        "without their manifests, or what the target takes.",
+    )
+    convert: Literal["oci"] | None = Field(
+        default=None, description="oci: convert Docker's media types, which changes digests; default: no conversion."
     )
 
 

@@ -10,6 +10,7 @@ from croniter import CroniterError, croniter
 
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
+from image_syncer.config.native.native_content import with_content
 from image_syncer.config.native.native_layouts import parse_layout_source, refuse_layout_events
 from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
@@ -53,6 +54,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
     )
     kept = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
+    filtered = None if kept is None else with_content(platforms or kept, section, place, config_file)
     schedule_key = next((key for key in _SCHEDULE_KEYS if getattr(section, key) is not None), "name")
     schedule = config_file.attempt(lambda: _schedule(section), *place, schedule_key)
     referrers = parse_referrers(section.referrers, (*place, "referrers"), config_file)
@@ -64,14 +66,14 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
             refuse_layout_events(source)
     repositories = parse_repository_keys(section, source, triggers, place, config_file)
     targets = _targets(section, (source, selection or AllTags()), place, config_file)
-    if selection is None or kept is None or targets is None or referrers is None or repositories is None:
+    if selection is None or filtered is None or targets is None or referrers is None or repositories is None:
         return None
     return Rule(
         section.name,
         source,
         selection,
         targets,
-        platforms or kept,
+        filtered,
         config_file.location(*place),
         triggers,
         recheck_seconds=None if section.recheck_targets is None else section.recheck_targets.total_seconds() or None,
