@@ -25,6 +25,8 @@ def load(options: FileOptions, wanted: PlatformFilter) -> "Configuration":
     from image_syncer.config.load import load_file, load_go_tool_files  # noqa: PLC0415 - a copy of one image needs none
 
     environment = os.environ
+    if options.from_kind is not None or options.from_target is not None:
+        return load_foreign(options.config, options.from_kind, options.from_target, wanted)
     if options.config is not None:
         configuration = load_file(options.config, platforms=wanted, environment=environment)
         if options.auth is None and options.images is None:
@@ -42,6 +44,25 @@ def load(options: FileOptions, wanted: PlatformFilter) -> "Configuration":
             remedy="image-syncer --auth auth.yaml --images images.yaml, or image-syncer --help",
         )
     return load_file(found, platforms=wanted, environment=environment)
+
+
+def load_foreign(
+    file: Path | None, kind: str | None, target: str | None, wanted: PlatformFilter, *, serves: bool = False
+) -> "Configuration":
+    """Return the configuration of *file*, which is of the tool *kind*; images go to *target* if it does not say.
+
+    *serves*: with a server on the loopback address, if the file has none.
+    """
+    from image_syncer.config.convert.kinds import KINDS  # noqa: PLC0415 - as above
+    from image_syncer.config.convert.load_converted import load_converted  # noqa: PLC0415 - as above
+
+    if kind is None:
+        raise UsageError("--target needs --from KIND", remedy="rules of image-syncer name their targets")
+    if kind not in KINDS:
+        raise UsageError(f"--from {kind[:40]}: unknown", remedy=f"known: {', '.join(KINDS)}")
+    if file is None:
+        raise UsageError("--from needs --config FILE", remedy=f"name the file of {kind}")
+    return load_converted(kind, file, target, platforms=wanted, environment=os.environ, serves=serves)
 
 
 def load_logins(auth: Path) -> tuple[RegistryAccount, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from image_syncer.cli.configuration import default_file
+from image_syncer.cli.configuration import default_file, load_foreign
 from image_syncer.cli.console import complain, say, warn
 from image_syncer.cli.options import OutputOptions
 from image_syncer.cli.signals import DAEMON_END_SIGNALS, Signals, run_with_signals
@@ -32,9 +32,19 @@ class _PreparedDaemon:
     output: OutputOptions
 
 
-def serve(file: Path | None, output: OutputOptions, environment: dict[str, str], *, allow_open: bool) -> int:
-    """Serve *file* (None: the default file) until a signal; return 0 after an orderly end by SIGTERM."""
-    daemon = _prepare("serve", file, output, environment, allow_open=allow_open)
+def serve(
+    file: Path | None,
+    output: OutputOptions,
+    environment: dict[str, str],
+    *,
+    allow_open: bool,
+    foreign: tuple[str | None, str | None] | None = None,
+) -> int:
+    """Serve *file* (None: the default file) until a signal; return 0 after an orderly end by SIGTERM.
+
+    *foreign* is the tool that *file* belongs to, and the target of its images if it does not say.
+    """
+    daemon = _prepare("serve", file, output, environment, allow_open=allow_open, foreign=foreign)
     control = DaemonControl()
 
     def started(listen: Listen) -> None:
@@ -61,11 +71,19 @@ def work(file: Path | None, output: OutputOptions, environment: dict[str, str]) 
 
 
 def _prepare(
-    command: str, file: Path | None, output: OutputOptions, environment: dict[str, str], *, allow_open: bool
+    command: str,
+    file: Path | None,
+    output: OutputOptions,
+    environment: dict[str, str],
+    *,
+    allow_open: bool,
+    foreign: tuple[str | None, str | None] | None = None,
 ) -> _PreparedDaemon:
-    path = file or default_file(command)
+    path = file or (Path() if foreign is not None else default_file(command))
 
     def load() -> Configuration:
+        if foreign is not None:
+            return load_foreign(file, *foreign, PlatformFilter(), serves=True)
         return load_file(path, platforms=PlatformFilter(), environment=environment, allow_open=allow_open)
 
     return _PreparedDaemon(ConfigurationFile(path, load), load(), output)

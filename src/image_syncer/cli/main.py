@@ -30,6 +30,7 @@ from image_syncer.cli.options import (
     TransferOptions,
     auth_option,
     config_option,
+    from_options,
     given_options,
     key_option,
     option,
@@ -188,13 +189,18 @@ def copy(
 
 @root.command(cls=Command, examples=(f"{PROGRAM} serve --config mirror.yaml",))
 @config_option
+@from_options[0]
+@from_options[1]
 @option("--allow-open", is_flag=True, help="Serve even if the routes accept unauthenticated requests.")
 @output_options
-def serve(config: Path | None, output: OutputOptions, *, allow_open: bool) -> int:
+def serve(
+    config: Path | None, from_kind: str | None, from_target: str | None, output: OutputOptions, *, allow_open: bool
+) -> int:
     """Run the daemon: receive webhooks, run schedules, copy images."""
     from image_syncer.cli.daemon import serve as run_daemon
 
-    return run_daemon(config, output, dict(os.environ), allow_open=allow_open)
+    foreign = None if from_kind is None and from_target is None else (from_kind, from_target)
+    return run_daemon(config, output, dict(os.environ), allow_open=allow_open, foreign=foreign)
 
 
 @root.command(cls=Command, examples=(f"{PROGRAM} worker --config mirror.yaml",))

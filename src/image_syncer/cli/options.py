@@ -24,11 +24,16 @@ _FORMAT: Final = click.Choice(["text", "json"])
 
 
 class FileOptions(Struct):
-    """The files with rules and logins."""
+    """The files with rules and logins.
+
+    *from_kind* is the tool that *config* belongs to, None for image-syncer; *from_target* is where its images go.
+    """
 
     config: Path | None = None
     auth: Path | None = None
     images: Path | None = None
+    from_kind: str | None = None
+    from_target: str | None = None
 
 
 class SourceOptions(FileOptions):
@@ -81,10 +86,27 @@ config_option: Final = option("--config", "-c", type=_PATH, metavar="FILE", help
 key_option: Final = option("--key", type=_PATH, required=True, metavar="FILE", help="Public key in PEM.")
 auth_option: Final = option("--auth", type=_PATH, metavar="FILE", section=_FILES, help="Registry logins.")
 
+from_options: Final = (
+    option(
+        "--from",
+        "from_kind",
+        metavar="KIND",
+        section=_FILES,
+        help="The file of --config is of this tool: regsync, skopeo, dregsy and so on.",
+    ),
+    option(
+        "--target",
+        "from_target",
+        metavar="REGISTRY[/NAMESPACE]",
+        section=_FILES,
+        help="With --from: where images go, if the file does not say.",
+    ),
+)
 _file_options: Final = (
     option("--config", "-c", type=_PATH, metavar="FILE", section=_FILES, help="One file with logins and rules."),
     auth_option,
     option("--images", type=_PATH, metavar="FILE", section=_FILES, help="Rules: a map from source to target."),
+    *from_options,
 )
 _run_options: Final = (
     option(

@@ -55,3 +55,47 @@ def test_bad_use_is_exit_code_2(file: Path, tmp_path: Path, capsys: pytest.Captu
     assert "no such file" in capsys.readouterr().err
     assert main(["config", "convert", "--from", "dregsy", str(file)]) == 0
     assert "lost: sync: image-syncer has nothing like it" in capsys.readouterr().err
+
+
+def test_sync_refuses_a_file_of_which_something_is_lost(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With file and line, before any server is contacted."""
+    assert main(["sync", "--from", "regsync", "-c", str(file)]) == 2
+    printed = capsys.readouterr().err
+    assert f"{file}:3: cannot be carried over: sync[0].backup" in printed
+    assert "image-syncer config convert writes the native file" in printed
+
+
+def test_validate_reads_a_file_of_another_tool(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its notes are warnings; rules that the native file refuses name the way to see them."""
+    file.write_text(REGSYNC.replace(", backup: old", ""))
+    assert main(["config", "validate", "--from", "regsync", "-c", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert "valid: 1 rule" in printed.out
+    assert "copies signatures and other referrers along" in printed.err
+    file.write_text(REGSYNC.replace("backup: old", "interval: 1s"))
+    assert main(["config", "validate", "--from", "regsync", "-c", str(file)]) == 2
+    assert "regsync.yml, as native.yaml:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--from", "regsink", "-c", "x.yml"], "--from regsink: unknown (known: dregsy"),
+        (["--from", "regsync"], "--from needs --config FILE"),
+        (["--target", "a.io"], "--target needs --from KIND"),
+        (["--from", "regsync", "-c", "none.yml"], "none.yml: no such file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["sync", "serve"])
+def test_bad_options_of_other_tools(
+    command: str,
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *options]) == 2
+    assert message in capsys.readouterr().err
