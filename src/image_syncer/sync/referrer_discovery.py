@@ -132,27 +132,32 @@ class _Search(Struct, frozen=False):
 
     async def look(self, subjects: Subjects) -> Subjects:
         """Add what is attached to *subjects*; return the new manifests, whose own referrers come next."""
-        listed: dict[Digest, tuple[tuple[Descriptor, ...], Mapping[str, Descriptor]]] = {}
+        chosen: dict[Digest, list[Attachment]] = {}
+        total = len(self.found)
 
         async def look_at(subject: Digest) -> None:
-            referrers = await self._with_kinds(subject, await self.source.referrers(subject, subjects[subject]))
-            tags: Mapping[str, Descriptor] = {}
-            if self.settings.legacy_tags:
-                tags = await self.source.legacy_tags(subject)
-            listed[subject] = referrers, tags
+            nonlocal total
+            chosen[subject] = await self._choose(subject, subjects[subject])
+            total += len(chosen[subject])
+            if total > ATTACHMENTS_LIMIT:  # Now, not after the level: each of 1 000 subjects may list 1 000.
+                raise TooLarge(f"more than {ATTACHMENTS_LIMIT} manifests are attached to one image")
 
         await for_each(subjects, look_at, width=min(len(subjects), _LOOKS_AT_ONCE))
         further: dict[Digest, Collection[Digest]] = {}
         for subject in subjects:  # In the order of the image, whatever came first.
-            referrers, tags = listed[subject]
-            chosen = [Attachment(subject, entry) for entry in referrers if self.settings.selects(entry)]
-            chosen += [Attachment(subject, entry, tag) for tag, entry in tags.items() if self._selects_tag(tag)]
-            self.found += chosen
-            further |= {one.entry.digest: () for one in chosen if one.entry.digest not in self.seen}
+            self.found += chosen[subject]
+            further |= {one.entry.digest: () for one in chosen[subject] if one.entry.digest not in self.seen}
             self.seen.update(further)
-        if len(self.found) > ATTACHMENTS_LIMIT:
-            raise TooLarge(f"more than {ATTACHMENTS_LIMIT} manifests are attached to one image")
         return further
+
+    async def _choose(self, subject: Digest, children: Collection[Digest]) -> list[Attachment]:
+        """Return what is attached to *subject* and is selected."""
+        referrers = await self._with_kinds(subject, await self.source.referrers(subject, children))
+        chosen = [Attachment(subject, entry) for entry in referrers if self.settings.selects(entry)]
+        if self.settings.legacy_tags:
+            tags = await self.source.legacy_tags(subject)
+            chosen += [Attachment(subject, entry, tag) for tag, entry in tags.items() if self._selects_tag(tag)]
+        return chosen
 
     async def _with_kinds(self, subject: Digest, listed: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Return the entries *listed*, with what their manifests say if that decides whether they are copied."""
