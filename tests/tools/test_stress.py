@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from image_syncer.testing import FakeRegistry
+from image_syncer.testing.request_log import Request, RequestLog
+from stress.crash import uploaded_digests
 from stress.report import Report, percentile
 from stress.stock import copied_twice
 from stress.storm import pair_of, wrong_at
@@ -74,6 +76,22 @@ def test_percentiles_are_measured_values() -> None:
 def test_only_repeated_copies_of_an_image_count_as_duplicates() -> None:
     """Missing images do not offset them."""
     assert copied_twice([1, 3, 0, 2]) == 3
+
+
+def test_a_blob_counts_as_stored_whichever_request_completed_it() -> None:
+    """A PUT or a POST with the content; neither a mount, nor an opened upload, nor a refused one."""
+    path = "/v2/team/app/blobs/uploads/"
+    log = RequestLog(
+        [
+            Request("POST", path, (), 202),
+            Request("PUT", f"{path}1", (("_state", "x"), ("digest", "sha256:a")), 201),
+            Request("POST", path, (("digest", "sha256:a"),), 201),
+            Request("POST", path, (("digest", "sha256:b"),), 202),
+            Request("PUT", f"{path}2", (("digest", "sha256:c"),), 400),
+            Request("POST", path, (("mount", "sha256:d"), ("from", "team/base")), 201),
+        ]
+    )
+    assert list(uploaded_digests(log)) == ["sha256:a", "sha256:a"]
 
 
 def test_a_storm_detects_what_did_not_arrive() -> None:

@@ -153,9 +153,7 @@ def _round(site: Site, lot: Lot, tally: Tally, rng: Random, kills: int) -> None:
     tally.manifests_twice += _beyond_one(
         f"{entry.path}" for entry in log.only(method="PUT", kind="manifest", status=201)
     )
-    tally.blobs_twice += _beyond_one(
-        dict(entry.query)["digest"] for entry in log.only(method="PUT", kind="upload", status=201)
-    )
+    tally.blobs_twice += _beyond_one(uploaded_digests(log))
     tally.bytes_needed += lot.size_bytes
     tally.bytes_sent += site.line.carried().to_server
 
@@ -236,6 +234,14 @@ def _wrong(host: str, lot: Lot) -> Iterator[str]:
 
 def _writes(log: RequestLog) -> int:
     return sum(entry.method in {"POST", "PATCH", "PUT"} for entry in log)
+
+
+def uploaded_digests(log: RequestLog) -> Iterator[str]:
+    """Yield the digest of each upload of a blob that completed, by PUT or by one POST; mounts send no content."""
+    for entry in log.only(kind="upload", status=201):
+        digest = dict(entry.query).get("digest")
+        if entry.method in {"PUT", "POST"} and digest is not None:
+            yield digest
 
 
 def _beyond_one(names: Iterator[str]) -> int:
