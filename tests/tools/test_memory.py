@@ -1,7 +1,7 @@
 """Peak memory of whole runs: at most 128 MiB, whatever their size. Measured as in the benchmark."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,19 +60,46 @@ def test_twenty_thousand_rules_stay_within_the_budget(tmp_path: Path) -> None:
     assert peak_mib(tmp_path, "config", "validate", "-c", str(file)) <= VALIDATION_MIB
 
 
+@contextmanager
+def tag_registries(tags: int, *, known: bool) -> Generator[list[HelperProcess]]:
+    """Start a source with this many *tags*, and a target that has the same ones if it is *known*."""
+    answers = ("1", "1" if known else "0")
+    with ExitStack() as stack:
+        registries = [HelperProcess(TOOLS / "tag_server.py", [str(tags), answer]) for answer in answers]
+        for registry in registries:
+            stack.callback(registry.stop)
+        yield registries
+
+
+def native_file(path: Path, registries: Iterable[HelperProcess], rules: str) -> Path:
+    """Write a native file with *rules*, in which SOURCE and TARGET stand for the two registries."""
+    hosts = [f"127.0.0.1:{registry.ready['port']}" for registry in registries]
+    sections = "".join(f"  {host}: {{insecure: true}}\n" for host in hosts)
+    text = rules.replace("SOURCE", hosts[0]).replace("TARGET", hosts[1])
+    path.write_text(f"version: 1\nregistries:\n{sections}rules:\n{text}", encoding="utf-8")
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("known", "options"), [(True, ()), (False, ("--dry-run",))])
+def test_a_dry_run_of_twenty_thousand_rules_stays_within_the_budget(tmp_path: Path) -> None:
+    """Each rule selects one of the 20 tags of its own repository by a regular expression of its own."""
+    rule = " - {name: rNUMBER, source: SOURCE/aNUMBER, targets: 'TARGET/{repository}', tags: '/^t(3|rNUMBER)$/'}\n"
+    with tag_registries(20, known=False) as registries:
+        rules = "".join(rule.replace("NUMBER", str(number)) for number in range(20_000))
+        file = native_file(tmp_path / "rules.yaml", registries, rules)
+        assert peak_mib(tmp_path, "sync", "--dry-run", "-c", str(file)) <= BUDGET_MIB
+        assert registries[0].ask()["requests"] > 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("known", "options"), [(True, ("--state", "state.db")), (False, ("--dry-run",))])
 def test_a_hundred_thousand_tags_stay_within_the_budget(known: bool, options: tuple[str, ...], tmp_path: Path) -> None:
     """Either all tags are up to date, or all are planned for copying."""
-    program, tags = TOOLS / "tag_server.py", 100_000
-    source, target = (HelperProcess(program, [str(tags), answer]) for answer in ("1", "1" if known else "0"))
-    try:
-        rules = tmp_path / "rules.yaml"
-        hosts = [f"127.0.0.1:{registry.ready['port']}/bench/many" for registry in (source, target)]
-        rules.write_text(f"{hosts[0]}: {hosts[1]}\n", encoding="utf-8")
-        assert peak_mib(tmp_path, "sync", "--images", str(rules), *options) <= BUDGET_MIB
-        assert source.ask()["requests"] > tags
-    finally:
-        source.stop()
-        target.stop()
+    tags, rule = 100_000, " - {name: many, source: SOURCE/bench/many, targets: 'TARGET/{repository}'}\n"
+    options = tuple(str(tmp_path / option) if option == "state.db" else option for option in options)
+    with tag_registries(tags, known=known) as registries:
+        file = native_file(tmp_path / "rules.yaml", registries, rule)
+        assert peak_mib(tmp_path, "sync", "-c", str(file), *options) <= BUDGET_MIB
+        assert registries[0].ask()["requests"] > tags

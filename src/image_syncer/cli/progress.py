@@ -35,7 +35,9 @@ class Tally(Struct, frozen=False):
     """The running copies, with the time of their start."""
     listing: dict[str, int] = field(default_factory=dict[str, int])
     """The number of repositories listed so far, by registry, while they are being listed."""
-    _outcomes: dict[CopyKey, Outcome] = field(default_factory=dict[CopyKey, Outcome])
+    counts: Counter[Outcome] = field(default_factory=Counter[Outcome])
+    """Number of finished copies by outcome."""
+    _failed: set[CopyKey] = field(default_factory=set[CopyKey])  # Only a failure may get another result, by a retry.
     _failed_rules: dict[str, set[CopyKey]] = field(default_factory=dict[str, set[CopyKey]])
     _samples: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     _began: float = field(init=False)
@@ -68,26 +70,29 @@ class Tally(Struct, frozen=False):
         """Note the end of a copy. A later result replaces an earlier one, and the failure of its rule as a whole."""
         key = (result.source, result.target)
         self.active.pop(key, None)
+        self._forget_failures({key})
         failures = self._failed_rules.get(result.rule, set())
         if result.outcome is Outcome.FAILED and result.step in _RULE_STEPS:
             self._failed_rules[result.rule] = failures | {key}
         elif failures:  # A retry has listed the tags, so the rule as a whole, or this repository, has not failed.
             ended = {failed for failed in failures if failed[0] == result.rule or _is_in(result.source, failed[0])}
             self._failed_rules[result.rule] = failures - ended
-            for failed in ended:
-                self._outcomes.pop(failed, None)
-        self._outcomes[key] = result.outcome
+            self._forget_failures(ended)
+        if result.outcome is Outcome.FAILED:
+            self._failed.add(key)
+        self.counts[result.outcome] += 1
         self.mounted_bytes += result.transferred.mounted
 
-    @property
-    def counts(self) -> Counter[Outcome]:
-        """Number of finished copies by outcome."""
-        return Counter(self._outcomes.values())
+    def _forget_failures(self, keys: set[CopyKey]) -> None:
+        forgotten = self._failed & keys
+        if forgotten:
+            self._failed -= forgotten
+            self.counts -= Counter({Outcome.FAILED: len(forgotten)})  # Without a count of 0 afterwards.
 
     @property
     def done(self) -> int:
         """Number of finished copies."""
-        return len(self._outcomes)
+        return self.counts.total()
 
     @property
     def total(self) -> int:

@@ -45,8 +45,12 @@ async def for_each(
 
     try:
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(worker(), name=f"worker-{number}") for number in range(width)]
-            if stop is not None:
+            if stop is None:  # The caller works, too: a run does this for each of its images.
+                for number in range(1, width):
+                    group.create_task(worker(), name=f"worker-{number}")
+                await worker()
+            else:
+                workers = [group.create_task(worker(), name=f"worker-{number}") for number in range(width)]
                 watcher = group.create_task(_cancel_after_drain(stop, workers), name="stop-watcher")
                 await asyncio.wait(workers)
                 watcher.cancel()

@@ -22,6 +22,7 @@ from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 _SHORT_LIST_PAGES: Final = 2
+_NO_TAGS: Final[frozenset[str]] = frozenset()
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
@@ -29,6 +30,9 @@ Connect = Callable[[Repository], Awaitable[RegistryClient]]
 
 class _RegistryRepository:
     """What both roles share; the client is looked up with each operation, since the first one may need credentials."""
+
+    # Slots, since a run of 20 000 rules has 40 000 of these.
+    __slots__ = ("_connect", "_known", "_read_ahead", "_repository", "_sessions", "_side")
 
     def __init__(self, repository: Repository, side: Side, connect: Connect) -> None:
         self._repository = repository
@@ -79,6 +83,16 @@ class RegistrySource(_RegistryRepository):
     *read_ahead* is shared by all sources of a run.
     """
 
+    __slots__ = (
+        "_checkpoints",
+        "_is_long",
+        "_listed",
+        "_listed_at",
+        "_needed_since",
+        "_referrer_tags",
+        "_short_listing",
+    )
+
     def __init__(
         self, repository: Repository, connect: Connect, checkpoints: DigestCheckpoints, read_ahead: ReadAhead
     ) -> None:
@@ -89,7 +103,7 @@ class RegistrySource(_RegistryRepository):
         self._referrer_tags: frozenset[str] | None = None
         self._listed_at = 0.0
         self._needed_since = 0.0
-        self._short_listing = asyncio.Lock()
+        self._short_listing: asyncio.Lock | None = None
         self._is_long = False
 
     async def resolve(self, identifier: str) -> Descriptor:
@@ -115,12 +129,12 @@ class RegistrySource(_RegistryRepository):
     async def _list(self, most_pages: int | None) -> AsyncGenerator[str]:
         """Yield every tag; keep those of referrers once the whole list was read."""
         began = time.monotonic()
-        referrer_tags: set[str] = set()
+        referrer_tags: list[str] = []
         async for tag in list_tags(await self._requests(), self._listed, most_pages=most_pages):
             if is_referrer_tag(tag):
-                referrer_tags.add(tag)
+                referrer_tags.append(tag)
             yield tag
-        self._referrer_tags, self._listed_at = frozenset(referrer_tags), began
+        self._referrer_tags, self._listed_at = frozenset(referrer_tags) if referrer_tags else _NO_TAGS, began
 
     def listed_referrer_tags(self) -> frozenset[str]:
         """Return the tags of the tag schema and of cosign in the last list of tags; empty if none was read."""
@@ -136,6 +150,7 @@ class RegistrySource(_RegistryRepository):
 
     async def _listed_referrer_tags(self) -> frozenset[str] | None:
         """Read the tag list once, if it is short: that answers for all images of the repository."""
+        self._short_listing = self._short_listing or asyncio.Lock()
         async with self._short_listing:
             if not self._is_listed and not self._is_long:
                 try:
@@ -157,12 +172,14 @@ class RegistryTarget(_RegistryRepository):
     *journal* records unfinished uploads, so that a later process can resume them.
     """
 
+    __slots__ = ("_index_locks", "_journal", "_new")
+
     def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
         super().__init__(repository, "target", connect)
         self._journal = journal
         self._new = NewRepository()
         # One lock per subject, so that copies of this process do not overwrite each other's index; it lives while used.
-        self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] | None = None
 
     async def resolve(self, identifier: str) -> Descriptor | None:
         """Return the descriptor of *identifier*; None if it or the repository does not exist yet.
@@ -217,6 +234,8 @@ class RegistryTarget(_RegistryRepository):
 
     async def list_referrers(self, subject: Digest, entries: Sequence[Descriptor], fence: Fence | None = None) -> None:
         """Add *entries* to the index of the tag schema of *subject*, keeping what others put there meanwhile."""
+        if self._index_locks is None:
+            self._index_locks = WeakValueDictionary()
         lock = self._index_locks.setdefault(subject, asyncio.Lock())
         async with lock:
             await (await self._referrers()).add_to_index(subject, entries, fence)

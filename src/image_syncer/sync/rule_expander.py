@@ -1,5 +1,6 @@
 """Expands rules into copies: lists what a rule needs listed, and pairs it with the targets. Reads, never writes."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -53,6 +54,7 @@ class RuleExpander:
             if each.is_stopped:
                 selected.unlisted.append(each.rule)
         parts = [_Part(rule, source) for each in expanded for rule, source in each.sources]
+        uses = Counter(part.source for part in parts)
 
         async def expand(part: _Part) -> None:
             try:
@@ -61,6 +63,10 @@ class RuleExpander:
                 part.paired = Paired()
                 _add_failure(selected, part.rule, failure)
                 return
+            finally:
+                uses[part.source] -= 1
+                if not uses[part.source]:
+                    self._tags.forget(part.source)  # The lists of 20 000 repositories would exceed all else in memory.
             selected.failures += part.paired.failures
             if part.rule.found_by is None and not part.paired.copies and not part.paired.failures:
                 selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} matches no tag")

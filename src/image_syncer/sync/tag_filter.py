@@ -1,12 +1,14 @@
 """Filters of tags by names and patterns."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.structs import Struct, field
 from image_syncer.sync.pattern import TagGlob
 from image_syncer.sync.tag_pattern import TagPattern
+
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 TagMatcher = str | TagGlob | TagPattern
 """A tag by its name, or a pattern of tags."""
@@ -15,14 +17,15 @@ TagMatcher = str | TagGlob | TagPattern
 class TagSet(Struct):
     """Names and patterns of tags. A name costs the same however many names there are."""
 
-    names: frozenset[str]
-    patterns: tuple[TagGlob | TagPattern, ...]
+    names: frozenset[str] = _NO_NAMES
+    patterns: tuple[TagGlob | TagPattern, ...] = ()
 
     @classmethod
     def of(cls, matchers: Sequence[TagMatcher]) -> Self:
-        """Return the set of *matchers*."""
-        names = frozenset(each for each in matchers if isinstance(each, str))
-        return cls(names, tuple(each for each in matchers if not isinstance(each, str)))
+        """Return the set of *matchers*. Empty parts are shared: a file may have many thousand rules."""
+        names = [each for each in matchers if isinstance(each, str)]
+        patterns = tuple(each for each in matchers if not isinstance(each, str))
+        return cls(frozenset(names) if names else _NO_NAMES, patterns)
 
     def has(self, tag: str) -> bool:
         """Whether *tag* is one of the names or matches a pattern."""
@@ -31,6 +34,9 @@ class TagSet(Struct):
     def matcher_of(self, tag: str) -> TagMatcher | None:
         """Return the name or the first pattern that matches *tag*; None without one."""
         return tag if tag in self.names else next((each for each in self.patterns if each.matches(tag)), None)
+
+
+_NO_TAGS: Final = TagSet()
 
 
 class TagFilter(Struct):
@@ -47,8 +53,8 @@ class TagFilter(Struct):
     _excluded: TagSet = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_included", TagSet.of(self.include))
-        object.__setattr__(self, "_excluded", TagSet.of(self.exclude))
+        object.__setattr__(self, "_included", TagSet.of(self.include) if self.include else _NO_TAGS)
+        object.__setattr__(self, "_excluded", TagSet.of(self.exclude) if self.exclude else _NO_TAGS)
 
     def wants(self, tag: str) -> bool:
         """Whether the filter selects *tag*."""

@@ -10,7 +10,7 @@ from image_syncer.sync.rule import ByDigest, Selection, TagNames, select_tags
 
 
 class TagSelector:
-    """Selects by the listings of *stores*. A repository is listed once."""
+    """Selects by the listings of *stores*. A repository is listed once, until `forget`."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
@@ -28,6 +28,10 @@ class TagSelector:
         """Return those of the selected images of *repository* that it lists; `CopyFailed` at step "list tags"."""
         listed = frozenset(await self._listed(repository))
         return [found for found in await self.select(selection, repository) if found.tag in listed]
+
+    def forget(self, repository: Repository) -> None:
+        """Release the list of tags of *repository*: no other rule needs it."""
+        self._listings.forget(repository)
 
     async def _listed(self, repository: Repository) -> Sequence[str]:
         async def listing() -> list[str]:

@@ -18,12 +18,14 @@ _NEW_SECONDS: Final = 300.0
 class NewRepository:
     """What is known of the existence of one target repository, from one request of its tag list."""
 
+    __slots__ = ("_is_new", "_lock", "_lookups", "_pushed", "_until")
+
     def __init__(self) -> None:
         self._lookups = 0
         self._is_new: bool | None = None
         self._lock: asyncio.Lock | None = None
         self._until = 0.0
-        self._pushed: set[Digest] = set()
+        self._pushed: set[Digest] | None = None  # Most of a run's repositories never have one.
 
     def note_exists(self) -> None:
         """Record that the repository has a manifest."""
@@ -33,17 +35,17 @@ class NewRepository:
     def note_pushed(self, digest: Digest) -> None:
         """Record that this process has put *digest* there since; after 10 000 of them, every blob is looked up."""
         if self._is_new:
+            self._pushed = self._pushed or set()
             self._pushed.add(digest)
             if len(self._pushed) > _PUSHED_LIMIT:
                 self._is_new = False
-                self._pushed.clear()
+                self._pushed = None
 
     async def is_new(self, requests: RepositoryRequests) -> bool:
         """Whether the registry did not know the repository at the first call; asked again after five minutes."""
         now = asyncio.get_running_loop().time()
         if self._is_new and now >= self._until:
-            self._is_new = None
-            self._pushed.clear()
+            self._is_new = self._pushed = None
         if self._is_new is None:
             self._lock = self._lock or asyncio.Lock()
             async with self._lock:  # Concurrent callers wait for one request.
@@ -58,4 +60,4 @@ class NewRepository:
         self._lookups += 1
         if self._is_new is None and self._lookups <= _LOOKUPS:
             return False
-        return await self.is_new(requests) and blob.digest not in self._pushed
+        return await self.is_new(requests) and blob.digest not in (self._pushed or ())

@@ -40,6 +40,8 @@ class UploadSession(Struct):
 class UploadSessions:
     """The uploads of one repository: unused open sessions by blob, and which blobs are being pushed with a journal."""
 
+    __slots__ = ("_open", "_pushed")
+
     def __init__(self) -> None:
         # Plain dicts: a run has one object for each of its repositories, and most have no upload.
         self._open: dict[Digest, UploadSession] = {}
