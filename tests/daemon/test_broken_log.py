@@ -30,7 +30,7 @@ def daemon(folder: Path, port: int, stderr: int | IO[bytes], *options: str) -> G
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
-        wait_for(lambda: answers(port) or process.poll() is not None, 20)
+        wait_for(lambda: answers(port) or process.poll() is not None)
         assert process.poll() is None
         yield process
     finally:
@@ -79,7 +79,7 @@ def test_a_log_that_cannot_be_written_is_dropped_and_counted(tmp_path: Path, kin
             os.close(writer)
             for _ in range(20):
                 call(port, "/api/v1/rules")
-            wait_for(lambda: dropped_lines(port) >= 20, 5)
+            wait_for(lambda: dropped_lines(port) >= 20)
             assert stop_time(process) == (0, pytest.approx(0, abs=8))
 
 

@@ -153,11 +153,11 @@ def test_a_push_is_recorded_and_copied(stage: Stage, name: str) -> None:
     (event,) = stage.events(name, tag)
     assert event["repository"] == source.removesuffix(f":{tag}")
     assert event["digest"] == (None if sample.digest is None else str(stage.image.digest))
-    wait_for(lambda: stage.jobs(name, tag) == [(source, target)], 10)
+    wait_for(lambda: stage.jobs(name, tag) == [(source, target)])
     outcome = "out of reach"
     if sample.kind != "ecr":  # Amazon's registries are not on this machine.
         peer, repository = Peer(stage.target.host), f"copies/{sample.repository}"
-        wait_for(lambda: peer.manifest(repository, tag) == stage.image.root.content, 10)
+        wait_for(lambda: peer.manifest(repository, tag) == stage.image.root.content)
         outcome = "copied"
     stage.note(name, "push", reply.status)
     stage.note(name, "event", f"{event['repository'].partition('/')[2]}:{tag}")
@@ -172,18 +172,18 @@ def test_a_repetition_makes_no_second_copy(stage: Stage, name: str) -> None:
     first = stage.send(message)
     assert first.status == 202
     if sample.kind != "ecr":
-        wait_for(lambda: [copy["outcome"] for copy in stage.events(name, tag)[0]["copies"]] == ["copied"], 10)
+        wait_for(lambda: [copy["outcome"] for copy in stage.events(name, tag)[0]["copies"]] == ["copied"])
     second = stage.send(message)
     assert second.status == 202
     events = stage.events(name, tag)
     if sample.delivery is not None:
         assert second.said == first.said
         assert [event["repetitions"] for event in events] == [1]
-        wait_for(lambda: stage.jobs(name, tag) == [stage.copy(name, tag)], 10)
+        wait_for(lambda: stage.jobs(name, tag) == [stage.copy(name, tag)])
         stage.note(name, "again", "same event, 1 job")
     else:
         assert len(events) == 2
-        wait_for(lambda: [copy["outcome"] for copy in stage.events(name, tag)[1]["copies"]] == ["unchanged"], 10)
+        wait_for(lambda: [copy["outcome"] for copy in stage.events(name, tag)[1]["copies"]] == ["unchanged"])
         assert stage.puts(name, tag) == 1
         stage.note(name, "again", "unchanged")
 

@@ -74,7 +74,7 @@ def test_do_copies_a_pushed_image_to_every_target(registries: tuple[Peer, Peer, 
         assert (status, json.loads(body)["status"]) == (200, "accepted")
         assert first.tags("team/app") == []  # It waits for the tick.
         assert json.loads(ask(port, "/images/sync/do")[1])["count"] == 2
-        wait_for(lambda: first.tags("team/app") == second.tags("mirror/team/app") == ["v1"], 20)
+        wait_for(lambda: first.tags("team/app") == second.tags("mirror/team/app") == ["v1"])
     assert first.manifest("team/app", "v1") == image.root.content
     assert second.manifest("mirror/team/app", "v1") == image.root.content
 
@@ -112,7 +112,7 @@ def test_an_accepted_event_survives_kill_9(registries: tuple[Peer, Peer, Peer], 
         process.wait(10)
     with run_daemon(tmp_path, port):
         ask(port, "/images/sync/do")
-        wait_for(lambda: len(first.tags("team/app")) == 5, 30)
+        wait_for(lambda: len(first.tags("team/app")) == 5)
 
 
 def test_the_log_file_is_appended_after_a_restart(tmp_path: Path) -> None:

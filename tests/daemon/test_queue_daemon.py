@@ -65,9 +65,9 @@ rabbitmq:
     )
     log = tmp_path / "app.log"
     with run_daemon(tmp_path, port) as process:
-        wait_for(lambda: "queue.message_recorded" in log.read_text(), 20)
+        wait_for(lambda: "queue.message_recorded" in log.read_text())
         ask(port, "/images/sync/do")
-        wait_for(lambda: target.tags("team/app") == ["v1"], 20)
+        wait_for(lambda: target.tags("team/app") == ["v1"])
         process.terminate()
         printed = process.communicate(timeout=30)[0].decode()
     assert target.manifest("team/app", "v1") == image.root.content
@@ -97,5 +97,5 @@ queues:
 """
     )
     with run_daemon(tmp_path, port, "serve", "-c", "sync.yaml"):
-        wait_for(lambda: target.tags("mirror/team/app") == ["v1"], 20)
+        wait_for(lambda: target.tags("mirror/team/app") == ["v1"])
     assert await waiting_messages(rabbitmq, "native") == 0

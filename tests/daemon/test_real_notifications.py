@@ -54,7 +54,7 @@ class Stage:
             repository = f"{registry.host}/sentinel/last"
             heard = len(self.site.entries("events", repository=repository))
             self.push(single("sentinel"), registry, f"sentinel/last:v{heard}")
-            wait_for(lambda known=heard, name=repository: len(self.site.entries("events", repository=name)) > known, 10)
+            wait_for(lambda known=heard, name=repository: len(self.site.entries("events", repository=name)) > known)
 
     def events(self) -> list[dict[str, Any]]:
         """The events, without those of `hear_all`."""
@@ -66,7 +66,7 @@ class Stage:
 
     def wait_for_outcomes(self, *wanted: str) -> None:
         """Wait until exactly these copies have ended."""
-        wait_for(lambda: self.outcomes() == sorted(wanted), 20)
+        wait_for(lambda: self.outcomes() == sorted(wanted))
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_pushed_images_arrive_byte_for_byte(stage: Stage) -> None:
     with stage.daemon((f"{stage.one.host}/team/**", f"{stage.other.host}/copies/{{repository}}")) as site:
         for image, name in ((single("alone"), "team/app:v1"), (multi("many"), "team/deep/app:v2")):
             source = stage.push(image, stage.one, name)
-            wait_for(lambda: "None" not in stage.outcomes() and bool(stage.outcomes()), 20)
+            wait_for(lambda: "None" not in stage.outcomes() and bool(stage.outcomes()))
             target = f"{stage.other.host}/copies/{name}"
-            wait_for(lambda place=target: is_there(stage.other, place), 20)
+            wait_for(lambda place=target: is_there(stage.other, place))
             assert stage.skopeo.raw(target) == stage.skopeo.raw(source) == image.root.content
         stage.hear_all(stage.one)
         assert [event["tag"] for event in stage.events() if event["source"] == "one"] == ["v1", "v2"]
@@ -123,7 +123,7 @@ def test_pulls_and_deletions_are_ignored(stage: Stage) -> None:
         Peer(stage.one.host).delete_manifest("team/app", image.digest)
         stage.hear_all(stage.one)
         # A thread writes the log, a moment after the answer.
-        wait_for(lambda: {line["status"] for line in site.hooks_answered()[before:]} == {200, 202}, 10)
+        wait_for(lambda: {line["status"] for line in site.hooks_answered()[before:]} == {200, 202})
         answered = site.hooks_answered()[before:]
         reasons = {line.get("reason") for line in answered if line["status"] == 200 and line["outcome"] == "ignored"}
         assert {"action 'pull' is not a push", "action 'delete' is not a push"} <= reasons
@@ -143,7 +143,7 @@ def test_pushes_while_the_daemon_is_down_are_not_lost(stage: Stage) -> None:
         stage.push(image, stage.one, f"team/app:{tag}")
     assert Peer(stage.other.host).tags("team/app") == ["before"]
     with stage.daemon(rule):
-        wait_for(lambda: len(Peer(stage.other.host).tags("team/app")) == 4, 20)
+        wait_for(lambda: len(Peer(stage.other.host).tags("team/app")) == 4)
         for tag, image in images.items():
             assert stage.skopeo.raw(f"{stage.other.host}/team/app:{tag}") == image.root.content
         stage.wait_for_outcomes(*["copied"] * 4)

@@ -13,22 +13,29 @@ import pytest
 from aiohttp import web
 
 from image_syncer.app import Options, Syncer, open_app
+from image_syncer.cache import blob_claims
 from image_syncer.cache.backend import LazyBackend
 from image_syncer.cache.persistent import for_daemon
 from image_syncer.state import StateCacheBackend, open_state
 from image_syncer.sync.result import Outcome
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import single
-from support.stores import KINDS, new_url
+from support.stores import KINDS, migrate_state, new_url
 
 IMAGES = 8
 LAYERS = (300_000, 2_000_000)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a newcomer wait for the claims of others as long as a busy machine needs."""
+    monkeypatch.setattr(blob_claims, "SETTLE_SECONDS", 60.0)
+
+
 @pytest.fixture(params=KINDS)
 def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
-    return new_url(request, tmp_path / "state.db")
+    return new_url(request, tmp_path / "state.db", migrate_state)
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ def test_a_daemon_waits_for_postgresql_and_goes_on(tmp_path: Path) -> None:
         (tmp_path / "sync.yaml").write_text(native(port, f"url: '{url}'"))
         server.stop()
         with run_daemon(tmp_path, port, "serve", "-c", "sync.yaml", "--log", "log") as process:
-            wait_for(lambda: status(port, "/healthz") == 200, 30)
+            wait_for(lambda: status(port, "/healthz") == 200)
             assert (status(port, "/readyz"), status(port, "/hooks/any", HOOK)) == (503, 503)
             server.start()
-            wait_for(lambda: status(port, "/readyz") == 200, 30)
+            wait_for(lambda: status(port, "/readyz") == 200)
             assert status(port, "/hooks/any", HOOK) == 202
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
@@ -73,7 +73,7 @@ def test_a_stop_ends_the_wait_for_postgresql(command: str, tmp_path: Path) -> No
     arguments = [COMMAND, command, "-c", "sync.yaml", "--log", "log"]
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE) as process:
         log = tmp_path / "log"
-        wait_for(lambda: log.exists() and "daemon.database_unavailable" in log.read_text(), 30)
+        wait_for(lambda: log.exists() and "daemon.database_unavailable" in log.read_text())
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0

@@ -35,7 +35,7 @@ def test_a_push_with_a_token_is_copied(tmp_path: Path) -> None:
             stranger = issuer.proof(AUDIENCE, email="stranger@example.com", email_verified=True)
             assert notify(port, body, stranger) == 401
             assert notify(port, body, issuer.proof(AUDIENCE, email=EMAIL, email_verified=True)) == 202
-            wait_for(lambda: target.tags("mirror/project/team/app") == ["v1"], 20)
+            wait_for(lambda: target.tags("mirror/project/team/app") == ["v1"])
         assert target.manifest("mirror/project/team/app", "v1") == image.root.content
         assert issuer.requests[KEYS] == 1
 

@@ -31,11 +31,11 @@ def test_a_worker_shares_the_copies_of_a_rule(tmp_path: Path, postgres: Postgres
             run_daemon(tmp_path, port, "serve", "-c", "fleet.yaml", "--log", "serve.log"),
             running(tmp_path, "worker", "-c", "fleet.yaml", "--log", "worker.log"),
         ):
-            wait_for(lambda: "worker.started" in logs(tmp_path), 20)
+            wait_for(lambda: "worker.started" in logs(tmp_path))
             request = Request(f"http://127.0.0.1:{port}/api/v1/rules/app/run", method="POST")
             urlopen(request, timeout=10).close()
-            wait_for(lambda: len(target.tags("app")) == IMAGES, 30)
-            wait_for(lambda: "run.finished" in logs(tmp_path), 10)
+            wait_for(lambda: len(target.tags("app")) == IMAGES)
+            wait_for(lambda: "run.finished" in logs(tmp_path))
         assert [(tmp_path / f"{name}.log").read_text().count("job.finished") > 0 for name in ("serve", "worker")] == [
             True,
             True,

@@ -162,23 +162,23 @@ def trigger_texts(file: Path) -> list[str]:
     ]
 
 
-async def test_a_state_is_opened_again_as_it_was(state_url: str) -> None:
+async def test_a_state_is_opened_again_as_it_was(empty_url: str) -> None:
     """The second start migrates nothing and loses nothing."""
     for number in range(3):
-        async with open_state(state_url) as state:
+        async with open_state(empty_url) as state:
             assert await state.events.count_pending() == number
             await state.events.record([EVENT], now=NOW)
 
 
-async def test_eight_processes_that_start_together_create_one_schema(state_url: str) -> None:
+async def test_eight_processes_that_start_together_create_one_schema(empty_url: str) -> None:
     """As in the rollout of a fleet, or with a daemon and the command line."""
 
     async def start() -> None:
-        async with open_state(state_url) as state:
+        async with open_state(empty_url) as state:
             await state.events.record([EVENT], now=NOW)
 
     await asyncio.gather(*(start() for _ in range(8)))
-    async with open_state(state_url) as state:
+    async with open_state(empty_url) as state:
         assert await state.events.count_pending() == 8
 
 

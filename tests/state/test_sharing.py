@@ -1,6 +1,7 @@
 """Writers that come together share a transaction, and nothing else."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -30,7 +31,14 @@ def counted_commits(state: State) -> list[int]:
 async def test_a_burst_of_notifications_waits_for_the_disk_a_few_times(state: State) -> None:
     """Each is durable when its call returns, yet 300 of them are far fewer transactions."""
     commits = counted_commits(state)
-    ids = await asyncio.gather(*(state.events.record(arrived(f"v{number}"), now=NOW) for number in range(300)))
+    arrived_all = threading.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(state.database.write(lambda _connection: arrived_all.wait(60)))  # The disk is slow just then.
+        burst = [group.create_task(state.events.record(arrived(f"v{number}"), now=NOW)) for number in range(300)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        arrived_all.set()
+    ids = [task.result() for task in burst]
     assert await state.events.count_pending() == len({one for (one,) in ids}) == 300
     assert len(commits) < 30
 

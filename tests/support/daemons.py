@@ -15,7 +15,7 @@ from pathlib import Path
 def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
     """Run the daemon in *folder*; without arguments it starts like the fork. *variables* extend its environment."""
     with running(folder, *arguments, **variables) as process:
-        wait_for(lambda: answers(port) or process.poll() is not None, 20)
+        wait_for(lambda: answers(port) or process.poll() is not None)
         assert process.poll() is None, (process.stdout or sys.stdin).read()
         yield process
 
@@ -48,8 +48,11 @@ def answers(port: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, *, pause: float = 0.05) -> None:
-    """Wait until *condition* holds, for at most *seconds*, checking every *pause* seconds."""
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0, *, pause: float = 0.05) -> None:
+    """Wait until *condition* holds, for at most *seconds*, checking every *pause* seconds.
+
+    The default is only there to give up: give *seconds* where a promise names them.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

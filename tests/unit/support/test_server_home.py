@@ -43,7 +43,7 @@ def test_ending_a_server_ends_its_child_processes(home: ServerHome) -> None:
     home.wait_until(lambda: helper.exists() and bool(helper.read_text()), process, 20)
     end(process)
     assert process.returncode == -signal.SIGTERM
-    wait_for(lambda: not is_running(int(helper.read_text())), 20)
+    wait_for(lambda: not is_running(int(helper.read_text())))
 
 
 def test_a_failed_command_is_reported_with_its_output(home: ServerHome) -> None:

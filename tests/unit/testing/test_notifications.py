@@ -71,7 +71,7 @@ def test_a_push_is_notified_with_the_header() -> None:
     image = single("told")
     with listening() as listener, DockerRegistry(telling(listener)) as registry:
         Peer(registry.host).push("team/app", image, "v1")
-        wait_for(lambda: bool(listener.pushed()), 10)
+        wait_for(lambda: bool(listener.pushed()))
         assert {(path, proof) for path, proof, _ in listener.told} == {("/hook", "word")}
         (entry,) = listener.pushed()
         assert (entry["target"]["repository"], entry["target"]["tag"]) == ("team/app", "v1")
@@ -84,7 +84,7 @@ def test_a_refused_notification_is_repeated() -> None:
         peer = Peer(registry.host)
         peer.push("team/app", single("told"), "v1")
         peer.push("team/app", single("told"), "v2")
-        wait_for(lambda: {entry["target"]["tag"] for entry in listener.pushed()} == {"v1", "v2"}, 10)
+        wait_for(lambda: {entry["target"]["tag"] for entry in listener.pushed()} == {"v1", "v2"})
         again = [entries for _, _, entries in listener.told[:5]]
         assert again.count(again[0]) == 5
 
