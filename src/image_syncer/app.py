@@ -253,7 +253,10 @@ class Syncer:
         """Return a new planner, which keeps what it reads."""
         reader = reader or ManifestReader(self._stores)
         history, near, far = self._caches.digests, self._near_images, self._far_images
-        return Planner(self._stores, reader, width=near, far_width=far, history=history, refusals=self._refusals)
+        date = datetime.now(UTC).date().isoformat()
+        return Planner(
+            self._stores, reader, width=near, far_width=far, history=history, refusals=self._refusals, date=date
+        )
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits

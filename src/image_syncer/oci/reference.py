@@ -23,6 +23,11 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+def is_path(text: str) -> bool:
+    """Whether *text* is the path of a repository, without its registry, by the grammar of the distribution-spec."""
+    return _PATH.fullmatch(text) is not None
+
+
 def looks_like_host(component: str) -> bool:
     """Whether a first path component is a registry: it contains a dot or a colon, or is `localhost`."""
     return "." in component or ":" in component or component == "localhost"

@@ -1,9 +1,11 @@
 """Pairs the selected images of a rule with their names at the targets. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from image_syncer.errors import CopyFailed, InvalidReference, Refused
-from image_syncer.oci import PlatformFilter, Reference
+from image_syncer.oci import Digest, PlatformFilter, Reference
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.plan import Copy, RuleFailure
@@ -18,7 +20,17 @@ class Paired(Struct, frozen=False):
     failures: list[RuleFailure] = field(default_factory=list[RuleFailure])
 
 
-def pair_up(rule: Rule, sources: Sequence[Reference]) -> Paired:
+class Facts(Struct):
+    """What names of targets may depend on beside the source: *digests* of sources with a tag, the *date* of the run."""
+
+    digests: Mapping[Reference, Digest] = MappingProxyType({})
+    date: str = ""
+
+
+NO_FACTS: Final = Facts()
+
+
+def pair_up(rule: Rule, sources: Sequence[Reference], facts: Facts = NO_FACTS) -> Paired:
     """Return the copies of the selected *sources* to each of the rule's targets.
 
     A source that makes no valid target name is a failure of that image. `CopyFailed` if the numbers of selected tags
@@ -27,7 +39,7 @@ def pair_up(rule: Rule, sources: Sequence[Reference]) -> Paired:
     paired = Paired()
     for ruled in rule.targets:
         if isinstance(ruled, TargetTemplate):
-            _fill_in(rule, ruled, sources, paired)
+            _fill_in(rule, ruled, sources, facts, paired)
             continue
         for source, target in zip(sources, _targets(rule, ruled, sources), strict=True):
             paired.copies.append(_copy(rule, source, target))
@@ -68,10 +80,14 @@ def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
     )
 
 
-def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], paired: Paired) -> None:
+def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], facts: Facts, paired: Paired) -> None:
     for source in sources:
+        digest = facts.digests.get(source)
         try:
-            paired.copies.append(_copy(rule, source, template.fill(source)))
+            target = template.fill(source, rule.naming, digest=digest, date=facts.date)
+            # A name by the digest names that very content, whatever the tag names when it is copied.
+            pinned = source.repository.at(digest) if digest is not None and template.needs_digest else source
+            paired.copies.append(_copy(rule, pinned, target))
         except InvalidReference as error:
             failure = CopyFailed(Refused(error.message, remedy=error.remedy), side="target", step="select")
             paired.failures.append(RuleFailure(rule.name, str(source), str(template), failure))

@@ -1,15 +1,15 @@
 """Patterns: sources with wildcards, targets with placeholders, and tag globs."""
 
 import re
-from collections.abc import Mapping
 from fnmatch import translate
 from typing import Final, Self
 
 from image_syncer.errors import InvalidReference
-from image_syncer.oci import Reference, Repository
+from image_syncer.oci import Digest, Reference, Repository
 from image_syncer.oci.layout_text import DOCKER_ARCHIVE, is_layout, scheme_of, split_layout
 from image_syncer.oci.reference import looks_like_host, normalise_host, split_reference
 from image_syncer.structs import Struct, field
+from image_syncer.sync.naming import KEEP_NAMES, Naming
 
 _ANY_PARTS: Final = "**"
 _ANY_TEXT: Final = "*"
@@ -17,8 +17,12 @@ _SAMPLE: Final = "x"
 _KEEP_TAG: Final = "{tag}"
 _GLOB: Final = re.compile(r"[A-Za-z0-9_.*?-]{1,128}")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-_IN_PATH: Final = frozenset({"registry", "repository"})
-_IN_TAG: Final = frozenset({"tag"})
+_WITH_SLASH: Final = re.compile(r"\{(?P<name>[^{}]*)\}(?P<slash>/?)")
+_IN_PATH: Final = frozenset({"registry", "registry_path", "repository", "namespace", "name", "digest_short", "date"})
+_IN_TAG: Final = frozenset({"tag", "name", "digest_short", "date"})
+_OF_PATH: Final = frozenset({"repository", "namespace", "name"})
+_SHORT_DIGEST: Final = 12
+_NO_COMPONENT: Final = re.compile(r"[^a-z0-9]+")
 
 
 class SourcePattern(Struct):
@@ -84,8 +88,10 @@ class SourcePattern(Struct):
 class TargetTemplate(Struct):
     """The target of a rule with placeholders for parts of the source.
 
-    *path* may contain `{registry}` and `{repository}` (the whole path at the source), *tag* may contain `{tag}`. The
-    location of a layout, which is its *registry*, may contain what *path* may.
+    *path* may contain `{registry}`, `{registry_path}` (also with a port a legal component), `{repository}` (the whole
+    path), `{namespace}` and `{name}` (all components but the last, and the last one). *tag* may contain `{tag}` and
+    `{name}`. Both may contain `{digest_short}` and `{date}`. The rule's `Naming` changes path and tag first.
+    The location of a layout, which is its *registry*, may contain what *path* may.
     """
 
     registry: str
@@ -122,28 +128,51 @@ class TargetTemplate(Struct):
         name, tag = parts.name, parts.tag
         if parts.digest is not None:
             raise InvalidReference(f"{text!r}: a target with a digest", remedy="leave it out")
-        if not name and tag is not None and set(_PLACEHOLDER.findall(tag)) & _IN_PATH:
+        if not name and tag is not None and set(_PLACEHOLDER.findall(tag)) & (_IN_PATH - _IN_TAG):
             name, tag = tag, None  # What it becomes has slashes.
         _check_placeholders(f"{parts.location}{name}", _IN_PATH)
         _check_placeholders(tag or "", _IN_TAG)
         return cls(parts.location, name, _KEEP_TAG if tag is None else tag)
 
-    def fill(self, source: Reference) -> Reference:
+    def fill(
+        self, source: Reference, naming: Naming = KEEP_NAMES, *, digest: Digest | None = None, date: str = ""
+    ) -> Reference:
         """Return the target of *source*; `InvalidReference` if that is no name (too long, a port in `{registry}`).
 
-        A source with a digest keeps it, unless the template has a fixed tag.
+        A source with a digest keeps it, unless the template has a fixed tag. *digest* is that of a source with a tag,
+        *date* the date of the run.
         """
-        known = {"registry": source.repository.registry, "repository": source.repository.path}
-        registry = _substitute(self.registry, known) if is_layout(self.registry) else self.registry
-        repository = Repository.of(registry, _substitute(self.path, known))
-        if source.tag is None:
-            return source.in_repository(repository) if _KEEP_TAG in self.tag else repository.tag(self.tag)
-        return repository.tag(_substitute(self.tag, {"tag": source.tag}))
+        values = _Values(source, naming, source.digest or digest, date)
+        registry = values.substitute(self.registry) if is_layout(self.registry) else self.registry
+        repository = Repository.of(registry, values.substitute(self.path))
+        if source.tag is None and _KEEP_TAG in self.tag:
+            return source.in_repository(repository)
+        return repository.tag(values.substitute(self.tag))
 
     @property
     def renames_all(self) -> bool:
-        """Whether all images get the same tag."""
-        return _KEEP_TAG not in self.tag
+        """Whether all images of a repository get the same tag."""
+        return self.placeholders.isdisjoint({"tag", "digest_short"})
+
+    @property
+    def needs_digest(self) -> bool:
+        """Whether the name of the target depends on the digest of the source."""
+        return "digest_short" in self.placeholders
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the name of the target depends on the day of the run."""
+        return "date" in self.placeholders
+
+    @property
+    def uses_path(self) -> bool:
+        """Whether the name of the target depends on the path of the source."""
+        return not _OF_PATH.isdisjoint(self.placeholders)
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names of all placeholders."""
+        return frozenset(_PLACEHOLDER.findall(f"{self.registry}/{self.path}:{self.tag}"))
 
     def __str__(self) -> str:
         if is_layout(self.registry):
@@ -191,9 +220,47 @@ def _prefix(path: str) -> str:
 def _check_placeholders(text: str, known: frozenset[str]) -> None:
     for name in _PLACEHOLDER.findall(text):
         if name not in known:
-            allowed = " and ".join(f"{{{name}}}" for name in sorted(known))
-            raise InvalidReference(f"'{{{name[:40]}}}' is not allowed here; allowed: {allowed}")
+            *others, last = (f"{{{each}}}" for each in sorted(known))
+            raise InvalidReference(f"'{{{name[:40]}}}' is not allowed here; allowed: {', '.join(others)} and {last}")
 
 
-def _substitute(text: str, values: Mapping[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+class _Values(Struct):
+    """The values of placeholders for *source*."""
+
+    source: Reference
+    naming: Naming
+    digest: Digest | None
+    date: str
+
+    def substitute(self, text: str) -> str:
+        """Return *text* with the values of its placeholders; `InvalidReference` if one is not known."""
+
+        def replace(match: re.Match[str]) -> str:
+            value = self._value(match["name"])
+            if value is None:
+                raise InvalidReference(f"{text!r}: the value of {{{match['name']}}} is not known here")
+            return f"{value}{match['slash']}" if value else ""  # Without a namespace there is no slash after it.
+
+        return _WITH_SLASH.sub(replace, text)
+
+    def _value(self, name: str) -> str | None:
+        repository = self.source.repository
+        match name:
+            case "registry":
+                return repository.registry
+            case "registry_path":
+                return _NO_COMPONENT.sub(_joiner, repository.registry).strip("-._")
+            case "tag":
+                return None if self.source.tag is None else self.naming.tag(self.source.tag)
+            case "digest_short":
+                return None if self.digest is None else self.digest.encoded[:_SHORT_DIGEST]
+            case "date":
+                return self.date or None
+            case _:
+                path = self.naming.path(repository.path)
+                namespace, _, last = path.rpartition("/")
+                return {"repository": path, "namespace": namespace, "name": last}[name]
+
+
+def _joiner(match: re.Match[str]) -> str:
+    return match[0] if match[0] in {".", "-", "_"} else "-"

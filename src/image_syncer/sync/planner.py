@@ -20,10 +20,10 @@ class Planner:
     """Makes plans for *stores*, *width* images at once, *far_width* if a registry is far (None: *width*).
 
     *history* has digests of earlier runs, which save requests. Images that a target has permanently
-    refused, as *refusals* say, fail without a request.
+    refused, as *refusals* say, fail without a request. *date* is that of the run, for the names of targets.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an independent role
         self,
         stores: Stores,
         reader: ManifestReader,
@@ -32,13 +32,14 @@ class Planner:
         far_width: int | None = None,
         history: DigestCache | None = None,
         refusals: ManifestRefusals | None = None,
+        date: str = "",
     ) -> None:
         self._stores = stores
         self._width = width
         self._far_width = far_width or width
         self._refusals = refusals
         self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
-        self._expander = RuleExpander(stores, width=self._far_width)
+        self._expander = RuleExpander(stores, width=self._far_width, date=date)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return the plan for *rules* as of now. *force* copies unchanged images too.

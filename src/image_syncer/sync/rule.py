@@ -6,6 +6,7 @@ from typing import Final
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.structs import Struct, field
+from image_syncer.sync.naming import KEEP_NAMES, Naming
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.repository_filter import ALL_REPOSITORIES, RepositoryFilter
@@ -98,6 +99,7 @@ class Rule(Struct):
     A run finds the repositories of a *source* that is a pattern in the registry's catalogue, if the rule *lists* them;
     otherwise they become known by events only. More than *max_repositories* are an error. *repositories* narrows the
     pattern. *found_by*: the pattern by which a run found the repository *source*; None in the rules of a configuration.
+    *naming* changes path and tag before the placeholders of *targets* use them.
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
@@ -119,6 +121,7 @@ class Rule(Struct):
     lists: bool = False
     max_repositories: int = MAX_REPOSITORIES
     found_by: SourcePattern | None = None
+    naming: Naming = KEEP_NAMES
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""

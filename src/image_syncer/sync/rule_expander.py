@@ -6,13 +6,15 @@ from typing import Final
 
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, NotFound
-from image_syncer.oci import Repository
+from image_syncer.oci import Reference, Repository
 from image_syncer.roles import Stores
 from image_syncer.structs import Struct, field
-from image_syncer.sync.pairing import Paired, pair_up, unique_copies
+from image_syncer.sync.pairing import Facts, Paired, pair_up, unique_copies
+from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.plan import Copy, RuleFailure
 from image_syncer.sync.repository_expander import Listed, RepositoryExpander
 from image_syncer.sync.rule import Rule
+from image_syncer.sync.source_digests import SourceDigests
 from image_syncer.sync.tag_selector import TagSelector
 
 _SHOWN_EMPTY: Final = 3
@@ -31,11 +33,16 @@ class Selected(Struct, frozen=False):
 
 
 class RuleExpander:
-    """Expands rules by the listings of *stores*, *width* rules at once. A repository is listed once."""
+    """Expands rules by the listings of *stores*, *width* rules at once. A repository is listed once.
 
-    def __init__(self, stores: Stores, *, width: int) -> None:
+    *date* is the date of the run, for the names of targets.
+    """
+
+    def __init__(self, stores: Stores, *, width: int, date: str = "") -> None:
         self._repositories = RepositoryExpander(stores, width=width)
         self._tags = TagSelector(stores)
+        self._digests = SourceDigests(stores, width=width)
+        self._date = date
         self._width = width
 
     async def select(
@@ -83,14 +90,28 @@ class RuleExpander:
         """Return the copies of *part*. A repository that a pattern found needs not have the tags that a rule names."""
         rule = part.rule
         if rule.found_by is None:
-            return pair_up(rule, await self._tags.select(rule.selection, part.source))
+            return await self._named(rule, await self._tags.select(rule.selection, part.source))
         try:
-            return pair_up(rule, await self._tags.select_listed(rule.selection, part.source))
+            selected = await self._tags.select_listed(rule.selection, part.source)
         except CopyFailed as failure:
             if not isinstance(failure.cause, NotFound):
                 raise
             part.is_empty = True  # distribution lists repositories that hold blobs alone.
             return Paired()
+        return await self._named(rule, selected)
+
+    async def _named(self, rule: Rule, selected: Sequence[Reference]) -> Paired:
+        """Return the copies of *selected*; a source is resolved first where the name of its target has its digest."""
+        if not any(isinstance(target, TargetTemplate) and target.needs_digest for target in rule.targets):
+            return pair_up(rule, selected, Facts(date=self._date))
+        resolved = await self._digests.resolve(selected)
+        paired = pair_up(rule, list(resolved.digests), Facts(resolved.digests, self._date))
+        paired.failures += [
+            RuleFailure(rule.name, str(source), str(target), failure)
+            for source, failure in resolved.failures.items()
+            for target in rule.targets
+        ]
+        return paired
 
 
 class _Part(Struct, frozen=False):

@@ -36,24 +36,27 @@ class TagPattern(Struct):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the regular expression *text*, without its slashes; `InvalidReference` if RE2 does not accept it."""
-        _compile(text)
+        compile_pattern(text)
         return cls(text)
 
     def matches(self, tag: str) -> bool:
         """Whether the regular expression matches somewhere in *tag*."""
-        return _compile(self.text).search(tag) is not None
+        return compile_pattern(self.text).search(tag) is not None
 
     def __str__(self) -> str:
         return f"/{self.text}/"
 
 
 @lru_cache(maxsize=256)
-def _compile(text: str) -> Any:
-    """Return the compiled *text*. The cache bounds the memory of many rules; compiling again takes microseconds."""
+def compile_pattern(text: str, *, captures: bool = False) -> Any:
+    """Return the compiled *text*, with its groups if *captures*; `InvalidReference` if RE2 does not accept it.
+
+    The cache bounds the memory of many rules; compiling again takes microseconds.
+    """
     engine = _engine()
     options = engine.Options()
     options.log_errors = False  # By default RE2 prints errors to stderr.
-    options.never_capture = True
+    options.never_capture = not captures
     try:
         return engine.compile(_to_go_syntax(text), options)
     except engine.error as error:

@@ -161,9 +161,9 @@ def test_problems_of_structure_have_their_line(tmp_path: Path, text: str, messag
         (rule("tags: v1", targets="team/x"), "5: 'team/x': a target names its registry"),
         (
             rule("tags: v1", targets="'t.io/{repo}'"),
-            "5: '{repo}' is not allowed here; allowed: {registry} and {repository}",
+            "5: '{repo}' is not allowed here; allowed: {date}, {digest_short}, {name}, {namespace}, {registry}",
         ),
-        (rule("tags: v1", targets="'t.io/x:{registry}'"), "5: '{registry}' is not allowed here; allowed: {tag}"),
+        (rule("tags: v1", targets="'t.io/x:{registry}'"), "5: '{registry}' is not allowed here; allowed: {date}"),
         (rule("tags: v1", targets="'t.io/{registry}'", source="q.io:5000/a"), "5: 't.io/q.io:5000': not a repository"),
         (rule("tags: v1", targets="'q.io/{repository}'"), "5: 'q.io/{repository}': source and target are the same"),
         (rule("tags: [v1, v2]", targets="t.io/x:new"), "5: 't.io/x:new': one tag for 2 images"),

@@ -213,3 +213,52 @@ async def test_a_stop_before_the_listing_reports_the_rule_as_interrupted() -> No
     selected = await Planner(stores, ManifestReader(stores), width=4).select([pattern_rule()], stop=stop)
     assert [rule.name for rule in selected.unlisted] == ["team"]
     assert selected.copies == []
+
+
+async def test_names_by_digest_and_date_are_made_in_the_run() -> None:
+    """A source is resolved once for all its targets; the copy reads the digest that the name was made of."""
+    stores = stores_with("team/a")
+    stores.store("q.io/team/a").load(single("b"), "v2")
+    targets = ("t.io/{name}:{digest_short}", "t.io/{name}-{digest_short}", "t.io/{name}:{tag}-{date}")
+    rule = replace(pattern_rule(), targets=tuple(map(TargetTemplate.parse, targets)))
+    planner = Planner(stores, ManifestReader(stores), width=4, date="2026-12-01")
+    selected = await planner.select([rule])
+    first, second = single("team/a").digest, single("b").digest
+    assert [(str(copy.source), str(copy.target)) for copy in selected.copies] == [
+        (f"q.io/team/a@{first}", f"t.io/a:{first.encoded[:12]}"),
+        (f"q.io/team/a@{second}", f"t.io/a:{second.encoded[:12]}"),
+        (f"q.io/team/a@{first}", f"t.io/a-{first.encoded[:12]}:v1"),
+        (f"q.io/team/a@{second}", f"t.io/a-{second.encoded[:12]}:v2"),
+        ("q.io/team/a:v1", "t.io/a:v1-2026-12-01"),
+        ("q.io/team/a:v2", "t.io/a:v2-2026-12-01"),
+    ]
+    assert stores.store("q.io/team/a").count("resolve") == 2
+
+
+async def test_a_source_that_cannot_be_resolved_has_no_name() -> None:
+    """It is one failure; the others are copied."""
+    stores = stores_with("team/a")
+    stores.store("q.io/team/a").load(single("b"), "v2")
+    stores.store("q.io/team/a").fail("resolve", "v1", Unavailable("away", status=503))
+    rule = replace(pattern_rule(), targets=(TargetTemplate.parse("t.io/{name}:{digest_short}"),))
+    selected = await Planner(stores, ManifestReader(stores), width=4).select([rule])
+    assert [str(copy.target) for copy in selected.copies] == [f"t.io/a:{single('b').digest.encoded[:12]}"]
+    (failure,) = selected.failures
+    assert (failure.source, failure.target, failure.failure.step) == (
+        "q.io/team/a:v1",
+        "t.io/{name}:{digest_short}",
+        "resolve",
+    )
+
+
+async def test_repositories_that_get_one_name_are_failures_with_both_lines() -> None:
+    """Found before anything is copied: the second image fails, and says with which one it collides."""
+    stores = stores_with("team/a/app", "team/b/app")
+    rule = replace(pattern_rule(), targets=(TargetTemplate.parse("t.io/{name}"),))
+    plan = await planned(stores, rule)
+    assert sources(plan) == ["q.io/team/a/app:v1"]
+    assert str(plan.failures[0].failure) == (
+        "target: select: t.io/app:v1: q.io/team/a/app:v1 (rule 'team', n.yaml:3) and "
+        "q.io/team/b/app:v1 (rule 'team', n.yaml:3) both write it, from different sources "
+        "(give one of them another target)"
+    )

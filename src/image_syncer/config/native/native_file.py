@@ -4,6 +4,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import cast, get_args
 
@@ -30,11 +31,13 @@ from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
+from image_syncer.sync.collisions import find_collisions
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import NO_TRUST, RuleTrust
 
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
+_SHOWN_COLLISIONS = 20
 _ITEMS = ("registries", "rules", "hooks", "queues")
 _NO_RULES = "no rules: nothing will be copied"
 _NO_SENDER = "rules are triggered by events, but the file has neither hooks: nor queues: that receive events"
@@ -67,6 +70,7 @@ def parse_native(
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
+    warnings += tuple(islice(find_collisions(rules), _SHOWN_COLLISIONS))
     return Configuration(
         access,
         rules,

@@ -50,7 +50,10 @@ def _template(text: str | None) -> TargetTemplate | None:
         return None
     if split_reference(text.strip())[1] is not None:
         raise UsageError(f"{quoted(text)}: a repository without a tag", remedy="leave the tag out")
-    return TargetTemplate.parse(text.strip())
+    template = TargetTemplate.parse(text.strip())
+    if template.needs_digest or template.is_dated:
+        raise UsageError(f"{quoted(text)}: neither {{digest_short}} nor {{date}} are allowed here")
+    return template
 
 
 def _types(texts: Sequence[str] | None) -> tuple[str, ...]:

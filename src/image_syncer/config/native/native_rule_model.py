@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from image_syncer.config.native.native_trust_model import Attest, Trust
 from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
 
+_DIGITS: Final = 5  # A longer number is no count of components.
 Trigger = Literal["event"]
 Texts = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=100)]
 _RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
@@ -60,6 +61,14 @@ def _switch(value: Any) -> Any:
 Referrers = Annotated[ReferrersSection, BeforeValidator(_switch, json_schema_input_type=bool | ReferrersSection)]
 
 
+def _count(value: Any) -> Any:
+    is_number = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _DIGITS
+    return int(value) if is_number else value
+
+
+Strip = Annotated[Annotated[int, Field(ge=1, le=100)] | Text, BeforeValidator(_count, json_schema_input_type=int | str)]
+
+
 class RuleSection(Section):
     """A rule: a source, its targets, and its triggers."""
 
@@ -67,7 +76,7 @@ class RuleSection(Section):
     source: Text = Field(
         description="registry/repository. A pattern has * (within a path component) or ** (any components)."
     )
-    targets: Several = Field(description="registry/repository[:tag] with {registry}, {repository} and {tag}.")
+    targets: Several = Field(description="registry/repository[:tag] with placeholders such as {repository} and {tag}.")
     tags: Tags | None = Field(default=None, description="Selection of tags; default: all.")
     platforms: Several | None = Field(
         default=None, description="Copy only these: os/arch[/variant][:version], such as linux/arm64."
@@ -125,6 +134,20 @@ class RuleSection(Section):
     )
     convert: Literal["oci"] | None = Field(
         default=None, description="oci: convert Docker's media types, which changes digests; default: no conversion."
+    )
+    strip: Strip | None = Field(
+        default=None, description="Remove this beginning of the source's path, or so many components of it."
+    )
+    rename: dict[Text, Annotated[str, Field(max_length=4096)]] | None = Field(
+        default=None,
+        description="Regular expressions on the path, and what replaces their match; \\1 is the first group.",
+    )
+    flatten: bool | Literal["-", "_", ".", "__"] | None = Field(
+        default=None, description="Join the components of the path with this; true: with -."
+    )
+    prefix: Text | None = Field(default=None, description="Put these components in front of the path.")
+    rename_tags: dict[Text, Annotated[str, Field(max_length=4096)]] | None = Field(
+        default=None, description="Regular expressions on the tag, and what replaces their match, as rename."
     )
 
 

@@ -12,14 +12,17 @@ from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_content import with_content
 from image_syncer.config.native.native_layouts import parse_layout_source, refuse_layout_events
+from image_syncer.config.native.native_names import check_names, parse_naming
 from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
 from image_syncer.config.native.native_repositories import parse_repository_keys
 from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
 from image_syncer.errors import UsageError
-from image_syncer.oci import PlatformFilter, Repository
+from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import is_tag, split_reference
+from image_syncer.structs import Struct, replace
+from image_syncer.sync.naming import KEEP_NAMES, Naming
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate, has_wildcard
 from image_syncer.sync.rule import (
     AllTags,
@@ -43,6 +46,8 @@ _RANDOM_FIELD: Final = re.compile(r"(?<![A-Za-z])[HhRr](?![A-Za-z])")
 _ANY_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SAMPLE_TAG: Final = "x"
+_SAMPLE_DIGEST: Final = Digest.of(b"")
+_SAMPLE_DATE: Final = "2000-01-31"
 
 
 def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platforms: PlatformFilter) -> Rule | None:
@@ -65,8 +70,12 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         with config_file.collect_at(*place, "on"):
             refuse_layout_events(source)
     repositories = parse_repository_keys(section, source, triggers, place, config_file)
-    targets = _targets(section, (source, selection or AllTags()), place, config_file)
+    naming = parse_naming(section, place, config_file)
+    targets = _targets(section, _Sources(source, selection or AllTags(), naming or KEEP_NAMES), place, config_file)
+    check_names(section, targets or (), triggers, place, config_file)
     if selection is None or filtered is None or targets is None or referrers is None or repositories is None:
+        return None
+    if naming is None:
         return None
     return Rule(
         section.name,
@@ -83,6 +92,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         repositories=repositories.repositories,
         lists=repositories.lists,
         max_repositories=repositories.max_repositories,
+        naming=naming,
     )
 
 
@@ -133,16 +143,24 @@ def _matchers(texts: Sequence[str], place: Sequence[Step], config_file: SourceFi
     return known if None not in found else None
 
 
+class _Sources(Struct):
+    """What a rule copies, to check its targets with."""
+
+    source: Repository | SourcePattern
+    selection: Selection
+    naming: Naming
+
+
 def _targets(
     section: RuleSection,
-    wanted: tuple[Repository | SourcePattern, Selection],
+    wanted: _Sources,
     place: Sequence[Step],
     config_file: SourceFile,
 ) -> tuple[TargetTemplate, ...] | None:
     """Return the targets in their order, each once."""
 
     def target(text: str, at: int) -> TargetTemplate:
-        return _target(config_file.substitute(text, *place, "targets", at), *wanted)
+        return _target(config_file.substitute(text, *place, "targets", at), wanted)
 
     found = [
         config_file.attempt(lambda text=text, at=at: target(text, at), *place, "targets", at)
@@ -152,7 +170,8 @@ def _targets(
     return known if None not in found else None
 
 
-def _target(text: str, source: Repository | SourcePattern, selection: Selection) -> TargetTemplate:
+def _target(text: str, wanted: _Sources) -> TargetTemplate:
+    source, selection = wanted.source, wanted.selection
     name = text.strip()
     scheme = _SCHEME.match(name)
     if scheme:
@@ -161,8 +180,13 @@ def _target(text: str, source: Repository | SourcePattern, selection: Selection)
             remedy="leave it out; insecure: true under registries: allows plain HTTP",
         )
     template = TargetTemplate.parse(name)
-    sample = (source.sample if isinstance(source, SourcePattern) else source).tag(_SAMPLE_TAG)
-    if template.fill(sample) == sample:
+    is_pattern = isinstance(source, SourcePattern)
+    sample = (source.sample if is_pattern else source).tag(_SAMPLE_TAG)
+    # Only the path of a real source shows what the rule makes of it.
+    naming = KEEP_NAMES if is_pattern else wanted.naming
+    if naming.tag_renames:
+        naming = replace(naming, tag_renames=())
+    if template.fill(sample, naming, digest=_SAMPLE_DIGEST, date=_SAMPLE_DATE) == sample:
         raise UsageError(f"{quoted(name)}: source and target are the same")
     if template.renames_all and isinstance(selection, TagNames) and len(selection.names) > 1:
         raise UsageError(

@@ -232,5 +232,8 @@ rules:
         "n.yaml:5:14: registries.q.io.limits.copies: expected a whole number, found a text",
         "n.yaml:6:10: registries.t.io.insecure: expected true or false, without quotes",
         "n.yaml:14:5: rules[0].every: expected a duration with its unit, such as 90s, 10m, 1h30m or 7d",
-        "n.yaml:18:5: '{x}' is not allowed here; allowed: {registry} and {repository}",
+        (
+            "n.yaml:18:5: '{x}' is not allowed here; allowed: "
+            "{date}, {digest_short}, {name}, {namespace}, {registry}, {registry_path} and {repository}"
+        ),
     ]

@@ -1,0 +1,53 @@
+"""Finds rules that write one target from different sources, as far as the rules alone tell. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from image_syncer.errors import CopyFailed
+from image_syncer.oci import Reference, Repository
+from image_syncer.sync.pairing import pair_up
+from image_syncer.sync.plan import Copy
+from image_syncer.sync.rule import ByDigest, Rule, TagNames
+
+
+def find_collisions(rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield a warning for each two of *rules* that certainly write one target from different sources.
+
+    Only rules that name a repository and its tags, or a digest, are compared: what the others select is known when they
+    run. Takes time and memory in proportion to the number of targets.
+    """
+    # Most targets have one writer, so at first only the hashes are kept.
+    seen: set[int] = set()
+    repeated: set[int] = set()
+    for rule in rules:
+        for copy in _certain_copies(rule):
+            number = hash(copy.target)
+            (repeated if number in seen else seen).add(number)
+    if not repeated:
+        return
+    first_writers: dict[Reference, tuple[Rule, Copy]] = {}
+    reported: set[tuple[str, str]] = set()
+    for rule in rules:
+        for copy in _certain_copies(rule):
+            if hash(copy.target) not in repeated:
+                continue
+            other, first = first_writers.setdefault(copy.target, (rule, copy))
+            pair = other.name, rule.name
+            if first.source != copy.source and pair not in reported:
+                reported.add(pair)
+                yield (
+                    f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
+                    f"{copy.target}, from {first.source} and {copy.source} (give one of them another target)"
+                )
+
+
+def _certain_copies(rule: Rule) -> Sequence[Copy]:
+    """Return the copies that *rule* makes whatever its registry answers."""
+    source = rule.source
+    if not isinstance(source, Repository) or not isinstance(rule.selection, TagNames | ByDigest):
+        return ()
+    selection = rule.selection
+    references = [source.at(selection.digest)] if isinstance(selection, ByDigest) else map(source.tag, selection.names)
+    try:
+        return pair_up(rule, list(references)).copies
+    except CopyFailed:
+        return ()
