@@ -13,7 +13,7 @@ from image_syncer.cli.options import FileOptions, OutputOptions, file_options, o
 
 @click.group(cls=Group)
 def config() -> None:
-    """Check and convert configuration files, or print their JSON Schema."""
+    """Check, show and convert configuration files, or print their JSON Schema."""
 
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
@@ -25,6 +25,19 @@ def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
     from image_syncer.cli import validation
 
     return validation.validate(files, output, daemon=daemon)
+
+
+@config.command(
+    cls=Command, examples=(f"{PROGRAM} config show -c mirror.yaml", f"{PROGRAM} config show --defaults --output json")
+)
+@file_options
+@option("--defaults", is_flag=True, help="Show keys that the files do not have, with their defaults.")
+@output_options
+def show(files: FileOptions, output: OutputOptions, *, defaults: bool) -> int:
+    """Print the effective configuration: files merged, variables replaced, secrets masked."""
+    from image_syncer.cli import show_command
+
+    return show_command.show(files, output, shows_defaults=defaults)
 
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))

@@ -9,6 +9,19 @@ _AMOUNT: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
 _DURATION: Final = re.compile(rf"(?:{_AMOUNT})+")
 
 
+def format_duration(duration: timedelta) -> str:
+    """Return *duration* as `parse_duration` reads it: `1h30m`."""
+    milliseconds = duration / timedelta(milliseconds=1)
+    texts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, milliseconds = divmod(milliseconds, _UNITS[unit] * 1000)
+        if count:
+            texts.append(f"{count:.0f}{unit}")
+    if milliseconds:
+        texts.append(f"{milliseconds:.3f}".rstrip("0").rstrip(".") + "ms")
+    return "".join(texts) or "0s"
+
+
 def parse_duration(text: object) -> timedelta:
     """Return the duration of `90s`, `10m` or `1h30m`; `ValueError` for other text, such as a number without a unit."""
     if isinstance(text, timedelta):

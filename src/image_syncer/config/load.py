@@ -61,7 +61,7 @@ def load_file(
 
     With *allow_open* the fork's file needs no login for its hook.
     """
-    document = _read(path)
+    document = read_configuration(path)
     return load_document(document, str(path), platforms=platforms, environment=environment, allow_open=allow_open)
 
 
@@ -111,7 +111,7 @@ def load_daemon_state(path: Path, *, environment: Mapping[str, str]) -> StateSet
 
     It needs no variables except those in `state:`, and ignores the other sections.
     """
-    document = _read(path)
+    document = read_configuration(path)
     keys = {entry.key.text.lower() for entry in document.entries}
     state: StateSettings | None = None
     if "version" in keys:
@@ -131,7 +131,7 @@ def load_queue_kinds(path: Path, environment: Mapping[str, str]) -> Sequence[Que
     The other sections need not be valid.
     """
     try:
-        document = _read(path)
+        document = read_configuration(path)
     except ConfigError:
         return ()  # `load_file` reports it.
     if document.find("version") is None:
@@ -141,7 +141,8 @@ def load_queue_kinds(path: Path, environment: Mapping[str, str]) -> Sequence[Que
     return tuple(queue_kinds(document, str(path), environment))
 
 
-def _read(path: Path) -> MapNode:
+def read_configuration(path: Path) -> MapNode:
+    """Return the document of the file or the directory of `--config`."""
     if path.is_dir():
         from image_syncer.config.native.native_parts import directory_document  # noqa: PLC0415 - as above
 

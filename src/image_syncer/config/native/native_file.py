@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import cast, get_args
+from typing import Final, cast, get_args
 
 from image_syncer.config.documents.node import MapNode, Scalar, quoted
 from image_syncer.config.documents.problems import Problems
@@ -38,7 +38,9 @@ from image_syncer.sync.rule_trust import NO_TRUST, RuleTrust
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
 _SHOWN_COLLISIONS = 20
-_ITEMS = ("registries", "rules", "hooks", "queues")
+ITEMS: Final = ("registries", "rules", "hooks", "queues")
+"""Sections of independent items: the others are checked if one is broken."""
+
 _NO_RULES = "no rules: nothing will be copied"
 _NO_SENDER = "rules are triggered by events, but the file has neither hooks: nor queues: that receive events"
 
@@ -51,7 +53,7 @@ def parse_native(
     *platforms* of the command line replace those of the rules.
     """
     config_file = merge_native(document, file, environment).replace_variables()
-    sections = config_file.validate(NativeFile, items=_ITEMS)
+    sections = config_file.validate(NativeFile, items=ITEMS)
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
     same_as = _same_as(sections.registries, config_file)
@@ -229,11 +231,10 @@ def _rules(
     """Return the rules of *sections*, which is empty afterwards; their gates and attesters are added to *trust*."""
     config_file = reader.config_file
     rules: dict[str, Rule] = {}
-    given = {key: value for key, value in defaults if value is not None}
     for index in range(len(sections)):
         own, number = sections.popleft(), config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
-            section = _with_defaults(own, given, defaults)
+            section = with_defaults(own, defaults)
             rule = parse_rule(section, number, config_file, platforms)
             trust_place, attest_place = (
                 ("rules", number, key) if getattr(own, key) is not None else ("defaults", key)
@@ -253,9 +254,11 @@ def _rules(
     return tuple(rules.values())
 
 
-def _with_defaults(section: RuleSection, given: Mapping[str, object], defaults: DefaultsSection) -> RuleSection:
-    """Return *section* with the file's defaults for the keys that it lacks; *given* are those that are not None."""
-    absent = {key: value for key, value in given.items() if getattr(section, key) is None}
+def with_defaults(section: RuleSection, defaults: DefaultsSection) -> RuleSection:
+    """Return *section* with the file's *defaults* for the keys that it lacks."""
+    if not defaults.model_fields_set:
+        return section
+    absent = {key: value for key, value in defaults if value is not None and getattr(section, key) is None}
     referrers = merge_sections(section.referrers, defaults.referrers)
     if referrers is not section.referrers:
         absent["referrers"] = referrers
