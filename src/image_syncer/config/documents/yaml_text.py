@@ -48,12 +48,18 @@ _TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off"})
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 
 
-def parse_yaml(text: str) -> Node | None:
-    """Return the document of *text*, None if there is none; `DocumentError` with the line if it is no YAML."""
+_LENIENT_DEPTH = 64
+
+
+def parse_yaml(text: str, *, lenient: bool = False) -> Node | None:
+    """Return the document of *text*, None if there is none; `DocumentError` with the line if it is no YAML.
+
+    *lenient* is for files of other tools: it ignores tags, takes the last one of duplicate keys, and allows 64 levels.
+    """
     parser: Any = YAML(typ="safe", pure=True)
     parser.Reader, parser.Scanner, parser.Parser = PositionReader, TabScanner, CachedParser
     events: Any = parser.parse(text)
-    reader = _Reader(events)
+    reader = _Reader(events, lenient=lenient)
     try:
         with closing(events):
             return reader.document()
@@ -88,8 +94,10 @@ def _malformed(error: YAMLError, text: str) -> DocumentError:
 class _Reader:
     """Builds a node from the events of one stream."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, events: Iterator[Any], *, lenient: bool) -> None:
         self._events = events
+        self._lenient = lenient
+        self._depth = _LENIENT_DEPTH if lenient else DEPTH_LIMIT
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._count = 0
         self._texts: dict[str, str] = {}
@@ -117,12 +125,12 @@ class _Reader:
             return self._alias(event)
         before = self._count
         self._count_values(1, event)
-        if event.tag is not None and event.tag not in _KNOWN_TAGS:
+        if event.tag is not None and event.tag not in _KNOWN_TAGS and not self._lenient:
             raise DocumentError(
                 "YAML tags are not supported", *_place(event), remedy="quote a value that begins with '!'"
             )
-        if depth > DEPTH_LIMIT:
-            raise DocumentError(f"nested deeper than {DEPTH_LIMIT} levels", *_place(event))
+        if depth > self._depth:
+            raise DocumentError(f"nested deeper than {self._depth} levels", *_place(event))
         node = self._content(event, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, self._count - before)
@@ -153,6 +161,8 @@ class _Reader:
                 merged.extend(_merged(value))
             else:
                 entries.append(MapEntry(key, value))
+        if self._lenient:
+            entries = list({entry.key.text: entry for entry in entries}.values())
         direct = map_node(entries, *_place(event))
         if not merged:
             return direct
