@@ -1,0 +1,27 @@
+"""The finder of images that runs use. It imports what a kind of list needs when a rule has one."""
+
+import os
+from collections.abc import Mapping
+
+from image_syncer.errors import Refused
+from image_syncer.roles import Stores
+from image_syncer.sync.image_lists import FoundImages, ImageList
+
+
+class RegistryImageFinder:
+    """Finds images in local files, in artifacts of *stores*, and in clusters.
+
+    *environment* has the variables of Compose files; None: those of this process.
+    """
+
+    def __init__(self, stores: Stores, environment: Mapping[str, str] | None = None) -> None:
+        self._stores = stores
+        self._environment = os.environ if environment is None else environment
+
+    async def find(self, wanted: ImageList) -> FoundImages:
+        """Return the images of *wanted* as of now; raises `StoreError`."""
+        if wanted.cluster is not None:
+            raise Refused("kubernetes: not built yet")
+        from image_syncer.image_sources.image_reader import read_images  # noqa: PLC0415 - YAML is slow to import
+
+        return await read_images(wanted, self._stores, self._environment)
