@@ -23,6 +23,7 @@ from image_syncer.app_stores import RunStores
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
+from image_syncer.image_sources.finder import RegistryImageFinder
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.auth.docker_config import home_directory
@@ -100,6 +101,7 @@ class Syncer:
         self._near_images = min(self._far_images, NEAR_TRANSFERS * SMALL_REQUESTS_PER_TRANSFER)
         self._shared: _SharedCopier | None = None
         self._refusals = ManifestRefusals(caches.facts, registries.users)
+        self._finder = RegistryImageFinder(self._stores, options.environment)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False) -> Plan:
         """Return the plan for *rules* as of now; changes nothing."""
@@ -252,10 +254,15 @@ class Syncer:
     def planner(self, reader: ManifestReader | None = None) -> Planner:
         """Return a new planner, which keeps what it reads."""
         reader = reader or ManifestReader(self._stores)
-        history, near, far = self._caches.digests, self._near_images, self._far_images
-        date = datetime.now(UTC).date().isoformat()
         return Planner(
-            self._stores, reader, width=near, far_width=far, history=history, refusals=self._refusals, date=date
+            self._stores,
+            reader,
+            width=self._near_images,
+            far_width=self._far_images,
+            history=self._caches.digests,
+            refusals=self._refusals,
+            finder=self._finder,
+            date=datetime.now(UTC).date().isoformat(),
         )
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:

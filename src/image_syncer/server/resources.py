@@ -16,6 +16,7 @@ from image_syncer.oci.referrer import ReferrerKind
 from image_syncer.server.registry_health import RegistryOutage
 from image_syncer.server.web_backend import ConfigInForce
 from image_syncer.state import RunRecord, ScheduleRecord, Trigger
+from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.result import CopyResult, Outcome
 from image_syncer.sync.rule import Cron, Rule, RuleTarget, Schedule
@@ -231,7 +232,7 @@ def schedule_text(schedule: Schedule) -> str:
 
 
 def _sources(rules: Iterable[Rule]) -> set[str]:
-    return {rule.source.registry for rule in rules}
+    return {rule.source.registry for rule in rules if not isinstance(rule.source, ImageList)}
 
 
 def _targets(rules: Iterable[Rule]) -> set[str]:

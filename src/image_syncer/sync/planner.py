@@ -8,6 +8,7 @@ from image_syncer.errors import CopyFailed, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.roles import DigestCache, Stores
 from image_syncer.sync.decider import Decider
+from image_syncer.sync.image_lists import ImageFinder
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.refusals import ManifestRefusals
@@ -21,6 +22,7 @@ class Planner:
 
     *history* has digests of earlier runs, which save requests. Images that a target has permanently
     refused, as *refusals* say, fail without a request. *date* is that of the run, for the names of targets.
+    *finder* finds the images of rules that have a list of them.
     """
 
     def __init__(  # noqa: PLR0913 - each is an independent role
@@ -33,13 +35,14 @@ class Planner:
         history: DigestCache | None = None,
         refusals: ManifestRefusals | None = None,
         date: str = "",
+        finder: ImageFinder | None = None,
     ) -> None:
         self._stores = stores
         self._width = width
         self._far_width = far_width or width
         self._refusals = refusals
         self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
-        self._expander = RuleExpander(stores, width=self._far_width, date=date)
+        self._expander = RuleExpander(stores, width=self._far_width, date=date, finder=finder)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return the plan for *rules* as of now. *force* copies unchanged images too.

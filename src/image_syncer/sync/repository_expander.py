@@ -7,6 +7,7 @@ from image_syncer.errors import CatalogueClosed, CopyFailed, StoreError, TooLarg
 from image_syncer.oci import Repository
 from image_syncer.roles import Catalogue, Stores
 from image_syncer.structs import Struct, field, replace
+from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.pattern import SourcePattern
 from image_syncer.sync.rule import Rule
 
@@ -27,7 +28,9 @@ class Expanded(Struct, frozen=False):
     """
 
     rule: Rule
-    sources: list[tuple[Rule, Repository]] = field(default_factory=list[tuple[Rule, Repository]])
+    sources: list[tuple[Rule, Repository | ImageList]] = field(
+        default_factory=list[tuple[Rule, Repository | ImageList]]
+    )
     failure: CopyFailed | None = None
     warnings: list[str] = field(default_factory=list[str])
     is_stopped: bool = False
@@ -38,9 +41,10 @@ class Expanded(Struct, frozen=False):
 
 
 class _Listing(Struct, frozen=False):
-    """The repositories found so far for *expanded*, which is listed."""
+    """The repositories at *registry* found so far for *expanded*, which is listed."""
 
     expanded: Expanded
+    registry: str
     found: dict[Repository, None] = field(default_factory=dict[Repository, None])
 
     def add(self, page: Sequence[Repository]) -> None:
@@ -96,7 +100,7 @@ class RepositoryExpander:
             elif not each.rule.lists:
                 each.warn(NEEDS_EVENT)
             else:
-                await self._join(_Listing(each), source, groups)
+                await self._join(_Listing(each, source.registry), source, groups)
 
         async def read(group: tuple[Catalogue, list[_Listing]]) -> None:
             await _read(*group, listed or _ignore)
@@ -116,7 +120,7 @@ class RepositoryExpander:
 
 
 async def _read(catalogue: Catalogue, listings: Sequence[_Listing], listed: Listed) -> None:
-    registry = listings[0].expanded.rule.source.registry
+    registry = listings[0].registry
     count = 0
     try:
         async for page in catalogue.repositories():

@@ -6,6 +6,7 @@ from typing import Final
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.structs import Struct, field
+from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.naming import KEEP_NAMES, Naming
 from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
@@ -100,6 +101,7 @@ class Rule(Struct):
     otherwise they become known by events only. More than *max_repositories* are an error. *repositories* narrows the
     pattern. *found_by*: the pattern by which a run found the repository *source*; None in the rules of a configuration.
     *naming* changes path and tag before the placeholders of *targets* use them.
+    The images of a *source* that is a list are named there: the selection does not apply, and no event announces them.
     A target that was confirmed is not asked again for *recheck_seconds*; None: each run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
@@ -107,7 +109,7 @@ class Rule(Struct):
     """
 
     name: str
-    source: Repository | SourcePattern
+    source: Repository | SourcePattern | ImageList
     selection: Selection
     targets: tuple[RuleTarget | TargetTemplate, ...]
     platforms: PlatformFilter = field(default_factory=PlatformFilter)

@@ -9,6 +9,8 @@ from image_syncer.errors import CopyFailed, NotFound
 from image_syncer.oci import Reference, Repository
 from image_syncer.roles import Stores
 from image_syncer.structs import Struct, field
+from image_syncer.sync.image_expander import ImageExpander
+from image_syncer.sync.image_lists import ImageFinder, ImageList
 from image_syncer.sync.pairing import Facts, Paired, pair_up, unique_copies
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.plan import Copy, RuleFailure
@@ -38,11 +40,12 @@ class RuleExpander:
     *date* is the date of the run, for the names of targets.
     """
 
-    def __init__(self, stores: Stores, *, width: int, date: str = "") -> None:
+    def __init__(self, stores: Stores, *, width: int, date: str = "", finder: ImageFinder | None = None) -> None:
         self._repositories = RepositoryExpander(stores, width=width)
         self._tags = TagSelector(stores)
         self._digests = SourceDigests(stores, width=width)
         self._date = date
+        self._images = ImageExpander(finder, self._digests, date)
         self._width = width
 
     async def select(
@@ -72,9 +75,12 @@ class RuleExpander:
                 return
             finally:
                 uses[part.source] -= 1
-                if not uses[part.source]:
+                if isinstance(part.source, Repository) and not uses[part.source]:
                     self._tags.forget(part.source)  # The lists of 20 000 repositories would exceed all else in memory.
             selected.failures += part.paired.failures
+            selected.warnings += part.warnings
+            if isinstance(part.source, ImageList):
+                return
             if part.rule.found_by is None and not part.paired.copies and not part.paired.failures:
                 selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} matches no tag")
 
@@ -89,6 +95,8 @@ class RuleExpander:
     async def _pair(self, part: "_Part") -> Paired:
         """Return the copies of *part*. A repository that a pattern found needs not have the tags that a rule names."""
         rule = part.rule
+        if isinstance(part.source, ImageList):
+            return await self._images.expand(rule, part.source, part.warnings)
         if rule.found_by is None:
             return await self._named(rule, await self._tags.select(rule.selection, part.source))
         try:
@@ -118,9 +126,10 @@ class _Part(Struct, frozen=False):
     """A rule, one *source* of it, and the copies; None until they are known."""
 
     rule: Rule
-    source: Repository
+    source: Repository | ImageList
     paired: Paired | None = None
     is_empty: bool = False
+    warnings: list[str] = field(default_factory=list[str])
 
 
 def _add_failure(selected: Selected, rule: Rule, failure: CopyFailed) -> None:

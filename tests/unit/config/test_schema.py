@@ -25,8 +25,10 @@ def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
     """Whether *value* fits *schema*; knows the keywords that the schema uses."""
     if "$ref" in schema:
         return fits(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
-    if "anyOf" in schema:
-        return any(fits(value, one, root) for one in schema["anyOf"])
+    if "anyOf" in schema and not any(fits(value, one, root) for one in schema["anyOf"]):
+        return False
+    if "type" not in schema:
+        return "required" not in schema or set(schema["required"]) <= set(value)
     if value not in schema.get("enum", [value]) or schema.get("const", value) != value:
         return False
     if not isinstance(value, _TYPES[schema["type"]]):

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
 
+from image_syncer.config.native.native_images_model import ImagesFromSection
 from image_syncer.config.native.native_trust_model import Attest, Trust
 from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
 
@@ -69,12 +71,21 @@ def _count(value: Any) -> Any:
 Strip = Annotated[Annotated[int, Field(ge=1, le=100)] | Text, BeforeValidator(_count, json_schema_input_type=int | str)]
 
 
+def _require_source(value: ImagesFromSection | None, info: ValidationInfo) -> ImagesFromSection | None:
+    if value is None and info.data.get("source", "not valid") is None:
+        raise PydanticCustomError("source_missing", "source is missing")
+    return value
+
+
 class RuleSection(Section):
     """A rule: a source, its targets, and its triggers."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["source"]}, {"required": ["images_from"]}]})
+
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:-]*$")]
-    source: Text = Field(
-        description="registry/repository. A pattern has * (within a path component) or ** (any components)."
+    source: Text | None = Field(
+        default=None,
+        description="registry/repository. A pattern has * (within a path component) or ** (any components).",
     )
     targets: Several = Field(description="registry/repository[:tag] with placeholders such as {repository} and {tag}.")
     tags: Tags | None = Field(default=None, description="Selection of tags; default: all.")
@@ -148,6 +159,11 @@ class RuleSection(Section):
     prefix: Text | None = Field(default=None, description="Put these components in front of the path.")
     rename_tags: dict[Text, Annotated[str, Field(max_length=4096)]] | None = Field(
         default=None, description="Regular expressions on the tag, and what replaces their match, as rename."
+    )
+    images_from: Annotated[ImagesFromSection | None, AfterValidator(_require_source)] = Field(
+        default=None,
+        validate_default=True,
+        description="In place of source: a chart, Compose files, manifests, lists or a cluster name images.",
     )
 
 

@@ -11,6 +11,7 @@ from croniter import CroniterError, croniter
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_content import with_content
+from image_syncer.config.native.native_images import check_list_target, parse_image_list
 from image_syncer.config.native.native_layouts import parse_layout_source, refuse_layout_events
 from image_syncer.config.native.native_names import check_names, parse_naming
 from image_syncer.config.native.native_pin import split_pin
@@ -22,10 +23,12 @@ from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import is_tag, split_reference
 from image_syncer.structs import Struct, replace
+from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.naming import KEEP_NAMES, Naming
 from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate, has_wildcard
 from image_syncer.sync.rule import (
     AllTags,
+    ByDigest,
     Cron,
     Every,
     Rule,
@@ -53,8 +56,7 @@ _SAMPLE_DATE: Final = "2000-01-31"
 def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platforms: PlatformFilter) -> Rule | None:
     """Return the rule of *section*, the file's *number*-th; None if *config_file* has collected errors of it."""
     place: tuple[Step, ...] = ("rules", number)
-    name, pin = config_file.attempt(lambda: split_pin(section.source, section.tags), *place, "tags") or ("", None)
-    source = config_file.attempt(lambda: parse_source(name), *place, "source") if name else None
+    source, pin = _source(section, place, config_file)
     selection = pin or config_file.attempt(
         lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
     )
@@ -94,6 +96,17 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         max_repositories=repositories.max_repositories,
         naming=naming,
     )
+
+
+def _source(
+    section: RuleSection, place: tuple[Step, ...], config_file: SourceFile
+) -> tuple[Repository | SourcePattern | ImageList | None, ByDigest | None]:
+    """Return the source, and the digest that it names; None for either after collected errors or without one."""
+    if section.images_from is not None:
+        return parse_image_list(section, place, config_file), None
+    text = section.source or ""
+    name, pin = config_file.attempt(lambda: split_pin(text, section.tags), *place, "tags") or ("", None)
+    return config_file.attempt(lambda: parse_source(name), *place, "source") if name else None, pin
 
 
 def parse_source(text: str) -> Repository | SourcePattern:
@@ -146,7 +159,7 @@ def _matchers(texts: Sequence[str], place: Sequence[Step], config_file: SourceFi
 class _Sources(Struct):
     """What a rule copies, to check its targets with."""
 
-    source: Repository | SourcePattern
+    source: Repository | SourcePattern | ImageList
     selection: Selection
     naming: Naming
 
@@ -180,6 +193,8 @@ def _target(text: str, wanted: _Sources) -> TargetTemplate:
             remedy="leave it out; insecure: true under registries: allows plain HTTP",
         )
     template = TargetTemplate.parse(name)
+    if isinstance(source, ImageList):
+        return check_list_target(template, name)
     is_pattern = isinstance(source, SourcePattern)
     sample = (source.sample if is_pattern else source).tag(_SAMPLE_TAG)
     # Only the path of a real source shows what the rule makes of it.

@@ -136,8 +136,8 @@ def test_problems_name_the_included_file(tmp_path: Path) -> None:
     assert problems(tmp_path / "n.yaml") == [
         "a.yaml:2:5: rules[0].name: the rule in n.yaml:6 is called 'one', too (give each rule its own name)",
         "a.yaml:3:14: 'q.io/B': a repository name must be lower case",
-        "a.yaml:4:4: rules[2]: source is missing",
         "a.yaml:4:4: rules[2]: targets is missing",
+        "a.yaml:4:4: rules[2]: source is missing",
         "a.yaml:4:14: rules[2]: unknown key 'sauce' (did you mean source?)",
         "a.yaml:5:30: rules[3].targets: the environment variable NO is not set (set it, or write $${NO})",
         "a.yaml:7:3: duplicate key 'registries.q.io', first in n.yaml:3 (keep one of them)",
