@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from image_syncer.oci.layout_text import is_layout
+
 SKOPEO_CANNOT_COPY: Final = frozenset({"nested"})
 """The kinds of `twenty_kinds` that skopeo 1.9 refuses to copy; it reads them all by `inspect --raw`."""
 
@@ -33,21 +35,21 @@ class Skopeo:
         return shutil.which("skopeo") is not None
 
     def raw(self, reference: str) -> bytes:
-        """Return the exact bytes of the manifest at *reference* (`host/repository:tag` or `@digest`)."""
+        """Return the exact bytes of the manifest at *reference* (`host/repository:tag`, `@digest`, or a layout)."""
         options = ["--tls-verify=false", *(["--creds", self.credentials] if self.credentials else [])]
-        return self._run("inspect", "--raw", *options, f"docker://{reference}")
+        return self._run("inspect", "--raw", *options, _located(reference))
 
     def pull(self, reference: str, directory: Path) -> None:
         """Pull *reference* with its whole graph into *directory*, which skopeo creates; it verifies every digest."""
         options = ["--all", "--src-tls-verify=false", *(["--src-creds", self.credentials] if self.credentials else [])]
-        self._run("copy", *options, f"docker://{reference}", f"dir:{directory}")
+        self._run("copy", *options, _located(reference), f"dir:{directory}")
 
     def copy(self, source: str, target: str) -> None:
         """Copy *source* to *target* with its whole graph, digests unchanged."""
         options = ["--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]
         if self.credentials:
             options += ["--src-creds", self.credentials, "--dest-creds", self.credentials]
-        self._run("copy", *options, f"docker://{source}", f"docker://{target}")
+        self._run("copy", *options, _located(source), _located(target))
 
     def _run(self, command: str, *arguments: str) -> bytes:
         program = shutil.which("skopeo")
@@ -63,6 +65,11 @@ class Skopeo:
         if done.returncode != 0:
             raise SkopeoFailed(done.stderr.decode(errors="replace").strip())
         return done.stdout
+
+
+def _located(reference: str) -> str:
+    """Return *reference* as skopeo writes it; those of layouts have their scheme already."""
+    return reference if is_layout(reference) else f"docker://{reference}"
 
 
 def skopeo_environment(home: Path) -> dict[str, str]:

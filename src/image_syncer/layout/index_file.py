@@ -110,20 +110,24 @@ class LayoutIndex:
     def put(self, name: Name | None, entry: Descriptor, children: Collection[Digest] = ()) -> None:
         """Add *entry*, under *name* if there is one, in place of all that has that name.
 
-        Entries without a name are dropped if *entry* replaces them: with its digest, or that of one of its *children*.
+        Entries without a name are dropped if *entry* covers them: one of its *children*, or the same with a name.
         """
         if name is None:
+            self._remove_unnamed(children)
             if entry.digest not in self._by_digest:
                 self._add(entry, entry_document(entry))
             return
         for key in tuple(self._named.get(name, {})):
             self._remove(key)
-        for digest in {entry.digest, *children}:
+        self._remove_unnamed((entry.digest, *children))
+        named = replace(entry, annotations={**entry.annotations, _REF_NAME: _text(name)})
+        self._add(named, entry_document(named))
+
+    def _remove_unnamed(self, digests: Iterable[Digest]) -> None:
+        for digest in digests:
             for key, listed in tuple(self._by_digest.get(digest, {}).items()):
                 if not _names(listed):
                     self._remove(key)
-        named = replace(entry, annotations={**entry.annotations, _REF_NAME: _text(name)})
-        self._add(named, entry_document(named))
 
     def _only_unnamed(self) -> dict[int, Descriptor]:
         if len(self._entries) != 1:

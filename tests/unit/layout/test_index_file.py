@@ -112,6 +112,10 @@ def test_entries_without_a_name_give_way() -> None:
     assert json.loads(index.content())["manifests"] == [entry(B, "child"), entry(C, "nginx:v1")]
     index.put(None, descriptor(C))
     assert len(list(index.entries)) == 2
+    unnamed = LayoutIndex.empty("oci:images")
+    unnamed.put(None, descriptor(A))
+    unnamed.put(None, descriptor(B), [A])
+    assert unnamed.tags("") == {"latest": B}
 
 
 def test_what_is_written_can_be_read() -> None:

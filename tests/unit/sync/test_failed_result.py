@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.errors import CopyFailed, RegistryDown, StoreError, Unexpected
+from image_syncer.errors import CopyFailed, RegistryDown, StoreError, Unavailable, Unexpected
 from image_syncer.oci import Reference
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
-from image_syncer.sync.result import failed_result
+from image_syncer.sync.result import CopyResult, Outcome, SilentRunObserver, fail_incomplete, failed_result
 
 
 def raise_failure(cause: StoreError) -> None:
@@ -43,3 +43,34 @@ def test_a_failed_result_keeps_tracebacks_of_unexpected_errors_only(cause: Store
     planned = PlannedCopy(Copy("r", source, Reference.parse("t.io/a:1")), Action.FAIL, failure=failure)
     assert failed_result(planned, failure, attempt=1).failure is failure
     assert kept_tracebacks(failure) == kept
+
+
+class Seen(SilentRunObserver):
+    """Keeps the results that it receives."""
+
+    def __init__(self) -> None:
+        self.results: list[CopyResult] = []
+
+    def finished(self, result: CopyResult) -> None:
+        """Keep it."""
+        self.results.append(result)
+
+
+def test_copies_to_an_archive_that_cannot_be_written_fail() -> None:
+    """Those that were copied; not what was in it before, and no copies to other places."""
+    copied, unchanged, seen = Outcome.COPIED, Outcome.UNCHANGED, Seen()
+    results = (
+        CopyResult("rule", "q.io/a:v1", "oci-archive:a.tar:v1", copied, attempts=2),
+        CopyResult("rule", "q.io/a:v2", "oci-archive:a.tar:v2", unchanged),
+        CopyResult("rule", "q.io/a@x", "oci-archive:a.tar@x", copied),
+        CopyResult("rule", "q.io/a:v1", "oci-archive:a.tar2:v1", copied),
+        CopyResult("rule", "q.io/a:v1", "t.io/a:v1", copied),
+    )
+    error = Unavailable("oci-archive:a.tar: No space left on device", remedy="free space")
+    ended = fail_incomplete(results, {"oci-archive:a.tar": error}, seen)
+    assert [result.outcome for result in ended] == [Outcome.FAILED, unchanged, Outcome.FAILED, copied, copied]
+    assert seen.results == [ended[0], ended[2]]
+    failed = ended[0]
+    assert (failed.side, failed.step, failed.attempts) == ("target", "write archive", 2)
+    assert (failed.reason, failed.remedy) == ("oci-archive:a.tar: No space left on device", "free space")
+    assert fail_incomplete(results, {}, seen) is results
