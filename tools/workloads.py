@@ -82,7 +82,7 @@ def indexes(seeder: Seeder, scale: float) -> None:
     """Push 60 indexes of 4 platforms with 3 layers of 100 KiB each, half of which come from a pool of 24."""
     random = Random("indexes")  # noqa: S311 - a choice of layers, not of keys
     pool = [gzip_layer(f"index-pool/{number}", 100 * _KIB) for number in range(24)]
-    for repository in range(6):
+    for repository in _numbers(6, scale):
         for tag in _numbers(10, scale):
             seed = f"{repository}/{tag}"
             entries = [Entry(_platform_image(seed, place, random, pool), _PLATFORMS[place]) for place in range(4)]
@@ -105,10 +105,11 @@ def unchanged(seeder: Seeder, scale: float) -> None:
 
 
 def fan(seeder: Seeder, scale: float) -> None:
-    """Push 5 images of 2 layers of 5 MiB to each of 4 repositories."""
-    for repository in range(4):
+    """Push 5 images of 2 layers of 5 MiB to each of 4 repositories; the scale is also that of their size."""
+    size = round(5 * _MIB * scale)
+    for repository in _numbers(4, scale):
         for tag in _numbers(5, scale):
-            layers = [gzip_layer(f"fan/{repository}/{tag}/{layer}", 5 * _MIB) for layer in range(2)]
+            layers = [gzip_layer(f"fan/{repository}/{tag}/{layer}", size) for layer in range(2)]
             seeder.push(f"bench/fan{repository}", single(f"fan/{repository}/{tag}", layers=layers), [f"t{tag}"])
 
 
