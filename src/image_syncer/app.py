@@ -43,6 +43,7 @@ from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver, 
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.run import Run, RunOptions
+from image_syncer.sync.tag_dates import TagDates
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
 if TYPE_CHECKING:
@@ -262,6 +263,9 @@ class Syncer:
             history=self._caches.digests,
             refusals=self._refusals,
             finder=self._finder,
+            dates=TagDates(
+                self._stores, reader, self._caches.first_seen, self._caches.image_dates, width=self._far_images
+            ),
             date=datetime.now(UTC).date().isoformat(),
         )
 

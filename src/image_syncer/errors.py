@@ -278,8 +278,8 @@ class RegistryDown(Unavailable):
 class CopyFailed(ImageSyncerError):
     """One copy failed: on which *side* (None: neither), at which *step*, and why (*cause*).
 
-    Steps are "list repositories", "list tags", "resolve", "read manifest", "read blob", "push blob" and "push
-    manifest"; "copy" is all of them together.
+    Steps are "list repositories", "list tags", "read dates", "resolve", "read manifest", "read blob", "push blob" and
+    "push manifest"; "copy" is all of them together.
     """
 
     def __init__(self, cause: StoreError, *, side: Side | None, step: str) -> None:

@@ -29,6 +29,8 @@ from image_syncer.structs import replace
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
+from image_syncer.sync.tag_filter import TagFilter
+from image_syncer.sync.tag_selection import Latest, TagSelection, TagVersions
 from image_syncer.testing import faults
 from image_syncer.testing.fake_registry import FakeRegistry, Interceptor
 from image_syncer.testing.images import foreign, multi, sharing, single
@@ -167,6 +169,42 @@ async def test_a_copy_of_an_event_copies_what_its_rule_says(tmp_path: Path) -> N
         await it.services.jobs.request_copy(CopyRequest(source, target, rule="app", event="2"))
         await it.idle()
         assert list(it.target.content("copied").tags) == ["v1"]
+
+
+async def test_a_push_that_its_rule_does_not_select_now_is_skipped(tmp_path: Path) -> None:
+    """The name fits, but a newer version exists; a schedule would not select it either."""
+    async with bench(tmp_path) as it:
+        it.source.load("app", single("one"), "1.0", "1.1")
+        latest = TagSelection(TagFilter(), TagVersions(), latest=Latest(1))
+        it.use(replace(it.rule(), selection=latest))
+        for number, tag in enumerate(("1.0", "1.1"), start=1):
+            ends = it.source.repository("app").tag(tag), it.target.repository("copied").tag(tag)
+            await it.services.jobs.request_copy(CopyRequest(*ends, rule="app", event=str(number)))
+        await it.idle()
+        assert list(it.target.content("copied").tags) == ["1.1"]
+        found = await it.services.state.runs.images()
+        assert {image.source.rpartition(":")[2]: (image.outcome, image.reason) for _, image in found} == {
+            "1.0": (Outcome.SKIPPED, "is not among the 1 latest by semver"),
+            "1.1": (Outcome.COPIED, None),
+        }
+
+
+async def test_a_push_fails_if_the_tags_of_its_repository_cannot_be_listed(tmp_path: Path) -> None:
+    """It is not known then whether the rule selects it."""
+
+    async def refuse_list(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=403) if request.path.endswith("/tags/list") else None
+
+    async with bench(tmp_path) as it:
+        it.source.load("app", single("one"), "1.0")
+        it.use(replace(it.rule(), selection=TagSelection(TagFilter(), TagVersions(), latest=Latest(1))))
+        it.source.intercept.append(refuse_list)
+        ends = it.source.repository("app").tag("1.0"), it.target.repository("copied").tag("1.0")
+        await it.services.jobs.request_copy(CopyRequest(*ends, rule="app", event="1"))
+        await it.idle()
+        ((_, image),) = await it.services.state.runs.images()
+        assert (image.outcome, image.side, image.step) == (Outcome.FAILED, "source", "list tags")
+        assert it.target.content("copied").tags == {}
 
 
 async def test_a_temporary_failure_is_retried_and_counts_once(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from image_syncer.state import StateCacheBackend, open_cache_backend, open_state
 
 KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
-_LATER_TABLES = ("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags")
+_LATER_TABLES = (
+    *("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags"),
+    *("first_seen", "image_dates"),
+)
 TO_REVISION_0007 = (
     *(f"DROP TABLE image_syncer_{name}" for name in _LATER_TABLES),
     "DROP INDEX image_syncer_results_by_latest_source_digest",

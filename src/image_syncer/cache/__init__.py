@@ -9,13 +9,16 @@ from image_syncer.cache.memory import (
     MemoryUploadJournal,
 )
 from image_syncer.cache.persistent import Caches, in_memory
+from image_syncer.cache.tag_times import MemoryFirstSeen, MemoryImageDates
 
 __all__ = [
     "Caches",
     "DigestCheckpoints",
     "MemoryBlobLocations",
     "MemoryDigestCache",
+    "MemoryFirstSeen",
     "MemoryHostFacts",
+    "MemoryImageDates",
     "MemoryReferrerCache",
     "MemoryUploadJournal",
     "finished",

@@ -6,12 +6,13 @@ The database behind it is slow to import and to open, so a `LazyBackend` opens i
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from enum import Enum, auto
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import ConfirmedCopy, HostFact, ReferrerCheck, UploadCheckpoint
+from image_syncer.roles import ConfirmedCopy, HostFact, ReferrerCheck, Sighting, UploadCheckpoint
 from image_syncer.structs import Struct
 
 # Query parameters of signed URLs (AWS, Google, Azure, plain tokens): such a URL grants write access without a login.
@@ -74,6 +75,13 @@ class AttachedTagRecord(Struct):
     digest: Digest
 
 
+class CreatedRecord(Struct):
+    """The config of the image *digest* says that it was *created* then; None: it has no credible date."""
+
+    digest: Digest
+    created: datetime | None
+
+
 class Neighbours(Enum):
     """The other processes that share the backend now."""
 
@@ -92,6 +100,7 @@ CacheRecord = (
     | FactRecord
     | ReferrerCheck
     | AttachedTagRecord
+    | CreatedRecord
 )
 
 
@@ -126,6 +135,20 @@ class CacheBackend(Protocol):
 
     async def attached_tags(self, repository: Repository) -> Mapping[str, Digest]:
         """Return what this tool last wrote at each legacy tag of the target *repository*."""
+        ...
+
+    async def first_seen(
+        self, repository: Repository, tags: Collection[str]
+    ) -> Mapping[str, Mapping[Digest, datetime]]:
+        """Return the first time of each digest of each one of *tags* of the source *repository* that was seen."""
+        ...
+
+    async def record_first_seen(self, repository: Repository, sightings: Collection[Sighting]) -> bool:
+        """Record *sightings*, the first one of a tag with a digest for good; True once they are durable."""
+        ...
+
+    async def created(self, digests: Collection[Digest]) -> Mapping[Digest, datetime | None]:
+        """Return when each known one of *digests* was created; None: its config has no credible date."""
         ...
 
     async def announce(

@@ -22,13 +22,21 @@ from image_syncer.cache.memory import (
     MemoryUploadJournal,
 )
 from image_syncer.cache.referrer_checks import PersistentReferrerCache
+from image_syncer.cache.tag_times import (
+    MemoryFirstSeen,
+    MemoryImageDates,
+    PersistentFirstSeen,
+    PersistentImageDates,
+)
 from image_syncer.cache.write_behind import MAX_PENDING, WriteBehind
 from image_syncer.oci import Descriptor, Digest, PlatformFilter, Repository
 from image_syncer.roles import (
     BlobLocations,
     ConfirmedCopy,
     DigestCache,
+    FirstSeen,
     HostFacts,
+    ImageDates,
     ReferrerCache,
     UploadCheckpoint,
     UploadJournal,
@@ -58,13 +66,21 @@ class Caches(Struct):
     uploads: UploadJournal
     facts: HostFacts
     referrers: ReferrerCache
+    first_seen: FirstSeen
+    image_dates: ImageDates
     flush: Callable[[], Awaitable[Sequence[str]]] = _no_warnings
 
 
 def in_memory() -> Caches:
     """Return caches that end with the process."""
     return Caches(
-        MemoryBlobLocations(), MemoryDigestCache(), MemoryUploadJournal(), MemoryHostFacts(), MemoryReferrerCache()
+        MemoryBlobLocations(),
+        MemoryDigestCache(),
+        MemoryUploadJournal(),
+        MemoryHostFacts(),
+        MemoryReferrerCache(),
+        MemoryFirstSeen(),
+        MemoryImageDates(),
     )
 
 
@@ -286,13 +302,15 @@ class _BatchedQuery(Generic[Key, Value]):
 
 def _roles(
     buffer: WriteBehind, claims: BlobClaims
-) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts, ReferrerCache]:
+) -> tuple[BlobLocations, DigestCache, UploadJournal, HostFacts, ReferrerCache, FirstSeen, ImageDates]:
     return (
         PersistentBlobLocations(buffer, claims=claims),
         PersistentDigestCache(buffer),
         PersistentUploadJournal(buffer),
         PersistentHostFacts(buffer),
         PersistentReferrerCache(buffer),
+        PersistentFirstSeen(buffer),
+        PersistentImageDates(buffer),
     )
 
 

@@ -12,6 +12,7 @@ from image_syncer.cache.backend import (
     BlobRecord,
     CacheBackend,
     CacheRecord,
+    CreatedRecord,
     FactRecord,
     FilteredRecord,
     LazyBackend,
@@ -162,23 +163,27 @@ def _is_urgent(record: CacheRecord) -> bool:
 
 def _key(record: CacheRecord) -> Hashable:
     """Return what identifies the row that *record* writes."""
+    key: tuple[Hashable, ...]
     match record:
         case BlobRecord():
-            return BlobRecord, record.repository.registry, record.digest
+            key = record.repository.registry, record.digest
         case FilteredRecord():
-            return FilteredRecord, record.source, record.platforms
+            key = record.source, record.platforms
         case ConfirmedCopy():
-            return ConfirmedCopy, record.rule, record.target
+            key = record.rule, record.target
         case UploadRecord():
-            return UploadRecord, record.repository, record.digest
+            key = record.repository, record.digest
         case ReleaseRecord():
-            return ReleaseRecord, record.registry, record.digest
+            key = record.registry, record.digest
         case FactRecord():
-            return FactRecord, record.host, record.key
+            key = record.host, record.key
         case ReferrerCheck():
-            return ReferrerCheck, record.repository, record.subject
+            key = record.repository, record.subject
         case AttachedTagRecord():
-            return AttachedTagRecord, record.repository, record.tag
+            key = record.repository, record.tag
+        case CreatedRecord():
+            key = (record.digest,)
+    return type(record), *key
 
 
 def _explanation(error: Exception) -> str:

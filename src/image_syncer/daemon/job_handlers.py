@@ -24,7 +24,7 @@ from image_syncer.sync.result import (
     skipped_result,
     undone_result,
 )
-from image_syncer.sync.rule import Rule
+from image_syncer.sync.rule import Rule, needs_listing
 from image_syncer.sync.target_plans import plans_by_target
 from image_syncer.telemetry import log_copy
 
@@ -62,7 +62,7 @@ class JobHandlers:
             made = self._refused(job, job.rule)
         else:
             async with self._services.syncers.current() as syncer:
-                made = await syncer.copy(
+                made = await self._unselected(syncer, job, rule) or await syncer.copy(
                     job.source,
                     [job.target],
                     platforms=job.platforms,
@@ -84,6 +84,25 @@ class JobHandlers:
             await self._record_copy(job, replace(made, results=(result,)), began)
         if failure is not None:
             raise failure
+
+    async def _unselected(self, syncer: Syncer, job: CopyJob, rule: Rule | None) -> RunResult | None:
+        """Return the skipped copy of a push that *rule* does not select now; None for a copy to make.
+
+        The name of a pushed tag fits its rule, but other tags and dates may decide too. A scheduled run decides for
+        the images of its jobs.
+        """
+        is_pushed = job.event is not None and not job.referrers
+        if not is_pushed or rule is None or not needs_listing(rule.selection):
+            return None
+        began, ends = self._now(), (str(job.source), str(job.target))
+        try:
+            explained = await syncer.planner().explain(rule, job.source, is_pushed=True)
+        except CopyFailed as failure:
+            planned = PlannedCopy(Copy(rule.name, job.source, job.target, job.platforms), Action.FAIL)
+            return RunResult(began, self._now(), (failed_result(planned, failure, attempt=job.attempt),))
+        if explained.is_selected:
+            return None
+        return RunResult(began, self._now(), (skipped_result(rule.name, *ends, explained.reason),))
 
     def _refused(self, job: CopyJob, rule: str) -> RunResult:
         """Return the failure of a copy whose *rule* this process does not know: it may have a gate.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from image_syncer.concurrency.taskpool import for_each
 from image_syncer.errors import NotFound, Refused
@@ -65,6 +66,10 @@ class LayoutSource(_LayoutRepository):
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests of the tags that were listed."""
         return {tag: digest for tag, digest in self._listed.items() if digest is not None}
+
+    def listed_dates(self) -> Mapping[str, datetime]:
+        """Return nothing: a layout has no dates of its tags."""
+        return {}
 
 
 class LayoutTarget(_LayoutRepository):

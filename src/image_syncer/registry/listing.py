@@ -1,7 +1,8 @@
 """The tags of a repository, page by page (distribution-spec, "Listing Tags")."""
 
 from collections.abc import AsyncGenerator, Iterator
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Final, cast
 
 from image_syncer.bounded_json import JsonObject
 from image_syncer.errors import InvalidReference, NotFound, ProtocolError, StoreError, TooLarge
@@ -11,13 +12,20 @@ from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.paging import ListName, Pager
 from image_syncer.structs import replace
 
+_MOST_TIME_DIGITS: Final = 14  # Milliseconds until the year 5138.
+
 
 async def list_tags(
-    requests: RepositoryRequests, digests: dict[str, Digest], *, most_pages: int | None = None
+    requests: RepositoryRequests,
+    digests: dict[str, Digest],
+    dates: dict[str, datetime],
+    *,
+    most_pages: int | None = None,
 ) -> AsyncGenerator[str]:
     """Yield every tag in the registry's order, each once, one request per page; `NotFound` without the repository.
 
-    Google's registries include each tag's digest: it is added to *digests* before the tag is yielded. Entries that are
+    Google's registries include each tag's digest and when it was uploaded: both are added to *digests* and *dates*
+    before the tag is yielded. Entries that are
     no tags are skipped (Nexus lists null, Artifactory digests). Raises `StoreError` if pages form a loop, lead to
     another host or exceed the limits: a silently truncated list would lose images. A last page that links to itself
     ends the list with a warning. Above *most_pages* (None: the limit for every list) it raises `TooLarge`.
@@ -32,7 +40,12 @@ async def list_tags(
     page = await pager.first()
     while page is not None:
         document = pager.document(page)
-        digests.update(_digests(document))
+        for tag, digest, uploaded_at in _listed_manifests(document):
+            digests[tag] = digest
+            if uploaded_at is None:
+                dates.pop(tag, None)
+            else:
+                dates[tag] = uploaded_at
         tags, known = _tags(document, requests), len(seen)
         for tag in tags:
             if tag not in seen:
@@ -52,13 +65,17 @@ def _tags(document: JsonObject, requests: RepositoryRequests) -> list[str]:
     return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]
 
 
-def _digests(document: JsonObject) -> Iterator[tuple[str, Digest]]:
-    """Yield (tag, digest) pairs from the member `manifest` of Google's registries, skipping malformed entries."""
+def _listed_manifests(document: JsonObject) -> Iterator[tuple[str, Digest, datetime | None]]:
+    """Yield each tag in the member `manifest` of Google's registries, with its digest and the time of the upload.
+
+    Malformed entries are left out; a malformed time is None.
+    """
     entries: object = document.get("manifest")
     if not isinstance(entries, dict):
         return
     for text, entry in cast("dict[str, object]", entries).items():
-        tags: object = cast("dict[str, Any]", entry).get("tag") if isinstance(entry, dict) else None
+        fields = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+        tags = fields.get("tag")
         if not isinstance(tags, list):
             continue
         try:
@@ -67,7 +84,14 @@ def _digests(document: JsonObject) -> Iterator[tuple[str, Digest]]:
             continue
         for tag in cast("list[object]", tags):
             if isinstance(tag, str):
-                yield tag, digest
+                yield tag, digest, _time_of(fields.get("timeUploadedMs"))
+
+
+def _time_of(text: object) -> datetime | None:
+    """Return when Google's registry received the manifest; the time of its creation is what its builder claims."""
+    if not isinstance(text, str) or not text.isascii() or not text.isdecimal() or len(text) > _MOST_TIME_DIGITS:
+        return None
+    return datetime.fromtimestamp(int(text) / 1000, UTC)
 
 
 async def is_unknown(requests: RepositoryRequests) -> bool:

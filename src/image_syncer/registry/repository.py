@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -88,6 +89,7 @@ class RegistrySource(_RegistryRepository):
         "_is_long",
         "_listed",
         "_listed_at",
+        "_listed_dates",
         "_needed_since",
         "_referrer_tags",
         "_short_listing",
@@ -100,6 +102,7 @@ class RegistrySource(_RegistryRepository):
         self._read_ahead = read_ahead
         self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
+        self._listed_dates: dict[str, datetime] = {}
         self._referrer_tags: frozenset[str] | None = None
         self._listed_at = 0.0
         self._needed_since = 0.0
@@ -130,7 +133,8 @@ class RegistrySource(_RegistryRepository):
         """Yield every tag; keep those of referrers once the whole list was read."""
         began = time.monotonic()
         referrer_tags: list[str] = []
-        async for tag in list_tags(await self._requests(), self._listed, most_pages=most_pages):
+        requests = await self._requests()
+        async for tag in list_tags(requests, self._listed, self._listed_dates, most_pages=most_pages):
             if is_referrer_tag(tag):
                 referrer_tags.append(tag)
             yield tag
@@ -164,6 +168,10 @@ class RegistrySource(_RegistryRepository):
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the listing of `tags` included; most registries include none."""
         return self._listed
+
+    def listed_dates(self) -> Mapping[str, datetime]:
+        """Return since when tags hold their `listed_digests`; most registries list no dates."""
+        return self._listed_dates
 
 
 class RegistryTarget(_RegistryRepository):

@@ -4,6 +4,7 @@ Registries, layouts on disk and stores in memory implement them; each implementa
 `tests/contract`. The methods of sources and targets raise `errors.StoreError`.
 """
 
+from image_syncer.roles.dates import FirstSeen, ImageDates, Sighting
 from image_syncer.roles.hints import (
     BlobLocations,
     ConfirmedCopy,
@@ -48,10 +49,12 @@ __all__ = [
     "ConfirmedCopy",
     "DigestCache",
     "Fence",
+    "FirstSeen",
     "Gate",
     "GatedImage",
     "HostFact",
     "HostFacts",
+    "ImageDates",
     "MadeReferrer",
     "Opener",
     "ReferrerCache",
@@ -59,6 +62,7 @@ __all__ = [
     "ReferrerSource",
     "ReferrerStores",
     "ReferrerTarget",
+    "Sighting",
     "Source",
     "Stores",
     "Target",

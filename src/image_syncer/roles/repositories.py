@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
 from image_syncer.errors import Side
@@ -47,6 +48,13 @@ class Source(Protocol):
         """Return the digests that the pages of `tags` contained; empty if the registry lists none.
 
         They may be slightly outdated, so use them only to find that nothing has changed.
+        """
+        ...
+
+    def listed_dates(self) -> Mapping[str, datetime]:
+        """Return since when the tags in the pages of `tags` hold their digests; empty if the registry lists no dates.
+
+        The dates belong to the digests of `listed_digests`.
         """
         ...
 

@@ -10,6 +10,7 @@ from image_syncer.cache.backend import (
     AttachedTagRecord,
     BlobRecord,
     CacheRecord,
+    CreatedRecord,
     FactRecord,
     FilteredRecord,
     UploadRecord,
@@ -20,6 +21,7 @@ from image_syncer.state.column_values import microseconds, words
 from image_syncer.state.host_fact_table import fact_key, fact_row
 from image_syncer.state.referrer_tables import check_row, tag_row
 from image_syncer.state.sql_session import SqlSession, Values
+from image_syncer.state.tag_time_rows import created_row
 from image_syncer.sync import platform_filter
 
 _FILTER_TEXT_LIMIT: Final = 300
@@ -133,6 +135,19 @@ TAGS: Final = CacheTable(
     others=("digest", "written_at"),
     age="written_at",
 )
+CREATED: Final = CacheTable(
+    "image_syncer_image_dates",
+    keys=("digest",),
+    others=("created_at", "recorded_at"),
+    age="recorded_at",
+)
+FIRST_SEEN: Final = CacheTable(
+    "image_syncer_first_seen",
+    keys=("repository", "tag", "digest"),
+    others=("first_seen_at", "seen_at"),
+    age="seen_at",
+    merged={"first_seen_at": "image_syncer_first_seen.first_seen_at"},
+)
 
 
 def write_records(session: SqlSession, records: Sequence[CacheRecord], now: datetime, holder: str) -> None:
@@ -148,6 +163,7 @@ def write_records(session: SqlSession, records: Sequence[CacheRecord], now: date
     FACTS.upsert(session, [fact_row(fact, fact.value, now) for fact in facts if fact.value is not None])
     CHECKS.upsert(session, [check_row(record) for record in records if isinstance(record, ReferrerCheck)])
     TAGS.upsert(session, [tag_row(record, now) for record in records if isinstance(record, AttachedTagRecord)])
+    CREATED.upsert(session, [created_row(record, now) for record in records if isinstance(record, CreatedRecord)])
     BLOBS.delete(session, [_blob_key(record) for record in of_blobs if not record.is_held])
     UPLOADS.delete(session, [_upload_key(record) for record in of_uploads if not record.checkpoint])
     FACTS.delete(session, [fact_key(fact) for fact in facts if fact.value is None])

@@ -11,13 +11,15 @@ from uuid import uuid4
 
 from image_syncer.cache.backend import BlobKey, CacheRecord, FilterKey, Neighbours, ReleaseRecord
 from image_syncer.oci import Digest, PlatformFilter, Repository
-from image_syncer.roles import HostFact, ReferrerCheck, UploadCheckpoint
-from image_syncer.state import blob_claim_table, host_fact_table, referrer_tables
+from image_syncer.roles import HostFact, ReferrerCheck, Sighting, UploadCheckpoint
+from image_syncer.state import blob_claim_table, host_fact_table, referrer_tables, tag_time_rows
 from image_syncer.state.cache_rows import (
     BLOBS,
     CHECKS,
     COPIES,
+    CREATED,
     FACTS,
+    FIRST_SEEN,
     TAGS,
     TRIMMED,
     UPLOADS,
@@ -36,6 +38,9 @@ from image_syncer.sync import platform_filter
 
 BLOB_RETENTION: Final = timedelta(days=90)
 """How long a blob location is kept after it was last confirmed."""
+
+FIRST_SEEN_RETENTION: Final = timedelta(days=400)
+"""How long it is kept since when a tag is public, after it was last seen: longer than the longest `min_age`."""
 
 MOST_BLOBS: Final = 1_000_000
 
@@ -169,6 +174,29 @@ class StateCacheBackend:
         """Return what this tool last wrote at each legacy tag of the target *repository*."""
         return await self._database.read_sql(lambda session: referrer_tables.select_tags(session, repository))
 
+    async def first_seen(
+        self, repository: Repository, tags: Collection[str]
+    ) -> Mapping[str, Mapping[Digest, datetime]]:
+        """Return the first time of each digest of each one of *tags* of *repository* that was seen."""
+        found = await self._database.read_sql(
+            lambda session: tag_time_rows.select_first_seen(session, repository, tags)
+        )
+        stale = tag_time_rows.rows_to_renew(repository, found, self._now())
+        if stale:
+            await self._database.write_sql(lambda session: FIRST_SEEN.upsert(session, stale))
+        return {tag: {row.digest: row.first_seen_at for row in rows} for tag, rows in found.items()}
+
+    async def record_first_seen(self, repository: Repository, sightings: Collection[Sighting]) -> bool:
+        """Record *sightings*; the first one of a tag with a digest stays. True once they are durable."""
+        now = self._now()
+        rows = [tag_time_rows.first_seen_row(repository, one.tag, one.digest, one.seen_at, now) for one in sightings]
+        await self._database.write_sql(lambda session: FIRST_SEEN.upsert(session, rows))
+        return True
+
+    async def created(self, digests: Collection[Digest]) -> Mapping[Digest, datetime | None]:
+        """Return when each known one of *digests* was created; None: its config has no credible date."""
+        return await self._database.read_sql(lambda session: tag_time_rows.select_created(session, digests))
+
     async def announce(
         self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
     ) -> Neighbours:
@@ -237,11 +265,20 @@ class StateCacheBackend:
             (UPLOADS, self._keep),
             (FACTS, timedelta()),
             (CHECKS, self._keep),
+            (CREATED, self._keep),
+            (FIRST_SEEN, FIRST_SEEN_RETENTION),
         )
         removed = 0
         for table, keep in ages:
             removed += await self._remove(table, before=now - keep)
-        for table, most in ((BLOBS, most_blobs), (FACTS, MOST_FACTS), (CHECKS, MOST_ROWS), (TAGS, MOST_ROWS)):
+        for table, most in (
+            (BLOBS, most_blobs),
+            (FACTS, MOST_FACTS),
+            (CHECKS, MOST_ROWS),
+            (TAGS, MOST_ROWS),
+            (CREATED, MOST_ROWS),
+            (FIRST_SEEN, MOST_ROWS),
+        ):
             surplus = await self._database.read_sql(table.count) - most
             removed += await self._remove(table, most=surplus) if surplus > 0 else 0
         return removed

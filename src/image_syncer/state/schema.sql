@@ -84,6 +84,17 @@ CREATE INDEX image_syncer_events_by_status ON image_syncer_events (status, id);
 
 CREATE INDEX image_syncer_events_by_waiting ON image_syncer_events (status, received_at);
 
+CREATE TABLE image_syncer_first_seen (
+    repository TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    first_seen_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (repository, tag, digest)
+);
+
+CREATE INDEX image_syncer_first_seen_by_age ON image_syncer_first_seen (seen_at);
+
 CREATE TABLE image_syncer_host_facts (
     host TEXT NOT NULL,
     "key" TEXT NOT NULL,
@@ -94,6 +105,15 @@ CREATE TABLE image_syncer_host_facts (
 );
 
 CREATE INDEX image_syncer_host_facts_by_expiry ON image_syncer_host_facts (expires_at);
+
+CREATE TABLE image_syncer_image_dates (
+    digest TEXT NOT NULL,
+    created_at BIGINT,
+    recorded_at BIGINT NOT NULL,
+    PRIMARY KEY (digest)
+);
+
+CREATE INDEX image_syncer_image_dates_by_age ON image_syncer_image_dates (recorded_at);
 
 CREATE TABLE image_syncer_referrer_checks (
     repository TEXT NOT NULL,

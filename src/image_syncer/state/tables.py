@@ -320,6 +320,30 @@ attached_tags = Table(
     Index("image_syncer_attached_tags_by_age", "written_at"),
 )
 
+# Since when tags are public, and when images were created.
+
+first_seen = Table(
+    "image_syncer_first_seen",
+    metadata,
+    Column("repository", Words(_REFERENCE), primary_key=True),
+    Column("tag", Words(_REFERENCE), primary_key=True),
+    Column("digest", Words(_REFERENCE), primary_key=True),
+    Column("first_seen_at", Instant, nullable=False),
+    # When it was last seen, within a day.
+    Column("seen_at", Instant, nullable=False),
+    Index("image_syncer_first_seen_by_age", "seen_at"),
+)
+
+image_dates = Table(
+    "image_syncer_image_dates",
+    metadata,
+    Column("digest", Words(_REFERENCE), primary_key=True),
+    # NULL: the image has no credible date.
+    Column("created_at", Instant),
+    Column("recorded_at", Instant, nullable=False),
+    Index("image_syncer_image_dates_by_age", "recorded_at"),
+)
+
 # Which process uploads which blob, and the processes that claim blobs.
 
 blob_claims = Table(

@@ -17,6 +17,8 @@ from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.refusals import ManifestRefusals
+from image_syncer.sync.tag_dates import TagDates
+from image_syncer.sync.tag_selection import too_young
 
 NO_PLATFORM = "no manifest fits the platform filter"
 NOT_SELECTED = "the rule does not select it by artifacts, annotations, labels or platforms"
@@ -62,8 +64,10 @@ class Decider:
         reader: ManifestReader,
         history: DigestCache,
         refusals: ManifestRefusals | None = None,
+        dates: TagDates | None = None,
     ) -> None:
         self._stores = stores
+        self._dates = dates
         self._reader = reader
         self._history = history
         self._refusals = refusals
@@ -98,6 +102,8 @@ class Decider:
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         if self._refusals is not None and not force:
             decided = {copy: await _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
+        if self._dates is not None:
+            decided = {copy: await _unless_too_young(planned, self._dates) for copy, planned in decided.items()}
         self._remember(certain, decided, found)
         return decided
 
@@ -272,6 +278,21 @@ def _confirmed(planned: PlannedCopy, *, written: bool) -> ConfirmedCopy:
 async def _unless_refused(planned: PlannedCopy, refusals: ManifestRefusals) -> PlannedCopy:
     failure = await refusals.find(planned) if planned.action is Action.COPY else None
     return planned if failure is None else replace(planned, action=Action.FAIL, failure=failure)
+
+
+async def _unless_too_young(planned: PlannedCopy, dates: TagDates) -> PlannedCopy:
+    """Skip *planned* if its tag moved after it was selected, and is not public for long enough with its new digest."""
+    least, digest = planned.copy.min_age_seconds, planned.source_digest
+    source = planned.copy.source
+    if least is None or digest is None or source.tag is None or planned.action is not Action.COPY:
+        return planned
+    try:
+        age = await dates.age_seconds(source.repository, source.tag, digest)
+    except CopyFailed as failure:
+        return replace(planned, action=Action.FAIL, failure=failure)
+    if age >= least:
+        return planned
+    return replace(planned, action=Action.SKIP, target_digest=None, reason=too_young(age, least))
 
 
 def _decision(copy: Copy, wanted: _Wanted | CopyFailed, found: _Found | CopyFailed, *, force: bool) -> PlannedCopy:

@@ -11,6 +11,7 @@ from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.plan import Copy, RuleFailure
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 from image_syncer.sync.rule import Rule, RuleTarget
+from image_syncer.sync.tag_selection import TagSelection
 
 
 class Paired(Struct, frozen=False):
@@ -77,6 +78,7 @@ def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
         rule.renames_digests,
         rule.nondistributable_layers,
         rule.referrers,
+        rule.selection.min_age_seconds if isinstance(rule.selection, TagSelection) else None,
     )
 
 

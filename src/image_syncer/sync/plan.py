@@ -23,6 +23,7 @@ class Copy(Struct):
     A target that was confirmed within *recheck_seconds* is not asked again; None: every run asks it.
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: layers that have `urls` are copied too. *referrers*: what is attached and copied along.
+    A tag that is not public for *min_age_seconds* with its digest is skipped; None: its age does not matter.
     """
 
     rule: str
@@ -33,6 +34,7 @@ class Copy(Struct):
     renames_digests: bool = field(default=True, compare=False)
     nondistributable_layers: bool = field(default=False, compare=False)
     referrers: ReferrerSettings = field(default=DEFAULT_REFERRERS, compare=False)
+    min_age_seconds: float | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:
         # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.

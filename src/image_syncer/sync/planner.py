@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from image_syncer.cache import MemoryDigestCache
+from image_syncer.cache import MemoryDigestCache, MemoryFirstSeen, MemoryImageDates
 from image_syncer.concurrency.taskpool import Shutdown, for_each
 from image_syncer.errors import CopyFailed, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
@@ -15,13 +15,17 @@ from image_syncer.sync.refusals import ManifestRefusals
 from image_syncer.sync.repository_expander import Listed
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames
 from image_syncer.sync.rule_expander import RuleExpander, Selected
+from image_syncer.sync.tag_dates import TagDates
+from image_syncer.sync.tag_evaluation import TagExplanation
+from image_syncer.sync.tag_selector import TagSelector
 
 
 class Planner:
     """Makes plans for *stores*, *width* images at once, *far_width* if a registry is far (None: *width*).
 
     *history* has digests of earlier runs, which save requests. Images that a target has permanently
-    refused, as *refusals* say, fail without a request. *date* is that of the run, for the names of targets.
+    refused, as *refusals* say, fail without a request. *dates* finds since when tags are public. *date* is that of the
+    run, for the names of targets.
     *finder* finds the images of rules that have a list of them.
     """
 
@@ -34,6 +38,7 @@ class Planner:
         far_width: int | None = None,
         history: DigestCache | None = None,
         refusals: ManifestRefusals | None = None,
+        dates: TagDates | None = None,
         date: str = "",
         finder: ImageFinder | None = None,
     ) -> None:
@@ -41,8 +46,10 @@ class Planner:
         self._width = width
         self._far_width = far_width or width
         self._refusals = refusals
-        self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals)
-        self._expander = RuleExpander(stores, width=self._far_width, date=date, finder=finder)
+        dates = dates or TagDates(stores, reader, MemoryFirstSeen(), MemoryImageDates(), width=self._far_width)
+        self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals, dates)
+        self._tags = TagSelector(stores, dates)
+        self._expander = RuleExpander(stores, self._tags, width=self._far_width, date=date, finder=finder)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return the plan for *rules* as of now. *force* copies unchanged images too.
@@ -61,6 +68,13 @@ class Planner:
         *listed* receives the progress of listing repositories.
         """
         return await self._expander.select(rules, stop=stop, listed=listed)
+
+    async def explain(self, rule: Rule, image: Reference, *, is_pushed: bool = False) -> TagExplanation:
+        """Return whether *rule* selects the tag of *image* now, and why; `CopyFailed` if that cannot be read.
+
+        *is_pushed*: an event says that the tag exists, which the registry may not list yet.
+        """
+        return await self._tags.explain(rule.selection, image, is_pushed=is_pushed)
 
     async def prepare(self, rules: Iterable[Rule]) -> None:
         """Prepare the targets of *rules* whose tags are listed first, one repository of each registry.

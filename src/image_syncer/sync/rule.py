@@ -141,6 +141,11 @@ class Rule(Struct):
         return self.name if self.found_by is None else str(self.source)
 
 
+def needs_listing(selection: Selection) -> bool:
+    """Whether other tags and dates decide about a tag whose name fits *selection*."""
+    return isinstance(selection, TagSelection) and selection.needs_listing
+
+
 def select_tags(selection: Selection, tags: Sequence[str]) -> list[str]:
     """Return those of *tags* that *selection* selects, in their order; tags of referrers only if they are named."""
     match selection:

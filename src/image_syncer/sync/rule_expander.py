@@ -35,14 +35,16 @@ class Selected(Struct, frozen=False):
 
 
 class RuleExpander:
-    """Expands rules by the listings of *stores*, *width* rules at once. A repository is listed once.
+    """Expands rules by the listings of *stores* and by what *tags* selects, *width* rules at once.
 
     *date* is the date of the run, for the names of targets.
     """
 
-    def __init__(self, stores: Stores, *, width: int, date: str = "", finder: ImageFinder | None = None) -> None:
+    def __init__(
+        self, stores: Stores, tags: TagSelector, *, width: int, date: str = "", finder: ImageFinder | None = None
+    ) -> None:
         self._repositories = RepositoryExpander(stores, width=width)
-        self._tags = TagSelector(stores)
+        self._tags = tags
         self._digests = SourceDigests(stores, width=width)
         self._date = date
         self._images = ImageExpander(finder, self._digests, date)

@@ -1,28 +1,69 @@
-"""Selects the images of one repository: lists its tags where the selection needs them."""
+"""Selects the images of one repository: lists its tags and reads their dates where the selection needs them."""
 
 from collections.abc import Sequence
 
 from image_syncer.concurrency.single_flight import SingleFlight
-from image_syncer.errors import CopyFailed, StoreError
+from image_syncer.errors import CopyFailed, Refused, StoreError
 from image_syncer.oci import Reference, Repository
 from image_syncer.roles import Stores
 from image_syncer.sync.rule import ByDigest, Selection, TagNames, select_tags
+from image_syncer.sync.tag_dates import TagDates
+from image_syncer.sync.tag_evaluation import TagEvaluation, TagExplanation, explain_alone
+from image_syncer.sync.tag_selection import TagSelection
 
 
 class TagSelector:
-    """Selects by the listings of *stores*. A repository is listed once, until `forget`."""
+    """Selects by the listings of *stores* and by *dates*. A repository is listed once, until `forget`."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, dates: TagDates) -> None:
         self._stores = stores
+        self._dates = dates
         self._listings: SingleFlight[Repository, Sequence[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def select(self, selection: Selection, repository: Repository) -> list[Reference]:
-        """Return the selected images of *repository*; `CopyFailed` at step "list tags"."""
+        """Return the selected images of *repository*; `CopyFailed` if its tags or dates cannot be read.
+
+        So it is if fewer tags are left than the selection's `min_tags`.
+        """
         if isinstance(selection, ByDigest):
             return [repository.at(selection.digest)]
         if isinstance(selection, TagNames):
             return [repository.tag(tag) for tag in selection.names]
-        return [repository.tag(tag) for tag in select_tags(selection, await self._listed(repository))]
+        listed = await self._listed(repository)
+        if isinstance(selection, TagSelection) and selection.needs_listing:
+            tags = (await self._evaluate(selection, repository, listed)).selected
+        else:
+            tags = select_tags(selection, listed)
+        return [repository.tag(tag) for tag in tags]
+
+    async def explain(self, selection: Selection, image: Reference, *, is_pushed: bool = False) -> TagExplanation:
+        """Return whether *selection* selects the tag of *image* now, and why; `CopyFailed` as for `select`.
+
+        *is_pushed*: an event says that the tag exists, which the registry may not list yet.
+        """
+        if not isinstance(selection, TagSelection):
+            return explain_alone(selection, image)
+        tag = image.tag or ""
+        listed = await self._listed(image.repository)
+        if is_pushed and tag not in listed:
+            listed = sorted([*listed, tag])
+        return (await self._evaluate(selection, image.repository, listed)).explain(tag)
+
+    async def _evaluate(self, selection: TagSelection, repository: Repository, listed: Sequence[str]) -> TagEvaluation:
+        evaluation = TagEvaluation(selection, listed, self._dates.now())
+        if selection.min_age_seconds is not None:
+            evaluation.check_min_age(await self._dates.published(repository, evaluation.remaining))
+        created = await self._dates.created(repository, evaluation.remaining) if selection.needs_created else {}
+        evaluation.check_newer_than(created)
+        shortfall = evaluation.shortfall
+        if shortfall is not None:
+            error = Refused(
+                f"{repository}: {shortfall}",
+                remedy="nothing was changed; check what the registry lists, or lower min_tags",
+            )
+            raise CopyFailed(error, side="source", step="list tags")
+        evaluation.take_latest(created)
+        return evaluation
 
     async def select_listed(self, selection: Selection, repository: Repository) -> list[Reference]:
         """Return those of the selected images of *repository* that it lists; `CopyFailed` at step "list tags"."""

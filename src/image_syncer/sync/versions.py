@@ -81,17 +81,17 @@ class VersionRange(Struct):
     def has(self, version: TagVersion, *, prereleases: bool = False) -> bool:
         """Whether *version* is in the range, by its first three numbers.
 
-        A prerelease is in the range if the range names a prerelease of the same version that is not later, as npm has
-        it. With *prereleases* it also is where its release is, unless the range names another prerelease of that.
+        A prerelease compares with those of the same release that the range names, as in npm. Without any, it is in the
+        range only with *prereleases*, and if its release is.
         """
         compiled, named = _compile(self.text)
         release = ".".join(map(str, version.numbers[:_RELEASE_NUMBERS]))
         if version.prerelease is None:
             return _matches(compiled, release)
         word, counters = version.prerelease
-        if _matches(compiled, f"{release}-{'.'.join((word, *map(str, counters)))}"):
-            return True
-        return prereleases and release not in named and _matches(compiled, release)
+        if release in named:  # The library would take 1.26.0-rc.1 as below 1.26, which npm does not.
+            return _matches(compiled, f"{release}-{'.'.join((word, *map(str, counters)))}")
+        return prereleases and _matches(compiled, release)
 
     def __str__(self) -> str:
         return self.text

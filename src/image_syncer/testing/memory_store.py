@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from image_syncer.cache import skipped, verified
@@ -77,6 +78,7 @@ class MemoryStore:
         self.manifests: dict[Digest, RawManifest] = {}
         self.tags: dict[str, Digest] = {}
         self.tells = False
+        self.dates: dict[str, datetime] = {}
         self.blobs: dict[Digest, Blob] = {}
         self.operations: list[Operation] = []
         self.source = MemorySource(self)
@@ -175,6 +177,10 @@ class MemorySource:
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the descriptors of tags, if the store has *tells* set."""
         return dict(self._store.tags) if self._store.tells else {}
+
+    def listed_dates(self) -> Mapping[str, datetime]:
+        """Return the dates of tags, if the store has *tells* set."""
+        return dict(self._store.dates) if self._store.tells else {}
 
     async def referrers(self, subject: Digest, children: Collection[Digest] = ()) -> tuple[Descriptor, ...]:
         """Return the manifests whose subject is *subject*."""

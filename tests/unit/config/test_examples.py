@@ -61,8 +61,8 @@ def test_the_native_file_loads() -> None:
     more = {"RABBIT_PASSWORD": "f", "OPERATOR_PASSWORD": "g", "API_TOKEN": "h", "DOCKER_HUB_TOKEN_2": "i"}
     environment = {**ENVIRONMENT, **secrets, **more}
     loaded = load_file(EXAMPLES / "native.yaml", platforms=PlatformFilter(), environment=environment)
-    assert [rule.name for rule in loaded.rules] == ["nginx", "payments", "team"]
-    assert [schedule.rule for schedule in loaded.schedules] == ["nginx", "payments"]
+    assert [rule.name for rule in loaded.rules] == ["nginx", "payments", "kube-proxy", "team"]
+    assert [schedule.rule for schedule in loaded.schedules] == ["nginx", "payments", "kube-proxy"]
     assert [hook.kind for hook in loaded.hooks] == ["harbor", "dockerhub", "github"]
     hub = loaded.accounts[0]
     logins = [access.credential for access in (hub, *hub.further)]

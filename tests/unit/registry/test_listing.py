@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -244,6 +245,20 @@ async def test_digests_in_a_listing_are_kept() -> None:
             assert source.listed_digests() == {}
             assert [tag async for tag in source.tags()] == ["a", "b", "c"]
             assert source.listed_digests() == (dict.fromkeys(["a", "b", "c"], single("one").digest) if tells else {})
+            uploaded_at = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+            assert source.listed_dates() == (dict.fromkeys(["a", "b", "c"], uploaded_at) if tells else {})
+
+
+@pytest.mark.parametrize("text", ["x", "", "-1", "1" * 15, "\u0661", 1700000000000, None])
+async def test_a_malformed_time_in_a_listing_is_ignored(fake: FakeRegistry, text: object) -> None:
+    """The digest counts; the time at which the image was created, as its builder claims, is no time of an upload."""
+    entry = {"tag": ["a"], "timeUploadedMs": text, "timeCreatedMs": "1700000000000"}
+    body = json.dumps({"tags": ["a"], "manifest": {str(single("x").digest): entry}}).encode()
+    fake.intercept.append(Fault(200, kind="tags", body=body))
+    async with client(limits=QUICK) as registries:
+        source = registries.source(fake.repository("app"))
+        assert [tag async for tag in source.tags()] == ["a"]
+        assert (source.listed_digests(), source.listed_dates()) == ({"a": single("x").digest}, {})
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ class Problems:
     def __init__(self) -> None:
         self._found: list[ConfigError] = []
 
+    @property
+    def count(self) -> int:
+        """The number of errors so far."""
+        return len(self._found)
+
     @contextmanager
     def collect_at(self, file: str, at: Node | None = None) -> Generator[None]:
         """Collect a `UsageError` of the block, with the place of *at* unless it has its own, and continue after it."""

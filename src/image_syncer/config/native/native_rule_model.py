@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from image_syncer.config.native.native_images_model import ImagesFromSection
 from image_syncer.config.native.native_trust_model import Attest, Trust
-from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
+from image_syncer.config.native.native_values import Duration, LongDuration, Section, Several, Text, Truth, as_list
 
 _DIGITS: Final = 5  # A longer number is no count of components.
 Trigger = Literal["event"]
@@ -15,11 +15,59 @@ Texts = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(min_l
 _RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
 
 
+class LatestSection(Section):
+    """The last tags, after all other keys. A number alone is `keep`."""
+
+    keep: Annotated[int, Field(ge=1, le=100_000)] = Field(description="How many.")
+    by: Literal["semver", "date", "name"] = Field(
+        default="semver", description="What is last: the highest version, the newest image, or the last name."
+    )
+    per: Literal["major", "minor", "none"] = Field(
+        default="none", description="Keep that many versions of each major or minor version."
+    )
+    groups: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="Only of this many of the newest major or minor versions; default: of all."
+    )
+
+
+def _keep(value: Any) -> Any:
+    return {"keep": value} if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+Latest = Annotated[LatestSection, BeforeValidator(_keep, json_schema_input_type=int | LatestSection)]
+
+Suffixes = Annotated[
+    tuple[Annotated[str, Field(max_length=256)], ...],
+    BeforeValidator(as_list, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
+
+
 class TagsSection(Section):
-    """Selection of tags: names, globs such as `1.2*`, and regular expressions such as `/^v[0-9]+$/`."""
+    """Selection of tags: names, globs such as `1.2*`, and regular expressions such as `/^v[0-9]+$/`.
+
+    The keys apply in this order.
+    """
 
     include: Several | None = Field(default=None, description="Select tags that match any of these; default: all tags.")
+    semver: Text | None = Field(
+        default=None, description="Select versions in this range, such as >=1.25 <2 || 3.x; v before them is allowed."
+    )
+    suffix: Suffixes | None = Field(
+        default=None, description="Select versions with these suffixes, such as -alpine or -alpine*; default: none."
+    )
+    prereleases: Truth | None = Field(
+        default=None, description="Select prereleases too, such as 1.26.0-rc.1; default: false."
+    )
     exclude: Several | None = Field(default=None, description="Leave out tags that match any of these.")
+    min_age: Duration | None = Field(
+        default=None, description="Select a tag once it has been public for so long with the same digest: 7d."
+    )
+    newer_than: LongDuration | None = Field(default=None, description="Select images created within this time: 90d.")
+    min_tags: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Fail the rule if fewer tags are left here, before latest."
+    )
+    latest: Latest | None = Field(default=None, description="Select only the last ones of these: a number, or a map.")
 
 
 def _tags(value: Any) -> Any:

@@ -17,15 +17,16 @@ from image_syncer.config.native.native_names import check_names, parse_naming
 from image_syncer.config.native.native_pin import split_pin
 from image_syncer.config.native.native_referrers import parse_referrers
 from image_syncer.config.native.native_repositories import parse_repository_keys
-from image_syncer.config.native.native_rule_model import RuleSection, TagsSection
+from image_syncer.config.native.native_rule_model import RuleSection
+from image_syncer.config.native.native_tags import check_triggers, parse_selection
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.layout_text import is_layout
-from image_syncer.oci.reference import is_tag, split_reference
+from image_syncer.oci.reference import split_reference
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.naming import KEEP_NAMES, Naming
-from image_syncer.sync.pattern import SourcePattern, TagGlob, TargetTemplate, has_wildcard
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate, has_wildcard
 from image_syncer.sync.rule import (
     AllTags,
     ByDigest,
@@ -37,8 +38,6 @@ from image_syncer.sync.rule import (
     TagNames,
     Triggers,
 )
-from image_syncer.sync.tag_filter import TagFilter, TagMatcher
-from image_syncer.sync.tag_pattern import TagPattern
 
 SHORTEST_INTERVAL_SECONDS: Final = 10.0
 """Shortest interval of a rule; more frequent runs would only load the registries."""
@@ -58,7 +57,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
     place: tuple[Step, ...] = ("rules", number)
     source, pin = _source(section, place, config_file)
     selection = pin or config_file.attempt(
-        lambda: _selection(section.tags or TagsSection(), place, config_file), *place, "tags"
+        lambda: parse_selection(section.tags, (*place, "tags"), config_file), *place, "tags"
     )
     kept = config_file.attempt(lambda: PlatformFilter.parse(platforms=section.platforms or ()), *place, "platforms")
     filtered = None if kept is None else with_content(platforms or kept, section, place, config_file)
@@ -79,6 +78,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         return None
     if naming is None:
         return None
+    config_file.attempt(lambda: check_triggers(selection, triggers), *place, "tags", "min_age")
     return Rule(
         section.name,
         source,
@@ -124,36 +124,6 @@ def parse_source(text: str) -> Repository | SourcePattern:
     if tag is not None:
         raise UsageError(f"{quoted(name)}: a source is a repository without a tag", remedy="select tags with tags:")
     return SourcePattern.parse(name) if has_wildcard(name) else Repository.parse(name)
-
-
-def parse_matcher(text: str) -> TagMatcher:
-    """Return the tag, the glob or the `/regular expression/` of *text*; `InvalidReference`."""
-    if text.startswith("/") and text.endswith("/") and len(text) > len("//"):
-        return TagPattern.parse(text[1:-1])
-    return text if is_tag(text) else TagGlob.parse(text)
-
-
-def _selection(section: TagsSection, place: Sequence[Step], config_file: SourceFile) -> Selection | None:
-    include = _matchers(section.include or (), (*place, "tags", "include"), config_file)
-    exclude = _matchers(section.exclude or (), (*place, "tags", "exclude"), config_file)
-    if include is None or exclude is None:
-        return None
-    if not include and not exclude:
-        return AllTags()
-    wanted = TagFilter(include, exclude)
-    if not include or not all(isinstance(one, str) for one in include):
-        return wanted
-    # A selection by names needs no tag listing.
-    names = wanted.select(())
-    if not names:
-        raise UsageError("tags: exclude removes all included tags")
-    return TagNames(tuple(names))
-
-
-def _matchers(texts: Sequence[str], place: Sequence[Step], config_file: SourceFile) -> tuple[TagMatcher, ...] | None:
-    found = [config_file.attempt(lambda text=text: parse_matcher(text), *place, at) for at, text in enumerate(texts)]
-    known = tuple(dict.fromkeys(one for one in found if one is not None))
-    return known if None not in found else None
 
 
 class _Sources(Struct):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from image_syncer.config.duration import parse_duration
+from image_syncer.config.duration import parse_duration, parse_long_duration
 
 _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", "examples": ["10m"]}
 
@@ -57,3 +57,6 @@ Several = Annotated[
     Field(min_length=1),
 ]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA, mode="validation")]
+LongDuration = Annotated[
+    timedelta, BeforeValidator(parse_long_duration), WithJsonSchema(_DURATION_SCHEMA, mode="validation")
+]

@@ -21,8 +21,8 @@ from image_syncer.config.model import (
     TokenClaims,
     UrlSecretProof,
 )
-from image_syncer.config.native.native_rules import parse_matcher
 from image_syncer.config.native.native_server import is_loopback, parse_listen
+from image_syncer.config.native.native_tags import parse_matcher
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
