@@ -97,7 +97,7 @@ def test_an_unused_repository_is_small(tmp_path: Path) -> None:
         repository = Repository("q.io", f"team/a{number}")
         return registries.source(repository), registries.target(repository)
 
-    assert bytes_each(both) < 1_600
+    assert bytes_each(both) < 1_000
 
 
 def test_the_tally_keeps_no_key_of_a_copy_that_cannot_be_retried() -> None:

@@ -39,7 +39,7 @@ class _RegistryRepository:
         self._repository = repository
         self._side: Side = side
         self._connect = connect
-        self._sessions = UploadSessions()
+        self._sessions: UploadSessions | None = None
         self._known: RepositoryRequests | None = None
         self._read_ahead: ReadAhead | None = None
 
@@ -75,7 +75,11 @@ class _RegistryRepository:
         return None
 
     async def _blobs(self) -> Blobs:
-        return Blobs(await self._requests(), self._sessions)
+        return Blobs(await self._requests(), self._upload_sessions())
+
+    def _upload_sessions(self) -> UploadSessions:
+        self._sessions = self._sessions or UploadSessions()
+        return self._sessions
 
 
 class RegistrySource(_RegistryRepository):
@@ -215,7 +219,7 @@ class RegistryTarget(_RegistryRepository):
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""
         requests = await self._requests()
-        await BlobUpload(requests, self._sessions, self._journal, blob, content).run()
+        await BlobUpload(requests, self._upload_sessions(), self._journal, blob, content).run()
         self._new.note_pushed(blob.digest)
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:

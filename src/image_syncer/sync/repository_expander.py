@@ -28,16 +28,14 @@ class Expanded(Struct, frozen=False):
     """
 
     rule: Rule
-    sources: list[tuple[Rule, Repository | ImageList]] = field(
-        default_factory=list[tuple[Rule, Repository | ImageList]]
-    )
+    sources: Sequence[tuple[Rule, Repository | ImageList]] = ()  # Tuples: most rules have one source, and no warning.
     failure: CopyFailed | None = None
-    warnings: list[str] = field(default_factory=list[str])
+    warnings: tuple[str, ...] = ()
     is_stopped: bool = False
 
     def warn(self, text: str) -> None:
         """Add a warning about the rule."""
-        self.warnings.append(f"{self.rule.origin or self.rule.name}: {self.rule.name} {text}")
+        self.warnings = (*self.warnings, f"{self.rule.origin or self.rule.name}: {self.rule.name} {text}")
 
 
 class _Listing(Struct, frozen=False):
@@ -96,7 +94,7 @@ class RepositoryExpander:
         for each in expanded:
             source = each.rule.source
             if not isinstance(source, SourcePattern):
-                each.sources.append((each.rule, source))
+                each.sources = ((each.rule, source),)
             elif not each.rule.lists:
                 each.warn(NEEDS_EVENT)
             else:

@@ -66,32 +66,34 @@ class RuleExpander:
             if each.is_stopped:
                 selected.unlisted.append(each.rule)
         parts = [_Part(rule, source) for each in expanded for rule, source in each.sources]
+        del expanded  # Many thousand rules, and the next lists need the memory.
         uses = Counter(part.source for part in parts)
 
         async def expand(part: _Part) -> None:
             try:
-                part.paired = await self._pair(part)
+                paired = await self._pair(part)
             except CopyFailed as failure:
-                part.paired = Paired()
+                part.copies = ()
                 _add_failure(selected, part.rule, failure)
                 return
             finally:
                 uses[part.source] -= 1
                 if isinstance(part.source, Repository) and not uses[part.source]:
                     self._tags.forget(part.source)  # The lists of 20 000 repositories would exceed all else in memory.
-            selected.failures += part.paired.failures
+            part.copies = tuple(paired.copies)
+            selected.failures += paired.failures
             selected.warnings += part.warnings
             if isinstance(part.source, ImageList):
                 return
-            if part.rule.found_by is None and not part.paired.copies and not part.paired.failures:
+            if part.rule.found_by is None and not paired.copies and not paired.failures:
                 selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} matches no tag")
 
         await for_each(parts, expand, width=self._width, stop=stop)
-        unique = unique_copies([copy for part in parts if part.paired for copy in part.paired.copies], rules)
+        unique = unique_copies((copy for part in parts for copy in part.copies or ()), rules)
         selected.copies = unique.copies
         selected.failures += unique.failures
         selected.warnings += _empty_repositories(parts)
-        selected.unlisted += [part.rule for part in parts if part.paired is None]
+        selected.unlisted += [part.rule for part in parts if part.copies is None]
         return selected
 
     async def _pair(self, part: "_Part") -> Paired:
@@ -129,7 +131,7 @@ class _Part(Struct, frozen=False):
 
     rule: Rule
     source: Repository | ImageList
-    paired: Paired | None = None
+    copies: tuple[Copy, ...] | None = None
     is_empty: bool = False
     warnings: list[str] = field(default_factory=list[str])
 
