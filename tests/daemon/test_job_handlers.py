@@ -26,6 +26,7 @@ from image_syncer.server.metrics import Metrics
 from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import NewEvent, NewRun, RunPlan, RunRecord, Trigger, open_state
 from image_syncer.structs import replace
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.result import Outcome
 from image_syncer.sync.rule import AllTags, Rule, RuleTarget, Triggers
@@ -112,6 +113,22 @@ async def test_a_rule_is_one_run_with_a_job_for_each_needed_copy(tmp_path: Path)
         assert (run.counts[Outcome.UNCHANGED], run.counts[Outcome.COPIED]) == (3, 1)
         jobs = await it.services.jobs.list()
         assert [job.kind for job in jobs] == ["copy", "rule", "copy", "copy", "copy", "rule"]
+
+
+async def test_each_run_of_a_pattern_finds_new_repositories(tmp_path: Path) -> None:
+    """They are copied without an event; a repository without new images has nothing to do."""
+    async with bench(tmp_path) as it:
+        it.source.load("team/one", single("one"), "v1")
+        it.source.load("other", single("other"), "v1")
+        targets = (TargetTemplate.of(it.target.host, "{repository}"),)
+        rule = Rule("team", SourcePattern.of(it.source.host, "team/**"), AllTags(), targets, lists=True)
+        (run,) = await it.carried_out(rule)
+        assert (run.counts[Outcome.COPIED], run.warnings) == (1, ())
+        it.source.load("team/two", single("two"), "v1")
+        (run,) = await it.carried_out(rule)
+        assert (run.counts[Outcome.UNCHANGED], run.counts[Outcome.COPIED]) == (1, 1)
+        assert it.target.manifest("team/two", "v1") == single("two").root
+        assert it.target.manifest("other", "v1") is None
 
 
 async def test_a_run_counts_images_without_an_event(tmp_path: Path) -> None:

@@ -15,21 +15,20 @@ def find_collisions(rules: Sequence[Rule]) -> Iterator[str]:
     Only rules that name a repository and its tags, or a digest, are compared: what the others select is known when they
     run. Takes time and memory in proportion to the number of targets.
     """
-    # Most targets have one writer, so at first only the hashes are kept.
+    # Most repositories have one writer, so at first only their hashes are kept, and one tag of each rule is named.
     seen: set[int] = set()
     repeated: set[int] = set()
     for rule in rules:
-        for copy in _certain_copies(rule):
-            number = hash(copy.target)
+        for number in _repositories(rule):
             (repeated if number in seen else seen).add(number)
     if not repeated:
         return
     first_writers: dict[Reference, tuple[Rule, Copy]] = {}
     reported: set[tuple[str, str]] = set()
     for rule in rules:
+        if repeated.isdisjoint(_repositories(rule)):
+            continue
         for copy in _certain_copies(rule):
-            if hash(copy.target) not in repeated:
-                continue
             other, first = first_writers.setdefault(copy.target, (rule, copy))
             pair = other.name, rule.name
             if first.source != copy.source and pair not in reported:
@@ -40,14 +39,23 @@ def find_collisions(rules: Sequence[Rule]) -> Iterator[str]:
                 )
 
 
-def _certain_copies(rule: Rule) -> Sequence[Copy]:
-    """Return the copies that *rule* makes whatever its registry answers."""
+def _repositories(rule: Rule) -> list[int]:
+    """Return the hashes of the target repositories of *rule*; each twice if its own tags may collide."""
+    numbers = [hash(copy.target.repository) for copy in _certain_copies(rule, 1)]
+    return numbers * 2 if rule.naming.tag_renames else numbers
+
+
+def _certain_copies(rule: Rule, most: int | None = None) -> Sequence[Copy]:
+    """Return the copies of the first *most* tags (None: all) that *rule* makes whatever its registry answers."""
     source = rule.source
     if not isinstance(source, Repository) or not isinstance(rule.selection, TagNames | ByDigest):
         return ()
     selection = rule.selection
-    references = [source.at(selection.digest)] if isinstance(selection, ByDigest) else map(source.tag, selection.names)
+    if isinstance(selection, ByDigest):
+        references = [source.at(selection.digest)]
+    else:
+        references = [source.tag(name) for name in selection.names[:most]]
     try:
-        return pair_up(rule, list(references)).copies
+        return pair_up(rule, references).copies
     except CopyFailed:
         return ()
