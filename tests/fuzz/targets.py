@@ -38,7 +38,7 @@ from image_syncer.registry.http.head import Head, NotHttp, header_fields, reques
 from image_syncer.registry.http.messages import Headers, Inspect, Request, Response
 from image_syncer.registry.http.urls import join, origin_of, redacted
 from image_syncer.registry.limits.retry import Clock
-from image_syncer.registry.listing import next_link
+from image_syncer.registry.paging import next_link
 from image_syncer.registry.settings import Credential, RegistryAccount
 from image_syncer.roles import Chunk
 from image_syncer.sync.platform_filter import kept_entries, rewrite_index

@@ -10,7 +10,7 @@ from image_syncer.oci import Repository
 from image_syncer.registry.auth.challenge import merge_scopes, parse_challenges
 from image_syncer.registry.http.body import ChunkedFraming
 from image_syncer.registry.http.head import take_head
-from image_syncer.registry.listing import next_link
+from image_syncer.registry.paging import next_link
 
 TOKENS = st.text("abcdefgh-XYZ09!#$", min_size=1, max_size=8)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30)
