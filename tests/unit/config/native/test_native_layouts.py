@@ -67,7 +67,7 @@ def test_a_layout_with_a_digest_names_one_manifest(tmp_path: Path) -> None:
         ("q.io/a", f"oci:images@{PIN}", "", "a target with a digest"),
         ("q.io/a", "'oci:'", "", "the path is missing"),
         ("q.io/a", "'oci:/srv/{tag}'", "", "'{tag}' is not allowed here"),
-        ("q.io/a", "'oci:/srv:{repository}:{name}'", "", "'{name}' is not allowed here"),
+        ("q.io/a", "'oci:/srv:{repository}:{registry}'", "", "'{registry}' is not allowed here"),
         ("oci:./images", "oci:images", "", "source and target are the same"),
         ("oci://registry.example.com/chart", "t.io/x", "", "a source that begins with oci://"),
     ],
