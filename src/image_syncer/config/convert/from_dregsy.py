@@ -131,7 +131,9 @@ def _selections(mapping: Fields) -> list[Value]:
     if names:
         selections.append(names)
     if ranges or (not patterns and not names and texts):
-        selections.append(tags_of(kept, dropped, semver=" || ".join(ranges), latest=latest, prereleases=True))
+        selections.append(
+            tags_of(kept, dropped, semver=" || ".join(ranges), latest=latest, prereleases=True, suffix="*")
+        )
     for pattern in patterns:
         if pattern.startswith("!"):
             selections.append(tags_of(kept, [*dropped, _whole(pattern[1:])], latest=latest))

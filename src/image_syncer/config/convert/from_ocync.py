@@ -154,5 +154,7 @@ def _selections(tags: Fields, defaults: Fields) -> list[Value]:
     ranged = semver_range(text("semver") or "")
     tags.finish()
     defaults.finish()
-    pipeline = tags_of(globs, exclude, semver=ranged, **({"prereleases": True} if ranged else {}), **keys)
+    pipeline = tags_of(
+        globs, exclude, semver=ranged, **({"prereleases": True, "suffix": "*"} if ranged else {}), **keys
+    )
     return [names, pipeline] if names else [pipeline]
