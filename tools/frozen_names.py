@@ -2,6 +2,7 @@
 
 Configuration keys, command line options, API fields, metrics with their labels, log events and database columns.
 `tests/unit/test_frozen_names.py` fails if one of them is renamed or removed; run this tool to add new ones.
+It also writes the JSON Schema that the examples name.
 """
 
 import ast
@@ -20,6 +21,7 @@ from image_syncer.config.schema import json_schema
 from image_syncer.server.metrics import Metrics
 from image_syncer.state.tables import metadata
 
+SCHEMA = Path(__file__).parent.parent / "examples" / "image-syncer.schema.json"
 SOURCES = Path(__file__).parent.parent / "src" / "image_syncer"
 _LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "log"})
 JsonSchema = Mapping[str, Any]
@@ -134,5 +136,6 @@ class _Anything:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
     json.dump({**frozen_names(), "api": api_fields(api_document())}, sys.stdout, indent=1, ensure_ascii=False)
     sys.stdout.write("\n")

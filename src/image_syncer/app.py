@@ -32,6 +32,7 @@ from image_syncer.registry.registries import Registries
 from image_syncer.roles import Fence
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.copier import Copier
+from image_syncer.sync.image_lists import FoundImages, ImageList
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.pairing import single_copy
 from image_syncer.sync.plan import Action, Plan, PlannedCopy
@@ -251,6 +252,10 @@ class Syncer:
             same_as=options.same_as,
             referrers=referrers,
         )
+
+    async def find_images(self, wanted: ImageList) -> FoundImages:
+        """Return the images of the list *wanted* as of now; raises `StoreError`."""
+        return await self._finder.find(wanted)
 
     def planner(self, reader: ManifestReader | None = None) -> Planner:
         """Return a new planner, which keeps what it reads."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frozen_names import api_document, api_fields, frozen_names
+from frozen_names import SCHEMA, api_document, api_fields, frozen_names
+from image_syncer.config.schema import json_schema
 
 GOLDEN: dict[str, list[str]] = json.loads((Path(__file__).parent.parent / "frozen_names.json").read_text())
 
@@ -15,6 +16,11 @@ GOLDEN: dict[str, list[str]] = json.loads((Path(__file__).parent.parent / "froze
 def now() -> Mapping[str, Collection[str]]:
     """The names of today by kind."""
     return {**frozen_names(), "api": api_fields(api_document())}
+
+
+def test_the_schema_of_the_examples_is_current() -> None:
+    """`python tools/frozen_names.py > tests/frozen_names.json` writes it, too."""
+    assert json.loads(SCHEMA.read_text()) == json_schema()
 
 
 @pytest.mark.parametrize("kind", sorted(GOLDEN))

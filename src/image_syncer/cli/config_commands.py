@@ -13,7 +13,7 @@ from image_syncer.cli.options import FileOptions, OutputOptions, file_options, o
 
 @click.group(cls=Group)
 def config() -> None:
-    """Check, show and convert configuration files, or print their JSON Schema."""
+    """Check, show, explain and convert configuration files, or print their JSON Schema."""
 
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config validate --config mirror.yaml",))
@@ -38,6 +38,25 @@ def show(files: FileOptions, output: OutputOptions, *, defaults: bool) -> int:
     from image_syncer.cli import show_command
 
     return show_command.show(files, output, shows_defaults=defaults)
+
+
+@config.command(
+    cls=Command,
+    examples=(
+        f"{PROGRAM} config explain -c mirror.yaml nginx nginx:1.27.1",
+        f"{PROGRAM} config explain -c mirror.yaml --ask team quay.io/team/app:v2",
+    ),
+)
+@click.argument("rule", metavar="RULE", help="Name of a rule.")
+@click.argument("reference", metavar="REFERENCE", help="Image at the source, such as nginx:1.27.1.")
+@file_options
+@option("--ask", is_flag=True, help="Read the tags and dates, or the list of images, that decide.")
+@output_options
+def explain(rule: str, reference: str, files: FileOptions, output: OutputOptions, *, ask: bool) -> int:
+    """Tell whether a rule selects an image, why, and where the image goes."""
+    from image_syncer.cli import explain_command
+
+    return explain_command.explain(rule, reference, files, output, asks_registry=ask)
 
 
 @config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))

@@ -106,6 +106,7 @@ def test_every_example_is_tested() -> None:
     stems = {"auth", "images", "config"}
     both = {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {
+        "image-syncer.schema.json",
         "native.yaml",
         "signed.yaml",
         "sync.yaml",

@@ -1,5 +1,6 @@
 """The JSON Schema for editors agrees with the loader."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from image_syncer.config.model import HookKind
 from image_syncer.config.schema import json_schema
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "native.yaml"
+NATIVE_EXAMPLES = [
+    path for path in sorted(EXAMPLE.parent.rglob("*.yaml")) if re.search("^version: 1$", path.read_text(), re.MULTILINE)
+]
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
@@ -51,16 +55,19 @@ def fits_map(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any]
     return all(fits(item, known.get(key, others), root) for key, item in value.items() if key not in free)
 
 
-def example() -> dict[str, Any]:
+def example(path: Path = EXAMPLE) -> dict[str, Any]:
     """Return the example as plain data."""
     parser: Any = YAML(typ="safe", pure=True)
-    return parser.load(EXAMPLE.read_text())
+    return parser.load(path.read_text())
 
 
-def test_the_example_fits() -> None:
-    """An editor accepts the example."""
+@pytest.mark.parametrize("path", NATIVE_EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_fit(path: Path) -> None:
+    """An editor accepts them, and finds the schema by their first line."""
     schema = json_schema()
-    assert fits(example(), schema, schema)
+    assert fits(example(path), schema, schema)
+    assert path.read_text().startswith("# yaml-language-server: $schema=image-syncer.schema.json\n")
+    assert json.loads((path.parent / "image-syncer.schema.json").read_text())["$schema"] == schema["$schema"]
 
 
 @pytest.mark.parametrize(
