@@ -143,7 +143,11 @@ class TargetTemplate(Struct):
         *date* the date of the run.
         """
         values = _Values(source, naming, source.digest or digest, date)
-        registry = values.substitute(self.registry) if is_layout(self.registry) else self.registry
+        registry = self.registry
+        if is_layout(registry):
+            registry = values.substitute(registry)
+            if registry.split("/").count("..") > self.registry.split("/").count(".."):
+                raise InvalidReference(f"{registry!r}: the name of the source leads out of its directory")
         repository = Repository.of(registry, values.substitute(self.path))
         if source.tag is None and _KEEP_TAG in self.tag:
             return source.in_repository(repository)
