@@ -6,7 +6,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from image_syncer.oci import media_type as types
-from image_syncer.testing.images import Image
+from image_syncer.testing.images import Blob, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,18 @@ class Peer:
     def push(self, repository: str, image: Image, *tags: str) -> None:
         """Push *image* with all its parts, under *tags*."""
         for blob in image.blobs.values():
-            location = self._send("POST", f"/v2/{repository}/blobs/uploads/")[1]["Location"]
-            mark = "&" if "?" in location else "?"
-            self._send("PUT", f"{location}{mark}digest={blob.digest}", blob.read())
+            self.push_blob(repository, blob)
         for raw in image.manifests:
             self._send("PUT", f"/v2/{repository}/manifests/{raw.digest}", raw.content, {"Content-Type": raw.media_type})
         for tag in tags:
             headers = {"Content-Type": image.root.media_type}
             self._send("PUT", f"/v2/{repository}/manifests/{tag}", image.root.content, headers)
+
+    def push_blob(self, repository: str, blob: Blob) -> None:
+        """Push *blob* alone."""
+        location = self._send("POST", f"/v2/{repository}/blobs/uploads/")[1]["Location"]
+        mark = "&" if "?" in location else "?"
+        self._send("PUT", f"{location}{mark}digest={blob.digest}", blob.read())
 
     def manifest(self, repository: str, identifier: str) -> bytes | None:
         """Return the manifest's bytes, None if it is missing."""
