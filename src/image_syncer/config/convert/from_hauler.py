@@ -62,10 +62,12 @@ def _trust(image: Fields) -> Value:
     identity, pattern = (image.text(f"certificate-identity{end}") for end in ("", "-regexp"))
     issuer = image.text("certificate-oidc-issuer")
     image.lose("certificate-oidc-issuer-regexp", _GITHUB, why="image-syncer compares the issuer as a whole")
-    if issuer is None or (identity is None and pattern is None):
-        return None
-    keyless: dict[str, Value] = {"identity": identity} if identity else {"identity_regex": pattern}
-    return {"keyless": keyless | {"issuer": issuer}}
+    if issuer is not None and (identity is not None or pattern is not None):
+        image.conversion.lose(
+            image.line_of("certificate-oidc-issuer"),
+            "keyless signatures: trust: needs the file trusted_root.json of Sigstore: add trust.cosign.keyless by hand",
+        )
+    return None
 
 
 def _convert_chart(chart: Fields, target: str) -> None:
