@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from image_syncer.errors import CopyFailed, InvalidReference, Refused
-from image_syncer.oci import Digest, PlatformFilter, Reference
+from image_syncer.oci import Digest, PlatformFilter, Reference, Repository
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.pattern import TargetTemplate
 from image_syncer.sync.plan import Copy, RuleFailure
@@ -83,10 +83,11 @@ def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
 
 
 def _fill_in(rule: Rule, template: TargetTemplate, sources: Sequence[Reference], facts: Facts, paired: Paired) -> None:
+    known: dict[Repository, Repository] = {}
     for source in sources:
         digest = facts.digests.get(source)
         try:
-            target = template.fill(source, rule.naming, digest=digest, date=facts.date)
+            target = template.fill(source, rule.naming, digest=digest, date=facts.date, known=known)
             # A name by the digest names that very content, whatever the tag names when it is copied.
             pinned = source.repository.at(digest) if digest is not None and template.needs_digest else source
             paired.copies.append(_copy(rule, pinned, target))

@@ -135,23 +135,39 @@ class TargetTemplate(Struct):
         return cls(parts.location, name, _KEEP_TAG if tag is None else tag)
 
     def fill(
-        self, source: Reference, naming: Naming = KEEP_NAMES, *, digest: Digest | None = None, date: str = ""
+        self,
+        source: Reference,
+        naming: Naming = KEEP_NAMES,
+        *,
+        digest: Digest | None = None,
+        date: str = "",
+        known: dict[Repository, Repository] | None = None,
     ) -> Reference:
         """Return the target of *source*; `InvalidReference` if that is no name (too long, a port in `{registry}`).
 
         A source with a digest keeps it, unless the template has a fixed tag. *digest* is that of a source with a tag,
-        *date* the date of the run.
+        *date* the date of the run. *known* keeps the target repository of each source repository between calls that
+        differ in the source alone.
         """
         values = _Values(source, naming, source.digest or digest, date)
+        repository = None if known is None else known.get(source.repository)
+        if repository is None:
+            repository = self._repository(values)
+            if known is not None and not self.needs_digest:
+                known[source.repository] = repository
+        if source.tag is None and _KEEP_TAG in self.tag:
+            return source.in_repository(repository)
+        if source.tag is not None and self.tag == _KEEP_TAG:
+            return repository.tag(naming.tag(source.tag))
+        return repository.tag(values.substitute(self.tag))
+
+    def _repository(self, values: "_Values") -> Repository:
         registry = self.registry
         if is_layout(registry):
             registry = values.substitute(registry)
             if registry.split("/").count("..") > self.registry.split("/").count(".."):
                 raise InvalidReference(f"{registry!r}: the name of the source leads out of its directory")
-        repository = Repository.of(registry, values.substitute(self.path))
-        if source.tag is None and _KEEP_TAG in self.tag:
-            return source.in_repository(repository)
-        return repository.tag(values.substitute(self.tag))
+        return Repository.of(registry, values.substitute(self.path))
 
     @property
     def renames_all(self) -> bool:
