@@ -306,7 +306,7 @@ class Syncer:
         execution = _Execution(run)
         async with self._no_waits_after(stop):
             yield execution
-        results = fail_incomplete(run.results, await self._stores.finish(), observer)
+        results = fail_incomplete(run.results, await self._stores.finish(stop.at_once), observer)
         warnings = await self._flush_caches(stop)
         after = self._registries.requests
         execution.finished = RunResult(

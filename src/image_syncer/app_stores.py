@@ -1,5 +1,6 @@
 """The stores of a run: registries, and the layouts on disk that references name by `oci:` and the like."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,9 @@ class RunStores:
         if not repository.is_layout:  # A layout reads its index again whenever that has changed.
             self._registries.source(repository).need_listing(since)
 
-    async def finish(self) -> Mapping[str, StoreError]:
-        """Complete the archives that were written to; return the failures by location."""
-        return {} if self._layouts is None else await self._layouts.finish()
+    async def finish(self, at_once: asyncio.Event) -> Mapping[str, StoreError]:
+        """Complete the archives that were written to, until *at_once* is set; return the failures by location."""
+        return {} if self._layouts is None else await self._layouts.finish(at_once)
 
     async def close(self) -> None:
         """Close the files of all layouts."""

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from image_syncer.errors import NotFound, ProtocolError, TooLarge, Unavailable
+from image_syncer.errors import Interrupted, NotFound, ProtocolError, TooLarge, Unavailable
 from image_syncer.layout.blob_directory import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, BlobDirectory, check_layout_file
 from image_syncer.layout.disk_errors import disk_errors
 from image_syncer.layout.index_file import INDEX_LIMIT_BYTES, LayoutIndex
@@ -40,6 +40,7 @@ class ArchiveStorage:
         self._index: bytes | None = None
         """The index with all edits of this process; None without any."""
         self._edits = self._written = 0
+        self._interrupted = threading.Event()
 
     def index_version(self) -> object:
         """Return a value that changes with the index; None without an archive."""
@@ -94,7 +95,10 @@ class ArchiveStorage:
         self._edits += 1
 
     def finish(self) -> None:
-        """Write the archive, if there is anything new; put it in place of the old one when it is complete."""
+        """Write the archive, if there is anything new; put it in place of the old one when it is complete.
+
+        After an `interrupt` what was gathered stays for the next run.
+        """
         with self._lock:
             if self._index is None or self._edits == self._written:
                 return
@@ -113,6 +117,10 @@ class ArchiveStorage:
             self._written = edits
             self._remove(written)
 
+    def interrupt(self) -> None:
+        """End `finish` with `Interrupted`."""
+        self._interrupted.set()
+
     def close(self) -> None:
         """Close all files; remove the directory unless it has blobs that the archive does not have."""
         if self._is_prepared:
@@ -129,7 +137,9 @@ class ArchiveStorage:
             tar.add_directory(name)
         for digest in written:
             with contextlib.closing(self.open(digest)) as file:
-                tar.add_file(blob_name(digest), file)
+                for _ in tar.add_file(blob_name(digest), file):
+                    if self._interrupted.is_set():
+                        raise Interrupted(f"{self.what}: stopped before the archive was written")
         tar.finish()
         return written
 

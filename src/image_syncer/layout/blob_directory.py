@@ -109,6 +109,9 @@ class BlobDirectory:
     def finish(self) -> None:
         """Do nothing: each write is complete by itself."""
 
+    def interrupt(self) -> None:
+        """Do nothing: there is no long end."""
+
     def close(self) -> None:
         """Remove the directory of unfinished blobs if it is empty."""
         with suppress(OSError), directory(self.root) as root:

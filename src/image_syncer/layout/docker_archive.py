@@ -111,6 +111,9 @@ class DockerArchive:
     def finish(self) -> None:
         """Do nothing: nothing is written."""
 
+    def interrupt(self) -> None:
+        """Do nothing: nothing is written."""
+
     def close(self) -> None:
         """Close the file."""
         self._archive.close()

@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints, finished, inspect, skipped
+from image_syncer.concurrency.taskpool import background
 from image_syncer.errors import ContentMismatch, StoreError
 from image_syncer.layout.disk_errors import disk_errors
 from image_syncer.layout.layout_files import IndexEdit, LayoutFiles
@@ -154,10 +155,16 @@ class Layout:
             finally:
                 await in_thread(stack.close)
 
-    async def finish(self) -> None:
-        """Complete what was written."""
+    async def finish(self, at_once: asyncio.Event) -> None:
+        """Complete what was written; `Interrupted` soon after *at_once* is set."""
+
+        async def interrupt() -> None:
+            await at_once.wait()
+            self._storage.interrupt()
+
         if self._is_prepared:
-            await in_thread(self._storage.finish)
+            async with background(interrupt()):
+                await in_thread(self._storage.finish)
 
     async def close(self) -> None:
         """Close all files."""

@@ -104,8 +104,9 @@ class LayoutFiles:
                 f"{what}: a signed manifest of Docker schema 1, whose digest is not that of its bytes",
                 remedy="a layout cannot hold it",
             )
-        if self.has(manifest.descriptor):
-            return
+        with contextlib.suppress(NotFound), contextlib.closing(self._storage.open(digest)) as file:
+            if file.size == len(manifest.content) and file.read(0, file.size) == manifest.content:
+                return
         partial = self._storage.begin(digest, len(manifest.content))
         try:
             partial.write(manifest.content[partial.offset :])

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import NotFound, Refused
+from image_syncer.errors import ContentMismatch, NotFound, Refused
 from image_syncer.layout.index_file import Name
 from image_syncer.layout.layout import Layout
 from image_syncer.layout.layout_files import IndexEdit
@@ -76,10 +76,10 @@ class LayoutTarget(_LayoutRepository):
     """A repository of a layout to write to. A blob is there when it is whole; the index changes in one step."""
 
     async def resolve(self, identifier: str) -> Descriptor | None:
-        """Return the descriptor of *identifier*; None if it or the layout does not exist yet."""
+        """Return the descriptor of *identifier*; None if it or the layout does not exist yet, or is damaged."""
         try:
             return (await in_thread(self._layout.files.manifest, self._name, identifier)).descriptor
-        except NotFound:
+        except (NotFound, ContentMismatch):
             return None
 
     async def is_new(self) -> bool:

@@ -48,6 +48,10 @@ class Storage(Protocol):
         """Complete what was written; the end of a run calls it."""
         ...
 
+    def interrupt(self) -> None:
+        """End a `finish` that runs in another thread with `Interrupted`, soon."""
+        ...
+
     def close(self) -> None:
         """Close all files, and remove what is needed no longer."""
         ...

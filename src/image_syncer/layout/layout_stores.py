@@ -1,5 +1,6 @@
 """All layouts of a run (`roles.Stores`, `roles.ReferrerStores`)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from image_syncer.cache import DigestCheckpoints
@@ -66,12 +67,12 @@ class LayoutStores:
         del registry
         return False
 
-    async def finish(self) -> Mapping[str, StoreError]:
-        """Complete all layouts that were written to; return the failures by location."""
+    async def finish(self, at_once: asyncio.Event) -> Mapping[str, StoreError]:
+        """Complete all layouts that were written to, until *at_once* is set; return the failures by location."""
         failures: dict[str, StoreError] = {}
         for location, layout in self._layouts.items():
             try:
-                await layout.finish()
+                await layout.finish(at_once)
             except StoreError as error:
                 failures[location] = error
         return failures

@@ -5,7 +5,7 @@ import os
 import stat
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -132,13 +132,14 @@ class TarWriter:
         write_all(self._handle, content)
         self._pad(len(content))
 
-    def add_file(self, name: str, file: BlobFile) -> None:
-        """Add a file with the content of *file*."""
+    def add_file(self, name: str, file: BlobFile) -> Generator[int]:
+        """Add a file with the content of *file*; yields the number of bytes after each piece."""
         self._add_header(name, file.size)
         at = 0
         while piece := file.read(at, _COPY_BYTES):
             write_all(self._handle, piece)
             at += len(piece)
+            yield at
         if at != file.size:
             raise Refused(f"{name}: became shorter while it was read")
         self._pad(file.size)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from image_syncer.errors import CopyFailed, Side, StoreError, Unexpected
+from image_syncer.errors import CopyFailed, Interrupted, Side, StoreError, Unexpected
 from image_syncer.oci import Digest
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
@@ -153,6 +153,9 @@ _WITHOUT_COPYING = {
 }
 
 
+INTERRUPTED: Final = "interrupted"
+"""The reason of a skipped result where the run was stopped first."""
+
 REFERRERS_COPIED: Final = "referrers"
 """The reason of a copied result where the image itself was up to date."""
 
@@ -213,11 +216,16 @@ def fail_incomplete(
         if error is None or result.outcome is not Outcome.COPIED:
             ended.append(result)
             continue
-        failure = CopyFailed(error, side="target", step="write archive")
-        ends, effort = (result.source, result.target), (result.attempts, result.seconds)
-        ended.append(_failed(result.rule, ends, failure, None, effort))
+        ended.append(_incomplete(result, error))
         observer.finished(ended[-1])
     return tuple(ended)
+
+
+def _incomplete(result: CopyResult, error: StoreError) -> CopyResult:
+    if isinstance(error, Interrupted):
+        return skipped_result(result.rule, result.source, result.target, INTERRUPTED)
+    failure = CopyFailed(error, side="target", step="write archive")
+    return _failed(result.rule, (result.source, result.target), failure, None, (result.attempts, result.seconds))
 
 
 def skipped_result(rule: str, source: str, target: str, reason: str) -> CopyResult:

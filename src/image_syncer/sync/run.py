@@ -21,6 +21,7 @@ from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.planner import Planner
 from image_syncer.sync.referrer_rechecks import NEVER_LISTED, ReferrerRechecks
 from image_syncer.sync.result import (
+    INTERRUPTED,
     CopyResult,
     Ended,
     RunObserver,
@@ -32,7 +33,6 @@ from image_syncer.sync.result import (
 )
 from image_syncer.sync.rule import Rule
 
-INTERRUPTED = "interrupted"
 Item = TypeVar("Item")
 _LONGEST_RETRY_WAIT_SECONDS = 30.0
 _DECISION_BATCH = 5_000

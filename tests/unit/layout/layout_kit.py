@@ -1,5 +1,6 @@
 """Layouts for tests: opened, filled and looked at."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ async def opened() -> AsyncGenerator[LayoutStores]:
     stores = LayoutStores()
     try:
         yield stores
-        failures = await stores.finish()
+        failures = await stores.finish(asyncio.Event())
         assert not failures
     finally:
         await stores.close()

@@ -1,5 +1,6 @@
 """Layouts in archives: written at the end of a run, in one step, with what was there before."""
 
+import asyncio
 import tarfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refused, StoreError, Unavailable
+from image_syncer.errors import ContentMismatch, Interrupted, NotFound, ProtocolError, Refused, StoreError, Unavailable
 from image_syncer.layout import archive_storage
 from image_syncer.layout.layout_repository import LayoutTarget
 from image_syncer.layout.layout_stores import LayoutStores
@@ -119,7 +120,7 @@ async def test_each_finish_of_one_process_has_all_before_it(tmp_path: Path) -> N
         target = stores.target(archive(path))
         for number in range(3):
             await push(target, single(f"app {number}"), f"v{number}")
-            assert await stores.finish() == {}
+            assert await stores.finish(asyncio.Event()) == {}
             assert await tags_of(path) == [f"v{one}" for one in range(number + 1)]
             await read_image(path, single("app 0"), "v0")
 
@@ -157,7 +158,7 @@ async def test_an_archive_that_cannot_be_written_is_a_failure(tmp_path: Path, mo
     await push(target, single("new"), "v2")
     with monkeypatch.context() as patched:
         patched.setattr(TarWriter, "finish", full)
-        failures = await stores.finish()
+        failures = await stores.finish(asyncio.Event())
     assert {location: type(error) for location, error in failures.items()} == {f"oci-archive:{path}": Unavailable}
     await stores.close()
     assert path.read_bytes() == before
@@ -166,6 +167,25 @@ async def test_an_archive_that_cannot_be_written_is_a_failure(tmp_path: Path, mo
         await push(target, single("new"), "v2")
     assert await tags_of(path) == ["v1", "v2"]
     assert names_in(tmp_path) == ["image.tar"]
+
+
+async def test_a_stop_at_once_ends_the_write_of_an_archive(tmp_path: Path) -> None:
+    """The old one stays, and so does what was gathered for the new one."""
+    path = tmp_path / "image.tar"
+    async with target_at(path) as target:
+        await push(target, single("old"), "v1")
+    before = path.read_bytes()
+    stores, at_once = LayoutStores(), asyncio.Event()
+    await push(stores.target(archive(path)), single("new", layers=[BIG]), "v2")
+    at_once.set()
+    failures = await stores.finish(at_once)
+    await stores.close()
+    assert [type(error) for error in failures.values()] == [Interrupted]
+    assert path.read_bytes() == before
+    async with target_at(path) as target:
+        await push(target, single("other"), "v3")
+        assert await target.has_blob(BIG.descriptor)
+    assert await tags_of(path) == ["v1", "v3"]
 
 
 async def test_one_process_at_a_time_writes_an_archive(tmp_path: Path) -> None:

@@ -149,6 +149,22 @@ async def test_a_damaged_blob_of_another_size_is_written_again(tmp_path: Path) -
         assert file.read_bytes() == blob.read()
 
 
+async def test_a_damaged_manifest_is_written_again(tmp_path: Path) -> None:
+    """A target does not know it by its tag then, so the next copy brings it."""
+    image = single("app")
+    async with opened() as stores:
+        target = stores.target(layout(tmp_path))
+        await push(target, image, "v1")
+        file = tmp_path / "blobs" / "sha256" / image.digest.encoded
+        file.write_bytes(b"?" * len(image.root.content))
+        with pytest.raises(ContentMismatch, match="the layout is damaged"):
+            await stores.source(layout(tmp_path)).resolve("v1")
+        assert await target.resolve("v1") is None
+        await target.push_manifest(image.root, "v1")
+        assert await target.resolve("v1") == image.root.descriptor
+    assert file.read_bytes() == image.root.content
+
+
 async def test_changes_of_another_process_are_kept_and_seen(tmp_path: Path) -> None:
     """Both write to the index; each has the tags of the other."""
     async with opened() as one, opened() as two:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.errors import CopyFailed, RegistryDown, StoreError, Unavailable, Unexpected
+from image_syncer.errors import CopyFailed, Interrupted, RegistryDown, StoreError, Unavailable, Unexpected
 from image_syncer.oci import Reference
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.result import CopyResult, Outcome, SilentRunObserver, fail_incomplete, failed_result
@@ -74,3 +74,11 @@ def test_copies_to_an_archive_that_cannot_be_written_fail() -> None:
     assert (failed.side, failed.step, failed.attempts) == ("target", "write archive", 2)
     assert (failed.reason, failed.remedy) == ("oci-archive:a.tar: No space left on device", "free space")
     assert fail_incomplete(results, {}, seen) is results
+
+
+def test_copies_to_an_archive_are_skipped_if_the_run_was_stopped_first() -> None:
+    """As images that were not finished are."""
+    copied = CopyResult("rule", "q.io/a:v1", "oci-archive:a.tar:v1", Outcome.COPIED)
+    stopped = Interrupted("oci-archive:a.tar: stopped before the archive was written")
+    (skipped,) = fail_incomplete((copied,), {"oci-archive:a.tar": stopped}, Seen())
+    assert (skipped.outcome, skipped.reason) == (Outcome.SKIPPED, "interrupted")
