@@ -22,7 +22,9 @@ _CHECK_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 2.0
 _MATCHES_KEPT: Final = 4096  # as many as one notification may have entries
 
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+Stamp = tuple[int, int, int]
+Stamps = tuple[Stamp | None, ...]
+"""The state of each watched file, the main file first; None: there is no such file."""
 
 
 class LiveConfig:
@@ -110,10 +112,9 @@ class Reloader:
         while True:
             await self._pause(_CHECK_SECONDS)
             now = self._stamps()
-            # A file that is being written changes between two checks; one that is being replaced is missing.
-            is_settled = None not in now and now == last and now != loaded
+            settled = is_settled(now, last, loaded)
             last = now
-            if self._requested.is_set() or is_settled:
+            if self._requested.is_set() or settled:
                 self._requested.clear()
                 loaded = now
                 if await self._reload():
@@ -154,11 +155,20 @@ class Reloader:
         except TimeoutError:
             return
 
-    def _stamps(self) -> _Stamp:
-        return tuple(_stamp(path) for path in (self._file.path, *map(Path, self._running.files)))
+    def _stamps(self) -> Stamps:
+        return tuple(stamp(path) for path in (self._file.path, *map(Path, self._running.files)))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def is_settled(now: Stamps, last: Stamps, loaded: Stamps) -> bool:
+    """Whether the files are complete, and others than those that were *loaded*; *now* and *last* are two checks.
+
+    A file that is being written changes between two checks. The first one, the main file, is missing while it is being
+    replaced; an included one may be removed for good.
+    """
+    return now[0] is not None and now == last and now != loaded
+
+
+def stamp(path: Path) -> Stamp | None:
     """Return what changes with the content of the file *path*, or with the names of the files of a directory."""
     try:
         found = path.stat()
