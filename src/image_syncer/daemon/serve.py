@@ -14,6 +14,7 @@ import structlog
 from image_syncer.concurrency.lossy_writer import DroppedLines
 from image_syncer.config.locations import DatabaseLocations
 from image_syncer.config.model import Configuration, QueueSettings, ServerConfig
+from image_syncer.daemon.cluster_follower import ClusterFollower
 from image_syncer.daemon.dispatcher import Dispatcher
 from image_syncer.daemon.event_recorder import EventRecorder
 from image_syncer.daemon.event_rule_rechecks import EventRuleRechecks
@@ -197,7 +198,9 @@ class _Daemon:
         reconciler = Reconciler(state, self._services.jobs, now)
         retention = Retention(state, now, keep=self._keep)
         rechecks = EventRuleRechecks(self._services, keep=self._keep)
-        return self.dispatcher.run(), self.scheduler.run(), reconciler.run(), retention.run(), rechecks.run()
+        clusters = ClusterFollower(self._services.jobs.request_rule, self._services.config, now, rng=self._services.rng)
+        upkeep = reconciler.run(), retention.run(), rechecks.run()
+        return self.dispatcher.run(), self.scheduler.run(), clusters.run(), *upkeep
 
     async def apply(self, configuration: Configuration) -> None:
         """Use *configuration* from now on; after a `UsageError` nothing has changed."""
