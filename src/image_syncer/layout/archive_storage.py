@@ -73,12 +73,13 @@ class ArchiveStorage:
         with suppress(NotFound):
             self.read_index()
         self._gathered.prepare()
-        with disk_errors(self.what):
-            handle = self._resources.enter_context(directory(self._gathered.root))
+        with disk_errors(self.what), ExitStack() as stack:
+            handle = stack.enter_context(directory(self._gathered.root))
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Unavailable(f"{self.what}: another process writes the archive") from None
+            self._resources.enter_context(stack.pop_all())
         self._is_prepared = True
 
     def begin(self, digest: Digest, size: int | None) -> PartialBlob:

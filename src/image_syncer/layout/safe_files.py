@@ -70,8 +70,16 @@ def open_file(name: str, parent: int, what: str) -> BlobFile:
 
 
 def open_for_writing(name: str, parent: int, flags: int = 0) -> int:
-    """Open the file *name* in the directory *parent* for reading and writing; creates it."""
-    return os.open(name, os.O_RDWR | os.O_CREAT | _FILE | flags, 0o666, dir_fd=parent)
+    """Open the file *name* in the directory *parent* for reading and writing; creates it.
+
+    `Refused` if it is no regular file, or has another name too: then it may be any file of the user.
+    """
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | _FILE | flags, 0o666, dir_fd=parent)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        raise Refused(f"{name}: not a regular file, or one with several names", remedy="delete it")
+    return handle
 
 
 def write_all(handle: int, content: bytes | bytearray | memoryview) -> None:

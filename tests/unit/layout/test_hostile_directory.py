@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from image_syncer.errors import ContentMismatch, NotFound, ProtocolError, Refused, StoreError
+from image_syncer.testing import Blob
 from image_syncer.testing.images import single
 from unit.layout.layout_kit import layout, opened, push
 
@@ -130,3 +131,25 @@ async def test_a_directory_that_is_no_layout_is_no_target(
         with pytest.raises(Refused, match=message):
             await push(stores.target(layout(path)), single("app"), "v1")
     assert names(tmp_path) <= {"target", "file", ".partial", "oci-layout", "blobs", "index.json"}
+
+
+def link_to_mine(path: Path) -> None:
+    """Give the file `mine` the name *path*, too."""
+    path.hardlink_to(path.parents[2] / "mine")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, link_to_mine])
+async def test_an_unfinished_blob_of_a_stranger_is_not_continued(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """A pipe would block, and another name of a file of the user would overwrite it."""
+    blob = Blob.generated("blob", 1000)
+    (tmp_path / "mine").write_text("mine")
+    async with opened() as stores:
+        await push(stores.target(layout(tmp_path / "app")), single("app"), "v1")
+    (tmp_path / "app" / ".partial").mkdir()
+    make(tmp_path / "app" / ".partial" / f"sha256-{blob.digest.encoded}")
+    async with opened() as stores:
+        with pytest.raises(Refused, match="not a regular file, or one with several names"):
+            await stores.target(layout(tmp_path / "app")).push_blob(blob.descriptor, blob.open)
+    assert (tmp_path / "mine").read_text() == "mine"
