@@ -206,6 +206,19 @@ async def test_a_push_that_its_rule_does_not_select_now_is_skipped(tmp_path: Pat
         }
 
 
+async def test_a_referrer_of_an_image_that_its_rule_does_not_select_now_copies_nothing(tmp_path: Path) -> None:
+    """Its image is not copied either."""
+    async with bench(tmp_path) as it:
+        it.source.load("app", single("one"), "1.0", "1.1")
+        it.use(replace(it.rule(), selection=TagSelection(TagFilter(), TagVersions(), latest=Latest(1))))
+        ends = it.source.repository("app").tag("1.0"), it.target.repository("copied").tag("1.0")
+        await it.services.jobs.request_copy(CopyRequest(*ends, rule="app", event="1", referrers=True))
+        await it.idle()
+        ((_, image),) = await it.services.state.runs.images()
+        assert (image.outcome, image.reason) == (Outcome.SKIPPED, "is not among the 1 latest by semver")
+        assert it.target.content("copied").tags == {}
+
+
 async def test_a_push_fails_if_the_tags_of_its_repository_cannot_be_listed(tmp_path: Path) -> None:
     """It is not known then whether the rule selects it."""
 

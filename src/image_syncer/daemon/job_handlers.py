@@ -86,17 +86,16 @@ class JobHandlers:
             raise failure
 
     async def _unselected(self, syncer: Syncer, job: CopyJob, rule: Rule | None) -> RunResult | None:
-        """Return the skipped copy of a push that *rule* does not select now; None for a copy to make.
+        """Return the skipped copy of an event whose image *rule* does not select now; None for a copy to make.
 
-        The name of a pushed tag fits its rule, but other tags and dates may decide too. A scheduled run decides for
-        the images of its jobs.
+        The name of its tag fits the rule, but other tags and dates may decide too. A scheduled run decides for the
+        images of its jobs.
         """
-        is_pushed = job.event is not None and not job.referrers
-        if not is_pushed or rule is None or not needs_listing(rule.selection):
+        if job.event is None or rule is None or not needs_listing(rule.selection):
             return None
         began, ends = self._now(), (str(job.source), str(job.target))
         try:
-            explained = await syncer.planner().explain(rule, job.source, is_pushed=True)
+            explained = await syncer.planner().explain(rule, job.source, is_pushed=not job.referrers)
         except CopyFailed as failure:
             planned = PlannedCopy(Copy(rule.name, job.source, job.target, job.platforms), Action.FAIL)
             return RunResult(began, self._now(), (failed_result(planned, failure, attempt=job.attempt),))

@@ -1,7 +1,7 @@
 """Selection of tags by names, versions, age and number. `tag_evaluation` evaluates it for the tags of a repository."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -16,7 +16,7 @@ LatestPer = Literal["major", "minor", "none"]
 
 _MOST_UNITS: Final = 2
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_NUMBERS: Final = r"([0-9]+)"
+_NUMBERS: Final = r"[0-9]+"
 
 
 class TagVersions(Struct):
@@ -79,13 +79,15 @@ class Latest(Struct):
     def _newest_versions(self, tags: Sequence[str]) -> list[str]:
         from image_syncer.sync.versions import parse_version  # noqa: PLC0415 - most runs need it not
 
-        versions = {tag: version for tag in tags if (version := parse_version(tag)) is not None}
         by_group: dict[tuple[int, ...], set[tuple[object, ...]]] = {}
-        for version in versions.values():
-            by_group.setdefault(version.group(self.per), set()).add(version.order)
+        for tag in tags:
+            version = parse_version(tag)
+            if version is not None:
+                by_group.setdefault(version.group(self.per), set()).add(version.order)
         newest = sorted(by_group)[-self.groups :] if self.groups else by_group
-        kept = {group: set(sorted(by_group[group])[-self.keep :]) for group in newest}
-        return [tag for tag, version in versions.items() if version.order in kept.get(version.group(self.per), ())]
+        kept = {order for group in newest for order in sorted(by_group[group])[-self.keep :]}
+        # Each tag is read again: 100 000 versions would take more memory than the rest of the run.
+        return [tag for tag in tags if (version := parse_version(tag)) is not None and version.order in kept]
 
     def __str__(self) -> str:
         groups = f" of the {self.groups} newest" if self.groups else ""
@@ -153,10 +155,10 @@ def span(seconds: float) -> str:
 
 
 def _by_date(dates: Mapping[str, datetime]) -> Callable[[str], tuple[object, ...]]:
-    return lambda tag: (dates[tag], *_natural(tag))
+    return lambda tag: (dates[tag], _natural(tag))
 
 
-def _natural(name: str) -> tuple[object, ...]:
-    """Return the order of *name*, in which numbers compare as numbers."""
-    parts: Iterable[str] = re.split(_NUMBERS, name)
-    return (tuple((len(part.lstrip("0")), part.lstrip("0")) if part.isdigit() else (0, part) for part in parts), name)
+def _natural(name: str) -> str:
+    """Return the order of *name*, in which numbers compare as numbers: each has its length before it."""
+    numbered = re.sub(_NUMBERS, lambda found: f"{len(found[0].lstrip('0')):03}{found[0].lstrip('0')}", name)
+    return f"{numbered} {name}"

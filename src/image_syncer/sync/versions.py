@@ -84,14 +84,14 @@ class VersionRange(Struct):
         A prerelease compares with those of the same release that the range names, as in npm. Without any, it is in the
         range only with *prereleases*, and if its release is.
         """
-        compiled, named = _compile(self.text)
+        named = _compile(self.text)[1]
         release = ".".join(map(str, version.numbers[:_RELEASE_NUMBERS]))
         if version.prerelease is None:
-            return _matches(compiled, release)
+            return _matches(self.text, release)
         word, counters = version.prerelease
         if release in named:  # The library would take 1.26.0-rc.1 as below 1.26, which npm does not.
-            return _matches(compiled, f"{release}-{'.'.join((word, *map(str, counters)))}")
-        return prereleases and _matches(compiled, release)
+            return _matches(self.text, f"{release}-{'.'.join((word, *map(str, counters)))}")
+        return prereleases and _matches(self.text, release)
 
     def __str__(self) -> str:
         return self.text
@@ -108,10 +108,12 @@ def _known_word(word: str) -> str:
     return _SAME_WORDS.get(lower, lower)
 
 
-def _matches(compiled: Any, version: str) -> bool:
+@lru_cache(maxsize=4096)
+def _matches(text: str, version: str) -> bool:
+    """Whether *version* is in the range *text*. Many tags are variants of one version; a comparison takes 20 µs."""
     from semantic_version import Version  # pyright: ignore[reportMissingTypeStubs] # noqa: PLC0415 - see below
 
-    return compiled.match(Version(version))
+    return _compile(text)[0].match(Version(version))
 
 
 @lru_cache(maxsize=256)
