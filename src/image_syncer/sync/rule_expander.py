@@ -86,7 +86,8 @@ class RuleExpander:
             if isinstance(part.source, ImageList):
                 return
             if part.rule.found_by is None and not paired.copies and not paired.failures:
-                selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} matches no tag")
+                why = self._tags.why_empty(part.rule.selection, part.source)
+                selected.warnings.append(f"{part.rule.origin or part.rule.name}: {part.rule.name} {why}")
 
         await for_each(parts, expand, width=self._width, stop=stop)
         unique = unique_copies((copy for part in parts for copy in part.copies or ()), rules)

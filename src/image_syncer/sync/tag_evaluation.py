@@ -56,6 +56,8 @@ class TagEvaluation:
         """The listed tags that passed all steps so far, in the order of the list."""
         self.guarded = len(self.remaining)
         """How many tags are left before `latest`."""
+        self.waiting = 0
+        """How many tags are not public for long enough."""
 
     @classmethod
     def complete(cls, selection: TagSelection, listed: Sequence[str], facts: TagFacts) -> Self:
@@ -72,6 +74,7 @@ class TagEvaluation:
         if least is not None:
             self._keep_ages(published, default=self._now, passes=lambda age: age >= least)
             self._aged = frozenset(self.remaining)
+            self.waiting = self.guarded - len(self.remaining)
         self.guarded = len(self.remaining)
 
     def check_newer_than(self, created: Mapping[str, datetime]) -> None:

@@ -9,7 +9,7 @@ from image_syncer.roles import Stores
 from image_syncer.sync.rule import ByDigest, Selection, TagNames, select_tags
 from image_syncer.sync.tag_dates import TagDates
 from image_syncer.sync.tag_evaluation import TagEvaluation, TagExplanation, explain_alone
-from image_syncer.sync.tag_selection import TagSelection
+from image_syncer.sync.tag_selection import TagSelection, span
 
 
 class TagSelector:
@@ -18,6 +18,7 @@ class TagSelector:
     def __init__(self, stores: Stores, dates: TagDates) -> None:
         self._stores = stores
         self._dates = dates
+        self._waiting: dict[tuple[Repository, TagSelection], int] = {}
         self._listings: SingleFlight[Repository, Sequence[str]] = SingleFlight(keep=True, share_failures=True)
 
     async def select(self, selection: Selection, repository: Repository) -> list[Reference]:
@@ -35,6 +36,15 @@ class TagSelector:
         else:
             tags = select_tags(selection, listed)
         return [repository.tag(tag) for tag in tags]
+
+    def why_empty(self, selection: Selection, repository: Repository) -> str:
+        """Return why *selection* has selected nothing from *repository*, as the end of a warning."""
+        if isinstance(selection, TagSelection) and selection.min_age_seconds is not None:
+            waiting = self._waiting.get((repository, selection), 0)
+            if waiting:
+                age = span(selection.min_age_seconds)
+                return f"selects no tag yet: {waiting} match, and are not public for {age} (min_age)"
+        return "matches no tag"
 
     async def explain(self, selection: Selection, image: Reference, *, is_pushed: bool = False) -> TagExplanation:
         """Return whether *selection* selects the tag of *image* now, and why; `CopyFailed` as for `select`.
@@ -63,6 +73,8 @@ class TagSelector:
             )
             raise CopyFailed(error, side="source", step="list tags")
         evaluation.take_latest(created)
+        if evaluation.waiting and not evaluation.selected:
+            self._waiting[repository, selection] = evaluation.waiting
         return evaluation
 
     async def select_listed(self, selection: Selection, repository: Repository) -> list[Reference]:
