@@ -59,6 +59,21 @@ def explain(rule: str, reference: str, files: FileOptions, output: OutputOptions
     return explain_command.explain(rule, reference, files, output, asks_registry=ask)
 
 
+@config.command(
+    cls=Command,
+    examples=(f"{PROGRAM} config images -c mirror.yaml", f"{PROGRAM} config images -c mirror.yaml --rule chart --why"),
+)
+@file_options
+@option("--rule", "rules", metavar="NAME", multiple=True, show_default="all", help="Only this rule. Repeatable.")
+@option("--why", is_flag=True, help="Show where each image was found, and images that are not certain.")
+@output_options
+def images(files: FileOptions, rules: tuple[str, ...], output: OutputOptions, *, why: bool) -> int:
+    """Print the images that charts, files and clusters name for rules with images_from."""
+    from image_syncer.cli import images_command
+
+    return images_command.images(files, rules, output, why=why)
+
+
 @config.command(cls=Command, examples=(f"{PROGRAM} config schema > image-syncer.schema.json",))
 @output_options
 def schema(output: OutputOptions) -> int:
