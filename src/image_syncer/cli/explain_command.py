@@ -1,7 +1,8 @@
 """The command `config explain`: what a rule does with an image, and why."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -16,6 +17,7 @@ from image_syncer.cli.references import parse_source
 from image_syncer.cli.signals import run_unless_interrupted
 from image_syncer.cli.state_option import state_location
 from image_syncer.config.duration import format_duration
+from image_syncer.config.load import load_rules
 from image_syncer.config.model import Configuration
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
@@ -26,10 +28,13 @@ from image_syncer.sync.rule_explanation import RuleExplanation, decide, decide_b
 
 def explain(rule: str, reference: str, files: FileOptions, output: OutputOptions, *, asks_registry: bool) -> int:
     """Print what the rule called *rule* does with *reference*; with *asks_registry* by what it reads there."""
-    configuration = load(files, PlatformFilter())
+    if files.config is not None and files.from_kind is None and not asks_registry:
+        configuration = Configuration((), tuple(load_rules(files.config, environment=os.environ)))  # Without secrets.
+    else:
+        configuration = load(files, PlatformFilter())
     image = parse_source(reference)
     date = datetime.now(UTC).date().isoformat()
-    explanation = explain_rule(_find(configuration, rule), image, date=date)
+    explanation = explain_rule(_find(configuration.rules, rule), image, date=date)
     if asks_registry and explanation.is_selected is None:
         with command_log(output, {}):
             explanation = run_unless_interrupted(_ask(configuration, explanation, date))
@@ -58,10 +63,10 @@ async def _ask(configuration: Configuration, explanation: RuleExplanation, date:
     return decide(rule, image, found, date=date, is_final=True)
 
 
-def _find(configuration: Configuration, name: str) -> Rule:
-    names = [rule.name for rule in configuration.rules]
+def _find(rules: Sequence[Rule], name: str) -> Rule:
+    names = [rule.name for rule in rules]
     if name in names:
-        return configuration.rules[names.index(name)]
+        return rules[names.index(name)]
     near = get_close_matches(name, names, n=1)
     remedy = f"did you mean {near[0]}?" if near else "image-syncer config show lists the rules"
     raise UsageError(f"{name}: no rule has this name", remedy=remedy)

@@ -125,6 +125,18 @@ def load_daemon_state(path: Path, *, environment: Mapping[str, str]) -> StateSet
     return state
 
 
+def load_rules(path: Path, *, environment: Mapping[str, str]) -> Sequence[Rule]:
+    """Return the rules of the file of `--config`; those of a native file need no variables of other sections."""
+    document = read_configuration(path)
+    if document.find("version") is None:
+        return load_document(
+            document, str(path), platforms=PlatformFilter(), environment=environment, allow_open=True
+        ).rules
+    from image_syncer.config.native.native_file import parse_native_rules  # noqa: PLC0415 - as above
+
+    return parse_native_rules(document, str(path), environment)
+
+
 def load_queue_kinds(path: Path, environment: Mapping[str, str]) -> Sequence[QueueSettings]:
     """Return the kind and the origin of each queue in the native file at *path*; none for a file that is no document.
 

@@ -49,6 +49,15 @@ def test_the_answer_as_json(explain: Explain, capsys: pytest.CaptureFixture[str]
     assert shown["reason"] == "matches nothing in include"
 
 
+def test_secrets_of_other_sections_are_not_needed(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
+    """A user who asks why a tag is missing need not have them; to ask the registry they are needed."""
+    rules = f"{RULE}\nregistries: {{q.io: {{username: u, password: '${{NO_SUCH_SECRET}}'}}}}"
+    assert explain(rules, "one", "q.io/a:v1", "--output", "json") == 0
+    assert json.loads(capsys.readouterr().out)["selected"] is True
+    assert explain(rules, "one", "q.io/a:v1", "--ask") == 2
+    assert "the environment variable NO_SUCH_SECRET is not set" in capsys.readouterr().err
+
+
 def test_an_unknown_rule_is_an_error(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
     """With a suggestion."""
     assert explain(RULE, "oen", "q.io/a:v1") == 2

@@ -99,13 +99,30 @@ def parse_native_state(document: MapNode, file: str, environment: Mapping[str, s
     server = merged.root.find("server")
     if server is None:
         return None
-    entries = tuple(entry for entry in merged.root.entries if entry.key.text in {"version", "state"})
-    root = MapNode(entries, document.line, document.column)
-    config_file = dataclasses.replace(merged, root=root, problems=Problems()).replace_variables()
+    config_file = _only(merged, "version", "state").replace_variables()
     section = config_file.validate(NativeFile).state
     state = _state(section, config_file) if section else StateSettings()
     config_file.problems.raise_found()
     return state
+
+
+def parse_native_rules(document: MapNode, file: str, environment: Mapping[str, str]) -> tuple[Rule, ...]:
+    """Return the rules of the native file; one `ConfigError` with all of their problems.
+
+    It reads only `rules` and `defaults`, so it needs none of the secrets of other sections.
+    """
+    config_file = _only(merge_native(document, file, environment), "version", "rules", "defaults").replace_variables()
+    sections = config_file.validate(NativeFile, items=ITEMS)
+    rules = _rules(deque(sections.rules), sections.defaults, PlatformFilter(), TrustReader(config_file), {})
+    config_file.problems.raise_found()
+    return rules
+
+
+def _only(config_file: SourceFile, *names: str) -> SourceFile:
+    """Return *config_file* with the sections *names* alone, and without problems."""
+    root = config_file.root
+    entries = tuple(entry for entry in root.entries if entry.key.text in names)
+    return dataclasses.replace(config_file, root=MapNode(entries, root.line, root.column), problems=Problems())
 
 
 def queue_kinds(document: MapNode, file: str, environment: Mapping[str, str]) -> Iterator[QueueSettings]:
