@@ -102,7 +102,7 @@ class Decider:
         decided = {copy: _decision(copy, certain, found[copy], force=force) for copy in group}
         if self._refusals is not None and not force:
             decided = {copy: await _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
-        if self._dates is not None:
+        if self._dates is not None and any(copy.min_age_seconds is not None for copy in group):
             decided = {copy: await _unless_too_young(planned, self._dates) for copy, planned in decided.items()}
         self._remember(certain, decided, found)
         return decided

@@ -1,6 +1,7 @@
 """Turns rules into a plan: selects images and decides what to do with each. Reads, never writes."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from image_syncer.cache import MemoryDigestCache, MemoryFirstSeen, MemoryImageDates
 from image_syncer.concurrency.taskpool import Shutdown, for_each
@@ -16,17 +17,18 @@ from image_syncer.sync.repository_expander import Listed
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames
 from image_syncer.sync.rule_expander import RuleExpander, Selected
 from image_syncer.sync.tag_dates import TagDates
-from image_syncer.sync.tag_evaluation import TagExplanation
 from image_syncer.sync.tag_selector import TagSelector
+
+if TYPE_CHECKING:
+    from image_syncer.sync.tag_evaluation import TagExplanation
 
 
 class Planner:
     """Makes plans for *stores*, *width* images at once, *far_width* if a registry is far (None: *width*).
 
-    *history* has digests of earlier runs, which save requests. Images that a target has permanently
-    refused, as *refusals* say, fail without a request. *dates* finds since when tags are public. *date* is that of the
-    run, for the names of targets.
-    *finder* finds the images of rules that have a list of them.
+    *history* has digests of earlier runs, which save requests. Images that a target has permanently refused, as
+    *refusals* say, fail without a request. *dates* finds since when tags are public. *date* is that of the run, for the
+    names of targets. *finder* finds the images of rules that have a list of them.
     """
 
     def __init__(  # noqa: PLR0913 - each is an independent role
@@ -69,7 +71,7 @@ class Planner:
         """
         return await self._expander.select(rules, stop=stop, listed=listed)
 
-    async def explain(self, rule: Rule, image: Reference, *, is_pushed: bool = False) -> TagExplanation:
+    async def explain(self, rule: Rule, image: Reference, *, is_pushed: bool = False) -> "TagExplanation":
         """Return whether *rule* selects the tag of *image* now, and why; `CopyFailed` if that cannot be read.
 
         *is_pushed*: an event says that the tag exists, which the registry may not list yet.

@@ -1,6 +1,7 @@
 """Selects the images of one repository: lists its tags and reads their dates where the selection needs them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import CopyFailed, Refused, StoreError
@@ -8,8 +9,10 @@ from image_syncer.oci import Reference, Repository
 from image_syncer.roles import Stores
 from image_syncer.sync.rule import ByDigest, Selection, TagNames, select_tags
 from image_syncer.sync.tag_dates import TagDates
-from image_syncer.sync.tag_evaluation import TagEvaluation, TagExplanation, explain_alone
 from image_syncer.sync.tag_selection import TagSelection, span
+
+if TYPE_CHECKING:
+    from image_syncer.sync.tag_evaluation import TagEvaluation, TagExplanation
 
 
 class TagSelector:
@@ -46,12 +49,14 @@ class TagSelector:
                 return f"selects no tag yet: {waiting} match, and are not public for {age} (min_age)"
         return "matches no tag"
 
-    async def explain(self, selection: Selection, image: Reference, *, is_pushed: bool = False) -> TagExplanation:
+    async def explain(self, selection: Selection, image: Reference, *, is_pushed: bool = False) -> "TagExplanation":
         """Return whether *selection* selects the tag of *image* now, and why; `CopyFailed` as for `select`.
 
         *is_pushed*: an event says that the tag exists, which the registry may not list yet.
         """
         if not isinstance(selection, TagSelection):
+            from image_syncer.sync.tag_evaluation import explain_alone  # noqa: PLC0415 - most runs need it not
+
             return explain_alone(selection, image)
         tag = image.tag or ""
         listed = await self._listed(image.repository)
@@ -59,7 +64,11 @@ class TagSelector:
             listed = sorted([*listed, tag])
         return (await self._evaluate(selection, image.repository, listed)).explain(tag)
 
-    async def _evaluate(self, selection: TagSelection, repository: Repository, listed: Sequence[str]) -> TagEvaluation:
+    async def _evaluate(
+        self, selection: TagSelection, repository: Repository, listed: Sequence[str]
+    ) -> "TagEvaluation":
+        from image_syncer.sync.tag_evaluation import TagEvaluation  # noqa: PLC0415 - most runs need it not
+
         evaluation = TagEvaluation(selection, listed, self._dates.now())
         if selection.min_age_seconds is not None:
             evaluation.check_min_age(await self._dates.published(repository, evaluation.remaining))
