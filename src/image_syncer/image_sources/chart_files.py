@@ -19,6 +19,9 @@ ARCHIVE_LIMIT_BYTES: Final = 32 * 1024 * 1024
 UNPACKED_LIMIT_BYTES: Final = 128 * 1024 * 1024
 ENTRIES_LIMIT: Final = 20_000
 FILE_LIMIT_BYTES: Final = 8 * 1024 * 1024
+YAML_LIMIT_BYTES: Final = 8 * 1024 * 1024
+"""YAML of a chart and the charts in it that is parsed, which takes seconds for each MiB."""
+
 DEPTH_LIMIT: Final = 8
 
 _READ_NAMES: Final = frozenset({"Chart.yaml", "requirements.yaml", "values.yaml"})
@@ -34,12 +37,19 @@ class ReadBudget(Struct, frozen=False):
 
     size_bytes: int = UNPACKED_LIMIT_BYTES
     entries: int = ENTRIES_LIMIT
+    yaml_bytes: int = YAML_LIMIT_BYTES
 
     def take(self, size_bytes: int, name: str) -> None:
         """Take *size_bytes*; `Refused` beyond the budget."""
         self.size_bytes -= size_bytes
         if self.size_bytes < 0:
             raise Refused(f"{name}: unpacks to more than {UNPACKED_LIMIT_BYTES // 1024**2} MiB")
+
+    def take_yaml(self, size_bytes: int, name: str) -> None:
+        """Take *size_bytes* of YAML; `Refused` beyond the budget."""
+        self.yaml_bytes -= size_bytes
+        if self.yaml_bytes < 0:
+            raise Refused(f"{name}: more than {YAML_LIMIT_BYTES // 1024**2} MiB of metadata and values")
 
     def take_entry(self, name: str) -> None:
         """Take one entry; `Refused` beyond the budget."""

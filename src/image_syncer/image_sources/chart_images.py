@@ -19,9 +19,9 @@ from image_syncer.sync.image_text import has_placeholder, parse_image
 ANNOTATIONS: Final = ("artifacthub.io/images", "helm.sh/images", "images")
 """Annotations of charts with a YAML list of images."""
 
-_COMMENT: Final = re.compile(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", re.DOTALL)
+_COMMENT_START: Final = re.compile(r"\{\{-?\s*/\*")
 _IMAGE_LINE: Final = re.compile(
-    r"^[ \t]*(?:-[ \t]+)?[\"']?(?:image|[a-z]\w*Image)[\"']?:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE
+    r"^[ \t]*(?:-[ \t]+)?[\"']?(?:image|[a-z]\w*Image)[\"']?:[ \t]*(\S[^\n]*)$", re.MULTILINE
 )
 _ARGUMENT: Final = re.compile(
     r"(?<=[\s\"'=,])((?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?/[a-z0-9._/-]+:[A-Za-z0-9_][\w.-]*(?:@sha256:[0-9a-f]{64})?)"
@@ -118,13 +118,12 @@ class ChartScanner(Struct, frozen=False):
         for path, text in chart.templates.items():
             if path.endswith(("NOTES.txt", ".tpl")):
                 continue
-            # A comment leaves its line breaks, so that the numbers of lines stay.
-            source = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+            source = without_comments(text)
             is_test = path.startswith("templates/tests/")
             off = switched_off or ("helm test" if is_test else "")
             for match in _IMAGE_LINE.finditer(source):
                 line = source.count("\n", 0, match.start(1)) + 1
-                self._line(match[1], f"{chart.place}/{path}:{line}", scope, off)
+                self._line(match[1].rstrip(), f"{chart.place}/{path}:{line}", scope, off)
             for match in _ARGUMENT.finditer(source):
                 line = source.count("\n", 0, match.start(1)) + 1
                 self.collector.add(match[1], f"{chart.place}/{path}:{line}", certain=False)
@@ -143,6 +142,20 @@ class ChartScanner(Struct, frozen=False):
             self._unresolved.append(place)
             return
         self.collector.add(image, _why(place, off), certain=not off and not image.endswith("/"), is_guess="{{" in text)
+
+
+def without_comments(template: str) -> str:
+    """Return *template* with the line breaks of its comments alone, so that the numbers of lines stay."""
+    parts: list[str] = []
+    at = 0
+    while (start := _COMMENT_START.search(template, at)) is not None:
+        end = template.find("*/", start.end())
+        if end < 0:
+            break
+        parts += [template[at : start.start()], "\n" * template.count("\n", start.start(), end)]
+        closing = template.find("}}", end)
+        at = end + len("*/") if closing < 0 or template[end + 2 : closing].strip(" \t\r\n-") else closing + len("}}")
+    return "".join([*parts, template[at:]])
 
 
 def _inner(chart: Chart) -> list[tuple[str, Chart, str]]:

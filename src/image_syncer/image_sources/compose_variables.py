@@ -9,7 +9,7 @@ _VARIABLE: Final = re.compile(
     rf"\$(?:(?P<escape>\$)|(?P<bare>{_NAME})"
     rf"|\{{(?P<name>{_NAME})(?:(?P<operator>:?[-?+])(?P<word>(?:[^{{}}$]|\$\{{{_NAME}(?::?-[^{{}}$]*)?\}}|\$)*))?\}})"
 )
-_ASSIGNMENT: Final = re.compile(rf"\s*(?:export\s+)?({_NAME})\s*=\s*(.*?)\s*")
+_ASSIGNMENT: Final = re.compile(rf"\s*(?:export\s+)?({_NAME})\s*=(.*)")
 _LARGEST_DEPTH: Final = 4
 
 
@@ -40,7 +40,7 @@ def read_env(text: str) -> dict[str, str]:
         match = _ASSIGNMENT.fullmatch(line)
         if match is None:
             continue
-        value = match[2]
+        value = match[2].strip()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         else:

@@ -43,11 +43,11 @@ def load_chart(files: ChartFiles, place: str, budget: ReadBudget, depth: int = 0
         raise Refused(
             f"{place}: not a chart: it has no Chart.yaml", remedy="name the directory or the archive of a chart"
         )
-    metadata = as_map(_document(files, "Chart.yaml", place))
+    metadata = as_map(_document(files, "Chart.yaml", place, budget))
     name = as_text(metadata.get("name"))
     if not name:
         raise Refused(f"{place}: Chart.yaml has no name")
-    requirements = as_map(_document(files, "requirements.yaml", place))
+    requirements = as_map(_document(files, "requirements.yaml", place, budget))
     entries = [*as_list(metadata.get("dependencies")), *as_list(requirements.get("dependencies"))]
     return Chart(
         place,
@@ -57,7 +57,7 @@ def load_chart(files: ChartFiles, place: str, budget: ReadBudget, depth: int = 0
         as_text(metadata.get("type")) == "library",
         as_map(metadata.get("annotations")),
         tuple(_dependencies(entries)),
-        as_map(_document(files, "values.yaml", place)),
+        as_map(_document(files, "values.yaml", place, budget)),
         {path: decode(text, f"{place}/{path}") for path, text in files.items() if path.startswith("templates/")},
         dict(_inner_charts(files, place, budget, depth)),
     )
@@ -85,8 +85,11 @@ def value_at(values: ValueMap, path: str) -> Value:
     return found
 
 
-def _document(files: ChartFiles, name: str, place: str) -> Value:
-    return parse_foreign(decode(files[name], f"{place}/{name}"), f"{place}/{name}") if name in files else None
+def _document(files: ChartFiles, name: str, place: str, budget: ReadBudget) -> Value:
+    if name not in files:
+        return None
+    budget.take_yaml(len(files[name]), place)
+    return parse_foreign(decode(files[name], f"{place}/{name}"), f"{place}/{name}")
 
 
 def _dependencies(entries: list[Value]) -> Iterator[Dependency]:

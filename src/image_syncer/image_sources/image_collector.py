@@ -12,6 +12,9 @@ from image_syncer.sync.image_text import has_placeholder, parse_image
 IMAGES_LIMIT: Final = 100_000
 """Most images of one list."""
 
+LONGEST: Final = 1024
+"""Longest text that is read as a reference."""
+
 _SHOWN: Final = 200
 _LISTED: Final = 20
 
@@ -32,6 +35,10 @@ class ImageCollector(Struct, frozen=False):
 
         *is_guess*: *text* may be something else, so it needs a tag or a digest to be certain, and may be no reference.
         """
+        if len(text) > LONGEST:
+            if certain and not is_guess:
+                self._invalid.setdefault(text[:_SHOWN], InvalidImage(text[:_SHOWN], why, "too long for a reference"))
+            return False
         if has_placeholder(text):
             self._unfilled.setdefault(text.strip()[:_SHOWN], why)
             return False

@@ -23,7 +23,7 @@ _NOT_READ: Final = re.compile(r"""^kind:\s*["']?CustomResourceDefinition\b""", r
 _NO_IMAGES: Final = frozenset({"ConfigMap", "CustomResourceDefinition", "Secret"})
 _OPERAND: Final = "RELATED_IMAGE_"
 _IMAGE_LINE: Final = re.compile(
-    r"""^\s*(?:-\s+)?["']?(?:image|\w*Image)["']?:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$""", re.MULTILINE
+    r"""^[ \t]*(?:-[ \t]+)?["']?(?:image|\w*Image)["']?:[ \t]*["']?([^\s"'#]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE
 )
 
 

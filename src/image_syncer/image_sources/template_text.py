@@ -7,14 +7,14 @@ from typing import Final
 from image_syncer.image_sources.foreign_yaml import Value, ValueMap
 from image_syncer.structs import Struct, field
 
-_EXPRESSION: Final = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_EXPRESSION: Final = re.compile(r"\{\{-?([^{}]*)\}\}")
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<path>\$?\.[A-Za-z_][\w.]*)|(?P<context>[$.])|(?P<word>[A-Za-z_]\w*|-?\d+)"""
     r"""|(?P<sign>[()|]))\s*"""
 )
 _VERB: Final = re.compile(r"%([%svdq])")
 _DEPTH_LIMIT: Final = 8
-_LENGTH_LIMIT: Final = 4096
+_LENGTH_LIMIT: Final = 1024
 _TOKENS_LIMIT: Final = 100
 
 
@@ -32,7 +32,9 @@ class TemplateScope(Struct):
         """Return *text* with its expressions replaced by their values; `Unresolved`."""
         if depth > _DEPTH_LIMIT or len(text) > _LENGTH_LIMIT:
             raise Unresolved
-        filled = _EXPRESSION.sub(lambda match: _text(_Evaluation(self, match[1], depth).result()), text)
+        filled = _EXPRESSION.sub(
+            lambda match: _text(_Evaluation(self, match[1].strip().removesuffix("-").strip(), depth).result()), text
+        )
         if "{{" in filled:
             raise Unresolved
         return filled

@@ -12,6 +12,7 @@ import pytest
 from image_syncer.errors import Refused
 from image_syncer.image_sources import chart_files, local_files
 from image_syncer.image_sources.chart_files import ReadBudget, read_archive, read_directory
+from image_syncer.image_sources.chart_images import without_comments
 from image_syncer.image_sources.compose_variables import interpolate
 from image_syncer.image_sources.foreign_yaml import parse_foreign
 from image_syncer.image_sources.helm_chart import load_chart
@@ -240,3 +241,47 @@ def test_deep_and_wide_documents_are_bounded() -> None:
 def test_foreign_files_may_have_what_ours_may_not() -> None:
     """Tags, and duplicate keys, of which the last one counts."""
     assert parse_foreign("a: !custom {b: 1.20}\na: !x [yes, ~]", "x.yaml") == {"a": [True, None]}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{/*" * 200_000,
+        "{{" * 400_000,
+        "image: x" + " " * 800_000 + "y",
+        "image: " + "{{ " * 250_000,
+        "\n" * 800_000 + "{{",
+        "image: __A" + "_A" * 400_000,
+        "image: ${A:-" + "${A:-" * 150_000,
+        "- " * 400_000,
+        "aImage" * 150_000,
+    ],
+    ids=range(9),
+)
+def test_templates_are_searched_in_linear_time(tmp_path: Path, template: str) -> None:
+    """Each takes hours if the time grows with the square of the length."""
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_bytes(CHART)
+    (chart / "templates" / "a.yaml").write_text(template)
+    (tmp_path / "m.yaml").write_text(template)
+    assert not collect_images(ImageList("helm", (str(chart),)), {}, {}).images
+    assert not interpolate(template, {}).startswith("x")
+    # Whatever it is to the manifests: an error, or nothing.
+    assert not collect_images(ImageList("list", (str(tmp_path / "m.yaml"),)), {}, {}).images
+
+
+def test_comments_of_templates_leave_their_lines() -> None:
+    """An open one, or one that is closed wrongly, hides nothing else."""
+    assert without_comments("a{{/* x\ny */}}b{{- /* z */ -}}c") == "a\nbc"
+    assert without_comments("a{{/* x\nimage: b") == "a{{/* x\nimage: b"
+    assert without_comments("a{{/* x */ y }}b") == "a y }}b"
+
+
+def test_the_yaml_of_a_chart_is_bounded() -> None:
+    """Parsing takes long."""
+    inner = archive(("a/Chart.yaml", CHART), ("a/values.yaml", b"a: 1\n" + b"#" * 500))
+    several = archive(("a/Chart.yaml", CHART), ("a/charts/b.tgz", inner), ("a/charts/c.tgz", inner))
+    load(several, ReadBudget(yaml_bytes=1200))
+    with pytest.raises(Refused, match="of metadata and values"):
+        load(several, ReadBudget(yaml_bytes=900))
