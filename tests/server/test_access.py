@@ -132,10 +132,10 @@ async def test_actions_from_own_pages_and_programs_are_accepted(site: Running) -
     """The requested origin, a configured one, an address bar, and no browser at all."""
     own = {"origin": site.url, "sec-fetch-site": "same-origin"}
     for headers in (own, {"sec-fetch-site": "none"}, {}):
-        assert await site.status("POST", "/api/v1/rules/team/run", headers=ADMIN | headers) == 202
+        assert await site.status("POST", "/api/v1/rules/docker.io/library/nginx/run", headers=ADMIN | headers) == 202
     site.site.change(ServerSettings(origins=("https://sync.example.com",)))
     proxied = {"origin": "https://sync.example.com", "sec-fetch-site": "same-origin"}
-    assert await site.status("POST", "/api/v1/rules/team/run", headers=proxied) == 202
+    assert await site.status("POST", "/api/v1/rules/docker.io/library/nginx/run", headers=proxied) == 202
 
 
 async def test_other_sites_may_link_to_the_dashboard(site: Running) -> None:
