@@ -177,7 +177,7 @@ def _accounts(
             f"{_DEFAULT_AUTH_FILE} does not exist: registry access is anonymous, or uses the logins that docker stored",
         )
     with config_file.collect_at("sync", "filePosition", "auth"):
-        return read_auth_file(path, environment, config_file.problems), ()
+        return read_auth_file(path, environment, config_file.problems, config_file.substitution.files.paths), ()
     return (), ()
 
 

@@ -26,10 +26,19 @@ def load_auth(path: Path, *, environment: Mapping[str, str]) -> tuple[RegistryAc
     return access
 
 
-def read_auth_file(path: Path, environment: Mapping[str, str], problems: Problems) -> tuple[RegistryAccount, ...]:
-    """Return the accounts of the auth file at *path*; `ConfigError` if it is no auth file."""
+def read_auth_file(
+    path: Path, environment: Mapping[str, str], problems: Problems, watched: dict[str, None] | None = None
+) -> tuple[RegistryAccount, ...]:
+    """Return the accounts of the auth file at *path*; `ConfigError` if it is no auth file.
+
+    The paths of files with values are added to *watched*.
+    """
     document = read_document(path, remedy_if_empty="leave the file out, or write {}, for anonymous access")
-    return parse_auth(document, str(path), Substitution.for_file(str(path), environment), problems)
+    substitution = Substitution.for_file(str(path), environment)
+    accounts = parse_auth(document, str(path), substitution, problems)
+    if watched is not None:
+        watched.update(substitution.files.paths)
+    return accounts
 
 
 def parse_auth(

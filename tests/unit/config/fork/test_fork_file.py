@@ -197,3 +197,19 @@ def test_half_a_login_is_an_error(auth: str, message: str) -> None:
     line = problem(f"sync:\n{auth}")
     assert line.startswith(message)
     assert "hunter2" not in line
+
+
+def test_passwords_may_be_in_files(directory: Path) -> None:
+    """In the fork's file and in its auth file; a change of them is noticed."""
+    for name in ("hook", "broker", "registry"):
+        (directory / name).write_text(f"secret of {name}\n")
+    (directory / "auth.yaml").write_text("q.io: {username: u, password: '${file:registry}'}\n")
+    loaded = fork(
+        "auth: {username: u, password: '${file:hook}'}\n"
+        "rabbitmq: {queueName: q, info: [{address: 'h:1', username: u, password: '${file:broker}'}]}\n"
+    )
+    assert loaded.server is not None
+    assert loaded.server.login == BasicCredentials("u", "secret of hook")
+    assert loaded.queues[0].urls == ("amqp://u:secret%20of%20broker@h:1/",)
+    assert loaded.accounts[0].credential == Credential("u", "secret of registry")
+    assert set(loaded.files) == {"./auth.yaml", "hook", "broker", "registry"}

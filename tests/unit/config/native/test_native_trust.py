@@ -180,3 +180,27 @@ def test_a_missing_extra_is_named_with_its_command(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("importlib.util.find_spec", find_nothing)
     with pytest.raises(UsageError, match=r"pip install 'image-syncer\[trust\]'"):
         load(tmp_path, "trust: {cosign: {key: release.pub}}")
+
+
+def test_keys_of_included_files_are_beside_them(tmp_path: Path) -> None:
+    """A default of the main file is beside that one, also for rules of other files."""
+    (tmp_path / "sub").mkdir()
+    for name in ("own.pub", "own.pem"):
+        (tmp_path / "sub" / name).write_bytes(RELEASE if name.endswith("pub") else PRIVATE)
+    (tmp_path / "n.yaml").write_text(
+        "version: 1\ninclude: sub/a.yaml\ndefaults: {trust: {cosign: {key: release.pub}}}\nrules: []\n"
+    )
+    (tmp_path / "sub" / "a.yaml").write_text(
+        "rules:\n - {name: a, source: q.io/a, targets: t.io/a}\n"
+        " - {name: b, source: q.io/b, targets: t.io/b, trust: {cosign: {key: own.pub}}, attest: {key: own.pem}}\n"
+    )
+    loaded = load_file(tmp_path / "n.yaml", platforms=PlatformFilter(), environment={})
+    assert [settings(loaded.trust[name]).signers for name in "ab"] == [
+        (KeySigner(RELEASE, "release.pub"),),
+        (KeySigner(RELEASE, "own.pub"),),
+    ]
+    assert {f"{tmp_path}/release.pub", f"{tmp_path}/sub/own.pub", f"{tmp_path}/sub/own.pem"} <= set(loaded.files)
+    (tmp_path / "release.pub").unlink()
+    with pytest.raises(UsageError) as error:
+        load_file(tmp_path / "n.yaml", platforms=PlatformFilter(), environment={})
+    assert "n.yaml:3:12: defaults.trust.cosign[0].key: 'release.pub': No such file" in str(error.value)
