@@ -1,6 +1,7 @@
 """The manifests and blobs of one layout. Blocking, and safe to use from several threads."""
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
@@ -36,6 +37,8 @@ class LayoutFiles:
         self._lock = threading.RLock()
         self._index: LayoutIndex | None = None
         self._version: object = None
+        self._content = b""
+        """The digest of the bytes of the index that was read or written last."""
         self._attached: dict[Digest, tuple[Digest, Descriptor] | None] = {}
         """Of listed manifests: the subject, and the entry that lists them as its referrer; None without a subject."""
 
@@ -119,11 +122,12 @@ class LayoutFiles:
         """Write the index with *edits*; the storage is locked."""
         with self._lock:
             try:
-                index = self._read_index(or_empty=True)
+                index = self._current_index()
                 for edit in edits:
                     index.put(edit.name, edit.entry, edit.children)
-                self._storage.write_index(index.content())
-                self._version = self._storage.index_version()
+                content = index.content()
+                self._storage.write_index(content)
+                self._version, self._content = self._storage.index_version(), _digest(content)
             except BaseException:
                 self._index = None  # It has edits that the file does not have.
                 raise
@@ -180,15 +184,30 @@ class LayoutFiles:
         raw = RawManifest.of(content, entry.media_type if entry else "", what=what)
         return replace(raw, digest=digest)
 
-    def _read_index(self, *, or_empty: bool = False) -> LayoutIndex:
-        """Return the index; *or_empty*: an empty one if there is none. The caller has the lock."""
+    def _read_index(self) -> LayoutIndex:
+        """Return the index, as far as inode, time and size of its file tell; the caller has the lock."""
         version = self._storage.index_version()
         if self._index is None or version is None or version != self._version:
-            try:
-                self._index = LayoutIndex.parse(self._storage.read_index(), f"{self._storage.what}")
-            except NotFound:
-                if not or_empty:
-                    raise
-                self._index = LayoutIndex.empty(self._storage.what)
-            self._version = version
+            content = self._storage.read_index()
+            self._index = LayoutIndex.parse(content, self._storage.what)
+            self._version, self._content = version, _digest(content)
         return self._index
+
+    def _current_index(self) -> LayoutIndex:
+        """Return the index to change, empty if there is none.
+
+        Its bytes are compared, since nothing of another process may be lost: two writes within one tick of the clock
+        can end with the same inode, time and size.
+        """
+        try:
+            content = self._storage.read_index()
+        except NotFound:
+            self._index = LayoutIndex.empty(self._storage.what)
+            return self._index
+        if self._index is None or _digest(content) != self._content:
+            self._index = LayoutIndex.parse(content, self._storage.what)
+        return self._index
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content, usedforsecurity=False).digest()

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -207,24 +208,52 @@ async def test_a_lost_lease_writes_no_tag(tmp_path: Path) -> None:
         assert {tag async for tag in stores.source(layout(tmp_path)).tags()} == {"v1", "v3"}
 
 
-async def test_a_cancelled_push_does_not_disturb_others(tmp_path: Path) -> None:
-    """Whether it waits for the index or writes it."""
+async def test_a_cancelled_push_does_not_disturb_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that writes the index for all, nor one that waits for it: that one is not written at all."""
+    begun, may_go = threading.Event(), threading.Event()
+    write_index = BlobDirectory.write_index
+
+    def slow(directory: BlobDirectory, content: bytes) -> None:
+        begun.set()
+        assert may_go.wait(60)
+        write_index(directory, content)
+
     image = single("app")
     async with opened() as stores:
         target = stores.target(layout(tmp_path))
-        await push(target, image)
-        for cancelled in range(3):
-            pushes = [
-                asyncio.ensure_future(target.push_manifest(image.root, f"v{cancelled}-{number}")) for number in range(3)
-            ]
+        await push(target, image, "v1")
+        monkeypatch.setattr(BlobDirectory, "write_index", slow)
+        writing = asyncio.ensure_future(target.push_manifest(image.root, "writing"))
+        assert await asyncio.to_thread(begun.wait, 60)
+        waiting, other = (asyncio.ensure_future(target.push_manifest(image.root, tag)) for tag in ("waiting", "other"))
+        for push_of in (writing, waiting):
             await asyncio.sleep(0)
-            pushes[cancelled].cancel()
-            results = await asyncio.gather(*pushes, return_exceptions=True)
-            assert sum(result is None for result in results) == 2
-            tags = {tag async for tag in stores.source(layout(tmp_path)).tags()}
-            assert {f"v{cancelled}-{number}" for number in range(3) if number != cancelled} <= tags
-        await target.push_manifest(image.root, "last")
-        assert await target.resolve("last") == image.root.descriptor
+            push_of.cancel()
+        may_go.set()
+        results = await asyncio.gather(writing, waiting, other, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, asyncio.CancelledError, type(None)]
+        assert {tag async for tag in stores.source(layout(tmp_path)).tags()} - {"writing"} == {"v1", "other"}
+
+
+async def test_a_change_that_looks_the_same_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may write twice within a tick of the clock, and its file get the inode of the first one."""
+
+    def same(directory: BlobDirectory) -> tuple[int, int, int]:
+        del directory
+        return 1, 2, 3
+
+    monkeypatch.setattr(BlobDirectory, "index_version", same)
+    first, second, third = (single(name) for name in ("first", "second", "third"))
+    async with opened() as one, opened() as two:
+        ours, theirs = one.target(layout(tmp_path)), two.target(layout(tmp_path))
+        await push(ours, first, "v1")
+        await push(theirs, second, "v2")
+        await push(ours, third, "v3")
+    assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries(tmp_path)] == [
+        "v1",
+        "v2",
+        "v3",
+    ]
 
 
 async def test_referrers_are_listed_without_a_name(tmp_path: Path) -> None:
