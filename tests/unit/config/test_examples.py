@@ -10,6 +10,7 @@ from image_syncer.config.load import load_file, load_go_tool_files
 from image_syncer.config.model import BasicCredentials, ForkSettings
 from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.settings import Credential, HostLimits, Timeouts
+from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.referrer_settings import ReferrerSettings
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -101,11 +102,26 @@ def test_the_forks_file_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (len(loaded.accounts), len(loaded.queues[0].urls), loaded.warnings) == (4, 2, ())
 
 
+def test_the_image_lists_load() -> None:
+    """Each kind of list is shown, with every key that it has but those for other clusters."""
+    loaded = load_file(EXAMPLES / "image-lists.yaml", platforms=PlatformFilter(), environment={})
+    lists = {rule.name: rule.source for rule in loaded.rules if isinstance(rule.source, ImageList)}
+    assert {one.kind for one in lists.values()} == {"helm", "compose", "manifests", "list", "kubernetes"}
+    assert lists["gateway"].include_chart
+    assert lists["platform"].uncertain
+    assert len(lists["platform"].values) == len(lists["manifests"].paths) == 2
+    cluster = lists["cluster"].cluster
+    assert cluster is not None
+    assert (cluster.namespaces, cluster.grace_seconds) == (("shop", "payments"), 7 * 86400.0)
+    assert loaded.warnings == ()
+
+
 def test_every_example_is_tested() -> None:
     """No example is added without a test that loads it."""
     stems = {"auth", "images", "config"}
     both = {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {
+        "image-lists.yaml",
         "image-syncer.schema.json",
         "native.yaml",
         "signed.yaml",
