@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import cast
 
 from image_syncer.cli.progress import Tally
-from image_syncer.oci import Repository
+from image_syncer.config.documents.document import parse_document
+from image_syncer.config.documents.node import MapNode
+from image_syncer.config.load import load_document
+from image_syncer.config.model import Configuration
+from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.registries import Registries
 from image_syncer.roles import Stores
@@ -87,6 +91,31 @@ async def test_rules_of_one_repository_share_its_list_of_tags() -> None:
     rules = [rule_of(number, f"^v{tag}$") for tag in range(3) for number in range(2)]
     selected = await planner.select(rules)
     assert (stores.lists, len(selected.copies)) == (2, 6)
+
+
+def native_rules(count: int) -> MapNode:
+    """Return a native file with *count* rules."""
+    rule = " - {name: rNUMBER, source: q.io/aNUMBER, targets: 't.io/{repository}', tags: '/^v[0-9]+NUMBER$/'}\n"
+    rules = "".join(rule.replace("NUMBER", str(number)) for number in range(count))
+    return parse_document(f"version: 1\nrules:\n{rules}".encode(), Path("rules.yaml"), remedy_if_empty="")
+
+
+def test_rules_of_the_native_file_are_read_one_by_one() -> None:
+    """Beside the nodes, little more than the rules is in memory; the models of all rules would take 600 bytes each."""
+
+    def load(document: MapNode) -> Configuration:
+        return load_document(document, "rules.yaml", platforms=PlatformFilter(), environment={})
+
+    load(native_rules(1))  # What is made once is there before.
+    document = native_rules(_COUNT)
+    tracemalloc.start()
+    try:
+        configuration = load(document)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(configuration.rules) == _COUNT
+    assert peak / _COUNT < 1_850
 
 
 def test_an_unused_repository_is_small(tmp_path: Path) -> None:

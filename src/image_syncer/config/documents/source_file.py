@@ -88,8 +88,17 @@ class SourceFile:
 
     def number(self, section: str, index: int) -> int:
         """Return the position in the file of the item at *index* in a validated list."""
-        number = self._kept[section][index] if section in self._kept else index
-        return self.parts.number(section, number)
+        return self.parts.number(section, self._position(section, index))
+
+    def item(self, section: str, index: int, model: type[Model]) -> Model:
+        """Return the item at *index* in a validated list of `Checked` items."""
+        entry = self.root.find(section)
+        if entry is None or not isinstance(entry.value, ListNode):
+            raise TypeError(f"{section} is no list")
+        return model.model_validate(_plain(entry.value.items[self._position(section, index)]))
+
+    def _position(self, section: str, index: int) -> int:
+        return self._kept[section][index] if section in self._kept else index
 
     def line_of(self, *path: Step) -> int:
         """Return the line of the value at *path*, or of the nearest value around it if there is none."""

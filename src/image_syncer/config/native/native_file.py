@@ -1,7 +1,6 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
 import dataclasses
-from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
@@ -57,12 +56,9 @@ def parse_native(
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
     same_as = _same_as(sections.registries, config_file)
-    rule_sections = deque(sections.rules)
-    # Each section of a rule is dropped when its rule is made: both together need twice the memory.
-    sections = sections.model_copy(update={"rules": ()})
     reader = TrustReader(config_file)
     trust: dict[str, RuleTrust] = {}
-    rules = _rules(rule_sections, sections.defaults, platforms, reader, trust)
+    rules = _rules(len(sections.rules), sections.defaults, platforms, reader, trust)
     hooks = [hook for name, section in sections.hooks.items() if (hook := parse_hook(name, section, config_file))]
     queues = [queue for name, section in sections.queues.items() if (queue := parse_queue(name, section, config_file))]
     server = parse_server(sections.server, config_file) if sections.server else None
@@ -113,7 +109,7 @@ def parse_native_rules(document: MapNode, file: str, environment: Mapping[str, s
     """
     config_file = _only(merge_native(document, file, environment), "version", "rules", "defaults").replace_variables()
     sections = config_file.validate(NativeFile, items=ITEMS)
-    rules = _rules(deque(sections.rules), sections.defaults, PlatformFilter(), TrustReader(config_file), {})
+    rules = _rules(len(sections.rules), sections.defaults, PlatformFilter(), TrustReader(config_file), {})
     config_file.problems.raise_found()
     return rules
 
@@ -239,17 +235,17 @@ def _main_name(host: str, named: Mapping[str, str]) -> str:
 
 
 def _rules(
-    sections: deque[RuleSection],
+    count: int,
     defaults: DefaultsSection,
     platforms: PlatformFilter,
     reader: TrustReader,
     trust: dict[str, RuleTrust],
 ) -> tuple[Rule, ...]:
-    """Return the rules of *sections*, which is empty afterwards; their gates and attesters are added to *trust*."""
+    """Return the *count* rules of the file; their gates and attesters are added to *trust*."""
     config_file = reader.config_file
     rules: dict[str, Rule] = {}
-    for index in range(len(sections)):
-        own, number = sections.popleft(), config_file.number("rules", index)
+    for index in range(count):
+        own, number = config_file.item("rules", index, RuleSection), config_file.number("rules", index)
         with config_file.collect_at("rules", number, "name"):
             section = with_defaults(own, defaults)
             rule = parse_rule(section, number, config_file, platforms)

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
-from image_syncer.config.native.native_values import Duration, Section, Several, Text, Truth, as_list
+from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Text, Truth, as_list
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 
@@ -174,7 +174,7 @@ class NativeFile(Section):
         default_factory=dict[str, RegistrySection | None],
         description="Access by registry or registry/namespace.",
     )
-    rules: tuple[RuleSection, ...] = ()
+    rules: tuple[Checked[RuleSection], ...] = ()
     defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="Defaults for rules.")
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="Timeouts.")
     hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])

@@ -13,6 +13,7 @@ from image_syncer.config.duration import format_duration
 from image_syncer.config.native.native_file import ITEMS, with_defaults
 from image_syncer.config.native.native_model import NativeFile
 from image_syncer.config.native.native_parts import merge_native
+from image_syncer.config.native.native_rule_model import RuleSection
 
 MASK: Final = "***"
 """Stands for a secret."""
@@ -36,7 +37,8 @@ def view_native(
     config_file = merge_native(document, file, environment).replace_variables()
     sections = config_file.validate(NativeFile, items=ITEMS)
     config_file.problems.raise_found()
-    rules = [with_defaults(rule, sections.defaults) for rule in sections.rules]
+    items = (config_file.item("rules", index, RuleSection) for index in range(len(sections.rules)))
+    rules = [with_defaults(rule, sections.defaults) for rule in items]
     shown: dict[str, Any] = {"version": 1}
     for key, value in _fields(sections, shows_defaults=shows_defaults).items():
         if key not in {"version", "rules", "defaults", "include"}:
