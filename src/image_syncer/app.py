@@ -15,6 +15,7 @@ from contextlib import (
     nullcontext,
 )
 from datetime import UTC, datetime
+from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
@@ -44,11 +45,11 @@ from image_syncer.sync.result import RunObserver, RunResult, SilentRunObserver, 
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.run import Run, RunOptions
-from image_syncer.sync.tag_dates import TagDates
 from image_syncer.sync.transfer_probe import NEAR_TRANSFERS, transfers_between
 
 if TYPE_CHECKING:
     from image_syncer.sync.inspection import AttachmentTree, Inspection, Inspector, ReadSigners
+    from image_syncer.sync.tag_dates import TagDates
     from image_syncer.trust.attestation import CopyStatement
 
 __all__ = ["Options", "Syncer", "open_app"]
@@ -268,11 +269,15 @@ class Syncer:
             history=self._caches.digests,
             refusals=self._refusals,
             finder=self._finder,
-            dates=TagDates(
-                self._stores, reader, self._caches.first_seen, self._caches.image_dates, width=self._far_images
-            ),
+            dates=partial(self._tag_dates, reader),
             date=datetime.now(UTC).date().isoformat(),
         )
+
+    def _tag_dates(self, reader: ManifestReader) -> "TagDates":
+        from image_syncer.sync.tag_dates import TagDates  # noqa: PLC0415 - most runs need it not
+
+        caches, width = self._caches, self._far_images
+        return TagDates(self._stores, reader, caches.first_seen, caches.image_dates, width=width)
 
     def _copier(self, reader: ManifestReader, observer: RunObserver) -> Copier:
         limits = self._options.limits

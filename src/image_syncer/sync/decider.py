@@ -4,7 +4,8 @@ The cache is trusted only if it says that nothing has to be done. Otherwise the 
 more than a run without a cache.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.concurrency.taskpool import for_each
@@ -17,8 +18,10 @@ from image_syncer.sync.manifest_reader import LruBytes, ManifestReader
 from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.refusals import ManifestRefusals
-from image_syncer.sync.tag_dates import TagDates
 from image_syncer.sync.tag_selection import too_young
+
+if TYPE_CHECKING:
+    from image_syncer.sync.tag_dates import TagDates
 
 NO_PLATFORM = "no manifest fits the platform filter"
 NOT_SELECTED = "the rule does not select it by artifacts, annotations, labels or platforms"
@@ -64,7 +67,7 @@ class Decider:
         reader: ManifestReader,
         history: DigestCache,
         refusals: ManifestRefusals | None = None,
-        dates: TagDates | None = None,
+        dates: "Callable[[], TagDates] | None" = None,
     ) -> None:
         self._stores = stores
         self._dates = dates
@@ -103,7 +106,8 @@ class Decider:
         if self._refusals is not None and not force:
             decided = {copy: await _unless_refused(planned, self._refusals) for copy, planned in decided.items()}
         if self._dates is not None and any(copy.min_age_seconds is not None for copy in group):
-            decided = {copy: await _unless_too_young(planned, self._dates) for copy, planned in decided.items()}
+            dates = self._dates()
+            decided = {copy: await _unless_too_young(planned, dates) for copy, planned in decided.items()}
         self._remember(certain, decided, found)
         return decided
 
@@ -280,7 +284,7 @@ async def _unless_refused(planned: PlannedCopy, refusals: ManifestRefusals) -> P
     return planned if failure is None else replace(planned, action=Action.FAIL, failure=failure)
 
 
-async def _unless_too_young(planned: PlannedCopy, dates: TagDates) -> PlannedCopy:
+async def _unless_too_young(planned: PlannedCopy, dates: "TagDates") -> PlannedCopy:
     """Skip *planned* if its tag moved after it was selected, and is not public for long enough with its new digest."""
     least, digest = planned.copy.min_age_seconds, planned.source_digest
     source = planned.copy.source

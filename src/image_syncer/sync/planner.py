@@ -1,6 +1,7 @@
 """Turns rules into a plan: selects images and decides what to do with each. Reads, never writes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from image_syncer.cache import MemoryDigestCache, MemoryFirstSeen, MemoryImageDates
@@ -9,26 +10,26 @@ from image_syncer.errors import CopyFailed, Unexpected
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.roles import DigestCache, Stores
 from image_syncer.sync.decider import Decider
-from image_syncer.sync.image_lists import ImageFinder
 from image_syncer.sync.manifest_reader import ManifestReader
 from image_syncer.sync.plan import Action, Copy, Plan, PlannedCopy
 from image_syncer.sync.refusals import ManifestRefusals
-from image_syncer.sync.repository_expander import Listed
 from image_syncer.sync.rule import ByDigest, Rule, RuleTarget, TagNames
-from image_syncer.sync.rule_expander import RuleExpander, Selected
-from image_syncer.sync.tag_dates import TagDates
-from image_syncer.sync.tag_selector import TagSelector
 
 if TYPE_CHECKING:
+    from image_syncer.sync.image_lists import ImageFinder
+    from image_syncer.sync.repository_expander import Listed
+    from image_syncer.sync.rule_expander import RuleExpander, Selected
+    from image_syncer.sync.tag_dates import TagDates
     from image_syncer.sync.tag_evaluation import TagExplanation
+    from image_syncer.sync.tag_selector import TagSelector
 
 
 class Planner:
     """Makes plans for *stores*, *width* images at once, *far_width* if a registry is far (None: *width*).
 
     *history* has digests of earlier runs, which save requests. Images that a target has permanently refused, as
-    *refusals* say, fail without a request. *dates* finds since when tags are public. *date* is that of the run, for the
-    names of targets. *finder* finds the images of rules that have a list of them.
+    *refusals* say, fail without a request. *dates* makes the finder of dates of tags. *date* is that of the run, for
+    the names of targets. *finder* finds the images of rules that have a list of them.
     """
 
     def __init__(  # noqa: PLR0913 - each is an independent role
@@ -40,18 +41,42 @@ class Planner:
         far_width: int | None = None,
         history: DigestCache | None = None,
         refusals: ManifestRefusals | None = None,
-        dates: TagDates | None = None,
+        dates: "Callable[[], TagDates] | None" = None,
         date: str = "",
-        finder: ImageFinder | None = None,
+        finder: "ImageFinder | None" = None,
     ) -> None:
         self._stores = stores
         self._width = width
         self._far_width = far_width or width
         self._refusals = refusals
-        dates = dates or TagDates(stores, reader, MemoryFirstSeen(), MemoryImageDates(), width=self._far_width)
-        self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals, dates)
-        self._tags = TagSelector(stores, dates)
-        self._expander = RuleExpander(stores, self._tags, width=self._far_width, date=date, finder=finder)
+        self._reader = reader
+        self._make_dates = dates
+        self._date = date
+        self._finder = finder
+        self._decider = Decider(stores, reader, history or MemoryDigestCache(), refusals, lambda: self._dates)
+
+    # A copy of one image selects nothing, and starts sooner without the modules for that.
+
+    @cached_property
+    def _dates(self) -> "TagDates":
+        if self._make_dates is not None:
+            return self._make_dates()
+        from image_syncer.sync.tag_dates import TagDates  # noqa: PLC0415 - see above
+
+        first_seen, image_dates = MemoryFirstSeen(), MemoryImageDates()
+        return TagDates(self._stores, self._reader, first_seen, image_dates, width=self._far_width)
+
+    @cached_property
+    def _tags(self) -> "TagSelector":
+        from image_syncer.sync.tag_selector import TagSelector  # noqa: PLC0415 - see above
+
+        return TagSelector(self._stores, lambda: self._dates)
+
+    @cached_property
+    def _expander(self) -> "RuleExpander":
+        from image_syncer.sync.rule_expander import RuleExpander  # noqa: PLC0415 - see above
+
+        return RuleExpander(self._stores, self._tags, width=self._far_width, date=self._date, finder=self._finder)
 
     async def plan(self, rules: Sequence[Rule], *, force: bool = False, stop: Shutdown | None = None) -> Plan:
         """Return the plan for *rules* as of now. *force* copies unchanged images too.
@@ -63,8 +88,8 @@ class Planner:
         return Plan(tuple(decided.values()), tuple(selected.failures), tuple(selected.warnings))
 
     async def select(
-        self, rules: Sequence[Rule], *, stop: Shutdown | None = None, listed: Listed | None = None
-    ) -> Selected:
+        self, rules: Sequence[Rule], *, stop: Shutdown | None = None, listed: "Listed | None" = None
+    ) -> "Selected":
         """Return the copies that *rules* select, each (source, target) pair once, in the rules' order.
 
         *listed* receives the progress of listing repositories.

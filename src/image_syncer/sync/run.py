@@ -218,6 +218,8 @@ class Run:
 
     async def _select(self, rules: Sequence[Rule], attempt: int, stop: Shutdown) -> tuple[list[Copy], list[Rule]]:
         """Return the copies that *rules* select and the rules to retry; record those that could not be expanded."""
+        if not rules:
+            return [], []
         # A rule that is selected again replaces its results; the results of other rules stay.
         keys = [(rule.result_source, str(target)) for rule in rules for target in rule.targets]
         replaced = len([key for key in keys if self._rule_results.pop(key, None)])

@@ -1,6 +1,6 @@
 """Selects the images of one repository: lists its tags and reads their dates where the selection needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from image_syncer.concurrency.single_flight import SingleFlight
@@ -8,17 +8,20 @@ from image_syncer.errors import CopyFailed, Refused, StoreError
 from image_syncer.oci import Reference, Repository
 from image_syncer.roles import Stores
 from image_syncer.sync.rule import ByDigest, Selection, TagNames, select_tags
-from image_syncer.sync.tag_dates import TagDates
 from image_syncer.sync.tag_selection import TagSelection, span
 
 if TYPE_CHECKING:
+    from image_syncer.sync.tag_dates import TagDates
     from image_syncer.sync.tag_evaluation import TagEvaluation, TagExplanation
 
 
 class TagSelector:
-    """Selects by the listings of *stores* and by *dates*. A repository is listed once, until `forget`."""
+    """Selects by the listings of *stores* and by the finder of dates that *dates* returns.
 
-    def __init__(self, stores: Stores, dates: TagDates) -> None:
+    A repository is listed once, until `forget`.
+    """
+
+    def __init__(self, stores: Stores, dates: "Callable[[], TagDates]") -> None:
         self._stores = stores
         self._dates = dates
         self._waiting: dict[tuple[Repository, TagSelection], int] = {}
@@ -69,10 +72,10 @@ class TagSelector:
     ) -> "TagEvaluation":
         from image_syncer.sync.tag_evaluation import TagEvaluation  # noqa: PLC0415 - most runs need it not
 
-        evaluation = TagEvaluation(selection, listed, self._dates.now())
+        evaluation = TagEvaluation(selection, listed, self._dates().now())
         if selection.min_age_seconds is not None:
-            evaluation.check_min_age(await self._dates.published(repository, evaluation.remaining))
-        created = await self._dates.created(repository, evaluation.remaining) if selection.needs_created else {}
+            evaluation.check_min_age(await self._dates().published(repository, evaluation.remaining))
+        created = await self._dates().created(repository, evaluation.remaining) if selection.needs_created else {}
         evaluation.check_newer_than(created)
         shortfall = evaluation.shortfall
         if shortfall is not None:

@@ -48,7 +48,7 @@ class Bench:
         """Return the planner of a new run."""
         reader = ManifestReader(self.stores)
         dates = TagDates(self.stores, reader, self.first_seen, self.image_dates, width=2, now=lambda: self.now)
-        return Planner(self.stores, reader, width=2, dates=dates)
+        return Planner(self.stores, reader, width=2, dates=lambda: dates)
 
     async def plan(self, selection: TagSelection) -> Plan:
         """Return the plan of a new run, and clear the requests before it."""
