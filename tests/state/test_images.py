@@ -126,6 +126,8 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "host_facts",
         "referrer_checks",
         "attached_tags",
+        "first_seen",
+        "image_dates",
     )
     for statement in (
         *(f"DROP TRIGGER image_syncer_count_{trigger}" for trigger in triggers),
