@@ -21,10 +21,7 @@ pytestmark = pytest.mark.real
 
 TAGS = ("v1", "v2")
 FILTER = ("--arch", "arm64")
-_ENGINE = (
-    "import sys; from image_syncer.cli.main import main; main(sys.argv[1:]);"
-    "sys.exit('sqlalchemy' in sys.modules)"
-)
+_ENGINE = "import sys; from image_syncer.cli.main import main; main(sys.argv[1:]);sys.exit('sqlalchemy' in sys.modules)"
 
 
 class Site:
