@@ -36,8 +36,9 @@ async def cluster() -> AsyncGenerator[FakeCluster]:
 
 
 @pytest.fixture
-def scope(cluster: FakeCluster, tmp_path: Path) -> ClusterScope:
-    """All pods of the cluster."""
+def scope(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterScope:
+    """All pods of the cluster; the proxies of this machine are not used."""
+    monkeypatch.setenv("NO_PROXY", "*")
     return ClusterScope(kubeconfig=str(cluster.write_kubeconfig(tmp_path / "kubeconfig")))
 
 
@@ -165,8 +166,11 @@ async def test_a_configuration_that_is_not_usable_is_one_error(
     assert "name kubeconfig: and context:" in str(error.value)
 
 
-async def test_a_server_that_is_down_is_a_temporary_error(cluster: FakeCluster, tmp_path: Path) -> None:
+async def test_a_server_that_is_down_is_a_temporary_error(
+    cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next run asks again."""
+    monkeypatch.setenv("NO_PROXY", "*")
     cluster.host = "http://127.0.0.1:1"
     path = cluster.write_kubeconfig(tmp_path / "down")
     with pytest.raises(Unavailable):
@@ -178,7 +182,7 @@ async def test_the_watch_follows_changes_bookmarks_and_expiry(cluster: FakeClust
     changed = asyncio.Event()
     follower = PodFollower(scope, None, changed, lambda: NOW)
     cluster.pods = [pod("one", "q.io/a:1")]
-    async with open_cluster(scope) as client, asyncio.timeout(30):
+    async with open_cluster(scope) as client, asyncio.timeout(100):
         steps = follower.follow(client)
         await anext(steps)  # Listed.
         assert changed.is_set()
@@ -231,7 +235,7 @@ async def test_the_daemon_runs_a_rule_when_its_cluster_changes(cluster: FakeClus
     cluster.pods = [pod("one", "q.io/a:1")]
     running = asyncio.create_task(follower.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             assert await jobs.requested.get() == "one"
             cluster.status = 500
             cluster.events.put_nowait(None)  # The watch ends, and the next one fails.
