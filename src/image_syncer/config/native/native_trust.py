@@ -1,5 +1,6 @@
 """The `trust:` and `attest:` of rules and of `defaults:`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from image_syncer.trust.trust_settings import (
     parse_digests,
 )
 
+_FILE_NAME: Final = re.compile(r"[\w.~ /-]{0,200}[./][\w.~ -]{0,60}")
 _DIGESTS_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _PEM: Final = "-----BEGIN "
 
@@ -135,8 +137,8 @@ class TrustReader(Struct, frozen=False):
                 content = file.read(limit + 1)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
-            # A key that lacks its first line is no name of a file; it must not be shown.
-            name = quoted(text) if "\n" not in text else "this text"
+            # A key that lacks its first line, or another secret, is no name of a file; it must not be shown.
+            name = quoted(text) if _FILE_NAME.fullmatch(text) else "this text"
             raise UsageError(f"{path_text(place)}: {name}: {reason}", remedy="give a file, or PEM as it is") from None
         if len(content) > limit:
             raise UsageError(f"{path_text(place)}: {quoted(text)}: larger than {limit // 1024} KiB")

@@ -140,6 +140,7 @@ def test_defaults_are_shared(tmp_path: Path) -> None:
         ("trust: true", "every image would pass"),
         ("trust: {require: sbom}", "nothing says who has to sign"),
         ("trust: {cosign: {key: missing.pub}}", "rules[0].trust.cosign[0].key: 'missing.pub': No such file"),
+        ("trust: {cosign: {key: hunter2}}", "rules[0].trust.cosign[0].key: this text: No such file"),
         ("trust: {cosign: {key: allowed.txt}}", "not a public key in PEM"),
         ("trust: {cosign: {key: mirror.pem}}", "a private key"),
         ("trust: {cosign: {}}", "`key` or `keyless`, one of them"),
