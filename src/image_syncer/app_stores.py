@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
-from image_syncer.registry.catalogue import RegistryCatalogue
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 
 if TYPE_CHECKING:
     from image_syncer.layout.layout_repository import LayoutSource, LayoutTarget
     from image_syncer.layout.layout_stores import LayoutStores, NoCatalogue
+    from image_syncer.registry.catalogue import RegistryCatalogue
 
 
 class RunStores:

@@ -7,14 +7,13 @@ from contextlib import suppress
 from functools import partial
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from image_syncer.cache import DigestCheckpoints, MemoryHostFacts, MemoryUploadJournal
 from image_syncer.concurrency.sleeper import Sleeper
 from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
-from image_syncer.registry.catalogue import RegistryCatalogue
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.host import HostConnection
 from image_syncer.registry.http.transport import Transport
@@ -26,6 +25,9 @@ from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
 from image_syncer.roles import HostFacts, UploadJournal
+
+if TYPE_CHECKING:
+    from image_syncer.registry.catalogue import RegistryCatalogue
 
 
 class Registries:
@@ -109,8 +111,10 @@ class Registries:
             async with client.limiter.request():
                 await client.host.prepare(scopes, side, connections)
 
-    async def catalogue(self, repository: Repository) -> RegistryCatalogue:
+    async def catalogue(self, repository: Repository) -> "RegistryCatalogue":
         """Return the list of repositories at the registry of *repository*, which the login for *repository* reads."""
+        from image_syncer.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 - only patterns need it
+
         client = await self._connect(repository)
         return self._catalogues.setdefault(client, RegistryCatalogue(client))
 

@@ -13,9 +13,7 @@ from image_syncer.oci import Descriptor, Digest, Index, Manifest, PlatformFilter
 from image_syncer.oci import media_type as types
 from image_syncer.oci.manifest import platform_of_config
 from image_syncer.structs import Struct, field
-from image_syncer.sync.content_filter import is_selected, matches_texts
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.oci_conversion import convert_to_oci
 from image_syncer.sync.trimmed import Trimmed, check_depth
 
 VERSION = 2
@@ -34,11 +32,17 @@ async def filter_index(
     """
     if not wanted:
         return Trimmed(root, {})
+    if wanted.content is None:
+        return await _filter(reader, repository, root, wanted)
+    from image_syncer.sync.content_filter import is_selected  # noqa: PLC0415 - most rules need it not
+
     if not await is_selected(reader, repository, root, wanted):
         return None
     left = await _filter(reader, repository, root, wanted)
-    if left is None or wanted.content is None or not wanted.content.to_oci:
+    if left is None or not wanted.content.to_oci:
         return left
+    from image_syncer.sync.oci_conversion import convert_to_oci  # noqa: PLC0415 - as above
+
     return await convert_to_oci(reader, repository, left)
 
 
@@ -131,8 +135,11 @@ def rewrite_index(raw: RawManifest, kept: list[int], replaced: Mapping[Digest, R
 
 
 def _entry_passes(entry: Descriptor, wanted: PlatformFilter) -> bool:
-    if wanted.content is not None and not matches_texts(wanted.content.entries, entry.annotations):
-        return False
+    if wanted.content is not None and wanted.content.entries:
+        from image_syncer.sync.content_filter import matches_texts  # noqa: PLC0415 - as above
+
+        if not matches_texts(wanted.content.entries, entry.annotations):
+            return False
     return entry.platform is None or wanted.matches(entry.platform)
 
 
