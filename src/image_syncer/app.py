@@ -376,6 +376,7 @@ async def open_app(
         registries = Registries(
             keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
         )
+        registries.transports = options.transports
         if registry_observer is not None:
             registries.observer = registry_observer
         await stack.enter_async_context(registries)

@@ -7,6 +7,7 @@ from typing import Final
 
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
+from image_syncer.registry.transport_settings import TransportSettings
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.rule_trust import RuleTrust
 
@@ -23,7 +24,8 @@ class Options(Struct):
     certificates and Docker's credentials are found; None: those of this process. *state* is the file or URL (which may
     contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
     confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
-    have a queue. *trust* has the gates and attesters of rules by their names.
+    have a queue. *trust* has the gates and attesters of rules by their names, *transports* how single registries are
+    reached.
     """
 
     access: tuple[RegistryAccount, ...] = ()
@@ -39,6 +41,7 @@ class Options(Struct):
     timeouts: Timeouts = field(default_factory=Timeouts)
     postpone_on_quota: bool = False
     trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
+    transports: Mapping[str, TransportSettings] = field(default_factory=dict[str, TransportSettings])
 
     @property
     def policy(self) -> RetryPolicy:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from image_syncer.registry.http import socket_transport
+from image_syncer.registry.http import transport as transport_module
 from image_syncer.registry.http.io_threads import IoThreads
 from image_syncer.registry.settings import ThreadUse
 
@@ -13,4 +13,4 @@ def use_threads(monkeypatch: pytest.MonkeyPatch, use: ThreadUse) -> None:
     def threads(_: ThreadUse) -> IoThreads:
         return IoThreads(use)
 
-    monkeypatch.setattr(socket_transport, "IoThreads", threads)
+    monkeypatch.setattr(transport_module, "IoThreads", threads)

@@ -55,6 +55,7 @@ async def _ask(configuration: Configuration, explanation: RuleExplanation, date:
         host_limits=configuration.host_limits,
         same_as=configuration.same_as,
         timeouts=configuration.timeouts,
+        transports=configuration.transports,
     )
     async with open_app(options) as syncer:
         if isinstance(rule.source, ImageList):

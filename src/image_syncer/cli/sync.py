@@ -70,6 +70,7 @@ def synchronise(
         host_limits=configuration.host_limits,
         same_as=configuration.same_as,
         timeouts=timeouts(run, configuration.timeouts),
+        transports=configuration.transports,
         trust=configuration.trust,
     )
     one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)

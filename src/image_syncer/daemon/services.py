@@ -108,6 +108,7 @@ def syncer_options(configuration: Configuration) -> Options:
             host_limits=configuration.host_limits,
             same_as=configuration.same_as,
             timeouts=configuration.timeouts,
+            transports=configuration.transports,
             postpone_on_quota=True,
             trust=configuration.trust,
         )

@@ -92,7 +92,7 @@ class RegistryClient:
         self.limits = limits
         self.observer = observer
         self.facts = facts
-        self.profile = LearntProfile.of(host.name, limits.chunk_bytes)
+        self.profile = LearntProfile.of(host.name, limits)
         self.multi_tag_probe = asyncio.Lock()
         self.head_probe = asyncio.Lock()
 

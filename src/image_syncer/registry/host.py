@@ -16,7 +16,6 @@ from image_syncer.errors import (
     Unavailable,
     UnknownHost,
 )
-from image_syncer.oci.reference import DOCKER_HUB
 from image_syncer.registry.auth.authenticator import Authenticator, Authorization
 from image_syncer.registry.auth.challenge import Challenge, parse_challenges, preferred
 from image_syncer.registry.error_mapping import parse_retry_after, ping_failure
@@ -45,10 +44,10 @@ from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopba
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
+from image_syncer.registry.transport_settings import api_host
 from image_syncer.roles import Fence, HostFacts
 from image_syncer.structs import Struct, field, replace
 
-DOCKER_HUB_API: Final = "registry-1.docker.io"
 _TLS_MISMATCH: Final = frozenset({HTTPStatus.BAD_REQUEST, 495, 496})  # nginx: bad and missing client certificate.
 _METHOD_KEEPING_REDIRECTS: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303}) | _METHOD_KEEPING_REDIRECTS
@@ -128,7 +127,7 @@ class HostConnection:
         self._transport = transport
         self._counter = counter
         self._clock = clock or Clock()
-        self._api = DOCKER_HUB_API if name == DOCKER_HUB else name
+        self._api = api_host(name)
         self._insecure = self._access.insecure or is_loopback(host_of(self._api))
         self._own_host = host_of(self._api).lower()
         # A registry configured by address may have any; the zone of a name is resolved before the first request.

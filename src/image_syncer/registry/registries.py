@@ -24,6 +24,7 @@ from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, Limits, RegistryAccount
+from image_syncer.registry.transport_settings import DIRECT, TransportSettings
 from image_syncer.roles import HostFacts, UploadJournal
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class Registries:
     """Hands out repositories (`roles.Stores`); an async context manager that closes every connection on exit.
 
     *environment* gives proxies and certificates. No registry is contacted and no credential is looked up before the
-    first request to a repository. *observer* receives waits, *journal* records unfinished uploads, and *facts* what
-    is found out about hosts; set them before the first repository is used.
+    first request to a repository. *observer* receives waits, *journal* records unfinished uploads, *facts* what is
+    found out about hosts, and *transports* says how some registries are reached, by their names; set them before the
+    first repository is used.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Registries:
         self._sleeper = Sleeper(self._clock.sleep)
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._sleeper.sleep)
         self._transport = Transport(self._limits, environment)
+        self.transports: Mapping[str, TransportSettings] = {}
         self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
         self.facts: HostFacts = MemoryHostFacts()
@@ -180,9 +183,8 @@ class Registries:
         credential = access.credential
         key = (registry, credential, access.insecure, access.private_network)
         if key not in self._logins:
-            host = HostConnection(
-                registry, access, self._transport, counter=self._count, clock=self._clock, facts=self.facts
-            )
+            transport = self._transport.with_settings(self.transports.get(registry, DIRECT))
+            host = HostConnection(registry, access, transport, counter=self._count, clock=self._clock, facts=self.facts)
             self._logins[key] = Login(host, "" if credential is None else credential.username or "<token>")
         return self._logins[key]
 

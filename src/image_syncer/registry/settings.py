@@ -37,10 +37,14 @@ class RegistryAccount(Struct):
 
 
 class HostLimits(Struct):
-    """The most concurrent blob transfers and small requests to one registry; None: the same as for others."""
+    """The most concurrent blob transfers and small requests to one registry, and the size of its upload chunks.
+
+    None: the same as for others.
+    """
 
     transfers: int | None = None
     requests: int | None = None
+    chunk_bytes: int | None = None
 
 
 class Timeouts(Struct):

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
+from image_syncer.registry.settings import Limits
 from image_syncer.structs import Struct
 
 MIB: Final = 1024 * 1024
@@ -91,9 +92,12 @@ class LearntProfile(Struct, frozen=False):
     single_post: bool | None = None
 
     @classmethod
-    def of(cls, registry: str, chunk_bytes: int) -> Self:
-        """Return the profile of *registry* before the first request; chunks start with *chunk_bytes*."""
-        return cls(upload_profile_of(registry), ChunkSize.of(chunk_bytes))
+    def of(cls, registry: str, limits: Limits) -> Self:
+        """Return the profile of *registry* before the first request, with chunks as *limits* say."""
+        own = limits.host_limits.get(registry)
+        if own is not None and own.chunk_bytes is not None:
+            return cls(upload_profile_of(registry), ChunkSize.fixed(own.chunk_bytes))
+        return cls(upload_profile_of(registry), ChunkSize.of(limits.chunk_bytes))
 
     def learn_from_headers(self, headers: Headers) -> None:
         """Recognise the product by *headers*, unless the host name or its behaviour has told more."""

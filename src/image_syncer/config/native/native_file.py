@@ -25,6 +25,7 @@ from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
+from image_syncer.config.native.native_transport import parse_chunk_sizes, parse_transports
 from image_syncer.config.native.native_trust import TrustReader
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
@@ -56,6 +57,8 @@ def parse_native(
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
     same_as = _same_as(sections.registries, config_file)
+    transports = parse_transports(sections.registries, config_file)
+    chunk_sizes = parse_chunk_sizes(sections.registries, config_file)
     reader = TrustReader(config_file)
     trust: dict[str, RuleTrust] = {}
     rules = _rules(len(sections.rules), sections.defaults, platforms, reader, trust)
@@ -78,9 +81,10 @@ def parse_native(
         server,
         state,
         limits={host: limit.copies for host, limit in limits.items() if limit.copies is not None},
-        host_limits={host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()},
+        host_limits=_host_limits(limits, chunk_sizes),
         same_as=same_as,
         timeouts=timeouts,
+        transports=transports,
         trust=trust,
         files=(*config_file.substitution.files.paths, *reader.files),
     )
@@ -205,6 +209,13 @@ def _limits(registries: Mapping[str, RegistrySection | None], config_file: Sourc
                 )
             limits[prefix] = section.limits
     return limits
+
+
+def _host_limits(limits: Mapping[str, LimitsSection], chunk_sizes: Mapping[str, int]) -> Mapping[str, HostLimits]:
+    found = {host: HostLimits(limit.transfers, limit.requests) for host, limit in limits.items()}
+    return found | {
+        host: replace(found.get(host, HostLimits()), chunk_bytes=size) for host, size in chunk_sizes.items()
+    }
 
 
 def _same_as(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, str]:

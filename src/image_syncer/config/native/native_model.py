@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
-from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Text, Truth, as_list
+from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Size, Text, Truth, as_list
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 
@@ -32,6 +32,20 @@ class LimitsSection(Section):
     requests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Concurrent small requests of one process; default: eight for each transfer."
     )
+
+
+class ClientCertificateSection(Section):
+    """A client certificate: paths of PEM files, the key without a password."""
+
+    certificate: Text
+    key: Text
+
+
+class RegistryTimeoutsSection(Section):
+    """Timeouts of one registry, at least 1s."""
+
+    connect: Duration | None = Field(default=None, description="Time to establish a connection.")
+    stall: Duration | None = Field(default=None, description="Longest time without a byte sent or received.")
 
 
 class RegistrySection(Section):
@@ -59,6 +73,30 @@ class RegistrySection(Section):
         default=None, description="Another host name of the same registry: blobs are mounted between both."
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits; only for whole registries.")
+    ca: Several | None = Field(default=None, description="PEM files of authorities that are trusted, too.")
+    client_certificate: ClientCertificateSection | None = Field(
+        default=None, description="Client certificate for the registry itself; certs.d works, too."
+    )
+    proxy: Secret | None = Field(
+        default=None, description="http://, https:// or socks5:// proxy, or none; default: HTTPS_PROXY and its like."
+    )
+    no_proxy: Several | None = Field(
+        default=None, description="Hosts, domains and networks without a proxy; default: NO_PROXY."
+    )
+    addresses: Several | None = Field(
+        default=None, description="IP addresses of the registry, in place of those of the name server."
+    )
+    timeouts: RegistryTimeoutsSection = Field(
+        default_factory=RegistryTimeoutsSection,
+        description="Timeouts for this registry; default: timeouts of the file.",
+    )
+    user_agent: Text | None = Field(default=None, description="User-Agent header of all its requests.")
+    headers: Annotated[dict[str, Secret], Field(max_length=50)] = Field(
+        default_factory=dict[str, Secret], description="Headers of requests to the registry itself, not to its storage."
+    )
+    chunk_size: Size | None = Field(
+        default=None, description="Largest part of a blob in one upload request, from 1MiB to 1GiB; default: it adapts."
+    )
 
 
 class TimeoutsSection(Section):

@@ -15,10 +15,12 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from image_syncer.config.byte_size import checked_size
 from image_syncer.config.duration import parse_duration, parse_long_duration
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", "examples": ["10m"]}
+_SIZE_SCHEMA: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(kB|MB|GB|KiB|MiB|GiB)$", "examples": ["10MiB"]}
 
 
 class Section(BaseModel):
@@ -87,6 +89,7 @@ Several = Annotated[
     Field(min_length=1),
 ]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA, mode="validation")]
+Size = Annotated[str, BeforeValidator(checked_size), WithJsonSchema(_SIZE_SCHEMA, mode="validation")]
 LongDuration = Annotated[
     timedelta, BeforeValidator(parse_long_duration), WithJsonSchema(_DURATION_SCHEMA, mode="validation")
 ]

@@ -35,6 +35,11 @@ class ChunkSize(Struct):
         """Return the initial size, *usual* bytes."""
         return cls(usual, usual, usual * _GROWTH, usual * _GROWTH)
 
+    @classmethod
+    def fixed(cls, size: int) -> Self:
+        """Return chunks of at most *size* bytes, which do not grow."""
+        return cls(size, size, size, size)
+
     def at(self, now: float) -> int:
         """Return the size of a chunk that is sent *now*."""
         return min(self.size, self.most, self.wary if now < self.wary_until else self.size)

@@ -18,16 +18,16 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable, UnknownHost
+from image_syncer.errors import ProtocolError, StoreError, Unauthorized, Unavailable
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy
 from image_syncer.registry.http.connect_errors import (
+    PROXY_REMEDY,
     explain_break,
     explain_connecting,
     explain_overdue,
+    explain_proxy,
     explain_resolving,
     explain_silent_handshake,
-    is_missing_name,
-    os_reason,
 )
 from image_syncer.registry.http.connection import Inspect
 from image_syncer.registry.http.descriptors import connection_limit, no_free_descriptor, out_of_descriptors
@@ -290,8 +290,7 @@ def _explain_connecting(
     if is_proxy and isinstance(cause, ssl.SSLError):
         return explain_connecting(cause, f"{host}: the proxy {proxy}", TlsPolicy(proxy))
     if is_proxy or isinstance(error, aiohttp.ClientProxyConnectionError):
-        kind = UnknownHost if is_missing_name(cause) else Unavailable
-        return kind(f"{host}: the proxy {proxy} cannot be reached: {os_reason(cause)}", remedy=_remedy(route))
+        return explain_proxy(cause, host, proxy)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return explain_resolving(cause, host)
     return explain_connecting(cause, host, route.tls)
@@ -303,9 +302,7 @@ def _through(route: _Route, host: str) -> str:
 
 
 def _remedy(route: _Route) -> str | None:
-    if route.proxy is None:
-        return None
-    return "check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; NO_PROXY names hosts that need none"
+    return None if route.proxy is None else PROXY_REMEDY
 
 
 def _proxy_refuses(status: int, host: str, proxy: str | None) -> StoreError:

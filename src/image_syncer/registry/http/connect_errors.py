@@ -17,6 +17,12 @@ _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA
 _TRANSIENT: Final = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "UNEXPECTED_EOF_WHILE_READING"})
 
 
+PROXY_REMEDY: Final = (
+    "check the proxy of the registry (proxy:), or in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; "
+    "no_proxy: and NO_PROXY name hosts that need none"
+)
+
+
 class NotTls(InsecureConnection):
     """The server does not speak TLS."""
 
@@ -46,13 +52,19 @@ def explain_resolving(cause: OSError, host: str) -> StoreError:
     return Unavailable(f"{host}: the name cannot be resolved: {os_reason(cause)}")
 
 
+def explain_proxy(cause: OSError, host: str, proxy: str) -> StoreError:
+    """Return the error for a *proxy* that *host* is requested through and that cannot be used."""
+    kind = UnknownHost if is_missing_name(cause) else Unavailable
+    return kind(f"{host}: the proxy {proxy} cannot be reached: {os_reason(cause)}", remedy=PROXY_REMEDY)
+
+
 def explain_connecting(cause: OSError, host: str, tls: TlsPolicy) -> StoreError:
     """Return the error for a failed connection to *host*."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         failure: StoreError = InsecureConnection(
             f"{host}: its certificate is not trusted: {cause.verify_message or cause.reason}",
-            remedy=f"put its CA into /etc/docker/certs.d/{tls.host}/ca.crt or name it in SSL_CERT_FILE, "
-            f"or set insecure: true for {tls.host}",
+            remedy=f"put its CA into /etc/docker/certs.d/{tls.host}/ca.crt or name it in SSL_CERT_FILE "
+            f"or in ca: of the registry, or set insecure: true for {tls.host}",
         )
     elif isinstance(cause, ssl.SSLError):
         failure = _explain_handshake(cause, host, tls)

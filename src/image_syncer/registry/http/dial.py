@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ssl import SSLCertVerificationError, SSLContext
 from typing import Final
@@ -11,9 +11,15 @@ from typing import Final
 from image_syncer.concurrency.single_flight import SingleFlight
 from image_syncer.errors import OutOfResources, StoreError, Unavailable
 from image_syncer.registry.http.address_policy import AddressPolicy, Zone, most_public, parse_ip, zone_of
-from image_syncer.registry.http.connect_errors import explain_connecting, explain_resolving, explain_silent_handshake
+from image_syncer.registry.http.connect_errors import (
+    explain_connecting,
+    explain_proxy,
+    explain_resolving,
+    explain_silent_handshake,
+)
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.descriptors import no_free_descriptor, out_of_descriptors, out_of_threads
+from image_syncer.registry.http.socks import SocksProxy, open_tunnel
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.urls import Origin
 
@@ -28,9 +34,13 @@ _MOST_ADDRESSES: Final = 16
 
 
 class Resolver:
-    """A DNS cache over the system's resolver: each name is looked up at most once a minute."""
+    """A DNS cache over the system's resolver: each name is looked up at most once a minute.
 
-    def __init__(self) -> None:
+    *fixed* are IP addresses by host, which replace those of the name server.
+    """
+
+    def __init__(self, fixed: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._fixed = fixed or {}
         self._cache: OrderedDict[tuple[str, int], tuple[float, Sequence[Address]]] = OrderedDict()
         self._lookups: SingleFlight[tuple[str, int], Sequence[Address]] = SingleFlight()
 
@@ -41,29 +51,59 @@ class Resolver:
         expires, addresses = self._cache.get(key, (0.0, ()))
         if expires > now:
             return addresses
-        addresses = await self._lookups.do(key, lambda: _look_up(host, port))
+        addresses = await self._lookups.do(key, lambda: self._look_up(host, port))
         self._cache[key] = (now + _CACHE_SECONDS, addresses)
         self._cache.move_to_end(key)
         if len(self._cache) > _CACHED_NAMES:
             self._cache.popitem(last=False)
         return addresses
 
+    async def _look_up(self, host: str, port: int) -> Sequence[Address]:
+        fixed = self._fixed.get(host.lower())
+        if fixed is None:
+            return await _look_up(host, port)
+        return [address for name in fixed for address in await _look_up(name, port)]
+
     def forget(self, host: str, port: int) -> None:
         """Drop *host* from the cache."""
         self._cache.pop((host, port), None)
 
 
+class ConnectionCount:
+    """The connections of one process that are open or being opened; *closers* close an idle one, if they have any."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.closers: list[Callable[[], bool]] = []
+
+    def close_idle(self) -> bool:
+        """Close an idle connection; return False if there is none."""
+        return any(close() for close in self.closers)
+
+
 class Dialer:
     """Opens connections, each within *connect_seconds* from the lookup of the name to the end of the TLS handshake.
 
-    *count* is the number of connections that are open or being opened.
+    *connections* counts those that are open or being opened. *socks_proxy* returns the SOCKS proxy for an origin.
     """
 
-    def __init__(self, connect_seconds: float, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        connect_seconds: float,
+        resolver: Resolver,
+        connections: ConnectionCount | None = None,
+        socks_proxy: Callable[[Origin], SocksProxy | None] = lambda _: None,
+    ) -> None:
         self._connect_seconds = connect_seconds
         self._resolver = resolver
         self._open: set[Connection] = set()
-        self.count = 0
+        self.connections = connections or ConnectionCount()
+        self._socks_proxy = socks_proxy
+
+    @property
+    def count(self) -> int:
+        """The number of connections that are open or being opened."""
+        return self.connections.count
 
     def close(self) -> None:
         """Close every connection that is still open."""
@@ -79,11 +119,11 @@ class Dialer:
         forbids one of the addresses. The connection goes to an address that was checked: a second answer of the name
         server cannot get around the check (DNS rebinding).
         """
-        self.count += 1
+        self.connections.count += 1
         try:
             return await self._dial(origin, tls, context, reach)
         except BaseException as error:
-            self.count -= 1
+            self.connections.count -= 1
             if (shortage := _shortage(error, str(origin))) is not None:
                 raise shortage from error
             raise
@@ -96,10 +136,8 @@ class Dialer:
         connected: socket.socket | None = None
         try:
             async with asyncio.timeout(seconds) as limit:
-                addresses = await self._resolver.addresses(origin.host, origin.port)
-                for _, address in addresses:
-                    reach.check(str(address[0]), origin.host)
-                connected = await _connect(addresses)
+                proxy = self._socks_proxy(origin)
+                connected = await (self._direct(origin, reach) if proxy is None else self._tunnel(origin, proxy))
                 if context is not None and tls.handshake_seconds is not None:
                     seconds = min(seconds, tls.handshake_seconds)
                     limit.reschedule(min(limit.when() or 0.0, loop.time() + seconds))
@@ -115,6 +153,30 @@ class Dialer:
         except OSError as error:
             self._resolver.forget(origin.host, origin.port)  # The name may have got another address.
             raise explain_connecting(error, str(origin), tls) from error
+
+    async def _direct(self, origin: Origin, reach: AddressPolicy) -> socket.socket:
+        addresses = await self._resolver.addresses(origin.host, origin.port)
+        for _, address in addresses:
+            reach.check(str(address[0]), origin.host)
+        return await _connect(addresses)
+
+    async def _tunnel(self, origin: Origin, proxy: SocksProxy) -> socket.socket:
+        """Return a connection to *origin* through *proxy*, which may have any address."""
+        try:
+            connected = await _connect(await self._resolver.addresses(proxy.host, proxy.port))
+        except OSError as error:
+            self._resolver.forget(proxy.host, proxy.port)
+            shortage = no_free_descriptor(str(origin))
+            raise shortage or explain_proxy(error, str(origin), str(proxy)) from error
+        try:
+            await open_tunnel(connected, proxy, origin)
+        except OSError as error:
+            connected.close()
+            raise explain_proxy(error, str(origin), str(proxy)) from error
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
     async def _start_tls(
         self, connected: socket.socket, origin: Origin, context: SSLContext | None, until: float
@@ -147,7 +209,7 @@ class Dialer:
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
-        self.count -= 1
+        self.connections.count -= 1
 
     async def zone(self, origin: Origin) -> Zone:
         """Return the most public zone among the addresses of *origin*; raises as `dial` does."""

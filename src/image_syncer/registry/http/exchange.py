@@ -10,7 +10,7 @@ from image_syncer.registry.http.connect_errors import explain_break, explain_ove
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.head import Head, NotHttp, take_head
 from image_syncer.registry.http.io_threads import IoThreads, ThreadRefused
-from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, checked_chunks, in_pieces
+from image_syncer.registry.http.request_body import PIECE_BYTES, RequestBody, framed_chunks, in_pieces
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.settings import Limits
 from image_syncer.structs import Struct
@@ -96,7 +96,7 @@ class Exchange:
         return sent
 
     async def _stream(self, body: RequestBody) -> bool:
-        async with aclosing(checked_chunks(body)) as chunks:
+        async with aclosing(framed_chunks(body)) as chunks:
             async for chunk in chunks:
                 view = memoryview(chunk)
                 if len(view) >= _THREAD_BYTES and not self._connection.has_input and self._turns.take():

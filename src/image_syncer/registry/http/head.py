@@ -53,13 +53,15 @@ class Head(Struct):
         return method != "HEAD" and self.status not in _BODILESS and not self.is_informational
 
 
-def request_head(method: str, url: str, origin: Origin, fields: bytes, length: int | None) -> bytes:
+def request_head(
+    method: str, url: str, origin: Origin, fields: bytes, length: int | None, *, is_chunked: bool = False
+) -> bytes:
     """Return the head of a request for *url* at *origin*, with *fields* from `header_fields`.
 
-    *length* of the body in bytes, None without one. Raises `ProtocolError` for a URL with characters that would end a
-    line.
+    *length* of the body in bytes, None without one; it has none either if it *is_chunked*, as *fields* say. Raises
+    `ProtocolError` for a URL with characters that would end a line.
     """
-    return _first_line(method, url, origin) + fields + _last_lines(method, length)
+    return _first_line(method, url, origin) + fields + (b"\r\n" if is_chunked else _last_lines(method, length))
 
 
 def _first_line(method: str, url: str, origin: Origin) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from image_syncer.errors import StoreError
+from image_syncer.registry.http.socks import SOCKS_SCHEMES
 from image_syncer.registry.http.urls import Origin, is_loopback, origin_of
 
 
@@ -14,16 +15,16 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
     `HTTPS_PROXY` or `HTTP_PROXY` (also in lower case) names it, by the scheme of *url*; without that `ALL_PROXY`, which
     Go does not know, but curl and most other tools do. `NO_PROXY` lists exceptions.
     In a CGI process, where `REQUEST_METHOD` is set, a client may have set `HTTP_PROXY` by a `Proxy` header, so that is
-    ignored. Raises `StoreError` for a proxy that is neither http nor https, or is not a valid URL.
+    ignored. Raises `StoreError` for a proxy that is not http, https or socks5, or is not a valid URL.
     """
     origin = origin_of(url)
     variable, value = _configured(origin.scheme, environment)
     if not value or is_loopback(origin.host) or _is_excepted(origin, _variable("NO_PROXY", environment)):
         return None
     proxy = value if "://" in value else f"http://{value}"
-    if not _is_supported(proxy):  # A direct connection instead could show traffic to a network it must avoid.
+    if not is_proxy_url(proxy):  # A direct connection instead could show traffic to a network it must avoid.
         raise StoreError(
-            f"{origin}: {variable} does not name an http or https proxy",
+            f"{origin}: {variable} does not name an http, https or socks5 proxy",
             remedy=f"set it to a URL such as http://proxy.example.com:3128, or name {origin.host} in NO_PROXY",
         )
     return proxy
@@ -37,10 +38,11 @@ def _configured(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
     return (name, value) if value else ("ALL_PROXY", _variable("ALL_PROXY", environment))
 
 
-def _is_supported(proxy: str) -> bool:
+def is_proxy_url(url: str) -> bool:
+    """Whether *url* names a proxy of a kind that we can use."""
     try:
-        parts = urlsplit(proxy)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https", *SOCKS_SCHEMES} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # An invalid port, or brackets that do not match.
         return False
 

@@ -39,6 +39,19 @@ async def checked_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:
         raise ContentMismatch(f"a body ended after {sent_bytes} of its {body.length} bytes")
 
 
+async def framed_chunks(body: RequestBody) -> AsyncGenerator[Chunk]:
+    """Yield *body* as it is sent: its chunks or, without a length, in the chunked transfer coding (RFC 9112, 7.1)."""
+    async with aclosing(checked_chunks(body)) as chunks:
+        async for chunk in chunks:
+            if body.length is None:
+                yield b"%x\r\n" % len(chunk)
+            yield chunk
+            if body.length is None:
+                yield b"\r\n"
+    if body.length is None:
+        yield b"0\r\n\r\n"
+
+
 def in_pieces(content: bytes) -> RequestBody:
     """Return *content* as a body of pieces, so that a stall is noticed while it is sent."""
 

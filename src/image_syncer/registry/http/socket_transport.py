@@ -33,14 +33,14 @@ _POLL_SECONDS: Final = 0.02  # At the limit of connections, which few processes 
 
 
 class SocketTransport:
-    """Owns the connection pool and the pipelines; to be closed."""
+    """Owns the connection pool and the pipelines; to be closed. *threads* may be shared with other transports."""
 
-    def __init__(self, limits: Limits, dialer: Dialer) -> None:
+    def __init__(self, limits: Limits, dialer: Dialer, threads: IoThreads) -> None:
         self._limits = limits
         self._dialer = dialer
         self._pool = Pool()
         self._buffers = BufferPool()
-        self._threads = IoThreads(limits.threads)
+        self._threads = threads
         self._scratch = new_scratch_buffer()
         self._pipelines: dict[PoolKey, HeadPipeline] = {}
         self._connections: Counter[PoolKey] = Counter()  # Open or being opened.
@@ -53,9 +53,11 @@ class SocketTransport:
         ] = {}  # Encoded headers: most requests repeat those of an earlier one.
         self._most_connections = connection_limit()
         self._loop = asyncio.get_running_loop()
+        dialer.connections.closers.append(self._close_idle)
 
     def close(self) -> None:
         """Close every connection."""
+        self._dialer.connections.closers.remove(self._close_idle)
         for pipeline in self._pipelines.values():
             pipeline.close()
         self._pool.close()
@@ -157,16 +159,18 @@ class SocketTransport:
     def _head(self, request: Request, origin: Origin) -> bytes:
         body = request.body
         length = None if body is None else len(body) if isinstance(body, bytes) else body.length
+        is_chunked = body is not None and length is None
         defaults = self._headers if body is None else self._body_headers
-        key = origin, body is None, *request.headers.items()
+        key = origin, body is None, is_chunked, *request.headers.items()
         fields = self._fields.get(key)
         if fields is None:
             given = {name.lower() for name in request.headers}
             headers = {name: value for name, value in defaults.items() if name.lower() not in given}
             if len(self._fields) >= _CACHED_HEADERS:
                 self._fields.clear()
-            fields = self._fields[key] = header_fields(origin, {**headers, **request.headers})
-        return request_head(request.method, request.url, origin, fields, length)
+            coding = {"Transfer-Encoding": "chunked"} if is_chunked else {}
+            fields = self._fields[key] = header_fields(origin, {**headers, **request.headers, **coding})
+        return request_head(request.method, request.url, origin, fields, length, is_chunked=is_chunked)
 
     def _pipeline(self, key: PoolKey) -> HeadPipeline:
         pipeline = self._pipelines.get(key)
@@ -199,7 +203,7 @@ class SocketTransport:
         """
         origin, context, reach = key
         until = self._loop.time() + self._limits.connect_seconds
-        while self._dialer.count >= self._most_connections and not self._close_idle():
+        while self._dialer.count >= self._most_connections and not self._dialer.connections.close_idle():
             if self._loop.time() >= until:
                 raise connections_in_use(str(origin), self._limits.connect_seconds)
             await asyncio.sleep(_POLL_SECONDS)

@@ -9,6 +9,7 @@ from typing import Final
 
 from image_syncer.errors import InsecureConnection
 from image_syncer.registry.http.descriptors import out_of_descriptors
+from image_syncer.registry.transport_settings import ClientCertificate
 from image_syncer.structs import Struct
 
 _BUNDLES: Final = (
@@ -27,12 +28,15 @@ _HOST: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._\[\]:-]{1,255}")
 class TlsPolicy(Struct):
     """TLS settings for *host* (`host` or `host:port`, as in certs.d); *insecure* accepts every certificate.
 
-    *handshake_seconds* limits the TLS handshake; None: only the limit of the whole connection applies.
+    *handshake_seconds* limits the TLS handshake; None: only the limit of the whole connection applies. *authorities*
+    are files of certificates that are trusted beside those of the system; *client_certificate* identifies us.
     """
 
     host: str
     insecure: bool = False
     handshake_seconds: float | None = None
+    authorities: tuple[str, ...] = ()
+    client_certificate: ClientCertificate | None = None
 
 
 def certificate_directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -42,19 +46,25 @@ def certificate_directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
     return (*system, Path(home, ".config/containers/certs.d")) if home else system
 
 
+_ContextKey = tuple[
+    bool, tuple[Path, ...], tuple[str, ...], ClientCertificate | None, tuple[tuple[int, int, int] | None, ...]
+]
+
+
 class TlsContexts:
     """Builds and caches contexts. Hosts without certificates of their own share one context, and so connections."""
 
     def __init__(self, environment: Mapping[str, str], directories: Sequence[Path]) -> None:
         self._environment = environment
         self._directories = directories
-        self._contexts: dict[tuple[bool, tuple[Path, ...]], ssl.SSLContext] = {}
+        self._contexts: dict[_ContextKey, ssl.SSLContext] = {}
         self._by_policy: dict[TlsPolicy, tuple[float, ssl.SSLContext]] = {}
 
     def context(self, policy: TlsPolicy) -> ssl.SSLContext:
         """Return the context for *policy*; raises `InsecureConnection` for an unusable certificate file.
 
-        The directories of a host are looked for every ten seconds, not for each request.
+        The directories of a host, and changes of the files that its policy names, are looked for every ten seconds, not
+        for each request. So a renewed client certificate is used without a restart.
         """
         now = time.monotonic()
         looked, context = self._by_policy.get(policy, (0.0, None))
@@ -66,10 +76,15 @@ class TlsContexts:
         return context
 
     def _find(self, policy: TlsPolicy) -> ssl.SSLContext:
-        key = (policy.insecure, self._host_directories(policy.host))
+        pair = policy.client_certificate
+        directories = self._host_directories(policy.host)
+        named = (*policy.authorities, *((pair.certificate, pair.key) if pair else ()))
+        key = policy.insecure, directories, policy.authorities, pair, tuple(map(_stamp, named))
         if key not in self._contexts:
+            if len(self._contexts) >= _CACHED_POLICIES:
+                self._contexts.clear()
             try:
-                self._contexts[key] = self._build(policy, key[1])
+                self._contexts[key] = self._build(policy, directories)
             except (OSError, InsecureConnection) as error:
                 cause = error.__cause__ if isinstance(error, InsecureConnection) else error
                 if cause is not None and (shortage := out_of_descriptors(cause, policy.host)) is not None:
@@ -93,8 +108,13 @@ class TlsContexts:
             context.verify_mode = ssl.CERT_NONE
         else:
             _trust_system(context, self._environment)
+            for file in policy.authorities:
+                _load_authorities(context, Path(file), policy.host)
         for directory in directories:
             _load_directory(context, directory, policy)
+        if policy.client_certificate is not None:
+            pair = policy.client_certificate
+            _load_client_certificate(context, Path(pair.certificate), Path(pair.key), policy.host)
         return context
 
 
@@ -128,14 +148,17 @@ def _load_directory(context: ssl.SSLContext, directory: Path, policy: TlsPolicy)
         for file in _files(directory, "*.crt", policy.host):
             _load_authorities(context, file, policy.host)
     for file in _files(directory, "*.cert", policy.host):
-        key = file.with_suffix(".key")
-        try:
-            context.load_cert_chain(file, key, password=_no_password)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise InsecureConnection(
-                f"{policy.host}: the client certificate {file} and its key {key.name} cannot be used: {_why(error)}",
-                remedy="both must be readable PEM files, the key without a password",
-            ) from error
+        _load_client_certificate(context, file, file.with_suffix(".key"), policy.host)
+
+
+def _load_client_certificate(context: ssl.SSLContext, file: Path, key: Path, host: str) -> None:
+    try:
+        context.load_cert_chain(file, key, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise InsecureConnection(
+            f"{host}: the client certificate {file} and its key {key.name} cannot be used: {_why(error)}",
+            remedy="both must be readable PEM files, the key without a password",
+        ) from error
 
 
 def _load_authorities(context: ssl.SSLContext, file: Path, what: str) -> None:
@@ -146,6 +169,15 @@ def _load_authorities(context: ssl.SSLContext, file: Path, what: str) -> None:
             f"{what}: the certificates in {file} cannot be used: {_why(error)}",
             remedy="it must be a readable file of certificates in PEM form",
         ) from error
+
+
+def _stamp(file: str) -> tuple[int, int, int] | None:
+    """Return what changes when *file* is replaced; None if it cannot be read, which loading it explains."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _files(directory: Path, pattern: str, what: str) -> list[Path]:

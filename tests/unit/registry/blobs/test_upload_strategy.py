@@ -7,6 +7,7 @@ from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
 from image_syncer.registry.http.messages import Headers
+from image_syncer.registry.settings import HostLimits, Limits
 from image_syncer.registry.vendor_profiles import (
     LearntProfile,
     UploadProfile,
@@ -196,9 +197,19 @@ def test_a_chunk_that_is_too_large_becomes_smaller_down_to_a_bound(least: int, e
     assert lengths == [n * MIB for n in expected]
 
 
+def test_a_chunk_size_of_the_user_is_a_bound_that_quick_chunks_do_not_raise() -> None:
+    """A proxy in front of the registry may refuse larger requests, so a small excess is not added either."""
+    limits = Limits(host_limits={"r.example": HostLimits(chunk_bytes=2 * MIB)})
+    chunk = LearntProfile.of("r.example", limits).chunk
+    assert chunk.after_success(2 * MIB, 0.1, 1.0).at(2.0) == 2 * MIB
+    assert not chunk.may_exceed(2.0)
+    assert chunk.after_413(2 * MIB).at(2.0) == MIB
+    assert LearntProfile.of("other.example", limits).chunk == ChunkSize.of(limits.chunk_bytes)
+
+
 def test_facts_are_stored_where_the_next_upload_finds_them() -> None:
     """`save` is the inverse of `of`."""
-    learnt = LearntProfile.of("r.example", MIB)
+    learnt = LearntProfile.of("r.example", Limits(chunk_bytes=MIB))
     changed = replace(UploadFacts.of(learnt, 5.0), profile=ONE_PATCH, closing_put_carries=True)
     changed = replace(changed, chunk=changed.chunk.after_413(4 * MIB))
     changed.save(learnt)
@@ -241,7 +252,7 @@ def test_a_product_is_known_by_its_response_headers(name: str, value: str, profi
 
 def test_headers_count_only_if_nothing_better_is_known() -> None:
     """Neither the host's name nor experience."""
-    unknown, named, learnt, proved = (LearntProfile.of(name, MIB) for name in ("r.io", "gcr.io", "a.io", "b.io"))
+    unknown, named, learnt, proved = (LearntProfile.of(name, Limits()) for name in ("r.io", "gcr.io", "a.io", "b.io"))
     learnt.uploads = UploadProfile(patches=True)
     proved.closing_put_carries = True
     for profile in (unknown, named, learnt, proved):

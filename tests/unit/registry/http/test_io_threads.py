@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from image_syncer.errors import ContentMismatch, Unavailable
-from image_syncer.registry.http import socket_transport
+from image_syncer.registry.http import transport as transport_module
 from image_syncer.registry.http.connection import Connection
 from image_syncer.registry.http.free_cores import FreeCores
 from image_syncer.registry.http.io_threads import LARGE_BYTES, IoThreads
@@ -52,7 +52,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> CountingThreads:
     def counting(_: ThreadUse) -> IoThreads:
         return threads
 
-    monkeypatch.setattr(socket_transport, "IoThreads", counting)
+    monkeypatch.setattr(transport_module, "IoThreads", counting)
     return threads
 
 

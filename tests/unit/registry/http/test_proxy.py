@@ -26,6 +26,7 @@ BOTH = {"HTTP_PROXY": PROXY, "HTTPS_PROXY": "http://secure.example:3128"}
         ("https://a.example/", {"ALL_PROXY": "http://all.example:1", "HTTP_PROXY": PROXY}, "http://all.example:1"),
         ("https://a.example/", {"ALL_PROXY": "http://all.example:1", "HTTPS_PROXY": PROXY}, PROXY),
         ("https://a.example/", {"ALL_PROXY": PROXY, "NO_PROXY": "a.example"}, None),
+        ("https://a.example/", {"ALL_PROXY": "socks5://proxy.example"}, "socks5://proxy.example"),
         ("https://127.0.0.1/", {"ALL_PROXY": PROXY}, None),
     ],
 )
@@ -84,5 +85,5 @@ def test_no_proxy_is_read_as_in_go(no_proxy: str, host: str, direct: bool) -> No
 def test_an_unsupported_kind_of_proxy_is_refused() -> None:
     """A direct connection would bypass the proxy. The message does not show the password."""
     with pytest.raises(StoreError, match="HTTPS_PROXY") as raised:
-        proxy_for("https://a.example/", {"HTTPS_PROXY": "socks5://u:hunter2@proxy.example:1080"})
+        proxy_for("https://a.example/", {"HTTPS_PROXY": "socks4://u:hunter2@proxy.example:1080"})
     assert "hunter2" not in str(raised.value)
