@@ -160,7 +160,8 @@ class HostConnection:
         if response.status < HTTPStatus.BAD_REQUEST or not same_origin or origin_of(response.url) != base:
             return response
         challenge = _challenge(response)
-        if not self._auth.is_worth_retrying(response.status, challenge, authorization):
+        is_worth_retrying = self._auth.is_worth_retrying(response.status, challenge, authorization)
+        if not is_worth_retrying and not await self._auth.replace_credential(response.status, authorization):
             return await self._send_later(request, call, authorization, response)
         await response.release(failed=False)
         if authorization is not None and authorization.is_bearer:

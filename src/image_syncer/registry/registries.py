@@ -23,7 +23,7 @@ from image_syncer.registry.login_rotation import Login, LoginPool
 from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
-from image_syncer.registry.settings import Credential, Limits, RegistryAccount
+from image_syncer.registry.settings import Credential, CredentialSource, Limits, RegistryAccount
 from image_syncer.registry.transport_settings import DIRECT, TransportSettings
 from image_syncer.roles import HostFacts, UploadJournal
 
@@ -66,7 +66,7 @@ class Registries:
         self._sources: dict[Repository, RegistrySource] = {}
         self._targets: dict[Repository, RegistryTarget] = {}
         self._limiters: dict[str, HostLimiter] = {}
-        self._logins: dict[tuple[str, Credential | None, bool, bool | None], Login] = {}
+        self._logins: dict[tuple[str, CredentialSource | Credential | None, bool, bool | None], Login] = {}
         self._clients: dict[tuple[Login, ...], RegistryClient] = {}
         self._catalogues: dict[RegistryClient, RegistryCatalogue] = {}
         self._client_by_repository: dict[Repository, RegistryClient] = {}
@@ -181,7 +181,7 @@ class Registries:
     def _login(self, registry: str, access: RegistryAccount) -> Login:
         """Return the login of *access* at *registry*; the same object each time, since it has one quota."""
         credential = access.credential
-        key = (registry, credential, access.insecure, access.private_network)
+        key = (registry, access.source or credential, access.insecure, access.private_network)
         if key not in self._logins:
             transport = self._transport.with_settings(self.transports.get(registry, DIRECT))
             host = HostConnection(registry, access, transport, counter=self._count, clock=self._clock, facts=self.facts)

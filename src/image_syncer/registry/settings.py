@@ -1,7 +1,7 @@
 """User settings about registries, as the registry client uses them; independent of configuration files."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from image_syncer.structs import Struct, field, replace
 
@@ -9,12 +9,35 @@ ThreadUse = Literal["auto", "always", "never"]
 """Whether bodies move in threads: large ones while a core is free, all, or none."""
 
 
+CloudName = Literal["aws", "gcp", "azure", "huawei"]
+"""A cloud whose own credentials open its registries."""
+
+
 class Credential(Struct):
-    """A login. With *identity_token* (an OAuth2 refresh token), user name and password are empty."""
+    """A login. With *identity_token* (an OAuth2 refresh token), user name and password are empty.
+
+    *exchange_token* is an access token of Azure, which the registry exchanges for an identity token of its own.
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    exchange_token: str = field(default="", repr=False)
+
+
+class CredentialSource(Protocol):
+    """Gives the credential of an account, which may change while the process runs."""
+
+    async def current(self) -> Credential | None:
+        """Return the credential to use now, None for anonymous access; `Unauthorized` if it cannot be found."""
+        ...
+
+    async def replace(self, refused: Credential | None) -> bool:
+        """Look for another credential than *refused*, which the registry does not accept; return whether there is one.
+
+        After a search without result, the next one within a minute returns False at once.
+        """
+        ...
 
 
 class RegistryAccount(Struct):
@@ -24,7 +47,9 @@ class RegistryAccount(Struct):
     speak TLS; *plain_http* uses plain HTTP without trying TLS. *private_network* says whether its redirects and token
     server may use private addresses; None applies the default policy (`address_policy.policy_for_redirects`). *origin*
     is where this was configured (`auth.yaml:3`), for messages. *further* are the same with other logins, used when
-    this one is refused or its quota is used up.
+    this one is refused or its quota is used up. With *cloud*, the credential is one of that cloud, and the registry
+    gets a login that is issued for it; without a credential, the cloud's own tools decide which one is used. *source*
+    replaces the credential when it changes or is refused.
     """
 
     prefix: str
@@ -34,6 +59,8 @@ class RegistryAccount(Struct):
     private_network: bool | None = None
     plain_http: bool = False
     further: tuple["RegistryAccount", ...] = ()
+    cloud: CloudName | None = None
+    source: CredentialSource | None = field(default=None, repr=False, compare=False)
 
 
 class HostLimits(Struct):

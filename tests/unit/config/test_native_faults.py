@@ -169,6 +169,8 @@ def test_problems_of_structure_have_their_line(tmp_path: Path, text: str, messag
         (rule("tags: [v1, v2]", targets="t.io/x:new"), "5: 't.io/x:new': one tag for 2 images"),
         (rule("tags: v1", targets="'${NO}/x'"), "5: rules[0].targets: the environment variable NO is not set"),
         ("registries: {q.io: {username: u}}", "2: registries.q.io: a username without a password"),
+        ("registries: {q.io: {auth: aws, password: hunter2}}", "2: registries.q.io: a password without a username"),
+        ("registries: {q.io: {auth: ibm}}", "2: registries.q.io.auth: "),
         ("registries: {q.io: {logins: [{username: u}]}}", "2: registries.q.io.logins[0]: password is missing"),
         (
             "registries: {q.io: {username: u, password: hunter2, logins: [{username: v, password: hunter2}]}}",

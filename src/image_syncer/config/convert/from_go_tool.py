@@ -71,6 +71,8 @@ def _section(account: RegistryAccount) -> dict[str, Value]:
     section: dict[str, Value] = {}
     if account.credential is not None:
         section |= {"username": account.credential.username, "password": account.credential.password}
+    if account.cloud is not None:
+        section["auth"] = account.cloud
     if account.insecure:
         section["insecure"] = True
     return section

@@ -14,7 +14,7 @@ from image_syncer.registry.settings import Credential, RegistryAccount
 
 _FIELDS = ("username", "password", "insecure")
 _TRUE = frozenset({"true", "yes", "on"})
-# With this user name, the password is a Google service account in base64 for the Go tool.
+# With this user name, the password is the key of a Google service account in base64.
 _GOOGLE_USER = "_oauth2_"
 
 
@@ -86,7 +86,10 @@ def _account(entry: MapEntry, file: str, substitution: Substitution) -> Registry
     prefix = parse_prefix(entry.key.text)
     fields = _fields(entry, file)
     credential = _credential(entry.key, fields, file, substitution)
-    return RegistryAccount(prefix, credential, _insecure(fields.get("insecure"), file), f"{file}:{entry.key.line}")
+    insecure = _insecure(fields.get("insecure"), file)
+    is_google_key = credential is not None and credential.username == _GOOGLE_USER
+    cloud = "gcp" if is_google_key else None
+    return RegistryAccount(prefix, credential, insecure, f"{file}:{entry.key.line}", cloud=cloud)
 
 
 def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
@@ -115,11 +118,6 @@ def _fields(entry: MapEntry, file: str) -> dict[str, Node]:
 def _credential(key: Scalar, fields: dict[str, Node], file: str, substitution: Substitution) -> Credential | None:
     username = _value("username", fields.get("username"), file, substitution)
     password = _value("password", fields.get("password"), file, substitution)
-    if username == _GOOGLE_USER:
-        raise UsageError(
-            "this version of image-syncer does not support the Google form of a login (user _oauth2_)",
-            remedy="use the user oauth2accesstoken with an access token, or docker's config.json with a helper",
-        )
     if not username and not password:
         return None
     if not username or not password:

@@ -9,10 +9,11 @@ from typing import Final, cast, get_args
 
 from image_syncer.config.documents.node import MapNode, Scalar, quoted
 from image_syncer.config.documents.problems import Problems
-from image_syncer.config.documents.source_file import SourceFile, Step, path_text
+from image_syncer.config.documents.source_file import SourceFile
 from image_syncer.config.go_tool.auth_file import parse_prefix
 from image_syncer.config.locations import StateSettings
 from image_syncer.config.model import Configuration, QueueKind, QueueSettings
+from image_syncer.config.native.native_credentials import parse_account
 from image_syncer.config.native.native_model import (
     LimitsSection,
     NativeFile,
@@ -29,7 +30,7 @@ from image_syncer.config.native.native_transport import parse_chunk_sizes, parse
 from image_syncer.config.native.native_trust import TrustReader
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
-from image_syncer.registry.settings import Credential, HostLimits, RegistryAccount, Timeouts
+from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
 from image_syncer.sync.collisions import find_collisions
 from image_syncer.sync.rule import Rule
@@ -140,58 +141,13 @@ def _access(registries: Mapping[str, RegistrySection | None], config_file: Sourc
     found: dict[str, RegistryAccount] = {}
     for key, section in registries.items():
         with config_file.collect_at("registries", key):
-            access = _one_access(key, section or RegistrySection(), config_file)
+            access = parse_account(key, section or RegistrySection(), config_file)
             if found.setdefault(access.prefix, access) is not access:
                 first = config_file.relative(found[access.prefix].origin, "registries", key)
                 raise UsageError(
                     f"{quoted(key)} is {access.prefix}, which {first} already has", remedy="keep one of them"
                 )
     return tuple(found.values())
-
-
-def _one_access(key: str, section: RegistrySection, config_file: SourceFile) -> RegistryAccount:
-    place: tuple[Step, ...] = ("registries", key)
-    prefix = parse_prefix(key)
-    if (section.username is None) != (section.password is None):
-        given, missing = ("username", "password") if section.username else ("password", "username")
-        raise UsageError(
-            f"registries.{key}: a {given} without a {missing}", remedy="give both, or none for anonymous access"
-        )
-    access = RegistryAccount(
-        prefix,
-        insecure=section.insecure,
-        origin=config_file.location(*place),
-        private_network=section.private_network,
-        plain_http=section.plain_http,
-    )
-    if section.logins:
-        return _with_logins(access, key, section, config_file)
-    if section.username is None or section.password is None:
-        return access
-    username = config_file.substitute(section.username, *place, "username")
-    return replace(
-        access, credential=Credential(username, config_file.substitute(section.password, *place, "password"))
-    )
-
-
-def _with_logins(
-    access: RegistryAccount, key: str, section: RegistrySection, config_file: SourceFile
-) -> RegistryAccount:
-    """Return *access* with the first of the logins, and the others as its `further` accounts."""
-    if section.username is not None:
-        raise UsageError(
-            f"registries.{key}: username and logins exclude each other", remedy="make it the first of the logins"
-        )
-    found: dict[str, RegistryAccount] = {}
-    for number, login in enumerate(section.logins):
-        place: tuple[Step, ...] = ("registries", key, "logins", number)
-        username = config_file.substitute(login.username, *place, "username")
-        credential = Credential(username, config_file.substitute(login.password, *place, "password"))
-        if username in found:
-            raise UsageError(f"{path_text(place)}: duplicate username {quoted(username)}", remedy="keep one of them")
-        found[username] = replace(access, credential=credential, origin=config_file.location(*place))
-    first, *others = found.values()
-    return replace(first, further=tuple(others))
 
 
 def _limits(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, LimitsSection]:

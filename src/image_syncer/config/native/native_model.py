@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Size, Text, Truth, as_list
+from image_syncer.registry.settings import CloudName
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 
@@ -96,6 +97,11 @@ class RegistrySection(Section):
     )
     chunk_size: Size | None = Field(
         default=None, description="Largest part of a blob in one upload request, from 1MiB to 1GiB; default: it adapts."
+    )
+    auth: CloudName | None = Field(
+        default=None,
+        description="The cloud that issues logins: with the username and password as its access key, or with the "
+        "credentials of the environment.",
     )
 
 

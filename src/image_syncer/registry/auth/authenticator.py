@@ -25,7 +25,7 @@ from image_syncer.registry.auth.challenge import Challenge, merge_scopes
 from image_syncer.registry.error_mapping import parse_retry_after
 from image_syncer.registry.http.messages import compression_error, released
 from image_syncer.registry.http.transport import Request, Response
-from image_syncer.registry.http.urls import join, origin_of, redacted
+from image_syncer.registry.http.urls import Origin, join, origin_of, redacted
 from image_syncer.registry.limits.circuit_breaker import NegativeCache
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount
@@ -81,6 +81,8 @@ class Authenticator:
         self._send = send
         self._token_bytes = token_bytes
         self._clock = clock
+        self._credential = access.credential
+        self._identity_token = ""  # What the registry gave for the exchange token of the credential.
         self._challenge: Challenge | None = None
         self._base = ""
         self._tokens: dict[_Key, _CachedToken] = {}
@@ -112,7 +114,7 @@ class Authenticator:
         if self._challenge is None:
             return None
         if self._challenge.scheme == "basic" or (self._catalogue_takes_basic and scopes == (CATALOGUE_SCOPE,)):
-            credential = self._access.credential
+            credential = await self._current_credential()
             return Authorization(_basic(credential)) if credential and credential.username else None
         key = self._key(self._challenge, self._widened.get(scopes, merge_scopes(scopes)))
         token, fresh = await self._token(key, side)
@@ -126,6 +128,33 @@ class Authenticator:
         self._catalogue_takes_basic |= self._asks_for_basic(challenge, authorization)
         text = authorization.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
+
+    async def replace_credential(self, status: int, authorization: Authorization | None) -> bool:
+        """Whether there is another credential now than the one that the registry refused with *status*.
+
+        *authorization* had been sent. Token servers refuse credentials themselves: only user and password count here.
+        """
+        source = self._access.source
+        if source is None or status != HTTPStatus.UNAUTHORIZED or self._challenge is None:
+            return False
+        if self._challenge.scheme != "basic" or (authorization is not None and authorization.is_bearer):
+            return False
+        sent = self._credential
+        if authorization is not None and (sent is None or _basic(sent) != authorization.header):
+            return True  # Another request has replaced it meanwhile.
+        if not await source.replace(sent):
+            return False
+        await self._current_credential()
+        return self._credential is not None
+
+    async def _current_credential(self) -> Credential | None:
+        """Return the credential to use now; another one than before gets a new chance at the token server."""
+        if self._access.source is not None:
+            credential = await self._access.source.current()
+            if credential != self._credential:
+                self._credential, self._identity_token, self._oauth_refused = credential, "", False
+                self._refusals.clear()
+        return self._credential
 
     def is_worth_retrying(self, status: int, challenge: Challenge | None, authorization: Authorization | None) -> bool:
         """Whether a new authorization may succeed after *status* with *challenge*; *authorization* had been sent."""
@@ -166,7 +195,7 @@ class Authenticator:
         return self._can_answer(challenge)
 
     def _can_answer(self, challenge: Challenge) -> bool:
-        credential = self._access.credential
+        credential = self._credential
         return challenge.scheme == "bearer" or bool(credential and credential.username)
 
     def _key(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Key:
@@ -189,6 +218,7 @@ class Authenticator:
         token = self._tokens.get(key)
         if token is not None and now < token.expires_at:
             return token, False
+        await self._current_credential()
         refusal, until = self._refusals.get(key, (None, 0.0))
         if refusal is not None and now < until:
             raise refusal.with_traceback(None)  # Raised again and again, it would collect the frames of each time.
@@ -199,7 +229,7 @@ class Authenticator:
         if (failure := self._negative_cache.cached_failure(began)) is not None:
             raise failure
         try:
-            token = await self._fetch(key, side)
+            token = await self._fetch_with_any_credential(key, side)
         except (Unauthorized, Denied) as refusal:
             _store(self._refusals, key, (refusal, self._clock.monotonic() + _REFUSAL_SECONDS))
             raise
@@ -210,8 +240,19 @@ class Authenticator:
         _store(self._tokens, key, token)
         return token
 
-    async def _fetch(self, key: _Key, side: Side) -> _CachedToken:
-        credential = self._access.credential
+    async def _fetch_with_any_credential(self, key: _Key, side: Side) -> _CachedToken:
+        """Return a token; if the credential is refused and its source has another one, for that one."""
+        credential = self._credential
+        try:
+            return await self._fetch(key, side, credential)
+        except (Unauthorized, Denied):
+            if self._access.source is None or not await self._access.source.replace(credential):
+                raise
+            return await self._fetch(key, side, await self._current_credential())
+
+    async def _fetch(self, key: _Key, side: Side, credential: Credential | None) -> _CachedToken:
+        if credential is not None and credential.exchange_token:
+            credential = await self._exchanged(key, credential, side)
         has_identity_token = credential is not None and bool(credential.identity_token)
         if credential is not None and has_identity_token and not self._oauth_refused:
             async with released(await self._send(_refresh_request(key, credential.identity_token), side)) as response:
@@ -222,7 +263,17 @@ class Authenticator:
         self._oauth_refused = has_identity_token  # GET works, so later tokens need no POST.
         return token
 
-    async def _read(self, response: Response) -> _CachedToken:
+    async def _exchanged(self, key: _Key, credential: Credential, side: Side) -> Credential:
+        """Return the identity token that the registry gives for an access token of Azure (`/oauth2/exchange`)."""
+        if not self._identity_token:
+            request = _exchange_request(origin_of(key.realm), key.service, credential.exchange_token)
+            async with released(await self._send(request, side)) as response:
+                self._identity_token = (await self._read(response, "refresh_token")).text
+        return Credential(identity_token=self._identity_token)
+
+    async def _read(self, response: Response, *names: str) -> _CachedToken:
+        """Return the token in one of the fields *names*; by default those of an access token."""
+        names = names or ("token", "access_token")
         if response.status != HTTPStatus.OK:
             raise self._refusal(response)
         content = await response.read(self._token_bytes)
@@ -231,7 +282,7 @@ class Authenticator:
             document = parse_object(content, f"{where} gives no usable token")
         except ProtocolError as error:
             raise compression_error(response.headers, where) or error from error.__cause__
-        text: object = document.get("token") or document.get("access_token")
+        text: object = next(filter(None, map(document.get, names)), None)
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise ProtocolError(f"{where} gives no usable token")
         return _CachedToken(text, self._clock.monotonic() + lifetime(document.get("expires_in")) - _EARLY_SECONDS)
@@ -255,7 +306,7 @@ class Authenticator:
                 return ProtocolError(f"{where} answers {status}", status=status)
 
     def _unauthorized(self, where: str, status: int) -> Unauthorized:
-        if self._access.credential is None:
+        if self._credential is None:
             remedy = f"set user name and password for {self._registry}"
             return Unauthorized(f"{where} gives no token without a login", status=status, remedy=remedy)
         remedy = self._remedy("user name and password of")
@@ -305,6 +356,13 @@ def _refresh_request(key: _Key, identity_token: str) -> Request:
     }
     form = urlencode({name: value for name, value in fields.items() if value}, errors="surrogateescape")
     return Request("POST", key.realm, {"Content-Type": "application/x-www-form-urlencoded"}, form.encode())
+
+
+def _exchange_request(origin: Origin, service: str, access_token: str) -> Request:
+    """Return the request that exchanges *access_token* at an Azure registry."""
+    fields = {"grant_type": "access_token", "service": service, "access_token": access_token}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return Request("POST", f"{origin.scheme}://{origin}/oauth2/exchange", headers, urlencode(fields).encode())
 
 
 def _with_query(url: str, fields: list[tuple[str, str]]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from image_syncer.errors import InvalidReference, Unauthorized
-from image_syncer.oci import Repository
 from image_syncer.oci.reference import normalise_host
 from image_syncer.registry.http.descriptors import out_of_descriptors
 from image_syncer.registry.settings import Credential
@@ -53,9 +52,9 @@ class LoginFile(Struct):
     helpers: Mapping[str, str] = field(default_factory=dict[str, str])
     store: str = ""
 
-    def entry(self, repository: Repository) -> LoginEntry | None:
+    def entry(self, repository: str) -> LoginEntry | None:
         """Return the most specific entry for *repository*: its own, one of a namespace, or that of the registry."""
-        prefix = str(repository)
+        prefix = repository
         while prefix:
             if prefix in self.entries:
                 return self.entries[prefix]

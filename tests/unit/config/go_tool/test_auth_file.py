@@ -99,10 +99,6 @@ def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
         ("quay.io:\n  insecure: 1", "auth.yaml:2: insecure: expected true or false, found a number"),
         ("q.io:\n  username: a\n  password: hunter2${NO}", "auth.yaml:3: password: the environment variable NO is not"),
         ("q.io:\n  username: a\n  password: ${hunter2", "auth.yaml:3: password: '${' without a variable name"),
-        (
-            "gcr.io:\n  username: _oauth2_\n  password: hunter2",
-            "auth.yaml:1: this version of image-syncer does not support the Google form",
-        ),
     ],
 )
 def test_problems_have_their_line_and_show_no_secret(tmp_path: Path, text: str, message: str) -> None:
@@ -111,6 +107,14 @@ def test_problems_have_their_line_and_show_no_secret(tmp_path: Path, text: str, 
     assert line.startswith(message)
     assert "hunter2" not in line
     assert "\n" not in line
+
+
+def test_the_google_form_of_a_login_is_the_key_of_a_service_account(tmp_path: Path) -> None:
+    """As in the Go tool; Google then issues access tokens for it."""
+    (account,) = access(tmp_path, "eu.gcr.io:\n  username: _oauth2_\n  password: e30=")
+    assert (account.cloud, account.credential) == ("gcp", Credential("_oauth2_", "e30="))
+    (account,) = access(tmp_path, "eu.gcr.io:\n  username: oauth2accesstoken\n  password: e30=")
+    assert account.cloud is None
 
 
 def test_an_empty_variable_is_no_password(tmp_path: Path) -> None:

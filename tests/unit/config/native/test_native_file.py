@@ -100,6 +100,19 @@ def test_several_logins_are_used_in_their_order(tmp_path: Path) -> None:
     assert "password=" not in repr(access)
 
 
+def test_a_cloud_issues_logins_for_its_own_or_given_credentials(tmp_path: Path) -> None:
+    """With one access key, several, or none; the key of a Google service account needs no user name."""
+    text = (
+        "registries:\n  a.example: {auth: aws}\n  b.example: {auth: huawei, username: AK, password: SK}\n"
+        "  c.example: {auth: gcp, password: '{}'}\n"
+        "  d.example: {auth: azure, logins: [{username: x, password: p}, {username: y, password: p}]}\n"
+    )
+    accounts = native(tmp_path, text).accounts
+    found = [(one.cloud, one.credential and one.credential.username, len(one.further)) for one in accounts]
+    assert found == [("aws", None, 0), ("huawei", "AK", 0), ("gcp", "_json_key", 0), ("azure", "x", 1)]
+    assert accounts[3].further[0].cloud == "azure"
+
+
 def test_timeouts_come_from_the_file(tmp_path: Path) -> None:
     """Absent ones have their default."""
     text = "timeouts: {stall: 90s, image: 2h, patience: 0s}\n"

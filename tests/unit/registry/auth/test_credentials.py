@@ -224,8 +224,8 @@ async def test_a_refused_thread_is_no_broken_login_file(tmp_path: Path, monkeypa
     assert (await keychain.account_for(APP)).credential == Credential("u", "p")
 
 
-async def test_files_are_read_once(tmp_path: Path) -> None:
-    """A run works with one version of them."""
+async def test_a_file_that_vanishes_leaves_its_logins(tmp_path: Path) -> None:
+    """It may be about to be replaced, and the registry says whether they are still valid."""
     file = docker_file(tmp_path, {"auths": {"reg.example:5000": basic("u:p")}})
     keychain = Keychain([], environment={}, home=tmp_path)
     await keychain.account_for(APP)
