@@ -376,7 +376,7 @@ async def open_app(
         registries = Registries(
             keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
         )
-        registries.transports = options.transports
+        registries.transports, registries.bandwidth = options.transports, options.bandwidth
         if registry_observer is not None:
             registries.observer = registry_observer
         await stack.enter_async_context(registries)

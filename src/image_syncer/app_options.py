@@ -7,7 +7,7 @@ from typing import Final
 
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.settings import HostLimits, Limits, RegistryAccount, Timeouts
-from image_syncer.registry.transport_settings import TransportSettings
+from image_syncer.registry.transport_settings import Bandwidth, TransportSettings
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.rule_trust import RuleTrust
 
@@ -25,7 +25,7 @@ class Options(Struct):
     contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
     confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
     have a queue. *trust* has the gates and attesters of rules by their names, *transports* how single registries are
-    reached.
+    reached, and *bandwidth* how much all of them together may move.
     """
 
     access: tuple[RegistryAccount, ...] = ()
@@ -42,6 +42,7 @@ class Options(Struct):
     postpone_on_quota: bool = False
     trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
     transports: Mapping[str, TransportSettings] = field(default_factory=dict[str, TransportSettings])
+    bandwidth: Bandwidth | None = None
 
     @property
     def policy(self) -> RetryPolicy:

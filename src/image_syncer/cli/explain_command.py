@@ -56,6 +56,7 @@ async def _ask(configuration: Configuration, explanation: RuleExplanation, date:
         same_as=configuration.same_as,
         timeouts=configuration.timeouts,
         transports=configuration.transports,
+        bandwidth=configuration.bandwidth,
     )
     async with open_app(options) as syncer:
         if isinstance(rule.source, ImageList):

@@ -71,6 +71,7 @@ def synchronise(
         same_as=configuration.same_as,
         timeouts=timeouts(run, configuration.timeouts),
         transports=configuration.transports,
+        bandwidth=configuration.bandwidth,
         trust=configuration.trust,
     )
     one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from image_syncer.config.locations import StateSettings
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
-from image_syncer.registry.transport_settings import TransportSettings
+from image_syncer.registry.transport_settings import Bandwidth, TransportSettings
 from image_syncer.structs import Struct, field
 from image_syncer.sync.rule import Rule, Schedule
 from image_syncer.sync.rule_trust import RuleTrust
@@ -158,7 +158,8 @@ class Configuration(Struct):
     *limits* has the concurrent copies by registry (source or target), for a whole fleet.
     *host_limits* bounds by registry how much one process asks of it at once.
     *same_as* maps further host names of one registry to its main name.
-    *timeouts* say how long is waited for what, *transports* how single registries are reached.
+    *timeouts* say how long is waited for what, *transports* how single registries are reached,
+    *bandwidth* how much one process moves.
     *files* are the others that were read for it.
     *trust* has the gates and attesters of rules by their names.
     """
@@ -177,6 +178,7 @@ class Configuration(Struct):
     files: tuple[str, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     transports: Mapping[str, TransportSettings] = field(default_factory=dict[str, TransportSettings])
+    bandwidth: Bandwidth | None = None
     trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
 
     @property

@@ -109,6 +109,7 @@ def syncer_options(configuration: Configuration) -> Options:
             same_as=configuration.same_as,
             timeouts=configuration.timeouts,
             transports=configuration.transports,
+            bandwidth=configuration.bandwidth,
             postpone_on_quota=True,
             trust=configuration.trust,
         )

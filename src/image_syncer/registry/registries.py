@@ -24,7 +24,7 @@ from image_syncer.registry.manifests import ReadAhead
 from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, CredentialSource, Limits, RegistryAccount
-from image_syncer.registry.transport_settings import DIRECT, TransportSettings
+from image_syncer.registry.transport_settings import DIRECT, Bandwidth, TransportSettings
 from image_syncer.roles import HostFacts, UploadJournal
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Registries:
     *environment* gives proxies and certificates. No registry is contacted and no credential is looked up before the
     first request to a repository. *observer* receives waits, *journal* records unfinished uploads, *facts* what is
     found out about hosts, and *transports* says how some registries are reached, by their names; set them before the
-    first repository is used.
+    first repository is used. *bandwidth*, to be set before the context, bounds all of them together.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Registries:
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._sleeper.sleep)
         self._transport = Transport(self._limits, environment)
         self.transports: Mapping[str, TransportSettings] = {}
+        self.bandwidth: Bandwidth | None = None
         self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
         self.facts: HostFacts = MemoryHostFacts()
@@ -73,6 +74,7 @@ class Registries:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Self:
+        self._transport.limit_bandwidth(self.bandwidth)
         await self._transport.__aenter__()
         return self
 

@@ -26,7 +26,7 @@ from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
-from image_syncer.config.native.native_transport import parse_chunk_sizes, parse_transports
+from image_syncer.config.native.native_transport import parse_bandwidth, parse_chunk_sizes, parse_transports
 from image_syncer.config.native.native_trust import TrustReader
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
@@ -68,6 +68,7 @@ def parse_native(
     server = parse_server(sections.server, config_file) if sections.server else None
     state = _state(sections.state, config_file) if sections.state else StateSettings()
     timeouts = _timeouts(sections.timeouts, config_file)
+    bandwidth = config_file.attempt(lambda: parse_bandwidth(sections.bandwidth), "bandwidth")
     config_file.problems.raise_found()
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
@@ -86,6 +87,7 @@ def parse_native(
         same_as=same_as,
         timeouts=timeouts,
         transports=transports,
+        bandwidth=bandwidth,
         trust=trust,
         files=(*config_file.substitution.files.paths, *reader.files),
     )

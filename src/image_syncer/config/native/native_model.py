@@ -42,6 +42,24 @@ class ClientCertificateSection(Section):
     key: Text
 
 
+class BandwidthHoursSection(Section):
+    """Bytes per second at certain hours, in place of those of the other hours."""
+
+    up: Size | None = Field(default=None, description="Sent; default: no limit.")
+    down: Size | None = Field(default=None, description="Received; default: no limit.")
+
+
+class BandwidthSection(Section):
+    """Bytes per second of one process, at least 128KiB."""
+
+    up: Size | None = Field(default=None, description="Sent; default: no limit.")
+    down: Size | None = Field(default=None, description="Received; default: no limit.")
+    hours: Annotated[dict[str, BandwidthHoursSection], Field(max_length=100)] = Field(
+        default_factory=dict[str, BandwidthHoursSection],
+        description="Other limits at hours of local time: 08:00-18:00.",
+    )
+
+
 class RegistryTimeoutsSection(Section):
     """Timeouts of one registry, at least 1s."""
 
@@ -102,6 +120,9 @@ class RegistrySection(Section):
         default=None,
         description="The cloud that issues logins: with the username and password as its access key, or with the "
         "credentials of the environment.",
+    )
+    bandwidth: BandwidthSection | None = Field(
+        default=None, description="Bytes per second to and from this registry; default: no limit."
     )
 
 
@@ -221,6 +242,7 @@ class NativeFile(Section):
     rules: tuple[Checked[RuleSection], ...] = ()
     defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="Defaults for rules.")
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="Timeouts.")
+    bandwidth: BandwidthSection | None = Field(default=None, description="Bytes per second of all registries together.")
     hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])
     server: ServerSection | None = None
     state: StateSection | None = None

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +10,23 @@ from image_syncer.config.byte_size import parse_size
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile
 from image_syncer.config.go_tool.auth_file import parse_prefix
-from image_syncer.config.native.native_model import RegistrySection
+from image_syncer.config.native.native_model import BandwidthHoursSection, BandwidthSection, RegistrySection
 from image_syncer.errors import UsageError
 from image_syncer.registry.http.proxy import is_proxy_url
-from image_syncer.registry.transport_settings import ClientCertificate, TransportSettings, api_host
+from image_syncer.registry.transport_settings import (
+    Bandwidth,
+    BandwidthHours,
+    ClientCertificate,
+    TransportSettings,
+    api_host,
+)
 
 _LEAST_CHUNK_BYTES: Final = 2**20
 _MOST_CHUNK_BYTES: Final = 2**30
 _SHORTEST_SECONDS: Final = 1.0
+_LEAST_RATE: Final = 128 * 2**10
+_MINUTES_OF_DAY: Final = 24 * 60
+_SPAN: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _UNSENDABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OUR_HEADERS: Final = frozenset(
@@ -52,6 +61,7 @@ _KEYS: Final = (
     "user_agent",
     "headers",
     "chunk_size",
+    "bandwidth",
 )
 
 
@@ -91,6 +101,36 @@ def parse_chunk_sizes(registries: Mapping[str, RegistrySection | None], config_f
     return found
 
 
+def parse_bandwidth(section: BandwidthSection | None, place: Sequence[str] = ()) -> Bandwidth | None:
+    """Return the bandwidth of *section*, which is at *place*; None without one. Raises `UsageError`."""
+    if section is None:
+        return None
+    where = ".".join((*place, "bandwidth"))
+    hours = tuple(_hours(span, limits, where) for span, limits in section.hours.items())
+    return Bandwidth(_rate(section.up, where), _rate(section.down, where), hours)
+
+
+def _hours(span: str, limits: BandwidthHoursSection, where: str) -> BandwidthHours:
+    place = f"{where}.hours.{span}"
+    found = _SPAN.fullmatch(span)
+    if found is None:
+        raise UsageError(f"{place}: not hours of a day", remedy='write them in quotes, such as "08:00-18:00"')
+    begin_hour, begin_minute, end_hour, end_minute = map(int, found.groups())
+    begin, end = 60 * begin_hour + begin_minute, 60 * end_hour + end_minute
+    if begin == end or end > _MINUTES_OF_DAY:
+        raise UsageError(f"{place}: not hours of a day", remedy="begin and end differ, and 24:00 is the latest end")
+    return BandwidthHours(begin, end, _rate(limits.up, place), _rate(limits.down, place))
+
+
+def _rate(size: str | None, where: str) -> int | None:
+    if size is None:
+        return None
+    count = parse_size(size)
+    if count < _LEAST_RATE:
+        raise UsageError(f"{where}: less than 128KiB per second", remedy="registries end slower transfers")
+    return count
+
+
 class _Reader:
     """Reads the *section* of the registry *key*."""
 
@@ -119,6 +159,7 @@ class _Reader:
             stall_seconds=self._seconds("stall"),
             user_agent=self._sendable(section.user_agent or "", "user_agent"),
             headers=tuple(self._header(name) for name in section.headers),
+            bandwidth=parse_bandwidth(section.bandwidth, ("registries", self._key)),
         )
 
     def _where(self, *path: str) -> str:

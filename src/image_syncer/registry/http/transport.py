@@ -21,10 +21,11 @@ from image_syncer.registry.http.proxy import proxy_for
 from image_syncer.registry.http.request_body import RequestBody
 from image_syncer.registry.http.socket_transport import SocketTransport
 from image_syncer.registry.http.socks import SocksProxy
+from image_syncer.registry.http.throttle import Throttle, ThrottledResponse, throttled_request
 from image_syncer.registry.http.tls import TlsContexts, TlsPolicy, certificate_directories
 from image_syncer.registry.http.urls import Origin, host_of, origin_of
 from image_syncer.registry.settings import Limits
-from image_syncer.registry.transport_settings import DIRECT, TransportSettings
+from image_syncer.registry.transport_settings import DIRECT, Bandwidth, TransportSettings
 from image_syncer.structs import replace
 
 __all__ = [
@@ -84,10 +85,15 @@ class Transport:
         host = host_of(settings.host).lower()
         self._resolver = Resolver({host: settings.addresses} if settings.addresses else None)
         self._dialer = Dialer(limits.connect_seconds, self._resolver, self._shared.connections, self._socks_proxy)
+        self._throttle = None if settings.bandwidth is None else Throttle(settings.bandwidth)
         self._proxies: dict[Origin, str | None] = {}
         self._sockets: SocketTransport | None = None
         self._library: AnyTransport | None = None
         self._others: dict[TransportSettings, Transport] = {}
+
+    def limit_bandwidth(self, bandwidth: Bandwidth | None) -> None:
+        """Limit all requests, those of `with_settings` included, to *bandwidth* together."""
+        self._shared.throttle = None if bandwidth is None else Throttle(bandwidth)
 
     def with_settings(self, settings: TransportSettings) -> "Transport":
         """Return the transport for *settings*; the same one each time. It is open as long as this one.
@@ -153,9 +159,14 @@ class Transport:
             uses_sockets = self._use_sockets and not streams
         else:
             uses_sockets = self._socks_proxy(origin) is not None
+        throttles = self._throttles()
+        if throttles:
+            request = await throttled_request(request, throttles)
         if uses_sockets:
-            return await self._sockets.send(request, origin, tls, context, reach)
-        return await self._aiohttp().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
+            response: Response = await self._sockets.send(request, origin, tls, context, reach)
+        else:
+            response = await self._aiohttp().send(request, tls=tls, context=context, proxy=proxy, reach=reach)
+        return ThrottledResponse(response, request, throttles) if throttles else response
 
     async def open_ahead(
         self, origin: Origin, tls: TlsPolicy, reach: AddressPolicy, *, connections: int, only_far: bool = True
@@ -197,6 +208,12 @@ class Transport:
         if literal is not None:
             return literal
         return Zone.PUBLIC if self._proxy(origin, url) is not None else await self._dialer.zone(origin)
+
+    def _throttles(self) -> tuple[Throttle, ...]:
+        total = self._shared.throttle
+        if total is None and self._throttle is None:
+            return ()
+        return tuple(throttle for throttle in (self._throttle, total) if throttle is not None)
 
     def _is_own(self, origin: Origin) -> bool:
         """Whether *origin* is the registry of the settings, which alone gets its secrets."""
@@ -246,6 +263,7 @@ class _Shared:
         self.contexts = contexts
         self.threads = threads
         self.connections = ConnectionCount()
+        self.throttle: Throttle | None = None
 
 
 def _with_proxy(environment: Mapping[str, str], settings: TransportSettings) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from image_syncer.daemon.services import syncer_options
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import HostLimits
-from image_syncer.registry.transport_settings import ClientCertificate, TransportSettings
+from image_syncer.registry.transport_settings import Bandwidth, BandwidthHours, ClientCertificate, TransportSettings
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = """registries:
@@ -29,7 +29,9 @@ EVERYTHING = """registries:
     user_agent: mirror/1
     headers: {X-Key: '${PASSWORD}'}
     chunk_size: 8MiB
+    bandwidth: {down: 20MB, hours: {'08:00-18:00': {up: 1MiB, down: 2MB}, '22:00-24:00': {}}}
     limits: {transfers: 2}
+bandwidth: {up: 10MB}
 """
 
 
@@ -54,10 +56,15 @@ def test_all_keys_of_a_registry(tmp_path: Path) -> None:
         stall_seconds=90.0,
         user_agent="mirror/1",
         headers=(("X-Key", "hunter2"),),
+        bandwidth=Bandwidth(
+            down=20_000_000,
+            hours=(BandwidthHours(480, 1080, up=2**20, down=2_000_000), BandwidthHours(1320, 1440)),
+        ),
     )
     assert found.transports == {"docker.io": settings}
     assert found.host_limits == {"docker.io": HostLimits(transfers=2, chunk_bytes=8 * 2**20)}
     assert syncer_options(found).transports == found.transports
+    assert syncer_options(found).bandwidth == found.bandwidth == Bandwidth(up=10_000_000)
     assert "hunter2" not in repr(found)
 
 
@@ -96,6 +103,10 @@ def test_a_registry_without_these_keys_has_no_settings(tmp_path: Path) -> None:
         ('a.io: {user_agent: "a\\nb"}', "control characters cannot be sent"),
         ("a.io: {chunk_size: 1KiB}", "not between 1MiB and 1GiB"),
         ("a.io: {chunk_size: 8}", "expected a size with its unit"),
+        ("a.io: {bandwidth: {up: 1kB}}", r"registries\.a\.io\.bandwidth: less than 128KiB per second"),
+        ("a.io: {bandwidth: {hours: {'8-18': {}}}}", r"hours\.8-18: not hours of a day.*in quotes"),
+        ("a.io: {bandwidth: {hours: {'08:00-24:01': {}}}}", "not hours of a day"),
+        ("a.io: {bandwidth: {hours: {'08:00-08:00': {}}}}", "not hours of a day"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -104,6 +115,12 @@ def test_a_value_that_cannot_work_is_refused(tmp_path: Path, text: str, message:
         native(tmp_path, f"registries:\n  {text}\n")
     assert "n.yaml:3" in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+def test_the_bandwidth_of_all_registries_is_checked(tmp_path: Path) -> None:
+    """With the place of its section."""
+    with pytest.raises(UsageError, match=r"n\.yaml:2.*bandwidth: less than 128KiB per second"):
+        native(tmp_path, "bandwidth: {down: 1kB}\n")
 
 
 @pytest.mark.parametrize(
