@@ -23,6 +23,7 @@ from image_syncer.cli.console import PROGRAM, complain, open_streams, say, write
 from image_syncer.cli.files import is_cwd_removed
 from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
+from image_syncer.cli.login_commands import login, logout
 from image_syncer.cli.options import (
     OutputOptions,
     ReportOptions,
@@ -275,6 +276,8 @@ def verify(reference: str, key: Path, auth: Path | None, output: OutputOptions) 
 
 root.add_command(config)
 root.add_command(jobs)
+root.add_command(login)
+root.add_command(logout)
 
 
 @root.command(name="help", cls=Command, examples=(f"{PROGRAM} help sync", f"{PROGRAM} help jobs retry"))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from random import Random, SystemRandom
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,7 +16,8 @@ from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
-from image_syncer.registry.host import HostConnection
+from image_syncer.registry.error_mapping import ErrorContext
+from image_syncer.registry.host import Call, HostConnection
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.limits.limiter import HostLimiter
 from image_syncer.registry.limits.retry import Clock, Retrying, RetryPolicy
@@ -115,6 +117,12 @@ class Registries:
             scopes = RepositoryRequests(client, repository, side).scopes
             async with client.limiter.request():
                 await client.host.prepare(scopes, side, connections)
+
+    async def check_login(self, repository: Repository) -> None:
+        """Ask the registry of *repository* whether it accepts its login; `Unauthorized` or `Denied` if it does not."""
+        client = await self._connect(repository)
+        context = ErrorContext(repository.registry, repository.registry)
+        await client.request(Call("GET", "/v2/"), context, expect={HTTPStatus.OK}, retry=False)
 
     async def catalogue(self, repository: Repository) -> "RegistryCatalogue":
         """Return the list of repositories at the registry of *repository*, which the login for *repository* reads."""

@@ -33,38 +33,61 @@ async def ask_helper(
     Raises `Unauthorized` with the names of helper and server if the helper does not start, fails, prints anything but a
     login, or takes longer than *seconds*.
     """
+    status, output = await _run(suffix, "get", server, server, environment, seconds=seconds)
+    if status != 0:
+        if _NOT_FOUND in output:
+            return None
+        raise _failed(suffix, server, f"failed with status {status}")
+    return _parse(output, suffix, server)
+
+
+async def store_with_helper(suffix: str, server: str, credential: Credential, environment: Mapping[str, str]) -> None:
+    """Let the helper store *credential* for *server*; `Unauthorized` if it fails."""
+    fields = {"ServerURL": server, "Username": credential.username, "Secret": credential.password}
+    status, _ = await _run(suffix, "store", server, json.dumps(fields), environment)
+    if status != 0:
+        raise _failed(suffix, server, f"failed with status {status}")
+
+
+async def erase_with_helper(suffix: str, server: str, environment: Mapping[str, str]) -> bool:
+    """Let the helper erase the login of *server*; return False if it has none. `Unauthorized` if it fails."""
+    status, output = await _run(suffix, "erase", server, server, environment)
+    if status != 0 and _NOT_FOUND not in output:
+        raise _failed(suffix, server, f"failed with status {status}")
+    return status == 0
+
+
+async def _run(
+    suffix: str, action: str, server: str, text: str, environment: Mapping[str, str], *, seconds: float = _SECONDS
+) -> tuple[int, bytes]:
+    """Run the helper with *action*, write *text* to it, and return its status and output."""
     program = f"docker-credential-{suffix}"
     if not _SUFFIX.fullmatch(suffix):
         raise Unauthorized(f"{server}: {suffix[:50]!r} is not a valid name of a credential helper")
     try:
         process = await asyncio.create_subprocess_exec(
-            program, "get", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(environment)
+            program, action, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(environment)
         )
     except OSError as error:
         if (shortage := out_of_descriptors(error, server)) is not None:
             raise shortage from error
         reason = f"cannot be run: {error.strerror or type(error).__name__}"
-        raise _failed(program, server, reason) from error
+        raise _failed(suffix, server, reason) from error
     try:
         async with asyncio.timeout(seconds):
-            output = await _exchange(process, server)
-            status = await process.wait()
+            output = await _exchange(process, text)
+            return await process.wait(), output
     except TimeoutError:
-        raise _failed(program, server, f"did not answer within {seconds:g} s") from None
+        raise _failed(suffix, server, f"did not answer within {seconds:g} s") from None
     finally:
         await _end(process)
-    if status != 0:
-        if _NOT_FOUND in output:
-            return None
-        raise _failed(program, server, f"failed with status {status}")
-    return _parse(output, program, server)
 
 
-async def _exchange(process: Process, server: str) -> bytes:
-    """Write the server's address and return the output; kill a helper that writes more than the limit."""
+async def _exchange(process: Process, text: str) -> bytes:
+    """Write *text* and return the output; kill a helper that writes more than the limit."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the helper was started without pipes")
-    process.stdin.write(server.encode())
+    process.stdin.write(text.encode(errors="surrogateescape"))
     process.stdin.close()
     output = bytearray()
     while len(output) <= _OUTPUT_LIMIT and (chunk := await process.stdout.read(_OUTPUT_LIMIT)):
@@ -85,7 +108,7 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _parse(output: bytes, program: str, server: str) -> Credential:
+def _parse(output: bytes, suffix: str, server: str) -> Credential:
     try:
         document: object = json.loads(output)
     except (ValueError, RecursionError):
@@ -94,12 +117,12 @@ def _parse(output: bytes, program: str, server: str) -> Credential:
     user: object = fields.get("Username")
     secret: object = fields.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
-        raise _failed(program, server, "did not return a login")
+        raise _failed(suffix, server, "did not return a login")
     return Credential(identity_token=secret) if user == _TOKEN_USER else Credential(user, secret)
 
 
-def _failed(program: str, server: str, reason: str) -> Unauthorized:
+def _failed(suffix: str, server: str, reason: str) -> Unauthorized:
     return Unauthorized(
-        f"{server}: the credential helper {program} {reason}",
+        f"{server}: the credential helper docker-credential-{suffix} {reason}",
         remedy=f"repair it, or set user name and password for {server} in the auth file",
     )

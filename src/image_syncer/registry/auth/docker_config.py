@@ -134,6 +134,11 @@ def _prefix(key: str) -> str:
         return bare  # Not a valid registry name: it matches no repository.
 
 
+def is_same_registry(key: str, registry: str) -> bool:
+    """Whether the key of an entry names *registry* as a whole, in any of the forms of docker and podman."""
+    return _prefix(key) == registry
+
+
 def _is_login(value: object) -> bool:
     """Whether an entry holds a login; an empty one means that a helper has it."""
     if not isinstance(value, dict):
