@@ -71,6 +71,23 @@ CLOUDS: Final[Mapping[CloudName, _Cloud]] = {
         ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_USERNAME", "IDENTITY_ENDPOINT", "MSI_ENDPOINT"),
         (".azure/msal_token_cache.json",),
     ),
+    "aliyun": _Cloud(
+        "Alibaba Cloud",
+        _hosts(
+            r"registry(-vpc|-internal)?\.[a-z0-9-]+\.aliyuncs\.com"
+            r"|[a-z0-9-]+-registry(-vpc)?\.[a-z0-9-]+\.cr\.aliyuncs\.com"
+        ),
+        "alibabacloud_tea_openapi",
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_OIDC_TOKEN_FILE", "ALIBABA_CLOUD_ECS_METADATA"),
+        (".aliyun/config.json",),
+    ),
+    "tencent": _Cloud(
+        "Tencent Cloud",
+        _hosts(r"[a-z0-9-]+\.tencentcloudcr\.com"),
+        "tencentcloud.tcr",
+        ("TENCENTCLOUD_SECRET_ID",),
+        (".tencentcloud/credentials",),
+    ),
     "huawei": _Cloud(
         "Huawei Cloud",
         _hosts(r"swr\.[a-z0-9-]+\.myhuaweicloud\.(com|eu)"),
@@ -135,6 +152,10 @@ def _issuer(cloud: CloudName) -> Issue:
             from image_syncer.registry.auth.cloud_gcp import issue
         case "azure":
             from image_syncer.registry.auth.cloud_azure import issue
+        case "aliyun":
+            from image_syncer.registry.auth.cloud_aliyun import issue
+        case "tencent":
+            from image_syncer.registry.auth.cloud_tencent import issue
         case "huawei":
             from image_syncer.registry.auth.cloud_huawei import issue
     return issue

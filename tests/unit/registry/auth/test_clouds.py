@@ -176,6 +176,82 @@ async def test_azure_needs_a_tenant_for_a_client_secret() -> None:
         await issue("azure", ACR, Credential("client", "SECRET"))
 
 
+class Calls:
+    """Answers requests by the action that they name, and keeps the actions."""
+
+    def __init__(self, **documents: object) -> None:
+        self.documents = documents
+        self.actions: list[str] = []
+        self.keys: list[str] = []
+        self.texts: list[str] = []
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Respond; a signature is not checked, but names the key."""
+        headers = request.headers
+        action = headers.get("X-TC-Action") or headers.get("x-acs-action", "")
+        self.actions.append(action)
+        self.keys.append(headers["Authorization"])
+        self.texts.append(request.path_qs + (await request.read()).decode())
+        return web.json_response(self.documents[action])
+
+
+@pytest.mark.parametrize("key", [None, Credential("AKIDOWN", "own-secret")])
+async def test_tencent_issues_a_login_for_the_instance_in_the_name(
+    serve: Serve, environment: pytest.MonkeyPatch, key: Credential | None
+) -> None:
+    """Its id and region are found by its name; the login is a temporary one."""
+    instance = {"RegistryId": "tcr-1", "RegistryName": "team", "RegionName": "ap-shanghai"}
+    other = instance | {"RegistryName": "team2", "RegistryId": "tcr-2"}
+    token = {"Username": "100", "Token": "eyJ", "ExpTime": 2_000_000_000_000}
+    api = Calls(
+        DescribeInstances={"Response": {"TotalCount": 2, "Registries": [other, instance], "RequestId": "1"}},
+        CreateInstanceToken={"Response": token | {"RequestId": "2"}},
+    )
+    environment.setenv("TENCENTCLOUD_ENDPOINT", f"http://127.0.0.1:{await serve(api)}")
+    environment.setenv("TENCENTCLOUD_SECRET_ID", "AKIDENV")
+    environment.setenv("TENCENTCLOUD_SECRET_KEY", "env-secret")
+    issued = await issue("tencent", "team.tencentcloudcr.com", key)
+    assert issued == IssuedCredential(Credential("100", "eyJ"), 2_000_000_000)
+    assert api.actions == ["DescribeInstances", "CreateInstanceToken"]
+    assert '"tcr-1"' in api.texts[1]
+    assert all(f"Credential={'AKIDOWN' if key else 'AKIDENV'}/" in header for header in api.keys)
+    with pytest.raises(Unauthorized, match="Tencent Cloud shows no instance 'absent'"):
+        await issue("tencent", "absent.tencentcloudcr.com", key)
+
+
+@pytest.mark.parametrize("key", [None, Credential("AKIDOWN", "own-secret")])
+async def test_alibaba_issues_a_login_for_an_enterprise_instance(
+    serve: Serve, environment: pytest.MonkeyPatch, key: Credential | None
+) -> None:
+    """Its id is found by its name; the login is a temporary one."""
+    token = {"TempUsername": "cr_temp_user", "AuthorizationToken": "eyJ", "ExpireTime": 2_000_000_000_000}
+    instances = [{"InstanceName": "team2", "InstanceId": "cri-2"}, {"InstanceName": "team", "InstanceId": "cri-1"}]
+    api = Calls(ListInstance={"Instances": instances, "TotalCount": 2}, GetAuthorizationToken=token)
+    environment.setenv("ALIBABA_CLOUD_CR_ENDPOINT", f"http://127.0.0.1:{await serve(api)}")
+    environment.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "AKIDENV")
+    environment.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "env-secret")
+    issued = await issue("aliyun", "team-registry.cn-hangzhou.cr.aliyuncs.com", key)
+    assert issued == IssuedCredential(Credential("cr_temp_user", "eyJ"), 2_000_000_000)
+    assert api.actions == ["ListInstance", "GetAuthorizationToken"]
+    assert "cri-1" in api.texts[1]
+    assert all(f"Credential={'AKIDOWN' if key else 'AKIDENV'}" in header for header in api.keys)
+    with pytest.raises(Unauthorized, match="Alibaba Cloud shows no instance 'absent'"):
+        await issue("aliyun", "absent-registry-vpc.cn-hangzhou.cr.aliyuncs.com", key)
+
+
+async def test_alibaba_issues_a_login_for_the_personal_edition(serve: Serve, environment: pytest.MonkeyPatch) -> None:
+    """By the older API, whose name of the action is a path."""
+    data = {"tempUserName": "cr_temp_user", "authorizationToken": "eyJ", "expireDate": 2_000_000_000_000}
+    api = Api({"data": data})
+    environment.setenv("ALIBABA_CLOUD_CR_ENDPOINT", f"http://127.0.0.1:{await serve(api)}")
+    issued = await issue("aliyun", "registry.cn-hangzhou.aliyuncs.com", Credential("AKIDOWN", "own-secret"))
+    assert issued == IssuedCredential(Credential("cr_temp_user", "eyJ"), 2_000_000_000)
+    assert api.path == "/tokens"
+    assert "AKIDOWN" in api.headers["Authorization"]
+    with pytest.raises(Unauthorized, match="not the name of a registry of Alibaba Cloud"):
+        await issue("aliyun", "registry.example.com", Credential("AKIDOWN", "own-secret"))
+
+
 async def test_a_login_of_huawei_follows_from_the_access_key(environment: pytest.MonkeyPatch) -> None:
     """The password is the HMAC-SHA256 of the access key by the secret key, and the user name has the region."""
     password = hmac.new(b"secret", b"AK", hashlib.sha256).hexdigest()
@@ -214,6 +290,9 @@ async def test_a_missing_library_names_the_extra(environment: pytest.MonkeyPatch
         (GAR, "GOOGLE_APPLICATION_CREDENTIALS", "gcp"),
         (ACR, "AZURE_CLIENT_ID", "azure"),
         ("team.azurecr.cn", "IDENTITY_ENDPOINT", "azure"),
+        ("registry-vpc.cn-hangzhou.aliyuncs.com", "ALIBABA_CLOUD_ACCESS_KEY_ID", "aliyun"),
+        ("team-registry.cn-hangzhou.cr.aliyuncs.com", "ALIBABA_CLOUD_OIDC_TOKEN_FILE", "aliyun"),
+        ("team.tencentcloudcr.com", "TENCENTCLOUD_SECRET_ID", "tencent"),
         (SWR, "HUAWEICLOUD_SDK_AK", "huawei"),
         (ECR, "AZURE_CLIENT_ID", None),
         ("evil-gcr.io.example", "GOOGLE_APPLICATION_CREDENTIALS", None),
