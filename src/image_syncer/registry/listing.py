@@ -1,18 +1,17 @@
 """The tags of a repository, page by page (distribution-spec, "Listing Tags")."""
 
-from collections.abc import AsyncGenerator, Iterator
-from datetime import UTC, datetime
-from typing import Final, cast
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import cast
 
 from image_syncer.bounded_json import JsonObject
-from image_syncer.errors import InvalidReference, NotFound, ProtocolError, StoreError, TooLarge
+from image_syncer.errors import NotFound, ProtocolError, StoreError, TooLarge
 from image_syncer.oci import Digest
 from image_syncer.oci.reference import is_tag
 from image_syncer.registry.endpoint import RepositoryRequests
 from image_syncer.registry.paging import ListName, Pager
+from image_syncer.registry.vendor_profiles import digests_in_tag_list
 from image_syncer.structs import replace
-
-_MOST_TIME_DIGITS: Final = 14  # Milliseconds until the year 5138.
 
 
 async def list_tags(
@@ -40,12 +39,12 @@ async def list_tags(
     page = await pager.first()
     while page is not None:
         document = pager.document(page)
-        for tag, digest, uploaded_at in _listed_manifests(document):
-            digests[tag] = digest
-            if uploaded_at is None:
-                dates.pop(tag, None)
+        for listed in digests_in_tag_list(document):
+            digests[listed.tag] = listed.digest
+            if listed.since is None:
+                dates.pop(listed.tag, None)
             else:
-                dates[tag] = uploaded_at
+                dates[listed.tag] = listed.since
         tags, known = _tags(document, requests), len(seen)
         for tag in tags:
             if tag not in seen:
@@ -63,35 +62,6 @@ def _tags(document: JsonObject, requests: RepositoryRequests) -> list[str]:
     if not isinstance(tags, list):
         raise ProtocolError(f"{requests.repository}: the tag list is no list")
     return [tag for tag in cast("list[object]", tags) if isinstance(tag, str) and is_tag(tag)]
-
-
-def _listed_manifests(document: JsonObject) -> Iterator[tuple[str, Digest, datetime | None]]:
-    """Yield each tag in the member `manifest` of Google's registries, with its digest and the time of the upload.
-
-    Malformed entries are left out; a malformed time is None.
-    """
-    entries: object = document.get("manifest")
-    if not isinstance(entries, dict):
-        return
-    for text, entry in cast("dict[str, object]", entries).items():
-        fields = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
-        tags = fields.get("tag")
-        if not isinstance(tags, list):
-            continue
-        try:
-            digest = Digest.parse(text)
-        except InvalidReference:
-            continue
-        for tag in cast("list[object]", tags):
-            if isinstance(tag, str):
-                yield tag, digest, _time_of(fields.get("timeUploadedMs"))
-
-
-def _time_of(text: object) -> datetime | None:
-    """Return when Google's registry received the manifest; the time of its creation is what its builder claims."""
-    if not isinstance(text, str) or not text.isascii() or not text.isdecimal() or len(text) > _MOST_TIME_DIGITS:
-        return None
-    return datetime.fromtimestamp(int(text) / 1000, UTC)
 
 
 async def is_unknown(requests: RepositoryRequests) -> bool:

@@ -1,77 +1,57 @@
-"""How each registry takes blob content: by its host name, by its response headers, or as learnt from its responses.
+"""The vendors of registries, and what is learnt from their responses.
 
-A registry that neither table knows is treated as the specification says; `LearntProfile` records deviations.
+A registry of no known vendor is treated as the specification says; `LearntProfile` records deviations.
 """
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final, Self
 
+from image_syncer.bounded_json import JsonObject
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.settings import Limits
+from image_syncer.registry.vendors import vendor_amazon, vendor_artifactory, vendor_google
+from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
 from image_syncer.structs import Struct
 
-MIB: Final = 1024 * 1024
+VENDORS: Final = (vendor_amazon.PROFILE, vendor_artifactory.PROFILE, vendor_google.PROFILE)
+"""Every vendor that is known to differ from the specification; a new one is added here, and has a module of its own."""
 
 
-class UploadProfile(Struct):
-    """How an upload session takes content.
-
-    *patches*: all content goes in PATCHes and the closing PUT is empty; otherwise the PUT has the last part or all.
-    *chunks*: content may be split over several requests and resumed after a break; otherwise it goes in one request.
-    Every chunk but the last has at least *least_bytes*, and every chunk at most *most_bytes* (None: no known bound).
-    """
-
-    patches: bool = False
-    chunks: bool = True
-    least_bytes: int = 0
-    most_bytes: int | None = None
-
-
-# Artifactory ignores content of the closing PUT (RTFACT-19344); one PATCH is the only way known to work.
-_ARTIFACTORY: Final = UploadProfile(patches=True, chunks=False)
-
-_TABLE: Final[tuple[tuple[tuple[str, ...], UploadProfile], ...]] = (
-    (("*.jfrog.io",), _ARTIFACTORY),
-    # Google's two registries take the content in one request of either kind.
-    (("gcr.io", "*.gcr.io", "*.pkg.dev"), UploadProfile(chunks=False)),
-    # ECR requires parts of at least 5 MiB (LayerPartTooSmall). A PATCH with the whole blob commits it, and ECR then
-    # refuses the PUT; Docker sends an empty PUT.
-    (
-        ("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "public.ecr.aws"),
-        UploadProfile(patches=True, least_bytes=5 * MIB),
-    ),
-)
-
-# Headers that a product sends with every response, with the prefix of their values. Artifactory mostly runs under a
-# custom host name; it identifies itself by the first three, and versions 5 and 6 by the last.
-_SIGNS: Final[tuple[tuple[str, str, UploadProfile], ...]] = (
-    ("X-JFrog-Version", "artifactory/", _ARTIFACTORY),
-    ("X-Artifactory-Id", "", _ARTIFACTORY),
-    ("X-Artifactory-Node-Id", "", _ARTIFACTORY),
-    ("Server", "artifactory/", _ARTIFACTORY),
-)
+def vendor_of(registry: str) -> VendorProfile | None:
+    """Return the vendor of *registry* (`host` or `host:port`) by its host name; None if that tells nothing."""
+    host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
+    for vendor in VENDORS:
+        if any(fnmatchcase(host.lower(), pattern) for pattern in vendor.hosts):
+            return vendor
+    return None
 
 
 def upload_profile_of(registry: str) -> UploadProfile:
     """Return the upload profile of *registry* (`host` or `host:port`)."""
-    host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdecimal() else registry
-    for patterns, profile in _TABLE:
-        if any(fnmatchcase(host.lower(), pattern) for pattern in patterns):
-            return profile
-    return UploadProfile()
+    vendor = vendor_of(registry)
+    return UploadProfile() if vendor is None else vendor.uploads
 
 
 def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
     """Return the upload profile of the product that *headers* name; None for an unknown product.
 
-    Headers are untrusted: they only select one of the profiles above.
+    Headers are untrusted: they only select one of the vendors above.
     """
-    for name, prefix, profile in _SIGNS:
-        value = headers.get(name)
-        if value is not None and value.strip().lower().startswith(prefix):
-            return profile
+    for vendor in VENDORS:
+        for name, prefix in vendor.headers:
+            value = headers.get(name)
+            if value is not None and value.strip().lower().startswith(prefix):
+                return vendor.uploads
     return None
+
+
+def digests_in_tag_list(document: JsonObject) -> Iterator[ListedTag]:
+    """Yield the tags whose digests a page of the tag list has; the member itself tells the vendor, behind any name."""
+    for vendor in VENDORS:
+        if vendor.read_tag_list is not None:
+            yield from vendor.read_tag_list(document)
 
 
 class LearntProfile(Struct, frozen=False):

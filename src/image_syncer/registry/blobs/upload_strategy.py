@@ -6,7 +6,8 @@ from typing import Final, Self
 from image_syncer.errors import Refused, TooLarge
 from image_syncer.registry.blobs.chunk_size import LEAST_BYTES, ChunkSize
 from image_syncer.registry.blobs.upload_session import UploadSession
-from image_syncer.registry.vendor_profiles import LearntProfile, UploadProfile
+from image_syncer.registry.vendor_profiles import LearntProfile
+from image_syncer.registry.vendors.vendor_profile import UploadProfile
 from image_syncer.structs import Struct, replace
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}

@@ -34,7 +34,7 @@ from image_syncer.registry.blobs.upload_events import (
 from image_syncer.registry.blobs.upload_session import UploadSession
 from image_syncer.registry.blobs.upload_steps import UploadState, next_step
 from image_syncer.registry.blobs.upload_strategy import Part, UploadFacts, UploadStrategy
-from image_syncer.registry.vendor_profiles import UploadProfile
+from image_syncer.registry.vendors.vendor_profile import UploadProfile
 from image_syncer.structs import replace
 
 MIB = 1024 * 1024

@@ -10,10 +10,10 @@ from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.settings import HostLimits, Limits
 from image_syncer.registry.vendor_profiles import (
     LearntProfile,
-    UploadProfile,
     upload_profile_from_headers,
     upload_profile_of,
 )
+from image_syncer.registry.vendors.vendor_profile import UploadProfile
 from image_syncer.structs import replace
 
 MIB = 1024 * 1024

@@ -1,0 +1,44 @@
+"""What a vendor's registry does differently: how to recognise it, how it takes blobs, what its tag list contains."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from image_syncer.bounded_json import JsonObject
+from image_syncer.oci import Digest
+from image_syncer.structs import Struct
+
+
+class UploadProfile(Struct):
+    """How an upload session takes content.
+
+    *patches*: all content goes in PATCHes and the closing PUT is empty; otherwise the PUT has the last part or all.
+    *chunks*: content may be split over several requests and resumed after a break; otherwise it goes in one request.
+    Every chunk but the last has at least *least_bytes*, and every chunk at most *most_bytes* (None: no known bound).
+    """
+
+    patches: bool = False
+    chunks: bool = True
+    least_bytes: int = 0
+    most_bytes: int | None = None
+
+
+class ListedTag(Struct):
+    """A tag in a vendor's listing, with its digest, and the time since which it has that digest, None if unknown."""
+
+    tag: str
+    digest: Digest
+    since: datetime | None = None
+
+
+class VendorProfile(Struct):
+    """One vendor. The values are those of the specification unless the module of the vendor says more.
+
+    A registry is the vendor's if its host name matches one of *hosts* (globs), or if a response has one of *headers*
+    (name and prefix of the value, in lower case). *read_tag_list* reads digests that the vendor adds to the tag list.
+    """
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    uploads: UploadProfile = UploadProfile()
+    read_tag_list: Callable[[JsonObject], Iterator[ListedTag]] | None = None
