@@ -377,6 +377,7 @@ async def open_app(
             keychain, limits=options.limits, environment=environment, policy=options.policy, rng=rng
         )
         registries.transports, registries.bandwidth = options.transports, options.bandwidth
+        registries.mirrors = options.mirrors
         if registry_observer is not None:
             registries.observer = registry_observer
         await stack.enter_async_context(registries)

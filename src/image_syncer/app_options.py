@@ -25,7 +25,8 @@ class Options(Struct):
     contain a password) of the cache that runs share; None: no shared cache. The cache drops entries that no run
     confirmed within *keep_state*. With *postpone_on_quota* a run fails at once on a used-up quota, for callers that
     have a queue. *trust* has the gates and attesters of rules by their names, *transports* how single registries are
-    reached, and *bandwidth* how much all of them together may move.
+    reached, and *bandwidth* how much all of them together may move. *mirrors* are
+    tried first for content of a registry.
     """
 
     access: tuple[RegistryAccount, ...] = ()
@@ -43,6 +44,7 @@ class Options(Struct):
     trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
     transports: Mapping[str, TransportSettings] = field(default_factory=dict[str, TransportSettings])
     bandwidth: Bandwidth | None = None
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @property
     def policy(self) -> RetryPolicy:

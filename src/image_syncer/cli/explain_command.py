@@ -57,6 +57,7 @@ async def _ask(configuration: Configuration, explanation: RuleExplanation, date:
         timeouts=configuration.timeouts,
         transports=configuration.transports,
         bandwidth=configuration.bandwidth,
+        mirrors=configuration.mirrors,
     )
     async with open_app(options) as syncer:
         if isinstance(rule.source, ImageList):

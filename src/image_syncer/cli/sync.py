@@ -72,6 +72,7 @@ def synchronise(
         timeouts=timeouts(run, configuration.timeouts),
         transports=configuration.transports,
         bandwidth=configuration.bandwidth,
+        mirrors=configuration.mirrors,
         trust=configuration.trust,
     )
     one_shot = OneShotRun(options, report, output, configuration.warnings, dry_run=source.dry_run)

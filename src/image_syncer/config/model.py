@@ -160,6 +160,7 @@ class Configuration(Struct):
     *same_as* maps further host names of one registry to its main name.
     *timeouts* say how long is waited for what, *transports* how single registries are reached,
     *bandwidth* how much one process moves.
+    *mirrors* have the same content as a registry, by its name.
     *files* are the others that were read for it.
     *trust* has the gates and attesters of rules by their names.
     """
@@ -179,6 +180,7 @@ class Configuration(Struct):
     timeouts: Timeouts = field(default_factory=Timeouts)
     transports: Mapping[str, TransportSettings] = field(default_factory=dict[str, TransportSettings])
     bandwidth: Bandwidth | None = None
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     trust: Mapping[str, RuleTrust] = field(default_factory=dict[str, RuleTrust])
 
     @property

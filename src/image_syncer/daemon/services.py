@@ -110,6 +110,7 @@ def syncer_options(configuration: Configuration) -> Options:
             timeouts=configuration.timeouts,
             transports=configuration.transports,
             bandwidth=configuration.bandwidth,
+            mirrors=configuration.mirrors,
             postpone_on_quota=True,
             trust=configuration.trust,
         )

@@ -31,6 +31,7 @@ from image_syncer.roles import HostFacts, UploadJournal
 
 if TYPE_CHECKING:
     from image_syncer.registry.catalogue import RegistryCatalogue
+    from image_syncer.registry.mirrors import Mirror
 
 
 class Registries:
@@ -38,11 +39,12 @@ class Registries:
 
     *environment* gives proxies and certificates. No registry is contacted and no credential is looked up before the
     first request to a repository. *observer* receives waits, *journal* records unfinished uploads, *facts* what is
-    found out about hosts, and *transports* says how some registries are reached, by their names; set them before the
-    first repository is used. *bandwidth*, to be set before the context, bounds all of them together.
+    found out about hosts; by names of registries, *transports* says how they are reached, and *mirrors* what has the
+    same content. Set them before the first repository is used. *bandwidth*, to be set before the context, bounds all
+    registries together.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an independent part
         self,
         keychain: Keychain,
         *,
@@ -51,18 +53,23 @@ class Registries:
         policy: RetryPolicy | None = None,
         rng: Random | None = None,
         clock: Clock | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._keychain = keychain
         self._limits = limits or Limits()
         self._clock = clock or Clock()
         self._sleeper = Sleeper(self._clock.sleep)
         self._retrying = Retrying(policy or RetryPolicy(), rng or SystemRandom(), self._clock, self._sleeper.sleep)
-        self._transport = Transport(self._limits, environment)
+        self._environment = environment
+        self._transport = transport or Transport(self._limits, environment)
         self.transports: Mapping[str, TransportSettings] = {}
+        self.mirrors: Mapping[str, tuple[str, ...]] = {}
         self.bandwidth: Bandwidth | None = None
         self.observer: RegistryObserver = SilentObserver()
         self.journal: UploadJournal = MemoryUploadJournal()
         self.facts: HostFacts = MemoryHostFacts()
+        self._mirrors: dict[str, list[Mirror]] = {}
+        self._mirror_registries: Registries | None = None
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
         self._read_ahead = ReadAhead()
@@ -88,13 +95,39 @@ class Registries:
     @property
     def requests(self) -> Mapping[Side, int]:
         """The number of HTTP requests sent for each side so far, including pings and token requests."""
-        return MappingProxyType(self._requests)
+        if self._mirror_registries is None:
+            return MappingProxyType(self._requests)
+        return {side: count + self._mirror_registries.requests[side] for side, count in self._requests.items()}
 
     def source(self, repository: Repository) -> RegistrySource:
         """Return *repository* as a source; the same object each time."""
         if repository not in self._sources:
-            self._sources[repository] = RegistrySource(repository, self._connect, self._checkpoints, self._read_ahead)
+            common = (repository, self._connect, self._checkpoints, self._read_ahead)
+            locations = self.mirrors.get(repository.registry)
+            if locations:
+                from image_syncer.registry.mirrors import Mirror, MirroredSource  # noqa: PLC0415 - most runs have none
+
+                mirrors = self._mirrors.setdefault(repository.registry, [Mirror(location) for location in locations])
+                self._sources[repository] = MirroredSource(*common, mirrors=mirrors, source_at=self._mirror_source)
+            else:
+                self._sources[repository] = RegistrySource(*common)
         return self._sources[repository]
+
+    def _mirror_source(self, repository: Repository) -> RegistrySource:
+        """Return the *repository* of a mirror, with one attempt for each request."""
+        if self._mirror_registries is None:
+            from image_syncer.registry.mirrors import MIRROR_POLICY  # noqa: PLC0415 - most runs have none
+
+            self._mirror_registries = registries = Registries(
+                self._keychain,
+                environment=self._environment,
+                limits=self._limits,
+                policy=MIRROR_POLICY,
+                clock=self._clock,
+                transport=self._transport,
+            )
+            registries.transports, registries.facts = self.transports, self.facts
+        return self._mirror_registries.source(repository)
 
     def target(self, repository: Repository) -> RegistryTarget:
         """Return *repository* as a target; the same object each time."""
@@ -157,10 +190,14 @@ class Registries:
     def end_waits(self) -> None:
         """End every wait for a registry with `Interrupted`, now and until `resume_waits`: the process shuts down."""
         self._sleeper.stop()
+        if self._mirror_registries is not None:
+            self._mirror_registries.end_waits()
 
     def resume_waits(self) -> None:
         """Allow waits for registries again."""
         self._sleeper.resume()
+        if self._mirror_registries is not None:
+            self._mirror_registries.resume_waits()
 
     async def _connect(self, repository: Repository) -> RegistryClient:
         if repository not in self._client_by_repository:

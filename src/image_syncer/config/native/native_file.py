@@ -26,7 +26,12 @@ from image_syncer.config.native.native_referrers import merge_sections
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_rules import parse_rule
 from image_syncer.config.native.native_server import parse_hook, parse_queue, parse_server
-from image_syncer.config.native.native_transport import parse_bandwidth, parse_chunk_sizes, parse_transports
+from image_syncer.config.native.native_transport import (
+    parse_bandwidth,
+    parse_chunk_sizes,
+    parse_mirrors,
+    parse_transports,
+)
 from image_syncer.config.native.native_trust import TrustReader
 from image_syncer.errors import UsageError
 from image_syncer.oci import PlatformFilter
@@ -59,6 +64,7 @@ def parse_native(
     limits = _limits(sections.registries, config_file)
     same_as = _same_as(sections.registries, config_file)
     transports = parse_transports(sections.registries, config_file)
+    mirrors = parse_mirrors(sections.registries, config_file)
     chunk_sizes = parse_chunk_sizes(sections.registries, config_file)
     reader = TrustReader(config_file)
     trust: dict[str, RuleTrust] = {}
@@ -88,6 +94,7 @@ def parse_native(
         timeouts=timeouts,
         transports=transports,
         bandwidth=bandwidth,
+        mirrors=mirrors,
         trust=trust,
         files=(*config_file.substitution.files.paths, *reader.files),
     )

@@ -124,6 +124,9 @@ class RegistrySection(Section):
     bandwidth: BandwidthSection | None = Field(
         default=None, description="Bytes per second to and from this registry; default: no limit."
     )
+    mirrors: Several | None = Field(
+        default=None, description="registry or registry/prefix, tried first for content that a digest names."
+    )
 
 
 class TimeoutsSection(Section):

@@ -87,6 +87,27 @@ def parse_transports(
     return found
 
 
+def parse_mirrors(
+    registries: Mapping[str, RegistrySection | None], config_file: SourceFile
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the mirrors of each registry that has any."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, section in registries.items():
+        if section is None or section.mirrors is None:
+            continue
+        with config_file.collect_at("registries", key, "mirrors"):
+            registry, mirrors = parse_prefix(key), tuple(map(parse_prefix, section.mirrors))
+            if "/" in registry:
+                raise UsageError(
+                    f"registries.{key}.mirrors: a mirror is one of a whole registry",
+                    remedy=f"write it at {registry.partition('/')[0]}",
+                )
+            if registry in mirrors:
+                raise UsageError(f"registries.{key}.mirrors: this is the registry itself", remedy="leave it out")
+            found[registry] = mirrors
+    return found
+
+
 def parse_chunk_sizes(registries: Mapping[str, RegistrySection | None], config_file: SourceFile) -> Mapping[str, int]:
     """Return the chunk size in bytes of each registry that has one."""
     found: dict[str, int] = {}

@@ -30,6 +30,7 @@ EVERYTHING = """registries:
     headers: {X-Key: '${PASSWORD}'}
     chunk_size: 8MiB
     bandwidth: {down: 20MB, hours: {'08:00-18:00': {up: 1MiB, down: 2MB}, '22:00-24:00': {}}}
+    mirrors: [m.example:5000/hub, mirror.gcr.io]
     limits: {transfers: 2}
 bandwidth: {up: 10MB}
 """
@@ -64,6 +65,7 @@ def test_all_keys_of_a_registry(tmp_path: Path) -> None:
     assert found.transports == {"docker.io": settings}
     assert found.host_limits == {"docker.io": HostLimits(transfers=2, chunk_bytes=8 * 2**20)}
     assert syncer_options(found).transports == found.transports
+    assert syncer_options(found).mirrors == found.mirrors == {"docker.io": ("m.example:5000/hub", "mirror.gcr.io")}
     assert syncer_options(found).bandwidth == found.bandwidth == Bandwidth(up=10_000_000)
     assert "hunter2" not in repr(found)
 
@@ -103,6 +105,9 @@ def test_a_registry_without_these_keys_has_no_settings(tmp_path: Path) -> None:
         ('a.io: {user_agent: "a\\nb"}', "control characters cannot be sent"),
         ("a.io: {chunk_size: 1KiB}", "not between 1MiB and 1GiB"),
         ("a.io: {chunk_size: 8}", "expected a size with its unit"),
+        ("a.io: {mirrors: a.io}", "this is the registry itself"),
+        ("a.io/team: {mirrors: b.io}", "a mirror is one of a whole registry"),
+        ("a.io: {mirrors: 'https://b.io'}", "without its scheme"),
         ("a.io: {bandwidth: {up: 1kB}}", r"registries\.a\.io\.bandwidth: less than 128KiB per second"),
         ("a.io: {bandwidth: {hours: {'8-18': {}}}}", r"hours\.8-18: not hours of a day.*in quotes"),
         ("a.io: {bandwidth: {hours: {'08:00-24:01': {}}}}", "not hours of a day"),
