@@ -25,12 +25,14 @@ from image_syncer.cli.help import OTHER, SETTINGS, Command, Group, write_help
 from image_syncer.cli.jobs.commands import jobs
 from image_syncer.cli.login_commands import login, logout
 from image_syncer.cli.options import (
+    FileOptions,
     OutputOptions,
     ReportOptions,
     SourceOptions,
     TransferOptions,
     auth_option,
     config_option,
+    file_options,
     from_options,
     given_options,
     key_option,
@@ -252,6 +254,27 @@ def referrers(reference: str, auth: Path | None, output: OutputOptions) -> int:
     from image_syncer.cli.referrer_tree import referrers as show
 
     return show(reference, auth, output)
+
+
+@root.command(
+    cls=Command,
+    examples=(f"{PROGRAM} check --config mirror.yaml", f"{PROGRAM} check --push registry.example.com/team/app"),
+)
+@click.argument(
+    "names",
+    metavar="[REGISTRY[/REPOSITORY]]...",
+    nargs=-1,
+    help="What to check. By default all registries that the rules use.",
+)
+@file_options
+@option("--push", is_flag=True, help="Check pushing to the named repositories, too; the upload is cancelled.")
+@option("--write", is_flag=True, help="Also push the tag image-syncer-check to targets, and delete it.")
+@output_options
+def check(names: tuple[str, ...], files: FileOptions, output: OutputOptions, *, push: bool, write: bool) -> int:
+    """Check connection, login, rights and abilities of registries."""
+    from image_syncer.cli.check_command import check as run_check
+
+    return run_check(files, names, output, pushes=push, writes=write)
 
 
 @root.group(cls=Group)

@@ -25,7 +25,8 @@ from image_syncer.roles import Fence
 from image_syncer.structs import replace
 
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,15}")
-_ACCEPT: Final = {"Accept": ", ".join(media_type.ACCEPT)}
+ACCEPT_MANIFESTS: Final = {"Accept": ", ".join(media_type.ACCEPT)}
+"""The header of requests for manifests."""
 _HEAD_STATUSES: Final = frozenset({200, 405, 501})  # The last two mean no support for HEAD: a GET follows.
 _PUT_STATUSES: Final = frozenset({201, 200, 202, 204})  # The specification says 201; old Quay answers 202, others vary.
 # Statuses that a registry may answer to a query that it does not support.
@@ -90,7 +91,7 @@ class Manifests:
         reference, profile = self._requests.reference(identifier), self._client.profile
         if profile.answers_head is False:
             return (await self._get_ahead(reference)).descriptor
-        call = self._requests.head(self._path(reference), headers=_ACCEPT)
+        call = self._requests.head(self._path(reference), headers=ACCEPT_MANIFESTS)
         try:
             response = await self._client.request(call, self._requests.context(reference), expect=_HEAD_STATUSES)
         except StoreError as refusal:
@@ -134,7 +135,7 @@ class Manifests:
         return manifest
 
     async def _get(self, reference: Reference) -> RawManifest:
-        call = self._requests.build("GET", self._path(reference), headers=_ACCEPT, follow=True)
+        call = self._requests.build("GET", self._path(reference), headers=ACCEPT_MANIFESTS, follow=True)
         context = self._requests.context(reference)
 
         async def read(_: int) -> RawManifest:

@@ -157,6 +157,14 @@ class Registries:
         context = ErrorContext(repository.registry, repository.registry)
         await client.request(Call("GET", "/v2/"), context, expect={HTTPStatus.OK}, retry=False)
 
+    async def client(self, repository: Repository) -> RegistryClient:
+        """Return the client for *repository*, with its logins; `Unauthorized` if a login cannot be read."""
+        return await self._connect(repository)
+
+    def transport(self, registry: str) -> Transport:
+        """Return the transport that requests to *registry* use."""
+        return self._transport.with_settings(self.transports.get(registry, DIRECT))
+
     async def catalogue(self, repository: Repository) -> "RegistryCatalogue":
         """Return the list of repositories at the registry of *repository*, which the login for *repository* reads."""
         from image_syncer.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 - only patterns need it
@@ -230,7 +238,7 @@ class Registries:
         credential = access.credential
         key = (registry, access.source or credential, access.insecure, access.private_network)
         if key not in self._logins:
-            transport = self._transport.with_settings(self.transports.get(registry, DIRECT))
+            transport = self.transport(registry)
             host = HostConnection(registry, access, transport, counter=self._count, clock=self._clock, facts=self.facts)
             self._logins[key] = Login(host, "" if credential is None else credential.username or "<token>")
         return self._logins[key]

@@ -11,9 +11,12 @@ import ssl
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from image_syncer.roles import Chunk
+
+if TYPE_CHECKING:
+    from image_syncer.registry.http.certificate import ServerCertificate
 
 Inspect = Callable[[Chunk], None]
 """Receives each piece of a body before its consumer does, maybe in a thread; what it raises ends the body."""
@@ -62,6 +65,13 @@ class Connection:
     def is_encrypted(self) -> bool:
         """Whether the connection uses TLS."""
         return self._tls is not None
+
+    @property
+    def certificate(self) -> "ServerCertificate | None":
+        """The certificate of the server; None without TLS, or if it was not verified."""
+        from image_syncer.registry.http.certificate import ServerCertificate  # noqa: PLC0415 - checks alone need it
+
+        return None if self._tls is None else ServerCertificate.of(self._tls)
 
     async def handshake(self, until: float) -> None:
         """Do the TLS handshake, if this is a TLS connection."""

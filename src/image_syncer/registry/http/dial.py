@@ -213,6 +213,11 @@ class Dialer:
 
     async def zone(self, origin: Origin) -> Zone:
         """Return the most public zone among the addresses of *origin*; raises as `dial` does."""
+        found = [parse_ip(address) for address in await self.ip_addresses(origin)]
+        return most_public({zone_of(address) for address in found if address is not None})
+
+    async def ip_addresses(self, origin: Origin) -> Sequence[str]:
+        """Return the IP addresses of *origin*; raises as `dial` does."""
         try:
             async with asyncio.timeout(self._connect_seconds):
                 addresses = await self._resolver.addresses(origin.host, origin.port)
@@ -220,8 +225,7 @@ class Dialer:
             raise Unavailable(f"{origin}: its name was not resolved within {self._connect_seconds:g} s") from None
         except socket.gaierror as error:
             raise no_free_descriptor(str(origin)) or explain_resolving(error, str(origin)) from error
-        found = [parse_ip(str(address[0])) for _, address in addresses]
-        return most_public({zone_of(address) for address in found if address is not None})
+        return [str(address[0]) for _, address in addresses]
 
 
 def _shortage(error: BaseException, where: str) -> OutOfResources | None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from image_syncer.registry.http.address_policy import ANYWHERE, AddressPolicy, Zone, zone_of_host
 from image_syncer.registry.http.connect_errors import ConnectionRefused, HandshakeBroken, HandshakeTimeout, NotTls
@@ -27,6 +27,9 @@ from image_syncer.registry.http.urls import Origin, host_of, origin_of
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.transport_settings import DIRECT, Bandwidth, TransportSettings
 from image_syncer.structs import replace
+
+if TYPE_CHECKING:
+    from image_syncer.registry.http.certificate import ServerCertificate
 
 __all__ = [
     "ConnectionRefused",
@@ -236,6 +239,28 @@ class Transport:
     def _socks_proxy(self, origin: Origin) -> SocksProxy | None:
         proxy = self._proxy(origin, f"{origin.scheme}://{origin}/")
         return None if proxy is None else SocksProxy.of(proxy)
+
+    def proxy(self, url: str) -> str | None:
+        """Return the URL of the proxy for *url*, which may hold credentials; None without one. Raises as `send`."""
+        return self._proxy(origin_of(url), url)
+
+    async def addresses(self, url: str) -> Sequence[str]:
+        """Return the IP addresses of the host of *url*, as this machine resolves them; raises as `send` does."""
+        return await self._dialer.ip_addresses(origin_of(url))
+
+    async def certificate(self, origin: Origin, tls: TlsPolicy) -> "ServerCertificate | None":
+        """Return the certificate of *origin*, verified, by a connection of its own; None through an HTTP proxy.
+
+        Raises as `send` does.
+        """
+        if self._proxy(origin, f"{origin.scheme}://{origin}/") is not None and self._socks_proxy(origin) is None:
+            return None
+        tls = self._policy(tls, origin)
+        connection = await self._dialer.dial(origin, tls, self._shared.contexts.context(tls), ANYWHERE)
+        try:
+            return connection.certificate
+        finally:
+            connection.close()
 
     def _proxy(self, origin: Origin, url: str) -> str | None:
         if origin not in self._proxies:

@@ -1,0 +1,1 @@
+"""Checks of registries before a run: connection, login, rights and abilities; they leave nothing behind."""
