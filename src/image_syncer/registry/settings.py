@@ -9,7 +9,7 @@ ThreadUse = Literal["auto", "always", "never"]
 """Whether bodies move in threads: large ones while a core is free, all, or none."""
 
 
-CloudName = Literal["aws", "gcp", "azure", "aliyun", "tencent", "huawei"]
+CloudName = Literal["aws", "gcp", "azure", "aliyun", "tencent", "huawei", "volcengine"]
 """A cloud whose own credentials open its registries."""
 
 

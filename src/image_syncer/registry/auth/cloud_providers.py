@@ -94,6 +94,13 @@ CLOUDS: Final[Mapping[CloudName, _Cloud]] = {
         "hmac",
         ("HUAWEICLOUD_SDK_AK",),
     ),
+    "volcengine": _Cloud(
+        "Volcengine",
+        _hosts(r"[a-z0-9-]+\.cr\.i?volces\.com"),
+        "volcenginesdkcr",
+        ("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_OIDC_TOKEN_FILE", "VOLCENGINE_ECS_METADATA"),
+        (".volcengine/config.json",),
+    ),
 }
 """The clouds by their name in `auth:`."""
 
@@ -158,6 +165,8 @@ def _issuer(cloud: CloudName) -> Issue:
             from image_syncer.registry.auth.cloud_tencent import issue
         case "huawei":
             from image_syncer.registry.auth.cloud_huawei import issue
+        case "volcengine":
+            from image_syncer.registry.auth.cloud_volcengine import issue
     return issue
 
 

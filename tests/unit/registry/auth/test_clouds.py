@@ -36,6 +36,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     for cloud in CLOUDS.values():
         for name in cloud.variables:
             monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
     values = {
         "HOME": str(tmp_path),
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -252,6 +254,27 @@ async def test_alibaba_issues_a_login_for_the_personal_edition(serve: Serve, env
         await issue("aliyun", "registry.example.com", Credential("AKIDOWN", "own-secret"))
 
 
+@pytest.mark.parametrize("key", [None, Credential("AKIDOWN", "own-secret")])
+async def test_volcengine_issues_a_login_for_the_instance_in_the_name(
+    serve: Serve, environment: pytest.MonkeyPatch, key: Credential | None
+) -> None:
+    """The name has the instance and the region."""
+    token = {"Username": "user@1", "Token": "eyJ", "ExpireTime": "2033-05-18T03:33:20Z"}
+    metadata = {"RequestId": "1", "Action": "GetAuthorizationToken"}
+    api = Api({"ResponseMetadata": metadata, "Result": token})
+    environment.setenv("VOLCENGINE_CR_ENDPOINT", f"http://127.0.0.1:{await serve(api)}")
+    environment.setenv("VOLCENGINE_ACCESS_KEY", "AKIDENV")
+    environment.setenv("VOLCENGINE_SECRET_KEY", "env-secret")
+    issued = await issue("volcengine", "team-a-cn-beijing.cr.volces.com", key)
+    assert issued == IssuedCredential(Credential("user@1", "eyJ"), 2_000_000_000)
+    assert "Action=GetAuthorizationToken" in api.path
+    assert json.loads(api.text)["Registry"] == "team-a"
+    assert f"Credential={'AKIDOWN' if key else 'AKIDENV'}/" in api.headers["Authorization"]
+    assert "/cn-beijing/cr/" in api.headers["Authorization"]
+    with pytest.raises(Unauthorized, match="not the name of a registry of Volcengine"):
+        await issue("volcengine", "registry.example.com", key)
+
+
 async def test_a_login_of_huawei_follows_from_the_access_key(environment: pytest.MonkeyPatch) -> None:
     """The password is the HMAC-SHA256 of the access key by the secret key, and the user name has the region."""
     password = hmac.new(b"secret", b"AK", hashlib.sha256).hexdigest()
@@ -293,6 +316,7 @@ async def test_a_missing_library_names_the_extra(environment: pytest.MonkeyPatch
         ("registry-vpc.cn-hangzhou.aliyuncs.com", "ALIBABA_CLOUD_ACCESS_KEY_ID", "aliyun"),
         ("team-registry.cn-hangzhou.cr.aliyuncs.com", "ALIBABA_CLOUD_OIDC_TOKEN_FILE", "aliyun"),
         ("team.tencentcloudcr.com", "TENCENTCLOUD_SECRET_ID", "tencent"),
+        ("team-cn-beijing.cr.volces.com", "VOLCENGINE_ACCESS_KEY", "volcengine"),
         (SWR, "HUAWEICLOUD_SDK_AK", "huawei"),
         (ECR, "AZURE_CLIENT_ID", None),
         ("evil-gcr.io.example", "GOOGLE_APPLICATION_CREDENTIALS", None),
