@@ -25,7 +25,7 @@ def convert_dregsy(document: Node, conversion: Conversion) -> None:
     file.note("relay", "docker", why="image-syncer copies by itself, without a relay")
     skopeo = file.section("skopeo")
     skopeo.note("binary", why="image-syncer copies by itself, without a relay")
-    skopeo.lose("certs-dir", why="image-syncer reads no directory of certificates")
+    skopeo.lose("certs-dir", why="name its files in ca: and client_certificate: of the registry")
     skopeo.finish()
     file.note("lister", "watch", why="image-syncer lists, and reads a changed file, by itself")
     for task in file.sections("tasks"):

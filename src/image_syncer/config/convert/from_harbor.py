@@ -66,7 +66,8 @@ def _registry(policy: Fields, key: str) -> str:
         policy.conversion.lose(login.line_of("access_secret"), f"{host}: Harbor does not export passwords")
     if registry.truth("insecure"):
         section["insecure"] = True
-    registry.lose("token_service_url", "ca_certificate", why="image-syncer finds the token server by itself")
+    registry.lose("token_service_url", why="image-syncer finds the token server by itself")
+    registry.lose("ca_certificate", why="write it into a file, and name that in ca: of the registry")
     registry.finish()
     if section:
         policy.conversion.registry(host).update(section)

@@ -22,9 +22,12 @@ _TEMPLATE: Final = re.compile(r"""\{\{-?\s*(env|file)\s+["'`]([^"'`]+)["'`]\s*-?
 _TUNING: Final = "image-syncer finds the right value by itself"
 _LATER_TAGS: Final = "image-syncer does not keep the image that a tag named before"
 _CREDS_LOST: Final = {
+    "clientCert": "write the pair into files, and name them in client_certificate: of the registry",
+    "clientKey": "write the pair into files, and name them in client_certificate: of the registry",
+    "regcert": "write it into a file, and name that in ca: of the registry",
     "reqPerSec": "image-syncer bounds concurrent requests (limits.requests), not their rate",
     "credHelper": "name the helper in docker's config.json (credHelpers), which image-syncer reads",
-    "mirrors": "image-syncer asks the registry itself",
+    "mirrors": "write mirrors: of the registry; image-syncer reads from them only what a digest names",
 }
 _STEP_TUNING: Final = ("fastCheck", "forceRecursive", "referrerSlow")
 _STEP_LOST: Final = ("mediaTypes", "hooks")
@@ -41,7 +44,7 @@ def convert_regsync(document: Node, conversion: Conversion) -> None:
     defaults.note("parallel", why="use --proc, or limits: of a registry")
     defaults.note("cacheCount", "cacheTime", "blobLimit", why=_TUNING)
     defaults.lose("skipDockerConfig", why="image-syncer reads the logins of docker where the file has none")
-    defaults.lose("userAgent", why="image-syncer sends its own name")
+    defaults.lose("userAgent", why="write user_agent: of each registry")
     steps = file.sections("sync")
     for step in steps:
         _convert_step(step, defaults)

@@ -13,7 +13,7 @@ def convert_skopeo(document: Node, conversion: Conversion) -> None:
         registry = file.section(host)
         _convert_access(host, registry)
         _convert_images(host, registry, target)
-        registry.finish({"cert-dir": "image-syncer reads no directory of certificates"})
+        registry.finish({"cert-dir": "name its files in ca: and client_certificate: of the registry"})
     conversion.note(
         file.line, "skopeo sync copies one platform of an index unless --all is given; image-syncer copies all"
     )
