@@ -23,28 +23,24 @@ _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,79}")
 
 
 class _Cloud(Struct):
-    """How a cloud is recognised: *hosts* are its registries, *module* is the library that the extra installs.
+    """How a cloud is recognised: *hosts* matches its registries, *module* is the library that the extra installs.
 
     *variables* and *files* (in the home directory) show that the environment has credentials of it, as does a machine
     whose firmware names the *vendor*.
     """
 
     title: str
-    hosts: re.Pattern[str]
+    hosts: str
     module: str
     variables: tuple[str, ...]
     files: tuple[str, ...] = ()
     vendor: str = ""
 
 
-def _hosts(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.ASCII)
-
-
 CLOUDS: Final[Mapping[CloudName, _Cloud]] = {
     "aws": _Cloud(
         "Amazon",
-        _hosts(r"public\.ecr\.aws|\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|on\.aws)"),
+        r"public\.ecr\.aws|\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|on\.aws)",
         "botocore",
         (
             "AWS_ACCESS_KEY_ID",
@@ -58,7 +54,7 @@ CLOUDS: Final[Mapping[CloudName, _Cloud]] = {
     ),
     "gcp": _Cloud(
         "Google",
-        _hosts(r"([a-z0-9-]+\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev"),
+        r"([a-z0-9-]+\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev",
         "google.auth",
         ("GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"),
         (".config/gcloud/application_default_credentials.json",),
@@ -66,49 +62,66 @@ CLOUDS: Final[Mapping[CloudName, _Cloud]] = {
     ),
     "azure": _Cloud(
         "Azure",
-        _hosts(r"[a-z0-9-]+(\.[a-z0-9-]+\.data)?\.azurecr\.(io|cn|us)"),
+        r"[a-z0-9-]+(\.[a-z0-9-]+\.data)?\.azurecr\.(io|cn|us)",
         "azure.identity",
         ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_USERNAME", "IDENTITY_ENDPOINT", "MSI_ENDPOINT"),
         (".azure/msal_token_cache.json",),
     ),
     "aliyun": _Cloud(
         "Alibaba Cloud",
-        _hosts(
-            r"registry(-vpc|-internal)?\.[a-z0-9-]+\.aliyuncs\.com"
-            r"|[a-z0-9-]+-registry(-vpc)?\.[a-z0-9-]+\.cr\.aliyuncs\.com"
-        ),
+        r"registry(-vpc|-internal)?\.[a-z0-9-]+\.aliyuncs\.com"
+        r"|[a-z0-9-]+-registry(-vpc)?\.[a-z0-9-]+\.cr\.aliyuncs\.com",
         "alibabacloud_tea_openapi",
         ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_OIDC_TOKEN_FILE", "ALIBABA_CLOUD_ECS_METADATA"),
         (".aliyun/config.json",),
     ),
     "tencent": _Cloud(
         "Tencent Cloud",
-        _hosts(r"[a-z0-9-]+\.tencentcloudcr\.com"),
+        r"[a-z0-9-]+\.tencentcloudcr\.com",
         "tencentcloud.tcr",
         ("TENCENTCLOUD_SECRET_ID",),
         (".tencentcloud/credentials",),
     ),
     "huawei": _Cloud(
         "Huawei Cloud",
-        _hosts(r"swr\.[a-z0-9-]+\.myhuaweicloud\.(com|eu)"),
+        r"swr\.[a-z0-9-]+\.myhuaweicloud\.(com|eu)",
         "hmac",
         ("HUAWEICLOUD_SDK_AK",),
     ),
     "volcengine": _Cloud(
         "Volcengine",
-        _hosts(r"[a-z0-9-]+\.cr\.i?volces\.com"),
+        r"[a-z0-9-]+\.cr\.i?volces\.com",
         "volcenginesdkcr",
         ("VOLCENGINE_ACCESS_KEY", "VOLCENGINE_OIDC_TOKEN_FILE", "VOLCENGINE_ECS_METADATA"),
         (".volcengine/config.json",),
     ),
 }
 """The clouds by their name in `auth:`."""
+_SUFFIXES: Final = (
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".aws",
+    "gcr.io",
+    ".pkg.dev",
+    ".azurecr.io",
+    ".azurecr.cn",
+    ".azurecr.us",
+    ".aliyuncs.com",
+    ".tencentcloudcr.com",
+    ".myhuaweicloud.com",
+    ".myhuaweicloud.eu",
+    ".volces.com",
+    ".ivolces.com",
+)
 
 
 def cloud_of(registry: str, environment: Mapping[str, str], home: Path) -> CloudName | None:
     """Return the cloud of *registry* if its library is installed and the environment has credentials of it."""
+    # Most registries belong to no cloud, and short runs compile no pattern for them.
+    if not registry.endswith(_SUFFIXES):
+        return None
     for name, cloud in CLOUDS.items():
-        if cloud.hosts.fullmatch(registry):
+        if re.fullmatch(cloud.hosts, registry, re.ASCII):
             return name if _is_installed(cloud.module) and _has_credentials(cloud, environment, home) else None
     return None
 
