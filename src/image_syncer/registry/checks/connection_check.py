@@ -21,6 +21,7 @@ from image_syncer.registry.http.urls import Origin, has_port, host_of, is_loopba
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import RegistryAccount
 from image_syncer.registry.transport_settings import api_host
+from image_syncer.registry.vendor_profiles import vendor_of
 
 _HANDSHAKE_SECONDS: Final = 3.0
 _EXPIRES_SOON: Final = timedelta(days=14)
@@ -73,7 +74,9 @@ class ConnectionCheck:
             yield failed_step("ping", refusal)
             return
         self.challenge = _login_kind(headers)
-        yield CheckStep("ping", "ok", f"GET /v2/ answers {status}{_product(headers)}; login: {self.challenge}")
+        yield CheckStep(
+            "ping", "ok", f"GET /v2/ answers {status}{_product(self._name, headers)}; login: {self.challenge}"
+        )
 
     async def _look_up(self) -> CheckStep:
         url = f"{'http' if self._account.plain_http else 'https'}://{self._api}/"
@@ -140,10 +143,13 @@ def _login_kind(headers: Headers) -> str:
     return f"token from {_short(redacted(challenge.get('realm')))}"
 
 
-def _product(headers: Headers) -> str:
+def _product(registry: str, headers: Headers) -> str:
+    """Return what *headers* or the name of *registry* tell of the product, to be added to a text."""
     for header, product in _PRODUCTS:
         if (version := headers.get(header)) is not None:
             return f", {product} {_short(version)}".rstrip()
+    if (vendor := vendor_of(registry)) is not None:
+        return f", {vendor.name}"
     server = headers.get("Server")
     return f", server {_short(server)}" if server else ""
 

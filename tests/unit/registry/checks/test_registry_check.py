@@ -17,6 +17,7 @@ from image_syncer.app_options import Options
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_sources import IssuedCredential, IssuedCredentialSource
 from image_syncer.registry.checks.check_values import CheckStep, RegistryToCheck
+from image_syncer.registry.checks.known_limits import known_limits
 from image_syncer.registry.checks.registry_check import credentials_step
 from image_syncer.registry.settings import Credential, RegistryAccount, Timeouts
 from image_syncer.registry.transport_settings import TransportSettings
@@ -215,6 +216,28 @@ async def test_the_end_of_a_login_that_a_cloud_issued_is_shown(tmp_path: Path) -
     account = RegistryAccount(NAME, await source.current(), origin="mirror.yaml:3", source=source)
     assert credentials_step(account).text == "AWS from mirror.yaml:3, valid until 2030-03-17 17:46 UTC"
     assert credentials_step(replace(account, source=None)).text == "AWS from mirror.yaml:3"
+
+
+async def test_a_product_that_names_itself_is_shown(tmp_path: Path) -> None:
+    """By its header; the text of a server is cut."""
+    steps, _ = await checked(profiles.ARTIFACTORY, tmp_path)
+    assert ", Artifactory " in steps["ping"].text
+    steps, _ = await checked(replace_profile(headers={"Server": "x" * 500}), tmp_path)
+    assert f", server {'x' * 80}...; login: none demanded" in steps["ping"].text
+
+
+@pytest.mark.parametrize(
+    ("registry", "text"),
+    [
+        ("ghcr.io", "10 minutes"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "60 000 tags"),
+        ("docker.io", "pulls are counted"),
+    ],
+)
+def test_limits_that_no_response_tells_are_known(registry: str, text: str) -> None:
+    """By the name of the vendor's host; other hosts have none."""
+    assert any(text in limit for limit in known_limits(registry))
+    assert known_limits(f"mirror.{registry}:5000" if registry == "ghcr.io" else "registry.example.com") == ()
 
 
 async def test_a_server_that_is_no_registry_fails_at_the_ping(tmp_path: Path) -> None:
