@@ -34,6 +34,9 @@ _SHAPES: Final = {
     "tuple_type": "a list",
 }
 
+_WRONG_TYPE: Final = frozenset({*_SHAPES, "bool_parsing", "bool_type"})
+_OTHER_TYPE: Final = _WRONG_TYPE | {"missing", "extra_forbidden"}
+
 _BOUNDS: Final = {
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
@@ -73,8 +76,8 @@ class SourceFile:
             if not paths:
                 return valid
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_input=False):
-                path = _walk(self.root, detail["loc"])[2]
+            details = error.errors(include_url=False, include_input=False)
+            for detail, path in _one_of_each_union([(one, _walk(self.root, one["loc"])[2]) for one in details]):
                 if path not in self.broken:
                     paths.append(path)
                     self._note(detail, model)
@@ -242,6 +245,14 @@ def _walk(root: Node, location: Sequence[Step]) -> tuple[Node, Node, tuple[Step,
             continue
         path.append(step)
     return node, at, tuple(path)
+
+
+def _one_of_each_union(
+    found: list[tuple[ErrorDetails, tuple[Step, ...]]],
+) -> list[tuple[ErrorDetails, tuple[Step, ...]]]:
+    """Return *found* without errors of a wrong type at a value that fits another type of its union better."""
+    better = {path for detail, path in found if detail["type"] not in _OTHER_TYPE}
+    return [(detail, path) for detail, path in found if path not in better or detail["type"] not in _WRONG_TYPE]
 
 
 def _problem(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type[BaseModel]) -> UsageError:

@@ -101,6 +101,8 @@ class _Reader:
 
     def _paths(self, text: str, directory: Path) -> Iterator[Path]:
         """Yield the files that *text* names, in the order of their names; `UsageError` if there is no such file."""
+        if not text.strip():
+            raise UsageError("include: empty", remedy="write . for the directory of this file")
         path = directory / text
         if path.is_dir():
             self.watched[str(path)] = None

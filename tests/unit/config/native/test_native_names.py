@@ -170,3 +170,20 @@ def test_rules_that_certainly_collide_are_warnings(tmp_path: Path) -> None:
         f"from {source} and {other_source} (give one of them another target)"
         for line, other_line, name, other, target, source, other_source in collisions
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("strip: 0", "rules[0].strip: at least 1"),
+        ("flatten: '+'", "rules[0].flatten: unknown value '+' (known values: -, _, ., __)"),
+        ("flatten: [a]", "rules[0].flatten: expected one of -, _, ., __, found a list"),
+    ],
+)
+def test_a_key_of_several_types_has_one_error(tmp_path: Path, keys: str, problem: str) -> None:
+    """Errors of the types that the value is not meant for are left out."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "r.io/team/app", keys, "t.io/{repository}")
+    message = str(caught.value)
+    assert message.endswith(problem)
+    assert message.count("rules[0]") == 1

@@ -156,6 +156,8 @@ def test_problems_name_the_included_file(tmp_path: Path) -> None:
             "include: [a.yaml, {b: c}]",
             "n.yaml:2:19: include: expected a text, found a map (name files, patterns",
         ),
+        ("include: ['']", "n.yaml:2:11: include: empty (write . for the directory of this file)"),
+        ("include: '${NO:-}'", "n.yaml:2:10: include: empty (write . for the directory of this file)"),
         ("include: a.txt", "a.txt: cannot tell YAML from JSON"),
         ("include: list.yaml", "list.yaml:1:1: expected a map, found a list"),
         ("include: broken.yaml", "broken.yaml:1:5: not YAML"),
