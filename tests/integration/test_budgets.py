@@ -101,7 +101,11 @@ async def test_a_registry_that_stores_a_blob_with_one_post_gets_no_put(
             await sync_files(tmp_path, rules, state=tmp_path / "state.db")
         target = sorted(f"{one.method} {one.kind}" for one in fake.requests if one.kind not in FREE)
         print_row("new image of six blobs in a new repository, one POST", new_requests(source_registry), target)
-        assert target == ["HEAD blob"] * 2 + ["HEAD manifest"] + ["POST upload"] * 6 + ["PUT manifest"]
+        # The fake registry knows a repository from its first blob on. If one is stored before the tag list is read,
+        # the repository counts as existing, and its other blobs are looked up, too.
+        assert 2 <= target.count("HEAD blob") <= 6
+        others = [one for one in target if one != "HEAD blob"]
+        assert others == ["HEAD manifest"] + ["POST upload"] * 6 + ["PUT manifest"]
 
 
 async def test_a_blob_in_another_repository_is_mounted(
