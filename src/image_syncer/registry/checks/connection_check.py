@@ -13,6 +13,7 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import (
     ConnectionRefused,
     HandshakeBroken,
+    HandshakeTimeout,
     NotTls,
     Request,
     Transport,
@@ -39,15 +40,25 @@ _PRODUCTS: Final = (
 class ConnectionCheck:
     """The connection to *registry* as *account* is configured. No request has a login.
 
+    *handshake_seconds* bounds the first TLS handshake of a registry that may speak plain HTTP, and so be silent to it.
     *challenge* describes the login that the registry asks for, once `steps` has ended; None: it answered no ping.
     """
 
-    def __init__(self, registry: str, account: RegistryAccount, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        registry: str,
+        account: RegistryAccount,
+        transport: Transport,
+        clock: Clock,
+        *,
+        handshake_seconds: float = _HANDSHAKE_SECONDS,
+    ) -> None:
         self._name = registry
         self._api = api_host(registry)
         self._account = account
         self._transport = transport
         self._clock = clock
+        self._handshake_seconds = handshake_seconds
         self._may_be_plain = account.insecure or account.plain_http or is_loopback(host_of(self._api))
         self.challenge: str | None = None
 
@@ -94,7 +105,14 @@ class ConnectionCheck:
         if self._account.plain_http:
             return plain, *await self._ping(plain)
         try:
-            return secure, *await self._ping(secure)
+            return secure, *await self._ping(secure, self._handshake_seconds if self._may_be_plain else None)
+        except HandshakeTimeout:
+            if not self._may_be_plain:
+                raise
+            try:
+                return plain, *await self._ping(plain)
+            except StoreError:  # It does not speak plain HTTP: it is slow.
+                return secure, *await self._ping(secure)
         except (NotTls, HandshakeBroken):
             if not self._may_be_plain:
                 raise
@@ -103,10 +121,9 @@ class ConnectionCheck:
                 raise
         return plain, *await self._ping(plain)
 
-    async def _ping(self, origin: Origin) -> tuple[int, Headers]:
+    async def _ping(self, origin: Origin, handshake_seconds: float | None = None) -> tuple[int, Headers]:
         request = Request("GET", f"{origin.scheme}://{origin}/v2/")
-        seconds = _HANDSHAKE_SECONDS if self._may_be_plain else None
-        tls = TlsPolicy(self._name, insecure=self._may_be_plain, handshake_seconds=seconds)
+        tls = TlsPolicy(self._name, insecure=self._may_be_plain, handshake_seconds=handshake_seconds)
         async with released(await self._transport.send(request, tls=tls)) as response:
             return response.status, response.headers
 

@@ -17,8 +17,10 @@ from image_syncer.app_options import Options
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_sources import IssuedCredential, IssuedCredentialSource
 from image_syncer.registry.checks.check_values import CheckStep, RegistryToCheck
+from image_syncer.registry.checks.connection_check import ConnectionCheck
 from image_syncer.registry.checks.known_limits import known_limits
 from image_syncer.registry.checks.registry_check import credentials_step
+from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount, Timeouts
 from image_syncer.registry.transport_settings import TransportSettings
 from image_syncer.structs import replace
@@ -26,6 +28,7 @@ from image_syncer.testing import Account, Accounts, FakeRegistry, profiles
 from image_syncer.testing.accounts import PULL
 from image_syncer.testing.images import single
 from image_syncer.testing.profile import Profile, QuotaProfile
+from support.http_exchange import Open
 
 NAME = "registry.example"
 PATH = "team/app"
@@ -40,7 +43,7 @@ def options(tmp_path: Path, *accounts: RegistryAccount, transport: TransportSett
         access=accounts,
         environment={},
         home=tmp_path,
-        timeouts=Timeouts(connect=5.0, stall=5.0, patience=0.0),
+        timeouts=Timeouts(patience=0.0),
         transports={} if transport is None else {transport.host: transport},
     )
 
@@ -323,3 +326,13 @@ async def test_a_certificate_that_expires_soon_is_a_warning_and_an_expired_one_f
     steps = await over_tls(tmp_path, expired, authority_file)
     assert failed(steps) == ["tls"]
     assert "expired" in steps["tls"].text
+
+
+async def test_a_slow_handshake_is_not_taken_for_plain_http(authority: trustme.CA, open_transport: Open) -> None:
+    """The first one has no time at all here; the server does not speak plain HTTP, so the next one has no limit."""
+    async with FakeRegistry(replace_profile(tls=tls_of(authority))) as registry:
+        account = RegistryAccount(registry.host, insecure=True)
+        transport = await open_transport()
+        check = ConnectionCheck(registry.host, account, transport, Clock(), handshake_seconds=0.0)
+        steps = {step.name: step.status async for step in check.steps()}
+    assert steps == {"name": "ok", "tls": "warning", "ping": "ok"}
