@@ -23,6 +23,10 @@ def convert_fork(document: Node, conversion: Conversion) -> None:
     app.finish()
     username, password = (literal(auth.text(key) or "") for key in ("username", "password"))
     auth.finish()
+    if not username:
+        conversion.note(
+            file.line, "the file has no login: the daemon accepts unauthenticated requests (allow_open: true)"
+        )
     login: Value = {"username": username, "password": password}
     server: dict[str, Value] = {"listen": listen if ":" in listen else f":{listen}"}
     conversion.others["server"] = server | ({"auth": {"basic": login}} if username else {"allow_open": True})
