@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.testing import FakeRegistry, Profile
+from image_syncer.testing import Accounts, FakeRegistry, Profile, profiles
 from image_syncer.testing.images import Image, files_layer, multi, single
 from support.docker_registry import DockerRegistry
 from support.registry_http import Peer
@@ -207,3 +207,28 @@ async def test_a_listing_with_digests_saves_the_heads(target_registry: DockerReg
         result = await sync_files(tmp_path, rules)
         assert [entry.outcome.value for entry in result.results].count("copied") == 1
         assert fake.requests.count(kind="manifest", method="HEAD") == 1
+
+
+async def test_a_list_of_artifacts_saves_the_heads(target_registry: DockerRegistry, tmp_path: Path) -> None:
+    """Harbor's API has one: a page of it and a HEAD that confirms it replace the HEADs of all tags."""
+    profile = profiles.HARBOR.guarded(Accounts(anonymous={"*": frozenset({"pull"})}))
+    with FakeRegistry.in_thread(profile) as fake:
+        for number in range(20):
+            fake.load("p/app", blob(f"h{number}", 1000), f"v{number}")
+        rules = {f"{fake.host}/p/app": f"{target_registry.host}/harbor/app"}
+        await sync_files(tmp_path, rules)
+        fake.requests.clear()
+        new_requests(target_registry)
+        result = await sync_files(tmp_path, rules)
+        kinds = {"manifest", "tags", "other"}
+        source = sorted(f"{request.method} {request.kind}" for request in fake.requests if request.kind in kinds)
+        target = new_requests(target_registry)
+        print_row("no-op, 20 tags in a list of artifacts", source, target)
+        assert {entry.outcome for entry in result.results} == {"unchanged"}
+        assert (source, target) == (["GET other", "GET tags", "HEAD manifest"], ["HEAD manifest"] * 20)
+
+        fake.load("p/app", blob("moved at Harbor", 1000), "v7")
+        fake.requests.clear()
+        result = await sync_files(tmp_path, rules)
+        assert [entry.outcome.value for entry in result.results].count("copied") == 1
+        assert fake.requests.count(kind="manifest", method="HEAD") == 2

@@ -63,6 +63,9 @@ class LayoutSource(_LayoutRepository):
         for tag in self._listed:
             yield tag
 
+    async def list_digests(self, wanted: int) -> None:
+        """Do nothing: `tags` has read all digests."""
+
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests of the tags that were listed."""
         return {tag: digest for tag, digest in self._listed.items() if digest is not None}

@@ -137,7 +137,7 @@ class HostConnection:
         self._base: Origin | None = None
         self._failures = NegativeCache()
         self._discovery: SingleFlight[str, Origin] = SingleFlight()
-        self._auth = Authenticator(
+        self.auth = Authenticator(
             name, self._access, self._send, token_bytes=transport.limits.token_bytes, clock=self._clock
         )
 
@@ -154,23 +154,23 @@ class HostConnection:
         base = await self._base_url(call.side)
         url = _absolute(base, call.target)
         same_origin = origin_of(url) == base
-        authorization = await self._auth.authorize(call.scopes, call.side) if same_origin else None
+        authorization = await self.auth.authorize(call.scopes, call.side) if same_origin else None
         request = Request(call.method, url, call.headers, call.body)
         response = await self._send(request, call.side, authorization, follow=call.followed)
         if response.status < HTTPStatus.BAD_REQUEST or not same_origin or origin_of(response.url) != base:
             return response
         challenge = _challenge(response)
-        is_worth_retrying = self._auth.is_worth_retrying(response.status, challenge, authorization)
-        if not is_worth_retrying and not await self._auth.replace_credential(response.status, authorization):
+        is_worth_retrying = self.auth.is_worth_retrying(response.status, challenge, authorization)
+        if not is_worth_retrying and not await self.auth.replace_credential(response.status, authorization):
             return await self._send_later(request, call, authorization, response)
         await response.release(failed=False)
         if authorization is not None and authorization.is_bearer:
-            self._auth.discard(authorization, challenge)
+            self.auth.discard(authorization, challenge)
             if challenge is None or challenge.scheme != "bearer":
                 await self._ping(base, call.side)  # Harbor sends the right challenge only without Authorization.
                 challenge = None
-        self._auth.learn(challenge, response.url, call.scopes)
-        authorization = await self._auth.authorize(call.scopes, call.side)
+        self.auth.learn(challenge, response.url, call.scopes)
+        authorization = await self.auth.authorize(call.scopes, call.side)
         response = await self._send(request, call.side, authorization, follow=call.followed)
         return await self._send_later(request, call, authorization, response)
 
@@ -178,18 +178,18 @@ class HostConnection:
         self, request: Request, call: Call, authorization: Authorization | None, response: Response
     ) -> Response:
         """Return *response*, or that of a second attempt a second later if the token in it may be premature."""
-        if not self._auth.may_be_premature(response.status, _challenge(response), authorization):
+        if not self.auth.may_be_premature(response.status, _challenge(response), authorization):
             return response
         await response.release(failed=False)
         await self._clock.sleep(_PREMATURE_SECONDS)
         response = await self._send(request, call.side, authorization, follow=call.followed)
-        self._auth.record_second_attempt(response.status)
+        self.auth.record_second_attempt(response.status)
         return response
 
     async def prepare(self, scopes: tuple[str, ...], side: Side, connections: int) -> None:
         """Do what requests with *scopes* would wait for: scheme, token, and *connections* if the registry is far."""
         base = await self._base_url(side)
-        await self._auth.authorize(scopes, side)
+        await self.auth.authorize(scopes, side)
         await self._transport.open_ahead(base, *self._way(base), connections=connections)
 
     def is_far(self) -> bool:
@@ -369,7 +369,7 @@ class HostConnection:
             error = ping_failure(self.name, response.status, wait)
             if error is not None:
                 raise await self._tls_mismatch(response) or error
-            self._auth.learn(_challenge(response), request.url)
+            self.auth.learn(_challenge(response), request.url)
             return response.headers.get("Location") or ""
 
     async def _tls_mismatch(self, response: Response) -> StoreError | None:

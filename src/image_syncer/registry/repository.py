@@ -16,6 +16,7 @@ from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.new_repository import NewRepository
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
+from image_syncer.registry.bulk_listing import list_in_bulk
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
@@ -89,6 +90,8 @@ class RegistrySource(_RegistryRepository):
     """
 
     __slots__ = (
+        "_bulk_listed_at",
+        "_bulk_listing",
         "_checkpoints",
         "_is_long",
         "_listed",
@@ -112,6 +115,8 @@ class RegistrySource(_RegistryRepository):
         self._needed_since = 0.0
         self._short_listing: asyncio.Lock | None = None
         self._is_long = False
+        self._bulk_listing: asyncio.Lock | None = None
+        self._bulk_listed_at = 0.0
 
     async def resolve(self, identifier: str) -> Descriptor:
         """Return the descriptor of the tag or digest *identifier*, by a HEAD; `NotFound` if there is none."""
@@ -138,6 +143,8 @@ class RegistrySource(_RegistryRepository):
         began = time.monotonic()
         referrer_tags: list[str] = []
         requests = await self._requests()
+        self._listed.clear()  # Digests of an earlier list are too old, and this one may include none.
+        self._listed_dates.clear()
         async for tag in list_tags(requests, self._listed, self._listed_dates, most_pages=most_pages):
             if is_referrer_tag(tag):
                 referrer_tags.append(tag)
@@ -168,6 +175,23 @@ class RegistrySource(_RegistryRepository):
                 except StoreError:  # A long list, or one that may not be read: ask for each tag.
                     self._is_long = True
         return self._referrer_tags if self._is_listed else None
+
+    async def list_digests(self, wanted: int) -> None:
+        """Read the digests of tags by the vendor's own listing, once per list of tags, unless that had them."""
+        self._bulk_listing = self._bulk_listing or asyncio.Lock()
+        async with self._bulk_listing:
+            if self._listed or self._bulk_listed_at == self._listed_at:
+                return
+            self._bulk_listed_at = self._listed_at
+            for listed in await list_in_bulk(await self._requests(), wanted):
+                self._listed[listed.tag] = listed.digest
+                if listed.since is not None:
+                    self._listed_dates[listed.tag] = listed.since
+
+    def forget_listed(self, tag: str) -> None:
+        """Drop the listed digest of *tag*: it may have moved since, so the next question is a HEAD."""
+        self._listed.pop(tag, None)
+        self._listed_dates.pop(tag, None)
 
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the listing of `tags` included; most registries include none."""

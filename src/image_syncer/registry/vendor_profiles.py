@@ -11,11 +11,11 @@ from image_syncer.bounded_json import JsonObject
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.settings import Limits
-from image_syncer.registry.vendors import vendor_amazon, vendor_artifactory, vendor_google
+from image_syncer.registry.vendors import vendor_amazon, vendor_artifactory, vendor_google, vendor_harbor
 from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
 from image_syncer.structs import Struct
 
-VENDORS: Final = (vendor_amazon.PROFILE, vendor_artifactory.PROFILE, vendor_google.PROFILE)
+VENDORS: Final = (vendor_amazon.PROFILE, vendor_artifactory.PROFILE, vendor_google.PROFILE, vendor_harbor.PROFILE)
 """Every vendor that is known to differ from the specification; a new one is added here, and has a module of its own."""
 
 
@@ -26,6 +26,11 @@ def vendor_of(registry: str) -> VendorProfile | None:
         if any(fnmatchcase(host.lower(), pattern) for pattern in vendor.hosts):
             return vendor
     return None
+
+
+def vendor_of_service(service: str) -> VendorProfile | None:
+    """Return the vendor whose registries name *service* in their challenges; None if that tells nothing."""
+    return next((vendor for vendor in VENDORS if vendor.challenge_service == service), None)
 
 
 def upload_profile_of(registry: str) -> UploadProfile:

@@ -44,6 +44,13 @@ class Source(Protocol):
         """Yield every tag in the store's order, one page at a time; `NotFound` if the repository does not exist."""
         ...
 
+    async def list_digests(self, wanted: int) -> None:
+        """Add to `listed_digests` and `listed_dates` what the store lists in fewer requests than *wanted* HEADs.
+
+        Call it after `tags`. It never fails: without such a list nothing is added.
+        """
+        ...
+
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the digests that the pages of `tags` contained; empty if the registry lists none.
 

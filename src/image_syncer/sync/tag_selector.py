@@ -41,6 +41,7 @@ class TagSelector:
             tags = (await self._evaluate(selection, repository, listed)).selected
         else:
             tags = select_tags(selection, listed)
+            await self._stores.source(repository).list_digests(len(tags))
         return [repository.tag(tag) for tag in tags]
 
     def why_empty(self, selection: Selection, repository: Repository) -> str:
@@ -73,6 +74,7 @@ class TagSelector:
         from image_syncer.sync.tag_evaluation import TagEvaluation  # noqa: PLC0415 - most runs need it not
 
         evaluation = TagEvaluation(selection, listed, self._dates().now())
+        await self._stores.source(repository).list_digests(len(evaluation.remaining))
         if selection.min_age_seconds is not None:
             evaluation.check_min_age(await self._dates().published(repository, evaluation.remaining))
         created = await self._dates().created(repository, evaluation.remaining) if selection.needs_created else {}

@@ -21,6 +21,7 @@ from image_syncer.testing.fake.access import ACCOUNT, AccessControl
 from image_syncer.testing.fake.answers import EXTRA, empty
 from image_syncer.testing.fake.blobs import BlobHandlers
 from image_syncer.testing.fake.fault_script import Script
+from image_syncer.testing.fake.harbor_api import ARTIFACTS, ROOT, HarborApi
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
 from image_syncer.testing.fake.pull_quota import PullQuota
@@ -171,6 +172,8 @@ class FakeRegistry:
         )
         if self.profile.referrers:
             application.router.add_get("/v2/{name:.+}/referrers/{digest}", listings.referrers)
+        if self.profile.artifacts_api:
+            application.router.add_get(ARTIFACTS, HarborApi(storage, self.profile).artifacts)
         if self.profile.auth == "bearer":
             path, tokens = self.profile.token_path, self._access.tokens
             application.add_routes([web.get(path, tokens.get), web.post(path, tokens.post)])
@@ -180,7 +183,7 @@ class FakeRegistry:
         for interceptor in self.intercept:
             if (response := await interceptor(request)) is not None:
                 return response
-        if request.path != self.profile.token_path:
+        if request.path != self.profile.token_path and not request.path.startswith(ROOT):
             self._access.check(request)
         if self._quota is not None and request.method in {"GET", "HEAD"} and kind_of(request.path) == "manifest":
             request[EXTRA] = self._quota.admit(request, request[ACCOUNT])

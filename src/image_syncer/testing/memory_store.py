@@ -131,8 +131,7 @@ class MemoryStore:
 
     async def note(self, step: Step, identifier: str = "") -> None:
         """Count a call, and raise the error ordered for it."""
-        call = Operation(step, identifier)
-        self.operations.append(call)
+        self.operations.append(call := Operation(step, identifier))
         self.watch(call)
         await asyncio.sleep(0)  # Yield to other tasks, as a real store does.
         for trouble in self._troubles:
@@ -173,6 +172,9 @@ class MemorySource:
         """Return the tags of referrers, if a list of tags was read."""
         was_read = any(call.step == "tags" for call in self._store.operations)
         return frozenset(filter(is_referrer_tag, self._store.tags)) if was_read else frozenset()
+
+    async def list_digests(self, wanted: int) -> None:
+        """Do nothing: all digests are listed, or none."""
 
     def listed_digests(self) -> Mapping[str, Digest]:
         """Return the descriptors of tags, if the store has *tells* set."""

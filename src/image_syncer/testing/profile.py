@@ -53,6 +53,8 @@ class Profile:
     login: Auth = "bearer"
     """How it challenges if it requires a login; *auth* is the mode in effect, see `guarded`."""
     token_path: str = "/token"
+    challenge_service: str = "fake-registry"
+    """The service that a challenge names."""
     token_seconds: float = 300
     """The lifetime of a token."""
     token_life_told: bool = True
@@ -166,6 +168,8 @@ class Profile:
     """Whether untagged manifests are listed by digest."""
     listed_digests: bool = False
     """Whether tag lists report the manifest of each tag."""
+    artifacts_api: bool = False
+    """Whether Harbor's API lists the artifacts of a repository."""
     listing_type: str = "application/json"
     catalog: bool = True
     catalog_takes_tokens: bool = True

@@ -117,6 +117,8 @@ GAR: Final = Profile(
 
 HARBOR: Final = Profile(
     name="harbor",
+    challenge_service="harbor-registry",  # harbor `core/service/token/creator.go`.
+    artifacts_api=True,
     basic_too=True,  # harbor `middleware/v2auth/auth.go`.
     many_tags="ignores",
     unknown=ProfileRefusal(404, "NOT_FOUND", "artifact not found"),  # Neither NAME_UNKNOWN nor MANIFEST_UNKNOWN.

@@ -36,6 +36,8 @@ Send = Callable[[Request, Side], Awaitable[Response]]
 
 CATALOGUE_SCOPE: Final = "registry:catalog:*"
 """The scope of the list of repositories."""
+LOGIN_SCOPE: Final = "user and password"
+"""Stands in the scopes of a request to a vendor's own API, which takes user and password and no registry token."""
 _CLIENT_ID: Final = "image-syncer"
 _SHORTEST_SECONDS: Final = 60.0  # auth/token.md: a missing or shorter lifetime means 60.
 _LONGEST_SECONDS: Final = 24 * 3600.0
@@ -94,6 +96,11 @@ class Authenticator:
         self._flights: SingleFlight[_Key, _CachedToken] = SingleFlight()
         self._negative_cache = NegativeCache()
 
+    @property
+    def service(self) -> str:
+        """The service that the registry's challenge names; empty before there is one."""
+        return "" if self._challenge is None else self._challenge.get("service")
+
     def learn(self, challenge: Challenge | None, base: str, asked: tuple[str, ...] | None = None) -> None:
         """Answer *challenge*, received from the URL *base*, from now on.
 
@@ -113,7 +120,8 @@ class Authenticator:
         """
         if self._challenge is None:
             return None
-        if self._challenge.scheme == "basic" or (self._catalogue_takes_basic and scopes == (CATALOGUE_SCOPE,)):
+        takes_basic = LOGIN_SCOPE in scopes or (self._catalogue_takes_basic and scopes == (CATALOGUE_SCOPE,))
+        if self._challenge.scheme == "basic" or takes_basic:
             credential = await self._current_credential()
             return Authorization(_basic(credential)) if credential and credential.username else None
         key = self._key(self._challenge, self._widened.get(scopes, merge_scopes(scopes)))

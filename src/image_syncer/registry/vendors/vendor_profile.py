@@ -1,10 +1,11 @@
-"""What a vendor's registry does differently: how to recognise it, how it takes blobs, what its tag list contains."""
+"""What a vendor's registry does differently: how to recognise it, how it takes blobs, how it lists digests in bulk."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Protocol
 
 from image_syncer.bounded_json import JsonObject
-from image_syncer.oci import Digest
+from image_syncer.oci import Digest, Repository
 from image_syncer.structs import Struct
 
 
@@ -30,15 +31,40 @@ class ListedTag(Struct):
     since: datetime | None = None
 
 
+class Lister(Protocol):
+    """Speaks a vendor's listing of the digests of all tags, without I/O. Everything that it reads is untrusted."""
+
+    @property
+    def takes_password(self) -> bool:
+        """Whether the listing wants user and password where the registry itself wants tokens."""
+        ...
+
+    @property
+    def page_entries(self) -> int:
+        """How many entries a full page has."""
+        ...
+
+    def page_path(self, repository: Repository, number: int) -> str | None:
+        """Return the path of page *number* (from 1) at the registry; None if *repository* has no such listing."""
+        ...
+
+    def read_page(self, document: object) -> tuple[int, list[ListedTag]]:
+        """Return the number of entries on a page, and the tags in it; `InvalidJson` if it is no such page."""
+        ...
+
+
 class VendorProfile(Struct):
     """One vendor. The values are those of the specification unless the module of the vendor says more.
 
-    A registry is the vendor's if its host name matches one of *hosts* (globs), or if a response has one of *headers*
-    (name and prefix of the value, in lower case). *read_tag_list* reads digests that the vendor adds to the tag list.
+    A registry is the vendor's if its host name matches one of *hosts* (globs), if a response has one of *headers*
+    (name and prefix of the value, in lower case), or if its challenge names the *challenge_service*.
+    *read_tag_list* reads digests that the vendor adds to the tag list itself, *lister* those of its own listing.
     """
 
     name: str
     hosts: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    challenge_service: str | None = None
     uploads: UploadProfile = UploadProfile()
     read_tag_list: Callable[[JsonObject], Iterator[ListedTag]] | None = None
+    lister: Lister | None = None

@@ -28,7 +28,7 @@ class AccessControl:
         self._granted: dict[str, tuple[IssuedToken, float]] = {}
         self.tokens = TokenService(
             profile.accounts,
-            SERVICE,
+            profile.challenge_service,
             self._mint,
             token_seconds=profile.token_seconds,
             life_told=profile.token_life_told,
@@ -72,7 +72,7 @@ class AccessControl:
             return _unauthorized(_BASIC)  # Harbor sends a token challenge only if the request has no Authorization.
         scopes = " ".join(f"{resource}:{','.join(sorted(actions))}" for resource, actions in needed.items())
         realm = f"{request.scheme}://{request.host}{self._profile.token_path}"
-        fields = {"realm": realm, "service": SERVICE, "scope": scopes, "error": error}
+        fields = {"realm": realm, "service": self._profile.challenge_service, "scope": scopes, "error": error}
         return _unauthorized("Bearer " + ",".join(f'{key}="{value}"' for key, value in fields.items() if value))
 
     def expire_tokens(self) -> None:
