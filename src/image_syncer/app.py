@@ -166,6 +166,7 @@ class Syncer:
         date. The copy is wanted for *wanted_for* seconds already: no older list of tags of referrers is used.
         """
         copies = [single_copy(source, target, platforms, rule, referrers) for target in dict.fromkeys(targets)]
+        self._stores.forget_listed(source)
         for holder in {copy.referrers.source_of(source.repository) for copy in copies}:
             self._stores.need_listing(holder, time.monotonic() - wanted_for)
         stop = stop or self._shutdown()

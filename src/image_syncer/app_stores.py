@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from image_syncer.errors import Side, StoreError
-from image_syncer.oci import Repository
+from image_syncer.oci import Reference, Repository
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 
@@ -51,6 +51,11 @@ class RunStores:
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long; never for a layout."""
         return self._registries.is_far(registry)
+
+    def forget_listed(self, image: Reference) -> None:
+        """Ask by a HEAD for the digest of *image*, whatever an earlier list of tags said."""
+        if not image.repository.is_layout:
+            self._registries.source(image.repository).forget_listed(image.identifier)
 
     def need_listing(self, repository: Repository, since: float) -> None:
         """Use no list of tags of *repository* that was read before *since* (`time.monotonic`)."""
