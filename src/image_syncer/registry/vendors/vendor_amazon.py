@@ -8,6 +8,7 @@ _MIB: Final = 1024 * 1024
 
 PROFILE: Final = VendorProfile(
     name="Amazon ECR",
+    basis="documented only: the model of its API (`LayerPartTooSmall`), regclient",
     hosts=("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "public.ecr.aws"),
     # Parts have at least 5 MiB (LayerPartTooSmall). A PATCH with the whole blob commits it, and ECR then refuses the
     # PUT; Docker sends an empty PUT.

@@ -6,6 +6,7 @@ from image_syncer.registry.vendors.vendor_profile import UploadProfile, VendorPr
 
 PROFILE: Final = VendorProfile(
     name="Artifactory",
+    basis="documented only: RTFACT-19344, renovate",
     hosts=("*.jfrog.io",),
     # It mostly runs under a custom host name. It identifies itself by the first three, versions 5 and 6 by the last.
     headers=(

@@ -43,6 +43,7 @@ def _time_of(text: object) -> datetime | None:
 
 PROFILE: Final = VendorProfile(
     name="Google",
+    basis="documented only: go-containerregistry",
     hosts=("gcr.io", "*.gcr.io", "*.pkg.dev"),
     # Google's two registries take the content in one request of either kind.
     uploads=UploadProfile(chunks=False),

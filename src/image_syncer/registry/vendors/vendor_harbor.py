@@ -65,4 +65,9 @@ def _time_of(text: object) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo is not None and time.year > 1 else None
 
 
-PROFILE: Final = VendorProfile(name="Harbor", challenge_service="harbor-registry", lister=HarborLister())
+PROFILE: Final = VendorProfile(
+    name="Harbor",
+    basis="documented only: its API description and source",
+    challenge_service="harbor-registry",
+    lister=HarborLister(),
+)

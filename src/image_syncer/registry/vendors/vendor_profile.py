@@ -58,10 +58,12 @@ class VendorProfile(Struct):
 
     A registry is the vendor's if its host name matches one of *hosts* (globs), if a response has one of *headers*
     (name and prefix of the value, in lower case), or if its challenge names the *challenge_service*.
+    *basis* says where the facts come from: what was measured at the vendor's registry, or what is only documented.
     *read_tag_list* reads digests that the vendor adds to the tag list itself, *lister* those of its own listing.
     """
 
     name: str
+    basis: str
     hosts: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     challenge_service: str | None = None
