@@ -18,13 +18,13 @@ _TAGS_PER_PAGE: Final = 5  # Read one page for so many wanted tags at most: the 
 
 
 async def list_in_bulk(requests: RepositoryRequests, wanted: int) -> list[ListedTag]:
-    """Return tags with their digests if that costs less than a HEAD for each of *wanted* tags.
+    """Return tags with their digests if that costs less than a HEAD for each of *wanted* tags, `LEAST_TAGS` or more.
 
     The list may be incomplete. It is empty if the vendor has no such listing or refuses it, if a page is malformed, or
     if a HEAD of the newest tag finds another digest.
     """
     vendor = vendor_of_service(requests.client.host.auth.service)
-    if vendor is None or vendor.lister is None or wanted < LEAST_TAGS:
+    if vendor is None or vendor.lister is None:
         return []
     try:
         found = await _read_pages(requests, vendor.lister, wanted // _TAGS_PER_PAGE)

@@ -16,7 +16,7 @@ from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.new_repository import NewRepository
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
-from image_syncer.registry.bulk_listing import list_in_bulk
+from image_syncer.registry.bulk_listing import LEAST_TAGS, list_in_bulk
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
@@ -180,7 +180,8 @@ class RegistrySource(_RegistryRepository):
         """Read the digests of tags by the vendor's own listing, once per list of tags, unless that had them."""
         self._bulk_listing = self._bulk_listing or asyncio.Lock()
         async with self._bulk_listing:
-            if self._listed or self._bulk_listed_at == self._listed_at:
+            is_read = bool(self._listed) or self._bulk_listed_at == self._listed_at
+            if is_read or wanted < LEAST_TAGS:  # Another rule may want more of them.
                 return
             self._bulk_listed_at = self._listed_at
             for listed in await list_in_bulk(await self._requests(), wanted):

@@ -85,6 +85,17 @@ async def test_the_list_is_read_only_where_it_spares_requests(harbor: FakeRegist
     assert len(of_api(harbor)) == requests
 
 
+async def test_a_rule_that_wants_few_tags_leaves_the_list_to_the_next(harbor: FakeRegistry) -> None:
+    """Rules share the source: the second one wants enough tags."""
+    async with client() as registries:
+        source = registries.source(harbor.repository("public/app"))
+        assert len([tag async for tag in source.tags()]) == len(TAGS)
+        await source.list_digests(3)
+        assert of_api(harbor) == []
+        await source.list_digests(120)
+        assert source.listed_digests() == TAGS
+
+
 async def test_a_repository_without_project_has_no_list(harbor: FakeRegistry) -> None:
     """Harbor has none, but a proxy may hide the project."""
     assert await listed(harbor, "app") == ({}, {})
