@@ -42,6 +42,9 @@ class _Listings:
         for number in range(100):
             yield f"v{number}"
 
+    async def list_digests(self, wanted: int) -> None:
+        """Know no way to list digests."""
+
 
 def bytes_each(make: Callable[[int], object]) -> float:
     """Return how much memory `make(number)` keeps, on average over some hundred numbers."""
