@@ -25,7 +25,7 @@ SLOW = HEAVY | {
     *("difflib", "email", "encodings.idna", "logging.config", "platformdirs", "re2", "ruamel", "shutil", "tempfile"),
     *("unicodedata", "image_syncer.config.load", "image_syncer.config.model"),
 }
-MOST_MODULES = 380
+MOST_MODULES = 400
 """The standard library has 180 of them, click 15; the rest is our own. A library that slips in has dozens."""
 MOST_MIB = 35
 MOST_CPU_SECONDS = 0.5
