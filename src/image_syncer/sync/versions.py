@@ -13,9 +13,9 @@ from image_syncer.errors import InvalidReference
 from image_syncer.structs import Struct
 
 _PRERELEASES: Final = "alpha|beta|canary|cr|dev|ea|milestone|next|nightly|preview|pre|rc|snapshot|unstable"
-_TAG: Final = rf"""v?+(?P<numbers>[0-9]{{1,18}}+(?:\.[0-9]{{1,18}}+){{0,3}}+)
+_TAG: Final = rf"""v?+(?P<numbers>[0-9]{{1,18}}+(?:\.[0-9]{{1,18}}+){{0,3}})
     (?:[-._]?(?P<word>{_PRERELEASES}|(?<=[0-9])[ab](?=[0-9])|(?<=-)m(?=[0-9]))
-       (?P<counters>(?:[-.]?[0-9]{{1,18}}+){{0,3}}+)(?![A-Za-z0-9]))?
+       (?P<counters>(?:[-.]?[0-9]{{1,18}}+){{0,3}})(?![A-Za-z0-9]))?
     (?P<suffix>(?:[-_][A-Za-z0-9_.-]*+|\.[A-Za-z_][A-Za-z0-9_.-]*+)?)"""
 _LONE_NUMBER_DIGITS: Final = 4
 _RELEASE_NUMBERS: Final = 3
