@@ -246,7 +246,7 @@ def logins(data: bytes) -> None:
     """Login files."""
     try:
         file = parse_login_file(data, "config.json")
-        file.entry(Repository("registry.example", "a/b"))
+        file.entry("registry.example/a/b")
         for entry in file.entries.values():
             entry.credential()
     except ImageSyncerError:
