@@ -3,12 +3,13 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from image_syncer.cli.console import write_result
 from image_syncer.cli.formatting import duration, number, printable, size
 from image_syncer.structs import Struct
+from image_syncer.sync.referrer_report import ReferrerReport
 from image_syncer.sync.result import CopyResult, Outcome, RunResult
 
 _FAILED_SHOWN = 50
@@ -120,7 +121,7 @@ def _counts(result: RunResult) -> Iterator[Line]:
 
 def _referrers(result: RunResult) -> Iterator[Line]:
     """Yield the numbers of referrers that were copied or not, and of unchanged images whose referrers are unknown."""
-    reports = [image.referrers for image in result.results if image.referrers is not None]
+    reports = _reports(result)
     refused = sum(len(report.refused) for report in reports)
     amounts = (
         (sum(report.copied for report in reports), "copied", "dim"),
@@ -136,6 +137,19 @@ def _referrers(result: RunResult) -> Iterator[Line]:
     if result.unchecked_referrers:
         images = number(result.unchecked_referrers, "unchanged image")
         yield Line(((f"referrers of {images} not compared; --referrers or a state does that", "dim"),))
+
+
+def _reports(result: RunResult) -> Collection[ReferrerReport]:
+    """Return one report for each manifest and target repository: tags of one image share its referrers."""
+    reports: dict[tuple[str, str], ReferrerReport] = {}
+    for image in result.results:
+        if (report := image.referrers) is None:
+            continue
+        manifest = str(image.source_digest) if image.source_digest else image.source
+        key = (image.target.rpartition(":")[0], manifest)
+        if key not in reports or report.copied > reports[key].copied:
+            reports[key] = report
+    return reports.values()
 
 
 def _refused(result: RunResult) -> Iterator[Line]:

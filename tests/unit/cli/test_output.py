@@ -109,10 +109,18 @@ def test_the_summary_says_what_became_of_referrers(ran: Any, result: Any) -> Non
     assert "referrers" not in text(ran(result("a:1", referrers=ReferrerReport()), result("b:1")))
 
 
+def test_the_summary_counts_the_referrers_of_two_tags_of_one_image_once(ran: Any, result: Any) -> None:
+    """Tags of one manifest in one repository share its referrers; another repository has its own."""
+    report = ReferrerReport(copied=2, not_carried=(refused(SUBJECT_CHANGED),))
+    names = ("a:1", "a:2", "b:1")
+    shown = text(ran(*(result(name, referrers=report) for name in names)))
+    assert "\n  referrers: 4 copied, 2 not carried\n" in shown
+
+
 def test_refused_referrers_are_bounded(ran: Any, result: Any) -> None:
     """A target that takes none of them does not fill the screen."""
     many = ReferrerReport(refused=tuple(refused("denied") for _ in range(1000)))
-    shown = text(ran(*(result(f"a:{n}", referrers=many) for n in range(1000))))
+    shown = text(ran(*(result(f"a{n}:1", referrers=many) for n in range(1000))))
     assert "  referrers: 1000000 refused\n" in shown
     assert "      and 990 more; --report FILE lists them all\n" in shown
     assert "    and 990 more; --report FILE lists them all\n" in shown
