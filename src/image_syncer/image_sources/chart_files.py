@@ -86,12 +86,13 @@ def read_directory(path: Path, budget: ReadBudget) -> ChartFiles:
     root = path.resolve()
     for folder, folders, names in os.walk(path):
         folders.sort()
+        for _ in (*folders, *names):
+            budget.take_entry(str(path))
         for name in sorted(names):
             file = Path(folder, name)
             inner = file.relative_to(path).as_posix()
             if not is_wanted(inner) or not file.resolve().is_relative_to(root):
                 continue
-            budget.take_entry(str(path))
             is_archive = inner.endswith(_ARCHIVE_SUFFIXES)
             files[inner] = read_file(file, limit=ARCHIVE_LIMIT_BYTES if is_archive else FILE_LIMIT_BYTES)
             budget.take(len(files[inner]), str(path))

@@ -1,19 +1,16 @@
 """Reads the local files of a list of images: paths and globs, with bounds."""
 
-import glob
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from image_syncer.errors import Refused
+from image_syncer.config.documents.file_patterns import find_files, has_wildcards
+from image_syncer.errors import Refused, UsageError
 from image_syncer.structs import Struct
 
 FILES_LIMIT: Final = 1_000
 FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 TOTAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
-
-_WILDCARDS: Final = frozenset("*?[")
 
 
 class NamedText(Struct):
@@ -26,9 +23,12 @@ class NamedText(Struct):
 def find_paths(location: str) -> list[Path]:
     """Return the paths that the path or glob *location* names, sorted; `Refused` if there is none or too many."""
     path = Path(location)
-    if path.exists() or not set(location) & _WILDCARDS:
+    if path.exists() or not has_wildcards(location):
         return [path]
-    found = sorted(islice(glob.iglob(location, recursive=True), FILES_LIMIT + 1))  # noqa: PTH207 - absolute patterns too
+    try:
+        found = find_files(location)
+    except UsageError as error:
+        raise Refused(error.message, remedy=error.remedy) from error
     if not found:
         raise Refused(f"{location}: no file matches", remedy="check the path; it is relative to the configuration file")
     if len(found) > FILES_LIMIT:

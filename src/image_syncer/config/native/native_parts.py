@@ -1,12 +1,12 @@
 """`include:` of the native file: read the files that it names, and merge their sections."""
 
-import glob
-import re
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from image_syncer.config.documents.document import SUFFIXES, read_document
+from image_syncer.config.documents.file_patterns import find_files, fixed_directory, has_wildcards
 from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.parts import Parts
 from image_syncer.config.documents.problems import Problems, error_at
@@ -21,7 +21,6 @@ FILES_LIMIT: Final = 1000
 _LISTS: Final = frozenset({"rules"})
 _MAPS: Final = frozenset({"registries", "hooks", "queues"})
 _EXTENSION: Final = "x-"
-_WILDCARD: Final = re.compile(r"[*?\[]")
 
 
 class _Part(Struct):
@@ -109,17 +108,21 @@ class _Reader:
             yield from _files_in(path)
         elif path.is_file():
             yield path
-        elif _WILDCARD.search(text):
-            fixed = _WILDCARD.split(text, maxsplit=1)[0].rpartition("/")[0]
-            self.watched[str(directory / fixed)] = None
-            pattern = text if Path(text).is_absolute() else f"{glob.escape(str(directory))}/{text}"
-            yield from _configurations(glob.glob(pattern, recursive=True))  # noqa: PTH207 - an absolute pattern
+        elif has_wildcards(text):
+            self.watched[str(directory / fixed_directory(text))] = None
+            yield from _configurations(find_files(text, str(directory)))
         else:
             raise UsageError(f"include: {quoted(text)}: no such file or directory", remedy="check the path")
 
 
 def _files_in(directory: Path) -> Iterator[Path]:
-    return _configurations(str(path) for path in directory.iterdir() if not path.name.startswith("."))
+    """Return the files in *directory*; `UsageError` if it cannot be listed, since its rules would be missing."""
+    try:
+        os.scandir(directory).close()
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise UsageError(f"{directory}: this directory cannot be listed: {reason}", remedy="check its mode") from None
+    return _configurations(find_files("*", str(directory)))
 
 
 def _configurations(names: Iterable[str]) -> Iterator[Path]:
