@@ -69,6 +69,20 @@ class Substitution(Struct):
         """
         return self._expanded(text, 0) if "$" in text else text
 
+    def variables_in(self, text: str) -> tuple[tuple[str, str], ...]:
+        """Return the variables in *text* that have a value, as written, each with the value."""
+        found: list[tuple[str, str]] = []
+        position = 0
+        while (start := text.find("$", position)) >= 0:
+            try:
+                value, position = self._variable_at(text, start, 0)
+            except UsageError:
+                position = start + 1
+                continue
+            if value not in {"$", text[start:position]}:
+                found.append((text[start:position], value))
+        return tuple(found)
+
     def _expanded(self, text: str, depth: int) -> str:
         if depth > _DEPTH_LIMIT:
             raise UsageError(f"variables are nested deeper than {_DEPTH_LIMIT} levels")

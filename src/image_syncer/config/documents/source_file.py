@@ -14,6 +14,7 @@ from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, 
 from image_syncer.config.documents.parts import Parts, Step
 from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.documents.variables import VariableReplacer
+from image_syncer.config.documents.written_text import replaced_texts, show_written
 from image_syncer.config.environment import Substitution
 from image_syncer.config.native.native_values import ReplacedText, known_keys
 from image_syncer.errors import ConfigError, UsageError
@@ -136,7 +137,7 @@ class SourceFile:
         try:
             yield
         except UsageError as error:
-            self.problems.add(error, self.file_of(*path), self._at(*path))
+            self._collect(error, path)
 
     def attempt(self, make: Callable[[], Value], *path: Step) -> Value | None:
         """Return the result of *make*; None after a `UsageError`, which is collected with the place of *path*."""
@@ -144,8 +145,18 @@ class SourceFile:
         try:
             return make()
         except UsageError as error:
-            self.problems.add(error, self.file_of(*path), self._at(*path))
+            self._collect(error, path)
             return None
+
+    def _collect(self, error: UsageError, path: Sequence[Step], at: Node | None = None) -> None:
+        """Collect *error* about the value at *path*, with the texts of its item as the file has them."""
+        if self.written is not None:
+            roots = [_walk(self.written, path[:2])[0]] if path else []
+            if (defaults := self.written.find("defaults")) is not None:
+                roots.append(defaults.value)
+            self.substitution.files.directory = Path(self.file_of(*path)).parent
+            error = show_written(error, replaced_texts(roots, self.substitution))
+        self.problems.add(error, self.file_of(*path), at or self._at(*path))
 
     def substitute(self, value: str | SecretStr, *path: Step) -> str:
         """Return *value* with its variables replaced; `ConfigError`, which hides the value, for an unset one.
@@ -192,8 +203,7 @@ class SourceFile:
 
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, at, path = _walk(self.root, detail["loc"])
-        with self.problems.collect_at(self.file_of(*path), at):
-            raise _problem(detail, node, self.parts.path(path), model)
+        self._collect(_problem(detail, node, self.parts.path(path), model), path, at)
 
 
 def _is_utf8(text: str) -> bool:

@@ -4,6 +4,7 @@ import re
 
 from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.problems import Problems, error_at
+from image_syncer.config.documents.written_text import replaced_texts, show_written
 from image_syncer.config.environment import Substitution
 from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
@@ -92,6 +93,7 @@ def _target(node: Node, selection: Selection, context: RuleContext) -> RuleTarge
     except UsageError as error:
         # Substitution leaves only an unset `$NAME` in the text.
         unset = "a variable may be unset: $NAME then stays as written" if "$" in text else None
+        error = show_written(error, replaced_texts([node], context.substitution))
         raise error_at(error.message, context.file, node, remedy=error.remedy or unset) from None
 
 

@@ -11,6 +11,7 @@ from image_syncer.config.documents.node import ListNode, MapEntry, MapNode, Node
 from image_syncer.config.documents.parts import Parts
 from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.documents.source_file import SourceFile
+from image_syncer.config.documents.written_text import replaced_texts, show_written
 from image_syncer.config.environment import FileValues, Substitution
 from image_syncer.errors import ConfigError, UsageError
 from image_syncer.structs import Struct
@@ -72,9 +73,15 @@ class _Reader:
         self.parts.append(_Part(file, document))
         for node in self._included(document, file):
             with self._problems.collect_at(file, node):
-                text = self._substitution.apply(node.text)
-                for path in self._paths(text, Path(file).parent):
+                for path in self._named_by(node, Path(file).parent):
                     self._read_once(path)
+
+    def _named_by(self, node: Scalar, directory: Path) -> list[Path]:
+        """Return the files that the text *node* of a file in *directory* names; errors show it as written."""
+        try:
+            return list(self._paths(self._substitution.apply(node.text), directory))
+        except UsageError as error:
+            raise show_written(error, replaced_texts([node], self._substitution)) from None
 
     def _read_once(self, path: Path) -> None:
         if path.resolve() in self._seen:
