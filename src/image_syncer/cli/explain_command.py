@@ -41,7 +41,8 @@ def explain(rule: str, reference: str, files: FileOptions, output: OutputOptions
     if output.output == "json":
         write_result([json.dumps(_as_json(explanation)), "\n"])
     else:
-        show(_as_text(explanation))
+        has_tag = image.tag is None or reference.rstrip().endswith(f":{image.tag}")
+        show(_as_text(explanation, "" if has_tag else ", since no tag is given"))
     return 0
 
 
@@ -75,14 +76,14 @@ def _find(rules: Sequence[Rule], name: str) -> Rule:
     raise UsageError(f"{name}: no rule has this name", remedy=remedy)
 
 
-def _as_text(explanation: RuleExplanation) -> Iterator[Line]:
+def _as_text(explanation: RuleExplanation, why_tag: str) -> Iterator[Line]:
     rule = explanation.rule
     origin = f" ({rule.origin})" if rule.origin else ""
     verdicts = {True: ("selected", "green"), False: ("not selected", "yellow"), None: ("perhaps selected", "yellow")}
     verdict, style = verdicts[explanation.is_selected]
     yield Line()
     yield Line((("rule   ", "dim"), (printable(rule.name), ""), (printable(origin), "dim")))
-    yield Line((("image  ", "dim"), (printable(str(explanation.image)), "")))
+    yield Line((("image  ", "dim"), (printable(str(explanation.image)), ""), (why_tag, "dim")))
     yield Line(((verdict, style), (f": {printable(explanation.reason)}", "")))
     for target in explanation.targets:
         name, problem = target.reference or target.written, target.problem

@@ -123,8 +123,10 @@ class Substitution(Struct):
             return value
         if form == "-":
             return self._expanded(text, depth + 1)
-        reason = text.strip()[:_SHOWN_CHARACTERS] or "is not set or empty"
-        raise UsageError(f"the environment variable {name}: {reason}", remedy="set it")
+        reason = text.strip()[:_SHOWN_CHARACTERS]
+        if reason:
+            raise UsageError(f"the environment variable {name}: {reason}")
+        raise UsageError(f"the environment variable {name} is not set or empty", remedy="set it")
 
 
 def _closing_brace(text: str, start: int) -> int:

@@ -38,7 +38,7 @@ class LayoutIndex:
         self._by_tag: dict[str, dict[int, Descriptor]] = {}
         self._by_digest: dict[Digest, dict[int, Descriptor]] = {}
         raw: object = document.get("manifests")
-        entries = parse_descriptors(raw, what, ENTRIES_LIMIT)
+        entries = parse_descriptors(raw, f"{what}: index.json", ENTRIES_LIMIT)
         for entry, original in zip(entries, cast("list[JsonObject]", raw or []), strict=True):
             self._add(entry, original)
 
@@ -46,8 +46,8 @@ class LayoutIndex:
     def parse(cls, content: bytes, what: str) -> "LayoutIndex":
         """Return the index in *content*; `ProtocolError` if it is none, `TooLarge` beyond 16 MiB or 50 000 entries."""
         if len(content) > INDEX_LIMIT_BYTES:
-            raise TooLarge(f"{what}: larger than {INDEX_LIMIT_BYTES // 1024**2} MiB")
-        return cls(parse_object(content, what, values=_VALUES_LIMIT), what)
+            raise TooLarge(f"{what}: index.json: larger than {INDEX_LIMIT_BYTES // 1024**2} MiB")
+        return cls(parse_object(content, f"{what}: index.json", values=_VALUES_LIMIT), what)
 
     @classmethod
     def empty(cls, what: str) -> "LayoutIndex":
@@ -65,7 +65,7 @@ class LayoutIndex:
         content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
         if len(self._entries) > ENTRIES_LIMIT or len(content) > INDEX_LIMIT_BYTES:
             raise TooLarge(
-                f"{self._what}: would have more than {ENTRIES_LIMIT} entries or {INDEX_LIMIT_BYTES // 1024**2} MiB",
+                f"{self._what}: index.json: more than {ENTRIES_LIMIT} entries or {INDEX_LIMIT_BYTES // 1024**2} MiB",
                 remedy="use several layouts, such as oci:DIR/{repository}",
             )
         return content

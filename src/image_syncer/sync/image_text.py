@@ -12,6 +12,7 @@ ARTIFACT_SCHEME: Final = "oci://"
 
 _TRANSPORTS: Final = ("docker://", "docker-pullable://", ARTIFACT_SCHEME)
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\$[({A-Za-z_]|<[^<>]*>|%[A-Za-z_]\w*%|__[A-Z]\w*__")
+_NO_NAME: Final = re.compile(r"[0-9]+|null|true|false|~", re.IGNORECASE)
 _SHOWN: Final = 200
 
 
@@ -31,6 +32,10 @@ def parse_image(text: str) -> ParsedImage:
     image = text.strip()
     for transport in _TRANSPORTS:
         image = image.removeprefix(transport)
+    if _NO_NAME.fullmatch(image):
+        raise InvalidReference(
+            f"{image[:_SHOWN]!r}: a number or a word of YAML, not an image", remedy=f"write docker.io/library/{image}"
+        )
     name, tag, digest = split_reference(image)
     if digest is None or tag is None:
         return ParsedImage(Reference.parse(image), None, tag is not None or digest is not None)

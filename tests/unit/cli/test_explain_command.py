@@ -41,6 +41,14 @@ def test_a_selected_image_has_its_targets(explain: Explain, capsys: pytest.Captu
     ]
 
 
+def test_an_image_without_a_tag_is_that_of_latest(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
+    """The user did not write it, so the answer says where it comes from."""
+    assert explain(RULE, "one", "q.io/a") == 0
+    assert "image  q.io/a:latest, since no tag is given\n" in capsys.readouterr().out
+    assert explain(RULE, "one", "q.io/a:latest") == 0
+    assert "since" not in capsys.readouterr().out
+
+
 def test_the_answer_as_json(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
     """Scripts read it."""
     assert explain(RULE, "one", "q.io/a:latest", "--output", "json") == 0

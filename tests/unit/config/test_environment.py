@@ -91,9 +91,9 @@ def test_defaults_and_required_variables(text: str, expected: str, *, bare_names
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${MISSING:?ask the platform team}", "the environment variable MISSING: ask the platform team (set it)"),
-        ("${EMPTY:?must be set}", "the environment variable EMPTY: must be set (set it)"),
-        ("${EMPTY:?}", "the environment variable EMPTY: is not set or empty (set it)"),
+        ("${MISSING:?ask the platform team}", "the environment variable MISSING: ask the platform team"),
+        ("${EMPTY:?must be set}", "the environment variable EMPTY: must be set"),
+        ("${EMPTY:?}", "the environment variable EMPTY is not set or empty (set it)"),
         ("${MISSING:-${ALSO}}", "the environment variable ALSO is not set"),
         ("${MISSING:-" * 10 + "}" * 10, "variables are nested deeper than 8 levels"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from image_syncer.errors import Refused
+from image_syncer.errors import InvalidReference, Refused
 from image_syncer.image_sources import chart_files, local_files
 from image_syncer.image_sources.chart_files import ReadBudget, read_archive, read_directory
 from image_syncer.image_sources.chart_images import without_comments
@@ -20,6 +20,7 @@ from image_syncer.image_sources.image_reader import collect_images
 from image_syncer.image_sources.local_files import read_file, read_texts
 from image_syncer.image_sources.template_text import TemplateScope, Unresolved
 from image_syncer.sync.image_lists import ImageList
+from image_syncer.sync.image_text import parse_image
 
 CHART = b"{apiVersion: v2, name: a, version: 1.0.0}"
 
@@ -285,3 +286,11 @@ def test_the_yaml_of_a_chart_is_bounded() -> None:
     load(several, ReadBudget(yaml_bytes=1200))
     with pytest.raises(Refused, match="of metadata and values"):
         load(several, ReadBudget(yaml_bytes=900))
+
+
+@pytest.mark.parametrize("text", ["5", "1024", "null", "~", "True"])
+def test_a_number_or_a_word_of_yaml_is_no_image(text: str) -> None:
+    """YAML without quotes is a number or nothing; it must not become an image of Docker Hub."""
+    with pytest.raises(InvalidReference, match="a number or a word of YAML"):
+        parse_image(text)
+    assert parse_image(f"docker.io/library/{text.lower().replace('~', 'x')}").explicit is False

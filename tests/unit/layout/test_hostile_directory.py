@@ -42,7 +42,7 @@ HOSTILE: Mapping[str, tuple[Callable[[Path], object], type[StoreError], str]] = 
     ),
     "large file": (lambda path: (path / "oci-layout").write_bytes(b" " * 5000), Refused, "more than"),
     "no index": (lambda path: (path / "index.json").unlink(), NotFound, "index.json"),
-    "broken index": (lambda path: (path / "index.json").write_text("["), ProtocolError, "not JSON"),
+    "broken index": (lambda path: (path / "index.json").write_text("["), ProtocolError, "index.json: not JSON"),
     "a sparse index of 1 TiB": (lambda path: os.truncate(path / "index.json", 1 << 40), Refused, "more than 16 MiB"),
     "the index is a link": (lambda path: replace_by_link(path / "index.json", "aside"), Refused, "a link"),
     "the layout file is a link": (

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from image_syncer.config.convert.conversion import Conversion
 from image_syncer.errors import ConfigError, InvalidReference
 from image_syncer.oci import Reference, Repository
+from image_syncer.sync.image_text import parse_image
 
 
 def convert_list(text: str, conversion: Conversion) -> None:
@@ -16,9 +17,14 @@ def convert_list(text: str, conversion: Conversion) -> None:
         if not name:
             continue
         try:
-            found.append(Reference.parse(name))
+            parsed = parse_image(name)
         except InvalidReference as error:
             raise ConfigError(error.message, file=conversion.file, line=number, remedy=error.remedy) from None
+        if parsed.tag is None:
+            found.append(parsed.reference)
+        else:
+            name = f"{parsed.reference.repository}:{parsed.tag}"
+            conversion.add_rule(name, str(parsed.reference), [f"{target}:{parsed.tag}"])
     add_references(found, target, conversion)
 
 

@@ -12,7 +12,9 @@ import pytest
 from image_syncer.config.convert.conversion import Conversion, literal, semver_range
 from image_syncer.config.convert.kinds import KINDS, convert, guess_kind, write_native
 from image_syncer.config.documents.document import read_nodes
+from image_syncer.config.load import load_file
 from image_syncer.errors import ConfigError, UsageError
+from image_syncer.oci import Digest, PlatformFilter
 
 FILES = Path(__file__).parent / "files"
 TARGET = "target.example.com/mirror"
@@ -53,6 +55,27 @@ def test_each_kind_has_three_files() -> None:
 def test_the_kind_of_a_file_is_recognised(path: Path) -> None:
     """By what it contains, so that --from is needed for odd files only."""
     assert guess_kind(path) == kind_of(path)
+
+
+@pytest.mark.parametrize("line", ["5", "null", "~", "true", "1024", "{{ .Values.image }}", "a:v1@sha256:0"])
+def test_a_line_of_a_list_that_is_no_image_is_an_error(tmp_path: Path, line: str) -> None:
+    """With its place."""
+    path = tmp_path / "images.txt"
+    path.write_text(f"# all\n{line}\n")
+    with pytest.raises(ConfigError, match=r"images\.txt:2: "):
+        convert("list", [path], TARGET)
+
+
+def test_a_line_with_a_tag_and_a_digest_keeps_both(tmp_path: Path) -> None:
+    """The digest decides what is copied, the tag is its name at the target."""
+    path = tmp_path / "images.txt"
+    image = f"q.io:5000/a@{Digest.of(b'')}"
+    path.write_text(f"{image.replace('@', ':v1@')}\r\n")
+    rules = convert("list", [path], TARGET).document["rules"]
+    assert rules == [{"name": "q.io:5000/a:v1", "source": image, "targets": f"{TARGET}/{{repository}}:v1"}]
+    check = tmp_path / "native.yaml"
+    check.write_text(write_native(convert("list", [path], TARGET)))
+    assert load_file(check, platforms=PlatformFilter(), environment={}).rules[0].name == "q.io:5000/a:v1"
 
 
 def test_a_file_of_no_known_kind_is_an_error(tmp_path: Path) -> None:
