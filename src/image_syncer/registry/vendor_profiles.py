@@ -11,11 +11,39 @@ from image_syncer.bounded_json import JsonObject
 from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.settings import Limits
-from image_syncer.registry.vendors import vendor_amazon, vendor_artifactory, vendor_google, vendor_harbor
+from image_syncer.registry.vendors import (
+    vendor_alibaba,
+    vendor_amazon,
+    vendor_artifactory,
+    vendor_azure,
+    vendor_docker_hub,
+    vendor_github,
+    vendor_gitlab,
+    vendor_google,
+    vendor_harbor,
+    vendor_huawei,
+    vendor_quay,
+    vendor_tencent,
+    vendor_volcengine,
+)
 from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
 from image_syncer.structs import Struct
 
-VENDORS: Final = (vendor_amazon.PROFILE, vendor_artifactory.PROFILE, vendor_google.PROFILE, vendor_harbor.PROFILE)
+VENDORS: Final = (
+    vendor_alibaba.PROFILE,
+    vendor_amazon.PROFILE,
+    vendor_artifactory.PROFILE,
+    vendor_azure.PROFILE,
+    vendor_docker_hub.PROFILE,
+    vendor_github.PROFILE,
+    vendor_gitlab.PROFILE,
+    vendor_google.PROFILE,
+    vendor_harbor.PROFILE,
+    vendor_huawei.PROFILE,
+    vendor_quay.PROFILE,
+    vendor_tencent.PROFILE,
+    vendor_volcengine.PROFILE,
+)
 """Every vendor that is known to differ from the specification; a new one is added here, and has a module of its own."""
 
 
@@ -31,6 +59,12 @@ def vendor_of(registry: str) -> VendorProfile | None:
 def vendor_of_service(service: str) -> VendorProfile | None:
     """Return the vendor whose registries name *service* in their challenges; None if that tells nothing."""
     return next((vendor for vendor in VENDORS if vendor.challenge_service == service), None)
+
+
+def known_limits(registry: str) -> tuple[str, ...]:
+    """Return the limits of *registry* that its vendor documents and that no response announces."""
+    vendor = vendor_of(registry)
+    return () if vendor is None else vendor.facts.limits
 
 
 def upload_profile_of(registry: str) -> UploadProfile:

@@ -16,7 +16,6 @@ from image_syncer.registry.checks.check_values import (
     failed_step,
 )
 from image_syncer.registry.checks.connection_check import ConnectionCheck
-from image_syncer.registry.checks.known_limits import known_limits
 from image_syncer.registry.checks.push_check import PushCheck
 from image_syncer.registry.checks.read_check import ReadCheck, catalogue_step, first_listed
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
@@ -24,6 +23,7 @@ from image_syncer.registry.host import Call
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import RegistryAccount
+from image_syncer.registry.vendor_profiles import known_limits
 from image_syncer.structs import replace
 
 

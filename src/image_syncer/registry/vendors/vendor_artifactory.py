@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from image_syncer.registry.vendors.vendor_profile import UploadProfile, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import (
+    ErrorShape,
+    Preparation,
+    UploadProfile,
+    VendorFacts,
+    VendorProfile,
+)
 
 PROFILE: Final = VendorProfile(
     name="Artifactory",
@@ -17,4 +23,18 @@ PROFILE: Final = VendorProfile(
     ),
     # It ignores content of the closing PUT (RTFACT-19344); one PATCH is the only way known to work.
     uploads=UploadProfile(patches=True, chunks=False),
+    preparation=Preparation(
+        subject="repository key",
+        creator="artifactory",
+        call="curl -u USER -X PUT https://{registry}/artifactory/api/repositories/{first} -H "
+        '\'Content-Type: application/json\' -d \'{{"rclass": "local", "packageType": "docker"}}\'',
+        options=("immutable", "scan"),
+        hides=True,
+    ),
+    immutable=ErrorShape(403, "DENIED", "Tag '{tag}' cannot be overwritten: its repository forbids it", "assumed"),
+    facts=VendorFacts(
+        mounts="not documented",
+        deletion="by digest, with the right to delete",
+        credentials="user and password or access token",
+    ),
 )

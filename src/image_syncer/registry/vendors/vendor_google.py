@@ -7,7 +7,13 @@ from typing import Final, cast
 from image_syncer.bounded_json import JsonObject
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest
-from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import (
+    ListedTag,
+    Preparation,
+    UploadProfile,
+    VendorFacts,
+    VendorProfile,
+)
 
 _MOST_TIME_DIGITS: Final = 14  # Milliseconds until the year 5138.
 
@@ -48,4 +54,15 @@ PROFILE: Final = VendorProfile(
     # Google's two registries take the content in one request of either kind.
     uploads=UploadProfile(chunks=False),
     read_tag_list=read_manifests,
+    preparation=Preparation(
+        subject="repository of Artifact Registry",
+        call="gcloud artifacts repositories create {second} --project {first} --location {location} "
+        "--repository-format docker",
+    ),
+    facts=VendorFacts(
+        mounts="with and without the origin",
+        deletion="by digest, once no tag names it",
+        quota="requests per minute and project",
+        credentials="`auth: gcp`: an access token for an hour",
+    ),
 )

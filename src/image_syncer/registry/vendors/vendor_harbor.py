@@ -7,7 +7,7 @@ from urllib.parse import quote
 from image_syncer.bounded_json import InvalidJson
 from image_syncer.errors import InvalidReference
 from image_syncer.oci import Digest, Repository
-from image_syncer.registry.vendors.vendor_profile import ListedTag, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import ErrorShape, ListedTag, Preparation, VendorFacts, VendorProfile
 from image_syncer.structs import Struct
 
 _ENTRIES: Final = 100  # Harbor refuses larger pages.
@@ -70,4 +70,23 @@ PROFILE: Final = VendorProfile(
     basis="documented only: its API description and source",
     challenge_service="harbor-registry",
     lister=HarborLister(),
+    preparation=Preparation(
+        subject="project",
+        creator="harbor",
+        call="curl -u USER -X POST https://{registry}/api/v2.0/projects -H 'Content-Type: application/json' -d "
+        '\'{{"project_name": "{first}", "metadata": {{"public": "false"}}}}\'',
+        options=("immutable", "scan", "public"),
+        hides=True,
+    ),
+    immutable=ErrorShape(
+        412, "PRECONDITION", "Failed to process request due to '{path}:{tag}' configured as immutable."
+    ),
+    facts=VendorFacts(
+        mounts="from a named repository",
+        deletion="by digest; tags by its own API",
+        quota="storage per project: 403 DENIED when it is full",
+        referrers="since 2.8",
+        credentials="user or robot account and password",
+        limits=("a push to a proxy cache project is denied",),
+    ),
 )

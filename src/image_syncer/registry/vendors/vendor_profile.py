@@ -2,11 +2,57 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from image_syncer.bounded_json import JsonObject
 from image_syncer.oci import Digest, Repository
 from image_syncer.structs import Struct
+
+CreatorName = Literal[
+    "aliyun", "artifactory", "aws", "gitea", "gitlab", "harbor", "huawei", "quay", "tencent", "volcengine"
+]
+"""A vendor's API that creates what a push needs; the name of its module in `registry.preparing`."""
+
+CreateOption = Literal["immutable", "scan", "public", "lifecycle"]
+"""A setting of what is created."""
+
+
+class Preparation(Struct):
+    """What must exist before the first push, and who creates it.
+
+    *subject* is what must exist; *creator* the API that creates it, None if a push does so or only people can. *call*
+    is the command or request that does the same, with fields of `preparing.call_text`. *options* are the settings that
+    the API takes. With *hides*, the registry may answer 401 or 403 for what does not exist.
+    """
+
+    subject: str
+    call: str
+    creator: CreatorName | None = None
+    options: tuple[CreateOption, ...] = ()
+    hides: bool = False
+
+
+class ErrorShape(Struct):
+    """How a registry refuses a request: status, error code and message. *basis* says how far this is known."""
+
+    status: int
+    code: str
+    message: str
+    basis: Literal["verified", "documented", "assumed"] = "documented"
+
+
+class VendorFacts(Struct):
+    """What the vendor documents, in words for the reference page; empty: as the specification says, or unknown.
+
+    *limits* are those that no response announces; a check shows them, too.
+    """
+
+    mounts: str = ""
+    deletion: str = ""
+    quota: str = ""
+    referrers: str = ""
+    credentials: str = ""
+    limits: tuple[str, ...] = ()
 
 
 class UploadProfile(Struct):
@@ -60,6 +106,8 @@ class VendorProfile(Struct):
     (name and prefix of the value, in lower case), or if its challenge names the *challenge_service*.
     *basis* says where the facts come from: what was measured at the vendor's registry, or what is only documented.
     *read_tag_list* reads digests that the vendor adds to the tag list itself, *lister* those of its own listing.
+    *preparation* is None if a push creates all that it needs. *immutable* is how a tag that may not move is refused;
+    None: the vendor has no such tags, or does not document the refusal.
     """
 
     name: str
@@ -70,3 +118,6 @@ class VendorProfile(Struct):
     uploads: UploadProfile = UploadProfile()
     read_tag_list: Callable[[JsonObject], Iterator[ListedTag]] | None = None
     lister: Lister | None = None
+    preparation: Preparation | None = None
+    immutable: ErrorShape | None = None
+    facts: VendorFacts = VendorFacts()

@@ -18,11 +18,11 @@ from image_syncer.oci import Repository
 from image_syncer.registry.auth.credential_sources import IssuedCredential, IssuedCredentialSource
 from image_syncer.registry.checks.check_values import CheckStep, RegistryToCheck
 from image_syncer.registry.checks.connection_check import ConnectionCheck
-from image_syncer.registry.checks.known_limits import known_limits
 from image_syncer.registry.checks.registry_check import credentials_step
 from image_syncer.registry.limits.retry import Clock
 from image_syncer.registry.settings import Credential, RegistryAccount, Timeouts
 from image_syncer.registry.transport_settings import TransportSettings
+from image_syncer.registry.vendor_profiles import known_limits
 from image_syncer.structs import replace
 from image_syncer.testing import Account, Accounts, FakeRegistry, profiles
 from image_syncer.testing.accounts import PULL
