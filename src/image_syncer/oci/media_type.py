@@ -45,4 +45,4 @@ def essence(content_type: str) -> str:
 
 def is_nondistributable(media_type: str) -> bool:
     """Whether this is the type of a non-distributable layer, which may exist only at its `urls`."""
-    return media_type.startswith((DOCKER_FOREIGN_LAYER, _NON_DISTRIBUTABLE_PREFIX))
+    return media_type.startswith((DOCKER_FOREIGN_LAYER.removesuffix(".gzip"), _NON_DISTRIBUTABLE_PREFIX))

@@ -17,7 +17,10 @@ _TYPES: Final = {
     types.DOCKER_CONFIG: types.OCI_CONFIG,
     types.DOCKER_LAYER: types.OCI_LAYER_GZIP,
     types.DOCKER_FOREIGN_LAYER: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    # containerd and BuildKit write these.
     "application/vnd.docker.image.rootfs.diff.tar": types.OCI_LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar": "application/vnd.oci.image.layer.nondistributable.v1.tar",
 }
 _ATTESTED: Final = "vnd.docker.reference.digest"
 

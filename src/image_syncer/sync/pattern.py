@@ -117,6 +117,8 @@ class TargetTemplate(Struct):
         """Return the template at the registry *host*."""
         _check_placeholders(path, _IN_PATH)
         _check_placeholders(tag, _IN_TAG)
+        _check_braces(path)
+        _check_braces(tag)
         return cls(normalise_host(host), path, tag)
 
     @classmethod
@@ -167,7 +169,12 @@ class TargetTemplate(Struct):
             registry = values.substitute(registry)
             if registry.split("/").count("..") > self.registry.split("/").count(".."):
                 raise InvalidReference(f"{registry!r}: the name of the source leads out of its directory")
-        return Repository.of(registry, values.substitute(self.path))
+        try:
+            return Repository.of(registry, values.substitute(self.path))
+        except InvalidReference as error:
+            if "{registry}" in self.path and ":" in values.source.repository.registry and error.remedy is None:
+                raise InvalidReference(error.message, remedy="a path has no port: write {registry_path}") from None
+            raise
 
     @property
     def renames_all(self) -> bool:
@@ -242,6 +249,14 @@ def _check_placeholders(text: str, known: frozenset[str]) -> None:
         if name not in known:
             *others, last = (f"{{{each}}}" for each in sorted(known))
             raise InvalidReference(f"'{{{name[:40]}}}' is not allowed here; allowed: {', '.join(others)} and {last}")
+
+
+def _check_braces(text: str) -> None:
+    if set(_PLACEHOLDER.sub("", text)) & set("{}"):
+        raise InvalidReference(
+            f"{text[:200]!r}: a brace that belongs to no placeholder",
+            remedy="a placeholder is a name in one pair of braces, such as {repository}",
+        )
 
 
 class _Values(Struct):

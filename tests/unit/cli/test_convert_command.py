@@ -38,6 +38,35 @@ def test_strict_fails_if_something_is_lost(file: Path, capsys: pytest.CaptureFix
     assert main(["config", "convert", "--strict", str(file)]) == 0
 
 
+def test_what_is_not_valid_in_the_native_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its line there, so that the user need not find out at the next run; a value in a variable is not known."""
+    file = tmp_path / "regsync.yml"
+    tags = "{allow: ['(']}"
+    file.write_text(f"version: 1\nsync:\n  - {{source: a.io/x, target: '**/x', type: repository, tags: {tags}}}\n")
+    assert main(["config", "convert", str(file)]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    wrong = [line for line in printed.err.splitlines() if line.startswith("not valid, line ")]
+    numbers = [int(line.split()[3]) for line in wrong]
+    assert [lines[number - 1].strip() for number in numbers] == ["targets: '**/x'", "- '/^(?:()$/'"]
+    assert main(["config", "convert", "--strict", "--output", "json", str(file)]) == 1
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 2
+    file.write_text("version: 1\nsync:\n  - {source: a.io/x:v1, target: '{{env \"NO_SUCH\"}}/x', type: image}\n")
+    assert main(["config", "convert", str(file)]) == 0
+    assert "not valid" not in capsys.readouterr().err
+
+
+def test_long_names_stay_unique(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that are cut to the same text get numbers."""
+    name = f"q.io/{'x' * 110}/{'y' * 100}"
+    file = tmp_path / "images.txt"
+    file.write_text("".join(f"{name}@sha256:{number:064}\n" for number in range(12)))
+    assert main(["config", "convert", "--target", "t.io/m", "--strict", "--output", "json", str(file)]) == 0
+    rules = json.loads(capsys.readouterr().out)["native"]["rules"]
+    assert len({rule["name"] for rule in rules}) == 12
+    assert max(len(rule["name"]) for rule in rules) <= 128
+
+
 def test_json_has_the_file_and_the_findings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As one object."""
     assert main(["config", "convert", "--output", "json", str(file)]) == 0

@@ -218,6 +218,28 @@ async def test_docker_types_become_those_of_oci(image: Image) -> None:
         assert raw.media_type in {types.OCI_INDEX, types.OCI_MANIFEST}
 
 
+async def test_every_layer_of_docker_has_a_form_in_oci() -> None:
+    """Containerd and BuildKit write compressed and foreign layers that Docker's own documents do not name."""
+    base = "application/vnd.docker.image.rootfs"
+    layers = {
+        f"{base}.diff.tar": types.OCI_LAYER,
+        f"{base}.diff.tar.gzip": types.OCI_LAYER_GZIP,
+        f"{base}.diff.tar.zstd": f"{types.OCI_LAYER}+zstd",
+        f"{base}.foreign.diff.tar": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        f"{base}.foreign.diff.tar.gzip": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    }
+    plain = single("layers", docker=True)
+    document = plain.root.document
+    (layer,) = document["layers"][:1]
+    root = RawManifest.of(json.dumps({**document, "layers": [{**layer, "mediaType": one} for one in layers]}).encode())
+    async with FakeRegistry() as source, FakeRegistry() as target:
+        source.load("app", Image(root, (root,), plain.blobs), "v1")
+        result = (await sync(source, [target], selection(ContentSelection(to_oci=True))))["v1"]
+        (stored,) = target.content("app").manifests.values()
+    assert result.reason == CONVERTED
+    assert [one["mediaType"] for one in stored.document["layers"]] == list(layers.values())
+
+
 async def test_what_is_oci_already_is_not_converted() -> None:
     """Its bytes and digest stay."""
     image = attested("oci")

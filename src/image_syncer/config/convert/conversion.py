@@ -99,9 +99,13 @@ class Conversion(Struct, frozen=False):
         return Converted(document | self.others, tuple(findings))
 
     def _unique(self, name: str) -> str:
-        name = _NOT_IN_NAME.sub("-", name).lstrip("._/@:-")[: NAME_LIMIT - 8] or "rule"
-        number = self._names[name] = self._names.get(name, 0) + 1
-        return name if number == 1 else self._unique(f"{name}-{number}")
+        beginning = _NOT_IN_NAME.sub("-", name).lstrip("._/@:-")[: NAME_LIMIT - 8] or "rule"
+        unique = beginning
+        while unique in self._names:
+            number = self._names[beginning] = self._names[beginning] + 1
+            unique = f"{beginning}-{number}"
+        self._names[unique] = 1
+        return unique
 
 
 def literal(text: str) -> str:

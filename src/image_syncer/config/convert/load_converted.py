@@ -1,6 +1,6 @@
 """Load the file of another tool directly, where nothing of it is lost (`--from`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from image_syncer.config.convert.conversion import Finding
@@ -46,6 +46,25 @@ def load_converted(
         raise
     notes = (f"{finding.file}:{finding.line}: {finding.message}" for finding in converted.findings)
     return replace(loaded, warnings=(*notes, *loaded.warnings))
+
+
+def find_problems(native: str) -> Sequence[ConfigError]:
+    """Return what is not valid in the native file *native*: values that the other tool's file had wrong too.
+
+    Lines with variables are not checked, since their values may be elsewhere.
+    """
+    file = "native.yaml"
+    lines = native.splitlines()
+    try:
+        document = parse_document(native.encode(), Path(file), remedy_if_empty=_REMEDY)
+        load_document(document, file, platforms=PlatformFilter(), environment={}, allow_open=True)
+    except ConfigErrors as error:
+        found = error.errors
+    except ConfigError as error:
+        found = (error,)
+    else:
+        return ()
+    return [error for error in found if error.line is None or "${" not in lines[error.line - 1]]
 
 
 def _lost(finding: Finding) -> ConfigError:

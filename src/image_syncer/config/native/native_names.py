@@ -23,7 +23,7 @@ def parse_naming(section: RuleSection, place: Sequence[Step], config_file: Sourc
     strip = config_file.attempt(lambda: _strip(section.strip), *place, "strip")
     renames = _replacements(section.rename, _path_replacement, (*place, "rename"), config_file)
     prefix = config_file.attempt(lambda: _components(section.prefix, "prefix"), *place, "prefix")
-    tag_renames = _replacements(section.rename_tags, Replacement.parse, (*place, "rename_tags"), config_file)
+    tag_renames = _replacements(section.rename_tags, _tag_replacement, (*place, "rename_tags"), config_file)
     if strip is None or renames is None or prefix is None or tag_renames is None:
         return None
     flatten = _JOINER if section.flatten is True else section.flatten or ""
@@ -76,6 +76,12 @@ def _components(text: str | None, key: str) -> str:
 def _path_replacement(pattern: str, text: str) -> Replacement:
     if text != text.lower():
         raise UsageError(f"{quoted(text)}: a repository name must be lower case")
+    return Replacement.parse(pattern, text)
+
+
+def _tag_replacement(pattern: str, text: str) -> Replacement:
+    if "/" in text:
+        raise UsageError(f"{quoted(text)}: a tag has no slash", remedy="rename: changes the path of the repository")
     return Replacement.parse(pattern, text)
 
 
