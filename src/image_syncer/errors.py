@@ -95,8 +95,10 @@ class UsageError(ImageSyncerError):
 class ConfigError(UsageError):
     """A configuration file is wrong at *line* and *column* (1-based; no line means the file as a whole).
 
-    *problem* is the message without its place.
+    *problem* is the message without its place. *watched* are other files whose change may correct it.
     """
+
+    watched: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -95,6 +95,26 @@ def test_a_changed_file_takes_effect_and_a_bad_one_is_refused(daemon: Running) -
     wait_for(lambda: daemon.read("/readyz") == "ok\n")
 
 
+def test_a_new_file_that_was_wrong_takes_effect_once_it_is_corrected(daemon: Running) -> None:
+    """The names in its directory stay the same; so does the main file when a missing secret appears."""
+    folder = daemon.file.parent / "conf.d"
+    folder.mkdir()
+    daemon.write(daemon.rule("one"), "include: conf.d\n")
+    wait_for(lambda: daemon.said("configuration.reloaded"))
+    added = folder / "two.yaml"
+    added.write_text("rules: [")
+    wait_for(lambda: daemon.said("configuration.refused"))
+    added.write_text(
+        f"rules:\n{daemon.rule('two')}\nregistries: {{q.io: {{username: u, password: '${{file:../pw}}'}}}}\n"
+    )
+    wait_for(lambda: daemon.said("two.yaml:3:") and daemon.said("../pw"))
+    assert (daemon.file.parent / "log").read_text().count("configuration.refused") == 2
+    assert not daemon.run("two")
+    (daemon.file.parent / "pw").write_text("secret")
+    wait_for(lambda: daemon.target.tags("two") == ["v1"])
+    assert daemon.read("/readyz") == "ok\n"
+
+
 def test_sighup_reloads_the_file_at_once(daemon: Running) -> None:
     """Also an unchanged one; the log names keys that need a restart."""
     daemon.process.send_signal(signal.SIGHUP)

@@ -12,8 +12,9 @@ import structlog
 
 from image_syncer.app import Options
 from image_syncer.config.documents.document import SUFFIXES
+from image_syncer.config.documents.problems import ConfigErrors
 from image_syncer.config.model import Configuration
-from image_syncer.errors import ImageSyncerError, UsageError
+from image_syncer.errors import ConfigError, ImageSyncerError, UsageError
 from image_syncer.events.matching import Matches, match_push, rules_for_referrers
 from image_syncer.oci import Repository
 from image_syncer.sync.rule import Rule
@@ -100,6 +101,7 @@ class Reloader:
     ) -> None:
         self._file = file
         self._running = running
+        self._watched: tuple[str, ...] = tuple(running.files)
         self._apply = apply
         self._requested = requested
         self._config = config
@@ -114,25 +116,31 @@ class Reloader:
             now = self._stamps()
             settled = is_settled(now, last, loaded)
             last = now
-            if self._requested.is_set() or settled:
+            is_requested = self._requested.is_set()
+            if is_requested or settled:
                 self._requested.clear()
+                # A refused configuration may have new files: then these stamps are too few, and it is read once more,
+                # so that no change of them since then is missed.
                 loaded = now
-                if await self._reload():
+                if await self._reload(is_requested=is_requested):
                     loaded = last = self._stamps()
 
-    async def _reload(self) -> bool:
+    async def _reload(self, *, is_requested: bool) -> bool:
         try:
             wanted = await asyncio.to_thread(self._file.load)
             await self._apply_until_done(wanted)
         except UsageError as error:
             remedy = "correct the file; the previous configuration stays in force"
-            self._log.error("configuration.refused", error=str(error), remedy=remedy)
+            if is_requested or str(error) != self._config.refused:
+                self._log.error("configuration.refused", error=str(error), remedy=remedy)
             self._config.refused = str(error)
+            self._watched = tuple(dict.fromkeys((*self._running.files, *files_of(error))))
             return False
         self._config.refused = None
         for key in needing_restart(self._running, wanted):
             self._log.warning("configuration.needs_restart", key=key)
         self._running = wanted
+        self._watched = tuple(wanted.files)
         for text in wanted.warnings:
             self._log.warning("configuration.warning", text=text)
         self._log.info("configuration.reloaded", rules=len(wanted.rules), hooks=len(wanted.hooks))
@@ -156,7 +164,15 @@ class Reloader:
             return
 
     def _stamps(self) -> Stamps:
-        return tuple(stamp(path) for path in (self._file.path, *map(Path, self._running.files)))
+        return tuple(stamp(path) for path in (self._file.path, *map(Path, self._watched)))
+
+
+def files_of(error: UsageError) -> Sequence[str]:
+    """Return the files whose change may correct *error*: those that have the problems, and those that they name."""
+    if not isinstance(error, ConfigError):
+        return ()
+    each = error.errors if isinstance(error, ConfigErrors) else (error,)
+    return (*error.watched, *(one.file for one in each))
 
 
 def is_settled(now: Stamps, last: Stamps, loaded: Stamps) -> bool:

@@ -33,7 +33,7 @@ from image_syncer.config.native.native_transport import (
     parse_transports,
 )
 from image_syncer.config.native.native_trust import TrustReader
-from image_syncer.errors import UsageError
+from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
@@ -59,6 +59,14 @@ def parse_native(
     *platforms* of the command line replace those of the rules.
     """
     config_file = merge_native(document, file, environment).replace_variables()
+    try:
+        return _parse(config_file, platforms)
+    except ConfigError as error:
+        error.watched = tuple(config_file.substitution.files.paths)
+        raise
+
+
+def _parse(config_file: SourceFile, platforms: PlatformFilter) -> Configuration:
     sections = config_file.validate(NativeFile, items=ITEMS)
     access = _access(sections.registries, config_file)
     limits = _limits(sections.registries, config_file)
