@@ -83,14 +83,19 @@ def _print_valid(configuration: Configuration | None, warnings: list[str], outpu
     for warning in warnings:
         warn(warning)
     if configuration is not None:
-        rules, logins = len(configuration.rules), len(configuration.accounts)
+        rules, logins = len(configuration.rules), _count_logins(configuration)
         write_result([f"valid: {number(rules, 'rule')}, {number(logins, 'login')}\n"])
+
+
+def _count_logins(configuration: Configuration) -> int:
+    """Return how many accounts log in: other sections of registries say only how to reach them."""
+    return sum(account.credential is not None or account.cloud is not None for account in configuration.accounts)
 
 
 def _as_json(configuration: Configuration | None, problems: list[ConfigError], warnings: list[str]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     if configuration is not None:
-        counts = {"rules": len(configuration.rules), "logins": len(configuration.accounts)}
+        counts = {"rules": len(configuration.rules), "logins": _count_logins(configuration)}
     return {
         "valid": not problems,
         **counts,

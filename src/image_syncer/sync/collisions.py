@@ -1,12 +1,15 @@
 """Finds rules that write one target from different sources, as far as the rules alone tell. Pure."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Reference, Repository
 from image_syncer.sync.pairing import pair_up
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.rule import ByDigest, Rule, TagNames
+
+_SAMPLE_TAG: Final = "0"
 
 
 def find_collisions(rules: Sequence[Rule]) -> Iterator[str]:
@@ -36,6 +39,30 @@ def find_collisions(rules: Sequence[Rule]) -> Iterator[str]:
                 yield (
                     f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
                     f"{copy.target}, from {first.source} and {copy.source} (give one of them another target)"
+                )
+
+
+def find_overlaps(rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield a warning for each rule that selects the same tags as an earlier one, of another source, for one target.
+
+    A run would fail the second image of a tag that both sources have, and events would replace one by the other.
+    """
+    first_writers: dict[tuple[Reference, str], Rule] = {}
+    for rule in rules:
+        source = rule.source
+        if not isinstance(source, Repository) or isinstance(rule.selection, TagNames | ByDigest):
+            continue
+        try:
+            copies = pair_up(rule, [source.tag(_SAMPLE_TAG)]).copies
+        except CopyFailed:
+            continue
+        for copy in copies:
+            other = first_writers.setdefault((copy.target, str(rule.selection)), rule)
+            if other.source != source:
+                yield (
+                    f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
+                    f"{copy.target.repository}, from {other.source} and {source}: tags that both have collide "
+                    "(give one of them another target)"
                 )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, cast, get_args
 
@@ -37,7 +37,7 @@ from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
-from image_syncer.sync.collisions import find_collisions
+from image_syncer.sync.collisions import find_collisions, find_overlaps
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import NO_TRUST, RuleTrust
 
@@ -87,7 +87,7 @@ def _parse(config_file: SourceFile, platforms: PlatformFilter) -> Configuration:
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
-    warnings += tuple(islice(find_collisions(rules), _SHOWN_COLLISIONS))
+    warnings += tuple(islice(chain(find_collisions(rules), find_overlaps(rules)), _SHOWN_COLLISIONS))
     return Configuration(
         access,
         rules,

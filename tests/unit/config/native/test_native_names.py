@@ -152,6 +152,32 @@ def test_wrong_names_are_errors_with_their_line(
     assert f"{tmp_path}/n.yaml:" in str(caught.value)
 
 
+def test_rules_that_select_alike_for_one_target_are_warnings(tmp_path: Path) -> None:
+    """Events would replace the image of one by that of the other, without a word."""
+    rules = [
+        "{name: one, source: q.io/a, targets: t.io/x, on: event}",
+        "{name: two, source: q.io/b, targets: [t.io/y, t.io/x], on: event}",
+        "{name: same, source: q.io/a, targets: t.io/x}",
+        "{name: versions, source: q.io/c, targets: t.io/x, tags: {semver: '1.x'}}",
+        "{name: others, source: q.io/d, targets: t.io/x, tags: {semver: '2.x'}}",
+        "{name: again, source: q.io/e, targets: t.io/x, tags: {semver: '2.x'}}",
+        "{name: apart, source: q.io/f, targets: t.io/x, tags: {semver: '2.x'}, rename_tags: {'^': f-}}",
+        "{name: pattern, source: q.io/**, targets: t.io/x}",
+    ]
+    path = tmp_path / "n.yaml"
+    hook = "hooks: {h: {kind: plain, allow_open: true}}\nserver: {}\n"
+    path.write_text(f"version: 1\n{hook}rules:\n" + "".join(f"- {rule}\n" for rule in rules))
+    warnings = load_file(path, platforms=PlatformFilter(), environment={}).warnings
+    assert list(warnings) == [
+        f"{path}:{line} and {path}:{line + 1}: rules {name!r} and {other!r} both write t.io/x, from {source} and "
+        f"{next_source}: tags that both have collide (give one of them another target)"
+        for line, name, other, source, next_source in (
+            (5, "one", "two", "q.io/a", "q.io/b"),
+            (9, "others", "again", "q.io/d", "q.io/e"),
+        )
+    ]
+
+
 def test_rules_that_certainly_collide_are_warnings(tmp_path: Path) -> None:
     """With the lines of both rules, before anything is copied; what depends on the registry is found in a run."""
     rules = [
