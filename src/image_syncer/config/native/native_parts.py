@@ -1,7 +1,7 @@
 """`include:` of the native file: read the files that it names, and merge their sections."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,8 +72,11 @@ class _Reader:
         self._seen.add(Path(file).resolve())
         self.parts.append(_Part(file, document))
         for node in self._included(document, file):
+            paths: Sequence[Path] = ()
             with self._problems.collect_at(file, node):
-                for path in self._named_by(node, Path(file).parent):
+                paths = self._named_by(node, Path(file).parent)
+            for path in paths:
+                with self._problems.collect_at(file, node):
                     self._read_once(path)
 
     def _named_by(self, node: Scalar, directory: Path) -> list[Path]:
@@ -88,6 +91,7 @@ class _Reader:
             return
         if len(self._seen) >= FILES_LIMIT:
             raise UsageError(f"include: more than {FILES_LIMIT} files")
+        self._seen.add(path.resolve())  # Also a broken file counts once.
         self.watched[str(path)] = None
         self.read(read_document(path, remedy_if_empty="", may_be_empty=True), str(path))
 

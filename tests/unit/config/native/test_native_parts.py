@@ -6,6 +6,7 @@ import pytest
 
 from image_syncer.config.load import load_daemon_state, load_file
 from image_syncer.config.model import Configuration
+from image_syncer.config.native import native_parts
 from image_syncer.errors import ConfigError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import Timeouts
@@ -239,3 +240,34 @@ rules:
             "{date}, {digest_short}, {name}, {namespace}, {registry}, {registry_path} and {repository}"
         ),
     ]
+
+
+def test_each_broken_file_of_a_directory_is_named(tmp_path: Path) -> None:
+    """So the user corrects all of them at once; the files behind a broken one are read too."""
+    write(
+        tmp_path,
+        {
+            "conf.d/1.yaml": RULE.format("one"),
+            "conf.d/2.yaml": "rules: [",
+            "conf.d/3.json": "rules: []",
+            "conf.d/4.yaml": RULE.format("one"),
+            "conf.d/5.yaml": "- no map",
+        },
+    )
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / "conf.d")
+    assert [name for name in "12345" if f"conf.d/{name}." in str(error.value)] == ["1", "2", "3", "4", "5"]
+    assert "'one'" in str(error.value)
+
+
+def test_the_most_files_are_an_error_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken files count as well, and the files that are left out do not go unnoticed."""
+    monkeypatch.setattr(native_parts, "FILES_LIMIT", 3)
+    write(tmp_path, {"all.yaml": "version: 1\ninclude: conf.d\n", **{f"conf.d/{n}.yaml": "rules: [" for n in range(2)}})
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / "all.yaml")
+    assert "more than" not in str(error.value)
+    write(tmp_path, {f"conf.d/{number}.yaml": "" for number in range(3, 9)})
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / "all.yaml")
+    assert str(error.value).count("include: more than 3 files") == 1
