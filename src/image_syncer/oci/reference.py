@@ -11,6 +11,7 @@ from image_syncer.structs import Struct
 DOCKER_HUB: Final = "docker.io"
 _HUB_ALIASES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _NAME_LIMIT: Final = 255  # Many clients cap host + "/" + name (distribution-spec, "Pulling manifests").
+_SHOWN: Final = 300
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -37,7 +38,9 @@ def normalise_host(text: str) -> str:
     """Return the canonical spelling of a registry: lower case, and `docker.io` for every alias of Docker Hub."""
     host = text.lower()
     if not _HOST.fullmatch(host):
-        raise InvalidReference(f"{text!r}: not a registry; write host or host:port, such as registry.example.com:5000")
+        raise InvalidReference(
+            f"{text[:_SHOWN]!r}: not a registry; write host or host:port, such as registry.example.com:5000"
+        )
     return DOCKER_HUB if host in _HUB_ALIASES else host
 
 
@@ -67,7 +70,7 @@ class Repository(Struct):
         if is_layout(text):
             parts = split_layout(text)
             if parts.tag is not None or parts.digest is not None:
-                raise InvalidReference(f"{text!r}: a tag or digest where a layout alone is expected")
+                raise InvalidReference(f"{text[:_SHOWN]!r}: a tag or digest where a layout alone is expected")
             return cls._of_layout(parts.location, parts.name)
         first, slash, rest = text.partition("/")
         if slash and looks_like_host(first):
@@ -103,9 +106,9 @@ class Repository(Struct):
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
         if not _PATH.fullmatch(path):
-            raise InvalidReference(f"{text!r}: {_why_not_path(path)}")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: {_why_not_path(path)}")
         if len(registry) + 1 + len(path) > _NAME_LIMIT:
-            raise InvalidReference(f"{text!r}: longer than {_NAME_LIMIT} characters")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: longer than {_NAME_LIMIT} characters")
         return cls(registry, path)
 
     def tag(self, tag: str) -> "Reference":
@@ -141,12 +144,12 @@ class Reference(Struct):
             return cls._parse_layout(text, default_tag)
         name, tag, digest = split_reference(text)
         if tag is not None and digest is not None:
-            raise InvalidReference(f"{text!r}: a tag and a digest together; keep one of them")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a tag and a digest together; keep one of them")
         repository = Repository.parse(name)
         if digest is not None:
             return cls(repository, digest=Digest.parse(digest))
         if tag is None and default_tag is None:
-            raise InvalidReference(f"{text!r}: a tag or a digest is missing")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a tag or a digest is missing")
         return cls(repository, tag=tag if tag is not None else default_tag)
 
     @classmethod
@@ -157,7 +160,7 @@ class Reference(Struct):
             return cls(repository, digest=Digest.parse(parts.digest))
         tag = parts.tag if parts.tag is not None else default_tag
         if tag is None:
-            raise InvalidReference(f"{text!r}: a tag or a digest is missing")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a tag or a digest is missing")
         return cls(repository, tag=tag)
 
     def __hash__(self) -> int:

@@ -22,6 +22,7 @@ _IN_PATH: Final = frozenset({"registry", "registry_path", "repository", "namespa
 _IN_TAG: Final = frozenset({"tag", "name", "digest_short", "date"})
 _OF_PATH: Final = frozenset({"repository", "namespace", "name"})
 _SHORT_DIGEST: Final = 12
+_SHOWN: Final = 300
 _NO_COMPONENT: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -45,7 +46,7 @@ class SourcePattern(Struct):
         """
         host, slash, path = text.partition("/")
         if not slash or not looks_like_host(host):
-            raise InvalidReference(f"{text!r}: a pattern names its registry, such as docker.io/library/*")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a pattern names its registry, such as docker.io/library/*")
         return cls.of(host, path)
 
     @classmethod
@@ -109,7 +110,7 @@ class TargetTemplate(Struct):
             raise InvalidReference("a target with an @", remedy="leave the login or the digest out")
         host, slash, path = name.partition("/")
         if not slash or not looks_like_host(host):
-            raise InvalidReference(f"{text!r}: a target names its registry, such as registry.example.com/app")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a target names its registry, such as registry.example.com/app")
         return cls.of(host, path, _KEEP_TAG if tag is None else tag)
 
     @classmethod
@@ -125,11 +126,13 @@ class TargetTemplate(Struct):
     def _parse_layout(cls, text: str) -> Self:
         """Return the template in `oci:DIR[:NAME][:tag]` and the like."""
         if scheme_of(text) == DOCKER_ARCHIVE:
-            raise InvalidReference(f"{text!r}: a docker-archive can only be a source", remedy="write oci-archive:FILE")
+            raise InvalidReference(
+                f"{text[:_SHOWN]!r}: a docker-archive can only be a source", remedy="write oci-archive:FILE"
+            )
         parts = split_layout(text)
         name, tag = parts.name, parts.tag
         if parts.digest is not None:
-            raise InvalidReference(f"{text!r}: a target with a digest", remedy="leave it out")
+            raise InvalidReference(f"{text[:_SHOWN]!r}: a target with a digest", remedy="leave it out")
         if not name and tag is not None and set(_PLACEHOLDER.findall(tag)) & (_IN_PATH - _IN_TAG):
             name, tag = tag, None  # What it becomes has slashes.
         _check_placeholders(f"{parts.location}{name}", _IN_PATH)
@@ -273,7 +276,7 @@ class _Values(Struct):
         def replace(match: re.Match[str]) -> str:
             value = self._value(match["name"])
             if value is None:
-                raise InvalidReference(f"{text!r}: the value of {{{match['name']}}} is not known here")
+                raise InvalidReference(f"{text[:_SHOWN]!r}: the value of {{{match['name']}}} is not known here")
             return f"{value}{match['slash']}" if value else ""  # Without a namespace there is no slash after it.
 
         return _WITH_SLASH.sub(replace, text)

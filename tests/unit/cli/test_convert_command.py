@@ -56,6 +56,35 @@ def test_what_is_not_valid_in_the_native_file_is_said(tmp_path: Path, capsys: py
     assert "not valid" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("target", ["bad target", "mirror", "https://t.io", "t.io/UPPER", "u:p@t.io", ""])
+def test_a_target_that_is_no_registry_is_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    """Each rule would be wrong."""
+    file = tmp_path / "images.txt"
+    file.write_text("q.io/a:v1\n")
+    assert main(["config", "convert", "--target", target, str(file)]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert "--target" in printed.err
+
+
+@pytest.mark.parametrize("target", ["t.io", "t.io/", "t.io:5000/a/b", "localhost/m", "t.io/{registry_path}"])
+def test_a_target_with_or_without_a_namespace(tmp_path: Path, target: str) -> None:
+    """Both are common."""
+    file = tmp_path / "images.txt"
+    file.write_text("q.io/a:v1\n")
+    assert main(["config", "convert", "--strict", "--target", target, str(file)]) == 0
+
+
+def test_a_line_that_is_no_text_is_cut_in_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of another kind may be one line of a MiB."""
+    file = tmp_path / "images.txt"
+    file.write_text("A" * 1_000_000)
+    assert main(["config", "convert", "--target", "t.io", str(file)]) == 2
+    assert len(capsys.readouterr().err) < 1000
+
+
 def test_long_names_stay_unique(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Names that are cut to the same text get numbers."""
     name = f"q.io/{'x' * 110}/{'y' * 100}"

@@ -20,7 +20,9 @@ from image_syncer.config.convert.from_regsync import convert_regsync
 from image_syncer.config.convert.from_skopeo import convert_skopeo
 from image_syncer.config.documents.document import read_nodes, read_text
 from image_syncer.config.documents.node import ListNode, MapNode, Node
-from image_syncer.errors import ConfigError, UsageError
+from image_syncer.errors import ConfigError, InvalidReference, UsageError
+from image_syncer.oci import Repository
+from image_syncer.sync.pattern import TargetTemplate
 
 _Converter = Callable[[Node, Conversion], None]
 _CONVERTERS: Final[Mapping[str, _Converter]] = {
@@ -51,14 +53,17 @@ _OF_SKOPEO: Final = frozenset({"images", "images-by-tag-regex", "images-by-semve
 _PLAIN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-",
 )
+_SAMPLE: Final = Repository("registry.example.com", "app").tag("x")
 _WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
 def convert(kind: str, files: Sequence[Path], target: str | None) -> Converted:
     """Return the native file for *files* of the tool *kind*; *target* is where images go if the files do not say.
 
-    `ConfigError` for a file that is not of this kind, `UsageError` if the target is missing.
+    `ConfigError` for a file that is not of this kind, `UsageError` if the target is missing or no registry.
     """
+    if target is not None:
+        _check_target(target)
     conversion = Conversion(str(files[0]), target)
     try:
         _convert_into(conversion, kind, files)
@@ -67,6 +72,15 @@ def convert(kind: str, files: Sequence[Path], target: str | None) -> Converted:
             raise
         raise UsageError(f"{conversion.file}: {error.message}", remedy=error.remedy) from None
     return conversion.finish()
+
+
+def _check_target(target: str) -> None:
+    try:
+        TargetTemplate.parse(f"{target.rstrip('/')}/x").fill(_SAMPLE)
+    except InvalidReference as error:
+        raise UsageError(
+            f"--target: {error.message.replace('/x', '', 1)}", remedy="write registry.example.com or with a namespace"
+        ) from None
 
 
 def write_native(converted: Converted) -> str:
