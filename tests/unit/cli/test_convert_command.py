@@ -69,7 +69,9 @@ def test_a_target_that_is_no_registry_is_exit_code_2(
     assert "--target" in printed.err
 
 
-@pytest.mark.parametrize("target", ["t.io", "t.io/", "t.io:5000/a/b", "localhost/m", "t.io/{registry_path}"])
+@pytest.mark.parametrize(
+    "target", ["t.io", "t.io/", "t.io:5000/a/b", "localhost/m", "t.io/{registry_path}", "${REGISTRY}/a"]
+)
 def test_a_target_with_or_without_a_namespace(tmp_path: Path, target: str) -> None:
     """Both are common."""
     file = tmp_path / "images.txt"

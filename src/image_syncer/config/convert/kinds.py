@@ -62,7 +62,7 @@ def convert(kind: str, files: Sequence[Path], target: str | None) -> Converted:
 
     `ConfigError` for a file that is not of this kind, `UsageError` if the target is missing or no registry.
     """
-    if target is not None:
+    if target is not None and "${" not in target:  # The value of a variable is not known here.
         _check_target(target)
     conversion = Conversion(str(files[0]), target)
     try:
