@@ -35,12 +35,12 @@ vendors' services unless the table says so.
 _PUSHES: Final = """
 ## Before a push, and tags that may not move
 
-The vendor refuses to move an immutable tag as the last \
+[`create`](configuration.md#create) creates what must exist. The vendor refuses to move an immutable tag as the last \
 column says; other forms (412, the codes `TAG_IMMUTABLE` and `TAG_ALREADY_EXISTS`, and 400, 403, 405 or 409 with a \
 text such as "immutable" or "already exists") are understood from every registry.
 
-| vendor | must exist | refusal of an immutable tag |
-|---|---|---|
+| vendor | must exist | `create` | settings of `create` | refusal of an immutable tag |
+|---|---|---|---|---|
 """
 
 
@@ -65,11 +65,15 @@ def _fact_cells(vendor: VendorProfile) -> tuple[str, ...]:
 
 
 def _push_cells(vendor: VendorProfile) -> tuple[str, ...]:
-    return vendor.name, _preparation(vendor.preparation), _refusal(vendor.immutable)
+    return (vendor.name, *_preparation(vendor.preparation), _refusal(vendor.immutable))
 
 
-def _preparation(preparation: Preparation | None) -> str:
-    return "nothing: a push creates it" if preparation is None else preparation.subject
+def _preparation(preparation: Preparation | None) -> tuple[str, str, str]:
+    if preparation is None:
+        return "nothing: a push creates it", "", ""
+    settings = ", ".join(f"`{option}`" for option in preparation.options)
+    does = {None: "no: the error says what to run", "gitlab": "checks that it exists"}
+    return preparation.subject, does.get(preparation.creator, "yes"), settings
 
 
 def _refusal(shape: ErrorShape | None) -> str:

@@ -32,6 +32,7 @@ from image_syncer.roles import HostFacts, UploadJournal
 if TYPE_CHECKING:
     from image_syncer.registry.catalogue import RegistryCatalogue
     from image_syncer.registry.mirrors import Mirror
+    from image_syncer.registry.preparing.preparations import Preparations
 
 
 class Registries:
@@ -70,6 +71,8 @@ class Registries:
         self.facts: HostFacts = MemoryHostFacts()
         self._mirrors: dict[str, list[Mirror]] = {}
         self._mirror_registries: Registries | None = None
+        self._preparations: Preparations | None = None
+        self._find_preparations = self.preparations  # One object for all targets.
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
         self._read_ahead = ReadAhead()
@@ -132,8 +135,16 @@ class Registries:
     def target(self, repository: Repository) -> RegistryTarget:
         """Return *repository* as a target; the same object each time."""
         if repository not in self._targets:
-            self._targets[repository] = RegistryTarget(repository, self._connect, self.journal)
+            self._targets[repository] = RegistryTarget(repository, self._connect, self.journal, self._find_preparations)
         return self._targets[repository]
+
+    def preparations(self) -> "Preparations":
+        """Return what creates missing repositories; the same object each time."""
+        if self._preparations is None:
+            from image_syncer.registry.preparing.preparations import Preparations  # noqa: PLC0415 - few runs need it
+
+            self._preparations = Preparations(self._keychain, self._connect, self.transport, self._count)
+        return self._preparations
 
     def referrer_source(self, repository: Repository) -> RegistrySource:
         """Return *repository* as a source of referrers; the same object as its source."""

@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from image_syncer.cache import DigestCheckpoints
-from image_syncer.errors import NotFound, Side, StoreError
+from image_syncer.errors import Denied, NotFound, Side, StoreError, Unauthorized
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.oci.referrer import is_referrer_tag
 from image_syncer.registry.blobs.blobs import Blobs
@@ -24,10 +25,17 @@ from image_syncer.registry.referrers import Referrers
 from image_syncer.roles import Chunk, Fence, Opener, UploadJournal
 
 _SHORT_LIST_PAGES: Final = 2
+_REFUSALS: Final = (NotFound, Unauthorized, Denied)  # Those that a missing repository may have.
 _NO_TAGS: Final[frozenset[str]] = frozenset()
+
+if TYPE_CHECKING:
+    from image_syncer.registry.preparing.preparations import Preparations
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
+
+PreparationsOf = Callable[[], "Preparations"]
+"""Returns what creates missing repositories; the same object each time."""
 
 
 class _RegistryRepository:
@@ -206,14 +214,18 @@ class RegistrySource(_RegistryRepository):
 class RegistryTarget(_RegistryRepository):
     """A repository to write to, with the rights to pull and push from its first request on.
 
-    *journal* records unfinished uploads, so that a later process can resume them.
+    *journal* records unfinished uploads, so that a later process can resume them. *preparations* returns what creates
+    a missing repository.
     """
 
-    __slots__ = ("_index_locks", "_journal", "_new")
+    __slots__ = ("_index_locks", "_journal", "_new", "_preparations")
 
-    def __init__(self, repository: Repository, connect: Connect, journal: UploadJournal) -> None:
+    def __init__(
+        self, repository: Repository, connect: Connect, journal: UploadJournal, preparations: PreparationsOf
+    ) -> None:
         super().__init__(repository, "target", connect)
         self._journal = journal
+        self._preparations = preparations
         self._new = NewRepository()
         # One lock per subject, so that copies of this process do not overwrite each other's index; it lives while used.
         self._index_locks: WeakValueDictionary[Digest, asyncio.Lock] | None = None
@@ -244,8 +256,28 @@ class RegistryTarget(_RegistryRepository):
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""
         requests = await self._requests()
-        await BlobUpload(requests, self._upload_sessions(), self._journal, blob, content).run()
+        upload = BlobUpload(requests, self._upload_sessions(), self._journal, blob, content)
+        try:
+            await upload.run()
+        except _REFUSALS as error:
+            if error is upload.source_failure:
+                raise
+            await self._push_blob_again(error, blob, content)
         self._new.note_pushed(blob.digest)
+
+    async def _push_blob_again(self, refusal: StoreError, blob: Descriptor, content: Opener) -> None:
+        """Create what the repository lacks, and push *blob* again; raises *refusal* if that is not the reason."""
+        requests = await self._requests()
+        uploads: list[BlobUpload] = []
+
+        async def push() -> None:
+            uploads.append(BlobUpload(requests, self._upload_sessions(), self._journal, blob, content))
+            await uploads[-1].run()
+
+        def is_unrelated(error: StoreError) -> bool:
+            return error is uploads[-1].source_failure
+
+        await self._preparations().push_again(self._repository, refusal, push, is_unrelated)
 
     async def mount(self, blob: Descriptor, origin: Repository) -> bool:
         """Mount *blob* from the repository *origin* of the same registry; False means "then push"."""
@@ -258,7 +290,12 @@ class RegistryTarget(_RegistryRepository):
 
     async def push_manifest(self, manifest: RawManifest, identifier: str, fence: Fence | None = None) -> None:
         """Store *manifest* at the tag or digest *identifier*; `MissingContent` if the target lacks content it names."""
-        await (await self._manifests()).put(manifest, identifier, fence)
+        manifests = await self._manifests()
+        try:
+            await manifests.put(manifest, identifier, fence)
+        except _REFUSALS as error:
+            again = partial(manifests.put, manifest, identifier, fence)
+            await self._preparations().push_again(self._repository, error, again, lambda _: False)
         self._new.note_exists()
 
     async def push_tags(self, manifest: RawManifest, tags: Sequence[str], fence: Fence | None = None) -> frozenset[str]:

@@ -25,6 +25,32 @@ class Credential(Struct):
     exchange_token: str = field(default="", repr=False)
 
 
+class CreateSettings(Struct):
+    """Whether and how what a push needs is created at a registry. It is private unless *public*.
+
+    *vendor* is the API that does it; empty: as the registry is recognised. *immutable* forbids that tags move, *scan*
+    scans what is pushed; False leaves the vendor's default. *lifecycle* is a policy in the vendor's form.
+    """
+
+    vendor: str = ""
+    immutable: bool = False
+    scan: bool = False
+    public: bool = False
+    lifecycle: str = ""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of the settings that differ from their defaults."""
+        return frozenset(name for name in ("immutable", "scan", "public", "lifecycle") if getattr(self, name))
+
+
+class ControlAccess(Struct):
+    """Who uses the vendor's own API in place of the registry's login, and the *url* of its server, if not the usual."""
+
+    credential: Credential | None = None
+    url: str = ""
+
+
 class CredentialSource(Protocol):
     """Gives the credential of an account, which may change while the process runs."""
 
@@ -49,7 +75,8 @@ class RegistryAccount(Struct):
     is where this was configured (`auth.yaml:3`), for messages. *further* are the same with other logins, used when
     this one is refused or its quota is used up. With *cloud*, the credential is one of that cloud, and the registry
     gets a login that is issued for it; without a credential, the cloud's own tools decide which one is used. *source*
-    replaces the credential when it changes or is refused.
+    replaces the credential when it changes or is refused. With *create*, what a push needs is created; *control* says
+    with which access.
     """
 
     prefix: str
@@ -61,6 +88,8 @@ class RegistryAccount(Struct):
     further: tuple["RegistryAccount", ...] = ()
     cloud: CloudName | None = None
     source: CredentialSource | None = field(default=None, repr=False, compare=False)
+    create: CreateSettings | None = None
+    control: ControlAccess | None = None
 
 
 class HostLimits(Struct):

@@ -74,7 +74,13 @@ def upload_profile_of(registry: str) -> UploadProfile:
 
 
 def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
-    """Return the upload profile of the product that *headers* name; None for an unknown product.
+    """Return the upload profile of the product that *headers* name; None for an unknown product."""
+    vendor = vendor_from_headers(headers)
+    return None if vendor is None else vendor.uploads
+
+
+def vendor_from_headers(headers: Headers) -> VendorProfile | None:
+    """Return the vendor that *headers* name; None for an unknown one.
 
     Headers are untrusted: they only select one of the vendors above.
     """
@@ -82,7 +88,7 @@ def upload_profile_from_headers(headers: Headers) -> UploadProfile | None:
         for name, prefix in vendor.headers:
             value = headers.get(name)
             if value is not None and value.strip().lower().startswith(prefix):
-                return vendor.uploads
+                return vendor
     return None
 
 
@@ -99,7 +105,8 @@ class LearntProfile(Struct, frozen=False):
     *uploads* is how it takes content, *chunk* the chunk size. *closing_put_carries*: a blob was stored whose content
     came with the closing PUT, so this registry does not ignore it. *many_tags*: one manifest PUT can set several tags;
     *answers_head*: a HEAD of a manifest tells what a GET does; *referrers_api*: it lists referrers; *single_post*: a
-    POST with the digest and the content stores a blob, False also while an upload tries that. None: unknown yet.
+    POST with the digest and the content stores a blob, False also while an upload tries that.
+    *vendor* is the one that its headers name. None: unknown yet.
     """
 
     uploads: UploadProfile
@@ -109,6 +116,7 @@ class LearntProfile(Struct, frozen=False):
     answers_head: bool | None = None
     referrers_api: bool | None = None
     single_post: bool | None = None
+    vendor: VendorProfile | None = None
 
     @classmethod
     def of(cls, registry: str, limits: Limits) -> Self:
@@ -120,5 +128,7 @@ class LearntProfile(Struct, frozen=False):
 
     def learn_from_headers(self, headers: Headers) -> None:
         """Recognise the product by *headers*, unless the host name or its behaviour has told more."""
+        if self.vendor is None:
+            self.vendor = vendor_from_headers(headers)
         if self.uploads == UploadProfile() and not self.closing_put_carries:
             self.uploads = upload_profile_from_headers(headers) or self.uploads

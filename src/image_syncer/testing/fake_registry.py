@@ -20,8 +20,9 @@ from image_syncer.testing.content import Image
 from image_syncer.testing.fake.access import ACCOUNT, AccessControl
 from image_syncer.testing.fake.answers import EXTRA, empty
 from image_syncer.testing.fake.blobs import BlobHandlers
+from image_syncer.testing.fake.creation_api import CreationApi
 from image_syncer.testing.fake.fault_script import Script
-from image_syncer.testing.fake.harbor_api import ARTIFACTS, ROOT, HarborApi
+from image_syncer.testing.fake.harbor_api import ARTIFACTS, HarborApi
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
 from image_syncer.testing.fake.pull_quota import PullQuota
@@ -50,6 +51,7 @@ class FakeRegistry:
         self.faults = Script(rng)
         self.intercept: list[Interceptor] = []
         self._stack = AsyncExitStack()
+        self.creation = CreationApi(self.profile.accounts)
         self._storage: Storage | None = None
         self._access = AccessControl(self.profile)
         self._quota = PullQuota(self.profile.quota) if self.profile.quota else None
@@ -65,7 +67,7 @@ class FakeRegistry:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(TemporaryDirectory(prefix="fake-registry-"))
-            self._storage = Storage(Path(directory))
+            self._storage = Storage(Path(directory), self.creation.holds)
             if self.profile.blobs_elsewhere:
                 self._elsewhere = StorageHost(self._storage, self.profile, Script(self._rng))
                 await stack.enter_async_context(self._elsewhere.open())
@@ -174,6 +176,8 @@ class FakeRegistry:
             application.router.add_get("/v2/{name:.+}/referrers/{digest}", listings.referrers)
         if self.profile.artifacts_api:
             application.router.add_get(ARTIFACTS, HarborApi(storage, self.profile).artifacts)
+        if self.profile.creation_api:
+            application.add_routes(self.creation.routes())
         if self.profile.auth == "bearer":
             path, tokens = self.profile.token_path, self._access.tokens
             application.add_routes([web.get(path, tokens.get), web.post(path, tokens.post)])
@@ -183,11 +187,15 @@ class FakeRegistry:
         for interceptor in self.intercept:
             if (response := await interceptor(request)) is not None:
                 return response
-        if request.path != self.profile.token_path and not request.path.startswith(ROOT):
+        if request.path != self.profile.token_path and _is_registry(request):
             self._access.check(request)
         if self._quota is not None and request.method in {"GET", "HEAD"} and kind_of(request.path) == "manifest":
             request[EXTRA] = self._quota.admit(request, request[ACCOUNT])
         return None
+
+
+def _is_registry(request: web.Request) -> bool:
+    return request.path.startswith("/v2/") and not request.path.startswith("/v2/manage/")
 
 
 async def _ping(request: web.Request) -> web.Response:

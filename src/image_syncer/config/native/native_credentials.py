@@ -3,6 +3,7 @@
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.go_tool.auth_file import parse_prefix
+from image_syncer.config.native.native_creation import parse_control, parse_create
 from image_syncer.config.native.native_model import RegistrySection
 from image_syncer.errors import UsageError
 from image_syncer.registry.settings import Credential, RegistryAccount
@@ -21,6 +22,8 @@ def parse_account(key: str, section: RegistrySection, config_file: SourceFile) -
         private_network=section.private_network,
         plain_http=section.plain_http,
         cloud=section.auth,
+        create=parse_create(section.create),
+        control=parse_control(key, section, config_file),
     )
     if section.logins:
         return _with_logins(account, key, section, config_file)

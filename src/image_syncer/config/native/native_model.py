@@ -9,6 +9,7 @@ from image_syncer.config.model import HookKind, QueueKind
 from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
 from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Size, Text, Truth, as_list
 from image_syncer.registry.settings import CloudName
+from image_syncer.registry.vendors.vendor_profile import CreatorName
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 
@@ -67,6 +68,37 @@ class RegistryTimeoutsSection(Section):
     stall: Duration | None = Field(default=None, description="Longest time without a byte sent or received.")
 
 
+class CreateSection(Section):
+    """What is created at a registry if a push finds no repository or project: private, unless public is set."""
+
+    vendor: CreatorName | None = Field(
+        default=None, description="The API that creates it; default: as the registry's host name or its login tells."
+    )
+    immutable: Truth = Field(default=False, description="Tags must not move.")
+    scan: Truth = Field(default=False, description="Scan what is pushed.")
+    public: Truth = Field(default=False, description="Let everyone read it.")
+    lifecycle: Text | None = Field(default=None, description="Lifecycle policy in the form of the vendor.")
+
+
+def _without_settings(value: object) -> object:
+    """Return the section for `true` and None for `false`, quoted or not as in a variable."""
+    match value:
+        case True | "true":
+            return {}
+        case False | "false":
+            return None
+        case _:
+            return value
+
+
+class ControlSection(Section):
+    """Access to the vendor's own API, which creates repositories; default: the login of the registry."""
+
+    username: Text | None = Field(default=None, description="User name, or id of an access key; not for tokens.")
+    password: Secret = Field(description="Password, token or secret key.")
+    url: Text | None = Field(default=None, description="https:// address of the API; default: the vendor's.")
+
+
 class RegistrySection(Section):
     """Access to a registry, or to a namespace of it."""
 
@@ -120,6 +152,14 @@ class RegistrySection(Section):
         default=None,
         description="The cloud that issues logins: with the username and password as its access key, or with the "
         "credentials of the environment.",
+    )
+    create: Annotated[
+        CreateSection | None, BeforeValidator(_without_settings, json_schema_input_type=bool | CreateSection)
+    ] = Field(
+        default=None, description="Create a repository or project that a push finds missing, with these settings."
+    )
+    control: ControlSection | None = Field(
+        default=None, description="Login of the vendor's own API; default: that of the registry."
     )
     bandwidth: BandwidthSection | None = Field(
         default=None, description="Bytes per second to and from this registry; default: no limit."

@@ -137,6 +137,10 @@ class Authenticator:
         text = authorization.header.removeprefix("Bearer ")
         self._tokens = {key: token for key, token in self._tokens.items() if token.text != text}
 
+    def forget_refusals(self) -> None:
+        """Ask the token server again for what it has refused: what was missing exists now."""
+        self._refusals.clear()
+
     async def replace_credential(self, status: int, authorization: Authorization | None) -> bool:
         """Whether there is another credential now than the one that the registry refused with *status*.
 

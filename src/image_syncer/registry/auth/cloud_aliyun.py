@@ -31,33 +31,34 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     """
     personal, enterprise = _PERSONAL.fullmatch(registry), _ENTERPRISE.fullmatch(registry)
     if personal is not None:
-        data = _Api(personal["region"], key).call("GetAuthorizationToken", "2016-06-07", "/tokens")["data"]
+        data = Api(personal["region"], key).call("GetAuthorizationToken", "2016-06-07", "/tokens")["data"]
         return _issued(data["tempUserName"], data["authorizationToken"], data["expireDate"])
     if enterprise is None:
         raise Unauthorized(
             f"{registry}: not the name of a registry of Alibaba Cloud",
             remedy="write registry.REGION.aliyuncs.com or INSTANCE-registry.REGION.cr.aliyuncs.com",
         )
-    api, name = _Api(enterprise["region"], key), enterprise["name"]
-    instances = api.call("ListInstance", "2018-12-01", InstanceName=name).get("Instances") or ()
-    instance = next((one for one in instances if one["InstanceName"] == name), None)
-    if instance is None:
-        raise Unauthorized(
-            f"{registry}: Alibaba Cloud shows no instance {name!r}", remedy="check the name, and the account of the key"
-        )
-    data = api.call("GetAuthorizationToken", "2018-12-01", InstanceId=instance["InstanceId"])
+    api = Api(enterprise["region"], key)
+    instance = api.instance_id(registry, enterprise["name"])
+    data = api.call("GetAuthorizationToken", "2018-12-01", InstanceId=instance)
     return _issued(data["TempUsername"], data["AuthorizationToken"], data["ExpireTime"])
 
 
-class _Api:
-    """The API of a region."""
+def parts_of(registry: str) -> tuple[str, str] | None:
+    """Return the region of *registry* and the name of its instance, empty for the personal edition; None if unknown."""
+    found = _PERSONAL.fullmatch(registry) or _ENTERPRISE.fullmatch(registry)
+    return found and (found["region"], found.groupdict().get("name") or "")
 
-    def __init__(self, region: str, key: Credential | None) -> None:
-        url = urlsplit(os.environ.get("ALIBABA_CLOUD_CR_ENDPOINT", ""))
+
+class Api:
+    """The API of a region, at *url* if it is given."""
+
+    def __init__(self, region: str, key: Credential | None, url: str = "") -> None:
+        server = urlsplit(url or os.environ.get("ALIBABA_CLOUD_CR_ENDPOINT", ""))
         config = _models.Config(
             region_id=region,
-            endpoint=url.netloc or f"cr.{region}.aliyuncs.com",
-            protocol=url.scheme or "https",
+            endpoint=server.netloc or f"cr.{region}.aliyuncs.com",
+            protocol=server.scheme or "https",
             connect_timeout=_MILLISECONDS,
             read_timeout=_MILLISECONDS,
         )
@@ -67,20 +68,34 @@ class _Api:
             config.access_key_id, config.access_key_secret = key.username, key.password
         self._client = _client.Client(config)
 
-    def call(self, action: str, version: str, path: str = "", **query: str) -> dict[str, Any]:
-        """Return the response to *action*: of the older style that has paths, or of the newer one."""
+    def instance_id(self, registry: str, name: str) -> str:
+        """Return the id of the instance *name*; `Unauthorized` if the API shows none."""
+        instances = self.call("ListInstance", "2018-12-01", InstanceName=name).get("Instances") or ()
+        instance = next((one for one in instances if one["InstanceName"] == name), None)
+        if instance is None:
+            raise Unauthorized(
+                f"{registry}: Alibaba Cloud shows no instance {name!r}",
+                remedy="check the name, and the account of the key",
+            )
+        return instance["InstanceId"]
+
+    def call(self, action: str, version: str, path: str = "", document: object = None, **query: str) -> dict[str, Any]:
+        """Return the response to *action*: of the older style that has paths, or of the newer one.
+
+        *document* is the content of a PUT in the older style.
+        """
         params = _models.Params(
             action=action,
             version=version,
             protocol=self._client._protocol,  # noqa: SLF001 - the library takes it from each call
             pathname=path or "/",
-            method="GET" if path else "POST",
+            method="POST" if not path else "GET" if document is None else "PUT",
             auth_type="AK",
             style="ROA" if path else "RPC",
             req_body_type="json" if path else "formData",
             body_type="json",
         )
-        request = _models.OpenApiRequest(query=query)
+        request = _models.OpenApiRequest(query=query, body=document)
         return self._client.call_api(params, request, _runtime.RuntimeOptions())["body"]
 
 

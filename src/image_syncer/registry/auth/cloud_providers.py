@@ -151,9 +151,11 @@ class CloudProvider:
         except TimeoutError:
             raise self._failed(registry, f"no answer within {_SECONDS:g} s") from None
         except RuntimeError as error:
-            raise out_of_threads(error, registry) or self._failed(registry, _reason(error)) from None
+            raise out_of_threads(error, registry) or self._failed(registry, failure_reason(error)) from None
         except Exception as error:  # noqa: BLE001 - the libraries have no common base of their errors
-            raise self._failed(registry, _reason(error)) from None  # Their texts may repeat what they were given.
+            raise self._failed(
+                registry, failure_reason(error)
+            ) from None  # Their texts may repeat what they were given.
 
     def _failed(self, registry: str, reason: str) -> Unauthorized:
         places = ", ".join(self._cloud.variables[:2])
@@ -183,7 +185,7 @@ def _issuer(cloud: CloudName) -> Issue:
     return issue
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Return the kind of *error* with the code in it; not its text, which may repeat a secret."""
     try:
         code: object = cast("Any", error).response["Error"]["Code"]  # Of botocore.

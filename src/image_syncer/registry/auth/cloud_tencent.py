@@ -26,6 +26,15 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     Without it, the library looks in the environment, its profile, and the role of the machine.
     TENCENTCLOUD_ENDPOINT is the URL of another API server, such as the one in a private network.
     """
+    client, instance = instance_of(registry, key)
+    request = _models.CreateInstanceTokenRequest()
+    request.RegistryId, request.TokenType = instance, "temp"
+    login: Any = client.CreateInstanceToken(request)
+    return IssuedCredential(Credential(login.Username, login.Token), login.ExpTime / 1000)
+
+
+def instance_of(registry: str, key: Credential | None, url: str = "") -> tuple[Any, str]:
+    """Return the client for the region of the instance in the name of *registry*, and the id of the instance."""
     credential = _keys.DefaultCredentialProvider().get_credentials() if key is None else None
     if key is not None:
         credential = _keys.Credential(key.username, key.password)
@@ -34,19 +43,16 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     request.AllRegion = True
     request.Filters = [_models.Filter()]
     request.Filters[0].Name, request.Filters[0].Values = "RegistryName", [name]
-    found: Any = _client(credential, _REGION).DescribeInstances(request).Registries
+    found: Any = _client(credential, _REGION, url).DescribeInstances(request).Registries
     instance = next((one for one in found or () if one.RegistryName == name), None)
     if instance is None:
         raise Unauthorized(
             f"{registry}: Tencent Cloud shows no instance {name!r}", remedy="check the name, and the account of the key"
         )
-    request = _models.CreateInstanceTokenRequest()
-    request.RegistryId, request.TokenType = instance.RegistryId, "temp"
-    login: Any = _client(credential, instance.RegionName).CreateInstanceToken(request)
-    return IssuedCredential(Credential(login.Username, login.Token), login.ExpTime / 1000)
+    return _client(credential, instance.RegionName, url), instance.RegistryId
 
 
-def _client(credential: object, region: str) -> Any:
-    url = urlsplit(os.environ.get("TENCENTCLOUD_ENDPOINT", ""))
-    http = _http.HttpProfile(protocol=url.scheme or None, endpoint=url.netloc or None, reqTimeout=_SECONDS)
+def _client(credential: object, region: str, url: str) -> Any:
+    server = urlsplit(url or os.environ.get("TENCENTCLOUD_ENDPOINT", ""))
+    http = _http.HttpProfile(protocol=server.scheme or None, endpoint=server.netloc or None, reqTimeout=_SECONDS)
     return _tcr.TcrClient(credential, region, _profiles.ClientProfile(httpProfile=http))

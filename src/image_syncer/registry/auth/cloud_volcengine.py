@@ -28,6 +28,17 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     Without it, the library looks in the environment, for an OIDC token, in its profile, and for the role of the
     machine. VOLCENGINE_CR_ENDPOINT is the URL of another API server, such as the one in a private network.
     """
+    api, name = api_of(registry, key)
+    answer: Any = api.get_authorization_token(_cr.GetAuthorizationTokenRequest(registry=name))
+    expires_at = datetime.fromisoformat(answer.expire_time).timestamp()
+    return IssuedCredential(Credential(answer.username, answer.token), expires_at)
+
+
+def api_of(registry: str, key: Credential | None, server: str = "") -> tuple[Any, str]:
+    """Return the API of the region in the name of *registry*, and the name of its instance.
+
+    *server* is the URL of another API server.
+    """
     host = _REGISTRY.fullmatch(registry)
     if host is None:
         raise Unauthorized(
@@ -36,14 +47,11 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     configuration: Any = _core.Configuration()
     configuration.region = host["region"]
     configuration.connect_timeout = configuration.read_timeout = _SECONDS
-    url = urlsplit(os.environ.get("VOLCENGINE_CR_ENDPOINT", ""))
+    url = urlsplit(server or os.environ.get("VOLCENGINE_CR_ENDPOINT", ""))
     if url.netloc:
         configuration.scheme, configuration.host = url.scheme, url.netloc
     if key is None:
         configuration.credential_provider = _providers.DefaultCredentialProvider()
     else:
         configuration.ak, configuration.sk = key.username, key.password
-    api: Any = _cr.CRApi(_core.ApiClient(configuration))
-    answer: Any = api.get_authorization_token(_cr.GetAuthorizationTokenRequest(registry=host["name"]))
-    expires_at = datetime.fromisoformat(answer.expire_time).timestamp()
-    return IssuedCredential(Credential(answer.username, answer.token), expires_at)
+    return _cr.CRApi(_core.ApiClient(configuration)), host["name"]

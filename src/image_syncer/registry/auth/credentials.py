@@ -39,6 +39,10 @@ class Keychain:
     def __repr__(self) -> str:
         return f"Keychain({len(self._access)} entries)"
 
+    def configured_for(self, repository: Repository) -> RegistryAccount | None:
+        """Return the configured entry for *repository* as it is written, None if there is none."""
+        return longest_match(self._access, repository)
+
     async def account_for(self, repository: Repository) -> RegistryAccount:
         """Return the account for *repository*: the longest matching entry, with a login from elsewhere if it has none.
 

@@ -112,6 +112,11 @@ class BlobUpload:
         what, registry = self._context.what, self._context.registry
         self._state = UploadState(blob, what, registry, strategy, may_post=self._may_post)
 
+    @property
+    def source_failure(self) -> Exception | None:
+        """The exception that reading the content raised last, None without one."""
+        return self._content.failure
+
     async def run(self) -> None:
         """Store the blob. Reads the content once per attempt, from the offset that the registry has.
 

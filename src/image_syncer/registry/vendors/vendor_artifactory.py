@@ -28,7 +28,7 @@ PROFILE: Final = VendorProfile(
         creator="artifactory",
         call="curl -u USER -X PUT https://{registry}/artifactory/api/repositories/{first} -H "
         '\'Content-Type: application/json\' -d \'{{"rclass": "local", "packageType": "docker"}}\'',
-        options=("immutable", "scan"),
+        options=("scan",),
         hides=True,
     ),
     immutable=ErrorShape(403, "DENIED", "Tag '{tag}' cannot be overwritten: its repository forbids it", "assumed"),

@@ -85,7 +85,7 @@ class ManifestHandlers:
         return tags if self._profile.many_tags == "confirms" else []
 
     def _check_project(self, name: str) -> None:
-        if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
+        if not self._storage.may_push(name, self._profile.projects):
             raise RegistryError.of(self._profile.missing_project)
 
     def _check_type(self, raw: RawManifest) -> None:

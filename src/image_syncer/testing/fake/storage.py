@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from image_syncer.oci import Digest, RawManifest
@@ -68,15 +69,20 @@ class StoredUpload:
 
 
 class Storage:
-    """All repositories of one fake registry, with blobs in *directory*."""
+    """All repositories of one fake registry, with blobs in *directory*; *was_created* tells those of an API."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, was_created: Callable[[str], bool]) -> None:
+        self._was_created = was_created
         self._uploading = directory / "uploads"
         self._holding = directory / "blobs"
         self._uploading.mkdir()
         self._holding.mkdir()
         self.repositories: dict[str, FakeRepository] = {}
         self.uploads: dict[str, StoredUpload] = {}
+
+    def may_push(self, name: str, projects: Sequence[str]) -> bool:
+        """Whether a push may create the repository *name*: it fits one of *projects*, or an API has created it."""
+        return any(fnmatchcase(name, pattern) for pattern in projects) or self._was_created(name)
 
     def repository(self, name: str) -> FakeRepository:
         """Return the repository *name*, created if it is new."""

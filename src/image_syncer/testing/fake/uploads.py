@@ -4,7 +4,6 @@ import hmac
 import re
 import secrets
 from contextlib import aclosing
-from fnmatch import fnmatchcase
 
 from aiohttp import ClientError, web
 
@@ -29,7 +28,7 @@ class UploadHandlers:
     async def post(self, request: web.Request) -> web.Response:
         """Answer POST: a mount, a whole blob in one request, or a new session."""
         name = request.match_info["name"]
-        if not any(fnmatchcase(name, pattern) for pattern in self._profile.projects):
+        if not self._storage.may_push(name, self._profile.projects):
             raise RegistryError.of(self._profile.missing_project)
         if "mount" in request.query:
             digest = self._mount(name, request.query["mount"], request.query.get("from"))

@@ -232,6 +232,8 @@ async def test_alibaba_issues_a_login_for_an_enterprise_instance(
     environment.setenv("ALIBABA_CLOUD_CR_ENDPOINT", f"http://127.0.0.1:{await serve(api)}")
     environment.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "AKIDENV")
     environment.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "env-secret")
+    for name, value in (("id", "AKIDENV"), ("secret", "env-secret")):  # The library reads them when it is imported.
+        environment.setattr(f"alibabacloud_credentials.utils.auth_util.environment_access_key_{name}", value)
     issued = await issue("aliyun", "team-registry.cn-hangzhou.cr.aliyuncs.com", key)
     assert issued == IssuedCredential(Credential("cr_temp_user", "eyJ"), 2_000_000_000)
     assert api.actions == ["ListInstance", "GetAuthorizationToken"]
