@@ -314,6 +314,7 @@ class Syncer:
             yield execution
         results = fail_incomplete(run.results, await self._stores.finish(stop.at_once), observer)
         warnings = await self._flush_caches(stop)
+        created = await self._stores.announce_creations(results) if options.dry_run else ()
         after = self._registries.requests
         execution.finished = RunResult(
             started_at,
@@ -321,7 +322,7 @@ class Syncer:
             results,
             dry_run=options.dry_run,
             requests={side: after[side] - before.get(side, 0) for side in after},
-            warnings=(*run.warnings, *warnings),
+            warnings=(*run.warnings, *warnings, *created),
             unchecked_referrers=run.unchecked_referrers,
         )
 

@@ -1,13 +1,15 @@
 """The stores of a run: registries, and the layouts on disk that references name by `oci:` and the like."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from image_syncer.errors import Side, StoreError
 from image_syncer.oci import Reference, Repository
+from image_syncer.oci.layout_text import is_layout
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.sync.result import CopyResult, Outcome
 
 if TYPE_CHECKING:
     from image_syncer.layout.layout_repository import LayoutSource, LayoutTarget
@@ -61,6 +63,13 @@ class RunStores:
         """Use no list of tags of *repository* that was read before *since* (`time.monotonic`)."""
         if not repository.is_layout:  # A layout reads its index again whenever that has changed.
             self._registries.source(repository).need_listing(since)
+
+    async def announce_creations(self, results: Iterable[CopyResult]) -> tuple[str, ...]:
+        """Return what the copies of *results*, those of a dry run, may have to create at registries, in words."""
+        copied = (result.target for result in results if result.outcome is Outcome.COPIED)
+        repositories = dict.fromkeys(Reference.parse(target).repository for target in copied if not is_layout(target))
+        texts = [await self._registries.target(repository).would_create() for repository in repositories]
+        return tuple(dict.fromkeys(text for text in texts if text is not None))
 
     async def finish(self, at_once: asyncio.Event) -> Mapping[str, StoreError]:
         """Complete the archives that were written to, until *at_once* is set; return the failures by location."""

@@ -234,12 +234,16 @@ class RegistryTarget(_RegistryRepository):
         """Return the descriptor of *identifier*; None if it or the repository does not exist yet.
 
         A 401 or 403 stays an error: registries that hide missing repositories answer the same for a lack of rights,
-        and then a push would fail too, only later.
+        and then a push would fail too, only later. If the push may create the repository, it tells the two apart.
         """
         try:
             found = await (await self._manifests()).head(identifier)
         except NotFound:
             return None
+        except (Unauthorized, Denied):
+            if await self._preparations().hides(self._repository):
+                return None
+            raise
         self._new.note_exists()
         return found
 
@@ -251,7 +255,16 @@ class RegistryTarget(_RegistryRepository):
         """Whether the repository is known to hold *blob*; a small one of a new repository costs no request."""
         if not expected and await self._new.lacks(blob, await self._requests()):
             return False
-        return await (await self._blobs()).has(blob)
+        try:
+            return await (await self._blobs()).has(blob)
+        except (Unauthorized, Denied):
+            if await self._preparations().hides(self._repository):
+                return False
+            raise
+
+    async def would_create(self) -> str | None:
+        """Return what a push may have to create, in words; None if nothing, or if the repository has an image."""
+        return None if self._new.is_known else await self._preparations().announce(self._repository)
 
     async def push_blob(self, blob: Descriptor, content: Opener) -> None:
         """Store *blob*, reading *content* once per attempt; errors of *content* are raised unchanged."""

@@ -27,6 +27,11 @@ class NewRepository:
         self._until = 0.0
         self._pushed: set[Digest] | None = None  # Most of a run's repositories never have one.
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the repository certainly has a manifest, or a tag list."""
+        return self._is_new is False
+
     def note_exists(self) -> None:
         """Record that the repository has a manifest."""
         if self._is_new is None:

@@ -16,6 +16,7 @@ from image_syncer.registry.checks.check_values import (
     failed_step,
 )
 from image_syncer.registry.checks.connection_check import ConnectionCheck
+from image_syncer.registry.checks.create_check import after_creation, create_step
 from image_syncer.registry.checks.push_check import PushCheck
 from image_syncer.registry.checks.read_check import ReadCheck, catalogue_step, first_listed
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
@@ -124,9 +125,12 @@ class RegistryCheck:
                 if step.name == "pull":
                     yield replace(step, name="target")
             self._held = check.manifest
+        create = await create_step(self._registries.preparations(), target)
+        if create is not None:
+            yield create
         push = PushCheck(requests, self._registries.target(target), self._held)
         async for step in push.steps(writes=self._writes):
-            yield step
+            yield step if step.name != "push" else after_creation(step, create)
 
 
 async def _first_or_error(client: RegistryClient) -> Repository | StoreError | None:

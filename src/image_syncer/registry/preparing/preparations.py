@@ -14,7 +14,7 @@ from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.preparing.creation import Creation
 from image_syncer.registry.preparing.creators import ApiServer, run_creator
 from image_syncer.registry.preparing.instructions import call_text, preparation_of, with_remedy
-from image_syncer.registry.settings import ControlAccess, Credential, RegistryAccount
+from image_syncer.registry.settings import ControlAccess, CreateSettings, Credential, RegistryAccount
 from image_syncer.registry.vendors.vendor_profile import CreatorName, Preparation
 from image_syncer.structs import Struct
 
@@ -92,6 +92,21 @@ class Preparations:
         if not result.is_new:
             raise refusal
         client.host.auth.forget_refusals()
+
+    async def needed(self, repository: Repository) -> tuple[CreateSettings | None, Preparation, str] | None:
+        """Return the settings, None without any, what a push needs, and the call for it; None if it needs nothing."""
+        account = self._keychain.configured_for(repository)
+        settings = None if account is None else account.create
+        preparation = preparation_of(await self._client(repository), settings)
+        return None if preparation is None else (settings, preparation, call_text(preparation, repository))
+
+    async def hides(self, repository: Repository) -> bool:
+        """Whether a 401 or 403 for *repository* may mean that it is missing, and a push would create it."""
+        account = self._keychain.configured_for(repository)
+        if account is None or account.create is None:
+            return False
+        preparation = preparation_of(await self._client(repository), account.create)
+        return preparation is not None and preparation.hides and preparation.creator is not None
 
     async def announce(self, repository: Repository) -> str | None:
         """Return what a push to a missing *repository* would create, for people; None if nothing."""

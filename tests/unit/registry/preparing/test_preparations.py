@@ -280,3 +280,28 @@ async def test_a_dry_run_can_tell_what_would_be_created() -> None:
         async with client(access=[RegistryAccount(registry.host, PUSHER)]) as registries:
             assert await registries.preparations().announce(registry.repository(PATH)) is None
         assert len(registry.requests) == 0
+
+
+async def test_a_registry_that_hides_what_is_missing_is_asked_to_create_it() -> None:
+    """A 403 for the tag and for a large blob does not fail the copy before the push."""
+    large = single("large", layers=(9 * 1024 * 1024,))
+    async with FakeRegistry(closed(profiles.HARBOR, missing_project=HIDDEN)) as registry:
+
+        async def hide(request: web.Request) -> web.StreamResponse | None:
+            hidden = request.method == "HEAD" and not registry.creation.created and "/v2/" in request.path
+            return web.Response(status=403) if hidden else None
+
+        registry.intercept.append(hide)
+        blob = max(large.blobs.values(), key=lambda one: one.size_bytes)
+        async with client(access=[account(registry)]) as registries:
+            target = registries.target(registry.repository(PATH))
+            assert await target.resolve("v1") is None
+            assert not await target.has_blob(blob.descriptor)
+            assert await target.would_create() is not None
+            await push(registries, registry)
+            assert await target.resolve("v1") is not None
+            assert await target.would_create() is None
+        async with client(access=[RegistryAccount(registry.host, PUSHER)]) as registries:
+            registry.creation.created.clear()
+            with pytest.raises(Denied):
+                await registries.target(registry.repository("other/app")).resolve("v1")
