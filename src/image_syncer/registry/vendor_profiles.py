@@ -12,39 +12,35 @@ from image_syncer.registry.blobs.chunk_size import ChunkSize
 from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.settings import Limits
 from image_syncer.registry.vendors import (
-    vendor_alibaba,
     vendor_amazon,
     vendor_artifactory,
-    vendor_azure,
+    vendor_clouds,
     vendor_docker_hub,
-    vendor_github,
-    vendor_gitlab,
+    vendor_forges,
     vendor_google,
     vendor_harbor,
-    vendor_huawei,
     vendor_quay,
-    vendor_tencent,
-    vendor_volcengine,
 )
 from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
 from image_syncer.structs import Struct
 
 VENDORS: Final = (
-    vendor_alibaba.PROFILE,
+    vendor_clouds.ALIBABA,
     vendor_amazon.PROFILE,
     vendor_artifactory.PROFILE,
-    vendor_azure.PROFILE,
+    vendor_clouds.AZURE,
     vendor_docker_hub.PROFILE,
-    vendor_github.PROFILE,
-    vendor_gitlab.PROFILE,
+    vendor_forges.GITEA,
+    vendor_forges.GITHUB,
+    vendor_forges.GITLAB,
     vendor_google.PROFILE,
     vendor_harbor.PROFILE,
-    vendor_huawei.PROFILE,
+    vendor_clouds.HUAWEI,
     vendor_quay.PROFILE,
-    vendor_tencent.PROFILE,
-    vendor_volcengine.PROFILE,
+    vendor_clouds.TENCENT,
+    vendor_clouds.VOLCENGINE,
 )
-"""Every vendor that is known to differ from the specification; a new one is added here, and has a module of its own."""
+"""Every vendor that is known to differ from the specification; a new one is added here."""
 
 
 def vendor_of(registry: str) -> VendorProfile | None:

@@ -138,6 +138,8 @@ def _calls(name: CreatorName) -> Callable[[Creation], Iterable[ApiCall]] | None:
     match name:
         case "artifactory":
             from image_syncer.registry.preparing.create_artifactory import calls
+        case "gitea":
+            from image_syncer.registry.preparing.create_gitea import calls
         case "gitlab":
             from image_syncer.registry.preparing.create_gitlab import calls
         case "harbor":

@@ -8,7 +8,9 @@ from image_syncer.bounded_json import JsonObject
 from image_syncer.oci import Digest, Repository
 from image_syncer.structs import Struct
 
-CreatorName = Literal["aliyun", "artifactory", "aws", "gitlab", "harbor", "huawei", "quay", "tencent", "volcengine"]
+CreatorName = Literal[
+    "aliyun", "artifactory", "aws", "gitea", "gitlab", "harbor", "huawei", "quay", "tencent", "volcengine"
+]
 """A vendor's API that creates what a push needs; the name of its module in `registry.preparing`."""
 
 CreateOption = Literal["immutable", "scan", "public", "lifecycle"]

@@ -35,6 +35,7 @@ class CreationApi:
             web.post("/api/v2.0/projects/{project}/immutabletagrules", self._as_user(self._rule)),
             web.post("/api/v1/repository", self._as_token(self._quay)),
             web.put("/artifactory/api/repositories/{key}", self._as_user(self._artifactory)),
+            web.post("/api/v1/orgs", self._as_user(self._gitea)),
             web.get("/api/v4/projects/{project:.+}", self._as_token(self._gitlab)),
             web.post("/v2/manage/namespaces", self._huawei),
             web.post("/", self._aws),
@@ -71,6 +72,14 @@ class CreationApi:
             return web.json_response({"errors": [{"status": 400, "message": text}]}, status=400)
         self.created.add(key)
         return web.Response(text=f"Successfully created repository '{key}'")
+
+    async def _gitea(self, request: web.Request) -> web.Response:
+        """Gitea `routers/api/v1/org/org.go`: 201, or 422 with a text."""
+        name = (await self._read(request))["username"]
+        if name in self.created:
+            return web.json_response({"message": f"user already exists [name: {name}]"}, status=422)
+        self.created.add(name)
+        return web.json_response({"username": name}, status=201)
 
     async def _gitlab(self, request: web.Request) -> web.Response:
         """GitLab's documentation, "Get a single project": the path is one component."""

@@ -29,6 +29,7 @@ HIDDEN = ProfileRefusal(403, "DENIED", "requested access to the resource is deni
 VENDORS = {
     "artifactory": (profiles.ARTIFACTORY, "team"),
     "aws": (profiles.ECR, PATH),
+    "gitea": (profiles.OCI, "team"),
     "harbor": (profiles.HARBOR, "team"),
     "huawei": (profiles.OCI, "team"),
     "quay": (profiles.QUAY, PATH),
@@ -188,6 +189,7 @@ async def test_without_create_the_error_has_the_call() -> None:
         ),
         ("public.ecr.aws/alias/app", "aws ecr-public create-repository --repository-name app --region us-east-1"),
         ("europe-docker.pkg.dev/project/images/app", "create images --project project --location europe "),
+        ("codeberg.org/team/app", "https://codeberg.org/api/v1/orgs "),
         ("quay.io/team/app", '"namespace": "team", "repository": "app"'),
         ("registry.gitlab.com/group/project/app", "glab repo create group/project --private"),
         ("swr.cn-north-4.myhuaweicloud.com/team/app", "hcloud SWR CreateNamespace --namespace=team"),
