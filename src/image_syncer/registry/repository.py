@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -296,7 +296,13 @@ class RegistryTarget(_RegistryRepository):
         """Mount *blob* from the repository *origin* of the same registry; False means "then push"."""
         if origin.registry != self._repository.registry:
             return False
-        mounted = await (await self._blobs()).mount(blob, origin)
+        blobs = await self._blobs()
+        mounted = await blobs.mount(blob, origin)
+        refusal = blobs.mount_refusal
+        if not mounted and isinstance(refusal, _REFUSALS):
+            with suppress(StoreError):  # The push that follows reports what cannot be created.
+                await self._preparations().create_missing(self._repository, refusal)
+                mounted = await blobs.mount(blob, origin)
         if mounted:
             self._new.note_pushed(blob.digest)
         return mounted

@@ -22,6 +22,7 @@ class Blobs:
     """The blobs of one repository. A refused mount leaves its upload session in *sessions*."""
 
     def __init__(self, requests: RepositoryRequests, sessions: UploadSessions) -> None:
+        self.mount_refusal: StoreError | None = None
         self._requests = requests
         self._client = requests.client
         self._sessions = sessions
@@ -88,7 +89,8 @@ class Blobs:
             if response.status == HTTPStatus.CREATED:
                 return response.digest in {None, blob.digest}
             self._sessions.keep(blob.digest, await session_of(self._requests, response, context.what))
-        except StoreError:
+        except StoreError as error:
+            self.mount_refusal = error
             return False  # A mount only saves work. If something is wrong, the push that follows reports it.
         return False
 

@@ -243,7 +243,7 @@ async def test_an_error_of_the_source_creates_nothing() -> None:
     blob = next(iter(IMAGE.blobs.values()))
     async with FakeRegistry(closed(profiles.HARBOR)) as registry:
         registry.creation.created.add("team")
-        async with client(access=[account(registry)]) as registries:
+        async with client(access=[account(registry, "harbor")]) as registries:
             target = registries.target(registry.repository(PATH))
             lost = NotFound("source.example.com/app: not found", status=404)
             with pytest.raises(NotFound, match=r"source\.example\.com"):
@@ -307,3 +307,19 @@ async def test_a_registry_that_hides_what_is_missing_is_asked_to_create_it() -> 
             registry.creation.created.clear()
             with pytest.raises(Denied):
                 await registries.target(registry.repository("other/app")).resolve("v1")
+
+
+async def test_a_mount_into_a_missing_project_creates_it() -> None:
+    """A copy within one registry moves no byte, also into a new project."""
+    blob = next(iter(IMAGE.blobs.values()))
+    async with FakeRegistry(closed(profiles.HARBOR)) as registry:
+        registry.load("origin/app", IMAGE, "v1")
+        async with client(access=[account(registry)]) as registries:
+            target = registries.target(registry.repository(PATH))
+            assert await target.mount(blob.descriptor, registry.repository("origin/app"))
+        assert registry.creation.created == {"team"}
+        registry.creation.created.clear()
+        async with client(access=[RegistryAccount(registry.host, PUSHER)]) as registries:
+            target = registries.target(registry.repository("other/app"))
+            assert not await target.mount(blob.descriptor, registry.repository("origin/app"))
+        assert registry.creation.created == set()
