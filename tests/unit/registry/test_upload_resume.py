@@ -276,7 +276,7 @@ async def test_only_ignored_and_cut_bytes_are_sent_again(registries: Registries,
 
 @pytest.mark.parametrize(
     ("share", "requests"),
-    [(0.5, ["GET", "POST", "PATCH", "PUT"]), (0.0, ["GET", "PATCH", "PUT"]), (1.0, ["GET", "PUT"])],
+    [(0.5, ["GET", "GET", "POST", "PATCH", "PUT"]), (0.0, ["GET", "GET", "PATCH", "PUT"]), (1.0, ["GET", "PUT"])],
 )
 async def test_an_inherited_artifactory_upload_is_closed_or_restarted(
     registries: Registries, share: float, requests: list[str]

@@ -82,6 +82,8 @@ _CLOSED: Final = frozenset({200, 201, 202, 204})
 _PATCHED: Final = frozenset({200, 201, 202, 204, 416})
 SINGLE_POST: Final = "single_post"
 """The key of `HostFacts` that says whether a POST with the content stores a blob."""
+_SETTLING_SECONDS: Final = 0.25
+_SETTLING_QUERIES: Final = 40
 _SINGLE_POST_SECONDS: Final = 7 * 86400.0
 
 
@@ -105,6 +107,7 @@ class BlobUpload:
         self._content = UploadContent(content)
         self._context = requests.blob_context(blob, upload=True)
         strategy = UploadStrategy.of(blob.size, self._facts())
+        self._is_inherited = False  # Whether an earlier process opened the session, and may have content on its way.
         self._has_reached = False  # Whether a request to the location of a session ever succeeded.
         # A session that a refused mount has left needs no POST. Registries may not take other digests in a POST.
         is_plain = blob.digest.algorithm == CANONICAL_ALGORITHM and not sessions.has(blob.digest)
@@ -127,6 +130,7 @@ class BlobUpload:
         try:
             if self._state.is_lasting:
                 session = await self._journal.take()
+                self._is_inherited = session is not None
                 self._state = self._state if session is None else self._state.inherit(session)
             elif self._may_post:
                 await self._recall_single_post()
@@ -225,7 +229,7 @@ class BlobUpload:
                 return await self._post_blob(action)
             case QueryOffset():
                 try:
-                    session = await self._session.query_offset(action.session, self._facts().headers())
+                    session = await self._query_offset(action.session)
                 except StoreError as error:
                     return OffsetQueried(error)
                 self._has_reached = True
@@ -236,6 +240,23 @@ class BlobUpload:
                 raise action.error
             case _:
                 raise AssertionError(f"unreachable: {action} within a slot")
+
+    async def _query_offset(self, session: UploadSession) -> UploadSession:
+        """Return *session* with the registry's offset; that of an earlier process only once it has stopped growing.
+
+        A proxy between may still deliver what that process sent before it was killed. Content that we send meanwhile
+        would mix with it, and the registry would refuse the whole blob.
+        """
+        found = await self._session.query_offset(session, self._facts().headers())
+        for _ in range(_SETTLING_QUERIES if self._is_inherited else 0):
+            if found.offset_bytes == self._blob.size:
+                break
+            await self._client.retrying.clock.sleep(_SETTLING_SECONDS)
+            before, found = found, await self._session.query_offset(found, self._facts().headers())
+            if found.offset_bytes == before.offset_bytes:
+                break
+        self._is_inherited = False
+        return found
 
     async def _open_session(self) -> UploadSession:
         """Open a session, and the content of a large blob at the same time: neither waits for the other's round trip.
