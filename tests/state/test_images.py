@@ -128,7 +128,10 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "attached_tags",
         "first_seen",
         "image_dates",
+        "event_deltas",
     )
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION image_syncer_count_events_v1() CASCADE")
     for statement in (
         *(f"DROP TRIGGER image_syncer_count_{trigger}" for trigger in triggers),
         *(f"DROP TABLE image_syncer_{table}" for table in tables),

@@ -22,8 +22,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from image_syncer.state.database import Database, page_size
 from image_syncer.state.event import CopyEnd, Event, EventCopy, EventCounts, EventFilter, EventStatus, NewEvent
+from image_syncer.state.event_tally import tally
 from image_syncer.state.sql_session import chunks
-from image_syncer.state.tables import event_copies, event_counts, events
+from image_syncer.state.tables import event_copies, events
 
 REPETITION_WINDOW: Final = timedelta(days=1)
 """How long a repeated delivery counts as the same event. Senders give up within hours."""
@@ -38,7 +39,6 @@ CLOCK_SKEW: Final = timedelta(minutes=1)
 """The clocks of processes that share a state differ by less. A later time was written while a clock was wrong."""
 
 _PRUNE_BATCH: Final = 1000
-_GROUP_LIMIT: Final = 1000
 _FAILED: Final = "failed"  # the outcome of a copy that is not retried
 
 
@@ -99,7 +99,7 @@ class EventLog:
 
     async def count_by_status(self) -> EventCounts:
         """Return the number of events by source and status, and the time of the oldest pending one."""
-        return await self._database.read(_tally)
+        return await self._database.read(tally)
 
     async def assign(self, copies: Mapping[int, Sequence[tuple[str, str]]]) -> None:
         """Record the (source, target) copies of each pending event, before their jobs are created.
@@ -333,19 +333,6 @@ def _announced(connection: Connection, tags: Collection[tuple[str, str]], since:
         known = named.where(events.c.repository.in_(some), events.c.received_at >= since)
         found.update((row.repository, row.tag) for row in connection.execute(known))
     return found.intersection(tags)
-
-
-def _tally(connection: Connection) -> EventCounts:
-    groups = select(events.c.source, events.c.status, func.count()).group_by(events.c.source, events.c.status)
-    if connection.dialect.name == "sqlite":
-        groups = select(event_counts.c.source, event_counts.c.status, event_counts.c.count).where(
-            event_counts.c.count > 0
-        )
-    oldest = select(func.min(events.c.received_at)).where(events.c.status == EventStatus.RECEIVED)
-    counts = {
-        (source, EventStatus(status)): count for source, status, count in connection.execute(groups.limit(_GROUP_LIMIT))
-    }
-    return EventCounts(counts, connection.execute(oldest).scalar_one())
 
 
 def _prune(connection: Connection, until: datetime) -> int:

@@ -16,6 +16,7 @@ REVISIONS: Final = (
     "0011",
     "0012",
     "0013",
+    "0014",
 )
 """All revisions of the schema, oldest first."""
 

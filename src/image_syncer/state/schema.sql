@@ -58,6 +58,14 @@ CREATE TABLE image_syncer_event_counts (
     PRIMARY KEY (source, status)
 );
 
+CREATE TABLE image_syncer_event_deltas (
+    id INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    status TEXT NOT NULL,
+    change BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+
 CREATE TABLE image_syncer_events (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     source TEXT NOT NULL,

@@ -101,14 +101,25 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# The number of events by source and status. In SQLite, where a count reads every row, triggers maintain it. In
-# PostgreSQL it stays empty, since concurrent transactions would wait for each other's counters.
+# The number of events by source and status, which triggers maintain in SQLite. In PostgreSQL it stays empty, since
+# concurrent transactions would wait for each other's counters: there the number is the sum of `event_deltas`.
 event_counts = Table(
     "image_syncer_event_counts",
     metadata,
     Column("source", Words(200), primary_key=True),
     Column("status", Words(_WORD), primary_key=True),
     Column("count", BigInteger, nullable=False),
+)
+
+# How statements changed the number of events by source and status. In PostgreSQL triggers insert the rows and sum them
+# up now and then (revision 0014). In SQLite it stays empty.
+event_deltas = Table(
+    "image_syncer_event_deltas",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("source", Words(200), nullable=False),
+    Column("status", Words(_WORD), nullable=False),
+    Column("change", BigInteger, nullable=False),
 )
 
 SQLITE_TRIGGERS: Final = (
