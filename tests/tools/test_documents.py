@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from image_syncer.cli.main import root
-from image_syncer.config.load import load_go_tool_files
+from image_syncer.config.load import load_file
 from image_syncer.oci import PlatformFilter
 
 _ROOT = Path(__file__).parents[2]
@@ -26,14 +26,12 @@ def test_links_between_documents_work(document: Path) -> None:
 
 
 @pytest.mark.parametrize("name", _READMES)
-def test_the_files_of_the_readme_load(name: str, tmp_path: Path) -> None:
-    """The two files of the quick start give two rules and a login."""
-    auth, images = tmp_path / "auth.yaml", tmp_path / "images.yaml"
-    for path, text in zip((auth, images), _YAML.findall((_ROOT / name).read_text(encoding="utf-8")), strict=True):
-        path.write_text(text, encoding="utf-8")
-    loaded = load_go_tool_files(
-        auth=auth, images=images, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"}
-    )
+def test_the_file_of_the_readme_loads(name: str, tmp_path: Path) -> None:
+    """The file of the quick start gives two rules and a login."""
+    (text,) = _YAML.findall((_ROOT / name).read_text(encoding="utf-8"))
+    path = tmp_path / "mirror.yaml"
+    path.write_text(text, encoding="utf-8")
+    loaded = load_file(path, platforms=PlatformFilter(), environment={"REGISTRY_PASSWORD": "x"})
     assert (len(loaded.rules), len(loaded.accounts), loaded.warnings) == (2, 1, ())
 
 
