@@ -1,6 +1,7 @@
 """Finds rules that write one target from different sources, as far as the rules alone tell. Pure."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from image_syncer.errors import CopyFailed
@@ -47,23 +48,36 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[str]:
 
     A run would fail the second image of a tag that both sources have, and events would replace one by the other.
     """
+    # Hashes first: 20 000 rules that write different targets need no targets in memory.
+    once: set[int] = set()
+    repeated: set[int] = set()
+    for rule in rules:
+        for key in _selected_targets(rule):
+            (repeated if hash(key) in once else once).add(hash(key))
+    if not repeated:
+        return
     first_writers: dict[tuple[Reference, str], Rule] = {}
     for rule in rules:
-        source = rule.source
-        if not isinstance(source, Repository) or isinstance(rule.selection, TagNames | ByDigest):
-            continue
-        try:
-            copies = pair_up(rule, [source.tag(_SAMPLE_TAG)]).copies
-        except CopyFailed:
-            continue
-        for copy in copies:
-            other = first_writers.setdefault((copy.target, str(rule.selection)), rule)
-            if other.source != source:
+        for key in _selected_targets(rule):
+            if hash(key) not in repeated:
+                continue
+            other = first_writers.setdefault(key, rule)
+            if other.source != rule.source:
                 yield (
                     f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
-                    f"{copy.target.repository}, from {other.source} and {source}: tags that both have collide "
+                    f"{key[0].repository}, from {other.source} and {rule.source}: tags that both have collide "
                     "(give one of them another target)"
                 )
+
+
+def _selected_targets(rule: Rule) -> Iterator[tuple[Reference, str]]:
+    """Yield each target of a sample tag of *rule*, with the selection; nothing for rules of named tags or patterns."""
+    source = rule.source
+    if not isinstance(source, Repository) or isinstance(rule.selection, TagNames | ByDigest):
+        return
+    with suppress(CopyFailed):
+        for copy in pair_up(rule, [source.tag(_SAMPLE_TAG)]).copies:
+            yield copy.target, str(rule.selection)
 
 
 def _repositories(rule: Rule) -> list[int]:

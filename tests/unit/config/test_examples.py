@@ -121,6 +121,7 @@ def test_every_example_is_tested() -> None:
     stems = {"auth", "images", "config"}
     both = {f"{stem}.{suffix}" for stem in stems for suffix in ("yaml", "json")}
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == both | {
+        "every-key.yaml",  # tests/unit/config/test_every_key.py
         "image-lists.yaml",
         "image-syncer.schema.json",
         "native.yaml",

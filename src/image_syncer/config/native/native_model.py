@@ -17,8 +17,8 @@ Secret = Annotated[SecretStr, Field(min_length=1, max_length=65536)]
 class LoginSection(Section):
     """User name and password of HTTP Basic authentication."""
 
-    username: Text
-    password: Secret
+    username: Text = Field(description="User name.")
+    password: Secret = Field(description="Password, or a variable such as ${REGISTRY_PASSWORD}.")
 
 
 class LimitsSection(Section):
@@ -39,8 +39,8 @@ class LimitsSection(Section):
 class ClientCertificateSection(Section):
     """A client certificate: paths of PEM files, the key without a password."""
 
-    certificate: Text
-    key: Text
+    certificate: Text = Field(description="Path of the certificate, with its chain.")
+    key: Text = Field(description="Path of the private key.")
 
 
 class BandwidthHoursSection(Section):
@@ -184,8 +184,10 @@ class TimeoutsSection(Section):
 class HeaderSection(Section):
     """A header with an exact value that the sender adds."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,128}$")] = "Authorization"
-    value: Secret
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,128}$")] = Field(
+        default="Authorization", description="Name of the header."
+    )
+    value: Secret = Field(description="Its exact value.")
 
 
 class TokenSection(Section):
@@ -202,7 +204,7 @@ class TokenSection(Section):
 class HookSection(Section):
     """A webhook, at /hooks/NAME."""
 
-    kind: HookKind
+    kind: HookKind = Field(description="Who sends: the product, or the form of its messages.")
     registry: Text | None = Field(default=None, description="The registry that sends the notifications.")
     prefix: Text | dict[str, str] | None = Field(
         default=None,
@@ -224,15 +226,15 @@ class HookSection(Section):
 class AuthSection(Section):
     """Logins of the server: one user, and bearer tokens."""
 
-    basic: LoginSection | None = None
-    tokens: Annotated[tuple[Secret, ...], Field(max_length=1000)] = ()
+    basic: LoginSection | None = Field(default=None, description="User name and password of HTTP Basic authentication.")
+    tokens: Annotated[tuple[Secret, ...], Field(max_length=1000)] = Field(default=(), description="Bearer tokens.")
 
 
 class ServerSection(Section):
     """The daemon's server."""
 
     listen: Text = Field(default="127.0.0.1:8080", description="host:port; without a host: all addresses.")
-    auth: AuthSection | None = None
+    auth: AuthSection | None = Field(default=None, description="Logins of the server.")
     allow_open: Truth = Field(default=False, description="Accept unauthenticated requests, from other machines, too.")
     hosts: Annotated[tuple[Text, ...], Field(max_length=1000)] = Field(
         default=(), description="Host names by which the server may be requested; default: any, or loopback names."
@@ -251,7 +253,7 @@ class StateSection(Section):
 class QueueSection(Section):
     """A queue of a message broker."""
 
-    kind: QueueKind
+    kind: QueueKind = Field(description="Kind of the broker.")
     urls: Annotated[
         tuple[Secret, ...],
         BeforeValidator(as_list, json_schema_input_type=str | list[str]),
@@ -264,7 +266,9 @@ class QueueSection(Section):
         description="An existing queue; for NATS stream/consumer, for Redis stream/group, for Kafka topic/group, "
         "for Pub/Sub a subscription."
     )
-    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 16
+    prefetch: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=16, description="Messages that the broker sends ahead, or that one read takes."
+    )
     poison: Literal["reject", "drop"] = Field(default="reject", description="What to do with an invalid message.")
 
 
@@ -277,19 +281,25 @@ def _version(value: object) -> int:
 class NativeFile(Section):
     """The configuration file of image-syncer."""
 
-    version: Annotated[Literal[1], BeforeValidator(_version, json_schema_input_type=Literal[1])]
+    version: Annotated[Literal[1], BeforeValidator(_version, json_schema_input_type=Literal[1])] = Field(
+        description="Version of the file format: 1."
+    )
     registries: dict[str, RegistrySection | None] = Field(
         default_factory=dict[str, RegistrySection | None],
         description="Access by registry or registry/namespace.",
     )
-    rules: tuple[Checked[RuleSection], ...] = ()
+    rules: tuple[Checked[RuleSection], ...] = Field(default=(), description="What to copy, where to, and when.")
     defaults: DefaultsSection = Field(default_factory=DefaultsSection, description="Defaults for rules.")
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection, description="Timeouts.")
     bandwidth: BandwidthSection | None = Field(default=None, description="Bytes per second of all registries together.")
-    hooks: dict[str, HookSection] = Field(default_factory=dict[str, HookSection])
-    server: ServerSection | None = None
-    state: StateSection | None = None
-    queues: dict[str, QueueSection] = Field(default_factory=dict[str, QueueSection])
+    hooks: dict[str, HookSection] = Field(
+        default_factory=dict[str, HookSection], description="Webhooks by name, at /hooks/NAME."
+    )
+    server: ServerSection | None = Field(default=None, description="The daemon's server.")
+    state: StateSection | None = Field(default=None, description="Location of the daemon's state.")
+    queues: dict[str, QueueSection] = Field(
+        default_factory=dict[str, QueueSection], description="Queues of message brokers that announce pushes, by name."
+    )
     include: Several | None = Field(
         default=None,
         description="Files with more sections: paths, patterns such as rules/*.yaml, or directories; relative to this.",

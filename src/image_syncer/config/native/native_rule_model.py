@@ -130,7 +130,9 @@ class RuleSection(Section):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["source"]}, {"required": ["images_from"]}]})
 
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:-]*$")]
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:-]*$")] = Field(
+        description="Unique name of the rule, for reports and --rule."
+    )
     source: Text | None = Field(
         default=None,
         description="registry/repository. A pattern has * (within a path component) or ** (any components).",
