@@ -8,7 +8,7 @@ Run it after a change of a model; `tests/tools/test_native_file_page.py` fails a
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from image_syncer.config.schema import json_schema
 
@@ -97,7 +97,8 @@ def _plain_kinds(value: Node) -> Iterator[str]:
             yield f"list of {_kind(value.get('items', {})) or 'values'}"
         case "object":
             more = value.get("additionalProperties")
-            yield f"map to {_kind(more)}" if isinstance(more, Mapping) and _kind(more) else "map"
+            kind = _kind(cast("Node", more)) if isinstance(more, dict) else ""
+            yield f"map to {kind}" if kind else "map"
         case "string" if "(ms|s|m|h|d)" in value.get("pattern", ""):
             yield "duration"
         case "string" if "iB" in value.get("pattern", ""):
@@ -116,13 +117,14 @@ def _plain_kinds(value: Node) -> Iterator[str]:
 
 def _references(value: object) -> Iterator[str]:
     """Yield the names of all sections that *value* refers to, in order."""
-    if isinstance(value, Mapping):
-        if "$ref" in value:
-            yield _name(value)
-        for inner in value.values():
+    if isinstance(value, dict):
+        section = cast("Node", value)
+        if "$ref" in section:
+            yield _name(section)
+        for inner in section.values():
             yield from _references(inner)
     elif isinstance(value, list):
-        for inner in value:
+        for inner in cast("list[object]", value):
             yield from _references(inner)
 
 

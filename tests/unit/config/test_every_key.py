@@ -2,9 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -53,7 +53,7 @@ def test_the_file_loads(copied: Path) -> None:
 def test_the_file_has_every_key() -> None:
     """A key that is added to the model is added to the example."""
     schema = json.loads((ROOT / "examples" / "image-syncer.schema.json").read_text())
-    written = set(_keys(YAML(typ="safe").load(FILE)))
+    written = set(_keys(cast("Any", YAML(typ="safe")).load(FILE)))
     missing = set(schema["properties"]) - written
     for name, section in schema["$defs"].items():
         if name != "DefaultsSection":
@@ -63,10 +63,10 @@ def test_the_file_has_every_key() -> None:
 
 def _keys(value: Any) -> Iterator[str]:
     """Yield the keys of all maps in *value*."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield str(key)
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, Any]", value).items():
+            yield key
             yield from _keys(inner)
     elif isinstance(value, list):
-        for inner in value:
+        for inner in cast("list[Any]", value):
             yield from _keys(inner)
