@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from image_syncer.cache.backend import FactRecord
 from image_syncer.daemon.retention import Retention
-from image_syncer.state import NewEvent, NewRun, RunEnd, State, Trigger, open_state
+from image_syncer.state import NewEvent, NewRun, RunEnd, State, StateCacheBackend, Trigger, open_state
+from image_syncer.state.cache_rows import FACTS
+from support.stores import KINDS, migrate_state, new_url
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 KEEP = timedelta(days=30)
@@ -23,6 +27,7 @@ class Time:
     """A clock that moves only during pauses; *during* has a function for the pause of a number."""
 
     now: datetime = START
+    passed: float = 0.0
     pauses: list[float] = field(default_factory=list[float])
     during: dict[int, Callable[[], object]] = field(default_factory=dict[int, Callable[[], object]])
     most: int = 4
@@ -34,6 +39,15 @@ class Time:
             raise Enough
         self.during.get(len(self.pauses), lambda: None)()
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
+
+    def monotonic(self) -> float:
+        """Return the seconds that passed, whatever the clock shows."""
+        return self.passed
+
+    def jump(self, ahead: timedelta) -> None:
+        """Set the clock."""
+        self.now += ahead
 
 
 async def fill(state: State, at: datetime) -> None:
@@ -59,7 +73,7 @@ async def test_old_events_and_runs_are_removed(
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - age)
         with pytest.raises(Enough):
-            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause, monotonic=time.monotonic).run()
         assert await remaining(state) == events_and_runs
 
 
@@ -69,9 +83,52 @@ async def test_retention_runs_a_minute_after_the_start_and_then_every_hour(tmp_p
     async with open_state(str(tmp_path / "state.db")) as state:
         await fill(state, START - KEEP + timedelta(minutes=30))
         with pytest.raises(Enough):
-            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause, monotonic=time.monotonic).run()
         assert time.pauses == [60, 3600, 3600, 3600]
         assert await remaining(state) == (1, 10)
+
+
+JUMP = timedelta(days=31)
+
+
+@pytest.fixture(params=KINDS)
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty state of each kind."""
+    return new_url(request, tmp_path / "state.db", migrate_state)
+
+
+async def left_after(state_url: str, jumps: dict[int, timedelta], *, pauses: int) -> tuple[int, int, int]:
+    """Return the numbers of events, runs and cached facts that are left, with *jumps* of the clock in pauses."""
+    time = Time(most=pauses)
+    time.during = {pause: partial(time.jump, ahead) for pause, ahead in jumps.items()}
+    async with open_state(state_url) as state:
+        await fill(state, START)
+        cache = StateCacheBackend(state.database, keep=KEEP, now=lambda: START)
+        await cache.write([FactRecord("a.test", "k", "v", timedelta(days=20).total_seconds())], tidy=False)
+        with pytest.raises(Enough):
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause, monotonic=time.monotonic).run()
+        return *await remaining(state), await state.database.read_sql(FACTS.count)
+
+
+async def test_a_clock_that_is_ahead_for_a_while_removes_nothing(state_url: str) -> None:
+    """A month of history and the caches stay, though retention runs meanwhile; twice, if it jumps again."""
+    jumps = {1: JUMP, 2: -JUMP, 3: JUMP, 4: -JUMP}
+    assert await left_after(state_url, jumps, pauses=5) == (2, 12, 1)
+
+
+async def test_a_second_jump_is_not_taken_for_the_first(state_url: str) -> None:
+    """Each is believed after an hour of its own."""
+    assert await left_after(state_url, {1: timedelta(minutes=5), 2: JUMP}, pauses=3) == (2, 12, 1)
+
+
+async def test_a_jump_is_not_believed_at_once(state_url: str) -> None:
+    """The clock may be set back before the next removal."""
+    assert await left_after(state_url, {1: JUMP}, pauses=2) == (2, 12, 1)
+
+
+async def test_a_corrected_clock_removes_what_is_old(state_url: str) -> None:
+    """It was behind before; retention goes on an hour after it was set right."""
+    assert await left_after(state_url, {1: JUMP}, pauses=3) == (1, 10, 0)
 
 
 async def test_retention_retries_a_minute_after_a_failure(tmp_path: Path) -> None:
@@ -81,6 +138,6 @@ async def test_retention_retries_a_minute_after_a_failure(tmp_path: Path) -> Non
     async with open_state(str(file)) as state:
         await fill(state, START - KEEP)
         with pytest.raises(Enough):
-            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause).run()
+            await Retention(state, lambda: time.now, keep=KEEP, pause=time.pause, monotonic=time.monotonic).run()
         assert time.pauses == [60, 60, 3600]
         assert await remaining(state) == (1, 10)
