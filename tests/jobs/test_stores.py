@@ -293,21 +293,3 @@ async def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path, mode: in
             pass
     warnings = [entry for entry in logged if entry["event"] == "state.readable_by_others"]
     assert [entry["remedy"] for entry in warnings] == [f"chmod 600 {file}"] * warned
-
-
-async def test_old_jobs_are_deleted_by_their_last_change(tmp_path: Path) -> None:
-    """Succeeded ones after an hour here; a job that changed later stays, and so does a failed one."""
-    file = tmp_path / "jobs.db"
-    async with open_jobs(str(file)) as jobs:
-        ids = [await queued(jobs, wanted(f"app:{number}")) for number in range(3)]
-    with closing(sqlite3.connect(file)) as database:
-        database.execute("UPDATE jobs SET status = iif(id = ?, 'failed', 'succeeded')", [ids[2]])
-        database.execute("UPDATE events SET at = at - 7200 WHERE job_id <> ?", [ids[1]])
-        database.commit()
-    connector = SqliteConnector(file)
-    await connector.open_async()
-    await FencedJobManager(connector, patience=1.0).delete_old_jobs(1)
-    await connector.close_async()
-    async with open_jobs(str(file)) as jobs:
-        assert [job.id for job in await jobs.list()] == [ids[2], ids[1]]
-        assert sum((await jobs.counts()).values()) == 2

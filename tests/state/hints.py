@@ -15,7 +15,7 @@ KEEP = timedelta(days=30)
 HERE = Repository("target.test", "mirror/app")
 _LATER_TABLES = (
     *("blob_claims", "claimers", "host_facts", "referrer_checks", "attached_tags"),
-    *("first_seen", "image_dates", "event_deltas"),
+    *("first_seen", "image_dates", "event_deltas", "clock_looks"),
 )
 TO_REVISION_0007 = (
     *(f"DROP TABLE image_syncer_{name}" for name in _LATER_TABLES),

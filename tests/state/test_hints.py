@@ -15,6 +15,7 @@ from image_syncer.oci import PlatformFilter, Repository
 from image_syncer.roles import ConfirmedCopy, HostFact, UploadCheckpoint
 from image_syncer.state import State, StateCacheBackend, cache_tables, open_state
 from image_syncer.state.tables import blobs, copies, host_facts, trimmed, uploads
+from image_syncer.state.trusted_clock import Uptime
 from state.hints import HERE, KEEP, digest, shelf
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -33,6 +34,10 @@ class Clock:
     def __call__(self) -> datetime:
         """Return the time."""
         return self.now
+
+    def uptime(self) -> Uptime:
+        """Return that the time passed, so that the clock is right."""
+        return Uptime("boot", self.now - NOW + DAY)
 
 
 async def rows(state: State, wanted: Any) -> list[tuple[object, ...]]:
@@ -80,7 +85,7 @@ async def test_those_who_write_the_same_rows_crosswise_do_not_lock_each_other_ou
 async def test_what_nobody_saw_for_long_goes(state: State) -> None:
     """Blobs after 90 days, the rest after what is kept of runs; what is seen again stays."""
     clock = Clock()
-    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     begun = UploadCheckpoint("/upload/1", 5)
     notes = [
         BlobRecord(HERE, digest("a")),
@@ -101,7 +106,7 @@ async def test_what_nobody_saw_for_long_goes(state: State) -> None:
 async def test_there_are_never_more_blobs_than_the_most(state: State) -> None:
     """The oldest go first, in steps."""
     clock = Clock()
-    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     for age in range(3):
         clock.now += timedelta(hours=1)
         await archive.write([BlobRecord(HERE, digest(f"{age}-{number}")) for number in range(700)], tidy=False)
@@ -126,7 +131,7 @@ async def test_other_rules_of_trimming_make_old_notes_worthless(state: State) ->
 async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: State) -> None:
     """Somebody else's image is never taken for ours."""
     clock = Clock()
-    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     wanted = select(copies.c.written_at, copies.c.confirmed_at, copies.c.first_seen_at)
     seen: list[tuple[object, ...]] = []
     for note in (confirmed("a"), confirmed("a", written=True), confirmed("a"), confirmed("b")):
@@ -145,7 +150,7 @@ async def test_when_we_wrote_a_target_is_kept_while_it_is_what_we_wrote(state: S
 async def test_a_fact_ends_at_its_time_whatever_the_clock_did(state: State) -> None:
     """It is neither used nor kept after that; one of the future, from a clock that was set back, is not used."""
     clock = Clock()
-    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     await archive.write([FactRecord("target.test", "plain_http", "yes", 3600.0)], tidy=True)
     clock.now += timedelta(minutes=59)
     assert await archive.host_facts("target.test") == {"plain_http": (HostFact("yes", NOW), 60.0)}
@@ -169,7 +174,7 @@ async def test_there_are_never_more_facts_than_the_most(state: State, monkeypatc
 async def test_what_was_confirmed_in_the_future_is_not_believed(state: State) -> None:
     """A clock that was put back would make it count for ever."""
     clock = Clock()
-    archive = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    archive = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     await archive.write([confirmed("a")], tidy=False)
     clock.now -= DAY
     assert await archive.target_digests(HERE, 3600) == {}

@@ -129,6 +129,7 @@ def back_to_the_first_schema(connection: Connection) -> None:
         "first_seen",
         "image_dates",
         "event_deltas",
+        "clock_looks",
     )
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("DROP FUNCTION image_syncer_count_events_v1() CASCADE")

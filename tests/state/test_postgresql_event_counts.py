@@ -22,7 +22,7 @@ FROM generate_series(1, 20000) n
 """
 BACK_TO_0013 = (
     b"DROP FUNCTION image_syncer_count_events_v1() CASCADE",
-    b"DROP TABLE image_syncer_event_deltas",
+    b"DROP TABLE image_syncer_event_deltas, image_syncer_clock_looks",
     b"UPDATE image_syncer_version SET version_num = '0013'",
 )
 MOST_DELTAS = 200  # 64 between two sums, the sums, and what concurrent transactions held

@@ -220,10 +220,12 @@ async def test_a_file_that_was_removed_is_not_created_again(begun: bool, file: P
 
 
 async def test_old_rows_are_removed_at_the_end_of_a_run(file: Path) -> None:
-    """In the file of a one-shot run too."""
+    """In the file of a one-shot run too, once an earlier run shows that the clock is right."""
     async with open_cache_backend(str(file), keep=timedelta(days=30)) as backend:
-        await backend.write([BlobRecord(HERE, digest("a"))], tidy=False)
+        await backend.write([BlobRecord(HERE, digest("a"))], tidy=True)
     execute(file, "UPDATE image_syncer_blobs SET seen_at = 0")
+    hour = 3_600_000_000
+    execute(file, f"UPDATE image_syncer_clock_looks SET seen_at = seen_at - {hour}, uptime = uptime - {hour}")
     async with open_cache_backend(str(file), keep=timedelta(days=30)) as backend:
         await backend.write([BlobRecord(HERE, digest("b"))], tidy=True)
     assert execute(file, "SELECT digest FROM image_syncer_blobs") == [(str(digest("b")),)]

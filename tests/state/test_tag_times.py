@@ -10,6 +10,7 @@ from image_syncer.errors import Unavailable
 from image_syncer.roles import Sighting
 from image_syncer.state import State, StateCacheBackend
 from image_syncer.state.sql_session import SqlDatabase
+from image_syncer.state.trusted_clock import Uptime
 from state.hints import HERE, KEEP, digest, shelf
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -25,6 +26,10 @@ class Clock:
     def __call__(self) -> datetime:
         """Return the time."""
         return self.now
+
+    def uptime(self) -> Uptime:
+        """Return that the time passed, so that the clock is right."""
+        return Uptime("boot", self.now - NOW)
 
 
 async def test_the_first_time_stays(cache_database: SqlDatabase) -> None:
@@ -49,9 +54,10 @@ async def test_many_tags_are_read_in_few_statements(cache_database: SqlDatabase)
 async def test_the_digest_of_a_listed_tag_is_kept_for_ever(state: State) -> None:
     """Each day that a tag is read renews its newest digest; others go 400 days after they were last seen."""
     clock = Clock()
-    backend = StateCacheBackend(state.database, keep=KEEP, now=clock)
+    backend = StateCacheBackend(state.database, keep=KEEP, now=clock, uptime=clock.uptime)
     old, new = Sighting("v1", digest("old"), NOW), Sighting("v1", digest("new"), NOW + DAY)
     await backend.record_first_seen(HERE, [old, new, Sighting("gone", digest("a"), NOW)])
+    assert await backend.prune() == 0
     clock.now += 300 * DAY
     assert await backend.first_seen(HERE, ["v1"]) == {"v1": {digest("old"): NOW, digest("new"): NOW + DAY}}
     clock.now += 101 * DAY

@@ -1,22 +1,22 @@
 """Retention: removes old events, runs and cached hints, so that the state does not grow without bound."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
 from image_syncer.daemon.event_recorder import Now
 from image_syncer.state import State, StateCacheBackend, StateUnavailable
-from image_syncer.state.event_log import CLOCK_SKEW
+from image_syncer.state.trusted_clock import TrustedClock, Uptime, uptime_now
 
 _FIRST_SECONDS: Final = 60.0  # leaves the start to more urgent work
 _INTERVAL_SECONDS: Final = 3600.0
 _RETRY_SECONDS: Final = 60.0  # after the database did not answer
 _RUNS_OF_EACH_RULE: Final = 10
 _MOST_RUNS: Final = 100_000
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)  # Nothing is older.
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -27,8 +27,8 @@ class Retention:
     The newest 10 runs of each rule stay at any age; of all runs at most the newest 100 000 stay. Any number of
     processes may do this on one database.
 
-    A jump of the clock is believed an hour later: a clock that is ahead for some minutes must not remove a month of
-    history. *monotonic* tells the seconds that passed. A clock that is ahead when the process starts is not noticed.
+    What is too old is decided by the trusted time of the state: a clock that is ahead for some minutes must not remove
+    a month of history. *uptime* tells how long the machine is up.
     """
 
     def __init__(
@@ -38,15 +38,11 @@ class Retention:
         *,
         keep: timedelta,
         pause: Pause = asyncio.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        uptime: Callable[[], Uptime] = uptime_now,
     ) -> None:
         self._state = state
-        self._now = now
-        self._monotonic = monotonic
-        self._believed = now()
-        self._offset = self._believed - timedelta(seconds=monotonic())
-        self._suspected: tuple[timedelta, float] | None = None  # a jump, and when it was first seen
-        self._cache = StateCacheBackend(state.database, keep=keep, now=lambda: self._believed)
+        self._clock = TrustedClock(state.database, now=now, uptime=uptime)
+        self._cache = StateCacheBackend(state.database, keep=keep, now=now, uptime=uptime)
         self._keep = keep
         self._pause = pause
         self._log: Any = structlog.get_logger()
@@ -66,24 +62,13 @@ class Retention:
 
     async def prune(self) -> None:
         """Remove everything that is too old now."""
-        now = self._believed = self._believable_now()
+        time = await self._clock.look()
+        if time.jump is not None:
+            self._log.warning("state.clock_jumped", ahead=str(time.jump))
+        now = _BEGINNING if time.now is None else time.now
         until = now - self._keep
         events = await self._state.events.prune(older_than=until, now=now)
         runs = await self._state.runs.prune(keep=_MOST_RUNS, older_than=until, of_each=_RUNS_OF_EACH_RULE)
         hints = await self._cache.prune()
         if events or runs or hints:
             self._log.info("state.pruned", events=events, runs=runs, hints=hints)
-
-    def _believable_now(self) -> datetime:
-        """Return the time without a jump ahead that is younger than an hour."""
-        tick = self._monotonic()
-        offset = self._now() - timedelta(seconds=tick)
-        ahead = offset - self._offset
-        if ahead <= CLOCK_SKEW:
-            self._offset, self._suspected = offset, None
-        elif self._suspected is None or ahead - self._suspected[0] > CLOCK_SKEW:
-            self._suspected = ahead, tick
-            self._log.warning("state.clock_jumped", ahead=str(ahead))
-        elif tick - self._suspected[1] >= _INTERVAL_SECONDS:
-            self._offset, self._suspected = offset, None
-        return self._offset + timedelta(seconds=tick)

@@ -263,7 +263,7 @@ def _tick(configuration: Configuration) -> float | None:
 
 
 def _worker(services: Services, configuration: Configuration, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-    options = worker_options(configuration)
+    options = worker_options(configuration, services.trusted_now)
     handlers = JobHandlers(services, options.retry).handlers
     return services.jobs.run_worker(handlers, options, stop=stop, rng=services.rng)
 

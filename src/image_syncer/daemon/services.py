@@ -1,6 +1,6 @@
 """The services of every daemon process: state, job queue, syncer, configuration in force; and their settings."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,7 @@ from image_syncer.server import server_settings as web
 from image_syncer.server.metrics import Metrics
 from image_syncer.server.registry_health import RegistryHealth
 from image_syncer.state import State, StateCacheBackend, open_state
+from image_syncer.state.trusted_clock import TrustedClock
 
 _STATE_PATIENCE_SECONDS: Final = 5.0  # the sender of a notification waits no longer
 _DRAIN_SECONDS: Final = 30.0
@@ -57,6 +58,10 @@ class Services:
     rng: Random
     health: RegistryHealth
     now: Callable[[], datetime] = utc_now
+
+    async def trusted_now(self) -> datetime | None:
+        """Return the time that is certainly not ahead; None if the state does not know it yet."""
+        return (await TrustedClock(self.state.database, now=self.now).look()).now
 
     async def apply(self, configuration: Configuration) -> None:
         """Use *configuration* for everything that begins from now on."""
@@ -92,11 +97,14 @@ def _caches(backend: StateCacheBackend) -> AbstractAsyncContextManager[Caches]:
     return for_daemon(LazyBackend(lambda: nullcontext(backend), lambda: False), warn, rest_seconds=_CACHE_PAUSE_SECONDS)
 
 
-def worker_options(configuration: Configuration) -> WorkerOptions:
-    """Return how the worker retries and drains."""
+def worker_options(
+    configuration: Configuration, trusted_now: Callable[[], Awaitable[datetime | None]]
+) -> WorkerOptions:
+    """Return how the worker retries and drains; it deletes old jobs by *trusted_now*."""
     fork, server = configuration.fork, configuration.server
     policy = JobRetryPolicy() if fork is None else JobRetryPolicy(attempts=1 + fork.retries)
-    return WorkerOptions(drain=_DRAIN_SECONDS if server is None else server.drain_seconds, retry=policy)
+    drain = _DRAIN_SECONDS if server is None else server.drain_seconds
+    return WorkerOptions(drain=drain, retry=policy, trusted_now=trusted_now)
 
 
 def syncer_options(configuration: Configuration) -> Options:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ _PAUSE: Final = 0.5  # seconds between two attempts to reach the store
 _JOIN_ATTEMPTS: Final = 5
 
 _OLDEST_EVERY: Final = 4
+_MOST_DELETED: Final = 5000
 _REPAIR_PRIORITY: Final = 3  # before pushes (1 and 2) and rules (0)
 
 _AttemptKey = tuple[int | None, int, int | None]
@@ -141,6 +142,16 @@ class FencedJobManager(JobManager):
             QUERIES["repair_times"], longest=longest, skew=CLOCK_SKEW.total_seconds()
         )
         return [row["id"] for row in rows]
+
+    async def delete_ended_jobs(self, statuses: Sequence[str], *, before: datetime) -> None:
+        """Delete jobs of each one of *statuses* that last changed before *before*, of those with the lowest ids.
+
+        At most 5 000 of each, so the transaction is short with a million jobs; the next call deletes more. The clock of
+        the store is not asked, since it may be ahead.
+        """
+        await self.connector.execute_query_async(
+            QUERIES["delete_ended_jobs"], statuses=list(statuses), before=before, most=_MOST_DELETED
+        )
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None

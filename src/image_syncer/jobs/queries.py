@@ -214,6 +214,16 @@ QUERIES: Final = MappingProxyType[str, LiteralString](
                        ELSE j.args END
             FROM wrong w WHERE j.id = w.id AND (w.is_late OR w.is_new) RETURNING j.id
         """,
+        # The rows that an index of the status lists first, as the oldest jobs have the lowest identifiers.
+        "delete_ended_jobs": """
+            DELETE FROM procrastinate_jobs WHERE id IN (
+                SELECT oldest.id FROM unnest(%(statuses)s::procrastinate_job_status[]) AS wanted (status)
+                CROSS JOIN LATERAL (
+                    SELECT j.id FROM procrastinate_jobs j WHERE j.status = wanted.status
+                    ORDER BY j.id LIMIT %(most)s::int) oldest
+                WHERE (SELECT max(e.at) FROM procrastinate_events e WHERE e.job_id = oldest.id)
+                    < %(before)s::timestamptz)
+        """,
         "replace_limits": """
             WITH gone AS (
                 DELETE FROM image_syncer_job_limits WHERE registry <> ALL (%(registries)s::text[])

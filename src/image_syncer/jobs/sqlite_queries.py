@@ -25,6 +25,7 @@ REFUSED: Final = MappingProxyType(
         "check_connection": "opening creates the tables",
         "count_jobs_status": "count_jobs counts superseded jobs too",
         "defer_periodic_job": "schedules are rows of the state",
+        "delete_old_jobs": "delete_ended_jobs does not trust the clock of the store",
         "fetch_job": "fetch_allowed_job applies the fleet limits",
         "finish_job": "settle_job is fenced",
         "get_job_status": "view_jobs returns more",
@@ -215,17 +216,12 @@ def _replace_limits(transaction: SqliteTransaction, arguments: Mapping[str, Any]
     )
 
 
-def _delete_old_jobs(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
-    """Delete the jobs of each status that have not changed for `nb_hours`, of at most 5 000 with the lowest ids.
-
-    So the transaction is short with a million jobs; the next call deletes more.
-    """
+def _delete_ended_jobs(transaction: SqliteTransaction, arguments: Mapping[str, Any]) -> Sequence[Row]:
     for status in arguments["statuses"]:
         transaction.rows(
             """
-            DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE status = :status ORDER BY id LIMIT 5000)
-              AND (:queue IS NULL OR queue_name = :queue)
-              AND (SELECT max(at) FROM events WHERE job_id = jobs.id) < :now - :nb_hours * 3600.0
+            DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE status = :status ORDER BY id LIMIT :most)
+              AND (SELECT max(at) FROM events WHERE job_id = jobs.id) < :before
             """,
             {**arguments, "status": status},
         )
@@ -312,7 +308,7 @@ WITH_STEPS: Final = MappingProxyType[str, Callable[[SqliteTransaction, Mapping[s
     {
         "cancel_job": _cancel_job,
         "defer_jobs": _defer_jobs,
-        "delete_old_jobs": _delete_old_jobs,
+        "delete_ended_jobs": _delete_ended_jobs,
         "fetch_allowed_job": _fetch_allowed_job,
         "repair_times": _repair_times,
         "replace_limits": _replace_limits,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -14,11 +15,16 @@ from procrastinate.worker import Worker
 from image_syncer.jobs.job_manager import FencedJobManager
 from image_syncer.jobs.payloads import JobKind
 from image_syncer.jobs.retry_strategy import JobRetryPolicy
+from image_syncer.state import StateUnavailable
 
 _PAUSE: Final = 1.0  # seconds before a failed worker is restarted
 _LAST_WRITES: Final = 5.0  # seconds for writing the ends of interrupted jobs
 _ALL_TIME_SECONDS: Final = 1_000_000_000  # an int, as Procrastinate's function takes it
 _RETENTION_SECONDS: Final = 300.0  # Short, since SQLite deletes a bounded number of jobs each time.
+
+
+async def _clock() -> datetime | None:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,8 @@ class WorkerOptions:
     heartbeat for *stalled* is declared dead; its jobs are taken over within a third of that more. A worker's death
     counts as an attempt for all its jobs, and makes a job a dead letter at attempt number *deaths* at the earliest.
     *longest* is the timeout of an attempt. Retention: *keep_hours* for succeeded and cancelled jobs,
-    *keep_failed_hours* for dead letters.
+    *keep_failed_hours* for dead letters, by *trusted_now*, the time that is certainly not ahead (None: unknown, so no
+    job is deleted).
     """
 
     concurrency: int = 16
@@ -42,6 +49,7 @@ class WorkerOptions:
     keep_hours: int = 7 * 24
     keep_failed_hours: int = 30 * 24
     retry: JobRetryPolicy = field(default_factory=JobRetryPolicy)
+    trusted_now: Callable[[], Awaitable[datetime | None]] = _clock
 
 
 class WorkerSupervisor:
@@ -128,7 +136,7 @@ class WorkerSupervisor:
         while True:
             try:
                 await work()
-            except ConnectorException as error:
+            except (ConnectorException, StateUnavailable) as error:
                 self._log.warning("jobs.upkeep_failed", error=str(error.__cause__ or error)[:200])
                 await asyncio.sleep(self._options.stalled)
             await asyncio.sleep(seconds)
@@ -150,8 +158,14 @@ class WorkerSupervisor:
         await self._manager.take_over(job, status="failed" if last else "todo", error=error, counted=True)
 
     async def _prune(self) -> None:
-        await self._manager.delete_old_jobs(self._options.keep_hours, include_cancelled=True, include_aborted=True)
-        await self._manager.delete_old_jobs(self._options.keep_failed_hours, include_failed=True)
+        now = await self._options.trusted_now()
+        if now is None:
+            return
+        for hours, statuses in (
+            (self._options.keep_hours, ("succeeded", "cancelled", "aborted")),
+            (self._options.keep_failed_hours, ("failed",)),
+        ):
+            await self._manager.delete_ended_jobs(statuses, before=now - timedelta(hours=hours))
 
 
 async def _within(waiting: Awaitable[Any], seconds: float) -> None:

@@ -34,6 +34,7 @@ from image_syncer.state.process_identity import is_gone, this_process
 from image_syncer.state.referrer_tables import MOST_ROWS
 from image_syncer.state.sql_session import SqlDatabase, SqlSession, Values, chunks, parameters
 from image_syncer.state.sqlite_database import open_sqlite_database
+from image_syncer.state.trusted_clock import TrustedClock, Uptime, uptime_now
 from image_syncer.sync import platform_filter
 
 BLOB_RETENTION: Final = timedelta(days=90)
@@ -96,7 +97,7 @@ async def open_cache_backend(
 class StateCacheBackend:
     """The cache in *database*. Rows expire *keep* after their last confirmation, blob locations after 90 days.
 
-    *holder* identifies the process that works on uploads (None: this one).
+    *holder* identifies the process that works on uploads (None: this one); *uptime* tells how long the machine is up.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class StateCacheBackend:
         keep: timedelta,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         holder: str | None = None,
+        uptime: Callable[[], Uptime] = uptime_now,
     ) -> None:
         self._database = database
+        self._clock = TrustedClock(database, now=now, uptime=uptime)
         self._keep = keep
         self._now = now
         self._holder = this_process() if holder is None else holder
@@ -255,9 +258,10 @@ class StateCacheBackend:
     async def prune(self, *, most_blobs: int = MOST_BLOBS) -> int:
         """Remove expired rows, and the oldest blob locations beyond *most_blobs*; return their number.
 
-        It works in short transactions, so that another writer waits for one of them at most.
+        Rows expire by the trusted time. It works in short transactions, so that another writer waits for one of them
+        at most.
         """
-        now = self._now()
+        now = (await self._clock.look()).now
         ages = (
             (BLOBS, BLOB_RETENTION),
             (COPIES, self._keep),
@@ -270,7 +274,8 @@ class StateCacheBackend:
         )
         removed = 0
         for table, keep in ages:
-            removed += await self._remove(table, before=now - keep)
+            if now is not None:
+                removed += await self._remove(table, before=now - keep)
         for table, most in (
             (BLOBS, most_blobs),
             (FACTS, MOST_FACTS),

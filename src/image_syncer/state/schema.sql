@@ -33,6 +33,14 @@ CREATE TABLE image_syncer_claimers (
     PRIMARY KEY (holder)
 );
 
+CREATE TABLE image_syncer_clock_looks (
+    name TEXT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    boot TEXT NOT NULL,
+    uptime BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
+
 CREATE TABLE image_syncer_copies (
     rule TEXT NOT NULL,
     repository TEXT NOT NULL,

@@ -373,3 +373,14 @@ claimers = Table(
     # Whether it knows about others, so that all its claims are in the table.
     Column("shares", Boolean, nullable=False),
 )
+
+# What the clock showed when rows were last removed (`trusted_clock`).
+clock_looks = Table(
+    "image_syncer_clock_looks",
+    metadata,
+    Column("name", Words(_WORD), primary_key=True),
+    Column("seen_at", Instant, nullable=False),
+    Column("boot", Words(_REFERENCE), nullable=False),
+    # Microseconds since the machine started.
+    Column("uptime", BigInteger, nullable=False),
+)
