@@ -292,6 +292,7 @@ class Syncer:
             ),
             refusals=self._refusals,
             referrers=self._referrer_access(),
+            ways=self._stores.ways,
         )
 
     def _referrer_access(self) -> ReferrerAccess:

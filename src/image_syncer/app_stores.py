@@ -9,6 +9,7 @@ from image_syncer.oci import Reference, Repository
 from image_syncer.oci.layout_text import is_layout
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
+from image_syncer.roles import EVERY_WAY, Ways
 from image_syncer.sync.result import CopyResult, Outcome
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class RunStores:
         """Return the list of repositories at the registry of *repository*; that of a layout is closed."""
         stores = self._layout_stores() if repository.is_layout else self._registries
         return await stores.catalogue(repository)
+
+    def ways(self, source: Repository, target: Repository) -> Ways:
+        """Return the ways in which images of *source* can reach *target*; no vendor offers one to or from a layout."""
+        return EVERY_WAY if source.is_layout or target.is_layout else self._registries.ways(source, target)
 
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long; never for a layout."""

@@ -173,7 +173,8 @@ def _copied(result: RunResult) -> Iterator[Line]:
         yield from _heading("would be copied" if result.dry_run else "copied", Outcome.COPIED)
     for image in images:
         digest = f"  {image.target_digest}" if image.target_digest else ""
-        yield Line(((arrow(image), ""), (digest, "dim")), indent=4)
+        way = f"  {image.way}" if image.way else ""
+        yield Line(((arrow(image), ""), (digest + way, "dim")), indent=4)
 
 
 def _skipped(result: RunResult) -> Iterator[Line]:

@@ -55,6 +55,7 @@ def _image(image: CopyResult) -> Mapping[str, Any]:
         "bytes": image.transferred.copied,
         "seconds": round(image.seconds, 3),
         "attempts": image.attempts,
+        "way": image.way,
         "referrers": None if image.referrers is None else image.referrers.document,
     }
 

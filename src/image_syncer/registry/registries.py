@@ -27,7 +27,7 @@ from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, CredentialSource, Limits, RegistryAccount
 from image_syncer.registry.transport_settings import DIRECT, Bandwidth, TransportSettings
-from image_syncer.roles import HostFacts, UploadJournal
+from image_syncer.roles import EVERY_WAY, HostFacts, UploadJournal, Ways
 
 if TYPE_CHECKING:
     from image_syncer.registry.catalogue import RegistryCatalogue
@@ -201,6 +201,12 @@ class Registries:
         """Return the user names for *repository*, in order of preference; empty before its first request."""
         client = self._client_by_repository.get(repository)
         return () if client is None else client.logins.users
+
+    def ways(self, source: Repository, target: Repository) -> Ways:
+        """Return the ways in which images of *source* can reach *target*; this sends no request."""
+        del source
+        account = self._keychain.configured_for(target)
+        return EVERY_WAY if account is None else Ways(account.ways)
 
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long; False before its first response."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol, Self
 
+from image_syncer.roles.ways import ALL_WAYS, Way
 from image_syncer.structs import Struct, field, replace
 
 ThreadUse = Literal["auto", "always", "never"]
@@ -76,7 +77,7 @@ class RegistryAccount(Struct):
     this one is refused or its quota is used up. With *cloud*, the credential is one of that cloud, and the registry
     gets a login that is issued for it; without a credential, the cloud's own tools decide which one is used. *source*
     replaces the credential when it changes or is refused. With *create*, what a push needs is created; *control* says
-    with which access.
+    with which access. Images reach it in one of these *ways*.
     """
 
     prefix: str
@@ -90,6 +91,7 @@ class RegistryAccount(Struct):
     source: CredentialSource | None = field(default=None, repr=False, compare=False)
     create: CreateSettings | None = None
     control: ControlAccess | None = None
+    ways: frozenset[Way] = ALL_WAYS
 
 
 class HostLimits(Struct):

@@ -37,8 +37,11 @@ from image_syncer.roles.repositories import (
     Stores,
     Target,
 )
+from image_syncer.roles.ways import ALL_WAYS, EVERY_WAY, ImageContent, VendorWay, Way, Ways
 
 __all__ = [
+    "ALL_WAYS",
+    "EVERY_WAY",
     "Attachment",
     "AttachmentReader",
     "Attester",
@@ -54,6 +57,7 @@ __all__ = [
     "GatedImage",
     "HostFact",
     "HostFacts",
+    "ImageContent",
     "ImageDates",
     "MadeReferrer",
     "Opener",
@@ -68,4 +72,7 @@ __all__ = [
     "Target",
     "UploadCheckpoint",
     "UploadJournal",
+    "VendorWay",
+    "Way",
+    "Ways",
 ]

@@ -202,11 +202,11 @@ class BlobScheduler:
             # Source and target are one registry: the source repository holds the blob for certain.
             if await self._mount(goal, blob, origin):
                 return True
-        elif hint is not None and hint != goal.repository:
+        elif hint is not None and hint != goal.repository and goal.may_mount:
             if await self._mount(goal, blob, hint):
                 return True
             self._locations.forget(hint, blob.digest)
-        elif hint is None and key[0] in self._mounting and goal.trusted:
+        elif hint is None and key[0] in self._mounting and goal.trusted and goal.may_mount:
             # A registry that mounts answers in one request whether it has the blob, and opens an upload if not.
             return await self._mount(goal, blob, goal.repository)
         expected = hint == goal.repository
@@ -225,8 +225,8 @@ class BlobScheduler:
         return found
 
     async def _mount(self, goal: TargetProgress, blob: Descriptor, holder: Repository) -> bool:
-        if not goal.trusted:
-            return False  # The target accepted a mount before, and then did not hold the blob.
+        if not (goal.trusted and goal.may_mount):
+            return False  # If not trusted, the target accepted a mount before, and then did not hold the blob.
         try:
             mounted = await goal.target.mount(blob, holder)
         except StoreError as error:

@@ -6,7 +6,7 @@ has done once is known to all its copies: a manifest that is in the repository c
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
@@ -20,7 +20,7 @@ from image_syncer.errors import (
     UnsupportedDigest,
 )
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.roles import BlobLocations, Stores
+from image_syncer.roles import EVERY_WAY, BlobLocations, Stores, Way, Ways
 from image_syncer.structs import replace
 from image_syncer.sync.attachment_step import AttachmentStep
 from image_syncer.sync.blob_placer import BlobPlacer
@@ -37,13 +37,14 @@ from image_syncer.sync.copy_failures import (
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.plan import Action, PlannedCopy
+from image_syncer.sync.plan import Action, Copy, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.referrer_copier import ReferrerCopier
 from image_syncer.sync.refusals import ManifestRefusals, is_manifest_refusal
 from image_syncer.sync.result import RunObserver
 from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.trimmed import check_depth
+from image_syncer.sync.way_choice import allowed_ways, expected_way
 
 SPARSE = "sparse index"
 """The reason of a copied result whose target lacks manifests of the index."""
@@ -56,6 +57,8 @@ _LOOKS = 2
 """How often a copy looks again for content that a target reports as missing."""
 
 _Key = tuple[Repository, Digest]
+WaysOf = Callable[[Repository, Repository], Ways]
+"""Returns the ways from a source to a target, without a request."""
 
 
 class Copier:
@@ -71,7 +74,9 @@ class Copier:
         transfers: TransfersOf,
         refusals: ManifestRefusals | None = None,
         referrers: ReferrerAccess | None = None,
+        ways: WaysOf = lambda _source, _target: EVERY_WAY,
     ) -> None:
+        self._ways = ways
         self._refusals = refusals
         self._connect_ahead = ConnectAhead(stores)
         self._stores = stores
@@ -91,6 +96,12 @@ class Copier:
     def falls_behind(self) -> Mapping[str, int]:
         """How often each target registry was too slow to share reads with others."""
         return self._blobs.falls_behind
+
+    def expected_way(self, copy: Copy, options: CopyOptions) -> Way:
+        """Return the way that `copy` tries first for *copy*; this sends no request."""
+        source, target = copy.source.repository, copy.target.repository
+        is_one_registry = options.are_one_registry(source.registry, target.registry)
+        return expected_way(self._ways(source, target), copy, is_one_registry=is_one_registry)
 
     async def copy(
         self,
@@ -148,6 +159,7 @@ class Copier:
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
         origin, repository = copies[0].copy.source.repository, copies[0].copy.target.repository
         is_one_registry = options.are_one_registry(origin.registry, repository.registry)
+        allowed = allowed_ways(self._ways(origin, repository), (planned.copy for planned in copies))
         return TargetProgress(
             repository,
             self._stores.target(repository),
@@ -157,6 +169,7 @@ class Copier:
             probe=not options.force and any(planned.replaces is not None for planned in copies),
             fence=options.fence,
             may_rename=all(planned.copy.renames_digests for planned in copies),
+            may_mount=Way.MOUNT in allowed,
         )
 
     async def _load(self, planned: PlannedCopy) -> tuple[SourceImage, RawManifest]:

@@ -35,6 +35,7 @@ def collecting_failure(
 
 def report_ends(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: Finished) -> None:
     """Report the end of each of *copies* to *finished*."""
+    way = goal.way_taken
     for planned in copies:
         name = planned.copy.target.identifier
         failure = goal.refused.get(name, goal.failure)
@@ -44,5 +45,5 @@ def report_ends(copies: Sequence[PlannedCopy], goal: TargetProgress, finished: F
         # The first name that was written reports the bytes.
         transferred, goal.transferred = goal.transferred, Transferred()
         renamed = goal.renamed if planned.copy.target.tag is not None else None
-        ended = Ended(transferred, goal.referrers, goal.listed)
+        ended = Ended(transferred, goal.referrers, goal.listed, way)
         finished(planned if renamed is None else replace(planned, target_digest=renamed), ended)

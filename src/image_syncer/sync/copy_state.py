@@ -5,7 +5,7 @@ from typing import Protocol
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
-from image_syncer.roles import Fence, Source, Target
+from image_syncer.roles import Fence, Source, Target, Way
 from image_syncer.structs import Struct, field
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.referrer_report import ReferrerReport
@@ -54,7 +54,8 @@ class TargetProgress(Struct, frozen=False, eq=False):
     *may_be_new*: the repository may not exist yet, and finding that out in one request is worth it.
     *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
     missing content. *before_tags* copies what is attached to the image; *referrers* is the report about that, and
-    *listed* the digest of the source's list.
+    *listed* the digest of the source's list. *may_mount*: blobs may be mounted. *way* is that of the target's vendor,
+    which has brought all that the image needs; None if the blobs are placed one by one.
     """
 
     repository: Repository
@@ -75,6 +76,17 @@ class TargetProgress(Struct, frozen=False, eq=False):
     referrers: ReferrerReport | None = None
     listed: Digest | None = None
     before_tags: BeforeTags | None = None
+    may_mount: bool = True
+    way: Way | None = None
+
+    @property
+    def way_taken(self) -> Way | None:
+        """How the blobs came; None if the target had all of them."""
+        if self.way is not None:
+            return self.way
+        if self.transferred.copied:
+            return Way.STREAM
+        return Way.MOUNT if self.transferred.mounted else None
 
     @property
     def is_source(self) -> bool:

@@ -79,6 +79,7 @@ def _copy(rule: Rule, source: Reference, target: Reference) -> Copy:
         rule.nondistributable_layers,
         rule.referrers,
         rule.selection.min_age_seconds if isinstance(rule.selection, TagSelection) else None,
+        rule.ways,
     )
 
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Digest, PlatformFilter, Reference
+from image_syncer.roles import ALL_WAYS, Way
 from image_syncer.structs import Struct, field
 from image_syncer.sync.referrer_settings import DEFAULT_REFERRERS, ReferrerSettings
 
@@ -24,6 +25,7 @@ class Copy(Struct):
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: layers that have `urls` are copied too. *referrers*: what is attached and copied along.
     A tag that is not public for *min_age_seconds* with its digest is skipped; None: its age does not matter.
+    *ways*: the image reaches the target in one of them.
     """
 
     rule: str
@@ -35,6 +37,7 @@ class Copy(Struct):
     nondistributable_layers: bool = field(default=False, compare=False)
     referrers: ReferrerSettings = field(default=DEFAULT_REFERRERS, compare=False)
     min_age_seconds: float | None = field(default=None, compare=False)
+    ways: frozenset[Way] = field(default=ALL_WAYS, compare=False)
 
     def __hash__(self) -> int:
         # A run uses copies as keys all the time. One target has one or two copies, so its hash alone spreads well.

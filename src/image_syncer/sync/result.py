@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from image_syncer.errors import CopyFailed, Interrupted, Side, StoreError, Unexpected
 from image_syncer.oci import Digest
+from image_syncer.roles import Way
 from image_syncer.structs import Struct, field, replace
 from image_syncer.sync.plan import Action, Copy, PlannedCopy, RuleFailure
 from image_syncer.sync.referrer_report import ReferrerReport
@@ -44,7 +45,8 @@ class CopyResult(Struct):
     `skipped` and `failed`; a failed one may have *side*, *step* and *remedy*. *failure* is the exception of a failed
     copy, None if the result comes from a record. *seconds* is wall time. *attempts* is 0 if the run attempted nothing
     (a dry run, an interrupted run). *referrers* is what became of the attached manifests; None if they were not looked
-    at.
+    at. *way* is how the blobs of a copied image came to the target, and in a dry run the way that is tried first; None
+    if the target had all of them.
     """
 
     rule: str
@@ -62,6 +64,7 @@ class CopyResult(Struct):
     attempts: int = 1
     failure: CopyFailed | None = field(default=None, compare=False, repr=False)
     referrers: ReferrerReport | None = None
+    way: Way | None = None
 
 
 class RunResult(Struct):
@@ -163,12 +166,13 @@ REFERRERS_COPIED: Final = "referrers"
 class Ended(Struct):
     """A copy that succeeded: its bytes, and what became of the *referrers*; None if they were not looked at.
 
-    *listed* is the digest of the source's list of them (`oci.referrer.list_digest`).
+    *listed* is the digest of the source's list of them (`oci.referrer.list_digest`). *way* as in `CopyResult`.
     """
 
     transferred: Transferred = NOTHING
     referrers: ReferrerReport | None = None
     listed: Digest | None = None
+    way: Way | None = None
 
 
 def copied_result(planned: PlannedCopy, ended: Ended, *, seconds: float, attempt: int) -> CopyResult:
@@ -179,14 +183,19 @@ def copied_result(planned: PlannedCopy, ended: Ended, *, seconds: float, attempt
             outcome = Outcome.UNCHANGED
         else:
             planned = replace(planned, reason=REFERRERS_COPIED)
-    return replace(_done(planned, outcome, ended.transferred, seconds, attempt), referrers=ended.referrers)
+    way = ended.way if planned.action is Action.COPY else None  # Only referrers came to an unchanged image.
+    return replace(_done(planned, outcome, ended.transferred, seconds, attempt), referrers=ended.referrers, way=way)
 
 
-def undone_result(planned: PlannedCopy, attempt: int) -> CopyResult:
-    """Return the result where nothing is copied: *planned* is up to date, skipped or failed, or this is a dry run."""
+def undone_result(planned: PlannedCopy, attempt: int, way: Way | None = None) -> CopyResult:
+    """Return the result where nothing is copied: *planned* is up to date, skipped or failed, or this is a dry run.
+
+    A run would try the *way* first.
+    """
     if planned.failure is not None:
         return failed_result(planned, planned.failure, attempt=attempt)
-    return _done(planned, _WITHOUT_COPYING[planned.action], NOTHING, 0.0, attempt)
+    result = _done(planned, _WITHOUT_COPYING[planned.action], NOTHING, 0.0, attempt)
+    return result if way is None else replace(result, way=way)
 
 
 def failed_result(planned: PlannedCopy, failure: CopyFailed, *, attempt: int, seconds: float = 0.0) -> CopyResult:

@@ -5,6 +5,7 @@ from typing import Final
 
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.referrer import is_referrer_tag
+from image_syncer.roles import ALL_WAYS, Way
 from image_syncer.structs import Struct, field
 from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.naming import KEEP_NAMES, Naming
@@ -106,6 +107,7 @@ class Rule(Struct):
     *renames_digests*: a target that does not store a tag under its digest, such as sha512, stores it under sha256.
     *nondistributable_layers*: copy layers that have `urls` too, which registries need not hold.
     *referrers*: what is attached to images, and is copied along.
+    *ways*: images reach the targets in one of them.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Rule(Struct):
     max_repositories: int = MAX_REPOSITORIES
     found_by: SourcePattern | None = None
     naming: Naming = KEEP_NAMES
+    ways: frozenset[Way] = ALL_WAYS
 
     def wants(self, repository: Repository, tag: str) -> bool:
         """Whether the rule selects *tag* of *repository*, as far as the rule alone can tell."""

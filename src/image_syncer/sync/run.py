@@ -302,7 +302,8 @@ class Run:
         if planned.failure is not None and _can_retry(planned.failure):
             current.retry.append(planned.copy)
         attempted = planned.failure is not None or not self._options.dry_run
-        self._record(undone_result(planned, current.attempt if attempted else 0))
+        way = self._copier.expected_way(planned.copy, self._copy_options) if planned.action is Action.COPY else None
+        self._record(undone_result(planned, current.attempt if attempted else 0, way))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:
         for copy in copies:

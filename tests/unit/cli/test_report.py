@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 from image_syncer.cli.report import report_text
+from image_syncer.roles import Way
 from image_syncer.sync.result import CopyResult, Outcome, RunResult, Transferred
 
 
@@ -12,7 +13,7 @@ def read(result: RunResult) -> Any:
 
 def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, result: Any, moved: Transferred) -> None:
     """Version 1 of the report does not change."""
-    image = result("nginx:1.27", transferred=moved, seconds=2.3)
+    image = result("nginx:1.27", transferred=moved, seconds=2.3, way=Way.STREAM)
     document = read(ran(image, requests={"source": 9, "target": 14}))
     digest = str(image.source_digest)
     assert json.dumps(document) == json.dumps(
@@ -47,6 +48,7 @@ def test_the_report_has_exactly_the_documented_keys_in_their_order(ran: Any, res
                     "bytes": 123,
                     "seconds": 2.3,
                     "attempts": 1,
+                    "way": "stream",
                     "referrers": None,
                 }
             ],

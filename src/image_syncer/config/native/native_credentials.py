@@ -7,6 +7,7 @@ from image_syncer.config.native.native_creation import parse_control, parse_crea
 from image_syncer.config.native.native_model import RegistrySection
 from image_syncer.errors import UsageError
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.roles.ways import ALL_WAYS
 from image_syncer.structs import replace
 
 _GOOGLE_KEY_USER = "_json_key"  # Google's own name for the key of a service account as a password.
@@ -24,6 +25,7 @@ def parse_account(key: str, section: RegistrySection, config_file: SourceFile) -
         cloud=section.auth,
         create=parse_create(section.create),
         control=parse_control(key, section, config_file),
+        ways=ALL_WAYS if section.ways is None else frozenset(section.ways),
     )
     if section.logins:
         return _with_logins(account, key, section, config_file)

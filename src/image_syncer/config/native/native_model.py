@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from image_syncer.config.model import HookKind, QueueKind
-from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection
+from image_syncer.config.native.native_rule_model import DefaultsSection, RuleSection, Ways
 from image_syncer.config.native.native_values import Checked, Duration, Section, Several, Size, Text, Truth, as_list
 from image_syncer.registry.settings import CloudName
 from image_syncer.registry.vendors.vendor_profile import CreatorName
@@ -160,6 +160,10 @@ class RegistrySection(Section):
     )
     control: ControlSection | None = Field(
         default=None, description="Login of the vendor's own API; default: that of the registry."
+    )
+    ways: Ways | None = Field(
+        default=None,
+        description="How images may reach this registry, as in rules, which must allow it too; default: all.",
     )
     bandwidth: BandwidthSection | None = Field(
         default=None, description="Bytes per second to and from this registry; default: no limit."

@@ -8,11 +8,31 @@ from pydantic_core import PydanticCustomError
 from image_syncer.config.native.native_images_model import ImagesFromSection
 from image_syncer.config.native.native_trust_model import Attest, Trust
 from image_syncer.config.native.native_values import Duration, LongDuration, Section, Several, Text, Truth, as_list
+from image_syncer.roles.ways import Way
 
 _DIGITS: Final = 5  # A longer number is no count of components.
 Trigger = Literal["event"]
 Texts = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=100)]
 _RECHECK: Final = "Skip the check of a target that was up to date within this time; 0s: always check."
+
+
+WAYS: Final = (
+    "How images may reach the targets: mount, import and hydrate need no byte through this machine; stream, which must "
+    "be one of them, is what the others fall back to."
+)
+
+
+def _require_stream(ways: tuple[Way, ...]) -> tuple[Way, ...]:
+    if Way.STREAM not in ways:
+        raise PydanticCustomError("stream_missing", "stream is missing: the other ways fall back to it")
+    return ways
+
+
+Ways = Annotated[
+    tuple[Way, ...],
+    BeforeValidator(as_list, json_schema_input_type=Way | list[Way]),
+    AfterValidator(_require_stream),
+]
 
 
 class LatestSection(Section):
@@ -161,6 +181,7 @@ class RuleSection(Section):
     referrers: Referrers | None = Field(
         default=None, description="Copy signatures, SBOMs and attestations along; default: true."
     )
+    ways: Ways | None = Field(default=None, description=f"{WAYS} Default: all.")
     trust: Trust | None = Field(default=None, description="Check images before their tags move; default: no check.")
     attest: Attest | None = Field(default=None, description="Attach a signed statement to each copy; default: none.")
     repositories: Several | None = Field(
@@ -224,5 +245,6 @@ class DefaultsSection(Section):
     referrers: Referrers | None = Field(
         default=None, description="As in rules; a rule with keys of its own keeps the others of these."
     )
+    ways: Ways | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
     trust: Trust | None = Field(default=None, description="As in rules; a rule with its own replaces it.")
     attest: Attest | None = Field(default=None, description="As in rules; a rule with its own replaces it.")

@@ -23,6 +23,7 @@ from image_syncer.errors import UsageError
 from image_syncer.oci import Digest, PlatformFilter, Repository
 from image_syncer.oci.layout_text import is_layout
 from image_syncer.oci.reference import split_reference
+from image_syncer.roles.ways import ALL_WAYS
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.image_lists import ImageList
 from image_syncer.sync.naming import KEEP_NAMES, Naming
@@ -95,6 +96,7 @@ def parse_rule(section: RuleSection, number: int, config_file: SourceFile, platf
         lists=repositories.lists,
         max_repositories=repositories.max_repositories,
         naming=naming,
+        ways=ALL_WAYS if section.ways is None else frozenset(section.ways),
     )
 
 
