@@ -10,6 +10,7 @@ from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import Node
 from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import StoreError
+from image_syncer.registry.auth.cloud_providers import cloud_by_host
 
 _REGEX: Final = "regex:"
 _SEMVER: Final = "semver:"
@@ -53,7 +54,11 @@ def _convert_location(location: Fields) -> str:
         section |= _login(auth, location)
     if location.truth("skip-tls-verify"):
         section["insecure"] = True
-    location.lose("auth-refresh", why="image-syncer does not fetch logins of Amazon ECR yet")
+    cloud = cloud_by_host(host)
+    if location.get("auth-refresh") is not None and cloud is not None:
+        section["auth"] = cloud
+    else:
+        location.lose("auth-refresh", why="image-syncer renews logins of clouds by itself, but this is none it knows")
     location.lose("lister", why="image-syncer lists repositories by the registry's catalogue")
     location.finish()
     if section:

@@ -82,6 +82,9 @@ def _schedule(policy: Fields) -> dict[str, Value]:
     settings.finish()
     trigger.finish()
     if kind == "event_based":
+        policy.conversion.lose(
+            trigger.line_of("type"), "event_based: add hooks: of kind harbor and server:, and a webhook in Harbor"
+        )
         return {"on": "event"}
     if kind != "scheduled" or cron is None:
         return {}

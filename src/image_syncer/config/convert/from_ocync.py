@@ -7,6 +7,7 @@ from image_syncer.config.convert.conversion import Conversion, Value, semver_ran
 from image_syncer.config.convert.fields import Fields
 from image_syncer.config.documents.node import ListNode, Node
 from image_syncer.config.documents.problems import error_at
+from image_syncer.registry.auth.cloud_providers import cloud_by_host
 
 _PRERELEASES: Final = ("*-rc*", "*-alpha*", "*-beta*", "*-pre*", "*-snapshot*", "*-nightly*")
 _GLOB_MARKS: Final = re.compile(r"[*?\[]")
@@ -71,7 +72,10 @@ def _convert_registry(registry: Fields) -> str:
             section[key] = value  # Its variables have our form.
     login.finish()
     kind = registry.text("auth_type")
-    if kind in _CLOUDS:
+    cloud = cloud_by_host(host) if kind in _CLOUDS else None
+    if cloud is not None:
+        section["auth"] = cloud
+    elif kind in _CLOUDS:
         registry.conversion.lose(registry.line_of("auth_type"), f"auth_type {kind}: use the vendor's login helper")
     registry.lose("token", why="image-syncer needs a user name and a password")
     most = registry.text("max_concurrent")

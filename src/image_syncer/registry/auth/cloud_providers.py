@@ -117,13 +117,19 @@ _SUFFIXES: Final = (
 
 def cloud_of(registry: str, environment: Mapping[str, str], home: Path) -> CloudName | None:
     """Return the cloud of *registry* if its library is installed and the environment has credentials of it."""
+    name = cloud_by_host(registry)
+    if name is None:
+        return None
+    cloud = CLOUDS[name]
+    return name if _is_installed(cloud.module) and _has_credentials(cloud, environment, home) else None
+
+
+def cloud_by_host(registry: str) -> CloudName | None:
+    """Return the cloud whose registries have names like *registry*."""
     # Most registries belong to no cloud, and short runs compile no pattern for them.
     if not registry.endswith(_SUFFIXES):
         return None
-    for name, cloud in CLOUDS.items():
-        if re.fullmatch(cloud.hosts, registry, re.ASCII):
-            return name if _is_installed(cloud.module) and _has_credentials(cloud, environment, home) else None
-    return None
+    return next((name for name, cloud in CLOUDS.items() if re.fullmatch(cloud.hosts, registry, re.ASCII)), None)
 
 
 class CloudProvider:

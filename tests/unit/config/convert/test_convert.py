@@ -132,6 +132,31 @@ def test_unknown_keys_are_lost_and_never_ignored(tmp_path: Path) -> None:
     ]
 
 
+CLOUDS = [
+    (
+        "dregsy",
+        "tasks: [{name: a, source: {registry: s.io}, target: {registry: HOST, auth-refresh: 10h}, mappings: []}]",
+    ),
+    ("ocync", "registries: {a: {url: HOST, auth_type: ecr}}\nmappings: [{from: x, source: a, targets: [a]}]"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), CLOUDS, ids=["dregsy", "ocync"])
+def test_logins_of_a_cloud_are_carried_over_where_its_registries_are_known(
+    kind: str, text: str, tmp_path: Path
+) -> None:
+    """By their names; the cloud behind a name of one's own is not known."""
+    path = tmp_path / "file.yaml"
+    host = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
+    path.write_text(text.replace("HOST", host))
+    converted = convert(kind, [path], None)
+    assert converted.document["registries"] == {host: {"auth": "aws"}}
+    assert not converted.lost
+    path.write_text(text.replace("HOST", "ecr.example.com"))
+    assert "registries" not in convert(kind, [path], None).document
+    assert len(convert(kind, [path], None).lost) == 1
+
+
 def test_texts_keep_their_meaning() -> None:
     """`${` in a password is no variable; ranges have no commas."""
     assert literal("a${b}$c") == "a$${b}$c"
