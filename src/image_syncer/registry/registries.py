@@ -27,12 +27,13 @@ from image_syncer.registry.observer import RegistryObserver, SilentObserver
 from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Credential, CredentialSource, Limits, RegistryAccount
 from image_syncer.registry.transport_settings import DIRECT, Bandwidth, TransportSettings
-from image_syncer.roles import EVERY_WAY, HostFacts, UploadJournal, Ways
+from image_syncer.roles import ALL_WAYS, EVERY_WAY, HostFacts, UploadJournal, Ways
 
 if TYPE_CHECKING:
     from image_syncer.registry.catalogue import RegistryCatalogue
     from image_syncer.registry.mirrors import Mirror
     from image_syncer.registry.preparing.preparations import Preparations
+    from image_syncer.registry.vendor_ways.offered_ways import OfferedWays
 
 
 class Registries:
@@ -72,6 +73,7 @@ class Registries:
         self._mirrors: dict[str, list[Mirror]] = {}
         self._mirror_registries: Registries | None = None
         self._preparations: Preparations | None = None
+        self._offered_ways: OfferedWays | None = None
         self._find_preparations = self.preparations  # One object for all targets.
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
@@ -204,9 +206,14 @@ class Registries:
 
     def ways(self, source: Repository, target: Repository) -> Ways:
         """Return the ways in which images of *source* can reach *target*; this sends no request."""
-        del source
         account = self._keychain.configured_for(target)
-        return EVERY_WAY if account is None else Ways(account.ways)
+        if account is None or account.control is None:
+            return EVERY_WAY if account is None or account.ways == ALL_WAYS else Ways(account.ways)
+        if self._offered_ways is None:
+            from image_syncer.registry.vendor_ways.offered_ways import OfferedWays  # noqa: PLC0415 - few have such ways
+
+            self._offered_ways = OfferedWays(self._keychain, self._connect, self.transport, self._count)
+        return Ways(account.ways, self._offered_ways.between(source, target, account))
 
     def is_far(self, registry: str) -> bool:
         """Whether round trips to *registry* are long; False before its first response."""

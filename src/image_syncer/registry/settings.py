@@ -46,10 +46,14 @@ class CreateSettings(Struct):
 
 
 class ControlAccess(Struct):
-    """Who uses the vendor's own API in place of the registry's login, and the *url* of its server, if not the usual."""
+    """Who uses the vendor's own API in place of the registry's login, and the *url* of its server, if not the usual.
+
+    The longest wait for a copy of the vendor is *wait_seconds*; None: it follows from the size of the image.
+    """
 
     credential: Credential | None = None
     url: str = ""
+    wait_seconds: float | None = None
 
 
 class CredentialSource(Protocol):
@@ -77,7 +81,8 @@ class RegistryAccount(Struct):
     this one is refused or its quota is used up. With *cloud*, the credential is one of that cloud, and the registry
     gets a login that is issued for it; without a credential, the cloud's own tools decide which one is used. *source*
     replaces the credential when it changes or is refused. With *create*, what a push needs is created; *control* says
-    with which access. Images reach it in one of these *ways*.
+    with which access. Images reach it in one of these *ways*. With *share_credentials*, the vendor of a target
+    gets user and password to copy from here by itself.
     """
 
     prefix: str
@@ -92,6 +97,7 @@ class RegistryAccount(Struct):
     create: CreateSettings | None = None
     control: ControlAccess | None = None
     ways: frozenset[Way] = ALL_WAYS
+    share_credentials: bool = False
 
 
 class HostLimits(Struct):

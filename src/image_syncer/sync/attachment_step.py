@@ -60,6 +60,10 @@ class AttachmentStep:
         self._goal.failure = self._goal.failure or failure  # No further blob is needed.
         self._found.set_result(None)
 
+    async def passed(self) -> None:
+        """Wait until the rule's gate has decided; a refusal is in `goal.failure` then."""
+        await self._found
+
     async def run(self, push_root: Callable[[], Awaitable[CopyFailed | None]] | None) -> CopyFailed | None:
         """Copy what is attached. *push_root* pushes the root by its digest; None if the target has it.
 

@@ -1,6 +1,6 @@
 """Places the blobs of manifests: each once per repository and run, for all the copies that need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
@@ -57,6 +57,11 @@ class BlobPlacer:
             goal.failure = goal.failure or failure
         elif not claim.own:
             goal.count(existing=blob.size or 0)
+
+    def record(self, repository: Repository, blobs: Iterable[Descriptor]) -> None:
+        """Remember that *repository* has *blobs*: other repositories of its registry mount them from there."""
+        for blob in blobs:
+            self._scheduler.record_holder(repository, blob)
 
     def forget_upload(self, repository: Repository, digest: Digest) -> None:
         """Place the blob *digest* again when it is needed next."""

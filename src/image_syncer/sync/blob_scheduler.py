@@ -144,7 +144,7 @@ class BlobScheduler:
                 await self._wait_for_other_process(key, goal)
                 if not await self._find_or_mount(key, content, goal):
                     await self._upload(content, goal)
-                self._record_holder(key, goal.repository, blob)
+                self.record_holder(goal.repository, blob)
             finally:
                 self._locations.release(*key)
                 self._leaders.pop(key).set()  # A follower that finds no holder leads next.
@@ -179,8 +179,9 @@ class BlobScheduler:
         found = await self._locations.holders(key[0], [key[1]])
         self._hints |= {(key[0], digest): holder for digest, holder in found.items()}
 
-    def _record_holder(self, key: BlobAtRegistry, repository: Repository, blob: Descriptor) -> None:
-        self._holders[key] = repository
+    def record_holder(self, repository: Repository, blob: Descriptor) -> None:
+        """Remember that *repository* has *blob*."""
+        self._holders[repository.registry, blob.digest] = repository
         if len(self._holders) > _HOLDERS:
             del self._holders[next(iter(self._holders))]
         self._locations.record(repository, blob)

@@ -6,7 +6,7 @@ has done once is known to all its copies: a manifest that is in the repository c
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 
 from image_syncer.concurrency.batch_single_flight import BatchSingleFlight
@@ -20,7 +20,7 @@ from image_syncer.errors import (
     UnsupportedDigest,
 )
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest, Repository
-from image_syncer.roles import EVERY_WAY, BlobLocations, Stores, Way, Ways
+from image_syncer.roles import BlobLocations, Stores
 from image_syncer.structs import replace
 from image_syncer.sync.attachment_step import AttachmentStep
 from image_syncer.sync.blob_placer import BlobPlacer
@@ -36,15 +36,15 @@ from image_syncer.sync.copy_failures import (
 )
 from image_syncer.sync.copy_state import CopyOptions, SourceImage, TargetProgress
 from image_syncer.sync.fan_out import FanOut
+from image_syncer.sync.image_ways import ImageWays, WaysOf, every_way
 from image_syncer.sync.manifest_reader import ManifestReader
-from image_syncer.sync.plan import Action, Copy, PlannedCopy
+from image_syncer.sync.plan import Action, PlannedCopy
 from image_syncer.sync.platform_filter import filter_index
 from image_syncer.sync.referrer_copier import ReferrerCopier
 from image_syncer.sync.refusals import ManifestRefusals, is_manifest_refusal
-from image_syncer.sync.result import RunObserver
+from image_syncer.sync.result import RunObserver, Transferred
 from image_syncer.sync.rule_trust import ReferrerAccess
 from image_syncer.sync.trimmed import check_depth
-from image_syncer.sync.way_choice import allowed_ways, expected_way
 
 SPARSE = "sparse index"
 """The reason of a copied result whose target lacks manifests of the index."""
@@ -57,8 +57,6 @@ _LOOKS = 2
 """How often a copy looks again for content that a target reports as missing."""
 
 _Key = tuple[Repository, Digest]
-WaysOf = Callable[[Repository, Repository], Ways]
-"""Returns the ways from a source to a target, without a request."""
 
 
 class Copier:
@@ -74,14 +72,14 @@ class Copier:
         transfers: TransfersOf,
         refusals: ManifestRefusals | None = None,
         referrers: ReferrerAccess | None = None,
-        ways: WaysOf = lambda _source, _target: EVERY_WAY,
+        ways: WaysOf = every_way,
     ) -> None:
-        self._ways = ways
         self._refusals = refusals
         self._connect_ahead = ConnectAhead(stores)
         self._stores = stores
         self._reader = reader
         self._blobs = BlobPlacer(BlobScheduler(locations, observer, transfers=transfers), reader)
+        self.ways = ImageWays(ways, reader, self._blobs)
         self._access = referrers
         self._referrers = None if referrers is None else ReferrerCopier(stores, referrers, reader, self._blobs)
         # A manifest's failure may concern only its caller's tag, which may be immutable.
@@ -96,12 +94,6 @@ class Copier:
     def falls_behind(self) -> Mapping[str, int]:
         """How often each target registry was too slow to share reads with others."""
         return self._blobs.falls_behind
-
-    def expected_way(self, copy: Copy, options: CopyOptions) -> Way:
-        """Return the way that `copy` tries first for *copy*; this sends no request."""
-        source, target = copy.source.repository, copy.target.repository
-        is_one_registry = options.are_one_registry(source.registry, target.registry)
-        return expected_way(self._ways(source, target), copy, is_one_registry=is_one_registry)
 
     async def copy(
         self,
@@ -133,6 +125,7 @@ class Copier:
                     while claim.pending:
                         async with claim as mine:
                             if mine:
+                                await self.ways.bring(image, root, goal, step)
                                 await self._push_tree(image, root, goal, depth=1)
                             claim.failures |= {key: goal.failure for key in mine if goal.failure is not None}
                     if is_copied and not claim.own and goal.failure is None:
@@ -159,7 +152,6 @@ class Copier:
     def _goal(self, copies: Sequence[PlannedCopy], options: CopyOptions, fan_out: FanOut) -> TargetProgress:
         origin, repository = copies[0].copy.source.repository, copies[0].copy.target.repository
         is_one_registry = options.are_one_registry(origin.registry, repository.registry)
-        allowed = allowed_ways(self._ways(origin, repository), (planned.copy for planned in copies))
         return TargetProgress(
             repository,
             self._stores.target(repository),
@@ -169,7 +161,7 @@ class Copier:
             probe=not options.force and any(planned.replaces is not None for planned in copies),
             fence=options.fence,
             may_rename=all(planned.copy.renames_digests for planned in copies),
-            may_mount=Way.MOUNT in allowed,
+            ways=self.ways.allowed(origin, repository, copies),
         )
 
     async def _load(self, planned: PlannedCopy) -> tuple[SourceImage, RawManifest]:
@@ -237,7 +229,7 @@ class Copier:
     async def _push_parts(self, image: SourceImage, raw: RawManifest, goal: TargetProgress, depth: int) -> None:
         """Push everything that *raw* names; nothing if the target repository is the source itself."""
         image.count_manifest(raw)
-        if goal.is_source and raw.digest not in image.rewritten:
+        if (goal.is_source and raw.digest not in image.rewritten) or goal.way is not None:
             return
         match raw.parse():
             case Index(manifests):
@@ -250,6 +242,8 @@ class Copier:
 
     def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
         goal.probe = goal.trusted = False
+        if goal.way is not None:  # Its vendor has not brought what was found there.
+            goal.way, goal.transferred = None, Transferred()
         match raw.parse():
             case Index(manifests):
                 for entry in manifests:

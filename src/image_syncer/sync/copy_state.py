@@ -5,7 +5,7 @@ from typing import Protocol
 
 from image_syncer.errors import CopyFailed, TooLarge
 from image_syncer.oci import Digest, RawManifest, Repository
-from image_syncer.roles import Fence, Source, Target, Way
+from image_syncer.roles import EVERY_WAY, Fence, Source, Target, Way, Ways
 from image_syncer.structs import Struct, field
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.referrer_report import ReferrerReport
@@ -54,8 +54,8 @@ class TargetProgress(Struct, frozen=False, eq=False):
     *may_be_new*: the repository may not exist yet, and finding that out in one request is worth it.
     *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
     missing content. *before_tags* copies what is attached to the image; *referrers* is the report about that, and
-    *listed* the digest of the source's list. *may_mount*: blobs may be mounted. *way* is that of the target's vendor,
-    which has brought all that the image needs; None if the blobs are placed one by one.
+    *listed* the digest of the source's list. *ways* are those that are
+    allowed. *way* is that of a vendor which has brought the whole image; None: the blobs are placed one by one.
     """
 
     repository: Repository
@@ -76,8 +76,13 @@ class TargetProgress(Struct, frozen=False, eq=False):
     referrers: ReferrerReport | None = None
     listed: Digest | None = None
     before_tags: BeforeTags | None = None
-    may_mount: bool = True
+    ways: Ways = EVERY_WAY
     way: Way | None = None
+
+    @property
+    def may_mount(self) -> bool:
+        """Whether blobs may be mounted."""
+        return Way.MOUNT in self.ways.allowed
 
     @property
     def way_taken(self) -> Way | None:

@@ -119,7 +119,7 @@ class Run:
             f"{registry}: slower than other targets; it fell behind ({times} x) and read the source again"
             for registry, times in self._copier.falls_behind.items()
         ]
-        return (*self._warnings, *slow)
+        return (*self._warnings, *slow, *self._copier.ways.warnings)
 
     async def execute(self, rules: Sequence[Rule] = (), copies: Sequence[Copy] = (), *, stop: Shutdown) -> None:
         """Execute *rules* and *copies*, and retry failures that may succeed later. Returns early after a stop."""
@@ -302,7 +302,7 @@ class Run:
         if planned.failure is not None and _can_retry(planned.failure):
             current.retry.append(planned.copy)
         attempted = planned.failure is not None or not self._options.dry_run
-        way = self._copier.expected_way(planned.copy, self._copy_options) if planned.action is Action.COPY else None
+        way = self._copier.ways.expected(planned.copy, self._copy_options) if planned.action is Action.COPY else None
         self._record(undone_result(planned, current.attempt if attempted else 0, way))
 
     def _interrupt(self, copies: Iterable[Copy]) -> None:

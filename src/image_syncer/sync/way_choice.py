@@ -1,6 +1,6 @@
 """Chooses the way in which an image reaches its target. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from image_syncer.roles import ALL_WAYS, VendorWay, Way, Ways
 from image_syncer.structs import Struct
@@ -38,22 +38,16 @@ def choose_way(candidates: Iterable[WayCandidate]) -> WayCandidate:
     return min(candidates, key=lambda candidate: (candidate.bytes_through_us, candidate.requests))
 
 
-def candidates(
-    size: ImageSize, vendor: Iterable[VendorWay], allowed: Collection[Way], *, can_mount: bool
-) -> list[WayCandidate]:
-    """Return the *allowed* ways for an image of *size*; the stream is always one of them.
+def candidates(size: ImageSize, vendor: Iterable[VendorWay], *, can_mount: bool) -> list[WayCandidate]:
+    """Return the ways for an image of *size*: the stream, those of the target's *vendor*, and mounts with *can_mount*.
 
-    *can_mount*: the target registry has the source repository, too.
+    *can_mount*: the target registry has the source repository, too, and mounts are allowed.
     """
     children = size.manifests - 1
     found = [WayCandidate(Way.STREAM, size.size_bytes, _UPLOAD_REQUESTS * size.blobs + children)]
-    if can_mount and Way.MOUNT in allowed:
+    if can_mount:
         found.append(WayCandidate(Way.MOUNT, 0, size.blobs + children))
-    found += [
-        WayCandidate(one.way, 0, one.requests + size.blobs + size.manifests, one)
-        for one in vendor
-        if one.way in allowed
-    ]
+    found += [WayCandidate(one.way, 0, one.requests + size.blobs + size.manifests, one) for one in vendor]
     return found
 
 
@@ -72,6 +66,7 @@ def expected_way(ways: Ways, copy: Copy, *, is_one_registry: bool) -> Way:
     A vendor copies whole images only.
     """
     is_whole = not copy.platforms and not copy.nondistributable_layers
-    vendor = [one for one in ways.vendor if is_whole]
-    found = candidates(ImageSize(), vendor, allowed_ways(ways, [copy]), can_mount=is_one_registry)
+    allowed = allowed_ways(ways, [copy])
+    vendor = [one for one in ways.vendor if is_whole and one.way in allowed]
+    found = candidates(ImageSize(), vendor, can_mount=is_one_registry and Way.MOUNT in allowed)
     return choose_way(found).way

@@ -23,6 +23,7 @@ from image_syncer.testing.fake.blobs import BlobHandlers
 from image_syncer.testing.fake.creation_api import CreationApi
 from image_syncer.testing.fake.fault_script import Script
 from image_syncer.testing.fake.harbor_api import ARTIFACTS, HarborApi
+from image_syncer.testing.fake.import_api import ImportApi
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
 from image_syncer.testing.fake.pull_quota import PullQuota
@@ -52,6 +53,7 @@ class FakeRegistry:
         self.intercept: list[Interceptor] = []
         self._stack = AsyncExitStack()
         self.creation = CreationApi(self.profile.accounts)
+        self.imports = ImportApi(self.profile.accounts)
         self._storage: Storage | None = None
         self._access = AccessControl(self.profile)
         self._quota = PullQuota(self.profile.quota) if self.profile.quota else None
@@ -176,6 +178,8 @@ class FakeRegistry:
             application.router.add_get("/v2/{name:.+}/referrers/{digest}", listings.referrers)
         if self.profile.artifacts_api:
             application.router.add_get(ARTIFACTS, HarborApi(storage, self.profile).artifacts)
+        if self.profile.import_api:
+            application.add_routes(self.imports.routes(storage))
         if self.profile.creation_api:
             application.add_routes(self.creation.routes())
         if self.profile.auth == "bearer":

@@ -168,6 +168,8 @@ class Profile:
     """Whether untagged manifests are listed by digest."""
     listed_digests: bool = False
     """Whether tag lists report the manifest of each tag."""
+    import_api: bool = False
+    """Whether it imports images as Azure does, through an API beside it (`FakeRegistry.imports`)."""
     creation_api: bool = False
     """Whether the vendors' APIs create repositories and projects beside those in *projects*."""
     artifacts_api: bool = False

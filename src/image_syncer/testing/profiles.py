@@ -96,6 +96,7 @@ ACR: Final = Profile(
     name="acr",
     token_path="/oauth2/token",  # Azure/acr `docs/AAD-OAuth.md`.
     token_life_told=False,  # The token itself contains it.
+    import_api=True,  # Azure's REST API of Microsoft.ContainerRegistry, "Import Image".
     many_tags="ignores",
     blobs_elsewhere=True,  # UNVERIFIED.
     immutable=ProfileRefusal(  # Status and code are UNVERIFIED.

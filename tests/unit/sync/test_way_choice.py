@@ -10,7 +10,7 @@ from image_syncer.structs import Struct, replace
 from image_syncer.sync.pairing import single_copy
 from image_syncer.sync.result import CopyResult, RunResult
 from image_syncer.sync.rule import Rule, RuleTarget, TagNames
-from image_syncer.sync.way_choice import ImageSize, WayCandidate, allowed_ways, candidates, choose_way, expected_way
+from image_syncer.sync.way_choice import WayCandidate, allowed_ways, choose_way, expected_way
 from image_syncer.testing import FakeRegistry
 from image_syncer.testing.images import single
 
@@ -58,8 +58,8 @@ def test_bytes_decide_before_requests_and_then_the_order() -> None:
 def test_only_allowed_ways_are_candidates(allowed: set[Way], can_mount: bool, expected: Way) -> None:
     """The stream is always left."""
     vendor = [Offer(Way.IMPORT), Offer(Way.HYDRATE, requests=3)]
-    found = candidates(ImageSize(1000, 3, 2), vendor, allowed, can_mount=can_mount)
-    assert choose_way(found).way is expected
+    ways, copy = Ways(vendor=vendor), replace(COPY, ways=frozenset(allowed))
+    assert expected_way(ways, copy, is_one_registry=can_mount) is expected
 
 
 def test_rule_and_registry_must_both_allow_a_way() -> None:

@@ -25,7 +25,9 @@ def parse_control(key: str, section: RegistrySection, config_file: SourceFile) -
         return None
     place = ("registries", key, "control")
     username = config_file.substitute(control.username, *place, "username") if control.username else ""
-    password = config_file.substitute(control.password, *place, "password")
+    password = config_file.substitute(control.password, *place, "password") if control.password else ""
+    if username and not password:
+        raise UsageError(f"registries.{key}.control: a username without a password", remedy="give both, or none")
     url = config_file.substitute(control.url, *place, "url") if control.url else ""
     parts = urlsplit(url)
     if url and (parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc or parts.query):
@@ -34,4 +36,7 @@ def parse_control(key: str, section: RegistrySection, config_file: SourceFile) -
         raise UsageError(
             f"registries.{key}.control.url: the login would be sent in plain text", remedy="write https://HOST"
         )
-    return ControlAccess(Credential(username, password), url)
+    wait = None if control.wait is None else control.wait.total_seconds()
+    if wait is not None and wait < 1:
+        raise UsageError(f"registries.{key}.control.wait: shorter than 1s", remedy="ways: [stream] waits for no vendor")
+    return ControlAccess(Credential(username, password) if password else None, url, wait)

@@ -25,6 +25,7 @@ def parse_account(key: str, section: RegistrySection, config_file: SourceFile) -
         cloud=section.auth,
         create=parse_create(section.create),
         control=parse_control(key, section, config_file),
+        share_credentials=section.share_credentials,
         ways=ALL_WAYS if section.ways is None else frozenset(section.ways),
     )
     if section.logins:

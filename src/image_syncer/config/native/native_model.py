@@ -92,11 +92,20 @@ def _without_settings(value: object) -> object:
 
 
 class ControlSection(Section):
-    """Access to the vendor's own API, which creates repositories; default: the login of the registry."""
+    """Access to the vendor's own API, which creates repositories and imports images."""
 
     username: Text | None = Field(default=None, description="User name, or id of an access key; not for tokens.")
-    password: Secret = Field(description="Password, token or secret key.")
-    url: Text | None = Field(default=None, description="https:// address of the API; default: the vendor's.")
+    password: Secret | None = Field(
+        default=None, description="Password, token or secret key; default: the registry's login, or the cloud's own."
+    )
+    url: Text | None = Field(
+        default=None,
+        description="https:// address of the API; default: the vendor's. That of an Azure registry at the resource "
+        "manager lets it import images.",
+    )
+    wait: Duration | None = Field(
+        default=None, description="Longest wait for an image that the vendor copies; default: 60s and 1s for each 8MiB."
+    )
 
 
 class RegistrySection(Section):
@@ -160,6 +169,9 @@ class RegistrySection(Section):
     )
     control: ControlSection | None = Field(
         default=None, description="Login of the vendor's own API; default: that of the registry."
+    )
+    share_credentials: Truth = Field(
+        default=False, description="Give the login of this source to a target's vendor that imports from here."
     )
     ways: Ways | None = Field(
         default=None,

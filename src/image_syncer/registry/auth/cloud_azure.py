@@ -22,14 +22,22 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
     Without it, the library looks in the environment, for a workload identity, for a managed identity, and for a login
     of Azure's tools.
     """
-    scope = _SCOPES.get(registry.rpartition(".")[2], _SCOPE)
+    token, until = access_token(registry, _SCOPES.get(registry.rpartition(".")[2], _SCOPE), key)
+    return IssuedCredential(Credential(exchange_token=token), until)
+
+
+def access_token(what: str, scope: str, key: Credential | None) -> tuple[str, float]:
+    """Return a token for *scope* and when it ends, in seconds since the epoch; *key* as in `issue`.
+
+    Errors name *what*.
+    """
     if key is None:
         with DefaultAzureCredential() as credential:
             token = credential.get_token(scope)
     else:
         tenant = os.environ.get("AZURE_TENANT_ID")
         if not tenant:
-            raise Unauthorized(f"{registry}: a client secret needs a tenant", remedy="set AZURE_TENANT_ID")
+            raise Unauthorized(f"{what}: a client secret needs a tenant", remedy="set AZURE_TENANT_ID")
         with ClientSecretCredential(tenant, key.username, key.password) as credential:
             token = credential.get_token(scope)
-    return IssuedCredential(Credential(exchange_token=token.token), float(token.expires_on))
+    return token.token, float(token.expires_on)

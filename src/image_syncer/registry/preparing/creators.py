@@ -11,16 +11,33 @@ from image_syncer.registry.auth.cloud_providers import failure_reason
 from image_syncer.registry.endpoint import RegistryClient
 from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure
 from image_syncer.registry.host import Call
+from image_syncer.registry.http.messages import Headers
 from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Request, Transport
 from image_syncer.registry.http.urls import host_of, is_loopback, origin_of
 from image_syncer.registry.preparing.creation import ApiCall, Creation
 from image_syncer.registry.vendors.vendor_profile import CreatorName
+from image_syncer.structs import Struct
 
 _SECONDS: Final = 60.0
 _ANSWER_BYTES: Final = 256 * 1024
 _SUCCESS: Final = 2  # The class of the status.
+_DIGITS: Final = 10
 _CHALLENGES: Final = frozenset({200, 301, 302, 307, 308, 401, 403, 404})
+
+
+class ApiAnswer(Struct):
+    """A response of an API."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds that the server asks to wait; None if it says none, or a date."""
+        text = (self.headers.get("Retry-After") or "").strip()
+        return float(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
 
 class ApiServer:
@@ -48,7 +65,12 @@ class ApiServer:
         return f"{origin.scheme}://{origin}"
 
     async def send(self, url: str, call: ApiCall) -> ErrorResponse:
-        """Return status and beginning of the response to *call*, sent to the server at *url*."""
+        """Return status and body of the response to *call*, sent to the server at *url*."""
+        answer = await self.exchange(url, call)
+        return ErrorResponse(answer.status, answer.body)
+
+    async def exchange(self, url: str, call: ApiCall) -> "ApiAnswer":
+        """Return the response to *call*, sent to the server at *url*."""
         registry, server = self._client.host.name, urlsplit(url).netloc
         is_own = server == registry
         tls = TlsPolicy(server, is_loopback(host_of(server)) or (is_own and self._is_insecure))
@@ -61,7 +83,7 @@ class ApiServer:
                 self._client.limiter.request(),
                 self._transport(server).request(request, tls=tls) as response,
             ):
-                return ErrorResponse(response.status, await response.read(_ANSWER_BYTES))
+                return ApiAnswer(response.status, response.headers, await response.read(_ANSWER_BYTES))
         except TimeoutError:
             raise Unavailable(f"{server}: no complete response within {_SECONDS:g} s") from None
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -97,6 +97,14 @@ class Storage:
             repository.blobs.add(blob.digest)
         repository.manifests |= {raw.digest: raw for raw in image.manifests}
         repository.tags |= dict.fromkeys(tags, image.digest)
+
+    def keep(self, name: str, manifests: Iterable[RawManifest], blobs: Mapping[Digest, bytes]) -> None:
+        """Store *manifests* and *blobs* in the repository *name*, without a tag."""
+        repository = self.repository(name)
+        for digest, content in blobs.items():
+            self._keep(digest, iter((content,)))
+            repository.blobs.add(digest)
+        repository.manifests |= {raw.digest: raw for raw in manifests}
 
     def begin(self, name: str) -> StoredUpload:
         """Return a new upload into the repository *name*."""

@@ -46,6 +46,10 @@ def test_the_login_of_the_api_takes_variables_and_is_not_shown(tmp_path: Path) -
     assert found.control == ControlAccess(Credential("", "hush"), "https://api.example.com")
     assert "hush" not in repr(found)
     assert account(tmp_path, "{}").control is None
+    waits = account(tmp_path, "{control: {url: 'https://api.example.com', wait: 5m}}")
+    assert waits.control == ControlAccess(None, "https://api.example.com", 300.0)
+    assert not waits.share_credentials
+    assert account(tmp_path, "{share_credentials: true}").share_credentials
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,7 @@ def test_the_login_of_the_api_takes_variables_and_is_not_shown(tmp_path: Path) -
         ("{create: {vendor: quai}}", r"create\.vendor: unknown value 'quai' \(did you mean quay\?\)"),
         ("{create: {imutable: true}}", r"create: unknown key 'imutable' \(did you mean immutable\?\)"),
         ("{control: {username: admin}}", r"control: .*password"),
+        ("{control: {url: 'https://x', wait: 100ms}}", r"control\.wait"),
         ("{control: {password: HUSH, url: ftp://x}}", r"control\.url: not the address of a server"),
         ("{control: {password: HUSH, url: 'https://u:p@x'}}", r"control\.url: not the address of a server"),
         (

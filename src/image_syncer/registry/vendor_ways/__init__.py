@@ -1,0 +1,1 @@
+"""The ways by which vendors bring images to their registries (`roles.VendorWay`)."""
