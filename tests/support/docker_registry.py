@@ -42,10 +42,15 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """A certificate chain and its key as PEM files."""
+    """A certificate chain and its key as PEM files.
+
+    With *client_authority* clients need a certificate of it; *client*, a PEM file with key and chain, is one.
+    """
 
     certificate: Path
     key: Path
+    client_authority: Path | None = None
+    client: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +229,8 @@ class DockerRegistry:
         if self.profile.tls is None:
             connection = http.client.HTTPConnection(self.host, timeout=_LOG_SECONDS)
         else:
-            connection = http.client.HTTPSConnection(self.host, timeout=_LOG_SECONDS, context=_trusting_all())
+            context = _trusting_all(self.profile.tls.client)
+            connection = http.client.HTTPSConnection(self.host, timeout=_LOG_SECONDS, context=context)
         try:
             connection.request("GET", path)
             connection.getresponse().read()
@@ -256,7 +262,9 @@ class DockerRegistry:
     def _configuration(self, port: int) -> dict[str, Any]:
         http_section: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "one process, one test"}
         if self.profile.tls is not None:
-            http_section["tls"] = {"certificate": str(self.profile.tls.certificate), "key": str(self.profile.tls.key)}
+            tls = self.profile.tls
+            authorities = [] if tls.client_authority is None else [str(tls.client_authority)]
+            http_section["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key), "clientcas": authorities}
         endpoint = self.profile.notifications
         return {
             "version": "0.1",
@@ -294,9 +302,11 @@ def _is_mark(request: Request) -> bool:
     return any(key == _MARK for key, _ in request.query)
 
 
-def _trusting_all() -> ssl.SSLContext:
-    """Return a context for testing whether our own server is up."""
+def _trusting_all(client: Path | None) -> ssl.SSLContext:
+    """Return a context for testing whether our own server is up, with the certificate of *client*."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if client is not None:
+        context.load_cert_chain(client)
     return context

@@ -124,7 +124,8 @@ GUARDED: list[Row] = [
     (NGINX, "{min_tags: 9, latest: 1}", "8 of 13 listed tags are left, min_tags is 9"),
     (NGINX, "{include: ['1.25', '1.98', '1.99'], min_tags: 2}", "1 of 13 listed tags are left, min_tags is 2"),
     (AGES, "{min_age: 7d, min_tags: 5}", "1.0 1.1 1.2 1.3 1.4"),
-    (AGES, "{min_age: 7d, min_tags: 6}", "5 of 8 listed tags are left, min_tags is 6"),
+    (AGES, "{min_age: 7d, min_tags: 8}", "1.0 1.1 1.2 1.3 1.4"),
+    (AGES, "{min_age: 7d, min_tags: 9}", "8 of 8 listed tags are left, min_tags is 9"),
 ]
 
 TABLE = [*NAMES, *VERSIONS, *LATEST, *DATES, *GUARDED]
