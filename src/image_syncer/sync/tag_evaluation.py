@@ -55,7 +55,7 @@ class TagEvaluation:
         self.remaining = [tag for tag in listed if selection.wants(tag)]
         """The listed tags that passed all steps so far, in the order of the list."""
         self.guarded = len(self.remaining)
-        """How many tags are left before `latest`."""
+        """How many tags are left before `latest`; the guard counts those that wait, too."""
         self.waiting = 0
         """How many tags are not public for long enough."""
 
@@ -100,9 +100,10 @@ class TagEvaluation:
     def shortfall(self) -> str | None:
         """Why the guard `min_tags` refuses this answer of the registry; None if it does not."""
         least = self._selection.min_tags
-        if self.guarded >= least:
+        found = self.guarded + self.waiting  # The registry lists those that wait: its answer is not short.
+        if found >= least:
             return None
-        return f"{self.guarded} of {len(self._listed)} listed tags are left, min_tags is {least}"
+        return f"{found} of {len(self._listed)} listed tags are left, min_tags is {least}"
 
     def explain(self, tag: str) -> TagExplanation:
         """Return whether *tag* is selected, and the first step that decides against it."""
