@@ -3,17 +3,19 @@
 import asyncio
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from image_syncer.oci import Platform
 from image_syncer.structs import Struct
-from image_syncer.testing.fake_registry import FakeRegistry
 from image_syncer.testing.images import LINUX_AMD64, LINUX_ARM64, Entry, index, single
 from support.command_line import CommandLine
+from support.docker_registry import DockerRegistry
 from support.fake_cluster import fake_cluster, pod
+from support.registry_http import Peer
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-rules.md"
 SOURCE, TARGET = "registry.example.com", "mirror.example.com"
@@ -50,16 +52,20 @@ def recipes() -> Iterator[Recipe]:
 RECIPES = list(recipes())
 
 
-@pytest.fixture
-def filled(source: FakeRegistry) -> FakeRegistry:
-    """The source with what the recipes copy."""
-    for tag in APP_TAGS:
-        source.load("team/app", single(f"app {tag}"), tag)
-    for name in ("team/web", "team/scratch/try"):
-        source.load(name, single(name), "latest")
-    entries = [Entry(single(f"multi {platform}", platform=platform), platform) for platform in PLATFORMS]
-    source.load("team/multi", index(entries), "latest")
-    return source
+@pytest.fixture(scope="module")
+def registries() -> Generator[tuple[DockerRegistry, DockerRegistry]]:
+    """Two real registries; the first has what the recipes copy."""
+    if not DockerRegistry.is_installed():
+        pytest.skip("docker-registry is not installed")
+    with DockerRegistry() as source, DockerRegistry() as target:
+        peer = Peer(source.host)
+        for tag in APP_TAGS:
+            peer.push("team/app", single(f"app {tag}"), tag)
+        for name in ("team/web", "team/scratch/try"):
+            peer.push(name, single(name), "latest")
+        entries = [Entry(single(f"multi {platform}", platform=platform), platform) for platform in PLATFORMS]
+        peer.push("team/multi", index(entries), "latest")
+        yield source, target
 
 
 def test_the_page_has_twelve_recipes() -> None:
@@ -71,14 +77,16 @@ def test_the_page_has_twelve_recipes() -> None:
 @pytest.mark.slow  # The client of Kubernetes takes seconds to import.
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title.partition(".")[0])
 async def test_a_recipe_runs_as_it_stands(
-    cli: CommandLine, filled: FakeRegistry, target: FakeRegistry, recipe: Recipe
+    cli: CommandLine, registries: tuple[DockerRegistry, DockerRegistry], recipe: Recipe
 ) -> None:
     """Only the names of the registries are replaced; `...` on the page stands for any text."""
-    hosts = {SOURCE: filled.host, TARGET: target.host}
+    source, target = registries
+    shutil.rmtree(target.storage / "docker", ignore_errors=True)  # What an earlier recipe has copied.
+    hosts = {SOURCE: source.host, TARGET: target.host}
     for name, content in recipe.files.items():
         cli.write(name, replaced(content, hosts))
     async with fake_cluster() as cluster:
-        cluster.pods = [pod("app", f"{filled.host}/team/app:1.30.1", namespace="shop")]
+        cluster.pods = [pod("app", f"{source.host}/team/app:1.30.1", namespace="shop")]
         cluster.write_kubeconfig(cli.directory / "kubeconfig")
         await asyncio.to_thread(run_commands, cli, recipe, hosts)
 
