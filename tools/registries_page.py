@@ -102,10 +102,11 @@ def _upload(uploads: UploadProfile) -> str:
 def _bulk(vendor: VendorProfile) -> str:
     if vendor.read_tag_list is not None:
         return "in the tag list"
-    if vendor.lister is None:
+    if vendor.bulk is None:
         return "no"
-    login = ", with user and password" if vendor.lister.takes_password else ""
-    return f"own API, {vendor.lister.page_entries} entries a page{login}"
+    login = f", with {vendor.bulk.login}" if vendor.bulk.login else ""
+    server = f" at `{vendor.bulk.server.removeprefix('https://')}`" if vendor.bulk.server else ""
+    return f"own API{server}, {vendor.bulk.entries} entries a page{login}"
 
 
 if __name__ == "__main__":

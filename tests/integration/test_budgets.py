@@ -187,7 +187,7 @@ async def test_further_tags_of_one_manifest_cost_one_request_each(
 
 
 async def test_a_listing_with_digests_saves_the_heads(target_registry: DockerRegistry, tmp_path: Path) -> None:
-    """Google's registries have one: the source costs the pages of its list, whatever the number of tags is."""
+    """Google's registries have one: the source costs the pages of its list and a HEAD that confirms it."""
     with FakeRegistry.in_thread(Profile(listed_digests=True, page_limit=10)) as fake:
         for number in range(20):
             fake.load("app", blob(f"a{number}", 1000), f"v{number}")
@@ -200,13 +200,13 @@ async def test_a_listing_with_digests_saves_the_heads(target_registry: DockerReg
         target = new_requests(target_registry)
         print_row("no-op, 20 tags in a list of 2 pages that says digests", source, target)
         assert {entry.outcome for entry in result.results} == {"unchanged"}
-        assert (source, target) == (["GET tags"] * 2, ["HEAD manifest"] * 20)
+        assert (source, target) == (["GET tags", "GET tags", "HEAD manifest"], ["HEAD manifest"] * 20)
 
         fake.load("app", blob("moved", 1000), "v7")
         fake.requests.clear()
         result = await sync_files(tmp_path, rules)
         assert [entry.outcome.value for entry in result.results].count("copied") == 1
-        assert fake.requests.count(kind="manifest", method="HEAD") == 1
+        assert fake.requests.count(kind="manifest", method="HEAD") == 2
 
 
 async def test_a_list_of_artifacts_saves_the_heads(target_registry: DockerRegistry, tmp_path: Path) -> None:

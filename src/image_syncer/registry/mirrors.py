@@ -15,7 +15,7 @@ from image_syncer.errors import ContentMismatch, InvalidReference, NotFound, Sto
 from image_syncer.oci import Descriptor, Digest, RawManifest, Repository
 from image_syncer.registry.limits.retry import RetryPolicy
 from image_syncer.registry.manifests import ReadAhead
-from image_syncer.registry.repository import Connect, RegistrySource
+from image_syncer.registry.repository import BulkListingsOf, Connect, RegistrySource
 from image_syncer.roles import Chunk
 from image_syncer.structs import Struct
 
@@ -51,17 +51,18 @@ class MirroredSource(RegistrySource):
 
     __slots__ = ("_mirrors", "_source_at")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an independent part
         self,
         repository: Repository,
         connect: Connect,
         checkpoints: DigestCheckpoints,
         read_ahead: ReadAhead,
+        bulk_listings: BulkListingsOf,
         *,
         mirrors: Sequence[Mirror],
         source_at: Callable[[Repository], RegistrySource],
     ) -> None:
-        super().__init__(repository, connect, checkpoints, read_ahead)
+        super().__init__(repository, connect, checkpoints, read_ahead, bulk_listings)
         self._mirrors = mirrors
         self._source_at = source_at
 

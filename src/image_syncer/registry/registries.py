@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from image_syncer.registry.catalogue import RegistryCatalogue
     from image_syncer.registry.mirrors import Mirror
     from image_syncer.registry.preparing.preparations import Preparations
+    from image_syncer.registry.tag_lists.bulk_listing import BulkListings
     from image_syncer.registry.vendor_ways.offered_ways import OfferedWays
 
 
@@ -75,6 +76,8 @@ class Registries:
         self._preparations: Preparations | None = None
         self._offered_ways: OfferedWays | None = None
         self._find_preparations = self.preparations  # One object for all targets.
+        self._bulk_listings: BulkListings | None = None
+        self._find_bulk_listings = self._bulk_lists  # One object for all sources.
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
         self._read_ahead = ReadAhead()
@@ -107,7 +110,7 @@ class Registries:
     def source(self, repository: Repository) -> RegistrySource:
         """Return *repository* as a source; the same object each time."""
         if repository not in self._sources:
-            common = (repository, self._connect, self._checkpoints, self._read_ahead)
+            common = (repository, self._connect, self._checkpoints, self._read_ahead, self._find_bulk_listings)
             locations = self.mirrors.get(repository.registry)
             if locations:
                 from image_syncer.registry.mirrors import Mirror, MirroredSource  # noqa: PLC0415 - most runs have none
@@ -147,6 +150,14 @@ class Registries:
 
             self._preparations = Preparations(self._keychain, self._connect, self.transport, self._count)
         return self._preparations
+
+    def _bulk_lists(self) -> "BulkListings":
+        """Return what lists digests in bulk; the same object each time."""
+        if self._bulk_listings is None:
+            from image_syncer.registry.tag_lists.bulk_listing import BulkListings  # noqa: PLC0415 - few runs need it
+
+            self._bulk_listings = BulkListings(self._keychain, self._connect, self.transport, self._count)
+        return self._bulk_listings
 
     def referrer_source(self, repository: Repository) -> RegistrySource:
         """Return *repository* as a source of referrers; the same object as its source."""

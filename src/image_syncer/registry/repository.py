@@ -17,7 +17,6 @@ from image_syncer.registry.blobs.blobs import Blobs
 from image_syncer.registry.blobs.new_repository import NewRepository
 from image_syncer.registry.blobs.upload import BlobUpload
 from image_syncer.registry.blobs.upload_session import UploadSessions
-from image_syncer.registry.bulk_listing import LEAST_TAGS, list_in_bulk
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.listing import list_tags
 from image_syncer.registry.manifests import Manifests, ReadAhead
@@ -28,14 +27,21 @@ _SHORT_LIST_PAGES: Final = 2
 _REFUSALS: Final = (NotFound, Unauthorized, Denied)  # Those that a missing repository may have.
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
+LEAST_TAGS: Final = 10
+"""Fewer tags are resolved by a HEAD each, rather than by a vendor's listing."""
+
 if TYPE_CHECKING:
     from image_syncer.registry.preparing.preparations import Preparations
+    from image_syncer.registry.tag_lists.bulk_listing import BulkListings
 
 Connect = Callable[[Repository], Awaitable[RegistryClient]]
 """Returns the client for a repository, with the account that applies to it; cached after the first call."""
 
 PreparationsOf = Callable[[], "Preparations"]
 """Returns what creates missing repositories; the same object each time."""
+
+BulkListingsOf = Callable[[], "BulkListings"]
+"""Returns what lists digests in bulk; the same object each time."""
 
 
 class _RegistryRepository:
@@ -94,12 +100,13 @@ class _RegistryRepository:
 class RegistrySource(_RegistryRepository):
     """A repository to read from, with the right to pull only. Reads of large blobs record *checkpoints*.
 
-    *read_ahead* is shared by all sources of a run.
+    *read_ahead* is shared by all sources of a run. *bulk_listings* returns what lists digests in bulk.
     """
 
     __slots__ = (
         "_bulk_listed_at",
         "_bulk_listing",
+        "_bulk_listings",
         "_checkpoints",
         "_is_long",
         "_listed",
@@ -111,9 +118,15 @@ class RegistrySource(_RegistryRepository):
     )
 
     def __init__(
-        self, repository: Repository, connect: Connect, checkpoints: DigestCheckpoints, read_ahead: ReadAhead
+        self,
+        repository: Repository,
+        connect: Connect,
+        checkpoints: DigestCheckpoints,
+        read_ahead: ReadAhead,
+        bulk_listings: BulkListingsOf,
     ) -> None:
         super().__init__(repository, "source", connect)
+        self._bulk_listings = bulk_listings
         self._read_ahead = read_ahead
         self._checkpoints = checkpoints
         self._listed: dict[str, Digest] = {}
@@ -185,17 +198,19 @@ class RegistrySource(_RegistryRepository):
         return self._referrer_tags if self._is_listed else None
 
     async def list_digests(self, wanted: int) -> None:
-        """Read the digests of tags by the vendor's own listing, once per list of tags, unless that had them."""
+        """Read the digests of tags by the vendor's own listing, once per list of tags, or check those in that list."""
         self._bulk_listing = self._bulk_listing or asyncio.Lock()
         async with self._bulk_listing:
-            is_read = bool(self._listed) or self._bulk_listed_at == self._listed_at
-            if is_read or wanted < LEAST_TAGS:  # Another rule may want more of them.
+            is_wanted = wanted >= LEAST_TAGS or (wanted and self._listed)  # Another rule may want more of them.
+            if self._bulk_listed_at == self._listed_at or not is_wanted:
                 return
             self._bulk_listed_at = self._listed_at
-            for listed in await list_in_bulk(await self._requests(), wanted):
-                self._listed[listed.tag] = listed.digest
-                if listed.since is not None:
-                    self._listed_dates[listed.tag] = listed.since
+            if self._listed:
+                found = await self._bulk_listings().check(self._repository, self._listed, self._listed_dates)
+            else:
+                found = await self._bulk_listings().read(self._repository, wanted)
+            self._listed = {one.tag: one.digest for one in found}
+            self._listed_dates = {one.tag: one.since for one in found if one.since is not None}
 
     def forget_listed(self, tag: str) -> None:
         """Drop the listed digest of *tag*: it may have moved since, so the next question is a HEAD."""

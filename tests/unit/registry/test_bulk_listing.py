@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
 from image_syncer.bounded_json import InvalidJson
-from image_syncer.oci import Repository
+from image_syncer.cache import MemoryHostFacts
 from image_syncer.registry.settings import Credential, RegistryAccount
+from image_syncer.registry.tag_lists.list_harbor import LISTER
+from image_syncer.registry.tag_lists.tag_lister import Listing
 from image_syncer.registry.vendor_profiles import VENDORS, vendor_of, vendor_of_service
-from image_syncer.registry.vendors.vendor_harbor import HarborLister
 from image_syncer.registry.vendors.vendor_profile import ListedTag
 from image_syncer.testing import Account, Accounts, FakeRegistry, profiles
 from image_syncer.testing.images import single
 from image_syncer.testing.request_log import Request
-from support.clients import client
+from support.clients import FakeTime, client
 
 IMAGES = [single(f"image {number}", layers=(10,)) for number in range(120)]
 TAGS = {f"v{number}": image.root.digest for number, image in enumerate(IMAGES)}
@@ -132,6 +134,51 @@ async def test_an_odd_list_tells_nothing(harbor: FakeRegistry, status: int, body
     assert len(of_api(harbor)) == 1
 
 
+async def test_each_tag_gets_a_head_once_a_day_whenever_processes_start(harbor: FakeRegistry) -> None:
+    """The list leaves a few out each time, so that they are asked for, and all within a day; a restart none again."""
+    facts = MemoryHostFacts()
+    left_out: list[set[str]] = []
+    for hours in (0, 6, 6, 12, 18, 24, 24, 100):
+        async with client(FakeTime(seconds=3600.0 * hours)) as registries:
+            registries.facts = facts
+            source = registries.source(harbor.repository("public/app"))
+            assert len([tag async for tag in source.tags()]) == len(TAGS)
+            await source.list_digests(120)
+            left_out.append(set(TAGS) - set(source.listed_digests()))
+    assert [len(tags) for tags in left_out[:3]] == [0, len(left_out[1]), 0]
+    assert 0 < len(left_out[1]) < len(TAGS) / 2
+    assert sum(len(tags) for tags in left_out[:7]) == len(TAGS)
+    assert set().union(*left_out[:7]) == set(TAGS)
+    assert left_out[7] == set(TAGS)  # More than a day without a run.
+
+
+@pytest.mark.parametrize("wrong", ["v3", "v11"])
+async def test_digests_in_the_tag_list_are_confirmed_as_well(wrong: str) -> None:
+    """A HEAD of the newest tag must find what Google's list says; of others it is not asked."""
+    async with FakeRegistry(replace(profiles.GAR, name="gar")) as fake, client() as registries:
+        for number in range(12):
+            fake.load("app", IMAGES[number], f"v{number}")
+
+        async def answer(request: web.Request) -> web.StreamResponse | None:
+            if not request.path.endswith("/tags/list"):
+                return None
+            manifest = {
+                str(IMAGES[20 if f"v{number}" == wrong else number].root.digest): {
+                    "tag": [f"v{number}"],
+                    "timeUploadedMs": str(1_700_000_000_000 + number),
+                }
+                for number in range(12)
+            }
+            return web.json_response({"tags": [f"v{number}" for number in range(12)], "manifest": manifest})
+
+        fake.intercept.append(answer)
+        source = registries.source(fake.repository("app"))
+        assert len([tag async for tag in source.tags()]) == 12
+        await source.list_digests(1)
+        assert len(source.listed_digests()) == len(source.listed_dates()) == (0 if wrong == "v11" else 12)
+        assert fake.requests.count(kind="manifest") == 1
+
+
 async def test_other_products_are_not_asked() -> None:
     """The challenge tells Harbor; any other registry gets no request for its API."""
     async with (
@@ -150,7 +197,7 @@ async def test_other_products_are_not_asked() -> None:
 def test_a_page_of_harbor_is_a_list(document: object) -> None:
     """Everything else is no page."""
     with pytest.raises(InvalidJson):
-        HarborLister().read_page(document)
+        LISTER.read_page(document, "")
 
 
 @pytest.mark.parametrize(
@@ -175,14 +222,15 @@ def test_a_page_of_harbor_is_a_list(document: object) -> None:
     ],
 )
 def test_malformed_entries_of_harbor_are_left_out(artifact: object, tags: list[ListedTag]) -> None:
-    """They count as entries of the page all the same; a time that cannot be right is none."""
-    assert HarborLister().read_page([artifact]) == (1, tags)
+    """A time that cannot be right is none."""
+    assert LISTER.read_page([artifact], "").tags == tags
 
 
 def test_the_path_of_harbor_encodes_slashes_twice() -> None:
     """The project is the first component."""
-    path = HarborLister().page_path(Repository("h.example", "p/a/b"), 2)
-    assert path == (
+    request = LISTER.request(Listing("h.example", "p/a/b"), "2")
+    assert request is not None
+    assert request.path == (
         "/api/v2.0/projects/p/repositories/a%252Fb/artifacts?page=2&page_size=100&with_tag=true&q=tags%3D%2A"
     )
 

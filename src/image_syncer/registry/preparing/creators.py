@@ -10,34 +10,14 @@ from image_syncer.errors import Denied, NotFound, Refused, Side, StoreError, Una
 from image_syncer.registry.auth.cloud_providers import failure_reason
 from image_syncer.registry.endpoint import RegistryClient
 from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure
-from image_syncer.registry.host import Call
-from image_syncer.registry.http.messages import Headers
-from image_syncer.registry.http.tls import TlsPolicy
-from image_syncer.registry.http.transport import Request, Transport
-from image_syncer.registry.http.urls import host_of, is_loopback, origin_of
+from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.preparing.creation import ApiCall, Creation
+from image_syncer.registry.vendor_api import ApiAnswer, ApiRequest, VendorApi
 from image_syncer.registry.vendors.vendor_profile import CreatorName
-from image_syncer.structs import Struct
 
 _SECONDS: Final = 60.0
 _ANSWER_BYTES: Final = 256 * 1024
 _SUCCESS: Final = 2  # The class of the status.
-_DIGITS: Final = 10
-_CHALLENGES: Final = frozenset({200, 301, 302, 307, 308, 401, 403, 404})
-
-
-class ApiAnswer(Struct):
-    """A response of an API."""
-
-    status: int
-    headers: Headers
-    body: bytes = b""
-
-    @property
-    def retry_after(self) -> float | None:
-        """The seconds that the server asks to wait; None if it says none, or a date."""
-        text = (self.headers.get("Retry-After") or "").strip()
-        return float(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
 
 class ApiServer:
@@ -51,41 +31,21 @@ class ApiServer:
         *,
         is_insecure: bool,
     ) -> None:
-        self._client = client
-        self._transport = transport
-        self._count = count
-        self._is_insecure = is_insecure
+        self._api = VendorApi(client, transport, count, side="target", is_insecure=is_insecure, seconds=_SECONDS)
 
     async def own_url(self) -> str:
         """Return the URL of the registry itself, with the scheme that it speaks."""
-        host = self._client.host
-        context = ErrorContext(host.name, host.name)
-        response = await self._client.request(Call("GET", "/v2/", "target"), context, expect=_CHALLENGES, retry=False)
-        origin = origin_of(response.url)
-        return f"{origin.scheme}://{origin}"
+        return await self._api.own_url()
 
     async def send(self, url: str, call: ApiCall) -> ErrorResponse:
         """Return status and body of the response to *call*, sent to the server at *url*."""
         answer = await self.exchange(url, call)
         return ErrorResponse(answer.status, answer.body)
 
-    async def exchange(self, url: str, call: ApiCall) -> "ApiAnswer":
+    async def exchange(self, url: str, call: ApiCall) -> ApiAnswer:
         """Return the response to *call*, sent to the server at *url*."""
-        registry, server = self._client.host.name, urlsplit(url).netloc
-        is_own = server == registry
-        tls = TlsPolicy(server, is_loopback(host_of(server)) or (is_own and self._is_insecure))
-        headers = {"Content-Type": "application/json", "Accept": "application/json", **call.headers}
-        request = Request(call.method, f"{url}{call.path}", headers, call.content)
-        self._count("target")
-        try:
-            async with (
-                asyncio.timeout(_SECONDS),
-                self._client.limiter.request(),
-                self._transport(server).request(request, tls=tls) as response,
-            ):
-                return ApiAnswer(response.status, response.headers, await response.read(_ANSWER_BYTES))
-        except TimeoutError:
-            raise Unavailable(f"{server}: no complete response within {_SECONDS:g} s") from None
+        request = ApiRequest(call.path, url, call.method, call.document, call.headers)
+        return await self._api.send(request, _ANSWER_BYTES)
 
 
 async def run_creator(name: CreatorName, creation: Creation, server: ApiServer, what: str, call: str) -> bool:

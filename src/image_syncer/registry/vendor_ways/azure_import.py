@@ -17,8 +17,9 @@ from image_syncer.oci import Digest, Repository
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.auth.cloud_providers import failure_reason
 from image_syncer.registry.preparing.creation import ApiCall, bearer
-from image_syncer.registry.preparing.creators import ApiAnswer, ApiServer
+from image_syncer.registry.preparing.creators import ApiServer
 from image_syncer.registry.settings import ControlAccess, Credential
+from image_syncer.registry.vendor_api import ApiAnswer
 from image_syncer.roles import ImageContent, Way
 
 _RESOURCE: Final = re.compile(

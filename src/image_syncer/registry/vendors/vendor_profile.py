@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from image_syncer.bounded_json import JsonObject
-from image_syncer.oci import Digest, Repository
+from image_syncer.oci import Digest
 from image_syncer.structs import Struct
 
 CreatorName = Literal[
@@ -77,26 +77,23 @@ class ListedTag(Struct):
     since: datetime | None = None
 
 
-class Lister(Protocol):
-    """Speaks a vendor's listing of the digests of all tags, without I/O. Everything that it reads is untrusted."""
+ListerName = Literal[
+    "aliyun", "aws", "azure", "docker_hub", "github", "harbor", "huawei", "quay", "tencent", "volcengine", "zot"
+]
+"""A vendor's listing of the digests of all tags; the name of its module in `registry.tag_lists`."""
 
-    @property
-    def takes_password(self) -> bool:
-        """Whether the listing wants user and password where the registry itself wants tokens."""
-        ...
 
-    @property
-    def page_entries(self) -> int:
-        """How many entries a full page has."""
-        ...
+class BulkListing(Struct):
+    """A vendor's own listing of the digests of all tags, read by the module *name*: at most *entries* on a page.
 
-    def page_path(self, repository: Repository, number: int) -> str | None:
-        """Return the path of page *number* (from 1) at the registry; None if *repository* has no such listing."""
-        ...
+    *login* says in words what it needs; empty: what the registry itself needs. *server* is the URL of the API without a
+    slash at its end; empty: the registry itself, or what the vendor's library finds.
+    """
 
-    def read_page(self, document: object) -> tuple[int, list[ListedTag]]:
-        """Return the number of entries on a page, and the tags in it; `InvalidJson` if it is no such page."""
-        ...
+    name: ListerName
+    entries: int
+    login: str = ""
+    server: str = ""
 
 
 class VendorProfile(Struct):
@@ -105,7 +102,8 @@ class VendorProfile(Struct):
     A registry is the vendor's if its host name matches one of *hosts* (globs), if a response has one of *headers*
     (name and prefix of the value, in lower case), or if its challenge names the *challenge_service*.
     *basis* says where the facts come from: what was measured at the vendor's registry, or what is only documented.
-    *read_tag_list* reads digests that the vendor adds to the tag list itself, *lister* those of its own listing.
+    *read_tag_list* reads digests that the vendor adds to the tag list itself, *bulk* is its own
+    listing of them.
     *preparation* is None if a push creates all that it needs. *immutable* is how a tag that may not move is refused;
     None: the vendor has no such tags, or does not document the refusal.
     """
@@ -117,7 +115,7 @@ class VendorProfile(Struct):
     challenge_service: str | None = None
     uploads: UploadProfile = UploadProfile()
     read_tag_list: Callable[[JsonObject], Iterator[ListedTag]] | None = None
-    lister: Lister | None = None
+    bulk: BulkListing | None = None
     preparation: Preparation | None = None
     immutable: ErrorShape | None = None
     facts: VendorFacts = VendorFacts()

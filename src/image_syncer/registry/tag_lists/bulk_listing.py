@@ -1,0 +1,242 @@
+"""Digests of many tags in few requests, by a vendor's own listing. They are hints: a failure only costs HEADs."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from image_syncer.bounded_json import DEPTH_LIMIT, InvalidJson, read_json
+from image_syncer.errors import RateLimited, Side, StoreError, Unavailable
+from image_syncer.oci import Digest, Repository
+from image_syncer.registry.auth.cloud_providers import failure_reason
+from image_syncer.registry.auth.credentials import Keychain
+from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
+from image_syncer.registry.http.transport import Transport
+from image_syncer.registry.manifests import Manifests
+from image_syncer.registry.settings import ControlAccess, Credential, RegistryAccount
+from image_syncer.registry.tag_lists.listers import lister_of
+from image_syncer.registry.tag_lists.tag_lister import Lister, Listing, PageReader, TagPage
+from image_syncer.registry.vendor_api import ApiRequest, VendorApi
+from image_syncer.registry.vendor_profiles import vendor_of, vendor_of_service
+from image_syncer.registry.vendors.vendor_profile import BulkListing, ListedTag, ListerName
+from image_syncer.structs import replace
+
+_TAGS_PER_PAGE: Final = 5  # Read one page for so many wanted tags at most: the others may not be on it.
+_SECONDS: Final = 20.0
+_SILENT_SECONDS: Final = 300.0  # So long, a server that did not answer is not asked again.
+_DAY_SECONDS: Final = 86_400
+_TOKEN_BYTES: Final = 64 * 1024
+_OWN_URL: Final[frozenset[ListerName]] = frozenset({"quay"})  # The API is the registry's, but takes no login of it.
+_TAKES_OWN_LOGIN: Final[frozenset[ListerName]] = frozenset({"docker_hub", "github"})
+_TAKES_KEYS: Final[frozenset[ListerName]] = frozenset({"aliyun", "aws", "huawei", "tencent", "volcengine"})
+
+
+class BulkListings:
+    """The vendors' listings of a run. *client* and *transport* reach registries, *count* is called for each request."""
+
+    def __init__(
+        self,
+        keychain: Keychain,
+        client: Callable[[Repository], Awaitable[RegistryClient]],
+        transport: Callable[[str], Transport],
+        count: Callable[[Side], None],
+    ) -> None:
+        self._keychain = keychain
+        self._client = client
+        self._transport = transport
+        self._count = count
+        self._silent: dict[str, float] = {}
+        self._urls: dict[RegistryClient, str] = {}
+
+    async def read(self, repository: Repository, wanted: int) -> list[ListedTag]:
+        """Return tags with their digests if that costs less than a HEAD for each of *wanted* tags.
+
+        The list may be incomplete. It is empty if the vendor has no such listing or refuses it, if a page is malformed,
+        or if a HEAD of the newest tag finds another digest. Tags whose daily HEAD is due are left out.
+        """
+        client = await self._client(repository)
+        bulk = bulk_listing_of(client)
+        if bulk is None:
+            return []
+        loop = asyncio.get_running_loop()
+        server = f"{bulk.name} {client.host.name}"
+        if loop.time() < self._silent.get(server, 0.0):
+            return []
+        try:
+            found = await self._read_pages(client, repository, bulk, wanted // _TAGS_PER_PAGE)
+        except (Unavailable, RateLimited):
+            self._silent[server] = loop.time() + _SILENT_SECONDS
+            return []
+        except (StoreError, InvalidJson):
+            return []
+        return await _trusted(RepositoryRequests(client, repository, "source"), found)
+
+    async def check(
+        self, repository: Repository, digests: Mapping[str, Digest], dates: Mapping[str, datetime]
+    ) -> list[ListedTag]:
+        """Return what the tag list itself says, *digests* and *dates*, as far as `read` would return it."""
+        found = [ListedTag(tag, digest, dates.get(tag)) for tag, digest in digests.items()]
+        return await _trusted(RepositoryRequests(await self._client(repository), repository, "source"), found)
+
+    async def _read_pages(
+        self, client: RegistryClient, repository: Repository, bulk: BulkListing, most_pages: int
+    ) -> list[ListedTag]:
+        account = self._keychain.configured_for(repository) or RegistryAccount(repository.registry)
+        api = VendorApi(
+            client, self._transport, self._count, is_insecure=account.insecure or account.plain_http, seconds=_SECONDS
+        )
+        try:
+            lister = lister_of(bulk.name)
+        except ImportError:
+            return []  # The extra of its library is not installed.
+        listing = await self._listing(client, repository, bulk, api, account)
+        pages = _LibraryPages(lister, listing) if callable(lister) else _Pages(client, api, lister, listing)
+        limits = client.limits
+        found: list[ListedTag] = []
+        seen, cursor = {""}, ""
+        for _ in range(min(most_pages, limits.tag_pages)):
+            page = await pages.read(cursor)
+            if page is None:
+                break
+            found += page.tags
+            if page.cursor in seen or len(found) > limits.tags:  # The last page, or one that leads back.
+                break
+            cursor = page.cursor
+            seen.add(cursor)
+        return found
+
+    async def _listing(
+        self,
+        client: RegistryClient,
+        repository: Repository,
+        bulk: BulkListing,
+        api: VendorApi,
+        account: RegistryAccount,
+    ) -> Listing:
+        """Return what is listed, with the access that *account* has for that."""
+        control = account.control or ControlAccess()
+        url = (control.url or bulk.server).rstrip("/")
+        if not url and bulk.name in _OWN_URL:
+            url = self._urls[client] = self._urls.get(client) or await api.own_url()
+        credential = control.credential or await self._own_credential(bulk, repository, account)
+        return Listing(repository.registry, repository.path, url, credential)
+
+    async def _own_credential(
+        self, bulk: BulkListing, repository: Repository, account: RegistryAccount
+    ) -> Credential | None:
+        """Return the credential of the registry itself, where the vendor's API takes it; never for another server."""
+        if bulk.name in _TAKES_KEYS:
+            return account.credential if account.cloud is not None else None
+        if bulk.name not in _TAKES_OWN_LOGIN or (account.control is not None and account.control.url):
+            return None
+        found = await self._keychain.account_for(repository)
+        return found.credential if found.source is None else await found.source.current()
+
+
+class _Pages:
+    """Reads the pages of *lister* by requests."""
+
+    def __init__(self, client: RegistryClient, api: VendorApi, lister: Lister, listing: Listing) -> None:
+        self._limits = client.limits
+        self._api = api
+        self._lister = lister
+        self._listing = listing
+        self._is_open = False
+
+    async def read(self, cursor: str) -> TagPage | None:
+        """Return the page at *cursor*; None if the listing cannot be had."""
+        if not self._is_open:
+            login = self._lister.login(self._listing)
+            if login is not None:
+                token = self._lister.read_token(await self._document(login, _TOKEN_BYTES))
+                self._listing = replace(self._listing, token=token)
+            self._is_open = True
+        request = self._lister.request(self._listing, cursor)
+        if request is None:
+            return None
+        return self._lister.read_page(await self._document(request, self._limits.tag_page_bytes), cursor)
+
+    async def _document(self, request: ApiRequest, limit_bytes: int) -> object:
+        content = await self._api.read(request, limit_bytes)
+        return read_json(content, depth=DEPTH_LIMIT, values=self._limits.tag_page_values, strict=True)
+
+
+class _LibraryPages:
+    """Reads the pages that *open_listing* gives through a vendor's library, in a thread."""
+
+    def __init__(self, open_listing: Callable[[Listing], PageReader], listing: Listing) -> None:
+        self._open = open_listing
+        self._listing = listing
+        self._reader: PageReader | None = None
+
+    async def read(self, cursor: str) -> TagPage:
+        """Return the page at *cursor*; the texts of a library are not shown, since they may repeat secrets."""
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await asyncio.to_thread(self._read, cursor)
+        except (StoreError, InvalidJson):
+            raise
+        except TimeoutError:
+            raise Unavailable(f"{self._listing.registry}: its API gives no answer within {_SECONDS:g} s") from None
+        except Exception as error:  # noqa: BLE001 - the libraries have no common base of their errors
+            raise StoreError(f"{self._listing.registry}: its API fails: {failure_reason(error)}") from None
+
+    def _read(self, cursor: str) -> TagPage:
+        self._reader = self._reader or self._open(self._listing)
+        return self._reader(cursor)
+
+
+def bulk_listing_of(client: RegistryClient) -> BulkListing | None:
+    """Return the listing that the vendor of *client* has, by its host name, its challenge or its headers."""
+    vendor = vendor_of(client.host.name) or vendor_of_service(client.host.auth.service) or client.profile.vendor
+    return None if vendor is None else vendor.bulk
+
+
+async def _trusted(requests: RepositoryRequests, found: list[ListedTag]) -> list[ListedTag]:
+    """Return *found* without the tags whose daily HEAD is due; empty if a HEAD of the newest tag refutes the list."""
+    if not found or not await is_confirmed(requests, found):
+        return []
+    is_due = await due_tags(requests)
+    return [one for one in found if not is_due(one.tag)]
+
+
+async def is_confirmed(requests: RepositoryRequests, found: list[ListedTag]) -> bool:
+    """Whether a HEAD of the newest tag finds the listed digest; the newest one is the likeliest to have changed."""
+    newest = max(found, key=lambda one: one.since.timestamp() if one.since else 0.0)
+    try:
+        return (await Manifests(requests).head(newest.tag)).digest == newest.digest
+    except StoreError:
+        return False
+
+
+async def due_tags(requests: RepositoryRequests) -> Callable[[str], bool]:
+    """Return whether a tag gets its daily HEAD now, and note that such tags got one.
+
+    Each tag has a second of the day, and is due if that lies between the last list and now. A fact of the registry
+    keeps the time of the last list, so without a state each process begins another day.
+    """
+    facts, registry = requests.client.facts, requests.client.host.name
+    path = requests.repository.path
+    key = f"bulk_{hashlib.sha256(path.encode()).hexdigest()[:32]}"
+    now = requests.client.retrying.clock.now()
+    fact = await facts.get(registry, key)
+    facts.remember(registry, key, now.isoformat(timespec="seconds"), seconds=2 * _DAY_SECONDS)
+    last = now if fact is None else _time(fact.value, now)
+    passed = (now - last).total_seconds()
+    begin = last.timestamp()
+
+    def is_due(tag: str) -> bool:
+        second = int.from_bytes(hashlib.sha256(f"{path}:{tag}".encode()).digest()[:4], "big") % _DAY_SECONDS
+        return (second - begin) % _DAY_SECONDS < passed
+
+    return is_due
+
+
+def _time(text: str, now: datetime) -> datetime:
+    """Return the time in *text*, a day before *now* if it is none, or older; *now* if it lies after that."""
+    earliest = now - timedelta(seconds=_DAY_SECONDS)
+    try:
+        return min(max(datetime.fromisoformat(text), earliest), now)
+    except (TypeError, ValueError):
+        return earliest
