@@ -111,6 +111,7 @@ has_program() {
   case "$1" in
     postgresql) command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
     rabbitmq-server) command -v rabbitmq-server >/dev/null || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
+    bubblewrap) command -v bwrap >/dev/null ;;
     libfaketime) compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null ;;
     *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
   esac
@@ -119,7 +120,7 @@ has_program() {
 # Programs for the tests with real servers. Without a program its tests are skipped by name, so this never fails.
 find_programs() {
   local program missing=()
-  for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server libfaketime chromium; do
+  for program in docker-registry skopeo postgresql rabbitmq-server nats-server redis-server libfaketime chromium bubblewrap; do
     has_program "$program" || missing+=("$program")
   done
   [ "${#missing[@]}" = 0 ] && return
