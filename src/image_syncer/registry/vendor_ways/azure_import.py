@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from image_syncer.bounded_json import JsonObject, parse_object
 from image_syncer.errors import Denied, Refused, StoreError, Unauthorized, Unavailable
+from image_syncer.extras import install_remedy
 from image_syncer.oci import Digest, Repository
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.auth.cloud_providers import failure_reason
@@ -70,7 +71,7 @@ async def _issue(origin: str, key: Credential | None) -> tuple[str, float]:
     try:
         from image_syncer.registry.auth.cloud_azure import access_token  # noqa: PLC0415 - slow, and mostly not needed
     except ImportError:
-        raise Refused(f"{origin}: this needs a library", remedy="pip install 'image-syncer[azure]'") from None
+        raise Refused(f"{origin}: this needs a library", remedy=install_remedy("azure")) from None
     try:
         async with asyncio.timeout(_TOKEN_SECONDS):
             return await asyncio.to_thread(access_token, origin, f"{origin}/.default", key)
