@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from image_syncer.bounded_json import JsonObject
 from image_syncer.errors import Side
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.credentials import Keychain
@@ -9,7 +10,7 @@ from image_syncer.registry.endpoint import RegistryClient
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.preparing.creators import ApiServer
 from image_syncer.registry.settings import ControlAccess, Credential, RegistryAccount
-from image_syncer.registry.vendor_ways.azure_import import AzureImport, AzureTokens, is_azure
+from image_syncer.registry.vendor_ways.azure_import import AzureImport, AzureTokens, is_azure, resource_id
 from image_syncer.registry.vendor_ways.cache_hydration import CacheHydration
 from image_syncer.roles import VendorWay
 
@@ -47,10 +48,26 @@ class OfferedWays:
             client = await self._client(target)
             return ApiServer(client, self._transport, self._count, is_insecure=account.insecure)
 
-        async def source_login() -> Credential | None:
-            return await self._shared_login(source)
+        async def source_fields() -> JsonObject:
+            return await self._source_fields(source, control)
 
-        return AzureImport(source, target, control, server, source_login, self._tokens)
+        return AzureImport(source, target, control, server, source_fields, self._tokens)
+
+    async def _source_fields(self, source: Repository, control: ControlAccess) -> JsonObject:
+        """Return how Azure reaches the registry of *source*.
+
+        If that is Azure's, too, the rights of the login in *control* count there, and no other login is needed.
+        """
+        account = self._keychain.configured_for(source)
+        if account is not None and account.control is not None:
+            resource = resource_id(account.control.url, control.url)
+            if resource is not None:
+                return {"resourceId": resource}
+        fields: JsonObject = {"registryUri": source.registry}
+        login = await self._shared_login(source)
+        if login is not None:
+            fields["credentials"] = {"username": login.username, "password": login.password}
+        return fields
 
     async def _shared_login(self, source: Repository) -> Credential | None:
         """Return user and password for *source* if its section says that vendors may have them."""

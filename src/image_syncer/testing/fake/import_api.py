@@ -36,6 +36,8 @@ class ImportApi:
         self.behaviour: ImportBehaviour = "works"
         self.documents: list[dict[str, Any]] = []
         self.polls = 0
+        self.registries: dict[str, str] = {}
+        """The registries that it reaches as resources: their hosts by their ids."""
         self._accounts = accounts
         self._operations: dict[str, asyncio.Task[str]] = {}
 
@@ -94,7 +96,8 @@ class ImportApi:
             headers["Authorization"] = f"Basic {base64.b64encode(text).decode()}"
         path, _, digest = source["sourceImage"].partition("@")
         async with aiohttp.ClientSession(headers=headers) as session:
-            fetch = ImageFetch(session, f"http://{source['registryUri']}/v2/{path}")
+            host = source["registryUri"] if "resourceId" not in source else self.registries[source["resourceId"]]
+            fetch = ImageFetch(session, f"http://{host}/v2/{path}")
             try:
                 await fetch.tree(digest)
             except aiohttp.ClientResponseError:
