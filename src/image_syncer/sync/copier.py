@@ -243,7 +243,7 @@ class Copier:
     def _forget_parts(self, raw: RawManifest, goal: TargetProgress) -> None:
         goal.probe = goal.trusted = False
         if goal.way is not None:  # Its vendor has not brought what was found there.
-            goal.way, goal.transferred = None, Transferred()
+            goal.way, goal.transferred, goal.attached = None, Transferred(), Transferred()
         match raw.parse():
             case Index(manifests):
                 for entry in manifests:

@@ -9,7 +9,7 @@ from image_syncer.roles import EVERY_WAY, Fence, Source, Target, Way, Ways
 from image_syncer.structs import Struct, field
 from image_syncer.sync.fan_out import FanOut
 from image_syncer.sync.referrer_report import ReferrerReport
-from image_syncer.sync.result import Transferred
+from image_syncer.sync.result import NOTHING, Transferred
 
 MANIFESTS_LIMIT = 20_000
 """The maximum number of manifests and indexes in one image."""
@@ -47,15 +47,16 @@ class BeforeTags(Protocol):
 class TargetProgress(Struct, frozen=False, eq=False):
     """The progress of one image at one target repository.
 
-    *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason. *failure*
-    ended the whole copy; None while it can succeed. *mount_origin* is the source repository by the target's host name,
-    if both are one registry. *may_rename*: a target that does not store tags under the image's digest may name it by
+    *identifiers* are the tags or digests to write; *written* are done, *refused* failed, each for its reason.
+    *attached* is the part of *transferred* that belongs to attached manifests. *failure* ended the whole copy; None
+    while it can succeed. *mount_origin* is the source repository by the target's host name, if both are one registry.
+    *may_rename*: a target that does not store tags under the image's digest may name it by
     sha256, then *renamed*. *probe*: child manifests may exist already, so a request for each can save its blobs.
     *may_be_new*: the repository may not exist yet, and finding that out in one request is worth it.
     *trusted*: the copy believes mounts and what it knows of the repository; not any more once the target reported
     missing content. *before_tags* copies what is attached to the image; *referrers* is the report about that, and
-    *listed* the digest of the source's list. *ways* are those that are
-    allowed. *way* is that of a vendor which has brought the whole image; None: the blobs are placed one by one.
+    *listed* the digest of the source's list. *ways* are those that are allowed. *way* is that of a vendor which has
+    brought the whole image; None: the blobs are placed one by one.
     """
 
     repository: Repository
@@ -70,6 +71,7 @@ class TargetProgress(Struct, frozen=False, eq=False):
     renamed: Digest | None = None
     trusted: bool = True
     transferred: Transferred = field(default_factory=Transferred)
+    attached: Transferred = NOTHING
     written: set[str] = field(default_factory=set[str])
     refused: dict[str, CopyFailed] = field(default_factory=dict[str, CopyFailed])
     failure: CopyFailed | None = None
@@ -86,12 +88,12 @@ class TargetProgress(Struct, frozen=False, eq=False):
 
     @property
     def way_taken(self) -> Way | None:
-        """How the blobs came; None if the target had all of them."""
+        """How the image's own blobs came; None if the target had all of them."""
         if self.way is not None:
             return self.way
-        if self.transferred.copied:
+        if self.transferred.copied > self.attached.copied:
             return Way.STREAM
-        return Way.MOUNT if self.transferred.mounted else None
+        return Way.MOUNT if self.transferred.mounted > self.attached.mounted else None
 
     @property
     def is_source(self) -> bool:

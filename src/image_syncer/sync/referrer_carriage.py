@@ -202,7 +202,7 @@ class Carriage:
     async def _place(self, blobs: Sequence[Descriptor], *, trusted: bool) -> None:
         """Place blobs apart from those of the image: their failure is not that of the image."""
         goal = self._goal
-        part = TargetProgress(self.repository, self._target, [], FanOut(()), trusted=trusted)
+        part = TargetProgress(self.repository, self._target, [], FanOut(()), trusted=trusted, ways=goal.ways)
         if goal.mount_origin is not None and goal.mount_origin.registry == self.repository.registry:
             part.mount_origin = Repository(self.repository.registry, self._origin.path)
         if not trusted:
@@ -210,6 +210,7 @@ class Carriage:
                 self._blobs.forget(self.repository, blob.digest)
         await self._blobs.place_all(blobs, self._origin, self._source, part)
         goal.transferred += part.transferred
+        goal.attached += part.transferred
         if part.failure is not None:
             raise part.failure
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from image_syncer.concurrency.taskpool import for_each
-from image_syncer.errors import CopyFailed, StoreError
+from image_syncer.errors import CopyFailed, Interrupted, StoreError
 from image_syncer.oci import Descriptor, Digest, Index, Manifest, RawManifest
 from image_syncer.roles import ImageContent, VendorWay, Way
 from image_syncer.structs import Struct
@@ -112,6 +112,8 @@ class VendorCopier:
                 missing = await _first_missing(content, goal)
         except TimeoutError:
             self._fail(way, image, goal, f"not done within {seconds:g} s", is_refusal=False)
+        except Interrupted:
+            return False  # The process shuts down.
         except StoreError as error:
             self._fail(way, image, goal, str(error), is_refusal=True)
         else:

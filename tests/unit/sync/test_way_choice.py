@@ -8,11 +8,13 @@ from image_syncer.registry.settings import RegistryAccount
 from image_syncer.roles import ALL_WAYS, EVERY_WAY, ImageContent, Way, Ways
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.pairing import single_copy
+from image_syncer.sync.pattern import TargetTemplate
+from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.result import CopyResult, RunResult
 from image_syncer.sync.rule import Rule, RuleTarget, TagNames
 from image_syncer.sync.way_choice import WayCandidate, allowed_ways, choose_way, expected_way
 from image_syncer.testing import FakeRegistry
-from image_syncer.testing.images import single
+from image_syncer.testing.images import artifact, single
 
 SOURCE, TARGET = Repository("source.test", "app"), Repository("target.test", "mirror/app")
 COPY = single_copy(SOURCE.tag("v1"), TARGET.tag("v1"), None, None, None)
@@ -125,3 +127,20 @@ async def test_an_image_whose_blobs_are_there_has_no_way() -> None:
         target.load("x/s", IMAGE, "old")
         copied = await run(target.host, rule(source, target))
     assert (copied.outcome, copied.way, copied.transferred.existing) == ("copied", None, IMAGE.size_bytes)
+
+
+async def test_what_is_attached_obeys_the_rule_and_does_not_name_the_way() -> None:
+    """The image is mounted, its SBOM streams from elsewhere; and without mounts neither is mounted."""
+    sbom = artifact("sbom", "application/spdx+json", subject=IMAGE)
+    async with FakeRegistry() as registry, FakeRegistry() as other:
+        registry.load("c/s", IMAGE, "v1")
+        other.load("sboms", sbom)
+        elsewhere = ReferrerSettings(source=TargetTemplate.parse(f"{other.host}/sboms"))
+        mounted = await run(registry.host, replace(rule(registry, registry), referrers=elsewhere))
+    assert (mounted.way, mounted.transferred.copied) == (Way.MOUNT, sbom.size_bytes)
+    async with FakeRegistry() as registry:
+        registry.load("c/s", IMAGE, "v1")
+        registry.load("c/s", sbom)
+        streamed = await run(registry.host, rule(registry, registry, frozenset({Way.STREAM})))
+        assert mounts(registry) == 0
+    assert (streamed.way, streamed.transferred.copied) == (Way.STREAM, IMAGE.size_bytes + sbom.size_bytes)

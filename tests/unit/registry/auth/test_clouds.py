@@ -21,7 +21,9 @@ from image_syncer.oci import Repository
 from image_syncer.registry.auth.cloud_providers import CLOUDS, CloudProvider, cloud_of
 from image_syncer.registry.auth.credential_sources import IssuedCredential
 from image_syncer.registry.auth.credentials import Keychain
-from image_syncer.registry.settings import CloudName, Credential, RegistryAccount
+from image_syncer.registry.settings import CloudName, ControlAccess, Credential, RegistryAccount
+from image_syncer.registry.vendor_ways.azure_import import AzureTokens
+from image_syncer.testing.fake.import_api import RESOURCE
 
 Serve = Callable[..., Awaitable[int]]
 ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -176,6 +178,27 @@ async def test_azure_needs_a_tenant_for_a_client_secret() -> None:
     """The login has no place for it."""
     with pytest.raises(Unauthorized, match=r"needs a tenant \(set AZURE_TENANT_ID\)"):
         await issue("azure", ACR, Credential("client", "SECRET"))
+
+
+async def test_azure_issues_one_token_for_its_resource_manager(serve: Serve, environment: pytest.MonkeyPatch) -> None:
+    """A `control:` without a login uses the identity of the environment; its token serves all imports until its end."""
+    requests: list[str] = []
+    expiry = {"expires_on": str(int(time.time()) + 3600), "token_type": "Bearer", "resource": "x"}
+    api = Api({"access_token": "eyJ.entra", **expiry})
+
+    async def counted(request: web.BaseRequest) -> web.Response:
+        requests.append(request.path_qs)
+        return await api(request)
+
+    environment.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{await serve(counted)}/msi/token")
+    environment.setenv("IDENTITY_HEADER", "header-secret")
+    tokens, url = AzureTokens(), f"https://management.azure.com{RESOURCE}"
+    assert [await tokens.token(ControlAccess(url=url)) for _ in range(2)] == ["eyJ.entra"] * 2
+    assert await tokens.token(ControlAccess(Credential(password="eyJ.own"), url)) == "eyJ.own"
+    (path,) = requests
+    assert "management.azure.com" in path
+    with pytest.raises(Unauthorized, match="AZURE_TENANT_ID"):
+        await tokens.token(ControlAccess(Credential("client", "SECRET"), url))
 
 
 class Calls:
