@@ -29,8 +29,8 @@ _FACTS: Final = """
 An empty cell: the vendor documents nothing, or does as the specification says. Nothing of this is verified at the \
 vendors' services unless the table says so.
 
-| vendor | mounts | images that it copies by itself | deletion | quota | referrers | credentials | known limits |
-|---|---|---|---|---|---|---|---|
+| vendor | mounts | deletion | quota | referrers | credentials | known limits |
+|---|---|---|---|---|---|---|
 """
 _PUSHES: Final = """
 ## Before a push, and tags that may not move
@@ -61,8 +61,7 @@ def _cells(vendor: VendorProfile) -> tuple[str, ...]:
 def _fact_cells(vendor: VendorProfile) -> tuple[str, ...]:
     facts = vendor.facts
     limits = "; ".join(facts.limits)
-    beside = facts.deletion, facts.quota, facts.referrers, facts.credentials, limits
-    return vendor.name, facts.mounts, facts.copies, *beside
+    return vendor.name, facts.mounts, facts.deletion, facts.quota, facts.referrers, facts.credentials, limits
 
 
 def _push_cells(vendor: VendorProfile) -> tuple[str, ...]:

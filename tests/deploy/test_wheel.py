@@ -16,7 +16,7 @@ from image_syncer.testing.images import single
 from support.tools import ROOT
 
 EXTRAS: Final = frozenset(
-    {"daemon", "queues", "aws", "gcp", "azure", "aliyun", "tencent", "volcengine", "pubsub", "trust", "kubernetes"}
+    {"queues", "aws", "gcp", "azure", "aliyun", "tencent", "volcengine", "pubsub", "trust", "kubernetes"}
 )
 
 

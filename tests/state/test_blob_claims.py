@@ -43,28 +43,11 @@ async def test_a_blob_is_claimed_by_one_process(process: Process) -> None:
 async def test_a_process_shares_once_it_knows_about_others(process: Process) -> None:
     """Its announcement then writes the claims that it holds, so that a newcomer finds them."""
     one, two = process("one"), process("two")
-    assert await one.announce([A]) is Neighbours.NONE
+    assert await one.announce(None) is Neighbours.NONE
     assert await two.announce(()) is Neighbours.SETTLING
     assert await one.announce([A]) is Neighbours.SHARING
     assert await two.announce(()) is Neighbours.SHARING
     assert await two.claim_blobs([A]) == {A}
-
-
-@pytest.mark.parametrize("renewed", [False, True])
-async def test_what_was_uploaded_is_written_before_others_learn_that_it_is(process: Process, *, renewed: bool) -> None:
-    """A newcomer that finds neither claim nor location would upload the blob again."""
-    one, two = process("one"), process("two")
-    await one.announce([A])
-    await two.announce(())
-    seen: list[Neighbours] = []
-
-    async def write() -> None:
-        seen.append(await two.announce(()))
-
-    later = process("one", later=20) if renewed else one
-    assert await later.announce([A], write) is Neighbours.SHARING
-    assert seen == [Neighbours.SETTLING]
-    assert await two.announce(()) is Neighbours.SHARING
 
 
 async def test_a_process_that_is_alone_again_shares_no_longer(process: Process) -> None:
@@ -75,6 +58,7 @@ async def test_a_process_that_is_alone_again_shares_no_longer(process: Process) 
     assert await one.announce(()) is Neighbours.SHARING
     await two.withdraw()
     assert await one.announce(()) is Neighbours.NONE
+    assert await one.announce(None) is Neighbours.NONE
     assert await process("three").announce(()) is Neighbours.SETTLING
 
 
@@ -113,7 +97,7 @@ async def test_a_process_that_claims_again_after_its_withdrawal_is_found(process
     one, two = process("one"), process("two")
     await one.announce(())
     await one.withdraw()
-    assert await two.announce(()) is Neighbours.NONE
+    assert await two.announce(None) is Neighbours.NONE
     assert await one.announce(()) is Neighbours.SETTLING
     assert await one.claim_blobs([A]) == set()
     assert await two.announce(()) is Neighbours.SHARING

@@ -4,7 +4,7 @@ The database behind it is slow to import and to open, so a `LazyBackend` opens i
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
@@ -151,13 +151,11 @@ class CacheBackend(Protocol):
         """Return when each known one of *digests* was created; None: its config has no credible date."""
         ...
 
-    async def announce(
-        self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
-    ) -> Neighbours:
-        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
+    async def announce(self, held: Collection[BlobKey] | None) -> Neighbours:
+        """Announce this process for 30 seconds, and return the others that are announced then.
 
-        *before_sharing* is awaited before the others learn that this process knows about them: what it uploaded until
-        then must be in the backend.
+        With *held*, the others learn that this process shares, and *held* are claimed at the same time: then all its
+        claims are in the backend, and so is what it uploaded until then. None: its claims are not.
         """
         ...
 

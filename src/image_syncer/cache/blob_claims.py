@@ -2,14 +2,20 @@
 
 While a process is alone, its claims are in memory and cost nothing. It announces itself in the backend and looks for
 others four times a second. When another process appears, each writes the claims on the blobs it is uploading, and all
-later claims. The newcomer waits until the others have done so, before it claims anything itself. A process that
-uploads nothing for 10 seconds, such as an idle daemon, withdraws its announcement, and asks the backend nothing more.
+later claims; then it tells the others that it shares. The newcomer waits for that before it claims anything itself. A
+process that uploads nothing for 10 seconds, such as an idle daemon, withdraws its announcement, and asks the backend
+nothing more.
+
+The order makes a double upload impossible. A process announces itself, and looks for others after the commit, so of
+two that start at once, one finds the other. It writes each new claim from the moment it knows about others, before it
+tells that it shares. It tells that it no longer shares, and looks once more, before it keeps claims in memory again.
 
 A claim is held only by a task that uploads, never by one that waits for another claim, so processes cannot wait for
 each other in a circle. It ends with its process, or with the lease of a process that no longer announces itself.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Final
@@ -37,8 +43,12 @@ class BlobClaims:
     def __init__(self, buffer: WriteBehind, clock: Callable[[], float] = time.monotonic) -> None:
         self._buffer = buffer
         self._clock = clock
-        self._announced_at: float | None = None
-        self._announcing = asyncio.Lock()
+        self._is_announced = False
+        self._settled_at = -math.inf
+        self._announcing = asyncio.Lock()  # One look at a time: an older answer must not replace a newer one.
+        self._others_at = -math.inf
+        self.announcements = 0
+        """How often this process has announced itself after a time without claims."""
         self.has_others = False
         """Whether other processes share the backend now, as far as this one has looked."""
         self._held: set[BlobKey] = set()
@@ -52,12 +62,16 @@ class BlobClaims:
         self._is_active.set()
         try:
             await self._ensure_announced()
-            if self.has_others and key in await self._write([key]):
+            if self.has_others and not await self._write(key):
                 return False
             self._held.add(key)
         finally:
             self._claiming -= 1
         return True
+
+    def had_others_within(self, seconds: float) -> bool:
+        """Return whether this process has known about others within the last *seconds*."""
+        return self.has_others or self._clock() - self._others_at < seconds
 
     def release(self, key: BlobKey) -> None:
         """Release the claim on *key*, if this process has it."""
@@ -75,9 +89,8 @@ class BlobClaims:
                 await asyncio.sleep(LOOK_SECONDS)
                 if self._has_claims:
                     active_at = self._clock()
-                await self._look()
-                if self.has_others:
-                    await self._write(self._held - self._written)  # Those that began during the look.
+                async with self._announcing:
+                    await self._look()
             await self._withdraw_idle()
 
     async def _withdraw_idle(self) -> None:
@@ -87,13 +100,15 @@ class BlobClaims:
                 return
             self._is_active.clear()  # No await since the check: a claim that begins now sets it again.
             await self.withdraw()
-            self._announced_at, self.has_others = None, False
+            self.has_others = False
             self._written.clear()
 
     async def withdraw(self) -> None:
-        """Remove the announcement and all claims of this process."""
-        if self._announced_at is not None:
+        """Remove the announcement and all claims of this process, once what it uploaded is written."""
+        if self._is_announced:
+            await self._buffer.flush()
             await self._buffer.query(lambda backend: backend.withdraw(), default=None)
+            self._is_announced, self._settled_at = False, -math.inf
 
     @property
     def _has_claims(self) -> bool:
@@ -102,30 +117,50 @@ class BlobClaims:
     async def _ensure_announced(self) -> None:
         async with self._announcing:
             now = self._clock()
-            if self._announced_at is not None and now - self._announced_at < _ANNOUNCED_SECONDS:
+            if now - self._settled_at < _ANNOUNCED_SECONDS:
                 return
+            if not self._is_announced:
+                self.announcements += 1
             while await self._look() is Neighbours.SETTLING and self._clock() - now < SETTLE_SECONDS:  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(_SETTLE_POLL_SECONDS)
+            self._settled_at = self._clock()
 
     async def _look(self) -> Neighbours:
-        held = frozenset(self._held)
-        others = await self._buffer.query(
-            lambda backend: backend.announce(held, self._buffer.flush), default=Neighbours.NONE, create=True
-        )
-        had_others, self.has_others = self.has_others, others is not Neighbours.NONE
-        self._announced_at = self._clock()
-        if self.has_others:
-            self._written |= held & self._held
-            if not had_others:
-                await self._buffer.flush()  # What this process uploaded while it was alone.
+        """Announce this process and return the others; share from now on if there are any. Under `_announcing`."""
+        shared = self.has_others
+        others = await self._announce(self._held if shared else None)
+        if others is Neighbours.NONE and shared:
+            others = await self._announce(None)  # A newcomer after this one waits, and an earlier one is found.
+            self.has_others, shared = others is not Neighbours.NONE, False
+        if others is not Neighbours.NONE and not shared:
+            others = await self._share()
+        if others is not Neighbours.NONE:
+            self._others_at = self._clock()
+        if others is not Neighbours.SETTLING:
+            self._settled_at = self._clock()
         return others
 
-    async def _write(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
-        """Write claims on *keys*, and return those that another process has."""
-        if not keys:
-            return ()
-        for key in keys:
-            self._buffer.drop(ReleaseRecord(*key))  # A pending release would end the new claim.
-        foreign = await self._buffer.query(lambda backend: backend.claim_blobs(keys), default=frozenset[BlobKey]())
-        self._written.update(key for key in keys if key not in foreign)
-        return foreign
+    async def _share(self) -> Neighbours:
+        """Write the claims of this process and what it uploaded, and then tell the others that it shares."""
+        self.has_others = True  # From here on, a new claim is written before it counts.
+        held = frozenset(self._held)
+        self._written |= held
+        await self._buffer.flush()  # What this process uploaded while it was alone.
+        others = await self._announce(held)
+        for key in held - self._held:  # Released meanwhile, perhaps before its claim was written.
+            self._buffer.put(ReleaseRecord(*key))
+        return others
+
+    async def _announce(self, held: Collection[BlobKey] | None) -> Neighbours:
+        keys = None if held is None else frozenset(held)
+        self._is_announced = True
+        return await self._buffer.query(lambda backend: backend.announce(keys), default=Neighbours.NONE, create=True)
+
+    async def _write(self, key: BlobKey) -> bool:
+        """Write a claim on *key*; False if another process has it."""
+        await self._buffer.drop(ReleaseRecord(*key))  # A pending release would end the new claim.
+        self._written.add(key)  # If this task is cancelled, its claim may be written nevertheless.
+        foreign = await self._buffer.query(lambda backend: backend.claim_blobs([key]), default=frozenset[BlobKey]())
+        if key in foreign:
+            self._written.discard(key)
+        return key not in foreign

@@ -121,6 +121,7 @@ class PersistentBlobLocations:
     ) -> None:
         self._buffer = buffer
         self._claims = claims
+        self._announcements = 0
         self._memory = MemoryBlobLocations(_MEMORY_LIMIT)
         self._absent: _RecentKeys[tuple[str, Digest]] = _RecentKeys(clock)
         self._unknown_registries: _RecentKeys[str] = _RecentKeys(clock)
@@ -163,8 +164,15 @@ class PersistentBlobLocations:
 
     async def claim(self, registry: str, digest: Digest) -> bool:
         """Claim the upload of *digest* to *registry*; False while another process has the claim."""
-        is_claimed = self._claims is None or await self._claims.claim((registry, digest))
-        if self._claims is not None and self._claims.has_others:
+        if self._claims is None:
+            return True
+        is_claimed = await self._claims.claim((registry, digest))
+        if self._claims.announcements != self._announcements:
+            # While this process claimed nothing, others may have come and gone.
+            self._announcements = self._claims.announcements
+            self._absent.clear()
+            self._unknown_registries.clear()
+        if self._claims.had_others_within(_NEGATIVE_SECONDS):
             # Another process may have recorded where it is, or will do so.
             self._absent.discard((registry, digest))
             self._unknown_registries.discard(registry)
@@ -272,6 +280,9 @@ class _RecentKeys(Generic[Key]):
 
     def discard(self, key: Key) -> None:
         self._added.pop(key, None)
+
+    def clear(self) -> None:
+        self._added.clear()
 
 
 class _BatchedQuery(Generic[Key, Value]):

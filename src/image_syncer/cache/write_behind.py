@@ -80,9 +80,10 @@ class WriteBehind:
         if len(self._pending) >= _URGENT_COUNT or _is_urgent(record):
             self._is_urgent.set()
 
-    def drop(self, record: CacheRecord) -> None:
-        """Remove the pending record with the key of *record*, if there is one."""
-        self._pending.pop(_key(record), None)
+    async def drop(self, record: CacheRecord) -> None:
+        """Remove the pending record with the key of *record*, if there is one; a flush that writes it ends first."""
+        async with self._writing:
+            self._pending.pop(_key(record), None)
 
     async def query(self, question: Callable[[CacheBackend], Awaitable[T]], *, default: T, create: bool = False) -> T:
         """Return the backend's answer to *question*; *default* if it does not exist yet or fails.

@@ -3,7 +3,7 @@
 A `CacheBackend` of `image_syncer.cache.backend`. Rows are hints, so the last writer wins.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -200,36 +200,25 @@ class StateCacheBackend:
         """Return when each known one of *digests* was created; None: its config has no credible date."""
         return await self._database.read_sql(lambda session: tag_time_rows.select_created(session, digests))
 
-    async def announce(
-        self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
-    ) -> Neighbours:
-        """Announce this process for 30 seconds, and return the others. If there are any, claim *held* as well.
+    async def announce(self, held: Collection[BlobKey] | None) -> Neighbours:
+        """Announce this process for 30 seconds, and return the others. With *held*, it shares, and claims them too.
 
-        *before_sharing* is awaited before the others learn that this process knows about them.
-
-        Of two processes that announce themselves at once, the one that reads later finds the other.
+        The others are read after the commit, see `blob_claim_table.announce`.
         """
-        now = self._now()
-        if self._announced_at is None or not timedelta() <= now - self._announced_at < blob_claim_table.RENEW_AFTER:
-            await self._write_announcement(held, now, before_sharing)
+        now, shares = self._now(), held is not None
+        last = self._announced_at
+        if last is None or not timedelta() <= now - last < blob_claim_table.RENEW_AFTER or shares != self._shares:
+            self._announced_at = None  # If the write fails, what the others see is unknown.
+            await self._database.write_sql(lambda session: blob_claim_table.announce(session, self._claimer, now, held))
+            self._announced_at, self._shares = now, shares
         others = await self._database.read_sql(
             lambda session: blob_claim_table.other_claimers(session, self._claimer, now)
         )
-        if bool(others) != self._shares:
-            await self._write_announcement(held, now, before_sharing)
-        if not others:
+        if others.ended:
+            await self._database.write_sql(lambda session: blob_claim_table.forget(session, others.ended))
+        if not others.alive:
             return Neighbours.NONE
-        return Neighbours.SHARING if all(others.values()) else Neighbours.SETTLING
-
-    async def _write_announcement(
-        self, held: Collection[BlobKey], now: datetime, before_sharing: Callable[[], Awaitable[None]] | None
-    ) -> None:
-        if before_sharing is not None and not self._shares:  # The write itself finds out whether there are others.
-            await before_sharing()
-        self._shares = await self._database.write_sql(
-            lambda session: blob_claim_table.announce(session, self._claimer, now, held)
-        )
-        self._announced_at = now
+        return Neighbours.SHARING if all(others.alive.values()) else Neighbours.SETTLING
 
     async def claim_blobs(self, keys: Collection[BlobKey]) -> Collection[BlobKey]:
         """Claim the uploads of *keys* for this process, and return those that another announced process claims."""
@@ -238,7 +227,7 @@ class StateCacheBackend:
 
     async def withdraw(self) -> None:
         """Remove the announcement and all claims of this process."""
-        self._announced_at, self._shares = None, False
+        self._announced_at = None
         await self._database.write_sql(lambda session: blob_claim_table.withdraw(session, self._claimer))
 
     async def write(self, notes: Sequence[CacheRecord], *, tidy: bool) -> None:

@@ -1,7 +1,7 @@
 """Claims on uploads in one process, over a backend that tells who else is there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -32,14 +32,11 @@ class FakeBackend:
         """Count the withdrawal."""
         self.withdrawals += 1
 
-    async def announce(
-        self, held: Collection[BlobKey], before_sharing: Callable[[], Awaitable[None]] | None = None
-    ) -> Neighbours:
+    async def announce(self, held: Collection[BlobKey] | None) -> Neighbours:
         """Return the next answer, and the last one for ever."""
-        del before_sharing  # Tested with a real backend.
         self.looks += 1
         found = self.neighbours.pop(0) if len(self.neighbours) > 1 else self.neighbours[0]
-        if found is not Neighbours.NONE:
+        if held is not None:
             self.claimed += held
         return found
 

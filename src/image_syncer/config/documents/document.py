@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from image_syncer.config.bounded_file import read_bounded
 from image_syncer.config.documents.node import DocumentError, MapNode, Node, describe
 from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import ConfigError
@@ -20,7 +19,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 def read_document(path: Path, *, remedy_if_empty: str, may_be_empty: bool = False) -> MapNode:
     """Return the map in the file at *path*; `ConfigError` for any other content, and unless *may_be_empty* for none."""
-    if path.suffix.lower() not in SUFFIXES and path.is_file():  # A pipe has no name of its own: YAML includes JSON.
+    if path.suffix.lower() not in SUFFIXES:
         remedy = "the name must end in .yaml, .yml or .json"
         raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
     return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty, may_be_empty=may_be_empty)
@@ -93,7 +92,8 @@ def _parser(suffix: str) -> Callable[[str], Node | None]:
 
 def _read(path: Path) -> bytes:
     try:
-        content = read_bounded(path, FILE_LIMIT_BYTES)
+        with path.open("rb") as stream:
+            content = stream.read(FILE_LIMIT_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError("no such file", file=str(path), remedy="check the path") from error
     except IsADirectoryError as error:
