@@ -88,6 +88,8 @@ def _signs(vendor: VendorProfile) -> Iterator[str]:
         yield f"header `{name}: {prefix}...`" if prefix else f"header `{name}`"
     if vendor.challenge_service is not None:
         yield f"login service `{vendor.challenge_service}`"
+    if vendor.extension is not None:
+        yield f"extension `{vendor.extension}`"
 
 
 def _upload(uploads: UploadProfile) -> str:

@@ -77,7 +77,7 @@ class Registries:
         self._offered_ways: OfferedWays | None = None
         self._find_preparations = self.preparations  # One object for all targets.
         self._bulk_listings: BulkListings | None = None
-        self._find_bulk_listings = self._bulk_lists  # One object for all sources.
+        self._find_bulk_listings = self.bulk_listings  # One object for all sources.
         self._requests: Counter[Side] = Counter({"source": 0, "target": 0})
         self._checkpoints = DigestCheckpoints()
         self._read_ahead = ReadAhead()
@@ -151,7 +151,7 @@ class Registries:
             self._preparations = Preparations(self._keychain, self._connect, self.transport, self._count)
         return self._preparations
 
-    def _bulk_lists(self) -> "BulkListings":
+    def bulk_listings(self) -> "BulkListings":
         """Return what lists digests in bulk; the same object each time."""
         if self._bulk_listings is None:
             from image_syncer.registry.tag_lists.bulk_listing import BulkListings  # noqa: PLC0415 - few runs need it

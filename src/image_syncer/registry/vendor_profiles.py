@@ -3,7 +3,7 @@
 A registry of no known vendor is treated as the specification says; `LearntProfile` records deviations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Final, Self
 
@@ -20,6 +20,7 @@ from image_syncer.registry.vendors import (
     vendor_google,
     vendor_harbor,
     vendor_quay,
+    vendor_zot,
 )
 from image_syncer.registry.vendors.vendor_profile import ListedTag, UploadProfile, VendorProfile
 from image_syncer.structs import Struct
@@ -39,6 +40,7 @@ VENDORS: Final = (
     vendor_quay.PROFILE,
     vendor_clouds.TENCENT,
     vendor_clouds.VOLCENGINE,
+    vendor_zot.PROFILE,
 )
 """Every vendor that is known to differ from the specification; a new one is added here."""
 
@@ -55,6 +57,12 @@ def vendor_of(registry: str) -> VendorProfile | None:
 def vendor_of_service(service: str) -> VendorProfile | None:
     """Return the vendor whose registries name *service* in their challenges; None if that tells nothing."""
     return next((vendor for vendor in VENDORS if vendor.challenge_service == service), None)
+
+
+def vendor_of_extensions(names: Iterable[str]) -> VendorProfile | None:
+    """Return the vendor one of whose extensions is among *names*; None if there is none."""
+    announced = set(names)
+    return next((vendor for vendor in VENDORS if vendor.extension in announced), None)
 
 
 def known_limits(registry: str) -> tuple[str, ...]:

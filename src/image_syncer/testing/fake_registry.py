@@ -30,12 +30,14 @@ from image_syncer.testing.fake.pull_quota import PullQuota
 from image_syncer.testing.fake.request_gate import Interceptor, RequestGate
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.storage_host import StorageHost
+from image_syncer.testing.fake.tag_list_api import TagListApi
 from image_syncer.testing.fake.uploads import UploadHandlers
 from image_syncer.testing.profile import Profile
 from image_syncer.testing.request_log import RequestLog, kind_of
 from image_syncer.testing.serving import serve
 from image_syncer.testing.threads import open_in_thread
 
+_OTHER_APIS: Final = ("/v2/manage/", "/v2/auth/", "/v2/namespaces/")
 _VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
@@ -178,6 +180,8 @@ class FakeRegistry:
             application.router.add_get("/v2/{name:.+}/referrers/{digest}", listings.referrers)
         if self.profile.artifacts_api:
             application.router.add_get(ARTIFACTS, HarborApi(storage, self.profile).artifacts)
+        if not self.profile.creation_api:  # Both APIs of Amazon are at one path.
+            application.add_routes(TagListApi(storage, self.profile).routes(self.profile.tag_api))
         if self.profile.import_api:
             application.add_routes(self.imports.routes(storage))
         if self.profile.creation_api:
@@ -199,7 +203,7 @@ class FakeRegistry:
 
 
 def _is_registry(request: web.Request) -> bool:
-    return request.path.startswith("/v2/") and not request.path.startswith("/v2/manage/")
+    return request.path.startswith(("/v2/", "/acr/")) and not request.path.startswith(_OTHER_APIS)
 
 
 async def _ping(request: web.Request) -> web.Response:

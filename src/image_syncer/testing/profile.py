@@ -9,6 +9,7 @@ from image_syncer.oci.manifest import MANIFEST_LIMIT_BYTES
 from image_syncer.testing.accounts import Accounts
 
 Auth = Literal["none", "basic", "bearer"]
+TagApi = Literal["", "aliyun", "aws", "azure", "docker_hub", "github", "huawei", "quay", "tencent", "volcengine", "zot"]
 ManyTags = Literal["confirms", "ignores", "refuses"]
 
 
@@ -170,6 +171,8 @@ class Profile:
     """Whether tag lists report the manifest of each tag."""
     import_api: bool = False
     """Whether it imports images as Azure does, through an API beside it (`FakeRegistry.imports`)."""
+    tag_api: TagApi = ""
+    """Whose API lists the digests of all tags, unless *creation_api* is set; Harbor's is *artifacts_api*."""
     creation_api: bool = False
     """Whether the vendors' APIs create repositories and projects beside those in *projects*."""
     artifacts_api: bool = False

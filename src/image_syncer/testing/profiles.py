@@ -44,6 +44,7 @@ DISTRIBUTION_2_8: Final = Profile(
 
 DOCKER_HUB: Final = Profile(
     name="docker-hub",
+    tag_api="docker_hub",
     token_seconds=300,
     quota=QuotaProfile(pulls=100, window_seconds=21_600),  # 100;w=21600 in Docker's documentation; the numbers change.
     referrers=False,  # UNVERIFIED.
@@ -58,6 +59,7 @@ DOCKER_HUB: Final = Profile(
 
 GHCR: Final = Profile(
     name="ghcr",
+    tag_api="github",
     referrers=False,  # UNVERIFIED.
     many_tags="ignores",
     deletes="nothing",  # harbor `githubcr` adapter.
@@ -69,6 +71,7 @@ GHCR: Final = Profile(
 
 ECR: Final = Profile(
     name="ecr",
+    tag_api="aws",
     login="basic",  # User AWS, with a password that is valid for 12 hours.
     media_type_required=True,  # containers/image `docker_image_dest.go`.
     immutable=ProfileRefusal(  # Code and text are known, the status is UNVERIFIED.
@@ -94,6 +97,7 @@ ECR: Final = Profile(
 
 ACR: Final = Profile(
     name="acr",
+    tag_api="azure",
     token_path="/oauth2/token",  # Azure/acr `docs/AAD-OAuth.md`.
     token_life_told=False,  # The token itself contains it.
     import_api=True,  # Azure's REST API of Microsoft.ContainerRegistry, "Import Image".
@@ -140,6 +144,7 @@ HARBOR: Final = Profile(
 
 QUAY: Final = Profile(
     name="quay",
+    tag_api="quay",
     many_tags="ignores",
     immutable=ProfileRefusal(409, "TAG_IMMUTABLE", "The tag is immutable."),  # `endpoints/v2/errors.py`.
     deletes="tags",
@@ -155,6 +160,7 @@ QUAY: Final = Profile(
 
 ZOT: Final = Profile(
     name="zot",
+    tag_api="zot",
     docker_types=False,  # `pkg/api/routes.go`, without http.compat.
     errors_end_uploads=True,  # After unexpected errors only, not after a chunk out of order.
     mount="everywhere",  # It searches its cache and ignores `from`.
@@ -199,6 +205,18 @@ ALL: Final = (
     ARTIFACTORY,
 )
 """All profiles, each with a unique name."""
+
+ALIBABA: Final = replace(OCI, name="alibaba", many_tags="ignores", tag_api="aliyun")
+"""Alibaba Cloud's registries, personal and enterprise, as far as their API lists tags."""
+
+HUAWEI: Final = replace(OCI, name="huawei", many_tags="ignores", tag_api="huawei")
+"""Huawei Cloud's SWR, likewise."""
+
+TENCENT: Final = replace(OCI, name="tencent", many_tags="ignores", tag_api="tencent")
+"""Tencent Container Registry, likewise."""
+
+VOLCENGINE: Final = replace(OCI, name="volcengine", many_tags="ignores", tag_api="volcengine")
+"""Volcengine Container Registry, likewise."""
 
 MONOLITHIC: Final = replace(OCI, name="monolithic", patches="none", many_tags="ignores")
 """A registry without PATCH: a blob must come with the closing PUT. No known product does so."""

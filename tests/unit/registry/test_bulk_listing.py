@@ -182,7 +182,7 @@ async def test_digests_in_the_tag_list_are_confirmed_as_well(wrong: str) -> None
 async def test_other_products_are_not_asked() -> None:
     """The challenge tells Harbor; any other registry gets no request for its API."""
     async with (
-        FakeRegistry(profiles.ZOT.guarded(Accounts(anonymous={"*": frozenset({"pull"})}))) as fake,
+        FakeRegistry(profiles.OCI.guarded(Accounts(anonymous={"*": frozenset({"pull"})}))) as fake,
         client() as registries,
     ):
         fake.load("public/app", IMAGES[0], "v0")
@@ -238,7 +238,7 @@ def test_the_path_of_harbor_encodes_slashes_twice() -> None:
 def test_vendors_are_told_by_their_own_signs() -> None:
     """Each has a name of its own, and at least one sign."""
     assert len({vendor.name for vendor in VENDORS}) == len(VENDORS)
-    assert all(vendor.hosts or vendor.headers or vendor.challenge_service for vendor in VENDORS)
+    assert all(vendor.hosts or vendor.headers or vendor.challenge_service or vendor.extension for vendor in VENDORS)
     harbor = vendor_of_service("harbor-registry")
     assert harbor is not None
     assert harbor.name == "Harbor"

@@ -11,7 +11,7 @@ from image_syncer.registry.auth.credential_sources import IssuedCredential
 from image_syncer.registry.settings import Credential
 
 _REGISTRY: Final = re.compile(r"(?P<account>\d{12})\.dkr[.-]ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\..*", re.ASCII)
-_PUBLIC: Final = "public.ecr.aws"
+PUBLIC: Final = "public.ecr.aws"
 _PUBLIC_REGION: Final = "us-east-1"  # The only one that issues logins for it.
 
 
@@ -20,7 +20,7 @@ def issue(registry: str, key: Credential | None) -> IssuedCredential:
 
     *key* is an access key. A registry with a name of its own takes the region of the environment.
     """
-    is_public = registry == _PUBLIC
+    is_public = registry == PUBLIC
     data: Any = api_client(registry, key).get_authorization_token()["authorizationData"]
     data = data if is_public else data[0]
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
@@ -36,7 +36,7 @@ def account_of(registry: str) -> str | None:
 def api_client(registry: str, key: Credential | None, url: str = "") -> Any:
     """Return botocore's client of the API of *registry*, at *url* if it is given. *key* is an access key."""
     host = _REGISTRY.fullmatch(registry)
-    is_public = registry == _PUBLIC
+    is_public = registry == PUBLIC
     session = Session()
     if key is not None:
         session.set_credentials(key.username, key.password)

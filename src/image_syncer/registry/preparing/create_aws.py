@@ -3,10 +3,8 @@
 from typing import Any
 
 from image_syncer.errors import Refused
-from image_syncer.registry.auth.cloud_aws import account_of, api_client
+from image_syncer.registry.auth.cloud_aws import PUBLIC, account_of, api_client
 from image_syncer.registry.preparing.creation import Creation
-
-_PUBLIC = "public.ecr.aws"
 
 
 def create(creation: Creation) -> bool:
@@ -14,7 +12,7 @@ def create(creation: Creation) -> bool:
     client = api_client(creation.registry, creation.credential, creation.url)
     name = {"repositoryName": creation.path}
     try:
-        if creation.registry == _PUBLIC:
+        if creation.registry == PUBLIC:
             _create_public(client, creation)
         else:
             account = account_of(creation.registry)

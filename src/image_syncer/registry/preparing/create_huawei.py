@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from image_syncer.registry.preparing.creation import ApiCall, Creation
 from image_syncer.registry.settings import Credential
@@ -32,12 +32,15 @@ def calls(creation: Creation) -> Iterator[ApiCall]:
 
 
 def signature(call: ApiCall, host: str, key: Credential, now: datetime) -> Mapping[str, str]:
-    """Return the headers that sign *call* to *host* with the access key *key*."""
+    """Return the headers that sign *call* to *host* with the access key *key*; a query has nothing to encode."""
     date = f"{now:%Y%m%dT%H%M%SZ}"
     values = {"content-type": "application/json", "host": host, "x-sdk-date": date}
     lines = [f"{name}:{values[name]}\n" for name in _SIGNED]
     digest = hashlib.sha256(call.content or b"").hexdigest()
-    request = "\n".join((call.method, f"{call.path}/", "", "".join(lines), ";".join(_SIGNED), digest))
+    place, _, query = call.path.partition("?")
+    place = "/".join(quote(unquote(part), safe="~") for part in place.split("/"))
+    query = "&".join(sorted(query.split("&")))
+    request = "\n".join((call.method, f"{place}/", query, "".join(lines), ";".join(_SIGNED), digest))
     text = f"SDK-HMAC-SHA256\n{date}\n{hashlib.sha256(request.encode()).hexdigest()}"
     signed = hmac.new(key.password.encode(), text.encode(), hashlib.sha256).hexdigest()
     authorization = f"SDK-HMAC-SHA256 Access={key.username}, SignedHeaders={';'.join(_SIGNED)}, Signature={signed}"

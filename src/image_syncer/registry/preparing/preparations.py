@@ -1,7 +1,6 @@
 """Creates what a refused push lacks, once per repository: what and how the vendor's profile says."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -175,7 +174,11 @@ class Preparations:
         """Return the credential of the registry itself, if the API takes it; a library has ways of its own."""
         if creator in _LIBRARIES or creator == "huawei":
             key = account.credential if account.cloud is not None else None
-            return _huawei_key() if key is None and creator == "huawei" else key
+            if key is None and creator == "huawei":
+                from image_syncer.registry.auth.cloud_huawei import environment_key  # noqa: PLC0415 - only Huawei needs it
+
+                return environment_key()
+            return key
         if creator == "gitlab" or (account.control is not None and account.control.url):
             return None
         found = await self._keychain.account_for(repository)
@@ -198,8 +201,3 @@ async def _usual_url(creator: CreatorName, registry: str, server: ApiServer) -> 
 
         return api_url(registry)
     return await server.own_url()
-
-
-def _huawei_key() -> Credential | None:
-    key, secret = os.environ.get("HUAWEICLOUD_SDK_AK", ""), os.environ.get("HUAWEICLOUD_SDK_SK", "")
-    return Credential(key, secret) if key and secret else None

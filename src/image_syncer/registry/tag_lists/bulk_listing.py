@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from image_syncer.bounded_json import DEPTH_LIMIT, InvalidJson, read_json
 from image_syncer.errors import RateLimited, Side, StoreError, Unavailable
@@ -14,11 +15,11 @@ from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.endpoint import RegistryClient, RepositoryRequests
 from image_syncer.registry.http.transport import Transport
 from image_syncer.registry.manifests import Manifests
-from image_syncer.registry.settings import ControlAccess, Credential, RegistryAccount
-from image_syncer.registry.tag_lists.listers import lister_of
-from image_syncer.registry.tag_lists.tag_lister import Lister, Listing, PageReader, TagPage
+from image_syncer.registry.settings import ControlAccess, RegistryAccount
+from image_syncer.registry.tag_lists.listers import library_of, lister_of
+from image_syncer.registry.tag_lists.tag_lister import Lister, Listing, PageReader, TagPage, entries_in, fields_of
 from image_syncer.registry.vendor_api import ApiRequest, VendorApi
-from image_syncer.registry.vendor_profiles import vendor_of, vendor_of_service
+from image_syncer.registry.vendor_profiles import vendor_of, vendor_of_extensions, vendor_of_service
 from image_syncer.registry.vendors.vendor_profile import BulkListing, ListedTag, ListerName
 from image_syncer.structs import replace
 
@@ -29,6 +30,10 @@ _DAY_SECONDS: Final = 86_400
 _TOKEN_BYTES: Final = 64 * 1024
 _OWN_URL: Final[frozenset[ListerName]] = frozenset({"quay"})  # The API is the registry's, but takes no login of it.
 _TAKES_OWN_LOGIN: Final[frozenset[ListerName]] = frozenset({"docker_hub", "github"})
+_EXTENSIONS: Final = "extensions"
+"""The fact which extensions a registry announces (distribution-spec, "extensions"); few announce any."""
+_WORTH_DISCOVERY: Final = 50  # So many wanted tags are worth a request that may tell nothing.
+_MOST_EXTENSIONS, _LONGEST_NAME = 20, 60
 _TAKES_KEYS: Final[frozenset[ListerName]] = frozenset({"aliyun", "aws", "huawei", "tencent", "volcengine"})
 
 
@@ -56,7 +61,7 @@ class BulkListings:
         or if a HEAD of the newest tag finds another digest. Tags whose daily HEAD is due are left out.
         """
         client = await self._client(repository)
-        bulk = bulk_listing_of(client)
+        bulk = await self._bulk(client, repository, wanted)
         if bulk is None:
             return []
         loop = asyncio.get_running_loop()
@@ -86,25 +91,27 @@ class BulkListings:
         api = VendorApi(
             client, self._transport, self._count, is_insecure=account.insecure or account.plain_http, seconds=_SECONDS
         )
-        try:
-            lister = lister_of(bulk.name)
-        except ImportError:
-            return []  # The extra of its library is not installed.
         listing = await self._listing(client, repository, bulk, api, account)
-        pages = _LibraryPages(lister, listing) if callable(lister) else _Pages(client, api, lister, listing)
+        if listing is None:
+            return []
+        pages = _pages(client, api, bulk, listing)
+        if pages is None:
+            return []
         limits = client.limits
-        found: list[ListedTag] = []
+        found: dict[str, ListedTag] = {}
         seen, cursor = {""}, ""
         for _ in range(min(most_pages, limits.tag_pages)):
             page = await pages.read(cursor)
             if page is None:
                 break
-            found += page.tags
-            if page.cursor in seen or len(found) > limits.tags:  # The last page, or one that leads back.
+            known = len(found)
+            found |= {one.tag: one for one in page.tags}
+            is_repeated = bool(page.tags) and len(found) == known
+            if is_repeated or page.cursor in seen or len(found) > limits.tags:  # The last page, or one that leads back.
                 break
             cursor = page.cursor
             seen.add(cursor)
-        return found
+        return list(found.values())
 
     async def _listing(
         self,
@@ -113,25 +120,68 @@ class BulkListings:
         bulk: BulkListing,
         api: VendorApi,
         account: RegistryAccount,
-    ) -> Listing:
-        """Return what is listed, with the access that *account* has for that."""
+    ) -> Listing | None:
+        """Return what is listed, with the access that *account* has for that; None without access."""
         control = account.control or ControlAccess()
         url = (control.url or bulk.server).rstrip("/")
         if not url and bulk.name in _OWN_URL:
             url = self._urls[client] = self._urls.get(client) or await api.own_url()
-        credential = control.credential or await self._own_credential(bulk, repository, account)
-        return Listing(repository.registry, repository.path, url, credential)
-
-    async def _own_credential(
-        self, bulk: BulkListing, repository: Repository, account: RegistryAccount
-    ) -> Credential | None:
-        """Return the credential of the registry itself, where the vendor's API takes it; never for another server."""
+        name = urlsplit(f"//{repository.registry}").hostname or ""  # The names of clouds' registries have no port.
+        listing = Listing(name, repository.path, url, control.credential)
+        if account.control is not None and (control.credential is not None or control.url):
+            return listing
         if bulk.name in _TAKES_KEYS:
-            return account.credential if account.cloud is not None else None
-        if bulk.name not in _TAKES_OWN_LOGIN or (account.control is not None and account.control.url):
+            # Without credentials of the cloud, a library would look for those of the machine, and wait for that.
+            access = await self._keychain.account_for(repository)
+            key = account.credential if account.cloud is not None else None
+            return replace(listing, credential=key) if access.cloud is not None else None
+        if bulk.name in _TAKES_OWN_LOGIN:
+            access = await self._keychain.account_for(repository)
+            own = access.credential if access.source is None else await access.source.current()
+            return replace(listing, credential=own)
+        return listing
+
+    async def _bulk(self, client: RegistryClient, repository: Repository, wanted: int) -> BulkListing | None:
+        """Return the vendor's listing; a registry of no known vendor is asked for its extensions once a day."""
+        vendor = vendor_of(client.host.name) or vendor_of_service(client.host.auth.service) or client.profile.vendor
+        if vendor is not None:
+            return vendor.bulk
+        if wanted < _WORTH_DISCOVERY:
             return None
-        found = await self._keychain.account_for(repository)
-        return found.credential if found.source is None else await found.source.current()
+        registry = client.host.name
+        fact = await client.facts.get(registry, _EXTENSIONS)
+        if fact is None:
+            value = await self._extensions(client, repository)
+            client.facts.remember(registry, _EXTENSIONS, value, seconds=_DAY_SECONDS)
+        else:
+            value = fact.value
+        found = vendor_of_extensions(value.split())
+        return None if found is None else found.bulk
+
+    async def _extensions(self, client: RegistryClient, repository: Repository) -> str:
+        """Return the names of the extensions that the registry announces, or nothing."""
+        scope = f"repository:{repository.path}:pull"
+        request = ApiRequest("/v2/_oci/ext/discover", scope=scope)
+        try:
+            content = await VendorApi(client, self._transport, self._count).read(request, _TOKEN_BYTES)
+            found = entries_in(read_json(content, depth=DEPTH_LIMIT, values=_TOKEN_BYTES, strict=True), "extensions")
+        except (StoreError, InvalidJson):
+            return ""
+        names = [fields_of(entry).get("name") for entry in found[:_MOST_EXTENSIONS]]
+        return " ".join(name for name in names if isinstance(name, str) and len(name) < _LONGEST_NAME)
+
+
+def _pages(
+    client: RegistryClient, api: VendorApi, bulk: BulkListing, listing: Listing
+) -> "_Pages | _LibraryPages | None":
+    """Return the reader of *listing*; None if the extra of its library is not installed."""
+    lister = lister_of(bulk.name)
+    if lister is not None:
+        return _Pages(client, api, lister, listing)
+    try:
+        return _LibraryPages(library_of(bulk.name), listing)
+    except ImportError:
+        return None
 
 
 class _Pages:
@@ -185,12 +235,6 @@ class _LibraryPages:
     def _read(self, cursor: str) -> TagPage:
         self._reader = self._reader or self._open(self._listing)
         return self._reader(cursor)
-
-
-def bulk_listing_of(client: RegistryClient) -> BulkListing | None:
-    """Return the listing that the vendor of *client* has, by its host name, its challenge or its headers."""
-    vendor = vendor_of(client.host.name) or vendor_of_service(client.host.auth.service) or client.profile.vendor
-    return None if vendor is None else vendor.bulk
 
 
 async def _trusted(requests: RepositoryRequests, found: list[ListedTag]) -> list[ListedTag]:

@@ -8,11 +8,52 @@ from image_syncer.registry.tag_lists.tag_lister import Lister, Listing, PageRead
 from image_syncer.registry.vendors.vendor_profile import ListerName
 
 
-def lister_of(name: ListerName) -> Lister | Callable[[Listing], PageReader]:
-    """Return what speaks the listing *name*, or opens it through a library; `ImportError` without the library."""
+def lister_of(name: ListerName) -> Lister | None:
+    """Return what speaks the listing *name*; None if a library does that."""
     match name:
+        case "azure":
+            from image_syncer.registry.tag_lists import list_azure
+
+            return list_azure.LISTER
+        case "docker_hub":
+            from image_syncer.registry.tag_lists import list_docker_hub
+
+            return list_docker_hub.LISTER
+        case "github":
+            from image_syncer.registry.tag_lists import list_github
+
+            return list_github.LISTER
         case "harbor":
-            from image_syncer.registry.tag_lists.list_harbor import LISTER
+            from image_syncer.registry.tag_lists import list_harbor
+
+            return list_harbor.LISTER
+        case "huawei":
+            from image_syncer.registry.tag_lists import list_huawei
+
+            return list_huawei.LISTER
+        case "quay":
+            from image_syncer.registry.tag_lists import list_quay
+
+            return list_quay.LISTER
+        case "zot":
+            from image_syncer.registry.tag_lists import list_zot
+
+            return list_zot.LISTER
+        case _:
+            return None
+
+
+def library_of(name: ListerName) -> Callable[[Listing], PageReader]:
+    """Return what opens the listing *name* through a library; `ImportError` without it."""
+    match name:
+        case "aliyun":
+            from image_syncer.registry.tag_lists.list_aliyun import open_listing
+        case "aws":
+            from image_syncer.registry.tag_lists.list_aws import open_listing
+        case "tencent":
+            from image_syncer.registry.tag_lists.list_tencent import open_listing
+        case "volcengine":
+            from image_syncer.registry.tag_lists.list_volcengine import open_listing
         case _:
             raise ImportError(name)
-    return LISTER
+    return open_listing

@@ -12,6 +12,8 @@ from image_syncer.registry.vendor_api import ApiRequest
 from image_syncer.registry.vendors.vendor_profile import ListedTag
 from image_syncer.structs import Struct, field
 
+_MOST_DIGITS = 10
+
 
 class Listing(Struct):
     """The tags of the repository *path* at *registry*, to be listed.
@@ -124,6 +126,14 @@ def time_of(value: object) -> datetime | None:
 def page_number(cursor: str) -> int:
     """Return the number of the page at *cursor*, from 1."""
     return int(cursor) if cursor else 1
+
+
+def is_followed(cursor: str, entries: int, size: int, total: object) -> bool:
+    """Whether pages of *size* follow the one at *cursor*, which has *entries*, out of *total* if that is a number."""
+    text = str(total)
+    if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+        return entries >= size
+    return entries > 0 and page_number(cursor) * size < int(text)
 
 
 def next_number(cursor: str, *, has_more: bool) -> str:

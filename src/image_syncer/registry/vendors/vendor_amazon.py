@@ -3,6 +3,7 @@
 from typing import Final
 
 from image_syncer.registry.vendors.vendor_profile import (
+    BulkListing,
     ErrorShape,
     Preparation,
     UploadProfile,
@@ -19,6 +20,7 @@ PROFILE: Final = VendorProfile(
     # Parts have at least 5 MiB (LayerPartTooSmall). A PATCH with the whole blob commits it, and ECR then refuses the
     # PUT; Docker sends an empty PUT.
     uploads=UploadProfile(patches=True, least_bytes=5 * _MIB),
+    bulk=BulkListing("aws", 1000, "the access key"),
     preparation=Preparation(
         subject="repository",
         creator="aws",

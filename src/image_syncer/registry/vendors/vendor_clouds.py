@@ -2,12 +2,19 @@
 
 from typing import Final
 
-from image_syncer.registry.vendors.vendor_profile import ErrorShape, Preparation, VendorFacts, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import (
+    BulkListing,
+    ErrorShape,
+    Preparation,
+    VendorFacts,
+    VendorProfile,
+)
 
 ALIBABA: Final = VendorProfile(
     name="Alibaba Cloud",
     basis="documented only: its libraries for the versions 2016-06-07 and 2018-12-01",
     hosts=("registry*.aliyuncs.com", "*-registry*.cr.aliyuncs.com"),
+    bulk=BulkListing("aliyun", 100, "the access key"),
     preparation=Preparation(
         subject="namespace and repository",
         creator="aliyun",
@@ -29,6 +36,7 @@ AZURE: Final = VendorProfile(
     name="Azure",
     basis="documented only: azure-containerregistry, harbor's adapter",
     hosts=("*.azurecr.io", "*.azurecr.cn", "*.azurecr.us"),
+    bulk=BulkListing("azure", 100),
     immutable=ErrorShape(
         405, "DENIED", "The operation is disallowed on this registry, repository or image.", "assumed"
     ),
@@ -46,6 +54,7 @@ HUAWEI: Final = VendorProfile(
     name="Huawei Cloud",
     basis="documented only: huaweicloudsdkswr, harbor's adapter",
     hosts=("swr.*.myhuaweicloud.com", "swr.*.myhuaweicloud.eu"),
+    bulk=BulkListing("huawei", 100, "the access key"),
     preparation=Preparation(
         subject="organisation",
         creator="huawei",
@@ -64,6 +73,7 @@ TENCENT: Final = VendorProfile(
     name="Tencent Cloud",
     basis="documented only: tencentcloud-sdk-python-tcr, harbor's adapter",
     hosts=("*.tencentcloudcr.com",),
+    bulk=BulkListing("tencent", 100, "the access key"),
     preparation=Preparation(
         subject="namespace",
         creator="tencent",
@@ -85,6 +95,7 @@ VOLCENGINE: Final = VendorProfile(
     name="Volcengine",
     basis="documented only: volcenginesdk-cr, harbor's adapter",
     hosts=("*.cr.volces.com", "*.cr.ivolces.com"),
+    bulk=BulkListing("volcengine", 100, "the access key"),
     preparation=Preparation(
         subject="namespace and repository",
         creator="volcengine",

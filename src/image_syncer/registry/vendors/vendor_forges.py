@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from image_syncer.registry.vendors.vendor_profile import ErrorShape, Preparation, VendorFacts, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import (
+    BulkListing,
+    ErrorShape,
+    Preparation,
+    VendorFacts,
+    VendorProfile,
+)
 
 GITEA: Final = VendorProfile(
     name="Gitea",
@@ -29,6 +35,7 @@ GITHUB: Final = VendorProfile(
     name="GitHub",
     basis="documented only: GitHub's documentation, harbor's adapter",
     hosts=("ghcr.io",),
+    bulk=BulkListing("github", 100, "a token with `read:packages`", "https://api.github.com"),
     facts=VendorFacts(
         mounts="yes",
         deletion="only by the API of api.github.com",

@@ -100,7 +100,8 @@ class VendorProfile(Struct):
     """One vendor. The values are those of the specification unless the module of the vendor says more.
 
     A registry is the vendor's if its host name matches one of *hosts* (globs), if a response has one of *headers*
-    (name and prefix of the value, in lower case), or if its challenge names the *challenge_service*.
+    (name and prefix of the value, in lower case), if its challenge names the *challenge_service*, or if it announces
+    the *extension*.
     *basis* says where the facts come from: what was measured at the vendor's registry, or what is only documented.
     *read_tag_list* reads digests that the vendor adds to the tag list itself, *bulk* is its own
     listing of them.
@@ -113,6 +114,7 @@ class VendorProfile(Struct):
     hosts: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     challenge_service: str | None = None
+    extension: str | None = None
     uploads: UploadProfile = UploadProfile()
     read_tag_list: Callable[[JsonObject], Iterator[ListedTag]] | None = None
     bulk: BulkListing | None = None

@@ -2,12 +2,19 @@
 
 from typing import Final
 
-from image_syncer.registry.vendors.vendor_profile import ErrorShape, Preparation, VendorFacts, VendorProfile
+from image_syncer.registry.vendors.vendor_profile import (
+    BulkListing,
+    ErrorShape,
+    Preparation,
+    VendorFacts,
+    VendorProfile,
+)
 
 PROFILE: Final = VendorProfile(
     name="Quay",
     basis="documented only: its source",
     hosts=("quay.io",),
+    bulk=BulkListing("quay", 100, "an OAuth token of `control`, or none"),
     preparation=Preparation(
         subject="repository",
         creator="quay",

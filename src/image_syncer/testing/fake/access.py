@@ -92,7 +92,7 @@ def _needed(request: web.Request) -> dict[str, frozenset[str]]:
     name = request.match_info.get("name")
     if name is None:
         return {}
-    action = _ACTIONS.get(request.method)
+    action = "metadata_read" if request.path.startswith("/acr/") else _ACTIONS.get(request.method)
     needed = {f"repository:{name}": frozenset({action} if action else {"pull", "push"})}
     if request.method == "POST" and (origin := request.query.get("from")):
         resource = f"repository:{origin}"
