@@ -13,7 +13,7 @@ from image_syncer.sync.referrer_settings import ReferrerSettings
 from image_syncer.sync.result import CopyResult, RunResult
 from image_syncer.sync.rule import Rule, RuleTarget, TagNames
 from image_syncer.sync.way_choice import WayCandidate, allowed_ways, choose_way, expected_way
-from image_syncer.testing import FakeRegistry
+from image_syncer.testing import FakeRegistry, Profile, profiles
 from image_syncer.testing.images import artifact, single
 
 SOURCE, TARGET = Repository("source.test", "app"), Repository("target.test", "mirror/app")
@@ -144,3 +144,17 @@ async def test_what_is_attached_obeys_the_rule_and_does_not_name_the_way() -> No
         streamed = await run(registry.host, rule(registry, registry, frozenset({Way.STREAM})))
         assert mounts(registry) == 0
     assert (streamed.way, streamed.transferred.copied) == (Way.STREAM, IMAGE.size_bytes + sbom.size_bytes)
+
+
+@pytest.mark.parametrize("profile", profiles.ALL, ids=lambda profile: profile.name)
+async def test_within_a_registry_of_each_vendor(profile: Profile) -> None:
+    """No byte comes through us where the vendor mounts; the image is the same in any case."""
+    async with FakeRegistry(profile) as registry:
+        registry.load("c/s", IMAGE, "v1")
+        entry = await run(registry.host, rule(registry, registry))
+        assert registry.manifest("x/s", "v1") == IMAGE.root
+        assert set(IMAGE.blobs) <= registry.content("x/s").blobs
+    if profile.mount == "never":
+        assert (entry.way, entry.transferred.copied) == (Way.STREAM, IMAGE.size_bytes)
+    else:
+        assert (entry.way, entry.transferred.copied) == (Way.MOUNT, 0)
