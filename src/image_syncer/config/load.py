@@ -1,6 +1,7 @@
 """Load configuration files of every dialect, without contacting any server. Errors have a file and a line."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from image_syncer.registry.settings import RegistryAccount
 from image_syncer.structs import replace
 from image_syncer.sync.rule import Rule
 
+_OWN_KINDS: Final = frozenset({"fork", "go-tool", "list"})
 _GO_TOOL_KEYS: Final = ("auth", "images")
 _DAEMON_KEYS: Final = frozenset({"app", "registry", "sync", "rabbitmq"})
 _EMPTY_RULES: Final = "write at least one rule: registry.example.com/team/app:v1: other.example.com/team/app"
@@ -98,11 +100,22 @@ def _load_dialect(
         from image_syncer.config.fork.fork_file import parse_fork  # noqa: PLC0415 - as above
 
         return parse_fork(document, file, platforms=platforms, environment=environment, allow_open=allow_open)
-    raise ConfigError(
-        "not a configuration file of image-syncer",
-        file=file,
-        remedy="it needs version: (native), images: and auth: (one pass), or app:, registry:, sync: (daemon); "
-        "give a file with only rules to --images, one with only logins to --auth",
+    if "rules" in keys:
+        raise ConfigError("version is missing", file=file, remedy="begin the file with version: 1")
+    raise ConfigError("not a configuration file of image-syncer", file=file, remedy=_what_else(file))
+
+
+def _what_else(file: str) -> str:
+    """Return what to do with a file that is of none of the dialects; its path *file* may be one of another tool."""
+    from image_syncer.config.convert.kinds import guess_kind  # noqa: PLC0415 - only for errors
+
+    with suppress(UsageError):
+        kind = guess_kind(Path(file)) if Path(file).is_file() else "list"  # A pipe can be read only once.
+        if kind not in _OWN_KINDS:
+            return f"it looks like one of {kind}: --from {kind} reads it, image-syncer config convert translates it"
+    return (
+        "it needs version: (native), images: and auth: (one pass), or app:, registry:, sync: (daemon); "
+        "give a file with only rules to --images, one with only logins to --auth"
     )
 
 

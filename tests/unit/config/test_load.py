@@ -132,6 +132,12 @@ def test_logins_of_the_single_file_replace_only_names_in_braces(tmp_path: Path) 
         ("rabbitMQ: {}", "c.yaml:1: auth: no username and password"),
         ("nginx: t.io/x", "c.yaml: not a configuration file of image-syncer (it needs version: (native), images:"),
         ("{}", "c.yaml: not a configuration file of image-syncer"),
+        ("rules: [{name: a, source: q.io/a, targets: t.io/a}]", "c.yaml: version is missing (begin the file with"),
+        (
+            "q.io: {images: {a: [v1]}}",
+            "c.yaml: not a configuration file of image-syncer (it looks like one of skopeo: --from skopeo reads it",
+        ),
+        ("version: 1\nsync: []", "c.yaml:2: unknown key 'sync' (a file of regsync has it: --from regsync reads"),
         ("", "c.yaml: the file is empty (write auth: and images:"),
         ("images: {}\nauht: {}", "c.yaml:2: unknown key 'auht' (did you mean auth?)"),
         ("images: {}\nImages: {}", "c.yaml:2: duplicate key images"),

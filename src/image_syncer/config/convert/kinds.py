@@ -1,6 +1,6 @@
 """The kinds of files that can be converted, and the native file that a conversion writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, cast
@@ -170,8 +170,20 @@ def guess_kind(path: Path) -> str:
             return "skopeo"
         if {"auth", "images"} & lower or all("." in key or ":" in key for key in keys):
             return "go-tool"
-    raise UsageError(f"{path}: not recognised", remedy=f"say what it is: --from {'|'.join(KINDS)}")
+    raise _unknown_kind(path, keys)
 
 
 def _has_any(node: MapNode, keys: frozenset[str]) -> bool:
     return any(entry.key.text in keys for entry in node.entries)
+
+
+def _unknown_kind(path: Path, keys: Collection[str]) -> UsageError:
+    """Return the error for the file at *path* with the top-level *keys*, which no tool's files have."""
+    if "version" in keys and "rules" in keys:
+        return UsageError(f"{path}: is a native file already", remedy="use it as it is")
+    if "services" in keys or ("apiVersion" in keys and "kind" in keys):
+        reader = "compose" if "services" in keys else "manifests"
+        return UsageError(
+            f"{path}: not recognised", remedy=f"a rule reads it as it is: images_from: {{{reader}: {path.name}}}"
+        )
+    return UsageError(f"{path}: not recognised", remedy=f"say what it is: --from {'|'.join(KINDS)}")

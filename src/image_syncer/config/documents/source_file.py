@@ -1,22 +1,23 @@
 """Validate nodes with strict models: pydantic finds the problems, the nodes have the places. Values are not quoted."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, cast, get_args
+from typing import Any, Final, Self, TypeVar, cast
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted, unknown_key
+from image_syncer.config.documents.key_hints import key_remedy, models_in
+from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.parts import Parts, Step
 from image_syncer.config.documents.problems import Problems, error_at
 from image_syncer.config.documents.variables import VariableReplacer
 from image_syncer.config.documents.written_text import replaced_texts, show_written
 from image_syncer.config.environment import Substitution
-from image_syncer.config.native.native_values import ReplacedText, known_keys
+from image_syncer.config.native.native_values import ReplacedText
 from image_syncer.errors import ConfigError, UsageError
 
 Value = TypeVar("Value")
@@ -269,8 +270,9 @@ def _problem(detail: ErrorDetails, node: Node, path: Sequence[Step], model: type
     location, kind = detail["loc"], detail["type"]
     if kind == "extra_forbidden":
         place = f"{path_text(path[:-1])}: " if len(path) > 1 else ""
-        unknown = unknown_key(Scalar(str(location[-1]), "text", 0), known_keys(_model_at(model, location[:-1])))
-        return UsageError(f"{place}{unknown.message}", remedy=unknown.remedy)
+        key = str(location[-1])
+        remedy = key_remedy(key, _model_at(model, location[:-1]), model)
+        return UsageError(f"{place}unknown key {quoted(key)}", remedy=remedy)
     if kind == "missing":
         return UsageError(f"{path_text(path)}: {location[-1]} is missing")
     if kind == "literal_error":
@@ -306,13 +308,6 @@ def _model_at(model: type[BaseModel], location: Sequence[Step]) -> type[BaseMode
     for step in location:
         for name, info in model.model_fields.items():
             if (info.alias or name) == step:
-                model = next(_models_in(info.annotation), model)
+                model = next(models_in(info.annotation), model)
                 break
     return model
-
-
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in cast("tuple[object, ...]", get_args(annotation)):
-        yield from _models_in(part)

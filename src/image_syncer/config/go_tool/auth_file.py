@@ -63,7 +63,7 @@ def parse_prefix(text: str) -> str:
     key = text.strip()
     if "://" in key:
         raise UsageError(
-            "a key of the auth file names a registry without its scheme",
+            "the key of a login names a registry without its scheme",
             remedy="begin with the host, and write docker.io for Docker Hub",
         )
     if "$" in key:

@@ -78,11 +78,20 @@ def test_a_line_with_a_tag_and_a_digest_keeps_both(tmp_path: Path) -> None:
     assert load_file(check, platforms=PlatformFilter(), environment={}).rules[0].name == "q.io:5000/a:v1"
 
 
-def test_a_file_of_no_known_kind_is_an_error(tmp_path: Path) -> None:
-    """With the kinds to choose from."""
+UNKNOWN = [
+    ("some: thing", r"--from dregsy\|fork\|go-tool"),
+    ("version: 1\nrules: []", "is a native file already"),
+    ("services: {a: {image: b}}", r"images_from: \{compose: file\.yaml\}"),
+    ("apiVersion: v1\nkind: Pod", r"images_from: \{manifests: file\.yaml\}"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), UNKNOWN, ids=["any", "native", "compose", "manifests"])
+def test_a_file_of_no_known_kind_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    """With the kinds to choose from, or with what to do with it."""
     path = tmp_path / "file.yaml"
-    path.write_text("some: thing\n")
-    with pytest.raises(UsageError, match=r"--from dregsy\|fork\|go-tool"):
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
         guess_kind(path)
 
 

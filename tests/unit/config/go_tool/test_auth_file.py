@@ -76,7 +76,7 @@ def test_variables_work_in_logins_and_not_in_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("https://quay.io: {}", "auth.yaml:1: a key of the auth file names a registry without its scheme (begin"),
+        ("https://quay.io: {}", "auth.yaml:1: the key of a login names a registry without its scheme (begin"),
         ("# c\nmyorg: {}", "auth.yaml:2: 'myorg': not a registry; its name has a dot or a port, or is localhost"),
         ("$HOST.io: {}", "auth.yaml:1: '$HOST.io': keys cannot contain environment variables"),
         ("quay.io/Team: {}", "auth.yaml:1: 'quay.io/Team': a repository name must be lower case"),
