@@ -179,6 +179,20 @@ async def test_digests_in_the_tag_list_are_confirmed_as_well(wrong: str) -> None
         assert fake.requests.count(kind="manifest") == 1
 
 
+async def test_lists_without_dates_are_confirmed_by_other_tags_over_the_day(harbor: FakeRegistry) -> None:
+    """One date for all tells as little."""
+    asked: set[str] = set()
+    for hours in range(0, 24, 4):
+        harbor.requests.clear()
+        async with client(FakeTime(seconds=3600.0 * hours)) as registries:
+            source = registries.source(harbor.repository("public/app"))
+            assert len([tag async for tag in source.tags()]) == len(TAGS)
+            await source.list_digests(120)
+            assert source.listed_digests() == TAGS
+        asked |= {request.path for request in harbor.requests.only(kind="manifest")}
+    assert len(asked) == 6
+
+
 async def test_other_products_are_not_asked() -> None:
     """The challenge tells Harbor; any other registry gets no request for its API."""
     async with (

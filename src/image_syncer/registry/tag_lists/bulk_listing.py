@@ -246,8 +246,16 @@ async def _trusted(requests: RepositoryRequests, found: list[ListedTag]) -> list
 
 
 async def is_confirmed(requests: RepositoryRequests, found: list[ListedTag]) -> bool:
-    """Whether a HEAD of the newest tag finds the listed digest; the newest one is the likeliest to have changed."""
-    newest = max(found, key=lambda one: one.since.timestamp() if one.since else 0.0)
+    """Whether a HEAD of the newest tag finds the listed digest; the newest one is the likeliest to have changed.
+
+    Of several it is the one whose daily HEAD is the next: many vendors list no dates, and one tag tells little of them.
+    """
+    path, now = requests.repository.path, requests.client.retrying.clock.now().timestamp()
+
+    def order(one: ListedTag) -> tuple[float, float]:
+        return (one.since.timestamp() if one.since else 0.0, -_seconds_until(path, one.tag, now))
+
+    newest = max(found, key=order)
     try:
         return (await Manifests(requests).head(newest.tag)).digest == newest.digest
     except StoreError:
@@ -271,10 +279,15 @@ async def due_tags(requests: RepositoryRequests) -> Callable[[str], bool]:
     begin = last.timestamp()
 
     def is_due(tag: str) -> bool:
-        second = int.from_bytes(hashlib.sha256(f"{path}:{tag}".encode()).digest()[:4], "big") % _DAY_SECONDS
-        return (second - begin) % _DAY_SECONDS < passed
+        return _seconds_until(path, tag, begin) < passed
 
     return is_due
+
+
+def _seconds_until(path: str, tag: str, now: float) -> float:
+    """Return the seconds from *now*, since the epoch, until the time of the day that the tag has of its own."""
+    second = int.from_bytes(hashlib.sha256(f"{path}:{tag}".encode()).digest()[:4], "big") % _DAY_SECONDS
+    return (second - now) % _DAY_SECONDS
 
 
 def _time(text: str, now: datetime) -> datetime:

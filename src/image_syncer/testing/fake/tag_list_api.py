@@ -69,7 +69,12 @@ class TagListApi:
         """azure-containerregistry, `ContainerRegistry_GetTags`: by the last tag of the page before."""
         name, size, last = request.match_info["name"], int(request.query["n"]), request.query.get("last", "")
         after = [entry for entry in self._tags(name) if entry[0] > last]
-        tags = [{"name": tag, "digest": digest, "lastUpdateTime": PUSHED_AT} for tag, digest in after[:size]]
+        rights = {f"{verb}Enabled": True for verb in ("delete", "write", "list", "read")}
+        times = {"createdTime": PUSHED_AT, "lastUpdateTime": PUSHED_AT}
+        tags: list[dict[str, object]] = [
+            {"name": tag, "digest": digest, **times, "signed": False, "changeableAttributes": rights}
+            for tag, digest in after[:size]
+        ]
         link = f'</acr/v1/{name}/_tags?last={tags[-1]["name"]}&n={size}&orderby=>; rel="next"' if after[size:] else ""
         document = {"registry": request.host, "imageName": name, "tags": tags}
         return web.json_response(document, headers={"Link": link} if link else {})

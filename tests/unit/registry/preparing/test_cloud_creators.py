@@ -167,6 +167,10 @@ def test_a_request_to_huawei_is_signed_as_its_library_does() -> None:
         "SDK-HMAC-SHA256 Access=AK, SignedHeaders=content-type;host;x-sdk-date, "
         "Signature=6289de760c8c4d954ed85ba18063a56338b5ddc6b3ed51cfb7fc8b5bc357d1ff"
     )
+    call = ApiCall("GET", "/v2/manage/namespaces/team/repos/group%24app/tags?limit=100&offset=100")
+    headers = signature(call, host, Credential("AK", "SECRET"), datetime(2026, 1, 1, 12, tzinfo=UTC))
+    expected = "903137bbcc3658d4c66f6f5a8d3ca3a5c8bd02e27b7ee432198c63d01e6f8c40"
+    assert headers["Authorization"].endswith(f"Signature={expected}")  # Of a path and a query, likewise.
 
 
 @pytest.mark.parametrize(
