@@ -3,8 +3,8 @@
 
 ARG PYTHON=3.13
 FROM docker.io/library/python:${PYTHON}-slim AS build
-# Extras: --build-arg EXTRAS=trust,aws,kubernetes
-ARG EXTRAS=trust
+# Extras: --build-arg EXTRAS=daemon,trust,aws,kubernetes
+ARG EXTRAS=daemon,trust
 RUN pip install --no-cache-dir "uv>=0.8"
 WORKDIR /build
 COPY pyproject.toml uv.lock README.md LICENSE ./

@@ -31,7 +31,7 @@ _EXITS: Final = (
 
 def page() -> str:
     """Return the page in the macros of man(7)."""
-    context = click.Context(root, info_name=PROGRAM)
+    context = root.make_context(PROGRAM, [], resilient_parsing=True)
     lines = [
         f'.TH IMAGE\\-SYNCER 1 "" "image\\-syncer {_plain(__version__)}" "User Commands"',
         ".SH NAME",
@@ -72,7 +72,7 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
-        if record is not None and parameter.name != "help":
+        if record is not None and "--help" not in parameter.opts:
             yield from _definitions([record])
 
 

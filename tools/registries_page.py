@@ -29,8 +29,8 @@ _FACTS: Final = """
 An empty cell: the vendor documents nothing, or does as the specification says. Nothing of this is verified at the \
 vendors' services unless the table says so.
 
-| vendor | mounts | deletion | quota | referrers | credentials | known limits |
-|---|---|---|---|---|---|---|
+| vendor | mounts | images that it copies by itself | deletion | quota | referrers | credentials | known limits |
+|---|---|---|---|---|---|---|---|
 """
 _PUSHES: Final = """
 ## Before a push, and tags that may not move
@@ -61,7 +61,8 @@ def _cells(vendor: VendorProfile) -> tuple[str, ...]:
 def _fact_cells(vendor: VendorProfile) -> tuple[str, ...]:
     facts = vendor.facts
     limits = "; ".join(facts.limits)
-    return vendor.name, facts.mounts, facts.deletion, facts.quota, facts.referrers, facts.credentials, limits
+    beside = facts.deletion, facts.quota, facts.referrers, facts.credentials, limits
+    return vendor.name, facts.mounts, facts.copies, *beside
 
 
 def _push_cells(vendor: VendorProfile) -> tuple[str, ...]:

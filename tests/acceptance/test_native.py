@@ -75,7 +75,7 @@ def test_a_queue_without_its_extra_is_an_early_error(
     done = cli.run("-c", "n.yaml")
     assert (done.returncode, source.requests.count()) == (2, 0)
     assert "n.yaml:14: a queue of rabbitmq needs aio_pika, which is not installed" in done.stderr
-    assert "pip install 'image-syncer[queues]'" in done.stderr
+    assert "pip install '.[queues]'" in done.stderr
     assert not (cli.directory / "kept").exists()
 
 

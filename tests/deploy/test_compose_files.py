@@ -7,10 +7,10 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
-from image_syncer.cli.main import root
 from image_syncer.config.documents.document import parse_document
 from image_syncer.config.load import load_document
 from image_syncer.oci import PlatformFilter
+from support.command_parameters import command_parameters
 from support.tools import ROOT
 
 FOLDER: Final = ROOT / "deploy" / "compose"
@@ -33,9 +33,8 @@ def test_each_service_starts_a_command() -> None:
     everything = [*services("compose.yaml").values(), *services("fleet.yaml").values()]
     commands = [service["command"] for service in everything if "command" in service]
     assert [command[0] for command in commands] == ["serve", "worker"]
-    for name, *arguments in commands:
-        context = root.commands[name].make_context(name, list(arguments), resilient_parsing=True)
-        assert str(context.params["config"]) == "/etc/image-syncer/mirror.yaml"
+    for command in commands:
+        assert str(command_parameters(command)["config"]) == "/etc/image-syncer/mirror.yaml"
 
 
 @pytest.mark.parametrize("fleet", [False, True], ids=["daemon", "fleet"])

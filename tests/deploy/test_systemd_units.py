@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from image_syncer.cli.main import root
+from support.command_parameters import command_parameters
 from support.tools import ROOT
 
 UNITS: Final = sorted((ROOT / "deploy" / "systemd").iterdir())
@@ -34,7 +34,6 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 def test_a_unit_starts_a_command(unit: Path) -> None:
     """With options that it has."""
     [line] = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
-    program, name, *arguments = shlex.split(line.removeprefix("ExecStart="))
+    program, *arguments = shlex.split(line.removeprefix("ExecStart="))
     assert program == PROGRAM
-    context = root.commands[name].make_context(name, arguments, resilient_parsing=True)
-    assert str(context.params["config"]) == "/etc/image-syncer/mirror.yaml"
+    assert str(command_parameters(arguments)["config"]) == "/etc/image-syncer/mirror.yaml"

@@ -16,7 +16,7 @@ from image_syncer.testing.images import single
 from support.tools import ROOT
 
 EXTRAS: Final = frozenset(
-    {"queues", "aws", "gcp", "azure", "aliyun", "tencent", "volcengine", "pubsub", "trust", "kubernetes"}
+    {"daemon", "queues", "aws", "gcp", "azure", "aliyun", "tencent", "volcengine", "pubsub", "trust", "kubernetes"}
 )
 
 

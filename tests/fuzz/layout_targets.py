@@ -37,7 +37,7 @@ def index(data: bytes) -> None:
 def members(data: bytes) -> None:
     """A tar archive: each file lies within it, and no name leads out."""
     with suppress(StoreError), _file(data) as path, path.open("rb") as file:
-        for name, member in read_members(file.fileno(), "fuzz", links=True).items():
+        for name, member in read_members(file.fileno(), "fuzz", links=True).files.items():
             assert member.offset + member.size <= len(data)
             assert not name.startswith("/")
             assert ".." not in name.split("/")

@@ -193,6 +193,20 @@ async def test_the_login_of_the_source_is_shared_only_if_said(shares: bool) -> N
     assert LOGIN.password not in repr(result)
 
 
+async def test_an_azure_registry_is_named_as_a_resource() -> None:
+    """Its own login is not needed, even if it may be shared: the rights of the importing login count."""
+    async with registries() as (source, target):
+        other = RESOURCE.removesuffix("team") + "other"
+        target.imports.registries[other] = source.host
+        control = ControlAccess(url=f"{target.url}{other}")
+        origin = RegistryAccount(source.host, LOGIN, control=control, share_credentials=True)
+        (entry,) = (await run([rule(source, target)], access(target), origin)).results
+        assert_copied(entry, target, IMAGE)
+        (document,) = target.imports.documents
+    assert document["source"] == {"resourceId": other, "sourceImage": f"app@{IMAGE.digest}"}
+    assert entry.way is Way.IMPORT
+
+
 @pytest.mark.parametrize("why", ["ways", "platforms", "no control"])
 async def test_what_is_not_asked_for_costs_nothing(why: str) -> None:
     """Only whole images are imported, only where that is allowed, and only with `control:`."""

@@ -43,6 +43,7 @@ from image_syncer.cli.options import (
     source_options,
 )
 from image_syncer.errors import ImageSyncerError, UsageError
+from image_syncer.extras import require_daemon
 
 _FAILURE: Final = 1
 _USAGE: Final = 2
@@ -200,6 +201,7 @@ def serve(
     config: Path | None, from_kind: str | None, from_target: str | None, output: OutputOptions, *, allow_open: bool
 ) -> int:
     """Run the daemon: receive webhooks, run schedules, copy images."""
+    require_daemon(f"{PROGRAM} serve")
     from image_syncer.cli.daemon import serve as run_daemon
 
     foreign = None if from_kind is None and from_target is None else (from_kind, from_target)
@@ -211,6 +213,7 @@ def serve(
 @output_options
 def worker(config: Path | None, output: OutputOptions) -> int:
     """Run an extra worker on a shared PostgreSQL queue."""
+    require_daemon(f"{PROGRAM} worker")
     from image_syncer.cli.daemon import work as run_worker
 
     return run_worker(config, output, dict(os.environ))

@@ -14,6 +14,7 @@ from image_syncer.config.documents.problems import ConfigErrors
 from image_syncer.config.load import load_queue_kinds
 from image_syncer.config.model import Configuration, QueueSettings
 from image_syncer.errors import ConfigError, UsageError
+from image_syncer.extras import has_daemon, install_remedy
 from image_syncer.oci import PlatformFilter
 
 _NO_SERVER = "the file has no server:, so image-syncer serve refuses it"
@@ -32,7 +33,10 @@ def validate(files: FileOptions, output: OutputOptions, *, daemon: bool) -> int:
         problems += error.errors
     except ConfigError as error:
         problems.append(error)
-    problems += _missing_libraries(files, configuration)
+    if has_daemon():
+        problems += _missing_libraries(files, configuration)
+    elif daemon or (configuration is not None and configuration.server is not None):
+        problems.append(_no_daemon(files))
     problems.sort(key=lambda problem: (problem.file, problem.line or 0))
     warnings = [] if configuration is None else [*configuration.warnings]
     if configuration is not None and configuration.server is None:
@@ -68,8 +72,16 @@ def _queues(files: FileOptions) -> Sequence[QueueSettings]:
 
 
 def _no_server(files: FileOptions) -> ConfigError:
-    file = files.config or files.images or files.auth or Path()
-    return ConfigError(_NO_SERVER, file=str(file), remedy="add server: with listen: and auth:, or server: {}")
+    return ConfigError(_NO_SERVER, file=_name(files), remedy="add server: with listen: and auth:, or server: {}")
+
+
+def _no_daemon(files: FileOptions) -> ConfigError:
+    message = "image-syncer serve needs the libraries of the daemon, which are not installed"
+    return ConfigError(message, file=_name(files), remedy=install_remedy("daemon"))
+
+
+def _name(files: FileOptions) -> str:
+    return str(files.config or files.images or files.auth or Path())
 
 
 def _needs_daemon(configuration: Configuration) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from image_syncer.config.bounded_file import read_bounded
 from image_syncer.errors import UsageError
 from image_syncer.structs import Struct, field
 
@@ -36,8 +37,7 @@ class FileValues:
         self.paths[str(path)] = None
         shown = repr(name[:_SHOWN_CHARACTERS])
         try:
-            with path.open("rb") as file:
-                content = file.read(FILE_LIMIT_BYTES + 1)
+            content = read_bounded(path, FILE_LIMIT_BYTES)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
             raise UsageError(f"the file {shown} cannot be read: {reason}", remedy="check its path and mode") from None

@@ -54,6 +54,7 @@ class ArchiveStorage:
             return self._index
         missing = {LAYOUT_FILE, INDEX_FILE} - self._archive.names()
         if missing:
+            self._refuse_cut()
             raise ProtocolError(
                 f"{self.what}: no layout: {', '.join(sorted(missing))} is missing",
                 remedy="a file of docker save is read by docker-archive:FILE",
@@ -72,6 +73,7 @@ class ArchiveStorage:
         """Make the directory for what is written; `Unavailable` while another process writes the archive."""
         with suppress(NotFound):
             self.read_index()
+            self._refuse_cut()  # The new archive would have the old gaps.
         self._gathered.prepare()
         with disk_errors(self.what), ExitStack() as stack:
             handle = stack.enter_context(directory(self._gathered.root))
@@ -128,6 +130,12 @@ class ArchiveStorage:
             self._remove_directory()
         self._resources.close()
         self._archive.close()
+
+    def _refuse_cut(self) -> None:
+        if self._archive.is_cut():
+            raise ProtocolError(
+                f"{self.what}: cut off: the archive has no end", remedy="copy it here again, or remove it"
+            )
 
     def _write(self, tar: TarWriter, content: bytes, index: LayoutIndex) -> list[Digest]:
         """Write a layout with the index *content* and all blobs that it needs; return their digests."""

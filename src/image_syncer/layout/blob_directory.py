@@ -70,6 +70,7 @@ class BlobDirectory:
         with disk_errors(self.what):
             Path(self.root).mkdir(parents=True, exist_ok=True)
             names = set(_names(self.root)) - {PARTIAL}
+            last_write = self._last_write() if INDEX_FILE in names else None
             if LAYOUT_FILE not in names:
                 if names:
                     raise Refused(
@@ -81,7 +82,8 @@ class BlobDirectory:
                 self._write(INDEX_FILE, LayoutIndex.empty(self.what).content())
             with directory(self.root, ("blobs",), create=True), directory(self.root, (PARTIAL,), create=True):
                 pass
-            self._remove_stale()
+            if last_write is not None:
+                self._remove_stale(min(last_write, time.time()))
         self._check_layout()
 
     def write_index(self, content: bytes) -> None:
@@ -153,13 +155,25 @@ class BlobDirectory:
             finally:
                 os.close(handle)
 
-    def _remove_stale(self) -> None:
-        """Remove what interrupted writes left a week ago."""
+    def _last_write(self) -> float:
+        """Return when an earlier run wrote last, by the times of the files."""
+        times = [0.0]
+        for path in ((), ("blobs",), ("blobs", "sha256"), (PARTIAL,)):
+            with suppress(FileNotFoundError, NotFound), directory(self.root, path) as parent:
+                times.append(os.fstat(parent).st_mtime)
+        return max(times)
+
+    def _remove_stale(self, last_write: float) -> None:
+        """Remove what interrupted writes left a week before *last_write*.
+
+        The present time alone decides nothing: the clock may be ahead, and what it would remove is what a write
+        continues. Two runs have to agree that a week has passed.
+        """
         with directory(self.root, (PARTIAL,)) as parent:
             for name in _names(parent):
                 with suppress(FileNotFoundError):
                     found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                    if time.time() - found.st_mtime > _STALE_SECONDS:
+                    if last_write - found.st_mtime > _STALE_SECONDS:
                         os.unlink(name, dir_fd=parent)
 
 

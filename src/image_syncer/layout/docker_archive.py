@@ -130,6 +130,8 @@ class DockerArchive:
         self._index, self._blobs = None, {}
         if not {LAYOUT_FILE, INDEX_FILE} <= names:
             if _LIST_FILE not in names:
+                if self._archive.is_cut():
+                    raise ProtocolError(f"{self.what}: cut off: the archive has no end", remedy="save or copy it again")
                 raise ProtocolError(f"{self.what}: not an archive of docker save: {_LIST_FILE} is missing")
             self._make_index()
         self._version = version
@@ -137,6 +139,7 @@ class DockerArchive:
     def _make_index(self) -> None:
         blobs: dict[Digest, _Blob] = {}
         index = LayoutIndex.empty(self.what)
+        named: dict[str, Digest] = {}
         for image in self._images():
             manifest = self._manifest(image, blobs)
             blobs[manifest.digest] = _Blob(content=manifest.content)
@@ -144,6 +147,9 @@ class DockerArchive:
             texts = (
                 [text for text in cast("list[object]", tags) if isinstance(text, str)] if isinstance(tags, list) else []
             )
+            for text in texts:
+                if named.setdefault(text, manifest.digest) != manifest.digest:
+                    raise ProtocolError(f"{self.what}: {_LIST_FILE}: two images have the name {text[:200]!r}")
             for name in [parse_name(text) for text in texts] or [None]:
                 index.put(name, manifest.descriptor)
         self._index, self._blobs = index.content(), blobs

@@ -5,14 +5,14 @@ import os
 import stat
 import tarfile
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
 from image_syncer.errors import NotFound, Refused
 from image_syncer.layout.disk_errors import disk_errors
 from image_syncer.layout.safe_files import BlobFile, write_all
-from image_syncer.layout.tar_members import Member, read_members
+from image_syncer.layout.tar_members import Member, Members, read_members
 
 _COPY_BYTES: Final = 1024 * 1024
 _BLOCK: Final = 512
@@ -31,7 +31,7 @@ class TarReader:
         self._lock = threading.Lock()
         self._handle: int | None = None
         self._version: Version | None = None
-        self._members: Mapping[str, Member] = {}
+        self._members = Members({})
 
     def version(self) -> Version | None:
         """Return a value that changes with the file; None without one."""
@@ -45,7 +45,13 @@ class TarReader:
         """Return the names of all files; `NotFound` without the archive."""
         with self._lock:
             self._open()
-            return frozenset(self._members)
+            return frozenset(self._members.files)
+
+    def is_cut(self) -> bool:
+        """Whether the archive ends without its end, so that files may be missing; `NotFound` without the archive."""
+        with self._lock:
+            self._open()
+            return self._members.is_cut
 
     def open(self, name: str) -> BlobFile:
         """Open the file *name*, following links within the archive; `NotFound`."""
@@ -67,7 +73,7 @@ class TarReader:
 
     def _follow(self, name: str) -> Member:
         for _ in range(_LINKS_LIMIT):
-            member = self._members.get(name)
+            member = self._members.files.get(name)
             if member is None:
                 break
             if not member.link:
@@ -79,7 +85,8 @@ class TarReader:
                 elif part not in {"", "."}:
                     parts.append(part)
             name = "/".join(parts)
-        raise NotFound(f"{self._what}: {name[:200]}: not in the archive")
+        cut = ", which is cut off: it has no end" if self._members.is_cut else ""
+        raise NotFound(f"{self._what}: {name[:200]}: not in the archive{cut}")
 
     def _open(self) -> int:
         version = self.version()
@@ -99,7 +106,7 @@ class TarReader:
         self._handle, self._version = handle, _version(found)
         return handle
 
-    def _read(self, handle: int, found: os.stat_result) -> Mapping[str, Member]:
+    def _read(self, handle: int, found: os.stat_result) -> Members:
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{self._what}: not a regular file")
         return read_members(handle, self._what, links=self._links)
@@ -107,7 +114,7 @@ class TarReader:
     def _close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
-        self._handle, self._version, self._members = None, None, {}
+        self._handle, self._version, self._members = None, None, Members({})
 
 
 def _version(found: os.stat_result) -> Version:

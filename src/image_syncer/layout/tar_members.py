@@ -36,6 +36,13 @@ class Member(Struct):
     link: str = ""
 
 
+class Members(Struct):
+    """The *files* of an archive by name. *is_cut*: it ends without its end, so files may be missing."""
+
+    files: Mapping[str, Member]
+    is_cut: bool = False
+
+
 class _Extended(Struct, frozen=False):
     """What extended headers say about the next member."""
 
@@ -44,8 +51,8 @@ class _Extended(Struct, frozen=False):
     size: int | None = None
 
 
-def read_members(handle: int, what: str, *, links: bool = False) -> Mapping[str, Member]:
-    """Return the files of the archive *handle* by name; the last one of a name counts, as for every reader of tar.
+def read_members(handle: int, what: str, *, links: bool = False) -> Members:
+    """Return the files of the archive *handle*; the last one of a name counts, as for every reader of tar.
 
     *links*: symbolic links within the archive are members too. `Refused` for names that lead out of the archive, for
     other links, devices, sparse files and compressed archives; `ProtocolError` if it is no archive, or cut off.
@@ -79,7 +86,8 @@ def read_members(handle: int, what: str, *, links: bool = False) -> Mapping[str,
         members[name] = Member(start, 0 if kind in _LINKS else size, link if kind in _LINKS else "")
         if len(members) > MEMBERS_LIMIT:
             raise TooLarge(f"{what}: more than {MEMBERS_LIMIT} files")
-    return members
+    # Two blocks of zeros end an archive (POSIX, pax); some writers leave one out.
+    return Members(members, is_cut=position >= length)
 
 
 def _check_header(header: bytes, what: str) -> None:

@@ -19,6 +19,7 @@ from image_syncer.config.model import QueueKind, QueueSettings
 from image_syncer.errors import ImageSyncerError, UsageError
 from image_syncer.events import MalformedNotification, Notification, PushEvent
 from image_syncer.events.queue_messages import read_aws, read_google, read_plain
+from image_syncer.extras import install_remedy
 from image_syncer.queues.session import BrokerUnavailable, OpenSession, QueueDelivery, QueueSession, wait_for
 
 _RECORD_SECONDS: Final = 10.0
@@ -59,7 +60,7 @@ def check_installed(queues: Sequence[QueueSettings]) -> None:
             extra = _EXTRAS.get(queue.kind, "queues")
             raise UsageError(
                 f"{queue.origin}: a queue of {queue.kind} needs {library}, which is not installed",
-                remedy=f"pip install 'image-syncer[{extra}]', or remove the queue",
+                remedy=f"{install_remedy(extra)}, or remove the queue",
             )
 
 

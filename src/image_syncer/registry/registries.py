@@ -218,7 +218,7 @@ class Registries:
     def ways(self, source: Repository, target: Repository) -> Ways:
         """Return the ways in which images of *source* can reach *target*; this sends no request."""
         account = self._keychain.configured_for(target)
-        if account is None or account.control is None:
+        if account is None or not (account.control or account.pulls_from):
             return EVERY_WAY if account is None or account.ways == ALL_WAYS else Ways(account.ways)
         if self._offered_ways is None:
             from image_syncer.registry.vendor_ways.offered_ways import OfferedWays  # noqa: PLC0415 - few have such ways

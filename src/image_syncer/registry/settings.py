@@ -82,7 +82,8 @@ class RegistryAccount(Struct):
     gets a login that is issued for it; without a credential, the cloud's own tools decide which one is used. *source*
     replaces the credential when it changes or is refused. With *create*, what a push needs is created; *control* says
     with which access. Images reach it in one of these *ways*. With *share_credentials*, the vendor of a target
-    gets user and password to copy from here by itself.
+    gets user and password to copy from here by itself. What is read here and missing
+    is fetched from *pulls_from*, a registry or a prefix in the place of *prefix*; empty: nothing is.
     """
 
     prefix: str
@@ -98,6 +99,7 @@ class RegistryAccount(Struct):
     control: ControlAccess | None = None
     ways: frozenset[Way] = ALL_WAYS
     share_credentials: bool = False
+    pulls_from: str = ""
 
 
 class HostLimits(Struct):

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+from image_syncer.extras import has_daemon, install_remedy
 from image_syncer.state.database_url import SqliteFile
-from image_syncer.state.errors import StateUnavailable, explained
+from image_syncer.state.errors import StateUnavailable, StateUnusable, explained
 from image_syncer.state.sql_session import SqliteSession, SqlWork
 from image_syncer.state.sqlite_file import (
     BEGIN_WRITE,
@@ -86,6 +87,11 @@ def _check_mode(file: SqliteFile, warn: Callable[[str], None] | None) -> None:
 
 
 def _migrate(file: SqliteFile) -> None:
+    if not has_daemon():
+        raise StateUnusable(
+            f"{file}: it is of an older version, and the libraries that migrate it are not installed",
+            remedy=install_remedy("daemon"),
+        )
     from image_syncer.state.engines import make_engine  # noqa: PLC0415 - slow imports, for a file of an older version
     from image_syncer.state.migrate import prepare  # noqa: PLC0415
 

@@ -6,8 +6,11 @@ from typing import Final
 
 from image_syncer.errors import CopyFailed
 from image_syncer.oci import Reference, Repository
+from image_syncer.structs import replace
 from image_syncer.sync.pairing import pair_up
+from image_syncer.sync.pattern import SourcePattern
 from image_syncer.sync.plan import Copy
+from image_syncer.sync.repository_filter import ALL_REPOSITORIES
 from image_syncer.sync.rule import ByDigest, Rule, TagNames
 
 _SAMPLE_TAG: Final = "0"
@@ -63,21 +66,38 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[str]:
                 continue
             other = first_writers.setdefault(key, rule)
             if other.source != rule.source:
+                written = _written(rule, key[0])
                 yield (
                     f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
-                    f"{key[0].repository}, from {other.source} and {rule.source}: tags that both have collide "
+                    f"{written}, from {other.source} and {rule.source}: tags that both have collide "
                     "(give one of them another target)"
                 )
 
 
+def _written(rule: Rule, target: Reference) -> object:
+    """Return what of *rule* makes the sample *target*: the template, if its source is a pattern."""
+    if not isinstance(rule.source, SourcePattern):
+        return target.repository
+    sample = rule.source.sample.tag(_SAMPLE_TAG)
+    copies = {one: pair_up(replace(rule, targets=(one,)), [sample]).copies for one in rule.targets}
+    return next(one for one, made in copies.items() if target in {copy.target for copy in made})
+
+
 def _selected_targets(rule: Rule) -> Iterator[tuple[Reference, str]]:
-    """Yield each target of a sample tag of *rule*, with the selection; nothing for rules of named tags or patterns."""
-    source = rule.source
-    if not isinstance(source, Repository) or isinstance(rule.selection, TagNames | ByDigest):
+    """Yield each target of a sample tag of *rule*, with its selection of images.
+
+    Nothing for rules of named tags, which are compared by these, and for patterns that are narrowed.
+    """
+    source, selected = rule.source, str(rule.selection)
+    if isinstance(source, SourcePattern):
+        if rule.repositories != ALL_REPOSITORIES:
+            return
+        source, selected = source.sample, f"{source.path} {selected}"
+    elif not isinstance(source, Repository) or isinstance(rule.selection, TagNames | ByDigest):
         return
     with suppress(CopyFailed):
         for copy in pair_up(rule, [source.tag(_SAMPLE_TAG)]).copies:
-            yield copy.target, str(rule.selection)
+            yield copy.target, selected
 
 
 def _repositories(rule: Rule) -> list[int]:

@@ -46,7 +46,9 @@ def refused_sparse(failure: CopyFailed, *, can_trim: bool) -> CopyFailed:
         f"the target takes no index of which entries are missing: {cause.message}",
         status=cause.status,
         code=cause.code,
-        remedy=None if can_trim else "index: trimmed removes the other entries, index: auto if a target demands it",
+        remedy="the next attempt trims it; allow one with --retries"
+        if can_trim
+        else "index: trimmed removes the other entries, index: auto if a target demands it",
     )
     return at_target(error, failure.step)
 

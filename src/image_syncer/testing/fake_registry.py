@@ -27,6 +27,7 @@ from image_syncer.testing.fake.import_api import ImportApi
 from image_syncer.testing.fake.listings import ListingHandlers
 from image_syncer.testing.fake.manifests import ManifestHandlers
 from image_syncer.testing.fake.pull_quota import PullQuota
+from image_syncer.testing.fake.pull_through import PullThrough
 from image_syncer.testing.fake.request_gate import Interceptor, RequestGate
 from image_syncer.testing.fake.storage import FakeRepository, Storage
 from image_syncer.testing.fake.storage_host import StorageHost
@@ -103,6 +104,12 @@ class FakeRegistry:
     def load(self, path: str, image: Image, *tags: str) -> None:
         """Store *image* in the repository *path* under *tags*, without a request."""
         self._held.load(path, image, tags)
+
+    def cache(self, prefix: str, upstream: "FakeRegistry") -> PullThrough:
+        """Fetch for the repositories below *prefix* (`hub/`) what is read and missing from *upstream*."""
+        through = PullThrough(self._held, prefix, upstream.host)
+        self.intercept.append(through)
+        return through
 
     def replace_blob(self, digest: Digest, content: bytes) -> None:
         """Replace the bytes of the blob *digest*, as a damaged disk or a malicious server would."""

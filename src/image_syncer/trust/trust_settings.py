@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from image_syncer.errors import UsageError
+from image_syncer.extras import install_remedy
 from image_syncer.oci import Digest
 from image_syncer.oci.referrer import ReferrerKind
 from image_syncer.structs import Struct, field
@@ -171,7 +172,7 @@ def check_installed(what: str) -> None:
     if missing:
         raise UsageError(
             f"{what} needs the library {missing[0].replace('_', '-')}, which is not installed",
-            remedy="pip install 'image-syncer[trust]'",
+            remedy=install_remedy("trust"),
         )
 
 

@@ -253,6 +253,30 @@ async def test_other_files_are_no_archives(
             assert path.read_bytes() == before
 
 
+async def test_an_archive_that_was_cut_between_its_files_is_named_as_such(tmp_path: Path) -> None:
+    """As a source, unless it has everything; as a target always, since the new archive would have its gaps."""
+    whole, path = tmp_path / "whole.tar", tmp_path / "image.tar"
+    async with target_at(whole) as target:
+        await push(target, multi("app"), "v1")
+    with tarfile.open(whole) as found:
+        members = [(member.name, member.offset) for member in found]
+    content = whole.read_bytes()
+    ends = [offset for name, offset in members if name != "blobs"]
+    end = next(at for at in range(ends[-1] + 512, len(content), 512) if not content[at:].strip(b"\0"))
+    for cut in ends:
+        path.write_bytes(content[:cut])
+        with pytest.raises((NotFound, ProtocolError), match="cut off"):
+            await read_image(path, multi("app"), "v1")
+    path.write_bytes(content[:end])
+    await read_image(path, multi("app"), "v1")
+    for cut in (*ends, end):
+        path.write_bytes(content[:cut])
+        async with opened() as stores:
+            with pytest.raises(ProtocolError, match="cut off: the archive has no end"):
+                await push(stores.target(archive(path)), single("other"), "v2")
+        assert path.read_bytes() == content[:cut]
+
+
 async def test_a_damaged_blob_in_an_archive_is_found(tmp_path: Path) -> None:
     """While it is read, before its last byte is passed on."""
     path = tmp_path / "image.tar"

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -322,6 +323,31 @@ async def test_what_is_older_than_a_week_is_removed(tmp_path: Path) -> None:
     async with opened() as stores:
         await push(stores.target(layout(tmp_path)), single("other"), "v2")
     assert set(unfinished(tmp_path)) == {"young"}
+
+
+async def test_a_clock_that_is_ahead_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the run that it misleads, nor the next one after it is right again."""
+    await copy_at(tmp_path, "v1", 0, monkeypatch)
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "young").write_bytes(b"x")
+    await copy_at(tmp_path, "v2", 9, monkeypatch)
+    assert set(unfinished(tmp_path)) == {"young"}
+    then = time.time() + 9 * 86_400
+    for path in (tmp_path, tmp_path / "index.json", tmp_path / "blobs", tmp_path / "blobs" / "sha256"):
+        os.utime(path, (then, then))  # As that clock had it.
+    await copy_at(tmp_path, "v3", 0, monkeypatch)
+    assert set(unfinished(tmp_path)) == {"young"}
+    await copy_at(tmp_path, "v4", 9, monkeypatch)
+    assert unfinished(tmp_path) == {}
+
+
+async def copy_at(path: Path, tag: str, days: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy an image to the layout at *path*, with a clock that is ahead by *days*."""
+    now = time.time
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: now() + days * 86_400)
+        async with opened() as stores:
+            await push(stores.target(layout(path)), single(tag), tag)
 
 
 async def test_a_locked_layout_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

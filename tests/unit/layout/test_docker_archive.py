@@ -144,6 +144,13 @@ async def test_a_newer_archive_is_a_layout(tmp_path: Path) -> None:
             "not a digest|needs exactly",
             id="a broken diff_id",
         ),
+        pytest.param(
+            [LISTED, {**LISTED, "Config": "other.json", "RepoTags": ["team/app:v1"]}],
+            {**SAVED, "other.json": CONFIG + b" "},
+            ProtocolError,
+            "two images have the name 'team/app:v1'",
+            id="one name twice",
+        ),
         pytest.param([LISTED], {"config.json": CONFIG}, NotFound, "not in the archive", id="a missing layer"),
     ],
 )
@@ -155,6 +162,19 @@ async def test_a_broken_archive_is_refused(
     save(path, images, files)
     with pytest.raises(error, match=message):
         await read(path)
+
+
+async def test_an_archive_that_was_cut_between_its_files_is_named_as_such(tmp_path: Path) -> None:
+    """Docker save writes the list last."""
+    path = tmp_path / "saved.tar"
+    save(path, [LISTED])
+    with tarfile.open(path) as found:
+        ends = [member.offset for member in found]
+    content = path.read_bytes()
+    for cut in ends:
+        path.write_bytes(content[:cut])
+        with pytest.raises(ProtocolError, match="cut off: the archive has no end"):
+            await read(path)
 
 
 async def test_a_layer_that_is_not_what_the_config_says_is_found(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def members_of(tmp_path: Path) -> Callable[[bytes], Mapping[str, bytes]]:
         path = tmp_path / "a.tar"
         path.write_bytes(archive)
         with path.open("rb") as file:
-            found = read_members(file.fileno(), "a.tar")
+            found = read_members(file.fileno(), "a.tar").files
         return {name: archive[one.offset : one.offset + one.size] for name, one in found.items()}
 
     return read

@@ -24,7 +24,7 @@ def test_a_queue_without_the_extra_is_a_usage_error(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError) as error:
         check_installed([QUEUE])
     assert error.value.message == "sync.yaml:7: a queue of rabbitmq needs aio_pika, which is not installed"
-    assert "pip install 'image-syncer[queues]'" in (error.value.remedy or "")
+    assert "pip install '.[queues]'" in (error.value.remedy or "")
 
 
 def test_the_extra_is_optional_without_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:

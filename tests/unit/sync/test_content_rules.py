@@ -180,6 +180,22 @@ async def test_a_target_that_refuses_a_sparse_index_fails_with_the_remedy() -> N
     assert "index: auto" in result.remedy
 
 
+async def test_a_layout_takes_no_sparse_index(tmp_path: Path) -> None:
+    """It is carried away from the registry that could fill the gap: `auto` trims, and says so if it may not retry."""
+    rule = Rule("app", Repository("unused", "app"), AllTags(), (RuleTarget(Repository(f"oci:{tmp_path}/layout", "")),))
+    async with FakeRegistry() as source:
+        source.load("app", multi("sparse"), "v1")
+        wanted = selection(ContentSelection(index=IndexForm.AUTO), ["linux/amd64"])
+        rule = replace(rule, source=Repository(source.host, "app"), platforms=wanted)
+        found: list[CopyResult] = []
+        for retries in (0, 1):
+            async with open_app(Options(retries=retries)) as syncer:
+                found += (await syncer.sync([rule])).results
+    refused, trimmed = found
+    assert (refused.outcome, refused.remedy) == (Outcome.FAILED, "the next attempt trims it; allow one with --retries")
+    assert (trimmed.outcome, trimmed.reason) == (Outcome.COPIED, TRIMMED)
+
+
 async def test_auto_takes_what_each_target_accepts_and_remembers_it(tmp_path: Path) -> None:
     """Sparse at one, trimmed at the other after one refusal; each blob of the source is read once."""
     image = multi("auto", layers=(300_000,))

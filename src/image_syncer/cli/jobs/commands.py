@@ -3,13 +3,14 @@
 # ruff: noqa: PLC0415 - `actions` is slow to import, and help needs none of it
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from image_syncer.cli.console import PROGRAM
 from image_syncer.cli.help import Command, Group
 from image_syncer.cli.options import OutputOptions, config_option, option, output_options
+from image_syncer.extras import require_daemon
 
 STATUSES: Final = ("waiting", "running", "succeeded", "failed", "superseded", "cancelled")
 KINDS: Final = ("copy", "rule")
@@ -55,8 +56,7 @@ def list_(
     output: OutputOptions,
 ) -> int:
     """List the daemon's jobs, newest first, and count all jobs by status."""
-    from image_syncer.cli.jobs import actions
-
+    actions = _actions()
     return actions.list_jobs(config, actions.job_filter(statuses, kind, before, limit), output)
 
 
@@ -66,8 +66,7 @@ def list_(
 @output_options
 def show(job: int, config: Path | None, output: OutputOptions) -> int:
     """Show one job with its whole error and its history."""
-    from image_syncer.cli.jobs import actions
-
+    actions = _actions()
     return actions.show_job(config, job, output)
 
 
@@ -84,8 +83,7 @@ def retry(ids: tuple[int, ...], config: Path | None, output: OutputOptions, *, f
 
     A retried job gets all its attempts again. A waiting job becomes due now.
     """
-    from image_syncer.cli.jobs import actions
-
+    actions = _actions()
     return actions.retry(config, ids, output, failed=failed)
 
 
@@ -95,6 +93,12 @@ def retry(ids: tuple[int, ...], config: Path | None, output: OutputOptions, *, f
 @output_options
 def cancel(ids: tuple[int, ...], config: Path | None, output: OutputOptions) -> int:
     """Cancel jobs for good, whether they wait or run."""
+    actions = _actions()
+    return actions.cancel(config, ids, output)
+
+
+def _actions() -> Any:
+    require_daemon(f"{PROGRAM} jobs")
     from image_syncer.cli.jobs import actions
 
-    return actions.cancel(config, ids, output)
+    return actions

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from image_syncer.config.bounded_file import read_bounded
 from image_syncer.config.documents.node import DocumentError, MapNode, Node, describe
 from image_syncer.config.documents.problems import error_at
 from image_syncer.errors import ConfigError
@@ -19,7 +20,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 def read_document(path: Path, *, remedy_if_empty: str, may_be_empty: bool = False) -> MapNode:
     """Return the map in the file at *path*; `ConfigError` for any other content, and unless *may_be_empty* for none."""
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES and path.is_file():  # A pipe has no name of its own: YAML includes JSON.
         remedy = "the name must end in .yaml, .yml or .json"
         raise ConfigError("cannot tell YAML from JSON", file=str(path), remedy=remedy)
     return parse_document(_read(path), path, remedy_if_empty=remedy_if_empty, may_be_empty=may_be_empty)
@@ -92,8 +93,7 @@ def _parser(suffix: str) -> Callable[[str], Node | None]:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(FILE_LIMIT_BYTES + 1)
+        content = read_bounded(path, FILE_LIMIT_BYTES)
     except FileNotFoundError as error:
         raise ConfigError("no such file", file=str(path), remedy="check the path") from error
     except IsADirectoryError as error:

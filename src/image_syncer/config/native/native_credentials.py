@@ -26,6 +26,7 @@ def parse_account(key: str, section: RegistrySection, config_file: SourceFile) -
         create=parse_create(section.create),
         control=parse_control(key, section, config_file),
         share_credentials=section.share_credentials,
+        pulls_from=_upstream(key, section, config_file),
         ways=ALL_WAYS if section.ways is None else frozenset(section.ways),
     )
     if section.logins:
@@ -42,6 +43,19 @@ def parse_account(key: str, section: RegistrySection, config_file: SourceFile) -
         return account
     username = config_file.substitute(username, *place, "username")
     return replace(account, credential=Credential(username, config_file.substitute(password, *place, "password")))
+
+
+def _upstream(key: str, section: RegistrySection, config_file: SourceFile) -> str:
+    """Return what the registry or namespace of *section* caches; empty for nothing."""
+    if section.pulls_from is None:
+        return ""
+    text = config_file.substitute(section.pulls_from, "registries", key, "pulls_from")
+    try:
+        return parse_prefix(text)
+    except UsageError as error:
+        raise UsageError(
+            f"registries.{key}.pulls_from: {quoted(text)}: neither registry nor registry/prefix", remedy=error.remedy
+        ) from error
 
 
 def _with_logins(

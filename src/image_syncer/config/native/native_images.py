@@ -11,6 +11,7 @@ from image_syncer.config.documents.source_file import SourceFile, Step
 from image_syncer.config.native.native_images_model import ImagesFromSection, KubernetesSection
 from image_syncer.config.native.native_rule_model import RuleSection
 from image_syncer.errors import UsageError
+from image_syncer.extras import install_remedy
 from image_syncer.sync.image_lists import ClusterScope, ImageList, ImageListKind
 from image_syncer.sync.image_text import ARTIFACT_SCHEME, parse_artifact, parse_value_path
 from image_syncer.sync.pattern import TargetTemplate
@@ -166,7 +167,7 @@ def _cluster(section: KubernetesSection, place: Sequence[Step], config_file: Sou
     if importlib.util.find_spec("kubernetes") is None:
         raise UsageError(
             "images_from: kubernetes needs the library kubernetes, which is not installed",
-            remedy="pip install 'image-syncer[kubernetes]'",
+            remedy=install_remedy("kubernetes"),
         )
     kubeconfig = section.kubeconfig
     if kubeconfig is not None:

@@ -170,6 +170,11 @@ class RegistrySection(Section):
     control: ControlSection | None = Field(
         default=None, description="Login of the vendor's own API; default: that of the registry."
     )
+    pulls_from: Text | None = Field(
+        default=None,
+        description="registry or registry/prefix from which this registry or namespace fetches what is read and "
+        "missing: a pull-through cache that takes pushes, too.",
+    )
     share_credentials: Truth = Field(
         default=False, description="Give the login of this source to a target's vendor that imports from here."
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from image_syncer.config.bounded_file import read_bounded
 from image_syncer.config.documents.node import quoted
 from image_syncer.config.documents.source_file import SourceFile, Step, path_text
 from image_syncer.config.native.native_trust_model import (
@@ -133,8 +134,7 @@ class TrustReader(Struct, frozen=False):
         path = Path(self.config_file.file_of(*place)).parent / text
         self.files[str(path)] = None
         try:
-            with path.open("rb") as file:
-                content = file.read(limit + 1)
+            content = read_bounded(path, limit)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
             # A key that lacks its first line, or another secret, is no name of a file; it must not be shown.

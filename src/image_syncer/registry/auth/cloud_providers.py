@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from image_syncer.errors import StoreError, Unauthorized
+from image_syncer.extras import install_remedy
 from image_syncer.registry.auth.credential_sources import IssuedCredential
 from image_syncer.registry.http.descriptors import out_of_threads
 from image_syncer.registry.settings import CloudName, Credential
@@ -147,7 +148,7 @@ class CloudProvider:
         except ImportError:
             raise Unauthorized(
                 f"{registry}: auth: {self._name} needs a library that is not installed",
-                remedy=f"pip install 'image-syncer[{self._name}]'",
+                remedy=install_remedy(self._name),
             ) from None
         try:
             async with asyncio.timeout(_SECONDS):

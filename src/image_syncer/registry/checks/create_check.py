@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from image_syncer.errors import StoreError
+from image_syncer.extras import install_remedy
 from image_syncer.oci import Repository
 from image_syncer.registry.auth.cloud_providers import CLOUDS
 from image_syncer.registry.checks.check_values import CheckStep, failed_step
@@ -29,7 +30,7 @@ async def create_step(preparations: Preparations, target: Repository) -> CheckSt
         return CheckStep("create", "failed", f"{unknown[0]} is no setting of this vendor", "leave it out of create:")
     cloud = next((cloud for name, cloud in CLOUDS.items() if name == preparation.creator), None)
     if cloud is not None and not _is_installed(cloud.module):
-        remedy = f"pip install 'image-syncer[{preparation.creator}]'"
+        remedy = install_remedy(preparation.creator)
         return CheckStep("create", "failed", "the library of the vendor is not installed", remedy)
     verb = "checks that it exists" if preparation.creator == "gitlab" else "creates it if it is missing"
     return CheckStep("create", "ok", f"the {preparation.subject} must exist: a push {verb}")

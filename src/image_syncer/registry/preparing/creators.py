@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from image_syncer.errors import Denied, NotFound, Refused, Side, StoreError, Unauthorized, Unavailable
+from image_syncer.extras import install_remedy
 from image_syncer.registry.auth.cloud_providers import failure_reason
 from image_syncer.registry.endpoint import RegistryClient
 from image_syncer.registry.error_mapping import ErrorContext, ErrorResponse, failure
@@ -87,7 +88,7 @@ async def _run_library(name: CreatorName, creation: Creation, what: str, call: s
     try:
         create = _library(name)
     except ImportError:
-        raise Refused(f"{what}: this needs a library", remedy=f"pip install 'image-syncer[{name}]'") from None
+        raise Refused(f"{what}: this needs a library", remedy=install_remedy(name)) from None
     try:
         async with asyncio.timeout(_SECONDS):
             return await asyncio.to_thread(create, creation)

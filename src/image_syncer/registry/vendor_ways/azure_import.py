@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from image_syncer.bounded_json import JsonObject, parse_object
 from image_syncer.errors import Denied, Refused, StoreError, Unauthorized, Unavailable
+from image_syncer.extras import install_remedy
 from image_syncer.oci import Digest, Repository
 from image_syncer.oci.digest import CANONICAL_ALGORITHM
 from image_syncer.registry.auth.cloud_providers import failure_reason
@@ -44,6 +45,12 @@ def is_azure(url: str) -> bool:
     return _RESOURCE.fullmatch(urlsplit(url).path) is not None
 
 
+def resource_id(url: str, at: str) -> str | None:
+    """Return the resource id in *url*; None if it is no registry at the resource manager of the URL *at*."""
+    parts = urlsplit(url)
+    return parts.path.rstrip("/") if is_azure(url) and parts.netloc == urlsplit(at).netloc else None
+
+
 class AzureTokens:
     """Gives tokens for Azure's resource manager, each until shortly before its end."""
 
@@ -70,7 +77,7 @@ async def _issue(origin: str, key: Credential | None) -> tuple[str, float]:
     try:
         from image_syncer.registry.auth.cloud_azure import access_token  # noqa: PLC0415 - slow, and mostly not needed
     except ImportError:
-        raise Refused(f"{origin}: this needs a library", remedy="pip install 'image-syncer[azure]'") from None
+        raise Refused(f"{origin}: this needs a library", remedy=install_remedy("azure")) from None
     try:
         async with asyncio.timeout(_TOKEN_SECONDS):
             return await asyncio.to_thread(access_token, origin, f"{origin}/.default", key)
@@ -85,7 +92,7 @@ async def _issue(origin: str, key: Credential | None) -> tuple[str, float]:
 class AzureImport:
     """The import of images of *source* into *target*, through the API that *control* names.
 
-    *source_login* gives the login of the source that Azure may have; None: none.
+    *source_fields* gives how Azure reaches the registry of the source.
     """
 
     def __init__(
@@ -94,7 +101,7 @@ class AzureImport:
         target: Repository,
         control: ControlAccess,
         server: Callable[[], Awaitable[ApiServer]],
-        source_login: Callable[[], Awaitable[Credential | None]],
+        source_fields: Callable[[], Awaitable[JsonObject]],
         tokens: AzureTokens,
     ) -> None:
         self.way = Way.IMPORT
@@ -103,7 +110,7 @@ class AzureImport:
         self._target = target
         self._control = control
         self._server = server
-        self._source_login = source_login
+        self._source_fields = source_fields
         self._tokens = tokens
 
     @property
@@ -127,10 +134,7 @@ class AzureImport:
             raise self._refused(answer)
 
     async def _document(self, digest: Digest) -> JsonObject:
-        source: JsonObject = {"registryUri": self._source.registry, "sourceImage": f"{self._source.path}@{digest}"}
-        login = await self._source_login()
-        if login is not None:
-            source["credentials"] = {"username": login.username, "password": login.password}
+        source = {**await self._source_fields(), "sourceImage": f"{self._source.path}@{digest}"}
         return {"source": source, "untaggedTargetRepositories": [self._target.path], "mode": "NoForce"}
 
     async def _wait_for_end(self, server: ApiServer, answer: ApiAnswer, headers: Mapping[str, str]) -> None:

@@ -34,6 +34,7 @@ PROFILE: Final = VendorProfile(
     immutable=ErrorShape(403, "DENIED", "Tag '{tag}' cannot be overwritten: its repository forbids it", "assumed"),
     facts=VendorFacts(
         mounts="not documented",
+        copies="within one instance, but by tags: not used",
         deletion="by digest, with the right to delete",
         credentials="user and password or access token",
     ),

@@ -42,6 +42,7 @@ AZURE: Final = VendorProfile(
     ),
     facts=VendorFacts(
         mounts="yes",
+        copies="by digest, from any registry: [`import`](configuration.md#ways)",
         deletion="by digest",
         quota="requests per minute and tier",
         referrers="yes",

@@ -28,6 +28,7 @@ PROFILE: Final = VendorProfile(
     ),
     facts=VendorFacts(
         mounts="from a named repository",
+        copies="within one Harbor, but with all tags of the image: not used",
         deletion="by digest; tags by its own API",
         quota="storage per project: 403 DENIED when it is full",
         referrers="since 2.8",

@@ -44,7 +44,8 @@ class ErrorShape(Struct):
 class VendorFacts(Struct):
     """What the vendor documents, in words for the reference page; empty: as the specification says, or unknown.
 
-    *limits* are those that no response announces; a check shows them, too.
+    *copies* says which images it brings by itself. *limits* are those that no response announces; a check shows them,
+    too.
     """
 
     mounts: str = ""
@@ -52,6 +53,7 @@ class VendorFacts(Struct):
     quota: str = ""
     referrers: str = ""
     credentials: str = ""
+    copies: str = ""
     limits: tuple[str, ...] = ()
 
 

@@ -36,6 +36,8 @@ class ImportApi:
         self.behaviour: ImportBehaviour = "works"
         self.documents: list[dict[str, Any]] = []
         self.polls = 0
+        self.registries: dict[str, str] = {}
+        """The registries that it reaches as resources: their hosts by their ids."""
         self._accounts = accounts
         self._operations: dict[str, asyncio.Task[str]] = {}
 
@@ -94,7 +96,8 @@ class ImportApi:
             headers["Authorization"] = f"Basic {base64.b64encode(text).decode()}"
         path, _, digest = source["sourceImage"].partition("@")
         async with aiohttp.ClientSession(headers=headers) as session:
-            fetch = _Fetch(session, f"http://{source['registryUri']}/v2/{path}")
+            host = source["registryUri"] if "resourceId" not in source else self.registries[source["resourceId"]]
+            fetch = ImageFetch(session, f"http://{host}/v2/{path}")
             try:
                 await fetch.tree(digest)
             except aiohttp.ClientResponseError:
@@ -110,7 +113,7 @@ class ImportApi:
         return ""
 
 
-class _Fetch:
+class ImageFetch:
     """Reads an image from the repository at *url*."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -119,23 +122,26 @@ class _Fetch:
         self.manifests: list[RawManifest] = []
         self.blobs: dict[Digest, bytes] = {}
 
-    async def tree(self, identifier: str) -> None:
-        """Read the manifest *identifier* and all that it names."""
+    async def tree(self, identifier: str, *, whole: bool = True) -> None:
+        """Read the manifest *identifier*, and if *whole* all that it names."""
         accept = {"Accept": ", ".join(sorted(MANIFESTS))}
         async with self._session.get(f"{self._url}/manifests/{identifier}", headers=accept) as response:
             response.raise_for_status()
             content, media_type = await response.read(), response.content_type
         raw = RawManifest.of(content, media_type)
         self.manifests.append(raw)
+        if not whole:
+            return
         match raw.parse():
             case Index(entries):
                 for entry in entries:
                     await self.tree(str(entry.digest))
             case Manifest() as manifest:
                 for blob in manifest.blobs:
-                    await self._blob(blob.digest)
+                    await self.blob(blob.digest)
 
-    async def _blob(self, digest: Digest) -> None:
+    async def blob(self, digest: Digest) -> None:
+        """Read the blob *digest*."""
         async with self._session.get(f"{self._url}/blobs/{digest}") as response:
             response.raise_for_status()
             self.blobs[digest] = await response.read()

@@ -119,5 +119,5 @@ def test_a_cluster_has_a_scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_extra_is_named_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is installed by itself."""
     monkeypatch.setattr(importlib.util, "find_spec", dict[str, str]().get)
-    with pytest.raises(ConfigError, match=r"pip install 'image-syncer\[kubernetes\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '.\[kubernetes\]'"):
         rule(tmp_path, "{kubernetes: {}}")

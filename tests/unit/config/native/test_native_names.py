@@ -163,17 +163,22 @@ def test_rules_that_select_alike_for_one_target_are_warnings(tmp_path: Path) -> 
         "{name: again, source: q.io/e, targets: t.io/x, tags: {semver: '2.x'}}",
         "{name: apart, source: q.io/f, targets: t.io/x, tags: {semver: '2.x'}, rename_tags: {'^': f-}}",
         "{name: pattern, source: q.io/**, targets: t.io/x}",
+        "{name: team, source: q.io/team/**, targets: 't.io/{repository}', on: event, tags: v1}",
+        "{name: team-2, source: r.io/team/**, targets: [t.io/z, 't.io/{repository}'], on: event, tags: v1}",
+        "{name: narrow, source: s.io/team/**, repositories: team/a, targets: 't.io/{repository}', tags: v1}",
+        "{name: by-registry, source: s.io/team/**, targets: 't.io/{registry}/{repository}', tags: v1}",
     ]
     path = tmp_path / "n.yaml"
     hook = "hooks: {h: {kind: plain, allow_open: true}}\nserver: {}\n"
     path.write_text(f"version: 1\n{hook}rules:\n" + "".join(f"- {rule}\n" for rule in rules))
     warnings = load_file(path, platforms=PlatformFilter(), environment={}).warnings
     assert list(warnings) == [
-        f"{path}:{line} and {path}:{line + 1}: rules {name!r} and {other!r} both write t.io/x, from {source} and "
+        f"{path}:{line} and {path}:{line + 1}: rules {name!r} and {other!r} both write {target}, from {source} and "
         f"{next_source}: tags that both have collide (give one of them another target)"
-        for line, name, other, source, next_source in (
-            (5, "one", "two", "q.io/a", "q.io/b"),
-            (9, "others", "again", "q.io/d", "q.io/e"),
+        for line, name, other, target, source, next_source in (
+            (5, "one", "two", "t.io/x", "q.io/a", "q.io/b"),
+            (9, "others", "again", "t.io/x", "q.io/d", "q.io/e"),
+            (13, "team", "team-2", "t.io/{repository}", "q.io/team/**", "r.io/team/**"),
         )
     ]
 

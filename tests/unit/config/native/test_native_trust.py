@@ -179,7 +179,7 @@ def test_a_missing_extra_is_named_with_its_command(tmp_path: Path, monkeypatch: 
         return None
 
     monkeypatch.setattr("importlib.util.find_spec", find_nothing)
-    with pytest.raises(UsageError, match=r"pip install 'image-syncer\[trust\]'"):
+    with pytest.raises(UsageError, match=r"pip install '.\[trust\]'"):
         load(tmp_path, "trust: {cosign: {key: release.pub}}")
 
 

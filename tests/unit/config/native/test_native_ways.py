@@ -30,6 +30,17 @@ def test_all_ways_are_allowed_unless_said(tmp_path: Path) -> None:
     assert load(tmp_path, defaults="{ways: stream}").rules[0].ways == {Way.STREAM}
 
 
+def test_what_a_cache_pulls_from(tmp_path: Path) -> None:
+    """A registry or a prefix, in its usual spelling; a wrong one is one line that says where."""
+    assert (
+        load(tmp_path, registry="{pulls_from: index.docker.io/library/}").accounts[0].pulls_from == "docker.io/library"
+    )
+    assert not load(tmp_path).accounts[0].pulls_from
+    for wrong in ("https://docker.io", "hub", "docker.io/UPPER"):
+        with pytest.raises(UsageError, match=r"registries\.t\.example\.com\.pulls_from: .*neither registry nor"):
+            load(tmp_path, registry=f"{{pulls_from: '{wrong}'}}")
+
+
 @pytest.mark.parametrize(
     ("ways", "message"),
     [

@@ -322,7 +322,7 @@ async def test_a_missing_library_names_the_extra(environment: pytest.MonkeyPatch
         return real_import(name, *rest)
 
     environment.setattr(builtins, "__import__", refuse)
-    with pytest.raises(Unauthorized, match=r"auth: aws needs a library.*pip install 'image-syncer\[aws\]'"):
+    with pytest.raises(Unauthorized, match=r"auth: aws needs a library.*pip install '.\[aws\]'"):
         await issue("aws", ECR)
 
 
