@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from image_syncer.cache import MemoryHostFacts
 from image_syncer.oci import Repository
 from image_syncer.registry.registries import Registries
 from image_syncer.registry.settings import ControlAccess, Credential, Limits, RegistryAccount
@@ -186,23 +187,28 @@ async def test_a_huge_page_is_not_read(case: Case) -> None:
         assert len(api_requests(fake)) <= 2 + (case.profile.tag_api == "github")
 
 
-async def test_a_server_that_does_not_answer_is_asked_once() -> None:
-    """For five minutes; the HEADs of further repositories need not wait for it."""
+@pytest.mark.parametrize("status", [429, None])
+async def test_a_server_that_does_not_answer_is_asked_once(status: int | None) -> None:
+    """The HEADs of further repositories and of later runs need not wait for it."""
     case = CASES[0]
     with serving(case) as fake:
-        calls: list[str] = []
+        facts, calls = MemoryHostFacts(), list[str]()
 
         async def answer(request: web.Request) -> web.StreamResponse | None:
             if not api_path(request):
                 return None
             calls.append(request.path)
-            return web.Response(status=429)
+            if status is None:
+                assert request.transport is not None
+                request.transport.abort()
+            return web.Response(status=status or 200)
 
         fake.intercept.append(answer)
-        async with registries_of(case, fake) as (registries, repository):
-            for path in ("library/app", "library/other"):
-                bulk = registries.bulk_listings()
-                assert await bulk.read(Repository(repository.registry, path), 1000) == []
+        for path in ("library/app", "library/other"):
+            async with registries_of(case, fake) as (registries, repository):
+                registries.facts = facts
+                found = await registries.bulk_listings().read(Repository(repository.registry, path), 1000)
+                assert found == []
         assert len(calls) == 1
 
 

@@ -25,7 +25,10 @@ from image_syncer.structs import replace
 
 _TAGS_PER_PAGE: Final = 5  # Read one page for so many wanted tags at most: the others may not be on it.
 _SECONDS: Final = 20.0
-_SILENT_SECONDS: Final = 300.0  # So long, a server that did not answer is not asked again.
+_SILENT: Final = "bulk_silent"
+"""The fact that the API of a registry did not answer, and is not asked for a while: each run would wait for it."""
+_UNREACHABLE_SECONDS: Final = 3600.0
+_REFUSED_SECONDS: Final = 300.0  # After 429 and 5xx.
 _DAY_SECONDS: Final = 86_400
 _TOKEN_BYTES: Final = 64 * 1024
 _OWN_URL: Final[frozenset[ListerName]] = frozenset({"quay"})  # The API is the registry's, but takes no login of it.
@@ -51,7 +54,6 @@ class BulkListings:
         self._client = client
         self._transport = transport
         self._count = count
-        self._silent: dict[str, float] = {}
         self._urls: dict[RegistryClient, str] = {}
 
     async def read(self, repository: Repository, wanted: int) -> list[ListedTag]:
@@ -64,14 +66,13 @@ class BulkListings:
         bulk = await self._bulk(client, repository, wanted)
         if bulk is None:
             return []
-        loop = asyncio.get_running_loop()
-        server = f"{bulk.name} {client.host.name}"
-        if loop.time() < self._silent.get(server, 0.0):
+        if await client.facts.get(client.host.name, _SILENT) is not None:
             return []
         try:
             found = await self._read_pages(client, repository, bulk, wanted // _TAGS_PER_PAGE)
-        except (Unavailable, RateLimited):
-            self._silent[server] = loop.time() + _SILENT_SECONDS
+        except (Unavailable, RateLimited) as error:
+            seconds = _UNREACHABLE_SECONDS if error.status is None else _REFUSED_SECONDS
+            client.facts.remember(client.host.name, _SILENT, "yes", seconds=seconds)
             return []
         except (StoreError, InvalidJson):
             return []
