@@ -11,7 +11,8 @@ from image_syncer.image_sources.local_files import decode, read_file
 from image_syncer.structs import Struct, field
 
 _INCLUDE_LIMIT: Final = 100
-_NEVER_PULLED: Final = frozenset({"never", "build"})
+_NEVER: Final = "never"
+_BUILD: Final = "build"
 
 
 class ComposeReader(Struct, frozen=False):
@@ -42,11 +43,15 @@ class ComposeReader(Struct, frozen=False):
 
     def _service(self, why: str, settings: ValueMap, variables: Mapping[str, str]) -> None:
         image = as_text(settings.get("image"))
-        is_local = settings.get("build") is not None or as_text(settings.get("pull_policy")) in _NEVER_PULLED
+        is_built = settings.get("build") is not None or as_text(settings.get("pull_policy")) == _BUILD
+        is_local = is_built or as_text(settings.get("pull_policy")) == _NEVER
         if image:
             # An image that is built here may never have been pushed under this name.
-            reason = f"{why}, which is built here" if is_local else why
-            self.collector.add(interpolate(image, variables), reason, certain=not is_local)
+            note = ", which is built here" if is_built else ", which is never pulled" if is_local else ""
+            self.collector.add(interpolate(image, variables), f"{why}{note}", certain=not is_local)
+        elif as_text(as_map(settings.get("extends")).get("file")):
+            other = as_text(as_map(settings.get("extends")).get("file"))
+            self.collector.warnings.append(f"{why} extends {other}, which is not read: its image is not copied")
         for volume in as_list(settings.get("volumes")):
             mounted = as_map(volume)
             if as_text(mounted.get("type")) == "image" and as_text(mounted.get("source")):

@@ -21,6 +21,9 @@ from image_syncer.structs import Struct
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _NOT_READ: Final = re.compile(r"""^kind:\s*["']?CustomResourceDefinition\b""", re.MULTILINE)
 _NO_IMAGES: Final = frozenset({"ConfigMap", "CustomResourceDefinition", "Secret"})
+_OF_KUSTOMIZE: Final = frozenset({"Component", "Kustomization"})
+_KUSTOMIZATIONS: Final = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+_SHOWN: Final = 200
 _OPERAND: Final = "RELATED_IMAGE_"
 _IMAGE_LINE: Final = re.compile(
     r"""^[ \t]*(?:-[ \t]+)?["']?(?:image|\w*Image)["']?:[ \t]*["']?([^\s"'#]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE
@@ -63,6 +66,9 @@ class ManifestScanner(Struct):
         kind = as_text(resource.get("kind"))
         if kind in _NO_IMAGES:
             return
+        if kind in _OF_KUSTOMIZE or (not kind and name.rpartition("/")[2] in _KUSTOMIZATIONS):
+            self._kustomization(resource, name)
+            return
         title = as_text(as_map(resource.get("metadata")).get("name")) or as_text(resource.get("name"))
         where = f"{name}: {' '.join(filter(None, (kind, title)))}".rstrip(": ")
         for path in self.paths:
@@ -73,6 +79,19 @@ class ManifestScanner(Struct):
         self._walk(resource, where)
         for image in image_values(resource, skips=_CONTAINERS):
             self.collector.add(image.text, f"{where}, {image.path}", certain=False)
+
+    def _kustomization(self, resource: ValueMap, name: str) -> None:
+        """Add what `images:` puts in place of images, and say that it is not applied to the manifests."""
+        for number, item in enumerate(as_list(resource.get("images"))):
+            settings = as_map(item)
+            old = as_text(settings.get("name"))
+            tag, digest = as_text(settings.get("newTag")), as_text(settings.get("digest"))
+            image = as_text(settings.get("newName")) or old
+            image += f"@{digest}" if digest else f":{tag}" if tag else ""
+            self.collector.add(image, f"{name}: images[{number}]", certain=False)
+            self.collector.warnings.append(
+                f"{name}: images[{number}] is not applied to {old[:_SHOWN]}: list what kustomize build writes instead"
+            )
 
     def _walk(self, value: Value, where: str) -> None:
         if isinstance(value, Mapping):
