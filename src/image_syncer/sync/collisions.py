@@ -8,7 +8,7 @@ from image_syncer.errors import CopyFailed
 from image_syncer.oci import Reference, Repository
 from image_syncer.structs import replace
 from image_syncer.sync.pairing import pair_up
-from image_syncer.sync.pattern import SourcePattern
+from image_syncer.sync.pattern import SourcePattern, TargetTemplate
 from image_syncer.sync.plan import Copy
 from image_syncer.sync.repository_filter import ALL_REPOSITORIES
 from image_syncer.sync.rule import ByDigest, Rule, TagNames
@@ -71,6 +71,19 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[str]:
                     f"{other.origin} and {rule.origin}: rules {other.name!r} and {rule.name!r} both write "
                     f"{written}, from {other.source} and {rule.source}: tags that both have collide "
                     "(give one of them another target)"
+                )
+
+
+def find_merges(rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield a warning for each target in which all repositories of a pattern would end as one."""
+    for rule in rules:
+        if not isinstance(rule.source, SourcePattern):
+            continue
+        for target in rule.targets:
+            if isinstance(target, TargetTemplate) and not target.uses_path:
+                yield (
+                    f"{rule.origin}: rule {rule.name!r} writes all repositories of {rule.source} to {target} "
+                    "(write {repository} or {name} in the target)"
                 )
 
 

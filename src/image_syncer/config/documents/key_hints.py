@@ -35,6 +35,9 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
 }
 """Words of other tools, with what they are here."""
 
+_SPELLING: Final = 0.75
+"""How alike two words are of which one is a slip of the other."""
+
 _REGSYNC: Final = frozenset({"creds", "sync"})
 """Sections of the one other tool whose files begin with `version: 1`."""
 
@@ -52,6 +55,8 @@ def key_remedy(key: str, section: type[BaseModel], root: type[BaseModel]) -> str
     if key.lower() in _OPTIONS and section is not root:
         return f"the command has the option {_OPTIONS[key.lower()]}"
     near = get_close_matches(key.lower(), known, n=1)
+    if get_close_matches(key.lower(), known, n=1, cutoff=_SPELLING):
+        return f"did you mean {near[0]}?"
     place = _place_of(key, section) or _place_of(key, root)
     if near:
         return f"did you mean {near[0]}, or {key} of {place}?" if place else f"did you mean {near[0]}?"

@@ -1,7 +1,8 @@
 """The native file: `version: 1` with registries, rules, hooks, server, state and queues."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
@@ -37,13 +38,14 @@ from image_syncer.errors import ConfigError, UsageError
 from image_syncer.oci import PlatformFilter
 from image_syncer.registry.settings import HostLimits, RegistryAccount, Timeouts
 from image_syncer.structs import replace
-from image_syncer.sync.collisions import find_collisions, find_overlaps
+from image_syncer.sync.collisions import find_collisions, find_merges, find_overlaps
 from image_syncer.sync.rule import Rule
 from image_syncer.sync.rule_trust import NO_TRUST, RuleTrust
 
 _SHORTEST_RETENTION = timedelta(days=1)  # Time in which a redelivered event is recognised.
 _SHORTEST_TIMEOUT = timedelta(seconds=1)
-_SHOWN_COLLISIONS = 20
+_SHOWN_WARNINGS = 20
+_BARE_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 ITEMS: Final = ("registries", "rules", "hooks", "queues")
 """Sections of independent items: the others are checked if one is broken."""
 
@@ -87,7 +89,8 @@ def _parse(config_file: SourceFile, platforms: PlatformFilter) -> Configuration:
     warnings = () if rules else (_NO_RULES,)
     if any(rule.triggers.events for rule in rules) and not hooks and not queues:
         warnings = (*warnings, _NO_SENDER)
-    warnings += tuple(islice(chain(find_collisions(rules), find_overlaps(rules)), _SHOWN_COLLISIONS))
+    found = chain(_unreplaced(access), find_merges(rules), find_collisions(rules), find_overlaps(rules))
+    warnings += tuple(islice(found, _SHOWN_WARNINGS))
     return Configuration(
         access,
         rules,
@@ -106,6 +109,17 @@ def _parse(config_file: SourceFile, platforms: PlatformFilter) -> Configuration:
         trust=trust,
         files=(*config_file.substitution.files.paths, *reader.files),
     )
+
+
+def _unreplaced(accounts: Iterable[RegistryAccount]) -> Iterator[str]:
+    """Yield a warning for each login that reads like a variable of the Go tool's files."""
+    for account in accounts:
+        for login in (account.credential, *(further.credential for further in account.further)):
+            if login is not None and any(map(_BARE_VARIABLE.fullmatch, (login.username, login.password))):
+                yield (
+                    f"{account.prefix}: a user name or password that begins with $ is used as written "
+                    "(write ${NAME} for a variable)"
+                )
 
 
 def parse_native_state(document: MapNode, file: str, environment: Mapping[str, str]) -> StateSettings | None:

@@ -47,6 +47,7 @@ _SCHEDULE_KEYS: Final = ("every", "cron", "timezone", "jitter")
 _CRON_FIELDS: Final = 5
 _RANDOM_FIELD: Final = re.compile(r"(?<![A-Za-z])[HhRr](?![A-Za-z])")
 _ANY_DAY: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_HUB_PAGES: Final = frozenset({"hub.docker.com", "www.docker.com"})
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SAMPLE_TAG: Final = "x"
 _SAMPLE_DIGEST: Final = Digest.of(b"")
@@ -120,6 +121,11 @@ def parse_source(text: str) -> Repository | SourcePattern:
     if scheme:
         # The error does not show the rest: a URL may contain a login.
         raise UsageError(f"a source that begins with {scheme.group()[:20]}", remedy="leave it out")
+    if name.partition("/")[0] in _HUB_PAGES:
+        raise UsageError(
+            f"{quoted(name)}: a web page, not a registry",
+            remedy="write docker.io/library/nginx for an official image, docker.io/team/app for others",
+        )
     _, tag, digest = split_reference(name)
     if digest is not None:
         raise UsageError("a source cannot have an @", remedy="leave the login out; a digest is sha256: and 64 digits")

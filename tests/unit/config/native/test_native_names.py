@@ -162,9 +162,9 @@ def test_rules_that_select_alike_for_one_target_are_warnings(tmp_path: Path) -> 
         "{name: others, source: q.io/d, targets: t.io/x, tags: {semver: '2.x'}}",
         "{name: again, source: q.io/e, targets: t.io/x, tags: {semver: '2.x'}}",
         "{name: apart, source: q.io/f, targets: t.io/x, tags: {semver: '2.x'}, rename_tags: {'^': f-}}",
-        "{name: pattern, source: q.io/**, targets: t.io/x}",
+        "{name: pattern, source: q.io/**, targets: 't.io/{name}'}",
         "{name: team, source: q.io/team/**, targets: 't.io/{repository}', on: event, tags: v1}",
-        "{name: team-2, source: r.io/team/**, targets: [t.io/z, 't.io/{repository}'], on: event, tags: v1}",
+        "{name: team-2, source: r.io/team/**, targets: ['t.io/z/{name}', 't.io/{repository}'], on: event, tags: v1}",
         "{name: narrow, source: s.io/team/**, repositories: team/a, targets: 't.io/{repository}', tags: v1}",
         "{name: by-registry, source: s.io/team/**, targets: 't.io/{registry}/{repository}', tags: v1}",
     ]
@@ -181,6 +181,23 @@ def test_rules_that_select_alike_for_one_target_are_warnings(tmp_path: Path) -> 
             (13, "team", "team-2", "t.io/{repository}", "q.io/team/**", "r.io/team/**"),
         )
     ]
+
+
+HINT = "(write {repository} or {name} in the target)"
+
+
+def test_a_pattern_whose_target_is_one_repository_is_a_warning(tmp_path: Path) -> None:
+    """All its repositories would end there; so is a login that nothing replaces."""
+    path = tmp_path / "n.yaml"
+    login = "registries: {t.io: {username: robot$mirror, password: $PASSWORD}, u.io: {username: a, password: a$b}}\n"
+    path.write_text(f"version: 1\n{login}rules:\n- {{name: one, source: q.io/team/*, list: true, targets: t.io/x}}\n")
+    assert load_file(path, platforms=PlatformFilter(), environment={"PASSWORD": "x"}).warnings == (
+        "t.io: a user name or password that begins with $ is used as written (write ${NAME} for a variable)",
+        f"{path}:4: rule 'one' writes all repositories of q.io/team/* to t.io/x {HINT}",
+    )
+    path.write_text("version: 1\nrules: [{name: one, source: hub.docker.com/_/nginx, targets: t.io/x}]\n")
+    with pytest.raises(ConfigError, match="a web page, not a registry"):
+        load_file(path, platforms=PlatformFilter(), environment={})
 
 
 def test_rules_that_certainly_collide_are_warnings(tmp_path: Path) -> None:
