@@ -208,7 +208,7 @@ def test_rules_that_certainly_collide_are_warnings(tmp_path: Path) -> None:
         "{name: same, source: q.io/a, tags: v1, targets: t.io/x}",
         "{name: renamed, source: q.io/c, tags: w1, targets: t.io/x, rename_tags: {w: v}}",
         "{name: listed, source: q.io/d, targets: t.io/x}",
-        "{name: pattern, source: q.io/**, targets: t.io/x, tags: v1}",
+        "{name: pattern, source: q.io/**, targets: 't.io/{name}', tags: v1}",
         "{name: dated, source: q.io/e, targets: 't.io/x:{date}', tags: v1}",
         f"{{name: digest, source: 'q.io/f@{DIGEST}', targets: 't.io/y:v3'}}",
     ]
