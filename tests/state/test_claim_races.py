@@ -15,9 +15,7 @@ from image_syncer.cache.write_behind import WriteBehind
 from image_syncer.concurrency.taskpool import background
 from image_syncer.state import open_state
 from image_syncer.state.cache_tables import StateCacheBackend
-from image_syncer.state.database_url import SqliteFile
 from image_syncer.state.sql_session import Row, SqlDatabase, SqlSession, SqlWork, Values
-from image_syncer.state.sqlite_database import open_sqlite_database
 from state.hints import KEEP, digest
 from support.stores import KINDS, migrate_state, new_url
 
@@ -110,20 +108,15 @@ class Site:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blob_claims, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(blob_claims, "SETTLE_SECONDS", 10.0)
+    monkeypatch.setattr(blob_claims, "SETTLE_POLL_SECONDS", 0.005)
 
 
-@pytest.fixture(params=[*KINDS, "sqlite of a one-shot run"])
+@pytest.fixture(params=KINDS)
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Site]:
     """Two processes that have the same state open."""
     async with AsyncExitStack() as stack:
-        databases = list[SqlDatabase]()
-        url = new_url(request, tmp_path / "state.db", migrate_state) if request.param in KINDS else ""
-        for _ in range(2):
-            if url:
-                databases.append((await stack.enter_async_context(open_state(url))).database)
-            else:
-                file = SqliteFile(tmp_path / "state.db")
-                databases.append(await stack.enter_async_context(open_sqlite_database(file, patience=10.0)))
+        url = new_url(request, tmp_path / "state.db", migrate_state)
+        databases = [(await stack.enter_async_context(open_state(url))).database for _ in range(2)]
         yield Site(SteppedDatabase(databases[0], within=request.param == "postgresql"), databases[1])
 
 

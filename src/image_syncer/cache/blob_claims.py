@@ -32,7 +32,8 @@ SETTLE_SECONDS: Final = 20 * LOOK_SECONDS
 IDLE_SECONDS: Final = 10.0
 """How long a process without claims stays announced."""
 
-_SETTLE_POLL_SECONDS: Final = 0.05
+SETTLE_POLL_SECONDS: Final = 0.05
+"""How often a newcomer looks meanwhile."""
 
 _ANNOUNCED_SECONDS: Final = 10.0  # An announcement older than this is renewed before the next claim.
 
@@ -122,7 +123,7 @@ class BlobClaims:
             if not self._is_announced:
                 self.announcements += 1
             while await self._look() is Neighbours.SETTLING and self._clock() - now < SETTLE_SECONDS:  # noqa: ASYNC110 - other processes
-                await asyncio.sleep(_SETTLE_POLL_SECONDS)
+                await asyncio.sleep(SETTLE_POLL_SECONDS)
             self._settled_at = self._clock()
 
     async def _look(self) -> Neighbours:
