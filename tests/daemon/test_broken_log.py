@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Generator
@@ -13,6 +12,7 @@ from typing import IO
 
 import pytest
 
+from support import warm_process
 from support.daemons import answers, wait_for
 from support.ports import free_port
 
@@ -26,9 +26,9 @@ def daemon(folder: Path, port: int, stderr: int | IO[bytes], *options: str) -> G
         f"version: 1\nrules: [{{name: a, source: 'a.test/a', targets: 'b.test/a', on: event}}]\n"
         f"server: {{listen: 127.0.0.1:{port}, auth: {{tokens: ['{TOKEN}']}}}}\n"
     )
-    command = [str(Path(sys.executable).parent / "image-syncer"), "serve", "-c", "native.yaml", "--debug", *options]
+    arguments = ["serve", "-c", "native.yaml", "--debug", *options]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+    process = warm_process.start(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         wait_for(lambda: answers(port) or process.poll() is not None)
         assert process.poll() is None

@@ -1,6 +1,7 @@
 """The start of a daemon: while its database is away, and beside another daemon on the same state."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from support import warm_process
 from support.daemons import run_daemon, wait_for
 from support.ports import free_port
 from support.postgres import Postgres
@@ -87,14 +89,7 @@ def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
     for port in ports:
         (tmp_path / f"{port}.yaml").write_text(native(port, f"path: '{tmp_path}/state'"))
     with run_daemon(tmp_path, ports[0], "serve", "-c", f"{ports[0]}.yaml", "--log", "log"):
-        second = subprocess.run(
-            [COMMAND, "serve", "-c", f"{ports[1]}.yaml"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        second = warm_process.run(["serve", "-c", f"{ports[1]}.yaml"], cwd=tmp_path, env=os.environ)
         assert second.returncode == 2
         assert f"another daemon uses the state in {tmp_path}/state" in second.stderr
         assert "state: path:" in second.stderr

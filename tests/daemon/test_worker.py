@@ -1,13 +1,13 @@
 """Additional workers of a fleet, which receive no notifications."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
 from image_syncer.testing.images import single
+from support import warm_process
 from support.daemons import run_daemon, running, wait_for
 from support.docker_registry import DockerRegistry
 from support.ports import free_port
@@ -47,8 +47,7 @@ def test_a_worker_needs_postgresql(tmp_path: Path) -> None:
     """SQLite allows one worker, which the daemon has itself: one line says so, and nothing is created."""
     file = tmp_path / "alone.yaml"
     file.write_text(f"version: 1\nrules: []\nstate: {{path: {tmp_path}/state}}\n")
-    command = [str(Path(sys.executable).parent / "image-syncer"), "worker", "-c", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = warm_process.run(["worker", "-c", str(file)], cwd=tmp_path, env=os.environ)
     assert done.returncode == 2
     assert "a worker shares the jobs of other processes, which needs PostgreSQL" in done.stderr
     assert not (tmp_path / "state").exists()

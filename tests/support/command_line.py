@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import warm_process
+
 Done = subprocess.CompletedProcess[str]
 
 _PATIENCE_SECONDS = 60
@@ -58,9 +60,8 @@ class CommandLine:
 
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start the process and return at once; it ends with the test."""
-        command = [sys.executable, "-m", "image_syncer", *arguments]
-        process = subprocess.Popen(
-            command, cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        process = warm_process.start(
+            arguments, cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
         self.started.append(process)
         return process

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support import warm_process
+
 
 @contextmanager
 def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
@@ -23,10 +25,11 @@ def run_daemon(folder: Path, port: int, *arguments: str, **variables: str) -> Ge
 @contextmanager
 def running(folder: Path, *arguments: str, **variables: str) -> Generator[subprocess.Popen[bytes]]:
     """Run image-syncer in *folder* until the context ends, then ask it to stop."""
-    command = [str(Path(sys.executable).parent / "image-syncer"), *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     environment |= variables
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = warm_process.start(
+        arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         yield process
     finally:
