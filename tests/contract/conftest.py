@@ -11,7 +11,7 @@ import pytest
 from image_syncer.structs import replace
 from image_syncer.testing import FakeRegistry, profiles
 from support.docker_registry import DockerRegistry
-from support.fakes import FAKES, THREADED, place_at
+from support.fakes import FAKES, READING, THREADED, UPLOADING, place_at
 from support.places import ACCOUNTS, Place, layout_place, memory_place, registry_place
 from support.thread_use import use_threads
 
@@ -23,29 +23,48 @@ DOCKERS = {
 }
 LAYOUTS = {"layout": "oci", "layout-archive": "oci-archive"}
 REAL = [
-    *(pytest.param(name, marks=pytest.mark.real) for name in ("docker", "docker, threads")),
+    pytest.param("docker", marks=pytest.mark.real),
     *(pytest.param(name, marks=(pytest.mark.real, pytest.mark.slow)) for name in DOCKERS if name != "docker"),
 ]
-WITH_THREADS = [f"{name}, threads" for name in ("fake", *THREADED)]
+WITH_THREADS = [
+    *(f"{name}, threads" for name in ("fake", *THREADED)),
+    pytest.param("docker, threads", marks=pytest.mark.real),
+]
 
 
-@pytest.fixture(params=["memory", *LAYOUTS, "fake", *FAKES, *WITH_THREADS, *REAL])
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", *FAKES, *REAL])
 async def place(
     request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Place]:
-    """Each store in turn, with threads for the ways of a body; every test uses names of its own there."""
-    name = _name(request, monkeypatch)
-    async with _open(name, request, fakes) as place:
+    """Each store in turn; every test uses names of its own there."""
+    async with _opened(request, fakes, monkeypatch) as place:
         yield place
 
 
-@pytest.fixture(params=["memory", *LAYOUTS, "fake", "fake, threads", *REAL[:2]])
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", *READING, *WITH_THREADS, *REAL])
+async def reading_place(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Place]:
+    """Each store that differs in how a blob is read, with threads for the ways of a body."""
+    async with _opened(request, fakes, monkeypatch) as place:
+        yield place
+
+
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", *UPLOADING, *WITH_THREADS, *REAL])
+async def uploading_place(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Place]:
+    """Each store that differs in how a blob is uploaded, with threads for the ways of a body."""
+    async with _opened(request, fakes, monkeypatch) as place:
+        yield place
+
+
+@pytest.fixture(params=["memory", *LAYOUTS, "fake", "fake, threads", REAL[0], WITH_THREADS[-1]])
 async def open_place(
     request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Place]:
     """The stores without a login."""
-    name = _name(request, monkeypatch)
-    async with _open(name, request, fakes) as place:
+    async with _opened(request, fakes, monkeypatch) as place:
         yield place
 
 
@@ -65,9 +84,10 @@ def fakes() -> Generator[Callable[[str], FakeRegistry]]:
 
 
 @asynccontextmanager
-async def _open(
-    name: str, request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry]
+async def _opened(
+    request: pytest.FixtureRequest, fakes: Callable[[str], FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Place]:
+    name = _name(request, monkeypatch)
     prefix = f"contract/{uuid.uuid4().hex}"
     if name == "memory":
         yield memory_place(prefix)

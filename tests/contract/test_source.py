@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import product
 
 import pytest
 
@@ -29,39 +30,38 @@ async def test_resolve_and_manifest_agree(place: Place) -> None:
 
 
 @pytest.mark.parametrize("path", ["app", "never/pushed"])
-@pytest.mark.parametrize("identifier", ["missing", str(NOWHERE)])
-async def test_a_missing_manifest_is_not_found(place: Place, path: str, identifier: str) -> None:
-    """In an existing repository and in a missing one."""
+async def test_a_missing_manifest_is_not_found(place: Place, path: str) -> None:
+    """In an existing repository and in a missing one, by tag and by digest."""
     await place.push(single("there"), "v1")
     source = place.source(path)
     requests: list[Callable[[str], Awaitable[Descriptor | RawManifest]]] = [source.resolve, source.manifest]
-    for request in requests:
+    for request, identifier in product(requests, ("missing", str(NOWHERE))):
         with pytest.raises(NotFound):
             await request(identifier)
 
 
 @pytest.mark.parametrize("path", ["app", "never/pushed"])
-async def test_a_missing_blob_is_not_found(place: Place, path: str) -> None:
+async def test_a_missing_blob_is_not_found(reading_place: Place, path: str) -> None:
     """No byte is passed on."""
-    await place.push(single("there"), "v1")
+    await reading_place.push(single("there"), "v1")
     with pytest.raises(NotFound):
-        await place.read(Descriptor(types.OCI_LAYER, NOWHERE, 18), path)
+        await reading_place.read(Descriptor(types.OCI_LAYER, NOWHERE, 18), path)
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1_000, 3_000_001])
-async def test_a_blob_can_be_read_again(place: Place, size_bytes: int) -> None:
+async def test_a_blob_can_be_read_again(reading_place: Place, size_bytes: int) -> None:
     """Each read begins at byte 0."""
     blob = Blob.generated("often", size_bytes)
-    await place.target().push_blob(blob.descriptor, blob.open)
+    await reading_place.target().push_blob(blob.descriptor, blob.open)
     for _ in range(2):
-        assert await place.read(blob.descriptor) == blob.read()
+        assert await reading_place.read(blob.descriptor) == blob.read()
 
 
-async def test_a_blob_of_unknown_size_is_read(place: Place) -> None:
+async def test_a_blob_of_unknown_size_is_read(reading_place: Place) -> None:
     """Docker schema 1 does not state sizes."""
     blob = Blob.generated("sizeless", 2_000)
-    await place.target().push_blob(blob.descriptor, blob.open)
-    assert await place.read(Descriptor(types.DOCKER_LAYER, blob.digest, None)) == blob.read()
+    await reading_place.target().push_blob(blob.descriptor, blob.open)
+    assert await reading_place.read(Descriptor(types.DOCKER_LAYER, blob.digest, None)) == blob.read()
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ async def test_a_blob_of_unknown_size_is_read(place: Place) -> None:
         pytest.param(0, b"", id="nothing"),
     ],
 )
-async def test_wrong_content_is_never_passed_on_whole(place: Place, kept_bytes: int, tail: bytes) -> None:
+async def test_wrong_content_is_never_passed_on_whole(reading_place: Place, kept_bytes: int, tail: bytes) -> None:
     """The last chunk is withheld until size and digest are verified."""
     blob = Blob.generated("damaged", 300_000)
-    await place.target().push_blob(blob.descriptor, blob.open)
-    place.replace_blob(blob.digest, blob.read()[:kept_bytes] + tail)
+    await reading_place.target().push_blob(blob.descriptor, blob.open)
+    reading_place.replace_blob(blob.digest, blob.read()[:kept_bytes] + tail)
     received = bytearray()
     with pytest.raises(ContentMismatch):
-        await _read_into(received, place.source(), blob.descriptor)
+        await _read_into(received, reading_place.source(), blob.descriptor)
     assert len(received) < 300_000
 
 
@@ -91,23 +91,23 @@ async def _read_into(received: bytearray, source: Source, blob: Descriptor) -> N
             received += chunk
 
 
-async def test_a_reader_may_stop_early(place: Place) -> None:
+async def test_a_reader_may_stop_early(reading_place: Place) -> None:
     """The next read does not wait for the unread rest."""
     blob = Blob.generated("early", 5_000_000)
-    await place.target().push_blob(blob.descriptor, blob.open)
-    async with place.source().open(blob.descriptor) as chunks:
+    await reading_place.target().push_blob(blob.descriptor, blob.open)
+    async with reading_place.source().open(blob.descriptor) as chunks:
         async for chunk in chunks:
             assert chunk
             break
-    assert await place.read(blob.descriptor) == blob.read()
+    assert await reading_place.read(blob.descriptor) == blob.read()
 
 
-async def test_many_readers_do_not_mix_their_bytes(place: Place) -> None:
+async def test_many_readers_do_not_mix_their_bytes(reading_place: Place) -> None:
     """Buffers are reused, but not shared."""
     blobs = [Blob.generated(f"reader/{number}", 200_000) for number in range(12)]
     for blob in blobs:
-        await place.target().push_blob(blob.descriptor, blob.open)
-    contents = await asyncio.gather(*(place.read(blob.descriptor) for blob in blobs))
+        await reading_place.target().push_blob(blob.descriptor, blob.open)
+    contents = await asyncio.gather(*(reading_place.read(blob.descriptor) for blob in blobs))
     assert contents == [blob.read() for blob in blobs]
 
 

@@ -54,22 +54,22 @@ async def _push_and_compare(place: Place, image: Image) -> None:
         assert await place.read(blob.descriptor) == blob.read()
 
 
-async def test_small_blobs_arrive_whole_one_after_another(place: Place) -> None:
+async def test_small_blobs_arrive_whole_one_after_another(uploading_place: Place) -> None:
     """The first one may find out whether a POST with the content stores a blob; the others follow from that."""
-    target = place.target()
+    target = uploading_place.target()
     for size in (2_000, 1, 64 * 1024, 0, 64 * 1024 + 1, 1024 * 1024, 3_000):
         blob = Blob.generated(f"small {size}", size)
         await target.push_blob(blob.descriptor, blob.open)
-        assert await place.read(blob.descriptor) == blob.read()
+        assert await uploading_place.read(blob.descriptor) == blob.read()
 
 
-@pytest.mark.parametrize("identifier", ["missing", str(Digest.of(b"never pushed"))])
-async def test_missing_content_is_not_an_error(place: Place, identifier: str) -> None:
-    """Neither in a missing repository nor in an existing one."""
-    assert await place.target().resolve(identifier) is None
+async def test_missing_content_is_not_an_error(place: Place) -> None:
+    """Neither in a missing repository nor in an existing one, by tag and by digest."""
+    identifiers = ("missing", str(Digest.of(b"never pushed")))
+    assert [await place.target().resolve(identifier) for identifier in identifiers] == [None, None]
     assert not await place.target().has_blob(SMALL.descriptor)
     await place.push(single("there"), "v1")
-    assert await place.target().resolve(identifier) is None
+    assert [await place.target().resolve(identifier) for identifier in identifiers] == [None, None]
     assert not await place.target().has_blob(SMALL.descriptor)
 
 
@@ -91,39 +91,39 @@ async def test_a_push_is_idempotent(place: Place) -> None:
         pytest.param((), id="nothing"),
     ],
 )
-async def test_wrong_bytes_are_refused_and_leave_nothing(place: Place, parts: tuple[bytes, ...]) -> None:
+async def test_wrong_bytes_are_refused_and_leave_nothing(uploading_place: Place, parts: tuple[bytes, ...]) -> None:
     """The right ones are accepted afterwards."""
-    target = place.target()
+    target = uploading_place.target()
     with pytest.raises(ContentMismatch):
         await target.push_blob(SMALL.descriptor, content_of(*parts))
     assert not await target.has_blob(SMALL.descriptor)
     await target.push_blob(SMALL.descriptor, SMALL.open)
-    assert await place.read(SMALL.descriptor) == SMALL.read()
+    assert await uploading_place.read(SMALL.descriptor) == SMALL.read()
 
 
 @pytest.mark.parametrize("parts", [(SMALL.read(), b"?"), (SMALL.read() + b"?",)])
-async def test_surplus_bytes_are_never_stored(place: Place, parts: tuple[bytes, ...]) -> None:
+async def test_surplus_bytes_are_never_stored(uploading_place: Place, parts: tuple[bytes, ...]) -> None:
     """A target refuses such content, or stores only the promised size."""
     with suppress(ContentMismatch):
-        await place.target().push_blob(SMALL.descriptor, content_of(*parts))
-        assert await place.read(SMALL.descriptor) == SMALL.read()
+        await uploading_place.target().push_blob(SMALL.descriptor, content_of(*parts))
+        assert await uploading_place.read(SMALL.descriptor) == SMALL.read()
     wrong = Blob.of(SMALL.read() + b"?")
-    assert not await place.target().has_blob(wrong.descriptor)
+    assert not await uploading_place.target().has_blob(wrong.descriptor)
 
 
-async def test_a_failing_source_leaves_nothing(place: Place) -> None:
+async def test_a_failing_source_leaves_nothing(uploading_place: Place) -> None:
     """Its error is raised unchanged, and a new push succeeds."""
     failure = Unavailable("the source is gone")
     with pytest.raises(Unavailable) as caught:
-        await place.target().push_blob(SMALL.descriptor, content_of(SMALL.read()[:700], failure=failure))
+        await uploading_place.target().push_blob(SMALL.descriptor, content_of(SMALL.read()[:700], failure=failure))
     assert caught.value is failure
-    assert not await place.target().has_blob(SMALL.descriptor)
-    await place.target().push_blob(SMALL.descriptor, SMALL.open)
-    assert await place.target().has_blob(SMALL.descriptor)
+    assert not await uploading_place.target().has_blob(SMALL.descriptor)
+    await uploading_place.target().push_blob(SMALL.descriptor, SMALL.open)
+    assert await uploading_place.target().has_blob(SMALL.descriptor)
 
 
 @pytest.mark.parametrize("sent_bytes", [0, 700, 1_999])
-async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes: int) -> None:
+async def test_a_cancelled_push_leaves_nothing_visible(uploading_place: Place, sent_bytes: int) -> None:
     """At any point; and the next push succeeds."""
     begun = asyncio.Event()
 
@@ -138,30 +138,30 @@ async def test_a_cancelled_push_leaves_nothing_visible(place: Place, sent_bytes:
         await asyncio.Event().wait()
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        pushing = group.create_task(place.target().push_blob(SMALL.descriptor, stuck))
+        pushing = group.create_task(uploading_place.target().push_blob(SMALL.descriptor, stuck))
         await begun.wait()
         pushing.cancel()
-    assert not await place.target().has_blob(SMALL.descriptor)
-    await place.target().push_blob(SMALL.descriptor, SMALL.open)
-    assert await place.read(SMALL.descriptor) == SMALL.read()
+    assert not await uploading_place.target().has_blob(SMALL.descriptor)
+    await uploading_place.target().push_blob(SMALL.descriptor, SMALL.open)
+    assert await uploading_place.read(SMALL.descriptor) == SMALL.read()
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 8 * 1024**2, 8 * 1024**2 + 1, 20_000_000])
-async def test_blobs_of_any_size_arrive(place: Place, size_bytes: int) -> None:
+async def test_blobs_of_any_size_arrive(uploading_place: Place, size_bytes: int) -> None:
     """Empty, tiny, and on both sides of the chunk size."""
     blob = Blob.generated("sized", size_bytes)
-    await place.target().push_blob(blob.descriptor, blob.open)
-    assert await place.target().has_blob(blob.descriptor)
-    assert await place.read(blob.descriptor) == blob.read()
+    await uploading_place.target().push_blob(blob.descriptor, blob.open)
+    assert await uploading_place.target().has_blob(blob.descriptor)
+    assert await uploading_place.read(blob.descriptor) == blob.read()
 
 
-async def test_twenty_pushes_of_one_blob_at_once(place: Place) -> None:
+async def test_twenty_pushes_of_one_blob_at_once(uploading_place: Place) -> None:
     """They do not interfere."""
     blob = Blob.generated("popular", 100_000)
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
-            group.create_task(place.target().push_blob(blob.descriptor, blob.open))
-    assert await place.read(blob.descriptor) == blob.read()
+            group.create_task(uploading_place.target().push_blob(blob.descriptor, blob.open))
+    assert await uploading_place.read(blob.descriptor) == blob.read()
 
 
 async def test_a_tag_moves(place: Place) -> None:

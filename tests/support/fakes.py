@@ -20,6 +20,28 @@ Chunks, one POST, blobs elsewhere, and uploads in one piece.
 """
 
 
+_READING = ("login", "blobs_elsewhere", "canonical_digests", "go_ranges", "ranges")
+_UPLOADING = (
+    *("login", "single_post", "chunk_min_bytes", "chunk_min_told", "chunk_max_bytes", "patches", "closing_content"),
+    *("commits_early", "order_checked", "strict_state", "errors_end_uploads", "mismatch_ends_upload", "location"),
+    *("range_unit", "blobs_elsewhere"),
+)
+
+
+def _distinct(*fields: str) -> tuple[str, ...]:
+    """Return a profile for each combination of *fields* that one of `FAKES` has."""
+    found = dict[tuple[object, ...], str]()
+    for name, profile in FAKES.items():
+        found.setdefault(tuple(getattr(profile, field) for field in fields), name)
+    return tuple(found.values())
+
+
+READING = _distinct(*_READING)
+"""The profiles that differ in how a blob is read: the content of blobs is tested with these alone."""
+UPLOADING = _distinct(*_UPLOADING)
+"""The profiles that differ in how a blob is uploaded and read."""
+
+
 @asynccontextmanager
 async def place_at(fake: FakeRegistry, prefix: str) -> AsyncGenerator[Place]:
     """Return a place at *fake*, with a login if it requires one."""
