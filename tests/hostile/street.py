@@ -14,6 +14,7 @@ from aiohttp import web
 from image_syncer.cli.main import main
 from image_syncer.testing import FakeRegistry, Image, Request
 from image_syncer.testing.threads import open_in_thread
+from support.tunnels import relay
 
 SOURCE, TARGET, ELSEWHERE = "source.example", "target.example", "elsewhere.example"
 LOGIN: Final = ("robot", "a-password-for-this-host-only")
@@ -123,9 +124,7 @@ class Tunnel:
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pipe(reader, inner_writer))
-            group.create_task(_pipe(inner_reader, writer))
+        await relay(reader, writer, inner_reader, inner_writer)
 
 
 @asynccontextmanager
@@ -152,14 +151,3 @@ async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerat
         for task in connections:
             if task is not None:
                 task.cancel()
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # One end has closed; the other follows.
-    finally:
-        writer.close()

@@ -1,4 +1,4 @@
-"""Small servers on loopback, and transports; all are closed after the test."""
+"""Small servers on loopback, transports and clients; all are closed after the test."""
 
 import asyncio
 import ssl
@@ -11,7 +11,11 @@ import trustme
 from aiohttp import web
 
 from image_syncer.registry.http.transport import Transport
+from image_syncer.registry.repository import RegistrySource, RegistryTarget
 from image_syncer.registry.settings import Limits
+from image_syncer.testing import FakeRegistry
+from support.clients import client
+from support.tunnels import relay
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Serve = Callable[..., Awaitable[int]]
@@ -119,21 +123,22 @@ def tunnel(listen: Listen) -> Callable[[int], Awaitable[str]]:
             await reader.readuntil(b"\r\n\r\n")
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_pipe(reader, inner_writer))
-                group.create_task(_pipe(inner_reader, writer))
+            await relay(reader, writer, inner_reader, inner_writer)
 
         return f"http://127.0.0.1:{await listen(handler)}"
 
     return start
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # One end is closed; the other follows.
-    finally:
-        writer.close()
+@pytest.fixture
+async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
+    """The repository `app` of the module's registry `fake` as a source."""
+    async with client() as registries:
+        yield registries.source(fake.repository("app"))
+
+
+@pytest.fixture
+async def target(request: pytest.FixtureRequest, fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
+    """The repository `app` of the module's registry `fake` as a target, or that of the module's `TARGET_PATH`."""
+    async with client() as registries:
+        yield registries.target(fake.repository(getattr(request.module, "TARGET_PATH", "app")))

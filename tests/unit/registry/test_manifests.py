@@ -35,20 +35,6 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture
-async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
-    """The repository `app` to read from."""
-    async with client() as registries:
-        yield registries.source(fake.repository("app"))
-
-
-@pytest.fixture
-async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The repository `app` to write to."""
-    async with client() as registries:
-        yield registries.target(fake.repository("app"))
-
-
 def served(
     content: bytes = IMAGE.root.content, headers: dict[str, str] | None = None
 ) -> Callable[[web.Request], web.Response]:

@@ -13,6 +13,9 @@ from image_syncer.testing import Account, Accounts, Blob, FakeRegistry, Profile
 from image_syncer.testing.images import single
 from support.clients import QUICK, FakeTime, Fault, client, instead, lose_answer
 
+TARGET_PATH = "copy"
+"""See the fixture `target`."""
+
 BLOB = Blob.generated("layer", 300_000)
 BIG = Blob.generated("big", 1_500_000)
 IMAGE = single("image", layers=[BLOB, BIG])
@@ -24,20 +27,6 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
     async with FakeRegistry() as registry:
         registry.load("app", IMAGE)
         yield registry
-
-
-@pytest.fixture
-async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
-    """The repository `app` as a source."""
-    async with client() as registries:
-        yield registries.source(fake.repository("app"))
-
-
-@pytest.fixture
-async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The empty repository `copy` as a target."""
-    async with client() as registries:
-        yield registries.target(fake.repository("copy"))
 
 
 async def read(source: RegistrySource, blob: Descriptor = BLOB.descriptor) -> bytes:

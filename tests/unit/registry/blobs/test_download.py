@@ -76,13 +76,6 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture
-async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
-    """The repository `app` as a source."""
-    async with client() as registries:
-        yield registries.source(fake.repository("app"))
-
-
 async def read(source: RegistrySource, start: int = 0) -> bytes:
     """Return the blob from *start* on."""
     async with source.open(BLOB.descriptor, start) as chunks:

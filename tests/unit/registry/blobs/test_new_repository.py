@@ -12,6 +12,9 @@ from image_syncer.testing import Blob, FakeRegistry
 from image_syncer.testing.images import single
 from support.clients import Fault, client
 
+TARGET_PATH = "copy"
+"""See the fixture `target`."""
+
 BLOBS = [Blob.generated(f"blob{number}", 1_000) for number in range(8)]
 IMAGE = single("image", layers=BLOBS)
 
@@ -22,13 +25,6 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
     async with FakeRegistry() as registry:
         registry.load("app", IMAGE, "v1")
         yield registry
-
-
-@pytest.fixture
-async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The empty repository `copy` as a target."""
-    async with client() as registries:
-        yield registries.target(fake.repository("copy"))
 
 
 def counts(fake: FakeRegistry) -> tuple[int, int]:

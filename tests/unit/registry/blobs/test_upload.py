@@ -36,13 +36,6 @@ async def fake() -> AsyncGenerator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture
-async def target(fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
-    """The repository `app` as a target."""
-    async with client() as registries:
-        yield registries.target(fake.repository("app"))
-
-
 def uploads(fake: FakeRegistry) -> list[str]:
     """Return the methods of all requests about uploads."""
     return [request.method for request in fake.requests.only(kind="upload")]

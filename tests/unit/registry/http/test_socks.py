@@ -15,6 +15,7 @@ from image_syncer.registry.http.tls import TlsPolicy
 from image_syncer.registry.http.transport import Request, RequestBody, Transport
 from image_syncer.registry.http.urls import Origin
 from support.http_exchange import Open, Serve, echo, exchange, get
+from support.tunnels import relay
 
 NAME = "registry.example"
 
@@ -49,20 +50,7 @@ class SocksServer:
         self.requested.append(request[3:] + await reader.readexactly(length + 2))
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"\x05\x00\x00\x03\x04test\x00\x50")  # The bound address, as a name.
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pipe(reader, inner_writer))
-            group.create_task(_pipe(inner_reader, writer))
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # One end is closed; the other follows.
-    finally:
-        writer.close()
+        await relay(reader, writer, inner_reader, inner_writer)
 
 
 def test_messages_are_those_of_the_rfc() -> None:
