@@ -43,7 +43,6 @@ from image_syncer.cli.options import (
     source_options,
 )
 from image_syncer.errors import ImageSyncerError, UsageError
-from image_syncer.extras import require_daemon
 
 _FAILURE: Final = 1
 _USAGE: Final = 2
@@ -191,6 +190,12 @@ def copy(
     return copy_image((source, targets), auth, run, report, output)
 
 
+def _require_daemon(command: str) -> None:
+    from image_syncer.extras import require_daemon
+
+    require_daemon(f"{PROGRAM} {command}")
+
+
 @root.command(cls=Command, examples=(f"{PROGRAM} serve --config mirror.yaml",))
 @config_option
 @from_options[0]
@@ -201,7 +206,7 @@ def serve(
     config: Path | None, from_kind: str | None, from_target: str | None, output: OutputOptions, *, allow_open: bool
 ) -> int:
     """Run the daemon: receive webhooks, run schedules, copy images."""
-    require_daemon(f"{PROGRAM} serve")
+    _require_daemon("serve")
     from image_syncer.cli.daemon import serve as run_daemon
 
     foreign = None if from_kind is None and from_target is None else (from_kind, from_target)
@@ -213,7 +218,7 @@ def serve(
 @output_options
 def worker(config: Path | None, output: OutputOptions) -> int:
     """Run an extra worker on a shared PostgreSQL queue."""
-    require_daemon(f"{PROGRAM} worker")
+    _require_daemon("worker")
     from image_syncer.cli.daemon import work as run_worker
 
     return run_worker(config, output, dict(os.environ))

@@ -32,7 +32,6 @@ from image_syncer.concurrency.taskpool import Shutdown
 from image_syncer.config.locations import StateSettings
 from image_syncer.config.platform_warnings import platform_warnings
 from image_syncer.errors import ImageSyncerError
-from image_syncer.extras import require_daemon
 from image_syncer.registry.settings import Timeouts
 from image_syncer.structs import Struct, replace
 from image_syncer.sync.referrer_settings import NO_REFERRERS
@@ -56,8 +55,10 @@ def synchronise(
     """
     configuration = load(source, platforms(run))
     if may_serve and configuration.server is not None:
+        from image_syncer.extras import require_daemon  # noqa: PLC0415 - only the daemon needs its libraries
+
         require_daemon("server: in a file")
-        from image_syncer.cli.daemon import serve  # noqa: PLC0415 - only the daemon needs its libraries
+        from image_syncer.cli.daemon import serve  # noqa: PLC0415 - as above
 
         return serve(source.config, output, dict(os.environ), allow_open=False)
     rules = pick(configuration.rules, names)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final, Never
 
 from image_syncer.errors import UsageError
-from image_syncer.extras import require_daemon
 from image_syncer.structs import Struct, field
 
 _HOSTS: Final = re.compile(r"[A-Za-z0-9._:,\[\]-]*|/[^@]*")
@@ -53,6 +52,8 @@ def _file(path: str) -> SqliteFile:
 
 
 def _postgres(url: str) -> PostgresDatabase:
+    from image_syncer.extras import require_daemon  # noqa: PLC0415 - a file needs none
+
     require_daemon("a state in PostgreSQL")
     import psycopg  # noqa: PLC0415 - takes 0.1 s of CPU, which a file does not need
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from image_syncer.extras import has_daemon, install_remedy
 from image_syncer.state.database_url import SqliteFile
 from image_syncer.state.errors import StateUnavailable, StateUnusable, explained
 from image_syncer.state.sql_session import SqliteSession, SqlWork
@@ -87,6 +86,8 @@ def _check_mode(file: SqliteFile, warn: Callable[[str], None] | None) -> None:
 
 
 def _migrate(file: SqliteFile) -> None:
+    from image_syncer.extras import has_daemon, install_remedy  # noqa: PLC0415 - for a file of an older version
+
     if not has_daemon():
         raise StateUnusable(
             f"{file}: it is of an older version, and the libraries that migrate it are not installed",

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -141,4 +142,5 @@ async def source(fake: FakeRegistry) -> AsyncGenerator[RegistrySource]:
 async def target(request: pytest.FixtureRequest, fake: FakeRegistry) -> AsyncGenerator[RegistryTarget]:
     """The repository `app` of the module's registry `fake` as a target, or that of the module's `TARGET_PATH`."""
     async with client() as registries:
-        yield registries.target(fake.repository(getattr(request.module, "TARGET_PATH", "app")))
+        path: str = getattr(cast("Any", request).module, "TARGET_PATH", "app")
+        yield registries.target(fake.repository(path))

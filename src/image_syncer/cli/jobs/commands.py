@@ -10,7 +10,6 @@ import click
 from image_syncer.cli.console import PROGRAM
 from image_syncer.cli.help import Command, Group
 from image_syncer.cli.options import OutputOptions, config_option, option, output_options
-from image_syncer.extras import require_daemon
 
 STATUSES: Final = ("waiting", "running", "succeeded", "failed", "superseded", "cancelled")
 KINDS: Final = ("copy", "rule")
@@ -98,6 +97,8 @@ def cancel(ids: tuple[int, ...], config: Path | None, output: OutputOptions) -> 
 
 
 def _actions() -> Any:
+    from image_syncer.extras import require_daemon
+
     require_daemon(f"{PROGRAM} jobs")
     from image_syncer.cli.jobs import actions
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from image_syncer.errors import StoreError, Unauthorized
-from image_syncer.extras import install_remedy
 from image_syncer.registry.auth.credential_sources import IssuedCredential
 from image_syncer.registry.http.descriptors import out_of_threads
 from image_syncer.registry.settings import CloudName, Credential
@@ -146,6 +145,8 @@ class CloudProvider:
         try:
             issue = _issuer(self._name)
         except ImportError:
+            from image_syncer.extras import install_remedy
+
             raise Unauthorized(
                 f"{registry}: auth: {self._name} needs a library that is not installed",
                 remedy=install_remedy(self._name),
