@@ -24,7 +24,7 @@ from image_syncer.app_stores import RunStores
 from image_syncer.cache import Caches, in_memory
 from image_syncer.cache.persistent import for_run
 from image_syncer.concurrency.taskpool import Shutdown, background
-from image_syncer.image_sources.finder import RegistryImageFinder
+from image_syncer.image_sources import RegistryImageFinder
 from image_syncer.oci import PlatformFilter, Reference, Repository
 from image_syncer.registry.auth.credentials import Keychain
 from image_syncer.registry.auth.docker_config import home_directory
