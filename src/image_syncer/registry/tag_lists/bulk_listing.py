@@ -35,7 +35,7 @@ _OWN_URL: Final[frozenset[ListerName]] = frozenset({"quay"})  # The API is the r
 _TAKES_OWN_LOGIN: Final[frozenset[ListerName]] = frozenset({"docker_hub", "github"})
 _EXTENSIONS: Final = "extensions"
 """The fact which extensions a registry announces (distribution-spec, "extensions"); few announce any."""
-_WORTH_DISCOVERY: Final = 50  # So many wanted tags are worth a request that may tell nothing.
+_WORTH_DISCOVERY: Final = 200  # So many wanted tags are worth a request that may tell nothing.
 _MOST_EXTENSIONS, _LONGEST_NAME = 20, 60
 _TAKES_KEYS: Final[frozenset[ListerName]] = frozenset({"aliyun", "aws", "huawei", "tencent", "volcengine"})
 
