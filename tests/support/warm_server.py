@@ -65,6 +65,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> list[str]:
     if "PYTHONWARNINGS" in request["environment"]:
         sys.warnoptions.append(request["environment"]["PYTHONWARNINGS"])
         warnings.simplefilter("error")
+    # aio-pika does not await the close of a connection attempt that timed out.
+    warnings.filterwarnings("ignore", "coroutine 'Connection.close' was never awaited", RuntimeWarning)
     return request["arguments"]
 
 

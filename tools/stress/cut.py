@@ -79,6 +79,7 @@ class Bounds:
     """The limit of traffic in relation to the size: of one run, and of a killed run and its repetition together.
 
     A source keeps its data, so reading has the limit of surviving sessions: each cut loses only the bytes in flight.
+    What is sent again is read again, and each cut at either side loses bytes in flight.
     """
 
     once: float
@@ -87,7 +88,7 @@ class Bounds:
     @property
     def read_once(self) -> float:
         """The limit of reading in one run."""
-        return max(SURVIVING, self.once)
+        return SURVIVING if self.once <= SURVIVING else self.once + SURVIVING - 1
 
     @classmethod
     def of(cls, target: str, size_bytes: int, cut_bytes: int) -> "Bounds":
