@@ -78,14 +78,18 @@ def test_registries_show_their_roles_and_that_they_have_a_login() -> None:
         Rule("one", Repository("b.test", "app"), AllTags(), (RuleTarget(Repository("c.test", "app")),)),
         Rule("two", SourcePattern.of("c.test", "**"), AllTags(), (TargetTemplate.of("d.test", "{repository}"),)),
     )
-    access = (RegistryAccount("a.test", insecure=True), RegistryAccount("c.test/team", Credential("alice", "hunter2")))
+    access = (
+        RegistryAccount("a.test", insecure=True),
+        RegistryAccount("c.test/team", Credential("alice", "hunter2")),
+        RegistryAccount("d.test", cloud="aws"),
+    )
     options = Options(access, transfers=3, host_limits={"d.test": HostLimits(transfers=2, requests=7)})
     found = registry_views(LiveConfig(rules, options, {"c.test": 4}), {})
     assert [roles(view) for view in found] == [
         ("a.test", False, False, [], True),
         ("b.test", True, False, [], False),
         ("c.test", True, True, ["c.test/team"], False),
-        ("d.test", False, True, [], False),
+        ("d.test", False, True, ["d.test"], False),
     ]
     assert [(view.transfers, view.requests) for view in found] == [(3, 24), (3, 24), (3, 24), (2, 7)]
     assert [view.copies for view in found] == [None, None, 4, None]

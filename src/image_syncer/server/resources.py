@@ -104,7 +104,7 @@ class RegistryView(_Resource):
             host=host,
             source=host in _sources(config.rules),
             target=host in _targets(config.rules),
-            logins=sorted({account.prefix for account in accounts if account.credential}),
+            logins=sorted({one.prefix for one in accounts if one.credential or one.cloud or one.source}),
             insecure=any(account.insecure for account in accounts),
             requests=limits.requests_per_host,
             transfers=limits.transfers,
