@@ -1,7 +1,7 @@
 """Validate nodes with strict models: pydantic finds the problems, the nodes have the places. Values are not quoted."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from image_syncer.config.documents.key_hints import key_remedy, models_in
 from image_syncer.config.documents.node import ListNode, MapNode, Node, Scalar, describe, quoted
 from image_syncer.config.documents.parts import Parts, Step
 from image_syncer.config.documents.problems import Problems, error_at
+from image_syncer.config.documents.used_fields import keys_of, reduced, reduced_item
 from image_syncer.config.documents.variables import VariableReplacer
 from image_syncer.config.documents.written_text import replaced_texts, show_written
 from image_syncer.config.environment import Substitution
@@ -64,6 +65,7 @@ class SourceFile:
     broken: Sequence[tuple[Step, ...]] = field(default=(), repr=False)
     """Values whose variables have no value."""
     _kept: dict[str, list[int]] = field(default_factory=dict[str, list[int]], repr=False)
+    _item_models: dict[str, type[BaseModel]] = field(default_factory=dict[str, type[BaseModel]], repr=False)
 
     def validate(self, model: type[Model], items: Sequence[str] = ()) -> Model:
         """Return the file as *model*; one `ConfigError` with all problems of its structure.
@@ -73,6 +75,9 @@ class SourceFile:
         """
         data = _plain(self.root)
         paths = [*self.broken]
+        if not paths:
+            with suppress(ValidationError):  # The whole model says what is wrong.
+                return reduced(model, data).model_validate(data)
         try:
             valid = model.model_validate(data)
             if not paths:
@@ -100,7 +105,11 @@ class SourceFile:
         entry = self.root.find(section)
         if entry is None or not isinstance(entry.value, ListNode):
             raise TypeError(f"{section} is no list")
-        return model.model_validate(_plain(entry.value.items[self._position(section, index)]))
+        if section not in self._item_models:
+            keys = (_keys_of(item) for item in entry.value.items)
+            self._item_models[section] = reduced_item(model, keys_of(keys))
+        reader = cast("type[Model]", self._item_models[section])
+        return reader.model_validate(_plain(entry.value.items[self._position(section, index)]))
 
     def _position(self, section: str, index: int) -> int:
         return self._kept[section][index] if section in self._kept else index
@@ -205,6 +214,10 @@ class SourceFile:
     def _note(self, detail: ErrorDetails, model: type[BaseModel]) -> None:
         node, at, path = _walk(self.root, detail["loc"])
         self._collect(_problem(detail, node, self.parts.path(path), model), path, at)
+
+
+def _keys_of(node: Node) -> Collection[str]:
+    return {entry.key.text for entry in node.entries} if isinstance(node, MapNode) else ()
 
 
 def _is_utf8(text: str) -> bool:

@@ -40,11 +40,11 @@ def view_native(
     items = (config_file.item("rules", index, RuleSection) for index in range(len(sections.rules)))
     rules = [with_defaults(rule, sections.defaults) for rule in items]
     shown: dict[str, Any] = {"version": 1}
-    for key, value in _fields(sections, shows_defaults=shows_defaults).items():
+    for key, value in _fields(sections, NativeFile, shows_defaults=shows_defaults).items():
         if key not in {"version", "rules", "defaults", "include"}:
             shown[key] = value
         elif key == "rules":
-            shown[key] = [_fields(rule, shows_defaults=shows_defaults) for rule in rules]
+            shown[key] = [_fields(rule, RuleSection, shows_defaults=shows_defaults) for rule in rules]
     return shown
 
 
@@ -53,9 +53,9 @@ def mask_login(text: str) -> str:
     return _OPTION.sub(_masked_option, _LOGIN.sub(f"{MASK}@", text)) if "://" in text else text
 
 
-def _fields(section: BaseModel, *, shows_defaults: bool) -> dict[str, Any]:
+def _fields(section: BaseModel, model: type[BaseModel], *, shows_defaults: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, info in type(section).model_fields.items():
+    for name, info in model.model_fields.items():
         value = getattr(section, name)
         if value is not None and (shows_defaults or name in section.model_fields_set):
             found[info.alias or name] = _plain(value, name, shows_defaults=shows_defaults)
@@ -66,7 +66,7 @@ def _plain(value: object, key: str, *, shows_defaults: bool) -> Any:
     """Return *value*, of the field *key*, as plain data without secrets."""
     match value:
         case BaseModel():
-            return _fields(value, shows_defaults=shows_defaults)
+            return _fields(value, type(value), shows_defaults=shows_defaults)
         case SecretStr():
             return _masked(value.get_secret_value(), key)
         case timedelta():
